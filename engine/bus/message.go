@@ -1,0 +1,195 @@
+package bus
+
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+)
+
+// SessionID names a session for as long as the process runs; it is never reused and never 0.
+type SessionID uint64
+
+// StreamID names a stream, that is, a name that is or was published under.
+type StreamID uint32
+
+// Generation counts the publications of all streams; a later publication has a larger one.
+type Generation uint32
+
+// Role is which side of a stream a session is on.
+type Role uint8
+
+const (
+	Publisher Role = iota + 1
+	Subscriber
+)
+
+func (r Role) String() string {
+	if r == Publisher {
+		return "publisher"
+	}
+	return "subscriber"
+}
+
+// Credentials are a user name fragment and password of ICE (RFC 8445 section 5.3).
+type Credentials struct {
+	Ufrag, Password string
+}
+
+// Session is what the controller announces to every worker. It is immutable once announced, so that
+// all workers share one copy.
+type Session struct {
+	ID     SessionID
+	Role   Role
+	Stream StreamID
+	// Generation is the publication, for publishers.
+	Generation Generation
+	// Local are our credentials; RemoteUfrag is the peer's half of the user name.
+	Local       Credentials
+	RemoteUfrag string
+	// Tracks are the negotiated media lines in the order of the offer.
+	Tracks []rtp.Track
+	// CNAME is the canonical name in source descriptions, shared by the tracks.
+	CNAME string
+}
+
+// ControllerAddress stands for the controller where a worker's number is asked for.
+const ControllerAddress = -1
+
+// Kind is what a message says.
+type Kind uint8
+
+const (
+	// SessionOpened announces Session. Controller to all workers.
+	SessionOpened Kind = iota + 1
+	// SessionClosed removes the session ID. Controller to all workers.
+	SessionClosed
+	// SessionOwned says that worker Worker owns the session ID. Controller to all workers.
+	SessionOwned
+	// SessionKeyed brings Keys for the session ID. Controller to the owner.
+	SessionKeyed
+	// SendRecord brings a datagram, Data, of DTLS records to send. Controller to the owner.
+	SendRecord
+	// RecordReceived brings a datagram, Data, of DTLS records that arrived on a validated path.
+	// Worker to controller.
+	RecordReceived
+	// SessionClaimed says that the sender met a nomination, or DTLS on a validated path, for the
+	// unowned session ID. Worker to controller.
+	SessionClaimed
+	// SessionEnded says that the owner gave the session ID up; Reason says why. Owner to
+	// controller.
+	SessionEnded
+	// SessionConnected says that the first authenticated SRTP or SRTCP arrived. Owner to controller.
+	SessionConnected
+	// FormatActive says that track Track of Generation now carries the publisher's payload type
+	// PayloadType. Owner to controller.
+	FormatActive
+	// Follow asks the owner of the stream's publication Generation to feed the sender; Unfollow
+	// ends it. Worker to worker.
+	Follow
+	Unfollow
+	// KeyframeWanted asks the owner for a keyframe of Track and Layer; Join tells why.
+	KeyframeWanted
+	// ResendWanted asks the owner for the feed's packets Index to Index+Count-1 again.
+	ResendWanted
+	// SenderReport passes the publisher's clock for Track and Layer on to a follower.
+	SenderReport
+	// PublicationOpened says that worker Worker owns publication Generation of Stream, whose
+	// media lines are Session.Tracks. Controller to all workers.
+	PublicationOpened
+	// PublicationClosed ends publication Generation. Controller to all workers.
+	PublicationClosed
+
+	// Media carries one packet of a layer to a follower. Media lane.
+	Media
+	// Datagram carries a datagram of a session to the worker that owns it. Media lane.
+	Datagram
+)
+
+// Media reports whether messages of this kind travel in the lossy lane, where Data is copied.
+func (k Kind) Lossy() bool { return k >= Media }
+
+// Reason is why a session ended.
+type Reason uint8
+
+const (
+	ReasonClosed Reason = iota
+	ReasonConsentExpired
+	ReasonNeverConnected
+	ReasonBye
+	ReasonHandshakeFailed
+	ReasonCodec
+	ReasonShutdown
+)
+
+var reasonNames = [...]string{
+	"closed", "consent expired", "never connected", "bye", "handshake failed", "codec not negotiated", "shutdown",
+}
+
+func (r Reason) String() string { return reasonNames[r] }
+
+// Message is one thing that workers and the controller tell each other. Which fields have a meaning
+// depends on Kind. In the control lanes Data belongs to the receiver; in the media lane it is
+// borrowed until HandleMessage returns.
+type Message struct {
+	Kind Kind
+	// To and From are worker numbers or ControllerAddress. The bus sets From.
+	To, From int
+
+	ID         SessionID
+	Stream     StreamID
+	Generation Generation
+	Worker     int
+	Reason     Reason
+	Session    *Session
+	Keys       *srtp.Keys
+
+	Track, Layer uint8
+	PayloadType  uint8
+	Join         bool
+	Count        uint32
+	Index        uint64
+
+	// Packet describes Data of a Media message; Clock is a SenderReport's.
+	Packet Packet
+	Clock  Clock
+
+	Path    port.Path
+	Arrival port.Time
+	Data    []byte
+}
+
+// Packet is what a layer's history knows of a packet beside its bytes.
+type Packet struct {
+	// Number is the packet's place in its layer: dense, counted from the publication's start.
+	Number uint64
+	// Timestamp is the publisher's.
+	Timestamp uint32
+	// Arrival is when it came in.
+	Arrival port.Time
+	// PayloadType is the publisher's.
+	PayloadType uint8
+	// ExtensionLen is how many bytes in front of the payload hold header extensions.
+	ExtensionLen uint8
+	Flags        Flags
+}
+
+// Flags are properties of a packet.
+type Flags uint8
+
+const (
+	// Marker is RTP's marker bit.
+	Marker Flags = 1 << iota
+	// KeyframeStart is set on the first packet of a keyframe.
+	KeyframeStart
+)
+
+// Clock ties a publisher's wall clock to a layer's RTP clock at one moment.
+type Clock struct {
+	// NTP is the publisher's wall clock, in nanoseconds since 1900.
+	NTP int64
+	// RTP is the timestamp at that moment.
+	RTP uint32
+	// Offset is NTP minus our monotonic time, fixed once for a publication.
+	Offset int64
+	Valid  bool
+}
