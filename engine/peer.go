@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringcast/engine/bus"
+	"ringcast/engine/dtls"
 	"ringcast/engine/rtp"
 )
 
@@ -34,12 +35,7 @@ type Peer struct {
 }
 
 // Fingerprint is a certificate's hash as SDP writes it (RFC 8122 section 5).
-type Fingerprint struct {
-	// Algorithm is the hash's name in lower case: sha-256, sha-384 or sha-512.
-	Algorithm string
-	// Value is upper-case hexadecimal in pairs joined by colons.
-	Value string
-}
+type Fingerprint = dtls.Fingerprint
 
 // Local is our side of a session that was opened.
 type Local struct {

@@ -87,9 +87,9 @@ const (
 	// ends it. Worker to worker.
 	Follow
 	Unfollow
-	// KeyframeWanted asks the owner for a keyframe of Track and Layer; Join tells why.
+	// KeyframeWanted asks the owner for a keyframe of Track and Layer.
 	KeyframeWanted
-	// ResendWanted asks the owner for the feed's packets Index to Index+Count-1 again.
+	// ResendWanted asks the owner for packets Index to Index+Count-1 of Track and Layer again.
 	ResendWanted
 	// SenderReport passes the publisher's clock for Track and Layer on to a follower.
 	SenderReport
@@ -119,10 +119,12 @@ const (
 	ReasonHandshakeFailed
 	ReasonCodec
 	ReasonShutdown
+	ReasonNoPublisher
 )
 
 var reasonNames = [...]string{
 	"closed", "consent expired", "never connected", "bye", "handshake failed", "codec not negotiated", "shutdown",
+	"no publisher",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -145,9 +147,16 @@ type Message struct {
 
 	Track, Layer uint8
 	PayloadType  uint8
-	Join         bool
-	Count        uint32
-	Index        uint64
+	// Join tells a KeyframeWanted for somebody who starts from one for a loss.
+	Join bool
+	// First is set on the Media message with which the feed of a layer starts, or starts again.
+	First bool
+	// Index is the place of a Media message's packet in the owner's history, and with Count
+	// what is asked for in ResendWanted.
+	Index uint64
+	Count uint32
+	// Epoch counts the breaks in a layer's numbering, in Media.
+	Epoch uint32
 
 	// Packet describes Data of a Media message; Clock is a SenderReport's.
 	Packet Packet

@@ -143,3 +143,31 @@ type Encoding struct {
 	// RID is the restriction identifier of a simulcast layer (RFC 8851), or empty.
 	RID string
 }
+
+// Match finds among offered the format that can carry f's packets: the same codec and profile, or for
+// H.264, whose encoders and offers seldom agree on the profile, the same packetization mode. nil when
+// there is none.
+func (f *Format) Match(offered []Format) *Format {
+	var near *Format
+	for i := range offered {
+		o := &offered[i]
+		switch {
+		case o.Codec != f.Codec:
+		case o.Profile == f.Profile:
+			return o
+		case f.Codec == H264 && near == nil && h264Mode(o.Profile) == h264Mode(f.Profile):
+			near = o
+		}
+	}
+	return near
+}
+
+// h264Mode is the packetization mode in a profile's normal form.
+func h264Mode(profile string) string {
+	for i := len(profile) - 1; i >= 0; i-- {
+		if profile[i] == '/' {
+			return profile[i+1:]
+		}
+	}
+	return "0"
+}

@@ -1,0 +1,452 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/dtls"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// pendingSpan is how long a session may stay without a nominated path.
+	pendingSpan = 10 * port.Second
+	// graceSpan is how long subscribers stay when their publisher is gone.
+	graceSpan = 30 * port.Second
+	// tick is how often the controller looks for what has expired.
+	tick = 500 * time.Millisecond
+)
+
+// A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests come to
+// it as functions to run, workers as messages of the bus, handshakes as events. It announces sessions
+// to all workers, settles who owns which, and sees them off.
+type controller struct {
+	log     *slog.Logger
+	now     func() port.Time
+	random  func([]byte)
+	bus     *bus.Endpoint
+	wake    func(to int)
+	workers int
+	limit   int // sessions
+
+	calls chan func()
+	news  chan struct{} // something is in the bus or in events
+	done  chan struct{}
+	dtls  *handshakes
+
+	// The rest belongs to the goroutine.
+	sessions   map[bus.SessionID]*session
+	streams    map[string]*stream
+	lastID     bus.SessionID
+	lastStream bus.StreamID
+	generation bus.Generation
+	closing    bool
+	onEnded    []func(bus.SessionID, bus.Reason)
+
+	census census
+}
+
+// census is what metrics show of the controller.
+type census struct {
+	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
+}
+
+// session is the controller's knowledge of a session.
+type session struct {
+	spec    *bus.Session
+	peer    Peer
+	stream  *stream
+	owner   int // worker number, or nobody
+	source  netip.Addr
+	opened  port.Time
+	started bool // the handshake
+	keyed   bool
+}
+
+const nobody = -1
+
+// stream is a name that is published or watched.
+type stream struct {
+	id        bus.StreamID
+	name      string
+	publisher *session // who holds the name, keyed or not
+	live      *session // whose publication the workers have
+	since     time.Time
+	active    []int
+	watching  map[bus.SessionID]*session
+	left      port.Time // when the publisher left
+}
+
+// handshakes is the DTLS endpoint with a queue of its events, which come from many goroutines.
+type handshakes struct {
+	*dtls.Endpoint
+	mu     sync.Mutex
+	events []dtls.Event
+}
+
+// run serves until stop is closed.
+func (c *controller) run(stop <-chan struct{}) {
+	defer close(c.done)
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case f := <-c.calls:
+			f()
+		case <-c.news:
+		case <-ticker.C:
+			c.expire()
+		case <-stop:
+			return
+		}
+		c.drain()
+	}
+}
+
+// poke says that there is news in the bus or in the events.
+func (c *controller) poke() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// drain handles all messages and events there are.
+func (c *controller) drain() {
+	for m := c.bus.Next(); m != nil; m = c.bus.Next() {
+		c.handleMessage(m)
+		c.bus.Done()
+	}
+	c.dtls.mu.Lock()
+	events := c.dtls.events
+	c.dtls.events = nil
+	c.dtls.mu.Unlock()
+	for i := range events {
+		c.handleEvent(&events[i])
+	}
+	if !c.bus.Flush() {
+		c.poke()
+	}
+}
+
+// do runs f on the controller's goroutine and waits for it.
+func (c *controller) do(ctx context.Context, f func()) error {
+	ran := make(chan struct{})
+	select {
+	case c.calls <- func() { f(); close(ran) }:
+	case <-c.done:
+		return ErrClosing
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-c.done:
+		return ErrClosing
+	}
+}
+
+func (c *controller) send(to int, m bus.Message) {
+	m.To = to
+	c.bus.Send(&m)
+	c.wake(to)
+}
+
+func (c *controller) broadcast(m bus.Message) {
+	for w := range c.workers {
+		c.send(w, m)
+	}
+}
+
+// open makes a session, announces it to all workers and returns our side of it.
+func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
+	if c.closing {
+		return Local{}, ErrClosing
+	}
+	if len(c.sessions) >= c.limit {
+		return Local{}, ErrFull
+	}
+	st := c.streams[name]
+	switch {
+	case role == bus.Subscriber && (st == nil || st.live == nil):
+		return Local{}, ErrNoPublisher
+	case role == bus.Publisher && st != nil && st.publisher != nil:
+		if st.publisher.keyed {
+			return Local{}, ErrStreamTaken
+		}
+		c.close(st.publisher, bus.ReasonNeverConnected) // it never connected: the newcomer may
+		st = c.streams[name]
+	}
+	if st == nil {
+		c.lastStream++
+		st = &stream{id: c.lastStream, name: name, watching: make(map[bus.SessionID]*session)}
+		c.streams[name] = st
+	}
+
+	c.lastID++
+	spec := &bus.Session{
+		ID: c.lastID, Role: role, Stream: st.id,
+		Local:       bus.Credentials{Ufrag: c.token(6), Password: c.token(18)},
+		RemoteUfrag: p.ICE.Ufrag,
+		Tracks:      p.Tracks,
+		CNAME:       c.token(9),
+	}
+	s := &session{spec: spec, peer: p, stream: st, owner: nobody, opened: c.now()}
+	c.sessions[spec.ID] = s
+	if role == bus.Publisher {
+		c.generation++
+		spec.Generation = c.generation
+		st.publisher = s
+	} else {
+		spec.Tracks = c.withSources(p.Tracks)
+		st.watching[spec.ID] = s
+	}
+	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+	c.count()
+	algorithm, value := c.dtls.Fingerprint()
+	return Local{
+		ID: spec.ID, ICE: spec.Local, Tracks: spec.Tracks, CNAME: spec.CNAME,
+		Fingerprint: Fingerprint{Algorithm: algorithm, Value: value},
+	}, nil
+}
+
+// withSources gives a subscriber's tracks the SSRCs that it will be sent.
+func (c *controller) withSources(tracks []rtp.Track) []rtp.Track {
+	tracks = append([]rtp.Track(nil), tracks...)
+	used := map[uint32]bool{0: true}
+	fresh := func() uint32 {
+		for {
+			var b [4]byte
+			c.random(b[:])
+			if v := binary.BigEndian.Uint32(b[:]); !used[v] {
+				used[v] = true
+				return v
+			}
+		}
+	}
+	for i := range tracks {
+		t := &tracks[i]
+		t.SSRC, t.RTXSSRC = fresh(), 0
+		for _, f := range t.Formats {
+			if f.RTX != 0 {
+				t.RTXSSRC = fresh()
+				break
+			}
+		}
+	}
+	return tracks
+}
+
+// token is n random bytes in letters that ICE and SDP allow.
+func (c *controller) token(n int) string {
+	b := make([]byte, n)
+	c.random(b)
+	return base64.RawStdEncoding.EncodeToString(b)
+}
+
+// close ends a session: it says goodbye where it can, and everything about it is freed.
+func (c *controller) close(s *session, why bus.Reason) {
+	id := s.spec.ID
+	if c.sessions[id] == nil {
+		return
+	}
+	delete(c.sessions, id)
+	if notify := c.dtls.Close(id); notify != nil && s.owner != nobody {
+		c.send(s.owner, bus.Message{Kind: bus.SendRecord, ID: id, Data: notify})
+	}
+	st := s.stream
+	if st.live == s {
+		st.live, st.left = nil, c.now()
+		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.spec.Generation})
+	}
+	if st.publisher == s {
+		st.publisher = nil
+	}
+	delete(st.watching, id)
+	if st.publisher == nil && len(st.watching) == 0 {
+		delete(c.streams, st.name)
+	}
+	c.broadcast(bus.Message{Kind: bus.SessionClosed, ID: id})
+	c.count()
+	c.log.Info("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
+	for _, f := range c.onEnded {
+		f(id, why)
+	}
+}
+
+// handleMessage takes in what a worker tells.
+func (c *controller) handleMessage(m *bus.Message) {
+	if m.Kind == bus.FormatActive {
+		for _, st := range c.streams {
+			if st.id == m.Stream && st.live != nil && st.live.spec.Generation == m.Generation && int(m.Track) < len(st.active) {
+				st.active[m.Track] = int(m.PayloadType)
+			}
+		}
+		return
+	}
+	s := c.sessions[m.ID]
+	if s == nil {
+		return // ended meanwhile
+	}
+	switch m.Kind {
+	case bus.SessionClaimed:
+		if s.owner != nobody {
+			return // the first claim wins; all have been told
+		}
+		s.owner = m.From
+		s.source = m.Path.Remote.Addr()
+		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
+		c.startHandshake(s)
+	case bus.RecordReceived:
+		c.startHandshake(s)
+		c.dtls.Receive(m.ID, m.Data)
+	case bus.SessionConnected:
+		c.dtls.Confirm(m.ID)
+	case bus.SessionEnded:
+		c.close(s, m.Reason)
+	}
+}
+
+// startHandshake lets DTLS begin, unless it has, or too many are under way: then the peer's next
+// flight tries again.
+func (c *controller) startHandshake(s *session) {
+	if s.started || s.owner == nobody {
+		return
+	}
+	err := c.dtls.Start(dtls.Params{
+		ID: s.spec.ID, Source: s.source, Client: s.peer.Passive, Fingerprints: s.peer.Fingerprints,
+	})
+	if err != nil {
+		c.log.Debug("handshake not started", "session", uint64(s.spec.ID), "error", err)
+		return
+	}
+	s.started = true
+}
+
+// handleEvent takes in what a handshake came to.
+func (c *controller) handleEvent(e *dtls.Event) {
+	s := c.sessions[e.ID]
+	if s == nil {
+		return
+	}
+	switch e.Kind {
+	case dtls.Send:
+		c.send(s.owner, bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
+	case dtls.Keyed:
+		s.keyed = true
+		c.send(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
+		if s.spec.Role == bus.Publisher {
+			c.goLive(s)
+		}
+		c.count()
+		c.log.Info("session connected", "session", uint64(e.ID), "role", s.spec.Role, "stream", s.stream.name,
+			"srtp", e.Keys.Profile, "worker", s.owner, "remote", s.source)
+	case dtls.Failed:
+		c.log.Info("handshake failed", "session", uint64(e.ID), "stream", s.stream.name, "error", e.Err)
+		c.close(s, bus.ReasonHandshakeFailed)
+	case dtls.Closed:
+		c.close(s, bus.ReasonBye)
+	}
+}
+
+// goLive makes a connected publisher's session the stream's publication on all workers.
+func (c *controller) goLive(s *session) {
+	st := s.stream
+	st.live, st.since = s, time.Now()
+	st.active = make([]int, len(s.spec.Tracks))
+	for i := range st.active {
+		st.active[i] = -1
+	}
+	c.broadcast(bus.Message{
+		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: s.spec.Generation,
+		Worker: s.owner, Session: s.spec,
+	})
+}
+
+// expire ends sessions that never got anywhere, and those that wait for a publisher in vain.
+func (c *controller) expire() {
+	now := c.now()
+	for _, s := range c.sessions {
+		if s.owner == nobody && now-s.opened > pendingSpan ||
+			s.owner != nobody && !s.keyed && now-s.opened > 2*pendingSpan {
+			c.close(s, bus.ReasonNeverConnected)
+		}
+	}
+	for _, st := range c.streams {
+		if st.live != nil || st.publisher != nil || now-st.left < graceSpan {
+			continue
+		}
+		for _, s := range st.watching {
+			c.close(s, bus.ReasonNoPublisher)
+		}
+	}
+}
+
+// shutdown ends all sessions and refuses new ones.
+func (c *controller) shutdown() {
+	c.closing = true
+	for _, s := range c.sessions {
+		c.close(s, bus.ReasonShutdown)
+	}
+}
+
+// describe is what others may know of a stream.
+func (st *stream) describe() Stream {
+	return Stream{
+		Name: st.name, Tracks: st.live.spec.Tracks, Active: append([]int(nil), st.active...),
+		Since: st.since, Subscribers: len(st.watching),
+	}
+}
+
+func (c *controller) count() {
+	var n [2][2]int64
+	for _, s := range c.sessions {
+		keyed := 0
+		if s.keyed {
+			keyed = 1
+		}
+		n[s.spec.Role-bus.Publisher][keyed]++
+	}
+	live := int64(0)
+	for _, st := range c.streams {
+		if st.live != nil {
+			live++
+		}
+	}
+	c.census.publishersPending.Store(n[0][0])
+	c.census.publishers.Store(n[0][1])
+	c.census.subscribersPending.Store(n[1][0])
+	c.census.subscribers.Store(n[1][1])
+	c.census.streams.Store(live)
+}
+
+// collect gives the handshakes' metrics.
+func (h *handshakes) collect(ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	s := h.Stats()
+	count(handshakesDesc, s.Completed, "completed")
+	count(handshakesDesc, s.Cancelled, "cancelled")
+	count(handshakesDesc, s.Refused+s.RefusedSource, "refused")
+	for i, v := range s.Failed {
+		count(handshakesDesc, v, "failed: "+dtls.FailReason(i).String())
+	}
+	gauge(inFlightDesc, float64(s.InFlight))
+	buckets := make(map[float64]uint64)
+	total := uint64(0)
+	for i, bound := range dtls.DurationBounds {
+		total += s.Durations[i]
+		buckets[bound.Seconds()] = total
+	}
+	ch <- prometheus.MustNewConstHistogram(handshakeDesc, total+s.Durations[len(dtls.DurationBounds)],
+		s.DurationSum.Seconds(), buckets)
+}

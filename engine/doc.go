@@ -1,0 +1,26 @@
+// Package engine puts the media server together: workers and their ports, the bus between them, the
+// controller, and the threads that run it all. It is the only place where clock, I/O and the
+// sans-I/O core meet; signalling sits above it and touches no packet.
+//
+//	                 HTTP goroutines
+//	                       │ Publish, Subscribe, Close
+//	                       ▼
+//	DTLS handshakes ⇄ controller ⇄ bus ⇄ runner 0 … runner n-1, each a thread with
+//	(engine/dtls)                         its Worker and its Port
+//
+// # Concurrency
+//
+// A runner is one locked OS thread and alone touches its worker and its port. The controller is one
+// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events.
+// Metrics are published by runners into atomics and read by whoever asks.
+//
+// # Life of a session
+//
+//  1. Publish or Subscribe: the controller makes credentials and announces the session to all
+//     workers before it answers, so before the peer's first check.
+//  2. A worker meets a nominated check and claims the session; the first claim wins, and the
+//     controller tells all who owns it. Others forward what they receive of it.
+//  3. DTLS runs beside the controller; the owner carries its datagrams and gets the keys.
+//  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe.
+//  5. Close, a close_notify, silence or shutdown end it, on all workers.
+package engine

@@ -1,0 +1,47 @@
+// Package dtls runs the DTLS 1.2 handshakes of ringcast's sessions on the controller's side:
+// datagrams go in, datagrams and SRTP keys come out (RFC 6347, RFC 5764). Nothing of it runs per
+// media packet, and it opens no socket.
+//
+// # Flow
+//
+//		Start ───────────────┐                            one goroutine per handshake, and pion's two
+//		                     ▼
+//		Receive ─▶ sift ─▶ queue ─▶ [a compute slot] ─▶ pion/dtls ─▶ Send            events, from
+//		            │                                      │                          pion's goroutine
+//		            ▼                                      │ handshake complete
+//		      drop, counted                                ▼
+//		                                          detach: reads end, writes are kept
+//		                                                   │
+//		                     ┌─────────────────────────────┘
+//		                     ▼
+//		Receive ─▶ session: last flight again, or the peer's close_notify ─▶ Send, Closed
+//
+//	 1. Start makes a session and its handshake, within the caps: all in flight, and per source.
+//	 2. Receive sifts a datagram before pion sees it: what an outsider could forge to end the
+//	    handshake (plaintext alerts, application data, malformed ChangeCipherSpec) or to fill memory
+//	    (messages that never end, far-off message numbers) is dropped and counted.
+//	 3. A handshake computes only while it holds one of Config.Concurrency slots, so that a thousand
+//	    joiners queue here and not in front of the media threads.
+//	 4. When the handshake is complete, the keys are exported and the pion connection is dropped
+//	    without a word on the wire: our side of it reads io.EOF, and its close_notify goes into the
+//	    session instead of the network. What stays is the session: a few hundred bytes.
+//	 5. The session sends our last flight again when the peer repeats its own, until Confirm; it
+//	    verifies and reports the peer's close_notify; Close hands out ours, sealed beforehand.
+//
+// # Concurrency
+//
+// All methods of Endpoint may be called from any goroutine. Start, Receive, Close, Confirm and Stats
+// take short locks only and never wait for a handshake. The emit function is called from several
+// goroutines, also from within Receive, with no lock held: it may call the Endpoint's methods but
+// Shutdown, and it should not block, because a handshake may hold a compute slot meanwhile. The
+// events of one session come in order: Sends, then Keyed or Failed; Closed only after Keyed. A Send
+// may still follow Keyed (a last flight repeated), and an event that was already on its way may
+// arrive after Close has returned; session numbers are never reused, so it is recognizable.
+//
+// No goroutine stays behind a session whose handshake is over.
+//
+// # Ownership of memory
+//
+// Receive takes its datagram over and may write to it. Event.Datagram and Event.Keys belong to the
+// receiver of the event, and what Close returns belongs to its caller.
+package dtls

@@ -1,0 +1,279 @@
+package dtls
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ringcast/engine/bus"
+)
+
+// craft writes a record.
+func craft(contentType byte, epoch uint16, number uint64, body ...byte) []byte {
+	r := binary.BigEndian.AppendUint16([]byte{contentType, 0xfe, 0xfd}, epoch)
+	r = append(r, binary.BigEndian.AppendUint64(nil, number)[2:]...)
+	r = binary.BigEndian.AppendUint16(r, uint16(len(body)))
+	return append(r, body...)
+}
+
+// fragment writes a handshake fragment.
+func fragment(messageType byte, length int, sequence uint16, start int, content []byte) []byte {
+	f := []byte{messageType, byte(length >> 16), byte(length >> 8), byte(length)}
+	f = binary.BigEndian.AppendUint16(f, sequence)
+	f = append(f, byte(start>>16), byte(start>>8), byte(start))
+	f = append(f, byte(len(content)>>16), byte(len(content)>>8), byte(len(content)))
+	return append(f, content...)
+}
+
+// forgeries are records that anybody could send, and that must not end a handshake.
+func forgeries() [][]byte {
+	junk := bytes.Repeat([]byte{0x5a}, 40)
+	return [][]byte{
+		craft(typeAlert, 0, 900, alertFatal, 40),
+		craft(typeAlert, 0, 901, alertFatal, alertCloseNotify),
+		craft(typeAlert, 0, 902, alertWarning, alertCloseNotify),
+		craft(typeAlert, 0, 903, 1),
+		craft(23, 0, 904, junk...),
+		craft(23, 1, 905, junk...),
+		craft(typeChangeCipherSpec, 0, 906, 2),
+		craft(typeChangeCipherSpec, 0, 907, 1, 1),
+		craft(typeChangeCipherSpec, 1, 908, 1),
+		craft(typeAlert, 1, 909, junk[:26]...),
+		craft(typeHandshake, 1, 910, junk...),
+		craft(typeHandshake, 0, 911, junk...),
+		craft(typeHandshake, 0, 912, fragment(20, 12, 3, 0, junk[:12])...),
+		craft(typeHandshake, 0, 913, fragment(0, 0, 0, 0, nil)...),
+		craft(typeHandshake, 0, 914, fragment(11, 1<<24-1, 1, 0, junk)...),
+		craft(typeHandshake, 0, 915, fragment(11, 10, 1, 5, junk)...),
+		craft(typeHandshake, 0, 916, fragment(11, 50, 60000, 0, junk)...),
+		craft(typeHandshake, 5, 917, junk...),
+		craft(25, 0, 918, junk...),
+		craft(26, 0, 919, junk...),
+		craft(99, 0, 920, junk...),
+		craft(typeHandshake, 0, 921),
+		{typeHandshake, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0},
+		{0x2f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
+		{typeHandshake},
+		bytes.Repeat([]byte{typeHandshake, 0xfe, 0xfd}, 5000),
+		{},
+	}
+}
+
+// TestForgedRecords puts every forgery in front of and behind every datagram, alone and in the same
+// one.
+func TestForgedRecords(t *testing.T) {
+	for _, passive := range []bool{false, true} {
+		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
+			inLab(t, Config{}, func(t *testing.T, l *lab) {
+				p := l.join(scenario{passive: passive, toEndpoint: func(deliver func([]byte)) func([]byte) {
+					all := func() {
+						for _, f := range forgeries() {
+							deliver(f)
+						}
+					}
+					return func(d []byte) {
+						all()
+						deliver(append(craft(typeAlert, 0, 930, alertFatal, 40), d...))
+						deliver(append(bytes.Clone(d), 1, 2, 3))
+						all()
+					}
+				}})
+				p.ready()
+				for _, f := range forgeries() {
+					l.endpoint.Receive(1, f)
+				}
+				l.wantKinds(1, Keyed)
+				t.Logf("dropped: %v", l.endpoint.Stats().Dropped)
+			})
+		})
+	}
+}
+
+// TestAlertInTheClearIsReported: it does not end the handshake, but helps to understand its end.
+func TestAlertInTheClearIsReported(t *testing.T) {
+	inLab(t, Config{}, func(t *testing.T, l *lab) {
+		l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
+			return func([]byte) { deliver(craft(typeAlert, 0, 1, alertFatal, 70)) }
+		}})
+		err := l.failure(1)
+		if !isTimeout(err) || !bytes.Contains([]byte(err.Error()), []byte("alert was 70")) {
+			t.Error(err)
+		}
+	})
+}
+
+// TestUnknownSessions are ignored, and so are those that are forgotten.
+func TestUnknownSessions(t *testing.T) {
+	inLab(t, Config{}, func(t *testing.T, l *lab) {
+		for _, f := range forgeries() {
+			l.endpoint.Receive(7, f)
+		}
+		l.endpoint.Confirm(7)
+		if notify := l.endpoint.Close(7); notify != nil {
+			t.Error("a close_notify of nothing")
+		}
+		if n := l.endpoint.Stats().Dropped[DropUnknownSession]; n != uint64(len(forgeries())) {
+			t.Errorf("counted %d", n)
+		}
+	})
+}
+
+// heap returns the bytes of the live heap.
+func heap() int {
+	var m runtime.MemStats
+	for range 3 { // pools take two to be emptied
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// TestMemoryUnderAttack fills handshakes with all that they keep.
+func TestMemoryUnderAttack(t *testing.T) {
+	const n = 50
+	synctest.Test(t, func(t *testing.T) {
+		e, err := New(Config{}, func(Event) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := heap()
+		for id := range bus.SessionID(n) {
+			if err := e.Start(Params{ID: id + 1, Fingerprints: peerFingerprint()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		idle := heap()
+		junk := make([]byte, 8000)
+		for id := range bus.SessionID(n) {
+			number := uint64(0)
+			send := func(contentType byte, epoch uint16, body ...byte) {
+				number++
+				e.Receive(id+1, craft(contentType, epoch, number, body...))
+			}
+			// Messages without their first byte, each fragment new.
+			for sequence := range uint16(40) {
+				for start := 1; start+1000 < 20000; start += 1000 {
+					send(typeHandshake, 0, fragment(11, 20000, sequence, start, junk[:1000])...)
+				}
+			}
+			// Small fragments, which cost more to keep than they hold.
+			for i := range 3000 {
+				send(typeHandshake, 0, fragment(11, 30000, 1, 2*i+1, junk[:1])...)
+			}
+			for range 1000 {
+				send(typeHandshake, 1, junk[:maxSealed]...)
+				send(typeHandshake, 1, junk[:1000]...)
+				send(typeChangeCipherSpec, 0, 1)
+			}
+			synctest.Wait()
+		}
+		synctest.Wait()
+		attacked := heap()
+		// And once more with nobody reading, for the queue.
+		for range e.cfg.Concurrency {
+			e.slots <- struct{}{}
+		}
+		for id := range bus.SessionID(n) {
+			for i := range 5000 {
+				d := make([]byte, 0, 60000) // a large buffer behind a small datagram
+				e.Receive(id+1, append(d, craft(typeChangeCipherSpec, 0, uint64(i), 1)...))
+			}
+		}
+		queued := heap()
+		t.Logf("bytes per handshake: idle %d, with fragments and sealed records %d, with its queue %d",
+			(idle-start)/n, (attacked-start)/n, (queued-start)/n)
+		if grown := (queued - idle) / n; grown > 64<<10 {
+			t.Errorf("an attacked handshake holds %d bytes more", grown)
+		}
+		for range e.cfg.Concurrency {
+			<-e.slots
+		}
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if stats := e.Stats(); stats.Dropped[DropQueue] == 0 || stats.Dropped[DropExcess] == 0 {
+			t.Errorf("dropped: %v", stats.Dropped)
+		}
+	})
+}
+
+// TestNothingIsLeft is the reason for dropping pion's connections.
+func TestNothingIsLeft(t *testing.T) {
+	const n = 200
+	inLab(t, Config{}, func(t *testing.T, l *lab) {
+		shake := func(id bus.SessionID) {
+			p := l.join(scenario{id: id})
+			p.ready()
+			p.leave()
+			synctest.Wait()
+		}
+		forget := func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.events, l.peers = nil, nil
+			clear(l.sent)
+			clear(l.links)
+		}
+		for id := range bus.SessionID(10) { // what is made once
+			shake(id + 1)
+		}
+		forget()
+		routines, before := runtime.NumGoroutine(), heap()
+		for id := range bus.SessionID(n) {
+			shake(id + 100)
+		}
+		forget()
+		grown, held := runtime.NumGoroutine()-routines, (heap()-before)/n
+		t.Logf("after %d handshakes: %d goroutines more, %d bytes of heap per session", n, grown, held)
+		if grown != 0 {
+			t.Errorf("%d goroutines more", grown)
+		}
+		if held > 1024 {
+			t.Errorf("%d bytes per session", held)
+		}
+		if sessions := l.endpoint.Stats().Sessions; sessions != n+10 {
+			t.Errorf("%d sessions", sessions)
+		}
+	})
+}
+
+// TestCallsFromEverywhere is for the race detector.
+func TestCallsFromEverywhere(t *testing.T) {
+	inLab(t, Config{Timeout: 2 * time.Second}, func(t *testing.T, l *lab) {
+		var wg sync.WaitGroup
+		for id := range bus.SessionID(20) {
+			p := l.join(scenario{id: id + 1, passive: id%2 == 0})
+			for worker := range uint64(3) {
+				wg.Go(func() {
+					rng := rand.New(rand.NewPCG(uint64(id), worker))
+					for range 200 {
+						switch rng.IntN(20) {
+						case 0:
+							time.Sleep(time.Duration(rng.IntN(50)) * time.Millisecond)
+						case 1:
+							if rng.IntN(30) == 0 {
+								l.endpoint.Close(p.id)
+							}
+						case 2:
+							l.endpoint.Confirm(p.id)
+						case 3:
+							l.endpoint.Stats()
+						default:
+							all := forgeries()
+							l.endpoint.Receive(p.id, all[rng.IntN(len(all))])
+						}
+					}
+				})
+			}
+		}
+		wg.Wait()
+		time.Sleep(time.Minute)
+	})
+}

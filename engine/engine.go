@@ -1,0 +1,238 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"runtime"
+	"sync"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/dtls"
+	"ringcast/engine/port"
+	"ringcast/engine/udp"
+	"ringcast/engine/worker"
+)
+
+// Config is what an Engine is made with. Its zero value serves any address on a free port.
+type Config struct {
+	Log *slog.Logger
+	// Listen is the address of the media port.
+	Listen netip.AddrPort
+	// Workers is how many threads serve it; 0 is one for each core.
+	Workers int
+	// PublicIPs replace the interfaces' addresses as candidates.
+	PublicIPs []netip.Addr
+	// MaxSessions bounds the sessions, 20,000 by default; more are refused with ErrFull.
+	MaxSessions int
+	// Rand is the source of credentials, crypto/rand by default.
+	Rand io.Reader
+}
+
+// An Engine is the media server without its signalling: workers, their ports, the bus between them
+// and the controller.
+type Engine struct {
+	log        *slog.Logger
+	now        func() port.Time
+	io         string
+	bus        *bus.Bus
+	runners    []*runner
+	controller *controller
+	candidates []netip.AddrPort
+	stop       chan struct{}
+	threads    sync.WaitGroup
+}
+
+// Start opens the media port and starts the workers. Shutdown ends them.
+func Start(cfg Config) (*Engine, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 20_000
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = runtime.NumCPU()
+	}
+	if !udp.Balances() {
+		cfg.Workers = 1
+	}
+	// Workers spin; with no thread left the runtime makes HTTP wait for them.
+	if n := cfg.Workers + 1; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
+	ports, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: cfg.Workers, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{log: cfg.Log, now: udp.Now, io: "udp", bus: bus.New(cfg.Workers), stop: make(chan struct{})}
+	random := func(b []byte) {
+		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
+			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
+		}
+	}
+	listen := netip.AddrPortFrom(cfg.Listen.Addr(), ports[0].LocalPort())
+	if e.candidates, err = candidates(listen, cfg.PublicIPs); err == nil {
+		e.controller, err = e.newController(&cfg, random)
+	}
+	if err != nil {
+		for _, p := range ports {
+			err = errors.Join(err, p.Close())
+		}
+		return nil, err
+	}
+	for i, p := range ports {
+		r := &runner{engine: e, index: i, port: p, bus: e.bus.Endpoint(i)}
+		r.worker = worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: source(random)})
+		e.runners = append(e.runners, r)
+	}
+	for _, r := range e.runners {
+		e.threads.Go(r.run)
+	}
+	go e.controller.run(e.stop)
+	e.log.Info("media port open", "io", e.io, "listen", listen, "workers", cfg.Workers, "candidates", e.candidates)
+	return e, nil
+}
+
+func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
+	c := &controller{
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions,
+		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
+		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
+		sessions: make(map[bus.SessionID]*session), streams: make(map[string]*stream),
+	}
+	h := &handshakes{}
+	endpoint, err := dtls.New(dtls.Config{Log: cfg.Log, Rand: cfg.Rand}, func(ev dtls.Event) {
+		h.mu.Lock()
+		h.events = append(h.events, ev)
+		h.mu.Unlock()
+		c.poke()
+	})
+	h.Endpoint, c.dtls = endpoint, h
+	return c, err
+}
+
+// source is a fast generator for a worker, seeded once.
+func source(random func([]byte)) func() uint64 {
+	var seed [16]byte
+	random(seed[:])
+	return mathrand.NewPCG(binary.LittleEndian.Uint64(seed[:]), binary.LittleEndian.Uint64(seed[8:])).Uint64
+}
+
+// wake ends the sleep of a worker or of the controller.
+func (e *Engine) wake(address int) {
+	if address == bus.ControllerAddress {
+		e.controller.poke()
+		return
+	}
+	e.runners[address].wakeUp()
+}
+
+// Publish opens a session for a publisher of a stream.
+func (e *Engine) Publish(ctx context.Context, stream string, p Peer) (Local, error) {
+	return e.open(ctx, bus.Publisher, stream, p)
+}
+
+// Subscribe opens a session for a subscriber of a stream.
+func (e *Engine) Subscribe(ctx context.Context, stream string, p Peer) (Local, error) {
+	return e.open(ctx, bus.Subscriber, stream, p)
+}
+
+func (e *Engine) open(ctx context.Context, role bus.Role, stream string, p Peer) (l Local, err error) {
+	if e := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); e != nil {
+		return Local{}, e
+	}
+	l.Candidates = e.candidates
+	return l, err
+}
+
+// Close ends a session; an unknown one is ignored.
+func (e *Engine) Close(id bus.SessionID) {
+	c := e.controller
+	_ = c.do(context.Background(), func() { // when the controller has ended, so has the session
+		if s := c.sessions[id]; s != nil {
+			c.close(s, bus.ReasonClosed)
+		}
+	})
+}
+
+// Stream describes a stream that is published now.
+func (e *Engine) Stream(name string) (st Stream, ok bool) {
+	c := e.controller
+	_ = c.do(context.Background(), func() {
+		if s := c.streams[name]; s != nil && s.live != nil {
+			st, ok = s.describe(), true
+		}
+	})
+	return st, ok
+}
+
+// Streams describes all streams that are published now, in no order.
+func (e *Engine) Streams() (all []Stream) {
+	c := e.controller
+	_ = c.do(context.Background(), func() {
+		for _, s := range c.streams {
+			if s.live != nil {
+				all = append(all, s.describe())
+			}
+		}
+	})
+	return all
+}
+
+// OnEnded registers a function that is told, on the controller's goroutine, of every session that
+// ends. It must not call the Engine.
+func (e *Engine) OnEnded(f func(bus.SessionID, bus.Reason)) {
+	c := e.controller
+	_ = c.do(context.Background(), func() { c.onEnded = append(c.onEnded, f) })
+}
+
+// Ready tells whether new sessions can be served.
+func (e *Engine) Ready() error {
+	closing := true
+	if err := e.controller.do(context.Background(), func() { closing = e.controller.closing }); err != nil {
+		return err
+	}
+	if closing {
+		return ErrClosing
+	}
+	return nil
+}
+
+// Shutdown says goodbye to every peer, stops workers and controller and closes the ports. It returns
+// early, with an error, when ctx ends first; the process should exit then.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	if err := e.controller.do(ctx, e.controller.shutdown); err != nil {
+		return err
+	}
+	err := e.controller.dtls.Shutdown(ctx)
+	for _, r := range e.runners {
+		r.stop.Store(true) // it ends once its part of the bus is drained
+		r.port.Wake()
+	}
+	stopped := make(chan struct{})
+	go func() {
+		e.threads.Wait()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-ctx.Done():
+		return errors.Join(err, fmt.Errorf("stop the workers: %w", ctx.Err()))
+	}
+	close(e.stop)
+	<-e.controller.done
+	for _, r := range e.runners {
+		err = errors.Join(err, r.port.Close())
+	}
+	return err
+}

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringcast/engine/port"
+	"ringcast/engine/worker"
+)
+
+// shared is what a runner publishes of its worker's counts, a few times a second, for others to read.
+type shared struct {
+	drops  [worker.NumDropReasons]atomic.Uint64
+	counts [worker.NumCounters]atomic.Uint64
+	census [4]atomic.Int64
+	lost   atomic.Uint64 // messages that the lossy lanes had no room for
+	beat   atomic.Int64  // when it last published, in port.Time
+}
+
+func (r *runner) publish(now port.Time) {
+	c := r.worker.Counters()
+	for i, v := range c.Drops {
+		r.shared.drops[i].Store(v)
+	}
+	for i, v := range c.Counts {
+		r.shared.counts[i].Store(v)
+	}
+	x := r.worker.Census()
+	for i, v := range [...]int{x.Sessions, x.Subscribers, x.Publications, x.HistoryBytes} {
+		r.shared.census[i].Store(int64(v))
+	}
+	r.shared.beat.Store(int64(now))
+}
+
+func counterDesc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ringcast_"+name, help, labels, nil)
+}
+
+var (
+	dropDesc      = counterDesc("packets_dropped_total", "Datagrams, packets and wishes that went no further, by reason.", "reason")
+	lostDesc      = counterDesc("bus_lost_total", "Messages that the lossy lanes between workers had no room for.")
+	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
+	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
+	streamsDesc   = counterDesc("streams", "Streams that are published now.")
+	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
+	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
+
+	portReceivedDesc  = counterDesc("port_received_datagrams_total", "Datagrams that the ports received.", "worker")
+	portInBytesDesc   = counterDesc("port_received_bytes_total", "Payload bytes that the ports received.", "worker")
+	portSentDesc      = counterDesc("port_sent_datagrams_total", "Datagrams that the ports sent.", "worker")
+	portOutBytesDesc  = counterDesc("port_sent_bytes_total", "Payload bytes that the ports sent.", "worker")
+	portCallsDesc     = counterDesc("port_send_calls_total", "System calls that sent.", "worker")
+	portUnsentDesc    = counterDesc("port_unsent_datagrams_total", "Datagrams that could not be sent, by reason.", "reason")
+	portMalformedDesc = counterDesc("port_malformed_datagrams_total", "Arrivals that could not be used.")
+
+	handshakesDesc = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
+	inFlightDesc   = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
+	handshakeDesc  = counterDesc("dtls_handshake_seconds", "How long DTLS handshakes took.")
+
+	workerDescs = func() (d [worker.NumCounters]*prometheus.Desc) {
+		for c := range worker.NumCounters {
+			d[c] = counterDesc(c.String()+"_total", "See the counter of this name in package worker.")
+		}
+		return d
+	}()
+)
+
+// Describe implements prometheus.Collector; the metrics are described by what Collect sends.
+func (e *Engine) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
+
+// Collect implements prometheus.Collector. It reads what runners and controller published and stops
+// nobody.
+func (e *Engine) Collect(ch chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	var drops [worker.NumDropReasons]uint64
+	var counts [worker.NumCounters]uint64
+	var lost, stale, refused, unroutable, malformed uint64
+	var history int64
+	for _, r := range e.runners {
+		for i := range drops {
+			drops[i] += r.shared.drops[i].Load()
+		}
+		for i := range counts {
+			counts[i] += r.shared.counts[i].Load()
+		}
+		lost += r.shared.lost.Load()
+		history += r.shared.census[3].Load()
+
+		s, name := r.port.Stats(), strconv.Itoa(r.index)
+		count(portReceivedDesc, s.Received, name)
+		count(portInBytesDesc, s.ReceivedBytes, name)
+		count(portSentDesc, s.Sent, name)
+		count(portOutBytesDesc, s.SentBytes, name)
+		count(portCallsDesc, s.Calls, name)
+		stale, refused, unroutable = stale+s.Stale, refused+s.Refused, unroutable+s.Unroutable
+		malformed += s.Malformed
+	}
+	for i, v := range drops {
+		count(dropDesc, v, worker.DropReason(i).String())
+	}
+	for i, v := range counts {
+		count(workerDescs[i], v)
+	}
+	count(lostDesc, lost)
+	count(portUnsentDesc, stale, "stale")
+	count(portUnsentDesc, refused, "refused")
+	count(portUnsentDesc, unroutable, "unroutable")
+	count(portMalformedDesc, malformed)
+	gauge(historyDesc, float64(history))
+	gauge(occupancyDesc, e.bus.Occupancy())
+	gauge(rungDesc, 1, e.io)
+
+	c := &e.controller.census
+	gauge(sessionDesc, float64(c.publishersPending.Load()), "publisher", "pending")
+	gauge(sessionDesc, float64(c.publishers.Load()), "publisher", "connected")
+	gauge(sessionDesc, float64(c.subscribersPending.Load()), "subscriber", "pending")
+	gauge(sessionDesc, float64(c.subscribers.Load()), "subscriber", "connected")
+	gauge(streamsDesc, float64(c.streams.Load()))
+
+	e.controller.dtls.collect(ch, count, gauge)
+}

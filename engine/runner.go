@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/worker"
+)
+
+const (
+	// spinFor is how long a runner without work looks for more before it sleeps: waking costs
+	// more than a few empty looks.
+	spinFor = 50 * port.Microsecond
+	// publishInterval is how old the counts that others see may be.
+	publishInterval = 200 * port.Millisecond
+	// flushInterval is how soon control messages without room are tried again.
+	flushInterval = port.Millisecond
+
+	batchPackets  = 64
+	batchMessages = 256
+)
+
+// A runner is the thread of one worker: the only place where the clock, the port, the bus and the
+// sans-I/O core meet.
+type runner struct {
+	engine *Engine
+	index  int
+	worker *worker.Worker
+	port   port.Port
+	bus    *bus.Endpoint
+
+	// sleeping is set while the runner waits, or is about to: whoever sends it a message then
+	// wakes it.
+	sleeping atomic.Bool
+	stop     atomic.Bool
+	shared   shared
+}
+
+// run is the loop. Each turn receives a batch, then drains the bus (so that a session announced
+// before its HTTP answer is known when its first check arrives), handles the packets, polls one
+// bounded batch and transmits it. One batch a turn keeps a large fan-out from starving reception.
+func (r *runner) run() {
+	runtime.LockOSThread()
+	in := port.Batch{Packets: make([]port.Inbound, batchPackets)}
+	out := worker.Outgoing{Messages: make([]bus.Message, 0, batchMessages)}
+	now := r.engine.now()
+	r.port.Transmit(now, &out.Outgoing) // lends the first frames
+	busy := now                         // when there was something to do
+	published := now
+	for {
+		n := r.port.Receive(now, &in)
+		now = r.engine.now()
+		worked := n > 0
+		for m := r.bus.Next(); m != nil; m = r.bus.Next() {
+			r.worker.HandleMessage(now, m)
+			r.bus.Done()
+			worked = true
+		}
+		for i := range n {
+			r.worker.HandlePacket(now, &in.Packets[i])
+		}
+		if r.worker.Deadline() <= now {
+			r.worker.HandleTimeout(now)
+			worked = true
+		}
+		more := false
+		if out.Free() > 0 {
+			more = r.worker.Poll(now, &out)
+			r.deliver(&out)
+		}
+		if worked || more || out.Filled > 0 {
+			busy = now
+		}
+		r.port.Transmit(now, &out.Outgoing)
+		flushed := r.bus.Flush()
+
+		if now-published >= publishInterval {
+			r.publish(now)
+			published = now
+		}
+		switch {
+		case r.stop.Load() && !more && flushed && !worked:
+			r.publish(now)
+			return
+		case more || now-busy < spinFor:
+			continue
+		}
+		until := r.worker.Deadline()
+		if published <= busy {
+			until = min(until, published+publishInterval)
+		}
+		if !flushed {
+			until = min(until, now+flushInterval)
+		}
+		r.sleep(until)
+		now = r.engine.now()
+	}
+}
+
+// deliver passes the worker's messages on and wakes who sleeps.
+func (r *runner) deliver(out *worker.Outgoing) {
+	for i := range out.Messages {
+		m := &out.Messages[i]
+		if !r.bus.Send(m) {
+			r.shared.lost.Add(1)
+			continue
+		}
+		r.engine.wake(m.To)
+	}
+	clear(out.Messages)
+	out.Messages = out.Messages[:0]
+}
+
+// sleep waits for the port, a message or the deadline. The order of the two atomics on either side
+// (set sleeping, look at the bus; send, look at sleeping) makes sure that no message is missed.
+func (r *runner) sleep(until port.Time) {
+	r.sleeping.Store(true)
+	if r.bus.Empty() && !r.stop.Load() {
+		r.port.Wait(until)
+	}
+	r.sleeping.Store(false)
+}
+
+// wakeUp ends a sleep, if there is one.
+func (r *runner) wakeUp() {
+	if r.sleeping.Load() {
+		r.port.Wake()
+	}
+}

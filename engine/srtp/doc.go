@@ -1,0 +1,27 @@
+// Package srtp protects and opens RTP and RTCP (RFC 3711; RFC 7714 for AES-GCM) with the keys of one
+// DTLS association.
+//
+// Words, smallest to largest:
+//
+//   - An index is a packet's number under a key: for SRTP the rollover counter (ROC) above the 16-bit
+//     sequence number, 48 bits in all; for SRTCP 31 bits that travel in the packet.
+//   - A window remembers which of the latest indices were seen, so that none is taken twice.
+//   - A tag is what authentication adds to a packet.
+//   - A Sealer serves a subscriber: much is sealed for it, a little of its RTCP is opened.
+//   - An Opener serves a publisher: much is opened, a little RTCP is sealed for it.
+//
+// There may be very many subscribers, and each of their packets is sealed on its own, so the GCM
+// Sealer is written for little memory and for sealing from one place straight to another. Everything
+// else is github.com/pion/srtp with our own replay protection in front, which costs nothing per
+// packet and bounds how many sources a peer can make us remember.
+//
+// For one session, no (SSRC, index) may ever be sealed twice with different bytes: under GCM that
+// tells an eavesdropper the authentication key, under counter mode the XOR of both payloads. A Sealer
+// does not check it; whoever assigns indices must see to it. The same bytes may be sealed again, and
+// come out the same.
+//
+// Concurrency: a Sealer or Opener belongs to one thread.
+//
+// Buffers: what is opened is opened where it lies, and the result is part of it. What is sealed grows
+// within its slice's capacity, which the caller provides: see Overhead and OverheadRTCP.
+package srtp

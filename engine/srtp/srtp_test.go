@@ -1,0 +1,646 @@
+package srtp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"runtime"
+	"strings"
+	"testing"
+
+	pion "github.com/pion/srtp/v3"
+)
+
+var profiles = []Profile{AEADAES128GCM, AES128CMSHA180}
+
+// unhex decodes hex digits, whatever white space is between them.
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// testKeys are a session's keys, and the peer's view of them.
+func testKeys(p Profile) (ours, theirs *Keys) {
+	r := rand.New(rand.NewPCG(1, uint64(p)))
+	fill := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	ours = &Keys{
+		Profile:  p,
+		LocalKey: fill(p.KeyLen()), LocalSalt: fill(p.SaltLen()),
+		RemoteKey: fill(p.KeyLen()), RemoteSalt: fill(p.SaltLen()),
+	}
+	theirs = &Keys{
+		Profile:  p,
+		LocalKey: ours.RemoteKey, LocalSalt: ours.RemoteSalt,
+		RemoteKey: ours.LocalKey, RemoteSalt: ours.LocalSalt,
+	}
+	return ours, theirs
+}
+
+func pionContext(t testing.TB, p Profile, key, salt []byte) *pion.Context {
+	t.Helper()
+	c, err := pion.CreateContext(key, salt, pion.ProtectionProfile(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func mustSealer(t testing.TB, k *Keys) Sealer {
+	t.Helper()
+	s, err := NewSealer(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func mustOpener(t testing.TB, k *Keys) *Opener {
+	t.Helper()
+	o, err := NewOpener(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// rtpHeader is a header with a one-byte extension block of 8 bytes: 24 bytes in all.
+func rtpHeader(ssrc uint32, seq uint16) []byte {
+	b := []byte{0x90, 96, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0xBE, 0xDE, 0, 2, 0x31, 0xAA, 0xBB, 0x10, 0x30, 0, 0, 0}
+	binary.BigEndian.PutUint16(b[2:], seq)
+	binary.BigEndian.PutUint32(b[8:], ssrc)
+	return b
+}
+
+// receiverReport is a compound of an empty report and a PLI.
+func receiverReport(ssrc uint32) []byte {
+	b := []byte{0x80, 201, 0, 1, 0, 0, 0, 0, 0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2}
+	binary.BigEndian.PutUint32(b[4:], ssrc)
+	return b
+}
+
+// seal seals a packet with a payload that lies elsewhere.
+func seal(s Sealer, header, payload []byte, index uint64) []byte {
+	frame := make([]byte, len(header), len(header)+len(payload)+s.Overhead())
+	copy(frame, header)
+	return s.SealRTP(frame, len(header), payload, index)
+}
+
+func sealControlPacket(seal func([]byte) []byte, compound []byte) []byte {
+	return seal(append(make([]byte, 0, len(compound)+OverheadRTCP), compound...))
+}
+
+// TestDeriveKey checks the derivation against RFC 3711 appendix B.3, which gives all of the cipher
+// key, the salt, and the first 94 bytes of the authentication key.
+func TestDeriveKey(t *testing.T) {
+	key := unhex(t, "E1F97A0D3E018BE0D64FA32C06DE4139")
+	salt := unhex(t, "0EC675AD498AFEEBB6960B3AABE6")
+	for _, c := range []struct {
+		name  string
+		label byte
+		want  string
+	}{
+		{"cipher key", labelRTPKey, "C61E7A93744F39EE10734AFE3FF7A087"},
+		{"cipher salt", labelRTPSalt, "30CBBC08863D8C85D49DB34A9AE1"},
+		{"auth key", labelRTPAuth, `
+			CEBE321F6FF7716B6FD4AB49AF256A15 6D38BAA48F0A0ACF3C34E2359E6CDBCE
+			E049646C43D9327AD175578EF7227098 6371C10C9A369AC2F94A8C5FBCDDDC25
+			6D6E919A48B610EF17C2041E47403576 6B68642C59BBFC2F34DB60DBDFB2`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want := unhex(t, c.want)
+			got, err := deriveKey(key, salt, c.label, len(want))
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("got %x, %v", got, err)
+			}
+		})
+	}
+}
+
+// rfc7714 is a session with the keys of RFC 7714 section 16, which are session keys, not master keys.
+func rfc7714(t *testing.T) *gcmSealer {
+	key := unhex(t, "000102030405060708090a0b0c0d0e0f")
+	salt := unhex(t, "517569642070726f2071756f")
+	s := &gcmSealer{}
+	for _, a := range []*aead{&s.rtp, &s.control, &s.peer} {
+		var err error
+		if *a, err = makeAEAD(key, salt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// TestRFC7714 checks sealing against RFC 7714 sections 16.1.1, 17.1 and 17.2.
+func TestRFC7714(t *testing.T) {
+	t.Run("SRTP", func(t *testing.T) {
+		packet := unhex(t, `8040f17b 8041f8d3 5501a0b2
+			47616c6c 69612065 7374206f 6d6e6973 20646976 69736120 696e2070 61727465 73207472 6573`)
+		want := unhex(t, `8040f17b 8041f8d3 5501a0b2
+			f24de3a3 fb34de6c acba861c 9d7e4bca be633bd5 0d294e6f 42a5f47a 51c7d19b 36de3adf
+			8833899d 7f27beb1 6a9152cf 765ee439 0cce`)
+		if got := seal(rfc7714(t), packet[:12], packet[12:], 0xf17b); !bytes.Equal(got, want) {
+			t.Errorf("got %x", got)
+		}
+	})
+	plain := unhex(t, `81c8000d 4d617273
+		4e545031 4e545032 52545020 0000042a 0000e930 4c756e61 deadbeef deadbeef deadbeef deadbeef deadbeef`)
+	protected := unhex(t, `81c8000d 4d617273
+		63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1 730d6fda 4ce09b46 86303ded
+		0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4`)
+	t.Run("SRTCP", func(t *testing.T) {
+		s := rfc7714(t)
+		s.index = 0x5d3
+		if got := sealControlPacket(s.SealRTCP, plain); !bytes.Equal(got, protected) {
+			t.Errorf("sealed %x", got)
+		}
+		if got, ok := s.OpenRTCP(bytes.Clone(protected)); !ok || !bytes.Equal(got, plain) {
+			t.Errorf("opened %x, %v", got, ok)
+		}
+	})
+	t.Run("SRTCP in the clear", func(t *testing.T) {
+		// Section 17.3: authentic, but not encrypted, which no profile of ours allows.
+		open := append(bytes.Clone(plain), unhex(t, "841dd968 3dd78ec9 2ae58790 125f62b3 000005d4")...)
+		if _, ok := rfc7714(t).OpenRTCP(open); ok {
+			t.Error("opened")
+		}
+	})
+}
+
+// TestSealRTPInterop has pion open what a Sealer sealed, over two wraps of the sequence number, from
+// elsewhere and in place, with payloads of all small sizes.
+func TestSealRTPInterop(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			s := mustSealer(t, ours)
+			peer := pionContext(t, p, ours.LocalKey, ours.LocalSalt)
+			payload := make([]byte, 1200)
+			for i := range payload {
+				payload[i] = byte(i)
+			}
+			const ssrc = 0xDECAFBAD
+			for i := range uint64(2 * 1 << 16 / 97) {
+				index := i*97 + 100
+				header := rtpHeader(ssrc, uint16(index))
+				body := payload[:i%1201]
+				want := append(bytes.Clone(header), body...)
+
+				got := seal(s, header, body, index)
+				frame := append(make([]byte, 0, len(want)+s.Overhead()), want...)
+				inPlace := s.SealRTP(frame, len(header), frame[len(header):], index)
+				if !bytes.Equal(got, inPlace) {
+					t.Fatalf("index %d: in place differs", index)
+				}
+				if len(got) != len(want)+s.Overhead() || &inPlace[0] != &frame[0] {
+					t.Fatalf("index %d: %d bytes for %d", index, len(got), len(want))
+				}
+				open, err := peer.DecryptRTP(nil, got, nil)
+				if err != nil || !bytes.Equal(open, want) {
+					t.Fatalf("index %d: %v", index, err)
+				}
+			}
+		})
+	}
+}
+
+// TestSealRTPIndex seals in an order that no receiver could guess the ROC from: the index decides,
+// and a resend is the same bytes.
+func TestSealRTPIndex(t *testing.T) {
+	indices := []uint64{
+		65530, 65536, 65531, 1, 200000, 199999 - 40000, 5 << 16, 3<<16 + 40000, 1<<40 + 7, 65530, maxIndex, 0,
+	}
+	payload := []byte("some frame of some video")
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			s := mustSealer(t, ours)
+			for _, ssrc := range []uint32{1, 2} {
+				for _, index := range indices {
+					header := rtpHeader(ssrc, uint16(index))
+					got := seal(s, header, payload, index)
+					reference := pionContext(t, p, ours.LocalKey, ours.LocalSalt)
+					reference.SetROC(ssrc, uint32(index>>16))
+					want, err := reference.EncryptRTP(nil, append(bytes.Clone(header), payload...), nil)
+					if err != nil || !bytes.Equal(got, want) {
+						t.Errorf("SSRC %d, index %d: differs from pion's, %v", ssrc, index, err)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestSealRTCPInterop(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			for name, seal := range map[string]func([]byte) []byte{
+				"Sealer": mustSealer(t, ours).SealRTCP,
+				"Opener": mustOpener(t, ours).SealRTCP,
+			} {
+				peer := pionContext(t, p, ours.LocalKey, ours.LocalSalt)
+				var before []byte
+				for i := range 100 {
+					compound := receiverReport(uint32(i % 3))
+					got := sealControlPacket(seal, compound)
+					if bytes.Equal(got, before) {
+						t.Fatalf("%s: packet %d is like the one before", name, i)
+					}
+					before = bytes.Clone(got)
+					if open, err := peer.DecryptRTCP(nil, got, nil); err != nil || !bytes.Equal(open, compound) {
+						t.Fatalf("%s: packet %d: %x, %v", name, i, open, err)
+					}
+				}
+				if got := seal(make([]byte, 7, 64)); got != nil {
+					t.Errorf("%s: sealed 7 bytes", name)
+				}
+			}
+		})
+	}
+}
+
+// TestSealRTCPExhausted checks that an index is never used again.
+func TestSealRTCPExhausted(t *testing.T) {
+	ours, _ := testKeys(AEADAES128GCM)
+	s := mustSealer(t, ours).(*gcmSealer)
+	s.index = maxControlIndex - 1
+	if sealControlPacket(s.SealRTCP, receiverReport(1)) == nil {
+		t.Error("last index refused")
+	}
+	if sealControlPacket(s.SealRTCP, receiverReport(1)) != nil {
+		t.Error("index used twice")
+	}
+}
+
+// TestOpenRTPInterop opens what pion sealed, over two wraps, with reordering and losses.
+func TestOpenRTPInterop(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			o := mustOpener(t, ours)
+			r := rand.New(rand.NewPCG(2, 3))
+			sent := make([][]byte, 0, 1<<18)
+			want := make([][]byte, 0, 1<<18)
+			senders := []*pion.Context{
+				pionContext(t, p, ours.RemoteKey, ours.RemoteSalt), pionContext(t, p, ours.RemoteKey, ours.RemoteSalt),
+			}
+			for i := range 3 << 15 {
+				ssrc := i % 2
+				packet := append(rtpHeader(uint32(ssrc), uint16(i/2*3+65000)), byte(i), byte(i>>8), 3)
+				sealed, err := senders[ssrc].EncryptRTP(nil, packet, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sent, want = append(sent, sealed), append(want, packet)
+			}
+			// Exchange neighbours up to 32 apart, but leave each source's first packet first.
+			for i := 2; i+33 < len(sent); i++ {
+				j := i + r.IntN(32)
+				sent[i], sent[j] = sent[j], sent[i]
+				want[i], want[j] = want[j], want[i]
+			}
+			for i, data := range sent {
+				packet, result := o.OpenRTP(bytes.Clone(data))
+				if result != OpenOK || !bytes.Equal(packet, want[i]) {
+					t.Fatalf("packet %d of %d: %v", i, len(sent), result)
+				}
+				if _, result := o.OpenRTP(bytes.Clone(data)); result != OpenReplayed {
+					t.Fatalf("packet %d again: %v", i, result)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenRTCPInterop(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			o, s := mustOpener(t, ours), mustSealer(t, ours)
+			peer := pionContext(t, p, ours.RemoteKey, ours.RemoteSalt)
+			for i := range 200 {
+				compound := receiverReport(uint32(i % 3))
+				data, err := peer.EncryptRTCP(nil, compound, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, result := o.OpenRTCP(bytes.Clone(data)); result != OpenOK || !bytes.Equal(got, compound) {
+					t.Fatalf("Opener, packet %d: %x, %v", i, got, result)
+				}
+				if got, ok := s.OpenRTCP(bytes.Clone(data)); !ok || !bytes.Equal(got, compound) {
+					t.Fatalf("Sealer, packet %d: %x", i, got)
+				}
+				if _, result := o.OpenRTCP(bytes.Clone(data)); result != OpenReplayed {
+					t.Fatalf("Opener, packet %d again: %v", i, result)
+				}
+				if _, ok := s.OpenRTCP(bytes.Clone(data)); ok {
+					t.Fatalf("Sealer, packet %d again", i)
+				}
+			}
+		})
+	}
+}
+
+// TestForged changes every byte of a packet in turn; none must be taken, nor keep the true one out.
+func TestForged(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			o, s := mustOpener(t, ours), mustSealer(t, ours)
+			media, err := pionContext(t, p, ours.RemoteKey, ours.RemoteSalt).
+				EncryptRTP(nil, append(rtpHeader(9, 70), "payload"...), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			control, err := pionContext(t, p, ours.RemoteKey, ours.RemoteSalt).EncryptRTCP(nil, receiverReport(9), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 { // before and after the source is known
+				for i := range media {
+					forged := bytes.Clone(media)
+					forged[i] ^= 1
+					if _, result := o.OpenRTP(forged); result == OpenOK {
+						t.Errorf("SRTP with byte %d changed: %v", i, result)
+					}
+				}
+				for i := range control {
+					forged := bytes.Clone(control)
+					forged[i] ^= 1
+					if _, result := o.OpenRTCP(bytes.Clone(forged)); result == OpenOK {
+						t.Errorf("SRTCP with byte %d changed: %v", i, result)
+					}
+					if _, ok := s.OpenRTCP(forged); ok {
+						t.Errorf("Sealer: SRTCP with byte %d changed", i)
+					}
+				}
+				for n := range media {
+					if _, result := o.OpenRTP(bytes.Clone(media[:n])); result == OpenOK {
+						t.Errorf("SRTP cut to %d bytes: %v", n, result)
+					}
+				}
+				for n := range control {
+					if _, result := o.OpenRTCP(bytes.Clone(control[:n])); result == OpenOK {
+						t.Errorf("SRTCP cut to %d bytes: %v", n, result)
+					}
+					if _, ok := s.OpenRTCP(bytes.Clone(control[:n])); ok {
+						t.Errorf("Sealer: SRTCP cut to %d bytes", n)
+					}
+				}
+				o.OpenRTP(bytes.Clone(media))
+				o.OpenRTCP(bytes.Clone(control))
+				s.OpenRTCP(bytes.Clone(control))
+				if len(o.sources.list) != 1 || len(o.peer.sources) != 1 {
+					t.Fatal("the true packets were not taken")
+				}
+			}
+		})
+	}
+}
+
+// TestReplay opens single packets around the edges of the window, before and after a rollover.
+func TestReplay(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, theirs := testKeys(p)
+			publisher := mustSealer(t, theirs)
+			for _, base := range []uint64{2000, 65536 + 10, 1<<32 - 5} {
+				o := mustOpener(t, ours)
+				open := func(index uint64) Result {
+					_, result := o.OpenRTP(seal(publisher, rtpHeader(7, uint16(index)), []byte("x"), index))
+					return result
+				}
+				// Climb to the base, as the ROC cannot be guessed from a first packet.
+				if base > 65535 {
+					o.in.SetROC(7, uint32(base>>16))
+					o.sources.add(7).accept(base - 2000)
+				}
+				for _, step := range []struct {
+					index uint64
+					want  Result
+				}{
+					{base, OpenOK},
+					{base, OpenReplayed},
+					{base - 1, OpenOK},
+					{base - 1, OpenReplayed},
+					{base - windowLen + 1, OpenOK},
+					{base - windowLen + 1, OpenReplayed},
+					{base - windowLen, OpenReplayed},
+					{base + 30, OpenOK},
+					{base, OpenReplayed},
+					{base + 29, OpenOK},
+					{base - windowLen + 30, OpenReplayed},
+					{base - windowLen + 31, OpenOK},
+					{base + 30 + 5000, OpenOK}, // everything below leaves the window
+					{base + 29, OpenReplayed},
+					{base + 5030 - windowLen + 1, OpenOK},
+				} {
+					if got := open(step.index); got != step.want {
+						t.Errorf("base %d: %+d is %v, want %v", base, int64(step.index-base), got, step.want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestWindow compares the window with a set of everything that was accepted.
+func TestWindow(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 5))
+	var w window
+	seen := map[uint64]bool{}
+	index := uint64(70000)
+	for range 200000 {
+		switch r.IntN(10) {
+		case 0:
+			index += uint64(r.IntN(3 * windowLen))
+		default:
+			index = index + uint64(r.IntN(40)) - uint64(r.IntN(39))
+		}
+		try := index - uint64(r.IntN(windowLen+windowLen/8))
+		want := !seen[try] && (!w.started || try > w.highest || w.highest-try < windowLen)
+		if got := w.fresh(try); got != want {
+			t.Fatalf("highest %d: %d is fresh: %v, want %v", w.highest, try, got, want)
+		}
+		if want {
+			w.accept(try)
+			seen[try] = true
+		}
+	}
+}
+
+func TestControlWindow(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 7))
+	var sources controlSources
+	seen := map[uint32]bool{}
+	highest := uint32(0)
+	for range 100000 {
+		try := highest + uint32(r.IntN(4)) - min(highest, uint32(r.IntN(controlWindowLen+8)))
+		if r.IntN(50) == 0 {
+			try += 200
+		}
+		want := !seen[try] && (try > highest || highest-try < controlWindowLen)
+		if got, _ := sources.fresh(1, try); got != want {
+			t.Fatalf("highest %d: %d is fresh: %v, want %v", highest, try, got, want)
+		}
+		if want {
+			sources.accept(1, try)
+			seen[try] = true
+			highest = max(highest, try)
+		}
+	}
+}
+
+func TestGuess(t *testing.T) {
+	for _, c := range []struct {
+		highest uint64
+		seq     uint16
+		want    uint64
+	}{
+		{100, 101, 101},
+		{100, 99, 99},
+		{100, 65535, 65535}, // nothing precedes the first round
+		{65535, 0, 65536},
+		{65536, 65535, 65535},
+		{65536, 32768, 65536 + 32768 - 65536},
+		{65536, 32767, 65536 + 32767},
+		{1<<32 + 65000, 10, 1<<32 + 65536 + 10},
+		{maxIndex, 0, maxIndex + 1},
+	} {
+		w := window{started: true, highest: c.highest}
+		if got := w.guess(c.seq); got != c.want {
+			t.Errorf("%d after %d: %d, want %d", c.seq, c.highest, got, c.want)
+		}
+	}
+	if got := new(window).guess(65535); got != 65535 {
+		t.Errorf("first: %d", got)
+	}
+}
+
+// TestTooManySources lets one peer send from more SSRCs than are remembered.
+func TestTooManySources(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, theirs := testKeys(p)
+			o, subscriber, publisher := mustOpener(t, ours), mustSealer(t, ours), mustSealer(t, theirs)
+			for ssrc := range uint32(MaxSources + 10) {
+				want := OpenOK
+				if ssrc >= MaxSources {
+					want = OpenTooMany
+				}
+				if _, got := o.OpenRTP(seal(publisher, rtpHeader(ssrc, 1), nil, 1)); got != want {
+					t.Fatalf("SRTP of SSRC %d: %v", ssrc, got)
+				}
+				control := sealControlPacket(publisher.SealRTCP, receiverReport(ssrc))
+				if _, got := o.OpenRTCP(bytes.Clone(control)); got != want {
+					t.Fatalf("SRTCP of SSRC %d: %v", ssrc, got)
+				}
+				if _, ok := subscriber.OpenRTCP(control); ok != (ssrc < maxSubscriberSources) {
+					t.Fatalf("Sealer: SRTCP of SSRC %d: %v", ssrc, ok)
+				}
+			}
+			if _, got := o.OpenRTP(seal(publisher, rtpHeader(3, 2), nil, 2)); got != OpenOK {
+				t.Errorf("a source that is known: %v", got)
+			}
+		})
+	}
+}
+
+// TestForgedSources checks that packets from 100,000 SSRCs that nobody owns leave nothing behind.
+func TestForgedSources(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, _ := testKeys(p)
+			o, s := mustOpener(t, ours), mustSealer(t, ours)
+			media := append(rtpHeader(0, 5), make([]byte, 60)...)
+			control := append(receiverReport(0), make([]byte, OverheadRTCP)...)
+			for _, at := range []int{gcmTagLen + indexLen, indexLen} {
+				control[len(control)-at] |= 0x80
+			}
+			control[len(control)-cmTagLen-indexLen] |= 0x80
+			before := liveHeap()
+			for ssrc := range uint32(100000) {
+				binary.BigEndian.PutUint32(media[8:], ssrc)
+				binary.BigEndian.PutUint32(control[4:], ssrc)
+				if _, got := o.OpenRTP(media); got != OpenForged {
+					t.Fatalf("SRTP: %v", got)
+				}
+				if _, got := o.OpenRTCP(bytes.Clone(control)); got != OpenForged {
+					t.Fatalf("SRTCP: %v", got)
+				}
+				s.OpenRTCP(bytes.Clone(control))
+			}
+			if grown := int64(liveHeap() - before); grown > 64<<10 {
+				t.Errorf("%d bytes remain", grown)
+			}
+			runtime.KeepAlive(o)
+			runtime.KeepAlive(s)
+		})
+	}
+}
+
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// TestMemory holds the GCM Sealer to its share of a viewer's budget.
+func TestMemory(t *testing.T) {
+	const n, budget = 1000, 2600
+	for _, p := range profiles {
+		ours, _ := testKeys(p)
+		sealers := make([]Sealer, n)
+		openers := make([]*Opener, n)
+		before := liveHeap()
+		for i := range sealers {
+			sealers[i] = mustSealer(t, ours)
+		}
+		between := liveHeap()
+		for i := range openers {
+			openers[i] = mustOpener(t, ours)
+		}
+		after := liveHeap()
+		t.Logf("%v: %d bytes a Sealer, %d an Opener", p, (between-before)/n, (after-between)/n)
+		if p == AEADAES128GCM && (between-before)/n > budget {
+			t.Errorf("a Sealer takes %d bytes, more than %d", (between-before)/n, budget)
+		}
+		runtime.KeepAlive(sealers)
+		runtime.KeepAlive(openers)
+	}
+}
+
+func TestBadKeys(t *testing.T) {
+	for name, spoil := range map[string]func(*Keys){
+		"profile":     func(k *Keys) { k.Profile = 2 },
+		"local key":   func(k *Keys) { k.LocalKey = k.LocalKey[1:] },
+		"local salt":  func(k *Keys) { k.LocalSalt = append(k.LocalSalt, 0) },
+		"remote key":  func(k *Keys) { k.RemoteKey = nil },
+		"remote salt": func(k *Keys) { k.RemoteSalt = k.RemoteSalt[2:] },
+	} {
+		for _, p := range profiles {
+			k, _ := testKeys(p)
+			spoil(k)
+			if _, err := NewSealer(k); !errors.Is(err, ErrKeys) {
+				t.Errorf("NewSealer, %v, %s: %v", p, name, err)
+			}
+			if _, err := NewOpener(k); !errors.Is(err, ErrKeys) {
+				t.Errorf("NewOpener, %v, %s: %v", p, name, err)
+			}
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package srtp
+
+// maxIndex is the highest index of an SRTP packet: 48 bits (RFC 3711 section 3.3.1).
+const maxIndex = 1<<48 - 1
+
+// windowLen is how far, in packets, SRTP may arrive behind the latest. It is a power of two well
+// above what a burst of retransmissions needs.
+const windowLen = 1024
+
+// A window remembers which of the last windowLen indices of one source were seen (RFC 3711 section
+// 3.3.2). Its zero value has seen nothing.
+type window struct {
+	highest uint64
+	started bool
+	// seen is a ring of bits: index i is at i modulo windowLen.
+	seen [windowLen / 64]uint64
+}
+
+// guess is the index that a sequence number most likely stands for: the one nearest to the highest
+// seen, starting with a rollover counter of 0 (RFC 3711 section 3.3.1 and appendix A).
+func (w *window) guess(seq uint16) uint64 {
+	if !w.started {
+		return uint64(seq)
+	}
+	index := int64(w.highest) + int64(int16(seq-uint16(w.highest)))
+	if index < 0 { // nothing precedes the first round
+		return uint64(seq)
+	}
+	return uint64(index)
+}
+
+// fresh reports whether index is neither seen nor too old to tell.
+func (w *window) fresh(index uint64) bool {
+	if !w.started || index > w.highest {
+		return true
+	}
+	return w.highest-index < windowLen && w.seen[index%windowLen/64]&(1<<(index%64)) == 0
+}
+
+// accept marks index, which is fresh and authenticated, as seen.
+func (w *window) accept(index uint64) {
+	switch {
+	case !w.started:
+		w.started, w.highest = true, index
+	case index <= w.highest:
+	case index-w.highest >= windowLen:
+		w.seen = [windowLen / 64]uint64{}
+		w.highest = index
+	default:
+		for w.highest < index {
+			w.highest++
+			w.seen[w.highest%windowLen/64] &^= 1 << (w.highest % 64)
+		}
+	}
+	w.seen[index%windowLen/64] |= 1 << (index % 64)
+}
+
+// A source is what an Opener knows of one SSRC's SRTP.
+type source struct {
+	ssrc uint32
+	window
+}
+
+// sources finds windows by SSRC. There are few of them, and packets of one come in rows, so a list
+// that remembers its last hit beats a map.
+type sources struct {
+	list []*source
+	last *source
+}
+
+// find returns the source of ssrc, nil where nothing authentic came from it yet.
+func (s *sources) find(ssrc uint32) *source {
+	if s.last != nil && s.last.ssrc == ssrc {
+		return s.last
+	}
+	for _, src := range s.list {
+		if src.ssrc == ssrc {
+			s.last = src
+			return src
+		}
+	}
+	return nil
+}
+
+// add starts a window for ssrc. It allocates: once for each source of a session.
+func (s *sources) add(ssrc uint32) *source {
+	src := &source{ssrc: ssrc}
+	s.list = append(s.list, src)
+	return src
+}
+
+// controlWindowLen is how far, in packets, SRTCP may arrive behind the latest (RFC 3711 section 3.3.2
+// asks for at least 64).
+const controlWindowLen = 64
+
+// A controlSource is which of the last SRTCP indices of one SSRC were seen: bit i is highest-i.
+type controlSource struct {
+	ssrc    uint32
+	highest uint32
+	seen    uint64
+}
+
+// controlSources finds SRTCP windows by SSRC.
+type controlSources []controlSource
+
+// fresh reports whether ssrc's packet index is neither seen nor too old to tell. known tells whether
+// anything authentic came from ssrc before.
+func (s controlSources) fresh(ssrc, index uint32) (fresh, known bool) {
+	for i := range s {
+		c := &s[i]
+		if c.ssrc != ssrc {
+			continue
+		}
+		if index > c.highest {
+			return true, true
+		}
+		age := c.highest - index
+		return age < controlWindowLen && c.seen&(1<<age) == 0, true
+	}
+	return true, false
+}
+
+// accept marks index, which is fresh and authenticated, as seen.
+func (s *controlSources) accept(ssrc, index uint32) {
+	for i := range *s {
+		c := &(*s)[i]
+		if c.ssrc != ssrc {
+			continue
+		}
+		if index > c.highest {
+			c.seen <<= index - c.highest // shifts of 64 and more give 0
+			c.highest = index
+		}
+		c.seen |= 1 << (c.highest - index)
+		return
+	}
+	*s = append(*s, controlSource{ssrc: ssrc, highest: index, seen: 1})
+}

@@ -1,0 +1,196 @@
+package stun
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+)
+
+const (
+	headerLen    = 20
+	attributeLen = 4 // an attribute's type and length
+	cookie       = 0x2112A442
+
+	integrityLen   = 20
+	fingerprintLen = 4
+	// fingerprintMask tells a STUN CRC from any other (RFC 8489 section 14.7).
+	fingerprintMask = 0x5354554E
+)
+
+// Message types: the Binding method in each class (RFC 8489 section 5).
+const (
+	bindingRequest = 0x0001
+	bindingSuccess = 0x0101
+	bindingError   = 0x0111
+)
+
+// Attribute types (RFC 8489 section 18.3, RFC 8445 section 16.1).
+const (
+	attrMappedAddress      = 0x0001
+	attrUsername           = 0x0006
+	attrIntegrity          = 0x0008
+	attrErrorCode          = 0x0009
+	attrUnknownAttributes  = 0x000A
+	attrRealm              = 0x0014
+	attrNonce              = 0x0015
+	attrIntegritySHA256    = 0x001C
+	attrPasswordAlgorithm  = 0x001D
+	attrUserhash           = 0x001E
+	attrXORMappedAddress   = 0x0020
+	attrPriority           = 0x0024
+	attrUseCandidate       = 0x0025
+	attrFingerprint        = 0x8028
+	attrControlled         = 0x8029
+	attrControlling        = 0x802A
+	firstOptionalAttribute = 0x8000
+)
+
+// IsBindingRequest reports whether data begins like a Binding request. It looks at the header only;
+// false for indications, responses, and what is no STUN.
+func IsBindingRequest(data []byte) bool {
+	return len(data) >= headerLen &&
+		binary.BigEndian.Uint16(data) == bindingRequest &&
+		binary.BigEndian.Uint32(data[4:]) == cookie
+}
+
+// A Check is a Binding request parsed to values; slices borrow from the datagram.
+type Check struct {
+	TransactionID [12]byte
+	// LocalUfrag and RemoteUfrag are the two halves of USERNAME, seen from who receives the
+	// request: what stands before the colon is the receiver's.
+	LocalUfrag, RemoteUfrag []byte
+	// UseCandidate is the nomination.
+	UseCandidate bool
+	// Controlled and Controlling are the sender's claims to its role.
+	Controlled, Controlling bool
+	// Priority is the PRIORITY attribute, 0 where there is none.
+	Priority uint32
+	// Unknown are the first comprehension-required attributes that we do not know, NumUnknown of
+	// them.
+	Unknown    [4]uint16
+	NumUnknown int
+
+	data      []byte
+	integrity int // where MESSAGE-INTEGRITY starts in data
+}
+
+// Parse reads a Binding request. It is true only if data is exactly one message with the magic
+// cookie and whole attributes, USERNAME contains a colon, MESSAGE-INTEGRITY is there, and the last
+// attribute is a correct FINGERPRINT. Of an attribute that appears twice the first counts. What
+// stands behind MESSAGE-INTEGRITY is ignored, because nothing protects it (RFC 8489 section 14.5).
+func (c *Check) Parse(data []byte) bool {
+	if !IsBindingRequest(data) {
+		return false
+	}
+	*c = Check{data: data}
+	copy(c.TransactionID[:], data[8:])
+	w, ok := newWalk(data)
+	var named, prioritized bool
+	for ok && w.next() {
+		if c.integrity != 0 {
+			continue // only their bounds matter
+		}
+		switch v := w.value; w.kind {
+		case attrIntegrity:
+			ok = len(v) == integrityLen
+			c.integrity = w.start
+		case attrUsername:
+			if !named {
+				c.LocalUfrag, c.RemoteUfrag, ok = bytes.Cut(v, []byte{':'})
+				named = true
+			}
+		case attrPriority:
+			ok = len(v) == 4
+			if ok && !prioritized {
+				c.Priority = binary.BigEndian.Uint32(v)
+				prioritized = true
+			}
+		case attrUseCandidate:
+			c.UseCandidate = true
+		case attrControlled:
+			ok = len(v) == 8
+			c.Controlled = true
+		case attrControlling:
+			ok = len(v) == 8
+			c.Controlling = true
+		case attrMappedAddress, attrXORMappedAddress, attrErrorCode, attrUnknownAttributes, attrRealm, attrNonce,
+			attrIntegritySHA256, attrPasswordAlgorithm, attrUserhash:
+			// Known, and without meaning in a check: RFC 8489 has such attributes ignored.
+		default:
+			if w.kind < firstOptionalAttribute {
+				c.noteUnknown(w.kind)
+			}
+		}
+	}
+	return ok && w.ended && w.fingerprint && named && c.integrity != 0
+}
+
+func (c *Check) noteUnknown(kind uint16) {
+	for _, k := range c.Unknown[:c.NumUnknown] {
+		if k == kind {
+			return
+		}
+	}
+	if c.NumUnknown < len(c.Unknown) {
+		c.Unknown[c.NumUnknown] = kind
+		c.NumUnknown++
+	}
+}
+
+// A walk steps through the attributes of a message but for the FINGERPRINT at its end, which it
+// proves first.
+type walk struct {
+	rest []byte // what is still to come
+	pos  int    // where rest starts in the message
+
+	kind  uint16
+	start int // where the attribute starts in the message
+	value []byte
+
+	fingerprint bool // the message ends with a FINGERPRINT, and it is correct
+	ended       bool // the last attribute was reached and all were whole
+}
+
+// newWalk checks the message's length and FINGERPRINT. False when the length is wrong, or the
+// FINGERPRINT is.
+func newWalk(data []byte) (w walk, ok bool) {
+	n := len(data) - headerLen
+	if n < 0 || n%4 != 0 || int(binary.BigEndian.Uint16(data[2:])) != n {
+		return w, false
+	}
+	end := len(data)
+	if at := end - attributeLen - fingerprintLen; at >= headerLen &&
+		binary.BigEndian.Uint16(data[at:]) == attrFingerprint &&
+		binary.BigEndian.Uint16(data[at+2:]) == fingerprintLen {
+		if crc32.ChecksumIEEE(data[:at])^fingerprintMask != binary.BigEndian.Uint32(data[at+attributeLen:]) {
+			return w, false
+		}
+		w.fingerprint = true
+		end = at
+	}
+	w.rest, w.pos = data[headerLen:end], headerLen
+	return w, true
+}
+
+// next steps to the next attribute; false at the end, and before one that is cut short or a
+// FINGERPRINT that is not the last.
+func (w *walk) next() bool {
+	if len(w.rest) == 0 {
+		w.ended = true
+		return false
+	}
+	if len(w.rest) < attributeLen {
+		return false
+	}
+	w.kind = binary.BigEndian.Uint16(w.rest)
+	n := int(binary.BigEndian.Uint16(w.rest[2:]))
+	padded := attributeLen + (n+3)&^3
+	if padded > len(w.rest) || w.kind == attrFingerprint {
+		return false
+	}
+	w.value = w.rest[attributeLen : attributeLen+n]
+	w.start = w.pos
+	w.rest = w.rest[padded:]
+	w.pos += padded
+	return true
+}

@@ -1,0 +1,30 @@
+package udp
+
+import (
+	"time"
+
+	"ringcast/engine/port"
+)
+
+// started is a moment of this process, epoch the same moment in the ports' time.
+var (
+	started = time.Now()
+	epoch   = epochOf(started)
+)
+
+// Now is the monotonic clock of these ports. On Linux it is CLOCK_MONOTONIC.
+func Now() port.Time { return epoch + port.Time(time.Since(started)) }
+
+// clocks reads the ports' clock and the wall clock (nanoseconds since 1970) at one moment.
+func clocks() (now port.Time, wall int64) {
+	t := time.Now()
+	return epoch + port.Time(t.Sub(started)), t.UnixNano()
+}
+
+// maxAge bounds how far before now an arrival is believed to lie: further back, the wall clock was set.
+const maxAge = port.Second
+
+// clampArrival holds an arrival time between now and a second before it.
+func clampArrival(arrival, now port.Time) port.Time {
+	return max(now-maxAge, min(arrival, now))
+}

@@ -1,0 +1,107 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"ringcast/engine/port"
+)
+
+// Config says what to open. Its zero value is a working one: any address, a free port, one worker.
+type Config struct {
+	// Address is where to listen. A wildcard IPv6 address (or none at all) takes IPv4 too; port 0
+	// picks a free one.
+	Address netip.AddrPort
+	// Workers is how many ports to open; at most 1 where Balances is false. Default 1.
+	Workers int
+	// Frames is how many frames each port has to lend. Default 256.
+	Frames int
+	// Batch is the most datagrams that one Receive yields. Default 64.
+	Batch int
+	// NoSegmentation sends one message per datagram even where the kernel could cut them.
+	NoSegmentation bool
+	// Log hears of degradations. Default: nobody.
+	Log *slog.Logger
+}
+
+const (
+	defaultFrames = 256
+	defaultBatch  = 64
+
+	// maxBatch is UIO_MAXIOV, the most messages that recvmmsg looks at.
+	maxBatch = 1024
+)
+
+// ErrOneWorker is returned by Open when several workers are asked for where the platform does not
+// spread one port over several sockets.
+var ErrOneWorker = errors.New("this platform serves a UDP port with one worker only")
+
+func (c Config) withDefaults() (Config, error) {
+	for _, field := range []struct {
+		name  string
+		value *int
+		unset int
+	}{
+		{"Workers", &c.Workers, 1},
+		{"Frames", &c.Frames, defaultFrames},
+		{"Batch", &c.Batch, defaultBatch},
+	} {
+		if *field.value < 0 {
+			return c, fmt.Errorf("udp: %s is negative: %d", field.name, *field.value)
+		}
+		if *field.value == 0 {
+			*field.value = field.unset
+		}
+	}
+	if c.Batch > maxBatch {
+		return c, fmt.Errorf("udp: Batch is %d, at most %d", c.Batch, maxBatch)
+	}
+	if c.Workers > 1 && !Balances() {
+		return c, fmt.Errorf("udp: %d workers: %w", c.Workers, ErrOneWorker)
+	}
+	if !c.Address.Addr().IsValid() {
+		c.Address = netip.AddrPortFrom(netip.IPv6Unspecified(), c.Address.Port())
+	}
+	c.Address = netip.AddrPortFrom(c.Address.Addr().Unmap(), c.Address.Port())
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// ErrNoSegmentation is what Segmentation reports where UDP_SEGMENT was never in use: switched off, or
+// unknown to this platform.
+var ErrNoSegmentation = errors.New("UDP segmentation is not in use")
+
+// A SegmentationError says that the kernel or the NIC did not take a segmented message that it took,
+// or will take, as separate datagrams.
+type SegmentationError struct {
+	Route    port.Route
+	Size     int // bytes of each datagram but the last
+	Segments int
+	Err      error
+}
+
+func (e *SegmentationError) Error() string {
+	return fmt.Sprintf("send %d segments of %d bytes on route %d: %v", e.Segments, e.Size, e.Route, e.Err)
+}
+
+func (e *SegmentationError) Unwrap() error { return e.Err }
+
+// scopeID is the interface index that a zone stands for, 0 for none or an unknown one.
+func scopeID(zone string) uint32 {
+	if zone == "" {
+		return 0
+	}
+	if index, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(index)
+	}
+	if i, err := net.InterfaceByName(zone); err == nil {
+		return uint32(i.Index)
+	}
+	return 0
+}

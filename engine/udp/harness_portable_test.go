@@ -1,0 +1,12 @@
+package udp
+
+import "net/netip"
+
+func (p *portable) interpose(verdict func(segments int) error) {
+	p.write = func(c *conn, data, control []byte, to netip.AddrPort) error {
+		if err := verdict(1); err != nil {
+			return err
+		}
+		return c.write(data, control, to)
+	}
+}

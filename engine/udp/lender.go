@@ -1,0 +1,72 @@
+package udp
+
+import (
+	"math"
+
+	"ringcast/engine/port"
+)
+
+// noRoute marks a kept frame whose route was revoked: no route table reaches it.
+const noRoute port.Route = math.MaxUint32
+
+// lender owns a port's frames. They lie in one array: the kept ones first, in order, then those lent to
+// the worker, which fills them from the front. So kept and filled frames are always one row.
+type lender struct {
+	frames []port.Frame
+	memory []byte // FrameSize bytes per frame, by Handle
+	kept   int
+}
+
+func newLender(n int) lender {
+	l := lender{frames: make([]port.Frame, n), memory: make([]byte, n*port.FrameSize)}
+	for i := range l.frames {
+		l.frames[i].Handle = uint32(i)
+		l.restore(&l.frames[i])
+	}
+	return l
+}
+
+// restore gives a frame its memory back, whatever its borrower made of Data.
+func (l *lender) restore(f *port.Frame) {
+	at := int(f.Handle) * port.FrameSize
+	f.Data = l.memory[at : at : at+port.FrameSize]
+}
+
+// queue is everything to be sent: what was kept and what the worker filled.
+func (l *lender) queue(out *port.Outgoing) []port.Frame {
+	if out.Filled > 0 && &out.Frames[0] != &l.frames[l.kept] {
+		panic("udp: Transmit of frames that this port did not lend last")
+	}
+	return l.frames[:l.kept+out.Filled]
+}
+
+// settle keeps queue[done:] and lends all other frames.
+func (l *lender) settle(out *port.Outgoing, queue []port.Frame, done int) {
+	for i := range queue[:done] {
+		l.restore(&queue[i])
+	}
+	l.kept = len(queue) - done
+	if done > 0 {
+		for i := range l.kept {
+			queue[i], queue[done+i] = queue[done+i], queue[i]
+		}
+	}
+	out.Frames = l.frames[l.kept:]
+	out.Filled = 0
+	out.Routes = out.Routes[:0]
+}
+
+// revoke makes the kept frames of a route unroutable, so that they do not leave on a path which the
+// route is given later.
+func (l *lender) revoke(r port.Route) {
+	for i := range l.frames[:l.kept] {
+		if l.frames[i].Route == r {
+			l.frames[i].Route = noRoute
+		}
+	}
+}
+
+// stale reports whether queue's i-th frame was kept for too long.
+func (l *lender) stale(now port.Time, queue []port.Frame, i int) bool {
+	return i < l.kept && now-queue[i].Born > port.StaleAfter
+}

@@ -1,0 +1,182 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+// Balances reports whether this platform spreads one UDP port over the sockets of several workers.
+func Balances() bool { return true }
+
+// Port is one worker's socket. Receive, Transmit and Wait are called by the worker in any order; every
+// batch for Transmit is the one that the Transmit before it handed back (an empty one at first).
+type Port struct {
+	socket   socket
+	in       receiver
+	out      transmitter
+	counters counters
+
+	polled [2]unix.PollFd // the socket, the eventfd
+	alarm  unix.Timespec
+
+	wake struct {
+		sync.Mutex
+		fd     int
+		closed bool
+	}
+}
+
+var _ port.Port = (*Port)(nil)
+
+// Open binds a group of sockets and returns a port for each worker.
+func Open(cfg Config) ([]*Port, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	group, err := openGroup(cfg.Address, cfg.Workers)
+	if err != nil {
+		return nil, err
+	}
+	ports := make([]*Port, 0, len(group))
+	for i, s := range group {
+		p, err := newPort(s, cfg)
+		if err != nil {
+			for _, open := range ports {
+				_ = open.Close()
+			}
+			for _, s := range group[i:] {
+				_ = unix.Close(s.fd)
+			}
+			return nil, err
+		}
+		ports = append(ports, p)
+	}
+	logGroup(cfg.Log, group, cfg.NoSegmentation)
+	return ports, nil
+}
+
+func logGroup(log *slog.Logger, group []socket, noSegmentation bool) {
+	first := group[0]
+	log.Info("UDP port open", "address", first.local, "sockets", len(group),
+		"segmentation", first.gso && !noSegmentation, "gro", first.gro)
+}
+
+func newPort(s socket, cfg Config) (*Port, error) {
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open eventfd: %w", err)
+	}
+	p := &Port{socket: s}
+	p.in.init(s, cfg, &p.counters)
+	p.out.init(s, cfg, &p.counters)
+	p.wake.fd = event
+	p.polled[0].Fd = int32(s.fd)
+	p.polled[1] = unix.PollFd{Fd: int32(event), Events: unix.POLLIN}
+	return p, nil
+}
+
+// LocalPort is the UDP port that is bound.
+func (p *Port) LocalPort() uint16 { return p.socket.local.Port() }
+
+// Segmentation is nil while runs leave as segmented messages, ErrNoSegmentation where they never did, and
+// a *SegmentationError once the kernel refused. Safe from any thread.
+func (p *Port) Segmentation() error {
+	if reason := p.out.refusal.Load(); reason != nil {
+		return *reason
+	}
+	return nil
+}
+
+// Receive implements port.Port. The batch's slice is the port's own.
+func (p *Port) Receive(now port.Time, in *port.Batch) int {
+	n := p.in.receive(now)
+	in.Packets = p.in.inbound[:n]
+	p.counters.publishReceived()
+	return n
+}
+
+// Transmit implements port.Port.
+func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
+	p.out.setRoutes(out.Routes)
+	queue := p.out.lender.queue(out)
+	done := 0
+	if len(queue) > 0 {
+		done = p.out.send(now, queue)
+		p.counters.publishSent()
+	}
+	p.out.lender.settle(out, queue, done)
+}
+
+// Stats implements port.Port.
+func (p *Port) Stats() port.Stats { return p.counters.snapshot() }
+
+// retryAfter is how long Wait waits for memory that the kernel did not have (ENOBUFS), since no event
+// announces it.
+const retryAfter = port.Millisecond
+
+// Wait implements port.Port.
+func (p *Port) Wait(until port.Time) {
+	if p.in.pending() {
+		return
+	}
+	p.polled[0].Events = unix.POLLIN
+	if p.out.lender.kept > 0 {
+		if p.out.starved {
+			until = min(until, Now()+retryAfter)
+		} else {
+			p.polled[0].Events |= unix.POLLOUT
+		}
+	}
+	for {
+		var timeout *unix.Timespec
+		if until != port.Never {
+			left := until - Now()
+			if left <= 0 {
+				return
+			}
+			p.alarm = unix.NsecToTimespec(int64(left))
+			timeout = &p.alarm
+		}
+		_, err := unix.Ppoll(p.polled[:], timeout, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if p.polled[1].Revents != 0 {
+			var count [8]byte
+			_, _ = unix.Read(p.wake.fd, count[:])
+		}
+		return
+	}
+}
+
+// Wake implements port.Port. After Close it does nothing.
+func (p *Port) Wake() {
+	p.wake.Lock()
+	defer p.wake.Unlock()
+	if p.wake.closed {
+		return
+	}
+	one := [8]byte{1} // little or big endian, it is more than nothing
+	_, _ = unix.Write(p.wake.fd, one[:])
+}
+
+// Close implements port.Port. A second call does nothing.
+func (p *Port) Close() error {
+	p.wake.Lock()
+	defer p.wake.Unlock()
+	if p.wake.closed {
+		return nil
+	}
+	p.wake.closed = true
+	if err := errors.Join(unix.Close(p.socket.fd), unix.Close(p.wake.fd)); err != nil {
+		return fmt.Errorf("close UDP %s: %w", p.socket.local, err)
+	}
+	return nil
+}

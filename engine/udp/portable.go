@@ -1,0 +1,485 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+
+	"ringcast/engine/port"
+)
+
+const (
+	// datagramRoom is more than MaxDatagram, so that a longer datagram is seen to be longer.
+	datagramRoom = 2048
+	// writePatience is how long the sends of one Transmit may block on a full socket. Package net
+	// cannot try: with a deadline that has passed, it does not even ask the kernel.
+	writePatience = 5 * time.Millisecond
+	// portableRetry is how long Wait waits before kept frames are worth another try.
+	portableRetry = port.Millisecond
+	// bindAttempts bounds the search for a port that is free in both IP versions.
+	bindAttempts = 16
+
+	wsaMsgSize = syscall.Errno(10040) // Windows: a datagram longer than the buffer
+	wsaNoBufs  = syscall.Errno(10055) // Windows: ENOBUFS
+)
+
+// portable is a port over package net: a socket per IP version, each with a goroutine that reads ahead
+// into a bounded number of buffers. When the worker falls behind, the readers stop and the
+// kernel's buffer fills up.
+type portable struct {
+	conns    []*conn
+	bound    netip.AddrPort
+	counters counters // the worker's
+	lender   lender
+	routes   []portableRoute
+	inbound  []port.Inbound
+
+	free     chan *datagram // to the readers
+	arrivals chan *datagram // from the readers; room for all there are
+	borrowed []*datagram    // by the worker, until its next Receive
+	peeked   *datagram      // Wait's find, first of the next Receive
+
+	woken  chan struct{}
+	alarm  *time.Timer
+	closed chan struct{}
+	close  sync.Once
+
+	readers sync.WaitGroup
+	write   func(c *conn, data, control []byte, to netip.AddrPort) error // conn.write, but for tests
+}
+
+// conn is the socket of one IP version.
+type conn struct {
+	*net.UDPConn
+	v6 bool
+	// local is the bound address; invalid for a wildcard.
+	local netip.Addr
+	// informed: the system tells each datagram's destination, and takes a source.
+	informed bool
+	// guessed are the sources that the system would choose; the reader's own.
+	guessed map[netip.Addr]netip.Addr
+}
+
+type datagram struct {
+	memory    [datagramRoom]byte
+	size      int
+	path      port.Path
+	arrival   port.Time
+	malformed bool
+}
+
+// portableRoute is a path made ready.
+type portableRoute struct {
+	to      netip.AddrPort // invalid: revoked
+	control []byte
+	conn    *conn // nil: no socket of that IP version
+}
+
+// open fills in an empty portable, from a Config with its defaults.
+func (p *portable) open(cfg Config) error {
+	conns, err := bindConns(cfg.Address)
+	if err != nil {
+		return err
+	}
+	ahead := max(4*cfg.Batch, 256)
+	p.conns = conns
+	p.bound = netip.AddrPortFrom(cfg.Address.Addr(), conns[0].port())
+	p.lender = newLender(cfg.Frames)
+	p.inbound = make([]port.Inbound, cfg.Batch)
+	p.free = make(chan *datagram, ahead)
+	p.arrivals = make(chan *datagram, ahead)
+	p.woken = make(chan struct{}, 1)
+	p.alarm = time.NewTimer(time.Hour)
+	p.alarm.Stop()
+	p.closed = make(chan struct{})
+	p.write = (*conn).write
+	for range ahead {
+		p.free <- new(datagram)
+	}
+	for _, c := range conns {
+		c.prepare(cfg.Log)
+		p.readers.Go(func() { p.read(c) })
+	}
+	cfg.Log.Info("UDP port open", "address", p.bound, "sockets", len(conns), "segmentation", false, "gro", false)
+	return nil
+}
+
+// bindConns binds the wanted address. A wildcard of IPv6 is bound in both IP versions, on one port, or in
+// the only one that there is. (One socket for both is no use here: x/net/ipv6 cannot name an IPv4 source.)
+func bindConns(address netip.AddrPort) ([]*conn, error) {
+	if address.Addr() != netip.IPv6Unspecified() {
+		c, err := bindConn(address)
+		if err != nil {
+			return nil, err
+		}
+		return []*conn{c}, nil
+	}
+	var err error
+	for range bindAttempts {
+		var six, four *conn
+		six, err = bindConn(address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+		number := address.Port()
+		if six != nil {
+			number = six.port()
+		}
+		four, err4 := bindConn(netip.AddrPortFrom(netip.IPv4Unspecified(), number))
+		switch {
+		case six != nil && four != nil:
+			return []*conn{six, four}, nil
+		case four != nil:
+			return []*conn{four}, nil
+		case six == nil:
+			return nil, err4
+		case !errors.Is(err4, syscall.EADDRINUSE):
+			return []*conn{six}, nil
+		}
+		err = errors.Join(err4, six.Close())
+		if address.Port() != 0 {
+			break
+		}
+	}
+	return nil, err
+}
+
+func bindConn(address netip.AddrPort) (*conn, error) {
+	network := "udp4"
+	if address.Addr().Is6() {
+		network = "udp6"
+	}
+	udp, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(address))
+	if err != nil {
+		// net wraps the reason in the names of its steps; the address says it all.
+		var reason syscall.Errno
+		if errors.As(err, &reason) {
+			err = reason
+		}
+		return nil, fmt.Errorf("bind UDP %s: %w", address, err)
+	}
+	c := &conn{UDPConn: udp, v6: address.Addr().Is6(), guessed: make(map[netip.Addr]netip.Addr)}
+	if !address.Addr().IsUnspecified() {
+		c.local = address.Addr()
+	}
+	return c, nil
+}
+
+func (c *conn) port() uint16 {
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+}
+
+// prepare asks for what makes the conn better, without insisting.
+func (c *conn) prepare(log *slog.Logger) {
+	_ = c.SetReadBuffer(4 << 20)
+	_ = c.SetWriteBuffer(1 << 20)
+	var err error
+	if c.v6 {
+		err = ipv6.NewPacketConn(c.UDPConn).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	} else {
+		err = ipv4.NewPacketConn(c.UDPConn).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	}
+	c.informed = err == nil
+	if !c.informed && !c.local.IsValid() {
+		log.Warn("UDP destination addresses are unknown on this platform, answers leave from where the system likes",
+			"address", c.LocalAddr(), "error", err)
+	}
+}
+
+// read is the reader's goroutine.
+func (p *portable) read(c *conn) {
+	control := make([]byte, 256)
+	failures := 0
+	for {
+		var d *datagram
+		select {
+		case d = <-p.free:
+		case <-p.closed:
+			return
+		}
+		for !c.receive(d, control) {
+			select {
+			case <-p.closed:
+				return
+			default:
+			}
+			// An error that some peer caused, as a rule. Should it not end, do not spin.
+			if failures++; failures > 16 {
+				select {
+				case <-p.closed:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		}
+		failures = 0
+		p.arrivals <- d
+	}
+}
+
+// receive reads one datagram; false means that there was none.
+func (c *conn) receive(d *datagram, control []byte) bool {
+	n, controlLen, _, remote, err := c.ReadMsgUDPAddrPort(d.memory[:], control)
+	d.arrival = Now()
+	d.size = n
+	if errors.Is(err, wsaMsgSize) {
+		d.malformed = true
+		return true
+	}
+	if err != nil {
+		return false
+	}
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	d.path = port.Path{Remote: remote, Local: c.localOf(control[:controlLen], remote)}
+	d.malformed = n > port.MaxDatagram || remote.Port() == 0 || !d.path.Local.IsValid()
+	return true
+}
+
+// localOf is the address that a datagram was sent to.
+func (c *conn) localOf(control []byte, remote netip.AddrPort) netip.Addr {
+	switch {
+	case c.local.IsValid():
+		return c.local
+	case !c.informed:
+		return c.outward(remote)
+	}
+	var destination net.IP
+	if c.v6 {
+		var m ipv6.ControlMessage
+		if m.Parse(control) == nil {
+			destination = m.Dst
+		}
+	} else {
+		var m ipv4.ControlMessage
+		if m.Parse(control) == nil {
+			destination = m.Dst
+		}
+	}
+	local, _ := netip.AddrFromSlice(destination)
+	local = local.Unmap()
+	if local.Is6() && local.IsLinkLocalUnicast() {
+		local = local.WithZone(remote.Addr().Zone())
+	}
+	return local
+}
+
+// outward is the address that the system would send to remote from: right on a host with one
+// address, and the best there is where the destination is not told.
+func (c *conn) outward(remote netip.AddrPort) netip.Addr {
+	if local, known := c.guessed[remote.Addr()]; known {
+		return local
+	}
+	asked, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote)) // sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer asked.Close()
+	local := asked.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	if len(c.guessed) >= 1024 {
+		clear(c.guessed)
+	}
+	c.guessed[remote.Addr()] = local
+	return local
+}
+
+// LocalPort is the UDP port that is bound.
+func (p *portable) LocalPort() uint16 { return p.bound.Port() }
+
+// Segmentation is always ErrNoSegmentation here.
+func (p *portable) Segmentation() error { return ErrNoSegmentation }
+
+// Stats implements port.Port.
+func (p *portable) Stats() port.Stats { return p.counters.snapshot() }
+
+// Receive implements port.Port. The batch's slice is the port's own.
+func (p *portable) Receive(now port.Time, in *port.Batch) int {
+	for _, d := range p.borrowed {
+		p.free <- d
+	}
+	p.borrowed = p.borrowed[:0]
+	n := 0
+	for n < len(p.inbound) {
+		d := p.next()
+		if d == nil {
+			break
+		}
+		p.borrowed = append(p.borrowed, d)
+		if d.malformed {
+			p.counters.Malformed++
+			continue
+		}
+		p.inbound[n] = port.Inbound{Path: d.path, Data: d.memory[:d.size:d.size], Arrival: clampArrival(d.arrival, now)}
+		n++
+		p.counters.Received++
+		p.counters.ReceivedBytes += uint64(d.size)
+	}
+	p.counters.publishReceived()
+	in.Packets = p.inbound[:n]
+	return n
+}
+
+// next is the next arrival, nil if there is none.
+func (p *portable) next() *datagram {
+	if d := p.peeked; d != nil {
+		p.peeked = nil
+		return d
+	}
+	select {
+	case d := <-p.arrivals:
+		return d
+	default:
+		return nil
+	}
+}
+
+// Transmit implements port.Port.
+func (p *portable) Transmit(now port.Time, out *port.Outgoing) {
+	p.setRoutes(out.Routes)
+	queue := p.lender.queue(out)
+	done := 0
+	if len(queue) > 0 {
+		done = p.send(now, queue)
+		p.counters.publishSent()
+	}
+	p.lender.settle(out, queue, done)
+}
+
+func (p *portable) setRoutes(changes []port.RouteChange) {
+	for _, c := range changes {
+		if missing := int(c.Route) + 1 - len(p.routes); missing > 0 {
+			p.routes = append(p.routes, make([]portableRoute, missing)...)
+		}
+		p.routes[c.Route] = p.prepareRoute(c.Path)
+		if !c.Path.Remote.IsValid() {
+			p.lender.revoke(c.Route)
+		}
+	}
+}
+
+func (p *portable) prepareRoute(path port.Path) portableRoute {
+	r := portableRoute{to: path.Remote}
+	if !path.Remote.IsValid() {
+		return r
+	}
+	for _, c := range p.conns {
+		if c.v6 == path.Remote.Addr().Is6() {
+			r.conn = c
+		}
+	}
+	if r.conn == nil || !r.conn.informed || !path.Local.IsValid() {
+		return r
+	}
+	source := path.Local.AsSlice()
+	if r.conn.v6 {
+		m := ipv6.ControlMessage{Src: source, IfIndex: int(scopeID(path.Local.Zone()))}
+		r.control = m.Marshal()
+	} else {
+		m := ipv4.ControlMessage{Src: source}
+		r.control = m.Marshal()
+	}
+	return r
+}
+
+// send sends the queue in order and returns how many of its frames are done with.
+func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
+	patience := time.Now().Add(writePatience)
+	for _, c := range p.conns {
+		_ = c.SetWriteDeadline(patience)
+	}
+	for ; done < len(queue); done++ {
+		f := &queue[done]
+		if p.lender.stale(now, queue, done) {
+			p.counters.Stale++
+			continue
+		}
+		if uint64(f.Route) >= uint64(len(p.routes)) || !p.routes[f.Route].to.IsValid() {
+			p.counters.Unroutable++
+			continue
+		}
+		r := &p.routes[f.Route]
+		if len(f.Data) > port.MaxDatagram || r.conn == nil {
+			p.counters.Refused++
+			continue
+		}
+		err := p.write(r.conn, f.Data, r.control, r.to)
+		switch {
+		case err == nil:
+			p.counters.Calls++
+			p.counters.Sent++
+			p.counters.SentBytes += uint64(len(f.Data))
+		case busy(err):
+			return done
+		default:
+			p.counters.Refused++
+		}
+	}
+	return done
+}
+
+func (c *conn) write(data, control []byte, to netip.AddrPort) error {
+	_, _, err := c.WriteMsgUDPAddrPort(data, control, to)
+	return err
+}
+
+// busy reports whether an error means "not now".
+func busy(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EAGAIN) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, wsaNoBufs)
+}
+
+// Wait implements port.Port.
+func (p *portable) Wait(until port.Time) {
+	if p.peeked != nil {
+		return
+	}
+	if p.lender.kept > 0 {
+		until = min(until, Now()+portableRetry)
+	}
+	var due <-chan time.Time
+	if until != port.Never {
+		left := until - Now()
+		if left <= 0 {
+			return
+		}
+		p.alarm.Reset(time.Duration(left))
+		defer p.alarm.Stop()
+		due = p.alarm.C
+	}
+	select {
+	case p.peeked = <-p.arrivals:
+	case <-p.woken:
+	case <-due:
+	}
+}
+
+// Wake implements port.Port.
+func (p *portable) Wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default: // a wake-up is under way
+	}
+}
+
+// Close implements port.Port. A second call does nothing.
+func (p *portable) Close() (err error) {
+	p.close.Do(func() {
+		close(p.closed)
+		for _, c := range p.conns {
+			err = errors.Join(err, c.Close())
+		}
+		p.readers.Wait()
+		if err != nil {
+			err = fmt.Errorf("close UDP %s: %w", p.bound, err)
+		}
+	})
+	return err
+}

@@ -1,0 +1,273 @@
+package udp
+
+import (
+	"log/slog"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+const (
+	// maxSegments and maxMessageBytes bound one segmented message: UDP_MAX_SEGMENTS of the kernels
+	// that introduced it, and an IP packet less every header that it may need.
+	maxSegments     = 64
+	maxMessageBytes = 65_000
+
+	// A chunk holds at most chunkMessages, and closes once it holds chunkFrames or more.
+	chunkMessages = 16
+	chunkFrames   = 64
+
+	// sendRetries bounds how often one offer is repeated after an interruption.
+	sendRetries = 8
+
+	// Room for the control messages of a route, and of a message: that and the segment size.
+	sourceRoom = 40
+	outRoom    = sourceRoom + 24
+)
+
+// route is a path made ready: what the kernel wants to be told of where to and where from.
+type route struct {
+	name      rawAddress
+	source    [sourceRoom]byte
+	nameLen   uint8 // 0: revoked
+	sourceLen uint8
+	// whole: the kernel refused a segmented message on this path, so they are sent one by one.
+	whole bool
+}
+
+// message is what the kernel's answer to a chunk's entry is applied to.
+type message struct {
+	route  port.Route
+	frames int
+	bytes  int
+	size   int // of every datagram but the last; 0 if the message is not segmented
+}
+
+// slot is the memory that the header of a message points to.
+type slot struct {
+	name    rawAddress
+	control [outRoom]byte
+}
+
+// transmitter is the way out. It belongs to the worker's thread, but for refusal.
+type transmitter struct {
+	fd       int
+	family   int
+	counters *counters
+	sendmmsg func(fd int, messages []mmsghdr) (int, unix.Errno)
+	log      *slog.Logger
+
+	lender lender
+	routes []route
+
+	headers  [chunkMessages]mmsghdr
+	slots    [chunkMessages]slot
+	messages [chunkMessages]message
+	vectors  []unix.Iovec
+
+	segmenting bool // runs are cut by the kernel
+	told       bool // the log knows of a route that is sent whole
+	starved    bool // the kernel lacks memory for what is kept
+
+	// refusal is why the port as a whole does not segment; nil while it does.
+	refusal atomic.Pointer[error]
+}
+
+// init prepares headers that point into t, so t must stay where it is.
+func (t *transmitter) init(s socket, cfg Config, c *counters) {
+	t.fd, t.family = s.fd, s.family
+	t.counters = c
+	t.sendmmsg = sendmmsg
+	t.log = cfg.Log
+	t.lender = newLender(cfg.Frames)
+	t.vectors = make([]unix.Iovec, cfg.Frames)
+	for i := range t.headers {
+		t.headers[i].header.Name = &t.slots[i].name[0]
+		t.headers[i].header.Control = &t.slots[i].control[0]
+	}
+	t.segmenting = s.gso && !cfg.NoSegmentation
+	if !t.segmenting {
+		t.refuse(ErrNoSegmentation)
+	}
+}
+
+func (t *transmitter) refuse(reason error) {
+	t.segmenting = false
+	t.refusal.Store(&reason)
+}
+
+// setRoutes carries out route changes.
+func (t *transmitter) setRoutes(changes []port.RouteChange) {
+	for i := range changes {
+		c := &changes[i]
+		if missing := int(c.Route) + 1 - len(t.routes); missing > 0 {
+			t.routes = append(t.routes, make([]route, missing)...)
+		}
+		r := &t.routes[c.Route]
+		*r = route{}
+		if !c.Path.Remote.IsValid() {
+			t.lender.revoke(c.Route)
+			continue
+		}
+		r.nameLen = uint8(putAddress(&r.name, c.Path.Remote, t.family))
+		if c.Path.Local.IsValid() {
+			r.sourceLen = uint8(putSource(r.source[:], c.Path.Local, t.family))
+		}
+	}
+}
+
+// send sends the queue in order and returns how many of its frames are done with: sent or dropped.
+func (t *transmitter) send(now port.Time, queue []port.Frame) (done int) {
+	t.starved = false
+	for done < len(queue) {
+		if reason := t.obstacle(now, queue, done); reason != nil {
+			*reason++
+			done++
+			continue
+		}
+		finished, full := t.offer(t.gather(now, queue, done))
+		done += finished
+		if full {
+			break
+		}
+	}
+	return done
+}
+
+// obstacle is the counter of what keeps queue's i-th frame from being sent, nil if nothing does.
+func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64 {
+	f := &queue[i]
+	switch {
+	case t.lender.stale(now, queue, i):
+		return &t.counters.Stats.Stale
+	case uint64(f.Route) >= uint64(len(t.routes)) || t.routes[f.Route].nameLen == 0:
+		return &t.counters.Stats.Unroutable
+	case len(f.Data) > port.MaxDatagram:
+		return &t.counters.Stats.Refused
+	}
+	return nil
+}
+
+// gather makes a chunk of the frames from queue[next] on and returns its number of messages. It ends
+// before a frame that cannot be sent.
+func (t *transmitter) gather(now port.Time, queue []port.Frame, next int) (count int) {
+	vectors := t.vectors
+	for frames := 0; count < chunkMessages && frames < chunkFrames && next < len(queue); count++ {
+		if t.obstacle(now, queue, next) != nil {
+			break
+		}
+		m := t.run(now, queue, next)
+		for i := range m.frames {
+			point(&vectors[i], queue[next+i].Data)
+		}
+		t.address(count, m, vectors)
+		vectors = vectors[m.frames:]
+		frames += m.frames
+		next += m.frames
+	}
+	return count
+}
+
+// run measures the run that begins at queue[next]. Without segmentation it is one frame.
+func (t *transmitter) run(now port.Time, queue []port.Frame, next int) message {
+	first := &queue[next]
+	size := len(first.Data)
+	m := message{route: first.Route, frames: 1, bytes: size}
+	if !t.segmenting || t.routes[first.Route].whole || size == 0 {
+		return m
+	}
+	for i := next + 1; i < len(queue) && m.frames < maxSegments; i++ {
+		f := &queue[i]
+		length := len(f.Data)
+		if f.Route != first.Route || length > size || length == 0 || m.bytes+length > maxMessageBytes ||
+			t.lender.stale(now, queue, i) {
+			break
+		}
+		m.size = size
+		m.frames++
+		m.bytes += length
+		if length < size {
+			break
+		}
+	}
+	return m
+}
+
+// address completes the at-th message of the chunk.
+func (t *transmitter) address(at int, m message, vectors []unix.Iovec) {
+	r, s, h := &t.routes[m.route], &t.slots[at], &t.headers[at].header
+	t.messages[at] = m
+	s.name = r.name
+	copy(s.control[:], r.source[:])
+	controlLen := int(r.sourceLen)
+	if m.size > 0 {
+		controlLen += putSegment(s.control[controlLen:], m.size)
+	}
+	h.Namelen = uint32(r.nameLen)
+	h.SetControllen(controlLen)
+	h.Iov = &vectors[0]
+	h.SetIovlen(m.frames)
+}
+
+// offer hands the chunk's first count messages to the kernel. It returns how many frames are done with
+// and whether the kernel takes no more for now. Fewer than offered without that: gather again.
+func (t *transmitter) offer(count int) (done int, full bool) {
+	retries := 0
+	for at := 0; at < count; {
+		taken, errno := t.sendmmsg(t.fd, t.headers[at:count])
+		if taken > 0 {
+			t.counters.Calls++
+			for _, m := range t.messages[at : at+taken] {
+				done += m.frames
+				t.counters.Sent += uint64(m.frames)
+				t.counters.SentBytes += uint64(m.bytes)
+			}
+			at += taken
+			continue
+		}
+		m := &t.messages[at]
+		switch {
+		case errno == unix.EINTR && retries < sendRetries:
+			retries++
+		case errno == unix.ENOBUFS || errno == unix.ENOMEM || errno == unix.EINTR:
+			t.starved = true
+			return done, true
+		case errno == unix.EAGAIN || errno == 0:
+			return done, true
+		case m.size > 0 && unsegmentable(errno):
+			t.degrade(m, errno)
+			return done, false
+		default:
+			t.counters.Refused += uint64(m.frames)
+			done += m.frames
+			at++
+		}
+	}
+	return done, false
+}
+
+// unsegmentable reports whether an error may be due to segmentation.
+func unsegmentable(errno unix.Errno) bool {
+	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE
+}
+
+// degrade gives up segmentation after the kernel refused m: EIO is the device's answer (no checksum
+// offload, or a transform on the way) and ends it for the port. EINVAL and EMSGSIZE are about the
+// path (segments beyond its MTU, which the kernel fragments if they come alone, or a source that we no
+// longer own), and one viewer's path must not slow down all others.
+func (t *transmitter) degrade(m *message, errno unix.Errno) {
+	reason := &SegmentationError{Route: m.route, Size: m.size, Segments: m.frames, Err: errno}
+	if errno == unix.EIO {
+		t.refuse(reason)
+		t.log.Warn("UDP segmentation refused, sending datagrams one by one", "error", reason)
+		return
+	}
+	t.routes[m.route].whole = true
+	if !t.told {
+		t.told = true
+		t.log.Warn("UDP segmentation refused on a route, sending its datagrams one by one; further routes are not reported",
+			"error", reason)
+	}
+}

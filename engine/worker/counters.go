@@ -1,0 +1,157 @@
+package worker
+
+// DropReason is why a datagram, a packet or a wish went no further.
+type DropReason uint8
+
+const (
+	// DropShort: too short to be anything, or a first byte of no known protocol (RFC 7983).
+	DropUnknownProtocol DropReason = iota
+	// DropSTUN: not a well-formed Binding request with a fingerprint.
+	DropSTUN
+	// DropUfrag: a check for no known session.
+	DropUfrag
+	// DropSTUNAuth: a check with a wrong MESSAGE-INTEGRITY.
+	DropSTUNAuth
+	// DropPath: DTLS, RTP or RTCP over a path that no check validated.
+	DropPath
+	// DropRecords: more DTLS than a session may send.
+	DropRecords
+	// DropNotReady: RTP or RTCP before its session's keys or publication.
+	DropNotReady
+	// DropRole: RTP from a subscriber.
+	DropRole
+	// DropRTP: a malformed RTP packet.
+	DropRTP
+	// DropSRTPAuth: an RTP or RTCP packet with a wrong tag.
+	DropSRTPAuth
+	// DropReplay: a replayed SRTP or SRTCP packet.
+	DropReplay
+	// DropSSRCs: more sources than a publisher may have.
+	DropSSRCs
+	// DropUnbound: RTP that belongs to no negotiated track.
+	DropUnbound
+	// DropPayloadType: RTP of a payload type that was not negotiated.
+	DropPayloadType
+	// DropRTX: a retransmission that names no packet, or of an unknown source.
+	DropRTX
+	// DropLate: a packet older than the receiver's window.
+	DropLate
+	// DropTooLong: a packet that does not fit a datagram to a subscriber.
+	DropTooLong
+	// DropRTCP: malformed RTCP.
+	DropRTCP
+	// DropReplies: more answers to checks than the queue between two polls holds.
+	DropReplies
+	// DropStrays: more packets for other workers than the queue between two polls holds.
+	DropStrays
+	// DropBus: a packet that the lossy lane to another worker had no room for.
+	DropBus
+	// DropStalled: packets skipped for a subscriber that fell behind.
+	DropStalled
+	// DropCodec: packets of a payload type that the subscriber did not negotiate.
+	DropCodec
+	// DropResends: resends over the subscriber's budget or the queue's length.
+	DropResends
+	// DropKeys: keys that no cipher could be made of.
+	DropKeys
+
+	NumDropReasons
+)
+
+var dropNames = [NumDropReasons]string{
+	DropUnknownProtocol: "unknown_protocol",
+	DropSTUN:            "stun_malformed",
+	DropUfrag:           "stun_unknown_ufrag",
+	DropSTUNAuth:        "stun_unauthenticated",
+	DropPath:            "path_not_validated",
+	DropRecords:         "dtls_flood",
+	DropNotReady:        "not_ready",
+	DropRole:            "rtp_from_subscriber",
+	DropRTP:             "rtp_malformed",
+	DropSRTPAuth:        "srtp_unauthenticated",
+	DropReplay:          "srtp_replayed",
+	DropSSRCs:           "too_many_ssrcs",
+	DropUnbound:         "rtp_no_track",
+	DropPayloadType:     "rtp_payload_type",
+	DropRTX:             "rtx_malformed",
+	DropLate:            "rtp_late",
+	DropTooLong:         "too_long",
+	DropRTCP:            "rtcp_malformed",
+	DropReplies:         "replies_full",
+	DropStrays:          "strays_full",
+	DropBus:             "bus_full",
+	DropStalled:         "subscriber_stalled",
+	DropCodec:           "codec_not_negotiated",
+	DropResends:         "resend_budget",
+	DropKeys:            "keys",
+}
+
+func (d DropReason) String() string { return dropNames[d] }
+
+// Counter is something else that is counted.
+type Counter uint8
+
+const (
+	ReceivedChecks Counter = iota
+	ReceivedRTP
+	ReceivedRTPBytes
+	ReceivedRTCP
+	ReceivedDuplicates // RTP that had come before: spurious or needless retransmissions
+	ReceivedRTX
+	ReceivedNACKs // sequence numbers that subscribers asked for
+	ReceivedPLIs
+	ReceivedFIRs
+	ReceivedREMBs
+	ReceivedFeedbacks // transport-wide feedback of subscribers
+	ReceivedReports   // report blocks
+	ReceivedBYEs
+	SentRTP
+	SentRTPBytes
+	SentRTX
+	SentRTCP
+	SentNACKs // sequence numbers that publishers were asked for
+	SentPLIs
+	SentFeedbacks
+	Keyframes
+	Forwarded // datagrams passed to the worker that owns their session
+	Replicated
+	NumCounters
+)
+
+var counterNames = [NumCounters]string{
+	ReceivedChecks:     "received_stun_checks",
+	ReceivedRTP:        "received_rtp_packets",
+	ReceivedRTPBytes:   "received_rtp_bytes",
+	ReceivedRTCP:       "received_rtcp_packets",
+	ReceivedDuplicates: "received_rtp_duplicates",
+	ReceivedRTX:        "received_rtx_packets",
+	ReceivedNACKs:      "received_nacks",
+	ReceivedPLIs:       "received_plis",
+	ReceivedFIRs:       "received_firs",
+	ReceivedREMBs:      "received_rembs",
+	ReceivedFeedbacks:  "received_transport_feedbacks",
+	ReceivedReports:    "received_report_blocks",
+	ReceivedBYEs:       "received_byes",
+	SentRTP:            "sent_rtp_packets",
+	SentRTPBytes:       "sent_rtp_bytes",
+	SentRTX:            "sent_rtx_packets",
+	SentRTCP:           "sent_rtcp_packets",
+	SentNACKs:          "sent_nacks",
+	SentPLIs:           "sent_plis",
+	SentFeedbacks:      "sent_transport_feedbacks",
+	Keyframes:          "received_keyframes",
+	Forwarded:          "forwarded_datagrams",
+	Replicated:         "replicated_packets",
+}
+
+func (c Counter) String() string { return counterNames[c] }
+
+// Counters are a worker's counts. They only grow.
+type Counters struct {
+	Drops  [NumDropReasons]uint64
+	Counts [NumCounters]uint64
+}
+
+func (w *Worker) drop(r DropReason)       { w.counters.Drops[r]++ }
+func (w *Worker) count(c Counter)         { w.counters.Counts[c]++ }
+func (w *Worker) add(c Counter, n uint64) { w.counters.Counts[c] += n }

@@ -1,0 +1,37 @@
+// Package worker is the sans-I/O core of ringcast: one Worker per thread, told the time and what
+// arrived, asked what to send. It knows no sockets, no clock and no goroutines, so a thousand
+// subscribers and the network between run in one test.
+//
+// # Words, smallest to largest
+//
+//   - A packet is one RTP packet of a publisher, opened.
+//   - A history is the log of one layer's packets in the order of arrival; a cursor is an index into it.
+//   - A layer is one encoding of a track (one, or one for each simulcast RID), a track one media line.
+//   - A publication is one publisher's time on a stream; a stream is a name and who watches it.
+//   - A number is a packet's place in its layer, dense, with gaps reserved for what may still come.
+//   - A run is a stretch of one layer as one subscriber got it: two numbers and a few offsets from
+//     which every packet of it can be made again.
+//   - A shape is what the headers of alike subscribers have in common.
+//
+// # The way of a packet
+//
+//  1. HandlePacket tells STUN, DTLS and media apart and finds the session by its path.
+//  2. handleRTP opens the packet in place, parses the header to offsets, finds layer and track by
+//     SSRC, else by RID or MID (identify).
+//  3. record numbers it, keeps it in the layer's history and wakes the stream.
+//  4. Poll walks the streams with news. feed emits the packet once for each worker with subscribers,
+//     which writes it to its replica (replicate) and wakes its own stream.
+//  5. fill takes all that one subscriber has pending, in a row: template gives the shape's header,
+//     seal patches the subscriber's fields and seals the payload from the history into the frame.
+//
+// # Ownership
+//
+// Frames are lent by the port, inbound datagrams borrowed until HandlePacket returns, the Data of
+// Media messages until the worker is called again. Histories copy what they keep. A bus.Session is
+// shared by all workers and never written.
+//
+// # Time
+//
+// Every call brings the time; none is asked for. Deadlines are named (see deadline) and kept in one
+// heap, each session by its earliest.
+package worker

@@ -1,0 +1,212 @@
+package worker
+
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// window is how far behind the newest a packet may come, in sequence numbers.
+	window = 4096
+	// maxGap is the largest hole that is asked for again; a larger one is a restart of the
+	// numbering and costs a keyframe.
+	maxGap = 512
+	// startRoom is how many packets may come behind the very first and still be earlier: a
+	// stream whose first packets are reordered must not lose its first keyframe.
+	startRoom = 64
+	// maxSkips bounds the ranges of left-out padding that late packets are numbered around.
+	maxSkips = 16
+
+	// A hole is asked for after nackDelay, so that reordering is not taken for loss, then again
+	// with growing pauses, nackTries times in about a second.
+	nackDelay = 10 * port.Millisecond
+	nackPause = 40 * port.Millisecond
+	nackTries = 8
+)
+
+// A receiver is what the owner of a layer keeps about the publisher's numbering of it: which packets
+// came, which are missing, and how the dense numbers of the history follow from it. There is one per
+// primary SSRC.
+type receiver struct {
+	ssrc, rtx uint32 // 0 while unknown
+	clockRate uint32
+
+	// offset is the number of the packet with extended sequence number base.
+	offset  uint64
+	started bool
+	unwrap  rtp.Unwrapper
+	base    uint64 // the earliest extended sequence number that is accepted
+	lowest  uint64 // the first one received, in their order
+	highest uint64
+	seen    [window / 64]uint64 // bit per extended sequence number, modulo window
+
+	// Padding-only packets take a sequence number but none in the history. Each skip is a row
+	// of them; skipped counts all packets ever left out.
+	skips    [maxSkips]skip
+	numSkips int
+	skipped  uint64
+
+	missing []missing
+
+	// Receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
+	received      uint64
+	expectedPrior uint64
+	receivedPrior uint64
+	transit       int64
+	jitter        int64 // in timestamp units, times 16
+	lastSR        uint32
+	lastSRArrival port.Time
+}
+
+type skip struct {
+	end   uint64 // one past the last left-out extended sequence number
+	total uint64 // packets left out up to end
+}
+
+type missing struct {
+	ext   uint64
+	at    port.Time // when to ask (again)
+	tries uint8
+}
+
+// arrival is what became of a packet.
+type arrival uint8
+
+const (
+	fresh arrival = iota
+	duplicate
+	tooOld
+	// restarted: fresh, but the numbering jumped, so that what came before is lost for good.
+	restarted
+)
+
+// accept notes sequence number seq and returns its extended form.
+func (r *receiver) accept(seq uint16, now port.Time, nack bool) (ext uint64, a arrival) {
+	ext = r.unwrap.Unwrap(seq)
+	switch {
+	case !r.started:
+		r.started = true
+		r.base, r.lowest, r.highest = ext-startRoom, ext, ext
+	case ext > r.highest:
+		gap := ext - r.highest - 1
+		if gap > maxGap {
+			a = restarted
+			r.missing = r.missing[:0]
+		}
+		for i := uint64(1); i <= gap && i <= window; i++ {
+			e := ext - i
+			r.seen[e%window/64] &^= 1 << (e % 64)
+		}
+		if nack && a == fresh {
+			for e := r.highest + 1; e < ext && len(r.missing) < cap(r.missing); e++ {
+				r.missing = append(r.missing, missing{ext: e, at: now + nackDelay})
+			}
+		}
+		r.highest = ext
+	case r.highest-ext >= window || ext < r.base:
+		return ext, tooOld
+	case r.seen[ext%window/64]&(1<<(ext%64)) != 0:
+		return ext, duplicate
+	}
+	r.seen[ext%window/64] |= 1 << (ext % 64)
+	r.lowest = min(r.lowest, ext)
+	r.received++
+	return ext, a
+}
+
+// skip leaves ext, which carried nothing, out of the numbering. Only the newest packet can be left
+// out: what came late has its number reserved already and must be passed on, empty.
+func (r *receiver) skip(ext uint64) bool {
+	if ext != r.highest {
+		return false
+	}
+	r.skipped++
+	if n := r.numSkips; n > 0 && r.skips[(n-1)%maxSkips].end == ext {
+		s := &r.skips[(n-1)%maxSkips]
+		s.end, s.total = ext+1, r.skipped
+		return true
+	}
+	r.skips[r.numSkips%maxSkips] = skip{end: ext + 1, total: r.skipped}
+	r.numSkips++
+	return true
+}
+
+// number is ext's place among all packets of the layer that carry something. ok is false when so much
+// padding was left out since that it cannot be told any more.
+func (r *receiver) number(ext uint64) (number uint64, ok bool) {
+	left := uint64(0)
+	for i := r.numSkips - 1; ; i-- {
+		if i < 0 {
+			break
+		}
+		if i <= r.numSkips-1-maxSkips {
+			return 0, false
+		}
+		if s := &r.skips[i%maxSkips]; s.end <= ext {
+			left = s.total
+			break
+		}
+	}
+	return r.offset + ext - r.base - left, true
+}
+
+// measure takes a packet into the interarrival jitter (RFC 3550 appendix A.8).
+func (r *receiver) measure(timestamp uint32, at port.Time) {
+	transit := int64(uint32(int64(at)/1000*int64(r.clockRate)/1_000_000) - timestamp)
+	transit = int64(int32(transit))
+	if r.received > 1 {
+		d := int64(int32(transit - r.transit))
+		if d < 0 {
+			d = -d
+		}
+		r.jitter += d - (r.jitter+8)>>4
+	}
+	r.transit = transit
+}
+
+// due appends the sequence numbers to ask for now, at most as many as fit, and returns when to look
+// again.
+func (r *receiver) due(now port.Time, seqs []uint16) ([]uint16, port.Time) {
+	next := port.Never
+	keep := r.missing[:0]
+	for _, m := range r.missing {
+		if r.seen[m.ext%window/64]&(1<<(m.ext%64)) != 0 || r.highest-m.ext >= window {
+			continue
+		}
+		if m.at <= now && len(seqs) < cap(seqs) {
+			seqs = append(seqs, uint16(m.ext))
+			m.tries++
+			if m.tries >= nackTries {
+				continue
+			}
+			m.at = now + nackPause*port.Time(m.tries)
+		}
+		next = min(next, m.at)
+		keep = append(keep, m)
+	}
+	r.missing = keep
+	return seqs, next
+}
+
+// report makes the report block about this source (RFC 3550 section 6.4.1).
+func (r *receiver) report(now port.Time) rtcp.ReportBlock {
+	expected := r.highest - r.lowest + 1
+	lost := int64(expected) - int64(r.received)
+	b := rtcp.ReportBlock{
+		SSRC:    r.ssrc,
+		Lost:    int32(max(min(lost, 1<<23-1), -1<<23)),
+		Highest: uint32(r.highest - 1<<16), // cycles count from 0; the unwrapper starts at 1
+		Jitter:  uint32(r.jitter >> 4),
+		LastSR:  r.lastSR,
+	}
+	interval := expected - r.expectedPrior
+	if l := int64(interval) - int64(r.received-r.receivedPrior); l > 0 {
+		b.FractionLost = uint8(min(l<<8/int64(interval), 255))
+	}
+	r.expectedPrior, r.receivedPrior = expected, r.received
+	if r.lastSR != 0 {
+		b.Delay = uint32((now - r.lastSRArrival) * 65536 / port.Second)
+	}
+	return b
+}

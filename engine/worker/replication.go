@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// A follower is another worker with subscribers of a publication that this worker owns. It is fed
+// like a subscriber: a cursor into the best layer of each track.
+type follower struct {
+	worker int
+	feeds  []feed // by track
+	again  []again
+}
+
+type feed struct {
+	layer  *layer
+	epoch  uint32
+	cursor uint64
+	first  bool // the next message starts the layer's feed
+}
+
+// again is a row of packets that the lossy lane lost.
+type again struct {
+	layer      *layer
+	index, end uint64
+}
+
+// maxAgain bounds the rows of lost packets that wait for one follower, maxAgainPackets those of one
+// row.
+const (
+	maxAgain        = 64
+	maxAgainPackets = 256
+)
+
+// follow asks the owner of a publication to feed this worker.
+func (w *Worker) follow(p *publication) {
+	if p.following {
+		return
+	}
+	p.following = true
+	w.send(bus.Message{Kind: bus.Follow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
+}
+
+func (w *Worker) unfollow(p *publication) {
+	p.following = false
+	w.send(bus.Message{Kind: bus.Unfollow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
+	for i := range p.tracks {
+		for _, l := range p.tracks[i].layers {
+			l.fed = false
+			l.restart()
+		}
+	}
+}
+
+// handleReplication takes in what workers tell each other about a publication; what is about an
+// older one is out of date.
+func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
+	st := w.streams[m.Stream]
+	if st == nil || st.pub == nil || st.pub.generation != m.Generation {
+		return
+	}
+	p := st.pub
+	if int(m.Track) >= len(p.tracks) || int(m.Layer) >= len(p.tracks[m.Track].layers) {
+		return
+	}
+	l := p.tracks[m.Track].layers[m.Layer]
+	owner := p.owner == w.cfg.Index
+	switch m.Kind {
+	case bus.Follow:
+		if owner {
+			p.addFollower(w, m.From)
+		}
+	case bus.Unfollow:
+		for i, f := range p.followers {
+			if f.worker == m.From {
+				p.followers = append(p.followers[:i], p.followers[i+1:]...)
+				break
+			}
+		}
+	case bus.KeyframeWanted:
+		if owner {
+			w.requestKeyframe(now, l, m.Join)
+		}
+	case bus.ResendWanted:
+		if owner {
+			p.sendAgain(w, m, l)
+		}
+	case bus.SenderReport:
+		if !owner {
+			l.clock = m.Clock
+		}
+	case bus.Media:
+		if !owner && p.following {
+			w.replicate(now, l, m)
+		}
+	}
+}
+
+func (p *publication) addFollower(w *Worker, worker int) {
+	for _, f := range p.followers {
+		if f.worker == worker {
+			return
+		}
+	}
+	p.followers = append(p.followers, &follower{worker: worker, feeds: make([]feed, len(p.tracks))})
+	for i := range p.tracks {
+		for _, l := range p.tracks[i].layers {
+			if l.clock.Valid {
+				w.sendClock(l, worker)
+			}
+		}
+	}
+	w.wake(p.stream)
+}
+
+func (w *Worker) sendClock(l *layer, worker int) {
+	w.send(bus.Message{
+		Kind: bus.SenderReport, To: worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
+		Track: l.track, Layer: l.index, Clock: l.clock,
+	})
+}
+
+func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
+	for _, f := range p.followers {
+		if f.worker == m.From && len(f.again) < maxAgain && m.Epoch == l.epoch {
+			f.again = append(f.again, again{l, m.Index, m.Index + uint64(min(m.Count, maxAgainPackets))})
+			w.wake(p.stream)
+		}
+	}
+}
+
+// feed emits what followers have not got yet; false when the batch of messages is full.
+func (p *publication) feed(w *Worker, out *Outgoing) bool {
+	for _, f := range p.followers {
+		for len(f.again) > 0 {
+			a := &f.again[0]
+			for a.index = max(a.index, a.layer.history.first); a.index < min(a.end, a.layer.history.next); a.index++ {
+				if !w.emit(out, f.worker, a.layer, a.index, false) {
+					return false
+				}
+			}
+			f.again = f.again[:copy(f.again, f.again[1:])]
+		}
+		for i := range f.feeds {
+			if !f.feeds[i].run(w, &p.tracks[i], f.worker, out) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// run emits one track's news to one follower.
+func (f *feed) run(w *Worker, t *track, worker int, out *Outgoing) bool {
+	best := t.best
+	if best == nil {
+		return true
+	}
+	if f.layer == nil || f.layer != best && best.history.key.valid || f.epoch != f.layer.epoch {
+		f.layer, f.epoch, f.first = best, best.epoch, true
+		f.cursor = best.history.next
+		if k := &best.history.key; k.valid {
+			f.cursor = k.index
+		} else if t.spec.Kind == rtp.Audio && best.history.next > best.history.first {
+			f.cursor--
+		}
+	}
+	h := &f.layer.history
+	f.cursor = max(f.cursor, h.first)
+	for ; f.cursor < h.next; f.cursor++ {
+		if !w.emit(out, worker, f.layer, f.cursor, f.first) {
+			return false
+		}
+		f.first = false
+	}
+	return true
+}
+
+// emit makes one Media message; its Data lies in the history.
+func (w *Worker) emit(out *Outgoing, worker int, l *layer, index uint64, first bool) bool {
+	if len(out.Messages) == cap(out.Messages) {
+		return false
+	}
+	e := l.history.at(index)
+	out.Messages = append(out.Messages, bus.Message{
+		Kind: bus.Media, To: worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
+		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, First: first,
+		Packet: e.Packet, Data: l.history.data(e),
+	})
+	w.count(Replicated)
+	return true
+}
+
+// replicate takes one packet of the owner's into this worker's replica of the layer.
+func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
+	if !l.fed || m.Epoch != l.epoch || m.First {
+		if l.fed && m.Epoch != l.epoch {
+			if int32(m.Epoch-l.epoch) < 0 {
+				return // a late one of before the break
+			}
+		}
+		if !l.fed || m.Epoch != l.epoch {
+			l.history.release()
+		}
+		l.fed, l.epoch, l.feedNext = true, m.Epoch, m.Index
+	}
+	switch {
+	case m.Index > l.feedNext:
+		w.send(bus.Message{
+			Kind: bus.ResendWanted, To: l.pub.owner, Stream: m.Stream, Generation: m.Generation,
+			Track: m.Track, Layer: m.Layer, Epoch: m.Epoch,
+			Index: l.feedNext, Count: uint32(min(m.Index-l.feedNext, maxAgainPackets)),
+		})
+		l.feedNext = m.Index + 1
+	case m.Index == l.feedNext:
+		l.feedNext++
+	}
+	if _, ok := l.history.find(m.Packet.Number); ok {
+		return
+	}
+	n := int(m.Packet.ExtensionLen)
+	if n > len(m.Data) {
+		return
+	}
+	l.history.append(&m.Packet, m.Data[:n], m.Data[n:])
+	t := &l.pub.tracks[l.track]
+	if t.best == nil || m.Packet.Flags&bus.KeyframeStart != 0 || t.spec.Kind == rtp.Audio {
+		t.best = l
+	}
+	if m.Packet.Flags&bus.KeyframeStart != 0 {
+		l.request.asked = false
+	}
+	w.wake(l.pub.stream)
+}

@@ -1,0 +1,323 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+// handlePublisherRTCP takes in what a publisher reports: its clock above all.
+func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound) {
+	data, result := s.pub.opener.OpenRTCP(in.Data)
+	if len(data) == 0 {
+		w.dropUnopened(result)
+		return
+	}
+	w.authenticated(now, s)
+	w.count(ReceivedRTCP)
+	pub := s.pub.publication
+	if pub == nil {
+		return
+	}
+	var p rtcp.Packet
+	for r := rtcp.NewReader(data); ; {
+		if !r.Next(&p) {
+			if r.Malformed() {
+				w.drop(DropRTCP)
+			}
+			return
+		}
+		switch p.Type {
+		case rtcp.SR:
+			if src := s.pub.source(p.SSRC); src != nil && !src.rtx {
+				if info, ok := p.SenderInfo(); ok {
+					w.takeClock(pub, src.layer, &info, in.Arrival)
+				}
+			}
+		case rtcp.BYE:
+			w.count(ReceivedBYEs)
+			for b := p.Sources(); ; {
+				ssrc, ok := b.Next()
+				if !ok {
+					break
+				}
+				if src := s.pub.source(ssrc); src != nil && !src.rtx {
+					// The layer pauses; the session lives as long as the peer does.
+					src.layer.last -= layerSilence
+				}
+			}
+		}
+	}
+}
+
+// takeClock notes a publisher's sender report and passes it to the followers.
+func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
+	ntp := fromNTP(info.NTP)
+	if !p.hasOffset {
+		// One offset for all tracks: one a track would let delays in the network tear
+		// picture and sound apart.
+		p.offset, p.hasOffset = ntp-int64(arrival), true
+	}
+	l.clock = bus.Clock{NTP: ntp, RTP: info.RTP, Offset: p.offset, Valid: true}
+	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
+	for _, f := range p.followers {
+		w.sendClock(l, f.worker)
+	}
+}
+
+// handleSubscriberRTCP takes in what a subscriber reports and asks for.
+func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
+	sub := s.sub
+	data, ok := sub.sealer.OpenRTCP(in.Data)
+	if !ok {
+		w.drop(DropSRTPAuth)
+		return
+	}
+	w.authenticated(now, s)
+	w.count(ReceivedRTCP)
+	var p rtcp.Packet
+	for r := rtcp.NewReader(data); ; {
+		if !r.Next(&p) {
+			if r.Malformed() {
+				w.drop(DropRTCP)
+			}
+			return
+		}
+		switch p.Type {
+		case rtcp.SR, rtcp.RR:
+			var b rtcp.ReportBlock
+			for x := p.Blocks(); x.Next(&b); {
+				w.count(ReceivedReports)
+			}
+		case rtcp.NACK:
+			track := sub.trackOf(p.Media)
+			for x := p.NACKs(); track >= 0; {
+				seq, ok := x.Next()
+				if !ok {
+					break
+				}
+				w.count(ReceivedNACKs)
+				w.asks(sub, track, seq)
+			}
+		case rtcp.PLI:
+			w.count(ReceivedPLIs)
+			if track := sub.trackOf(p.Media); track >= 0 {
+				w.asksKeyframe(now, sub, track)
+			}
+		case rtcp.FIR:
+			w.handleFIR(now, sub, &p)
+		case rtcp.REMB:
+			w.count(ReceivedREMBs)
+		case rtcp.TransportCC:
+			w.count(ReceivedFeedbacks)
+		case rtcp.BYE:
+			w.count(ReceivedBYEs)
+			w.end(s, bus.ReasonBye)
+		}
+	}
+}
+
+// handleFIR takes in a FIR; one with the command number of the last is a repetition of the same
+// request (RFC 5104 section 4.3.1.1).
+func (w *Worker) handleFIR(now port.Time, sub *subscriber, p *rtcp.Packet) {
+	for x := p.FIRs(); ; {
+		ssrc, command, ok := x.Next()
+		if !ok {
+			return
+		}
+		w.count(ReceivedFIRs)
+		track := sub.trackOf(ssrc)
+		if track < 0 || sub.hasFIR && sub.fir == command {
+			continue
+		}
+		sub.fir, sub.hasFIR = command, true
+		w.asksKeyframe(now, sub, track)
+	}
+}
+
+// trackOf finds the track that is sent under an SSRC, or -1.
+func (sub *subscriber) trackOf(ssrc uint32) int {
+	for i := range sub.tracks {
+		if sub.tracks[i].spec.SSRC == ssrc {
+			return i
+		}
+	}
+	return -1
+}
+
+// want has RTCP written to a session at the next Poll.
+func (w *Worker) want(s *session, r reports) {
+	s.reports |= r
+	if !s.inDue {
+		s.inDue = true
+		w.due = append(w.due, s)
+	}
+}
+
+// pollReports writes the RTCP that is due, one datagram a session and turn.
+func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
+	n := 0
+	for n < len(w.due) {
+		s := w.due[n]
+		route, ok := port.Route(0), false
+		if s.spec != nil { // not closed meanwhile
+			route, ok = s.route()
+		}
+		if !ok {
+			s.reports, s.inDue = 0, false
+			n++
+			continue
+		}
+		f := out.Reserve()
+		if f == nil {
+			break
+		}
+		b := f.Data
+		switch {
+		case s.pub != nil:
+			if b = w.reportToPublisher(now, s, b); len(b) > 0 {
+				b = s.pub.opener.SealRTCP(b)
+			}
+		case s.sub != nil:
+			s.reports = 0
+			if b = s.sub.report(now, b); len(b) > 0 {
+				b = s.sub.sealer.SealRTCP(b)
+			}
+		default:
+			s.reports = 0
+		}
+		if len(b) > 0 {
+			f.Data, f.Route, f.Born = b, route, now
+			out.Submit()
+			w.count(SentRTCP)
+		}
+		if s.reports == 0 {
+			s.inDue = false
+			n++
+		}
+	}
+	rest := copy(w.due, w.due[n:])
+	clear(w.due[rest:])
+	w.due = w.due[:rest]
+	return rest == 0
+}
+
+// rtcpRoom is how long a compound may be before it is sealed.
+const rtcpRoom = 1200
+
+// reportToPublisher writes one datagram of what is due to a publisher and clears what it covers.
+func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
+	p := s.pub.publication
+	if p == nil {
+		s.reports = 0
+		return b
+	}
+	ours := s.pub.ssrc
+	switch {
+	case s.reports&wantPLI != 0:
+		s.reports &^= wantPLI
+		for i := range p.tracks {
+			for _, l := range p.tracks[i].layers {
+				if q := &l.request; q.waiting && q.due <= now && l.receiver.ssrc != 0 {
+					b = w.askKeyframe(b, now, p, l, ours)
+				}
+			}
+		}
+	case s.reports&wantNACK != 0:
+		s.reports &^= wantNACK
+		next := port.Never
+		for i := range p.tracks {
+			for _, l := range p.tracks[i].layers {
+				seqs, at := l.receiver.due(now, w.seqs[:0])
+				if len(seqs) > 0 {
+					b = rtcp.AppendNACK(b, ours, l.receiver.ssrc, seqs)
+					w.add(SentNACKs, uint64(len(seqs)))
+				}
+				next = min(next, at)
+			}
+		}
+		w.deadlines.set(s, nackDeadline, next)
+	case s.reports&wantFeedback != 0:
+		s.reports &^= wantFeedback
+		s.pub.feedbackDue = false
+		for _, x := range s.pub.recorder.BuildFeedbackPacket() {
+			// The feedback's own marshalling allocates: twenty times a second and publisher,
+			// never per packet.
+			if raw, err := x.Marshal(); err == nil && len(b)+len(raw) <= rtcpRoom {
+				b = append(b, raw...)
+				w.count(SentFeedbacks)
+			}
+		}
+	default:
+		s.reports &^= wantReport
+		var blocks [31]rtcp.ReportBlock
+		n := 0
+		for i := range p.tracks {
+			for _, l := range p.tracks[i].layers {
+				if l.receiver.started && n < len(blocks) {
+					blocks[n] = l.receiver.report(now)
+					n++
+				}
+			}
+		}
+		b = rtcp.AppendReceiverReport(b, ours, blocks[:n])
+		b = rtcp.AppendSDES(b, ours, s.spec.CNAME)
+	}
+	return b
+}
+
+// askKeyframe writes a PLI, or a FIR where the publisher takes no PLI.
+func (w *Worker) askKeyframe(b []byte, now port.Time, p *publication, l *layer, ours uint32) []byte {
+	q := &l.request
+	q.waiting, q.asked, q.last = false, true, now
+	t := &p.tracks[l.track]
+	var feedback rtp.Feedback
+	if t.active >= 0 && t.formats[t.active] != nil {
+		feedback = t.formats[t.active].Feedback
+	}
+	switch {
+	case feedback&rtp.PLI != 0:
+		b = rtcp.AppendPLI(b, ours, l.receiver.ssrc)
+	case feedback&rtp.FIR != 0:
+		l.firs++
+		b = rtcp.AppendFIR(b, ours, l.receiver.ssrc, l.firs)
+	default:
+		return b // it has to come by itself
+	}
+	w.count(SentPLIs)
+	return b
+}
+
+// report writes a subscriber's sender reports: the publisher's clock through the run that the media
+// goes through, so that picture and sound stay together. None before the publisher's first.
+func (sub *subscriber) report(now port.Time, b []byte) []byte {
+	for i := range sub.tracks {
+		t := &sub.tracks[i]
+		if t.count == 0 || t.packets == 0 {
+			continue
+		}
+		r := &t.runs[t.count-1]
+		c := &r.layer.clock
+		if !c.Valid || r.layer.epoch != r.epoch || r.layer.pub != sub.stream.pub {
+			continue
+		}
+		ntp := int64(now) + c.Offset
+		rate := int64(r.layer.pub.tracks[r.layer.track].spec.Formats[0].Codec.ClockRate())
+		elapsed := (ntp - c.NTP) / 1000 * rate / 1_000_000
+		b = rtcp.AppendSenderReport(b, t.spec.SSRC, rtcp.SenderInfo{
+			NTP: toNTP(ntp), RTP: c.RTP + uint32(elapsed) + r.timestamp, Packets: t.packets, Octets: t.octets,
+		})
+		b = rtcp.AppendSDES(b, t.spec.SSRC, sub.session.spec.CNAME)
+	}
+	return b
+}
+
+// fromNTP and toNTP convert between 32.32 fixed-point seconds (RFC 5905 section 6) and nanoseconds.
+func fromNTP(t uint64) int64 {
+	return int64(t>>32)*1e9 + int64((t&0xFFFFFFFF)*1e9>>32)
+}
+
+func toNTP(ns int64) uint64 {
+	return uint64(ns/1e9)<<32 | uint64(ns%1e9)<<32/1e9
+}

@@ -1,0 +1,211 @@
+package worker
+
+import (
+	"encoding/binary"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// maxMID is the longest media line tag that is sent, in bytes.
+	maxMID = 32
+	// maxExtensions bounds the forwarded extensions of one packet, in bytes as stored.
+	maxExtensions = 64
+	// maxHeader bounds an outgoing RTP header, in bytes.
+	maxHeader = rtp.HeaderLen + 4 + 2 + maxMID + 2 + 2 + maxExtensions + 4
+	// maxTag is the longest tag that sealing adds, in bytes.
+	maxTag = 16
+	// templates is how many packets' headers a shape holds at once; a power of two. A subscriber
+	// takes its pending packets in a row, so this should cover a burst.
+	templates = 64
+	// maxShapes bounds the shapes of one stream that hold headers. What negotiates something
+	// rarer builds its headers one by one.
+	maxShapes = 8
+)
+
+// A shape is what subscribers to one track have in common when they negotiated the same payload
+// types, the same extension numbers and the same MID: then their headers differ only in sequence
+// number, timestamp, SSRC and transport-wide sequence number.
+type shape struct {
+	kind       rtp.Kind
+	mid        string
+	extensions rtp.ExtensionMap
+	formats    []rtp.Format
+	users      int
+
+	// generation is the publication that types and rtx are for.
+	generation bus.Generation
+	// types and rtx give the subscriber's payload types for the publisher's; 0xFF is none.
+	types, rtx [128]uint8
+	held       []template // empty or of length templates
+	spare      template   // for a shape that holds none
+}
+
+const noType = 0xFF
+
+// A template is a packet's header but for what is the subscriber's own.
+type template struct {
+	layer *layer
+	index uint64
+	// transport is the offset of the transport-wide sequence number, 0 where there is none.
+	transport uint8
+	length    uint8
+	rtx       uint8 // payload type of a retransmission, noType where none was negotiated
+	bytes     [maxHeader]byte
+}
+
+// shapeOf finds or makes the shape of a subscriber's track.
+func (st *stream) shapeOf(spec *rtp.Track) *shape {
+	for _, sh := range st.shapes {
+		if sh.kind == spec.Kind && sh.mid == spec.MID && sh.extensions == spec.Extensions && sameFormats(sh.formats, spec.Formats) {
+			sh.users++
+			return sh
+		}
+	}
+	sh := &shape{kind: spec.Kind, mid: spec.MID, extensions: spec.Extensions, formats: spec.Formats, users: 1}
+	if len(st.shapes) < maxShapes {
+		sh.held = make([]template, templates)
+		st.shapes = append(st.shapes, sh)
+	}
+	return sh
+}
+
+func (st *stream) leaveShape(sh *shape) {
+	if sh.users--; sh.users > 0 {
+		return
+	}
+	for i, x := range st.shapes {
+		if x == sh {
+			st.shapes = append(st.shapes[:i], st.shapes[i+1:]...)
+			return
+		}
+	}
+}
+
+func sameFormats(a, b []rtp.Format) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// match fills in the payload types for a publication.
+func (sh *shape) match(p *publication) {
+	if sh.generation == p.generation {
+		return
+	}
+	sh.generation = p.generation
+	for i := range sh.types {
+		sh.types[i], sh.rtx[i] = noType, noType
+	}
+	clear(sh.held)
+	t := p.track(sh.kind)
+	if t == nil {
+		return
+	}
+	for i := range t.spec.Formats {
+		f := &t.spec.Formats[i]
+		if g := f.Match(sh.formats); g != nil {
+			sh.types[f.PayloadType&127] = g.PayloadType
+			if g.RTX != 0 {
+				sh.rtx[f.PayloadType&127] = g.RTX
+			}
+		}
+	}
+}
+
+// template returns the header of a packet, nil when the payload type was not negotiated.
+func (sh *shape) template(l *layer, index uint64, e *entry) *template {
+	t := &sh.spare
+	if len(sh.held) > 0 {
+		t = &sh.held[index%templates]
+		if t.layer == l && t.index == index {
+			return t
+		}
+	}
+	pt := sh.types[e.PayloadType&127]
+	if pt == noType {
+		return nil
+	}
+	t.layer, t.index = l, index
+	t.rtx = sh.rtx[e.PayloadType&127]
+	rtp.PutHeader(t.bytes[:], e.Flags&bus.Marker != 0, false, pt, 0, 0, 0)
+	sh.writeExtensions(t, l.history.extensions(e))
+	return t
+}
+
+// writeExtensions adds the extension block (RFC 8285), in the two-byte form only where a number or a
+// length calls for it.
+func (sh *shape) writeExtensions(t *template, stored []byte) {
+	twoByte := len(sh.mid) > 16
+	for _, id := range sh.extensions {
+		twoByte = twoByte || id > 14
+	}
+	const start = rtp.HeaderLen + 4
+	b := t.bytes[:start]
+	put := func(e rtp.Extension, value ...byte) bool {
+		id := sh.extensions[e]
+		if id == 0 || len(value) == 0 || !twoByte && len(value) > 16 || len(b)+2+len(value) > maxHeader-4 {
+			return false
+		}
+		if twoByte {
+			b = append(b, id, byte(len(value)))
+		} else {
+			b = append(b, id<<4|byte(len(value)-1))
+		}
+		b = append(b, value...)
+		return true
+	}
+	t.transport = 0
+	if sh.extensions[rtp.TransportSequence] != 0 && put(rtp.TransportSequence, 0, 0) {
+		t.transport = uint8(len(b) - 2)
+	}
+	if sh.extensions[rtp.MID] != 0 {
+		var mid [maxMID]byte
+		put(rtp.MID, mid[:copy(mid[:], sh.mid)]...)
+	}
+	for len(stored) >= 2 {
+		n := int(stored[1])
+		put(rtp.Extension(stored[0]), stored[2:2+n]...)
+		stored = stored[2+n:]
+	}
+	if len(b) == start {
+		t.length = rtp.HeaderLen
+		return
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	profile := uint16(0xBEDE)
+	if twoByte {
+		profile = 0x1000
+	}
+	t.bytes[0] |= 0x10
+	binary.BigEndian.PutUint16(t.bytes[rtp.HeaderLen:], profile)
+	binary.BigEndian.PutUint16(t.bytes[rtp.HeaderLen+2:], uint16((len(b)-start)/4))
+	t.length = uint8(len(b))
+}
+
+// forwarded are the extensions that subscribers get as the publisher sent them. Those of the
+// publisher's clock are not among them: they would mislead the subscriber's estimator.
+var forwarded = [...]rtp.Extension{rtp.AudioLevel, rtp.VideoOrientation, rtp.PlayoutDelay, rtp.ColorSpace}
+
+// forwardedExtensions appends the extensions worth keeping, each as its Extension, its length and
+// its value.
+func forwardedExtensions(b []byte, h *rtp.Header, data []byte) []byte {
+	for _, e := range forwarded {
+		v, ok := h.Value(data, e)
+		if !ok || len(b)+2+len(v) > cap(b) {
+			continue
+		}
+		b = append(b, byte(e), byte(len(v)))
+		b = append(b, v...)
+	}
+	return b
+}

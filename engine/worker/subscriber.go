@@ -1,0 +1,546 @@
+package worker
+
+import (
+	"encoding/binary"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+)
+
+const (
+	// joinAge is how old a keyframe may be for a subscriber to start from it.
+	joinAge = 500 * port.Millisecond
+	// stallAge is how far behind a subscriber may fall before it jumps.
+	stallAge = port.Second
+	// A subscriber that starts in the past is sent catchUpBurst packets at a time with
+	// catchUpPause between: some receivers' socket buffers hold 64 KB.
+	catchUpAge   = 60 * port.Millisecond
+	catchUpBurst = 16
+	catchUpPause = 5 * port.Millisecond
+	// maxRuns is how many runs a subscriber can still answer NACKs for.
+	maxRuns = 3
+	// quantum is how many frames one stream may fill before another has its turn.
+	quantum = 64
+	// Resends are paid from a budget of a fifth of what was sent, up to a limit.
+	resendShare = 5
+	resendStart = 64 << 10
+	resendLimit = 256 << 10
+)
+
+// A run is a stretch of one layer as one subscriber got it: numbers from first on became sequence
+// numbers from seq on. Everything else of a packet is computed from the layer's history, so that a
+// resend gives the same packet again.
+type run struct {
+	layer     *layer
+	epoch     uint32
+	first     uint64 // number of the first packet
+	seq       uint64 // its extended sequence number: rollover counter and 16 bits
+	timestamp uint32 // added to the publisher's, modulo 2^32
+	// picture and tl0 are added to the picture ID and TL0PICIDX of VP8 and VP9, so that a layer
+	// goes on where another ended; both 0 leaves the payload as it is.
+	picture uint16
+	tl0     uint8
+}
+
+// A subscriber is the owner's state of a session that watches.
+type subscriber struct {
+	session *session
+	stream  *stream
+	place   int // in stream.subs
+	sealer  srtp.Sealer
+	tracks  []subscription // audio first
+	// transport is the next transport-wide sequence number, one counter for all that is sent.
+	transport uint16
+	budget    int // bytes of resends
+	fir       uint8
+	hasFIR    bool
+}
+
+// A subscription is one track as one subscriber gets it.
+type subscription struct {
+	spec  *rtp.Track
+	shape *shape
+	// cursor is the index of the next packet in the history of the last run's layer.
+	cursor uint64
+	runs   [maxRuns]run // the last is the present one
+	count  int          // of runs
+	// waiting is set while the subscription needs a keyframe to go on.
+	waiting bool
+	highest uint64 // extended sequence number sent, 0 before the first
+	rtx     uint64 // next extended sequence number of retransmissions
+	pause   port.Time
+	// Last media sent, to go on with in a new run.
+	lastTimestamp uint32
+	lastSent      port.Time
+	packets       uint32 // for sender reports
+	octets        uint32
+}
+
+// subscribe makes a subscriber and joins it to its stream.
+func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
+	st := w.stream(s.spec.Stream)
+	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, place: len(st.subs)}
+	sub.transport = uint16(w.cfg.Rand())
+	sub.tracks = make([]subscription, 0, len(s.spec.Tracks))
+	for _, k := range [...]rtp.Kind{rtp.Audio, rtp.Video} {
+		for i := range s.spec.Tracks {
+			if spec := &s.spec.Tracks[i]; spec.Kind == k {
+				sub.tracks = append(sub.tracks, subscription{
+					spec: spec, shape: st.shapeOf(spec), waiting: true,
+					// Below 2^15, so that a loss at the start cannot be taken for a rollover.
+					rtx: w.cfg.Rand() & 0x7FFF,
+				})
+			}
+		}
+	}
+	st.subs = append(st.subs, sub)
+	if p := st.pub; p != nil && p.owner != w.cfg.Index {
+		w.follow(p)
+	}
+	w.wake(st)
+	return sub
+}
+
+func (w *Worker) unsubscribe(sub *subscriber) {
+	st := sub.stream
+	last := len(st.subs) - 1
+	st.subs[sub.place] = st.subs[last]
+	st.subs[sub.place].place = sub.place
+	st.subs[last] = nil
+	st.subs = st.subs[:last]
+	for i := range sub.tracks {
+		st.leaveShape(sub.tracks[i].shape)
+	}
+	sub.session = nil // resends that wait are skipped
+	if last == 0 {
+		if p := st.pub; p != nil && p.owner != w.cfg.Index {
+			w.unfollow(p)
+		}
+		w.release(st)
+	}
+}
+
+// streamQueue is the streams with news, first come first served.
+type streamQueue struct{ head, tail *stream }
+
+func (q *streamQueue) add(st *stream) {
+	st.queued, st.next = true, nil
+	if q.tail == nil {
+		q.head = st
+	} else {
+		q.tail.next = st
+	}
+	q.tail = st
+}
+
+func (q *streamQueue) take() *stream {
+	st := q.head
+	q.head = st.next
+	if q.head == nil {
+		q.tail = nil
+	}
+	st.queued, st.next = false, nil
+	return st
+}
+
+// wake puts a stream with news in line: every subscriber is to be visited once more. Who comes first
+// moves on by one with each idle spell.
+func (w *Worker) wake(st *stream) {
+	st.left = len(st.subs)
+	if !st.queued {
+		st.walk++
+		w.active.add(st)
+	}
+}
+
+// pollStreams feeds followers and subscribers until there is no news or no room.
+func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
+	for w.active.head != nil {
+		st := w.active.head
+		if st.pub != nil && !st.pub.feed(w, out) {
+			return false
+		}
+		start := out.Filled
+		for st.left > 0 && len(st.subs) > 0 {
+			if st.walk >= len(st.subs) {
+				st.walk = 0
+			}
+			if !w.fill(now, st.subs[st.walk], out) {
+				return false
+			}
+			st.walk++
+			st.left--
+			if out.Filled-start >= quantum {
+				break
+			}
+		}
+		w.active.take()
+		if st.left > 0 && len(st.subs) > 0 {
+			w.active.add(st)
+		} else {
+			w.release(st)
+		}
+	}
+	return true
+}
+
+// fill writes all that one subscriber has pending, in a row; false when out is full before.
+func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
+	pub := sub.stream.pub
+	route, ok := sub.session.route()
+	if pub == nil || !ok {
+		return true
+	}
+	for i := range sub.tracks {
+		t := &sub.tracks[i]
+		src := pub.track(t.spec.Kind)
+		if src == nil || src.best == nil {
+			continue
+		}
+		if !w.fillTrack(now, sub, t, src, route, out) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src *track, route port.Route, out *Outgoing) bool {
+	if now < t.pause {
+		return true
+	}
+	if !w.steer(now, t, src) {
+		return true
+	}
+	r := &t.runs[t.count-1]
+	l := r.layer
+	late := 0
+	for t.cursor < l.history.next {
+		e := l.history.at(t.cursor)
+		if e.Number < r.first {
+			t.cursor++
+			continue
+		}
+		if now-e.Arrival > catchUpAge {
+			if late++; late > catchUpBurst {
+				t.pause = now + catchUpPause
+				w.deadlines.set(sub.session, catchUpDeadline, t.pause)
+				return true
+			}
+		}
+		f := out.Reserve()
+		if f == nil {
+			return false
+		}
+		tmpl := t.shape.template(l, t.cursor, e)
+		if tmpl == nil {
+			w.drop(DropCodec)
+			t.cursor++
+			continue
+		}
+		seq := r.seq + (e.Number - r.first)
+		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, seq)
+		f.Route, f.Born = route, now
+		out.Submit()
+		t.cursor++
+
+		t.highest = max(t.highest, seq)
+		t.lastTimestamp, t.lastSent = e.Timestamp+r.timestamp, now
+		t.packets++
+		t.octets += uint32(e.len) - uint32(e.ExtensionLen)
+		sub.budget = min(sub.budget+len(f.Data)/resendShare, resendLimit)
+		w.count(SentRTP)
+		w.add(SentRTPBytes, uint64(len(f.Data)))
+	}
+	return true
+}
+
+// seal writes one packet of a run: the shape's header, the subscriber's fields, and the payload from
+// the history straight into the frame.
+func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, e *entry, tmpl *template, seq uint64) []byte {
+	n := int(tmpl.length)
+	frame = append(frame[:0], tmpl.bytes[:n]...)
+	binary.BigEndian.PutUint16(frame[2:], uint16(seq))
+	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
+	binary.BigEndian.PutUint32(frame[8:], t.spec.SSRC)
+	if tmpl.transport != 0 {
+		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
+		sub.transport++
+	}
+	payload := r.layer.history.payload(e)
+	if r.picture|uint16(r.tl0) != 0 {
+		frame = append(frame, payload...)
+		r.patch(frame[n:], e)
+		return sub.sealer.SealRTP(frame[:n], n, frame[n:], seq)
+	}
+	return sub.sealer.SealRTP(frame, n, payload, seq)
+}
+
+// patch moves the picture IDs of a payload that was copied out of the history.
+func (r *run) patch(payload []byte, e *entry) {
+	f := r.layer.pub.tracks[r.layer.track].formats[e.PayloadType&127]
+	if f == nil {
+		return
+	}
+	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
+		p.Patch(payload, p.ID+r.picture, p.TL0+r.tl0)
+	}
+}
+
+// steer makes sure that the subscription has a run on the layer it is to follow; false when it has to
+// wait for a keyframe.
+func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
+	t.shape.match(src.best.pub)
+	best := src.best
+	if t.count > 0 && !t.waiting {
+		r := &t.runs[t.count-1]
+		l := r.layer
+		switch {
+		case l.pub != best.pub || r.epoch != l.epoch:
+			t.waiting = true
+		case t.cursor < l.history.first || t.cursor < l.history.next && now-l.history.at(t.cursor).Arrival > stallAge:
+			w.counters.Drops[DropStalled] += l.history.next - t.cursor
+			t.waiting = true
+		case l == best:
+			return true
+		}
+	}
+	h := &best.history
+	if h.next == h.first {
+		return !t.waiting
+	}
+	if t.spec.Kind == rtp.Audio {
+		e := h.at(h.next - 1)
+		if t.waiting && now-e.Arrival <= stallAge {
+			w.startRun(now, t, best, e.Number, h.next-1, e.Timestamp)
+		}
+		return !t.waiting
+	}
+	if k := &h.key; k.valid && now-k.arrival <= joinAge {
+		w.startRun(now, t, best, k.number, k.index, k.timestamp)
+		return true
+	}
+	w.requestKeyframe(now, best, true)
+	return !t.waiting
+}
+
+// startRun begins a run at a packet of a layer: sequence numbers go on without a gap, timestamps as
+// time did, picture IDs by one.
+func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
+	r := run{layer: l, epoch: l.epoch, first: number}
+	clock := port.Time(l.pub.tracks[l.track].spec.Formats[0].Codec.ClockRate())
+	if t.highest == 0 {
+		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
+		r.seq = w.cfg.Rand()&0x7FFF | 1
+		r.timestamp = uint32(w.cfg.Rand())
+	} else {
+		old := &t.runs[t.count-1]
+		r.seq = t.highest + 1
+		switch {
+		case old.layer == l && old.epoch == l.epoch:
+			r.timestamp = old.timestamp
+		case old.layer.pub == l.pub && old.layer.clock.Valid && l.clock.Valid:
+			// The same moment of the publisher's wall clock in both layers' clocks.
+			moment := (old.layer.clock.NTP - l.clock.NTP) / 1000 * int64(clock) / 1_000_000
+			r.timestamp = old.timestamp + old.layer.clock.RTP - (l.clock.RTP + uint32(moment))
+		default:
+			elapsed := uint32((now - t.lastSent) * clock / port.Second)
+			r.timestamp = t.lastTimestamp + elapsed - timestamp
+		}
+		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
+			r.timestamp += uint32(1 - d)
+		}
+		if old.layer == l && old.epoch == l.epoch {
+			r.picture, r.tl0 = old.picture, old.tl0
+		} else {
+			r.picture, r.tl0 = w.continuePictures(t, old, l, index)
+		}
+	}
+	if t.count == maxRuns {
+		copy(t.runs[:], t.runs[1:])
+		t.count--
+	}
+	t.runs[t.count] = r
+	t.count++
+	t.cursor = index
+	t.waiting = false
+}
+
+// continuePictures is what to add to the picture IDs of layer l from index on, so that they go on
+// behind the last picture that was sent of the old run.
+func (w *Worker) continuePictures(t *subscription, old *run, l *layer, index uint64) (picture uint16, tl0 uint8) {
+	oh := &old.layer.history
+	if old.epoch != old.layer.epoch || t.cursor <= oh.first || t.cursor > oh.next {
+		return 0, 0
+	}
+	last, ok := pictureOf(old.layer, t.cursor-1)
+	if !ok {
+		return 0, 0
+	}
+	next, ok := pictureOf(l, index)
+	if !ok {
+		return 0, 0
+	}
+	return last.ID + old.picture + 1 - next.ID, last.TL0 + old.tl0 + 1 - next.TL0
+}
+
+func pictureOf(l *layer, index uint64) (rtp.PictureID, bool) {
+	e := l.history.at(index)
+	f := l.pub.tracks[l.track].formats[e.PayloadType&127]
+	if f == nil {
+		return rtp.PictureID{}, false
+	}
+	return rtp.ParsePictureID(f.Codec, l.history.payload(e))
+}
+
+// A resend is a sequence number that a subscriber asked for.
+type resend struct {
+	sub   *subscriber
+	track int
+	seq   uint64
+}
+
+// resendQueue is a ring of resends.
+type resendQueue struct {
+	ring       []resend
+	head, tail int // counted from the start
+}
+
+func (q *resendQueue) add(r resend) bool {
+	if q.ring == nil {
+		q.ring = make([]resend, maxResends)
+	}
+	if q.tail-q.head == len(q.ring) {
+		return false
+	}
+	q.ring[q.tail%len(q.ring)] = r
+	q.tail++
+	return true
+}
+
+// pollResends answers NACKs: by RTX where it was negotiated (RFC 4588), else with the same bytes
+// again, which is safe because then no header field changes from one sending to the next.
+func (w *Worker) pollResends(now port.Time, out *Outgoing) bool {
+	q := &w.resends
+	for q.head < q.tail {
+		f := out.Reserve()
+		if f == nil {
+			return false
+		}
+		x := &q.ring[q.head%len(q.ring)]
+		if w.writeResend(now, f, x) {
+			out.Submit()
+		}
+		x.sub = nil
+		q.head++
+	}
+	return true
+}
+
+func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
+	sub := x.sub
+	if sub.session == nil {
+		return false
+	}
+	route, ok := sub.session.route()
+	if !ok {
+		return false
+	}
+	t := &sub.tracks[x.track]
+	i := t.count - 1
+	for i >= 0 && t.runs[i].seq > x.seq {
+		i--
+	}
+	if i < 0 {
+		return false
+	}
+	r := &t.runs[i]
+	l := r.layer
+	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
+		return false
+	}
+	e, ok := l.history.find(r.first + x.seq - r.seq)
+	if !ok {
+		return false // not in the history any more, or not yet
+	}
+	// A shape's ring of headers is for the live edge; a resend must not push those out.
+	tmpl := t.shape.resendTemplate(l, e)
+	if tmpl == nil {
+		return false
+	}
+	if sub.budget < int(e.len)+maxHeader {
+		w.drop(DropResends)
+		return false
+	}
+	if tmpl.rtx == noType || t.spec.RTXSSRC == 0 {
+		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, x.seq)
+	} else {
+		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, x.seq)
+	}
+	sub.budget -= len(f.Data)
+	f.Route, f.Born = route, now
+	w.count(SentRTX)
+	w.add(SentRTPBytes, uint64(len(f.Data)))
+	return true
+}
+
+// sealRTX writes a packet as a retransmission: own SSRC, own numbering, the original sequence number
+// in front of the payload (RFC 4588 section 4).
+func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *run, e *entry, tmpl *template, seq uint64) []byte {
+	n := int(tmpl.length)
+	frame = append(frame[:0], tmpl.bytes[:n]...)
+	frame[1] = frame[1]&0x80 | tmpl.rtx
+	binary.BigEndian.PutUint16(frame[2:], uint16(t.rtx))
+	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
+	binary.BigEndian.PutUint32(frame[8:], t.spec.RTXSSRC)
+	if tmpl.transport != 0 {
+		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
+		sub.transport++
+	}
+	frame = append(frame, byte(seq>>8), byte(seq))
+	frame = append(frame, r.layer.history.payload(e)...)
+	if r.picture|uint16(r.tl0) != 0 {
+		r.patch(frame[n+2:], e)
+	}
+	out := sub.sealer.SealRTP(frame[:n], n, frame[n:], t.rtx)
+	t.rtx++
+	return out
+}
+
+// resendTemplate makes the header of a packet that is no longer at the live edge.
+func (sh *shape) resendTemplate(l *layer, e *entry) *template {
+	held := sh.held
+	sh.held = nil
+	t := sh.template(l, 0, e)
+	sh.held = held
+	return t
+}
+
+// asks handles a subscriber's wish for a sequence number of one of its tracks.
+func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
+	t := &sub.tracks[track]
+	if t.highest == 0 {
+		return
+	}
+	ext := t.highest - uint64(uint16(t.highest)-seq)
+	if ext > t.highest {
+		return // before the very first
+	}
+	if !w.resends.add(resend{sub, track, ext}) {
+		w.drop(DropResends)
+	}
+}
+
+// asksKeyframe handles a subscriber's PLI or FIR.
+func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
+	t := &sub.tracks[track]
+	if t.count == 0 || t.spec.Kind != rtp.Video {
+		return
+	}
+	if l := t.runs[t.count-1].layer; l.pub == sub.stream.pub && sub.stream.pub != nil {
+		w.requestKeyframe(now, l, false)
+	}
+}
+
+var _ = bus.Subscriber

@@ -1,0 +1,424 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/stun"
+)
+
+// Config is what a worker is made with. Rand is required.
+type Config struct {
+	// Index is the worker's number, from 0; Workers is how many there are.
+	Index, Workers int
+	// Rand is the source of everything random that needs no secrecy from others of the process:
+	// first sequence numbers, SSRCs of our reports, spreading of timers.
+	Rand func() uint64
+	// NewSealer and NewOpener make the ciphers of a session; nil stands for package srtp's.
+	NewSealer func(*srtp.Keys) (srtp.Sealer, error)
+	NewOpener func(*srtp.Keys) (*srtp.Opener, error)
+}
+
+// A Worker is the sans-I/O core: all sessions, tracks and histories of one thread. It is told the
+// time and what arrived, and asked what to send; it does no I/O, starts nothing and locks nothing.
+//
+// These feed it, one at a time, with a time that never goes back:
+//
+//   - HandleMessage, for each message of the bus. The driver drains the bus after receiving and
+//     before HandlePacket, so that a session announced before its HTTP answer is known when its
+//     first check arrives.
+//   - HandlePacket, for each datagram.
+//   - HandleTimeout, when Deadline has passed.
+//
+// Poll drains it: one bounded batch of frames, route changes and messages a call, more while it says
+// so. Deadline is to be read after Poll has said that there is no more.
+type Worker struct {
+	cfg      Config
+	sessions map[bus.SessionID]*session
+	byUfrag  map[string]*session
+	byPath   map[port.Path]*session
+	streams  map[bus.StreamID]*stream
+	// publications that this worker owns, for housekeeping.
+	owned     []*publication
+	deadlines deadlines
+	hasher    *stun.Hasher
+	header    rtp.Header // of the packet in hand
+
+	// What waits for Poll, in the order in which Poll takes it.
+	routes  []port.RouteChange
+	outbox  []bus.Message
+	replies []reply
+	records []record
+	due     []*session
+	resends resendQueue
+	strays  []stray
+	active  streamQueue
+
+	retired      []retired
+	freeRoutes   []port.Route
+	nextRoute    port.Route
+	housekeeping port.Time
+	counters     Counters
+	seqs         [128]uint16 // scratch of NACK requests
+}
+
+// The queues between two polls are bounded by these.
+const (
+	maxReplies = 1024
+	maxStrays  = 64
+	maxResends = 4096
+	maxDTLSOut = 1024
+)
+
+// housekeepingInterval is how often rates are taken and followers' layers chosen.
+const housekeepingInterval = 500 * port.Millisecond
+
+// A reply is an answer to a check that is still to be written.
+type reply struct {
+	route    port.Route
+	remote   port.Path
+	id       [12]byte
+	code     int // 0 for success
+	unknown  [4]uint16
+	nUnknown int
+	password string
+}
+
+// A record is a datagram of the controller's to be sent.
+type record struct {
+	route port.Route
+	data  []byte
+}
+
+// A stray is a datagram for another worker. Its memory is used again.
+type stray struct {
+	to      int
+	path    port.Path
+	arrival port.Time
+	data    []byte
+}
+
+// New makes a worker.
+func New(cfg Config) *Worker {
+	if cfg.NewSealer == nil {
+		cfg.NewSealer = srtp.NewSealer
+	}
+	if cfg.NewOpener == nil {
+		cfg.NewOpener = srtp.NewOpener
+	}
+	return &Worker{
+		cfg:      cfg,
+		sessions: make(map[bus.SessionID]*session),
+		byUfrag:  make(map[string]*session),
+		byPath:   make(map[port.Path]*session),
+		streams:  make(map[bus.StreamID]*stream),
+		hasher:   stun.NewHasher(),
+		replies:  make([]reply, 0, 64),
+		strays:   make([]stray, 0, maxStrays),
+	}
+}
+
+// HandlePacket takes in one datagram; in.Data may be changed and is not kept.
+func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
+	if len(in.Data) == 0 {
+		w.drop(DropUnknownProtocol)
+		return
+	}
+	switch b := in.Data[0]; { // RFC 7983 section 7
+	case b <= 3:
+		w.handleCheck(now, in)
+	case 20 <= b && b <= 63:
+		w.handleRecord(now, in)
+	case 128 <= b && b <= 191:
+		w.handleMedia(now, in)
+	default:
+		w.drop(DropUnknownProtocol)
+	}
+}
+
+// handleRecord passes DTLS to the controller.
+func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
+	s := w.byPath[in.Path]
+	if s == nil {
+		w.drop(DropPath)
+		return
+	}
+	if w.forward(s, in) {
+		return
+	}
+	if now >= s.recordsAt {
+		s.records, s.recordsAt = maxRecords, now+recordsRefill
+	}
+	if s.records == 0 {
+		w.drop(DropRecords)
+		return
+	}
+	s.records--
+	w.claim(s, in.Path)
+	w.send(bus.Message{
+		Kind: bus.RecordReceived, To: bus.ControllerAddress, ID: s.spec.ID,
+		Path: in.Path, Data: append([]byte(nil), in.Data...),
+	})
+}
+
+// handleMedia takes in RTP and RTCP.
+func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
+	s := w.byPath[in.Path]
+	if s == nil {
+		w.drop(DropPath)
+		return
+	}
+	if w.forward(s, in) {
+		return
+	}
+	rtcp := rtp.IsRTCP(in.Data)
+	switch {
+	case s.pub != nil && rtcp:
+		w.handlePublisherRTCP(now, s, in)
+	case s.pub != nil:
+		w.handleRTP(now, s, in)
+	case s.sub != nil && rtcp:
+		w.handleSubscriberRTCP(now, s, in)
+	case s.sub != nil:
+		w.drop(DropRole)
+	default:
+		w.drop(DropNotReady)
+	}
+}
+
+// authenticated notes that the peer proved to be there by SRTP or SRTCP. Toward subscribers only
+// STUN renews consent (RFC 7675); a publisher's media is consent enough: some send no checks.
+func (w *Worker) authenticated(now port.Time, s *session) {
+	if s.spec.Role == bus.Publisher {
+		s.heard = now
+	}
+	if !s.connected {
+		s.connected = true
+		w.send(bus.Message{Kind: bus.SessionConnected, To: bus.ControllerAddress, ID: s.spec.ID})
+	}
+}
+
+// forward passes a packet on to the worker that owns its session, if that is another one.
+func (w *Worker) forward(s *session, in *port.Inbound) bool {
+	if s.owner == nobody || s.owner == w.cfg.Index {
+		return false
+	}
+	if len(w.strays) == cap(w.strays) {
+		w.drop(DropStrays)
+		return true
+	}
+	n := len(w.strays)
+	w.strays = w.strays[:n+1]
+	x := &w.strays[n]
+	x.to, x.path, x.arrival = s.owner, in.Path, in.Arrival
+	x.data = append(x.data[:0], in.Data...)
+	w.count(Forwarded)
+	return true
+}
+
+// HandleMessage takes in one message of the controller or of another worker.
+func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
+	switch m.Kind {
+	case bus.SessionOpened:
+		w.open(m.Session)
+	case bus.PublicationOpened:
+		w.openPublication(now, m)
+	case bus.PublicationClosed:
+		w.closePublication(now, m)
+	case bus.Follow, bus.Unfollow, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
+		w.handleReplication(now, m)
+	case bus.Datagram:
+		w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
+	default:
+		s := w.sessions[m.ID]
+		if s == nil {
+			return // closed meanwhile
+		}
+		switch m.Kind {
+		case bus.SessionClosed:
+			w.close(now, s)
+		case bus.SessionOwned:
+			w.own(now, s, m.Worker)
+		case bus.SessionKeyed:
+			w.key(now, s, m.Keys)
+		case bus.SendRecord:
+			if r, ok := s.route(); ok && len(w.records) < maxDTLSOut {
+				w.records = append(w.records, record{r, m.Data})
+			}
+		}
+	}
+}
+
+// HandleTimeout does what is due.
+func (w *Worker) HandleTimeout(now port.Time) {
+	for w.deadlines.next() <= now {
+		s := w.deadlines[0]
+		for d := deadline(0); d < numDeadlines; d++ {
+			if s.timers.at[d] <= now {
+				w.deadlines.set(s, d, port.Never)
+				w.timeout(now, s, d)
+			}
+		}
+	}
+	if now >= w.housekeeping {
+		w.housekeeping = now + housekeepingInterval
+		for _, p := range w.owned {
+			p.housekeep(now)
+		}
+	}
+	w.recycle(now)
+}
+
+func (w *Worker) timeout(now port.Time, s *session, d deadline) {
+	switch d {
+	case consentDeadline:
+		if quiet := now - s.heard; quiet < consentSpan {
+			w.deadlines.set(s, d, s.heard+consentSpan)
+			return
+		}
+		w.end(s, bus.ReasonConsentExpired)
+	case reportDeadline:
+		w.deadlines.set(s, d, now+port.Second*9/10+w.jitter(port.Second/5))
+		w.want(s, wantReport)
+	case feedbackDeadline:
+		w.want(s, wantFeedback)
+	case nackDeadline:
+		w.want(s, wantNACK)
+	case keyframeDeadline:
+		if s.pub != nil {
+			w.askHeldBack(now, s)
+		}
+	case catchUpDeadline:
+		if s.sub != nil {
+			w.wake(s.sub.stream)
+		}
+	}
+}
+
+// Deadline is when HandleTimeout is to be called next.
+func (w *Worker) Deadline() port.Time {
+	at := w.deadlines.next()
+	if len(w.retired) > 0 {
+		at = min(at, w.retired[0].at)
+	}
+	if len(w.owned) > 0 {
+		at = min(at, w.housekeeping)
+	}
+	return at
+}
+
+// Counters are the worker's counts so far.
+func (w *Worker) Counters() *Counters { return &w.counters }
+
+// Census is how many things a worker holds.
+type Census struct {
+	Sessions, Subscribers, Publications, HistoryBytes int
+}
+
+// Census counts what the worker holds, in time proportional to the number of streams.
+func (w *Worker) Census() Census {
+	c := Census{Sessions: len(w.sessions)}
+	for _, st := range w.streams {
+		c.Subscribers += len(st.subs)
+		if p := st.pub; p != nil {
+			c.Publications++
+			for i := range p.tracks {
+				for _, l := range p.tracks[i].layers {
+					c.HistoryBytes += l.history.size()
+				}
+			}
+		}
+	}
+	return c
+}
+
+// Outgoing is what one Poll fills: frames and route changes for the port, messages for the bus.
+type Outgoing struct {
+	port.Outgoing
+	// Messages is filled up to its capacity. The Data of lossy messages is borrowed until the
+	// worker is called again.
+	Messages []bus.Message
+}
+
+// Poll fills out with what is to be sent next and reports whether there is more. The driver carries
+// out Routes, passes Messages on and transmits the frames before it calls the worker again.
+func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
+	out.Routes = append(out.Routes, w.routes...)
+	w.routes = w.routes[:0]
+	if !w.pollMessages(out) {
+		more = true
+	}
+	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollResends(now, out) {
+		return true
+	}
+	return !w.pollStreams(now, out) || more
+}
+
+// pollMessages emits control messages and strays; false when there are more than fit.
+func (w *Worker) pollMessages(out *Outgoing) bool {
+	n := min(len(w.outbox), cap(out.Messages)-len(out.Messages))
+	out.Messages = append(out.Messages, w.outbox[:n]...)
+	rest := copy(w.outbox, w.outbox[n:])
+	clear(w.outbox[rest:])
+	w.outbox = w.outbox[:rest]
+	if rest > 0 {
+		return false
+	}
+	for i := range w.strays {
+		if len(out.Messages) == cap(out.Messages) {
+			// What does not fit is lost: the lane is lossy, and the memory is wanted.
+			w.counters.Drops[DropStrays] += uint64(len(w.strays) - i)
+			break
+		}
+		x := &w.strays[i]
+		out.Messages = append(out.Messages, bus.Message{
+			Kind: bus.Datagram, To: x.to, Path: x.path, Arrival: x.arrival, Data: x.data,
+		})
+	}
+	w.strays = w.strays[:0]
+	return true
+}
+
+// pollReplies writes answers to checks and the controller's DTLS.
+func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
+	n := 0
+	for ; n < len(w.replies); n++ {
+		f := out.Reserve()
+		if f == nil {
+			break
+		}
+		r := &w.replies[n]
+		if r.code == 0 {
+			f.Data = w.hasher.AppendSuccess(f.Data, &r.id, r.remote.Remote, r.password)
+		} else {
+			f.Data = w.hasher.AppendError(f.Data, &r.id, r.code, r.unknown[:r.nUnknown], r.password)
+		}
+		f.Route, f.Born = r.route, now
+		out.Submit()
+	}
+	w.replies = w.replies[:copy(w.replies, w.replies[n:])]
+
+	n = 0
+	for ; n < len(w.records); n++ {
+		f := out.Reserve()
+		if f == nil {
+			break
+		}
+		f.Data = append(f.Data, w.records[n].data...)
+		f.Route, f.Born = w.records[n].route, now
+		out.Submit()
+	}
+	rest := copy(w.records, w.records[n:])
+	clear(w.records[rest:])
+	w.records = w.records[:rest]
+	return len(w.replies) == 0 && len(w.records) == 0
+}
+
+// send queues a control message for the next Poll.
+func (w *Worker) send(m bus.Message) { w.outbox = append(w.outbox, m) }
+
+// jitter is a random time below span.
+func (w *Worker) jitter(span port.Time) port.Time {
+	return port.Time(w.cfg.Rand() % uint64(span))
+}

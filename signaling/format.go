@@ -1,0 +1,262 @@
+package signaling
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unique"
+
+	"ringcast/engine/rtp"
+)
+
+// readFormats keeps the payload types that ringcast forwards, each with its retransmissions. RED,
+// ULPFEC, FlexFEC, comfort noise and tones are left out, and so is what RTCP would be confused with.
+func (m *media) readFormats(s *section) error {
+	var table formatTable
+	if err := table.read(m.list, s); err != nil {
+		return err
+	}
+	for _, t := range table.order {
+		e := parseEncoding(table.encodings[t])
+		if e.name == "" || strings.EqualFold(e.name, "rtx") {
+			continue
+		}
+		codec, profile, ok := e.codec(table.parameters[t])
+		if !ok || codec.Kind() != m.kind || !usablePayloadType(t) {
+			m.addName(e.name)
+			continue
+		}
+		profile = unique.Make(profile).Value()
+		m.addName(formatName(rtp.Format{Codec: codec, Profile: profile}))
+		m.formats = append(m.formats, format{
+			Format: rtp.Format{
+				PayloadType: t, Codec: codec, Profile: profile,
+				Feedback: table.feedback[t] | table.feedbackAll,
+			},
+			encoding: table.encodings[t], parameters: table.parameters[t],
+		})
+	}
+	for _, t := range table.order {
+		e := parseEncoding(table.encodings[t])
+		if !strings.EqualFold(e.name, "rtx") || t == 0 || !usablePayloadType(t) {
+			continue
+		}
+		apt, _ := parameter(table.parameters[t], "apt")
+		i := slices.IndexFunc(m.formats, func(f format) bool { return strconv.Itoa(int(f.PayloadType)) == apt })
+		if i < 0 || m.formats[i].RTX != 0 || e.clock != m.formats[i].Codec.ClockRate() {
+			continue
+		}
+		f := &m.formats[i]
+		f.RTX, f.rtxEncoding, f.rtxParameters = t, table.encodings[t], table.parameters[t]
+	}
+	return nil
+}
+
+// addName notes a codec for the problem that may have to name what was offered.
+func (m *media) addName(name string) {
+	const most = 32
+	if len(name) <= most && !slices.Contains(m.names, name) {
+		m.names = append(m.names, name)
+	}
+}
+
+// usablePayloadType excludes the numbers that, with the marker bit, look like RTCP on the shared port
+// (RFC 5761 section 4).
+func usablePayloadType(t uint8) bool { return t < 64 || t > 95 }
+
+// formatTable is the rtpmap, fmtp and rtcp-fb lines of one media line by payload type.
+type formatTable struct {
+	// order are the payload types as the m= line lists them.
+	order                 []uint8
+	listed                [128]bool
+	encodings, parameters [128]string
+	feedback              [128]rtp.Feedback
+	feedbackAll           rtp.Feedback
+}
+
+func (t *formatTable) read(list []string, s *section) error {
+	for _, text := range list {
+		n, err := strconv.ParseUint(text, 10, 7)
+		if err != nil {
+			return malformed("the m= line lists payload type %s; expected numbers from 0 to 127", quote(text))
+		}
+		if !t.listed[n] {
+			t.listed[n] = true
+			t.order = append(t.order, uint8(n))
+		}
+	}
+	for _, v := range s.rtpmaps {
+		n, value, ok := t.cut(v)
+		if !ok || value == "" {
+			return malformed("a=rtpmap:%s; expected a payload type and an encoding", quote(v))
+		}
+		if t.encodings[n] == "" {
+			t.encodings[n] = value
+		}
+	}
+	for _, v := range s.fmtps {
+		if n, value, ok := t.cut(v); ok && t.parameters[n] == "" {
+			t.parameters[n] = value
+		}
+	}
+	for _, v := range s.feedback {
+		if rest, ok := strings.CutPrefix(v, "* "); ok {
+			t.feedbackAll |= parseFeedback(rest)
+		} else if n, value, ok := t.cut(v); ok {
+			t.feedback[n] |= parseFeedback(value)
+		}
+	}
+	return nil
+}
+
+// cut splits a value that begins with a payload type.
+func (*formatTable) cut(v string) (n uint8, value string, ok bool) {
+	text, value, _ := strings.Cut(v, " ")
+	parsed, err := strconv.ParseUint(text, 10, 7)
+	return uint8(parsed), strings.TrimSpace(value), err == nil
+}
+
+// feedbackNames are how SDP writes rtp.Feedback, in the order in which answers do.
+var feedbackNames = []struct {
+	name string
+	bit  rtp.Feedback
+}{
+	{"transport-cc", rtp.TransportCC},
+	{"ccm fir", rtp.FIR},
+	{"nack", rtp.NACK},
+	{"nack pli", rtp.PLI},
+}
+
+func parseFeedback(value string) rtp.Feedback {
+	value = strings.Join(strings.Fields(value), " ")
+	for _, f := range feedbackNames {
+		if value == f.name {
+			return f.bit
+		}
+	}
+	return 0
+}
+
+// encoding is the value of an rtpmap: name/clock/channels.
+type encoding struct {
+	name     string
+	clock    uint32
+	channels string
+}
+
+func parseEncoding(value string) encoding {
+	name, rest, _ := strings.Cut(value, "/")
+	rate, channels, _ := strings.Cut(rest, "/")
+	clock, err := strconv.ParseUint(rate, 10, 32)
+	if err != nil {
+		return encoding{name: name}
+	}
+	return encoding{name, uint32(clock), channels}
+}
+
+// codecs are those that ringcast forwards.
+var codecs = []rtp.Codec{rtp.Opus, rtp.VP8, rtp.VP9, rtp.H264, rtp.H265, rtp.AV1}
+
+// codecsOf are the names of the codecs of a kind.
+func codecsOf(kind rtp.Kind) []string {
+	var names []string
+	for _, c := range codecs {
+		if c.Kind() == kind {
+			names = append(names, c.String())
+		}
+	}
+	return names
+}
+
+// codec is what the encoding with these parameters is to us; ok is false for what we do not forward.
+func (e encoding) codec(parameters string) (codec rtp.Codec, profile string, ok bool) {
+	i := slices.IndexFunc(codecs, func(c rtp.Codec) bool { return strings.EqualFold(c.String(), e.name) })
+	if i < 0 || codecs[i].ClockRate() != e.clock {
+		return rtp.UnknownCodec, "", false
+	}
+	codec = codecs[i]
+	switch codec {
+	case rtp.Opus: // RFC 7587 section 7: always two channels
+		return codec, "", e.channels == "2"
+	case rtp.VP9: // RFC 9628 section 7.1
+		profile, ok = numericParameter(parameters, "profile-id", 0, 3)
+	case rtp.H264:
+		profile, ok = h264Profile(parameters)
+	case rtp.H265: // RFC 7798 section 7.1
+		if mode, said := parameter(parameters, "tx-mode"); said && mode != "SRST" {
+			return codec, "", false
+		}
+		profile, ok = numericParameter(parameters, "profile-id", 1, 31)
+	case rtp.AV1:
+		profile, ok = numericParameter(parameters, "profile", 0, 2)
+	default:
+		ok = true
+	}
+	return codec, profile, ok
+}
+
+// numericParameter is a parameter as a plain decimal number; unsaid is its default.
+func numericParameter(parameters, key string, unsaid, most uint64) (string, bool) {
+	n := unsaid
+	if text, said := parameter(parameters, key); said {
+		var err error
+		if n, err = strconv.ParseUint(text, 10, 8); err != nil {
+			return "", false
+		}
+	}
+	return strconv.FormatUint(n, 10), n <= most
+}
+
+// h264Profile is the normal form of RFC 6184 section 8.1's profile-level-id and packetization-mode;
+// interleaved mode is not forwarded.
+func h264Profile(parameters string) (string, bool) {
+	mode, said := parameter(parameters, "packetization-mode")
+	if !said {
+		mode = "0"
+	}
+	if mode != "0" && mode != "1" {
+		return "", false
+	}
+	id, said := parameter(parameters, "profile-level-id")
+	if !said {
+		id = "42000a" // Baseline, level 1
+	}
+	if _, err := strconv.ParseUint(id, 16, 24); err != nil || len(id) != 6 {
+		return "", false
+	}
+	return strings.ToLower(id[:4]) + "/" + mode, true
+}
+
+// parameter finds one parameter of an fmtp.
+func parameter(parameters, key string) (string, bool) {
+	for p := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(p, "=")
+		if strings.EqualFold(strings.TrimSpace(name), key) {
+			return strings.TrimSpace(value), true
+		}
+	}
+	return "", false
+}
+
+// answered is a format's parameters for an answer. A frame size or rate that a browser can decode
+// (RFC 7741 section 6.1) would come back to it as a limit on what it may send, so those are dropped.
+func answered(parameters string) string {
+	var kept []string
+	for p := range strings.SplitSeq(parameters, ";") {
+		name, _, _ := strings.Cut(p, "=")
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "", "max-fs", "max-fr":
+		default:
+			kept = append(kept, strings.TrimSpace(p))
+		}
+	}
+	return strings.Join(kept, ";")
+}
+
+// formatName is a format for people to read.
+func formatName(f rtp.Format) string {
+	if f.Profile == "" {
+		return f.Codec.String()
+	}
+	return f.Codec.String() + " " + f.Profile
+}

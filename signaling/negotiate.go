@@ -1,0 +1,216 @@
+package signaling
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/pion/sdp/v3"
+
+	"ringcast/engine"
+	"ringcast/engine/rtp"
+)
+
+// What we answer of the extensions that we know, by direction. Layers have identifiers only on the
+// way in; what carries the publisher's clock goes nowhere.
+var (
+	fromPublisher = [rtp.NumExtensions]bool{
+		rtp.MID: true, rtp.RID: true, rtp.RepairedRID: true, rtp.TransportSequence: true, rtp.AudioLevel: true,
+		rtp.VideoOrientation: true, rtp.PlayoutDelay: true, rtp.ColorSpace: true,
+	}
+	toSubscriber = [rtp.NumExtensions]bool{
+		rtp.MID: true, rtp.TransportSequence: true, rtp.AudioLevel: true,
+		rtp.VideoOrientation: true, rtp.PlayoutDelay: true, rtp.ColorSpace: true,
+	}
+)
+
+// forPublisher narrows the offer to what we receive of it.
+func (o *offer) forPublisher() ([]rtp.Track, error) {
+	for m := range o.live {
+		if !sends(m.direction) {
+			return nil, unacceptable("m=%s is %s; expected sendonly or sendrecv: WHIP is for publishing, WHEP for watching",
+				m.name, m.direction)
+		}
+		if len(m.formats) == 0 {
+			return nil, m.mismatch("", codecsOf(m.kind))
+		}
+		m.keepExtensions(fromPublisher, sdp.DirectionSendOnly)
+		m.settleTransportCC(slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
+		if !m.hasRTX() {
+			for i := range m.encodings {
+				m.encodings[i].RTXSSRC = 0
+			}
+		}
+	}
+	return o.tracks(), nil
+}
+
+// forSubscriber narrows the offer to what we send of s, with what s carries now in first place. All
+// other codecs that we could forward stay, so that a later publication may use them.
+func (o *offer) forSubscriber(s engine.Stream) ([]rtp.Track, error) {
+	for m := range o.live {
+		if !receives(m.direction) {
+			return nil, unacceptable("m=%s is %s; expected recvonly or sendrecv: WHEP is for watching, WHIP for publishing",
+				m.name, m.direction)
+		}
+		published := publishedFormats(s, m.kind)
+		if len(m.formats) == 0 {
+			available := codecsOf(m.kind)
+			if len(published) > 0 {
+				available = formatNames(published)
+			}
+			return nil, m.mismatch(s.Name, available)
+		}
+		if len(published) > 0 && !m.prefer(published) {
+			return nil, m.mismatch(s.Name, formatNames(published))
+		}
+		m.keepExtensions(toSubscriber, sdp.DirectionRecvOnly)
+		// A packet that is resent plainly must be the same to the byte, or its nonce would
+		// seal two texts. The transport-wide number is another one on each sending, so it
+		// needs RTX, whichever of the formats is playing.
+		m.settleTransportCC(!slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX == 0 }) &&
+			slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
+		m.encodings, m.simulcast = nil, false
+	}
+	return o.tracks(), nil
+}
+
+// live yields the lines that are not disabled.
+func (o *offer) live(yield func(*media) bool) {
+	for i := range o.media {
+		if !o.media[i].disabled && !yield(&o.media[i]) {
+			return
+		}
+	}
+}
+
+// tracks is what is left of the offer in the engine's words.
+func (o *offer) tracks() []rtp.Track {
+	var tracks []rtp.Track
+	for m := range o.live {
+		t := rtp.Track{Kind: m.kind, MID: m.mid, Encodings: m.encodings}
+		t.Formats = make([]rtp.Format, len(m.formats))
+		for i, f := range m.formats {
+			t.Formats[i] = f.Format
+		}
+		for e, x := range m.extensions {
+			t.Extensions[e] = x.id
+		}
+		tracks = append(tracks, t)
+	}
+	return tracks
+}
+
+func sends(d sdp.Direction) bool {
+	return d == sdp.DirectionSendOnly || d == sdp.DirectionSendRecv
+}
+
+func receives(d sdp.Direction) bool {
+	return d == sdp.DirectionRecvOnly || d == sdp.DirectionSendRecv
+}
+
+// keepExtensions drops the extensions that are not wanted, or not offered for the one way that the
+// media takes, which is the peer's way.
+func (m *media) keepExtensions(wanted [rtp.NumExtensions]bool, way sdp.Direction) {
+	for e := range m.extensions {
+		d := m.extensions[e].direction
+		if !wanted[e] || d != way && d != sdp.DirectionSendRecv {
+			m.extensions[e] = extension{}
+		}
+	}
+	// Layers that cannot be told apart are no simulcast.
+	if m.simulcast && m.extensions[rtp.RID].id == 0 {
+		m.simulcast, m.encodings = false, []rtp.Encoding{{}}
+	}
+}
+
+// settleTransportCC keeps the transport-wide numbers and their feedback both, or neither.
+func (m *media) settleTransportCC(wanted bool) {
+	if wanted && m.extensions[rtp.TransportSequence].id != 0 {
+		return
+	}
+	m.extensions[rtp.TransportSequence] = extension{}
+	for i := range m.formats {
+		m.formats[i].Feedback &^= rtp.TransportCC
+	}
+}
+
+func (m *media) hasRTX() bool {
+	return slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX != 0 })
+}
+
+// publishedFormats is what a stream's track of a kind carries now; before its first packet, whatever
+// it may come to carry. It is empty if the stream has no such track.
+func publishedFormats(s engine.Stream, kind rtp.Kind) []rtp.Format {
+	i := slices.IndexFunc(s.Tracks, func(t rtp.Track) bool { return t.Kind == kind })
+	if i < 0 {
+		return nil
+	}
+	formats := s.Tracks[i].Formats
+	if i < len(s.Active) {
+		for j, f := range formats {
+			if int(f.PayloadType) == s.Active[i] {
+				return formats[j : j+1]
+			}
+		}
+	}
+	return formats
+}
+
+// prefer moves the formats that can carry the first of published that any can carry to the front: the
+// one that the engine will choose, then the others. It reports false if there is none.
+func (m *media) prefer(published []rtp.Format) bool {
+	offered := make([]rtp.Format, len(m.formats))
+	for i, f := range m.formats {
+		offered[i] = f.Format
+	}
+	for i := range published {
+		p := &published[i]
+		best := p.Match(offered)
+		if best == nil {
+			continue
+		}
+		rank := func(f format) int {
+			switch {
+			case f.PayloadType == best.PayloadType:
+				return 0
+			case p.Match([]rtp.Format{f.Format}) != nil:
+				return 1
+			}
+			return 2
+		}
+		slices.SortStableFunc(m.formats, func(a, b format) int { return rank(a) - rank(b) })
+		return true
+	}
+	return false
+}
+
+func formatNames(formats []rtp.Format) []string {
+	var names []string
+	for _, f := range formats {
+		if name := formatName(f); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// mismatch is the problem of a line without a codec in common. It is never 406: a widely used player
+// takes that for "try again without audio".
+func (m *media) mismatch(stream string, available []string) *problem {
+	whose := "the server"
+	if stream != "" {
+		whose = "stream " + quote(stream)
+	}
+	offered := m.names
+	if len(offered) == 0 {
+		offered = []string{"none"}
+	}
+	return &problem{
+		status: http.StatusUnprocessableEntity, kind: "codec-mismatch", title: "No codec in common",
+		detail: fmt.Sprintf("m=%s offers %s; expected, for %s, one of %s", m.name, strings.Join(offered, ", "),
+			whose, strings.Join(available, ", ")),
+		offered: m.names, available: available,
+	}
+}

@@ -1,0 +1,96 @@
+package signaling
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed page
+var pageFiles embed.FS
+
+// pagePolicy lets the page load and reach nothing but this server.
+const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+
+// pageTypes are the media types of what a page is made of. The system's table is asked for the rest:
+// it may lack these, or have them wrong.
+var pageTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".mjs":  "text/javascript; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".json": "application/json",
+	".svg":  "image/svg+xml",
+	".png":  "image/png",
+	".ico":  "image/x-icon",
+	".txt":  "text/plain; charset=utf-8",
+	".wasm": "application/wasm",
+}
+
+// page is the files of the page by URL path.
+type page map[string]pageFile
+
+type pageFile struct {
+	data              []byte
+	contentType, etag string
+}
+
+func loadPage() page {
+	files := make(page)
+	err := fs.WalkDir(pageFiles, "page", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := pageFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(data)
+		f := pageFile{data: data, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+		extension := path.Ext(name)
+		if f.contentType = pageTypes[extension]; f.contentType == "" {
+			f.contentType = mime.TypeByExtension(extension)
+		}
+		if f.contentType == "" {
+			f.contentType = "application/octet-stream"
+		}
+		url := name[len("page"):]
+		files[url] = f
+		if url == "/index.html" {
+			files["/"] = f
+		}
+		return nil
+	})
+	if err != nil { // the files are part of the program
+		panic(err)
+	}
+	return files
+}
+
+func (p page) serve(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return wrongMethod(r, pageMethods)
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache")
+	f, ok := p[r.URL.Path]
+	if !ok {
+		return &problem{
+			status: http.StatusNotFound, kind: "not-found", title: "Not found",
+			detail: "nothing has this path; expected /, /whip/{stream} or /whep/{stream}",
+		}
+	}
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Type", f.contentType)
+	h.Set("ETag", f.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.data))
+	return nil
+}

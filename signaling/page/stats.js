@@ -1,0 +1,210 @@
+// Reads getStats once a second and turns two consecutive samples into the rows of the overlay.
+
+const length = 60; // seconds that a plot shows
+
+export class StatsPanel {
+  // rows is a <dl>, plots the <svg> of each series by name.
+  constructor(rows, plots) {
+    this.rows = rows;
+    this.plots = plots;
+    this.cells = new Map();
+    this.timer = 0;
+    // Called with how many seconds ago the last byte of media came or went.
+    this.onquiet = () => {};
+  }
+
+  start(session, side) {
+    this.stop();
+    this.session = session;
+    this.side = side;
+    this.last = null;
+    this.series = { bitrate: [], fps: [], rtt: [] };
+    this.timer = setInterval(() => this.tick(), 1000);
+    this.tick();
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    this.session = null;
+    this.rows.replaceChildren();
+    this.cells.clear();
+    for (const { line, value } of Object.values(this.plots)) {
+      line.setAttribute('points', '');
+      value.textContent = '';
+    }
+  }
+
+  async tick() {
+    const { session } = this;
+    const pc = session?.pc;
+    if (!pc) {
+      this.last = null;
+      return;
+    }
+    let report;
+    try {
+      report = await pc.getStats();
+    } catch {
+      return;
+    }
+    if (session !== this.session || pc !== session.pc) return;
+    const sample = (this.side === 'publish' ? readSender : readReceiver)(report);
+    const before = this.last && this.last.pc === pc ? this.last.sample : null;
+    const quiet = before && sample.bytes === before.bytes ? this.last.quiet + 1 : 0;
+    this.last = { pc, sample, quiet };
+    this.onquiet(quiet);
+    const rate = before ? between(before, sample) : {};
+    this.render(sample, rate, pc);
+    this.plot('bitrate', rate.bitrate, kbits);
+    this.plot('fps', sample.fps, (v) => `${Math.round(v)} fps`);
+    this.plot('rtt', sample.rtt, milliseconds);
+  }
+
+  render(s, rate, pc) {
+    const receiving = this.side !== 'publish';
+    const rows = [
+      ['Bitrate', kbits(rate.bitrate)],
+      ['Frame rate', s.fps === undefined ? '' : `${Math.round(s.fps)} fps`],
+      ['Resolution', s.width ? `${s.width}×${s.height}` : ''],
+      ['Codec', s.codec],
+      ['Round trip', milliseconds(s.rtt)],
+      ['Packets lost', count(s.lost, s.packets)],
+      ['Jitter', milliseconds(s.jitter)],
+      receiving ? ['Jitter buffer', milliseconds(rate.buffer)] : ['Allowed by network', kbits(s.available)],
+      ['NACK · PLI', s.nack === undefined ? '' : `${s.nack} · ${s.pli}`],
+      receiving ? ['Freezes', s.freezes] : ['Limited by', s.limit],
+      ['Encryption', cipher(s.cipher)],
+      ['ICE · DTLS', `${pc.iceConnectionState} · ${s.dtls || 'new'}`],
+    ];
+    for (const [name, value] of rows) this.cell(name).textContent = value || value === 0 ? value : '–';
+  }
+
+  cell(name) {
+    let cell = this.cells.get(name);
+    if (!cell) {
+      const term = document.createElement('dt');
+      term.textContent = name;
+      cell = document.createElement('dd');
+      this.rows.append(term, cell);
+      this.cells.set(name, cell);
+    }
+    return cell;
+  }
+
+  plot(name, value, format) {
+    const series = this.series[name];
+    series.push(value ?? null);
+    if (series.length > length) series.shift();
+    const { line, value: label } = this.plots[name];
+    const top = Math.max(...series.map((v) => v ?? 0), Number.MIN_VALUE) * 1.15;
+    const points = [];
+    series.forEach((v, i) => {
+      if (v === null) return;
+      const x = 100 - ((series.length - 1 - i) * 100) / (length - 1);
+      points.push(`${x.toFixed(1)},${(29 - (27 * v) / top).toFixed(1)}`);
+    });
+    line.setAttribute('points', points.join(' '));
+    label.textContent = value === undefined || value === null ? '' : format(value);
+  }
+}
+
+function byType(report, type) {
+  return [...report.values()].filter((s) => s.type === type);
+}
+
+function transport(report) {
+  const t = byType(report, 'transport')[0] || {};
+  const pair = report.get(t.selectedCandidatePairId) || {};
+  return {
+    cipher: t.srtpCipher,
+    dtls: t.dtlsState,
+    rtt: pair.currentRoundTripTime,
+    available: pair.availableOutgoingBitrate,
+  };
+}
+
+function readReceiver(report) {
+  const inbound = byType(report, 'inbound-rtp');
+  const video = inbound.find((s) => s.kind === 'video') || {};
+  return {
+    ...transport(report),
+    at: video.timestamp ?? performance.timeOrigin + performance.now(),
+    bytes: sum(inbound, 'bytesReceived'),
+    packets: sum(inbound, 'packetsReceived'),
+    lost: sum(inbound, 'packetsLost'),
+    fps: video.framesPerSecond,
+    width: video.frameWidth,
+    height: video.frameHeight,
+    jitter: video.jitter,
+    bufferDelay: video.jitterBufferDelay,
+    buffered: video.jitterBufferEmittedCount,
+    nack: video.nackCount,
+    pli: video.pliCount,
+    freezes: video.freezeCount,
+    codec: codecs(report, inbound),
+  };
+}
+
+function readSender(report) {
+  const outbound = byType(report, 'outbound-rtp');
+  const video = outbound.filter((s) => s.kind === 'video');
+  const remote = byType(report, 'remote-inbound-rtp');
+  // The largest layer that is being sent stands for the picture.
+  const top = video.reduce((a, b) => ((b.frameWidth || 0) >= (a?.frameWidth || 0) ? b : a), undefined) || {};
+  const shown = remote.find((s) => s.kind === 'video') || {};
+  return {
+    ...transport(report),
+    at: top.timestamp ?? performance.timeOrigin + performance.now(),
+    bytes: sum(outbound, 'bytesSent'),
+    packets: sum(outbound, 'packetsSent'),
+    lost: remote.length ? sum(remote, 'packetsLost') : undefined,
+    fps: top.framesPerSecond,
+    width: top.frameWidth,
+    height: top.frameHeight,
+    jitter: shown.jitter,
+    nack: video.length ? sum(video, 'nackCount') : undefined,
+    pli: sum(video, 'pliCount'),
+    limit: top.qualityLimitationReason,
+    codec: codecs(report, outbound),
+  };
+}
+
+function codecs(report, streams) {
+  const names = streams.map((s) => report.get(s.codecId)?.mimeType?.replace(/^\w+\//, '')).filter(Boolean);
+  return [...new Set(names)].join(' + ');
+}
+
+function between(a, b) {
+  const seconds = (b.at - a.at) / 1000;
+  if (seconds <= 0) return {};
+  const frames = b.buffered - a.buffered;
+  return {
+    bitrate: Math.max(0, ((b.bytes - a.bytes) * 8) / seconds),
+    buffer: frames > 0 ? (b.bufferDelay - a.bufferDelay) / frames : undefined,
+  };
+}
+
+function sum(list, field) {
+  return list.reduce((total, s) => total + (s[field] || 0), 0);
+}
+
+function kbits(bits) {
+  if (bits === undefined) return '';
+  return bits >= 999_500 ? `${(bits / 1e6).toFixed(2)} Mbit/s` : `${Math.round(bits / 1000)} kbit/s`;
+}
+
+function milliseconds(seconds) {
+  if (seconds === undefined) return '';
+  const ms = seconds * 1000;
+  return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+}
+
+function count(lost, packets) {
+  if (lost === undefined) return '';
+  const share = packets > 0 ? (100 * Math.max(0, lost)) / (packets + Math.max(0, lost)) : 0;
+  return share > 0 ? `${lost} (${share.toFixed(share < 1 ? 2 : 1)} %)` : `${lost}`;
+}
+
+function cipher(name) {
+  return name?.replace(/^SRTP_/, '').replaceAll('_', ' ');
+}

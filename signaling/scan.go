@@ -1,0 +1,90 @@
+package signaling
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+)
+
+// scan refuses, before anything is allocated for it, a description that is larger than the limits
+// allow or is no text. Its cost is one look at each byte.
+func scan(body []byte, lim Limits) error {
+	if len(body) == 0 {
+		return malformed("the body is empty; expected a session description")
+	}
+	if !utf8.Valid(body) {
+		return malformed("the body is not UTF-8 (RFC 8866 section 5)")
+	}
+	var lines, media, attributes, candidates int
+	for len(body) > 0 {
+		line := nextLine(&body)
+		if lines++; lines > lim.Lines {
+			return tooMuch("more than %d lines", lim.Lines)
+		}
+		if len(line) > lim.LineLength {
+			return tooMuch("line %d is longer than %d bytes", lines, lim.LineLength)
+		}
+		if bytes.ContainsFunc(line, isControl) {
+			return malformed("line %d contains a control character", lines)
+		}
+		switch {
+		case bytes.HasPrefix(line, []byte("m=")):
+			attributes = 0
+			if media++; media > lim.Media {
+				return tooMuch("more than %d media lines", lim.Media)
+			}
+		case bytes.HasPrefix(line, []byte("a=")):
+			if attributes++; attributes > lim.Attributes {
+				return tooMuch("line %d: more than %d attributes in one part", lines, lim.Attributes)
+			}
+			if bytes.HasPrefix(line, []byte("a=candidate:")) {
+				if candidates++; candidates > lim.Candidates {
+					return tooMuch("more than %d candidates", lim.Candidates)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// nextLine cuts the first line off text and returns it without its end.
+func nextLine(text *[]byte) []byte {
+	line, rest, _ := bytes.Cut(*text, []byte("\n"))
+	*text = rest
+	return bytes.TrimSuffix(line, []byte("\r"))
+}
+
+func isControl(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }
+
+// validToken accepts a token of RFC 8866 section 9 of at most most bytes.
+func validToken(s string, most int) bool {
+	if s == "" || len(s) > most {
+		return false
+	}
+	for i := range len(s) {
+		if !isAlphanumeric(s[i]) && !strings.ContainsRune("!#$%&'*+-.^_`{|}~", rune(s[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+// validCredential accepts what may be a half of a STUN user name, or a password: visible ASCII. RFC
+// 8839 section 5.4 allows fewer characters, but nothing depends on that.
+func validCredential(s string, least int) bool {
+	if len(s) < least || len(s) > 256 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' || s[i] == ':' {
+			return false
+		}
+	}
+	return true
+}
+
+// The shortest credentials of RFC 8839 section 5.4.
+const (
+	minUfrag    = 4
+	minPassword = 22
+)

@@ -1,0 +1,251 @@
+package signaling
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"ringcast/engine"
+	"ringcast/engine/bus"
+)
+
+// Engine is what signaling needs of the media engine. All methods may be called concurrently.
+type Engine interface {
+	// Publish opens a publisher's session. When it returns, every worker knows the session.
+	Publish(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
+	// Subscribe opens a subscriber's session.
+	Subscribe(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
+	// Close ends the session; unknown ids are ignored.
+	Close(id bus.SessionID)
+	// Stream finds a stream that is being published.
+	Stream(name string) (engine.Stream, bool)
+	Streams() []engine.Stream
+	// OnEnded registers what is called, from the engine's goroutine, once for each session that
+	// ended for any reason. The call may come before Publish or Subscribe has returned the
+	// session, and from inside Close; it never blocks.
+	OnEnded(func(id bus.SessionID, why bus.Reason))
+}
+
+// Config is how a Server works; the zero value of every field is useful.
+type Config struct {
+	// Log is slog.Default where nil.
+	Log *slog.Logger
+	// Rand is where secrets come from: crypto/rand where nil.
+	Rand io.Reader
+	// MaxBody is the largest request body in bytes, 64 KiB where 0.
+	MaxBody int64
+	// Limits bound session descriptions.
+	Limits Limits
+}
+
+// Limits bound what one session description may contain. A field that is 0 has its default.
+type Limits struct {
+	// Lines is how many lines there may be: 4096.
+	Lines int
+	// LineLength is the length of one line in bytes, without its end: 4096.
+	LineLength int
+	// Media is how many media lines there may be: 16.
+	Media int
+	// Attributes is how many attributes the session part or one media line may have: 512.
+	Attributes int
+	// Candidates is how many ICE candidates there may be: 256.
+	Candidates int
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Lines:      cmp.Or(l.Lines, 4096),
+		LineLength: cmp.Or(l.LineLength, 4096),
+		Media:      cmp.Or(l.Media, 16),
+		Attributes: cmp.Or(l.Attributes, 512),
+		Candidates: cmp.Or(l.Candidates, 256),
+	}
+}
+
+// A Server answers the public listener. New makes it, Handler is what an http.Server calls.
+type Server struct {
+	log      *slog.Logger
+	engine   Engine
+	maxBody  int64
+	limits   Limits
+	page     page
+	sessions sessions
+
+	randMu sync.Mutex
+	rand   io.Reader
+}
+
+// New is a Server on top of e. It registers with e.OnEnded.
+func New(cfg Config, e Engine) *Server {
+	s := &Server{
+		log:     cfg.Log,
+		engine:  e,
+		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
+		limits:  cfg.Limits.withDefaults(),
+		page:    loadPage(),
+		rand:    cfg.Rand,
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.rand == nil {
+		s.rand = rand.Reader
+	}
+	e.OnEnded(s.sessionEnded)
+	return s
+}
+
+// Handler serves the public listener: /whip/, /whep/ and the page.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.route) }
+
+// The roots of the two endpoints.
+const (
+	whipRoot = "whip"
+	whepRoot = "whep"
+)
+
+// The methods of each kind of resource.
+const (
+	endpointMethods = "OPTIONS, GET, HEAD, POST"
+	sessionMethods  = "OPTIONS, GET, HEAD, PATCH, DELETE"
+	pageMethods     = "OPTIONS, GET, HEAD"
+)
+
+// route is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
+// offer must be told what is wrong with its URL, not sent elsewhere.
+func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+	allowOrigins(w.Header())
+	root, rest, deep := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	var role bus.Role
+	switch root {
+	case whipRoot:
+		role = bus.Publisher
+	case whepRoot:
+		role = bus.Subscriber
+	default:
+		if r.Method == http.MethodOptions {
+			options(w, pageMethods, "", "")
+			return
+		}
+		if err := s.page.serve(w, r); err != nil {
+			s.refuse(w, r, err)
+		}
+		return
+	}
+
+	w.Header().Set("Cache-Control", "no-store")
+	stream, secret, isSession := strings.Cut(rest, "/")
+	var err error
+	switch {
+	case r.Method == http.MethodOptions && isSession:
+		options(w, sessionMethods, sdpType, fragmentType)
+	case r.Method == http.MethodOptions:
+		options(w, endpointMethods, sdpType, "")
+	case !deep || stream == "":
+		err = &problem{
+			status: http.StatusNotFound, kind: "no-stream", title: "No stream named",
+			detail: fmt.Sprintf("the path names no stream; expected /%s/{stream}", root),
+		}
+	case !validStream(stream):
+		err = &problem{
+			status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name",
+			detail: fmt.Sprintf("%s cannot name a stream; expected 1 to %d characters out of A-Z a-z 0-9 . _ ~ - , but not . or ..",
+				quote(stream), maxStreamName),
+		}
+	case isSession:
+		err = s.serveSession(w, r, role, stream, secret)
+	default:
+		err = s.serveEndpoint(w, r, role, stream)
+	}
+	if err != nil {
+		s.refuse(w, r, err)
+	}
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	p := asProblem(err)
+	if p.status == http.StatusInternalServerError {
+		s.log.Error("request failed", "method", r.Method, "remote", r.RemoteAddr, "error", err)
+	} else {
+		s.log.Debug("request refused", "method", r.Method, "remote", r.RemoteAddr,
+			"status", p.status, "kind", p.kind, "detail", p.detail)
+	}
+	p.write(w, r)
+}
+
+func (s *Server) sessionEnded(id bus.SessionID, why bus.Reason) {
+	ended := s.sessions.ended(id, why)
+	if ended == nil {
+		return
+	}
+	s.log.Info("session ended", "id", uint64(id), "stream", ended.stream, "role", ended.role.String(),
+		"why", why.String())
+}
+
+const maxStreamName = 128
+
+// validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never
+// needs escaping. The dot segments would be resolved away by whoever normalizes the URL.
+func validStream(name string) bool {
+	if name == "" || name == "." || name == ".." || len(name) > maxStreamName {
+		return false
+	}
+	for i := range len(name) {
+		if !isAlphanumeric(name[i]) && !strings.ContainsRune("._~-", rune(name[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// draw is what one session needs of chance.
+type draw struct {
+	secret string
+	etag   string
+	origin uint64
+}
+
+func (s *Server) draw() (draw, error) {
+	const secretLen, etagLen, originLen = 18, 9, 8 // 144 and 72 bits of base64 without padding
+	var b [secretLen + etagLen + originLen]byte
+	s.randMu.Lock()
+	_, err := io.ReadFull(s.rand, b[:])
+	s.randMu.Unlock()
+	if err != nil {
+		return draw{}, fmt.Errorf("draw a session secret: %w", err)
+	}
+	text := base64.RawURLEncoding
+	return draw{
+		secret: text.EncodeToString(b[:secretLen]),
+		etag:   `"` + text.EncodeToString(b[secretLen:secretLen+etagLen]) + `"`,
+		// RFC 8829 section 5.2.1 wants 63 bits at most.
+		origin: binary.BigEndian.Uint64(b[secretLen+etagLen:]) >> 1,
+	}, nil
+}
+
+// NewHTTPServer is an http.Server for addr that gives no peer much time: a session needs no
+// connection once it was answered, so idle ones are closed early.
+func NewHTTPServer(addr string, h http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      20 * time.Second,
+		IdleTimeout:       5 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}
+}

@@ -1,0 +1,267 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"ringcast/engine"
+	"ringcast/engine/bus"
+)
+
+// The media types of offers and answers, and of trickled candidates (RFC 8840 section 9).
+const (
+	sdpType      = "application/sdp"
+	fragmentType = "application/trickle-ice-sdpfrag"
+)
+
+// How many seconds a refused peer should wait. A stream may start or come free any moment; a server
+// that is full stays so for longer.
+const (
+	retryStream  = 2
+	retryClosing = 5
+	retryFull    = 10
+)
+
+// serveEndpoint answers /whip/{stream} and /whep/{stream}.
+func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, role bus.Role, stream string) error {
+	switch r.Method {
+	case http.MethodPost:
+		return s.open(w, r, role, stream)
+	case http.MethodGet, http.MethodHead:
+		if role == bus.Subscriber {
+			w.Header().Set("Content-Type", sdpType)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return wrongMethod(r, endpointMethods)
+}
+
+// serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.Role, stream, secret string) error {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodDelete:
+	default:
+		return wrongMethod(r, sessionMethods)
+	}
+	found, ok := s.sessions.find(role, stream, secret)
+	if !ok {
+		return noSession()
+	}
+	switch r.Method {
+	case http.MethodPatch:
+		return s.trickle(w, r, found)
+	case http.MethodDelete:
+		if !s.sessions.forget(found) {
+			return noSession()
+		}
+		s.engine.Close(found.id)
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// open negotiates an offer and opens its session.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, stream string) error {
+	body, err := s.body(w, r, sdpType)
+	if err != nil {
+		return err
+	}
+	o, err := parseOffer(body, s.limits)
+	if err != nil {
+		return err
+	}
+	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive}
+	call := s.engine.Publish
+	if role == bus.Subscriber {
+		call = s.engine.Subscribe
+		published, ok := s.engine.Stream(stream)
+		if !ok {
+			return openProblem(engine.ErrNoPublisher, stream)
+		}
+		peer.Tracks, err = o.forSubscriber(published)
+	} else {
+		peer.Tracks, err = o.forPublisher()
+	}
+	if err != nil {
+		return err
+	}
+	chance, err := s.draw()
+	if err != nil {
+		return internal(err)
+	}
+	stream = strings.Clone(stream) // not a slice of the request line
+
+	opened := &session{role: role, stream: stream, secret: chance.secret, etag: chance.etag, remote: o.credentials}
+	local, err := s.start(r.Context(), call, opened, peer)
+	if err != nil {
+		return err
+	}
+	answer, err := o.answer(role, stream, local, chance.origin)
+	if err != nil {
+		err = internal(err)
+	} else if gone := r.Context().Err(); gone != nil {
+		// Who has hung up never learns the URL and could not end the session.
+		err = openProblem(gone, stream)
+	}
+	if err != nil {
+		s.sessions.forget(opened)
+		s.engine.Close(local.ID)
+		return err
+	}
+	s.log.Info("session opened", "id", uint64(local.ID), "stream", stream, "role", role.String(),
+		"remote", r.RemoteAddr)
+
+	h := w.Header()
+	h.Set("Content-Type", sdpType)
+	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	h.Set("Location", "/"+rootOf(role)+"/"+stream+"/"+opened.secret)
+	h.Set("ETag", opened.etag)
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
+	return nil
+}
+
+// start opens the session in the engine and enters it in the table.
+func (s *Server) start(
+	ctx context.Context,
+	call func(context.Context, string, engine.Peer) (engine.Local, error),
+	opened *session, peer engine.Peer,
+) (engine.Local, error) {
+	s.sessions.begin()
+	defer s.sessions.end()
+	local, err := call(ctx, opened.stream, peer)
+	if err != nil {
+		return engine.Local{}, openProblem(err, opened.stream)
+	}
+	opened.id = local.ID
+	if why, ok := s.sessions.add(opened); !ok {
+		return engine.Local{}, &problem{
+			status: http.StatusServiceUnavailable, kind: "ended-early", title: "Session ended at once",
+			detail: "the session ended before it was answered (" + why.String() + "); try again", retryAfter: retryStream,
+		}
+	}
+	return local, nil
+}
+
+// openProblem is an error of Publish or Subscribe as HTTP tells it.
+func openProblem(err error, stream string) *problem {
+	p := &problem{detail: fmt.Sprintf("stream %s: ", quote(stream)), cause: err}
+	switch {
+	case errors.Is(err, engine.ErrNoPublisher):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "no-publisher", "No publisher", retryStream
+		p.detail += "nobody publishes it now; expected a live publisher, so try again later"
+	case errors.Is(err, engine.ErrStreamTaken):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "stream-taken", "Stream taken", retryStream
+		p.detail += "a live publisher holds it; expected a free name, so end that session, try again later or choose another"
+	case errors.Is(err, engine.ErrFull):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "full", "Server full", retryFull
+		p.detail += "the server takes no more sessions now; try again later"
+	case errors.Is(err, engine.ErrClosing):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "closing", "Server shutting down", retryClosing
+		p.detail += "the server is shutting down; try again later"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "gone", "Request abandoned", retryStream
+		p.detail += "the request was given up before its answer"
+	default:
+		return internal(err)
+	}
+	return p
+}
+
+// trickle takes more of the peer's candidates. An ICE-lite server has no use for them, but the peer
+// must be told if it sends what we cannot read, or asks for an ICE restart in this way.
+func (s *Server) trickle(w http.ResponseWriter, r *http.Request, to *session) error {
+	body, err := s.body(w, r, fragmentType)
+	if err != nil {
+		return err
+	}
+	f, err := parseFragment(body, s.limits)
+	if err != nil {
+		return err
+	}
+	for _, c := range f.credentials {
+		if !knownCredentials(to.remote, c) {
+			return &problem{
+				status: http.StatusUnprocessableEntity, kind: "ice-restart", title: "ICE restart not supported",
+				detail: fmt.Sprintf("a=ice-ufrag:%s or its a=ice-pwd differs from the session's, which asks for an ICE restart; "+
+					"this server does not support it (RFC 9725 section 4.3.3): DELETE the session and POST a new offer", c.Ufrag),
+			}
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// knownCredentials reports whether c is one of known; a password left out is not compared.
+func knownCredentials(known []bus.Credentials, c bus.Credentials) bool {
+	for _, k := range known {
+		if k.Ufrag == c.Ufrag && (c.Password == "" || k.Password == c.Password) {
+			return true
+		}
+	}
+	return false
+}
+
+// body reads a request's body if it is of the wanted media type and not too large.
+func (s *Server) body(w http.ResponseWriter, r *http.Request, want string) ([]byte, error) {
+	got := r.Header.Get("Content-Type")
+	essence, _, _ := strings.Cut(got, ";")
+	if !strings.EqualFold(strings.TrimSpace(essence), want) {
+		return nil, &problem{
+			status: http.StatusUnsupportedMediaType, kind: "media-type", title: "Unsupported media type",
+			detail: fmt.Sprintf("Content-Type is %s; expected %s", quote(got), want), accept: want,
+		}
+	}
+	if r.ContentLength > s.maxBody {
+		return nil, s.tooLarge()
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	var over *http.MaxBytesError
+	switch {
+	case errors.As(err, &over):
+		return nil, s.tooLarge()
+	case err != nil:
+		return nil, &problem{
+			status: http.StatusBadRequest, kind: "body", title: "Unreadable body",
+			detail: "the body could not be read to its end", cause: err,
+		}
+	}
+	return body, nil
+}
+
+func (s *Server) tooLarge() *problem {
+	return &problem{
+		status: http.StatusRequestEntityTooLarge, kind: "too-large", title: "Body too large",
+		detail: fmt.Sprintf("the body is too large; expected at most %d bytes", s.maxBody),
+	}
+}
+
+func wrongMethod(r *http.Request, allow string) *problem {
+	return &problem{
+		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed",
+		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow), allow: allow,
+	}
+}
+
+func noSession() *problem {
+	return &problem{
+		status: http.StatusNotFound, kind: "no-session", title: "No such session",
+		detail: "the session has ended or never was; expected the Location of a 201 that is still live",
+	}
+}
+
+func rootOf(role bus.Role) string {
+	if role == bus.Subscriber {
+		return whepRoot
+	}
+	return whipRoot
+}

@@ -1,0 +1,149 @@
+// What Publish and Watch inject: WHIP and WHEP in their shortest form, and the numbers that the
+// tests ask for. Evaluated once in each tab.
+(() => {
+  const h = { pc: null, location: null, postedAt: 0, answeredAt: 0, connectedAt: 0, first: null, token: '' };
+  globalThis.harness = h;
+
+  const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+
+  // Resolves to null, or to the refusal {status, retryAfter, body}.
+  async function exchange(url, o) {
+    const pc = h.pc;
+    await pc.setLocalDescription(await pc.createOffer());
+    h.offer = pc.localDescription.sdp;
+    const headers = { 'Content-Type': 'application/sdp' };
+    if (o.token) headers.Authorization = `Bearer ${o.token}`;
+    h.token = o.token;
+    h.postedAt = performance.now();
+    const response = await fetch(url, { method: 'POST', headers, body: pc.localDescription.sdp });
+    const body = await response.text();
+    h.answeredAt = performance.now();
+    if (response.status !== 201) {
+      return { status: response.status, retryAfter: Number(response.headers.get('Retry-After') || 0), body };
+    }
+    h.location = new URL(response.headers.get('Location'), response.url).href;
+    h.answer = body;
+    await pc.setRemoteDescription({ type: 'answer', sdp: body });
+    return null;
+  }
+
+  function connected() {
+    const pc = h.pc;
+    return new Promise((done, failed) => {
+      const look = () => {
+        if (pc.connectionState === 'connected') {
+          h.connectedAt = performance.now();
+          done();
+        } else if (pc.connectionState === 'failed' || pc.connectionState === 'closed') {
+          failed(new Error(`the connection is ${pc.connectionState}, ICE ${pc.iceConnectionState}`));
+        }
+      };
+      pc.addEventListener('connectionstatechange', look);
+      look();
+    });
+  }
+
+  function only(transceiver, codec) {
+    const all = RTCRtpReceiver.getCapabilities('video').codecs;
+    const name = (c) => c.mimeType.toLowerCase();
+    const wanted = all.filter((c) => name(c) === `video/${codec}`.toLowerCase());
+    if (!wanted.length) throw new Error(`this Chromium has no ${codec}`);
+    transceiver.setCodecPreferences([...wanted, ...all.filter((c) => name(c) === 'video/rtx')]);
+  }
+
+  h.publish = async (o) => {
+    const media = await navigator.mediaDevices.getUserMedia({
+      video: { width: { exact: o.width }, height: { exact: o.height }, frameRate: { ideal: o.frameRate, max: o.frameRate } },
+      audio: o.audio && { echoCancellation: false, autoGainControl: false, noiseSuppression: false },
+    });
+    h.media = media;
+    const pc = (h.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' }));
+    for (const track of media.getAudioTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
+    const max = o.maxBitrate || undefined;
+    let sendEncodings = [{ ...(max && { maxBitrate: max }) }];
+    if (o.simulcast) {
+      sendEncodings = [4, 2, 1].map((by, i) => ({
+        rid: 'lmh'[i],
+        scaleResolutionDownBy: by,
+        scalabilityMode: 'L1T1',
+        ...(max && { maxBitrate: Math.round(max / (by * by)) }),
+      }));
+    }
+    const video = pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', streams: [media], sendEncodings });
+    if (o.codec) only(video, o.codec);
+    const refusal = await exchange(o.url, o);
+    if (!refusal) await connected();
+    return refusal;
+  };
+
+  h.watch = async (o) => {
+    for (;;) {
+      const pc = (h.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' }));
+      const media = new MediaStream();
+      const video = document.createElement('video');
+      video.autoplay = video.playsInline = true;
+      video.width = 320;
+      video.srcObject = media;
+      document.body.replaceChildren(video);
+      h.video = video;
+      h.first = null;
+      pc.addEventListener('track', ({ track }) => media.addTrack(track));
+      const transceiver = pc.addTransceiver('video', { direction: 'recvonly' });
+      if (o.codec) only(transceiver, o.codec);
+      pc.addTransceiver('audio', { direction: 'recvonly' });
+      noticeFirstFrame(video, pc);
+      const refusal = await exchange(o.url, o);
+      if (!refusal) {
+        await connected();
+        return null;
+      }
+      pc.close();
+      if (!o.retry || (refusal.status !== 409 && refusal.status !== 503)) return refusal;
+      await sleep(Math.max(0.1, refusal.retryAfter || 1) * 1000);
+    }
+  };
+
+  // Two ways to notice, whichever is first: the callback of a frame that is presented, and the
+  // element's count of frames, read every 5 ms (getStats would be up to 50 ms old).
+  function noticeFirstFrame(video, pc) {
+    const note = (by) => {
+      h.first ??= { at: performance.now(), by };
+    };
+    video.requestVideoFrameCallback(() => note('requestVideoFrameCallback'));
+    const poll = () => {
+      if (h.first || pc.signalingState === 'closed') return;
+      if (video.getVideoPlaybackQuality().totalVideoFrames > 0) note('getVideoPlaybackQuality');
+      else setTimeout(poll, 5);
+    };
+    poll();
+  }
+
+  h.firstFrame = async () => {
+    while (!h.first) await sleep(5);
+    return { ms: h.first.at - h.postedAt, by: h.first.by };
+  };
+
+  h.timing = () => ({
+    answered: h.answeredAt - h.postedAt,
+    connected: h.connectedAt - h.postedAt,
+  });
+
+  h.stats = async () => ({
+    connectionState: h.pc.connectionState,
+    iceConnectionState: h.pc.iceConnectionState,
+    reports: [...(await h.pc.getStats()).values()],
+  });
+
+  h.stop = async () => {
+    let status = 0;
+    if (h.location) {
+      const headers = h.token ? { Authorization: `Bearer ${h.token}` } : {};
+      status = (await fetch(h.location, { method: 'DELETE', headers })).status;
+      h.location = null;
+    }
+    h.pc?.close();
+    for (const track of h.media?.getTracks() ?? []) track.stop();
+    return status;
+  };
+  return true;
+})();

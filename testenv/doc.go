@@ -1,0 +1,16 @@
+// Package testenv is what tests that need more than the Go runtime share: named capabilities of
+// the machine with an honest way to skip (Need), and the real server as a process (StartServer).
+//
+// Its subpackages:
+//
+//   - browser drives headless Chromium,
+//   - e2e holds the tests that put browsers and pion against the server.
+//
+// Environment:
+//
+//	CI=true              a missing capability fails the test instead of skipping it
+//	RINGCAST_BIN         path of a server binary to test instead of building cmd/ringcast
+//	RINGCAST_ARGS        further flags for the server, separated by spaces
+//	RINGCAST_ARTIFACTS   directory for screenshots; default os.TempDir()/ringcast-artifacts
+//	RINGCAST_CHROMIUM    path of the Chromium to use
+package testenv

@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/browser"
+)
+
+// Each codec that Chromium encodes reaches two viewers with sound and without a loss.
+func TestBrowserCodecs(t *testing.T) {
+	b := startBrowser(t)
+	for _, c := range []struct {
+		codec                    string
+		width, height, frameRate int
+	}{
+		{"VP8", 1280, 720, 15},
+		{"VP9", 1280, 720, 15},
+		{"H264", 1280, 720, 15},
+		{"AV1", 640, 360, 15},
+	} {
+		t.Run(c.codec, func(t *testing.T) {
+			// A server for each codec: what the sessions before still send is no drop of ours.
+			s := testenv.StartServer(t, testenv.ServerOptions{})
+			stream := "codec-" + strings.ToLower(c.codec)
+			p := publish(t, b, browser.PublishOptions{
+				Server: s.URL, Stream: stream, Codec: c.codec, Audio: true,
+				Width: c.width, Height: c.height, FrameRate: c.frameRate, MaxBitrate: 1_500_000,
+			})
+			defer p.Close()
+			viewers := make([]*browser.Viewer, 2)
+			for i := range viewers {
+				viewers[i] = watch(t, b, browser.WatchOptions{Server: s.URL, Stream: stream})
+				defer viewers[i].Close()
+				f, err := viewers[i].FirstFrame(deadline(t, 15*time.Second))
+				if err != nil {
+					t.Fatalf("viewer %d: %v; %+v", i, err, viewerStats(t, viewers[i]))
+				}
+				t.Logf("viewer %d: first frame after %v by %s", i, f.After, f.By)
+			}
+
+			let(t, 10*time.Second)
+
+			sent := publisherStats(t, p)
+			if len(sent.Video) != 1 {
+				t.Fatalf("%d encodings, want 1: %+v", len(sent.Video), sent.Video)
+			}
+			e := sent.Video[0]
+			t.Logf("published %s by %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs, limited by %s",
+				e.Codec, e.Encoder, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, e.LimitedBy)
+			if want := "video/" + c.codec; !strings.EqualFold(e.Codec, want) {
+				t.Errorf("published %s, want %s", e.Codec, want)
+			}
+			checkCipher(t, "publisher", sent.Connection)
+
+			for i, v := range viewers {
+				got := viewerStats(t, v)
+				t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d freezes, jitter buffer %v; audio %d packets, %d lost, %d of %d samples concealed",
+					i, got.Video.FramesDecoded, got.Video.KeyFramesDecoded, got.Video.FrameWidth, got.Video.FrameHeight,
+					got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.NACKs, got.Video.PLIs, got.Video.Freezes, got.Video.MeanJitterBuffer(),
+					got.Audio.PacketsReceived, got.Audio.PacketsLost, got.Audio.ConcealedSamples, got.Audio.TotalSamples)
+				if got.Video.FramesDecoded < 50 {
+					t.Errorf("viewer %d decoded %d frames, want 50 at least", i, got.Video.FramesDecoded)
+				}
+				if !strings.EqualFold(got.Video.Codec, e.Codec) {
+					t.Errorf("viewer %d decodes %s, want %s", i, got.Video.Codec, e.Codec)
+				}
+				// 50 packets a second.
+				if got.Audio.PacketsReceived < 400 || got.Audio.TotalSamples == 0 {
+					t.Errorf("viewer %d received %d audio packets, %d samples in 10 s", i, got.Audio.PacketsReceived, got.Audio.TotalSamples)
+				}
+				if got.Audio.TotalEnergy == 0 {
+					t.Errorf("viewer %d hears silence only", i)
+				}
+				if got.Video.PacketsLost != 0 || got.Audio.PacketsLost != 0 {
+					t.Errorf("viewer %d lost %d video and %d audio packets", i, got.Video.PacketsLost, got.Audio.PacketsLost)
+				}
+				checkCipher(t, "viewer", got.Connection)
+			}
+			checkNoDrops(t, s)
+
+			for _, v := range viewers {
+				stop(t, "viewer", v)
+			}
+			stop(t, "publisher", p)
+		})
+	}
+}
+
+func checkCipher(t *testing.T, who string, c browser.Connection) {
+	t.Helper()
+	if c.DTLSState != "connected" || c.SRTPCipher != "AEAD_AES_128_GCM" {
+		t.Errorf("%s: DTLS %s, SRTP %s; want connected, AEAD_AES_128_GCM", who, c.DTLSState, c.SRTPCipher)
+	}
+}
+
+func stop(t *testing.T, who string, s interface {
+	Stop(ctx context.Context) (int, error)
+},
+) {
+	t.Helper()
+	status, err := s.Stop(deadline(t, 10*time.Second))
+	if err != nil || status != 200 {
+		t.Errorf("DELETE of the %s: %d, %v; want 200", who, status, err)
+	}
+}

@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/browser"
+)
+
+// The embedded page, by clicks: publish in one tab, watch in another, and what it says when
+// something is not as the user wants it.
+func TestPage(t *testing.T) {
+	b := startBrowser(t)
+	s := testenv.StartServer(t, testenv.ServerOptions{})
+	dir := testenv.Artifacts(t)
+
+	pub := openPage(t, b, s.URL+"/")
+	pub.fill("#stream", "page")
+	pub.shoot(dir, "idle")
+	pub.click("#start")
+	pub.until("ringcast.publisher?.state === 'live'")
+
+	// By the address: a viewer's link.
+	early := openPage(t, b, s.URL+"/?watch=nobody&autostart=1")
+	early.until("document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
+	early.shoot(dir, "waiting")
+
+	// Two publishers of one stream: the second reads the server's own words.
+	second := openPage(t, b, s.URL+"/?publish=page&source=pattern&autostart=1")
+	second.until("!document.querySelector('#error').hidden")
+	second.shoot(dir, "taken")
+	second.tab.Close()
+
+	// A retry finds the stream that has come up meanwhile: published by the test pattern, with
+	// everything set in the address.
+	pattern := openPage(t, b, s.URL+"/?publish=nobody&source=pattern&codec=VP9&resolution=360&bitrate=700&simulcast=1&autostart=1")
+	pattern.until("ringcast.publisher?.state === 'live'")
+	early.until("ringcast.watcher?.state === 'live'")
+	early.untilPlaying()
+	early.shoot(dir, "retried")
+	early.tab.Close()
+	pattern.tab.Close()
+
+	view := openPage(t, b, s.URL+"/")
+	view.click("#mode-watch")
+	view.fill("#stream", "page")
+	view.click("#start")
+	view.until("ringcast.watcher?.state === 'live'")
+	view.untilPlaying()
+	view.until("ringcast.watcher.firstFrameAt > ringcast.watcher.postedAt")
+	// The statistics need two samples to show a rate.
+	let(t, 4*time.Second)
+	view.until("[...document.querySelectorAll('#stats dd')].some((e) => /bit.s/.test(e.textContent))")
+	pub.shoot(dir, "publish")
+	view.shoot(dir, "watch")
+	view.click("#unmute")
+	view.until("!document.querySelector('#video').muted && document.querySelector('#unmute').hidden")
+
+	// Stop frees the stream: the name can be published again, and the viewer comes back by itself.
+	view.eval("window.before = ringcast.watcher.attempts")
+	pub.click("#stop")
+	pub.until("ringcast.publisher === null")
+	view.until("ringcast.watcher.attempts > window.before || ringcast.watcher.state === 'waiting' || ringcast.watcher.state === 'live'")
+	pub.click("#start")
+	pub.until("ringcast.publisher?.state === 'live'")
+	view.until("ringcast.watcher?.state === 'live'")
+	view.untilPlaying()
+
+	view.click("#stop")
+	view.until("ringcast.watcher === null")
+	pub.click("#stop")
+	pub.until("ringcast.publisher === null")
+
+	for _, p := range []*page{pub, view} {
+		if log := p.tab.Console(); strings.Contains(log, "Content Security Policy") || strings.Contains(log, "Uncaught") {
+			t.Errorf("console:\n%s", log)
+		}
+	}
+	t.Logf("screenshots in %s", dir)
+}
+
+// A page is a tab of the demo page whose steps fail the test.
+type page struct {
+	t   *testing.T
+	tab *browser.Tab
+}
+
+const (
+	desktopWidth, desktopHeight = 1280, 800
+	phoneWidth, phoneHeight     = 390, 844
+)
+
+func openPage(t *testing.T, b *browser.Browser, url string) *page {
+	t.Helper()
+	tab, err := b.Open(deadline(t, 20*time.Second), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(tab.Close)
+	p := &page{t: t, tab: tab}
+	p.must(tab.Viewport(deadline(t, 10*time.Second), desktopWidth, desktopHeight, false))
+	p.must(tab.Navigate(deadline(t, 20*time.Second), url))
+	return p
+}
+
+func (p *page) must(err error) {
+	p.t.Helper()
+	if err == nil {
+		return
+	}
+	state, _ := browser.Eval[string](deadline(p.t, 5*time.Second), p.tab, `[location.href,
+		...['#badge', '#idle-title', '#idle-detail', '#error'].map((s) => s + ': ' + document.querySelector(s)?.textContent)].join('\n')`)
+	p.t.Fatalf("%v\n%s\nconsole:\n%s", err, state, p.tab.Console())
+}
+
+func (p *page) click(selector string) {
+	p.t.Helper()
+	p.must(p.tab.Click(deadline(p.t, 10*time.Second), selector))
+}
+
+func (p *page) fill(selector, text string) {
+	p.t.Helper()
+	p.must(p.tab.Fill(deadline(p.t, 10*time.Second), selector, text))
+}
+
+func (p *page) until(expression string) {
+	p.t.Helper()
+	p.must(p.tab.Until(deadline(p.t, 30*time.Second), expression))
+}
+
+func (p *page) eval(expression string) {
+	p.t.Helper()
+	_, err := browser.Eval[any](deadline(p.t, 10*time.Second), p.tab, expression)
+	p.must(err)
+}
+
+// untilPlaying waits until ten more frames have been decoded.
+func (p *page) untilPlaying() {
+	p.t.Helper()
+	const decoded = `[...(await ringcast.watcher.pc.getStats()).values()]
+		.filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').reduce((n, s) => n + s.framesDecoded, 0)`
+	p.until("ringcast.watcher?.pc")
+	_, err := browser.Eval[bool](deadline(p.t, 30*time.Second), p.tab, `(async () => {
+		const start = `+decoded+`;
+		while (`+decoded+` < start + 10) await new Promise((done) => setTimeout(done, 50));
+		return true;
+	})()`)
+	p.must(err)
+}
+
+// shoot writes the page as it looks on a desktop in both colour schemes and on a phone.
+func (p *page) shoot(dir, name string) {
+	p.t.Helper()
+	ctx := deadline(p.t, 30*time.Second)
+	for _, look := range []struct {
+		suffix, scheme string
+		width, height  int
+		mobile         bool
+	}{
+		{"desktop-light", "light", desktopWidth, desktopHeight, false},
+		{"desktop-dark", "dark", desktopWidth, desktopHeight, false},
+		{"phone-light", "light", phoneWidth, phoneHeight, true},
+		{"phone-dark", "dark", phoneWidth, phoneHeight, true},
+	} {
+		p.must(p.tab.ColorScheme(ctx, look.scheme))
+		p.must(p.tab.Viewport(ctx, look.width, look.height, look.mobile))
+		p.must(p.tab.Screenshot(ctx, filepath.Join(dir, "page-"+name+"-"+look.suffix+".png")))
+	}
+	p.must(p.tab.Viewport(ctx, desktopWidth, desktopHeight, false))
+}

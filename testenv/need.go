@@ -1,0 +1,93 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+)
+
+// A Capability is something that a test needs of the machine and that not every machine has.
+type Capability struct {
+	Name string
+	// Find returns nil if the machine has the capability, an error that wraps ErrMissing if it
+	// has not, and any other error if it should have but does not work. Only the second excuses
+	// a test.
+	Find func() error
+}
+
+// ErrMissing is wrapped by a Capability's Find where the machine lacks it.
+var ErrMissing = errors.New("missing capability")
+
+// Missing returns an error that wraps ErrMissing and names the capability.
+func Missing(capability, why string) error {
+	return fmt.Errorf("%w %q: %s", ErrMissing, capability, why)
+}
+
+// Chromium is a browser to drive.
+var Chromium = Capability{Name: "chromium", Find: func() error {
+	_, err := ChromiumPath()
+	return err
+}}
+
+// IPv6Loopback is the address ::1.
+var IPv6Loopback = Capability{Name: "ipv6-loopback", Find: func() error {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		return Missing("ipv6-loopback", err.Error())
+	}
+	return l.Close()
+}}
+
+// ChromiumPath finds the browser's executable.
+func ChromiumPath() (string, error) {
+	if path := os.Getenv("RINGCAST_CHROMIUM"); path != "" {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("RINGCAST_CHROMIUM: %w", err)
+		}
+		return found, nil
+	}
+	names := []string{"chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "headless-shell"}
+	for _, name := range names {
+		path, err := exec.LookPath(name)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, exec.ErrNotFound) {
+			return "", fmt.Errorf("find chromium: %w", err)
+		}
+	}
+	return "", Missing("chromium", fmt.Sprintf("none of %v is in PATH", names))
+}
+
+// Need skips the test if the machine lacks a capability, and fails it instead where CI=true. A
+// test that has what it needs must run: if it skips itself later, it fails.
+func Need(t testing.TB, capabilities ...Capability) {
+	t.Helper()
+	for _, c := range capabilities {
+		err := c.Find()
+		switch {
+		case err == nil:
+		case !errors.Is(err, ErrMissing):
+			t.Fatalf("the machine's %s does not work: %v", c.Name, err)
+		case inCI():
+			t.Fatalf("CI must have every capability: %v", err)
+		default:
+			t.Skipf("skipped: %v", err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Skipped() {
+			t.Errorf("skipped on a machine that has all the test needs")
+		}
+	})
+}
+
+func inCI() bool {
+	ci, _ := strconv.ParseBool(os.Getenv("CI"))
+	return ci
+}

@@ -1,0 +1,359 @@
+package testenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	startDeadline = 15 * time.Second
+	stopDeadline  = 10 * time.Second
+	// Chosen ports are free for a moment only; another process may be quicker.
+	startAttempts = 3
+	keptLog       = 256 << 10
+)
+
+// ServerOptions say how to run the server; the zero value is IPv4 loopback over sockets.
+type ServerOptions struct {
+	// IP is the loopback address that HTTP and media use: 127.0.0.1 (the default) or ::1.
+	IP string
+	// IO is the --io flag; the default is udp.
+	IO string
+	// Workers is the --workers flag; 0 leaves it out.
+	Workers int
+	// LogLevel is the --log-level flag; the default is info.
+	LogLevel string
+	// Args are further flags.
+	Args []string
+}
+
+// A Server is a ringcast process that belongs to one test.
+type Server struct {
+	// URL and Admin are the roots of the two HTTP listeners, without a final slash.
+	URL, Admin string
+	// UDP is the media address.
+	UDP string
+
+	cmd  *exec.Cmd
+	log  *tail
+	done chan struct{} // closed when the process has ended; err is valid then
+	err  error
+}
+
+// StartServer runs the server on free loopback ports until the test ends, and returns when it
+// is ready. Its log becomes part of the test's if the test fails.
+func StartServer(t testing.TB, o ServerOptions) *Server {
+	t.Helper()
+	binary, err := Binary()
+	if err != nil {
+		t.Fatalf("no server to test: %v", err)
+	}
+	for attempt := 1; ; attempt++ {
+		s, err := startServer(t.Context(), binary, o)
+		if err == nil {
+			t.Cleanup(func() { s.finish(t) })
+			return s
+		}
+		if attempt == startAttempts || !errors.Is(err, errAddressInUse) {
+			t.Fatalf("start %s: %v", binary, err)
+		}
+	}
+}
+
+var errAddressInUse = errors.New("a chosen port is taken")
+
+func startServer(ctx context.Context, binary string, o ServerOptions) (*Server, error) {
+	ip := o.IP
+	if ip == "" {
+		ip = "127.0.0.1"
+	}
+	httpAddr, err := freePort("tcp", ip)
+	if err != nil {
+		return nil, err
+	}
+	udpAddr, err := freePort("udp", ip)
+	if err != nil {
+		return nil, err
+	}
+	adminAddr, err := freePort("tcp", "127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		"--http", httpAddr, "--udp", udpAddr, "--admin", adminAddr, "--public-ip", ip,
+		"--io", or(o.IO, "udp"), "--log-level", or(o.LogLevel, "info"),
+	}
+	if o.Workers > 0 {
+		args = append(args, "--workers", fmt.Sprint(o.Workers))
+	}
+	args = append(args, o.Args...)
+	args = append(args, strings.Fields(os.Getenv("RINGCAST_ARGS"))...)
+
+	s := &Server{
+		URL:   "http://" + httpAddr,
+		Admin: "http://" + adminAddr,
+		UDP:   udpAddr,
+		cmd:   exec.Command(binary, args...),
+		log:   &tail{limit: keptLog},
+		done:  make(chan struct{}),
+	}
+	s.cmd.Stdout = s.log
+	s.cmd.Stderr = s.log
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		s.err = s.cmd.Wait()
+		close(s.done)
+	}()
+	if err := s.waitReady(ctx); err != nil {
+		s.cmd.Process.Kill()
+		<-s.done
+		if strings.Contains(s.log.String(), syscall.EADDRINUSE.Error()) {
+			err = fmt.Errorf("%w: %w", errAddressInUse, err)
+		}
+		return nil, fmt.Errorf("%w\n%s %s\n%s", err, binary, strings.Join(args, " "), s.log)
+	}
+	return s, nil
+}
+
+func (s *Server) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	var last error
+	for {
+		if last = probe(ctx, s.Admin+"/readyz"); last == nil {
+			return nil
+		}
+		select {
+		case <-s.done:
+			return fmt.Errorf("the server ended before it was ready: %w", errOr(s.err, "status 0"))
+		case <-ctx.Done():
+			return fmt.Errorf("the server was not ready within %v: %w", startDeadline, last)
+		case <-poll.C:
+		}
+	}
+}
+
+func probe(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return nil
+}
+
+// Metrics fetches and parses /metrics.
+func (s *Server) Metrics(t testing.TB) Metrics {
+	t.Helper()
+	resp, err := http.Get(s.Admin + "/metrics")
+	if err != nil {
+		t.Fatalf("metrics: %v", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("metrics: %s", resp.Status)
+	}
+	m, err := ParseMetrics(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Stop sends SIGTERM and waits for the process to end. It may be called again.
+func (s *Server) Stop() error {
+	select {
+	case <-s.done:
+		return s.err
+	default:
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop the server: %w", err)
+	}
+	select {
+	case <-s.done:
+		return s.err
+	case <-time.After(stopDeadline):
+		// SIGQUIT prints every goroutine's stack, which tells who did not stop.
+		s.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-s.done:
+		case <-time.After(stopDeadline):
+			s.cmd.Process.Kill()
+			<-s.done
+		}
+		return fmt.Errorf("the server did not end within %v of SIGTERM", stopDeadline)
+	}
+}
+
+// Done is closed when the process has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// PID is the process's number.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Log is the end of what the process wrote.
+func (s *Server) Log() string { return s.log.String() }
+
+func (s *Server) finish(t testing.TB) {
+	early := false
+	select {
+	case <-s.done:
+		early = s.err != nil
+	default:
+	}
+	if err := s.Stop(); err != nil {
+		when := "at its end"
+		if early {
+			when = "during the test"
+		}
+		t.Errorf("server %s: %v", when, err)
+	}
+	if log := s.Log(); strings.Contains(log, "WARNING: DATA RACE") {
+		t.Errorf("the server has a data race")
+	}
+	if t.Failed() {
+		t.Logf("server log:\n%s", s.Log())
+	}
+}
+
+var built struct {
+	once sync.Once
+	path string
+	dir  string
+	err  error
+}
+
+// Binary returns the server to test, built once per test binary; with the race detector if the
+// test itself has it. RINGCAST_BIN names one to use instead.
+func Binary() (string, error) {
+	if path := os.Getenv("RINGCAST_BIN"); path != "" {
+		return filepath.Abs(path)
+	}
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "ringcast-testenv-"); built.err != nil {
+			return
+		}
+		built.path = filepath.Join(built.dir, "ringcast")
+		args := []string{"build", "-o", built.path}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		out, err := exec.Command("go", append(args, "ringcast/cmd/ringcast")...).CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("build ringcast/cmd/ringcast: %w\n%s", err, bytes.TrimSpace(out))
+		}
+	})
+	return built.path, built.err
+}
+
+// Main runs a package's tests and then removes what Binary built. Use it in TestMain:
+//
+//	func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+func Main(m *testing.M) int {
+	defer func() {
+		if built.dir != "" {
+			os.RemoveAll(built.dir)
+		}
+	}()
+	return m.Run()
+}
+
+// Artifacts returns the directory for what a test leaves to be looked at.
+func Artifacts(t testing.TB) string {
+	t.Helper()
+	dir := or(os.Getenv("RINGCAST_ARTIFACTS"), filepath.Join(os.TempDir(), "ringcast-artifacts"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func freePort(network, ip string) (string, error) {
+	addr := net.JoinHostPort(ip, "0")
+	if network == "udp" {
+		c, err := net.ListenPacket(network, addr)
+		if err != nil {
+			return "", fmt.Errorf("find a free UDP port: %w", err)
+		}
+		defer c.Close()
+		return c.LocalAddr().String(), nil
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		return "", fmt.Errorf("find a free TCP port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+func or(value, otherwise string) string {
+	if value != "" {
+		return value
+	}
+	return otherwise
+}
+
+func errOr(err error, otherwise string) error {
+	if err != nil {
+		return err
+	}
+	return errors.New(otherwise)
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	limit int
+
+	mu  sync.Mutex
+	buf []byte
+	cut bool
+}
+
+func (w *tail) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf = append(w.buf, p...)
+	if len(w.buf) > 2*w.limit {
+		w.buf = slices.Clone(w.buf[len(w.buf)-w.limit:])
+		w.cut = true
+	}
+	return len(p), nil
+}
+
+func (w *tail) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cut {
+		return "[…]" + string(w.buf)
+	}
+	return string(w.buf)
+}
