@@ -279,7 +279,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionClosed, ID: id})
 	c.count()
-	c.log.Info("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
+	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
 	for _, f := range c.onEnded {
 		f(id, why)
 	}

@@ -26,6 +26,9 @@ import (
 // shutdownSpan is how long a graceful stop may take.
 const shutdownSpan = 3 * time.Second
 
+// requestSpan is how much of it HTTP requests in flight may take.
+const requestSpan = 500 * time.Millisecond
+
 // config is what the flags say.
 type config struct {
 	http, udp, admin string
@@ -169,10 +172,16 @@ func (l *listeners) start(name, address string, h http.Handler, log *slog.Logger
 	return nil
 }
 
+// shutdown lets requests in flight end, for a moment: browsers also hold connections open on which no
+// request ever comes.
 func (l *listeners) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestSpan)
+	defer cancel()
 	var err error
 	for _, s := range l.servers {
-		err = errors.Join(err, s.Shutdown(ctx))
+		if s.Shutdown(ctx) != nil {
+			err = errors.Join(err, s.Close())
+		}
 	}
 	return err
 }

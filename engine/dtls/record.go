@@ -32,17 +32,18 @@ const (
 )
 
 // What one handshake may put into pion. pion itself would keep up to 2 MB of fragments, 8 MB of
-// messages and 100 records of the next epoch of any size. These limits and maxQueued stay below the
-// 64 KB that a handshake is allowed, for flights of one to three kilobytes.
+// messages and 100 records of the next epoch of any size. With these limits, maxQueued, and the 17 KB
+// that pion takes anyway, a handshake stays below the 64 KB that it is allowed; its flights have one
+// to three kilobytes.
 const (
 	// maxMessage is the longest handshake message; a certificate chain fits.
-	maxMessage = 32 << 10
+	maxMessage = 16 << 10
 	// maxKept is how many bytes of records with fragments not seen before go in.
-	maxKept = 32 << 10
+	maxKept = 20 << 10
 	// maxSequence is above the number of any message of a full handshake.
 	maxSequence = 15
 	// maxSealed is the longest content of an encrypted record: a Finished is 48 bytes long.
-	maxSealed = 96
+	maxSealed = 64
 	// maxDatagram is the size of pion's read buffer.
 	maxDatagram = 8192
 )

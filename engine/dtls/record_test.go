@@ -87,8 +87,8 @@ func TestSieveForgivesRepeats(t *testing.T) {
 	}
 	dropped := 0
 	for sequence := range uint16(maxSequence) {
-		for start := 0; start < 30000; start += 1000 {
-			d := craft(typeHandshake, 0, 0, fragment(messageCertificate, 30000, sequence, start, content)...)
+		for start := 0; start < 16000; start += 1000 {
+			d := craft(typeHandshake, 0, 0, fragment(messageCertificate, 16000, sequence, start, content)...)
 			s.sift(d, func(DropReason) { dropped++ })
 		}
 	}
@@ -213,11 +213,11 @@ func FuzzHandshake(f *testing.F) {
 		for rest := s.sift(bytes.Clone(datagram), func(DropReason) {}); len(rest) > 0; {
 			r, next, _ := nextRecord(rest)
 			if r.contentType() == typeHandshake && r.epoch() == 0 {
-				t.Skip("a forged message does end a handshake")
+				return // a forged message does end a handshake
 			}
 			// A number far ahead makes pion take the genuine ones for old.
 			if binary.BigEndian.Uint64(r.raw[3:])<<16>>16 > 60 {
-				t.Skip("a forged record number")
+				return
 			}
 			rest = next
 		}

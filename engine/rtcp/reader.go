@@ -124,12 +124,13 @@ func (p *Packet) parse(data []byte) (int, bool) {
 	}
 	body := data[headerLen:n]
 	if data[0]&0x20 != 0 {
-		// Padding comes in words, and counts itself (RFC 3550 section 6.4.1).
+		// Padding counts itself (RFC 3550 section 6.4.1). It should come in words, but libwebrtc
+		// pads transport-wide feedback by single bytes.
 		if len(body) == 0 {
 			return 0, false
 		}
 		pad := int(body[len(body)-1])
-		if pad == 0 || pad%4 != 0 || pad > len(body) {
+		if pad == 0 || pad > len(body) {
 			return 0, false
 		}
 		body = body[:len(body)-pad]

@@ -94,6 +94,7 @@ type record struct {
 // A stray is a datagram for another worker. Its memory is used again.
 type stray struct {
 	to      int
+	id      bus.SessionID
 	path    port.Path
 	arrival port.Time
 	data    []byte
@@ -211,7 +212,7 @@ func (w *Worker) forward(s *session, in *port.Inbound) bool {
 	n := len(w.strays)
 	w.strays = w.strays[:n+1]
 	x := &w.strays[n]
-	x.to, x.path, x.arrival = s.owner, in.Path, in.Arrival
+	x.to, x.id, x.path, x.arrival = s.owner, s.spec.ID, in.Path, in.Arrival
 	x.data = append(x.data[:0], in.Data...)
 	w.count(Forwarded)
 	return true
@@ -229,7 +230,11 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	case bus.Follow, bus.Unfollow, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
 		w.handleReplication(now, m)
 	case bus.Datagram:
-		w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
+		// The sender forwards only what came over a path that it validated for this session.
+		if s := w.sessions[m.ID]; s != nil && s.owner == w.cfg.Index {
+			w.validate(now, s, m.Path)
+			w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
+		}
 	default:
 		s := w.sessions[m.ID]
 		if s == nil {
@@ -373,7 +378,7 @@ func (w *Worker) pollMessages(out *Outgoing) bool {
 		}
 		x := &w.strays[i]
 		out.Messages = append(out.Messages, bus.Message{
-			Kind: bus.Datagram, To: x.to, Path: x.path, Arrival: x.arrival, Data: x.data,
+			Kind: bus.Datagram, To: x.to, ID: x.id, Path: x.path, Arrival: x.arrival, Data: x.data,
 		})
 	}
 	w.strays = w.strays[:0]

@@ -249,8 +249,8 @@ function follow({ state, error, seconds }) {
   clearInterval(countdown);
   const watching = mode === 'watch';
   if (state !== 'waiting') fail(null);
-  $('tools').hidden = $('stats').hidden = $('plots').hidden = state !== 'live';
-  if (state === 'live' && $('toggle-stats').getAttribute('aria-pressed') !== 'true') $('stats').hidden = $('plots').hidden = true;
+  $('tools').hidden = state !== 'live';
+  showStats();
   if (state !== 'live') $('unmute').hidden = true;
   switch (state) {
     case 'connecting':
@@ -285,7 +285,7 @@ function wait(error, seconds) {
   const until = performance.now() + seconds * 1000;
   const tick = () => {
     const left = Math.max(0, Math.ceil((until - performance.now()) / 1000));
-    const next = left > 0 ? `Trying again in ${left} s.` : 'Trying again.';
+    const next = left > 0 ? `Trying again in ${left}\u00a0s.` : 'Trying again.';
     idle(title, `${sentence(explain(error))} ${next}`, true);
   };
   tick();
@@ -317,6 +317,11 @@ function explain(error) {
   return error.message || String(error);
 }
 
+function showStats() {
+  const wanted = $('toggle-stats').getAttribute('aria-pressed') === 'true';
+  $('stats').hidden = $('plots').hidden = !(wanted && session?.state === 'live');
+}
+
 function offerSound() {
   $('unmute').hidden = !(mode === 'watch' && session?.state === 'live' && video.muted);
 }
@@ -345,8 +350,8 @@ $('unmute').addEventListener('click', () => {
 
 $('toggle-stats').addEventListener('click', () => {
   const on = $('stats').hidden;
-  $('stats').hidden = $('plots').hidden = !on;
   $('toggle-stats').setAttribute('aria-pressed', String(on));
+  showStats();
 });
 
 $('pip').hidden = !document.pictureInPictureEnabled;
@@ -380,6 +385,8 @@ document.addEventListener('click', async (event) => {
 
 window.addEventListener('pagehide', () => stop({ keepalive: true }));
 
+// On a phone the numbers would push the controls off the screen.
+if (matchMedia('(max-width: 620px)').matches) $('toggle-stats').setAttribute('aria-pressed', 'false');
 if (!canCapture) {
   for (const option of $('source').options) option.disabled = option.value !== 'pattern';
   $('source').value = 'pattern';

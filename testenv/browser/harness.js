@@ -71,6 +71,11 @@
     }
     const video = pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', streams: [media], sendEncodings });
     if (o.codec) only(video, o.codec);
+    if (o.keepResolution) {
+      const parameters = video.sender.getParameters();
+      parameters.degradationPreference = 'maintain-resolution';
+      await video.sender.setParameters(parameters);
+    }
     const refusal = await exchange(o.url, o);
     if (!refusal) await connected();
     return refusal;

@@ -28,6 +28,9 @@ type PublishOptions struct {
 	MaxBitrate int
 	// Simulcast sends three layers with the RIDs l, m and h.
 	Simulcast bool
+	// KeepResolution lets Chromium lower the frame rate but not the picture's size while the
+	// bandwidth estimate is low, as it is in the first seconds.
+	KeepResolution bool
 	// Audio adds an Opus track.
 	Audio bool
 }
@@ -71,7 +74,7 @@ func (b *Browser) Publish(ctx context.Context, o PublishOptions) (*Publisher, er
 	args := map[string]any{
 		"url": o.Server + "/whip/" + o.Stream, "token": o.Token, "codec": o.Codec,
 		"width": orInt(o.Width, 1280), "height": orInt(o.Height, 720), "frameRate": orInt(o.FrameRate, 20),
-		"maxBitrate": o.MaxBitrate, "simulcast": o.Simulcast, "audio": o.Audio,
+		"maxBitrate": o.MaxBitrate, "simulcast": o.Simulcast, "audio": o.Audio, "keepResolution": o.KeepResolution,
 	}
 	s, err := b.session(ctx, o.Server, "publish", args)
 	if err != nil {

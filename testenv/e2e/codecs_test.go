@@ -28,7 +28,7 @@ func TestBrowserCodecs(t *testing.T) {
 			stream := "codec-" + strings.ToLower(c.codec)
 			p := publish(t, b, browser.PublishOptions{
 				Server: s.URL, Stream: stream, Codec: c.codec, Audio: true,
-				Width: c.width, Height: c.height, FrameRate: c.frameRate, MaxBitrate: 1_500_000,
+				Width: c.width, Height: c.height, FrameRate: c.frameRate, MaxBitrate: 1_500_000, KeepResolution: true,
 			})
 			defer p.Close()
 			viewers := make([]*browser.Viewer, 2)
@@ -53,6 +53,9 @@ func TestBrowserCodecs(t *testing.T) {
 				e.Codec, e.Encoder, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, e.LimitedBy)
 			if want := "video/" + c.codec; !strings.EqualFold(e.Codec, want) {
 				t.Errorf("published %s, want %s", e.Codec, want)
+			}
+			if e.FrameWidth != c.width || e.FrameHeight != c.height {
+				t.Errorf("published %dx%d, want %dx%d", e.FrameWidth, e.FrameHeight, c.width, c.height)
 			}
 			checkCipher(t, "publisher", sent.Connection)
 

@@ -56,6 +56,14 @@ func TestPage(t *testing.T) {
 	view.until("[...document.querySelectorAll('#stats dd')].some((e) => /bit.s/.test(e.textContent))")
 	pub.shoot(dir, "publish")
 	view.shoot(dir, "watch")
+	phone := &page{t: t, tab: mustOpen(t, b)}
+	phone.must(phone.tab.Viewport(deadline(t, 10*time.Second), phoneWidth, phoneHeight, true))
+	phone.must(phone.tab.Navigate(deadline(t, 20*time.Second), s.URL+"/?watch=page&autostart=1"))
+	phone.until("ringcast.watcher?.state === 'live'")
+	phone.untilPlaying()
+	phone.must(phone.tab.Screenshot(deadline(t, 10*time.Second), filepath.Join(dir, "page-phone.png")))
+	phone.tab.Close()
+
 	view.click("#unmute")
 	view.until("!document.querySelector('#video').muted && document.querySelector('#unmute').hidden")
 
@@ -95,15 +103,21 @@ const (
 
 func openPage(t *testing.T, b *browser.Browser, url string) *page {
 	t.Helper()
+	tab := mustOpen(t, b)
+	p := &page{t: t, tab: tab}
+	p.must(tab.Viewport(deadline(t, 10*time.Second), desktopWidth, desktopHeight, false))
+	p.must(tab.Navigate(deadline(t, 20*time.Second), url))
+	return p
+}
+
+func mustOpen(t *testing.T, b *browser.Browser) *browser.Tab {
+	t.Helper()
 	tab, err := b.Open(deadline(t, 20*time.Second), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(tab.Close)
-	p := &page{t: t, tab: tab}
-	p.must(tab.Viewport(deadline(t, 10*time.Second), desktopWidth, desktopHeight, false))
-	p.must(tab.Navigate(deadline(t, 20*time.Second), url))
-	return p
+	return tab
 }
 
 func (p *page) must(err error) {

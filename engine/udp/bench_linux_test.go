@@ -1,0 +1,87 @@
+package udp
+
+import (
+	"fmt"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+// BenchmarkTransmit sends frames of 1,200 bytes to viewers on loopback, each viewer's frames in a run. The
+// receiving side of the stack runs within the sender's call there, and is part of the figure. The
+// sink takes merged datagrams and is emptied by nobody: once it is full, the stack drops at its door.
+func BenchmarkTransmit(b *testing.B) {
+	for _, run := range []int{1, 4, 7} {
+		for _, no := range []bool{false, true} {
+			name := fmt.Sprintf("run=%d/segmented", run)
+			if no {
+				name = fmt.Sprintf("run=%d/whole", run)
+			}
+			b.Run(name, func(b *testing.B) { benchmarkTransmit(b, run, Config{Address: wildcard6, NoSegmentation: no}) })
+		}
+	}
+}
+
+func benchmarkTransmit(b *testing.B, run int, cfg Config) {
+	r, p := openLinux(b, cfg)
+	_, sink := openLinux(b, Config{Address: wildcard6})
+	if err := unix.SetsockoptInt(sink.socket.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096); err != nil {
+		b.Fatal(err)
+	}
+	const viewers = 32
+	for v := range viewers {
+		r.route(port.Route(v), r.at(loopback4), loopback4)
+		r.out.Routes[v].Path.Remote = (&rig{subject: sink}).at(loopback4)
+	}
+	p.Transmit(Now(), &r.out)
+	data := payload(1, 1200)
+	for i := range r.out.Frames { // the worker's part, done once
+		f := &r.out.Frames[i]
+		copy(f.Data[:len(data)], data)
+	}
+	batch := len(r.out.Frames) / run * run
+
+	b.ReportAllocs()
+	sent := 0
+	for b.Loop() {
+		now := Now()
+		for i := range batch {
+			f := r.out.Reserve()
+			f.Data = f.Data[:len(data)]
+			f.Route, f.Born = port.Route(i/run%viewers), now
+			r.out.Submit()
+		}
+		p.Transmit(now, &r.out)
+		sent += batch
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(sent), "ns/packet")
+	s := p.Stats()
+	b.ReportMetric(float64(s.Sent)/float64(s.Calls), "packets/call")
+	if s.Sent != uint64(sent) {
+		b.Fatalf("sent %d of %d", s.Sent, sent)
+	}
+}
+
+// BenchmarkEcho is a datagram's way through Transmit and Receive of one port, which merges what it
+// segmented.
+func BenchmarkEcho(b *testing.B) {
+	r, p := openLinux(b, Config{Address: wildcard6})
+	r.route(0, r.at(loopback4), loopback4)
+	data := payload(1, 1200)
+	const run = 7
+	b.ReportAllocs()
+	for b.Loop() {
+		for range run {
+			f := r.out.Reserve()
+			f.Data = append(f.Data, data...)
+			r.out.Submit()
+		}
+		p.Transmit(Now(), &r.out)
+		for got := 0; got < run; {
+			got += p.Receive(Now(), &r.in)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*run), "ns/packet")
+}

@@ -1,0 +1,97 @@
+package signaling
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"ringcast/engine"
+	"ringcast/engine/rtp"
+)
+
+// FuzzOffer posts anything to both endpoints: it must be answered consistently, or refused with a
+// problem that is the offer's fault.
+func FuzzOffer(f *testing.F) {
+	for _, name := range fixtureNames(f) {
+		f.Add([]byte(fixture(f, name)))
+	}
+	f.Fuzz(func(t *testing.T, offer []byte) {
+		b := newBench(t, Config{})
+		b.engine.streams["room"] = engine.Stream{
+			Name: "room", Active: []int{-1, 51},
+			Tracks: []rtp.Track{
+				{Kind: rtp.Audio, Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}},
+				{Kind: rtp.Video, Formats: []rtp.Format{
+					{PayloadType: 50, Codec: rtp.VP8}, {PayloadType: 51, Codec: rtp.H264, Profile: "42e0/1"},
+				}},
+			},
+		}
+		for _, root := range []string{"/whip/room", "/whep/room"} {
+			w := b.post(root, string(offer))
+			switch w.Code {
+			case http.StatusCreated:
+				checkAnswer(t, string(offer), w.Body.String(), b.engine.lastPeer().Tracks)
+				for _, track := range b.engine.lastPeer().Tracks {
+					checkTrack(t, track, root == "/whep/room")
+				}
+			case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+				checkProblem(t, w, w.Code, "")
+			default:
+				t.Fatalf("status %d: %s", w.Code, w.Body)
+			}
+		}
+	})
+}
+
+// checkTrack checks what the engine relies on.
+func checkTrack(t *testing.T, track rtp.Track, subscriber bool) {
+	t.Helper()
+	if len(track.Formats) == 0 || len(track.MID) > 32 {
+		t.Errorf("track %+v", track)
+	}
+	for _, f := range track.Formats {
+		if f.Codec.Kind() != track.Kind || f.PayloadType > 127 || f.RTX > 127 {
+			t.Errorf("format %+v", f)
+		}
+		if subscriber && f.RTX == 0 && track.Extensions[rtp.TransportSequence] != 0 {
+			t.Errorf("a per-send extension without RTX: %+v", track)
+		}
+	}
+	if subscriber != (len(track.Encodings) == 0) {
+		t.Errorf("encodings %+v", track.Encodings)
+	}
+}
+
+func FuzzFragment(f *testing.F) {
+	f.Add([]byte("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n" +
+		"a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\na=end-of-candidates\r\n"))
+	for _, name := range fixtureNames(f) {
+		f.Add([]byte(fixture(f, name)))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := parseFragment(body, Limits{}.withDefaults())
+		if err != nil {
+			if p := asProblem(err); p.status != http.StatusBadRequest {
+				t.Fatalf("problem %+v", p)
+			}
+			return
+		}
+		if got.candidates > strings.Count(string(body), "a=candidate:") {
+			t.Errorf("%d candidates", got.candidates)
+		}
+		for _, c := range got.credentials {
+			if !validCredential(c.Ufrag, minUfrag) || c.Password != "" && !validCredential(c.Password, minPassword) {
+				t.Errorf("credentials %+v", c)
+			}
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	bench := newBench(b, Config{})
+	offer := fixture(b, chromiumTX)
+	b.ReportAllocs()
+	for b.Loop() {
+		bench.mustPost("/whip/room", offer)
+	}
+}
