@@ -81,7 +81,7 @@ func (m *media) refused() *sdp.MediaDescription {
 
 // description is the m= and c= lines and the identification of a live line.
 func (m *media) description(role bus.Role, candidates []netip.AddrPort) *sdp.MediaDescription {
-	// RFC 8839 section 4.3.1: without a candidate the default is port 9 of nowhere.
+	// RFC 8839: without a candidate the default is port 9 of nowhere.
 	address := netip.AddrPortFrom(netip.IPv4Unspecified(), 9)
 	if len(candidates) > 0 {
 		address = candidates[0]
@@ -237,7 +237,7 @@ func sourceAttributes(stream, cname string, t *rtp.Track) []sdp.Attribute {
 	return out
 }
 
-// streamIdentifier is a stream's name as RFC 8830 section 2 allows it: at most 64 characters, and not
+// streamIdentifier is a stream's name as RFC 8830 allows it: at most 64 characters, and not
 // the dash that means no stream.
 func streamIdentifier(name string) string {
 	const most = 64

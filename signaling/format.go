@@ -54,8 +54,8 @@ func (m *media) readFormats(s *section) error {
 
 // addName notes a codec for the problem that may have to name what was offered.
 func (m *media) addName(name string) {
-	const most = 32
-	if len(name) <= most && !slices.Contains(m.names, name) {
+	const most, mostNames = 32, 24
+	if len(name) <= most && len(m.names) < mostNames && !slices.Contains(m.names, name) {
 		m.names = append(m.names, name)
 	}
 }
@@ -77,7 +77,7 @@ type formatTable struct {
 func (t *formatTable) read(list []string, s *section) error {
 	for _, text := range list {
 		n, err := strconv.ParseUint(text, 10, 7)
-		if err != nil {
+		if err != nil || len(text) > 1 && text[0] == '0' {
 			return malformed("the m= line lists payload type %s; expected numbers from 0 to 127", quote(text))
 		}
 		if !t.listed[n] {
@@ -178,7 +178,7 @@ func (e encoding) codec(parameters string) (codec rtp.Codec, profile string, ok 
 	switch codec {
 	case rtp.Opus: // RFC 7587 section 7: always two channels
 		return codec, "", e.channels == "2"
-	case rtp.VP9: // RFC 9628 section 7.1
+	case rtp.VP9: // RFC 9628
 		profile, ok = numericParameter(parameters, "profile-id", 0, 3)
 	case rtp.H264:
 		profile, ok = h264Profile(parameters)
@@ -239,7 +239,7 @@ func parameter(parameters, key string) (string, bool) {
 }
 
 // answered is a format's parameters for an answer. A frame size or rate that a browser can decode
-// (RFC 7741 section 6.1) would come back to it as a limit on what it may send, so those are dropped.
+// (RFC 7741) would come back to it as a limit on what it may send, so those are dropped.
 func answered(parameters string) string {
 	var kept []string
 	for p := range strings.SplitSeq(parameters, ";") {

@@ -455,6 +455,15 @@ func TestNetwork(t *testing.T) {
 	if s.IdleTimeout == 0 || s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout == 0 {
 		t.Error("a timeout is missing")
 	}
+	var open sync.WaitGroup // a server lingers half a second on a connection whose body it did not read
+	s.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Done()
+		}
+	}
 	l, err := net.Listen("tcp", s.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -487,6 +496,7 @@ func TestNetwork(t *testing.T) {
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		t.Error(err)
 	}
+	open.Wait()
 }
 
 type endless struct{}

@@ -25,7 +25,7 @@ type offer struct {
 	// media are all media lines in order.
 	media []media
 	// transport is the index of the line whose transport attributes count: the first of the
-	// BUNDLE group (RFC 9143 section 7.2).
+	// BUNDLE group (RFC 9143).
 	transport int
 
 	ice          bus.Credentials
@@ -411,7 +411,7 @@ func (m *media) readExtensions(extmaps []string) error {
 		}
 		e, known := rtp.ExtensionByURI(fields[1])
 		// 0 and 15 mean something else in one-byte headers, and numbers above 255 are offers
-		// to be given another (RFC 8285 sections 4.2 and 6).
+		// to be given another (RFC 8285).
 		if !known || id == 0 || id == 15 || id > 255 || direction == sdp.DirectionInactive {
 			continue
 		}
@@ -434,7 +434,7 @@ func (m *media) readEncodings(s *section) error {
 		return err
 	}
 	// Without the extension nothing would tell the layers apart; an answer that is silent about
-	// simulcast makes the publisher send one (RFC 8853 section 5.3.2).
+	// simulcast makes the publisher send one (RFC 8853).
 	if len(layers) > 0 && m.extensions[rtp.RID].id != 0 {
 		m.simulcast = true
 		for _, rid := range layers {
@@ -498,7 +498,7 @@ func validRID(rid string) bool {
 	return validToken(rid, maxRID) && !strings.ContainsAny(rid, "!#$%&'*+.^`{|}~")
 }
 
-// simulcastLayers is the send part of a=simulcast (RFC 8853 section 5.1): of alternatives the first,
+// simulcastLayers is the send part of a=simulcast (RFC 8853): of alternatives the first,
 // whether it starts paused or not. Identifiers without an a=rid do not count.
 func simulcastLayers(value string, rids []string) ([]string, error) {
 	fields := strings.Fields(value)
@@ -527,7 +527,7 @@ func simulcastLayers(value string, rids []string) ([]string, error) {
 }
 
 // checkNumbers refuses numbers that mean two things: the lines share one transport, so payload types,
-// extension numbers and SSRCs must tell them apart (RFC 9143 sections 9.1 and 9.2).
+// extension numbers and SSRCs must tell them apart (RFC 9143).
 func (o *offer) checkNumbers() error {
 	var types [128]bool
 	var ids [256]string

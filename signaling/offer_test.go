@@ -217,6 +217,8 @@ func TestOfferRefused(t *testing.T) {
 		{"no fingerprint", edit("a=fingerprint:", "a=x:"), bad, "fingerprint"},
 		{"SHA-1", edit("fingerprint:sha-256", "fingerprint:sha-1"), no, "sha-256"},
 		{"short fingerprint", edit(":AF:69:F8", ":AF:69"), bad, "fingerprint"},
+		{"fingerprint without colons", edit(":AF:69:F8", ":AF:69-F8"), bad, "fingerprint"},
+		{"fingerprint without a value", edit("a=fingerprint:sha-256 ", "a=fingerprint:"), bad, "fingerprint"},
 		{"garbled fingerprint", edit(":AF:69:F8", ":AF:69:FG"), bad, "fingerprint"},
 		{"digit-like fingerprint", edit(":AF:69:F8", ":AF:69:\x11\x18"), bad, "control"},
 		{"many fingerprints", edit("a=fingerprint:", strings.Repeat("a=fingerprint:sha-1 0\r\n", 8)+"a=fingerprint:"), bad, "fingerprints"},
@@ -233,6 +235,7 @@ func TestOfferRefused(t *testing.T) {
 		{"RTCP's numbers", edit("RTP/SAVPF 96", "RTP/SAVPF 72", ":96 ", ":72 "), no, "H264"},
 		{"video codec on audio", edit("opus/48000/2", "VP8/90000"), no, "VP8"},
 		{"payload type 128", edit("RTP/SAVPF 96", "RTP/SAVPF 128"), bad, "128"},
+		{"payload type with a leading zero", edit("RTP/SAVPF 96", "RTP/SAVPF 096"), bad, "096"},
 		{"payload type twice", edit("RTP/SAVPF 96", "RTP/SAVPF 111", ":96 ", ":111 "), bad, "111"},
 		{"rtpmap", edit("a=rtpmap:96 H264/90000", "a=rtpmap:x H264/90000"), bad, "rtpmap"},
 		{"extmap", edit("a=mid:0", "a=mid:0\r\na=extmap:x y"), bad, "extmap"},
@@ -339,6 +342,24 @@ func TestSubscriberVariants(t *testing.T) {
 			t.Errorf("not sendonly twice:\n%s", answer)
 		}
 	})
+	t.Run("no codec", func(t *testing.T) {
+		b := newBench(t, Config{})
+		b.mustPost("/whip/room", fixture(t, obs))
+		p := checkProblem(t, b.post("/whep/room", replace(t, fixture(t, firefoxRX), "opus/48000/2", "speex/8000")),
+			http.StatusUnprocessableEntity, `stream "room"`)
+		if !slices.Contains(p.Offered, "speex") || !slices.Equal(p.Available, []string{"opus"}) {
+			t.Errorf("problem names %q offered and %q available", p.Offered, p.Available)
+		}
+	})
+	t.Run("no rtpmap", func(t *testing.T) {
+		b := newBench(t, Config{})
+		b.engine.streams["room"] = engine.Stream{Name: "room"}
+		p := checkProblem(t, b.post("/whep/room", replace(t, fixture(t, firefoxRX), "a=rtpmap:", "a=x:")),
+			http.StatusUnprocessableEntity, "offers none")
+		if len(p.Offered) != 0 || !slices.Equal(p.Available, []string{"opus"}) {
+			t.Errorf("problem names %q offered and %q available", p.Offered, p.Available)
+		}
+	})
 	t.Run("sendonly", func(t *testing.T) {
 		b := newBench(t, Config{})
 		b.mustPost("/whip/room", fixture(t, chromiumTX))
@@ -393,6 +414,7 @@ func TestCodecProfiles(t *testing.T) {
 		{"H264/90000", "profile-level-id=42e01f; packetization-mode=1", rtp.H264, "42e0/1", true},
 		{"H264/90000", "profile-level-id=+2e01f", rtp.H264, "", false},
 		{"H264/90000", "profile-level-id=42e01", rtp.H264, "", false},
+		{"VP8", "", rtp.UnknownCodec, "", false},
 		{"red/90000", "", rtp.UnknownCodec, "", false},
 		{"unknown/90000", "", rtp.UnknownCodec, "", false},
 	} {

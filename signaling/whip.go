@@ -193,7 +193,7 @@ func (s *Server) trickle(w http.ResponseWriter, r *http.Request, to *session) er
 			return &problem{
 				status: http.StatusUnprocessableEntity, kind: "ice-restart", title: "ICE restart not supported",
 				detail: fmt.Sprintf("a=ice-ufrag:%s or its a=ice-pwd differs from the session's, which asks for an ICE restart; "+
-					"this server does not support it (RFC 9725 section 4.3.3): DELETE the session and POST a new offer", c.Ufrag),
+					"this server does not support it (RFC 9725): DELETE the session and POST a new offer", c.Ufrag),
 			}
 		}
 	}

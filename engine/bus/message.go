@@ -149,8 +149,8 @@ type Message struct {
 	PayloadType  uint8
 	// Join tells a KeyframeWanted for somebody who starts from one for a loss.
 	Join bool
-	// First is set on the Media message with which the feed of a layer starts, or starts again.
-	First bool
+	// Start is the index with which the present feed of a layer began, in Media.
+	Start uint64
 	// Index is the place of a Media message's packet in the owner's history, and with Count
 	// what is asked for in ResendWanted.
 	Index uint64

@@ -181,7 +181,7 @@ func (e *Endpoint) Fingerprint() (algorithm, value string) {
 }
 
 // Start begins the handshake of a session. As client it sends the first flight; as server it waits
-// for the peer's.
+// for the peer's. Config.Timeout counts from here.
 func (e *Endpoint) Start(p Params) error {
 	digests := usable(p.Fingerprints)
 	if len(digests) == 0 {

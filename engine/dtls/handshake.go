@@ -33,7 +33,7 @@ const (
 
 	// maxQueued is how much of a peer's datagrams may wait for pion, counting queueOverhead for
 	// each; beyond, the newest is dropped, which the peer will repeat.
-	maxQueued     = 12 << 10
+	maxQueued     = 8 << 10
 	queueOverhead = 64
 )
 

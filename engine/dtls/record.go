@@ -1,6 +1,9 @@
 package dtls
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Content types of records (RFC 6347 section 4.1).
 const (
@@ -32,14 +35,16 @@ const (
 )
 
 // What one handshake may put into pion. pion itself would keep up to 2 MB of fragments, 8 MB of
-// messages and 100 records of the next epoch of any size. With these limits, maxQueued, and the 17 KB
+// messages and 100 records of the next epoch of any size. With these limits, maxQueued, and the 15 KB
 // that pion takes anyway, a handshake stays below the 64 KB that it is allowed; its flights have one
 // to three kilobytes.
 const (
 	// maxMessage is the longest handshake message; a certificate chain fits.
-	maxMessage = 16 << 10
-	// maxKept is how many bytes of records with fragments not seen before go in.
-	maxKept = 20 << 10
+	maxMessage = 12 << 10
+	// maxKept is how many bytes of records with fragments not seen before go in, counting
+	// keptOverhead for each fragment, which is about what pion adds to it.
+	maxKept      = 16 << 10
+	keptOverhead = 100
 	// maxSequence is above the number of any message of a full handshake.
 	maxSequence = 15
 	// maxSealed is the longest content of an encrypted record: a Finished is 48 bytes long.
@@ -80,8 +85,9 @@ func nextRecord(datagram []byte) (r record, rest []byte, ok bool) {
 type sieve struct {
 	// messages are the types, as bits, that the peer may send in the clear.
 	messages uint32
-	// kept is how many bytes of records pion may hold, and seen which fragments are among them:
-	// a fragment sent again is not kept again.
+	// kept is how many bytes of records pion may hold, and seen which fragments are among them. The
+	// same one sent again is not kept again. A part of it might be, because pion may have refused
+	// the whole, for its record number for one; so it counts.
 	kept int
 	seen []span
 	// alert is the description of the last plaintext alert, or -1.
@@ -192,7 +198,7 @@ func (s *sieve) judgeFragments(body []byte) (DropReason, bool) {
 		if messageType == messageHelloVerifyRequest && sequence > 0 {
 			return DropUnwanted, false
 		}
-		if part := (span{sequence, start, start + fragment}); !s.knows(part) {
+		if part := (span{sequence, start, start + fragment}); !slices.Contains(s.seen, part) {
 			if count == len(fresh) {
 				return DropExcess, false
 			}
@@ -204,22 +210,13 @@ func (s *sieve) judgeFragments(body []byte) (DropReason, bool) {
 	if count == 0 {
 		return 0, true
 	}
+	size += count * keptOverhead
 	if s.kept+size > maxKept {
 		return DropExcess, false
 	}
 	s.kept += size
 	s.seen = append(s.seen, fresh[:min(count, maxSeen-len(s.seen))]...)
 	return 0, true
-}
-
-// knows reports whether pion was given all of a part before, in one piece.
-func (s *sieve) knows(part span) bool {
-	for _, old := range s.seen {
-		if old.sequence == part.sequence && old.start <= part.start && part.end <= old.end {
-			return true
-		}
-	}
-	return false
 }
 
 func uint24(b []byte) uint32 {

@@ -15,12 +15,6 @@ var (
 // Now is the monotonic clock of these ports. On Linux it is CLOCK_MONOTONIC.
 func Now() port.Time { return epoch + port.Time(time.Since(started)) }
 
-// clocks reads the ports' clock and the wall clock (nanoseconds since 1970) at one moment.
-func clocks() (now port.Time, wall int64) {
-	t := time.Now()
-	return epoch + port.Time(t.Sub(started)), t.UnixNano()
-}
-
 // maxAge bounds how far before now an arrival is believed to lie: further back, the wall clock was set.
 const maxAge = port.Second
 

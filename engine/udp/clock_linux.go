@@ -28,3 +28,9 @@ func epochOf(start time.Time) port.Time {
 	}
 	return epoch
 }
+
+// clocks reads the ports' clock and the wall clock (nanoseconds since 1970) at one moment.
+func clocks() (now port.Time, wall int64) {
+	t := time.Now()
+	return epoch + port.Time(t.Sub(started)), t.UnixNano()
+}

@@ -228,6 +228,54 @@ func TestFullSocketKeepsOrder(t *testing.T) {
 	})
 }
 
+// Many frames through a small send buffer, a window of them on their way. Plain loopback frees what it
+// delivers, so nothing is ever kept there; with a slow queue in front of it, the kernel is really full:
+//
+//	unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 64k latency 9s; go test -v -run Flood'
+func TestFloodArrivesInOrder(t *testing.T) {
+	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
+		const total, window, size = 2000, 64, 1200
+		r := openRig(t, open, Config{Address: wildcard6, Frames: window})
+		r.shrink()
+		peer := newClient(t, loopback4)
+		r.route(0, peer.addr, loopback4)
+		credit := make(chan struct{}, total)
+		go func() {
+			defer close(credit)
+			buf := make([]byte, 2*size)
+			for i := range total {
+				n, err := peer.Read(buf)
+				if err != nil || !slices.Equal(buf[:n], payload(i, size)) {
+					t.Errorf("datagram %d: %s, %v", i, brief(buf[:n]), err)
+					return
+				}
+				credit <- struct{}{}
+			}
+		}()
+		now := Now() // stands still, so nothing gets stale
+		added, arrived, kept := 0, 0, 0
+		for arrived < total {
+			for ; added < total && added-arrived < window; added++ {
+				r.add(0, now, payload(added, size))
+			}
+			r.Transmit(now, &r.out)
+			if r.out.Free() < window {
+				kept++
+				r.Wait(Now() + port.Time(patience))
+				continue
+			}
+			if _, ok := <-credit; !ok {
+				t.Fatalf("%d of %d datagrams arrived: %+v", arrived, total, r.Stats())
+			}
+			for arrived++; len(credit) > 0; arrived++ {
+				<-credit
+			}
+		}
+		t.Logf("frames were kept %d times, %d calls", kept, r.Stats().Calls)
+		r.expect(port.Stats{Sent: total, SentBytes: total * size})
+	})
+}
+
 func TestStaleFramesAreDropped(t *testing.T) {
 	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
 		r := openRig(t, open, Config{Address: wildcard6})

@@ -52,3 +52,5 @@ func (p *Port) interpose(verdict func(segments int) error) {
 		return len(messages), 0
 	}
 }
+
+func (p *Port) shrink() { _ = unix.SetsockoptInt(p.socket.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1) }

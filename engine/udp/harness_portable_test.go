@@ -10,3 +10,9 @@ func (p *portable) interpose(verdict func(segments int) error) {
 		return c.write(data, control, to)
 	}
 }
+
+func (p *portable) shrink() {
+	for _, c := range p.conns {
+		_ = c.SetWriteBuffer(1)
+	}
+}

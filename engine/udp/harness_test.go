@@ -20,6 +20,8 @@ type subject interface {
 	// interpose makes verdict judge every message before the kernel does: an error is taken for
 	// the kernel's answer.
 	interpose(verdict func(segments int) error)
+	// shrink makes the send buffer as small as the kernel allows.
+	shrink()
 }
 
 // forAll runs a test against every implementation.
@@ -83,22 +85,6 @@ func (r *rig) collect(n int) (packets []packet) {
 		}
 	}
 	return packets
-}
-
-// await drives the port until its counters satisfy done.
-func (r *rig) await(what string, done func(port.Stats) bool) {
-	r.t.Helper()
-	give := Now() + port.Time(patience)
-	for !done(r.Stats()) {
-		if Now() > give {
-			r.t.Fatalf("no %s: %+v", what, r.Stats())
-		}
-		r.Receive(Now(), &r.in)
-		if done(r.Stats()) {
-			return
-		}
-		r.Wait(give)
-	}
 }
 
 // route tells the port of a route with the next Transmit.

@@ -20,9 +20,9 @@ import (
 const (
 	// datagramRoom is more than MaxDatagram, so that a longer datagram is seen to be longer.
 	datagramRoom = 2048
-	// writePatience is how long the sends of one Transmit may block on a full socket. Package net
-	// cannot try: with a deadline that has passed, it does not even ask the kernel.
-	writePatience = 5 * time.Millisecond
+	// writePatience is how long a send may block on a full socket. Package net cannot just try: with
+	// a deadline that has passed, it does not even ask the kernel.
+	writePatience = 50 * time.Millisecond
 	// portableRetry is how long Wait waits before kept frames are worth another try.
 	portableRetry = port.Millisecond
 	// bindAttempts bounds the search for a port that is free in both IP versions.
@@ -391,10 +391,7 @@ func (p *portable) prepareRoute(path port.Path) portableRoute {
 
 // send sends the queue in order and returns how many of its frames are done with.
 func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
-	patience := time.Now().Add(writePatience)
-	for _, c := range p.conns {
-		_ = c.SetWriteDeadline(patience)
-	}
+	p.bePatient()
 	for ; done < len(queue); done++ {
 		f := &queue[done]
 		if p.lender.stale(now, queue, done) {
@@ -411,6 +408,10 @@ func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
 			continue
 		}
 		err := p.write(r.conn, f.Data, r.control, r.to)
+		if errors.Is(err, os.ErrDeadlineExceeded) { // used up by the frames before it, perhaps
+			p.bePatient()
+			err = p.write(r.conn, f.Data, r.control, r.to)
+		}
 		switch {
 		case err == nil:
 			p.counters.Calls++
@@ -423,6 +424,14 @@ func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
 		}
 	}
 	return done
+}
+
+// bePatient lets writes block for a while from now.
+func (p *portable) bePatient() {
+	until := time.Now().Add(writePatience)
+	for _, c := range p.conns {
+		_ = c.SetWriteDeadline(until)
+	}
 }
 
 func (c *conn) write(data, control []byte, to netip.AddrPort) error {

@@ -127,7 +127,7 @@ func (r *receiver) split(now port.Time, out []port.Inbound) int {
 	size := int(m.length)
 	data := r.memory[r.next*r.stride:][:r.stride]
 	path, c, usable := r.origin()
-	if !usable || m.header.Flags&unix.MSG_TRUNC != 0 || size > len(data) {
+	if !usable || m.header.Flags&unix.MSG_TRUNC != 0 || m.length > uint32(len(data)) {
 		r.counters.Malformed++
 		r.step()
 		return 0

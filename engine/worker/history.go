@@ -3,6 +3,7 @@ package worker
 import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/rtp"
 )
 
 const (
@@ -115,6 +116,31 @@ func (h *history) find(number uint64) (*entry, bool) {
 	}
 	e := h.at(i - 1)
 	return e, e.Number == number
+}
+
+// liveEdge is the index of the packet with the highest number, of a history that holds some: what
+// came last may be a late one.
+func (h *history) liveEdge() uint64 {
+	edge := h.next - 1
+	for i := edge; i > h.first && edge-i < 16; i-- {
+		if h.at(i-1).Number > h.at(edge).Number {
+			edge = i - 1
+		}
+	}
+	return edge
+}
+
+// start is the index from which a replica is primed: the last keyframe, or as far back as one can
+// reach whose first packet is late; of audio the last packet.
+func (h *history) start(k rtp.Kind) uint64 {
+	back := min(uint64(entriesStart), h.next-h.first)
+	switch {
+	case k == rtp.Audio:
+		back = min(1, back)
+	case h.key.valid:
+		return h.key.index
+	}
+	return h.next - back
 }
 
 // data returns the extensions and the payload of an entry that is held.

@@ -92,9 +92,11 @@ type layer struct {
 	firs      uint8     // command number of the last FIR
 	lastTaken port.Time // when rate was taken
 
-	// Only at a follower: the next index of the owner's history that the feed should bring.
+	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
+	// failed to bring.
 	feedNext uint64
 	fed      bool
+	holes    []hole
 }
 
 // A request is the state of asking for keyframes of a layer.

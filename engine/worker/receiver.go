@@ -99,9 +99,7 @@ func (r *receiver) accept(seq uint16, now port.Time, nack bool) (ext uint64, a a
 			r.seen[e%window/64] &^= 1 << (e % 64)
 		}
 		if nack && a == fresh {
-			for e := r.highest + 1; e < ext && len(r.missing) < cap(r.missing); e++ {
-				r.missing = append(r.missing, missing{ext: e, at: now + nackDelay})
-			}
+			r.miss(r.highest+1, ext, now)
 		}
 		r.highest = ext
 	case r.highest-ext >= window || ext < r.base:
@@ -110,9 +108,21 @@ func (r *receiver) accept(seq uint16, now port.Time, nack bool) (ext uint64, a a
 		return ext, duplicate
 	}
 	r.seen[ext%window/64] |= 1 << (ext % 64)
-	r.lowest = min(r.lowest, ext)
+	if ext < r.lowest { // the very first packets, reordered
+		if nack {
+			r.miss(ext+1, r.lowest, now)
+		}
+		r.lowest = ext
+	}
 	r.received++
 	return ext, a
+}
+
+// miss notes that the packets from first up to end have not come yet.
+func (r *receiver) miss(first, end uint64, now port.Time) {
+	for e := first; e < end && len(r.missing) < cap(r.missing); e++ {
+		r.missing = append(r.missing, missing{ext: e, at: now + nackDelay})
+	}
 }
 
 // skip leaves ext, which carried nothing, out of the numbering. Only the newest packet can be left

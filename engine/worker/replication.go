@@ -18,7 +18,7 @@ type feed struct {
 	layer  *layer
 	epoch  uint32
 	cursor uint64
-	first  bool // the next message starts the layer's feed
+	start  uint64 // where the feed of this layer began
 }
 
 // again is a row of packets that the lossy lane lost.
@@ -137,7 +137,7 @@ func (p *publication) feed(w *Worker, out *Outgoing) bool {
 		for len(f.again) > 0 {
 			a := &f.again[0]
 			for a.index = max(a.index, a.layer.history.first); a.index < min(a.end, a.layer.history.next); a.index++ {
-				if !w.emit(out, f.worker, a.layer, a.index, false) {
+				if !w.emit(out, f.worker, a.layer, a.index, 0) {
 					return false
 				}
 			}
@@ -159,34 +159,29 @@ func (f *feed) run(w *Worker, t *track, worker int, out *Outgoing) bool {
 		return true
 	}
 	if f.layer == nil || f.layer != best && best.history.key.valid || f.epoch != f.layer.epoch {
-		f.layer, f.epoch, f.first = best, best.epoch, true
-		f.cursor = best.history.next
-		if k := &best.history.key; k.valid {
-			f.cursor = k.index
-		} else if t.spec.Kind == rtp.Audio && best.history.next > best.history.first {
-			f.cursor--
-		}
+		f.layer, f.epoch = best, best.epoch
+		f.cursor = best.history.start(t.spec.Kind)
+		f.start = f.cursor
 	}
 	h := &f.layer.history
 	f.cursor = max(f.cursor, h.first)
 	for ; f.cursor < h.next; f.cursor++ {
-		if !w.emit(out, worker, f.layer, f.cursor, f.first) {
+		if !w.emit(out, worker, f.layer, f.cursor, f.start) {
 			return false
 		}
-		f.first = false
 	}
 	return true
 }
 
 // emit makes one Media message; its Data lies in the history.
-func (w *Worker) emit(out *Outgoing, worker int, l *layer, index uint64, first bool) bool {
+func (w *Worker) emit(out *Outgoing, worker int, l *layer, index, start uint64) bool {
 	if len(out.Messages) == cap(out.Messages) {
 		return false
 	}
 	e := l.history.at(index)
 	out.Messages = append(out.Messages, bus.Message{
 		Kind: bus.Media, To: worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
-		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, First: first,
+		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, Start: start,
 		Packet: e.Packet, Data: l.history.data(e),
 	})
 	w.count(Replicated)
@@ -195,28 +190,18 @@ func (w *Worker) emit(out *Outgoing, worker int, l *layer, index uint64, first b
 
 // replicate takes one packet of the owner's into this worker's replica of the layer.
 func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
-	if !l.fed || m.Epoch != l.epoch || m.First {
-		if l.fed && m.Epoch != l.epoch {
-			if int32(m.Epoch-l.epoch) < 0 {
-				return // a late one of before the break
-			}
-		}
-		if !l.fed || m.Epoch != l.epoch {
-			l.history.release()
-		}
-		l.fed, l.epoch, l.feedNext = true, m.Epoch, m.Index
+	if l.fed && int32(m.Epoch-l.epoch) < 0 {
+		return // of before a break in the numbering
 	}
-	switch {
-	case m.Index > l.feedNext:
-		w.send(bus.Message{
-			Kind: bus.ResendWanted, To: l.pub.owner, Stream: m.Stream, Generation: m.Generation,
-			Track: m.Track, Layer: m.Layer, Epoch: m.Epoch,
-			Index: l.feedNext, Count: uint32(min(m.Index-l.feedNext, maxAgainPackets)),
-		})
-		l.feedNext = m.Index + 1
-	case m.Index == l.feedNext:
-		l.feedNext++
+	if !l.fed || m.Epoch != l.epoch {
+		l.history.release()
+		l.fed, l.epoch, l.feedNext = true, m.Epoch, m.Start
+		l.holes = l.holes[:0]
 	}
+	if m.Start > l.feedNext { // the feed left and came back
+		l.feedNext = m.Start
+	}
+	w.noteHoles(now, l, m)
 	if _, ok := l.history.find(m.Packet.Number); ok {
 		return
 	}
@@ -233,4 +218,64 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 		l.request.asked = false
 	}
 	w.wake(l.pub.stream)
+}
+
+// A hole is a packet that the lossy lane to this worker lost.
+type hole struct {
+	index uint64
+	asked port.Time // last
+	tries uint8
+}
+
+// A hole is asked for again, since the answer can be lost as well.
+const (
+	maxHoles  = 256
+	holeRetry = 20 * port.Millisecond
+	holeTries = 10
+)
+
+// noteHoles compares what came with what should have, and asks the owner for what is missing.
+func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) {
+	for i := range l.holes {
+		if l.holes[i].index == m.Index {
+			l.holes = append(l.holes[:i], l.holes[i+1:]...)
+			break
+		}
+	}
+	for ; l.feedNext < m.Index; l.feedNext++ {
+		if len(l.holes) < maxHoles {
+			l.holes = append(l.holes, hole{index: l.feedNext, asked: now - holeRetry})
+		}
+	}
+	if m.Index == l.feedNext {
+		l.feedNext++
+	}
+	keep := l.holes[:0]
+	var ask bus.Message // a row of holes
+	for _, h := range l.holes {
+		if now-h.asked >= holeRetry {
+			if h.tries++; h.tries > holeTries {
+				continue
+			}
+			h.asked = now
+			if ask.Count > 0 && h.index == ask.Index+uint64(ask.Count) {
+				ask.Count++
+			} else {
+				w.ask(l, ask)
+				ask = bus.Message{Index: h.index, Count: 1}
+			}
+		}
+		keep = append(keep, h)
+	}
+	l.holes = keep
+	w.ask(l, ask)
+}
+
+func (w *Worker) ask(l *layer, m bus.Message) {
+	if m.Count == 0 {
+		return
+	}
+	m.Kind, m.To, m.Stream, m.Generation = bus.ResendWanted, l.pub.owner, l.pub.stream.id, l.pub.generation
+	m.Track, m.Layer, m.Epoch = l.track, l.index, l.epoch
+	w.send(m)
 }

@@ -5,12 +5,13 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
 )
 
 // handlePublisherRTCP takes in what a publisher reports: its clock above all.
 func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound) {
 	data, result := s.pub.opener.OpenRTCP(in.Data)
-	if len(data) == 0 {
+	if result != srtp.OpenOK {
 		w.dropUnopened(result)
 		return
 	}

@@ -311,9 +311,9 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 		return !t.waiting
 	}
 	if t.spec.Kind == rtp.Audio {
-		e := h.at(h.next - 1)
-		if t.waiting && now-e.Arrival <= stallAge {
-			w.startRun(now, t, best, e.Number, h.next-1, e.Timestamp)
+		i := h.liveEdge()
+		if e := h.at(i); t.waiting && now-e.Arrival <= stallAge {
+			w.startRun(now, t, best, e.Number, i, e.Timestamp)
 		}
 		return !t.waiting
 	}

@@ -37,6 +37,10 @@ func Available() error {
 	return nil
 }
 
+// InsecureHost leads to 127.0.0.1 under a name that browsers do not trust as local: pages opened
+// by it over plain HTTP get no camera.
+const InsecureHost = "ringcast.test"
+
 // flags are the command line. A value of true is a flag without one.
 var flags = []struct {
 	name  string
@@ -73,6 +77,9 @@ var flags = []struct {
 	// ICE on loopback, and no mDNS names: those would go out by multicast.
 	{"allow-loopback-in-peer-connection", true},
 	{"disable-features", "WebRtcHideLocalIpsWithMdns,Translate,MediaRouter,OptimizationHints"},
+
+	// A name that is not localhost, and so no secure context, but stays on this machine.
+	{"host-resolver-rules", "MAP " + InsecureHost + " 127.0.0.1"},
 
 	// Every page runs at full speed, whichever is in front.
 	{"disable-background-timer-throttling", true},

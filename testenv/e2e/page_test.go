@@ -42,7 +42,16 @@ func TestPage(t *testing.T) {
 	early.untilPlaying()
 	early.shoot(dir, "retried")
 	early.tab.Close()
+
+	// Leaving the page frees the stream at once, and a page without camera can take it over.
+	pattern.must(pattern.tab.Navigate(deadline(t, 10*time.Second), "about:blank"))
 	pattern.tab.Close()
+	insecure := openPage(t, b, strings.Replace(s.URL, "127.0.0.1", browser.InsecureHost, 1)+"/?publish=nobody")
+	insecure.until("!document.querySelector('#insecure').hidden && document.querySelector('#source').value === 'pattern'")
+	insecure.shoot(dir, "insecure")
+	insecure.click("#start")
+	insecure.until("ringcast.publisher?.state === 'live'")
+	insecure.tab.Close()
 
 	view := openPage(t, b, s.URL+"/")
 	view.click("#mode-watch")
@@ -67,14 +76,14 @@ func TestPage(t *testing.T) {
 	view.click("#unmute")
 	view.until("!document.querySelector('#video').muted && document.querySelector('#unmute').hidden")
 
-	// Stop frees the stream: the name can be published again, and the viewer comes back by itself.
-	view.eval("window.before = ringcast.watcher.attempts")
+	// Stop frees the stream: the viewer says so, the name can be published again, and the picture
+	// comes back by itself.
 	pub.click("#stop")
 	pub.until("ringcast.publisher === null")
-	view.until("ringcast.watcher.attempts > window.before || ringcast.watcher.state === 'waiting' || ringcast.watcher.state === 'live'")
+	view.until("!document.querySelector('#idle').hidden && document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
 	pub.click("#start")
 	pub.until("ringcast.publisher?.state === 'live'")
-	view.until("ringcast.watcher?.state === 'live'")
+	view.until("ringcast.watcher?.state === 'live' && document.querySelector('#idle').hidden")
 	view.untilPlaying()
 
 	view.click("#stop")
@@ -143,12 +152,6 @@ func (p *page) fill(selector, text string) {
 func (p *page) until(expression string) {
 	p.t.Helper()
 	p.must(p.tab.Until(deadline(p.t, 30*time.Second), expression))
-}
-
-func (p *page) eval(expression string) {
-	p.t.Helper()
-	_, err := browser.Eval[any](deadline(p.t, 10*time.Second), p.tab, expression)
-	p.must(err)
 }
 
 // untilPlaying waits until ten more frames have been decoded.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -76,11 +77,24 @@ type pionSession struct {
 
 func newPionSession(t *testing.T, endpoint string) *pionSession {
 	t.Helper()
-	engine := &webrtc.SettingEngine{}
+	// One socket on the server's own address: pion would not gather ::1 by itself, and media must
+	// not leave the loopback interface.
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(u.Hostname())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := webrtc.NewICEUDPMux(nil, socket)
+	t.Cleanup(func() { mux.Close(); socket.Close() })
+	var engine webrtc.SettingEngine
+	engine.SetICEUDPMux(mux)
 	engine.SetIncludeLoopbackCandidate(true)
 	engine.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	// The default codecs and interceptors: NACK both ways, reports, transport-wide feedback.
-	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(*engine)).NewPeerConnection(webrtc.Configuration{})
+	pc, err := webrtc.NewAPI(webrtc.WithSettingEngine(engine)).NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,15 +140,29 @@ func (s *pionSession) connect(t *testing.T) {
 	select {
 	case <-s.connected:
 	case <-deadline(t, 15*time.Second).Done():
-		t.Fatalf("not connected: ICE %v, %v\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(), body)
+		t.Fatalf("not connected: ICE %v, %v\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(), transportLines(body))
 	}
 	pair, err := s.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
-	if err == nil && pair != nil && pair.Remote != nil {
-		u, _ := url.Parse(s.endpoint)
-		if pair.Remote.Address != u.Hostname() {
-			t.Errorf("media goes to %s, want %s", pair.Remote.Address, u.Hostname())
+	if err != nil || pair == nil {
+		t.Fatalf("no selected pair: %v", err)
+	}
+	if u, _ := url.Parse(s.endpoint); pair.Remote.Address != u.Hostname() || pair.Local.Address != u.Hostname() {
+		t.Errorf("media goes from %s to %s, want %s", pair.Local.Address, pair.Remote.Address, u.Hostname())
+	}
+}
+
+// transportLines are those of an SDP that have to do with reaching the other side.
+func transportLines(sdp string) string {
+	var b strings.Builder
+	for line := range strings.Lines(sdp) {
+		for _, p := range []string{"m=", "c=", "a=ice", "a=setup", "a=candidate", "a=group", "a=end", "a=mid"} {
+			if strings.HasPrefix(line, p) {
+				b.WriteString(line)
+				break
+			}
 		}
 	}
+	return b.String()
 }
 
 func (s *pionSession) post(t *testing.T, sdp string) (*http.Response, string) {

@@ -679,7 +679,7 @@ func FuzzReceive(f *testing.F) {
 				t.Errorf("yielded %+v", in)
 			}
 		}
-		if total > int(size) {
+		if uint64(total) > uint64(size) {
 			t.Errorf("%d bytes of %d", total, size)
 		}
 	})

@@ -1,0 +1,12 @@
+// Package sim runs workers, publishers, subscribers and the network between them in one goroutine on
+// a virtual clock: no socket, no sleep, no chance. The same seed gives the same trace.
+//
+//	publisher ──Network──▶ worker ──lanes──▶ worker ──Network──▶ subscriber
+//
+// A World owns the clock and the queue of events; whatever happens next happens at the time of the
+// next event. Workers are driven as the engine's runners drive them, but polled until there is no
+// more. The controller is a stand-in that settles claims and injects keys.
+//
+// An Oracle sits on every seal of the workers and remembers what each (key, SSRC, index) was used
+// for: a second use with different bytes fails the test.
+package sim

@@ -1,0 +1,358 @@
+package sim
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/netip"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/worker"
+)
+
+// Config describes a World.
+type Config struct {
+	Seed    uint64
+	Workers int
+	Faults  Faults
+	// BusLoss is the share of media messages between workers that find no room.
+	BusLoss float64
+}
+
+// A World is everything of one simulation.
+type World struct {
+	Oracle  *Oracle
+	Network *Network
+
+	cfg     Config
+	now     port.Time
+	rand    *rand.Rand
+	workers []*simWorker
+	peers   []peer
+	events  events
+	order   uint64
+	trace   uint64
+	control controller
+	server  netip.Addr
+}
+
+// peer is a publisher or a subscriber.
+type peer interface {
+	// receive takes in a datagram from the server.
+	receive(data []byte)
+	address() netip.AddrPort
+}
+
+type simWorker struct {
+	*worker.Worker
+	index  int
+	out    worker.Outgoing
+	routes map[port.Route]port.Path
+	next   port.Time // when its deadline is scheduled
+	loss   *rand.Rand
+}
+
+// New makes a world at time 0, at which nothing has happened.
+func New(cfg Config) *World {
+	w := &World{
+		cfg: cfg, Oracle: NewOracle(), trace: 14695981039346656037,
+		rand:   rand.New(rand.NewPCG(cfg.Seed, 1)),
+		server: netip.MustParseAddr("198.18.0.1"),
+		Network: &Network{
+			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
+		},
+		now: port.Second, // so that no time is 0 by accident
+	}
+	w.control.world = w
+	w.control.sessions = make(map[bus.SessionID]*controlled)
+	for i := range cfg.Workers {
+		r := rand.New(rand.NewPCG(cfg.Seed, 100+uint64(i)))
+		x := &simWorker{
+			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: r.Uint64, NewSealer: w.Oracle.NewSealer}),
+			index:  i, routes: make(map[port.Route]port.Path), next: port.Never,
+			loss: rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
+		}
+		x.out.Messages = make([]bus.Message, 0, 256)
+		x.out.Frames = make([]port.Frame, 256)
+		arena := make([]byte, 256*port.FrameSize)
+		for j := range x.out.Frames {
+			x.out.Frames[j].Data = arena[j*port.FrameSize:][:0:port.FrameSize]
+		}
+		w.workers = append(w.workers, x)
+	}
+	return w
+}
+
+// Now is the virtual time.
+func (w *World) Now() port.Time { return w.now }
+
+// Trace is a hash of everything that was sent so far: when, by whom, which bytes.
+func (w *World) Trace() uint64 { return w.trace }
+
+// Worker gives access to a worker, for its counters.
+func (w *World) Worker(i int) *worker.Worker { return w.workers[i].Worker }
+
+// Counters adds up the workers' counters.
+func (w *World) Counters() (sum worker.Counters) {
+	for _, x := range w.workers {
+		c := x.Counters()
+		for i, v := range c.Drops {
+			sum.Drops[i] += v
+		}
+		for i, v := range c.Counts {
+			sum.Counts[i] += v
+		}
+	}
+	return sum
+}
+
+// at runs f at a time, after what was scheduled for the same time before.
+func (w *World) at(t port.Time, f func()) {
+	w.order++
+	heap.Push(&w.events, event{max(t, w.now), w.order, f})
+}
+
+// Run lets time pass until a moment.
+func (w *World) Run(until port.Time) {
+	for len(w.events) > 0 && w.events[0].at <= until {
+		e := heap.Pop(&w.events).(event)
+		w.now = e.at
+		e.run()
+	}
+	w.now = until
+}
+
+// handle lets one worker take in something, and sends what comes of it.
+func (w *World) handle(x *simWorker, f func()) {
+	f()
+	if x.Deadline() <= w.now {
+		x.HandleTimeout(w.now)
+	}
+	for more := true; more; {
+		more = x.Poll(w.now, &x.out)
+		for _, c := range x.out.Routes {
+			if c.Path == (port.Path{}) {
+				delete(x.routes, c.Route)
+			} else {
+				x.routes[c.Route] = c.Path
+			}
+		}
+		x.out.Routes = x.out.Routes[:0]
+		for i := range x.out.Messages {
+			w.pass(x, &x.out.Messages[i])
+		}
+		x.out.Messages = x.out.Messages[:0]
+		for i := range x.out.Frames[:x.out.Filled] {
+			f := &x.out.Frames[i]
+			w.down(x, f.Route, f.Data)
+		}
+		x.out.Filled = 0
+	}
+	if d := x.Deadline(); d < x.next {
+		x.next = d
+		w.at(d, func() {
+			x.next = port.Never
+			w.handle(x, func() {})
+		})
+	}
+}
+
+// pass carries a message of a worker. Lossy lanes copy, as the bus does.
+func (w *World) pass(from *simWorker, m *bus.Message) {
+	c := *m
+	c.From = from.index
+	if c.Kind.Lossy() {
+		if from.loss.Float64() < w.cfg.BusLoss {
+			return
+		}
+		c.Data = append([]byte(nil), c.Data...)
+	}
+	w.at(w.now, func() {
+		if c.To == bus.ControllerAddress {
+			w.control.handle(&c)
+			return
+		}
+		to := w.workers[c.To]
+		w.handle(to, func() { to.HandleMessage(w.now, &c) })
+	})
+}
+
+// tell sends a message of the controller to one worker.
+func (w *World) tell(to int, m bus.Message) {
+	m.To, m.From = to, bus.ControllerAddress
+	w.at(w.now, func() {
+		x := w.workers[to]
+		w.handle(x, func() { x.HandleMessage(w.now, &m) })
+	})
+}
+
+func (w *World) tellAll(m bus.Message) {
+	for i := range w.workers {
+		w.tell(i, m)
+	}
+}
+
+// down carries a frame of a worker to its peer.
+func (w *World) down(from *simWorker, r port.Route, data []byte) {
+	p, ok := from.routes[r]
+	if !ok {
+		panic(fmt.Sprintf("worker %d sends on route %d, which leads nowhere", from.index, r))
+	}
+	w.note(byte(from.index), data)
+	i := int(p.Remote.Port()) - firstPort
+	data = append([]byte(nil), data...)
+	for _, t := range w.Network.send(w.now, flow{i, false}, nil) {
+		w.at(t, func() { w.peers[i].receive(append([]byte(nil), data...)) })
+	}
+}
+
+// up carries a datagram of a peer to the worker that its address hashes to.
+func (w *World) up(p peer, data []byte) {
+	w.note(0xFF, data)
+	i := int(p.address().Port()) - firstPort
+	x := w.workers[w.hash(p.address())]
+	path := port.Path{Remote: p.address(), Local: w.server}
+	for _, t := range w.Network.send(w.now, flow{i, true}, nil) {
+		w.at(t, func() {
+			in := port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now}
+			w.handle(x, func() { x.HandlePacket(w.now, &in) })
+		})
+	}
+}
+
+// hash spreads peers over workers as a NIC would.
+func (w *World) hash(a netip.AddrPort) int {
+	h := fnv.New32a()
+	h.Write(binary.BigEndian.AppendUint16(nil, a.Port()))
+	return int(h.Sum32()>>4) % len(w.workers)
+}
+
+func (w *World) note(who byte, data []byte) {
+	step := func(b byte) { w.trace = (w.trace ^ uint64(b)) * 1099511628211 }
+	step(who)
+	for i := range 8 {
+		step(byte(w.now >> (8 * i)))
+	}
+	for _, b := range data {
+		step(b)
+	}
+}
+
+const firstPort = 10_000
+
+func (w *World) join(p peer) netip.AddrPort {
+	w.peers = append(w.peers, p)
+	return netip.AddrPortFrom(netip.MustParseAddr("198.18.0.2"), uint16(firstPort+len(w.peers)-1))
+}
+
+// controller is the stand-in for the engine's: claims and keys, no handshakes.
+type controller struct {
+	world      *World
+	sessions   map[bus.SessionID]*controlled
+	generation bus.Generation
+	ended      map[bus.SessionID]bus.Reason
+}
+
+type controlled struct {
+	spec  *bus.Session
+	keys  *srtp.Keys
+	owner int
+}
+
+// open announces a session to all workers and returns the peer's keys, those of the server mirrored.
+func (c *controller) open(role bus.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile) (*bus.Session, *srtp.Keys) {
+	r := c.world.rand
+	id := bus.SessionID(len(c.sessions) + 1)
+	spec := &bus.Session{
+		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
+		Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%04d", id), Password: fmt.Sprintf("password-of-session-%06d", id)},
+		RemoteUfrag: fmt.Sprintf("peer%04d", id),
+	}
+	if role == bus.Publisher {
+		c.generation++
+		spec.Generation = c.generation
+	}
+	bytes := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	k := &srtp.Keys{
+		Profile: profile, LocalKey: bytes(profile.KeyLen()), LocalSalt: bytes(profile.SaltLen()),
+		RemoteKey: bytes(profile.KeyLen()), RemoteSalt: bytes(profile.SaltLen()),
+	}
+	c.sessions[id] = &controlled{spec, k, -1}
+	c.world.tellAll(bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
+	return spec, &srtp.Keys{
+		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey, RemoteSalt: k.LocalSalt,
+	}
+}
+
+func (c *controller) handle(m *bus.Message) {
+	s := c.sessions[m.ID]
+	if s == nil {
+		return
+	}
+	switch m.Kind {
+	case bus.SessionClaimed:
+		if s.owner >= 0 {
+			return
+		}
+		s.owner = m.From
+		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
+		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
+		if s.spec.Role == bus.Publisher {
+			c.world.tellAll(bus.Message{
+				Kind: bus.PublicationOpened, ID: m.ID, Stream: s.spec.Stream, Generation: s.spec.Generation,
+				Worker: s.owner, Session: s.spec,
+			})
+		}
+	case bus.SessionEnded:
+		c.close(m.ID, m.Reason)
+	}
+}
+
+func (c *controller) close(id bus.SessionID, why bus.Reason) {
+	s := c.sessions[id]
+	if s == nil {
+		return
+	}
+	if c.ended == nil {
+		c.ended = make(map[bus.SessionID]bus.Reason)
+	}
+	c.ended[id] = why
+	if s.spec.Role == bus.Publisher {
+		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.spec.Generation})
+	}
+	c.world.tellAll(bus.Message{Kind: bus.SessionClosed, ID: id})
+}
+
+// events is the queue of what is to happen, by time and then by order of scheduling.
+type events []event
+
+type event struct {
+	at    port.Time
+	order uint64
+	run   func()
+}
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := len(*e) - 1
+	x := (*e)[last]
+	(*e)[last] = event{}
+	*e = (*e)[:last]
+	return x
+}
