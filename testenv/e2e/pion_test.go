@@ -443,58 +443,77 @@ func inOrder(packets []*rtp.Packet) ([]*rtp.Packet, error) {
 	return sorted, nil
 }
 
-// checkVideo demands whole frames as they were sent, from a keyframe to the last.
-func checkVideo(packets []*rtp.Packet, last uint32) error {
+// receivedFrame is what is known of a frame that arrived whole and as it was sent.
+type receivedFrame struct {
+	n         uint32
+	key       bool
+	timestamp uint32
+	id        uint16 // picture id
+}
+
+// frames puts packets in order together and compares each frame with what was sent.
+func frames(packets []*rtp.Packet) ([]receivedFrame, error) {
 	var (
-		frame         []byte
-		n, count      uint32
-		start, before *rtp.Packet
-		id, idBefore  uint16 // picture ids of this frame and the last
+		all  []receivedFrame
+		data []byte
+		f    receivedFrame
 	)
 	for _, p := range packets {
 		var d codecs.VP8Packet
 		chunk, err := d.Unmarshal(p.Payload)
 		if err != nil {
-			return fmt.Errorf("sequence number %d: %w", p.SequenceNumber, err)
+			return all, fmt.Errorf("sequence number %d: %w", p.SequenceNumber, err)
 		}
-		if begins := d.S == 1 && d.PID == 0; begins != (len(frame) == 0) {
-			return fmt.Errorf("sequence number %d: begins a frame: %v, after %d bytes of one", p.SequenceNumber, begins, len(frame))
+		if begins := d.S == 1 && d.PID == 0; begins != (len(data) == 0) {
+			return all, fmt.Errorf("sequence number %d: begins a frame: %v, after %d bytes of one", p.SequenceNumber, begins, len(data))
 		}
-		if len(frame) == 0 {
-			start, id = p, d.PictureID
-		} else if p.Timestamp != start.Timestamp || d.PictureID != id {
-			return fmt.Errorf("sequence number %d: timestamp or picture id differs within a frame", p.SequenceNumber)
+		if len(data) == 0 {
+			f = receivedFrame{timestamp: p.Timestamp, id: d.PictureID}
+		} else if p.Timestamp != f.timestamp || d.PictureID != f.id {
+			return all, fmt.Errorf("sequence number %d: timestamp or picture id differs within a frame", p.SequenceNumber)
 		}
-		frame = append(frame, chunk...)
+		data = append(data, chunk...)
 		if !p.Marker {
 			continue
 		}
+		if len(data) < 14 {
+			return all, fmt.Errorf("a frame of %d bytes", len(data))
+		}
+		f.n, f.key = binary.BigEndian.Uint32(data[10:]), data[0]&1 == 0
+		if !bytes.Equal(data, vp8Frame(f.n, f.key)) {
+			return all, fmt.Errorf("frame %d (keyframe: %v) is not what was sent", f.n, f.key)
+		}
+		all, data = append(all, f), data[:0]
+	}
+	if len(data) != 0 {
+		return all, fmt.Errorf("%d bytes of a frame without its end", len(data))
+	}
+	return all, nil
+}
 
-		if len(frame) < 14 {
-			return fmt.Errorf("frame %d of %d bytes", count, len(frame))
-		}
-		key := frame[0]&1 == 0
-		got := binary.BigEndian.Uint32(frame[10:])
+// checkVideo demands every frame from a keyframe to the last that was sent.
+func checkVideo(packets []*rtp.Packet, last uint32) error {
+	got, err := frames(packets)
+	switch {
+	case err != nil:
+		return err
+	case len(got) < pionFrames/2:
+		return fmt.Errorf("%d frames only of more than %d", len(got), pionFrames)
+	case !got[0].key:
+		return fmt.Errorf("the first frame, number %d, is not a keyframe", got[0].n)
+	case got[len(got)-1].n != last:
+		return fmt.Errorf("%d frames up to number %d, want up to %d", len(got), got[len(got)-1].n, last)
+	}
+	for i, f := range got[1:] {
+		before := got[i]
 		switch {
-		case count == 0 && !key:
-			return fmt.Errorf("the first frame, number %d, is not a keyframe", got)
-		case count > 0 && got != n+1:
-			return fmt.Errorf("frame %d follows %d", got, n)
-		case count > 0 && start.Timestamp-before.Timestamp != 90000/pionFrameRate:
-			return fmt.Errorf("frame %d: timestamp moved by %d", got, start.Timestamp-before.Timestamp)
-		case count > 0 && id != (idBefore+1)&0x7fff:
-			return fmt.Errorf("frame %d: picture id %d follows %d", got, id, idBefore)
-		case !bytes.Equal(frame, vp8Frame(got, key)):
-			return fmt.Errorf("frame %d (keyframe: %v) is not what was sent", got, key)
+		case f.n != before.n+1:
+			return fmt.Errorf("frame %d follows %d", f.n, before.n)
+		case f.timestamp-before.timestamp != 90000/pionFrameRate:
+			return fmt.Errorf("frame %d: timestamp moved by %d", f.n, f.timestamp-before.timestamp)
+		case f.id != (before.id+1)&0x7fff:
+			return fmt.Errorf("frame %d: picture id %d follows %d", f.n, f.id, before.id)
 		}
-		n, before, idBefore, frame = got, start, id, frame[:0]
-		count++
-	}
-	if n != last || len(frame) != 0 {
-		return fmt.Errorf("%d frames up to number %d, want up to %d", count, n, last)
-	}
-	if count < pionFrames/2 {
-		return fmt.Errorf("%d frames only of more than %d", count, pionFrames)
 	}
 	return nil
 }
