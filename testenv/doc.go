@@ -4,6 +4,7 @@
 // Its subpackages:
 //
 //   - browser drives headless Chromium,
+//   - sim is a simulated network with a virtual clock around the sans-I/O core,
 //   - e2e holds the tests that put browsers and pion against the server.
 //
 // Environment:

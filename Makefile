@@ -1,0 +1,71 @@
+# The two commands that matter: make run, make test.
+
+GO      ?= go
+FLAGS   ?=
+FUZZTIME ?= 5s
+SEED    ?= 1
+
+# Every fuzz target as package:name.
+FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
+		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
+
+.PHONY: all build run test race fuzz sim e2e bench lint generate clean deps cross
+
+all: build
+
+build: ## the server, in bin/
+	$(GO) build -o bin/ ./cmd/...
+
+run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
+	./bin/ringcast $(FLAGS)
+
+deps: ## what the tests need beside Go: installed on Debian as root, else tests skip by capability
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=""; \
+		command -v chromium >/dev/null || missing="$$missing chromium"; \
+		command -v openssl >/dev/null || missing="$$missing openssl"; \
+		command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+		if [ -n "$$missing" ]; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
+		fi; \
+	fi
+
+test: deps ## everything: units, simulation, short fuzzing, browsers, other platforms
+	$(GO) vet ./...
+	$(GO) test $(shell $(GO) list ./... | grep -v /testenv/e2e)
+	$(GO) test -count=1 -timeout 20m ./testenv/e2e
+	$(MAKE) fuzz cross
+
+race: deps ## the race detector over all but the browsers
+	$(GO) test -race -timeout 20m $(shell $(GO) list ./... | grep -v /testenv/e2e)
+
+fuzz: ## each fuzz target for FUZZTIME
+	@set -e; for f in $(FUZZERS); do \
+		echo "$${f#*:} in $${f%%:*}"; \
+		$(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) | tail -n 1; \
+	done
+
+sim: ## the simulations with SEED
+	$(GO) test -count=1 -v ./testenv/sim -args -seed $(SEED)
+
+e2e: deps ## real browsers
+	$(GO) test -count=1 -v -timeout 20m ./testenv/e2e
+
+bench: ## what one packet costs
+	$(GO) test -run '^$$' -bench . ./engine/...
+
+lint: ## format and static checks
+	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
+	$(GO) tool staticcheck ./...
+
+cross: ## the platforms that we build for but do not test on
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
+	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/ringcast
+
+generate: ## generated code
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin
+	$(GO) clean -testcache

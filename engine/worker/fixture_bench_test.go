@@ -1,0 +1,188 @@
+package worker
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/stun"
+)
+
+// A stage is one worker with a publisher of video and a number of subscribers, all connected, and
+// packets of the publisher sealed in advance, so that only the data plane is measured.
+type stage struct {
+	w       *Worker
+	now     port.Time
+	out     Outgoing
+	pubPath port.Path
+	sealer  srtp.Sealer // the publisher's
+	seq     uint64
+	next    uint16
+	subs    []*srtp.Opener // the subscribers'
+	checks  [][]byte       // a check of each subscriber
+	paths   []port.Path
+	scratch []byte
+}
+
+const (
+	stageType    = 96
+	stageRTX     = 97
+	stageSSRC    = 0x11111111
+	stageTWCC    = 3
+	stageMID     = 4
+	stagePayload = 1150 // bytes, so that a datagram is about 1,200
+)
+
+func stageTrack() rtp.Track {
+	t := rtp.Track{Kind: rtp.Video, MID: "0", Formats: []rtp.Format{{
+		PayloadType: stageType, RTX: stageRTX, Codec: rtp.VP8, Feedback: rtp.NACK | rtp.PLI | rtp.TransportCC,
+	}}}
+	t.Extensions[rtp.MID], t.Extensions[rtp.TransportSequence] = stageMID, stageTWCC
+	return t
+}
+
+func stageKeys(n byte) (server, peer *srtp.Keys) {
+	fill := func(size int, b byte) []byte {
+		k := make([]byte, size)
+		for i := range k {
+			k[i] = b + byte(i)
+		}
+		return k
+	}
+	server = &srtp.Keys{
+		Profile:  srtp.AEADAES128GCM,
+		LocalKey: fill(16, n), LocalSalt: fill(12, n+1), RemoteKey: fill(16, n+2), RemoteSalt: fill(12, n+3),
+	}
+	peer = &srtp.Keys{
+		Profile:  server.Profile,
+		LocalKey: server.RemoteKey, LocalSalt: server.RemoteSalt, RemoteKey: server.LocalKey, RemoteSalt: server.LocalSalt,
+	}
+	return server, peer
+}
+
+func newStage(tb testing.TB, subscribers int) *stage {
+	tb.Helper()
+	n := uint64(1)
+	s := &stage{
+		now: port.Second, scratch: make([]byte, port.FrameSize),
+		w: New(Config{Workers: 1, Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 }}),
+	}
+	s.out.Messages = make([]bus.Message, 0, 256)
+	s.out.Frames = make([]port.Frame, 256)
+	for i := range s.out.Frames {
+		s.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
+	}
+	hasher := stun.NewHasher()
+	open := func(id int, role bus.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
+		spec := &bus.Session{
+			ID: bus.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
+			Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%d", id), Password: "a password of this session"},
+			RemoteUfrag: "peer",
+		}
+		if role == bus.Publisher {
+			spec.Generation = 1
+		}
+		server, peer := stageKeys(byte(id))
+		p := port.Path{
+			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)}), uint16(1024+id&63)),
+			Local:  netip.AddrFrom4([4]byte{198, 18, 255, 1}),
+		}
+		var tx [12]byte
+		check := hasher.AppendRequest(nil, &tx, spec.Local.Ufrag+":peer", spec.Local.Password, 1, true, 1)
+		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+		s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
+		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOwned, ID: spec.ID})
+		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionKeyed, ID: spec.ID, Keys: server})
+		if role == bus.Publisher {
+			s.w.HandleMessage(s.now, &bus.Message{Kind: bus.PublicationOpened, ID: spec.ID, Stream: 1, Generation: 1, Session: spec})
+		}
+		s.drain()
+		return p, check, peer
+	}
+	track := stageTrack()
+	track.Encodings = []rtp.Encoding{{SSRC: stageSSRC}}
+	path, _, keys := open(1, bus.Publisher, track)
+	s.pubPath = path
+	var err error
+	if s.sealer, err = srtp.NewSealer(keys); err != nil {
+		tb.Fatal(err)
+	}
+	for i := range subscribers {
+		track := stageTrack()
+		track.SSRC, track.RTXSSRC = uint32(0x20000000+2*i), uint32(0x20000001+2*i)
+		path, check, keys := open(2+i, bus.Subscriber, track)
+		s.paths, s.checks = append(s.paths, path), append(s.checks, check)
+		if i < 16 {
+			o, err := srtp.NewOpener(keys)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			s.subs = append(s.subs, o)
+		}
+	}
+	s.publish(s.packet(true)) // a keyframe, so that all of them have begun
+	s.drain()
+	return s
+}
+
+// packet seals the publisher's next packet.
+func (s *stage) packet(key bool) []byte {
+	b := make([]byte, rtp.HeaderLen+4+4, port.FrameSize)
+	rtp.PutHeader(b, true, true, stageType, uint16(s.seq), uint32(s.seq)*3000, stageSSRC)
+	copy(b[rtp.HeaderLen:], []byte{0xBE, 0xDE, 0, 1, stageTWCC<<4 | 1, byte(s.next >> 8), byte(s.next), 0})
+	payload := make([]byte, stagePayload)
+	payload[0], payload[1] = 0x10, 1
+	if key {
+		payload[1] = 0
+	}
+	out := s.sealer.SealRTP(b, len(b), payload, s.seq)
+	s.seq++
+	s.next++
+	return out
+}
+
+// packets seals a number of them.
+func (s *stage) packets(n int) [][]byte {
+	all := make([][]byte, n)
+	for i := range all {
+		all[i] = s.packet(i%300 == 0)
+	}
+	return all
+}
+
+// publish hands a copy of a packet to the worker.
+func (s *stage) publish(data []byte) {
+	s.now += port.Millisecond
+	in := port.Inbound{Path: s.pubPath, Data: s.scratch[:copy(s.scratch, data)], Arrival: s.now}
+	s.w.HandlePacket(s.now, &in)
+}
+
+// drain polls until there is no more, and returns how many frames came.
+func (s *stage) drain() (frames int) {
+	for more := true; more; {
+		more = s.w.Poll(s.now, &s.out)
+		frames += s.out.Filled
+		s.out.Filled = 0
+		s.out.Routes = s.out.Routes[:0]
+		clear(s.out.Messages)
+		s.out.Messages = s.out.Messages[:0]
+	}
+	return frames
+}
+
+// feedback is RTCP of a subscriber, sealed: a receiver report and a NACK.
+func (s *stage) feedback(sub int, seq uint16) []byte {
+	b := rtcp.AppendReceiverReport(make([]byte, 0, 256), 1, []rtcp.ReportBlock{{SSRC: uint32(0x20000000 + 2*sub)}})
+	b = rtcp.AppendNACK(b, 1, uint32(0x20000000+2*sub), []uint16{seq})
+	return s.subs[sub].SealRTCP(b)
+}
+
+// sequence is the sequence number that a subscriber was sent last.
+func (s *stage) sequence(sub int) uint16 {
+	return uint16(s.w.streams[1].subs[sub].tracks[0].highest)
+}
