@@ -71,6 +71,8 @@ type session struct {
 	opened  port.Time
 	started bool // the handshake
 	keyed   bool
+	// generation is the publication, of a publisher that went live.
+	generation bus.Generation
 }
 
 const nobody = -1
@@ -205,8 +207,6 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	s := &session{spec: spec, peer: p, stream: st, owner: nobody, opened: c.now()}
 	c.sessions[spec.ID] = s
 	if role == bus.Publisher {
-		c.generation++
-		spec.Generation = c.generation
 		st.publisher = s
 	} else {
 		spec.Tracks = c.withSources(p.Tracks)
@@ -268,7 +268,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 	st := s.stream
 	if st.live == s {
 		st.live, st.left = nil, c.now()
-		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.spec.Generation})
+		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.generation})
 	}
 	if st.publisher == s {
 		st.publisher = nil
@@ -289,7 +289,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 func (c *controller) handleMessage(m *bus.Message) {
 	if m.Kind == bus.FormatActive {
 		for _, st := range c.streams {
-			if st.id == m.Stream && st.live != nil && st.live.spec.Generation == m.Generation && int(m.Track) < len(st.active) {
+			if st.id == m.Stream && st.live != nil && st.live.generation == m.Generation && int(m.Track) < len(st.active) {
 				st.active[m.Track] = int(m.PayloadType)
 			}
 		}
@@ -363,13 +363,15 @@ func (c *controller) handleEvent(e *dtls.Event) {
 // goLive makes a connected publisher's session the stream's publication on all workers.
 func (c *controller) goLive(s *session) {
 	st := s.stream
+	c.generation++
+	s.generation = c.generation
 	st.live, st.since = s, time.Now()
 	st.active = make([]int, len(s.spec.Tracks))
 	for i := range st.active {
 		st.active[i] = -1
 	}
 	c.broadcast(bus.Message{
-		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: s.spec.Generation,
+		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: s.generation,
 		Worker: s.owner, Session: s.spec,
 	})
 }

@@ -41,8 +41,6 @@ type Session struct {
 	ID     SessionID
 	Role   Role
 	Stream StreamID
-	// Generation is the publication, for publishers.
-	Generation Generation
 	// Local are our credentials; RemoteUfrag is the peer's half of the user name.
 	Local       Credentials
 	RemoteUfrag string

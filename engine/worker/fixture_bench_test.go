@@ -84,9 +84,6 @@ func newStage(tb testing.TB, subscribers int) *stage {
 			Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%d", id), Password: "a password of this session"},
 			RemoteUfrag: "peer",
 		}
-		if role == bus.Publisher {
-			spec.Generation = 1
-		}
 		server, peer := stageKeys(byte(id))
 		p := port.Path{
 			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)}), uint16(1024+id&63)),

@@ -128,6 +128,7 @@ func (w *Worker) stream(id bus.StreamID) *stream {
 
 // openPublication handles PublicationOpened.
 func (w *Worker) openPublication(now port.Time, m *bus.Message) {
+	w.generation = max(w.generation, m.Generation)
 	st := w.stream(m.Stream)
 	if st.pub != nil {
 		if m.Generation <= st.pub.generation {
@@ -161,10 +162,12 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 	if p.owner == w.cfg.Index {
 		if s := w.sessions[m.Session.ID]; s != nil && s.pub != nil {
 			w.attach(s, p)
+			w.replayEarly(now, s)
 		}
 	} else if len(st.subs) > 0 {
 		w.follow(p)
 	}
+	w.admit(p)
 }
 
 // closePublication handles PublicationClosed.

@@ -59,6 +59,9 @@ func (w *Worker) unfollow(p *publication) {
 func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 	st := w.streams[m.Stream]
 	if st == nil || st.pub == nil || st.pub.generation != m.Generation {
+		if m.Kind == bus.Follow && m.Generation > w.generation && len(w.waiting) < maxWaiting {
+			w.waiting = append(w.waiting, *m)
+		}
 		return
 	}
 	p := st.pub
@@ -96,6 +99,20 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 			w.replicate(now, l, m)
 		}
 	}
+}
+
+// admit handles the wishes to follow that came before the publication was opened here.
+func (w *Worker) admit(p *publication) {
+	keep := w.waiting[:0]
+	for _, m := range w.waiting {
+		switch {
+		case m.Generation > p.generation:
+			keep = append(keep, m)
+		case m.Generation == p.generation && p.owner == w.cfg.Index:
+			p.addFollower(w, m.From)
+		}
+	}
+	w.waiting = keep
 }
 
 func (p *publication) addFollower(w *Worker, worker int) {

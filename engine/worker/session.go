@@ -15,6 +15,8 @@ const (
 	// its next recordsRefill.
 	maxRecords    = 64
 	recordsRefill = port.Second
+	// maxEarly bounds the packets that are kept for a session until its keys are known.
+	maxEarly = 32
 )
 
 // nobody owns a session that was announced but not claimed.
@@ -46,6 +48,7 @@ type session struct {
 	records   int
 	recordsAt port.Time
 	connected bool
+	early     []port.Inbound // RTP and RTCP of before the keys, copied
 
 	pub *publisher
 	sub *subscriber
@@ -90,7 +93,7 @@ func (w *Worker) own(now port.Time, s *session, owner int) {
 		for i := range s.paths {
 			w.retire(now, &s.paths[i])
 		}
-		s.selected = -1
+		s.selected, s.early = -1, nil
 		return
 	}
 	s.heard = now
@@ -118,6 +121,7 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 		return
 	}
 	s.sub = w.subscribe(now, s, sealer)
+	w.replayEarly(now, s)
 	w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second))
 }
 
@@ -130,7 +134,7 @@ func (w *Worker) close(now port.Time, s *session) {
 		w.retire(now, &s.paths[i])
 		delete(w.byPath, s.paths[i].Path)
 	}
-	s.paths, s.selected = nil, -1
+	s.paths, s.selected, s.early = nil, -1, nil
 	w.deadlines.remove(s)
 	if s.sub != nil {
 		w.unsubscribe(s.sub)

@@ -60,7 +60,12 @@ type Worker struct {
 	nextRoute    port.Route
 	housekeeping port.Time
 	counters     Counters
-	seqs         [128]uint16 // scratch of NACK requests
+	// waiting are wishes to follow publications that this worker has not heard of yet: the
+	// controller tells each worker in its own time.
+	waiting []bus.Message
+	// generation is the latest publication that this worker heard of; they open in their order.
+	generation bus.Generation
+	seqs       [128]uint16 // scratch of NACK requests
 }
 
 // The queues between two polls are bounded by these.
@@ -69,6 +74,7 @@ const (
 	maxStrays  = 64
 	maxResends = 4096
 	maxDTLSOut = 1024
+	maxWaiting = 256
 )
 
 // housekeepingInterval is how often rates are taken and followers' layers chosen.
@@ -183,8 +189,20 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		w.handleSubscriberRTCP(now, s, in)
 	case s.sub != nil:
 		w.drop(DropRole)
+	case len(s.early) < maxEarly:
+		// The peer has its keys before the controller has told us ours.
+		s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), in.Data...)})
 	default:
 		w.drop(DropNotReady)
+	}
+}
+
+// replayEarly handles what a session received before it was ready.
+func (w *Worker) replayEarly(now port.Time, s *session) {
+	early := s.early
+	s.early = nil
+	for i := range early {
+		w.handleMedia(now, &early[i])
 	}
 }
 

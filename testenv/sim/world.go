@@ -39,6 +39,12 @@ type World struct {
 	trace   uint64
 	control controller
 	server  netip.Addr
+	lanes   map[lane]port.Time // when the last message of each arrives
+}
+
+type lane struct {
+	from, to int
+	lossy    bool
 }
 
 // peer is a publisher or a subscriber.
@@ -62,7 +68,7 @@ func New(cfg Config) *World {
 	w := &World{
 		cfg: cfg, Oracle: NewOracle(), trace: 14695981039346656037,
 		rand:   rand.New(rand.NewPCG(cfg.Seed, 1)),
-		server: netip.MustParseAddr("198.18.0.1"),
+		server: netip.MustParseAddr("198.18.0.1"), lanes: make(map[lane]port.Time),
 		Network: &Network{
 			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
 		},
@@ -172,7 +178,7 @@ func (w *World) pass(from *simWorker, m *bus.Message) {
 		}
 		c.Data = append([]byte(nil), c.Data...)
 	}
-	w.at(w.now, func() {
+	w.at(w.lane(from.index, c.To, c.Kind.Lossy()), func() {
 		if c.To == bus.ControllerAddress {
 			w.control.handle(&c)
 			return
@@ -185,10 +191,19 @@ func (w *World) pass(from *simWorker, m *bus.Message) {
 // tell sends a message of the controller to one worker.
 func (w *World) tell(to int, m bus.Message) {
 	m.To, m.From = to, bus.ControllerAddress
-	w.at(w.now, func() {
+	w.at(w.lane(bus.ControllerAddress, to, false), func() {
 		x := w.workers[to]
 		w.handle(x, func() { x.HandleMessage(w.now, &m) })
 	})
+}
+
+// lane is when a message arrives: each lane keeps its order and takes its own time, up to a
+// millisecond, so that what goes by different ways overtakes.
+func (w *World) lane(from, to int, lossy bool) port.Time {
+	k := lane{from, to, lossy}
+	t := max(w.lanes[k], w.now+port.Time(w.rand.Int64N(int64(port.Millisecond))))
+	w.lanes[k] = t
+	return t
 }
 
 func (w *World) tellAll(m bus.Message) {
@@ -262,6 +277,8 @@ type controlled struct {
 	spec  *bus.Session
 	keys  *srtp.Keys
 	owner int
+
+	generation bus.Generation
 }
 
 // open announces a session to all workers and returns the peer's keys, those of the server mirrored.
@@ -272,10 +289,6 @@ func (c *controller) open(role bus.Role, stream bus.StreamID, tracks []rtp.Track
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
 		Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%04d", id), Password: fmt.Sprintf("password-of-session-%06d", id)},
 		RemoteUfrag: fmt.Sprintf("peer%04d", id),
-	}
-	if role == bus.Publisher {
-		c.generation++
-		spec.Generation = c.generation
 	}
 	bytes := func(n int) []byte {
 		b := make([]byte, n)
@@ -288,7 +301,7 @@ func (c *controller) open(role bus.Role, stream bus.StreamID, tracks []rtp.Track
 		Profile: profile, LocalKey: bytes(profile.KeyLen()), LocalSalt: bytes(profile.SaltLen()),
 		RemoteKey: bytes(profile.KeyLen()), RemoteSalt: bytes(profile.SaltLen()),
 	}
-	c.sessions[id] = &controlled{spec, k, -1}
+	c.sessions[id] = &controlled{spec: spec, keys: k, owner: -1}
 	c.world.tellAll(bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
 	return spec, &srtp.Keys{
 		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey, RemoteSalt: k.LocalSalt,
@@ -309,8 +322,10 @@ func (c *controller) handle(m *bus.Message) {
 		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
 		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
 		if s.spec.Role == bus.Publisher {
+			c.generation++
+			s.generation = c.generation
 			c.world.tellAll(bus.Message{
-				Kind: bus.PublicationOpened, ID: m.ID, Stream: s.spec.Stream, Generation: s.spec.Generation,
+				Kind: bus.PublicationOpened, ID: m.ID, Stream: s.spec.Stream, Generation: s.generation,
 				Worker: s.owner, Session: s.spec,
 			})
 		}
@@ -329,7 +344,7 @@ func (c *controller) close(id bus.SessionID, why bus.Reason) {
 	}
 	c.ended[id] = why
 	if s.spec.Role == bus.Publisher {
-		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.spec.Generation})
+		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.generation})
 	}
 	c.world.tellAll(bus.Message{Kind: bus.SessionClosed, ID: id})
 }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+	"io"
+)
+
+const helpHead = `ringcast serves a WHIP publisher's stream to many WHEP viewers, through one UDP port.
+
+Usage: ringcast [flags]
+
+Each setting may come from a YAML file, its environment variable or its flag; the later of these wins.
+A key of the file is the flag without dashes. Lists: a YAML list, commas in a variable, flags repeated.
+
+`
+
+const helpTail = `
+Examples:
+  ringcast
+  ringcast --public-ip 203.0.113.7 --tls-cert fullchain.pem --tls-key privkey.pem --http :443
+  RINGCAST_PUBLISH_TOKEN=$(cat token) ringcast --tls self
+  ringcast --config ringcast.yaml, with this file:
+    http: ":443"
+    public-ip:
+      - 203.0.113.7
+      - 2001:db8::7
+    grace: 1m
+
+SIGTERM and SIGINT say goodbye to all peers and end the server within 3 seconds; a second one ends it
+at once.
+`
+
+func printHelp(w io.Writer) {
+	fmt.Fprint(w, helpHead)
+	for i := range settings {
+		s := &settings[i]
+		head := "--" + s.key
+		if s.arg != "" {
+			head += " " + s.arg
+		}
+		fmt.Fprintf(w, "  %-24s %s\n      %s", head, s.env(), s.help)
+		if s.initial != "" {
+			fmt.Fprintf(w, " (default %s)", s.initial)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprint(w, helpTail)
+}

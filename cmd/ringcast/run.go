@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"ringcast/engine"
+	"ringcast/signaling"
+)
+
+const (
+	// shutdownSpan is how long a graceful stop may take, with something kept back for what follows.
+	shutdownSpan = 2800 * time.Millisecond
+	// requestSpan is how much of it HTTP requests in flight may take.
+	requestSpan = 500 * time.Millisecond
+)
+
+// run serves until ctx ends, then says goodbye to every peer. Whatever can be refused is tried before
+// anything is served.
+func run(ctx context.Context, cfg Config, stderr io.Writer) error {
+	log := newLog(&cfg, stderr)
+	secure, err := serverTLS(&cfg, log)
+	if err != nil {
+		return err
+	}
+	public, err := listen("http", cfg.HTTP)
+	if err != nil {
+		return err
+	}
+	defer public.Close() // again, if all went well
+	var admin net.Listener
+	if cfg.Admin != "" {
+		if admin, err = listen("admin", cfg.Admin); err != nil {
+			return err
+		}
+		defer admin.Close()
+	}
+	media, err := mediaAddress(cfg.UDP)
+	if err != nil {
+		return err
+	}
+	e, err := engine.Start(engineConfig(&cfg, media, log))
+	if err != nil {
+		return fmt.Errorf("udp: open the media port: %w", err)
+	}
+
+	var s servers
+	s.failed = make(chan error, 2)
+	s.start("http", public, publicHandler(&cfg, e, log), secure, log)
+	if admin != nil {
+		s.start("admin", admin, adminHandler(e, log), nil, log)
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("shutting down", "cause", context.Cause(ctx))
+	case err = <-s.failed:
+	}
+	return errors.Join(err, shutdown(e, &s))
+}
+
+// shutdown ends the engine first: it refuses new sessions with 503 while HTTP still answers.
+func shutdown(e *engine.Engine, s *servers) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownSpan-requestSpan)
+	defer cancel()
+	err := e.Shutdown(ctx)
+	return errors.Join(err, s.shutdown())
+}
+
+func newLog(cfg *Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Config {
+	return engine.Config{
+		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, MaxSessions: cfg.MaxSessions,
+	}
+}
+
+func publicHandler(cfg *Config, e *engine.Engine, log *slog.Logger) http.Handler {
+	return signaling.New(signaling.Config{Log: log}, e).Handler()
+}
+
+func adminHandler(e *engine.Engine, log *slog.Logger) http.Handler {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready})
+}
+
+func listen(key, address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return l, nil
+}
+
+// mediaAddress looks the media port's host up; no host means every interface.
+func mediaAddress(s string) (netip.AddrPort, error) {
+	a, err := net.ResolveUDPAddr("udp", s)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("udp: %w", err)
+	}
+	addr, ok := netip.AddrFromSlice(a.IP)
+	if !ok {
+		addr = netip.IPv6Unspecified()
+	}
+	return netip.AddrPortFrom(addr.Unmap().WithZone(a.Zone), uint16(a.Port)), nil
+}
+
+// servers are the HTTP servers that run, the public one first.
+type servers struct {
+	running []*http.Server
+	failed  chan error // what ended one of them too early
+}
+
+func (s *servers) start(key string, l net.Listener, h http.Handler, secure *tls.Config, log *slog.Logger) {
+	server := signaling.NewHTTPServer(l.Addr().String(), h)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	server.TLSConfig = secure
+	s.running = append(s.running, server)
+	log.Info("listening", "what", key, "address", l.Addr().String(), "tls", secure != nil)
+	go func() {
+		serve := server.Serve
+		if secure != nil {
+			serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+		}
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("%s: %w", key, err)
+		}
+	}()
+}
+
+// shutdown lets requests in flight end, for a moment: browsers also hold connections open on which no
+// request ever comes. The admin server comes last and tells meanwhile that it is over.
+func (s *servers) shutdown() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), requestSpan)
+	defer cancel()
+	for _, server := range s.running {
+		if server.Shutdown(ctx) != nil {
+			err = errors.Join(err, server.Close())
+		}
+	}
+	return err
+}

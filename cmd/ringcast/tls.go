@@ -1,0 +1,146 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	selfSignedSpan = 365 * 24 * time.Hour
+	// clockSkew is how far a client's clock may be behind.
+	clockSkew = time.Hour
+)
+
+// serverTLS is how HTTPS is served, nil where HTTP is.
+func serverTLS(cfg *Config, log *slog.Logger) (*tls.Config, error) {
+	var certificate tls.Certificate
+	var err error
+	switch {
+	case cfg.TLSSelf:
+		certificate, err = selfSigned(cfg, time.Now())
+		if err == nil {
+			log.Info("made a self-signed certificate", "sha256", fingerprint(certificate.Leaf.Raw),
+				"spki_sha256", pin(certificate.Leaf), "names", certificate.Leaf.DNSNames,
+				"addresses", certificate.Leaf.IPAddresses, "expires", certificate.Leaf.NotAfter)
+		}
+	case cfg.TLSCert != "":
+		certificate, err = readCertificate(cfg.TLSCert, cfg.TLSKey)
+		if err == nil && time.Now().After(certificate.Leaf.NotAfter) {
+			log.Warn("the certificate has expired", "file", cfg.TLSCert, "expired", certificate.Leaf.NotAfter)
+		}
+	default:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
+}
+
+func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
+	chain, err := os.ReadFile(certFile)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls-cert: %w", err)
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls-key: %w", err)
+	}
+	c, err := tls.X509KeyPair(chain, key)
+	if err != nil {
+		return c, fmt.Errorf("tls-cert %s with tls-key %s: %w", certFile, keyFile, err)
+	}
+	return c, nil
+}
+
+// selfSigned makes a certificate for every name and address that this host may be called by.
+func selfSigned(cfg *Config, now time.Time) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls self: make a key: %w", err)
+	}
+	names, addresses := identities(cfg)
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "ringcast"},
+		NotBefore:             now.Add(-clockSkew),
+		NotAfter:              now.Add(-clockSkew + selfSignedSpan),
+		DNSNames:              names,
+		IPAddresses:           addresses,
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls self: make a certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("tls self: read the certificate back: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// identities are the names and addresses of this host. What cannot be found out is left out: a
+// certificate without it still serves localhost.
+func identities(cfg *Config) (names []string, addresses []net.IP) {
+	addName := func(name string) {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	addAddress := func(ip net.IP) {
+		if ip != nil && !ip.IsUnspecified() && !slices.ContainsFunc(addresses, ip.Equal) {
+			addresses = append(addresses, ip)
+		}
+	}
+	addName("localhost")
+	addAddress(net.IPv4(127, 0, 0, 1))
+	addAddress(net.IPv6loopback)
+	if host, err := os.Hostname(); err == nil {
+		addName(host)
+	}
+	if host, _, err := net.SplitHostPort(cfg.HTTP); err == nil {
+		if ip := net.ParseIP(host); ip != nil {
+			addAddress(ip)
+		} else if !strings.Contains(host, "%") {
+			addName(host)
+		}
+	}
+	for _, ip := range cfg.PublicIPs {
+		addAddress(ip.AsSlice())
+	}
+	if all, err := net.InterfaceAddrs(); err == nil {
+		for _, a := range all {
+			if a, ok := a.(*net.IPNet); ok {
+				addAddress(a.IP)
+			}
+		}
+	}
+	return names, addresses
+}
+
+// fingerprint is a certificate's hash as browsers, openssl and SDP show it.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
+}
+
+// pin is the hash of a certificate's public key as curl --pinnedpubkey takes it after "sha256//".
+func pin(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
