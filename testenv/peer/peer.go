@@ -1,0 +1,344 @@
+// Package peer is a light WebRTC peer for tests: ICE checks, a DTLS client, SRTP, one socket and two
+// goroutines. It talks to an Engine without signalling, or to a server whose answer somebody else
+// has parsed, and costs little enough to have hundreds of.
+package peer
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
+
+	"ringcast/engine"
+	"ringcast/engine/bus"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/stun"
+)
+
+// Certificate is shared by all peers of a process: making one takes longer than all else.
+var certificate = sync.OnceValues(selfsign.GenerateSelfSigned)
+
+// Config says what a peer is like.
+type Config struct {
+	// Profiles are the SRTP profiles that it offers, by default GCM only.
+	Profiles []dtls.SRTPProtectionProfile
+	// OnRTP and OnRTCP are called with what was opened, from the peer's own goroutine.
+	OnRTP, OnRTCP func(p *Peer, packet []byte)
+}
+
+// A Peer is one side of a session. Offer makes what the engine wants to know, Connect does the rest.
+type Peer struct {
+	Ours   bus.Credentials
+	Local  engine.Local // the server's side, after Connect
+	cfg    Config
+	cert   tls.Certificate
+	conn   *net.UDPConn
+	dtls   *dtls.Conn
+	hasher *stun.Hasher // of the goroutine that calls Connect, Check
+
+	answered chan struct{} // closed at the first success
+	once     sync.Once
+	records  *records
+	reading  sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	sealer srtp.Sealer
+	opener *srtp.Opener
+	// Received counts opened RTP packets, Refused those that did not open.
+	Received, Refused int
+}
+
+// New makes a peer with its own socket on the loopback address of the server's family.
+func New(cfg Config, server netip.Addr) (*Peer, error) {
+	cert, err := certificate()
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Profiles) == 0 {
+		cfg.Profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM}
+	}
+	p := &Peer{
+		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), records: newRecords(),
+		Ours: bus.Credentials{Ufrag: "peer", Password: "the password of the peer"},
+	}
+	local := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	if server.Is6() {
+		local.IP = net.IPv6loopback
+	}
+	if p.conn, err = net.ListenUDP("udp", local); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Offer is what an engine is told of this peer.
+func (p *Peer) Offer(tracks ...rtp.Track) engine.Peer {
+	sum := sha256.Sum256(p.cert.Certificate[0])
+	var hex []string
+	for _, b := range sum {
+		hex = append(hex, fmt.Sprintf("%02X", b))
+	}
+	return engine.Peer{
+		ICE:          p.Ours,
+		Fingerprints: []engine.Fingerprint{{Algorithm: "sha-256", Value: strings.Join(hex, ":")}},
+		Tracks:       tracks,
+	}
+}
+
+// Connect checks, nominates and shakes hands with the server's side of the session.
+func (p *Peer) Connect(ctx context.Context, local engine.Local) error {
+	p.Local = local
+	p.reading.Go(p.read)
+	for n := 0; ; n++ {
+		if err := p.Check(true); err != nil {
+			return err
+		}
+		select {
+		case <-p.answered:
+			return p.handshake(ctx)
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("no answer to %d checks: %w", n+1, ctx.Err())
+		}
+	}
+}
+
+// Check sends one connectivity check.
+func (p *Peer) Check(nominate bool) error {
+	var id [12]byte
+	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixNano()))
+	name := p.Local.ICE.Ufrag + ":" + p.Ours.Ufrag
+	_, err := p.conn.WriteToUDPAddrPort(
+		p.hasher.AppendRequest(nil, &id, name, p.Local.ICE.Password, 1, nominate, 1), p.Local.Candidates[0])
+	return err
+}
+
+func (p *Peer) handshake(ctx context.Context) error {
+	p.records.to = func(b []byte) error { return p.Send(b) }
+	remote := net.UDPAddrFromAddrPort(p.Local.Candidates[0])
+	conn, err := dtls.ClientWithOptions(p.records, remote,
+		dtls.WithCertificates(p.cert), dtls.WithInsecureSkipVerify(true),
+		dtls.WithSRTPProtectionProfiles(p.cfg.Profiles...), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret))
+	if err != nil {
+		return err
+	}
+	p.dtls = conn
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	state, _ := conn.ConnectionState()
+	profile, _ := conn.SelectedSRTPProtectionProfile()
+	keys := &srtp.Keys{Profile: srtp.Profile(profile)}
+	k, s := keys.Profile.KeyLen(), keys.Profile.SaltLen()
+	b, err := state.ExportKeyingMaterial("EXTRACTOR-dtls_srtp", nil, 2*(k+s))
+	if err != nil {
+		return err
+	}
+	keys.LocalKey, keys.RemoteKey = b[:k], b[k:2*k]
+	keys.LocalSalt, keys.RemoteSalt = b[2*k:2*k+s], b[2*k+s:]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sealer, err = srtp.NewSealer(keys); err != nil {
+		return err
+	}
+	p.opener, err = srtp.NewOpener(keys)
+	return err
+}
+
+// Profile is the SRTP profile that the handshake chose.
+func (p *Peer) Profile() dtls.SRTPProtectionProfile {
+	x, _ := p.dtls.SelectedSRTPProtectionProfile()
+	return x
+}
+
+// Send sends a datagram as it is.
+func (p *Peer) Send(b []byte) error {
+	_, err := p.conn.WriteToUDPAddrPort(b, p.Local.Candidates[0])
+	return err
+}
+
+// SendRTP seals and sends a packet whose header is headerLen bytes.
+func (p *Peer) SendRTP(packet []byte, headerLen int, index uint64) error {
+	frame := make([]byte, headerLen, len(packet)+16)
+	copy(frame, packet)
+	p.mu.Lock()
+	frame = p.sealer.SealRTP(frame, headerLen, packet[headerLen:], index)
+	p.mu.Unlock()
+	return p.Send(frame)
+}
+
+// SendRTCP seals and sends a compound.
+func (p *Peer) SendRTCP(compound []byte) error {
+	b := make([]byte, len(compound), len(compound)+srtp.OverheadRTCP)
+	copy(b, compound)
+	p.mu.Lock()
+	b = p.sealer.SealRTCP(b)
+	p.mu.Unlock()
+	return p.Send(b)
+}
+
+// Counts are Received and Refused.
+func (p *Peer) Counts() (received, refused int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.Received, p.Refused
+}
+
+// AwaitClose returns when the server has said goodbye by close_notify, or with ctx's error.
+func (p *Peer) AwaitClose(ctx context.Context) error {
+	if d, ok := ctx.Deadline(); ok {
+		if err := p.dtls.SetReadDeadline(d); err != nil {
+			return err
+		}
+	}
+	_, err := p.dtls.Read(make([]byte, 1500))
+	if err == nil {
+		return errors.New("application data instead of close_notify")
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return err
+	}
+	return nil
+}
+
+// Close ends the peer without a word to the server but DTLS's own.
+func (p *Peer) Close() {
+	if p.dtls != nil {
+		_ = p.dtls.Close() // the socket goes whatever it says
+	}
+	_ = p.conn.Close()
+	_ = p.records.Close()
+	p.reading.Wait()
+}
+
+// read tells apart what arrives, as RFC 7983 says.
+func (p *Peer) read() {
+	buf := make([]byte, 2048)
+	hasher := stun.NewHasher()
+	for {
+		n, _, err := p.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			return
+		}
+		b := buf[:n]
+		switch {
+		case n == 0:
+		case b[0] <= 3:
+			if _, success, _, ok := hasher.VerifyResponse(b, p.Local.ICE.Password); ok && success {
+				p.once.Do(func() { close(p.answered) })
+			}
+		case b[0] >= 20 && b[0] <= 63:
+			p.records.put(append([]byte(nil), b...))
+		case b[0] >= 128:
+			p.media(b)
+		}
+	}
+}
+
+func (p *Peer) media(b []byte) {
+	p.mu.Lock()
+	if p.opener == nil {
+		p.mu.Unlock()
+		return
+	}
+	if rtp.IsRTCP(b) {
+		b, result := p.opener.OpenRTCP(b)
+		p.mu.Unlock()
+		if result == srtp.OpenOK && p.cfg.OnRTCP != nil {
+			p.cfg.OnRTCP(p, b)
+		}
+		return
+	}
+	b, result := p.opener.OpenRTP(b)
+	if result != srtp.OpenOK {
+		p.Refused++
+		p.mu.Unlock()
+		return
+	}
+	p.Received++
+	p.mu.Unlock()
+	if p.cfg.OnRTP != nil {
+		p.cfg.OnRTP(p, b)
+	}
+}
+
+// records is the PacketConn that the DTLS client reads and writes.
+type records struct {
+	to     func([]byte) error
+	queue  chan []byte
+	closed chan struct{}
+	once   sync.Once
+
+	mu       sync.Mutex
+	deadline time.Time
+	moved    chan struct{} // closed when the deadline moves
+}
+
+func newRecords() *records {
+	return &records{queue: make(chan []byte, 64), closed: make(chan struct{}), moved: make(chan struct{})}
+}
+
+func (r *records) put(b []byte) {
+	select {
+	case r.queue <- b:
+	default: // as a socket would
+	}
+}
+
+func (r *records) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		r.mu.Lock()
+		deadline, moved := r.deadline, r.moved
+		r.mu.Unlock()
+		var due <-chan time.Time
+		if !deadline.IsZero() {
+			t := time.NewTimer(time.Until(deadline))
+			defer t.Stop()
+			due = t.C
+		}
+		select {
+		case x := <-r.queue:
+			return copy(b, x), &net.UDPAddr{}, nil
+		case <-r.closed:
+			return 0, nil, net.ErrClosed
+		case <-due:
+			return 0, nil, os.ErrDeadlineExceeded
+		case <-moved:
+		}
+	}
+}
+
+func (r *records) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), r.to(b) }
+
+func (r *records) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return nil
+}
+
+func (r *records) LocalAddr() net.Addr { return &net.UDPAddr{} }
+
+func (r *records) SetDeadline(t time.Time) error { return r.SetReadDeadline(t) }
+
+func (r *records) SetReadDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = t
+	close(r.moved)
+	r.moved = make(chan struct{})
+	return nil
+}
+
+func (r *records) SetWriteDeadline(time.Time) error { return nil }
