@@ -38,6 +38,7 @@ test: deps ## everything: units, simulation, short fuzzing, browsers, other plat
 
 race: deps ## the race detector over all but the browsers
 	$(GO) test -race -timeout 20m $(shell $(GO) list ./... | grep -v /testenv/e2e)
+	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for f in $(FUZZERS); do \
