@@ -21,8 +21,11 @@ import (
 const (
 	// pendingSpan is how long a session may stay without a nominated path.
 	pendingSpan = 10 * port.Second
-	// graceSpan is how long subscribers stay when their publisher is gone.
-	graceSpan = 30 * port.Second
+	// A publisher is alive, and keeps its stream to itself, while media came within mediaSpan or
+	// anything authenticated within heardSpan: a crashed encoder can come back soon, a paused one
+	// is not robbed between two checks (Chromium's come every 2.7 s, Firefox's every 5).
+	mediaSpan = 2 * port.Second
+	heardSpan = 6 * port.Second
 	// tick is how often the controller looks for what has expired.
 	tick = 500 * time.Millisecond
 )
@@ -38,6 +41,9 @@ type controller struct {
 	wake    func(to int)
 	workers int
 	limit   int // sessions
+	// grace is how long subscribers stay when their publisher is gone.
+	grace    port.Time
+	takeover bool // the newest publisher always wins
 
 	calls chan func()
 	news  chan struct{} // something is in the bus or in events
@@ -71,6 +77,8 @@ type session struct {
 	opened  port.Time
 	started bool // the handshake
 	keyed   bool
+	// heard and media are when a publisher last proved to be there.
+	heard, media port.Time
 	// generation is the publication, of a publisher that went live.
 	generation bus.Generation
 }
@@ -184,10 +192,11 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	case role == bus.Subscriber && (st == nil || st.live == nil):
 		return Local{}, ErrNoPublisher
 	case role == bus.Publisher && st != nil && st.publisher != nil:
-		if st.publisher.keyed {
+		if !c.takeover && c.alive(st.publisher) {
 			return Local{}, ErrStreamTaken
 		}
-		c.close(st.publisher, bus.ReasonNeverConnected) // it never connected: the newcomer may
+		// Silent, or never connected. Viewers stay for the newcomer.
+		c.close(st.publisher, bus.ReasonReplaced)
 		st = c.streams[name]
 	}
 	if st == nil {
@@ -214,11 +223,35 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
 	c.count()
+	return c.describe(s), nil
+}
+
+// alive reports whether a publisher may keep its stream to itself.
+func (c *controller) alive(s *session) bool {
+	now := c.now()
+	return s.keyed && (now-s.media < mediaSpan || now-s.heard < heardSpan)
+}
+
+// restart makes new credentials for a session; the old ones stay valid until the peer nominates with
+// the new.
+func (c *controller) restart(id bus.SessionID, remote bus.Credentials) (Local, error) {
+	s := c.sessions[id]
+	if s == nil {
+		return Local{}, ErrNoSession
+	}
+	l := c.describe(s)
+	l.ICE = bus.Credentials{Ufrag: c.token(6), Password: c.token(18)}
+	c.broadcast(bus.Message{Kind: bus.SessionRestarted, ID: id, Local: l.ICE, Remote: remote.Ufrag})
+	return l, nil
+}
+
+// describe is our side of a session.
+func (c *controller) describe(s *session) Local {
 	algorithm, value := c.dtls.Fingerprint()
 	return Local{
-		ID: spec.ID, ICE: spec.Local, Tracks: spec.Tracks, CNAME: spec.CNAME,
+		ID: s.spec.ID, ICE: s.spec.Local, Tracks: s.spec.Tracks, CNAME: s.spec.CNAME,
 		Fingerprint: Fingerprint{Algorithm: algorithm, Value: value},
-	}, nil
+	}
 }
 
 // withSources gives a subscriber's tracks the SSRCs that it will be sent.
@@ -313,6 +346,8 @@ func (c *controller) handleMessage(m *bus.Message) {
 		c.dtls.Receive(m.ID, m.Data)
 	case bus.SessionConnected:
 		c.dtls.Confirm(m.ID)
+	case bus.SessionHeard:
+		s.heard, s.media = m.Arrival, m.MediaAt
 	case bus.SessionEnded:
 		c.close(s, m.Reason)
 	}
@@ -344,7 +379,7 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	case dtls.Send:
 		c.send(s.owner, bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
 	case dtls.Keyed:
-		s.keyed = true
+		s.keyed, s.heard = true, c.now()
 		c.send(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
 		if s.spec.Role == bus.Publisher {
 			c.goLive(s)
@@ -386,7 +421,7 @@ func (c *controller) expire() {
 		}
 	}
 	for _, st := range c.streams {
-		if st.live != nil || st.publisher != nil || now-st.left < graceSpan {
+		if st.live != nil || st.publisher != nil || now-st.left < c.grace {
 			continue
 		}
 		for _, s := range st.watching {

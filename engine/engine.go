@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"time"
 
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
@@ -29,6 +30,10 @@ type Config struct {
 	Workers int
 	// PublicIPs replace the interfaces' addresses as candidates.
 	PublicIPs []netip.Addr
+	// Grace is how long viewers wait for a lost publisher to come back, 30 s by default.
+	Grace time.Duration
+	// Takeover lets a new publisher take a stream from a live one.
+	Takeover bool
 	// MaxSessions bounds the sessions, 20,000 by default; more are refused with ErrFull.
 	MaxSessions int
 	// Rand is the source of credentials, crypto/rand by default.
@@ -59,6 +64,9 @@ func Start(cfg Config) (*Engine, error) {
 	}
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 20_000
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = 30 * time.Second
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = runtime.NumCPU()
@@ -96,6 +104,7 @@ func Start(cfg Config) (*Engine, error) {
 		e.runners = append(e.runners, r)
 	}
 	for _, r := range e.runners {
+		r.beat.Store(int64(e.now()))
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
@@ -106,6 +115,7 @@ func Start(cfg Config) (*Engine, error) {
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
 		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions,
+		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
 		sessions: make(map[bus.SessionID]*session), streams: make(map[string]*stream),
@@ -149,6 +159,16 @@ func (e *Engine) Subscribe(ctx context.Context, stream string, p Peer) (Local, e
 
 func (e *Engine) open(ctx context.Context, role bus.Role, stream string, p Peer) (l Local, err error) {
 	if e := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); e != nil {
+		return Local{}, e
+	}
+	l.Candidates = e.candidates
+	return l, err
+}
+
+// Restart makes new ICE credentials for a session whose peer has new ones, remote. The old stay valid
+// until the peer nominates with the new.
+func (e *Engine) Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials) (l Local, err error) {
+	if e := e.controller.do(ctx, func() { l, err = e.controller.restart(id, remote) }); e != nil {
 		return Local{}, e
 	}
 	l.Candidates = e.candidates
@@ -204,6 +224,11 @@ func (e *Engine) Ready() error {
 	}
 	if closing {
 		return ErrClosing
+	}
+	for _, r := range e.runners {
+		if quiet := e.now() - port.Time(r.beat.Load()); quiet > stuckSpan {
+			return fmt.Errorf("worker %d has been stuck for %.1f s", r.index, quiet.Seconds())
+		}
 	}
 	return nil
 }

@@ -16,10 +16,12 @@ type shared struct {
 	counts [worker.NumCounters]atomic.Uint64
 	census [4]atomic.Int64
 	lost   atomic.Uint64 // messages that the lossy lanes had no room for
-	beat   atomic.Int64  // when it last published, in port.Time
+	faults atomic.Uint64 // sessions ended because they made the worker panic
+	delays [len(worker.DelayBounds) + 1]atomic.Uint64
+	delay  atomic.Int64 // sum, in port.Time
 }
 
-func (r *runner) publish(now port.Time) {
+func (r *runner) publish() {
 	c := r.worker.Counters()
 	for i, v := range c.Drops {
 		r.shared.drops[i].Store(v)
@@ -31,7 +33,10 @@ func (r *runner) publish(now port.Time) {
 	for i, v := range [...]int{x.Sessions, x.Subscribers, x.Publications, x.HistoryBytes} {
 		r.shared.census[i].Store(int64(v))
 	}
-	r.shared.beat.Store(int64(now))
+	for i, v := range c.Delays {
+		r.shared.delays[i].Store(v)
+	}
+	r.shared.delay.Store(int64(c.DelaySum))
 }
 
 func counterDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -41,6 +46,8 @@ func counterDesc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	dropDesc      = counterDesc("packets_dropped_total", "Datagrams, packets and wishes that went no further, by reason.", "reason")
 	lostDesc      = counterDesc("bus_lost_total", "Messages that the lossy lanes between workers had no room for.")
+	faultsDesc    = counterDesc("faults_total", "Sessions ended because they made a worker panic.")
+	delayDesc     = counterDesc("forwarding_delay_seconds", "Time from a packet's arrival to its first subscriber's frame.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
@@ -81,7 +88,9 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	}
 	var drops [worker.NumDropReasons]uint64
 	var counts [worker.NumCounters]uint64
-	var lost, stale, refused, unroutable, malformed uint64
+	var delays [len(worker.DelayBounds) + 1]uint64
+	var delay port.Time
+	var faults, lost, stale, refused, unroutable, malformed uint64
 	var history int64
 	for _, r := range e.runners {
 		for i := range drops {
@@ -91,6 +100,11 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 			counts[i] += r.shared.counts[i].Load()
 		}
 		lost += r.shared.lost.Load()
+		faults += r.shared.faults.Load()
+		for i := range delays {
+			delays[i] += r.shared.delays[i].Load()
+		}
+		delay += port.Time(r.shared.delay.Load())
 		history += r.shared.census[3].Load()
 
 		s, name := r.port.Stats(), strconv.Itoa(r.index)
@@ -109,6 +123,13 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		count(workerDescs[i], v)
 	}
 	count(lostDesc, lost)
+	count(faultsDesc, faults)
+	buckets, total := make(map[float64]uint64), uint64(0)
+	for i, bound := range worker.DelayBounds {
+		total += delays[i]
+		buckets[bound.Seconds()] = total
+	}
+	ch <- prometheus.MustNewConstHistogram(delayDesc, total+delays[len(worker.DelayBounds)], delay.Seconds(), buckets)
 	count(portUnsentDesc, stale, "stale")
 	count(portUnsentDesc, refused, "refused")
 	count(portUnsentDesc, unroutable, "unroutable")

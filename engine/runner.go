@@ -2,6 +2,7 @@ package engine
 
 import (
 	"runtime"
+	"runtime/debug"
 	"sync/atomic"
 
 	"ringcast/engine/bus"
@@ -17,6 +18,10 @@ const (
 	publishInterval = 200 * port.Millisecond
 	// flushInterval is how soon control messages without room are tried again.
 	flushInterval = port.Millisecond
+	// A runner that has not completed a turn for stuckSpan is stuck; asleep it turns over once in
+	// beatInterval.
+	beatInterval = port.Second
+	stuckSpan    = 4 * port.Second
 
 	batchPackets  = 64
 	batchMessages = 256
@@ -35,6 +40,7 @@ type runner struct {
 	// wakes it.
 	sleeping atomic.Bool
 	stop     atomic.Bool
+	beat     atomic.Int64 // start of the last turn, in port.Time
 	shared   shared
 }
 
@@ -52,22 +58,23 @@ func (r *runner) run() {
 	for {
 		n := r.port.Receive(now, &in)
 		now = r.engine.now()
+		r.beat.Store(int64(now))
 		worked := n > 0
 		for m := r.bus.Next(); m != nil; m = r.bus.Next() {
-			r.worker.HandleMessage(now, m)
+			r.handleMessage(now, m)
 			r.bus.Done()
 			worked = true
 		}
 		for i := range n {
-			r.worker.HandlePacket(now, &in.Packets[i])
+			r.handlePacket(now, &in.Packets[i])
 		}
 		if r.worker.Deadline() <= now {
-			r.worker.HandleTimeout(now)
+			r.handleTimeout(now)
 			worked = true
 		}
 		more := false
 		if out.Free() > 0 {
-			more = r.worker.Poll(now, &out)
+			more = r.poll(now, &out)
 			r.deliver(&out)
 		}
 		if worked || more || out.Filled > 0 {
@@ -77,17 +84,17 @@ func (r *runner) run() {
 		flushed := r.bus.Flush()
 
 		if now-published >= publishInterval {
-			r.publish(now)
+			r.publish()
 			published = now
 		}
 		switch {
 		case r.stop.Load() && !more && flushed && !worked:
-			r.publish(now)
+			r.publish()
 			return
 		case more || now-busy < spinFor:
 			continue
 		}
-		until := r.worker.Deadline()
+		until := min(r.worker.Deadline(), now+beatInterval)
 		if published <= busy {
 			until = min(until, published+publishInterval)
 		}
@@ -97,6 +104,42 @@ func (r *runner) run() {
 		r.sleep(until)
 		now = r.engine.now()
 	}
+}
+
+// These four keep a panic that one peer's packet causes from ending anything but that peer's session.
+func (r *runner) handleMessage(now port.Time, m *bus.Message) {
+	defer r.recover()
+	r.worker.HandleMessage(now, m)
+}
+
+func (r *runner) handlePacket(now port.Time, in *port.Inbound) {
+	defer r.recover()
+	r.worker.HandlePacket(now, in)
+}
+
+func (r *runner) handleTimeout(now port.Time) {
+	defer r.recover()
+	r.worker.HandleTimeout(now)
+}
+
+func (r *runner) poll(now port.Time, out *worker.Outgoing) (more bool) {
+	more = true // also after a panic
+	defer r.recover()
+	return r.worker.Poll(now, out)
+}
+
+// recover gives up the session that made the worker panic. A panic that is nobody's goes on.
+func (r *runner) recover() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	id, ok := r.worker.Abandon()
+	if !ok {
+		panic(cause)
+	}
+	r.shared.faults.Add(1)
+	r.engine.log.Error("a session made its worker panic and is ended", "session", uint64(id), "panic", cause, "stack", string(debug.Stack()))
 }
 
 // deliver passes the worker's messages on and wakes who sleeps.

@@ -63,6 +63,10 @@ const (
 	SessionClosed
 	// SessionOwned says that worker Worker owns the session ID. Controller to all workers.
 	SessionOwned
+	// SessionRestarted brings Credentials, ours and the peer's, of an ICE restart (RFC 8445 section
+	// 2.4) of the session ID. The old ones stay valid until the new ones are nominated with.
+	// Controller to all workers.
+	SessionRestarted
 	// SessionKeyed brings Keys for the session ID. Controller to the owner.
 	SessionKeyed
 	// SendRecord brings a datagram, Data, of DTLS records to send. Controller to the owner.
@@ -78,6 +82,9 @@ const (
 	SessionEnded
 	// SessionConnected says that the first authenticated SRTP or SRTCP arrived. Owner to controller.
 	SessionConnected
+	// SessionHeard says when the publisher of session ID last sent anything authenticated
+	// (Arrival) and when media (MediaAt). Owner to controller, twice a second while that changes.
+	SessionHeard
 	// FormatActive says that track Track of Generation now carries the publisher's payload type
 	// PayloadType. Owner to controller.
 	FormatActive
@@ -118,11 +125,13 @@ const (
 	ReasonCodec
 	ReasonShutdown
 	ReasonNoPublisher
+	ReasonReplaced
+	ReasonFault
 )
 
 var reasonNames = [...]string{
 	"closed", "consent expired", "never connected", "bye", "handshake failed", "codec not negotiated", "shutdown",
-	"no publisher",
+	"no publisher", "replaced", "fault",
 }
 
 func (r Reason) String() string { return reasonNames[r] }
@@ -142,6 +151,8 @@ type Message struct {
 	Reason     Reason
 	Session    *Session
 	Keys       *srtp.Keys
+	Local      Credentials
+	Remote     string // the peer's user name fragment
 
 	Track, Layer uint8
 	PayloadType  uint8
@@ -162,6 +173,7 @@ type Message struct {
 
 	Path    port.Path
 	Arrival port.Time
+	MediaAt port.Time
 	Data    []byte
 }
 

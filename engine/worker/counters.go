@@ -1,5 +1,7 @@
 package worker
 
+import "ringcast/engine/port"
+
 // DropReason is why a datagram, a packet or a wish went no further.
 type DropReason uint8
 
@@ -150,6 +152,26 @@ func (c Counter) String() string { return counterNames[c] }
 type Counters struct {
 	Drops  [NumDropReasons]uint64
 	Counts [NumCounters]uint64
+	// Delays counts packets by the time from their arrival to their first subscriber's frame, by
+	// the bounds in DelayBounds, the last element above all; DelaySum adds it up.
+	Delays   [len(DelayBounds) + 1]uint64
+	DelaySum port.Time
+}
+
+// DelayBounds are the upper bounds of Counters.Delays.
+var DelayBounds = [...]port.Time{
+	50 * port.Microsecond, 100 * port.Microsecond, 200 * port.Microsecond, 500 * port.Microsecond,
+	port.Millisecond, 2 * port.Millisecond, 5 * port.Millisecond, 10 * port.Millisecond,
+	20 * port.Millisecond, 50 * port.Millisecond, 100 * port.Millisecond,
+}
+
+func (c *Counters) delay(d port.Time) {
+	i := 0
+	for i < len(DelayBounds) && d > DelayBounds[i] {
+		i++
+	}
+	c.Delays[i]++
+	c.DelaySum += max(d, 0)
 }
 
 func (w *Worker) drop(r DropReason)       { w.counters.Drops[r]++ }

@@ -16,11 +16,17 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	s := w.byUfrag[string(c.LocalUfrag)]
-	if s == nil || string(c.RemoteUfrag) != s.spec.RemoteUfrag {
+	if s == nil || s.faulty {
 		w.drop(DropUfrag)
 		return
 	}
-	if !w.hasher.Verify(&c, s.spec.Local.Password) {
+	w.current = s
+	known := s.credential(c.LocalUfrag, c.RemoteUfrag)
+	if known == nil {
+		w.drop(DropUfrag)
+		return
+	}
+	if !w.hasher.Verify(&c, known.local.Password) {
 		w.drop(DropSTUNAuth)
 		return
 	}
@@ -33,16 +39,17 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		w.drop(DropReplies)
 		return
 	}
-	r := reply{route: s.paths[at].route, remote: in.Path, id: c.TransactionID, password: s.spec.Local.Password}
+	r := reply{route: s.paths[at].route, remote: in.Path, id: c.TransactionID, password: known.local.Password}
 	switch {
 	case c.NumUnknown > 0:
 		r.code, r.unknown, r.nUnknown = 420, c.Unknown, c.NumUnknown
 	case c.Controlled:
 		r.code = 487 // the peer must control: we are lite (RFC 8445 section 7.3.1.1)
 	default:
-		s.heard = now
+		s.heard, s.checked = now, now
 		if c.UseCandidate {
 			s.selected = at
+			w.settle(s, known.local.Ufrag)
 			w.claim(s, in.Path)
 		}
 	}

@@ -81,6 +81,8 @@ type layer struct {
 	history history
 	clock   bus.Clock
 	request request
+	// emitted is the index behind the newest packet that some subscriber was sent.
+	emitted uint64
 	// epoch counts the breaks in the layer's numbering. Runs do not reach across one.
 	epoch uint32
 

@@ -16,6 +16,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 		return
 	}
 	w.authenticated(now, s)
+	s.checked = now
 	w.count(ReceivedRTCP)
 	pub := s.pub.publication
 	if pub == nil {
@@ -161,6 +162,7 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 	n := 0
 	for n < len(w.due) {
 		s := w.due[n]
+		w.current = s
 		route, ok := port.Route(0), false
 		if s.spec != nil { // not closed meanwhile
 			route, ok = s.route()

@@ -36,6 +36,9 @@ type path struct {
 type session struct {
 	spec  *bus.Session
 	owner int // worker number or nobody
+	// credentials are those in force: the first ones, and during an ICE restart the new ones
+	// before them.
+	credentials []credentials
 	// claimed is set once this worker asked to become the owner.
 	claimed bool
 	paths   []path
@@ -44,10 +47,15 @@ type session struct {
 	timers   timers
 	// heard is when the peer last proved that it is there.
 	heard port.Time
+	// checked is when it last did so by STUN or SRTCP.
+	checked port.Time
+	// told is the heard that the controller knows of, of a publisher.
+	told port.Time
 	// records is what is left of maxRecords until recordsAt.
 	records   int
 	recordsAt port.Time
 	connected bool
+	faulty    bool           // it made us panic and waits for its end
 	early     []port.Inbound // RTP and RTCP of before the keys, copied
 
 	pub *publisher
@@ -56,6 +64,12 @@ type session struct {
 	// in the worker's list of those.
 	reports reports
 	inDue   bool
+}
+
+// credentials are what checks of a session are authenticated by.
+type credentials struct {
+	local  bus.Credentials
+	remote string // the peer's user name fragment
 }
 
 // reports is a set of RTCP to write.
@@ -68,7 +82,7 @@ const (
 	wantPLI
 )
 
-// route is where the session is sent to; ok is false before a nomination.
+// route is where the session is sent to; ok is false before a nomination, and after a fault.
 func (s *session) route() (r port.Route, ok bool) {
 	if s.selected < 0 || !s.paths[s.selected].hasRoute {
 		return 0, false
@@ -82,8 +96,37 @@ func (w *Worker) open(spec *bus.Session) {
 		return
 	}
 	s := &session{spec: spec, owner: nobody, selected: -1, timers: newTimers(), records: maxRecords}
+	s.credentials = []credentials{{spec.Local, spec.RemoteUfrag}}
 	w.sessions[spec.ID] = s
 	w.byUfrag[spec.Local.Ufrag] = s
+}
+
+// restart handles SessionRestarted. A restart that was never completed gives way to the next.
+func (w *Worker) restart(s *session, m *bus.Message) {
+	if len(s.credentials) == 2 {
+		delete(w.byUfrag, s.credentials[0].local.Ufrag)
+		s.credentials = s.credentials[1:]
+	}
+	s.credentials = []credentials{{m.Local, m.Remote}, s.credentials[0]}
+	w.byUfrag[m.Local.Ufrag] = s
+}
+
+// settle ends an ICE restart: the peer nominated with the new credentials.
+func (w *Worker) settle(s *session, local string) {
+	if len(s.credentials) == 2 && s.credentials[0].local.Ufrag == local {
+		delete(w.byUfrag, s.credentials[1].local.Ufrag)
+		s.credentials = s.credentials[:1:1]
+	}
+}
+
+// credential finds those that a check's user name names.
+func (s *session) credential(local, remote []byte) *credentials {
+	for i := range s.credentials {
+		if c := &s.credentials[i]; c.local.Ufrag == string(local) && c.remote == string(remote) {
+			return c
+		}
+	}
+	return nil
 }
 
 // own handles SessionOwned.
@@ -129,7 +172,9 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 // outlives its session by a little.
 func (w *Worker) close(now port.Time, s *session) {
 	delete(w.sessions, s.spec.ID)
-	delete(w.byUfrag, s.spec.Local.Ufrag)
+	for _, c := range s.credentials {
+		delete(w.byUfrag, c.local.Ufrag)
+	}
 	for i := range s.paths {
 		w.retire(now, &s.paths[i])
 		delete(w.byPath, s.paths[i].Path)

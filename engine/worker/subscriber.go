@@ -189,6 +189,7 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 // fill writes all that one subscriber has pending, in a row; false when out is full before.
 func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
 	pub := sub.stream.pub
+	w.current = sub.session
 	route, ok := sub.session.route()
 	if pub == nil || !ok {
 		return true
@@ -235,9 +236,12 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		}
 		tmpl := t.shape.template(l, t.cursor, e)
 		if tmpl == nil {
+			// It cannot play what is published now, and no packet of it ever will.
 			w.drop(DropCodec)
 			t.cursor++
-			continue
+			sub.session.selected = -1
+			w.end(sub.session, bus.ReasonCodec)
+			return true
 		}
 		seq := r.seq + (e.Number - r.first)
 		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, seq)
@@ -245,6 +249,10 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		out.Submit()
 		t.cursor++
 
+		if t.cursor > l.emitted {
+			l.emitted = t.cursor
+			w.counters.delay(now - e.Arrival)
+		}
 		t.highest = max(t.highest, seq)
 		t.lastTimestamp, t.lastSent = e.Timestamp+r.timestamp, now
 		t.packets++
@@ -440,6 +448,7 @@ func (w *Worker) pollResends(now port.Time, out *Outgoing) bool {
 
 func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	sub := x.sub
+	w.current = sub.session
 	if sub.session == nil {
 		return false
 	}

@@ -44,6 +44,8 @@ type Worker struct {
 	deadlines deadlines
 	hasher    *stun.Hasher
 	header    rtp.Header // of the packet in hand
+	// current is the session that is being served, to know whose fault a panic was.
+	current *session
 
 	// What waits for Poll, in the order in which Poll takes it.
 	routes  []port.RouteChange
@@ -128,6 +130,7 @@ func New(cfg Config) *Worker {
 
 // HandlePacket takes in one datagram; in.Data may be changed and is not kept.
 func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
+	w.current = nil
 	if len(in.Data) == 0 {
 		w.drop(DropUnknownProtocol)
 		return
@@ -147,10 +150,11 @@ func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
 // handleRecord passes DTLS to the controller.
 func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
-	if s == nil {
+	if s == nil || s.faulty {
 		w.drop(DropPath)
 		return
 	}
+	w.current = s
 	if w.forward(s, in) {
 		return
 	}
@@ -172,10 +176,11 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 // handleMedia takes in RTP and RTCP.
 func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
-	if s == nil {
+	if s == nil || s.faulty {
 		w.drop(DropPath)
 		return
 	}
+	w.current = s
 	if w.forward(s, in) {
 		return
 	}
@@ -238,6 +243,7 @@ func (w *Worker) forward(s *session, in *port.Inbound) bool {
 
 // HandleMessage takes in one message of the controller or of another worker.
 func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
+	w.current = nil
 	switch m.Kind {
 	case bus.SessionOpened:
 		w.open(m.Session)
@@ -258,11 +264,14 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		if s == nil {
 			return // closed meanwhile
 		}
+		w.current = s
 		switch m.Kind {
 		case bus.SessionClosed:
 			w.close(now, s)
 		case bus.SessionOwned:
 			w.own(now, s, m.Worker)
+		case bus.SessionRestarted:
+			w.restart(s, m)
 		case bus.SessionKeyed:
 			w.key(now, s, m.Keys)
 		case bus.SendRecord:
@@ -277,6 +286,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 func (w *Worker) HandleTimeout(now port.Time) {
 	for w.deadlines.next() <= now {
 		s := w.deadlines[0]
+		w.current = s
 		for d := deadline(0); d < numDeadlines; d++ {
 			if s.timers.at[d] <= now {
 				w.deadlines.set(s, d, port.Never)
@@ -288,6 +298,7 @@ func (w *Worker) HandleTimeout(now port.Time) {
 		w.housekeeping = now + housekeepingInterval
 		for _, p := range w.owned {
 			p.housekeep(now)
+			w.tellHeard(p)
 		}
 	}
 	w.recycle(now)
@@ -319,6 +330,20 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	}
 }
 
+// Abandon is what a driver calls after it has recovered from a panic in one of the other methods: the
+// session that was being served is given up, and only that one. ok is false when none was, and then
+// the worker is not to be trusted any more.
+func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
+	s := w.current
+	w.current = nil
+	if s == nil || s.spec == nil {
+		return 0, false
+	}
+	s.selected, s.faulty = -1, true
+	w.end(s, bus.ReasonFault)
+	return s.spec.ID, true
+}
+
 // Deadline is when HandleTimeout is to be called next.
 func (w *Worker) Deadline() port.Time {
 	at := w.deadlines.next()
@@ -329,6 +354,22 @@ func (w *Worker) Deadline() port.Time {
 		at = min(at, w.housekeeping)
 	}
 	return at
+}
+
+// tellHeard keeps the controller informed of whether a publisher lives.
+func (w *Worker) tellHeard(p *publication) {
+	s := p.session
+	if s == nil || s.heard == s.told {
+		return
+	}
+	s.told = s.heard
+	media := port.Time(0)
+	for i := range p.tracks {
+		for _, l := range p.tracks[i].layers {
+			media = max(media, l.last)
+		}
+	}
+	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.checked, MediaAt: media})
 }
 
 // Counters are the worker's counts so far.
