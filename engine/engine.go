@@ -38,6 +38,9 @@ type Config struct {
 	MaxSessions int
 	// Rand is the source of credentials, crypto/rand by default.
 	Rand io.Reader
+
+	// worker is what the workers' configuration starts from, for tests.
+	worker worker.Config
 }
 
 // An Engine is the media server without its signalling: workers, their ports, the bus between them
@@ -100,7 +103,9 @@ func Start(cfg Config) (*Engine, error) {
 	}
 	for i, p := range ports {
 		r := &runner{engine: e, index: i, port: p, bus: e.bus.Endpoint(i)}
-		r.worker = worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: source(random)})
+		w := cfg.worker
+		w.Index, w.Workers, w.Rand = i, cfg.Workers, source(random)
+		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}
 	for _, r := range e.runners {

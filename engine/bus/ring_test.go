@@ -167,7 +167,7 @@ func TestRingReleaseForgets(t *testing.T) {
 
 // One goroutine pushes, another takes; the race detector looks on.
 func TestRingStress(t *testing.T) {
-	const messages = 20_000
+	const messages = 5_000
 	for _, arena := range []int{0, 4096} {
 		r := NewRing(16, arena)
 		size := func(n uint64) int { return int(n * 131 % 1400) }

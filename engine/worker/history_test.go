@@ -1,0 +1,322 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// put appends a packet with a number; its contents follow from the number.
+func put(h *history, number uint64, at port.Time, size int, flags bus.Flags) uint64 {
+	ext, payload := contents(number, size)
+	p := bus.Packet{Number: number, Timestamp: uint32(number) * 3000, Arrival: at, Flags: flags}
+	return h.append(&p, ext, payload)
+}
+
+func contents(number uint64, size int) (ext, payload []byte) {
+	payload = make([]byte, size)
+	for i := range payload {
+		payload[i] = byte(number*31 + uint64(i))
+	}
+	return []byte{byte(rtp.AudioLevel), 1, byte(number)}[:3*(number%2)], payload
+}
+
+// holds fails unless the entry is number with its contents.
+func holds(t *testing.T, h *history, e *entry, number uint64, size int) {
+	t.Helper()
+	ext, payload := contents(number, size)
+	if e.Number != number || !bytes.Equal(h.extensions(e), ext) || !bytes.Equal(h.payload(e), payload) {
+		t.Fatalf("the entry holds packet %d (%d bytes); expected %d with %d bytes, intact", e.Number, e.len, number, size)
+	}
+}
+
+func TestHistoryGrowsByBytes(t *testing.T) {
+	h := newHistory(historyCapVideo)
+	const size = 1200
+	for n := range uint64(1000) { // all within one second: nothing may go
+		put(&h, n, port.Time(n)*port.Microsecond, size, 0)
+	}
+	if h.first != 0 || h.next != 1000 {
+		t.Fatalf("holds %d to %d; expected all of 1000", h.first, h.next)
+	}
+	for n := range uint64(1000) {
+		e, ok := h.find(n)
+		if !ok {
+			t.Fatalf("packet %d is gone", n)
+		}
+		holds(t, &h, e, n, size)
+	}
+	if h.size() < 1000*size || h.size() > 4*1000*size {
+		t.Errorf("the ring has %d bytes for %d", h.size(), 1000*size)
+	}
+}
+
+func TestHistoryGrowsByEntries(t *testing.T) {
+	h := newHistory(historyCapAudio)
+	for n := range uint64(500) {
+		put(&h, n, port.Time(n), 1, 0)
+	}
+	if h.first != 0 || len(h.entries) < 500 {
+		t.Fatalf("holds %d to %d with %d entries", h.first, h.next, len(h.entries))
+	}
+	for n := range uint64(500) {
+		if e, ok := h.find(n); !ok {
+			t.Fatalf("packet %d is gone", n)
+		} else {
+			holds(t, &h, e, n, 1)
+		}
+	}
+}
+
+// What is younger than the span stays, what is older goes when room is wanted.
+func TestHistoryKeepsASecond(t *testing.T) {
+	h := newHistory(historyCapAudio)
+	at := port.Time(0)
+	for n := range uint64(10_000) {
+		at += 20 * port.Millisecond
+		put(&h, n, at, 100, 0)
+		oldest := h.at(h.first)
+		if age := at - oldest.Arrival; n > 50 && age < historySpan {
+			t.Fatalf("after packet %d the oldest is only %v s old", n, age.Seconds())
+		}
+	}
+	if len(h.entries) > 2*entriesStart || h.size() > historyStart {
+		t.Errorf("50 small packets a second took %d entries and %d bytes", len(h.entries), h.size())
+	}
+}
+
+func TestHistoryKeepsFromTheKeyframeOn(t *testing.T) {
+	h := newHistory(historyCapVideo)
+	at := port.Time(0)
+	put(&h, 0, at, 1000, bus.KeyframeStart)
+	for n := uint64(1); n < 1000; n++ {
+		at += 10 * port.Millisecond
+		put(&h, n, at, 1000, 0)
+	}
+	if h.first != 0 || !h.key.valid || h.key.index != 0 {
+		t.Fatalf("after 10 s the history begins with %d, keyframe %+v", h.first, h.key)
+	}
+	put(&h, 1000, at, 1000, bus.KeyframeStart)
+	for n := uint64(1001); n < 3000; n++ {
+		at += 10 * port.Millisecond
+		put(&h, n, at, 1000, 0)
+	}
+	if h.key.number != 1000 || !h.key.valid || h.first > 1000 {
+		t.Errorf("the history begins with %d, keyframe %+v", h.first, h.key)
+	}
+	if h.first == 0 {
+		t.Error("what came before the keyframe never went")
+	}
+}
+
+// At the cap the oldest goes, young or not, and the keyframe with it.
+func TestHistoryCap(t *testing.T) {
+	h := newHistory(64 << 10)
+	put(&h, 0, 0, 1000, bus.KeyframeStart)
+	for n := uint64(1); n < 500; n++ {
+		put(&h, n, port.Time(n), 1000, 0)
+		if h.size() > 64<<10 {
+			t.Fatalf("the ring grew to %d bytes, over its cap", h.size())
+		}
+	}
+	if h.key.valid {
+		t.Error("the keyframe is gone and still counts")
+	}
+	held := h.next - h.first
+	if held < 55 || held > 64 {
+		t.Errorf("%d packets of 1016 bytes are held in 64 KB", held)
+	}
+	for n := uint64(500) - held; n < 500; n++ {
+		e, ok := h.find(n)
+		if !ok {
+			t.Fatalf("packet %d is gone", n)
+		}
+		holds(t, &h, e, n, 1000)
+	}
+	if _, ok := h.find(500 - held - 1); ok {
+		t.Error("an evicted packet is found")
+	}
+}
+
+func TestHistoryFindOfNothing(t *testing.T) {
+	h := newHistory(historyCapAudio)
+	if _, ok := h.find(0); ok {
+		t.Error("an empty history has packet 0")
+	}
+	put(&h, 1000, 0, 5, 0)
+	for _, n := range []uint64{0, 999, 1001, 1000 + 2*entriesStart, 1000 - 2*entriesStart} {
+		if _, ok := h.find(n); ok {
+			t.Errorf("packet %d is found; only 1000 is there", n)
+		}
+	}
+}
+
+func TestHistoryRelease(t *testing.T) {
+	h := newHistory(historyCapVideo)
+	for n := range uint64(100) {
+		put(&h, n, 0, 100, bus.KeyframeStart)
+	}
+	h.release()
+	if h.size() != 0 || h.key.valid || h.first != 100 || h.next != 100 {
+		t.Fatalf("released, it holds %d to %d, %d bytes", h.first, h.next, h.size())
+	}
+	if _, ok := h.find(99); ok {
+		t.Error("a released packet is found")
+	}
+	if i := put(&h, 7, 0, 100, 0); i != 100 {
+		t.Errorf("the next packet got index %d; expected 100: cursors must not meet others", i)
+	}
+	if e, ok := h.find(7); !ok {
+		t.Error("the packet after a release is not found")
+	} else {
+		holds(t, &h, e, 7, 100)
+	}
+	if h.start(rtp.Video) != 100 {
+		t.Errorf("a replica would start at %d", h.start(rtp.Video))
+	}
+}
+
+// The keyframe's first packet may come behind others of the same picture, and in several parts.
+func TestHistoryKeyframeReordered(t *testing.T) {
+	h := newHistory(historyCapVideo)
+	add := func(number uint64, ts uint32, start bool) {
+		p := bus.Packet{Number: number, Timestamp: ts}
+		if start {
+			p.Flags = bus.KeyframeStart
+		}
+		h.append(&p, nil, []byte{1})
+	}
+	add(10, 500, false)
+	add(13, 900, false) // index 1, of the keyframe
+	add(11, 700, false)
+	add(12, 900, true) // index 3
+	if h.key.number != 12 || h.key.index != 1 {
+		t.Errorf("the keyframe is %+v; expected number 12 from index 1 on", h.key)
+	}
+	add(14, 900, true) // a second part does not move it
+	if h.key.number != 12 || h.key.index != 1 {
+		t.Errorf("a later part of the keyframe moved it: %+v", h.key)
+	}
+	add(8, 300, true) // an older one, late
+	if h.key.number != 12 {
+		t.Errorf("an older keyframe took over: %+v", h.key)
+	}
+	add(16, 1000, true)
+	add(15, 1000, true) // the first part, late
+	if h.key.number != 15 || h.key.index != 6 {
+		t.Errorf("the keyframe is %+v; expected number 15 from index 6 on", h.key)
+	}
+}
+
+func TestHistoryLiveEdgeAndStart(t *testing.T) {
+	h := newHistory(historyCapAudio)
+	for i, n := range []uint64{1, 2, 5, 6, 3, 4} {
+		put(&h, n, port.Time(i), 10, 0)
+	}
+	if got := h.liveEdge(); got != 3 {
+		t.Errorf("the live edge is index %d; expected 3, of number 6", got)
+	}
+	if got := h.start(rtp.Audio); got != h.next-1 {
+		t.Errorf("audio starts at %d; expected the last packet", got)
+	}
+	if got := h.start(rtp.Video); got != 0 {
+		t.Errorf("video without a keyframe starts at %d; expected all 6 packets", got)
+	}
+	put(&h, 7, 0, 10, bus.KeyframeStart)
+	put(&h, 8, 0, 10, 0)
+	if got := h.start(rtp.Video); got != 6 {
+		t.Errorf("video starts at %d; expected the keyframe's 6", got)
+	}
+	h = newHistory(historyCapAudio)
+	put(&h, 3, 0, 10, 0)
+	if got := h.liveEdge(); got != 0 {
+		t.Errorf("the live edge of one packet is %d", got)
+	}
+}
+
+// A history against a list of what was put into it, with reordered numbers, gaps, bursts, pauses and
+// keyframes.
+func TestHistoryAgainstModel(t *testing.T) {
+	for seed := range uint64(20) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			historyModel(t, rand.New(rand.NewPCG(seed, 0)), 4000)
+		})
+	}
+}
+
+func FuzzHistory(f *testing.F) {
+	f.Add(uint64(1), uint16(100))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) {
+		historyModel(t, rand.New(rand.NewPCG(seed, 1)), int(steps%2000))
+	})
+}
+
+func historyModel(t *testing.T, r *rand.Rand, steps int) {
+	limit := 32 << 10 << r.IntN(4)
+	h := newHistory(limit)
+	type held struct {
+		number uint64
+		size   int
+		at     port.Time
+	}
+	var all []held // by index
+	number, now := uint64(1000), port.Time(0)
+	pace := 1 + r.Int64N(int64(50*port.Millisecond))
+	var late []uint64
+	for range steps {
+		now += port.Time(r.Int64N(pace))
+		if r.IntN(500) == 0 {
+			pace = 1 + r.Int64N(int64(50*port.Millisecond))
+		}
+		n := number
+		switch {
+		case len(late) > 0 && r.IntN(3) == 0:
+			n = late[0]
+			late = late[1:]
+		case r.IntN(10) == 0:
+			late = append(late, number)
+			number++
+			n = number
+			number++
+		default:
+			number++
+		}
+		var flags bus.Flags
+		if r.IntN(200) == 0 {
+			flags = bus.KeyframeStart
+		}
+		size := r.IntN(1300)
+		i := put(&h, n, now, size, flags)
+		if i != uint64(len(all)) {
+			t.Fatalf("packet %d got index %d; expected %d", n, i, len(all))
+		}
+		all = append(all, held{n, size, now})
+
+		if h.first > i || h.next != i+1 || h.size() > max(limit, historyStart) {
+			t.Fatalf("holds %d to %d in %d bytes; the cap is %d", h.first, h.next, h.size(), limit)
+		}
+		// Any held index is whole, the oldest above all.
+		for _, j := range [...]uint64{h.first, i, h.first + r.Uint64N(h.next-h.first)} {
+			holds(t, &h, h.at(j), all[j].number, all[j].size)
+		}
+		// What is gone was old, or the ring is as large as it may be.
+		if h.first > 0 && now-all[h.first-1].at <= historySpan && h.size() < limit {
+			t.Fatalf("a packet %v s old went at %d of %d bytes", (now - all[h.first-1].at).Seconds(), h.size(), limit)
+		}
+		if h.key.valid && (h.key.index < h.first || h.key.index >= h.next) {
+			t.Fatalf("the keyframe's index %d is not among %d to %d", h.key.index, h.first, h.next)
+		}
+	}
+	for j := h.first; j < h.next; j++ {
+		if e, ok := h.find(all[j].number); ok {
+			holds(t, &h, e, all[j].number, all[j].size)
+		} else {
+			t.Fatalf("packet %d (index %d of %d to %d) is not found", all[j].number, j, h.first, h.next)
+		}
+	}
+}
