@@ -3,9 +3,10 @@ package engine
 import (
 	"context"
 	"encoding/base64"
-	"encoding/binary"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
-	"ringcast/engine/rtp"
 )
 
 const (
@@ -40,7 +40,8 @@ type controller struct {
 	bus     *bus.Endpoint
 	wake    func(to int)
 	workers int
-	limit   int // sessions
+	limit   int    // sessions
+	cname   string // in source descriptions of all sessions
 	// grace is how long subscribers stay when their publisher is gone.
 	grace    port.Time
 	takeover bool // the newest publisher always wins
@@ -56,6 +57,7 @@ type controller struct {
 	lastID     bus.SessionID
 	lastStream bus.StreamID
 	generation bus.Generation
+	negotiated negotiated
 	closing    bool
 	onEnded    []func(bus.SessionID, bus.Reason)
 
@@ -67,20 +69,33 @@ type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
 }
 
-// session is the controller's knowledge of a session.
+// session is the controller's knowledge of a session. There are thousands, so what is needed for a
+// while only hangs on pointers.
 type session struct {
-	spec    *bus.Session
-	peer    Peer
-	stream  *stream
-	owner   int // worker number, or nobody
-	source  netip.Addr
-	opened  port.Time
-	started bool // the handshake
-	keyed   bool
-	// heard and media are when a publisher last proved to be there.
-	heard, media port.Time
-	// generation is the publication, of a publisher that went live.
-	generation bus.Generation
+	spec   *bus.Session
+	stream *stream
+	opened port.Time
+	owner  int32 // worker number, or nobody
+	keyed  bool
+	// arrival is nil once the handshake has begun.
+	arrival *arrival
+	// publication is nil for subscribers.
+	publication *publication
+}
+
+// arrival is what is known of a peer until its handshake begins.
+type arrival struct {
+	fingerprints []Fingerprint
+	passive      bool
+	source       netip.Addr
+}
+
+// publication is what the controller keeps of a publisher.
+type publication struct {
+	heard, media port.Time // when it last proved to be there
+	generation   bus.Generation
+	since        time.Time
+	active       []int
 }
 
 const nobody = -1
@@ -89,11 +104,9 @@ const nobody = -1
 type stream struct {
 	id        bus.StreamID
 	name      string
-	publisher *session // who holds the name, keyed or not
-	live      *session // whose publication the workers have
-	since     time.Time
-	active    []int
-	watching  map[bus.SessionID]*session
+	publisher *session  // who holds the name, keyed or not
+	live      *session  // whose publication the workers have
+	watching  int       // subscribers
 	left      port.Time // when the publisher left
 }
 
@@ -201,7 +214,7 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	}
 	if st == nil {
 		c.lastStream++
-		st = &stream{id: c.lastStream, name: name, watching: make(map[bus.SessionID]*session)}
+		st = &stream{id: c.lastStream, name: name}
 		c.streams[name] = st
 	}
 
@@ -209,17 +222,21 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	spec := &bus.Session{
 		ID: c.lastID, Role: role, Stream: st.id,
 		Local:       bus.Credentials{Ufrag: c.token(6), Password: c.token(18)},
-		RemoteUfrag: p.ICE.Ufrag,
+		RemoteUfrag: strings.Clone(p.ICE.Ufrag),
 		Tracks:      p.Tracks,
-		CNAME:       c.token(9),
+		CNAME:       c.cname,
 	}
-	s := &session{spec: spec, peer: p, stream: st, owner: nobody, opened: c.now()}
+	s := &session{
+		spec: spec, stream: st, owner: nobody, opened: c.now(),
+		arrival: &arrival{fingerprints: p.Fingerprints, passive: p.Passive},
+	}
 	c.sessions[spec.ID] = s
 	if role == bus.Publisher {
 		st.publisher = s
+		s.publication = &publication{}
 	} else {
-		spec.Tracks = c.withSources(p.Tracks)
-		st.watching[spec.ID] = s
+		spec.Tracks = c.negotiated.share(p.Tracks)
+		st.watching++
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
 	c.count()
@@ -229,7 +246,8 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 // alive reports whether a publisher may keep its stream to itself.
 func (c *controller) alive(s *session) bool {
 	now := c.now()
-	return s.keyed && (now-s.media < mediaSpan || now-s.heard < heardSpan)
+	p := s.publication
+	return s.keyed && (now-p.media < mediaSpan || now-p.heard < heardSpan)
 }
 
 // restart makes new credentials for a session; the old ones stay valid until the peer nominates with
@@ -254,34 +272,7 @@ func (c *controller) describe(s *session) Local {
 	}
 }
 
-// withSources gives a subscriber's tracks the SSRCs that it will be sent.
-func (c *controller) withSources(tracks []rtp.Track) []rtp.Track {
-	tracks = append([]rtp.Track(nil), tracks...)
-	used := map[uint32]bool{0: true}
-	fresh := func() uint32 {
-		for {
-			var b [4]byte
-			c.random(b[:])
-			if v := binary.BigEndian.Uint32(b[:]); !used[v] {
-				used[v] = true
-				return v
-			}
-		}
-	}
-	for i := range tracks {
-		t := &tracks[i]
-		t.SSRC, t.RTXSSRC = fresh(), 0
-		for _, f := range t.Formats {
-			if f.RTX != 0 {
-				t.RTXSSRC = fresh()
-				break
-			}
-		}
-	}
-	return tracks
-}
-
-// token is n random bytes in letters that ICE and SDP allow.
+// token is n random bytes, a multiple of 3, in letters that ICE and SDP allow.
 func (c *controller) token(n int) string {
 	b := make([]byte, n)
 	c.random(b)
@@ -296,18 +287,20 @@ func (c *controller) close(s *session, why bus.Reason) {
 	}
 	delete(c.sessions, id)
 	if notify := c.dtls.Close(id); notify != nil && s.owner != nobody {
-		c.send(s.owner, bus.Message{Kind: bus.SendRecord, ID: id, Data: notify})
+		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: id, Data: notify})
 	}
 	st := s.stream
 	if st.live == s {
 		st.live, st.left = nil, c.now()
-		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.generation})
+		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.publication.generation})
 	}
 	if st.publisher == s {
 		st.publisher = nil
 	}
-	delete(st.watching, id)
-	if st.publisher == nil && len(st.watching) == 0 {
+	if s.spec.Role == bus.Subscriber {
+		st.watching--
+	}
+	if st.publisher == nil && st.watching == 0 {
 		delete(c.streams, st.name)
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionClosed, ID: id})
@@ -322,8 +315,8 @@ func (c *controller) close(s *session, why bus.Reason) {
 func (c *controller) handleMessage(m *bus.Message) {
 	if m.Kind == bus.FormatActive {
 		for _, st := range c.streams {
-			if st.id == m.Stream && st.live != nil && st.live.generation == m.Generation && int(m.Track) < len(st.active) {
-				st.active[m.Track] = int(m.PayloadType)
+			if st.id == m.Stream && st.live != nil && st.live.publication.generation == m.Generation && int(m.Track) < len(st.live.publication.active) {
+				st.live.publication.active[m.Track] = int(m.PayloadType)
 			}
 		}
 		return
@@ -337,9 +330,9 @@ func (c *controller) handleMessage(m *bus.Message) {
 		if s.owner != nobody {
 			return // the first claim wins; all have been told
 		}
-		s.owner = m.From
-		s.source = m.Path.Remote.Addr()
-		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
+		s.owner = int32(m.From)
+		s.arrival.source = m.Path.Remote.Addr()
+		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: m.From})
 		c.startHandshake(s)
 	case bus.RecordReceived:
 		c.startHandshake(s)
@@ -347,7 +340,9 @@ func (c *controller) handleMessage(m *bus.Message) {
 	case bus.SessionConnected:
 		c.dtls.Confirm(m.ID)
 	case bus.SessionHeard:
-		s.heard, s.media = m.Arrival, m.MediaAt
+		if p := s.publication; p != nil {
+			p.heard, p.media = m.Arrival, m.MediaAt
+		}
 	case bus.SessionEnded:
 		c.close(s, m.Reason)
 	}
@@ -356,17 +351,16 @@ func (c *controller) handleMessage(m *bus.Message) {
 // startHandshake lets DTLS begin, unless it has, or too many are under way: then the peer's next
 // flight tries again.
 func (c *controller) startHandshake(s *session) {
-	if s.started || s.owner == nobody {
+	a := s.arrival
+	if a == nil || s.owner == nobody {
 		return
 	}
-	err := c.dtls.Start(dtls.Params{
-		ID: s.spec.ID, Source: s.source, Client: s.peer.Passive, Fingerprints: s.peer.Fingerprints,
-	})
+	err := c.dtls.Start(dtls.Params{ID: s.spec.ID, Source: a.source, Client: a.passive, Fingerprints: a.fingerprints})
 	if err != nil {
 		c.log.Debug("handshake not started", "session", uint64(s.spec.ID), "error", err)
 		return
 	}
-	s.started = true
+	s.arrival = nil
 }
 
 // handleEvent takes in what a handshake came to.
@@ -377,16 +371,16 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	}
 	switch e.Kind {
 	case dtls.Send:
-		c.send(s.owner, bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
+		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
 	case dtls.Keyed:
-		s.keyed, s.heard = true, c.now()
-		c.send(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
+		s.keyed = true
+		c.send(int(s.owner), bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
 		if s.spec.Role == bus.Publisher {
 			c.goLive(s)
 		}
 		c.count()
 		c.log.Info("session connected", "session", uint64(e.ID), "role", s.spec.Role, "stream", s.stream.name,
-			"srtp", e.Keys.Profile, "worker", s.owner, "remote", s.source)
+			"srtp", e.Keys.Profile, "worker", s.owner)
 	case dtls.Failed:
 		c.log.Info("handshake failed", "session", uint64(e.ID), "stream", s.stream.name, "error", e.Err)
 		c.close(s, bus.ReasonHandshakeFailed)
@@ -399,15 +393,16 @@ func (c *controller) handleEvent(e *dtls.Event) {
 func (c *controller) goLive(s *session) {
 	st := s.stream
 	c.generation++
-	s.generation = c.generation
-	st.live, st.since = s, time.Now()
-	st.active = make([]int, len(s.spec.Tracks))
-	for i := range st.active {
-		st.active[i] = -1
+	p := s.publication
+	p.generation, p.since, p.heard = c.generation, time.Now(), c.now()
+	p.active = make([]int, len(s.spec.Tracks))
+	for i := range p.active {
+		p.active[i] = -1
 	}
+	st.live = s
 	c.broadcast(bus.Message{
-		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: s.generation,
-		Worker: s.owner, Session: s.spec,
+		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: p.generation,
+		Worker: int(s.owner), Session: s.spec,
 	})
 }
 
@@ -420,11 +415,9 @@ func (c *controller) expire() {
 			c.close(s, bus.ReasonNeverConnected)
 		}
 	}
-	for _, st := range c.streams {
-		if st.live != nil || st.publisher != nil || now-st.left < c.grace {
-			continue
-		}
-		for _, s := range st.watching {
+	for _, s := range c.sessions {
+		st := s.stream
+		if s.spec.Role == bus.Subscriber && st.live == nil && st.publisher == nil && now-st.left >= c.grace {
 			c.close(s, bus.ReasonNoPublisher)
 		}
 	}
@@ -441,8 +434,8 @@ func (c *controller) shutdown() {
 // describe is what others may know of a stream.
 func (st *stream) describe() Stream {
 	return Stream{
-		Name: st.name, Tracks: st.live.spec.Tracks, Active: append([]int(nil), st.active...),
-		Since: st.since, Subscribers: len(st.watching),
+		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
+		Since: st.live.publication.since, Subscribers: st.watching,
 	}
 }
 

@@ -125,6 +125,7 @@ func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, e
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
 		sessions: make(map[bus.SessionID]*session), streams: make(map[string]*stream),
 	}
+	c.negotiated, c.cname = newNegotiated(random), c.token(9)
 	h := &handshakes{}
 	endpoint, err := dtls.New(dtls.Config{Log: cfg.Log, Rand: cfg.Rand}, func(ev dtls.Event) {
 		h.mu.Lock()

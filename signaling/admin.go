@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"ringcast/engine"
 )
 
 // AdminConfig is what the admin listener shows.
@@ -17,10 +19,12 @@ type AdminConfig struct {
 	Gatherer prometheus.Gatherer
 	// Ready tells why no new sessions are welcome; nil, or a nil error, is ready.
 	Ready func() error
+	// Streams are what /api/streams lists; without it there is no such path.
+	Streams func() []engine.Stream
 }
 
-// AdminHandler serves the admin listener: /metrics, /livez, /readyz and /debug/pprof/. It asks nobody
-// who they are, so it belongs on an address that only operators reach.
+// AdminHandler serves the admin listener: /metrics, /livez, /readyz, /api/streams and /debug/pprof/. It
+// asks nobody who they are, so it belongs on an address that only operators reach.
 func AdminHandler(cfg AdminConfig) http.Handler {
 	log := cfg.Log
 	if log == nil {
@@ -46,6 +50,14 @@ func AdminHandler(cfg AdminConfig) http.Handler {
 		}
 		plain(w, http.StatusOK, "ok")
 	})
+	if cfg.Streams != nil {
+		mux.HandleFunc("GET /api/streams", func(w http.ResponseWriter, r *http.Request) {
+			if err := inspectStreams(w, cfg.Streams()); err != nil {
+				log.Error("request failed", "path", r.URL.Path, "error", err)
+				plain(w, http.StatusInternalServerError, "internal error")
+			}
+		})
+	}
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -24,7 +24,7 @@ func (o *offer) answer(role bus.Role, stream string, local engine.Local, origin 
 		SessionName:      "-",
 		TimeDescriptions: []sdp.TimeDescription{{}},
 	}
-	d.Attributes = append(d.Attributes, flag("ice-lite"), attribute("ice-options", "ice2"))
+	d.Attributes = append(d.Attributes, iceAttributes()...)
 	if len(o.bundle) > 0 {
 		d.Attributes = append(d.Attributes, attribute("group", "BUNDLE "+strings.Join(o.bundle, " ")))
 	}
@@ -60,6 +60,15 @@ func (o *offer) answer(role bus.Role, stream string, local engine.Local, origin 
 		return nil, fmt.Errorf("marshal an answer: %w", err)
 	}
 	return text, nil
+}
+
+// iceAttributes are what we say of ICE for the session, in answers and after restarts.
+func iceAttributes() []sdp.Attribute {
+	return []sdp.Attribute{flag("ice-lite"), attribute("ice-options", "ice2")}
+}
+
+func credentialAttributes(c bus.Credentials) []sdp.Attribute {
+	return []sdp.Attribute{attribute("ice-ufrag", c.Ufrag), attribute("ice-pwd", c.Password)}
 }
 
 func attribute(name, value string) sdp.Attribute { return sdp.Attribute{Key: name, Value: value} }
@@ -124,12 +133,9 @@ func (o *offer) transportAttributes(local engine.Local) []sdp.Attribute {
 	if o.passive {
 		setup = "active"
 	}
-	return []sdp.Attribute{
-		attribute("ice-ufrag", local.ICE.Ufrag),
-		attribute("ice-pwd", local.ICE.Password),
+	return append(credentialAttributes(local.ICE),
 		attribute("fingerprint", local.Fingerprint.Algorithm+" "+local.Fingerprint.Value),
-		attribute("setup", setup),
-	}
+		attribute("setup", setup))
 }
 
 // usableCandidates leaves out what cannot be written as a candidate.

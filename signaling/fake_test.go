@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,9 +27,12 @@ type fakeEngine struct {
 	// err fails the next openings; opened is called after each, before it returns.
 	err    error
 	opened func(id bus.SessionID)
-	onEnd  func(bus.SessionID, bus.Reason)
-	last   bus.SessionID
-	live   map[bus.SessionID]string
+	// restarting is called in each Restart; restarts are the credentials of those that succeeded.
+	restarting func(id bus.SessionID)
+	restarts   []bus.Credentials
+	onEnd      func(bus.SessionID, bus.Reason)
+	last       bus.SessionID
+	live       map[bus.SessionID]string
 	// peers are all that were opened, by id.
 	peers   map[bus.SessionID]engine.Peer
 	streams map[string]engine.Stream
@@ -101,6 +106,26 @@ func (e *fakeEngine) afterOpening(id bus.SessionID) {
 	if e.opened != nil {
 		e.opened(id)
 	}
+}
+
+// Restart is like the engine's: of Local it fills in only what is new.
+func (e *fakeEngine) Restart(_ context.Context, id bus.SessionID, remote bus.Credentials) (engine.Local, error) {
+	if e.restarting != nil {
+		e.restarting(id)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return engine.Local{}, e.err
+	}
+	if _, ok := e.live[id]; !ok {
+		return engine.Local{}, fmt.Errorf("restart: %w", engine.ErrNoSession)
+	}
+	e.restarts = append(e.restarts, remote)
+	n := strconv.Itoa(len(e.restarts))
+	return engine.Local{
+		ID: id, ICE: bus.Credentials{Ufrag: localUfrag + n, Password: localPassword + n}, Candidates: e.candidates,
+	}, nil
 }
 
 func (e *fakeEngine) Close(id bus.SessionID) { e.end(id, bus.ReasonClosed) }

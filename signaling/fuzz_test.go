@@ -62,12 +62,16 @@ func checkTrack(t *testing.T, track rtp.Track, subscriber bool) {
 	}
 }
 
+// FuzzFragment sends anything as a PATCH: it must be refused as the fragment's fault, trickle, or restart
+// ICE once with the credentials that it shows.
 func FuzzFragment(f *testing.F) {
+	offer := fixture(f, obs)
 	f.Add([]byte("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n" +
 		"a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\na=end-of-candidates\r\n"))
 	for _, name := range fixtureNames(f) {
 		f.Add([]byte(fixture(f, name)))
 	}
+	f.Add([]byte(audioPart + secondICE + videoPart + thirdICE + oneMore))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := parseFragment(body, Limits{}.withDefaults())
 		if err != nil {
@@ -82,6 +86,26 @@ func FuzzFragment(f *testing.F) {
 		for _, c := range got.credentials {
 			if !validCredential(c.Ufrag, minUfrag) || c.Password != "" && !validCredential(c.Password, minPassword) {
 				t.Errorf("credentials %+v", c)
+			}
+		}
+		b := newBench(t, Config{})
+		location, etag := b.publish(offer)
+		w := b.patch(location, string(body), "*")
+		switch chosen := got.credentialsOf("0"); w.Code {
+		case http.StatusNoContent:
+			if len(b.engine.restarts) != 0 {
+				t.Errorf("restarted without saying so: %+v", b.engine.restarts)
+			}
+		case http.StatusOK:
+			if len(b.engine.restarts) != 1 || b.engine.restarts[0] != chosen || chosen.Password == "" || w.Header().Get("ETag") == etag {
+				t.Errorf("restarts %+v, want %+v; headers %v", b.engine.restarts, chosen, w.Header())
+			}
+			if again := b.patch(location, string(body), "*"); again.Code != http.StatusNoContent {
+				t.Errorf("the same again: status %d: %s", again.Code, again.Body)
+			}
+		default:
+			if checkProblem(t, w, http.StatusBadRequest, ""); chosen.Ufrag == "" || chosen.Password != "" {
+				t.Errorf("refused credentials %+v", chosen)
 			}
 		}
 	})

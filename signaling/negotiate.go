@@ -27,6 +27,9 @@ var (
 
 // forPublisher narrows the offer to what we receive of it.
 func (o *offer) forPublisher() ([]rtp.Track, error) {
+	if o.manyStreams {
+		return nil, unacceptable("a=msid names more than one MediaStream; expected one for all tracks (RFC 9725 section 4.4.2)")
+	}
 	for m := range o.live {
 		if !sends(m.direction) {
 			return nil, unacceptable("m=%s is %s; expected sendonly or sendrecv: WHIP is for publishing, WHEP for watching",

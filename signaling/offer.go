@@ -28,6 +28,9 @@ type offer struct {
 	// BUNDLE group (RFC 9143).
 	transport int
 
+	// manyStreams is set if the live lines belong to more than one MediaStream.
+	manyStreams bool
+
 	ice          bus.Credentials
 	fingerprints []engine.Fingerprint
 	// passive is set when the peer waits for our ClientHello.
@@ -81,6 +84,12 @@ const (
 	maxFingerprints = 8
 )
 
+// transportLine names the line that carries the transport.
+func (o *offer) transportLine() transportLine {
+	m := &o.media[o.transport]
+	return transportLine{kind: m.kind.String(), mid: m.mid}
+}
+
 func parseOffer(body []byte, lim Limits) (*offer, error) {
 	if err := scan(body, lim); err != nil {
 		return nil, err
@@ -113,9 +122,17 @@ func parseOffer(body []byte, lim Limits) (*offer, error) {
 	if err := o.readTransport(sections, shared); err != nil {
 		return nil, err
 	}
+	mediaStream := ""
 	for i := range o.media {
 		if o.media[i].disabled {
 			continue
+		}
+		for _, msid := range sections[i].msids {
+			// A dash is a track without a MediaStream (RFC 8830).
+			if id, _, _ := strings.Cut(msid, " "); id != "-" {
+				o.manyStreams = o.manyStreams || mediaStream != "" && id != mediaStream
+				mediaStream = id
+			}
 		}
 		if err := o.media[i].read(&sections[i], &shared); err != nil {
 			return nil, err
@@ -131,7 +148,7 @@ type section struct {
 	direction                              sdp.Direction
 	mux, rsize, allowMixed, bundleOnly     bool
 
-	fingerprints, groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups []string
+	fingerprints, groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups, msids []string
 }
 
 func readSection(attributes []sdp.Attribute) section {
@@ -177,6 +194,8 @@ func readSection(attributes []sdp.Attribute) section {
 			s.rids = append(s.rids, value)
 		case "ssrc":
 			s.ssrcs = append(s.ssrcs, value)
+		case "msid":
+			s.msids = append(s.msids, value)
 		case "ssrc-group":
 			s.ssrcGroups = append(s.ssrcGroups, value)
 		}

@@ -25,6 +25,8 @@ type problem struct {
 	accept string
 	// allow are the methods that the resource has.
 	allow string
+	// challenge goes out as WWW-Authenticate.
+	challenge string
 	// cause is for the log only.
 	cause error
 }
@@ -98,6 +100,9 @@ func (p *problem) write(w http.ResponseWriter, r *http.Request) {
 	}
 	if p.allow != "" {
 		h.Set("Allow", p.allow)
+	}
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
 	}
 	if p.accept != "" && r.Method == http.MethodPatch {
 		h.Set("Accept-Patch", p.accept)

@@ -5,6 +5,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pion/sdp/v3"
+
+	"ringcast/engine"
 	"ringcast/engine/bus"
 )
 
@@ -12,11 +15,19 @@ import (
 // if every candidate in it could be read, but the candidates themselves are of no use to us: we
 // answer checks and never send one. So names that resolve nowhere and TCP candidates need no care.
 type fragment struct {
-	// credentials are the distinct pairs of all its parts; a password that is not given is empty.
+	// parts are those that have credentials, the session's first; a password that is not given is
+	// empty. credentials are their distinct pairs.
+	parts       []fragmentPart
 	credentials []bus.Credentials
 	candidates  int
 	// complete is set by a=end-of-candidates.
 	complete bool
+}
+
+// fragmentPart is what one media part says, or with an empty mid the session part.
+type fragmentPart struct {
+	mid string
+	ice bus.Credentials
 }
 
 func parseFragment(body []byte, lim Limits) (fragment, error) {
@@ -24,7 +35,7 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 	if err := scan(body, lim); err != nil {
 		return f, err
 	}
-	var part bus.Credentials
+	var part fragmentPart
 	for n := 1; len(body) > 0; n++ {
 		line := string(nextLine(&body))
 		if line == "" {
@@ -41,7 +52,7 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 			if err := f.add(part); err != nil {
 				return f, err
 			}
-			part = bus.Credentials{}
+			part = fragmentPart{}
 			continue
 		}
 		if line[0] != 'a' {
@@ -54,12 +65,14 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 			if !validCredential(value, minUfrag) {
 				return f, malformed("a=ice-ufrag is %s; expected 4 to 256 characters", quote(value))
 			}
-			part.Ufrag = value
+			part.ice.Ufrag = value
 		case "ice-pwd":
 			if !validCredential(value, minPassword) {
 				return f, malformed("a=ice-pwd has %d characters; expected 22 to 256", len(value))
 			}
-			part.Password = value
+			part.ice.Password = value
+		case "mid":
+			part.mid = value
 		case "candidate":
 			// Browsers signal the end of one generation by a candidate that says nothing.
 			if value == "" {
@@ -77,14 +90,60 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 	return f, f.add(part)
 }
 
-func (f *fragment) add(c bus.Credentials) error {
+func (f *fragment) add(part fragmentPart) error {
+	c := part.ice
 	if c.Password != "" && c.Ufrag == "" {
 		return malformed("the fragment has an a=ice-pwd without an a=ice-ufrag")
 	}
-	if c.Ufrag != "" && !knownCredentials(f.credentials, c) {
+	if c.Ufrag == "" {
+		return nil
+	}
+	f.parts = append(f.parts, part)
+	if !knownCredentials(f.credentials, c) {
 		f.credentials = append(f.credentials, c)
 	}
 	return nil
+}
+
+// credentialsOf are those for the line that carries the transport: its own, else the session's, else
+// the first of any. They are empty if the fragment shows none.
+func (f *fragment) credentialsOf(mid string) bus.Credentials {
+	for _, wanted := range []string{mid, ""} {
+		for _, p := range f.parts {
+			if p.mid == wanted {
+				return p.ice
+			}
+		}
+	}
+	if len(f.parts) > 0 {
+		return f.parts[0].ice
+	}
+	return bus.Credentials{}
+}
+
+// transportLine is the media line that speaks for the transport, as fragments name it.
+type transportLine struct{ kind, mid string }
+
+// fragment is our side of a new ICE session (RFC 8840 section 9), in the words of the first answer.
+func (t transportLine) fragment(local engine.Local) []byte {
+	b := attributeLines(nil, iceAttributes())
+	b = attributeLines(b, credentialAttributes(local.ICE))
+	b = append(b, "m="+t.kind+" 9 UDP/TLS/RTP/SAVPF 0\r\n"...)
+	if t.mid != "" {
+		b = attributeLines(b, []sdp.Attribute{attribute("mid", t.mid)})
+	}
+	return attributeLines(b, candidateAttributes(usableCandidates(local.Candidates)))
+}
+
+func attributeLines(b []byte, attributes []sdp.Attribute) []byte {
+	for _, a := range attributes {
+		b = append(b, "a="+a.Key...)
+		if a.Value != "" {
+			b = append(b, ":"+a.Value...)
+		}
+		b = append(b, "\r\n"...)
+	}
+	return b
 }
 
 // validCandidate reads as much of a candidate (RFC 8839 section 5.1) as tells one from garbage.

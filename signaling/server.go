@@ -24,6 +24,10 @@ type Engine interface {
 	Publish(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
 	// Subscribe opens a subscriber's session.
 	Subscribe(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
+	// Restart gives a session new ICE credentials, ours and the peer's. The old ones stay valid
+	// until the peer nominates with the new; when Restart fails, they just stay. Of what it
+	// returns, only the credentials and candidates are looked at.
+	Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials) (engine.Local, error)
 	// Close ends the session; unknown ids are ignored.
 	Close(id bus.SessionID)
 	// Stream finds a stream that is being published.
@@ -45,6 +49,10 @@ type Config struct {
 	MaxBody int64
 	// Limits bound session descriptions.
 	Limits Limits
+	// PublishToken is what the bearer must show for everything under /whip, and ViewToken for
+	// everything under /whep and for /streams. Where one is empty, everybody may. On the fixed
+	// URLs the bearer is the stream key, a colon and the token.
+	PublishToken, ViewToken string
 }
 
 // Limits bound what one session description may contain. A field that is 0 has its default.
@@ -77,6 +85,7 @@ type Server struct {
 	engine   Engine
 	maxBody  int64
 	limits   Limits
+	tokens   tokens
 	page     page
 	sessions sessions
 
@@ -91,6 +100,7 @@ func New(cfg Config, e Engine) *Server {
 		engine:  e,
 		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
 		limits:  cfg.Limits.withDefaults(),
+		tokens:  tokens{publish: newToken(cfg.PublishToken), view: newToken(cfg.ViewToken)},
 		page:    loadPage(),
 		rand:    cfg.Rand,
 	}
@@ -104,13 +114,14 @@ func New(cfg Config, e Engine) *Server {
 	return s
 }
 
-// Handler serves the public listener: /whip/, /whep/ and the page.
+// Handler serves the public listener: /whip, /whep, /streams and the page.
 func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.route) }
 
-// The roots of the two endpoints.
+// The roots of the two endpoints, and the list of streams.
 const (
-	whipRoot = "whip"
-	whepRoot = "whep"
+	whipRoot    = "whip"
+	whepRoot    = "whep"
+	streamsPath = "/streams"
 )
 
 // The methods of each kind of resource.
@@ -120,55 +131,55 @@ const (
 	pageMethods     = "OPTIONS, GET, HEAD"
 )
 
-// route is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
-// offer must be told what is wrong with its URL, not sent elsewhere.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 	allowOrigins(w.Header())
-	root, rest, deep := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	var role bus.Role
-	switch root {
-	case whipRoot:
-		role = bus.Publisher
-	case whepRoot:
-		role = bus.Subscriber
-	default:
-		if r.Method == http.MethodOptions {
-			options(w, pageMethods, "", "")
-			return
-		}
-		if err := s.page.serve(w, r); err != nil {
-			s.refuse(w, r, err)
-		}
-		return
+	if err := s.dispatch(w, r); err != nil {
+		s.refuse(w, r, err)
 	}
+}
 
+// dispatch is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
+// offer must be told what is wrong with its URL, not sent elsewhere.
+func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
+	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch {
+	case root == whipRoot:
+		return s.serveRole(w, r, bus.Publisher, rest)
+	case root == whepRoot:
+		return s.serveRole(w, r, bus.Subscriber, rest)
+	case r.Method == http.MethodOptions:
+		options(w, pageMethods, "", "")
+		return nil
+	case r.URL.Path == streamsPath:
+		return s.serveStreams(w, r)
+	}
+	return s.page.serve(w, r)
+}
+
+// serveRole answers what is under /whip or /whep. OPTIONS come first and for any path, because no
+// preflight can show who it is from.
+func (s *Server) serveRole(w http.ResponseWriter, r *http.Request, role bus.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
-	stream, secret, isSession := strings.Cut(rest, "/")
-	var err error
+	place, secret, isSession := strings.Cut(rest, "/")
 	switch {
 	case r.Method == http.MethodOptions && isSession:
 		options(w, sessionMethods, sdpType, fragmentType)
 	case r.Method == http.MethodOptions:
 		options(w, endpointMethods, sdpType, "")
-	case !deep || stream == "":
-		err = &problem{
-			status: http.StatusNotFound, kind: "no-stream", title: "No stream named",
-			detail: fmt.Sprintf("the path names no stream; expected /%s/{stream}", root),
-		}
-	case !validStream(stream):
-		err = &problem{
+	case rest == "":
+		return s.serveFixed(w, r, role)
+	case !validStream(place):
+		return &problem{
 			status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name",
 			detail: fmt.Sprintf("%s cannot name a stream; expected 1 to %d characters out of A-Z a-z 0-9 . _ ~ - , but not . or ..",
-				quote(stream), maxStreamName),
+				quote(place), maxStreamName),
 		}
 	case isSession:
-		err = s.serveSession(w, r, role, stream, secret)
+		return s.serveSession(w, r, role, place, secret)
 	default:
-		err = s.serveEndpoint(w, r, role, stream)
+		return s.serveEndpoint(w, r, role, place)
 	}
-	if err != nil {
-		s.refuse(w, r, err)
-	}
+	return nil
 }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {

@@ -11,14 +11,27 @@ type session struct {
 	id     bus.SessionID
 	role   bus.Role
 	stream string
-	// secret is the last segment of the session's URL: who knows it may end the session.
-	secret string
-	// etag is the entity tag of the session's current ICE session, quotes included.
+	// place and secret are the last segments of the session's URL: the stream or fixedPlace, and
+	// what opens the session, so that who knows it may end the session.
+	place, secret string
+	transport     transportLine
+
+	// patching is held while a PATCH is served, so that of two ICE restarts one is first. It
+	// guards the rest.
+	patching sync.Mutex
+	// etag is the entity tag of the current ICE session, quotes included.
 	etag string
-	// remote are all credentials that the offer showed. Some stacks use another pair for each
-	// media line, and trickle for lines whose pair was not chosen.
+	// remote are all credentials that the peer has shown for the current ICE session. Some stacks
+	// use another pair for each media line, and trickle for lines whose pair was not chosen.
 	remote []bus.Credentials
+	// past are those of earlier ICE sessions, the latest last.
+	past []bus.Credentials
 }
+
+// fixedPlace is where the URL of a session has a stream's name, if the session was opened without one
+// in the path: that name is a key, and a key is not for logs. Such a session of a stream whose name is
+// this differs by its secret.
+const fixedPlace = "-"
 
 // sessions finds sessions by the secret in their URL. The zero value is ready.
 type sessions struct {
@@ -65,11 +78,11 @@ func (t *sessions) add(s *session) (why bus.Reason, ok bool) {
 }
 
 // find is the session of one URL. A secret under another stream's or role's path is unknown.
-func (t *sessions) find(role bus.Role, stream, secret string) (*session, bool) {
+func (t *sessions) find(role bus.Role, place, secret string) (*session, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.bySecret[secret]
-	if !ok || s.role != role || s.stream != stream {
+	if !ok || s.role != role || s.place != place {
 		return nil, false
 	}
 	return s, true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 
@@ -27,11 +28,27 @@ const (
 	retryFull    = 10
 )
 
+// serveFixed answers /whip and /whep, where the bearer names the stream. Only a POST needs it to.
+func (s *Server) serveFixed(w http.ResponseWriter, r *http.Request, role bus.Role) error {
+	if r.Method != http.MethodPost {
+		return s.serveEndpoint(w, r, role, "")
+	}
+	stream, err := s.streamKey(r, role)
+	if err != nil {
+		return err
+	}
+	return s.open(w, r, role, stream, fixedPlace)
+}
+
 // serveEndpoint answers /whip/{stream} and /whep/{stream}.
 func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, role bus.Role, stream string) error {
+	if err := s.authorize(r, role); err != nil {
+		return err
+	}
 	switch r.Method {
 	case http.MethodPost:
-		return s.open(w, r, role, stream)
+		stream = strings.Clone(stream) // not a slice of the request line
+		return s.open(w, r, role, stream, stream)
 	case http.MethodGet, http.MethodHead:
 		if role == bus.Subscriber {
 			w.Header().Set("Content-Type", sdpType)
@@ -43,19 +60,22 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, role bus.
 }
 
 // serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
-func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.Role, stream, secret string) error {
+func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.Role, place, secret string) error {
+	if err := s.authorize(r, role); err != nil {
+		return err
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodDelete:
 	default:
 		return wrongMethod(r, sessionMethods)
 	}
-	found, ok := s.sessions.find(role, stream, secret)
+	found, ok := s.sessions.find(role, place, secret)
 	if !ok {
 		return noSession()
 	}
 	switch r.Method {
 	case http.MethodPatch:
-		return s.trickle(w, r, found)
+		return s.patch(w, r, found)
 	case http.MethodDelete:
 		if !s.sessions.forget(found) {
 			return noSession()
@@ -69,8 +89,8 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.R
 	return nil
 }
 
-// open negotiates an offer and opens its session.
-func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, stream string) error {
+// open negotiates an offer and opens its session, with a URL under place.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, stream, place string) error {
 	body, err := s.body(w, r, sdpType)
 	if err != nil {
 		return err
@@ -98,9 +118,10 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 	if err != nil {
 		return internal(err)
 	}
-	stream = strings.Clone(stream) // not a slice of the request line
-
-	opened := &session{role: role, stream: stream, secret: chance.secret, etag: chance.etag, remote: o.credentials}
+	opened := &session{
+		role: role, stream: stream, place: place, secret: chance.secret,
+		transport: o.transportLine(), etag: chance.etag, remote: o.credentials,
+	}
 	local, err := s.start(r.Context(), call, opened, peer)
 	if err != nil {
 		return err
@@ -123,8 +144,8 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	h.Set("Location", "/"+rootOf(role)+"/"+stream+"/"+opened.secret)
-	h.Set("ETag", opened.etag)
+	h.Set("Location", "/"+rootOf(role)+"/"+place+"/"+opened.secret)
+	h.Set("ETag", chance.etag)
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
 	return nil
@@ -177,40 +198,6 @@ func openProblem(err error, stream string) *problem {
 	return p
 }
 
-// trickle takes more of the peer's candidates. An ICE-lite server has no use for them, but the peer
-// must be told if it sends what we cannot read, or asks for an ICE restart in this way.
-func (s *Server) trickle(w http.ResponseWriter, r *http.Request, to *session) error {
-	body, err := s.body(w, r, fragmentType)
-	if err != nil {
-		return err
-	}
-	f, err := parseFragment(body, s.limits)
-	if err != nil {
-		return err
-	}
-	for _, c := range f.credentials {
-		if !knownCredentials(to.remote, c) {
-			return &problem{
-				status: http.StatusUnprocessableEntity, kind: "ice-restart", title: "ICE restart not supported",
-				detail: fmt.Sprintf("a=ice-ufrag:%s or its a=ice-pwd differs from the session's, which asks for an ICE restart; "+
-					"this server does not support it (RFC 9725): DELETE the session and POST a new offer", c.Ufrag),
-			}
-		}
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-// knownCredentials reports whether c is one of known; a password left out is not compared.
-func knownCredentials(known []bus.Credentials, c bus.Credentials) bool {
-	for _, k := range known {
-		if k.Ufrag == c.Ufrag && (c.Password == "" || k.Password == c.Password) {
-			return true
-		}
-	}
-	return false
-}
-
 // body reads a request's body if it is of the wanted media type and not too large.
 func (s *Server) body(w http.ResponseWriter, r *http.Request, want string) ([]byte, error) {
 	got := r.Header.Get("Content-Type")
@@ -229,6 +216,11 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request, want string) ([]by
 	switch {
 	case errors.As(err, &over):
 		return nil, s.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, &problem{
+			status: http.StatusRequestTimeout, kind: "slow", title: "Body too slow",
+			detail: "the body did not come in time", cause: err,
+		}
 	case err != nil:
 		return nil, &problem{
 			status: http.StatusBadRequest, kind: "body", title: "Unreadable body",

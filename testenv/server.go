@@ -111,6 +111,8 @@ func startServer(ctx context.Context, binary string, o ServerOptions) (*Server, 
 		log:   &tail{limit: keptLog},
 		done:  make(chan struct{}),
 	}
+	// The tests' own variables are not the server's, which refuses what it does not know.
+	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
 	s.cmd.Stdout = s.log
 	s.cmd.Stderr = s.log
 	if err := s.cmd.Start(); err != nil {

@@ -87,13 +87,15 @@ func (g *given) refuse(why error) error {
 }
 
 // readFlags takes --key value, --key=value, and --key alone of a switch; one dash does as well.
+// No message quotes what may be the value of a mistyped flag: it may be a secret.
 func readFlags(args []string) (out []given, err error) {
+	all := len(args)
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
 		name, dashed := strings.CutPrefix(arg, "-")
 		if !dashed || name == "" || name == "-" {
-			return out, errors.Join(err, fmt.Errorf("unexpected argument %q; --help lists all settings", arg))
+			return out, errors.Join(err, fmt.Errorf("argument %d is not a flag; --help lists all settings", all-len(args)))
 		}
 		name, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		if name == "help" || name == "h" {
@@ -161,7 +163,8 @@ func readFile(path string) (out []given, err error) {
 			if token := e.GetToken(); token != nil {
 				at = fmt.Sprintf("%s:%d", path, token.Position.Line)
 			}
-			why = strings.ReplaceAll(e.GetMessage(), "\n", " ")
+			why, _, _ = strings.Cut(e.GetMessage(), ": \"") // what is quoted may be a value
+			why = strings.ReplaceAll(why, "\t", `\t`)
 		}
 		return nil, fmt.Errorf("config: %s: %s", at, why)
 	}

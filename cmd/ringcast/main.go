@@ -22,7 +22,9 @@ import (
 func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	os.Exit(command(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, signals))
+	args := os.Args[1:]
+	os.Args = os.Args[:1] // /debug/pprof/cmdline shows them, and a flag may hold a token
+	os.Exit(command(args, os.Environ(), os.Stdout, os.Stderr, signals))
 }
 
 // What the process ends with.

@@ -19,7 +19,7 @@ func unknown(what, name, at string, spell func(*setting) string) error {
 }
 
 // nearest is the setting that name is a slip of: at most a third of its letters are wrong. Failing
-// that, it is the only one whose key has the name as one of its words.
+// that, it is the first whose key has the name as one of its words.
 func nearest(name string, spell func(*setting) string) *setting {
 	plain := func(s string) string {
 		s = strings.TrimLeft(strings.ReplaceAll(strings.ToLower(s), "_", "-"), "-")
@@ -27,18 +27,18 @@ func nearest(name string, spell func(*setting) string) *setting {
 	}
 	name = plain(name)
 	var best, word *setting
-	words, least := 0, max(1, len(name)/3)+1
+	least := max(1, len(name)/3) + 1
 	for i := range settings {
 		s := &settings[i]
 		key := plain(spell(s))
 		if d := distance(name, key); d < least {
 			best, least = s, d
 		}
-		if strings.Contains("-"+key+"-", "-"+name+"-") {
-			word, words = s, words+1
+		if word == nil && strings.Contains("-"+key+"-", "-"+name+"-") {
+			word = s
 		}
 	}
-	if best == nil && words == 1 {
+	if best == nil {
 		return word
 	}
 	return best

@@ -88,17 +88,21 @@ func newLog(cfg *Config, w io.Writer) *slog.Logger {
 func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Config {
 	return engine.Config{
 		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, MaxSessions: cfg.MaxSessions,
+		Grace:    max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
+		Takeover: cfg.Takeover,
 	}
 }
 
 func publicHandler(cfg *Config, e *engine.Engine, log *slog.Logger) http.Handler {
-	return signaling.New(signaling.Config{Log: log}, e).Handler()
+	return signaling.New(signaling.Config{
+		Log: log, PublishToken: string(cfg.PublishToken), ViewToken: string(cfg.ViewToken),
+	}, e).Handler()
 }
 
 func adminHandler(e *engine.Engine, log *slog.Logger) http.Handler {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready})
+	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready, Streams: e.Streams})
 }
 
 func listen(key, address string) (net.Listener, error) {

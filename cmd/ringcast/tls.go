@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -94,11 +95,14 @@ func selfSigned(cfg *Config, now time.Time) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
+// hostname keeps names out that no certificate can hold.
+var hostname = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+
 // identities are the names and addresses of this host. What cannot be found out is left out: a
 // certificate without it still serves localhost.
 func identities(cfg *Config) (names []string, addresses []net.IP) {
 	addName := func(name string) {
-		if name != "" && !slices.Contains(names, name) {
+		if hostname.MatchString(name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -116,7 +120,7 @@ func identities(cfg *Config) (names []string, addresses []net.IP) {
 	if host, _, err := net.SplitHostPort(cfg.HTTP); err == nil {
 		if ip := net.ParseIP(host); ip != nil {
 			addAddress(ip)
-		} else if !strings.Contains(host, "%") {
+		} else {
 			addName(host)
 		}
 	}

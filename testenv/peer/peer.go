@@ -71,7 +71,7 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 	}
 	p := &Peer{
 		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), records: newRecords(),
-		Ours: bus.Credentials{Ufrag: "peer", Password: "the password of the peer"},
+		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
 	}
 	local := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	if server.Is6() {

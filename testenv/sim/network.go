@@ -22,6 +22,8 @@ type Network struct {
 	Sent, Lost uint64
 	// last keeps what is not to be reordered in order, whatever its jitter.
 	last map[flow]port.Time
+	// dead flows lose everything.
+	dead map[flow]bool
 }
 
 type flow struct {
@@ -32,6 +34,10 @@ type flow struct {
 // send returns the times at which copies of a datagram arrive, none if it is lost.
 func (n *Network) send(now port.Time, f flow, at []port.Time) []port.Time {
 	n.Sent++
+	if n.dead[f] {
+		n.Lost++
+		return at
+	}
 	copies := 1
 	if n.rand.Float64() < n.Faults.Duplicate {
 		copies = 2

@@ -20,8 +20,11 @@ type Config struct {
 	Seed    uint64
 	Workers int
 	Faults  Faults
-	// BusLoss is the share of media messages between workers that find no room.
+	// BusLoss is the share of media messages between workers that find no room. It may be changed
+	// while the world runs, see SetBusLoss.
 	BusLoss float64
+	// Random, if set, bends what a worker's source of randomness yields, to begin where a test wants it.
+	Random func(x uint64) uint64
 }
 
 // A World is everything of one simulation.
@@ -40,7 +43,17 @@ type World struct {
 	control controller
 	server  netip.Addr
 	lanes   map[lane]port.Time // when the last message of each arrives
+
+	// place is the worker that the next peers' addresses hash to, or anyone.
+	place int
+	// onDown, if set, sees every datagram that a worker sends.
+	onDown func(worker int, remote netip.AddrPort, data []byte)
+	// onMessage, if set, sees every message that a worker sends.
+	onMessage func(m *bus.Message)
 }
+
+// anyone leaves it to chance which worker an address hashes to.
+const anyone = -1
 
 type lane struct {
 	from, to int
@@ -61,6 +74,8 @@ type simWorker struct {
 	routes map[port.Route]port.Path
 	next   port.Time // when its deadline is scheduled
 	loss   *rand.Rand
+	// blocked is until when the port lends no frames, so that the driver cannot poll.
+	blocked port.Time
 }
 
 // New makes a world at time 0, at which nothing has happened.
@@ -72,14 +87,20 @@ func New(cfg Config) *World {
 		Network: &Network{
 			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
 		},
-		now: port.Second, // so that no time is 0 by accident
+		now:   port.Second, // so that no time is 0 by accident
+		place: anyone,
 	}
+	w.Network.dead = make(map[flow]bool)
 	w.control.world = w
 	w.control.sessions = make(map[bus.SessionID]*controlled)
 	for i := range cfg.Workers {
 		r := rand.New(rand.NewPCG(cfg.Seed, 100+uint64(i)))
+		random := r.Uint64
+		if cfg.Random != nil {
+			random = func() uint64 { return cfg.Random(r.Uint64()) }
+		}
 		x := &simWorker{
-			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: r.Uint64, NewSealer: w.Oracle.NewSealer}),
+			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: random, NewSealer: w.Oracle.NewSealer}),
 			index:  i, routes: make(map[port.Route]port.Path), next: port.Never,
 			loss: rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
 		}
@@ -139,7 +160,7 @@ func (w *World) handle(x *simWorker, f func()) {
 	if x.Deadline() <= w.now {
 		x.HandleTimeout(w.now)
 	}
-	for more := true; more; {
+	for more := w.now >= x.blocked; more; {
 		more = x.Poll(w.now, &x.out)
 		for _, c := range x.out.Routes {
 			if c.Path == (port.Path{}) {
@@ -168,10 +189,27 @@ func (w *World) handle(x *simWorker, f func()) {
 	}
 }
 
+// Block makes a worker's port lend no frames for a while: its NIC or socket takes nothing. The worker
+// goes on receiving, as its driver would have it.
+func (w *World) Block(i int, span port.Time) {
+	x := w.workers[i]
+	x.blocked = w.now + span
+	w.at(x.blocked, func() { w.handle(x, func() {}) })
+}
+
+// SetBusLoss changes the share of media messages between workers that find no room.
+func (w *World) SetBusLoss(share float64) { w.cfg.BusLoss = share }
+
+// Place has the addresses that are taken from now on hash to a worker, or to anyone.
+func (w *World) Place(worker int) { w.place = worker }
+
 // pass carries a message of a worker. Lossy lanes copy, as the bus does.
 func (w *World) pass(from *simWorker, m *bus.Message) {
 	c := *m
 	c.From = from.index
+	if w.onMessage != nil {
+		w.onMessage(&c)
+	}
 	if c.Kind.Lossy() {
 		if from.loss.Float64() < w.cfg.BusLoss {
 			return
@@ -219,7 +257,10 @@ func (w *World) down(from *simWorker, r port.Route, data []byte) {
 		panic(fmt.Sprintf("worker %d sends on route %d, which leads nowhere", from.index, r))
 	}
 	w.note(byte(from.index), data)
-	i := int(p.Remote.Port()) - firstPort
+	if w.onDown != nil {
+		w.onDown(from.index, p.Remote, data)
+	}
+	i := w.indexOf(p.Remote)
 	data = append([]byte(nil), data...)
 	for _, t := range w.Network.send(w.now, flow{i, false}, nil) {
 		w.at(t, func() { w.peers[i].receive(append([]byte(nil), data...)) })
@@ -227,11 +268,13 @@ func (w *World) down(from *simWorker, r port.Route, data []byte) {
 }
 
 // up carries a datagram of a peer to the worker that its address hashes to.
-func (w *World) up(p peer, data []byte) {
+func (w *World) up(p peer, data []byte) { w.upFrom(p.address(), data) }
+
+func (w *World) upFrom(from netip.AddrPort, data []byte) {
 	w.note(0xFF, data)
-	i := int(p.address().Port()) - firstPort
-	x := w.workers[w.hash(p.address())]
-	path := port.Path{Remote: p.address(), Local: w.server}
+	i := w.indexOf(from)
+	x := w.workers[w.hash(from)]
+	path := port.Path{Remote: from, Local: w.server}
 	for _, t := range w.Network.send(w.now, flow{i, true}, nil) {
 		w.at(t, func() {
 			in := port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now}
@@ -260,10 +303,28 @@ func (w *World) note(who byte, data []byte) {
 
 const firstPort = 10_000
 
+// join gives a peer an address; it may have several.
 func (w *World) join(p peer) netip.AddrPort {
-	w.peers = append(w.peers, p)
-	return netip.AddrPortFrom(netip.MustParseAddr("198.18.0.2"), uint16(firstPort+len(w.peers)-1))
+	for {
+		a := netip.AddrPortFrom(netip.MustParseAddr("198.18.0.2"), uint16(firstPort+len(w.peers)))
+		w.peers = append(w.peers, p)
+		if w.place == anyone || w.hash(a) == w.place {
+			return a
+		}
+		w.peers[len(w.peers)-1] = nil // nobody's
+	}
 }
+
+// leave takes an address out of use: what is sent to it is lost.
+func (w *World) leave(a netip.AddrPort) { w.Network.dead[flow{w.indexOf(a), false}] = true }
+
+// cut loses all that is sent between the server and an address, or mends that.
+func (w *World) cut(a netip.AddrPort, off bool) {
+	i := w.indexOf(a)
+	w.Network.dead[flow{i, false}], w.Network.dead[flow{i, true}] = off, off
+}
+
+func (w *World) indexOf(a netip.AddrPort) int { return int(a.Port()) - firstPort }
 
 // controller is the stand-in for the engine's: claims and keys, no handshakes.
 type controller struct {
@@ -271,6 +332,7 @@ type controller struct {
 	sessions   map[bus.SessionID]*controlled
 	generation bus.Generation
 	ended      map[bus.SessionID]bus.Reason
+	endedAt    map[bus.SessionID]port.Time
 }
 
 type controlled struct {
@@ -279,6 +341,9 @@ type controlled struct {
 	owner int
 
 	generation bus.Generation
+	// claims counts the workers that wanted to own the session, keyed how often one was given keys.
+	claims, keyed int
+	restarts      int
 }
 
 // open announces a session to all workers and returns the peer's keys, those of the server mirrored.
@@ -315,10 +380,12 @@ func (c *controller) handle(m *bus.Message) {
 	}
 	switch m.Kind {
 	case bus.SessionClaimed:
+		s.claims++
 		if s.owner >= 0 {
 			return
 		}
 		s.owner = m.From
+		s.keyed++
 		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
 		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
 		if s.spec.Role == bus.Publisher {
@@ -334,16 +401,32 @@ func (c *controller) handle(m *bus.Message) {
 	}
 }
 
+// restart gives a session new credentials (RFC 8445 section 2.4) and returns both sides' of them.
+func (c *controller) restart(id bus.SessionID) (local bus.Credentials, remote string) {
+	s := c.sessions[id]
+	s.restarts++
+	local = bus.Credentials{
+		Ufrag:    fmt.Sprintf("ours%04d-%d", id, s.restarts),
+		Password: fmt.Sprintf("password-of-session-%06d-%d", id, s.restarts),
+	}
+	remote = fmt.Sprintf("peer%04d-%d", id, s.restarts)
+	c.world.tellAll(bus.Message{Kind: bus.SessionRestarted, ID: id, Local: local, Remote: remote})
+	return local, remote
+}
+
 func (c *controller) close(id bus.SessionID, why bus.Reason) {
 	s := c.sessions[id]
 	if s == nil {
 		return
 	}
 	if c.ended == nil {
-		c.ended = make(map[bus.SessionID]bus.Reason)
+		c.ended, c.endedAt = make(map[bus.SessionID]bus.Reason), make(map[bus.SessionID]port.Time)
 	}
-	c.ended[id] = why
-	if s.spec.Role == bus.Publisher {
+	if _, again := c.ended[id]; again {
+		return
+	}
+	c.ended[id], c.endedAt[id] = why, c.world.now
+	if s.generation > 0 {
 		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.generation})
 	}
 	c.world.tellAll(bus.Message{Kind: bus.SessionClosed, ID: id})

@@ -1,0 +1,495 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// write puts a file named ringcast.yaml into the test's directory, which becomes the current one.
+func write(t *testing.T, content string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("ringcast.yaml", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Every setting of the table has its row: default, then what file, variable and flag say.
+func TestSourcesOverrideEachOther(t *testing.T) {
+	rows := map[string]struct {
+		field              func(*Config) any
+		initial            string
+		file, env, flag    string
+		inFile, inEnv, won string // as the field prints; where empty, the value itself
+	}{
+		"http":         {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
+		"udp":          {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
+		"admin":        {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
+		"io":           {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "udp"},
+		"workers":      {field: func(c *Config) any { return c.Workers }, initial: "0", file: "1", env: "2", flag: "3"},
+		"max-sessions": {field: func(c *Config) any { return c.MaxSessions }, initial: "20000", file: "1", env: "2", flag: "3"},
+		"public-ip": {
+			field: func(c *Config) any { return c.PublicIPs }, initial: "[]",
+			file: "[192.0.2.1, \"2001:db8::1\"]", inFile: "[192.0.2.1 2001:db8::1]",
+			env: "192.0.2.2, 192.0.2.3", inEnv: "[192.0.2.2 192.0.2.3]",
+			flag: "::ffff:192.0.2.4", won: "[192.0.2.4]",
+		},
+		"publish-token": {
+			field:   func(c *Config) any { return string(c.PublishToken) },
+			initial: "", file: "0123", env: "env+/=", flag: "1e3",
+		},
+		"view-token": {field: func(c *Config) any { return string(c.ViewToken) }, initial: "", file: "true", env: "b", flag: "-c"},
+		"takeover":   {field: func(c *Config) any { return c.Takeover }, initial: "false", file: "true", env: "false", flag: "true"},
+		"grace": {
+			field: func(c *Config) any { return c.Grace }, initial: "30s",
+			file: "1m", inFile: "1m0s", env: "0", inEnv: "0s", flag: "1500ms", won: "1.5s",
+		},
+		"tls":      {field: func(c *Config) any { return c.TLSSelf }, initial: "false", file: "self", inFile: "true", env: "", inEnv: "false", flag: "self", won: "true"},
+		"tls-cert": {field: func(c *Config) any { return c.TLSCert }, initial: "", file: "a", env: "b", flag: "c"},
+		"tls-key":  {field: func(c *Config) any { return c.TLSKey }, initial: "", file: "a", env: "b", flag: "c"},
+		"log-level": {
+			field: func(c *Config) any { return c.LogLevel }, initial: "INFO",
+			file: "debug", inFile: "DEBUG", env: "warn", inEnv: "WARN", flag: "Error", won: "ERROR",
+		},
+		"log-format": {field: func(c *Config) any { return c.LogJSON }, initial: "false", file: "json", inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true"},
+	}
+	for i := range settings {
+		s := &settings[i]
+		if s.outside {
+			continue
+		}
+		t.Run(s.key, func(t *testing.T) {
+			row, ok := rows[s.key]
+			if !ok {
+				t.Fatal("the setting has no row")
+			}
+			content := s.key + ": " + row.file + "\n"
+			variable := s.env() + "=" + row.env
+			flag := "--" + s.key + "=" + row.flag
+			config := "--config=ringcast.yaml"
+			switch s.key { // one is nothing without the other
+			case "tls-cert":
+				content += "tls-key: k\n"
+			case "tls-key":
+				content += "tls-cert: c\n"
+			}
+			write(t, content)
+			expect := func(want, otherwise string, args, environ []string) {
+				t.Helper()
+				c, err := load(args, environ)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want == "" {
+					want = otherwise
+				}
+				if got := fmt.Sprint(row.field(&c)); got != want {
+					t.Errorf("%v %v: got %s, want %s", args, environ, got, want)
+				}
+			}
+			expect(row.initial, "", nil, nil)
+			expect(row.inFile, row.file, []string{config}, nil)
+			expect(row.inEnv, row.env, []string{config}, []string{variable})
+			expect(row.won, row.flag, []string{config, flag}, []string{variable})
+			expect(row.won, row.flag, []string{flag, config}, []string{variable})
+			delete(rows, s.key)
+		})
+	}
+	for key := range rows {
+		t.Errorf("no setting for the row of %s", key)
+	}
+}
+
+func TestFormsOfSources(t *testing.T) {
+	ips := func(want string) func(Config) error {
+		return func(c Config) error {
+			if got := fmt.Sprint(c.PublicIPs); got != want {
+				return errors.New(got)
+			}
+			return nil
+		}
+	}
+	for _, row := range []struct {
+		name, file string
+		env, args  []string
+		check      func(Config) error
+	}{
+		{name: "one dash", args: []string{"-public-ip", "192.0.2.1"}, check: ips("[192.0.2.1]")},
+		{name: "repeated flag", args: []string{"--public-ip", "192.0.2.1", "--public-ip=::1"}, check: ips("[192.0.2.1 ::1]")},
+		{name: "single value for a list", file: "public-ip: 192.0.2.1", check: ips("[192.0.2.1]")},
+		{name: "block list", file: "public-ip:\n  - 192.0.2.1\n  - ::1\n", check: ips("[192.0.2.1 ::1]")},
+		{name: "empty list", file: "public-ip: []", check: ips("[]")},
+		{name: "empty variable", file: "public-ip: [192.0.2.1]", env: []string{"RINGCAST_PUBLIC_IP="}, check: ips("[]")},
+		{name: "empty file", file: "# nothing yet\n---\n", check: ips("[]")},
+		{name: "Windows line ends", file: "---\r\npublic-ip: 192.0.2.1\r\nio: udp\r\n", check: ips("[192.0.2.1]")},
+		{name: "last scalar flag", args: []string{"--io", "udp", "--io", "auto"}, check: func(c Config) error {
+			if c.IO != "auto" {
+				return errors.New(c.IO)
+			}
+			return nil
+		}},
+		{name: "switch", args: []string{"--takeover", "--io", "udp"}, check: func(c Config) error {
+			if !c.Takeover || c.IO != "udp" {
+				return fmt.Errorf("%v", c)
+			}
+			return nil
+		}},
+		{name: "switch off", file: "takeover: true", args: []string{"--takeover=false"}, check: func(c Config) error {
+			if c.Takeover {
+				return errors.New("on")
+			}
+			return nil
+		}},
+		{name: "no admin", args: []string{"--admin", ""}, check: func(c Config) error {
+			if c.Admin != "" {
+				return errors.New(c.Admin)
+			}
+			return nil
+		}},
+		{name: "file named by variable", file: "io: udp", env: []string{"RINGCAST_CONFIG=ringcast.yaml"}, check: func(c Config) error {
+			if c.IO != "udp" || c.file != "ringcast.yaml" {
+				return fmt.Errorf("%v", c)
+			}
+			return nil
+		}},
+		{
+			name: "others' variables", check: ips("[]"),
+			env: []string{
+				"RINGCAST_BIN=/x", "RINGCAST_ARGS=--io udp", "RINGCAST_ARTIFACTS=/y", "RINGCAST_CHROMIUM=/z",
+				"RINGCAST_SERVICE_HOST=10.0.0.1", "RINGCAST_SERVICE_PORT=80", "RINGCAST_SERVICE_PORT_HTTP=80",
+				"RINGCAST_PORT=tcp://10.0.0.1:80", "RINGCAST_PORT_80_TCP=tcp://10.0.0.1:80",
+				"RINGCAST_PORT_80_TCP_PROTO=tcp", "RINGCAST_PORT_7000_UDP_ADDR=10.0.0.1", "RINGCAST_ADMIN_SERVICE_HOST=10.0.0.2",
+				"RINGCAST_ADMIN_PORT=tcp://10.0.0.2:9090", "MY_RINGCAST_X=1", "ringcast_io=x",
+			},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.file != "" {
+				write(t, row.file)
+				if len(row.env) == 0 || !strings.HasPrefix(row.env[0], "RINGCAST_CONFIG=") {
+					row.args = append(row.args, "--config", "ringcast.yaml")
+				}
+			}
+			c, err := load(row.args, row.env)
+			if err == nil {
+				err = row.check(c)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+const addressWanted = "an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected"
+
+func TestConfigErrors(t *testing.T) {
+	const file = "ringcast.yaml"
+	for _, row := range []struct {
+		name, file string
+		env, args  []string
+		want       []string
+		status     int // 2 where 0
+	}{
+		{
+			name: "unknown key", file: "http: :1\n\npubic-ip: 192.0.2.1\n",
+			want: []string{`unknown key "pubic-ip" in ringcast.yaml:3, did you mean "public-ip"?`},
+		},
+		{
+			name: "key with the wrong dash", file: "public_ip: 192.0.2.1\n",
+			want: []string{`unknown key "public_ip" in ringcast.yaml:1, did you mean "public-ip"?`},
+		},
+		{
+			name: "key like no other", file: "colour: red\n",
+			want: []string{`unknown key "colour" in ringcast.yaml:1; --help lists all settings`},
+		},
+		{
+			name: "unknown variable", env: []string{"RINGCAST_WORKER=2"},
+			want: []string{`unknown variable "RINGCAST_WORKER", did you mean "RINGCAST_WORKERS"?`},
+		},
+		{
+			name: "unknown flag", args: []string{"--wrokers", "2", "-upd=:1", "--token", "x", "--zzz"},
+			want: []string{
+				`unknown flag "--wrokers", did you mean "--workers"?`,
+				`unknown flag "--upd", did you mean "--udp"?`,
+				`unknown flag "--token", did you mean "--publish-token"?`,
+				`unknown flag "--zzz"; --help lists all settings`,
+			},
+		},
+		{
+			name: "flag without value", args: []string{"--http"},
+			want: []string{`flag --http needs a value`},
+		},
+		{
+			name: "not a flag", args: []string{"--takeover", "false"},
+			want: []string{`argument 2 is not a flag; --help lists all settings`},
+		},
+		{
+			name: "end of flags", args: []string{"--"},
+			want: []string{`argument 1 is not a flag; --help lists all settings`},
+		},
+		{
+			name: "numbers", file: "workers: many\n", env: []string{"RINGCAST_MAX_SESSIONS=0"}, args: []string{"--workers", "-1"},
+			want: []string{
+				`invalid value "many" for workers in ringcast.yaml:1: a whole number from 0 to 256 expected`,
+				`invalid value "0" for max-sessions in variable RINGCAST_MAX_SESSIONS: a whole number from 1 to 1073741824 expected`,
+				`invalid value "-1" for workers in flag --workers: a whole number from 0 to 256 expected`,
+			},
+		},
+		{
+			name: "addresses", file: "http: 8080\nudp: ::1:7000\n", env: []string{"RINGCAST_ADMIN=:99999"}, args: []string{"--http="},
+			want: []string{
+				`invalid value "8080" for http in ringcast.yaml:1: ` + addressWanted,
+				`invalid value "::1:7000" for udp in ringcast.yaml:2: ` + addressWanted,
+				`invalid value ":99999" for admin in variable RINGCAST_ADMIN: ` + addressWanted,
+				`invalid value "" for http in flag --http: ` + addressWanted,
+			},
+		},
+		{
+			name: "public addresses", file: "public-ip:\n  - 192.0.2.1\n  - example.org\n  - [1]\n",
+			env: []string{"RINGCAST_PUBLIC_IP=192.0.2.1,,::1"}, args: []string{"--public-ip", "0.0.0.0", "--public-ip", "fe80::1%lo"},
+			want: []string{
+				`invalid value for public-ip in ringcast.yaml:4: a single value expected`,
+				`invalid value "example.org" for public-ip in ringcast.yaml:3: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+			},
+		},
+		{
+			name: "words", file: "io: xdp\ntakeover: yes\nlog-level: loud\nlog-format: xml\ntls: yes\ngrace: 30\n",
+			args: []string{"--grace", "-1s"},
+			want: []string{
+				`invalid value "xdp" for io in ringcast.yaml:1: auto or udp expected`,
+				`invalid value "yes" for takeover in ringcast.yaml:2: true or false expected`,
+				`invalid value "loud" for log-level in ringcast.yaml:3: debug, info, warn or error expected`,
+				`invalid value "xml" for log-format in ringcast.yaml:4: text or json expected`,
+				`invalid value "yes" for tls in ringcast.yaml:5: self expected, or nothing`,
+				`invalid value "30" for grace in ringcast.yaml:6: a duration such as 30s or 2m expected, not below 0`,
+				`invalid value "-1s" for grace in flag --grace: a duration such as 30s or 2m expected, not below 0`,
+			},
+		},
+		{
+			name: "tokens", file: "publish-token: \"with space\"\n", env: []string{"RINGCAST_VIEW_TOKEN="}, args: []string{"--view-token", "line\n"},
+			want: []string{
+				`invalid value for publish-token in ringcast.yaml:1: visible ASCII characters without spaces expected`,
+				`invalid value for view-token in variable RINGCAST_VIEW_TOKEN: it is empty; leave the setting out to ask for none`,
+				`invalid value for view-token in flag --view-token: visible ASCII characters without spaces expected`,
+			},
+		},
+		{
+			name: "shapes", file: "io:\nworkers: [1]\nhttp: {a: b}\npublish-token: &x abc\nview-token: *x\nconfig: other.yaml\n",
+			want: []string{
+				`invalid value for io in ringcast.yaml:1: there is none`,
+				`invalid value for workers in ringcast.yaml:2: a single value expected`,
+				`invalid value for http in ringcast.yaml:3: a single value expected`,
+				`invalid value for publish-token in ringcast.yaml:4: a single value expected`,
+				`invalid value for view-token in ringcast.yaml:5: a single value expected`,
+				`key "config" in ringcast.yaml:6: only a flag or RINGCAST_CONFIG can give it`,
+			},
+		},
+		{
+			name: "certificate without key", args: []string{"--tls-cert", "c.pem"},
+			want: []string{`tls-cert in flag --tls-cert needs tls-key too`},
+		},
+		{
+			name: "key without certificate", file: "tls-key: k.pem",
+			want: []string{`tls-key in ringcast.yaml:1 needs tls-cert too`},
+		},
+		{
+			name: "two certificates", file: "tls: self", env: []string{"RINGCAST_TLS_CERT=c.pem", "RINGCAST_TLS_KEY=k.pem"},
+			want: []string{`tls in ringcast.yaml:1 and tls-cert in variable RINGCAST_TLS_CERT exclude each other`},
+		},
+		{
+			name: "self-signed with a key", args: []string{"--tls=self", "--tls-key=k.pem"},
+			want: []string{`tls in flag --tls and tls-key in flag --tls-key exclude each other`},
+		},
+		{
+			name: "key twice", file: "io: udp\nhttp: :1\nio: auto\n",
+			want: []string{`config: ringcast.yaml:3: mapping key "io" already defined at [1:1]`},
+		},
+		{
+			name: "not YAML", file: "io: udp\n\tview-token: s3cret\n",
+			want: []string{`config: ringcast.yaml:2: found character '\t' that cannot start any token`},
+		},
+		{
+			name: "secret in a mangled value", file: "view-token: |s3cret\n",
+			want: []string{`config: ringcast.yaml:1: invalid header option`},
+		},
+		{
+			name: "not a mapping", file: "- s3cret\n",
+			want: []string{`config: ringcast.yaml:1: lines of the form "key: value" expected`},
+		},
+		{
+			name: "two documents", file: "io: udp\n---\nio: auto\n",
+			want: []string{`config: ringcast.yaml:3: only one document expected`},
+		},
+		{
+			name: "no file", args: []string{"--config", "missing.yaml"}, status: exitFailed,
+			want: []string{`config: open missing.yaml: no such file or directory`},
+		},
+		{
+			name: "directory for a file", args: []string{"--config", "."}, status: exitFailed,
+			want: []string{`config: read .: is a directory`},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.file != "" {
+				write(t, row.file)
+				row.args = append([]string{"--config", file}, row.args...)
+			}
+			if row.status == 0 {
+				row.status = exitUsage
+			}
+			stdout, stderr := newOutput(), newOutput()
+			status := command(row.args, row.env, stdout, stderr, nil)
+			want := "ringcast: " + strings.Join(row.want, "\nringcast: ") + "\n"
+			if got := stderr.String(); got != want {
+				t.Errorf("got\n%swant\n%s", got, want)
+			}
+			if stdout.String() != "" || status != row.status {
+				t.Errorf("status %d, stdout %q", status, stdout)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	flag := func(s *setting) string { return "--" + s.key }
+	for name, want := range map[string]string{
+		"--htpp": "http", "--pubic-ip": "public-ip", "--publicip": "public-ip", "--public-ips": "public-ip",
+		"--max-session": "max-sessions", "--LOG_LEVEL": "log-level", "--graze": "grace", "--upd": "udp",
+		"--tls-crt": "tls-cert", "--cert": "tls-cert", "--log": "log-level", "--view-tokens": "view-token",
+		"--worker": "workers", "--take-over": "takeover", "--foo": "", "--bitrate": "", "--": "", "": "",
+	} {
+		got := ""
+		if s := nearest(name, flag); s != nil {
+			got = s.key
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	for _, row := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0},
+		{"", "abc", 3},
+		{"abc", "", 3},
+		{"abc", "abc", 0},
+		{"abc", "abd", 1},
+		{"abc", "acb", 1},
+		{"abc", "ab", 1},
+		{"abc", "xabc", 1},
+		{"abcd", "badc", 2},
+		{"kitten", "sitting", 3},
+	} {
+		if got := distance(row.a, row.b); got != row.want {
+			t.Errorf("%q to %q: got %d, want %d", row.a, row.b, got, row.want)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, arg := range []string{"--help", "-h", "-help"} {
+		stdout, stderr := newOutput(), newOutput()
+		environ := []string{"RINGCAST_PUBLISH_TOKEN=s3cret", "RINGCAST_WORKERS=nonsense"}
+		if status := command([]string{"--view-token", "s3cret", arg}, environ, stdout, stderr, nil); status != exitDone || stderr.String() != "" {
+			t.Errorf("status %d, stderr %q", status, stderr)
+		}
+		text := stdout.String()
+		for i := range settings {
+			s := &settings[i]
+			head, rest, ok := strings.Cut(text, "--"+s.key+" ")
+			line, _, _ := strings.Cut(rest, "\n  --")
+			if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line, s.help) ||
+				s.initial != "" && !strings.Contains(line, "(default "+s.initial+")") {
+				t.Errorf("%s is not described:\n%s", s.key, line)
+			}
+		}
+		if strings.Contains(text, "s3cret") {
+			t.Error("a token is shown")
+		}
+	}
+}
+
+// The file that --help shows is one.
+func TestHelpExample(t *testing.T) {
+	_, rest, ok := strings.Cut(helpTail, "with this file:\n")
+	example, _, ended := strings.Cut(rest, "\n\n")
+	if !ok || !ended {
+		t.Fatal("no example")
+	}
+	path := filepath.Join(t.TempDir(), "example.yaml")
+	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load([]string{"--config", path}, nil)
+	if err != nil || c.HTTP != ":443" || len(c.PublicIPs) != 2 || c.Grace.Minutes() != 1 {
+		t.Errorf("%v, %+v", err, c)
+	}
+}
+
+func TestSecretsHide(t *testing.T) {
+	c := Config{PublishToken: "s3cret", ViewToken: "s3cret"}
+	j, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	logged := newOutput()
+	for _, asJSON := range []bool{false, true} {
+		newLog(&Config{LogJSON: asJSON}, logged).Info("x", "config", c, "token", c.ViewToken, slog.Any("p", &c))
+	}
+	text := fmt.Sprintf("%v %+v %#v %s %v %s %s %s", c, c, c, c.ViewToken, &c, c.PublishToken, j, logged)
+	if strings.Contains(text, "s3cret") || !strings.Contains(text, "hidden") {
+		t.Error(text)
+	}
+	if Secret("").String() != "none" {
+		t.Error("an empty secret is none")
+	}
+}
+
+// FuzzFile looks for files that make the YAML package panic or a message take two lines.
+func FuzzFile(f *testing.F) {
+	f.Add("http: :1\npublic-ip: [a, b]\n")
+	f.Add("? a\n: b\n--- |\n x\n")
+	f.Add("a: &b *c\n<<: {x: !!str y}\n")
+	f.Add("%YAML 1.2\n---\n\"a\": 'b'\n...\n")
+	path := filepath.Join(f.TempDir(), "x")
+	f.Fuzz(func(t *testing.T, content string) {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := readFile(path)
+		for err := range flatten(err) {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Errorf("%q", err)
+			}
+		}
+	})
+}
+
+func flatten(err error) func(func(error) bool) {
+	return func(yield func(error) bool) {
+		joined, ok := err.(interface{ Unwrap() []error })
+		switch {
+		case err == nil:
+		case !ok:
+			yield(err)
+		default:
+			for _, e := range joined.Unwrap() {
+				flatten(e)(yield)
+			}
+		}
+	}
+}

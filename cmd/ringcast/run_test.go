@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// refused runs the command in this process and expects that it ends with one line and status 1.
+func refused(t *testing.T, want string, args ...string) {
+	t.Helper()
+	stdout, stderr := newOutput(), newOutput()
+	status := command(withLocal(args), nil, stdout, stderr, nil)
+	if got := stderr.String(); status != exitFailed || got != "ringcast: "+want+"\n" || stdout.String() != "" {
+		t.Errorf("status %d, got\n%swant\nringcast: %s", status, got, want)
+	}
+}
+
+func TestPortsInUse(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free.Close()
+
+	taken, inUse := tcp.Addr().String(), syscall.EADDRINUSE.Error()
+	refused(t, fmt.Sprintf("http: listen tcp %s: bind: %s", taken, inUse), "--http", taken)
+	// Nothing that was opened before the failure stays open.
+	public := free.Addr().String()
+	refused(t, fmt.Sprintf("admin: listen tcp %s: bind: %s", taken, inUse), "--http", public, "--admin", taken)
+	refused(t, fmt.Sprintf("udp: open the media port: bind UDP %s: %s", udp.LocalAddr(), inUse), "--http", public, "--udp", udp.LocalAddr().String())
+	if again, err := net.Listen("tcp", public); err != nil {
+		t.Errorf("http is still open: %v", err)
+	} else {
+		again.Close()
+	}
+}
+
+func TestUnknownMediaHost(t *testing.T) {
+	stderr := newOutput()
+	args := withLocal([]string{"--udp", "no such host:7000"})
+	status := command(args, nil, io.Discard, stderr, nil)
+	if got := stderr.String(); status != exitFailed || !strings.HasPrefix(got, "ringcast: udp: lookup no such host") || strings.Count(got, "\n") != 1 {
+		t.Errorf("status %d: %s", status, got)
+	}
+}
+
+func TestTermination(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		t.Run(s.String(), func(t *testing.T) {
+			in := startProcess(t)
+			if status, _ := get(t, "http://"+in.admin+"/readyz"); status != http.StatusOK {
+				t.Errorf("readyz: %d", status)
+			}
+			began := time.Now()
+			in.signal(s)
+			status := in.end(t)
+			if took := time.Since(began); status != exitDone || took > 3*time.Second {
+				t.Errorf("status %d after %v; log:\n%s", status, took, in.stderr)
+			}
+			in.stderr.entry(t, "shutting down", "cause", s.String())
+		})
+	}
+}
+
+// A request is one that the server has begun to read and waits for the rest of.
+type request struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// hold sends an offer but for its body. The server's 100 Continue says that its handler runs.
+func hold(t *testing.T, address string, length int) *request {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	fmt.Fprintf(c, "POST /whip/x HTTP/1.1\r\nHost: %s\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+		address, length)
+	r := &request{c, bufio.NewReader(c)}
+	line, err := r.reader.ReadString('\n')
+	if err == nil && strings.Contains(line, " 100 ") {
+		_, err = r.reader.ReadString('\n')
+	}
+	if err != nil || !strings.Contains(line, " 100 ") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return r
+}
+
+// While the server ends, readyz tells, and an offer in flight is refused with 503.
+func TestDrain(t *testing.T) {
+	offer, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := start(t)
+	r := hold(t, in.http, len(offer))
+	in.signal(syscall.SIGTERM)
+	in.stderr.entry(t, "shutting down", "cause", syscall.SIGTERM.String())
+	for {
+		status, text, err := tryGet("http://" + in.admin + "/readyz")
+		if err != nil {
+			t.Fatalf("readyz is gone while a request is in flight: %v", err)
+		}
+		if status == http.StatusServiceUnavailable {
+			break
+		}
+		if status != http.StatusOK {
+			t.Fatalf("readyz: %d %s", status, text)
+		}
+	}
+	if _, err := r.Write(offer); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(r.reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a new session: %s", answer.Status)
+	}
+	if status := in.end(t); status != exitDone {
+		t.Errorf("status %d; log:\n%s", status, in.stderr)
+	}
+}
+
+// A request that never ends is cut off.
+func TestDrainIsBounded(t *testing.T) {
+	in := start(t)
+	hold(t, in.http, 100)
+	began := time.Now()
+	in.stop(t)
+	if took := time.Since(began); took < requestSpan/2 || took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+func TestSecondSignalDoesNotWait(t *testing.T) {
+	signals := make(chan os.Signal)
+	stopping, release, stderr := make(chan error), make(chan struct{}), newOutput()
+	ended := make(chan int)
+	go func() {
+		ended <- supervise(signals, stderr, func(ctx context.Context) error {
+			<-ctx.Done()
+			stopping <- context.Cause(ctx)
+			<-release // a stop that hangs
+			return nil
+		})
+	}()
+	signals <- syscall.SIGTERM
+	if cause := <-stopping; cause.Error() != syscall.SIGTERM.String() {
+		t.Errorf("cause: %v", cause)
+	}
+	signals <- syscall.SIGINT
+	status := <-ended
+	close(release)
+	if got, want := stderr.String(), "ringcast: interrupt while shutting down: exit at once\n"; status != exitFailed || got != want {
+		t.Errorf("status %d: %q", status, got)
+	}
+}
+
+// The process itself, held up by a request. The kernel chooses which signal comes first.
+func TestSecondSignalEndsProcess(t *testing.T) {
+	in := startProcess(t)
+	hold(t, in.http, 100)
+	in.signal(syscall.SIGTERM)
+	in.signal(syscall.SIGINT)
+	status := in.end(t)
+	last := regexp.MustCompile(`(?m)^ringcast: (interrupt|terminated) while shutting down: exit at once$`)
+	if status != exitFailed || !last.MatchString(in.stderr.String()) {
+		t.Errorf("status %d; log:\n%s", status, in.stderr)
+	}
+}
+
+// Whatever is asked of a server with tokens, neither its log nor its admin side tells them.
+func TestTokens(t *testing.T) {
+	const publish, view = "s3cret-publish", "s3cret-view"
+	in := startProcess(t, "--publish-token", publish, "--view-token", view, "--log-level", "debug")
+	var shown []string
+	for path, own := range map[string]string{"/whip/x": publish, "/whep/x": view, "/whip": "x:" + publish, "/whep": "x:" + view} {
+		for _, token := range []string{publish, view, "x:" + publish, "x:" + view, "no-" + publish} {
+			r, err := http.NewRequest(http.MethodPost, "http://"+in.http+path, strings.NewReader("v=0\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Content-Type", "application/sdp")
+			r.Close = true
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(answer.Body)
+			answer.Body.Close()
+			refused := answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
+			if err != nil || answer.StatusCode < 400 || token == own && refused || strings.HasPrefix(token, "no-") && !refused {
+				t.Errorf("%s: %s, %v", path, answer.Status, err)
+			}
+			shown = append(shown, string(text))
+		}
+	}
+	for _, path := range []string{"/metrics", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2"} {
+		_, text := get(t, "http://"+in.admin+path)
+		shown = append(shown, text)
+	}
+	in.stop(t)
+	shown = append(shown, in.stderr.String(), in.stdout.String())
+	if i := slices.IndexFunc(shown, func(s string) bool { return strings.Contains(s, "s3cret") }); i >= 0 {
+		t.Errorf("a token is shown:\n%s", shown[i])
+	}
+}
+
+func TestStreamsAreListed(t *testing.T) {
+	in := start(t)
+	if status, text := get(t, "http://"+in.admin+"/api/streams"); status != http.StatusOK {
+		t.Errorf("%d %s", status, text)
+	}
+	in.stop(t)
+}
+
+func TestNoAdmin(t *testing.T) {
+	in := startWithout(t, "--admin", "")
+	if status, _ := get(t, "http://"+in.http+"/"); status != http.StatusOK {
+		t.Errorf("page: %d", status)
+	}
+	in.stop(t)
+	if strings.Contains(in.stderr.String(), `"what":"admin"`) {
+		t.Error("there is an admin listener")
+	}
+}
+
+func TestEngineConfig(t *testing.T) {
+	c, err := load([]string{"--takeover", "--grace", "5s", "--max-sessions", "7", "--workers", "2", "--public-ip", "192.0.2.1"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := engineConfig(&c, netip.AddrPort{}, nil)
+	if !e.Takeover || e.Grace != 5*time.Second || e.MaxSessions != 7 || e.Workers != 2 || len(e.PublicIPs) != 1 {
+		t.Errorf("%+v", e)
+	}
+	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Grace <= 0 || e.Grace > time.Millisecond {
+		t.Errorf("no grace became %v", e.Grace)
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	text := newOutput()
+	newLog(&Config{}, text).Info("x", "a", 1)
+	if !strings.Contains(text.String(), "level=INFO msg=x a=1") {
+		t.Error(text)
+	}
+	json := newOutput()
+	newLog(&Config{LogJSON: true}, json).Info("x", "a", 1)
+	if e := json.entry(t, "x"); e["a"] != 1.0 {
+		t.Error(e)
+	}
+}

@@ -1,0 +1,233 @@
+package worker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"testing"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// The whole way of a packet: the subscriber's payload type, SSRC, MID and extension numbers, the
+// publisher's marker, level and payload, and nothing that was not negotiated.
+func TestPacketToSubscribers(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	with, without := l.watch(1, watched(true)...), l.watch(1, watched(false)...)
+	bare := watched(false)
+	bare[0].Extensions, bare[1].Extensions = rtp.ExtensionMap{}, rtp.ExtensionMap{}
+	third := l.watch(1, bare...)
+	l.forget()
+
+	p.send(packet{
+		ssrc: audioSSRC, pt: pubOpus, seq: 7, ts: 5000, marker: true,
+		ext: []byte{idMID << 4, 'a', idLevel << 4, 0x85}, payload: []byte("opus"),
+	})
+	p.send(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: 65535, ts: 9000, marker: true,
+		ext: []byte{idOrientation << 4, 3, idTransport<<4 | 1, 0x77, 0x77}, payload: vp8(true, true, "key"),
+	})
+	for _, c := range []struct {
+		s                *sub
+		m                rtp.ExtensionMap
+		level, transport bool
+		audioLen         int
+	}{
+		{with, rtp.ExtensionMap{rtp.MID: 11, rtp.AudioLevel: 12, rtp.TransportSequence: 13}, true, true, rtp.HeaderLen + 8},
+		{without, rtp.ExtensionMap{rtp.MID: 11, rtp.AudioLevel: 12, rtp.TransportSequence: 13}, true, false, rtp.HeaderLen + 8},
+		{third, rtp.ExtensionMap{}, false, false, rtp.HeaderLen},
+	} {
+		audio, video := c.s.media(subAudio), c.s.media(subVideo)
+		if len(audio) != 1 || len(video) != 1 {
+			t.Fatalf("got %d packets of audio and %d of video; expected one each", len(audio), len(video))
+		}
+		a, v := audio[0], video[0]
+		if a.PayloadType != subOpus || !a.Marker || string(a.payload) != "opus" || a.HeaderLen != c.audioLen {
+			t.Errorf("audio: %+v %q", a.Header, a.payload)
+		}
+		if v.PayloadType != subVP8 || !v.Marker || string(v.payload) != string(vp8(true, true, "key")) {
+			t.Errorf("video: %+v %q", v.Header, v.payload)
+		}
+		var h rtp.Header
+		h.Parse(a.data, &c.m)
+		level, ok := h.Value(a.data, rtp.AudioLevel)
+		if ok != c.level || ok && level[0] != 0x85 {
+			t.Errorf("audio level %x (%t)", level, ok)
+		}
+		if mid, ok := h.Value(a.data, rtp.MID); ok != c.level || ok && string(mid) != "a" {
+			t.Errorf("MID %q", mid)
+		}
+		h.Parse(v.data, &c.m)
+		if _, ok := h.Value(v.data, rtp.TransportSequence); ok != c.transport {
+			t.Errorf("a transport-wide number: %t; expected %t", ok, c.transport)
+		}
+		if _, ok := h.Value(v.data, rtp.VideoOrientation); ok {
+			t.Error("an orientation that nobody negotiated")
+		}
+		if v.Padding || v.Sequence >= 1<<15 {
+			t.Errorf("the first sequence number is %d; expected less than 2^15", v.Sequence)
+		}
+	}
+}
+
+// What one subscriber has pending leaves in a row, so that the port makes one message of it.
+func TestRunsOfOneSubscriber(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	for range 4 {
+		l.watch(1, watched(true)...)
+	}
+	p.frame(0, 0, true)
+	l.forget()
+	for seq := uint64(1); seq <= 6; seq++ {
+		l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: 3000, payload: vp8(seq == 1, false, "aaaa")}))
+	}
+	l.poll()
+	if len(l.sent) != 24 {
+		t.Fatalf("%d frames; expected 24", len(l.sent))
+	}
+	for i, d := range l.sent {
+		if i%6 != 0 && d.path != l.sent[i-1].path {
+			t.Fatalf("frame %d goes to another subscriber than the one before", i)
+		}
+	}
+}
+
+// A batch that is full stops the walk; the next goes on where it stopped, and nobody gets anything twice
+// or too little. Who comes first changes.
+func TestWalkResumes(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	var subs []*sub
+	for range 50 {
+		subs = append(subs, l.watch(1, watched(true)...))
+	}
+	p.frame(0, 0, true)
+	firsts := make(map[port.Path]bool)
+	for turn := range uint64(20) {
+		l.forget()
+		for i := range uint64(5) {
+			seq := 1 + turn*5 + i
+			l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, false, fmt.Sprint(seq))}))
+		}
+		l.poll()
+		firsts[l.sent[0].path] = true
+		for i, s := range subs {
+			got := s.media(subVideo)
+			if len(got) != 5 {
+				t.Fatalf("turn %d: subscriber %d got %d of 5", turn, i, len(got))
+			}
+			for j, r := range got {
+				if string(r.payload[2:]) != fmt.Sprint(1+turn*5+uint64(j)) {
+					t.Fatalf("subscriber %d got %q in place %d", i, r.payload[2:], j)
+				}
+			}
+		}
+	}
+	if len(firsts) < 10 {
+		t.Errorf("%d subscribers came first in 20 turns; expected that it goes round", len(firsts))
+	}
+}
+
+// A large stream must not keep a small one waiting for its whole walk.
+func TestStreamsTakeTurns(t *testing.T) {
+	l := newLab(t, 0, 1)
+	large, small := l.publish(1, 1, published()...), l.publish(2, 2, published()...)
+	for range 100 {
+		l.watch(1, watched(true)...)
+	}
+	s := l.watch(2, watched(true)...)
+	large.frame(0, 0, true)
+	small.frame(0, 0, true)
+	l.forget()
+	for seq := uint64(1); seq < 6; seq++ {
+		l.quietly(large.path, large.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "large")}))
+	}
+	l.quietly(small.path, small.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 1, payload: vp8(true, false, "small")}))
+	l.poll()
+	for i, d := range l.sent {
+		if d.path == s.path {
+			if i > 2*quantum {
+				t.Errorf("the small stream's packet is frame %d; a quantum is %d", i, quantum)
+			}
+			return
+		}
+	}
+	t.Error("the small stream's packet was not sent")
+}
+
+// Sequence numbers and SRTP go on across 2^16, at the publisher and at the subscriber.
+func TestRollover(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	const packets = 70_000
+	seen := 0
+	for seq := range uint64(packets) {
+		l.now += 100 * port.Microsecond
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 30_000 + seq, ts: uint32(seq), payload: vp8(true, seq%4000 == 0, "")})
+		for _, d := range s.sent() {
+			if rtp.IsRTCP(d.data) {
+				continue
+			}
+			data, result := s.opener.OpenRTP(d.data)
+			if result != 0 || len(data) < rtp.HeaderLen {
+				t.Fatalf("packet %d does not open: %v", seq, result)
+			}
+			if ts := binary.BigEndian.Uint32(data[4:]); seen > 0 && ts == 0 {
+				t.Fatal("a timestamp went back to 0")
+			}
+			seen++
+		}
+		l.forget()
+	}
+	if seen != packets {
+		t.Errorf("%d packets of %d arrived", seen, packets)
+	}
+	if n := p.lab.w.counters.Drops; n != [NumDropReasons]uint64{} {
+		t.Errorf("drops: %v", n)
+	}
+}
+
+// A packet that would not fit a datagram to any subscriber is dropped; the next ones pass.
+func TestTooLong(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	p.frame(0, 0, true)
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, false, ""), make([]byte, 1440)...)})
+	p.frame(2, 3000, false)
+	if got := s.media(subVideo); len(got) != 2 || l.drops(DropTooLong) != 1 {
+		t.Errorf("%d packets passed, %d were too long; expected 2 and 1", len(got), l.drops(DropTooLong))
+	}
+}
+
+// Packets as long as GStreamer's payloaders make them by default (an MTU of 1,400 bytes) fit.
+func TestLongPacketsPass(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, true, ""), make([]byte, 1400-rtp.HeaderLen-2)...)})
+	if got := s.media(subVideo); len(got) != 1 {
+		t.Errorf("an RTP packet of 1,400 bytes was not forwarded (too long: %d)", l.drops(DropTooLong))
+	}
+}
+
+// A payload type that the subscriber does not have is counted, not sent.
+func TestCodecNotNegotiated(t *testing.T) {
+	l := newLab(t, 0, 1)
+	tracks := published()
+	tracks[0].Formats = append(tracks[0].Formats, rtp.Format{PayloadType: 98, Codec: rtp.H264, Profile: "42e0/1", Feedback: rtp.PLI})
+	p := l.publish(1, 1, tracks...)
+	s := l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	l.forget()
+	p.send(packet{ssrc: videoSSRC, pt: 98, seq: 1, payload: []byte{0x65, 0x80}})
+	if len(s.media(subVideo)) != 0 || l.drops(DropCodec) != 1 {
+		t.Errorf("%d packets sent, %d dropped; expected 0 and 1", len(s.media(subVideo)), l.drops(DropCodec))
+	}
+}

@@ -1,0 +1,122 @@
+package worker
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"ringcast/engine/port"
+)
+
+// rfcReport is RFC 3550 appendix A.3, with its names, on extended sequence numbers counted from 0.
+type rfcReport struct {
+	baseSeq, max                           uint32 // max with cycles
+	received, expectedPrior, receivedPrior uint32
+}
+
+func (r *rfcReport) take(ext uint32) {
+	if r.received == 0 {
+		r.baseSeq, r.max = ext, ext
+	}
+	r.max = max(r.max, ext)
+	r.received++
+}
+
+func (r *rfcReport) block() (lost int32, fraction uint8, highest uint32) {
+	expected := r.max - r.baseSeq + 1
+	lost = int32(expected) - int32(r.received)
+	expectedInterval := expected - r.expectedPrior
+	r.expectedPrior = expected
+	receivedInterval := r.received - r.receivedPrior
+	r.receivedPrior = r.received
+	lostInterval := int32(expectedInterval) - int32(receivedInterval)
+	if expectedInterval != 0 && lostInterval > 0 {
+		fraction = uint8(min(uint32(lostInterval)<<8/expectedInterval, 255))
+	}
+	return lost, fraction, r.max
+}
+
+func TestReportAgainstRFC3550(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 1))
+	r := newReceiver(90000)
+	var want rfcReport
+	ext := uint32(65000)
+	now := port.Time(0)
+	for range 200 {
+		loss := rng.Float64() * 0.5
+		if rng.IntN(5) == 0 {
+			loss = 0
+		}
+		for range 500 {
+			if rng.Float64() >= loss {
+				r.accept(uint16(ext), now, true)
+				want.take(ext)
+			}
+			ext++
+		}
+		now += port.Second
+		b := r.report(now)
+		lost, fraction, highest := want.block()
+		if b.Lost != lost || b.FractionLost != fraction || b.Highest != highest {
+			t.Fatalf("at %d: lost %d, fraction %d, highest %d; RFC 3550 gives %d, %d, %d",
+				ext, b.Lost, b.FractionLost, b.Highest, lost, fraction, highest)
+		}
+	}
+}
+
+func TestReportOfNothingNew(t *testing.T) {
+	r := newReceiver(90000)
+	r.accept(1, 0, true)
+	r.report(0)
+	if b := r.report(port.Second); b.FractionLost != 0 || b.Lost != 0 {
+		t.Errorf("an idle second: %+v", b)
+	}
+	r.accept(10, 0, true)
+	for seq := uint16(2); seq < 10; seq++ {
+		r.accept(seq, 0, true)
+	}
+	if b := r.report(2 * port.Second); b.FractionLost != 0 || b.Lost != 0 {
+		t.Errorf("all holes filled: %+v", b)
+	}
+}
+
+func TestReportLastSR(t *testing.T) {
+	r := newReceiver(90000)
+	r.accept(1, 0, true)
+	if b := r.report(port.Second); b.LastSR != 0 || b.Delay != 0 {
+		t.Errorf("before any sender report: %+v", b)
+	}
+	r.lastSR, r.lastSRArrival = 0x12345678, 2*port.Second
+	if b := r.report(2*port.Second + 250*port.Millisecond); b.LastSR != 0x12345678 || b.Delay != 65536/4 {
+		t.Errorf("a quarter of a second later: %+v", b)
+	}
+}
+
+// The interarrival jitter against RFC 3550 section 6.4.1 in floating point: it comes to within a few
+// units once the start has decayed.
+func TestJitterAgainstRFC3550(t *testing.T) {
+	for _, rate := range []uint32{90000, 48000} {
+		rng := rand.New(rand.NewPCG(uint64(rate), 1))
+		r := newReceiver(rate)
+		want, last := 0.0, 0.0
+		at := 1000 * port.Second
+		ts := uint32(math.MaxUint32 - 100*rate) // soon to wrap around
+		for n := range 5000 {
+			span := port.Time(20 * port.Millisecond)
+			at += span
+			ts += uint32(uint64(rate) * 20 / 1000)
+			arrival := at + port.Time(rng.Int64N(int64(15*port.Millisecond)))
+			// S and R of the RFC, R in timestamp units; the wrap cancels out in the difference.
+			transit := float64(arrival)/1e9*float64(rate) - float64(n)*float64(rate)*0.02
+			if n > 0 {
+				want += (math.Abs(transit-last) - want) / 16
+			}
+			last = transit
+			r.measure(ts, arrival)
+			r.accept(uint16(n), arrival, true)
+			if got := float64(r.report(arrival).Jitter); n > 200 && math.Abs(got-want) > 3+want/50 {
+				t.Fatalf("rate %d, packet %d: jitter %v; RFC 3550 gives %.1f", rate, n, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,292 @@
+package worker
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"ringcast/engine/port"
+)
+
+// arrive hands sequence numbers to a receiver and returns what became of the last.
+func arrive(r *receiver, seqs ...int) (ext uint64, a arrival) {
+	for _, seq := range seqs {
+		ext, a = r.accept(uint16(seq), 0, true)
+	}
+	return ext, a
+}
+
+func numberOf(t *testing.T, r *receiver, ext uint64) uint64 {
+	t.Helper()
+	n, ok := r.number(ext)
+	if !ok {
+		t.Fatalf("extended sequence number %d has no number", ext)
+	}
+	return n
+}
+
+func TestReceiverWrapAround(t *testing.T) {
+	r := newReceiver(90000)
+	first, _ := arrive(r, 65530)
+	start := numberOf(t, r, first)
+	for i := 1; i < 200_000; i++ { // three times around
+		ext, a := arrive(r, (65530+i)&0xFFFF)
+		if a != fresh || ext != first+uint64(i) || numberOf(t, r, ext) != start+uint64(i) {
+			t.Fatalf("packet %d: extended %d, %d", i, ext, a)
+		}
+	}
+}
+
+func TestReceiverVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before []int
+		seq    int
+		want   arrival
+	}{
+		{"next", []int{100, 101}, 102, fresh},
+		{"the first again", []int{100}, 100, duplicate},
+		{"an older one again", []int{100, 101, 102, 103}, 101, duplicate},
+		{"a hole filled", []int{100, 102}, 101, fresh},
+		{"a hole filled twice", []int{100, 102, 101}, 101, duplicate},
+		{"the last of the window", append(ladder(0, 4400, 400), 4500), 405, fresh},
+		{"one behind the window", append(ladder(0, 4400, 400), 4500), 404, tooOld},
+		{"far behind", append(ladder(0, 30000, 500), 30001), 17, tooOld},
+		{"across the wrap", []int{65535, 1}, 0, fresh},
+		{"again across the wrap", []int{65535, 0, 1}, 65535, duplicate},
+		{"the largest gap", []int{100}, 101 + maxGap, fresh},
+		{"a larger gap", []int{100}, 102 + maxGap, restarted},
+		{"a gap larger than the window", []int{100}, 100 + 2*window, restarted},
+		{"before the first", []int{100}, 100 - startRoom, fresh},
+		{"too far before the first", []int{100}, 100 - startRoom - 1, tooOld},
+		{"before the first, across the wrap", []int{3}, 65530, fresh},
+		{"before the first, again", []int{3, 65530}, 65530, duplicate},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newReceiver(90000)
+			arrive(r, c.before...)
+			if _, got := arrive(r, c.seq); got != c.want {
+				t.Errorf("got %d; expected %d", got, c.want)
+			}
+		})
+	}
+}
+
+// ladder counts from from to to in steps.
+func ladder(from, to, step int) (all []int) {
+	for n := from; n <= to; n += step {
+		all = append(all, n)
+	}
+	return all
+}
+
+// A bit of the window that a wrap of the window left set must not make a fresh packet a duplicate.
+func TestReceiverWindowIsCleared(t *testing.T) {
+	r := newReceiver(90000)
+	for n := range window {
+		arrive(r, n)
+	}
+	arrive(r, window+300) // a gap within the window
+	for n := window; n < window+300; n++ {
+		if _, a := arrive(r, n); a != fresh {
+			t.Fatalf("packet %d: %d; expected fresh", n, a)
+		}
+	}
+	arrive(r, window+300+1, 3*window) // a gap of more than all of it
+	for n := 2*window + 1; n < 3*window; n++ {
+		if _, a := arrive(r, n); a != fresh {
+			t.Fatalf("packet %d behind the jump: %d; expected fresh", n, a)
+		}
+	}
+}
+
+// The very first packets in any order: none is lost, their numbers are in the order of the sequence.
+func TestReceiverReorderedStart(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 3))
+	for range 200 {
+		first := rng.IntN(1 << 16)
+		order := rng.Perm(20)
+		r := newReceiver(90000)
+		numbers := make([]uint64, 20)
+		for _, i := range order {
+			ext, a := arrive(r, (first+i)&0xFFFF)
+			if a != fresh {
+				t.Fatalf("order %v from %d: packet %d is %d", order, first, i, a)
+			}
+			numbers[i] = numberOf(t, r, ext)
+		}
+		for i := 1; i < len(numbers); i++ {
+			if numbers[i] != numbers[i-1]+1 {
+				t.Fatalf("order %v from %d: numbers %v", order, first, numbers)
+			}
+		}
+		if _, next := r.due(port.Second, make([]uint16, 0, 64)); next != port.Never {
+			t.Fatalf("order %v: something is missing when all have come", order)
+		}
+	}
+}
+
+// Numbers are dense and in order for all that is not left out, whatever is lost, late, doubled or
+// padding. What comes late behind much padding may have none, but never a wrong one.
+func TestReceiverNumbersAgainstModel(t *testing.T) {
+	for seed := range uint64(30) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			numbersModel(t, rand.New(rand.NewPCG(seed, 5)), 3000)
+		})
+	}
+}
+
+func FuzzReceiverNumbers(f *testing.F) {
+	f.Add(uint64(1), uint16(500))
+	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) {
+		numbersModel(t, rand.New(rand.NewPCG(seed, 6)), int(steps%3000))
+	})
+}
+
+func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
+	type sent struct {
+		seq     int
+		padding bool
+		at      int
+	}
+	// What was sent, in an order that a network might make of it.
+	seq := rng.IntN(1 << 16)
+	loss, reorder, padding := rng.Float64()*0.3, rng.Float64()*0.3, rng.Float64()*0.3
+	var all []sent
+	for i := range steps {
+		s := sent{seq, rng.Float64() < padding, 4 * i}
+		seq++
+		if rng.Float64() < loss {
+			s.at += 4 * rng.IntN(300) // asked for again
+			if rng.IntN(3) == 0 {
+				continue
+			}
+		} else if rng.Float64() < reorder {
+			s.at += 4 * rng.IntN(6)
+		}
+		all = append(all, s)
+		if rng.IntN(50) == 0 {
+			all = append(all, sent{s.seq, s.padding, s.at + rng.IntN(100)})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b sent) int { return a.at - b.at })
+
+	r := newReceiver(90000)
+	var origin int64 // extended sequence number minus our own
+	began := false
+	numbers := make(map[int]uint64)
+	skipped := make(map[int]bool)
+	seen := make(map[int]bool)
+	ranges := func(above int) (n int) { // rows of padding behind above
+		last := -2
+		for s := above; s <= seq; s++ {
+			if skipped[s] {
+				if last != s-1 {
+					n++
+				}
+				last = s
+			}
+		}
+		return n
+	}
+	for _, s := range all {
+		ext, a := r.accept(uint16(s.seq), 0, true)
+		if !began {
+			began, origin = true, int64(ext)-int64(s.seq)
+		}
+		if a == tooOld || a == restarted {
+			continue
+		}
+		if (a == duplicate) != seen[s.seq] {
+			t.Fatalf("packet %d: %d, though seen before is %t", s.seq, a, seen[s.seq])
+		}
+		if seen[s.seq] = true; a == duplicate {
+			continue
+		}
+		if int64(ext)-int64(s.seq) != origin {
+			t.Fatalf("packet %d was extended to %d, %d too far", s.seq, ext, int64(ext)-int64(s.seq)-origin)
+		}
+		if s.padding && r.skip(ext) {
+			skipped[s.seq] = true
+			continue
+		}
+		n, ok := r.number(ext)
+		if !ok {
+			if got := ranges(s.seq); got < maxSkips {
+				t.Fatalf("packet %d has no number, with %d rows of padding behind it", s.seq, got)
+			}
+			continue
+		}
+		numbers[s.seq] = n
+	}
+	// Dense: between any two the difference is what lies between and was not left out.
+	last, lastNumber := -1, uint64(0)
+	for s := range seq + 1 {
+		n, ok := numbers[s]
+		if !ok {
+			continue
+		}
+		if last >= 0 {
+			want := uint64(0)
+			for x := last; x < s; x++ {
+				if !skipped[x] {
+					want++
+				}
+			}
+			if n-lastNumber != want {
+				t.Fatalf("packets %d and %d have the numbers %d and %d; expected %d apart", last, s, lastNumber, n, want)
+			}
+		}
+		last, lastNumber = s, n
+	}
+}
+
+func TestReceiverPaddingAndLatePackets(t *testing.T) {
+	r := newReceiver(90000)
+	first, _ := arrive(r, 10)
+	n := numberOf(t, r, first)
+	// 11 is late, 12 padding, 13 media, 14 and 15 padding, 16 late, 17 media.
+	skip := func(seq int) {
+		ext, _ := arrive(r, seq)
+		if !r.skip(ext) {
+			t.Fatalf("padding %d was not left out", seq)
+		}
+	}
+	skip(12)
+	e13, _ := arrive(r, 13)
+	skip(14)
+	skip(15)
+	e17, _ := arrive(r, 17)
+	e11, _ := arrive(r, 11)
+	e16, _ := arrive(r, 16)
+	got := []uint64{numberOf(t, r, e11) - n, numberOf(t, r, e13) - n, numberOf(t, r, e16) - n, numberOf(t, r, e17) - n}
+	if !slices.Equal(got, []uint64{1, 2, 3, 4}) {
+		t.Errorf("the numbers of 11, 13, 16, 17 are %v; expected 1 to 4", got)
+	}
+	// Padding that comes late has its number reserved already.
+	arrive(r, 19)
+	e18, _ := arrive(r, 18)
+	if r.skip(e18) {
+		t.Error("late padding was left out: what came behind it would move")
+	}
+}
+
+// A layer that goes on under a new SSRC goes on behind the last number.
+func TestReceiverRestart(t *testing.T) {
+	r := newReceiver(90000)
+	r.ssrc = 5
+	ext, _ := arrive(r, 100, 101, 102)
+	before := numberOf(t, r, ext)
+	r.restart()
+	ext, a := arrive(r, 60000)
+	if a != fresh || numberOf(t, r, ext) <= before {
+		t.Errorf("after a restart: %d, number %d behind %d", a, numberOf(t, r, ext), before)
+	}
+	if r.ssrc != 5 || r.clockRate != 90000 {
+		t.Error("a restart lost the source")
+	}
+	if len(r.missing) != 0 {
+		t.Error("a restart asks for what is gone")
+	}
+}

@@ -1,0 +1,396 @@
+package worker
+
+import (
+	"fmt"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+// A subscriber starts at a keyframe that is at most 500 ms old, else it waits for the next.
+func TestStartAtKeyframe(t *testing.T) {
+	for _, c := range []struct {
+		age    port.Time
+		starts bool
+	}{{0, true}, {joinAge - 20*port.Millisecond, true}, {joinAge + 20*port.Millisecond, false}, {5 * port.Second, false}} {
+		t.Run(fmt.Sprint(c.age.Seconds()), func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			p := l.publish(1, 1, published()...)
+			p.frame(0, 0, false)
+			p.frame(1, 1000, true)
+			keyed := l.now
+			seq := uint64(2)
+			for ; l.now-keyed < c.age; seq++ {
+				l.pass(10 * port.Millisecond)
+				p.frame(seq, uint32(1000+seq), false)
+			}
+			l.forget()
+			s := l.watch(1, watched(true)...)
+			l.pass(port.Second / 2) // a start in the past is paced
+			got := s.media(subVideo)
+			if !c.starts {
+				if len(got) > 0 {
+					t.Fatalf("it was sent %d packets from a keyframe %v s old", len(got), c.age.Seconds())
+				}
+				if count(p.asked(), rtcp.PLI) != 1 {
+					t.Error("no keyframe was asked for")
+				}
+				p.frame(seq, 90_000, false)
+				if len(s.media(subVideo)) > 0 {
+					t.Error("it started without a keyframe")
+				}
+				p.frame(seq+1, 93_000, true)
+				if got = s.media(subVideo); len(got) != 1 || got[0].payload[1] != 0 {
+					t.Errorf("at the next keyframe it was sent %d packets", len(got))
+				}
+				return
+			}
+			if uint64(len(got)) != seq-1 {
+				t.Fatalf("it was sent %d packets; expected %d, from the keyframe on", len(got), seq-1)
+			}
+			if got[0].payload[1] != 0 {
+				t.Error("the first packet is not the keyframe's")
+			}
+			for i := 1; i < len(got); i++ {
+				if got[i].Sequence != got[0].Sequence+uint16(i) {
+					t.Errorf("packet %d has sequence number %d behind %d", i, got[i].Sequence, got[i-1].Sequence)
+				}
+			}
+		})
+	}
+}
+
+// A start in the past is sent in small bursts.
+func TestCatchUpIsPaced(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	for seq := range uint64(100) {
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(seq == 0, true, "key")})
+	}
+	l.pass(300 * port.Millisecond)
+	l.forget()
+	s := l.watch(1, watched(true)...)
+	l.pass(200 * port.Millisecond)
+	got := s.media(subVideo)
+	if len(got) != 100 {
+		t.Fatalf("%d packets of 100 came", len(got))
+	}
+	for i := range got {
+		if i >= catchUpBurst && got[i].at-got[i-catchUpBurst].at < catchUpPause {
+			t.Fatalf("packets %d to %d left within %v s", i-catchUpBurst, i, (got[i].at - got[i-catchUpBurst].at).Seconds())
+		}
+	}
+}
+
+// Audio starts at the live edge, at once.
+func TestAudioStartsLive(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	for seq := range uint64(10) {
+		p.sound(seq, uint32(seq)*960)
+		l.pass(20 * port.Millisecond)
+	}
+	s := l.watch(1, watched(true)...)
+	got := s.media(subAudio)
+	if len(got) != 1 || string(got[0].payload) != "sound 9" {
+		t.Fatalf("it was sent %d packets; expected the last one", len(got))
+	}
+	p.sound(11, 11*960)
+	p.sound(10, 10*960) // late
+	if got = s.media(subAudio); len(got) != 3 || got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
+		t.Errorf("behind it came %d packets", len(got)-1)
+	}
+}
+
+// Audio that paused goes on with the next packet, and its timestamps with it.
+func TestAudioRestartsAfterPause(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.sound(0, 0)
+	l.pass(10 * port.Second)
+	p.sound(1, 480_000)
+	got := s.media(subAudio)
+	if len(got) != 2 || got[1].Sequence != got[0].Sequence+1 || got[1].Timestamp != got[0].Timestamp+480_000 {
+		t.Fatalf("after a pause: %+v", got)
+	}
+}
+
+// stall keeps a subscriber from being sent anything for a while, by taking its path away.
+func stall(s *sub, span port.Time, f func(i int)) {
+	session := s.lab.w.sessions[s.spec.ID]
+	selected := session.selected
+	session.selected = -1
+	for i := range int(span / (20 * port.Millisecond)) {
+		s.lab.pass(20 * port.Millisecond)
+		f(i)
+	}
+	session.selected = selected
+}
+
+// A subscriber that fell more than a second behind jumps to a fresh keyframe: sequence numbers go on,
+// timestamps as the publisher's.
+func TestStallJump(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	before := s.media(subVideo)
+	l.forget()
+	seq := uint64(1)
+	stall(s, 3*port.Second, func(i int) {
+		p.frame(seq, uint32(seq)*1800, seq == 145)
+		seq++
+	})
+	l.pass(port.Second)
+	p.frame(seq, uint32(seq)*1800, false)
+	got := s.media(subVideo)
+	if len(got) == 0 || string(got[0].payload[2:]) != "frame 145" {
+		t.Fatalf("%d packets; expected those from keyframe 145 on", len(got))
+	}
+	for i, r := range got {
+		if r.Sequence != before[0].Sequence+1+uint16(i) {
+			t.Errorf("packet %d has sequence number %d; the last before the stall had %d", i, r.Sequence, before[0].Sequence)
+		}
+	}
+	if d := got[0].Timestamp - before[0].Timestamp; d != 145*1800 {
+		t.Errorf("the timestamp went on by %d; expected %d", d, 145*1800)
+	}
+	if l.drops(DropStalled) == 0 {
+		t.Error("the skipped packets were not counted")
+	}
+	// What came before the jump can still be resent, byte by byte.
+	l.forget()
+	s.nack(subVideo, before[0].Sequence)
+	if again := s.media(subVideo); len(again) == 1 && string(again[0].raw) != string(before[0].raw) {
+		t.Error("a packet of before the jump came again with other bytes")
+	}
+}
+
+// Without a fresh keyframe it waits for one and asks.
+func TestStallWithoutKeyframe(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	p.asked()
+	seq := uint64(1)
+	stall(s, 3*port.Second, func(int) {
+		p.frame(seq, uint32(seq)*1800, false)
+		seq++
+	})
+	l.forget()
+	for range 50 {
+		l.pass(20 * port.Millisecond)
+		p.frame(seq, uint32(seq)*1800, false)
+		seq++
+	}
+	if n := len(s.media(subVideo)); n > 0 {
+		t.Errorf("it was sent %d packets that it cannot decode", n)
+	}
+	if count(p.asked(), rtcp.PLI) == 0 {
+		t.Error("no keyframe was asked for")
+	}
+	p.frame(seq, uint32(seq)*1800, true)
+	if n := len(s.media(subVideo)); n != 1 {
+		t.Errorf("at the keyframe it was sent %d packets", n)
+	}
+}
+
+// simulcast are a publisher's tracks with two layers that are told apart by RID.
+func simulcast() []rtp.Track {
+	v := videoOf(pubVP8, pubRTX)
+	v.Encodings = []rtp.Encoding{{RID: "lo"}, {RID: "hi"}}
+	v.Extensions = rtp.ExtensionMap{rtp.MID: idMID, rtp.RID: idRID, rtp.RepairedRID: idRepaired}
+	return []rtp.Track{v}
+}
+
+const loSSRC, hiSSRC = 0xD001, 0xD002
+
+// layer sends one frame of a simulcast layer, with a RID while early is set.
+func (p *pub) layer(ssrc uint32, seq uint64, ts uint32, payload []byte) {
+	p.lab.Helper()
+	rid := "lo"
+	if ssrc == hiSSRC {
+		rid = "hi"
+	}
+	p.send(packet{
+		ssrc: ssrc, pt: pubVP8, seq: seq, ts: ts, marker: true,
+		ext: append([]byte{idMID << 4, 'v', idRID<<4 | 1}, rid...), payload: payload,
+	})
+}
+
+// A switch to another layer happens at its keyframe: the sequence goes on, timestamps are of the same
+// clock, picture IDs and TL0PICIDX go on by one.
+func TestLayerSwitch(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, simulcast()...)
+	s := l.watch(1, watched(false)[0])
+	// The two layers' clocks begin far from each other.
+	const loBase, hiBase = uint32(0xFFFFF000), uint32(0x10000000)
+	start := l.now
+	ticks := func() uint32 { return uint32((l.now - start) * 90 / port.Millisecond) }
+	lo, hi := uint64(100), uint64(5000)
+	sendLo := func(key bool) {
+		p.layer(loSSRC, lo, loBase+ticks(), vp8ID(true, key, uint16(lo), uint8(lo), fmt.Sprint("lo ", lo)))
+		lo++
+	}
+	sendHi := func(key bool, size int) {
+		p.layer(hiSSRC, hi, hiBase+ticks(), append(vp8ID(true, key, uint16(3*hi), uint8(5*hi), fmt.Sprint("hi ", hi)), make([]byte, size)...))
+		hi++
+	}
+	sendLo(true)
+	sendHi(false, 0)
+	p.report(loSSRC, loBase+ticks())
+	p.report(hiSSRC, hiBase+ticks())
+	for range 60 { // the high layer has more bits: it becomes the best; still no keyframe of it
+		l.pass(20 * port.Millisecond)
+		sendLo(false)
+		sendHi(false, 500)
+	}
+	if best := l.stream(1).pub.tracks[0].best; best.rid != "hi" {
+		t.Fatalf("the best layer is %q", best.rid)
+	}
+	if count(p.asked(), rtcp.PLI) == 0 {
+		t.Error("no keyframe of the better layer was asked for")
+	}
+	l.pass(20 * port.Millisecond)
+	sendLo(false)
+	sendHi(true, 500)
+	for range 10 {
+		l.pass(20 * port.Millisecond)
+		sendLo(false)
+		sendHi(false, 500)
+	}
+	got := s.media(subVideo)
+	switched := 0
+	for i := 1; i < len(got); i++ {
+		a, b := got[i-1], got[i]
+		if b.Sequence != a.Sequence+1 {
+			t.Errorf("packet %d has sequence number %d behind %d", i, b.Sequence, a.Sequence)
+		}
+		if d := int32(b.Timestamp - a.Timestamp); d <= 0 {
+			t.Errorf("packet %d: the timestamp moved by %d", i, d)
+		}
+		ida, oka := rtp.ParsePictureID(rtp.VP8, a.payload)
+		idb, okb := rtp.ParsePictureID(rtp.VP8, b.payload)
+		isHi := string(b.payload[7:9]) == "hi"
+		if isHi && string(a.payload[7:9]) == "lo" {
+			switched++
+			if !oka || !okb || idb.ID != (ida.ID+1)&0x7FFF || idb.TL0 != ida.TL0+1 {
+				t.Errorf("at the switch the picture IDs are %d and %d, TL0 %d and %d", ida.ID, idb.ID, ida.TL0, idb.TL0)
+			}
+			if b.payload[6] != 0 {
+				t.Error("the switch is not at a keyframe")
+			}
+			// Both were captured at moments 20 ms apart, or the same.
+			if d := b.Timestamp - a.Timestamp; d > 1800+2 {
+				t.Errorf("at the switch the timestamp moved by %d; expected at most 20 ms", d)
+			}
+		}
+	}
+	if switched != 1 {
+		t.Fatalf("%d switches among %d packets; expected one", switched, len(got))
+	}
+	// A resend of either side of the switch is the same to the byte.
+	for _, r := range []received{got[0], got[len(got)/2], got[len(got)-1]} {
+		l.forget()
+		s.nack(subVideo, r.Sequence)
+		again := s.media(subVideo)
+		if len(again) != 1 || string(again[0].raw) != string(r.raw) {
+			t.Errorf("the resend of %d differs", r.Sequence)
+		}
+	}
+}
+
+// A jump of the publisher's numbering is a break: the subscriber waits for a keyframe, asks for one, and
+// goes on with its own numbering.
+func TestEpochBreak(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	p.frame(1, 3000, false)
+	l.pass(2 * port.Second)
+	p.asked()
+	l.forget()
+	p.frame(2+2*maxGap, 180_000, false)
+	l.pass(10 * port.Millisecond)
+	if count(p.asked(), rtcp.PLI) != 1 {
+		t.Error("no keyframe was asked for at the break")
+	}
+	if n := len(s.media(subVideo)); n != 0 {
+		t.Errorf("%d packets were sent across the break", n)
+	}
+	p.frame(3+2*maxGap, 183_000, true)
+	p.frame(4+2*maxGap, 186_000, false)
+	got := s.media(subVideo)
+	if len(got) != 2 || got[0].payload[1] != 0 {
+		t.Fatalf("%d packets after the break", len(got))
+	}
+	highest := l.stream(1).subs[0].tracks[0].highest
+	if got[1].Sequence != uint16(highest) || got[0].Sequence != uint16(highest)-1 {
+		t.Errorf("sequence numbers %d, %d; the highest is %d", got[0].Sequence, got[1].Sequence, highest)
+	}
+	l.forget()
+	s.nack(subVideo, got[0].Sequence-1, got[0].Sequence-2) // of before the break: gone
+	if n := len(s.media(subVideo)); n != 0 {
+		t.Errorf("%d packets of before the break were resent", n)
+	}
+}
+
+// The same name published again, with other payload types and another clock: numbering and timestamps go
+// on, the new publication starts with its keyframe.
+func TestRepublish(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	p.sound(0, 0)
+	v, a := s.media(subVideo), s.media(subAudio)
+	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+	l.tell(bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID})
+	l.pass(5 * port.Second)
+	l.receive(s.path, s.check()) // it is still there
+	tracks := published()
+	tracks[0].Formats[0].PayloadType, tracks[0].Formats[0].RTX = 50, 51
+	q := l.publish(1, 2, tracks...)
+	l.forget()
+	q.send(packet{ssrc: videoSSRC, pt: 50, seq: 40_000, ts: 0x8000_0000, payload: vp8(true, false, "no keyframe")})
+	if n := len(s.media(subVideo)); n != 0 {
+		t.Errorf("%d packets before the keyframe", n)
+	}
+	q.send(packet{ssrc: videoSSRC, pt: 50, seq: 40_001, ts: 0x8000_1000, payload: vp8(true, true, "key")})
+	q.sound(9, 77)
+	v2, a2 := s.media(subVideo), s.media(subAudio)
+	if len(v2) != 1 || len(a2) != 1 {
+		t.Fatalf("%d and %d packets of the new publication", len(v2), len(a2))
+	}
+	if v2[0].Sequence != v[0].Sequence+1 || a2[0].Sequence != a[0].Sequence+1 {
+		t.Error("the sequence numbers do not go on")
+	}
+	if v2[0].PayloadType != subVP8 {
+		t.Errorf("payload type %d", v2[0].PayloadType)
+	}
+	for name, d := range map[string]uint32{"video": (v2[0].Timestamp - v[0].Timestamp) / 90, "audio": (a2[0].Timestamp - a[0].Timestamp) / 48} {
+		if d < 4990 || d > 5010 {
+			t.Errorf("%s went on by %d ms; 5 s passed", name, d)
+		}
+	}
+}
+
+// An older publication that is announced late does not replace the present one, nor end it.
+func TestOlderGenerations(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 5, published()...)
+	s := l.watch(1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 4, Worker: 0, Session: p.spec})
+	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 4})
+	p.frame(0, 0, true)
+	if n := len(s.media(subVideo)); n != 1 {
+		t.Errorf("%d packets of the present publication came", n)
+	}
+}

@@ -1,0 +1,141 @@
+package signaling
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ringcast/engine"
+	"ringcast/engine/bus"
+)
+
+// maxPast is how many credentials of earlier ICE sessions a session remembers.
+const maxPast = 8
+
+// patch takes an SDP fragment. New credentials in it ask for an ICE restart, whatever If-Match says;
+// without them it trickles candidates, which an ICE-lite server has no use for, but a peer must be
+// told if it sends what we cannot read.
+func (s *Server) patch(w http.ResponseWriter, r *http.Request, to *session) error {
+	body, err := s.body(w, r, fragmentType)
+	if err != nil {
+		return err
+	}
+	f, err := parseFragment(body, s.limits)
+	if err != nil {
+		return err
+	}
+	to.patching.Lock()
+	defer to.patching.Unlock()
+	if err := to.precondition(r.Header.Values("If-Match")); err != nil {
+		return err
+	}
+	remote := f.credentialsOf(to.transport.mid)
+	// What was signalled under If-Match: * for an earlier ICE session may come late. It must not
+	// bring that session back.
+	if remote.Ufrag == "" || knownCredentials(to.remote, remote) || knownCredentials(to.past, remote) {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	if remote.Password == "" {
+		return malformed("a=ice-ufrag:%s is not the session's; expected a new a=ice-pwd with it for an ICE restart",
+			quote(remote.Ufrag))
+	}
+	return s.restart(w, r, to, f.credentials, remote)
+}
+
+// restart begins a new ICE session. When it fails, the old one stays as it is (RFC 9725 section
+// 4.3.3).
+func (s *Server) restart(
+	w http.ResponseWriter, r *http.Request, of *session, all []bus.Credentials, remote bus.Credentials,
+) error {
+	chance, err := s.draw()
+	if err != nil {
+		return internal(err)
+	}
+	local, err := s.engine.Restart(r.Context(), of.id, remote)
+	if err != nil {
+		return restartProblem(err)
+	}
+	of.restarted(chance.etag, all)
+	s.log.Info("ICE restarted", "id", uint64(of.id), "stream", of.stream, "role", of.role.String(),
+		"remote", r.RemoteAddr)
+
+	answer := of.transport.fragment(local)
+	h := w.Header()
+	h.Set("Content-Type", fragmentType)
+	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	h.Set("ETag", of.etag)
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(answer) // both ICE sessions live on until the peer uses one
+	return nil
+}
+
+func restartProblem(err error) *problem {
+	p := &problem{
+		status: http.StatusServiceUnavailable, title: "ICE not restarted",
+		detail: "the ICE session stays as it was: ", cause: err,
+	}
+	switch {
+	case errors.Is(err, engine.ErrNoSession): // it ended a moment ago
+		return noSession()
+	case errors.Is(err, engine.ErrFull):
+		p.kind, p.retryAfter = "full", retryFull
+		p.detail += "the server takes no more now; try again later"
+	case errors.Is(err, engine.ErrClosing):
+		p.kind, p.retryAfter = "closing", retryClosing
+		p.detail += "the server is shutting down"
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		p.kind, p.retryAfter = "gone", retryStream
+		p.detail += "the request was given up before its answer"
+	default:
+		return internal(err)
+	}
+	return p
+}
+
+// precondition checks If-Match (RFC 9725 section 4.3.2): the client must say which ICE session it
+// means, or that it means whichever is the current one.
+func (s *session) precondition(values []string) error {
+	if len(values) == 0 {
+		return &problem{
+			status: http.StatusPreconditionRequired, kind: "no-precondition", title: "Precondition required",
+			detail: "no If-Match; expected the ETag of the current ICE session, or * for whichever is current",
+		}
+	}
+	for _, v := range values {
+		for tag := range strings.SplitSeq(v, ",") {
+			// Readers after MediaMTX's write the asterisk in quotes, and so does an
+			// example of RFC 9725. Weak tags match nothing (RFC 9110 section 13.1.1).
+			if tag = strings.TrimSpace(tag); tag == "*" || tag == `"*"` || tag == s.etag {
+				return nil
+			}
+		}
+	}
+	return &problem{
+		status: http.StatusPreconditionFailed, kind: "precondition", title: "Precondition failed",
+		detail: "If-Match names another ICE session than the current one; expected the ETag of the 201 " +
+			"or of the last 200 to a PATCH",
+	}
+}
+
+// restarted replaces the ICE session.
+func (s *session) restarted(etag string, remote []bus.Credentials) {
+	s.past = slices.Concat(s.past, s.remote)
+	s.past = slices.Clone(s.past[max(0, len(s.past)-maxPast):])
+	s.remote = nil
+	for _, c := range remote {
+		// Not slices of the request's lines.
+		s.remote = append(s.remote, bus.Credentials{Ufrag: strings.Clone(c.Ufrag), Password: strings.Clone(c.Password)})
+	}
+	s.etag = etag
+}
+
+// knownCredentials reports whether c is one of known; a password left out is not compared.
+func knownCredentials(known []bus.Credentials, c bus.Credentials) bool {
+	return slices.ContainsFunc(known, func(k bus.Credentials) bool {
+		return k.Ufrag == c.Ufrag && (c.Password == "" || k.Password == c.Password)
+	})
+}

@@ -1,0 +1,119 @@
+package signaling
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"ringcast/engine"
+	"ringcast/engine/bus"
+	"ringcast/engine/rtp"
+)
+
+// listed is a stream as anybody may see it.
+type listed struct {
+	Name string `json:"name"`
+	// Codecs are those that are sent now; a track without a packet yet has none.
+	Codecs      []string  `json:"codecs"`
+	Since       time.Time `json:"since"`
+	Subscribers int       `json:"subscribers"`
+}
+
+// inspected is a stream as operators see it.
+type inspected struct {
+	Name        string           `json:"name"`
+	Tracks      []inspectedTrack `json:"tracks"`
+	Since       time.Time        `json:"since"`
+	Subscribers int              `json:"subscribers"`
+}
+
+type inspectedTrack struct {
+	Kind string `json:"kind"`
+	MID  string `json:"mid,omitempty"`
+	// Codec is what is sent now, with its profile; empty before the first packet.
+	Codec   string `json:"codec"`
+	Profile string `json:"profile,omitempty"`
+	// Layers are the RIDs of a simulcast.
+	Layers []string `json:"layers,omitempty"`
+}
+
+// serveStreams answers /streams. A stream's name is all that a viewer needs where there is no view
+// token, and where there is one the list takes it too.
+func (s *Server) serveStreams(w http.ResponseWriter, r *http.Request) error {
+	if err := s.authorize(r, bus.Subscriber); err != nil {
+		return err
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return wrongMethod(r, pageMethods)
+	}
+	list := []listed{} // JSON has no nil
+	for _, st := range byName(s.engine.Streams()) {
+		l := listed{Name: st.Name, Codecs: []string{}, Since: st.Since.UTC(), Subscribers: st.Subscribers}
+		for i := range st.Tracks {
+			if f, ok := activeFormat(&st, i); ok {
+				l.Codecs = append(l.Codecs, f.Codec.String())
+			}
+		}
+		list = append(list, l)
+	}
+	return writeJSON(w, list)
+}
+
+// inspectStreams answers the admin listener's /api/streams.
+func inspectStreams(w http.ResponseWriter, streams []engine.Stream) error {
+	list := []inspected{}
+	for _, st := range byName(streams) {
+		in := inspected{Name: st.Name, Tracks: []inspectedTrack{}, Since: st.Since.UTC(), Subscribers: st.Subscribers}
+		for i, t := range st.Tracks {
+			track := inspectedTrack{Kind: t.Kind.String(), MID: t.MID}
+			if f, ok := activeFormat(&st, i); ok {
+				track.Codec, track.Profile = f.Codec.String(), f.Profile
+			}
+			for _, e := range t.Encodings {
+				if e.RID != "" {
+					track.Layers = append(track.Layers, e.RID)
+				}
+			}
+			in.Tracks = append(in.Tracks, track)
+		}
+		list = append(list, in)
+	}
+	return writeJSON(w, list)
+}
+
+// activeFormat is what a track carries now; ok is false before its first packet.
+func activeFormat(st *engine.Stream, track int) (f rtp.Format, ok bool) {
+	if track >= len(st.Active) {
+		return f, false
+	}
+	formats := st.Tracks[track].Formats
+	i := slices.IndexFunc(formats, func(f rtp.Format) bool { return int(f.PayloadType) == st.Active[track] })
+	if i < 0 {
+		return f, false
+	}
+	return formats[i], true
+}
+
+// byName orders streams, which the engine lists in no order.
+func byName(streams []engine.Stream) []engine.Stream {
+	slices.SortFunc(streams, func(a, b engine.Stream) int { return cmp.Compare(a.Name, b.Name) })
+	return streams
+}
+
+func writeJSON(w http.ResponseWriter, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return internal(err)
+	}
+	body = append(body, '\n')
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) // a peer that has gone away needs no answer
+	return nil
+}

@@ -1,0 +1,93 @@
+package signaling
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"ringcast/engine"
+	"ringcast/engine/rtp"
+)
+
+var someStreams = map[string]engine.Stream{
+	"b": {Name: "b", Since: time.Date(2026, 11, 3, 12, 0, 0, 500_000_000, time.FixedZone("", 3600)), Subscribers: 3},
+	"a": {
+		Name: "a", Since: time.Date(2026, 11, 3, 10, 0, 0, 0, time.UTC), Subscribers: 2,
+		Active: []int{111, 51},
+		Tracks: []rtp.Track{
+			{Kind: rtp.Audio, MID: "0", Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}},
+			{
+				Kind: rtp.Video, MID: "1", Encodings: []rtp.Encoding{{RID: "h"}, {RID: "l"}}, Formats: []rtp.Format{
+					{PayloadType: 50, Codec: rtp.VP8}, {PayloadType: 51, Codec: rtp.H264, Profile: "42e0/1"},
+				},
+			},
+		},
+	},
+	"early": {
+		Name: "early", Active: []int{-1}, Tracks: []rtp.Track{
+			{Kind: rtp.Video, Encodings: []rtp.Encoding{{SSRC: 7}}, Formats: []rtp.Format{{PayloadType: 50, Codec: rtp.VP8}}},
+			{Kind: rtp.Audio},
+		},
+	},
+}
+
+func TestStreams(t *testing.T) {
+	b := newBench(t, Config{PublishToken: "pt"})
+	if w := b.do(http.MethodGet, "/streams", ""); w.Body.String() != "[]\n" {
+		t.Errorf("no streams are %s", w.Body)
+	}
+	b.engine.streams = someStreams
+	w := b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer whatever")
+	const want = `[{"name":"a","codecs":["opus","H264"],"since":"2026-11-03T10:00:00Z","subscribers":2},` +
+		`{"name":"b","codecs":[],"since":"2026-11-03T11:00:00.5Z","subscribers":3},` +
+		`{"name":"early","codecs":[],"since":"0001-01-01T00:00:00Z","subscribers":0}]` + "\n"
+	if w.Code != http.StatusOK || w.Body.String() != want {
+		t.Errorf("status %d\n got %s\nwant %s", w.Code, w.Body, want)
+	}
+	if h := w.Header(); h.Get("Content-Type") != "application/json" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers %v", h)
+	}
+	checkCORS(t, w)
+	checkProblem(t, b.do(http.MethodPost, "/streams", "[]"), http.StatusMethodNotAllowed, "POST")
+	checkProblem(t, b.do(http.MethodGet, "/streams/a", ""), http.StatusNotFound, "path")
+
+	b = newBench(t, Config{PublishToken: "pt", ViewToken: "vt"})
+	b.engine.streams = someStreams
+	checkChallenge(t, b.do(http.MethodGet, "/streams", ""), http.StatusUnauthorized, realm)
+	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer no"), http.StatusUnauthorized, invalidToken)
+	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer pt"), http.StatusForbidden, insufficient)
+	if w := b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer vt"); w.Code != http.StatusOK || w.Body.String() != want {
+		t.Errorf("status %d: %s", w.Code, w.Body)
+	}
+}
+
+func TestAdminStreams(t *testing.T) {
+	get := func(cfg AdminConfig, method string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		AdminHandler(cfg).ServeHTTP(w, httptest.NewRequest(method, "/api/streams", nil))
+		return w
+	}
+	list := func() []engine.Stream {
+		return []engine.Stream{someStreams["early"], someStreams["b"], someStreams["a"]}
+	}
+	w := get(AdminConfig{Streams: list}, http.MethodGet)
+	const want = `[{"name":"a","tracks":[{"kind":"audio","mid":"0","codec":"opus"},` +
+		`{"kind":"video","mid":"1","codec":"H264","profile":"42e0/1","layers":["h","l"]}],` +
+		`"since":"2026-11-03T10:00:00Z","subscribers":2},` +
+		`{"name":"b","tracks":[],"since":"2026-11-03T11:00:00.5Z","subscribers":3},` +
+		`{"name":"early","tracks":[{"kind":"video","codec":""},{"kind":"audio","codec":""}],` +
+		`"since":"0001-01-01T00:00:00Z","subscribers":0}]` + "\n"
+	if w.Code != http.StatusOK || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("status %d, %v\n got %s\nwant %s", w.Code, w.Header(), w.Body, want)
+	}
+	if w := get(AdminConfig{Streams: func() []engine.Stream { return nil }}, http.MethodGet); w.Body.String() != "[]\n" {
+		t.Errorf("no streams are %s", w.Body)
+	}
+	if w := get(AdminConfig{Streams: list}, http.MethodPost); w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: status %d", w.Code)
+	}
+	if w := get(AdminConfig{}, http.MethodGet); w.Code != http.StatusNotFound {
+		t.Errorf("without a list: status %d", w.Code)
+	}
+}
