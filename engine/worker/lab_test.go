@@ -593,3 +593,9 @@ func (p *pub) sound(seq uint64, ts uint32) {
 	p.lab.Helper()
 	p.send(packet{ssrc: audioSSRC, pt: pubOpus, seq: seq, ts: ts, payload: []byte(fmt.Sprint("sound ", seq))})
 }
+
+// appendNACK asks for a subscriber's video packets.
+func appendNACK(seqs []uint16) []byte { return rtcp.AppendNACK(nil, 1, subVideo, seqs) }
+
+// closed is the message that ends a session.
+func closed(p *party) bus.Message { return bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID} }

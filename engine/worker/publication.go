@@ -38,6 +38,7 @@ type stream struct {
 	walk, left int
 	queued     bool
 	next       *stream
+	served     int // frames of its present turn
 
 	shapes []*shape
 }
@@ -484,7 +485,7 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 	}
 	var ext8 [maxExtensions]byte
 	exts := forwardedExtensions(ext8[:0], h, data)
-	if len(exts)+len(payload)+maxHeader+maxTag > port.MaxDatagram {
+	if rtp.HeaderLen+len(payload)+maxTag > maxSent {
 		w.drop(DropTooLong)
 		return
 	}

@@ -145,8 +145,8 @@ func TestStallJump(t *testing.T) {
 		p.frame(seq, uint32(seq)*1800, seq == 145)
 		seq++
 	})
-	l.pass(port.Second)
 	p.frame(seq, uint32(seq)*1800, false)
+	l.pass(port.Second)
 	got := s.media(subVideo)
 	if len(got) == 0 || string(got[0].payload[2:]) != "frame 145" {
 		t.Fatalf("%d packets; expected those from keyframe 145 on", len(got))
@@ -331,7 +331,7 @@ func TestEpochBreak(t *testing.T) {
 	if len(got) != 2 || got[0].payload[1] != 0 {
 		t.Fatalf("%d packets after the break", len(got))
 	}
-	highest := l.stream(1).subs[0].tracks[0].highest
+	highest := l.stream(1).subs[0].tracks[1].highest
 	if got[1].Sequence != uint16(highest) || got[0].Sequence != uint16(highest)-1 {
 		t.Errorf("sequence numbers %d, %d; the highest is %d", got[0].Sequence, got[1].Sequence, highest)
 	}

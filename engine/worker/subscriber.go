@@ -23,6 +23,11 @@ const (
 	maxRuns = 3
 	// quantum is how many frames one stream may fill before another has its turn.
 	quantum = 64
+	// maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
+	maxSent = port.MaxDatagram - 20
+	// maxWishes bounds the resends that wait for one subscriber, so that a flood of NACKs costs
+	// nobody else.
+	maxWishes = 256
 	// Resends are paid from a budget of a fifth of what was sent, up to a limit.
 	resendShare = 5
 	resendStart = 64 << 10
@@ -54,6 +59,7 @@ type subscriber struct {
 	// transport is the next transport-wide sequence number, one counter for all that is sent.
 	transport uint16
 	budget    int // bytes of resends
+	wishes    int // resends that wait
 	fir       uint8
 	hasFIR    bool
 }
@@ -149,8 +155,10 @@ func (q *streamQueue) take() *stream {
 // moves on by one with each idle spell.
 func (w *Worker) wake(st *stream) {
 	st.left = len(st.subs)
+	if !st.queued && st.left > 0 {
+		st.walk = (st.walk + 1) % len(st.subs)
+	}
 	if !st.queued {
-		st.walk++
 		w.active.add(st)
 	}
 }
@@ -162,21 +170,21 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 		if st.pub != nil && !st.pub.feed(w, out) {
 			return false
 		}
-		start := out.Filled
-		for st.left > 0 && len(st.subs) > 0 {
+		for st.left > 0 && len(st.subs) > 0 && st.served < quantum {
 			if st.walk >= len(st.subs) {
 				st.walk = 0
 			}
-			if !w.fill(now, st.subs[st.walk], out) {
+			start := out.Filled
+			done := w.fill(now, st.subs[st.walk], out)
+			st.served += out.Filled - start
+			if !done {
 				return false
 			}
 			st.walk++
 			st.left--
-			if out.Filled-start >= quantum {
-				break
-			}
 		}
 		w.active.take()
+		st.served = 0
 		if st.left > 0 && len(st.subs) > 0 {
 			w.active.add(st)
 		} else {
@@ -243,6 +251,11 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			w.end(sub.session, bus.ReasonCodec)
 			return true
 		}
+		if !fits(tmpl, e) {
+			w.drop(DropTooLong)
+			t.cursor++
+			continue
+		}
 		seq := r.seq + (e.Number - r.first)
 		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, seq)
 		f.Route, f.Born = route, now
@@ -262,6 +275,11 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		w.add(SentRTPBytes, uint64(len(f.Data)))
 	}
 	return true
+}
+
+// fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
+func fits(tmpl *template, e *entry) bool {
+	return int(tmpl.length)+int(e.len)-int(e.ExtensionLen)+2+maxTag <= maxSent
 }
 
 // seal writes one packet of a run: the shape's header, the subscriber's fields, and the payload from
@@ -437,6 +455,7 @@ func (w *Worker) pollResends(now port.Time, out *Outgoing) bool {
 			return false
 		}
 		x := &q.ring[q.head%len(q.ring)]
+		x.sub.wishes--
 		if w.writeResend(now, f, x) {
 			out.Submit()
 		}
@@ -475,7 +494,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	}
 	// A shape's ring of headers is for the live edge; a resend must not push those out.
 	tmpl := t.shape.resendTemplate(l, e)
-	if tmpl == nil {
+	if tmpl == nil || !fits(tmpl, e) {
 		return false
 	}
 	if sub.budget < int(e.len)+maxHeader {
@@ -536,9 +555,11 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	if ext > t.highest {
 		return // before the very first
 	}
-	if !w.resends.add(resend{sub, track, ext}) {
+	if sub.wishes == maxWishes || !w.resends.add(resend{sub, track, ext}) {
 		w.drop(DropResends)
+		return
 	}
+	sub.wishes++
 }
 
 // asksKeyframe handles a subscriber's PLI or FIR.

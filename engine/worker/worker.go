@@ -74,7 +74,7 @@ type Worker struct {
 const (
 	maxReplies = 1024
 	maxStrays  = 64
-	maxResends = 4096
+	maxResends = 16384
 	maxDTLSOut = 1024
 	maxWaiting = 256
 )

@@ -1,0 +1,212 @@
+package worker
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// Without RTX the same bytes come again.
+func TestPlainResend(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	for seq := range uint64(10) {
+		p.frame(seq, uint32(seq)*3000, seq == 0)
+	}
+	sent := s.media(subVideo)
+	l.forget()
+	s.nack(subVideo, sent[3].Sequence, sent[7].Sequence)
+	again := s.media(subVideo)
+	if len(again) != 2 || string(again[0].raw) != string(sent[3].raw) || string(again[1].raw) != string(sent[7].raw) {
+		t.Fatalf("%d packets came again; expected 2 with the same bytes", len(again))
+	}
+	p.sound(0, 0)
+	sound := s.media(subAudio)
+	l.forget()
+	s.nack(subAudio, sound[0].Sequence)
+	if again := s.media(subAudio); len(again) != 1 || string(again[0].raw) != string(sound[0].raw) {
+		t.Error("the audio packet did not come again as it was")
+	}
+}
+
+// With RTX it comes under its own SSRC and numbering, with the original number in front (RFC 4588 section
+// 4), and a new transport-wide number each time.
+func TestRTXResend(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	for seq := range uint64(10) {
+		p.frame(seq, uint32(seq)*3000, seq == 0)
+	}
+	sent := s.media(subVideo)
+	l.forget()
+	s.nack(subVideo, sent[3].Sequence)
+	s.nack(subVideo, sent[3].Sequence, sent[9].Sequence)
+	if n := len(s.media(subVideo)); n != 0 {
+		t.Errorf("%d packets came again plainly", n)
+	}
+	again := s.media(subVideoRTX)
+	if len(again) != 3 {
+		t.Fatalf("%d packets came by RTX; expected 3", len(again))
+	}
+	m := rtp.ExtensionMap{rtp.MID: 11, rtp.TransportSequence: 13}
+	transport := func(r received) uint16 {
+		var h rtp.Header
+		h.Parse(r.data, &m)
+		v, _ := h.Value(r.data, rtp.TransportSequence)
+		return binary.BigEndian.Uint16(v)
+	}
+	last := transport(sent[9])
+	for i, r := range again {
+		of := sent[[...]int{3, 3, 9}[i]]
+		if binary.BigEndian.Uint16(r.payload) != of.Sequence || string(r.payload[2:]) != string(of.payload) {
+			t.Errorf("resend %d carries %x; expected packet %d", i, r.payload, of.Sequence)
+		}
+		if r.PayloadType != subRTX || r.Timestamp != of.Timestamp || r.Marker != of.Marker {
+			t.Errorf("resend %d: %+v of %+v", i, r.Header, of.Header)
+		}
+		if i > 0 && r.Sequence != again[i-1].Sequence+1 {
+			t.Errorf("RTX sequence numbers %d, %d", again[i-1].Sequence, r.Sequence)
+		}
+		if got := transport(r); got != last+1 {
+			t.Errorf("resend %d has the transport-wide number %d behind %d", i, got, last)
+		}
+		last = transport(r)
+	}
+}
+
+// What was never sent, or is no track's, is not resent.
+func TestResendOfTheUnknown(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	s.nack(subVideo, 0, 1, 65535) // before anything was sent
+	l.forget()
+	p.frame(0, 0, true)
+	p.frame(1, 0, false)
+	sent := s.media(subVideo)
+	l.forget()
+	s.nack(subVideo, sent[0].Sequence-1, sent[1].Sequence+1, sent[1].Sequence+1000, sent[0].Sequence+1<<15)
+	s.nack(videoSSRC, sent[0].Sequence)
+	s.nack(subVideoRTX, sent[0].Sequence)
+	if n := len(s.sent()); n != 0 {
+		t.Errorf("%d packets were sent for numbers that are not the subscriber's", n)
+	}
+}
+
+// What was lost on the way up and came late is sent when it comes, and again when asked for; its number was
+// reserved.
+func TestResendOfAGap(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.frame(0, 0, true)
+	p.frame(2, 6000, false)
+	sent := s.media(subVideo)
+	if sent[1].Sequence != sent[0].Sequence+2 {
+		t.Fatalf("sequence numbers %d, %d: the gap has no number", sent[0].Sequence, sent[1].Sequence)
+	}
+	s.nack(subVideo, sent[0].Sequence+1)
+	if n := len(s.media(subVideo)); n != 2 {
+		t.Fatalf("%d packets; the lost one was not there to be sent", n)
+	}
+	p.frame(1, 3000, false)
+	late := s.media(subVideo)
+	if len(late) != 3 || late[2].Sequence != sent[0].Sequence+1 {
+		t.Fatal("the late packet was not passed on under its number")
+	}
+	l.forget()
+	s.nack(subVideo, sent[0].Sequence+1)
+	if again := s.media(subVideo); len(again) != 1 || string(again[0].raw) != string(late[2].raw) {
+		t.Error("the late packet did not come again as it was")
+	}
+}
+
+// Resends are paid from a budget: a subscriber that asks without end gets a fifth of what it was sent, and
+// what it began with.
+func TestResendBudget(t *testing.T) {
+	for _, rtx := range []bool{false, true} {
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		s := l.watch(1, watched(rtx)...)
+		l.forget()
+		paid := 0
+		var last uint16
+		for seq := range uint64(400) {
+			l.now += port.Millisecond
+			p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...)})
+			for _, d := range s.sent() {
+				if !rtp.IsRTCP(d.data) {
+					paid += len(d.data)
+					last = binary.BigEndian.Uint16(d.data[2:])
+				}
+			}
+			l.forget()
+		}
+		resent := 0
+		for range 2000 {
+			s.nack(subVideo, last)
+			for _, d := range s.sent() {
+				resent += len(d.data)
+			}
+			l.forget()
+		}
+		most := min(resendStart+paid/resendShare, resendLimit)
+		if resent > most || resent < most-3000 {
+			t.Errorf("rtx %t: %d bytes were resent; the budget is %d of %d sent", rtx, resent, most, paid)
+		}
+		if l.drops(DropResends) == 0 {
+			t.Errorf("rtx %t: refusals were not counted", rtx)
+		}
+	}
+}
+
+// One compound may ask for thousands; the queue is bounded, and other subscribers' wishes are not lost
+// for it.
+func TestResendQueueIsBounded(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	greedy, modest := l.watch(1, watched(false)...), l.watch(1, watched(false)...)
+	for seq := range uint64(100) {
+		p.frame(seq, uint32(seq), seq == 0)
+	}
+	last := modest.media(subVideo)[99].Sequence
+	l.forget()
+	var seqs []uint16
+	for i := range 1 << 13 {
+		seqs = append(seqs, uint16(i))
+	}
+	// Many receive before the next poll.
+	for range 4 {
+		l.quietly(greedy.path, greedy.seal(appendNACK(seqs[:4096])))
+	}
+	l.quietly(modest.path, modest.seal(appendNACK([]uint16{last})))
+	if n := l.w.resends.tail - l.w.resends.head; n > maxResends {
+		t.Errorf("%d resends wait", n)
+	}
+	l.poll()
+	if len(modest.media(subVideo)) != 1 {
+		t.Error("one subscriber's flood of NACKs cost another its resend")
+	}
+}
+
+// A resend for a subscriber that was closed meanwhile is skipped.
+func TestResendAfterClose(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	seq := s.media(subVideo)[0].Sequence
+	l.forget()
+	l.quietly(s.path, s.seal(appendNACK([]uint16{seq})))
+	l.tell(closed(s.party))
+	if n := len(l.sent); n != 0 {
+		t.Errorf("%d datagrams to a closed session", n)
+	}
+}

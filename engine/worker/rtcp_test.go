@@ -1,0 +1,243 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+)
+
+// The publisher's clock goes through the run that the media goes through: a subscriber that maps a packet's
+// timestamp by the report comes to the moment that the publisher meant.
+func TestSenderReports(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	start := l.now
+	ticks := func(rate int64) uint32 { return uint32(int64(l.now-start) * rate / int64(port.Second)) }
+	const videoBase, audioBase = uint32(0xFFFFFF00), uint32(7_000_000)
+	seq := uint64(0)
+	feed := func() {
+		p.frame(seq, videoBase+ticks(90_000), seq == 0)
+		p.sound(seq, audioBase+ticks(48_000))
+		seq++
+		l.pass(20 * port.Millisecond)
+	}
+	for range 150 {
+		feed()
+	}
+	if n := count(s.reports(), rtcp.SR); n != 0 {
+		t.Fatalf("%d sender reports before the publisher's first", n)
+	}
+	p.report(videoSSRC, videoBase+ticks(90_000))
+	for range 100 {
+		feed()
+	}
+	for _, f := range s.reports() {
+		if f.Type == rtcp.SR && f.SSRC != subVideo {
+			t.Errorf("a sender report of %x, of which the publisher has reported nothing", f.SSRC)
+		}
+	}
+	p.report(audioSSRC, audioBase+ticks(48_000))
+	l.forget()
+	for range 150 {
+		feed()
+	}
+	media := map[uint32][]received{subVideo: s.media(subVideo), subAudio: s.media(subAudio)}
+	rates := map[uint32]float64{subVideo: 90_000, subAudio: 48_000}
+	reported := make(map[uint32]int)
+	described := make(map[uint32]int)
+	for _, f := range s.reports() {
+		if f.Type == rtcp.SDES {
+			described[f.SSRC]++
+		}
+		info, ok := f.SenderInfo()
+		if !ok {
+			continue
+		}
+		reported[f.SSRC]++
+		// The report is about now, by the publisher's clock, which has an offset to ours.
+		if d := fromNTP(info.NTP) - int64(f.at) - 3_900_000_000e9; d < -1e6 || d > 1e6 {
+			t.Errorf("the report's clock is %d ns off", d)
+		}
+		// A packet captured at its arrival has the timestamp that the report gives for that moment.
+		last := media[f.SSRC][0]
+		sent := 0
+		for _, r := range media[f.SSRC] {
+			if r.at <= f.at {
+				last = r
+				sent++
+			}
+		}
+		want := float64(f.at-last.at) / 1e9 * rates[f.SSRC]
+		if d := float64(int32(info.RTP-last.Timestamp)) - want; d < -100 || d > 100 {
+			t.Errorf("SSRC %x: the report is %v units off the media", f.SSRC, d)
+		}
+		if int(info.Packets) != 250+sent {
+			t.Errorf("SSRC %x: reports %d packets; %d were sent", f.SSRC, info.Packets, 250+sent)
+		}
+		if info.Octets == 0 || info.Octets > info.Packets*20 {
+			t.Errorf("SSRC %x: reports %d octets of payload in %d packets", f.SSRC, info.Octets, info.Packets)
+		}
+	}
+	for ssrc := range media {
+		if reported[ssrc] < 2 || reported[ssrc] > 4 || described[ssrc] != reported[ssrc] {
+			t.Errorf("SSRC %x: %d sender reports and %d descriptions in 3 s", ssrc, reported[ssrc], described[ssrc])
+		}
+	}
+}
+
+func TestNTP(t *testing.T) {
+	for _, ns := range []int64{0, 1, 999_999_999, 1e9, 3_900_000_000*1e9 + 123_456_789, 4_294_967_295 * 1e9} {
+		if d := fromNTP(toNTP(ns)) - ns; d < -1 || d > 1 {
+			t.Errorf("%d ns comes back %d off", ns, d)
+		}
+	}
+}
+
+// Receiver reports tell a publisher about each SSRC that it sends.
+func TestReceiverReports(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(10, 0, true)
+	p.report(videoSSRC, 0)
+	p.frame(11, 0, false)
+	p.frame(14, 0, false)
+	p.sound(65535, 0)
+	p.sound(65536, 960)
+	l.forget()
+	l.pass(1300 * port.Millisecond)
+	blocks := make(map[uint32]rtcp.ReportBlock)
+	for _, f := range p.asked() {
+		if f.Type != rtcp.RR {
+			continue
+		}
+		var b rtcp.ReportBlock
+		for x := f.Blocks(); x.Next(&b); {
+			blocks[b.SSRC] = b
+		}
+	}
+	v, a := blocks[videoSSRC], blocks[audioSSRC]
+	if v.Lost != 2 || v.Highest != 14 || v.FractionLost != 2*256/5 || v.LastSR == 0 || v.Delay == 0 {
+		t.Errorf("video: %+v", v)
+	}
+	if a.Lost != 0 || a.Highest != 65536 || a.LastSR != 0 {
+		t.Errorf("audio: %+v", a)
+	}
+}
+
+// A goodbye ends a subscriber; of a publisher it only pauses what it names.
+func TestBye(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.rtcp(rtcp.AppendBye(nil, videoSSRC))
+	if n := len(l.said(bus.SessionEnded)); n != 0 {
+		t.Error("a publisher's goodbye for one source ended its session")
+	}
+	s.rtcp(rtcp.AppendBye(nil, 1))
+	ended := l.said(bus.SessionEnded)
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != bus.ReasonBye || ended[0].To != bus.ControllerAddress {
+		t.Fatalf("a subscriber's goodbye: %+v", ended)
+	}
+	l.tell(closed(s.party))
+	l.forget()
+	p.frame(0, 0, true)
+	if n := len(s.sent()); n != 0 {
+		t.Errorf("%d datagrams after the goodbye", n)
+	}
+}
+
+// RTCP that is malformed behind something well-formed is counted; what came first counts too.
+func TestMalformedRTCP(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	l.pass(3 * port.Second)
+	p.asked()
+	s.rtcp(append(rtcp.AppendPLI(nil, 1, subVideo), 0x81, 201, 0, 99))
+	if l.drops(DropRTCP) != 1 || count(p.asked(), rtcp.PLI) != 1 {
+		t.Errorf("%d malformed, PLI passed on: %d", l.drops(DropRTCP), count(p.asked(), rtcp.PLI))
+	}
+	p.rtcp([]byte{0x80, 200, 0, 1, 0, 0, 0, 1})
+	if l.drops(DropRTCP) != 2 {
+		t.Error("a sender report without its body passed")
+	}
+}
+
+// A replayed or forged SRTCP packet does nothing, and does not end the session.
+func TestForgedRTCP(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	l.pass(3 * port.Second)
+	p.asked()
+	pli := s.seal(rtcp.AppendPLI(nil, 1, subVideo))
+	bad := append([]byte(nil), s.seal(rtcp.AppendBye(nil, 1))...)
+	bad[9] ^= 1
+	for range 100 {
+		l.receive(s.path, bad)
+	}
+	l.receive(s.path, pli)
+	l.pass(port.Second)
+	l.receive(s.path, pli)
+	l.pass(port.Second)
+	if n := count(p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs; the replayed one must not count", n)
+	}
+	if len(l.said(bus.SessionEnded)) != 0 || l.drops(DropSRTPAuth) != 101 {
+		t.Errorf("%d unauthenticated packets were counted", l.drops(DropSRTPAuth))
+	}
+}
+
+// Feedback of the transport-wide numbers goes up 20 times a second while media flows, and not without.
+func TestTransportFeedback(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	l.forget()
+	for seq := range uint64(200) {
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, seq == 0, ""),
+			ext: []byte{idTransport<<4 | 1, byte(seq >> 8), byte(seq)},
+		})
+		l.pass(5 * port.Millisecond)
+	}
+	if n := count(p.asked(), rtcp.TransportCC); n < 15 || n > 21 {
+		t.Errorf("%d feedbacks in a second; expected 20", n)
+	}
+	l.pass(port.Second)
+	p.asked()
+	l.forget()
+	l.pass(2 * port.Second)
+	if n := count(p.asked(), rtcp.TransportCC); n != 0 {
+		t.Errorf("%d feedbacks about nothing", n)
+	}
+}
+
+// Losses on the way up are asked for once they are no reordering, by one NACK for all subscribers.
+func TestUpstreamNACK(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	p.frame(4, 0, false)
+	p.frame(2, 0, false)
+	l.forget()
+	l.pass(nackDelay - 1)
+	if n := len(seqs(p.asked(), videoSSRC)); n != 0 {
+		t.Fatal("reordering was taken for loss")
+	}
+	l.pass(1)
+	if got := seqs(p.asked(), videoSSRC); len(got) != 2 || got[0] != 1 || got[1] != 3 {
+		t.Fatalf("asked for %v; expected 1 and 3", got)
+	}
+	p.frame(1, 0, false)
+	p.frame(3, 0, false)
+	l.pass(2 * port.Second)
+	if got := seqs(p.asked(), videoSSRC); len(got) != 0 {
+		t.Errorf("asked for %v again, which came", got)
+	}
+}
