@@ -13,7 +13,7 @@ func TestDeadlinesAgainstModel(t *testing.T) {
 	var h deadlines
 	sessions := make([]*session, 60)
 	for i := range sessions {
-		sessions[i] = &session{timers: newTimers()}
+		sessions[i] = &session{live: &live{timers: newTimers()}}
 	}
 	removed := make(map[*session]bool)
 	for step := range 20_000 {
@@ -76,7 +76,7 @@ func TestDeadlinesOfNobody(t *testing.T) {
 	if h.next() != port.Never {
 		t.Errorf("no sessions are due at %d", h.next())
 	}
-	s := &session{timers: newTimers()}
+	s := &session{live: &live{timers: newTimers()}}
 	h.remove(s)
 	h.set(s, nackDeadline, port.Never)
 	if len(h) != 0 || h.next() != port.Never {

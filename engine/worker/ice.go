@@ -21,12 +21,12 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	w.current = s
-	known := s.credential(c.LocalUfrag, c.RemoteUfrag)
-	if known == nil {
+	known, ok := s.credential(c.LocalUfrag, c.RemoteUfrag)
+	if !ok {
 		w.drop(DropUfrag)
 		return
 	}
-	if !w.hasher.Verify(&c, known.local.Password) {
+	if !w.hasher.Verify(&c, known.Password) {
 		w.drop(DropSTUNAuth)
 		return
 	}
@@ -39,17 +39,20 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		w.drop(DropReplies)
 		return
 	}
-	r := reply{route: s.paths[at].route, remote: in.Path, id: c.TransactionID, password: known.local.Password}
+	r := reply{route: s.paths[at].route, remote: in.Path, id: c.TransactionID, password: known.Password}
 	switch {
 	case c.NumUnknown > 0:
 		r.code, r.unknown, r.nUnknown = 420, c.Unknown, c.NumUnknown
 	case c.Controlled:
 		r.code = 487 // the peer must control: we are lite (RFC 8445 section 7.3.1.1)
 	default:
-		s.heard, s.checked = now, now
+		s.heard = now
+		if s.pub != nil {
+			s.pub.checked = now
+		}
 		if c.UseCandidate {
-			s.selected = at
-			w.settle(s, known.local.Ufrag)
+			s.selected = int16(at)
+			w.settle(s, known.Ufrag)
 			w.claim(s, in.Path)
 		}
 	}
@@ -65,7 +68,7 @@ func (w *Worker) claim(s *session, p port.Path) {
 	if s.selected < 0 { // DTLS came before the nomination
 		for i := range s.paths {
 			if s.paths[i].Path == p {
-				s.selected = i
+				s.selected = int16(i)
 			}
 		}
 	}

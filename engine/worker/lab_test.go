@@ -599,3 +599,15 @@ func appendNACK(seqs []uint16) []byte { return rtcp.AppendNACK(nil, 1, subVideo,
 
 // closed is the message that ends a session.
 func closed(p *party) bus.Message { return bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID} }
+
+// sealerOf makes a publisher's sealer before the worker has the keys.
+func sealerOf(t testing.TB, p *pub) {
+	t.Helper()
+	var err error
+	if p.sealer, err = srtp.NewSealer(p.keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appendPLI asks for a keyframe.
+func appendPLI() []byte { return rtcp.AppendPLI(nil, 1, subVideo) }

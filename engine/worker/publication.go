@@ -215,7 +215,10 @@ type publisher struct {
 	sources     []source
 	recorder    *twcc.Recorder
 	ssrc        uint32 // ours, in reports
-	feedbackDue bool
+	// checked is when STUN or SRTCP last came, told the session's heard that the controller
+	// knows of.
+	checked, told port.Time
+	feedbackDue   bool
 }
 
 // A source is what an SSRC of a publisher turned out to be.

@@ -16,7 +16,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 		return
 	}
 	w.authenticated(now, s)
-	s.checked = now
+	s.pub.checked = now
 	w.count(ReceivedRTCP)
 	pub := s.pub.publication
 	if pub == nil {
@@ -297,10 +297,10 @@ func (w *Worker) askKeyframe(b []byte, now port.Time, p *publication, l *layer, 
 func (sub *subscriber) report(now port.Time, b []byte) []byte {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if t.count == 0 || t.packets == 0 {
+		if len(t.runs) == 0 || t.packets == 0 {
 			continue
 		}
-		r := &t.runs[t.count-1]
+		r := &t.runs[len(t.runs)-1]
 		c := &r.layer.clock
 		if !c.Valid || r.layer.epoch != r.epoch || r.layer.pub != sub.stream.pub {
 			continue

@@ -31,40 +31,45 @@ type path struct {
 }
 
 // A session is one peer's ICE and DTLS association as one worker sees it. Every worker has one for
-// each announced session, to answer checks and to know where packets belong; all but the paths is
-// used by its owner alone.
+// each announced session, to know where packets belong, and until somebody owns it to answer checks;
+// the rest hangs on live. There are thousands, on every worker: this one is 64 bytes.
 type session struct {
 	spec  *bus.Session
-	owner int // worker number or nobody
-	// credentials are those in force: the first ones, and during an ICE restart the new ones
-	// before them.
-	credentials []credentials
-	// claimed is set once this worker asked to become the owner.
-	claimed bool
-	paths   []path
-	// selected is the index of the path that was nominated last, or -1.
-	selected int
-	timers   timers
+	paths []path
+	// ice is nil while spec's credentials are those in force.
+	ice *ice
+	*live
+	owner int32 // worker number or nobody
+	// claimed is set once this worker asked to become the owner; faulty once the session made it
+	// panic and waits for its end.
+	claimed, faulty bool
+}
+
+// live is what an owner keeps of a session, and every worker while nobody owns it. It is nil at the
+// others.
+type live struct {
+	timers timers
 	// heard is when the peer last proved that it is there.
 	heard port.Time
-	// checked is when it last did so by STUN or SRTCP.
-	checked port.Time
-	// told is the heard that the controller knows of, of a publisher.
-	told port.Time
 	// records is what is left of maxRecords until recordsAt.
-	records   int
 	recordsAt port.Time
+	records   int16
+	// selected is the index of the path that was nominated last, or -1.
+	selected  int16
 	connected bool
-	faulty    bool           // it made us panic and waits for its end
-	early     []port.Inbound // RTP and RTCP of before the keys, copied
+	// reports is which RTCP is to be written at the next Poll; inDue is whether the session is
+	// in the worker's list of those.
+	inDue   bool
+	reports reports
+	early   []port.Inbound // RTP and RTCP of before the keys, copied
 
 	pub *publisher
 	sub *subscriber
-	// reports is which RTCP is to be written at the next Poll; inDue is whether the session is
-	// in the worker's list of those.
-	reports reports
-	inDue   bool
 }
+
+// ice is the credentials of a session that restarted ICE: those in force, and while a restart is under
+// way the new ones before them.
+type ice struct{ credentials []credentials }
 
 // credentials are what checks of a session are authenticated by.
 type credentials struct {
@@ -84,7 +89,7 @@ const (
 
 // route is where the session is sent to; ok is false before a nomination, and after a fault.
 func (s *session) route() (r port.Route, ok bool) {
-	if s.selected < 0 || !s.paths[s.selected].hasRoute {
+	if s.live == nil || s.selected < 0 || !s.paths[s.selected].hasRoute {
 		return 0, false
 	}
 	return s.paths[s.selected].route, true
@@ -95,48 +100,55 @@ func (w *Worker) open(spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
 		return
 	}
-	s := &session{spec: spec, owner: nobody, selected: -1, timers: newTimers(), records: maxRecords}
-	s.credentials = []credentials{{spec.Local, spec.RemoteUfrag}}
+	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, timers: newTimers(), records: maxRecords}}
 	w.sessions[spec.ID] = s
 	w.byUfrag[spec.Local.Ufrag] = s
 }
 
 // restart handles SessionRestarted. A restart that was never completed gives way to the next.
 func (w *Worker) restart(s *session, m *bus.Message) {
-	if len(s.credentials) == 2 {
-		delete(w.byUfrag, s.credentials[0].local.Ufrag)
-		s.credentials = s.credentials[1:]
+	if s.ice == nil {
+		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
 	}
-	s.credentials = []credentials{{m.Local, m.Remote}, s.credentials[0]}
+	old := s.ice.credentials
+	if len(old) == 2 {
+		delete(w.byUfrag, old[0].local.Ufrag)
+		old = old[1:]
+	}
+	s.ice.credentials = []credentials{{m.Local, m.Remote}, old[0]}
 	w.byUfrag[m.Local.Ufrag] = s
 }
 
 // settle ends an ICE restart: the peer nominated with the new credentials.
 func (w *Worker) settle(s *session, local string) {
-	if len(s.credentials) == 2 && s.credentials[0].local.Ufrag == local {
-		delete(w.byUfrag, s.credentials[1].local.Ufrag)
-		s.credentials = s.credentials[:1:1]
+	if s.ice != nil && len(s.ice.credentials) == 2 && s.ice.credentials[0].local.Ufrag == local {
+		delete(w.byUfrag, s.ice.credentials[1].local.Ufrag)
+		s.ice.credentials = s.ice.credentials[:1:1]
 	}
 }
 
-// credential finds those that a check's user name names.
-func (s *session) credential(local, remote []byte) *credentials {
-	for i := range s.credentials {
-		if c := &s.credentials[i]; c.local.Ufrag == string(local) && c.remote == string(remote) {
-			return c
+// credential finds the password of ours for a check's user name; ok is false when the name is not in
+// force.
+func (s *session) credential(local, remote []byte) (c bus.Credentials, ok bool) {
+	if s.ice == nil {
+		return s.spec.Local, s.spec.Local.Ufrag == string(local) && s.spec.RemoteUfrag == string(remote)
+	}
+	for _, x := range s.ice.credentials {
+		if x.local.Ufrag == string(local) && x.remote == string(remote) {
+			return x.local, true
 		}
 	}
-	return nil
+	return c, false
 }
 
 // own handles SessionOwned.
 func (w *Worker) own(now port.Time, s *session, owner int) {
-	s.owner = owner
+	s.owner = int32(owner)
 	if owner != w.cfg.Index {
 		for i := range s.paths {
 			w.retire(now, &s.paths[i])
 		}
-		s.selected, s.early = -1, nil
+		s.live = nil
 		return
 	}
 	s.heard = now
@@ -172,27 +184,35 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 // outlives its session by a little.
 func (w *Worker) close(now port.Time, s *session) {
 	delete(w.sessions, s.spec.ID)
-	for _, c := range s.credentials {
-		delete(w.byUfrag, c.local.Ufrag)
+	delete(w.byUfrag, s.spec.Local.Ufrag)
+	if s.ice != nil {
+		for _, c := range s.ice.credentials {
+			delete(w.byUfrag, c.local.Ufrag)
+		}
 	}
 	for i := range s.paths {
 		w.retire(now, &s.paths[i])
 		delete(w.byPath, s.paths[i].Path)
 	}
-	s.paths, s.selected, s.early = nil, -1, nil
-	w.deadlines.remove(s)
-	if s.sub != nil {
-		w.unsubscribe(s.sub)
-	}
-	if s.pub != nil && s.pub.publication != nil {
-		s.pub.publication.session = nil
+	s.paths = nil
+	if s.live != nil {
+		s.selected, s.early = -1, nil
+		w.deadlines.remove(s)
+		if s.sub != nil {
+			w.unsubscribe(s.sub)
+		}
+		if s.pub != nil && s.pub.publication != nil {
+			s.pub.publication.session = nil
+		}
 	}
 	s.spec = nil // still in a list? then it is skipped there
 }
 
 // end gives a session up: the controller decides and answers with SessionClosed.
 func (w *Worker) end(s *session, why bus.Reason) {
-	w.deadlines.remove(s)
+	if s.live != nil {
+		w.deadlines.remove(s)
+	}
 	w.send(bus.Message{Kind: bus.SessionEnded, To: bus.ControllerAddress, ID: s.spec.ID, Reason: why})
 }
 
@@ -213,7 +233,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 		}
 		if len(s.paths) == maxPaths {
 			at = 0
-			if s.selected == 0 {
+			if s.live != nil && s.selected == 0 {
 				at = 1
 			}
 			w.retire(now, &s.paths[at])
@@ -225,7 +245,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 		}
 		w.byPath[p] = s
 	}
-	if x := &s.paths[at]; !x.hasRoute && (s.owner == nobody || s.owner == w.cfg.Index) {
+	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
 		x.route, x.hasRoute = w.takeRoute(p), true
 	}
 	return at
@@ -242,11 +262,12 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 		last := len(s.paths) - 1
 		s.paths[i] = s.paths[last]
 		s.paths = s.paths[:last]
-		switch s.selected {
-		case i:
+		switch {
+		case s.live == nil:
+		case s.selected == int16(i):
 			s.selected = -1
-		case last:
-			s.selected = i
+		case s.selected == int16(last):
+			s.selected = int16(i)
 		}
 		return
 	}

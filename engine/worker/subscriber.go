@@ -69,19 +69,18 @@ type subscription struct {
 	spec  *rtp.Track
 	shape *shape
 	// cursor is the index of the next packet in the history of the last run's layer.
-	cursor uint64
-	runs   [maxRuns]run // the last is the present one
-	count  int          // of runs
-	// waiting is set while the subscription needs a keyframe to go on.
-	waiting bool
+	cursor  uint64
+	runs    []run  // at most maxRuns; the last is the present one
 	highest uint64 // extended sequence number sent, 0 before the first
 	rtx     uint64 // next extended sequence number of retransmissions
 	pause   port.Time
 	// Last media sent, to go on with in a new run.
-	lastTimestamp uint32
 	lastSent      port.Time
+	lastTimestamp uint32
 	packets       uint32 // for sender reports
 	octets        uint32
+	// waiting is set while the subscription needs a keyframe to go on.
+	waiting bool
 }
 
 // subscribe makes a subscriber and joins it to its stream.
@@ -222,7 +221,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	if !w.steer(now, t, src) {
 		return true
 	}
-	r := &t.runs[t.count-1]
+	r := &t.runs[len(t.runs)-1]
 	l := r.layer
 	late := 0
 	for t.cursor < l.history.next {
@@ -319,8 +318,8 @@ func (r *run) patch(payload []byte, e *entry) {
 func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	t.shape.match(src.best.pub)
 	best := src.best
-	if t.count > 0 && !t.waiting {
-		r := &t.runs[t.count-1]
+	if len(t.runs) > 0 && !t.waiting {
+		r := &t.runs[len(t.runs)-1]
 		l := r.layer
 		switch {
 		case l.pub != best.pub || r.epoch != l.epoch:
@@ -361,7 +360,7 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 		r.seq = w.cfg.Rand()&0x7FFF | 1
 		r.timestamp = uint32(w.cfg.Rand())
 	} else {
-		old := &t.runs[t.count-1]
+		old := &t.runs[len(t.runs)-1]
 		r.seq = t.highest + 1
 		switch {
 		case old.layer == l && old.epoch == l.epoch:
@@ -383,12 +382,10 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 			r.picture, r.tl0 = w.continuePictures(t, old, l, index)
 		}
 	}
-	if t.count == maxRuns {
-		copy(t.runs[:], t.runs[1:])
-		t.count--
+	if len(t.runs) == maxRuns {
+		t.runs = t.runs[:copy(t.runs, t.runs[1:])]
 	}
-	t.runs[t.count] = r
-	t.count++
+	t.runs = append(t.runs, r)
 	t.cursor = index
 	t.waiting = false
 }
@@ -476,7 +473,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 		return false
 	}
 	t := &sub.tracks[x.track]
-	i := t.count - 1
+	i := len(t.runs) - 1
 	for i >= 0 && t.runs[i].seq > x.seq {
 		i--
 	}
@@ -565,10 +562,10 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 // asksKeyframe handles a subscriber's PLI or FIR.
 func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	t := &sub.tracks[track]
-	if t.count == 0 || t.spec.Kind != rtp.Video {
+	if len(t.runs) == 0 || t.spec.Kind != rtp.Video {
 		return
 	}
-	if l := t.runs[t.count-1].layer; l.pub == sub.stream.pub && sub.stream.pub != nil {
+	if l := t.runs[len(t.runs)-1].layer; l.pub == sub.stream.pub && sub.stream.pub != nil {
 		w.requestKeyframe(now, l, false)
 	}
 }

@@ -225,7 +225,7 @@ func (w *Worker) authenticated(now port.Time, s *session) {
 
 // forward passes a packet on to the worker that owns its session, if that is another one.
 func (w *Worker) forward(s *session, in *port.Inbound) bool {
-	if s.owner == nobody || s.owner == w.cfg.Index {
+	if s.live != nil {
 		return false
 	}
 	if len(w.strays) == cap(w.strays) {
@@ -235,7 +235,7 @@ func (w *Worker) forward(s *session, in *port.Inbound) bool {
 	n := len(w.strays)
 	w.strays = w.strays[:n+1]
 	x := &w.strays[n]
-	x.to, x.id, x.path, x.arrival = s.owner, s.spec.ID, in.Path, in.Arrival
+	x.to, x.id, x.path, x.arrival = int(s.owner), s.spec.ID, in.Path, in.Arrival
 	x.data = append(x.data[:0], in.Data...)
 	w.count(Forwarded)
 	return true
@@ -255,7 +255,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		w.handleReplication(now, m)
 	case bus.Datagram:
 		// The sender forwards only what came over a path that it validated for this session.
-		if s := w.sessions[m.ID]; s != nil && s.owner == w.cfg.Index {
+		if s := w.sessions[m.ID]; s != nil && int(s.owner) == w.cfg.Index {
 			w.validate(now, s, m.Path)
 			w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
 		}
@@ -273,7 +273,9 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		case bus.SessionRestarted:
 			w.restart(s, m)
 		case bus.SessionKeyed:
-			w.key(now, s, m.Keys)
+			if s.live != nil {
+				w.key(now, s, m.Keys)
+			}
 		case bus.SendRecord:
 			if r, ok := s.route(); ok && len(w.records) < maxDTLSOut {
 				w.records = append(w.records, record{r, m.Data})
@@ -339,7 +341,10 @@ func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
 	if s == nil || s.spec == nil {
 		return 0, false
 	}
-	s.selected, s.faulty = -1, true
+	s.faulty = true
+	if s.live != nil {
+		s.selected = -1
+	}
 	w.end(s, bus.ReasonFault)
 	return s.spec.ID, true
 }
@@ -359,17 +364,17 @@ func (w *Worker) Deadline() port.Time {
 // tellHeard keeps the controller informed of whether a publisher lives.
 func (w *Worker) tellHeard(p *publication) {
 	s := p.session
-	if s == nil || s.heard == s.told {
+	if s == nil || s.heard == s.pub.told {
 		return
 	}
-	s.told = s.heard
+	s.pub.told = s.heard
 	media := port.Time(0)
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			media = max(media, l.last)
 		}
 	}
-	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.checked, MediaAt: media})
+	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media})
 }
 
 // Counters are the worker's counts so far.

@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/rtcp"
+)
+
+// The first nomination claims the session; checks are answered meanwhile, DTLS is passed on.
+func TestClaim(t *testing.T) {
+	l := newLab(t, 2, 4)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.request(false))
+	if len(l.said(bus.SessionClaimed)) != 0 {
+		t.Error("a check without a nomination claimed")
+	}
+	for range 3 {
+		l.receive(p.path, p.check())
+	}
+	if m := l.said(bus.SessionClaimed); len(m) != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path || m[0].To != bus.ControllerAddress {
+		t.Errorf("claims: %+v", m)
+	}
+	if n := len(l.answers(p.path)); n != 4 {
+		t.Errorf("%d answers to 4 checks", n)
+	}
+	q := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(q.path, q.request(false))
+	l.forget()
+	l.receive(q.path, clientHello) // before the nomination
+	if len(l.said(bus.SessionClaimed)) != 1 || len(l.said(bus.RecordReceived)) != 1 {
+		t.Error("DTLS on a validated path did not claim")
+	}
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: q.spec.ID, Worker: 2})
+	l.forget()
+	l.tell(bus.Message{Kind: bus.SendRecord, ID: q.spec.ID, Data: []byte{22}})
+	if len(q.sent()) != 1 {
+		t.Error("the handshake has no way back to the peer that has not nominated yet")
+	}
+}
+
+// A worker that does not own a session forwards what comes for it, and sends nothing itself.
+func TestForwardToOwner(t *testing.T) {
+	l := newLab(t, 1, 2)
+	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	sealerOf(t, p)
+	l.receive(p.path, p.check()) // claims
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.forget()
+	media := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")})
+	check := p.check()
+	for _, d := range [][]byte{media, clientHello, check, p.sealer.SealRTCP(append(make([]byte, 0, 100), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))} {
+		l.receive(p.path, d)
+	}
+	if len(l.sent) != 0 {
+		t.Errorf("%d datagrams were sent by a worker that does not own the session", len(l.sent))
+	}
+	m := l.said(bus.Datagram)
+	if len(m) != 4 || len(l.messages) != 4 {
+		t.Fatalf("%d of 4 datagrams were forwarded, with %d messages in all", len(m), len(l.messages))
+	}
+	for _, x := range m {
+		if x.To != 0 || x.ID != p.spec.ID || x.Path != p.path || x.Arrival != l.now {
+			t.Errorf("forwarded: %+v", x)
+		}
+	}
+	if string(m[0].Data) != string(media) || string(m[2].Data) != string(check) {
+		t.Error("what was forwarded is not what came")
+	}
+	// From an address that nobody validated nothing is forwarded.
+	l.forget()
+	l.receive(pathOf(77), media)
+	if len(l.messages) != 0 {
+		t.Error("media of an unknown path was forwarded")
+	}
+	// A new path's check is forwarded, so that the owner learns of it.
+	l.receive(pathOf(78), p.check())
+	if m := l.said(bus.Datagram); len(m) != 1 || m[0].Path != pathOf(78) {
+		t.Error("a check over a new path did not reach the owner")
+	}
+}
+
+// The owner takes what others forward as if it had come to itself, and answers by its own queue.
+func TestOwnerTakesForwarded(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	elsewhere := pathOf(500)
+	forwarded := func(id bus.SessionID, data []byte) {
+		l.tell(bus.Message{Kind: bus.Datagram, From: 1, ID: id, Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...)})
+	}
+	forwarded(p.spec.ID, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key")}))
+	if len(s.media(subVideo)) != 1 {
+		t.Error("forwarded media was not taken")
+	}
+	forwarded(s.spec.ID, s.check())
+	if len(l.answers(elsewhere)) != 1 {
+		t.Fatal("a forwarded check was not answered")
+	}
+	p.frame(1, 3000, false)
+	if d := l.sent[len(l.sent)-1]; d.path != elsewhere {
+		t.Error("a forwarded nomination was not followed")
+	}
+	// Not for a session of another owner, nor an unknown one.
+	q := l.party(bus.Subscriber, 1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: q.spec.ID, Worker: 1})
+	l.forget()
+	forwarded(q.spec.ID, q.check())
+	forwarded(12345, q.check())
+	if len(l.sent) != 0 || len(l.messages) != 0 {
+		t.Error("a datagram for somebody else's session did something")
+	}
+}
+
+// A worker that claimed and lost gives its routes up.
+func TestLostClaim(t *testing.T) {
+	l := newLab(t, 1, 2)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.pass(routeRest)
+	if len(l.routes) != 0 {
+		t.Errorf("%d routes are left", len(l.routes))
+	}
+	l.pass(2 * consentSpan)
+	if len(l.said(bus.SessionEnded)) != 0 {
+		t.Error("a worker that does not own a session ended it")
+	}
+}
+
+// A flood of forwards is bounded; the excess is counted.
+func TestStraysAreBounded(t *testing.T) {
+	l := newLab(t, 1, 2)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.forget()
+	for range maxStrays + 10 {
+		l.quietly(p.path, clientHello)
+	}
+	l.poll()
+	if n := len(l.said(bus.Datagram)); n != maxStrays || l.drops(DropStrays) != 10 {
+		t.Errorf("%d forwarded, %d dropped", n, l.drops(DropStrays))
+	}
+}

@@ -1,0 +1,266 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+)
+
+// clientHello is the start of a DTLS handshake record.
+var clientHello = []byte{22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3}
+
+// A viewer's consent is its checks: RTCP alone does not keep it.
+func TestConsentOfSubscriber(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	last := l.now
+	l.forget()
+	for seq := uint64(0); l.now < last+consentSpan-port.Second; seq++ {
+		l.pass(500 * port.Millisecond)
+		p.frame(seq, uint32(seq), seq == 0)
+		s.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
+	}
+	if len(l.said(bus.SessionEnded)) != 0 {
+		t.Fatal("it was ended too early")
+	}
+	l.pass(port.Second)
+	ended := l.said(bus.SessionEnded)
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != bus.ReasonConsentExpired {
+		t.Fatalf("after 30 s: %+v", ended)
+	}
+	l.pass(60 * port.Second)
+	for _, m := range l.said(bus.SessionEnded)[1:] {
+		if m.ID == s.spec.ID {
+			t.Error("its end was told more than once")
+		}
+	}
+}
+
+// A check renews it, whatever else comes.
+func TestConsentIsRenewed(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	for range 10 {
+		l.pass(consentSpan - port.Second)
+		l.receive(s.path, s.request(false)) // Firefox nominates only once
+	}
+	if len(l.said(bus.SessionEnded)) != 0 {
+		t.Error("a peer that checks was ended")
+	}
+	// A forged check renews nothing.
+	l.pass(consentSpan - port.Second)
+	bad := s.check()
+	bad[len(bad)-1] ^= 1
+	l.receive(s.path, bad)
+	l.pass(port.Second)
+	if len(l.said(bus.SessionEnded)) != 1 {
+		t.Error("a forged check renewed consent")
+	}
+}
+
+// A publisher's media is consent enough, as long as it is authentic.
+func TestConsentOfPublisher(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	for seq := range uint64(10) {
+		l.pass(consentSpan - port.Second)
+		p.frame(seq, 0, false)
+	}
+	l.pass(consentSpan - port.Second)
+	p.rtcp(rtcp.AppendReceiverReport(nil, videoSSRC, nil))
+	l.pass(consentSpan - port.Second)
+	if len(l.said(bus.SessionEnded)) != 0 {
+		t.Fatal("a publisher that sends was ended")
+	}
+	forged := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 100, payload: vp8(true, false, "")})
+	forged[len(forged)-1] ^= 1
+	l.receive(p.path, forged)
+	l.pass(port.Second)
+	if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].Reason != bus.ReasonConsentExpired {
+		t.Errorf("after 30 s without an authentic packet: %+v", ended)
+	}
+}
+
+// The first authentic SRTP or SRTCP tells the controller, once, that the peer has its keys.
+func TestConnectedOnce(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	if len(l.said(bus.SessionConnected)) != 0 {
+		t.Error("connected before anything authentic came")
+	}
+	for seq := range uint64(3) {
+		p.frame(seq, 0, seq == 0)
+		s.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
+	}
+	if m := l.said(bus.SessionConnected); len(m) != 2 || m[0].ID != p.spec.ID || m[1].ID != s.spec.ID {
+		t.Errorf("%+v", m)
+	}
+}
+
+// DTLS and media count only over a validated path.
+func TestUnvalidatedPath(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	elsewhere := pathOf(999)
+	l.forget()
+	l.receive(elsewhere, clientHello)
+	l.receive(elsewhere, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
+	l.receive(elsewhere, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...)))
+	if len(l.sent) != 0 || len(l.messages) != 0 || l.drops(DropPath) != 3 {
+		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages), l.drops(DropPath))
+	}
+	if l.counted(ReceivedRTP) != 0 {
+		t.Error("media was taken from a path that nobody validated")
+	}
+}
+
+// A session passes a bounded amount of DTLS a second to the controller.
+func TestDTLSFlood(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	l.forget()
+	for range 10 * maxRecords {
+		l.receive(p.path, clientHello)
+	}
+	got := l.said(bus.RecordReceived)
+	if len(got) != maxRecords || l.drops(DropRecords) != 9*maxRecords {
+		t.Fatalf("%d passed, %d dropped", len(got), l.drops(DropRecords))
+	}
+	if got[0].ID != p.spec.ID || got[0].Path != p.path || string(got[0].Data) != string(clientHello) {
+		t.Errorf("the record was passed on as %+v", got[0])
+	}
+	l.pass(recordsRefill)
+	l.receive(p.path, clientHello)
+	if len(l.said(bus.RecordReceived)) != maxRecords+1 {
+		t.Error("nothing passes a second later")
+	}
+}
+
+// Records of the controller leave whole, in order, by the selected path, even where the session is closed
+// right behind them.
+func TestRecordsAreSent(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte("too early: no path")})
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	l.forget()
+	first := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 1}}
+	second := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 2}}
+	closing := closed(p)
+	l.w.HandleMessage(l.now, &first)
+	l.w.HandleMessage(l.now, &second)
+	l.w.HandleMessage(l.now, &closing)
+	l.poll()
+	if got := p.sent(); len(got) != 2 || got[0].data[1] != 1 || got[1].data[1] != 2 {
+		t.Errorf("%d records left", len(got))
+	}
+}
+
+// Media that comes before the keys waits a little, and is bounded.
+func TestEarlyMedia(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	sealerOf(t, p)
+	for seq := range uint64(maxEarly + 5) {
+		p.frame(seq, uint32(seq), seq == 0)
+	}
+	if l.drops(DropNotReady) != 5 {
+		t.Errorf("%d dropped; expected 5", l.drops(DropNotReady))
+	}
+	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly || !h.key.valid {
+		t.Errorf("%d packets were kept of those that came early", h.next)
+	}
+}
+
+// A second set of keys is refused: nonces would begin anew.
+func TestKeysCountOnce(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	first := s.media(subVideo)
+	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: s.spec.ID, Keys: s.ours})
+	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	p.frame(1, 3000, false)
+	if got := s.media(subVideo); len(got) != 2 || got[1].Sequence != first[0].Sequence+1 {
+		t.Errorf("%d packets; the numbering must go on", len(got))
+	}
+	if n := len(l.stream(1).subs); n != 1 {
+		t.Errorf("%d subscribers", n)
+	}
+}
+
+// RTP from a subscriber is nobody's.
+func TestSubscriberSendsRTP(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	l.receive(s.path, make([]byte, 1)) // STUN of one byte
+	l.receive(s.path, append([]byte{0x80, 96}, make([]byte, 40)...))
+	if l.drops(DropRole) != 1 || len(l.sent)+len(l.messages) != 0 {
+		t.Error("RTP of a subscriber did something")
+	}
+}
+
+// Whatever does not begin like STUN, DTLS or RTP is dropped.
+func TestUnknownProtocol(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	n := uint64(0)
+	for b := range 256 {
+		if b <= 3 || b >= 20 && b <= 63 || b >= 128 && b <= 191 {
+			continue
+		}
+		l.receive(s.path, []byte{byte(b), 1, 2, 3})
+		n++
+	}
+	l.receive(s.path, nil)
+	if l.drops(DropUnknownProtocol) != n+1 || len(l.sent)+len(l.messages) != 0 {
+		t.Errorf("%d of %d were dropped", l.drops(DropUnknownProtocol), n+1)
+	}
+}
+
+// Everything that a worker holds for sessions and streams goes with them.
+func TestNothingIsLeft(t *testing.T) {
+	l := newLab(t, 0, 1)
+	for round := range 3 {
+		p := l.publish(1, bus.Generation(round+1), published()...)
+		var subs []*sub
+		for range 20 {
+			subs = append(subs, l.watch(1, watched(true)...))
+		}
+		p.frame(0, 0, true)
+		p.frame(5, 0, false)
+		for _, s := range subs[:10] {
+			l.tell(closed(s.party))
+		}
+		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: bus.Generation(round + 1)})
+		l.tell(closed(p.party))
+		for _, s := range subs[10:] {
+			l.tell(closed(s.party))
+		}
+		l.pass(routeRest)
+		w := l.w
+		if len(w.sessions)+len(w.byUfrag)+len(w.byPath)+len(w.streams)+len(w.owned)+len(w.deadlines)+len(w.due)+len(w.retired) != 0 {
+			t.Fatalf("round %d: left are %d sessions, %d users, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
+				round, len(w.sessions), len(w.byUfrag), len(w.byPath), len(w.streams), len(w.owned), len(w.deadlines), len(w.due), len(w.retired))
+		}
+		if w.Deadline() != port.Never {
+			t.Fatalf("round %d: something is due at %d", round, w.Deadline())
+		}
+		if len(l.routes) != 0 {
+			t.Fatalf("round %d: %d routes were never revoked", round, len(l.routes))
+		}
+	}
+}

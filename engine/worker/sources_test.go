@@ -1,0 +1,222 @@
+package worker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"testing"
+
+	"ringcast/engine/rtp"
+)
+
+// Layers that are announced by RID are found by it; once the SSRC is known the RID may go.
+func TestSimulcastByRID(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, simulcast()...)
+	layers := l.stream(1).pub.tracks[0].layers
+	p.layer(hiSSRC, 0, 0, vp8(true, true, "hi"))
+	p.layer(loSSRC, 0, 0, vp8(true, true, "lo"))
+	for seq := uint64(1); seq < 4; seq++ { // without RID now
+		p.send(packet{ssrc: loSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "lo")})
+	}
+	if lo, hi := layers[0].history.next, layers[1].history.next; lo != 4 || hi != 1 {
+		t.Errorf("%d packets in the low layer and %d in the high one; expected 4 and 1", lo, hi)
+	}
+	// Which layer a source is, cannot be guessed.
+	p.send(packet{ssrc: 0xE000, pt: pubVP8, seq: 1, payload: vp8(true, false, "?")})
+	p.send(packet{ssrc: 0xE001, pt: pubVP8, seq: 1, ext: []byte{idRID<<4 | 1, 'n', 'o'}, payload: vp8(true, false, "?")})
+	if l.drops(DropUnbound) != 2 {
+		t.Errorf("%d unbound packets; expected 2", l.drops(DropUnbound))
+	}
+}
+
+// A layer's retransmissions are found by the repaired RID, and restored.
+func TestRepairedRID(t *testing.T) {
+	for _, twoByte := range []bool{false, true} {
+		t.Run(fmt.Sprint("two-byte ", twoByte), func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			p := l.publish(1, 1, simulcast()...)
+			layers := l.stream(1).pub.tracks[0].layers
+			p.layer(loSSRC, 10, 0, vp8(true, true, "lo"))
+			p.layer(hiSSRC, 20, 0, vp8(true, true, "hi"))
+			p.layer(hiSSRC, 22, 6000, vp8(true, false, "hi 22"))
+			ext := []byte{idRepaired<<4 | 1, 'h', 'i'}
+			if twoByte {
+				ext = []byte{idMID, 1, 'v', idRepaired, 2, 'h', 'i'}
+			}
+			p.send(packet{
+				ssrc: 0xF002, pt: pubRTX, seq: 900, ts: 3000, marker: true, ext: ext, twoByte: twoByte,
+				payload: append([]byte{0, 21}, vp8(true, false, "hi 21")...),
+			})
+			h := &layers[1].history
+			if h.next != 3 {
+				t.Fatalf("%d packets in the layer; expected 3", h.next)
+			}
+			e := h.at(2)
+			if e.Number != h.at(0).Number+1 || e.PayloadType != pubVP8 || string(h.payload(e)) != string(vp8(true, false, "hi 21")) || e.Timestamp != 3000 {
+				t.Errorf("restored: %+v %q", e.Packet, h.payload(e))
+			}
+			if l.counted(ReceivedRTX) != 1 {
+				t.Error("it was not counted as a retransmission")
+			}
+		})
+	}
+}
+
+// A publisher that announces no SSRCs is bound by MID, or by payload types that only one track has.
+func TestBindingByMIDAndPayloadType(t *testing.T) {
+	for _, mid := range []bool{true, false} {
+		l := newLab(t, 0, 1)
+		tracks := published()
+		tracks[0].Encodings, tracks[1].Encodings = []rtp.Encoding{{}}, []rtp.Encoding{{}}
+		p := l.publish(1, 1, tracks...)
+		var v, a []byte
+		if mid {
+			v, a = []byte{idMID << 4, 'v'}, []byte{idMID << 4, 'a'}
+		}
+		p.send(packet{ssrc: 1, pt: pubVP8, seq: 1, ext: v, payload: vp8(true, true, "")})
+		p.send(packet{ssrc: 2, pt: pubOpus, seq: 1, ext: a, payload: []byte("opus")})
+		p.send(packet{ssrc: 3, pt: pubRTX, seq: 1, ext: v, payload: append([]byte{0, 0}, vp8(true, false, "")...)})
+		x := l.stream(1).pub.tracks
+		if x[0].layers[0].history.next != 2 || x[1].layers[0].history.next != 1 {
+			t.Errorf("MID %t: %d packets of video, %d of audio; expected 2 and 1", mid, x[0].layers[0].history.next, x[1].layers[0].history.next)
+		}
+		p.send(packet{ssrc: 4, pt: 77, seq: 1, payload: []byte("what?")})
+		p.send(packet{ssrc: 5, pt: pubOpus, seq: 1, ext: []byte{idMID << 4, 'v'}, payload: []byte("audio on the video line")})
+		if l.drops(DropUnbound)+l.drops(DropPayloadType) != 2 {
+			t.Error("foreign payload types were not dropped")
+		}
+	}
+}
+
+// A publisher's retransmission brings back what was lost, once.
+func TestRestoreFromRTX(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.frame(65535, 0, true)
+	p.frame(65537, 6000, false)
+	lost := packet{
+		ssrc: videoRTX, pt: pubRTX, seq: 5, ts: 3000, marker: true,
+		payload: append(binary.BigEndian.AppendUint16(nil, 0), vp8(true, false, "lost")...),
+	}
+	p.send(lost)
+	lost.seq = 6
+	p.send(lost) // needless
+	p.frame(65536, 3000, false)
+	got := s.media(subVideo)
+	if len(got) != 3 || string(got[2].payload) != string(vp8(true, false, "lost")) || got[2].Sequence != got[0].Sequence+1 {
+		t.Fatalf("%d packets", len(got))
+	}
+	if got[2].Timestamp != got[0].Timestamp+3000 || !got[2].Marker || got[2].PayloadType != subVP8 {
+		t.Errorf("restored: %+v", got[2].Header)
+	}
+	if l.counted(ReceivedDuplicates) != 2 {
+		t.Errorf("%d duplicates; expected 2", l.counted(ReceivedDuplicates))
+	}
+}
+
+// Probes of bandwidth move nothing.
+func TestProbes(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.frame(0, 0, true)
+	for seq := range uint64(5) {
+		p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: seq, padding: 200})
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1 + seq, padding: 100})
+	}
+	p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 5, payload: []byte{1}})
+	p.send(packet{ssrc: videoRTX, pt: 33, seq: 6, payload: []byte{1, 2, 3}})
+	p.frame(6, 3000, false)
+	got := s.media(subVideo)
+	if len(got) != 2 || got[1].Sequence != got[0].Sequence+1 {
+		t.Errorf("%d packets were sent; padding must leave no gap", len(got))
+	}
+	if l.drops(DropRTX) != 2 {
+		t.Errorf("%d malformed retransmissions; expected 2", l.drops(DropRTX))
+	}
+}
+
+// Padding behind a payload is cut off.
+func TestPaddingIsCut(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key"), padding: 9})
+	if got := s.media(subVideo); len(got) != 1 || string(got[0].payload) != string(vp8(true, true, "key")) || got[0].Padding {
+		t.Errorf("with padding: %d packets", len(got))
+	}
+	for n := range 256 { // every padding count on short packets
+		b := []byte{1, 2, byte(n)}
+		x := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(1 + n), payload: b})
+		_ = x
+		raw := make([]byte, rtp.HeaderLen, 64)
+		rtp.PutHeader(raw, false, false, pubVP8, uint16(300+n), 0, videoSSRC)
+		raw[0] |= 0x20
+		l.receive(p.path, p.sealer.SealRTP(raw, len(raw), b, uint64(300+n)))
+	}
+	if l.drops(DropRTP) != 256-3 {
+		t.Errorf("%d of 253 bad padding counts were dropped", l.drops(DropRTP))
+	}
+}
+
+// 65,000 SSRCs of a publisher: few are taken, memory stays flat.
+func TestManySSRCs(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	// GCM's seals are independent of what came before, so one sealer serves all sources.
+	for ssrc := range uint32(500) {
+		l.quietly(p.path, p.seal(packet{ssrc: 1_000_000 + ssrc, pt: 77, seq: 1, payload: []byte{1}}))
+	}
+	before := live()
+	for ssrc := range uint32(65_000) {
+		l.quietly(p.path, p.seal(packet{ssrc: 2_000_000 + ssrc, pt: pubVP8, seq: 1, payload: []byte{1}}))
+	}
+	if after := live(); after > before+1<<20 {
+		t.Errorf("memory grew by %d bytes", after-before)
+	}
+	if n := len(l.w.sessions[p.spec.ID].pub.sources); n > maxSources {
+		t.Errorf("%d sources", n)
+	}
+	if l.drops(DropSSRCs) < 64_000 {
+		t.Errorf("%d packets were over the cap", l.drops(DropSSRCs))
+	}
+	l.poll()
+	p.frame(1, 0, false)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != 2 {
+		t.Errorf("the honest source has %d packets; expected 2", h.next)
+	}
+}
+
+// A layer that goes on under another SSRC breaks its numbering, and goes on.
+func TestSSRCChange(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.frame(1000, 0, true)
+	p.send(packet{ssrc: 0xA999, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "new")})
+	p.send(packet{ssrc: 0xA999, pt: pubVP8, seq: 8, ts: 3005, payload: vp8(true, false, "new")})
+	got := s.media(subVideo)
+	if len(got) != 3 || got[2].Sequence != got[0].Sequence+2 || int32(got[1].Timestamp-got[0].Timestamp) <= 0 {
+		t.Errorf("%d packets across a change of SSRC", len(got))
+	}
+	s.rtcp(append([]byte(nil), appendPLI()...))
+	l.pass(1 << 31)
+	for _, f := range p.asked() {
+		if f.Media == videoSSRC {
+			t.Error("feedback still goes to the old SSRC")
+		}
+	}
+}
