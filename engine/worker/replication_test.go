@@ -1,0 +1,289 @@
+package worker
+
+import (
+	"fmt"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+// A pair is two workers: the first owns a publication, the second has subscribers of it. What they tell
+// each other passes by hand.
+type pair struct {
+	owner, follower *lab
+	p               *pub
+	s               *sub
+	// lose says which media messages the lane loses.
+	lose func(m *bus.Message) bool
+}
+
+func newPair(t *testing.T, rtx bool, tracks ...func() []rtp.Track) *pair {
+	t.Helper()
+	x := &pair{owner: newLab(t, 0, 2), follower: newLab(t, 1, 2)}
+	published := published()
+	if len(tracks) > 0 {
+		published = tracks[0]()
+	}
+	x.p = x.owner.publish(1, 1, published...)
+	// Sessions have their own numbers in each lab; the spec of the publication is all that counts.
+	x.follower.ids = 100
+	x.follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: x.p.spec})
+	x.s = x.follower.watch(1, watched(rtx)...)
+	x.exchange()
+	return x
+}
+
+// exchange carries messages between the workers until there are none.
+func (x *pair) exchange() {
+	for n := 0; ; n++ {
+		moved := false
+		for _, way := range [...]struct{ from, to *lab }{{x.owner, x.follower}, {x.follower, x.owner}} {
+			all := way.from.messages
+			way.from.messages = nil
+			for i := range all {
+				m := all[i]
+				if m.To != way.to.w.cfg.Index {
+					continue
+				}
+				m.From = way.from.w.cfg.Index
+				if m.Kind.Lossy() && x.lose != nil && x.lose(&m) {
+					continue
+				}
+				moved = true
+				way.to.tell(m)
+			}
+		}
+		if !moved {
+			return
+		}
+		if n > 1000 {
+			x.owner.Fatal("the workers never stop telling each other")
+		}
+	}
+}
+
+func (x *pair) pass(span port.Time) {
+	for range int(span / (10 * port.Millisecond)) {
+		x.owner.pass(10 * port.Millisecond)
+		x.follower.now = x.owner.now - 10*port.Millisecond
+		x.follower.pass(10 * port.Millisecond)
+		x.exchange()
+	}
+}
+
+// numbersOf are the sequence numbers of the subscriber's video, relative to the first.
+func (x *pair) video() (texts []string) {
+	for _, r := range x.s.media(subVideo) {
+		texts = append(texts, string(r.payload[2:]))
+	}
+	return texts
+}
+
+// A worker that gets its first subscriber asks to be fed, is primed from the keyframe on, and asks no
+// more when the last one leaves.
+func TestFollow(t *testing.T) {
+	x := newPair(t, false)
+	for seq := range uint64(5) {
+		x.p.frame(seq, uint32(seq)*3000, seq == 2)
+	}
+	x.exchange()
+	got := x.s.media(subVideo)
+	if len(got) != 3 || string(got[0].payload[2:]) != "frame 2" {
+		t.Fatalf("%v", x.video())
+	}
+	late := x.follower.watch(1, watched(true)...)
+	x.exchange()
+	if n := len(late.media(subVideo)); n != 3 {
+		t.Errorf("the second subscriber was sent %d packets", n)
+	}
+	x.follower.tell(closed(late.party))
+	if len(x.follower.said(bus.Unfollow)) != 0 {
+		t.Error("unfollowed while somebody watches")
+	}
+	x.follower.tell(closed(x.s.party))
+	if len(x.follower.said(bus.Unfollow)) != 1 {
+		t.Fatal("did not unfollow with the last subscriber")
+	}
+	x.exchange()
+	x.owner.forget()
+	x.p.frame(5, 15000, false)
+	if n := len(x.owner.said(bus.Media)); n != 0 {
+		t.Errorf("%d packets were fed to nobody", n)
+	}
+	if h := x.follower.w.Census().HistoryBytes; h != 0 {
+		t.Errorf("a replica of %d bytes is left", h)
+	}
+	// And again.
+	x.s = x.follower.watch(1, watched(false)...)
+	x.exchange()
+	x.p.frame(6, 18000, true)
+	x.exchange()
+	if n := len(x.s.media(subVideo)); n < 1 {
+		t.Error("following again brings nothing")
+	}
+}
+
+// What the lossy lane loses is asked for again from the owner, not from the publisher.
+func TestLostReplicas(t *testing.T) {
+	x := newPair(t, false)
+	n := 0
+	x.lose = func(m *bus.Message) bool {
+		n++
+		return n%3 == 0
+	}
+	const frames = 300
+	for seq := range uint64(frames) {
+		x.p.frame(seq, uint32(seq)*3000, seq == 0)
+		x.pass(10 * port.Millisecond)
+	}
+	x.lose = nil
+	x.p.frame(frames, frames*3000, false)
+	x.pass(300 * port.Millisecond)
+	x.p.frame(frames+1, (frames+1)*3000, false)
+	x.pass(300 * port.Millisecond)
+	got := make(map[string]bool)
+	for _, s := range x.video() {
+		got[s] = true
+	}
+	missing := 0
+	for seq := range frames {
+		if !got[fmt.Sprint("frame ", seq)] {
+			missing++
+		}
+	}
+	if missing > 0 {
+		t.Errorf("%d of %d packets never came", missing, frames)
+	}
+	if k := seqs(x.p.asked(), videoSSRC); len(k) != 0 {
+		t.Errorf("the publisher was asked for %v, which it had sent", k)
+	}
+}
+
+// The publisher's clock and the subscribers' wishes cross.
+func TestFollowerReportsAndPLIs(t *testing.T) {
+	x := newPair(t, true)
+	x.p.report(videoSSRC, 0)
+	x.p.frame(0, 0, true)
+	x.pass(3 * port.Second)
+	if n := count(x.s.reports(), rtcp.SR); n < 2 {
+		t.Errorf("%d sender reports", n)
+	}
+	x.p.asked()
+	x.s.pli()
+	x.exchange()
+	if n := count(x.p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs reached the publisher", n)
+	}
+	for range 10 {
+		x.s.pli()
+		x.exchange()
+	}
+	if n := count(x.p.asked(), rtcp.PLI); n != 0 {
+		t.Errorf("%d more PLIs at once", n)
+	}
+}
+
+// A wish to follow may overtake the news of the publication.
+func TestFollowBeforePublication(t *testing.T) {
+	l := newLab(t, 0, 2)
+	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	if n := len(l.said(bus.Media)); n != 1 {
+		t.Errorf("%d packets were fed", n)
+	}
+	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 9, Generation: 1}) // of the past
+	if n := len(l.w.waiting); n != 0 {
+		t.Errorf("%d wishes wait for nothing", n)
+	}
+}
+
+// A wish that was withdrawn before the publication was heard of is none.
+func TestUnfollowBeforePublication(t *testing.T) {
+	l := newLab(t, 0, 2)
+	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+	l.tell(bus.Message{Kind: bus.Unfollow, From: 1, Stream: 1, Generation: 1})
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	if n := len(l.said(bus.Media)); n != 0 {
+		t.Errorf("%d packets were fed to a worker that does not follow", n)
+	}
+}
+
+// Messages about other publications, tracks and layers do nothing.
+func TestReplicationOfTheUnknown(t *testing.T) {
+	x := newPair(t, false)
+	for _, m := range []bus.Message{
+		{Generation: 2, Stream: 1},
+		{Generation: 1, Stream: 2},
+		{Generation: 1, Stream: 1, Track: 9},
+		{Generation: 1, Stream: 1, Layer: 3},
+		{Generation: 0, Stream: 1},
+		{Generation: 1, Stream: 1, Packet: bus.Packet{ExtensionLen: 200}, Data: []byte{1}},
+	} {
+		for _, k := range []bus.Kind{bus.Media, bus.ResendWanted, bus.KeyframeWanted, bus.SenderReport, bus.Unfollow} {
+			if k == bus.Unfollow && m.Generation == 1 && m.Stream == 1 {
+				continue
+			}
+			m.Kind = k
+			x.follower.tell(m)
+			m.From = 7
+			if k != bus.KeyframeWanted || m.Generation != 1 {
+				x.owner.tell(m)
+			}
+		}
+	}
+	x.p.frame(0, 0, true)
+	x.exchange()
+	if n := len(x.s.media(subVideo)); n != 1 {
+		t.Errorf("%d packets came", n)
+	}
+}
+
+// media is a Media message of a follower's video track.
+func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Message {
+	m := bus.Message{
+		Kind: bus.Media, From: 0, Stream: 1, Generation: 1, Track: 0, Layer: layer, Index: index,
+		Packet: bus.Packet{Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8},
+		Data:   vp8(true, key, fmt.Sprint("number ", number)),
+	}
+	if key {
+		m.Packet.Flags = bus.KeyframeStart
+	}
+	return m
+}
+
+// The owner may answer a request for a lost packet twice. The second answer must not be sent on as a new
+// packet, wherever the first lies in the index of numbers: under the same sequence number it would carry
+// another transport-wide number, and one nonce would seal two texts.
+func TestReplicaTwiceIsSentOnce(t *testing.T) {
+	x := newPair(t, true)
+	start := uint64(64)
+	x.follower.tell(x.media(0, start, true, 0))
+	// A burst was lost on the way to the owner: numbers are reserved for it.
+	x.follower.tell(x.media(1, start+2*entriesStart, false, 0))
+	x.follower.forget()
+	x.follower.tell(x.media(0, start, true, 0))
+	if n := len(x.s.sent()); n != 0 {
+		t.Errorf("a packet that was sent before was sent again, %d times", n)
+	}
+}
+
+// A repeated keyframe of a layer that the feed has left must not bring subscribers back to it.
+func TestLateKeyframeOfAnotherLayer(t *testing.T) {
+	x := newPair(t, false, simulcast)
+	x.follower.tell(x.media(1, 65, false, 0)) // its keyframe, index 0, was lost
+	x.follower.pass(20 * port.Millisecond)
+	x.follower.tell(x.media(0, 64, true, 1)) // now the other layer
+	x.follower.tell(x.media(0, 64, true, 0)) // the answer to the request
+	x.follower.pass(20 * port.Millisecond)
+	x.follower.tell(x.media(1, 65, false, 1))
+	x.follower.tell(x.media(2, 66, false, 1))
+	got := x.video()
+	if len(got) == 0 || got[len(got)-1] != "number 66" {
+		t.Errorf("the subscriber was sent %v; expected the layer that is fed, up to 66", got)
+	}
+}
