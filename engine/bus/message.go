@@ -210,5 +210,7 @@ type Clock struct {
 	RTP uint32
 	// Offset is NTP minus our monotonic time, fixed once for a publication.
 	Offset int64
+	// Epoch is that of the layer's numbering; behind a break the clock says nothing.
+	Epoch uint32
 	Valid  bool
 }

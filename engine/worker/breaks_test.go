@@ -224,6 +224,7 @@ func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 	p := l.publish(1, 1, tracks...)
 	s := l.watch(1, watched(true)...)
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0, 0}})
+	l.pass(port.Millisecond)
 	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != bus.ReasonCodec {
 		t.Fatalf("ended: %+v", m)
 	}

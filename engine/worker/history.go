@@ -18,6 +18,9 @@ const (
 	historyCapVideo = 8 << 20
 	historyCapAudio = 256 << 10
 	entriesStart    = 64
+	// smallPacket is the average length, in bytes, below which the number of packets bounds a
+	// history and not their bytes, so that tiny ones cannot make the index grow beyond the cap.
+	smallPacket = 128
 )
 
 // entry is one packet in a history.
@@ -186,8 +189,10 @@ func (h *history) reserve(need int, now port.Time) uint64 {
 			return off
 		case h.expendable(now):
 			h.evict()
-		case !entryFits:
+		case !entryFits && len(h.entries) < h.cap/smallPacket:
 			h.growEntries()
+		case !entryFits:
+			h.evict()
 		case len(h.buf) < h.cap:
 			h.growBytes()
 		default:
@@ -208,8 +213,7 @@ func (h *history) evict() {
 	}
 }
 
-// growEntries doubles the number of packets held. The bytes' cap bounds it: every packet takes at
-// least its headroom.
+// growEntries doubles the number of packets that can be held.
 func (h *history) growEntries() {
 	old := h.entries
 	h.entries = make([]entry, 2*len(old))

@@ -16,7 +16,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	s := w.byUfrag[string(c.LocalUfrag)]
-	if s == nil || s.faulty {
+	if s == nil || s.ending {
 		w.drop(DropUfrag)
 		return
 	}
@@ -50,7 +50,9 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		if s.pub != nil {
 			s.pub.checked = now
 		}
-		if c.UseCandidate {
+		// A path that was lost to another session is taken back by any check: some peers
+		// nominate only once.
+		if c.UseCandidate || s.selected < 0 && int(s.owner) == w.cfg.Index {
 			s.selected = int16(at)
 			w.settle(s, known.Ufrag)
 			w.claim(s, in.Path)

@@ -69,8 +69,9 @@ type track struct {
 	// best is the layer that subscribers are to follow; nil before the first packet.
 	best    *layer
 	formats [128]*rtp.Format // by payload type, of media and of retransmissions
-	// active is the payload type sent now, -1 before the first packet.
-	active int
+	// active is the payload type sent now, -1 before the first packet; told is what the
+	// controller knows of.
+	active, told int
 }
 
 // A layer is one encoding of a track with its history.
@@ -144,7 +145,7 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 	for i := range p.tracks {
 		t := &p.tracks[i]
 		t.spec = &m.Session.Tracks[i]
-		t.active = -1
+		t.active, t.told = -1, -1
 		for j := range t.spec.Formats {
 			f := &t.spec.Formats[j]
 			t.formats[f.PayloadType&127] = f
@@ -226,6 +227,9 @@ type source struct {
 	ssrc  uint32
 	layer *layer
 	rtx   bool
+	// past is set when the layer went on under another SSRC: what comes late of this one has
+	// another numbering and another clock.
+	past bool
 }
 
 func newPublisher(w *Worker, o *srtp.Opener) *publisher {
@@ -268,7 +272,7 @@ func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
 	if len(p.sources) == maxSources {
 		return nil
 	}
-	p.sources = append(p.sources, source{ssrc, l, rtx})
+	p.sources = append(p.sources, source{ssrc: ssrc, layer: l, rtx: rtx})
 	if rtx {
 		l.receiver.rtx = ssrc
 	} else {
@@ -318,6 +322,10 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		if src = w.identify(p, h, data); src == nil {
 			return
 		}
+	}
+	if src.past {
+		w.drop(DropLate)
+		return
 	}
 	payload := data[h.HeaderLen:]
 	if h.Padding {
@@ -395,15 +403,19 @@ func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
 		w.drop(DropUnbound)
 		return nil
 	}
+	if !rtx && l.receiver.ssrc != 0 && len(p.sources) < maxSources {
+		// The layer goes on under a new SSRC, with another numbering and another clock.
+		for i := range p.sources {
+			if p.sources[i].layer == l {
+				p.sources[i].past = true
+			}
+		}
+		l.receiver.restart()
+		l.restart()
+	}
 	src := p.bind(h.SSRC, l, rtx)
 	if src == nil {
 		w.drop(DropSSRCs)
-		return nil
-	}
-	if !rtx && l.receiver.started {
-		// The layer goes on under a new SSRC, with another numbering and another clock.
-		l.receiver.restart()
-		l.restart()
 	}
 	return src
 }
@@ -452,6 +464,7 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 		return
 	}
 	r := l.receiver
+	missed := len(r.missing)
 	ext, a := r.accept(seq, now, f.Feedback&rtp.NACK != 0)
 	switch a {
 	case duplicate:
@@ -464,8 +477,8 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 		l.restart()
 		w.requestKeyframe(now, l, false)
 	}
-	if len(r.missing) > 0 && s.timers.at[nackDeadline] == port.Never {
-		w.deadlines.set(s, nackDeadline, r.missing[0].at)
+	if n := len(r.missing); n > missed && r.missing[n-1].at < s.timers.at[nackDeadline] {
+		w.deadlines.set(s, nackDeadline, r.missing[n-1].at)
 	}
 	if len(payload) == 0 && r.skip(ext) {
 		return // padding
@@ -498,14 +511,29 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 	if t.best == nil {
 		t.best = l
 	}
-	if t.active != int(pt) {
-		t.active = int(pt)
-		w.send(bus.Message{
-			Kind: bus.FormatActive, To: bus.ControllerAddress, Stream: l.pub.stream.id,
-			Generation: l.pub.generation, Track: l.track, PayloadType: pt,
-		})
+	first := t.active < 0
+	t.active = int(pt)
+	if first {
+		w.tellActive(l.pub, t)
 	}
 	w.wake(l.pub.stream)
+}
+
+// tellActive tells the controller which payload type a track carries. Changes are told at housekeeping,
+// so that a publisher that alternates floods nobody.
+func (w *Worker) tellActive(p *publication, t *track) {
+	if t.active == t.told {
+		return
+	}
+	t.told = t.active
+	for i := range p.tracks {
+		if &p.tracks[i] == t {
+			w.send(bus.Message{
+				Kind: bus.FormatActive, To: bus.ControllerAddress, Stream: p.stream.id,
+				Generation: p.generation, Track: uint8(i), PayloadType: uint8(t.active),
+			})
+		}
+	}
 }
 
 // restart drops what came before a break in the layer's numbering: subscribers start a new run at the

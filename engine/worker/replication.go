@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"slices"
+
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -61,6 +63,11 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 	if st == nil || st.pub == nil || st.pub.generation != m.Generation {
 		if m.Kind == bus.Follow && m.Generation > w.generation && len(w.waiting) < maxWaiting {
 			w.waiting = append(w.waiting, *m)
+		}
+		if m.Kind == bus.Unfollow {
+			w.waiting = slices.DeleteFunc(w.waiting, func(x bus.Message) bool {
+				return x.From == m.From && x.Stream == m.Stream && x.Generation == m.Generation
+			})
 		}
 		return
 	}
@@ -207,6 +214,10 @@ func (w *Worker) emit(out *Outgoing, worker int, l *layer, index, start uint64) 
 
 // replicate takes one packet of the owner's into this worker's replica of the layer.
 func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
+	n := int(m.Packet.ExtensionLen)
+	if n > len(m.Data) {
+		return
+	}
 	if l.fed && int32(m.Epoch-l.epoch) < 0 {
 		return // of before a break in the numbering
 	}
@@ -218,17 +229,13 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	if m.Start > l.feedNext { // the feed left and came back
 		l.feedNext = m.Start
 	}
-	w.noteHoles(now, l, m)
-	if _, ok := l.history.find(m.Packet.Number); ok {
-		return
-	}
-	n := int(m.Packet.ExtensionLen)
-	if n > len(m.Data) {
-		return
+	news, ok := w.noteHoles(now, l, m)
+	if !ok {
+		return // it has come before
 	}
 	l.history.append(&m.Packet, m.Data[:n], m.Data[n:])
 	t := &l.pub.tracks[l.track]
-	if t.best == nil || m.Packet.Flags&bus.KeyframeStart != 0 || t.spec.Kind == rtp.Audio {
+	if t.best == nil || news && (m.Packet.Flags&bus.KeyframeStart != 0 || t.spec.Kind == rtp.Audio) {
 		t.best = l
 	}
 	if m.Packet.Flags&bus.KeyframeStart != 0 {
@@ -251,11 +258,16 @@ const (
 	holeTries = 10
 )
 
-// noteHoles compares what came with what should have, and asks the owner for what is missing.
-func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) {
+// noteHoles compares what came with what should have, and asks the owner for what is missing. ok is
+// false for a packet that has come before: an answer can come twice. news is true for one that was not
+// asked for.
+func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bool) {
+	news = m.Index >= l.feedNext
+	ok = news
 	for i := range l.holes {
 		if l.holes[i].index == m.Index {
 			l.holes = append(l.holes[:i], l.holes[i+1:]...)
+			ok = true
 			break
 		}
 	}
@@ -286,6 +298,7 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) {
 	}
 	l.holes = keep
 	w.ask(l, ask)
+	return news, ok
 }
 
 func (w *Worker) ask(l *layer, m bus.Message) {

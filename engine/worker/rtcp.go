@@ -32,7 +32,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 		}
 		switch p.Type {
 		case rtcp.SR:
-			if src := s.pub.source(p.SSRC); src != nil && !src.rtx {
+			if src := s.pub.source(p.SSRC); src != nil && !src.rtx && !src.past {
 				if info, ok := p.SenderInfo(); ok {
 					w.takeClock(pub, src.layer, &info, in.Arrival)
 				}
@@ -61,7 +61,7 @@ func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arri
 		// picture and sound apart.
 		p.offset, p.hasOffset = ntp-int64(arrival), true
 	}
-	l.clock = bus.Clock{NTP: ntp, RTP: info.RTP, Offset: p.offset, Valid: true}
+	l.clock = bus.Clock{NTP: ntp, RTP: info.RTP, Offset: p.offset, Epoch: l.epoch, Valid: true}
 	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
 	for _, f := range p.followers {
 		w.sendClock(l, f.worker)
@@ -167,8 +167,13 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 		if s.spec != nil { // not closed meanwhile
 			route, ok = s.route()
 		}
-		if !ok {
-			s.reports, s.inDue = 0, false
+		if !ok || s.ending {
+			if s.live != nil {
+				s.reports, s.inDue = 0, false
+				if s.pub != nil {
+					s.pub.feedbackDue = false
+				}
+			}
 			n++
 			continue
 		}
@@ -232,6 +237,10 @@ func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 		next := port.Never
 		for i := range p.tracks {
 			for _, l := range p.tracks[i].layers {
+				if len(b)+12+4*len(w.seqs) > rtcpRoom {
+					s.reports |= wantNACK // the rest in another datagram
+					continue
+				}
 				seqs, at := l.receiver.due(now, w.seqs[:0])
 				if len(seqs) > 0 {
 					b = rtcp.AppendNACK(b, ours, l.receiver.ssrc, seqs)
@@ -302,7 +311,7 @@ func (sub *subscriber) report(now port.Time, b []byte) []byte {
 		}
 		r := &t.runs[len(t.runs)-1]
 		c := &r.layer.clock
-		if !c.Valid || r.layer.epoch != r.epoch || r.layer.pub != sub.stream.pub {
+		if !c.Valid || c.Epoch != r.epoch || r.layer.epoch != r.epoch || r.layer.pub != sub.stream.pub {
 			continue
 		}
 		ntp := int64(now) + c.Offset

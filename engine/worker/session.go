@@ -40,9 +40,9 @@ type session struct {
 	ice *ice
 	*live
 	owner int32 // worker number or nobody
-	// claimed is set once this worker asked to become the owner; faulty once the session made it
-	// panic and waits for its end.
-	claimed, faulty bool
+	// claimed is set once this worker asked to become the owner; ending once the session was given
+	// up: nothing of it is handled any more, and nothing sent but the controller's goodbye.
+	claimed, ending bool
 }
 
 // live is what an owner keeps of a session, and every worker while nobody owns it. It is nil at the
@@ -87,7 +87,7 @@ const (
 	wantPLI
 )
 
-// route is where the session is sent to; ok is false before a nomination, and after a fault.
+// route is where the session is sent to; ok is false before a nomination.
 func (s *session) route() (r port.Route, ok bool) {
 	if s.live == nil || s.selected < 0 || !s.paths[s.selected].hasRoute {
 		return 0, false
@@ -210,6 +210,10 @@ func (w *Worker) close(now port.Time, s *session) {
 
 // end gives a session up: the controller decides and answers with SessionClosed.
 func (w *Worker) end(s *session, why bus.Reason) {
+	if s.ending {
+		return
+	}
+	s.ending = true
 	if s.live != nil {
 		w.deadlines.remove(s)
 	}

@@ -198,7 +198,7 @@ func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
 	pub := sub.stream.pub
 	w.current = sub.session
 	route, ok := sub.session.route()
-	if pub == nil || !ok {
+	if pub == nil || !ok || sub.session.ending {
 		return true
 	}
 	for i := range sub.tracks {
@@ -246,7 +246,6 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			// It cannot play what is published now, and no packet of it ever will.
 			w.drop(DropCodec)
 			t.cursor++
-			sub.session.selected = -1
 			w.end(sub.session, bus.ReasonCodec)
 			return true
 		}
@@ -265,8 +264,10 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			l.emitted = t.cursor
 			w.counters.delay(now - e.Arrival)
 		}
+		if ts := e.Timestamp + r.timestamp; t.highest == 0 || int32(ts-t.lastTimestamp) > 0 {
+			t.lastTimestamp, t.lastSent = ts, now
+		}
 		t.highest = max(t.highest, seq)
-		t.lastTimestamp, t.lastSent = e.Timestamp+r.timestamp, now
 		t.packets++
 		t.octets += uint32(e.len) - uint32(e.ExtensionLen)
 		sub.budget = min(sub.budget+len(f.Data)/resendShare, resendLimit)
@@ -365,7 +366,7 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 		switch {
 		case old.layer == l && old.epoch == l.epoch:
 			r.timestamp = old.timestamp
-		case old.layer.pub == l.pub && old.layer.clock.Valid && l.clock.Valid:
+		case old.layer.pub == l.pub && old.layer.knowsTime(old.epoch) && l.knowsTime(l.epoch):
 			// The same moment of the publisher's wall clock in both layers' clocks.
 			moment := (old.layer.clock.NTP - l.clock.NTP) / 1000 * int64(clock) / 1_000_000
 			r.timestamp = old.timestamp + old.layer.clock.RTP - (l.clock.RTP + uint32(moment))
@@ -388,6 +389,11 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 	t.runs = append(t.runs, r)
 	t.cursor = index
 	t.waiting = false
+}
+
+// knowsTime reports whether the layer's clock holds for an epoch of its numbering, the present one.
+func (l *layer) knowsTime(epoch uint32) bool {
+	return l.clock.Valid && l.clock.Epoch == epoch && l.epoch == epoch
 }
 
 // continuePictures is what to add to the picture IDs of layer l from index on, so that they go on
@@ -465,7 +471,7 @@ func (w *Worker) pollResends(now port.Time, out *Outgoing) bool {
 func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	sub := x.sub
 	w.current = sub.session
-	if sub.session == nil {
+	if sub.session == nil || sub.session.ending {
 		return false
 	}
 	route, ok := sub.session.route()

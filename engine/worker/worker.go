@@ -150,7 +150,7 @@ func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
 // handleRecord passes DTLS to the controller.
 func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
-	if s == nil || s.faulty {
+	if s == nil || s.ending {
 		w.drop(DropPath)
 		return
 	}
@@ -176,7 +176,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 // handleMedia takes in RTP and RTCP.
 func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
-	if s == nil || s.faulty {
+	if s == nil || s.ending {
 		w.drop(DropPath)
 		return
 	}
@@ -301,6 +301,9 @@ func (w *Worker) HandleTimeout(now port.Time) {
 		for _, p := range w.owned {
 			p.housekeep(now)
 			w.tellHeard(p)
+			for i := range p.tracks {
+				w.tellActive(p, &p.tracks[i])
+			}
 		}
 	}
 	w.recycle(now)
@@ -340,10 +343,6 @@ func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
 	w.current = nil
 	if s == nil || s.spec == nil {
 		return 0, false
-	}
-	s.faulty = true
-	if s.live != nil {
-		s.selected = -1
 	}
 	w.end(s, bus.ReasonFault)
 	return s.spec.ID, true
@@ -421,7 +420,11 @@ func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollResends(now, out) {
 		return true
 	}
-	return !w.pollStreams(now, out) || more
+	if !w.pollStreams(now, out) {
+		return true
+	}
+	// The walk itself may have made wishes: a keyframe for a joiner, packets that a feed lost.
+	return more || len(w.due) > 0 || len(w.outbox) > 0
 }
 
 // pollMessages emits control messages and strays; false when there are more than fit.

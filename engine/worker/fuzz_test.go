@@ -1,0 +1,256 @@
+package worker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+// What an operation of the fuzzer does: its first byte says which, two bytes tell the length of its data.
+const (
+	opPublisher  = iota // a datagram as it is, from the publisher's path
+	opSubscriber        // from the subscriber's
+	opStranger          // from nobody's
+	opRTP               // opened by the worker: RTP of the publisher, header and payload as given
+	opRTCP              // RTCP of the publisher
+	opFeedback          // RTCP of the subscriber
+	opMessage           // a message of the bus
+	opTime              // time passes
+	opNACK              // the subscriber asks for what it was sent
+	numOps
+)
+
+// op writes an operation.
+func op(kind byte, data []byte) []byte {
+	return append(binary.BigEndian.AppendUint16([]byte{kind}, uint16(len(data))), data...)
+}
+
+// FuzzWorker plays any operations to a worker with a live publisher, a subscriber with RTX and one
+// without. It must not panic, seal one nonce twice with different bytes, write beyond its frames, send to
+// a stranger, or answer STUN that is not authentic.
+func FuzzWorker(f *testing.F) {
+	l := newLab(f, 0, 2)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	media := packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, true, "key"), ext: []byte{idMID << 4, 'v'}}
+	clear := func(x packet) []byte {
+		b := make([]byte, rtp.HeaderLen, 200)
+		rtp.PutHeader(b, x.marker, false, x.pt, uint16(x.seq), x.ts, x.ssrc)
+		return append(b, x.payload...)
+	}
+	var some []byte
+	for seq := range uint64(8) {
+		some = append(some, op(opRTP, clear(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq * seq, payload: vp8(true, seq%3 == 0, "x")}))...)
+		some = append(some, op(opTime, []byte{byte(seq), 10})...)
+		some = append(some, op(opNACK, []byte{byte(seq)})...)
+	}
+	f.Add(op(opPublisher, p.check()))
+	f.Add(append(op(opStranger, s.check()), op(opSubscriber, s.check())...))
+	f.Add(append(op(opPublisher, clientHello), op(opStranger, clientHello)...))
+	f.Add(op(opPublisher, p.seal(media)))
+	f.Add(op(opPublisher, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))))
+	f.Add(op(opSubscriber, s.seal(appendPLI())))
+	f.Add(append(some, op(opFeedback, appendNACK([]uint16{1, 2, 3, 100}))...))
+	f.Add(append(op(opRTP, clear(packet{ssrc: videoRTX, pt: pubRTX, seq: 9, payload: []byte{0, 5, 0x10, 0}})), some...))
+	f.Add(append(op(opRTP, clear(packet{ssrc: 77, pt: pubVP8, seq: 9, payload: vp8(true, true, "")})), some...))
+	f.Add(op(opRTCP, rtcp.AppendSenderReport(nil, videoSSRC, rtcp.SenderInfo{NTP: 1 << 63, RTP: 5})))
+	f.Add(append(op(opFeedback, rtcp.AppendFIR(nil, 1, subVideo, 3)), op(opFeedback, rtcp.AppendBye(nil, 1))...))
+	for k := range byte(bus.Datagram) + 1 {
+		f.Add(append(append(some[:len(some):len(some)], op(opMessage, []byte{k, 1, 1, 0, 0, 5, 9, 9})...), some...))
+	}
+	f.Fuzz(play)
+}
+
+func play(t *testing.T, script []byte) {
+	l := newLab(t, 0, 2)
+	p := l.publish(1, 1, published()...)
+	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
+	p.frame(0, 0, true)
+	stranger := pathOf(60_000)
+	index := make(map[uint32]uint64) // the publisher's extended sequence numbers
+	l.forget()
+	for n := 0; len(script) >= 3 && n < 200; n++ {
+		kind := script[0] % numOps
+		size := min(int(binary.BigEndian.Uint16(script[1:])), len(script)-3)
+		data := script[3 : 3+size]
+		script = script[3+size:]
+		path := p.path
+		switch kind {
+		case opSubscriber:
+			path = subs[n%2].path
+			fallthrough
+		case opPublisher, opStranger:
+			if kind == opStranger {
+				path = stranger
+			}
+			checks := l.counted(ReceivedChecks)
+			answers := len(l.answers(path))
+			l.receive(path, data)
+			if len(l.answers(path)) > answers && l.counted(ReceivedChecks) == checks {
+				t.Fatalf("STUN that is not authentic was answered: %x", data)
+			}
+		case opRTP:
+			var h rtp.Header
+			if !h.Parse(data, nil) || len(data) > port.MaxDatagram {
+				continue
+			}
+			old := index[h.SSRC]
+			ext := old + uint64(int64(int16(h.Sequence-uint16(old))))
+			if ext > 1<<40 { // nothing precedes the first round
+				ext = uint64(h.Sequence)
+			}
+			index[h.SSRC] = max(old, ext)
+			b := append(make([]byte, 0, 2000), data[:h.HeaderLen]...)
+			if b = p.sealer.SealRTP(b, h.HeaderLen, data[h.HeaderLen:], ext); b != nil {
+				l.receive(p.path, b)
+			}
+		case opRTCP:
+			if len(data) >= 8 && len(data) < 1400 {
+				p.rtcp(data)
+			}
+		case opFeedback:
+			if len(data) >= 8 && len(data) < 1400 {
+				subs[n%2].rtcp(data)
+			}
+		case opMessage:
+			if len(data) >= 8 {
+				message(l, p, subs, data)
+			}
+		case opTime:
+			if len(data) >= 2 {
+				l.pass(port.Time(binary.BigEndian.Uint16(data)) * port.Millisecond / 4)
+			}
+		case opNACK:
+			if len(data) >= 1 {
+				for _, s := range subs {
+					s.nack(subVideo, uint16(l.lastVideo(s))-uint16(data[0]))
+				}
+			}
+		}
+		if t.Failed() {
+			t.Fatal("see above")
+		}
+	}
+	counts := l.w.counters.Counts
+	t.Logf("%d RTP packets taken, %d sent, %d resent", counts[ReceivedRTP], counts[SentRTP], counts[SentRTX])
+	for _, d := range l.sent {
+		if d.path == stranger && d.data[0] > 3 {
+			t.Fatal("a stranger was sent something else than an answer to its check")
+		}
+	}
+}
+
+// TestRandomOperations plays scripts that make sense more often than the fuzzer's.
+func TestRandomOperations(t *testing.T) {
+	for seed := range uint64(150) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			play(t, randomScript(rand.New(rand.NewPCG(seed, 9))))
+		})
+	}
+}
+
+func randomScript(r *rand.Rand) (script []byte) {
+	seq, ts := r.Uint64N(1<<16), r.Uint32()
+	ssrc := uint32(videoSSRC)
+	for range 200 {
+		switch r.IntN(20) {
+		case 0:
+			script = append(script, op(opTime, []byte{byte(r.IntN(8)), byte(r.Uint32())})...)
+		case 1, 2:
+			script = append(script, op(opNACK, []byte{byte(r.IntN(100))})...)
+		case 3:
+			script = append(script, op(opFeedback, appendPLI())...)
+		case 4:
+			seq += r.Uint64N(40)
+		case 5:
+			if r.IntN(5) == 0 {
+				seq += r.Uint64N(30_000)
+			}
+		case 6:
+			if r.IntN(5) == 0 {
+				ssrc, seq, ts = r.Uint32N(3)+videoSSRC+50, r.Uint64N(1<<16), r.Uint32()
+			}
+		case 7:
+			script = append(script, op(opRTCP, rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: r.Uint64(), RTP: ts}))...)
+		case 8:
+			if r.IntN(4) == 0 {
+				b := make([]byte, 8+r.IntN(40))
+				for i := range b {
+					b[i] = byte(r.Uint32N(6))
+				}
+				b[0] = byte(r.Uint32())
+				script = append(script, op(opMessage, b)...)
+			}
+		case 9: // a retransmission
+			b := make([]byte, rtp.HeaderLen)
+			rtp.PutHeader(b, true, false, pubRTX, uint16(r.Uint32N(5000)), ts, videoRTX)
+			b = binary.BigEndian.AppendUint16(b, uint16(seq-r.Uint64N(60)))
+			script = append(script, op(opRTP, append(b, vp8(true, false, "again")...))...)
+		default:
+			at := seq
+			if r.IntN(5) == 0 {
+				at -= r.Uint64N(20)
+			} else {
+				seq++
+				ts += 3000
+			}
+			b := make([]byte, rtp.HeaderLen)
+			rtp.PutHeader(b, true, false, pubVP8, uint16(at), ts, ssrc)
+			b = append(b, vp8ID(true, r.IntN(10) == 0, uint16(seq), uint8(seq), "")...)
+			script = append(script, op(opRTP, append(b, make([]byte, r.IntN(900))...))...)
+		}
+	}
+	return script
+}
+
+// lastVideo is the latest sequence number that a subscriber was sent.
+func (l *lab) lastVideo(s *sub) uint64 {
+	x := l.w.sessions[s.spec.ID]
+	if x == nil || x.live == nil || x.sub == nil {
+		return 0
+	}
+	for i := range x.sub.tracks {
+		if x.sub.tracks[i].spec.Kind == rtp.Video {
+			return x.sub.tracks[i].highest
+		}
+	}
+	return 0
+}
+
+// message tells the worker something that its kind may say, with arguments out of data. What only a
+// broken controller would say is left out: another owner for a session that is keyed, keys of no use.
+func message(l *lab, p *pub, subs []*sub, data []byte) {
+	m := bus.Message{
+		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: bus.SessionID(data[1]), Stream: bus.StreamID(data[2] % 3),
+		Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6, Index: uint64(data[5]) << (data[6] % 12),
+		Count: uint32(data[7]), Epoch: uint32(data[6] % 4), Data: data[8:], Path: p.path, Arrival: l.now, Worker: 1,
+	}
+	switch m.Kind {
+	case bus.SessionOpened:
+		m.Session = subs[0].spec
+	case bus.SessionOwned:
+		m.Worker = 0
+	case bus.SendRecord:
+		m.Data = append([]byte{22}, m.Data[:min(len(m.Data), 1200)]...)
+	case bus.SessionKeyed:
+		m.Keys = subs[0].ours
+	case bus.PublicationOpened:
+		m.Session = p.spec
+		if m.Generation <= 1 {
+			m.Worker = 0
+		}
+	case bus.Media:
+		m.Start = uint64(data[7])
+		m.Packet = bus.Packet{Number: m.Index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8, Flags: bus.Flags(data[5] & 3)}
+		if len(m.Data) > 1200 {
+			m.Data = m.Data[:1200]
+		}
+	}
+	l.tell(m)
+}
