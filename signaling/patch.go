@@ -32,7 +32,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, to *session) erro
 	if err := to.precondition(r.Header.Values("If-Match")); err != nil {
 		return err
 	}
-	remote := f.credentialsOf(to.transport.mid)
+	remote := f.credentialsOf(to.mid)
 	// What was signalled under If-Match: * for an earlier ICE session may come late. It must not
 	// bring that session back.
 	if remote.Ufrag == "" || knownCredentials(to.remote, remote) || knownCredentials(to.past, remote) {
@@ -63,11 +63,11 @@ func (s *Server) restart(
 	s.log.Info("ICE restarted", "id", uint64(of.id), "stream", of.stream, "role", of.role.String(),
 		"remote", r.RemoteAddr)
 
-	answer := of.transport.fragment(local)
+	answer := of.transport().fragment(local)
 	h := w.Header()
 	h.Set("Content-Type", fragmentType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	h.Set("ETag", of.etag)
+	h.Set("ETag", of.etag.String())
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(answer) // both ICE sessions live on until the peer uses one
 	return nil
@@ -109,7 +109,7 @@ func (s *session) precondition(values []string) error {
 		for tag := range strings.SplitSeq(v, ",") {
 			// Readers after MediaMTX's write the asterisk in quotes, and so does an
 			// example of RFC 9725. Weak tags match nothing (RFC 9110 section 13.1.1).
-			if tag = strings.TrimSpace(tag); tag == "*" || tag == `"*"` || tag == s.etag {
+			if tag = strings.TrimSpace(tag); tag == "*" || tag == `"*"` || tag == s.etag.String() {
 				return nil
 			}
 		}
@@ -122,20 +122,17 @@ func (s *session) precondition(values []string) error {
 }
 
 // restarted replaces the ICE session.
-func (s *session) restarted(etag string, remote []bus.Credentials) {
+func (s *session) restarted(tag etag, remote []bus.Credentials) {
 	s.past = slices.Concat(s.past, s.remote)
 	s.past = slices.Clone(s.past[max(0, len(s.past)-maxPast):])
-	s.remote = nil
-	for _, c := range remote {
-		// Not slices of the request's lines.
-		s.remote = append(s.remote, bus.Credentials{Ufrag: strings.Clone(c.Ufrag), Password: strings.Clone(c.Password)})
-	}
-	s.etag = etag
+	s.remote = hashedAll(remote)
+	s.etag = tag
 }
 
 // knownCredentials reports whether c is one of known; a password left out is not compared.
-func knownCredentials(known []bus.Credentials, c bus.Credentials) bool {
-	return slices.ContainsFunc(known, func(k bus.Credentials) bool {
-		return k.Ufrag == c.Ufrag && (c.Password == "" || k.Password == c.Password)
+func knownCredentials(known []shown, c bus.Credentials) bool {
+	h := hashed(c)
+	return slices.ContainsFunc(known, func(k shown) bool {
+		return k.ufrag == h.ufrag && (c.Password == "" || k.password == h.password)
 	})
 }

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,7 +100,7 @@ func (f *fragment) add(part fragmentPart) error {
 		return nil
 	}
 	f.parts = append(f.parts, part)
-	if !knownCredentials(f.credentials, c) {
+	if !slices.Contains(f.credentials, c) {
 		f.credentials = append(f.credentials, c)
 	}
 	return nil

@@ -225,7 +225,7 @@ func isAlphanumeric(c byte) bool {
 // draw is what one session needs of chance.
 type draw struct {
 	secret string
-	etag   string
+	etag   etag
 	origin uint64
 }
 
@@ -241,7 +241,7 @@ func (s *Server) draw() (draw, error) {
 	text := base64.RawURLEncoding
 	return draw{
 		secret: text.EncodeToString(b[:secretLen]),
-		etag:   `"` + text.EncodeToString(b[secretLen:secretLen+etagLen]) + `"`,
+		etag:   etag([]byte(text.EncodeToString(b[secretLen : secretLen+etagLen]))),
 		// RFC 8829 section 5.2.1 wants 63 bits at most.
 		origin: binary.BigEndian.Uint64(b[secretLen+etagLen:]) >> 1,
 	}, nil

@@ -1,32 +1,76 @@
 package signaling
 
 import (
+	"hash/maphash"
+	"slices"
 	"sync"
 
 	"ringcast/engine/bus"
 )
 
-// session is what signaling keeps of a session while it lives.
+// session is what signaling keeps of a session while it lives. There are thousands, so of what is only
+// compared hashes are kept.
 type session struct {
 	id     bus.SessionID
-	role   bus.Role
 	stream string
-	// place and secret are the last segments of the session's URL: the stream or fixedPlace, and
-	// what opens the session, so that who knows it may end the session.
-	place, secret string
-	transport     transportLine
+	// secret is the last segment of the session's URL: who knows it may end the session.
+	secret string
+	// mid is that of the media line that speaks for the transport, a video line if video is set.
+	mid   string
+	etag  etag // of the current ICE session
+	role  bus.Role
+	video bool
+	fixed bool // the URL has fixedPlace instead of the stream's name
 
 	// patching is held while a PATCH is served, so that of two ICE restarts one is first. It
-	// guards the rest.
+	// guards etag and the rest.
 	patching sync.Mutex
-	// etag is the entity tag of the current ICE session, quotes included.
-	etag string
 	// remote are all credentials that the peer has shown for the current ICE session. Some stacks
 	// use another pair for each media line, and trickle for lines whose pair was not chosen.
-	remote []bus.Credentials
+	remote []shown
 	// past are those of earlier ICE sessions, the latest last.
-	past []bus.Credentials
+	past []shown
 }
+
+// place is the segment of the session's URL before the secret.
+func (s *session) place() string {
+	if s.fixed {
+		return fixedPlace
+	}
+	return s.stream
+}
+
+func (s *session) transport() transportLine {
+	if s.video {
+		return transportLine{kind: "video", mid: s.mid}
+	}
+	return transportLine{kind: "audio", mid: s.mid}
+}
+
+// shown is the hash of ICE credentials that a peer has shown.
+type shown struct{ ufrag, password uint64 }
+
+var shownSeed = maphash.MakeSeed()
+
+func hashed(c bus.Credentials) shown {
+	return shown{maphash.String(shownSeed, c.Ufrag), maphash.String(shownSeed, c.Password)}
+}
+
+// hashedAll keeps each pair once: most peers show the same on every line.
+func hashedAll(all []bus.Credentials) []shown {
+	var out []shown
+	for _, c := range all {
+		if h := hashed(c); !slices.Contains(out, h) {
+			out = append(out, h)
+		}
+	}
+	return slices.Clip(out)
+}
+
+// etag is an entity tag without its quotes.
+type etag [12]byte
+
+func (e etag) String() string { return `"` + string(e[:]) + `"` }
 
 // fixedPlace is where the URL of a session has a stream's name, if the session was opened without one
 // in the path: that name is a key, and a key is not for logs. Such a session of a stream whose name is
@@ -82,7 +126,7 @@ func (t *sessions) find(role bus.Role, place, secret string) (*session, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.bySecret[secret]
-	if !ok || s.role != role || s.place != place {
+	if !ok || s.role != role || s.place() != place {
 		return nil, false
 	}
 	return s, true

@@ -118,9 +118,11 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 	if err != nil {
 		return internal(err)
 	}
+	transport := o.transportLine()
 	opened := &session{
-		role: role, stream: stream, place: place, secret: chance.secret,
-		transport: o.transportLine(), etag: chance.etag, remote: o.credentials,
+		role: role, stream: strings.Clone(stream), fixed: place == fixedPlace, secret: chance.secret,
+		mid: strings.Clone(transport.mid), video: transport.kind == "video",
+		etag: chance.etag, remote: hashedAll(o.credentials),
 	}
 	local, err := s.start(r.Context(), call, opened, peer)
 	if err != nil {
@@ -145,7 +147,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 	h.Set("Content-Type", sdpType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
 	h.Set("Location", "/"+rootOf(role)+"/"+place+"/"+opened.secret)
-	h.Set("ETag", chance.etag)
+	h.Set("ETag", chance.etag.String())
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
 	return nil

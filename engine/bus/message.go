@@ -212,5 +212,5 @@ type Clock struct {
 	Offset int64
 	// Epoch is that of the layer's numbering; behind a break the clock says nothing.
 	Epoch uint32
-	Valid  bool
+	Valid bool
 }

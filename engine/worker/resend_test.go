@@ -210,3 +210,20 @@ func TestResendAfterClose(t *testing.T) {
 		t.Errorf("%d datagrams to a closed session", n)
 	}
 }
+
+// Whoever negotiates transport-wide numbers without RTX gets no resends: they would be other bytes under
+// the same nonce. Signalling does not let that happen; the core must not rely on it.
+func TestPlainResendWithTransportNumber(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	tracks := watched(false)
+	tracks[0].Extensions[rtp.TransportSequence] = 13
+	s := l.watch(1, tracks...)
+	p.frame(0, 0, true)
+	seq := s.media(subVideo)[0].Sequence
+	l.forget()
+	s.nack(subVideo, seq) // the oracle looks on
+	if n := len(s.media(subVideo)); n != 0 {
+		t.Errorf("%d packets were resent", n)
+	}
+}

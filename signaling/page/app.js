@@ -1,16 +1,20 @@
 // The page: reads the form or the address, starts a session and shows how it fares.
 //
-//   ?publish=NAME&source=camera|screen|pattern&codec=VP9&bitrate=2000&resolution=360&simulcast=1
+//   ?publish=NAME&source=camera|back|screen|pattern&codec=VP8|VP9|H264|AV1&resolution=1080|720|540|360
+//       &bitrate=2000&keep=resolution|framerate|balanced&simulcast=1
 //   ?watch=NAME
-//   &autostart=1 starts at once
+//   &autostart=1 starts at once, &stats=0 and =1 hide and show the numbers
+//   #token=TOKEN is the access token: what is behind the # stays in the browser
 
 import { startPattern } from './pattern.js';
-import { Problem, Publisher, Watcher } from './session.js';
+import { Problem, Publisher, Watcher, canEncode } from './session.js';
 import { StatsPanel } from './stats.js';
+import { StreamList } from './streams.js';
 
 const $ = (id) => document.getElementById(id);
 const base = new URL('./', document.baseURI);
 const canCapture = window.isSecureContext && Boolean(navigator.mediaDevices?.getUserMedia);
+const bitrates = { 1080: 4500, 720: 2500, 540: 1500, 360: 800 }; // kbit/s that suit a height
 
 let mode = 'publish';
 let session = null;
@@ -21,15 +25,31 @@ let countdown = 0;
 window.ringcast = { publisher: null, watcher: null };
 
 const plots = {};
-for (const name of ['bitrate', 'fps', 'rtt']) plots[name] = { line: $(`plot-${name}`), value: $(`plot-${name}-value`) };
+for (const name of ['bitrate', 'fps', 'rtt', 'loss', 'jitter']) plots[name] = { line: $(`plot-${name}`), value: $(`plot-${name}-value`) };
 const stats = new StatsPanel($('stats'), plots);
-// A viewer's session outlives the publisher's, so that the picture comes back by itself.
+// A viewer's session outlives the publisher's, so that the picture comes back by itself. But a server
+// that crashed is silent just so: ask it, less and less often.
 stats.onquiet = (seconds) => {
-  if (mode !== 'watch' || session?.state !== 'live') return;
-  const paused = seconds >= 3;
-  if (paused) idle('Waiting for the publisher', 'Nothing has arrived for a moment. The picture comes back by itself.', true);
-  else if (seconds === 0 && video.readyState >= 2) $('idle').hidden = true;
+  if (session?.state !== 'live') return;
+  if (seconds >= 2 && Number.isInteger(Math.log2(seconds))) session.verify();
+  if (mode !== 'watch') return;
+  if (seconds === 0 && video.readyState >= 2) $('idle').hidden = true;
+  if (seconds >= 3) idle('Waiting for the publisher', 'Nothing has arrived for a moment. The picture comes back by itself.', true);
 };
+
+const streams = new StreamList($('stream-list'), {
+  token: () => $('token').value,
+  onpick: (name) => {
+    $('stream').value = name;
+    setMode('watch');
+    start();
+  },
+  onchange: (count) => {
+    listed = count;
+    showStreams();
+  },
+});
+let listed = null; // how many streams are live, null where the server does not tell
 
 // ---- What the user set ----
 
@@ -63,27 +83,57 @@ function refresh() {
   $('insecure').hidden = canCapture || !publishing;
   $('commands').hidden = !publishing;
   $('share').hidden = !(publishing && session);
+  if (busy) streams.stop();
+  else streams.start();
+  showStreams();
   commands();
-  if (!busy) idle(publishing ? 'Ready to publish' : 'Nothing is playing', publishing ? 'Your picture will appear here.' : 'Enter a stream name to watch it.');
+  if (!busy) idle(publishing ? 'Ready to publish' : 'Nothing is playing', publishing ? 'Your picture will appear here.' : 'Pick a live stream, or enter a name.');
 }
 
+// An empty list is worth its place only to who wants to watch.
+function showStreams() {
+  const busy = session !== null || starting;
+  $('streams').hidden = busy || listed === null || (listed === 0 && mode === 'publish');
+  $('streams-none').hidden = listed !== 0;
+}
+
+const copies = new Map(); // what a copy button takes, where it is not what is shown
+
 function commands() {
-  const url = endpoint('whip');
   const token = $('token').value;
-  const quoted = `'${url}'`;
-  $('command-obs').textContent = url;
-  $('command-ffmpeg').textContent =
+  const url = quote(endpoint('whip'));
+  // The token is copied, not shown.
+  const command = (id, build) => {
+    $(id).textContent = build('••••••••');
+    copies.set(id, build(token));
+  };
+  command('command-obs', () => endpoint('whip'));
+  command('command-obs-token', (t) => t);
+  $('obs-token').hidden = !token;
+  command('command-ffmpeg', (t) =>
     'ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 -f lavfi -i sine=frequency=440 ' +
     '-c:v libx264 -profile:v baseline -pix_fmt yuv420p -preset veryfast -tune zerolatency -b:v 2500k -g 60 ' +
-    `-c:a libopus -ar 48000 -ac 2 -f whip ${token ? "-authorization 'YOUR-TOKEN' " : ''}${quoted}`;
-  $('command-gstreamer').textContent =
+    `-c:a libopus -ar 48000 -ac 2 -f whip ${token && `-authorization ${quote(t)} `}${url}`);
+  command('command-gstreamer', (t) =>
     'gst-launch-1.0 videotestsrc is-live=true ! video/x-raw,width=1280,height=720,framerate=30/1 ! whip. ' +
     'audiotestsrc is-live=true ! whip. whipclientsink name=whip ' +
-    `signaller::whip-endpoint=${quoted}${token ? " signaller::auth-token='YOUR-TOKEN'" : ''}`;
-  const share = new URL(base);
-  share.searchParams.set('watch', streamName());
-  share.searchParams.set('autostart', '1');
-  $('share-link').href = share.href;
+    `signaller::whip-endpoint=${url}${token && ` signaller::auth-token=${quote(t)}`}`);
+  $('share-link').href = link({ watch: streamName(), autostart: 1 });
+  const again = { publish: streamName(), autostart: 1 };
+  for (const id of ['source', 'codec', 'resolution', 'bitrate', 'keep']) if ($(id).value) again[id] = $(id).value;
+  if ($('simulcast').checked) again.simulcast = 1;
+  $('again-link').href = link(again);
+}
+
+// quote makes one word for a shell.
+function quote(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function link(settings) {
+  const url = new URL(base);
+  for (const [name, value] of Object.entries(settings)) url.searchParams.set(name, value);
+  return url.href;
 }
 
 function presets() {
@@ -100,11 +150,24 @@ function presets() {
   choose('source', query.get('source'));
   choose('codec', query.get('codec'));
   choose('resolution', query.get('resolution'));
+  suggestBitrate();
   const bitrate = Number(query.get('bitrate'));
   if (bitrate > 0) $('bitrate').value = String(bitrate);
+  const keep = query.get('keep');
+  choose('keep', /^(resolution|framerate)$/i.test(keep) ? `maintain-${keep}` : keep);
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (token) $('token').value = token;
+  if (query.has('stats')) $('toggle-stats').setAttribute('aria-pressed', String(isOn(query.get('stats'))));
   $('simulcast').checked = isOn(query.get('simulcast'));
   setMode(query.has('watch') ? 'watch' : 'publish');
-  if (isOn(query.get('autostart')) && (watch || publish)) start();
+  autostart = isOn(query.get('autostart')) && Boolean(watch || publish);
+  if (autostart) start();
+}
+
+let autostart = false;
+
+function suggestBitrate() {
+  $('bitrate').value = String(bitrates[$('resolution').value]);
 }
 
 function isOn(value) {
@@ -144,6 +207,7 @@ async function startPublishing() {
     codec: $('codec').value,
     bitrate: Number($('bitrate').value),
     simulcast: $('simulcast').checked,
+    keep: $('keep').value,
   });
   window.ringcast.publisher = publisher;
   run(publisher);
@@ -187,6 +251,7 @@ function release() {
   video.srcObject = null;
   if (document.pictureInPictureElement) document.exitPictureInPicture().catch(() => {});
   for (const id of ['badge', 'stats', 'tools', 'plots', 'unmute']) $(id).hidden = true;
+  stayAwake();
 }
 
 async function capture() {
@@ -202,9 +267,11 @@ async function capture() {
       video: { width: { max: width }, height: { max: height }, frameRate: { max: 30 } },
       audio: true,
     });
-    for (const track of stream.getVideoTracks()) track.contentHint = 'detail';
+    const hint = $('keep').value === 'maintain-framerate' ? 'motion' : 'detail';
+    for (const track of stream.getVideoTracks()) track.contentHint = hint;
   } else {
     const picture = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } };
+    if (kind === 'back') picture.facingMode = 'environment';
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: picture, audio: true });
     } catch (error) {
@@ -251,7 +318,8 @@ function follow({ state, error, seconds }) {
   if (state !== 'waiting') fail(null);
   $('tools').hidden = state !== 'live';
   showStats();
-  if (state !== 'live') $('unmute').hidden = true;
+  offerSound();
+  stayAwake();
   switch (state) {
     case 'connecting':
       badge('Connecting');
@@ -260,7 +328,6 @@ function follow({ state, error, seconds }) {
     case 'live':
       badge(watching ? 'Watching' : 'Live', true);
       if (watching && video.readyState < 2) idle('Connected', 'Waiting for the first picture.', true);
-      offerSound();
       break;
     case 'waiting':
       wait(error, seconds);
@@ -269,6 +336,7 @@ function follow({ state, error, seconds }) {
       release();
       refresh();
       fail(explain(error));
+      if (error.status === 401 || error.status === 403) $('access').open = true;
       break;
   }
 }
@@ -276,17 +344,21 @@ function follow({ state, error, seconds }) {
 // wait counts down to the next attempt.
 function wait(error, seconds) {
   let title = 'Connection lost';
+  let reason = sentence(explain(error));
   if (error instanceof Problem) {
-    if (error.status === 409 && mode === 'watch') title = 'Waiting for the publisher';
+    if (error.status === 409 && mode === 'watch') {
+      title = 'Waiting for the publisher';
+      reason = 'Nobody publishes this stream now.';
+    } else if (error.status === 409) title = 'The stream is taken';
     else if (error.status === 503) title = 'The server is busy';
     else title = 'Waiting for the server';
   }
   badge(title === 'Connection lost' ? 'Reconnecting' : 'Waiting');
   const until = performance.now() + seconds * 1000;
   const tick = () => {
-    const left = Math.max(0, Math.ceil((until - performance.now()) / 1000));
+    const left = Math.max(0, Math.round((until - performance.now()) / 1000));
     const next = left > 0 ? `Trying again in ${left}\u00a0s.` : 'Trying again.';
-    idle(title, `${sentence(explain(error))} ${next}`, true);
+    idle(title, `${reason} ${next}`, true);
   };
   tick();
   countdown = setInterval(tick, 1000);
@@ -303,8 +375,15 @@ function sentence(text) {
 }
 
 function explain(error) {
-  if (error instanceof Problem) return error.message;
+  if (error instanceof Problem) {
+    return error.status === 401 && !$('token').value ? 'the server asks for an access token' : error.message;
+  }
   switch (error.name) {
+    case 'InvalidStateError':
+      if ($('source').value === 'screen') return 'the browser shares the screen only after a click: press Start';
+      break;
+    case 'TimeoutError':
+      return 'the server does not answer';
     case 'NotAllowedError':
       return 'permission for the camera, microphone or screen was refused';
     case 'NotFoundError':
@@ -312,7 +391,8 @@ function explain(error) {
     case 'NotReadableError':
       return 'the camera or microphone is in use by another program';
     case 'TypeError':
-      return /fetch|network/i.test(error.message) ? 'the server cannot be reached' : error.message;
+      // The three engines' words for a request that did not get through.
+      return /fetch|network|load failed/i.test(error.message) ? 'the server cannot be reached' : error.message;
   }
   return error.message || String(error);
 }
@@ -324,6 +404,37 @@ function showStats() {
 
 function offerSound() {
   $('unmute').hidden = !(mode === 'watch' && session?.state === 'live' && video.muted);
+  showSound();
+}
+
+// showSound shows whether the viewer hears, or the publisher is heard.
+function showSound() {
+  const watching = mode === 'watch';
+  const microphones = source?.stream.getAudioTracks() || [];
+  const muted = watching ? video.muted : microphones.every((track) => !track.enabled);
+  const label = `${muted ? 'Unmute' : 'Mute'}${watching ? '' : ' microphone'}`;
+  $('sound').hidden = watching ? !$('unmute').hidden : microphones.length === 0;
+  $('sound').setAttribute('aria-label', label);
+  $('sound').title = label;
+  $('sound').classList.toggle('muted', muted);
+}
+
+// stayAwake keeps a phone's screen on while something runs.
+let awake = null;
+
+async function stayAwake() {
+  if (!session) {
+    awake?.release().catch(() => {});
+    awake = null;
+  } else if (navigator.wakeLock && document.visibilityState === 'visible' && (!awake || awake.released)) {
+    try {
+      const lock = await navigator.wakeLock.request('screen');
+      if (session) awake = lock;
+      else lock.release();
+    } catch {
+      // It was only a wish: the battery may be low.
+    }
+  }
 }
 
 // ---- Wiring ----
@@ -335,14 +446,22 @@ $('form').addEventListener('submit', (event) => {
 $('stop').addEventListener('click', () => stop());
 $('mode-publish').addEventListener('click', () => setMode('publish'));
 $('mode-watch').addEventListener('click', () => setMode('watch'));
-$('stream').addEventListener('input', commands);
-$('token').addEventListener('input', commands);
+$('form').addEventListener('input', commands);
+$('resolution').addEventListener('change', () => {
+  suggestBitrate();
+  commands();
+});
 
 video.addEventListener('playing', () => {
   $('idle').hidden = true;
   offerSound();
 });
 video.addEventListener('volumechange', offerSound);
+$('sound').addEventListener('click', () => {
+  if (mode === 'watch') video.muted = !video.muted;
+  else for (const track of source?.stream.getAudioTracks() || []) track.enabled = !track.enabled;
+  showSound();
+});
 $('unmute').addEventListener('click', () => {
   video.muted = false;
   video.play().catch(() => {});
@@ -369,26 +488,49 @@ $('fullscreen').addEventListener('click', () => {
 document.addEventListener('click', async (event) => {
   const button = event.target.closest('[data-copy]');
   if (!button) return;
-  const from = $(button.dataset.copy);
-  const text = from.href || from.textContent;
-  const label = button.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-    button.textContent = 'Copied';
-  } catch {
-    // No clipboard on an insecure page: select the text, so that one key press copies it.
-    getSelection().selectAllChildren(from);
-    button.textContent = 'Selected';
-  }
+  const id = button.dataset.copy;
+  const text = copies.get(id) ?? $(id).href;
+  const label = button.dataset.label ??= button.textContent;
+  button.textContent = (await copy(text)) ? 'Copied' : 'Failed';
   setTimeout(() => (button.textContent = label), 1500);
 });
 
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    // An insecure page has no clipboard, but may copy what is selected.
+    const field = document.createElement('textarea');
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    return done;
+  }
+}
+
 window.addEventListener('pagehide', () => stop({ keepalive: true }));
+window.addEventListener('pageshow', (event) => {
+  if (event.persisted && autostart) start();
+});
+window.addEventListener('online', () => session?.hurry());
+document.addEventListener('visibilitychange', () => {
+  if (document.visibilityState !== 'visible') return;
+  session?.hurry();
+  stayAwake();
+});
 
 // On a phone the numbers would push the controls off the screen.
 if (matchMedia('(max-width: 620px)').matches) $('toggle-stats').setAttribute('aria-pressed', 'false');
-if (!canCapture) {
-  for (const option of $('source').options) option.disabled = option.value !== 'pattern';
-  $('source').value = 'pattern';
-}
+const offer = (select, able) => {
+  for (const option of $(select).options) option.disabled = !able(option.value);
+};
+offer('source', (kind) => kind === 'pattern' || (canCapture && (kind !== 'screen' || Boolean(navigator.mediaDevices.getDisplayMedia))));
+if (!canCapture) $('source').value = 'pattern';
+if (!matchMedia('(any-pointer: coarse)').matches) $('source').querySelector('[value=back]').hidden = true;
+if (typeof RTCRtpSender !== 'undefined') offer('codec', (codec) => codec === '' || canEncode(codec));
+$('secure-link').textContent = $('secure-link').href = `https://${location.host}/`;
+$('local-link').textContent = $('local-link').href = `http://localhost${location.port && `:${location.port}`}/`;
 presets();

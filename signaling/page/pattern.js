@@ -43,7 +43,10 @@ export function startPattern(width, height) {
   const stream = canvas.captureStream(30);
 
   const audio = new AudioContext();
-  audio.resume().catch(() => {});
+  // Without a click, as with autostart, the sound waits for one.
+  const wake = () => audio.resume().catch(() => {});
+  wake();
+  document.addEventListener('pointerdown', wake);
   const out = audio.createMediaStreamDestination();
   const gain = audio.createGain();
   gain.gain.value = 0;
@@ -62,6 +65,7 @@ export function startPattern(width, height) {
     clearInterval(timer);
     clearInterval(beeper);
     for (const track of stream.getTracks()) track.stop();
+    document.removeEventListener('pointerdown', wake);
     audio.close().catch(() => {});
   }
   return { stream, stop };

@@ -12,9 +12,14 @@
 //           waiting ← (connection lost, or the server said "try again later")
 
 const firstRetry = 1; // seconds, doubled at each failure in a row
-const longestRetry = 15;
+const longestRetry = 5;
+const requestDeadline = 10; // seconds for the server to answer
 const connectDeadline = 10; // seconds from the answer until media must flow
 const grace = 4; // seconds for which 'disconnected' may still heal by itself
+// How often a publisher asks again for a name that is taken. What holds it may be our own session of
+// before a reload or a crash, which the server gives up after a few seconds.
+const takenRetries = 5;
+const takenRetriesOnceLive = 20;
 
 // Problem is a refusal by the server, with what its problem JSON (RFC 9457) said.
 export class Problem extends Error {
@@ -69,6 +74,7 @@ class Session extends EventTarget {
     this.connectedAt = 0;
     this.attempts = 0;
     this.failures = 0;
+    this.refusals = 0; // in a row, because the stream is taken
     this.everLive = false;
     this.timer = 0;
     // Counts connections; what an older one still reports is ignored.
@@ -105,8 +111,43 @@ class Session extends EventTarget {
     if (this.pc) this.pc.close();
     this.pc = null;
     if (!this.location) return;
-    fetch(this.location, { method: 'DELETE', headers: this.headers({}), keepalive }).catch(() => {});
+    this.end(this.location, keepalive);
     this.location = null;
+  }
+
+  end(location, keepalive) {
+    fetch(location, { method: 'DELETE', headers: this.headers({}), keepalive }).catch(() => {});
+  }
+
+  // verify asks whether the server still has the session, once something looks wrong: a server that
+  // crashed or forgot us says no goodbye, and ICE alone takes long to notice.
+  async verify() {
+    const { generation, location, pc } = this;
+    if (!location) return;
+    let gone;
+    try {
+      const response = await fetch(location, {
+        method: 'HEAD',
+        headers: this.headers({}),
+        signal: AbortSignal.timeout(grace * 1000),
+      });
+      gone = response.status === 404 && 'the server has ended the session';
+    } catch {
+      gone = pc.connectionState === 'disconnected' && 'the server cannot be reached';
+    }
+    if (gone && generation === this.generation && !this.stopped) this.lost(gone);
+  }
+
+  // hurry cuts a wait short: the network is back, or the user is.
+  hurry() {
+    if (this.state !== 'waiting' || this.stopped) return;
+    clearTimeout(this.timer);
+    this.connect();
+  }
+
+  // tune is for what a subclass wants changed in the answer.
+  tune(sdp) {
+    return sdp;
   }
 
   async connect() {
@@ -118,7 +159,8 @@ class Session extends EventTarget {
     const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
     this.pc = pc;
     try {
-      this.prepare(pc);
+      await this.prepare(pc);
+      if (!current()) return;
       this.observe(pc, current);
       await pc.setLocalDescription(await pc.createOffer());
       if (!current()) return;
@@ -128,21 +170,21 @@ class Session extends EventTarget {
         method: 'POST',
         headers: this.headers({ 'Content-Type': 'application/sdp' }),
         body: pc.localDescription.sdp,
+        signal: AbortSignal.timeout(requestDeadline * 1000),
       });
       if (!response.ok) throw await Problem.from(response);
       const location = response.headers.get('Location');
       const resource = location && new URL(location, response.url).href;
       if (!current()) {
         // Stopped while the request was under way: give back what it opened.
-        if (resource) {
-          fetch(resource, { method: 'DELETE', headers: this.headers({}), keepalive: true }).catch(() => {});
-        }
+        if (resource) this.end(resource, true);
         return;
       }
       this.location = resource;
       const sdp = await response.text();
       this.answeredAt = performance.now();
-      await pc.setRemoteDescription({ type: 'answer', sdp });
+      if (!current()) return;
+      await pc.setRemoteDescription({ type: 'answer', sdp: this.tune(sdp) });
       if (!current() || this.state === 'live') return;
       this.watchdog = setTimeout(() => {
         if (current() && this.state !== 'live') this.lost('no media path to the server was found');
@@ -170,10 +212,12 @@ class Session extends EventTarget {
           clearTimeout(this.watchdog);
           this.connectedAt = performance.now();
           this.failures = 0;
+          this.refusals = 0;
           this.everLive = true;
           this.become('live');
           break;
         case 'disconnected':
+          this.verify();
           disconnected = setTimeout(() => current() && this.lost('the connection was interrupted'), grace * 1000);
           break;
         case 'failed':
@@ -203,42 +247,53 @@ class Session extends EventTarget {
     this.drop();
     this.failures++;
     const backoff = Math.min(longestRetry, firstRetry * 2 ** (this.failures - 1));
-    const seconds = error.retryAfter ?? backoff;
-    this.become('waiting', { error, seconds });
-    clearTimeout(this.timer);
     // A little spread, so that a thousand viewers do not come back in one instant.
-    this.timer = setTimeout(() => this.connect(), seconds * 1000 * (1 + Math.random() / 10));
+    const seconds = (error.retryAfter ?? backoff) * (1 + Math.random() / 10);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.connect(), seconds * 1000);
+    this.become('waiting', { error, seconds });
   }
 }
 
+// busy says that a refusal is the server's state of the moment, and not about the request.
+function busy(error) {
+  return error.retryAfter !== undefined || [502, 503, 504].includes(error.status);
+}
+
 export class Publisher extends Session {
-  // options: codec ('' is the browser's choice), bitrate in kbit/s, simulcast.
+  // options: codec ('' is the browser's choice), bitrate in kbit/s, simulcast, and what to keep where
+  // network or processor fall short, a degradationPreference.
   constructor(endpoint, token, media, options) {
     super(endpoint, token);
     this.media = media;
     this.options = options;
   }
 
-  prepare(pc) {
+  async prepare(pc) {
     for (const track of this.media.getTracks()) {
       const video = track.kind === 'video';
       const init = { direction: 'sendonly', streams: [this.media] };
       if (video) init.sendEncodings = encodings(track, this.options);
       const transceiver = pc.addTransceiver(track, init);
-      if (video && this.options.codec) prefer(transceiver, this.options.codec);
+      if (!video) continue;
+      if (this.options.codec) prefer(transceiver, this.options.codec);
+      await keep(transceiver.sender, this.options.keep);
     }
   }
 
-  // A stream that somebody else publishes is for the user to decide, unless it is our own session
-  // which the server has not yet given up.
+  tune(sdp) {
+    return startBitrate(sdp, Math.min(1200, Math.round(this.options.bitrate / 2)));
+  }
+
   mayRetry(error) {
     if (!(error instanceof Problem)) return this.everLive;
-    return error.status === 503 || (this.everLive && (error.status === 409 || error.status >= 500));
+    if (error.status === 409) return ++this.refusals <= (this.everLive ? takenRetriesOnceLive : takenRetries);
+    return busy(error) || (this.everLive && error.status >= 500);
   }
 }
 
 function encodings(track, { bitrate, simulcast }) {
-  const max = Math.max(50, bitrate || 2500) * 1000;
+  const max = Math.round(bitrate * 1000);
   if (!simulcast) return [{ maxBitrate: max }];
   // One plain layer each: without a mode, VP9 and AV1 would send a single SVC stream instead.
   const mode = { scalabilityMode: 'L1T1' };
@@ -254,9 +309,38 @@ function prefer(transceiver, codec) {
   const wanted = `video/${codec}`.toLowerCase();
   const all = RTCRtpReceiver.getCapabilities('video').codecs;
   const first = all.filter((c) => c.mimeType.toLowerCase() === wanted);
-  const sends = RTCRtpSender.getCapabilities('video').codecs;
-  if (first.length === 0 || !sends.some((c) => c.mimeType.toLowerCase() === wanted)) throw new Error(`this browser cannot encode ${codec}`);
+  if (first.length === 0 || !canEncode(codec)) throw new Error(`this browser cannot encode ${codec}`);
   transceiver.setCodecPreferences([...first, ...all.filter((c) => !first.includes(c))]);
+}
+
+export function canEncode(codec) {
+  const wanted = `video/${codec}`.toLowerCase();
+  return RTCRtpSender.getCapabilities('video').codecs.some((c) => c.mimeType.toLowerCase() === wanted);
+}
+
+// keep tells the browser what not to give up. Left alone, it would send a camera's 720p as 360p until
+// its estimate of the network has grown.
+async function keep(sender, preference) {
+  if (!preference) return;
+  try {
+    await sender.setParameters({ ...sender.getParameters(), degradationPreference: preference });
+  } catch {
+    // Not every browser knows it.
+  }
+}
+
+// startBitrate lets the estimate of the network begin at some kbit/s instead of 300: Chromium and
+// Safari read it from the answer's codecs, others pass over it.
+function startBitrate(sdp, kbits) {
+  const parameter = `x-google-start-bitrate=${kbits}`;
+  for (const [, type] of sdp.matchAll(/^a=rtpmap:(\d+) (?:VP8|VP9|H264|AV1)\//gim)) {
+    const fmtp = new RegExp(`^a=fmtp:${type} [^\r\n]+`, 'm');
+    const rtpmap = new RegExp(`^a=rtpmap:${type} [^\r\n]+`, 'm');
+    sdp = fmtp.test(sdp)
+      ? sdp.replace(fmtp, `$&;${parameter}`)
+      : sdp.replace(rtpmap, `$&\r\na=fmtp:${type} ${parameter}`);
+  }
+  return sdp;
 }
 
 export class Watcher extends Session {
@@ -279,6 +363,6 @@ export class Watcher extends Session {
 
   mayRetry(error) {
     if (!(error instanceof Problem)) return true;
-    return error.status === 409 || error.status === 503 || (this.everLive && error.status >= 500);
+    return error.status === 409 || busy(error) || (this.everLive && error.status >= 500);
   }
 }

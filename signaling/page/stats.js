@@ -3,13 +3,14 @@
 const length = 60; // seconds that a plot shows
 
 export class StatsPanel {
-  // rows is a <dl>, plots the <svg> of each series by name.
+  // rows is a <dl>, plots the <path> and the label of each series by name.
   constructor(rows, plots) {
     this.rows = rows;
     this.plots = plots;
     this.cells = new Map();
     this.timer = 0;
-    // Called with how many seconds ago the last byte of media came or went.
+    // Called with how many seconds the server has been silent: no media for a viewer, nothing at all
+    // for a publisher.
     this.onquiet = () => {};
   }
 
@@ -18,7 +19,7 @@ export class StatsPanel {
     this.session = session;
     this.side = side;
     this.last = null;
-    this.series = { bitrate: [], fps: [], rtt: [] };
+    this.series = Object.fromEntries(Object.keys(this.plots).map((name) => [name, []]));
     this.timer = setInterval(() => this.tick(), 1000);
     this.tick();
   }
@@ -29,7 +30,7 @@ export class StatsPanel {
     this.rows.replaceChildren();
     this.cells.clear();
     for (const { line, value } of Object.values(this.plots)) {
-      line.setAttribute('points', '');
+      line.setAttribute('d', '');
       value.textContent = '';
     }
   }
@@ -38,7 +39,9 @@ export class StatsPanel {
     const { session } = this;
     const pc = session?.pc;
     if (!pc) {
+      // Nothing is connected: the plots move on, with a gap.
       this.last = null;
+      if (session) this.draw({}, {});
       return;
     }
     let report;
@@ -50,14 +53,20 @@ export class StatsPanel {
     if (session !== this.session || pc !== session.pc) return;
     const sample = (this.side === 'publish' ? readSender : readReceiver)(report);
     const before = this.last && this.last.pc === pc ? this.last.sample : null;
-    const quiet = before && sample.bytes === before.bytes ? this.last.quiet + 1 : 0;
+    const quiet = before && sample.heard === before.heard ? this.last.quiet + 1 : 0;
     this.last = { pc, sample, quiet };
-    this.onquiet(quiet);
+    if (before) this.onquiet(quiet);
     const rate = before ? between(before, sample) : {};
     this.render(sample, rate, pc);
+    this.draw(sample, rate);
+  }
+
+  draw(sample, rate) {
     this.plot('bitrate', rate.bitrate, kbits);
     this.plot('fps', sample.fps, (v) => `${Math.round(v)} fps`);
     this.plot('rtt', sample.rtt, milliseconds);
+    this.plot('loss', rate.loss, (v) => `${v > 0 && v < 10 ? v.toFixed(1) : Math.round(v)} %`);
+    this.plot('jitter', sample.jitter, milliseconds);
   }
 
   render(s, rate, pc) {
@@ -97,13 +106,16 @@ export class StatsPanel {
     if (series.length > length) series.shift();
     const { line, value: label } = this.plots[name];
     const top = Math.max(...series.map((v) => v ?? 0), Number.MIN_VALUE) * 1.15;
-    const points = [];
+    let path = '';
+    let move = true; // after a gap the line begins anew
     series.forEach((v, i) => {
-      if (v === null) return;
-      const x = 100 - ((series.length - 1 - i) * 100) / (length - 1);
-      points.push(`${x.toFixed(1)},${(29 - (27 * v) / top).toFixed(1)}`);
+      if (v !== null) {
+        const x = 100 - ((series.length - 1 - i) * 100) / (length - 1);
+        path += `${move ? 'M' : 'L'}${x.toFixed(1)} ${(29 - (27 * v) / top).toFixed(1)}`;
+      }
+      move = v === null;
     });
-    line.setAttribute('points', points.join(' '));
+    line.setAttribute('d', path);
     label.textContent = value === undefined || value === null ? '' : format(value);
   }
 }
@@ -118,6 +130,7 @@ function transport(report) {
   return {
     cipher: t.srtpCipher,
     dtls: t.dtlsState,
+    heard: t.bytesReceived,
     rtt: pair.currentRoundTripTime,
     available: pair.availableOutgoingBitrate,
   };
@@ -130,6 +143,7 @@ function readReceiver(report) {
     ...transport(report),
     at: video.timestamp ?? performance.timeOrigin + performance.now(),
     bytes: sum(inbound, 'bytesReceived'),
+    heard: sum(inbound, 'bytesReceived'),
     packets: sum(inbound, 'packetsReceived'),
     lost: sum(inbound, 'packetsLost'),
     fps: video.framesPerSecond,
@@ -181,7 +195,15 @@ function between(a, b) {
   return {
     bitrate: Math.max(0, ((b.bytes - a.bytes) * 8) / seconds),
     buffer: frames > 0 ? (b.bufferDelay - a.bufferDelay) / frames : undefined,
+    loss: percent(b.lost - a.lost, b.packets - a.packets),
   };
+}
+
+// percent is the share of lost packets; late ones make the count of the lost shrink. A publisher's
+// packets include the lost, by so little that it does not show.
+function percent(lost, packets) {
+  const gone = Math.max(0, lost);
+  return packets + gone > 0 ? (100 * gone) / (packets + gone) : undefined;
 }
 
 function sum(list, field) {
@@ -201,7 +223,7 @@ function milliseconds(seconds) {
 
 function count(lost, packets) {
   if (lost === undefined) return '';
-  const share = packets > 0 ? (100 * Math.max(0, lost)) / (packets + Math.max(0, lost)) : 0;
+  const share = percent(lost, packets) ?? 0;
   return share > 0 ? `${lost} (${share.toFixed(share < 1 ? 2 : 1)} %)` : `${lost}`;
 }
 

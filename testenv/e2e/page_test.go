@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,7 +71,11 @@ func TestPage(t *testing.T) {
 	phone.must(phone.tab.Navigate(deadline(t, 20*time.Second), s.URL+"/?watch=page&autostart=1"))
 	phone.until("ringcast.watcher?.state === 'live'")
 	phone.untilPlaying()
+	phone.fits("phone", true)
 	phone.must(phone.tab.Screenshot(deadline(t, 10*time.Second), filepath.Join(dir, "page-phone.png")))
+	phone.must(phone.tab.Viewport(deadline(t, 10*time.Second), phoneHeight, phoneWidth, true))
+	phone.fits("phone on its side", true)
+	phone.must(phone.tab.Screenshot(deadline(t, 10*time.Second), filepath.Join(dir, "page-phone-landscape.png")))
 	phone.tab.Close()
 
 	view.click("#unmute")
@@ -91,11 +96,8 @@ func TestPage(t *testing.T) {
 	pub.click("#stop")
 	pub.until("ringcast.publisher === null")
 
-	for _, p := range []*page{pub, view} {
-		if log := p.tab.Console(); strings.Contains(log, "Content Security Policy") || strings.Contains(log, "Uncaught") {
-			t.Errorf("console:\n%s", log)
-		}
-	}
+	pub.clean()
+	view.clean()
 	t.Logf("screenshots in %s", dir)
 }
 
@@ -107,7 +109,7 @@ type page struct {
 
 const (
 	desktopWidth, desktopHeight = 1280, 800
-	phoneWidth, phoneHeight     = 390, 844
+	phoneWidth, phoneHeight     = 360, 780
 )
 
 func openPage(t *testing.T, b *browser.Browser, url string) *page {
@@ -168,7 +170,8 @@ func (p *page) untilPlaying() {
 	p.must(err)
 }
 
-// shoot writes the page as it looks on a desktop in both colour schemes and on a phone.
+// shoot writes the page as it looks on a desktop and on a phone in both colour schemes, and demands
+// that it fits.
 func (p *page) shoot(dir, name string) {
 	p.t.Helper()
 	ctx := deadline(p.t, 30*time.Second)
@@ -184,7 +187,45 @@ func (p *page) shoot(dir, name string) {
 	} {
 		p.must(p.tab.ColorScheme(ctx, look.scheme))
 		p.must(p.tab.Viewport(ctx, look.width, look.height, look.mobile))
+		p.fits(name+" "+look.suffix, look.mobile)
 		p.must(p.tab.Screenshot(ctx, filepath.Join(dir, "page-"+name+"-"+look.suffix+".png")))
 	}
 	p.must(p.tab.Viewport(ctx, desktopWidth, desktopHeight, false))
+}
+
+// fits demands that the page does not scroll sideways, and on a phone that a finger hits every control,
+// and that one only.
+func (p *page) fits(what string, mobile bool) {
+	p.t.Helper()
+	const least = 44 // CSS pixels, as WCAG 2.5.5 has it
+	bad, err := browser.Eval[[]string](deadline(p.t, 10*time.Second), p.tab, fmt.Sprintf(`(() => {
+		const bad = [];
+		const seen = [];
+		const root = document.documentElement;
+		if (root.scrollWidth > root.clientWidth) bad.push('the page scrolls sideways: ' + root.scrollWidth + ' > ' + root.clientWidth);
+		if (!%t) return bad;
+		for (const e of document.querySelectorAll('button, input, select, summary, a')) {
+			const name = e.id || e.className || e.tagName;
+			const r = (e.type === 'checkbox' ? e.closest('label') : e).getBoundingClientRect();
+			if (!e.checkVisibility()) continue;
+			if (Math.min(r.width, r.height) < %d) bad.push(name + ' is ' + r.width + ' by ' + r.height);
+			for (const [other, o] of seen) {
+				if (r.left < o.right && o.left < r.right && r.top < o.bottom && o.top < r.bottom) bad.push(name + ' lies over ' + other);
+			}
+			seen.push([name, r]);
+		}
+		return bad;
+	})()`, mobile, least))
+	p.must(err)
+	for _, b := range bad {
+		p.t.Errorf("%s: %s", what, b)
+	}
+}
+
+// clean demands that the page has thrown nothing and loaded nothing from elsewhere.
+func (p *page) clean() {
+	p.t.Helper()
+	if log := p.tab.Console(); strings.Contains(log, "Content Security Policy") || strings.Contains(log, "Uncaught") {
+		p.t.Errorf("console:\n%s", log)
+	}
 }
