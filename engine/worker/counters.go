@@ -42,7 +42,8 @@ const (
 	DropTooLong
 	// DropRTCP: malformed RTCP.
 	DropRTCP
-	// DropReplies: more answers to checks than the queue between two polls holds.
+	// DropReplies: more answers to checks or DTLS records than the queue between two polls holds,
+	// or a record for a session without a path.
 	DropReplies
 	// DropStrays: more packets for other workers than the queue between two polls holds.
 	DropStrays

@@ -16,8 +16,6 @@ import (
 // The attributes are type, value, type, value.
 func signed(l *lab, p *party, password string, attributes ...any) []byte {
 	l.Helper()
-	// The hasher signs only its own requests, so take one whose user name carries the attributes and sign
-	// by hand.
 	b := []byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
 	add := func(kind int, v []byte) {
 		b = binary.BigEndian.AppendUint16(b, uint16(kind))

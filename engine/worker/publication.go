@@ -22,6 +22,8 @@ const (
 	// feedbackInterval is the pause between transport-wide feedbacks; libwebrtc's own receivers
 	// use 50 to 250 ms.
 	feedbackInterval = 50 * port.Millisecond
+	// clockInterval is the least time between two clocks of a layer that followers are told.
+	clockInterval = 200 * port.Millisecond
 	// layerSilence is how long a simulcast layer may be silent and still count as active.
 	layerSilence = port.Second
 )
@@ -83,6 +85,8 @@ type layer struct {
 	history history
 	clock   bus.Clock
 	request request
+	// users is how many subscriptions' present runs are on this layer.
+	users int
 	// emitted is the index behind the newest packet that some subscriber was sent.
 	emitted uint64
 	// epoch counts the breaks in the layer's numbering. Runs do not reach across one.
@@ -95,6 +99,7 @@ type layer struct {
 	rate      uint64    // smoothed, in bytes a second
 	firs      uint8     // command number of the last FIR
 	lastTaken port.Time // when rate was taken
+	clockTold port.Time // when followers were told the clock
 
 	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
 	// failed to bring.
@@ -354,10 +359,8 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 			return
 		}
 		pt = f.PayloadType
-	} else {
-		src.layer.receiver.measure(h.Timestamp, in.Arrival)
 	}
-	w.record(now, s, src.layer, h, data, pt, seq, payload, in.Arrival)
+	w.record(now, s, src, h, data, pt, seq, payload, in.Arrival)
 }
 
 func (w *Worker) dropUnopened(r srtp.Result) {
@@ -456,7 +459,8 @@ func (t *track) layerByRID(rid []byte) *layer {
 
 // record puts one packet into its layer's history and wakes who waits for it. h and data are of the
 // packet as it came; pt, seq and payload are those of the original where it is a retransmission.
-func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data []byte, pt uint8, seq uint16, payload []byte, arrival port.Time) {
+func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, data []byte, pt uint8, seq uint16, payload []byte, arrival port.Time) {
+	l := src.layer
 	t := &l.pub.tracks[l.track]
 	f := t.formats[pt]
 	if f == nil || f.PayloadType != pt {
@@ -466,6 +470,12 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 	r := l.receiver
 	missed := len(r.missing)
 	ext, a := r.accept(seq, now, f.Feedback&rtp.NACK != 0)
+	switch took := a == fresh || a == restarted; {
+	case took && src.rtx:
+		r.received-- // what a retransmission brought was lost all the same
+	case took && ext == r.highest:
+		r.measure(h.Timestamp, arrival)
+	}
 	switch a {
 	case duplicate:
 		w.count(ReceivedDuplicates)
@@ -516,7 +526,10 @@ func (w *Worker) record(now port.Time, s *session, l *layer, h *rtp.Header, data
 	if first {
 		w.tellActive(l.pub, t)
 	}
-	w.wake(l.pub.stream)
+	// A layer that nobody is sent, of a simulcast, wakes nobody.
+	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
+		w.wake(l.pub.stream)
+	}
 }
 
 // tellActive tells the controller which payload type a track carries. Changes are told at housekeeping,

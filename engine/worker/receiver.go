@@ -50,7 +50,7 @@ type receiver struct {
 	missing []missing
 
 	// Receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
-	received      uint64
+	received      uint64 // as media; what a retransmission brought was lost all the same
 	expectedPrior uint64
 	receivedPrior uint64
 	transit       int64

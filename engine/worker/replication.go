@@ -271,6 +271,9 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bo
 			break
 		}
 	}
+	if m.Index > maxHoles {
+		l.feedNext = max(l.feedNext, m.Index-maxHoles)
+	}
 	for ; l.feedNext < m.Index; l.feedNext++ {
 		if len(l.holes) < maxHoles {
 			l.holes = append(l.holes, hole{index: l.feedNext, asked: now - holeRetry})

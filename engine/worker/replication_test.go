@@ -74,7 +74,7 @@ func (x *pair) pass(span port.Time) {
 	}
 }
 
-// numbersOf are the sequence numbers of the subscriber's video, relative to the first.
+// video is what the subscriber was sent of video: the texts of the payloads.
 func (x *pair) video() (texts []string) {
 	for _, r := range x.s.media(subVideo) {
 		texts = append(texts, string(r.payload[2:]))

@@ -44,7 +44,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 				if !ok {
 					break
 				}
-				if src := s.pub.source(ssrc); src != nil && !src.rtx {
+				if src := s.pub.source(ssrc); src != nil && !src.rtx && !src.past {
 					// The layer pauses; the session lives as long as the peer does.
 					src.layer.last -= layerSilence
 				}
@@ -63,6 +63,10 @@ func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arri
 	}
 	l.clock = bus.Clock{NTP: ntp, RTP: info.RTP, Offset: p.offset, Epoch: l.epoch, Valid: true}
 	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
+	if arrival-l.clockTold < clockInterval && l.clockTold != 0 {
+		return
+	}
+	l.clockTold = arrival
 	for _, f := range p.followers {
 		w.sendClock(l, f.worker)
 	}

@@ -236,23 +236,24 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 			w.forget(now, other, p)
 		}
 		if len(s.paths) == maxPaths {
-			at = 0
-			if s.live != nil && s.selected == 0 {
-				at = 1
-			}
-			w.retire(now, &s.paths[at])
-			delete(w.byPath, s.paths[at].Path)
-			s.paths[at] = path{Path: p}
-		} else {
-			at = len(s.paths)
-			s.paths = append(s.paths, path{Path: p})
+			w.forget(now, s, s.oldestPath())
 		}
+		at = len(s.paths)
+		s.paths = append(s.paths, path{Path: p})
 		w.byPath[p] = s
 	}
 	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
 		x.route, x.hasRoute = w.takeRoute(p), true
 	}
 	return at
+}
+
+// oldestPath is the path that was validated first and is not sent on.
+func (s *session) oldestPath() port.Path {
+	if s.live != nil && s.selected == 0 {
+		return s.paths[1].Path
+	}
+	return s.paths[0].Path
 }
 
 // forget removes one path of a session.
@@ -263,15 +264,13 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 			continue
 		}
 		w.retire(now, &s.paths[i])
-		last := len(s.paths) - 1
-		s.paths[i] = s.paths[last]
-		s.paths = s.paths[:last]
+		s.paths = append(s.paths[:i], s.paths[i+1:]...)
 		switch {
 		case s.live == nil:
 		case s.selected == int16(i):
 			s.selected = -1
-		case s.selected == int16(last):
-			s.selected = int16(i)
+		case s.selected > int16(i):
+			s.selected--
 		}
 		return
 	}

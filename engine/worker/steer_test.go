@@ -210,7 +210,7 @@ func simulcast() []rtp.Track {
 
 const loSSRC, hiSSRC = 0xD001, 0xD002
 
-// layer sends one frame of a simulcast layer, with a RID while early is set.
+// layer sends one frame of a simulcast layer, with its RID.
 func (p *pub) layer(ssrc uint32, seq uint64, ts uint32, payload []byte) {
 	p.lab.Helper()
 	rid := "lo"

@@ -104,8 +104,26 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 	if p := st.pub; p != nil && p.owner != w.cfg.Index {
 		w.follow(p)
 	}
-	w.wake(st)
+	w.serve(sub)
 	return sub
+}
+
+// serve has one subscriber filled at the next Poll, outside the walk of its stream.
+func (w *Worker) serve(sub *subscriber) { w.serving = append(w.serving, sub) }
+
+// pollServing fills those.
+func (w *Worker) pollServing(now port.Time, out *Outgoing) bool {
+	n := 0
+	for n < len(w.serving) {
+		if sub := w.serving[n]; sub.session != nil && !w.fill(now, sub, out) {
+			break
+		}
+		n++
+	}
+	rest := copy(w.serving, w.serving[n:])
+	clear(w.serving[rest:])
+	w.serving = w.serving[:rest]
+	return rest == 0
 }
 
 func (w *Worker) unsubscribe(sub *subscriber) {
@@ -116,7 +134,11 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	st.subs[last] = nil
 	st.subs = st.subs[:last]
 	for i := range sub.tracks {
-		st.leaveShape(sub.tracks[i].shape)
+		t := &sub.tracks[i]
+		if n := len(t.runs); n > 0 {
+			t.runs[n-1].layer.users--
+		}
+		st.leaveShape(t.shape)
 	}
 	sub.session = nil // resends that wait are skipped
 	if last == 0 {
@@ -383,6 +405,10 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 			r.picture, r.tl0 = w.continuePictures(t, old, l, index)
 		}
 	}
+	if n := len(t.runs); n > 0 {
+		t.runs[n-1].layer.users--
+	}
+	l.users++
 	if len(t.runs) == maxRuns {
 		t.runs = t.runs[:copy(t.runs, t.runs[1:])]
 	}
@@ -505,6 +531,12 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 		return false
 	}
 	if tmpl.rtx == noType || t.spec.RTXSSRC == 0 {
+		if tmpl.transport != 0 {
+			// The same nonce would seal another transport-wide number. Signalling does
+			// not negotiate this.
+			w.drop(DropResends)
+			return false
+		}
 		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, x.seq)
 	} else {
 		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, x.seq)

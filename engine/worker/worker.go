@@ -53,6 +53,7 @@ type Worker struct {
 	replies []reply
 	records []record
 	due     []*session
+	serving []*subscriber
 	resends resendQueue
 	strays  []stray
 	active  streamQueue
@@ -279,6 +280,8 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		case bus.SendRecord:
 			if r, ok := s.route(); ok && len(w.records) < maxDTLSOut {
 				w.records = append(w.records, record{r, m.Data})
+			} else {
+				w.drop(DropReplies)
 			}
 		}
 	}
@@ -330,7 +333,7 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 		}
 	case catchUpDeadline:
 		if s.sub != nil {
-			w.wake(s.sub.stream)
+			w.serve(s.sub)
 		}
 	}
 }
@@ -417,7 +420,7 @@ func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	if !w.pollMessages(out) {
 		more = true
 	}
-	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollResends(now, out) {
+	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollResends(now, out) || !w.pollServing(now, out) {
 		return true
 	}
 	if !w.pollStreams(now, out) {
