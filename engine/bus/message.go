@@ -190,6 +190,9 @@ type Packet struct {
 	// ExtensionLen is how many bytes in front of the payload hold header extensions.
 	ExtensionLen uint8
 	Flags        Flags
+	// TL0 and Picture are the TL0PICIDX and picture ID of VP8 and VP9, where HasPicture is set.
+	TL0     uint8
+	Picture uint16
 }
 
 // Flags are properties of a packet.
@@ -200,6 +203,8 @@ const (
 	Marker Flags = 1 << iota
 	// KeyframeStart is set on the first packet of a keyframe.
 	KeyframeStart
+	// HasPicture is set where Picture is known.
+	HasPicture
 )
 
 // Clock ties a publisher's wall clock to a layer's RTP clock at one moment.

@@ -69,7 +69,9 @@ type track struct {
 	spec   *rtp.Track
 	layers []*layer
 	// best is the layer that subscribers are to follow; nil before the first packet.
-	best    *layer
+	best *layer
+	// fed is the layer that the owner feeds, at a follower.
+	fed     *layer
 	formats [128]*rtp.Format // by payload type, of media and of retransmissions
 	// active is the payload type sent now, -1 before the first packet; told is what the
 	// controller knows of.
@@ -508,6 +510,10 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 			w.count(Keyframes)
 		}
 		l.request.waiting = false
+	}
+	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
+		packet.Flags |= bus.HasPicture
+		packet.Picture, packet.TL0 = p.ID, p.TL0
 	}
 	var ext8 [maxExtensions]byte
 	exts := forwardedExtensions(ext8[:0], h, data)

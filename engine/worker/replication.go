@@ -235,8 +235,15 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	}
 	l.history.append(&m.Packet, m.Data[:n], m.Data[n:])
 	t := &l.pub.tracks[l.track]
-	if t.best == nil || news && (m.Packet.Flags&bus.KeyframeStart != 0 || t.spec.Kind == rtp.Audio) {
+	if news {
+		t.fed = l
+	}
+	// Subscribers follow the layer that is fed, once they can start there: the packet that begins
+	// its keyframe may have been lost on the way and come behind others.
+	if f := t.fed; t.best == nil {
 		t.best = l
+	} else if f != nil && (f.history.key.valid || t.spec.Kind == rtp.Audio) {
+		t.best = f
 	}
 	if m.Packet.Flags&bus.KeyframeStart != 0 {
 		l.request.asked = false

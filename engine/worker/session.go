@@ -105,17 +105,22 @@ func (w *Worker) open(spec *bus.Session) {
 	w.byUfrag[spec.Local.Ufrag] = s
 }
 
-// restart handles SessionRestarted. A restart that was never completed gives way to the next.
+// restart handles SessionRestarted. At the owner a restart that was never completed gives way to the
+// next. The others do not learn which was: they know one more, and leave it to the owner to answer.
 func (w *Worker) restart(s *session, m *bus.Message) {
 	if s.ice == nil {
 		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
 	}
 	old := s.ice.credentials
-	if len(old) == 2 {
+	switch {
+	case s.live != nil && len(old) == 2:
 		delete(w.byUfrag, old[0].local.Ufrag)
 		old = old[1:]
+	case len(old) == 3:
+		delete(w.byUfrag, old[2].local.Ufrag)
+		old = old[:2]
 	}
-	s.ice.credentials = []credentials{{m.Local, m.Remote}, old[0]}
+	s.ice.credentials = append([]credentials{{m.Local, m.Remote}}, old...)
 	w.byUfrag[m.Local.Ufrag] = s
 }
 

@@ -79,6 +79,8 @@ type subscription struct {
 	lastTimestamp uint32
 	packets       uint32 // for sender reports
 	octets        uint32
+	lastPicture   uint16
+	lastTL0       uint8
 	// waiting is set while the subscription needs a keyframe to go on.
 	waiting bool
 }
@@ -288,6 +290,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		}
 		if ts := e.Timestamp + r.timestamp; t.highest == 0 || int32(ts-t.lastTimestamp) > 0 {
 			t.lastTimestamp, t.lastSent = ts, now
+			t.lastPicture, t.lastTL0 = e.Picture+r.picture, e.TL0+r.tl0
 		}
 		t.highest = max(t.highest, seq)
 		t.packets++
@@ -402,7 +405,9 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 		if old.layer == l && old.epoch == l.epoch {
 			r.picture, r.tl0 = old.picture, old.tl0
 		} else {
-			r.picture, r.tl0 = w.continuePictures(t, old, l, index)
+			if e := l.history.at(index); e.Flags&bus.HasPicture != 0 {
+				r.picture, r.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
+			}
 		}
 	}
 	if n := len(t.runs); n > 0 {
@@ -420,33 +425,6 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 // knowsTime reports whether the layer's clock holds for an epoch of its numbering, the present one.
 func (l *layer) knowsTime(epoch uint32) bool {
 	return l.clock.Valid && l.clock.Epoch == epoch && l.epoch == epoch
-}
-
-// continuePictures is what to add to the picture IDs of layer l from index on, so that they go on
-// behind the last picture that was sent of the old run.
-func (w *Worker) continuePictures(t *subscription, old *run, l *layer, index uint64) (picture uint16, tl0 uint8) {
-	oh := &old.layer.history
-	if old.epoch != old.layer.epoch || t.cursor <= oh.first || t.cursor > oh.next {
-		return 0, 0
-	}
-	last, ok := pictureOf(old.layer, t.cursor-1)
-	if !ok {
-		return 0, 0
-	}
-	next, ok := pictureOf(l, index)
-	if !ok {
-		return 0, 0
-	}
-	return last.ID + old.picture + 1 - next.ID, last.TL0 + old.tl0 + 1 - next.TL0
-}
-
-func pictureOf(l *layer, index uint64) (rtp.PictureID, bool) {
-	e := l.history.at(index)
-	f := l.pub.tracks[l.track].formats[e.PayloadType&127]
-	if f == nil {
-		return rtp.PictureID{}, false
-	}
-	return rtp.ParsePictureID(f.Codec, l.history.payload(e))
 }
 
 // A resend is a sequence number that a subscriber asked for.

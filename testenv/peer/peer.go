@@ -169,25 +169,34 @@ func (p *Peer) Send(b []byte) error {
 	return err
 }
 
-// SendRTP seals and sends a packet whose header is headerLen bytes.
-func (p *Peer) SendRTP(packet []byte, headerLen int, index uint64) error {
+// SealRTP seals a packet whose header is headerLen bytes.
+func (p *Peer) SealRTP(packet []byte, headerLen int, index uint64) []byte {
 	frame := make([]byte, headerLen, len(packet)+16)
 	copy(frame, packet)
 	p.mu.Lock()
-	frame = p.sealer.SealRTP(frame, headerLen, packet[headerLen:], index)
-	p.mu.Unlock()
-	return p.Send(frame)
+	defer p.mu.Unlock()
+	return p.sealer.SealRTP(frame, headerLen, packet[headerLen:], index)
 }
 
-// SendRTCP seals and sends a compound.
-func (p *Peer) SendRTCP(compound []byte) error {
+// SendRTP seals and sends a packet whose header is headerLen bytes.
+func (p *Peer) SendRTP(packet []byte, headerLen int, index uint64) error {
+	return p.Send(p.SealRTP(packet, headerLen, index))
+}
+
+// SealRTCP seals a compound.
+func (p *Peer) SealRTCP(compound []byte) []byte {
 	b := make([]byte, len(compound), len(compound)+srtp.OverheadRTCP)
 	copy(b, compound)
 	p.mu.Lock()
-	b = p.sealer.SealRTCP(b)
-	p.mu.Unlock()
-	return p.Send(b)
+	defer p.mu.Unlock()
+	return p.sealer.SealRTCP(b)
 }
+
+// SendRTCP seals and sends a compound.
+func (p *Peer) SendRTCP(compound []byte) error { return p.Send(p.SealRTCP(compound)) }
+
+// Socket is what the peer sends and receives by.
+func (p *Peer) Socket() *net.UDPConn { return p.conn }
 
 // Counts are Received and Refused.
 func (p *Peer) Counts() (received, refused int) {

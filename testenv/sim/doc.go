@@ -7,6 +7,11 @@
 // next event. Workers are driven as the engine's runners drive them, but polled until there is no
 // more. The controller is a stand-in that settles claims and injects keys.
 //
+// What peers do and suffer is asked of them or of the World: a Publisher pauses layers, starts without a
+// keyframe or is replaced; an agent goes silent, is rebound to another worker's address, restarts ICE;
+// a worker's port is blocked, a lane of the bus is full, a peer's network is cut. Reception.Judge then
+// tells what a subscriber's decoder would have made of it.
+//
 // An Oracle sits on every seal of the workers and remembers what each (key, SSRC, index) was used
 // for: a second use with different bytes fails the test.
 package sim

@@ -50,6 +50,8 @@ type World struct {
 	onDown func(worker int, remote netip.AddrPort, data []byte)
 	// onMessage, if set, sees every message that a worker sends.
 	onMessage func(m *bus.Message)
+	// lose, if set, tells which of the lossy messages find no room, beside BusLoss.
+	lose func(m *bus.Message) bool
 }
 
 // anyone leaves it to chance which worker an address hashes to.
@@ -211,7 +213,7 @@ func (w *World) pass(from *simWorker, m *bus.Message) {
 		w.onMessage(&c)
 	}
 	if c.Kind.Lossy() {
-		if from.loss.Float64() < w.cfg.BusLoss {
+		if from.loss.Float64() < w.cfg.BusLoss || w.lose != nil && w.lose(&c) {
 			return
 		}
 		c.Data = append([]byte(nil), c.Data...)

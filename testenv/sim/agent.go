@@ -1,0 +1,118 @@
+package sim
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/stun"
+)
+
+const (
+	checkRetry    = 50 * port.Millisecond
+	checkInterval = 2500 * port.Millisecond
+)
+
+// agent is the ICE side of a peer: it checks, nominates, and goes on checking.
+type agent struct {
+	world  *World
+	self   peer
+	addr   netip.AddrPort
+	spec   *bus.Session
+	hasher *stun.Hasher
+	rand   *rand.Rand
+	// connected is when the first check was answered, 0 before.
+	connected port.Time
+	// silent stops the checks.
+	silent bool
+	// lastCheck is when the last one was sent.
+	lastCheck port.Time
+	// ice are the credentials that checks are made with.
+	ice ice
+	// probes are the checks that are not answered yet, answers counts the others by our ufrag.
+	probes  map[[12]byte]probe
+	answers map[string]int
+}
+
+// ice is what a check is authenticated by: the server's credentials and the peer's half of the name.
+type ice struct {
+	bus.Credentials
+	remote string
+}
+
+type probe struct {
+	from netip.AddrPort
+	ice  ice
+}
+
+func (a *agent) address() netip.AddrPort { return a.addr }
+
+func (a *agent) start(w *World, self peer, spec *bus.Session) {
+	a.world, a.self, a.spec, a.hasher = w, self, spec, stun.NewHasher()
+	a.ice = ice{spec.Local, spec.RemoteUfrag}
+	a.probes, a.answers = make(map[[12]byte]probe), make(map[string]int)
+	a.addr = w.join(self)
+	a.rand = rand.New(rand.NewPCG(w.cfg.Seed, 1000+uint64(spec.ID)))
+	a.check()
+}
+
+func (a *agent) check() {
+	if a.silent {
+		return
+	}
+	a.probe(a.addr, a.ice, true)
+	wait := checkInterval
+	if a.connected == 0 {
+		wait = checkRetry
+	}
+	a.world.at(a.world.now+wait, a.check)
+}
+
+// probe sends one check from an address.
+func (a *agent) probe(from netip.AddrPort, with ice, nominate bool) {
+	var id [12]byte
+	binary.BigEndian.PutUint64(id[:], a.rand.Uint64())
+	a.probes[id] = probe{from, with}
+	a.lastCheck = a.world.now
+	a.world.upFrom(from, a.hasher.AppendRequest(nil, &id, with.Ufrag+":"+with.remote, with.Password, 1, nominate, 7))
+}
+
+// answered takes in a datagram if it is STUN; first tells of the first success.
+func (a *agent) answered(data []byte) (is, first bool) {
+	if data[0] > 3 {
+		return false, false
+	}
+	id := [12]byte(data[8:20])
+	p, asked := a.probes[id]
+	_, ok, mapped, valid := a.hasher.VerifyResponse(data, p.ice.Password)
+	if !asked || !valid || !ok || mapped != p.from {
+		return true, false
+	}
+	delete(a.probes, id)
+	a.answers[p.ice.Ufrag]++
+	if a.connected == 0 {
+		a.connected = a.world.now
+		return true, true
+	}
+	return true, false
+}
+
+// rebind gives the peer another address, which hashes to a worker, and takes the old one from it, as
+// a NAT does that forgets. The peer knows nothing of it.
+func (a *agent) rebind(worker int) {
+	a.world.leave(a.addr)
+	a.addr = a.another(worker)
+}
+
+// another gives the peer one more address, which hashes to a worker.
+func (a *agent) another(worker int) netip.AddrPort {
+	before := a.world.place
+	a.world.Place(worker)
+	defer a.world.Place(before)
+	return a.world.join(a.self)
+}
+
+// owner is the worker that the controller takes for the session's owner.
+func (a *agent) owner() int { return a.world.control.sessions[a.spec.ID].owner }

@@ -1,0 +1,88 @@
+package sim
+
+import (
+	"net/netip"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// Some subscribers stop their checks but go on reporting: RTCP renews no consent, so sending to them
+// stops within 30 s (RFC 7675). A publisher that stops its checks lives as long as its media flows,
+// and no longer.
+func TestConsent(t *testing.T) {
+	const span = 30 * port.Second
+	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w.Place(0)
+	pub := w.Publish(theStream, 60)
+	pub.layers[0].packets = [2]int{1, 1}
+	w.Place(anyone)
+	w.Run(w.Now() + 200*port.Millisecond)
+	subs := watchers(w, 12)
+	// Subscriber 4 was also rebound: its checks pass through a worker that does not own it.
+	w.Run(w.Now() + 2*port.Second)
+	subs[4].rebind((subs[4].owner() + 1) % 4)
+	w.Run(w.Now() + 3*port.Second)
+
+	pub.silent = true
+	mute := subs[:6]
+	lastSent := make(map[*Subscriber]port.Time)
+	w.onDown = func(_ int, remote netip.AddrPort, data []byte) {
+		if data[0] < 128 || rtp.IsRTCP(data) {
+			return
+		}
+		if s, ok := w.peers[w.indexOf(remote)].(*Subscriber); ok {
+			lastSent[s] = w.now
+		}
+	}
+	for _, s := range mute {
+		s.silent = true
+	}
+	for range 70 {
+		for _, s := range subs {
+			s.Report()
+		}
+		w.Run(w.Now() + port.Second)
+	}
+	high := settle(w, subs)
+
+	checkOracle(t, w)
+	var after []port.Time
+	for i, s := range subs {
+		why, ended := w.control.ended[s.spec.ID]
+		if i >= len(mute) {
+			checkWhole(t, i, s, high[i], [2]int{})
+			if ended {
+				t.Errorf("subscriber %d was ended: %v", i, why)
+			}
+			continue
+		}
+		// The check was on its way for 15 to 17 ms.
+		d := lastSent[s] - s.lastCheck - calm.Delay
+		after = append(after, d)
+		if d > span+calm.Jitter {
+			t.Errorf("subscriber %d: sent to until %.4f s after its last check arrived", i, d.Seconds())
+		}
+		if d < span-2*port.Second {
+			t.Errorf("subscriber %d: sent to for only %.4f s", i, d.Seconds())
+		}
+		if !ended || why != bus.ReasonConsentExpired {
+			t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
+		}
+	}
+	t.Logf("subscribers without checks were sent to for, after the last one: %s", spread(after))
+	if why, ended := w.control.ended[pub.spec.ID]; ended {
+		t.Errorf("the publisher was ended: %v", why)
+	}
+
+	pub.Stop()
+	stopped := w.Now()
+	w.Run(w.Now() + span + 2*port.Second)
+	why, ended := w.control.ended[pub.spec.ID]
+	t.Logf("the publisher lived without checks for 71 s, and %.1f s after its media ended", (w.control.endedAt[pub.spec.ID] - stopped).Seconds())
+	if !ended || why != bus.ReasonConsentExpired {
+		t.Errorf("the silent publisher: ended %v, %v", ended, why)
+	}
+}

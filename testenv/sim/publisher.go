@@ -1,0 +1,331 @@
+package sim
+
+import (
+	"encoding/binary"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+)
+
+const (
+	videoSSRC, videoRTX, audioSSRC = 0x1001, 0x1002, 0x2001
+
+	frameInterval = 33 * port.Millisecond
+	audioInterval = 20 * port.Millisecond
+	// stampLen is the length of what subscribers check, behind the descriptor and first byte.
+	stampLen = 8
+	// earlyPackets is how many packets of a simulcast layer name their RID.
+	earlyPackets = 30
+	// sentKept is how many packets a publisher can send again.
+	sentKept = 3000
+)
+
+// A Publisher sends video frames in bursts and audio, answers NACKs and PLIs.
+type Publisher struct {
+	agent
+	sealer srtp.Sealer
+	codec  rtp.Codec
+	layers []*sending
+	audio  *sending
+	frame  int
+	began  port.Time
+	next   uint16
+	// KeyframeEvery is in frames.
+	KeyframeEvery int
+	// Padding sends padding-only packets after keyframes.
+	Padding bool
+	// Pictures has VP8 carry picture IDs and TL0PICIDX.
+	Pictures bool
+	// Tiny makes the first packet of each frame as short as possible.
+	Tiny    bool
+	stopped bool
+	// PLIs are the times at which keyframes were asked for, NACKed how many packets were.
+	PLIs      []port.Time
+	NACKed    int
+	Feedbacks int
+	// Unopened counts feedback that did not open.
+	Unopened int
+}
+
+// sending is one SSRC and its retransmissions.
+type sending struct {
+	ssrc, rtxSSRC uint32
+	pt, rtxPT     uint8
+	rid           string
+	seq, rtxSeq   uint64
+	stamp         uint64
+	base          uint32 // timestamp of the beginning
+	sent          map[uint16][]byte
+	wanted        bool // a keyframe
+	paused        bool
+	// packets is how many a frame has at least and at most, size how long they are at most.
+	packets [2]int
+	size    int
+	picture uint16
+	tl0     uint8
+	// early and earlyRTX count the packets that named their RID.
+	early, earlyRTX int
+}
+
+// Publish adds a publisher of VP8 to a stream.
+func (w *World) Publish(stream bus.StreamID, every int) *Publisher {
+	return w.PublishAs(stream, every, rtp.VP8)
+}
+
+// PublishAs adds a publisher to a stream. With rids the video is simulcast, its SSRCs unannounced,
+// each layer about twice the one before.
+func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids ...string) *Publisher {
+	video := videoTrack(true, true, codec)
+	audio := audioTrack()
+	audio.Extensions[rtp.TransportSequence] = idTransport
+	audio.Encodings = []rtp.Encoding{{SSRC: audioSSRC}}
+	if len(rids) == 0 {
+		video.Encodings = []rtp.Encoding{{SSRC: videoSSRC, RTXSSRC: videoRTX}}
+	} else {
+		video.Extensions[rtp.RID], video.Extensions[rtp.RepairedRID] = idRID, idRepairedRID
+		for _, rid := range rids {
+			video.Encodings = append(video.Encodings, rtp.Encoding{RID: rid})
+		}
+	}
+	spec, keys := w.control.open(bus.Publisher, stream, []rtp.Track{audio, video}, srtp.AEADAES128GCM)
+	sealer, err := srtp.NewSealer(keys)
+	if err != nil {
+		panic(err)
+	}
+	p := &Publisher{sealer: sealer, KeyframeEvery: every, codec: codec}
+	// Stamps tell sources apart.
+	stamp := uint64(spec.ID) << 40
+	for i := range max(1, len(rids)) {
+		s := &sending{
+			ssrc: videoSSRC, rtxSSRC: videoRTX, pt: video.Formats[0].PayloadType, rtxPT: video.Formats[0].RTX,
+			seq: 65000, rtxSeq: 65000, // soon to wrap around, like the timestamps
+			stamp: stamp + uint64(i)<<32, base: 0xFFFF0000, sent: make(map[uint16][]byte),
+			packets: [2]int{1, 4}, size: 500,
+		}
+		if len(rids) > 0 {
+			s.rid, s.ssrc, s.rtxSSRC = rids[i], uint32(0x3001+16*i), uint32(0x3002+16*i)
+			s.base += uint32(i) * 0x11111111
+			s.packets = [2]int{1 << i, 2 << i}
+			s.picture, s.tl0 = uint16(0x7FF0+5*i), uint8(0xF0+5*i)
+		}
+		p.layers = append(p.layers, s)
+	}
+	p.audio = &sending{ssrc: audioSSRC, pt: typeOpus, seq: 100, stamp: stamp, sent: make(map[uint16][]byte)}
+	p.start(w, p, spec)
+	return p
+}
+
+// Stop ends the media.
+func (p *Publisher) Stop() { p.stopped = true }
+
+func (p *Publisher) receive(data []byte) {
+	is, first := p.answered(data)
+	if first {
+		p.began = p.world.now + 20*port.Millisecond
+		p.world.at(p.began, p.sendFrame)
+		p.world.at(p.began, p.sendAudio)
+		p.world.at(p.began+80*port.Millisecond, p.sendReport)
+	}
+	if is {
+		return
+	}
+	data, ok := p.sealer.OpenRTCP(data)
+	if !ok {
+		p.Unopened++ // duplicates, if nothing is wrong
+		return
+	}
+	var x rtcp.Packet
+	for r := rtcp.NewReader(data); r.Next(&x); {
+		switch x.Type {
+		case rtcp.PLI, rtcp.FIR:
+			p.PLIs = append(p.PLIs, p.world.now)
+			for _, l := range p.layers {
+				l.wanted = l.wanted || l.ssrc == x.Media
+			}
+		case rtcp.TransportCC:
+			p.Feedbacks++
+		case rtcp.NACK:
+			for n := x.NACKs(); ; {
+				seq, ok := n.Next()
+				if !ok {
+					break
+				}
+				p.NACKed++
+				p.resend(&x, seq)
+			}
+		}
+	}
+}
+
+func (p *Publisher) resend(x *rtcp.Packet, seq uint16) {
+	if x.Media == audioSSRC {
+		if raw := p.audio.sent[seq]; raw != nil {
+			p.seal(raw, p.audio.seq-uint64(uint16(p.audio.seq)-seq))
+		}
+		return
+	}
+	for _, l := range p.layers {
+		raw := l.sent[seq]
+		if l.ssrc != x.Media || raw == nil {
+			continue
+		}
+		var h rtp.Header
+		h.Parse(raw, nil)
+		named := l.rid != "" && l.earlyRTX < earlyPackets
+		l.earlyRTX++
+		b := p.header(l, idRepairedRID, named)
+		rtp.PutHeader(b, h.Marker, true, l.rtxPT, uint16(l.rtxSeq), h.Timestamp, l.rtxSSRC)
+		b = append(b, byte(seq>>8), byte(seq))
+		if raw[0]&0x20 == 0 { // of padding nothing is left
+			b = append(b, raw[h.HeaderLen:]...)
+		}
+		p.seal(b, l.rtxSeq)
+		l.rtxSeq++
+	}
+}
+
+// header makes room for a fixed header and writes the extensions behind it: the transport-wide
+// sequence number first, then, where the packet is to be named, MID and RID.
+func (p *Publisher) header(s *sending, rid byte, named bool) []byte {
+	b := make([]byte, rtp.HeaderLen+4, 1500)
+	b = append(b, idTransport<<4|1, 0, 0)
+	if named {
+		b = append(b, idMID<<4, '1', rid<<4|byte(len(s.rid)-1))
+		b = append(b, s.rid...)
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	binary.BigEndian.PutUint16(b[rtp.HeaderLen:], 0xBEDE)
+	binary.BigEndian.PutUint16(b[rtp.HeaderLen+2:], uint16(len(b)-rtp.HeaderLen-4)/4)
+	return b
+}
+
+// seal protects and sends a packet, with the next transport-wide sequence number in its extension.
+func (p *Publisher) seal(raw []byte, index uint64) {
+	var h rtp.Header
+	h.Parse(raw, nil)
+	frame := make([]byte, h.HeaderLen, len(raw)+32)
+	copy(frame, raw)
+	binary.BigEndian.PutUint16(frame[rtp.HeaderLen+5:], p.next)
+	p.next++
+	p.world.up(p, p.sealer.SealRTP(frame, h.HeaderLen, raw[h.HeaderLen:], index))
+}
+
+func (p *Publisher) send(s *sending, marker bool, ts uint32, payload []byte, padding bool) {
+	named := s.rid != "" && s.early < earlyPackets
+	s.early++
+	b := p.header(s, idRID, named)
+	rtp.PutHeader(b, marker, true, s.pt, uint16(s.seq), ts, s.ssrc)
+	b = append(b, payload...)
+	if padding {
+		b[0] |= 0x20
+	}
+	s.sent[uint16(s.seq)] = b
+	delete(s.sent, uint16(s.seq-sentKept))
+	p.seal(b, s.seq)
+	s.seq++
+}
+
+func (p *Publisher) sendFrame() {
+	if p.stopped {
+		return
+	}
+	for _, l := range p.layers {
+		if !l.paused {
+			p.sendPicture(l)
+		}
+	}
+	p.frame++
+	p.world.at(p.world.now+frameInterval, p.sendFrame)
+}
+
+func (p *Publisher) sendPicture(l *sending) {
+	key := l.wanted || p.frame%p.KeyframeEvery == 0
+	l.wanted = false
+	n := l.packets[0] + p.rand.IntN(l.packets[1]-l.packets[0]+1)
+	if key {
+		n = l.packets[1] + 2 + p.rand.IntN(6)
+	}
+	ts := p.timestamp(l)
+	for i := range n {
+		payload := p.payload(l, i == 0, key)
+		l.stamp++
+		payload = binary.BigEndian.AppendUint64(payload, l.stamp)
+		if i > 0 || !p.Tiny {
+			payload = append(payload, make([]byte, l.size/5+p.rand.IntN(l.size*4/5))...)
+		}
+		p.send(l, i == n-1, ts, payload, false)
+	}
+	if key && p.Padding {
+		for range 2 {
+			pad := make([]byte, 50)
+			pad[49] = 50
+			p.send(l, false, ts, pad, true)
+		}
+	}
+	l.picture, l.tl0 = (l.picture+1)&0x7FFF, l.tl0+1
+}
+
+// timestamp is that of the present frame.
+func (p *Publisher) timestamp(l *sending) uint32 {
+	return l.base + uint32((p.world.now-p.began)/port.Microsecond*90/1000)
+}
+
+// payload is what stands in front of the stamp.
+func (p *Publisher) payload(l *sending, first, key bool) []byte {
+	if p.codec == rtp.H264 {
+		b := []byte{0x41, 0x00}
+		if key {
+			b[0] = 0x65 // a slice of an IDR picture
+		}
+		if first {
+			b[1] = 0x80 // first_mb_in_slice is 0
+		}
+		return b
+	}
+	start, frame := byte(0), byte(1)
+	if first {
+		start = 0x10
+	}
+	if key {
+		frame = 0
+	}
+	if p.Pictures {
+		return []byte{0x80 | start, 0xE0, 0x80 | byte(l.picture>>8), byte(l.picture), l.tl0, 0, frame}
+	}
+	return []byte{start, frame}
+}
+
+func (p *Publisher) sendAudio() {
+	if p.stopped {
+		return
+	}
+	p.audio.stamp++
+	payload := make([]byte, 2+stampLen+60)
+	binary.BigEndian.PutUint64(payload[2:], p.audio.stamp)
+	p.send(p.audio, false, uint32(p.audio.stamp*960), payload, false)
+	p.world.at(p.world.now+audioInterval, p.sendAudio)
+}
+
+func (p *Publisher) sendReport() {
+	if p.stopped {
+		return
+	}
+	now := p.world.now
+	ntp := uint64(3_900_000_000+now/port.Second)<<32 | uint64(now%port.Second)<<32/uint64(port.Second)
+	b := make([]byte, 0, 512)
+	for _, l := range p.layers {
+		if l.paused {
+			continue
+		}
+		b = rtcp.AppendSenderReport(b, l.ssrc, rtcp.SenderInfo{NTP: ntp, RTP: p.timestamp(l)})
+		b = rtcp.AppendSDES(b, l.ssrc, "publisher")
+	}
+	b = rtcp.AppendSenderReport(b, audioSSRC, rtcp.SenderInfo{NTP: ntp, RTP: uint32(p.audio.stamp * 960)})
+	p.world.up(p, p.sealer.SealRTCP(b))
+	p.world.at(now+port.Second, p.sendReport)
+}

@@ -1,0 +1,348 @@
+package sim
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+)
+
+// A Subscriber receives, asks again for what is missing, and keeps what it got.
+type Subscriber struct {
+	agent
+	opener *srtp.Opener
+	Video  Reception
+	Audio  Reception
+	// Reports counts sender reports, Forged what could not be opened.
+	Reports, Forged int
+	// transports are the transport-wide sequence numbers seen, unwrapped, to check that none comes
+	// twice.
+	transports map[uint16]uint64
+	transport  rtp.Unwrapper
+	twice      int
+	// Mute stops the NACKs.
+	Mute bool
+	// last is when media came last.
+	last port.Time
+}
+
+// Reception is what a subscriber got of one track.
+type Reception struct {
+	spec *rtp.Track
+	// unwrap of the media's and the retransmissions' numbering
+	unwrap rtp.Unwrapper
+	begun  bool
+	// Low and High are the extended sequence numbers seen; Packets is by number from Low on.
+	Low, High uint64
+	Packets   map[uint64]Packet
+	Resent    int
+	Twice     int
+	missing   map[uint64]wish
+	// resends unwraps the numbering of retransmissions, lastResend is the highest.
+	resends    rtp.Unwrapper
+	lastResend uint64
+}
+
+// wish is a packet that is missing.
+type wish struct {
+	asked port.Time // last
+	tries int
+}
+
+// Packet is one received packet.
+type Packet struct {
+	Stamp     uint64 // 0 for padding
+	Start     bool   // of a picture
+	Key       bool   // of a keyframe's first packet
+	Timestamp uint32
+	// Picture and TL0 are VP8's, where there are any.
+	Pictured bool
+	Picture  uint16
+	TL0      uint8
+	At       port.Time
+}
+
+// Watch adds a subscriber of VP8 to a stream. With rtx retransmissions have their own SSRC.
+func (w *World) Watch(stream bus.StreamID, rtx bool, profile srtp.Profile) *Subscriber {
+	return w.WatchAs(stream, rtx, profile, rtp.VP8)
+}
+
+// WatchAs adds a subscriber that negotiates some codecs.
+func (w *World) WatchAs(stream bus.StreamID, rtx bool, profile srtp.Profile, codecs ...rtp.Codec) *Subscriber {
+	video, audio := videoTrack(rtx, rtx, codecs...), audioTrack()
+	n := uint32(len(w.peers)) * 16
+	video.SSRC, audio.SSRC = 0x80000000+n, 0x80000002+n
+	if rtx {
+		video.RTXSSRC = 0x80000001 + n
+	}
+	// The order of the lines is the peer's choice.
+	tracks := []rtp.Track{audio, video}
+	if n%32 == 0 {
+		tracks = []rtp.Track{video, audio}
+	}
+	spec, keys := w.control.open(bus.Subscriber, stream, tracks, profile)
+	opener, err := srtp.NewOpener(keys)
+	if err != nil {
+		panic(err)
+	}
+	s := &Subscriber{opener: opener, transports: make(map[uint16]uint64)}
+	for i := range tracks {
+		r := &s.Video
+		if tracks[i].Kind == rtp.Audio {
+			r = &s.Audio
+		}
+		*r = Reception{spec: &tracks[i], Packets: make(map[uint64]Packet), missing: make(map[uint64]wish)}
+	}
+	s.start(w, s, spec)
+	w.at(w.now+port.Time(s.rand.Int64N(int64(nackInterval))), s.nack)
+	return s
+}
+
+func (s *Subscriber) receive(data []byte) {
+	if is, _ := s.answered(data); is {
+		return
+	}
+	if rtp.IsRTCP(data) {
+		data, result := s.opener.OpenRTCP(data)
+		if result != srtp.OpenOK {
+			if result != srtp.OpenReplayed {
+				s.Forged++
+			}
+			return
+		}
+		var x rtcp.Packet
+		for r := rtcp.NewReader(data); r.Next(&x); {
+			if x.Type == rtcp.SR {
+				s.Reports++
+			}
+		}
+		return
+	}
+	data, result := s.opener.OpenRTP(data)
+	if result != srtp.OpenOK {
+		if result != srtp.OpenReplayed { // the network duplicates
+			s.Forged++
+		}
+		return
+	}
+	var m rtp.ExtensionMap
+	m[rtp.MID], m[rtp.TransportSequence] = idMID, idTransport
+	var h rtp.Header
+	if !h.Parse(data, &m) {
+		panic("a subscriber was sent a malformed packet")
+	}
+	if v, ok := h.Value(data, rtp.TransportSequence); ok {
+		seq := binary.BigEndian.Uint16(v)
+		ext := s.transport.Unwrap(seq)
+		if s.transports[seq] == ext {
+			s.twice++
+		}
+		s.transports[seq] = ext
+	}
+	payload := data[h.HeaderLen:]
+	r, seq, resent := &s.Video, h.Sequence, false
+	switch h.SSRC {
+	case s.Video.spec.SSRC:
+	case s.Audio.spec.SSRC:
+		r = &s.Audio
+	case s.Video.spec.RTXSSRC:
+		r.lastResend = max(r.lastResend, r.resends.Unwrap(seq))
+		seq, resent = binary.BigEndian.Uint16(payload), true
+		payload = payload[2:]
+	default:
+		panic("a subscriber was sent an unknown SSRC")
+	}
+	if v, ok := h.Value(data, rtp.MID); !ok || string(v) != r.spec.MID {
+		panic("a subscriber was sent a wrong MID")
+	}
+	if resent {
+		r.Resent++
+	}
+	s.last = s.world.now
+	r.take(s.world.now, seq, &h, payload)
+}
+
+func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byte) {
+	ext := r.unwrap.Unwrap(seq)
+	if !r.begun {
+		r.begun, r.Low, r.High = true, ext, ext
+	}
+	for e := r.High + 1; e < ext; e++ {
+		r.missing[e] = wish{asked: now - nackInterval} // a first chance to come by itself
+	}
+	for e := ext + 1; e < r.Low; e++ {
+		r.missing[e] = wish{asked: now - nackInterval}
+	}
+	r.Low, r.High = min(r.Low, ext), max(r.High, ext)
+	delete(r.missing, ext)
+	if _, ok := r.Packets[ext]; ok {
+		r.Twice++
+		return
+	}
+	p := Packet{Timestamp: h.Timestamp, At: now}
+	if len(payload) > 0 {
+		p.parse(h.PayloadType, payload)
+	}
+	r.Packets[ext] = p
+}
+
+// parse reads what Publisher.payload and its like wrote.
+func (p *Packet) parse(pt uint8, b []byte) {
+	at := 2
+	switch {
+	case pt == typeOpus:
+		p.Start = true
+	case pt == typeH264 || pt == typeH264RTX:
+		p.Start = b[1] == 0x80
+		p.Key = p.Start && b[0] == 0x65
+	case b[0]&0x80 != 0:
+		at = 7
+		p.Pictured, p.Picture, p.TL0 = true, binary.BigEndian.Uint16(b[2:])&0x7FFF, b[4]
+		fallthrough
+	default:
+		p.Start = b[0]&0x10 != 0
+		p.Key = p.Start && b[at-1] == 0
+	}
+	p.Stamp = binary.BigEndian.Uint64(b[at:])
+}
+
+const (
+	nackInterval = 20 * port.Millisecond
+	nackRetry    = 60 * port.Millisecond
+	nackTries    = 50 // three seconds: then it will not come any more
+)
+
+// nack asks for what is missing, oldest first.
+func (s *Subscriber) nack() {
+	if s.Mute {
+		return
+	}
+	now := s.world.now
+	b := make([]byte, 0, 1400)
+	for _, r := range [...]*Reception{&s.Audio, &s.Video} {
+		var seqs []uint16
+		for _, e := range slices.Sorted(maps.Keys(r.missing)) {
+			x := r.missing[e]
+			if len(seqs) == 100 || now-x.asked < nackRetry {
+				continue
+			}
+			seqs = append(seqs, uint16(e))
+			if x.tries++; x.tries == nackTries {
+				delete(r.missing, e)
+				continue
+			}
+			x.asked = now
+			r.missing[e] = x
+		}
+		if len(seqs) > 0 {
+			b = rtcp.AppendNACK(b, 1, r.spec.SSRC, seqs)
+		}
+	}
+	if len(b) > 0 {
+		s.world.up(s, s.opener.SealRTCP(b))
+	}
+	s.world.at(now+nackInterval, s.nack)
+}
+
+// AskKeyframe sends a PLI.
+func (s *Subscriber) AskKeyframe() {
+	s.world.up(s, s.opener.SealRTCP(rtcp.AppendPLI(make([]byte, 0, 64), 1, s.Video.spec.SSRC)))
+}
+
+// AskAgain sends a NACK for packets of the video, wanted or not.
+func (s *Subscriber) AskAgain(seqs []uint16) {
+	s.world.up(s, s.opener.SealRTCP(rtcp.AppendNACK(make([]byte, 0, 1400), 1, s.Video.spec.SSRC, seqs)))
+}
+
+// Report sends an empty receiver report.
+func (s *Subscriber) Report() {
+	s.world.up(s, s.opener.SealRTCP(rtcp.AppendReceiverReport(make([]byte, 0, 64), 1, nil)))
+}
+
+// Gaps are the extended sequence numbers, from the first keyframe (of video) or packet on and up to
+// high, that never came, and Breaks the places where the content is not what follows.
+func (r *Reception) Gaps(high uint64, video bool) (from uint64, gaps, breaks []uint64) {
+	v := r.Judge(high, video)
+	return v.From, v.Gaps, append(v.Cuts, v.Breaks...)
+}
+
+// A Verdict is what a track looked like to its receiver, from its first keyframe on. All but From and
+// Pause are extended sequence numbers.
+type Verdict struct {
+	From uint64
+	// Gaps never came.
+	Gaps []uint64
+	// Cuts are where the content goes on elsewhere, properly: with a keyframe, if it is video.
+	Cuts []uint64
+	// Breaks are where it goes on elsewhere, and not with a keyframe.
+	Breaks []uint64
+	// Backwards are where a new picture's timestamp is not after the last one's, or differs
+	// within a picture.
+	Backwards []uint64
+	// Pictures are where the picture ID or TL0PICIDX is not the next.
+	Pictures []uint64
+	// Pause is the longest between two packets.
+	Pause port.Time
+}
+
+// Judge looks at what came from the first keyframe (of video) or packet on and up to high.
+func (r *Reception) Judge(high uint64, video bool) (v Verdict) {
+	v.From = r.Low
+	if video {
+		for v.From <= r.High && !r.Packets[v.From].Key {
+			v.From++
+		}
+	}
+	var last Packet
+	whole := false // nothing is missing since last
+	latest := port.Time(0)
+	for e := v.From; e <= high; e++ {
+		p, ok := r.Packets[e]
+		if !ok {
+			v.Gaps = append(v.Gaps, e)
+			whole = false
+			continue
+		}
+		if latest > 0 {
+			v.Pause = max(v.Pause, p.At-latest)
+		}
+		latest = max(latest, p.At)
+		if p.Stamp == 0 {
+			continue
+		}
+		if last.Stamp != 0 {
+			v.compare(e, &last, &p, video, whole)
+		}
+		last, whole = p, true
+	}
+	return v
+}
+
+func (v *Verdict) compare(e uint64, last, p *Packet, video, whole bool) {
+	if whole && p.Stamp != last.Stamp+1 {
+		if video && !p.Key {
+			v.Breaks = append(v.Breaks, e)
+		} else {
+			v.Cuts = append(v.Cuts, e)
+		}
+	}
+	switch d := int32(p.Timestamp - last.Timestamp); {
+	case p.Start && d <= 0, !p.Start && whole && d != 0, d < 0:
+		v.Backwards = append(v.Backwards, e)
+	}
+	if !whole || !p.Pictured || !last.Pictured {
+		return
+	}
+	step := uint16(0)
+	if p.Start {
+		step = 1
+	}
+	if p.Picture != (last.Picture+step)&0x7FFF || p.TL0 != last.TL0+uint8(step) {
+		v.Pictures = append(v.Pictures, e)
+	}
+}
