@@ -16,6 +16,8 @@ const (
 	DropSTUNAuth
 	// DropPath: DTLS, RTP or RTCP over a path that no check validated.
 	DropPath
+	// DropPathHeld: a check over a path that another session uses.
+	DropPathHeld
 	// DropRecords: more DTLS than a session may send.
 	DropRecords
 	// DropNotReady: RTP or RTCP before its session's keys or publication.
@@ -67,6 +69,7 @@ var dropNames = [NumDropReasons]string{
 	DropUfrag:           "stun_unknown_ufrag",
 	DropSTUNAuth:        "stun_unauthenticated",
 	DropPath:            "path_not_validated",
+	DropPathHeld:        "path_held",
 	DropRecords:         "dtls_flood",
 	DropNotReady:        "not_ready",
 	DropRole:            "rtp_from_subscriber",

@@ -94,6 +94,7 @@ func TestOwnerTakesForwarded(t *testing.T) {
 	if len(s.media(subVideo)) != 1 {
 		t.Error("forwarded media was not taken")
 	}
+	elsewhere = pathOf(501) // the first is the publisher's now
 	forwarded(s.spec.ID, s.check())
 	if len(l.answers(elsewhere)) != 1 {
 		t.Fatal("a forwarded check was not answered")

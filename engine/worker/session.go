@@ -9,6 +9,8 @@ import (
 const (
 	// consentSpan is how long a peer may be silent (RFC 7675 section 5.1).
 	consentSpan = 30 * port.Second
+	// holdSpan is longer than the pause between two checks of any client that is known.
+	holdSpan = 6 * port.Second
 	// maxPaths bounds the validated paths of a session.
 	maxPaths = 8
 	// maxRecords bounds the datagrams of DTLS that one session passes to the controller before
@@ -225,7 +227,15 @@ func (w *Worker) end(s *session, why bus.Reason) {
 	w.send(bus.Message{Kind: bus.SessionEnded, To: bus.ControllerAddress, ID: s.spec.ID, Reason: why})
 }
 
-// validate notes that an authenticated check came over p and returns the path's index.
+// holds reports whether a session keeps its paths against another's checks: else anybody with a session
+// could take a path away with one check from a forged address. A session that is connected holds them
+// until it was silent for holdSpan; what another worker owns is left to that worker's judgement.
+func (s *session) holds(now port.Time) bool {
+	return s.live == nil || !s.ending && (s.pub != nil || s.sub != nil) && now-s.heard < holdSpan
+}
+
+// validate notes that an authenticated check came over p and returns the path's index, or -1 when
+// another session holds the path.
 func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	at := -1
 	for i := range s.paths {
@@ -236,8 +246,10 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	}
 	if at < 0 {
 		if other := w.byPath[p]; other != nil {
-			// The same pair of addresses now belongs to another session: a peer that reuses
-			// its socket. The authenticated newcomer wins.
+			if other.holds(now) {
+				return -1
+			}
+			// A peer that reuses its socket, the old session forgotten.
 			w.forget(now, other, p)
 		}
 		if len(s.paths) == maxPaths {
