@@ -157,7 +157,7 @@ func (c *controller) drain() {
 	for i := range events {
 		c.handleEvent(&events[i])
 	}
-	if !c.bus.Flush() {
+	if !c.bus.Flush(c.wake) {
 		c.poke()
 	}
 }
@@ -430,6 +430,9 @@ func (c *controller) shutdown() {
 		c.close(s, bus.ReasonShutdown)
 	}
 }
+
+// flushed reports whether the workers have all messages in their lanes.
+func (c *controller) flushed() bool { return c.bus.Flush(c.wake) }
 
 // describe is what others may know of a stream.
 func (st *stream) describe() Stream {

@@ -245,6 +245,12 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	if err := e.controller.do(ctx, e.controller.shutdown); err != nil {
 		return err
 	}
+	// A thousand goodbyes do not fit the lanes at once.
+	for flushed := false; !flushed; {
+		if err := e.controller.do(ctx, func() { flushed = e.controller.flushed() }); err != nil {
+			return err
+		}
+	}
 	err := e.controller.dtls.Shutdown(ctx)
 	for _, r := range e.runners {
 		r.stop.Store(true) // it ends once its part of the bus is drained

@@ -81,7 +81,7 @@ func (r *runner) run() {
 			busy = now
 		}
 		r.port.Transmit(now, &out.Outgoing)
-		flushed := r.bus.Flush()
+		flushed := r.bus.Flush(r.engine.wake)
 
 		if now-published >= publishInterval {
 			r.publish()

@@ -114,8 +114,9 @@ func (e *Endpoint) Send(m *Message) bool {
 	return true
 }
 
-// Flush tries again to pass what had no room, and reports whether all of it is gone.
-func (e *Endpoint) Flush() bool {
+// Flush tries again to pass what had no room, and reports whether all of it is gone. It calls passed for
+// each receiver that got something, to be woken.
+func (e *Endpoint) Flush(passed func(to int)) bool {
 	if e.stuck == 0 {
 		return true
 	}
@@ -124,10 +125,14 @@ func (e *Endpoint) Flush() bool {
 		for n < len(q) && e.bus.control[e.slot][to].Push(&q[n]) {
 			n++
 		}
+		if n == 0 {
+			continue
+		}
 		rest := copy(q, q[n:])
 		clear(q[rest:])
 		e.waiting[to] = q[:rest]
 		e.stuck -= n
+		passed(e.bus.address(to))
 	}
 	return e.stuck == 0
 }

@@ -25,7 +25,7 @@ func TestControlIsNeverLost(t *testing.T) {
 			t.Fatalf("control message %d was refused", n)
 		}
 	}
-	if from.Flush() {
+	if from.Flush(func(int) {}) {
 		t.Error("Flush says that all is gone while most waits")
 	}
 	next := uint64(0)
@@ -39,12 +39,12 @@ func TestControlIsNeverLost(t *testing.T) {
 			}
 			next++
 		}
-		from.Flush()
+		from.Flush(func(int) {})
 		if turn == 2 { // new ones come behind those that wait
 			from.Send(&Message{Kind: Follow, To: 1, Index: messages})
 		}
 	}
-	if !from.Flush() {
+	if !from.Flush(func(int) {}) {
 		t.Error("Flush says that something waits when all is gone")
 	}
 	if rest := take(to); len(rest) != 0 {
@@ -75,7 +75,7 @@ func TestLossyIsRefusedWhenFull(t *testing.T) {
 	if n == 0 || n > mediaSlots {
 		t.Fatalf("%d packets fit", n)
 	}
-	if !from.Flush() {
+	if !from.Flush(func(int) {}) {
 		t.Error("a refused packet waits with the sender")
 	}
 	if o := b.Occupancy(); o <= 0.5 || o > 1 {
@@ -145,7 +145,7 @@ func TestWhatHasNoLaneIsRefused(t *testing.T) {
 			t.Errorf("%s was accepted", name)
 		}
 	}
-	if !worker.Empty() || !worker.Flush() || !controller.Flush() {
+	if !worker.Empty() || !worker.Flush(func(int) {}) || !controller.Flush(func(int) {}) {
 		t.Error("a refused message left something behind")
 	}
 }

@@ -49,6 +49,7 @@ type Peer struct {
 	hasher *stun.Hasher // of the goroutine that calls Connect, Check
 
 	answered chan struct{} // closed at the first success
+	answers  chan struct{} // one element once there was another
 	once     sync.Once
 	records  *records
 	reading  sync.WaitGroup
@@ -70,7 +71,7 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 		cfg.Profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM}
 	}
 	p := &Peer{
-		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), records: newRecords(),
+		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), answers: make(chan struct{}, 1), records: newRecords(),
 		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
 	}
 	local := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
@@ -123,6 +124,26 @@ func (p *Peer) Check(nominate bool) error {
 	_, err := p.conn.WriteToUDPAddrPort(
 		p.hasher.AppendRequest(nil, &id, name, p.Local.ICE.Password, 1, nominate, 1), p.Local.Candidates[0])
 	return err
+}
+
+// Ping checks until it is answered: then the server is done with all that was sent before.
+func (p *Peer) Ping(ctx context.Context) error {
+	select {
+	case <-p.answers: // of an earlier check
+	default:
+	}
+	for {
+		if err := p.Check(false); err != nil {
+			return err
+		}
+		select {
+		case <-p.answers:
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("no answer to a check: %w", ctx.Err())
+		}
+	}
 }
 
 func (p *Peer) handshake(ctx context.Context) error {
@@ -248,6 +269,10 @@ func (p *Peer) read() {
 		case b[0] <= 3:
 			if _, success, _, ok := hasher.VerifyResponse(b, p.Local.ICE.Password); ok && success {
 				p.once.Do(func() { close(p.answered) })
+				select {
+				case p.answers <- struct{}{}:
+				default:
+				}
 			}
 		case b[0] >= 20 && b[0] <= 63:
 			p.records.put(append([]byte(nil), b...))

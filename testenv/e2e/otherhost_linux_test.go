@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/browser"
+)
+
+// The server and the browser are on two hosts, and the server runs with the ports and addresses that
+// are the default. Over plain HTTP, which browsers trust on their own host only, the page still
+// publishes its pattern and watches; with --tls self it publishes the camera too.
+func TestOtherHost(t *testing.T) {
+	testenv.Need(t, testenv.Chromium, testenv.NetworkNamespaces)
+	for _, c := range []struct {
+		name, source string
+		args         []string
+	}{
+		{"http", "pattern", nil},
+		{"tls self", "camera", []string{"--tls", "self"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			here, there := testenv.Hosts(t)
+			s := here.StartServer(t, c.args...)
+			self, err := os.Executable()
+			must(t, err)
+			out, err := there.Run(deadline(t, 2*time.Minute), []string{
+				insideURL + "=" + s.URL, insideSource + "=" + c.source, insideMedia + "=" + here.IP + ":7000",
+				insideIP + "=" + there.IP, "TMPDIR=" + t.TempDir(),
+			}, self, "-test.run=^TestOtherHostInside$", "-test.v", "-test.count=1", "-test.timeout=110s")
+			if report := strings.TrimSpace(string(out)); err != nil || !strings.Contains(report, "--- PASS: TestOtherHostInside") {
+				t.Errorf("the browser's side: %v\n%s", err, report)
+			} else {
+				t.Log(report)
+			}
+		})
+	}
+}
+
+// Variables that tell the inner test where the server is. They do not begin as the server's do.
+const (
+	insideURL    = "E2E_INSIDE_URL"
+	insideSource = "E2E_INSIDE_SOURCE"
+	insideMedia  = "E2E_INSIDE_MEDIA"
+	insideIP     = "E2E_INSIDE_IP"
+)
+
+// The browser's side of TestOtherHost, on a host of its own.
+func TestOtherHostInside(t *testing.T) {
+	server := os.Getenv(insideURL)
+	if server == "" {
+		return // run by TestOtherHost
+	}
+	b, err := browser.Start(t.Context(), browser.Options{Flags: map[string]string{"ignore-certificate-errors": ""}})
+	must(t, err)
+	defer func() { must(t, b.Close()) }()
+
+	source := os.Getenv(insideSource)
+	pub := openPage(t, b, server+"/?publish=other&codec=VP8&resolution=360&autostart=1&source="+source)
+	pub.until("ringcast.publisher?.state === 'live'")
+	secure, err := browser.Eval[bool](deadline(t, 5*time.Second), pub.tab, "isSecureContext")
+	must(t, err)
+	if u, err := url.Parse(server); err != nil || secure != (u.Scheme == "https") {
+		t.Errorf("%s is a secure context: %v", server, secure)
+	}
+	chosen, err := browser.Eval[string](deadline(t, 5*time.Second), pub.tab, "document.querySelector('#source').value")
+	must(t, err)
+	if chosen != source {
+		t.Errorf("the page publishes %q, want %q", chosen, source)
+	}
+
+	view := openPage(t, b, server+"/?watch=other&autostart=1")
+	view.until("ringcast.watcher?.state === 'live'")
+	view.untilPlaying()
+	type watched struct {
+		Decoded, Width, Height, Keys, Milliseconds int
+		Local, Remote                              string
+	}
+	w, err := browser.Eval[watched](deadline(t, 10*time.Second), view.tab, `(async () => {
+		const all = await ringcast.watcher.pc.getStats();
+		const of = (type, more) => [...all.values()].find((s) => s.type === type && more(s));
+		const video = of('inbound-rtp', (s) => s.kind === 'video');
+		const pair = all.get(of('transport', () => true).selectedCandidatePairId);
+		const [local, remote] = [all.get(pair.localCandidateId), all.get(pair.remoteCandidateId)];
+		return {
+			Decoded: video.framesDecoded, Width: video.frameWidth, Height: video.frameHeight, Keys: video.keyFramesDecoded,
+			Milliseconds: Math.round(ringcast.watcher.firstFrameAt - ringcast.watcher.postedAt),
+			Local: local.address ?? '', Remote: remote.address + ':' + remote.port,
+		};
+	})()`)
+	view.must(err)
+	t.Logf("%s: %d frames decoded of %dx%d, %d keyframes; the first %d ms after the POST; media from %s to %q",
+		source, w.Decoded, w.Width, w.Height, w.Keys, w.Milliseconds, w.Remote, w.Local)
+	if w.Decoded < 10 || w.Height != 360 {
+		t.Errorf("%d frames were decoded, of height %d", w.Decoded, w.Height)
+	}
+	// A page that never asked for the camera is not told its own address.
+	if ip := os.Getenv(insideIP); w.Remote != os.Getenv(insideMedia) || w.Local != ip && w.Local != "" {
+		t.Errorf("media goes from %s to %q, want from %s to %s", w.Remote, w.Local, os.Getenv(insideMedia), ip)
+	}
+	pub.clean()
+	view.clean()
+}
