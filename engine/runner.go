@@ -56,6 +56,7 @@ func (r *runner) run() {
 	busy := now                         // when there was something to do
 	published := now
 	for {
+		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
 		n := r.port.Receive(now, &in)
 		now = r.engine.now()
 		r.beat.Store(int64(now))
@@ -88,7 +89,7 @@ func (r *runner) run() {
 			published = now
 		}
 		switch {
-		case r.stop.Load() && !more && flushed && !worked:
+		case stopping && !more && flushed && !worked:
 			r.publish()
 			return
 		case more || now-busy < spinFor:
