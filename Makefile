@@ -5,11 +5,14 @@ FLAGS   ?=
 FUZZTIME ?= 5s
 SEED    ?= 1
 
+# The packages whose tests need no machine to themselves.
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack)
+
 # Every fuzz target as package:name.
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
 
-.PHONY: all build run test race fuzz sim e2e bench lint generate clean deps cross
+.PHONY: all build run test race fuzz sim e2e attack bench lint generate clean deps cross
 
 all: build
 
@@ -32,12 +35,12 @@ deps: ## what the tests need beside Go: installed on Debian as root, else tests 
 
 test: deps ## everything: units, simulation, short fuzzing, browsers, other platforms
 	$(GO) vet ./...
-	$(GO) test $(shell $(GO) list ./... | grep -v /testenv/e2e)
+	$(GO) test $(QUIET)
 	$(GO) test -count=1 -timeout 20m ./testenv/e2e
 	$(MAKE) fuzz cross
 
 race: deps ## the race detector over all but the browsers
-	$(GO) test -race -timeout 20m $(shell $(GO) list ./... | grep -v /testenv/e2e)
+	$(GO) test -race -timeout 20m $(QUIET)
 	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
 
 fuzz: ## each fuzz target for FUZZTIME
@@ -51,6 +54,9 @@ sim: ## the simulations with SEED
 
 e2e: deps ## real browsers
 	$(GO) test -count=1 -v -timeout 20m ./testenv/e2e
+
+attack: ## the attacks of the table in testenv/attack; wants a quiet machine
+	$(GO) test -count=1 -v -timeout 20m ./testenv/attack
 
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/...

@@ -1,0 +1,149 @@
+package attack
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringcast/signaling"
+	"ringcast/testenv/peer"
+)
+
+// offer is a real client's, from signaling's test data.
+func offer(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("../../signaling/testdata/" + name + ".sdp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+const (
+	obsOffer  = "obslike-libdatachannel-offer-whip"
+	viewOffer = "chromium-offer-recvonly"
+)
+
+func call(h http.Handler, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/sdp")
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// 100,000 offers that nothing follows fill the server to its cap; the rest is refused with 503 and
+// Retry-After, who watches goes on watching, and ten seconds later place and memory are free again.
+func TestAbandonedPOSTs(t *testing.T) {
+	const posts, senders = 100_000 / slowdown, 8
+	const limit, honest = 10_000 / slowdown, 8
+	const stall = 4 * time.Second // what Ready takes for a stuck worker
+	cfg := engineConfig()
+	cfg.MaxSessions = limit
+	a := newArena(t, cfg)
+	h := signaling.New(signaling.Config{Log: discard}, a.Engine).Handler()
+	other := a.bystander() // two sessions
+	sdp := offer(t, obsOffer)
+	before := heap()
+
+	var created, full, odd, unsaid atomic.Int64
+	took := make([][]time.Duration, senders)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for s := range senders {
+		wg.Go(func() {
+			for i := range posts / senders {
+				begun := time.Now()
+				if begun.Sub(start) > patience { // on a machine that others use too
+					return
+				}
+				w := call(h, http.MethodPost, "/whip/abandoned-"+strconv.Itoa(s)+"-"+strconv.Itoa(i), sdp)
+				switch w.Code {
+				case http.StatusCreated:
+					created.Add(1)
+				case http.StatusServiceUnavailable:
+					full.Add(1)
+					if w.Header().Get("Retry-After") == "" {
+						unsaid.Add(1)
+					}
+				default:
+					odd.Add(1)
+				}
+				took[s] = append(took[s], time.Since(begun))
+			}
+		})
+	}
+	wg.Wait()
+	span := time.Since(start)
+	held := heap() - before
+	if err := other.Check(true); err != nil { // consent, should this take long
+		t.Fatal(err)
+	}
+	pending := func() int {
+		return int(a.scrape()[`ringcast_sessions{role="publisher",state="pending"}`])
+	}
+	all := slices.Concat(took...)
+	p50, p99, most := quantiles(all)
+	t.Logf("%d POSTs in %v, %.0f a second, each %v (median), %v (p99), %v at most: %d sessions, %d refused; %d bytes of heap a session",
+		len(all), span.Round(time.Millisecond), float64(len(all))/span.Seconds(), p50, p99, most,
+		created.Load(), full.Load(), held/max(1, pending()))
+	if odd.Load() != 0 || unsaid.Load() != 0 {
+		t.Errorf("%d other answers, %d refusals without Retry-After", odd.Load(), unsaid.Load())
+	}
+	// Some may have expired and made room while the posts went on.
+	if n := created.Load(); n < limit-2 || full.Load() == 0 {
+		t.Errorf("%d sessions opened and %d refused with a cap of %d", n, full.Load(), limit)
+	}
+	if n := pending(); n > limit-2 {
+		t.Errorf("%d sessions wait, cap %d", n, limit)
+	}
+
+	// They go 10 s after they came; meanwhile the controller must answer.
+	longest := time.Duration(0)
+	until(t, "expiry", func() bool {
+		begun := time.Now()
+		if err := a.Ready(); err != nil {
+			t.Error(err)
+		}
+		longest = max(longest, time.Since(begun)) // the controller must be asked
+		return pending() == 0
+	})
+	expired := time.Since(start)
+	// Who comes now must get through at once, on every worker.
+	var slowest time.Duration
+	for i := range honest {
+		begun := time.Now()
+		a.join("honest-"+strconv.Itoa(i), peer.Config{})
+		slowest = max(slowest, time.Since(begun))
+	}
+	if slowest > stall {
+		t.Errorf("an honest peer took %v to connect afterwards", slowest)
+	}
+	ping(t, other.Peer)
+	// The session tables of controller, workers and signaling keep the size that they once had. The
+	// workers hear of the sessions' ends a little later than we.
+	left := 0
+	until(t, "memory returned", func() bool {
+		left = heap() - before
+		return left <= 1<<20+640*limit
+	})
+	if longest > stall {
+		t.Errorf("the controller answered nobody for %v", longest)
+	}
+	t.Logf("all expired %v after the first; the controller's longest turn %v, an honest peer connected in %v at most; %d KB of heap held, %d KB left",
+		expired.Round(10*time.Millisecond), longest.Round(time.Millisecond), slowest.Round(time.Millisecond), held>>10, left>>10)
+	p50, p99, most = other.pauses()
+	other.unharmed(t)
+	a.sane()
+	t.Logf("the bystander lost nothing, pauses %v (median), %v (p99), %v at most", p50, p99, most)
+}

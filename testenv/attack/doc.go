@@ -1,0 +1,33 @@
+// Package attack attacks a whole server on real sockets and measures what it takes. Each file is a row
+// of the table of attacks, and each test prints its figure (go test -v ./testenv/attack).
+//
+//	hello_test.go      DTLS ClientHello race: from foreign tuples, before and after ICE
+//	injection_test.go  media injection: right SSRC, wrong tuple, wrong tag; who may move a path
+//	theft_test.go      nominations from forged addresses, by who has a session of its own
+//	forged_test.go     hang-up by bad SRTP: a flood of wrong tags on the right tuple
+//	replay_test.go     replays inside, at the edge of and outside the window, across a rollover
+//	malformed_test.go  RTP padding and header extensions
+//	dtls_test.go       DTLS abuse on a validated tuple
+//	stun_test.go       STUN reflection and amplification
+//	ssrc_test.go       exhaustion of SSRCs
+//	floods_test.go     floods of PLI and NACK, small; the large ones are testenv/sim's
+//	abandoned_test.go  POSTs that nothing follows
+//	tokens_test.go     token confusion
+//	stampede_test.go   10,000 POSTs at once while media flows
+//
+// Elsewhere:
+//
+//   - Slowloris: signaling's TestSlowloris and TestSlowlorisTimeouts.
+//   - SDP bombs: signaling's TestBombs.
+//   - Consent, whose 30 s are too long for real time (TestConsent), and reuse of nonces, which takes an
+//     oracle on every seal: testenv/sim, where time is virtual.
+//
+// # How
+//
+// Engines run in this process, one for each test, with light peers (testenv/peer); goleak looks after
+// what they leave. The stampede has a server process of its own. An attacker is a bare socket.
+//
+// Nothing sleeps to synchronize. A test knows that the server is done with what was sent when its
+// counters say so: a worker handles, answers, and only then publishes its counts, and what it answers is
+// in a loopback socket at once. So "no answer" is certain as soon as the drop is counted.
+package attack

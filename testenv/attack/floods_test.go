@@ -1,0 +1,121 @@
+package attack
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"ringcast/engine/rtcp"
+	"ringcast/testenv/peer"
+)
+
+// Ten viewers send 100 PLI a second each: the publisher is asked at most once in 500 ms.
+func TestPLIFlood(t *testing.T) {
+	const viewers, span, interval = 10, 2 * time.Second, 500 * time.Millisecond
+	var mu sync.Mutex
+	var asked []time.Time
+	a := newArena(t, engineConfig())
+	p := &feed{next: 30, Peer: a.join("pli", peer.Config{OnRTCP: func(_ *peer.Peer, compound []byte) {
+		var x rtcp.Packet
+		for r := rtcp.NewReader(compound); r.Next(&x); {
+			if x.Type == rtcp.PLI || x.Type == rtcp.FIR {
+				mu.Lock()
+				asked = append(asked, time.Now())
+				mu.Unlock()
+			}
+		}
+	}})}
+	p.start(t)
+	defer p.stop()
+	var all []*viewer
+	for range viewers {
+		v := a.watch("pli")
+		v.flows(t, 10)
+		all = append(all, v)
+	}
+	mu.Lock()
+	asked = nil
+	mu.Unlock()
+
+	start, sent := time.Now(), 0
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for now := range tick.C {
+		if now.Sub(start) > span {
+			break
+		}
+		for _, v := range all {
+			if err := v.SendRTCP(rtcp.AppendPLI(nil, 1, v.Local.Tracks[0].SSRC)); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+	}
+	for _, v := range all {
+		v.flows(t, 10)
+		v.whole(t, "a viewer")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if n, most := len(asked), 2+int(time.Since(start)/interval); n == 0 || n > most {
+		t.Errorf("the publisher was asked %d times, want 1 to %d", n, most)
+	}
+	for i := 1; i < len(asked); i++ {
+		// What is late in this process is not the server's.
+		if d := asked[i].Sub(asked[i-1]); d < interval*8/10 {
+			t.Errorf("asked again after %v", d)
+		}
+	}
+	t.Logf("%d PLI of %d viewers in %v: %d to the publisher", sent, viewers, span, len(asked))
+	a.sane()
+}
+
+// A viewer asks for the same packets over and over: what it is sent again stays within a fifth of what
+// it was sent, and 64 KB to start with, and nobody else notices.
+func TestNACKFlood(t *testing.T) {
+	const span, start, share = time.Second, 64 << 10, 5
+	a := newArena(t, engineConfig())
+	p := a.feed("nack")
+	defer p.stop()
+	other := a.watch("nack")
+	v := a.watch("nack")
+	other.flows(t, 20)
+	v.flows(t, 100)
+
+	begun, asked := time.Now(), 0
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for now := range tick.C {
+		if now.Sub(begun) > span {
+			break
+		}
+		v.mu.Lock()
+		newest := v.highest
+		v.mu.Unlock()
+		var seqs []uint16
+		for i := range uint64(100) {
+			seqs = append(seqs, uint16(newest-99+i))
+		}
+		if err := v.SendRTCP(rtcp.AppendNACK(nil, 1, v.Local.Tracks[0].SSRC, seqs)); err != nil {
+			t.Fatal(err)
+		}
+		asked += len(seqs)
+	}
+	v.flows(t, 20)
+	other.flows(t, 20)
+	p.stop()
+	v.mu.Lock()
+	resent, bytes := v.resent, v.bytes
+	v.mu.Unlock()
+	if most := start + bytes/share + 2000; resent == 0 || resent > most {
+		t.Errorf("%d bytes sent again, want 1 to %d", resent, most)
+	}
+	if a.drops("resend_budget") == 0 {
+		t.Error("no resend was refused for the budget")
+	}
+	v.whole(t, "the viewer that asked")
+	other.whole(t, "the other viewer")
+	t.Logf("%d packets asked for again, %d bytes sent again for %d sent once; %d refused for the budget",
+		asked, resent, bytes, a.drops("resend_budget"))
+	a.sane()
+}

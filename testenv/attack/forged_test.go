@@ -1,0 +1,113 @@
+package attack
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+
+	"ringcast/engine/rtp"
+	"ringcast/testenv/peer"
+)
+
+// burst is how many datagrams one message of a flood carries.
+const burst = 64
+
+// A million packets with wrong tags come from the publisher's own address, with its SSRC and with
+// others, and SRTCP from both sides: the sessions live, the memory stays, the counter moves, and the
+// publisher's own packets go through as soon as the line is free.
+func TestForgedSRTP(t *testing.T) {
+	const control = 64_000 / slowdown
+	for _, tt := range []struct {
+		name    string
+		profile dtls.SRTPProtectionProfile
+		wanted  int
+	}{
+		{"AEAD_AES_128_GCM", dtls.SRTP_AEAD_AES_128_GCM, 1_000_000 / slowdown},
+		{"AES128_CM_HMAC_SHA1_80", dtls.SRTP_AES128_CM_HMAC_SHA1_80, 200_000 / slowdown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := newArena(t, engineConfig())
+			feed := &feed{Peer: a.join("forged", peer.Config{Profiles: []dtls.SRTPProtectionProfile{tt.profile}}), next: 30}
+			feed.start(t)
+			defer feed.stop()
+			v := a.watch("forged")
+			v.flows(t, 50)
+			before := heap()
+
+			seed := seeded(t)
+			start := time.Now()
+			highest := uint16(feed.sent.Load() + 29)
+			n, sent := 0, 0
+			for n < tt.wanted {
+				for range 8 {
+					sent += flood(t, feed.Peer, func(b []byte) {
+						// Ahead of what came, or the tag would not even be looked at.
+						seq := highest + 10_000 + uint16(seed.IntN(10_000))
+						ssrc := uint32(peer.VideoSSRC)
+						if seed.IntN(2) == 0 {
+							ssrc = seed.Uint32()
+						}
+						rtp.PutHeader(b, true, false, peer.TypeVP8, seq, 1, ssrc)
+						junk(seed, b[rtp.HeaderLen:])
+					})
+				}
+				n = a.drops("srtp_unauthenticated")
+				if time.Since(start) > patience {
+					t.Fatalf("%d of %d dropped within %v", n, tt.wanted, patience)
+				}
+			}
+			took := time.Since(start)
+			for _, p := range []*peer.Peer{feed.Peer, v.Peer} {
+				before := a.drops("srtp_unauthenticated")
+				for a.drops("srtp_unauthenticated")-before < control {
+					flood(t, p, func(b []byte) {
+						b[0], b[1] = 0x80, 201
+						junk(seed, b[2:])
+						binary.BigEndian.PutUint32(b[len(b)-4:], 1<<31|seed.Uint32()>>1) // the index, of GCM
+						b[len(b)-14] |= 0x80                                             // of the other
+					})
+					if time.Since(start) > 2*patience {
+						t.Fatalf("SRTCP: %d dropped of %d", a.drops("srtp_unauthenticated")-before, control)
+					}
+				}
+			}
+			grown := heap() - before
+			v.flows(t, 50)
+			for _, p := range []*peer.Peer{feed.Peer, v.Peer} {
+				if why, ended := a.ended(p.Local.ID); ended {
+					t.Errorf("session %d ended: %v", p.Local.ID, why)
+				}
+			}
+			if grown > 1<<20 {
+				t.Errorf("the heap grew by %d bytes", grown)
+			}
+			lost, _ := v.lost()
+			t.Logf("%d sent in %v, %d dropped for their tags: %.0f a second; the heap grew by %d bytes; both sessions live (%d of %d packets lost to the full socket)",
+				sent, took.Round(time.Millisecond), n, float64(n)/took.Seconds(), grown, lost, v.count())
+			a.sane()
+		})
+	}
+}
+
+// flood sends a message full of datagrams that fill writes.
+func flood(t *testing.T, p *peer.Peer, fill func([]byte)) int {
+	t.Helper()
+	const size = rtp.HeaderLen + 16 + 16
+	b := make([]byte, burst*size)
+	for i := range burst {
+		fill(b[i*size:][:size])
+	}
+	if err := sendMany(p.Socket(), b, size, p.Local.Candidates[0]); err != nil {
+		t.Fatal(err)
+	}
+	return burst
+}
+
+func junk(r *rand.Rand, b []byte) {
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+}

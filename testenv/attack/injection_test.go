@@ -1,0 +1,92 @@
+package attack
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"ringcast/engine"
+	"ringcast/engine/rtp"
+	"ringcast/engine/stun"
+	"ringcast/testenv/peer"
+)
+
+func engineConfig() engine.Config { return engine.Config{Workers: 2} }
+
+// forged is an RTP packet with the publisher's SSRC and a tag that nobody's key made.
+func forged(seq uint16, size int) []byte {
+	b := make([]byte, rtp.HeaderLen+size+16)
+	rtp.PutHeader(b, true, false, peer.TypeVP8, seq, uint32(seq)*3000, peer.VideoSSRC)
+	binary.BigEndian.PutUint64(b[len(b)-8:], uint64(seq)*0x9E3779B97F4A7C15+1)
+	return b
+}
+
+// Whoever does not hold a session's password gets nothing of it and puts nothing into it: not with the
+// right SSRC, not with packets that the publisher really sealed, not with checks that name the session.
+// Who holds it moves the path.
+func TestInjection(t *testing.T) {
+	const packets = 1000
+	a := newArena(t, engineConfig())
+	feed := a.feed("injection")
+	defer feed.stop()
+	v := a.watch("injection")
+	v.flows(t, 50)
+
+	attacker := a.tuple()
+	for i := range packets {
+		attacker.send(forged(uint16(i), 500)) // as the publisher
+	}
+	for i := range uint64(packets) {
+		n := 1<<16 - 4000 + i
+		attacker.send(feed.SealRTP(peer.Packet(n, 500), rtp.HeaderLen, n)) // sealed by the publisher
+		attacker.send(v.SealRTCP([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}))
+		if i%500 == 499 {
+			a.awaitDrops("path_not_validated", 0, int(packets+2*i))
+		}
+	}
+	a.awaitDrops("path_not_validated", 0, 3*packets)
+	// Checks that nominate, for both sessions, with a wrong password.
+	h := stun.NewHasher()
+	for i := range packets {
+		for _, p := range []*peer.Peer{feed.Peer, v.Peer} {
+			id := [12]byte{byte(i), byte(i >> 8)}
+			attacker.send(h.AppendRequest(nil, &id, p.Local.ICE.Ufrag+":"+p.Ours.Ufrag, "a wrong password of 24 b", 1, true, 1))
+		}
+		if i%500 == 499 {
+			a.awaitDrops("stun_unauthenticated", 0, 2*i)
+		}
+	}
+	a.awaitDrops("stun_unauthenticated", 0, 2*packets)
+	v.flows(t, 50)
+	attacker.silent("the attacker")
+	v.whole(t, "the viewer")
+	p50, p99, most := v.pauses()
+	t.Logf("%d forged, %d stolen and %d unauthenticated checks: 0 bytes to the attacker; the viewer lost nothing, pauses %v (median), %v (p99), %v at most",
+		packets, 2*packets, 2*packets, p50, p99, most)
+
+	// The viewer itself, with its password, from a new address.
+	moved := a.tuple()
+	id := [12]byte{1}
+	name := v.Local.ICE.Ufrag + ":" + v.Ours.Ufrag
+	moved.send(h.AppendRequest(nil, &id, name, v.Local.ICE.Password, 1, true, 1))
+	b := make([]byte, 2048)
+	media, start := 0, time.Now()
+	for media < 20 && time.Since(start) < patience {
+		if n, ok := moved.read(b, 100*time.Millisecond); ok && n > 500 && b[0]>>6 == 2 {
+			media++
+		}
+	}
+	if media < 20 {
+		t.Errorf("%d packets at the viewer's new address", media)
+	}
+	old := v.count()
+	for range 20 {
+		if _, ok := moved.read(b, time.Second); !ok {
+			t.Fatal("media stopped at the new address")
+		}
+	}
+	if n := v.count() - old; n > 1 {
+		t.Errorf("%d packets still at the old address", n)
+	}
+	a.sane()
+}

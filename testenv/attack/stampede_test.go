@@ -1,0 +1,160 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/peer"
+)
+
+// 10,000 offers come at once to a server in its own process, which takes 5,000 sessions: the rest is
+// refused with 503 and Retry-After, and who watches loses no packet. What the stampede costs the media is
+// the server's own measure, from a packet's arrival to its first viewer's frame; the pauses at the
+// viewers include those of this process, which does the stampeding.
+func TestPOSTStampede(t *testing.T) {
+	const posts, limit, viewers, connections = 10_000 / slowdown, 5000 / slowdown, 5, 2000 / slowdown
+	s := testenv.StartServer(t, testenv.ServerOptions{
+		Workers: 1, LogLevel: "error", Args: []string{"--max-sessions", strconv.Itoa(limit)},
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, MaxConnsPerHost: connections}}
+	defer client.CloseIdleConnections()
+	defer http.DefaultClient.CloseIdleConnections() // testenv's
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	join := func(p *peer.Peer, root, sdp string, v *viewer) {
+		local, _, err := p.Post(ctx, client, s.URL+root, sdp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v != nil {
+			v.expect(local)
+		}
+		connect(t, p, local)
+	}
+	sdp := offer(t, obsOffer)
+	publisher, err := peer.New(peer.Config{}, loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer publisher.Close()
+	join(publisher, "/whip/stampede", vp8(sdp), nil)
+	feed := &feed{Peer: publisher, next: 30}
+	feed.start(t)
+	defer feed.stop()
+	var all []*viewer
+	for range viewers {
+		v := newViewer(t)
+		defer v.Close()
+		for len(all) == 0 && s.Metrics(t)["ringcast_streams"] == 0 {
+			if ctx.Err() != nil {
+				t.Fatal("no stream")
+			}
+		}
+		join(v.Peer, "/whep/stampede", offer(t, viewOffer), v)
+		v.flows(t, 20)
+		all = append(all, v)
+	}
+	before := s.Metrics(t)
+	for _, v := range all {
+		v.mu.Lock()
+		v.gaps = nil
+		v.mu.Unlock()
+	}
+
+	var created, full, odd atomic.Int64
+	var note sync.Once
+	took := make([]time.Duration, posts)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := range posts {
+		wg.Go(func() {
+			begun := time.Now()
+			status, err := post(ctx, client, s.URL+"/whip/s"+strconv.Itoa(i), sdp)
+			took[i] = time.Since(begun)
+			switch {
+			case status == http.StatusCreated:
+				created.Add(1)
+			case status == http.StatusServiceUnavailable && err == nil:
+				full.Add(1)
+			default:
+				odd.Add(1)
+				note.Do(func() { t.Errorf("status %d: %v", status, err) })
+			}
+		})
+	}
+	wg.Wait()
+	span := time.Since(start)
+	for _, v := range all {
+		v.flows(t, 50)
+	}
+	feed.stop()
+	after := s.Metrics(t)
+	p50, p99, most := quantiles(took)
+	t.Logf("%d POSTs at once in %v: %d sessions, %d refused; each %v (median), %v (p99), %v at most",
+		posts, span.Round(time.Millisecond), created.Load(), full.Load(), p50.Round(time.Millisecond), p99.Round(time.Millisecond), most.Round(time.Millisecond))
+	if odd.Load() != 0 || full.Load() == 0 {
+		t.Errorf("%d odd answers, %d refusals", odd.Load(), full.Load())
+	}
+	grown := after.Sub(before)
+	received := 0
+	for i, v := range all {
+		v.whole(t, fmt.Sprintf("viewer %d", i))
+		received += v.count()
+	}
+	p50, p99, most = all[0].pauses()
+	t.Logf("%d viewers got %d packets and lost none; pauses %v (median), %v (p99), %v at most, with this process's own; delay in the server: median %s, p90 %s, p99 %s",
+		viewers, received, p50, p99, most, delay(grown, 0.5), delay(grown, 0.9), delay(grown, 0.99))
+	if n := after["ringcast_faults_total"]; n != 0 {
+		t.Errorf("%v panics", n)
+	}
+}
+
+// vp8 is OBS's offer with the synthetic video's codec and SSRC.
+func vp8(sdp string) string {
+	sdp = regexp.MustCompile(`(?m)^a=fmtp:96 .*\r?\n`).ReplaceAllString(sdp, "")
+	sdp = strings.ReplaceAll(sdp, "a=rtpmap:96 H264/90000", "a=rtpmap:96 VP8/90000")
+	return strings.ReplaceAll(sdp, "a=ssrc:1002 ", fmt.Sprintf("a=ssrc:%d ", peer.VideoSSRC))
+}
+
+// post sends an offer; a 503 without Retry-After is an error.
+func post(ctx context.Context, client *http.Client, url, sdp string) (status int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(sdp))
+	if err != nil {
+		return 0, err
+	}
+	r.Header.Set("Content-Type", "application/sdp")
+	res, err := client.Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		return res.StatusCode, err
+	}
+	if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
+		return res.StatusCode, fmt.Errorf("no Retry-After")
+	}
+	return res.StatusCode, nil
+}
+
+// delay is the bucket of the forwarding delay that a quantile lies in.
+func delay(m testenv.Metrics, q float64) string {
+	const name = "ringcast_forwarding_delay_seconds"
+	total := m[name+"_count"]
+	for _, bound := range []string{"5e-05", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"} {
+		if n := m[name+`_bucket{le="`+bound+`"}`]; n >= q*total {
+			return "≤ " + bound + " s"
+		}
+	}
+	return "> 0.1 s"
+}

@@ -1,0 +1,47 @@
+package attack
+
+import (
+	"testing"
+
+	"ringcast/engine"
+	"ringcast/engine/stun"
+	"ringcast/testenv/peer"
+)
+
+// A viewer with a session of its own forges a check of it that seems to come from the publisher's address,
+// and one from another viewer's. Neither loses its path to the forger, nor is the forger's stream sent to
+// an address that did not ask. The victims' own sockets do the forging here.
+func TestPathTheft(t *testing.T) {
+	const attempts = 20
+	a := newArena(t, engine.Config{Workers: 1})
+	feed := a.feed("theft")
+	defer feed.stop()
+	v := a.watch("theft")
+	v.flows(t, 50)
+	h := stun.NewHasher()
+	for i := range attempts {
+		forger := offender()
+		forger.Tracks = append(forger.Tracks, peer.Video())
+		local, err := a.Subscribe(t.Context(), "theft", forger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := [12]byte{byte(i)}
+		check := h.AppendRequest(nil, &id, local.ICE.Ufrag+":peer", local.ICE.Password, 1, true, 1)
+		for _, victim := range []*peer.Peer{feed.Peer, v.Peer} {
+			if err := victim.Send(check); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	v.flows(t, 50)
+	feed.stop()
+	v.whole(t, "the viewer")
+	for _, reason := range []string{"not_ready", "srtp_unauthenticated"} {
+		if n := a.drops(reason); n != 0 {
+			t.Errorf("%d of the publisher's packets were taken for another session's (%s)", n, reason)
+		}
+	}
+	a.sane()
+	t.Logf("%d forged nominations from two victims' addresses: both kept their paths, the viewer lost nothing", 2*attempts)
+}
