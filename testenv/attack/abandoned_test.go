@@ -47,7 +47,7 @@ func call(h http.Handler, method, path, body string, headers ...string) *httptes
 func TestAbandonedPOSTs(t *testing.T) {
 	const posts, senders = 100_000 / slowdown, 8
 	const limit, honest = 10_000 / slowdown, 8
-	const stall = 4 * time.Second // what Ready takes for a stuck worker
+	const stall = 2 * time.Second // what nobody should wait for the controller
 	cfg := engineConfig()
 	cfg.MaxSessions = limit
 	a := newArena(t, cfg)

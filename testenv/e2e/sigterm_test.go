@@ -47,6 +47,12 @@ func TestSIGTERM(t *testing.T) {
 	}
 
 	pub := connect("/whip/crowd", withVideoSSRC(t, string(publish)))
+	// Its handshake ends here before it does there.
+	for giveUp := time.Now().Add(10 * time.Second); s.Metrics(t)["ringcast_streams"] != 1; let(t, 5*time.Millisecond) {
+		if time.Now().After(giveUp) {
+			t.Fatal("the publisher is connected and its stream is not there")
+		}
+	}
 	sending, stopSending := context.WithCancel(t.Context())
 	var sender sync.WaitGroup
 	defer sender.Wait()
