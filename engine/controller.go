@@ -341,7 +341,7 @@ func (c *controller) handleMessage(m *bus.Message) {
 		c.dtls.Confirm(m.ID)
 	case bus.SessionHeard:
 		if p := s.publication; p != nil {
-			p.heard, p.media = m.Arrival, m.MediaAt
+			p.heard, p.media = max(p.heard, m.Arrival), max(p.media, m.MediaAt)
 		}
 	case bus.SessionEnded:
 		c.close(s, m.Reason)

@@ -23,8 +23,8 @@ const (
 // How many seconds a refused peer should wait. A stream may start or come free any moment; a server
 // that is full stays so for longer.
 const (
-	retryStream  = 2
-	retryClosing = 5
+	retryStream  = 1
+	retryClosing = 2
 	retryFull    = 10
 )
 

@@ -1,0 +1,68 @@
+package engine_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"ringcast/engine"
+	"ringcast/testenv/peer"
+)
+
+// offer opens a publisher's session that nobody connects.
+func offer(t *testing.T, e *engine.Engine, stream string) error {
+	t.Helper()
+	p, err := peer.New(peer.Config{}, loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	_, err = e.Publish(t.Context(), stream, p.Offer(peer.Video()))
+	return err
+}
+
+// A publisher keeps its stream while it is heard. One that fell silent gives way, so that a crashed
+// encoder can come back, and one that never connected does so at once.
+func TestPublisherGivesWay(t *testing.T) {
+	e := start(t, engine.Config{Workers: 2})
+	defer shutdown(t, e)
+	for i := range 3 {
+		if err := offer(t, e, "nobody"); err != nil {
+			t.Errorf("publisher %d after some that never connected: %v", i, err)
+		}
+	}
+
+	p, stop := publish(t, e, "somebody")
+	defer p.Close()
+	until(t, "stream", func() bool { _, ok := e.Stream("somebody"); return ok })
+	if err := offer(t, e, "somebody"); !errors.Is(err, engine.ErrStreamTaken) {
+		t.Errorf("beside a live publisher: %v", err)
+	}
+	stop()
+	silent := time.Now()
+	until(t, "the stream's next publisher", func() bool {
+		err := offer(t, e, "somebody")
+		if err != nil && !errors.Is(err, engine.ErrStreamTaken) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	took := time.Since(silent)
+	t.Logf("a silent publisher gave way after %v", took)
+	if took < time.Second || took > 8*time.Second {
+		t.Errorf("it gave way after %v; expected between 2 and 6 s", took)
+	}
+}
+
+// With Takeover the newest publisher wins.
+func TestTakeover(t *testing.T) {
+	e := start(t, engine.Config{Workers: 1, Takeover: true})
+	defer shutdown(t, e)
+	p, stop := publish(t, e, "contested")
+	defer p.Close()
+	defer stop()
+	until(t, "stream", func() bool { _, ok := e.Stream("contested"); return ok })
+	if err := offer(t, e, "contested"); err != nil {
+		t.Errorf("the newest publisher: %v", err)
+	}
+}
