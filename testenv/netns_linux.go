@@ -36,12 +36,25 @@ var NetworkNamespaces = Capability{Name: "network-namespaces", Find: func() erro
 	})
 }}
 
-// onThread runs f on a thread that ends with it, so that what f does to its thread harms nobody.
+// onThread runs f, which may move its thread to another network namespace, and moves it back. A thread
+// that cannot go back ends with f, or, being the process's first, is never used again.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocks
-		done <- f()
+		runtime.LockOSThread()
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			done <- err
+			return
+		}
+		defer home.Close()
+		err = f()
+		if back := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); back == nil {
+			runtime.UnlockOSThread()
+		} else if !errors.Is(back, unix.EPERM) { // who may not leave has not left
+			err = errors.Join(err, fmt.Errorf("move back: %w", back))
+		}
+		done <- err
 	}()
 	return <-done
 }
@@ -127,7 +140,8 @@ func (h *Host) pids() (pids []int) {
 		return nil
 	}
 	for _, field := range strings.Fields(string(out)) {
-		if pid, err := strconv.Atoi(field); err == nil {
+		// Never this process, whichever of its threads are where.
+		if pid, err := strconv.Atoi(field); err == nil && pid != os.Getpid() {
 			pids = append(pids, pid)
 		}
 	}
@@ -202,7 +216,7 @@ func (h *Host) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: h.dial}, Timeout: startDeadline}
 }
 
-// dial connects on a thread that has moved there. The socket stays there; the thread ends.
+// dial connects on a thread that has moved there. The socket stays there; the thread returns.
 func (h *Host) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = onThread(func() error {
 		ns, err := os.Open(filepath.Join("/run/netns", h.Name))

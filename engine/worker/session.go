@@ -18,7 +18,7 @@ const (
 	maxRecords    = 64
 	recordsRefill = port.Second
 	// maxEarly bounds the packets that are kept for a session until its keys are known.
-	maxEarly = 32
+	maxEarly = 128
 )
 
 // nobody owns a session that was announced but not claimed.
@@ -155,6 +155,9 @@ func (w *Worker) own(now port.Time, s *session, owner int) {
 		for i := range s.paths {
 			w.retire(now, &s.paths[i])
 		}
+		if s.live != nil {
+			w.held -= len(s.early)
+		}
 		s.live = nil
 		return
 	}
@@ -203,6 +206,7 @@ func (w *Worker) close(now port.Time, s *session) {
 	}
 	s.paths = nil
 	if s.live != nil {
+		w.held -= len(s.early)
 		s.selected, s.early = -1, nil
 		w.deadlines.remove(s)
 		if s.sub != nil {

@@ -54,6 +54,7 @@ type Worker struct {
 	records []record
 	due     []*session
 	serving []*subscriber
+	held    int // early packets of all sessions
 	resends resendQueue
 	strays  []stray
 	active  streamQueue
@@ -78,6 +79,7 @@ const (
 	maxResends = 16384
 	maxDTLSOut = 1024
 	maxWaiting = 256
+	maxHeld    = 4096 // early packets of all sessions
 )
 
 // housekeepingInterval is how often rates are taken and followers' layers chosen.
@@ -195,7 +197,8 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		w.handleSubscriberRTCP(now, s, in)
 	case s.sub != nil:
 		w.drop(DropRole)
-	case len(s.early) < maxEarly:
+	case len(s.early) < maxEarly && w.held < maxHeld:
+		w.held++
 		// The peer has its keys before the controller has told us ours.
 		s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), in.Data...)})
 	default:
@@ -206,6 +209,7 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 // replayEarly handles what a session received before it was ready.
 func (w *Worker) replayEarly(now port.Time, s *session) {
 	early := s.early
+	w.held -= len(early)
 	s.early = nil
 	for i := range early {
 		w.handleMedia(now, &early[i])

@@ -46,7 +46,7 @@ func call(h http.Handler, method, path, body string, headers ...string) *httptes
 // Retry-After, who watches goes on watching, and ten seconds later place and memory are free again.
 func TestAbandonedPOSTs(t *testing.T) {
 	const posts, senders = 100_000 / slowdown, 8
-	const limit, honest = 10_000 / slowdown, 8
+	const limit, honest, sample = 10_000 / slowdown, 8, 80
 	const stall = 2 * time.Second // what nobody should wait for the controller
 	cfg := engineConfig()
 	cfg.MaxSessions = limit
@@ -58,6 +58,28 @@ func TestAbandonedPOSTs(t *testing.T) {
 
 	var created, full, odd, unsaid atomic.Int64
 	took := make([][]time.Duration, senders)
+	opened := make([][]string, senders) // Locations
+	// turnover ends a session and opens another: its median must not depend on how many there are.
+	turnover := func(locations []string) time.Duration {
+		var all []time.Duration
+		for i, location := range locations {
+			begun := time.Now()
+			if call(h, http.MethodDelete, location, "").Code != http.StatusOK {
+				continue // expired meanwhile
+			}
+			if w := call(h, http.MethodPost, "/whip/turnover-"+strconv.Itoa(i), sdp); w.Code != http.StatusCreated {
+				continue
+			}
+			all = append(all, time.Since(begun))
+		}
+		p50, _, _ := quantiles(all)
+		return p50
+	}
+	var few []string
+	for i := range sample {
+		few = append(few, call(h, http.MethodPost, "/whip/few-"+strconv.Itoa(i), sdp).Header().Get("Location"))
+	}
+	alone := turnover(few)
 	var wg sync.WaitGroup
 	start := time.Now()
 	for s := range senders {
@@ -71,6 +93,7 @@ func TestAbandonedPOSTs(t *testing.T) {
 				switch w.Code {
 				case http.StatusCreated:
 					created.Add(1)
+					opened[s] = append(opened[s], w.Header().Get("Location"))
 				case http.StatusServiceUnavailable:
 					full.Add(1)
 					if w.Header().Get("Retry-After") == "" {
@@ -94,14 +117,23 @@ func TestAbandonedPOSTs(t *testing.T) {
 	}
 	all := slices.Concat(took...)
 	p50, p99, most := quantiles(all)
+	var newest []string
+	for _, locations := range opened {
+		newest = append(newest, locations[max(0, len(locations)-sample/senders):]...)
+	}
+	crowded := turnover(newest)
 	t.Logf("%d POSTs in %v, %.0f a second, each %v (median), %v (p99), %v at most: %d sessions, %d refused; %d bytes of heap a session",
 		len(all), span.Round(time.Millisecond), float64(len(all))/span.Seconds(), p50, p99, most,
 		created.Load(), full.Load(), held/max(1, pending()))
+	t.Logf("ending a session and opening another takes %v (median) beside %d sessions, %v beside %d", alone, sample, crowded, pending())
+	if crowded > 3*alone {
+		t.Errorf("%v beside %d sessions, more than three times the %v beside %d", crowded, pending(), alone, sample)
+	}
 	if odd.Load() != 0 || unsaid.Load() != 0 {
 		t.Errorf("%d other answers, %d refusals without Retry-After", odd.Load(), unsaid.Load())
 	}
 	// Some may have expired and made room while the posts went on.
-	if n := created.Load(); n < limit-2 || full.Load() == 0 {
+	if n := created.Load(); n < limit-2-sample || full.Load() == 0 {
 		t.Errorf("%d sessions opened and %d refused with a cap of %d", n, full.Load(), limit)
 	}
 	if n := pending(); n > limit-2 {
