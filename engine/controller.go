@@ -239,7 +239,7 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 		st.watching++
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
-	c.count()
+	c.count(s, 1)
 	return c.describe(s), nil
 }
 
@@ -292,6 +292,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 	st := s.stream
 	if st.live == s {
 		st.live, st.left = nil, c.now()
+		c.census.streams.Add(-1)
 		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.publication.generation})
 	}
 	if st.publisher == s {
@@ -304,7 +305,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 		delete(c.streams, st.name)
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionClosed, ID: id})
-	c.count()
+	c.count(s, -1)
 	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
 	for _, f := range c.onEnded {
 		f(id, why)
@@ -373,12 +374,13 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	case dtls.Send:
 		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
 	case dtls.Keyed:
+		c.count(s, -1)
 		s.keyed = true
+		c.count(s, 1)
 		c.send(int(s.owner), bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
 		if s.spec.Role == bus.Publisher {
 			c.goLive(s)
 		}
-		c.count()
 		c.log.Info("session connected", "session", uint64(e.ID), "role", s.spec.Role, "stream", s.stream.name,
 			"srtp", e.Keys.Profile, "worker", s.owner)
 	case dtls.Failed:
@@ -398,6 +400,9 @@ func (c *controller) goLive(s *session) {
 	p.active = make([]int, len(s.spec.Tracks))
 	for i := range p.active {
 		p.active[i] = -1
+	}
+	if st.live == nil {
+		c.census.streams.Add(1)
 	}
 	st.live = s
 	c.broadcast(bus.Message{
@@ -442,26 +447,19 @@ func (st *stream) describe() Stream {
 	}
 }
 
-func (c *controller) count() {
-	var n [2][2]int64
-	for _, s := range c.sessions {
-		keyed := 0
-		if s.keyed {
-			keyed = 1
-		}
-		n[s.spec.Role-bus.Publisher][keyed]++
+// count adds by to the number of sessions in s's state.
+func (c *controller) count(s *session, by int64) {
+	n := &c.census
+	switch {
+	case s.spec.Role == bus.Publisher && s.keyed:
+		n.publishers.Add(by)
+	case s.spec.Role == bus.Publisher:
+		n.publishersPending.Add(by)
+	case s.keyed:
+		n.subscribers.Add(by)
+	default:
+		n.subscribersPending.Add(by)
 	}
-	live := int64(0)
-	for _, st := range c.streams {
-		if st.live != nil {
-			live++
-		}
-	}
-	c.census.publishersPending.Store(n[0][0])
-	c.census.publishers.Store(n[0][1])
-	c.census.subscribersPending.Store(n[1][0])
-	c.census.subscribers.Store(n[1][1])
-	c.census.streams.Store(live)
 }
 
 // collect gives the handshakes' metrics.

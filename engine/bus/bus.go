@@ -131,6 +131,9 @@ func (e *Endpoint) Flush(passed func(to int)) bool {
 		rest := copy(q, q[n:])
 		clear(q[rest:])
 		e.waiting[to] = q[:rest]
+		if rest == 0 {
+			e.waiting[to] = nil // a burst's memory
+		}
 		e.stuck -= n
 		passed(e.bus.address(to))
 	}
