@@ -188,10 +188,12 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		return
 	}
 	rtcp := rtp.IsRTCP(in.Data)
+	// Keys and publication come in two messages; a publisher is ready with both.
+	ready := s.pub != nil && s.pub.publication != nil
 	switch {
-	case s.pub != nil && rtcp:
+	case ready && rtcp:
 		w.handlePublisherRTCP(now, s, in)
-	case s.pub != nil:
+	case ready:
 		w.handleRTP(now, s, in)
 	case s.sub != nil && rtcp:
 		w.handleSubscriberRTCP(now, s, in)

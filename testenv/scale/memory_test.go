@@ -93,6 +93,12 @@ func TestMemoryPerViewer(t *testing.T) {
 		return p
 	}
 	connect(s.URL+"/whip/memory", publish)
+	// The publisher has its keys before the server has told everybody that it is live.
+	for giveUp := time.Now().Add(10 * time.Second); s.Metrics(t)["ringcast_streams"] < 1; {
+		if time.Now().After(giveUp) {
+			t.Fatal("the stream did not go live")
+		}
+	}
 	var viewers []*peer.Peer
 	grow := func(n int) usage {
 		for len(viewers) < n {
