@@ -6,7 +6,7 @@ import "ringcast/engine/port"
 type DropReason uint8
 
 const (
-	// DropShort: too short to be anything, or a first byte of no known protocol (RFC 7983).
+	// DropUnknownProtocol: too short to be anything, or a first byte of no known protocol (RFC 7983).
 	DropUnknownProtocol DropReason = iota
 	// DropSTUN: not a well-formed Binding request with a fingerprint.
 	DropSTUN

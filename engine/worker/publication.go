@@ -182,7 +182,7 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 }
 
 // closePublication handles PublicationClosed.
-func (w *Worker) closePublication(_ port.Time, m *bus.Message) {
+func (w *Worker) closePublication(m *bus.Message) {
 	if st := w.streams[m.Stream]; st != nil && st.pub != nil && st.pub.generation == m.Generation {
 		w.dropPublication(st)
 		w.release(st)
@@ -300,10 +300,6 @@ func (p *publisher) source(ssrc uint32) *source {
 // handleRTP takes in a publisher's RTP: opened once, recorded once.
 func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	p := s.pub
-	if p.publication == nil {
-		w.drop(DropNotReady)
-		return
-	}
 	data, result := p.opener.OpenRTP(in.Data)
 	if result != srtp.OpenOK {
 		w.dropUnopened(result)

@@ -19,9 +19,6 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 	s.pub.checked = now
 	w.count(ReceivedRTCP)
 	pub := s.pub.publication
-	if pub == nil {
-		return
-	}
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
 		if !r.Next(&p) {

@@ -588,5 +588,3 @@ func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 		w.requestKeyframe(now, l, false)
 	}
 }
-
-var _ = bus.Subscriber

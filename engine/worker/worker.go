@@ -257,7 +257,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	case bus.PublicationOpened:
 		w.openPublication(now, m)
 	case bus.PublicationClosed:
-		w.closePublication(now, m)
+		w.closePublication(m)
 	case bus.Follow, bus.Unfollow, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
 		w.handleReplication(now, m)
 	case bus.Datagram:
