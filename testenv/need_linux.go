@@ -1,0 +1,35 @@
+package testenv
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+)
+
+// XDP is a kernel that loads XDP programs and opens AF_XDP sockets, and the right to do both.
+var XDP = Capability{Name: "xdp", Find: func() error {
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type:         ebpf.XDP,
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
+		License:      "MIT",
+	})
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS) || errors.Is(err, ebpf.ErrNotSupported) {
+		return Missing("xdp", "not root, or no BPF: "+err.Error())
+	}
+	if err != nil {
+		return fmt.Errorf("load an XDP program: %w", err)
+	}
+	defer program.Close()
+
+	socket, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EAFNOSUPPORT) {
+		return Missing("xdp", "no AF_XDP socket: "+err.Error())
+	}
+	if err != nil {
+		return fmt.Errorf("open an AF_XDP socket: %w", err)
+	}
+	return unix.Close(socket)
+}}
