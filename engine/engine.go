@@ -16,6 +16,7 @@ import (
 
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
+	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
 	"ringcast/engine/worker"
@@ -38,6 +39,28 @@ type Config struct {
 	MaxSessions int
 	// Rand is the source of credentials, crypto/rand by default.
 	Rand io.Reader
+
+	// IO says how packets enter and leave, host.Auto by default.
+	IO host.IO
+	// Interface is the network interface that AF_XDP uses; without it host.Auto and host.XDP take the
+	// only one that carries the PublicIPs, or the address of Listen.
+	Interface string
+	// CopyOnly does without AF_XDP's zerocopy mode.
+	CopyOnly bool
+	// Generic lets AF_XDP run on the kernel's generic XDP where the driver has none of its own.
+	Generic bool
+	// GuardOff lets the XDP program pass datagrams of any sender to the workers, for measuring.
+	GuardOff bool
+	// STUNRate is how many STUN messages a second the XDP program passes of one source that no worker
+	// knows (an IPv4 address, an IPv6 /64), 2,000 by default.
+	STUNRate int
+	// Checksum4 fills in the UDP checksum of what AF_XDP sends over IPv4, too; over IPv6 it is always
+	// there.
+	Checksum4 bool
+	// BusyPoll keeps workers from ever sleeping: each takes a whole core.
+	BusyPoll bool
+	// CPUs pin worker i to CPUs[i%len(CPUs)]; without any the kernel places the workers.
+	CPUs []int
 
 	// worker is what the workers' configuration starts from, for tests.
 	worker worker.Config
