@@ -6,19 +6,31 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"ringcast/engine/host"
 )
 
 // Config is what all sources of settings came to; see the table below for what the fields mean.
 type Config struct {
 	HTTP, UDP, Admin string
-	IO               string
 	Workers          int
 	PublicIPs        []netip.Addr
 	LogLevel         slog.Level
 	LogJSON          bool
+
+	IO        host.IO
+	Interface string
+	CopyOnly  bool
+	Generic   bool
+	GuardOff  bool
+	STUNRate  int
+	Checksum4 bool
+	BusyPoll  bool
+	CPUs      []int
 
 	PublishToken, ViewToken Secret
 	Takeover                bool
@@ -104,14 +116,58 @@ var settings = []setting{
 		clear: func(c *Config) { c.PublicIPs = nil },
 	},
 	{
-		key: "io", arg: "auto|udp", initial: "auto",
-		help: "how packets enter and leave",
-		set:  text(func(c *Config) *string { return &c.IO }, oneOf("auto", "udp")),
+		key: "io", arg: "auto|udp|xdp", initial: "auto",
+		help: "how packets enter and leave: udp by sockets, xdp by AF_XDP or not at all, auto by what works",
+		set: func(c *Config, s string) error {
+			c.IO = host.IO(s)
+			return oneOf("auto", "udp", "xdp")(s)
+		},
+	},
+	{
+		key: "interface", arg: "DEV",
+		help: "network interface for AF_XDP, else the one that has public-ip",
+		set:  text(func(c *Config) *string { return &c.Interface }, interfaceName),
+	},
+	{
+		key: "zerocopy", arg: "auto|off", initial: "auto",
+		help: "AF_XDP: let the NIC read and write packet memory itself, where its driver can",
+		set:  choice(func(c *Config) *bool { return &c.CopyOnly }, "off", "auto"),
+	},
+	{
+		key: "generic", initial: "false",
+		help: "AF_XDP: run even where the driver has no XDP of its own, for trying it out",
+		set:  toggle(func(c *Config) *bool { return &c.Generic }),
+	},
+	{
+		key: "guard", arg: "on|off", initial: "on",
+		help: "AF_XDP: drop what unknown senders send before it costs anything; off for measuring",
+		set:  choice(func(c *Config) *bool { return &c.GuardOff }, "off", "on"),
+	},
+	{
+		key: "stun-rate", arg: "N", initial: "2000",
+		help: "AF_XDP: connection attempts a second that the guard passes of one unknown address",
+		set:  number(func(c *Config) *int { return &c.STUNRate }, 1, 1<<30),
+	},
+	{
+		key: "checksum4", arg: "on|off", initial: "off",
+		help: "AF_XDP: compute the UDP checksum over IPv4 too, for the few networks that ask for it",
+		set:  choice(func(c *Config) *bool { return &c.Checksum4 }, "on", "off"),
 	},
 	{
 		key: "workers", arg: "N", initial: "0",
-		help: "media threads; 0 is one for each core",
+		help: "media threads; 0 is one for each core, with AF_XDP for each receive queue",
 		set:  number(func(c *Config) *int { return &c.Workers }, 0, maxWorkers),
+	},
+	{
+		key: "cpus", arg: "LIST",
+		help:  "cores that the media threads are pinned to, in order, such as 0,2-3; repeatable",
+		set:   addCPUs,
+		clear: func(c *Config) { c.CPUs = nil },
+	},
+	{
+		key: "busy-poll", initial: "false",
+		help: "never let a media thread sleep: less delay, and each takes a whole core",
+		set:  toggle(func(c *Config) *bool { return &c.BusyPoll }),
 	},
 	{
 		key: "max-sessions", arg: "N", initial: "20000",
@@ -131,12 +187,7 @@ var settings = []setting{
 	{
 		key: "takeover", initial: "false",
 		help: "let a new publisher replace the live one of a stream",
-		set: func(c *Config, s string) (err error) {
-			if c.Takeover, err = strconv.ParseBool(s); err != nil {
-				return errors.New("true or false expected")
-			}
-			return nil
-		},
+		set:  toggle(func(c *Config) *bool { return &c.Takeover }),
 	},
 	{
 		key: "grace", arg: "DURATION", initial: "30s",
@@ -203,8 +254,35 @@ func oneOf(values ...string) func(string) error {
 		if values[len(values)-1] == "" {
 			return fmt.Errorf("%s expected, or nothing", values[0])
 		}
-		return fmt.Errorf("%s expected", strings.Join(values, " or "))
+		last := len(values) - 1
+		return fmt.Errorf("%s or %s expected", strings.Join(values[:last], ", "), values[last])
 	}
+}
+
+func toggle(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, s string) (err error) {
+		if *field(c), err = strconv.ParseBool(s); err != nil {
+			return errors.New("true or false expected")
+		}
+		return nil
+	}
+}
+
+// choice is true for one word and false for the other.
+func choice(field func(*Config) *bool, yes, no string) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		*field(c) = s == yes
+		return oneOf(yes, no)(s)
+	}
+}
+
+// interfaceName checks what Linux takes for one (dev_valid_name in net/core/dev.c); which there are is
+// seen when it is used.
+func interfaceName(s string) error {
+	if len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
+		return errors.New("the name of a network interface, such as eth0, expected")
+	}
+	return nil
 }
 
 // address checks the form only: names are looked up when they are listened on.
@@ -249,6 +327,33 @@ func addPublicIPs(c *Config, s string) error {
 			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1 expected")
 		}
 		c.PublicIPs = append(c.PublicIPs, a.Unmap())
+	}
+	return nil
+}
+
+// maxCPU is above every number that Linux gives a core (NR_CPUS).
+const maxCPU = 8191
+
+func addCPUs(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		first, err := strconv.ParseUint(from, 10, 16)
+		last := first
+		if isRange && err == nil {
+			last, err = strconv.ParseUint(to, 10, 16)
+		}
+		if err != nil || last < first || last > maxCPU {
+			return errors.New("numbers of cores such as 0,2-3 expected")
+		}
+		for cpu := int(first); cpu <= int(last); cpu++ {
+			if slices.Contains(c.CPUs, cpu) {
+				return fmt.Errorf("core %d is named twice", cpu)
+			}
+			c.CPUs = append(c.CPUs, cpu)
+		}
 	}
 	return nil
 }

@@ -28,10 +28,21 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		file, env, flag    string
 		inFile, inEnv, won string // as the field prints; where empty, the value itself
 	}{
-		"http":         {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
-		"udp":          {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
-		"admin":        {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
-		"io":           {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "udp"},
+		"http":      {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
+		"udp":       {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
+		"admin":     {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
+		"io":        {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
+		"interface": {field: func(c *Config) any { return c.Interface }, initial: "", file: "eth0", env: "br-lan", flag: "enp3s0f1.7"},
+		"zerocopy":  {field: func(c *Config) any { return c.CopyOnly }, initial: "false", file: "off", inFile: "true", env: "auto", inEnv: "false", flag: "off", won: "true"},
+		"generic":   {field: func(c *Config) any { return c.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
+		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
+		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "2000", file: "1", env: "2", flag: "3"},
+		"checksum4": {field: func(c *Config) any { return c.Checksum4 }, initial: "false", file: "on", inFile: "true", env: "off", inEnv: "false", flag: "on", won: "true"},
+		"busy-poll": {field: func(c *Config) any { return c.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
+		"cpus": {
+			field: func(c *Config) any { return c.CPUs }, initial: "[]",
+			file: "0,2-3", inFile: "[0 2 3]", env: "7-7, 1", inEnv: "[7 1]", flag: "4", won: "[4]",
+		},
 		"workers":      {field: func(c *Config) any { return c.Workers }, initial: "0", file: "1", env: "2", flag: "3"},
 		"max-sessions": {field: func(c *Config) any { return c.MaxSessions }, initial: "20000", file: "1", env: "2", flag: "3"},
 		"public-ip": {
@@ -130,7 +141,7 @@ func TestFormsOfSources(t *testing.T) {
 		{name: "Windows line ends", file: "---\r\npublic-ip: 192.0.2.1\r\nio: udp\r\n", check: ips("[192.0.2.1]")},
 		{name: "last scalar flag", args: []string{"--io", "udp", "--io", "auto"}, check: func(c Config) error {
 			if c.IO != "auto" {
-				return errors.New(c.IO)
+				return errors.New(string(c.IO))
 			}
 			return nil
 		}},
@@ -263,16 +274,41 @@ func TestConfigErrors(t *testing.T) {
 			},
 		},
 		{
-			name: "words", file: "io: xdp\ntakeover: yes\nlog-level: loud\nlog-format: xml\ntls: yes\ngrace: 30\n",
+			name: "words", file: "io: tcp\ntakeover: yes\nlog-level: loud\nlog-format: xml\ntls: yes\ngrace: 30\n",
 			args: []string{"--grace", "-1s"},
 			want: []string{
-				`invalid value "xdp" for io in ringcast.yaml:1: auto or udp expected`,
+				`invalid value "tcp" for io in ringcast.yaml:1: auto, udp or xdp expected`,
 				`invalid value "yes" for takeover in ringcast.yaml:2: true or false expected`,
 				`invalid value "loud" for log-level in ringcast.yaml:3: debug, info, warn or error expected`,
 				`invalid value "xml" for log-format in ringcast.yaml:4: text or json expected`,
 				`invalid value "yes" for tls in ringcast.yaml:5: self expected, or nothing`,
 				`invalid value "30" for grace in ringcast.yaml:6: a duration such as 30s or 2m expected, not below 0`,
 				`invalid value "-1s" for grace in flag --grace: a duration such as 30s or 2m expected, not below 0`,
+			},
+		},
+		{
+			name: "switches of AF_XDP", file: "guard: auto\nzerocopy: on\nchecksum4: 1\nstun-rate: 0\n",
+			args: []string{"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x"},
+			want: []string{
+				`invalid value "auto" for guard in ringcast.yaml:1: off or on expected`,
+				`invalid value "on" for zerocopy in ringcast.yaml:2: off or auto expected`,
+				`invalid value "1" for checksum4 in ringcast.yaml:3: on or off expected`,
+				`invalid value "0" for stun-rate in ringcast.yaml:4: a whole number from 1 to 1073741824 expected`,
+				`invalid value "eth0:1" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
+				`invalid value "averyveryverylongname" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
+				`invalid value "x" for busy-poll in flag --busy-poll: true or false expected`,
+			},
+		},
+		{
+			name: "cores", file: "cpus:\n  - 0-1\n  - 1\n", env: []string{"RINGCAST_CPUS=3-2"},
+			args: []string{"--cpus", "0,,1", "--cpus", "8192", "--cpus", "-1", "--cpus", "1-"},
+			want: []string{
+				`invalid value "1" for cpus in ringcast.yaml:3: core 1 is named twice`,
+				`invalid value "3-2" for cpus in variable RINGCAST_CPUS: numbers of cores such as 0,2-3 expected`,
+				`invalid value "0,,1" for cpus in flag --cpus: numbers of cores such as 0,2-3 expected`,
+				`invalid value "8192" for cpus in flag --cpus: numbers of cores such as 0,2-3 expected`,
+				`invalid value "-1" for cpus in flag --cpus: numbers of cores such as 0,2-3 expected`,
+				`invalid value "1-" for cpus in flag --cpus: numbers of cores such as 0,2-3 expected`,
 			},
 		},
 		{

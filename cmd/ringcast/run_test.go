@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ringcast/engine/host"
 )
 
 // refused runs the command in this process and expects that it ends with one line and status 1.
@@ -262,6 +264,18 @@ func TestEngineConfig(t *testing.T) {
 	}
 	e := engineConfig(&c, netip.AddrPort{}, nil)
 	if !e.Takeover || e.Grace != 5*time.Second || e.MaxSessions != 7 || e.Workers != 2 || len(e.PublicIPs) != 1 {
+		t.Errorf("%+v", e)
+	}
+	c, err = load([]string{
+		"--io", "xdp", "--interface", "eth0", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
+		"--checksum4", "on", "--busy-poll", "--cpus", "0,2-3",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e = engineConfig(&c, netip.AddrPort{}, nil)
+	if e.IO != host.XDP || e.Interface != "eth0" || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
+		!e.Checksum4 || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}
 	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Grace <= 0 || e.Grace > time.Millisecond {
