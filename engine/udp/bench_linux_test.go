@@ -15,13 +15,9 @@ import (
 // sink takes merged datagrams and is emptied by nobody: once it is full, the stack drops at its door.
 func BenchmarkTransmit(b *testing.B) {
 	for _, run := range []int{1, 4, 7} {
-		for _, no := range []bool{false, true} {
-			name := fmt.Sprintf("run=%d/segmented", run)
-			if no {
-				name = fmt.Sprintf("run=%d/whole", run)
-			}
-			b.Run(name, func(b *testing.B) {
-				benchmarkTransmit(b, run, Config{Address: wildcard6, NoSegmentation: no}, sendmmsg)
+		for how, name := range []string{Segmented: "segmented", Messages: "messages", Single: "single"} {
+			b.Run(fmt.Sprintf("run=%d/%s", run, name), func(b *testing.B) {
+				benchmarkTransmit(b, run, Config{Address: wildcard6, Batching: Batching(how)}, sendmmsg)
 			})
 		}
 	}

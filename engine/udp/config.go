@@ -22,11 +22,25 @@ type Config struct {
 	Frames int
 	// Batch is the most datagrams that one Receive yields. Default 64.
 	Batch int
-	// NoSegmentation sends one message per datagram even where the kernel could cut them.
-	NoSegmentation bool
+	// Batching is how many datagrams a system call sends. Default Segmented, the most.
+	Batching Batching
 	// Log hears of degradations. Default: nobody.
 	Log *slog.Logger
 }
+
+// Batching is how datagrams are put together for the kernel. All but the first are there to be measured
+// against it.
+type Batching uint8
+
+const (
+	// Segmented sends a run as one message that the kernel cuts (UDP_SEGMENT), where it can, and many
+	// messages in one call (sendmmsg).
+	Segmented Batching = iota
+	// Messages sends one message per datagram, many in one call.
+	Messages
+	// Single sends one datagram per call.
+	Single
+)
 
 const (
 	defaultFrames = 256

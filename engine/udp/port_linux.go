@@ -58,14 +58,14 @@ func Open(cfg Config) ([]*Port, error) {
 		}
 		ports = append(ports, p)
 	}
-	logGroup(cfg.Log, group, cfg.NoSegmentation)
+	logGroup(cfg.Log, group, cfg.Batching)
 	return ports, nil
 }
 
-func logGroup(log *slog.Logger, group []socket, noSegmentation bool) {
+func logGroup(log *slog.Logger, group []socket, b Batching) {
 	first := group[0]
 	log.Info("UDP port open", "address", first.local, "sockets", len(group),
-		"segmentation", first.gso && !noSegmentation, "gro", first.gro)
+		"segmentation", first.gso && b == Segmented, "gro", first.gro)
 }
 
 func newPort(s socket, cfg Config) (*Port, error) {

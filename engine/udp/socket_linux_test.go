@@ -58,9 +58,9 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 		{sizesOf(45, port.MaxDatagram), 2},
 		{[]int{0, 0, 5, 0}, 4},
 	} {
-		for _, no := range []bool{false, true} {
-			t.Run(fmt.Sprint(c.sizes, no), func(t *testing.T) {
-				r, p := openLinux(t, Config{NoSegmentation: no})
+		for _, how := range []Batching{Segmented, Messages, Single} {
+			t.Run(fmt.Sprint(c.sizes, how), func(t *testing.T) {
+				r, p := openLinux(t, Config{Batching: how})
 				needSegmentation(t, p)
 				count := countMessages(p)
 				peer := newClient(t, loopback4)
@@ -70,13 +70,16 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 				}
 				r.transmit(Now(), defaultFrames)
 				want := c.want
-				if no {
+				if how != Segmented {
 					want = len(c.sizes)
 				}
 				if *count != want {
 					t.Errorf("%d messages, want %d", *count, want)
 				}
-				if no != errors.Is(r.Segmentation(), ErrNoSegmentation) {
+				if calls := int(p.Stats().Calls); how == Single && calls != want || how == Messages && want > 1 && calls == want {
+					t.Errorf("%d messages in %d calls", want, calls)
+				}
+				if (how != Segmented) != errors.Is(r.Segmentation(), ErrNoSegmentation) {
 					t.Errorf("segmentation: %v", r.Segmentation())
 				}
 			})
@@ -487,9 +490,9 @@ func linkLocal(t testing.TB) (netip.Addr, bool) {
 
 // Nothing is allocated while datagrams are sent and received, in runs or alone.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, no := range []bool{false, true} {
+	for _, how := range []Batching{Segmented, Messages, Single} {
 		for _, local := range []netip.Addr{loopback4, loopback6, {}} {
-			t.Run(fmt.Sprint(no, local), func(t *testing.T) {
+			t.Run(fmt.Sprint(how, local), func(t *testing.T) {
 				if !local.IsValid() {
 					var ok bool
 					if local, ok = linkLocal(t); !ok {
@@ -497,7 +500,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 					}
 				}
 				need(t, local)
-				r, p := openLinux(t, Config{NoSegmentation: no})
+				r, p := openLinux(t, Config{Batching: how})
 				self := netip.AddrPortFrom(local, p.LocalPort())
 				const routes, each = 8, 7
 				for i := range routes {
@@ -529,7 +532,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 				if allocations != 0 {
 					t.Errorf("%.1f allocations for %d datagrams", allocations, routes*each)
 				}
-				if s := p.Stats(); !no && s.Sent/s.Calls < each {
+				if s := p.Stats(); how == Segmented && s.Sent/s.Calls < each {
 					t.Errorf("%d datagrams a call", s.Sent/s.Calls)
 				}
 			})

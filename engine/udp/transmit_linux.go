@@ -67,6 +67,7 @@ type transmitter struct {
 	messages [chunkMessages]message
 	vectors  []unix.Iovec
 
+	perCall    int  // messages that one call offers, at most chunkMessages
 	segmenting bool // runs are cut by the kernel
 	told       bool // the log knows of a route that is sent whole
 	starved    bool // the kernel lacks memory for what is kept
@@ -87,7 +88,11 @@ func (t *transmitter) init(s socket, cfg Config, c *counters) {
 		t.headers[i].header.Name = &t.slots[i].name[0]
 		t.headers[i].header.Control = &t.slots[i].control[0]
 	}
-	t.segmenting = s.gso && !cfg.NoSegmentation
+	t.perCall = chunkMessages
+	if cfg.Batching == Single {
+		t.perCall = 1
+	}
+	t.segmenting = s.gso && cfg.Batching == Segmented
 	if !t.segmenting {
 		t.refuse(ErrNoSegmentation)
 	}
@@ -154,7 +159,7 @@ func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64
 // before a frame that cannot be sent.
 func (t *transmitter) gather(now port.Time, queue []port.Frame, next int) (count int) {
 	vectors := t.vectors
-	for frames := 0; count < chunkMessages && frames < chunkFrames && next < len(queue); count++ {
+	for frames := 0; count < t.perCall && frames < chunkFrames && next < len(queue); count++ {
 		if t.obstacle(now, queue, next) != nil {
 			break
 		}
