@@ -2,4 +2,6 @@
 
 package testenv
 
-const raceEnabled = true
+// RaceEnabled tells whether the race detector is built in. It makes code ten times slower, and pools
+// forget at random.
+const RaceEnabled = true

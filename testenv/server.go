@@ -266,7 +266,7 @@ func Binary() (string, error) {
 		}
 		built.path = filepath.Join(built.dir, "ringcast")
 		args := []string{"build", "-o", built.path}
-		if raceEnabled {
+		if RaceEnabled {
 			args = append(args, "-race")
 		}
 		out, err := exec.Command("go", append(args, "ringcast/cmd/ringcast")...).CombinedOutput()

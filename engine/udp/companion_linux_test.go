@@ -105,7 +105,7 @@ func TestCompanionAllocates(t *testing.T) {
 	p := port.Path{Remote: netip.MustParseAddrPort(sink.LocalAddr().String()), Local: loopback4}
 	data := payload(1, 1200)
 	// The race detector makes pools forget.
-	if n := testing.AllocsPerRun(100, func() { _ = c.Send(p, data) }); n != 0 && !testenv.Race {
+	if n := testing.AllocsPerRun(100, func() { _ = c.Send(p, data) }); n != 0 && !testenv.RaceEnabled {
 		t.Errorf("%v allocations a datagram", n)
 	}
 }
