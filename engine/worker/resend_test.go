@@ -128,8 +128,8 @@ func TestResendOfAGap(t *testing.T) {
 	}
 }
 
-// Resends are paid from a budget: a subscriber that asks without end gets a fifth of what it was sent, and
-// what it began with.
+// Resends are paid from a budget: a subscriber that asks for the same without end gets a fifth of what it
+// was sent and what it began with, less the reserve for what was not resent yet.
 func TestResendBudget(t *testing.T) {
 	for _, rtx := range []bool{false, true} {
 		l := newLab(t, 0, 1)
@@ -157,12 +157,92 @@ func TestResendBudget(t *testing.T) {
 			}
 			l.forget()
 		}
-		most := min(resendStart+paid/resendShare, resendLimit)
+		most := min(resendStart+paid/resendShare, resendLimit) - resendReserve
 		if resent > most || resent < most-3000 {
 			t.Errorf("rtx %t: %d bytes were resent; the budget is %d of %d sent", rtx, resent, most, paid)
 		}
 		if l.drops(DropResends) == 0 {
 			t.Errorf("rtx %t: refusals were not counted", rtx)
+		}
+	}
+}
+
+// A receiver that does not see what RTX brought asks again and again for all of it, in order of the numbers.
+// What it newly misses comes at once, whatever the repetitions have used up.
+func TestNewLossBeforeRepetitions(t *testing.T) {
+	for _, rtx := range []bool{false, true} {
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		s := l.watch(1, watched(rtx)...)
+		const missed = 300 // more wishes than may wait for one subscriber
+		var all []uint16
+		next := uint64(0)
+		send := func(n int) (seqs []uint16) {
+			l.forget()
+			for range n {
+				l.now += port.Millisecond
+				p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: next, ts: uint32(next), payload: append(vp8(true, next == 0, ""), make([]byte, 200)...)})
+				next++
+			}
+			for _, r := range s.media(subVideo) {
+				seqs = append(seqs, r.Sequence)
+			}
+			return seqs
+		}
+		all = send(missed)
+		for round := range 50 { // until the budget is used up
+			l.forget()
+			s.nack(subVideo, all...)
+			l.now += 20 * port.Millisecond
+			if round > 0 && round < 10 {
+				fresh := send(2)
+				l.forget()
+				s.nack(subVideo, append(all, fresh...)...)
+				came := make(map[uint16]bool)
+				for _, d := range s.media(subVideo) {
+					came[d.Sequence] = true
+				}
+				for _, d := range s.media(subVideoRTX) {
+					came[binary.BigEndian.Uint16(d.payload)] = true
+				}
+				for _, seq := range fresh {
+					if !came[seq] {
+						t.Errorf("rtx %t, round %d: %d was never resent, behind %d repetitions", rtx, round, seq, missed)
+					}
+				}
+			}
+		}
+		if l.drops(DropResends) == 0 {
+			t.Errorf("rtx %t: no repetition was refused", rtx)
+		}
+	}
+}
+
+// What was resent is remembered for a span of numbers, and no longer.
+func TestResentMemory(t *testing.T) {
+	var s subscription
+	if s.resent.has(5) {
+		t.Error("something was resent before anything was")
+	}
+	s.noteResent(1 << 16)
+	s.noteResent(1<<16 - 3)
+	s.noteResent(1<<16 + 9)
+	for seq, want := range map[uint64]bool{
+		1 << 16: true, 1<<16 - 3: true, 1<<16 + 9: true, 1<<16 - 1: false, 1<<16 + 1: false, 1<<16 + 10: false,
+		1<<16 + 9 - resentSpan + 1: false, 1<<16 + 9 - resentSpan: true, // too long ago to tell
+	} {
+		if got := s.resent.has(seq); got != want {
+			t.Errorf("%d was resent: %t", seq, got)
+		}
+	}
+	s.noteResent(1<<16 + resentSpan) // where 1<<16 was
+	if s.resent.has(1<<16+1) || !s.resent.has(1<<16+9) || !s.resent.has(1<<16+resentSpan) {
+		t.Error("a step within the span forgot or invented something")
+	}
+	s.noteResent(1 << 20)
+	for seq := uint64(1<<20 - resentSpan + 1); seq < 1<<20; seq++ {
+		if s.resent.has(seq) {
+			t.Fatalf("%d is remembered behind a jump", seq)
 		}
 	}
 }
