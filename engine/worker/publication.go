@@ -24,6 +24,9 @@ const (
 	feedbackInterval = 50 * port.Millisecond
 	// clockInterval is the least time between two clocks of a layer that followers are told.
 	clockInterval = 200 * port.Millisecond
+	// sourceSilence is longer than packets overtake each other: what a past source sends within it of
+	// its own last packet, and of its successor's, is late.
+	sourceSilence = 200 * port.Millisecond
 	// layerSilence is how long a simulcast layer may be silent and still count as active.
 	layerSilence = port.Second
 )
@@ -229,14 +232,16 @@ type publisher struct {
 	feedbackDue   bool
 }
 
-// A source is what an SSRC of a publisher turned out to be.
+// A source is what an SSRC of a publisher turned out to be. At most one of a layer's media sources and one
+// of its retransmissions' is present.
 type source struct {
 	ssrc  uint32
 	layer *layer
 	rtx   bool
 	// past is set when the layer went on under another SSRC: what comes late of this one has
 	// another numbering and another clock.
-	past bool
+	past  bool
+	heard port.Time // when the source last sent
 }
 
 func newPublisher(w *Worker, o *srtp.Opener) *publisher {
@@ -280,12 +285,44 @@ func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
 		return nil
 	}
 	p.sources = append(p.sources, source{ssrc: ssrc, layer: l, rtx: rtx})
-	if rtx {
-		l.receiver.rtx = ssrc
-	} else {
-		l.receiver.ssrc = ssrc
+	src := &p.sources[len(p.sources)-1]
+	p.present(src)
+	return src
+}
+
+// present makes a source its layer's, and the one that was into a past one.
+func (p *publisher) present(src *source) {
+	for i := range p.sources {
+		if x := &p.sources[i]; x.layer == src.layer && x.rtx == src.rtx {
+			x.past = true
+		}
 	}
-	return &p.sources[len(p.sources)-1]
+	src.past = false
+	r := src.layer.receiver
+	if src.rtx {
+		r.rtx = src.ssrc
+		return
+	}
+	if r.ssrc != 0 {
+		// The layer goes on under another SSRC, with another numbering and another clock.
+		r.restart()
+		src.layer.restart()
+	}
+	r.ssrc = src.ssrc
+}
+
+// comesBack reports whether a past source is to be its layer's again, because it sends after a silence or goes
+// on while the present one is silent. Two that send at once do not take turns.
+func (p *publisher) comesBack(now port.Time, past *source) bool {
+	if now-past.heard >= sourceSilence {
+		return true
+	}
+	for i := range p.sources {
+		if x := &p.sources[i]; x.layer == past.layer && x.rtx == past.rtx && !x.past {
+			return now-x.heard >= sourceSilence
+		}
+	}
+	return true
 }
 
 func (p *publisher) source(ssrc uint32) *source {
@@ -326,7 +363,11 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 			return
 		}
 	}
-	if src.past {
+	back := src.past && p.comesBack(now, src)
+	src.heard = now
+	if back {
+		p.present(src)
+	} else if src.past {
 		w.drop(DropLate)
 		return
 	}
@@ -353,6 +394,10 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		seq, payload = binary.BigEndian.Uint16(payload), payload[2:]
 		f := p.publication.tracks[src.layer.track].formats[pt]
 		if f == nil || f.RTX != pt {
+			w.drop(DropRTX)
+			return
+		}
+		if !src.layer.receiver.past(seq) {
 			w.drop(DropRTX)
 			return
 		}
@@ -403,16 +448,6 @@ func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
 	if l == nil {
 		w.drop(DropUnbound)
 		return nil
-	}
-	if !rtx && l.receiver.ssrc != 0 && len(p.sources) < maxSources {
-		// The layer goes on under a new SSRC, with another numbering and another clock.
-		for i := range p.sources {
-			if p.sources[i].layer == l {
-				p.sources[i].past = true
-			}
-		}
-		l.receiver.restart()
-		l.restart()
 	}
 	src := p.bind(h.SSRC, l, rtx)
 	if src == nil {

@@ -118,6 +118,12 @@ func (r *receiver) accept(seq uint16, now port.Time, nack bool) (ext uint64, a a
 	return ext, a
 }
 
+// past reports whether seq is not ahead of what came: only that can be retransmitted. What says otherwise is
+// of another numbering, before a change of the media's SSRC that its retransmissions outlive.
+func (r *receiver) past(seq uint16) bool {
+	return !r.started || int16(seq-uint16(r.highest)) <= 0
+}
+
 // miss notes that the packets from first up to end have not come yet.
 func (r *receiver) miss(first, end uint64, now port.Time) {
 	for e := first; e < end && len(r.missing) < cap(r.missing); e++ {

@@ -89,6 +89,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 		}
 		switch p.Type {
 		case rtcp.SR, rtcp.RR:
+			sub.source = p.SSRC
 			var b rtcp.ReportBlock
 			for x := p.Blocks(); x.Next(&b); {
 				w.count(ReceivedReports)
@@ -116,7 +117,9 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 			w.count(ReceivedFeedbacks)
 		case rtcp.BYE:
 			w.count(ReceivedBYEs)
-			w.end(s, bus.ReasonBye)
+			if sub.leaves(&p) {
+				w.end(s, bus.ReasonBye)
+			}
 		}
 	}
 }
@@ -136,6 +139,21 @@ func (w *Worker) handleFIR(now port.Time, sub *subscriber, p *rtcp.Packet) {
 		}
 		sub.fir, sub.hasFIR = command, true
 		w.asksKeyframe(now, sub, track)
+	}
+}
+
+// leaves reports whether a goodbye is the subscriber's own: it names the source that the peer reports under
+// (RFC 3550 section 6.6), and every compound with a goodbye begins with a report (section 6.1). What it says
+// of other sources, as ours or those of a line that it stopped, does not end the session.
+func (sub *subscriber) leaves(bye *rtcp.Packet) bool {
+	for b := bye.Sources(); ; {
+		ssrc, ok := b.Next()
+		if !ok {
+			return false
+		}
+		if ssrc == sub.source && ssrc != 0 {
+			return true
+		}
 	}
 }
 

@@ -127,7 +127,8 @@ func TestReceiverReports(t *testing.T) {
 	}
 }
 
-// A goodbye ends a subscriber; of a publisher it only pauses what it names.
+// A goodbye ends a subscriber if it names the source that it reports under; of a publisher it only pauses
+// what it names.
 func TestBye(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -136,7 +137,15 @@ func TestBye(t *testing.T) {
 	if n := len(l.said(bus.SessionEnded)); n != 0 {
 		t.Error("a publisher's goodbye for one source ended its session")
 	}
-	s.rtcp(rtcp.AppendBye(nil, 1))
+	report := func(ssrc uint32) []byte { return rtcp.AppendReceiverReport(nil, ssrc, nil) }
+	s.rtcp(rtcp.AppendBye(nil, 7, 0)) // nobody has reported yet
+	for _, others := range [][]uint32{{subVideo}, {subVideo, subVideoRTX, subAudio}, {0}, {8}} {
+		s.rtcp(rtcp.AppendBye(report(7), others...))
+	}
+	if n := len(l.said(bus.SessionEnded)); n != 0 || l.counted(ReceivedBYEs) != 6 {
+		t.Errorf("%d goodbyes of other sources ended %d sessions", l.counted(ReceivedBYEs)-1, n)
+	}
+	s.rtcp(rtcp.AppendBye(report(7), 8, 7))
 	ended := l.said(bus.SessionEnded)
 	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != bus.ReasonBye || ended[0].To != bus.ControllerAddress {
 		t.Fatalf("a subscriber's goodbye: %+v", ended)

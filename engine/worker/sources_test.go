@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 )
 
@@ -216,6 +217,120 @@ func TestSSRCChange(t *testing.T) {
 	for _, f := range p.asked() {
 		if f.Media == videoSSRC {
 			t.Error("feedback still goes to the old SSRC")
+		}
+	}
+}
+
+// A publisher goes from one SSRC to another and back: viewers play on each time. What comes late of the source
+// that was left does not bring it back.
+func TestSSRCChangesBack(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	const a, b = videoSSRC, 0xA999
+	next := map[uint32]uint64{a: 60_000, b: 7}
+	send := func(ssrc uint32, n int) {
+		for i := range n {
+			seq := next[ssrc]
+			next[ssrc]++
+			p.send(packet{
+				ssrc: ssrc, pt: pubVP8, seq: seq, ts: ssrc + uint32(seq)*3000, marker: true,
+				ext: []byte{idMID << 4, 'v'}, payload: vp8(true, i == 0, fmt.Sprint(ssrc, seq)),
+			})
+			l.pass(10 * port.Millisecond)
+		}
+	}
+	l.forget()
+	sent := 0
+	for round := range 3 {
+		send(a, 25)
+		send(b, 5)
+		late := next[a] + 3
+		p.send(packet{ssrc: a, pt: pubVP8, seq: late, payload: vp8(true, true, "late")})
+		send(b, 25)
+		sent += 55
+		if n := l.drops(DropLate); n != uint64(round+1) {
+			t.Fatalf("round %d: %d late packets were dropped; expected one a round", round, n)
+		}
+		next[a] = late + 1
+	}
+	got := s.media(subVideo)
+	if len(got) != sent {
+		t.Fatalf("%d packets of %d reached the viewer", len(got), sent)
+	}
+	// A short visit to b: a goes on before its packets can be told from late ones.
+	send(a, 25)
+	send(b, 3)
+	send(a, 40)
+	l.pass(port.Second) // a keyframe is asked for meanwhile
+	if n := count(p.asked(), rtcp.PLI); n == 0 {
+		t.Error("no keyframe was asked for behind a short visit")
+	}
+	before := len(s.media(subVideo))
+	send(a, 10)
+	if n := len(s.media(subVideo)) - before; n != 10 {
+		t.Errorf("%d packets of 10 behind a short visit", n)
+	}
+	// Both at once: the present one stays.
+	epoch := l.stream(1).pub.tracks[0].layers[0].epoch
+	for range 60 {
+		send(b, 1)
+		send(a, 1)
+	}
+	if n := l.stream(1).pub.tracks[0].layers[0].epoch - epoch; n > 1 {
+		t.Errorf("two sources that send at once took %d turns", n)
+	}
+	got = got[:sent]
+	for i := 1; i < len(got); i++ {
+		if got[i].Sequence != got[i-1].Sequence+1 || int32(got[i].Timestamp-got[i-1].Timestamp) <= 0 {
+			t.Fatalf("packet %d: sequence %d behind %d, timestamp %d behind %d", i, got[i].Sequence, got[i-1].Sequence, got[i].Timestamp, got[i-1].Timestamp)
+		}
+	}
+}
+
+// The retransmissions' SSRC is kept across a change of the media's: what it brings belongs to the new source.
+// A retransmission of the old one's packets, whose numbers have nothing to do with the new ones, breaks
+// nothing.
+func TestRTXAcrossSSRCChange(t *testing.T) {
+	for _, known := range []bool{true, false} { // whether RTX was heard of before the change
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		s := l.watch(1, watched(false)...)
+		l.forget()
+		p.frame(1000, 0, true)
+		again := func(seq uint64, osn uint16, text string) {
+			p.send(packet{
+				ssrc: videoRTX, pt: pubRTX, seq: seq, ts: 6000, marker: true,
+				payload: append(binary.BigEndian.AppendUint16(nil, osn), vp8(true, false, text)...),
+			})
+		}
+		if known {
+			p.frame(1002, 6000, false)
+			again(1, 1001, "of the old")
+		}
+		before := len(s.media(subVideo))
+		p.newSSRC(0xA999, 100, 500_000, true)
+		again(2, 1003, "late, of the old")
+		p.newSSRC(0xA999, 102, 506_000, false)
+		again(3, 101, "of the new")
+		got := s.media(subVideo)[before:]
+		if len(got) != 3 || string(got[2].payload) != string(vp8(true, false, "of the new")) {
+			t.Fatalf("RTX known before %t: %d packets behind the change", known, len(got))
+		}
+		if got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
+			t.Errorf("RTX known before %t: sequence numbers %d, %d, %d", known, got[0].Sequence, got[1].Sequence, got[2].Sequence)
+		}
+		if l.drops(DropRTX) != 1 {
+			t.Errorf("RTX known before %t: %d retransmissions were dropped; expected the old one's", known, l.drops(DropRTX))
+		}
+		// A source of retransmissions of its own takes over.
+		p.send(packet{
+			ssrc: 0xA99A, pt: pubRTX, seq: 9, ts: 6000, ext: []byte{idMID << 4, 'v'},
+			payload: append(binary.BigEndian.AppendUint16(nil, 99), vp8(true, false, "of the new's own")...),
+		})
+		again(4, 98, "of nobody")
+		if l.drops(DropLate) != 1 || l.counted(ReceivedRTX) != 3+uint64(map[bool]int{true: 1}[known]) {
+			t.Errorf("RTX known before %t: %d late, %d retransmissions", known, l.drops(DropLate), l.counted(ReceivedRTX))
 		}
 	}
 }
