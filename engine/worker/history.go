@@ -18,6 +18,9 @@ const (
 	historyCapVideo = 8 << 20
 	historyCapAudio = 256 << 10
 	entriesStart    = 64
+	// A history that nothing was added to for idleSpan is given back: its keyframe is too old to start
+	// from, and nobody asks for its packets any more.
+	idleSpan = 5 * port.Second
 	// smallPacket is the average length, in bytes, below which the number of packets bounds a
 	// history and not their bytes, so that tiny ones cannot make the index grow beyond the cap.
 	smallPacket = 128
@@ -45,7 +48,7 @@ type keyframe struct {
 //
 // Indices first to next-1 are held. Bytes lie in one ring, each packet in one piece behind its
 // headroom. The history keeps what is younger than historySpan and what came since the last
-// keyframe, and grows for it up to its cap; beyond the cap the oldest go.
+// keyframe, and grows for it up to its cap; beyond the cap the oldest go. tidy lets it shrink again.
 type history struct {
 	buf     []byte
 	head    uint64 // where the next packet's headroom may begin, counted from the start
@@ -191,11 +194,11 @@ func (h *history) reserve(need int, now port.Time) uint64 {
 		case h.expendable(now):
 			h.evict()
 		case !entryFits && len(h.entries) < h.cap/smallPacket:
-			h.growEntries()
+			h.resizeEntries(2 * len(h.entries))
 		case !entryFits:
 			h.evict()
 		case len(h.buf) < h.cap:
-			h.growBytes()
+			h.resizeBytes(2 * len(h.buf))
 		default:
 			h.evict()
 		}
@@ -214,11 +217,36 @@ func (h *history) evict() {
 	}
 }
 
-// growEntries doubles the number of packets that can be held.
-func (h *history) growEntries() {
+// tidy drops what nothing asks for any more and gives back memory that a burst needed. To be called a few
+// times a second: it may copy what is left.
+func (h *history) tidy(now port.Time) {
+	if h.buf == nil {
+		return
+	}
+	if h.first == h.next || now-h.at(h.next-1).Arrival > idleSpan {
+		h.release()
+		return
+	}
+	for h.first < h.next && h.expendable(now) {
+		h.evict()
+	}
+	if h.first == h.next {
+		return
+	}
+	// A quarter, or the next packet would let it grow again.
+	if used := h.head - h.at(h.first).off; len(h.buf) > historyStart && used <= uint64(len(h.buf)/4) {
+		h.resizeBytes(len(h.buf) / 2)
+	}
+	if n := len(h.entries); n > entriesStart && h.next-h.first <= uint64(n/4) {
+		h.resizeEntries(n / 2)
+	}
+}
+
+// resizeEntries changes the number of packets that can be held to n, a power of two.
+func (h *history) resizeEntries(n int) {
 	old := h.entries
-	h.entries = make([]entry, 2*len(old))
-	h.numbers = make([]uint64, 2*len(h.entries))
+	h.entries = make([]entry, n)
+	h.numbers = make([]uint64, 2*n)
 	for i := h.first; i < h.next; i++ {
 		e := old[i&uint64(len(old)-1)]
 		*h.at(i) = e
@@ -226,18 +254,18 @@ func (h *history) growEntries() {
 	}
 }
 
-// growBytes doubles the ring and lays the packets out anew.
-func (h *history) growBytes() {
+// resizeBytes changes the ring to n bytes and lays the packets out anew.
+func (h *history) resizeBytes(n int) {
 	old := h.buf
-	h.buf = make([]byte, 2*len(old))
+	h.buf = make([]byte, n)
 	var off uint64
 	for i := h.first; i < h.next; i++ {
 		e := h.at(i)
 		at := int(e.off % uint64(len(old)))
-		n := headroom + int(e.len)
-		copy(h.buf[off:], old[at:at+n])
+		size := headroom + int(e.len)
+		copy(h.buf[off:], old[at:at+size])
 		e.off = off
-		off += uint64(n)
+		off += uint64(size)
 	}
 	h.head = off
 }

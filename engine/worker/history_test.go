@@ -320,3 +320,89 @@ func historyModel(t *testing.T, r *rand.Rand, steps int) {
 		}
 	}
 }
+
+// A burst's memory is given back once it is over, what is young stays, and what is idle costs nothing.
+func TestHistoryShrinks(t *testing.T) {
+	h := newHistory(historyCapVideo)
+	const size = 1000
+	at, n := port.Time(0), uint64(0)
+	send := func(packets int, pause port.Time) {
+		for i := range packets {
+			var flags bus.Flags
+			if i%100 == 0 {
+				flags = bus.KeyframeStart
+			}
+			put(&h, n, at, size, flags)
+			n++
+			at += pause
+		}
+	}
+	send(4000, 100*port.Microsecond) // 80 Mbps
+	burst, entries := h.size(), len(h.entries)
+	if burst < 4<<20 {
+		t.Fatalf("a burst of 4 MB took %d bytes", burst)
+	}
+	h.tidy(at)
+	if h.size() != burst || h.first != 0 {
+		t.Errorf("young packets went: %d bytes, from %d", h.size(), h.first)
+	}
+	for range 40 { // 20 s of 160 kbps
+		send(10, 50*port.Millisecond)
+		h.tidy(at)
+		for i := h.first; i < h.next; i++ {
+			holds(t, &h, h.at(i), i, size)
+		}
+		for back := range min(uint64(19), n) { // about a second
+			if e, ok := h.find(n - 1 - back); !ok {
+				t.Fatalf("packet %d of %d is gone within a second", n-1-back, n)
+			} else {
+				holds(t, &h, e, n-1-back, size)
+			}
+		}
+	}
+	if h.size() > burst/8 || len(h.entries) > entries/8 {
+		t.Errorf("%d bytes and %d packets have room behind a burst that took %d and %d", h.size(), len(h.entries), burst, entries)
+	}
+	small := h.size()
+	allocations := testing.AllocsPerRun(50, func() { h.tidy(at) })
+	if allocations != 0 || h.size() != small {
+		t.Errorf("tidying what is tidy: %v allocations, %d bytes of %d", allocations, h.size(), small)
+	}
+	first := h.next
+	h.tidy(at + idleSpan + port.Second)
+	if h.size() != 0 || h.first != first || h.next != first || h.key.valid {
+		t.Errorf("an idle history has %d bytes, packets %d to %d", h.size(), h.first, h.next)
+	}
+	put(&h, n, at+10*port.Second, size, bus.KeyframeStart)
+	if e, ok := h.find(n); !ok || h.next != first+1 || !h.key.valid {
+		t.Error("an idle history did not go on")
+	} else {
+		holds(t, &h, e, n, size)
+	}
+}
+
+// Owner and follower both give back what a stream that fell silent held, and viewers play on when it goes on.
+func TestIdleStreamHoldsNothing(t *testing.T) {
+	x := newPair(t, false)
+	for seq := range uint64(2000) {
+		x.p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...)})
+		if seq%32 == 0 {
+			x.exchange()
+		}
+	}
+	x.exchange()
+	held := func() int { return x.owner.w.Census().HistoryBytes + x.follower.w.Census().HistoryBytes }
+	if n := held(); n < 4<<20 {
+		t.Fatalf("two histories of 2 MB take %d bytes", n)
+	}
+	before := len(x.s.media(subVideo))
+	x.pass(idleSpan + port.Second)
+	if n := held(); n != 0 {
+		t.Errorf("a silent stream holds %d bytes", n)
+	}
+	x.p.frame(2000, 2_000_000, false) // goes on where it was: no keyframe is needed
+	x.exchange()
+	if n := len(x.s.media(subVideo)) - before; n != 1 {
+		t.Errorf("%d packets behind the silence reached the viewer; expected 1", n)
+	}
+}

@@ -682,3 +682,15 @@ func (p *publication) housekeep(now port.Time) {
 		t.best = best
 	}
 }
+
+// tidy lets the histories shrink, also those of a follower; p may be nil.
+func (p *publication) tidy(now port.Time) {
+	if p == nil {
+		return
+	}
+	for i := range p.tracks {
+		for _, l := range p.tracks[i].layers {
+			l.history.tidy(now)
+		}
+	}
+}

@@ -82,7 +82,7 @@ const (
 	maxHeld    = 4096 // early packets of all sessions
 )
 
-// housekeepingInterval is how often rates are taken and followers' layers chosen.
+// housekeepingInterval is how often rates are taken, followers' layers chosen and histories tidied.
 const housekeepingInterval = 500 * port.Millisecond
 
 // A reply is an answer to a check that is still to be written.
@@ -316,6 +316,9 @@ func (w *Worker) HandleTimeout(now port.Time) {
 				w.tellActive(p, &p.tracks[i])
 			}
 		}
+		for _, st := range w.streams {
+			st.pub.tidy(now)
+		}
 	}
 	w.recycle(now)
 }
@@ -365,7 +368,7 @@ func (w *Worker) Deadline() port.Time {
 	if len(w.retired) > 0 {
 		at = min(at, w.retired[0].at)
 	}
-	if len(w.owned) > 0 {
+	if len(w.streams) > 0 {
 		at = min(at, w.housekeeping)
 	}
 	return at
