@@ -1,0 +1,42 @@
+// Package frame writes and reads the Ethernet, IP and UDP headers of the datagrams that travel through
+// AF_XDP, where no kernel does it. It computes over bytes and does nothing else: no I/O, no state.
+//
+// # The way out
+//
+// Of one path, two datagrams' headers differ in very little: lengths, the IPv4 identification, and the
+// checksums over them. Everything else is laid down once, when a route gets its next hop (Make). A chunk
+// of packet memory looks like this:
+//
+//	|<------- Headroom, 64 bytes ------->|
+//	| free | Ethernet | IPv4/IPv6 | UDP  | payload ...
+//	       ^ start: what the descriptor points to
+//
+// Per packet (Put):
+//
+//  1. the template's 64 bytes are copied in front of the payload, whatever the family;
+//  2. lengths and identification are written;
+//  3. the IPv4 header checksum is made from the sum over the template's constant words, to which the two
+//     words just written are added (RFC 1071 §2, RFC 1624 §3: a checksum is a sum, so that what did not
+//     change need not be added again);
+//  4. the UDP checksum, if there is one, is made the same way plus a walk over the payload.
+//
+// # UDP checksums
+//
+// IPv6 requires them (RFC 8200 §8.1), so there the payload is read once more. With IPv4 they are
+// optional (RFC 768: zero means none) and by default we leave them out, as receivers accept it, and what
+// we carry is authenticated anyway: SRTP, DTLS and STUN each detect a flipped bit, and Ethernet's own
+// checksum guards each link. What is lost: a datagram damaged inside a router arrives at the wrong
+// port or is dropped by the application and not by the peer's kernel, and a few middleboxes mistrust
+// such datagrams (NAT from IPv4 to IPv6 must compute the checksum, or drops them: RFC 7915 §4.5). For
+// peers behind those, Options.Checksum turns it on.
+//
+// # The way in
+//
+// Parse takes what XDP has steered to us apart. It never verifies checksums: between virtual interfaces
+// the kernel leaves them unfinished, and NICs check them before XDP runs.
+//
+// # Concurrency and ownership
+//
+// A Template is a value without pointers and is never changed after Make; Put writes only the chunk.
+// Parse's payload is part of the data it was given.
+package frame

@@ -1,0 +1,252 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"unsafe"
+
+	"ringcast/engine/port"
+)
+
+var (
+	ourMAC  = [6]byte{2, 0, 0, 0, 0, 0x0a}
+	peerMAC = [6]byte{2, 0, 0, 0, 0, 0x0b}
+	path4   = port.Path{Remote: netip.MustParseAddrPort("198.18.0.2:50000"), Local: netip.MustParseAddr("198.18.0.1")}
+	path6   = port.Path{Remote: netip.MustParseAddrPort("[fd00::2]:50001"), Local: netip.MustParseAddr("fd00::1")}
+	pathLL  = port.Path{Remote: netip.MustParseAddrPort("[fe80::2%v]:50002"), Local: netip.MustParseAddr("fe80::1%v")}
+)
+
+const ourPort = 7000
+
+// kernelFrames are frames as Linux 6.18 sent them from a UDP socket with IP_MTU_DISCOVER on and checksum
+// offload off.
+var kernelFrames = []struct {
+	name    string
+	path    port.Path
+	class   uint8
+	payload string
+	frame   string
+}{
+	{"IPv4 empty", path4, 0, "", "02000000000b02000000000a08004500001c000040004011aea9c6120001c61200021b58c3500008950d"},
+	{"IPv4 odd", path4, 0, "ringcast!", "02000000000b02000000000a080045000025000040004011aea0c6120001c61200021b58c3500011bc5472696e676361737421"},
+	{"IPv4 EF", path4, 0xb8, "ringcast", "02000000000b02000000000a080045b80024000040004011ade9c6120001c61200021b58c3500010dd5672696e6763617374"},
+	{"IPv6 empty", path6, 0, "", "02000000000b02000000000a86dd6006b25c00081140fd000000000000000000000000000001fd0000000000000000000000000000021b58c35100082730"},
+	{"IPv6 odd EF", path6, 0xb8, "ringcast!", "02000000000b02000000000a86dd6b86b25c00111140fd000000000000000000000000000001fd0000000000000000000000000000021b58c35100114e7772696e676361737421"},
+}
+
+// We write what the kernel writes, but for the flow label, which it makes up.
+func TestAsTheKernel(t *testing.T) {
+	for _, k := range kernelFrames {
+		t.Run(k.name, func(t *testing.T) {
+			want, err := hex.DecodeString(k.frame)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if k.path.Remote.Addr().Is6() {
+				want[15] &= 0xf0
+				want[16], want[17] = 0, 0
+			}
+			tpl := Make(ourMAC, peerMAC, k.path, ourPort, Options{Checksum: true, TrafficClass: k.class})
+			if got := put(&tpl, []byte(k.payload), 0); !bytes.Equal(got, want) {
+				t.Errorf("wrote\n%x, the kernel\n%x", got, want)
+			}
+			path, payload, ok := Parse(want, "")
+			if reversed := (port.Path{Remote: netip.AddrPortFrom(k.path.Local, ourPort), Local: k.path.Remote.Addr()}); !ok || path != reversed || string(payload) != k.payload {
+				t.Errorf("parsed %v %q %v", path, payload, ok)
+			}
+		})
+	}
+}
+
+// put writes a frame of its own.
+func put(tpl *Template, payload []byte, id uint32) []byte {
+	chunk := append(bytes.Repeat([]byte{0xee}, Headroom), payload...)
+	return chunk[tpl.Put(chunk, len(payload), id):]
+}
+
+// naive is the checksum as RFC 1071 §4.1 has it, two bytes at a time.
+func naive(parts ...[]byte) uint16 {
+	var total uint32
+	for _, b := range parts {
+		for i := 0; i < len(b); i += 2 {
+			word := uint32(b[i]) << 8
+			if i+1 < len(b) {
+				word |= uint32(b[i+1])
+			}
+			total += word
+			total = total&0xffff + total>>16
+		}
+	}
+	return ^uint16(total)
+}
+
+// reference builds a frame field by field, each checksum in full.
+func reference(path port.Path, payload []byte, id uint16, opt Options) []byte {
+	local, remote := path.Local.AsSlice(), path.Remote.Addr().AsSlice()
+	udp := binary.BigEndian.AppendUint16(nil, ourPort)
+	udp = binary.BigEndian.AppendUint16(udp, path.Remote.Port())
+	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
+	udp = append(udp, 0, 0)
+	udp = append(udp, payload...)
+	if opt.Checksum || path.Local.Is6() {
+		check := naive(local, remote, []byte{0, 17}, udp[4:6], udp)
+		if check == 0 {
+			check = 0xffff
+		}
+		binary.BigEndian.PutUint16(udp[6:], check)
+	}
+
+	f := append(append([]byte{}, peerMAC[:]...), ourMAC[:]...)
+	if path.Local.Is4() {
+		ip := binary.BigEndian.AppendUint16([]byte{0x45, opt.TrafficClass}, uint16(20+len(udp)))
+		ip = binary.BigEndian.AppendUint16(ip, id)
+		ip = append(ip, 0x40, 0, 64, 17, 0, 0)
+		ip = append(append(ip, local...), remote...)
+		binary.BigEndian.PutUint16(ip[10:], naive(ip))
+		return append(append(append(f, 0x08, 0x00), ip...), udp...)
+	}
+	ip := binary.BigEndian.AppendUint32(nil, 6<<28|uint32(opt.TrafficClass)<<20)
+	ip = binary.BigEndian.AppendUint16(ip, uint16(len(udp)))
+	ip = append(ip, 17, 64)
+	ip = append(append(ip, local...), remote...)
+	return append(append(append(f, 0x86, 0xdd), ip...), udp...)
+}
+
+// Patched headers are those computed in full, whatever the length.
+func TestAgainstReference(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	payload := make([]byte, port.MaxDatagram)
+	for _, c := range []struct {
+		name string
+		path port.Path
+		opt  Options
+	}{
+		{"IPv4", path4, Options{}},
+		{"IPv4 class", path4, Options{TrafficClass: 0x88}},
+		{"IPv4 checksum", path4, Options{Checksum: true, TrafficClass: 0xff}},
+		{"IPv6", path6, Options{}},
+		{"IPv6 class", path6, Options{TrafficClass: 0x1f}},
+		{"IPv6 link-local", pathLL, Options{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tpl := Make(ourMAC, peerMAC, c.path, ourPort, c.opt)
+			for n := 0; n <= port.MaxDatagram; n++ {
+				for i := range n {
+					payload[i] = byte(random.Uint32())
+				}
+				id := random.Uint32()
+				got, want := put(&tpl, payload[:n], id), reference(c.path, payload[:n], uint16(id), c.opt)
+				if !bytes.Equal(got, want) {
+					t.Fatalf("%d bytes, id %#x: wrote\n%x, want\n%x", n, id, got[:len(want)-n], want[:len(want)-n])
+				}
+			}
+		})
+	}
+}
+
+// Every identification, so that the IPv4 checksum wraps wherever it can.
+func TestEveryIdentification(t *testing.T) {
+	tpl := Make(ourMAC, peerMAC, path4, ourPort, Options{})
+	chunk := make([]byte, Headroom+4)
+	for id := range uint32(0x10000) {
+		f := chunk[tpl.Put(chunk, 4, id):]
+		if got := binary.BigEndian.Uint16(f[18:]); got != uint16(id) {
+			t.Fatalf("identification %#x instead of %#x", got, id)
+		}
+		if naive(f[14:34]) != 0 {
+			t.Fatalf("identification %#x: wrong header checksum", id)
+		}
+	}
+}
+
+func TestSum(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	fills := map[string]func(int) byte{
+		"random": func(int) byte { return byte(random.Uint32()) },
+		"ones":   func(int) byte { return 0xff }, // every addition carries
+		"zeros":  func(int) byte { return 0 },
+		"sparse": func(i int) byte { return []byte{0xff, 0xff, 0, 1}[i&3] },
+	}
+	for name, fill := range fills {
+		t.Run(name, func(t *testing.T) {
+			b := make([]byte, 1500)
+			for i := range b {
+				b[i] = fill(i)
+			}
+			for n := range b {
+				for _, before := range []uint64{0, 1, 0xffff, 1<<64 - 1} {
+					var first [8]byte
+					binary.LittleEndian.PutUint64(first[:], before)
+					folded := fold(sum(b[:n], before))
+					if got, want := ^(folded<<8 | folded>>8), naive(first[:], b[:n]); got != want {
+						t.Fatalf("%d bytes after %#x: %#x, want %#x", n, before, got, want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A checksum that comes out as zero goes out as all ones: zero would mean that there is none, which IPv6
+// receivers drop (RFC 768, RFC 8200 §8.1).
+func TestZeroChecksum(t *testing.T) {
+	for _, path := range []port.Path{path4, path6} {
+		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{Checksum: true})
+		field := func(payload []byte) uint16 {
+			f := put(&tpl, payload, 0)
+			return binary.BigEndian.Uint16(f[len(f)-len(payload)-2:])
+		}
+		// The word that brings the sum to all ones is what the checksum of the rest is.
+		payload := binary.BigEndian.AppendUint16(nil, field([]byte{0, 0}))
+		if got := field(payload); got != 0xffff {
+			t.Errorf("%v: %#x", path, got)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	tpl4 := Make(ourMAC, peerMAC, path4, ourPort, Options{})
+	tpl6 := Make(ourMAC, peerMAC, path6, ourPort, Options{})
+	for _, c := range []struct {
+		tpl          *Template
+		payload, mtu int
+		fits         bool
+	}{
+		{&tpl4, 1472, 1500, true},
+		{&tpl4, 1473, 1500, false},
+		{&tpl6, 1452, 1500, true},
+		{&tpl6, 1453, 1500, false},
+		{&tpl6, 1232, 1280, true},
+		{&tpl4, 0, 0, false},
+	} {
+		if got := c.tpl.Fits(c.payload, c.mtu); got != c.fits {
+			t.Errorf("%d bytes in %d: %v", c.payload, c.mtu, got)
+		}
+	}
+}
+
+// There is a template for each viewer.
+func TestTemplateIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(Template{}); size > 72 {
+		t.Errorf("%d bytes", size)
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	payload := make([]byte, 1230)
+	for _, path := range []port.Path{path4, path6, pathLL} {
+		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{Checksum: true})
+		chunk := append(make([]byte, Headroom), payload...)
+		if n := testing.AllocsPerRun(100, func() { tpl.Put(chunk, len(payload), 7) }); n != 0 {
+			t.Errorf("Put: %v allocations", n)
+		}
+		f := put(&tpl, payload, 0)
+		if n := testing.AllocsPerRun(100, func() { Parse(f, "v") }); n != 0 {
+			t.Errorf("Parse of %v: %v allocations", path, n)
+		}
+	}
+}

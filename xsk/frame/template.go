@@ -1,0 +1,138 @@
+package frame
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"ringcast/engine/port"
+)
+
+// Headroom is the room, in bytes, that Put needs in front of a payload: Ethernet (14), the longer of the
+// IP headers (40) and UDP (8), rounded up so that it is copied in whole registers. All of it is Put's.
+const Headroom = 64
+
+// The headers, and where their fields are, counted from each one's beginning.
+const (
+	ethernetLen = 14
+	ipv4Len     = 20
+	ipv6Len     = 40
+	udpLen      = 8
+
+	// The headers of either family end at Headroom, so that all of their places are constants.
+	udpAt  = Headroom - udpLen
+	ipv4At = udpAt - ipv4Len
+	ipv6At = udpAt - ipv6Len
+
+	etherTypeIPv4 = 0x0800
+	etherTypeIPv6 = 0x86dd
+	protocolUDP   = 17
+	hopLimit      = 64     // RFC 1700 recommends it, Linux uses it
+	dontFragment  = 0x4000 // of the flags and offset word
+	moreFragments = 0x2000
+	fragmentAt    = 0x1fff
+)
+
+// Options are what a path's headers carry by choice.
+type Options struct {
+	// Checksum asks for UDP checksums over IPv4; see the package's comment for what speaks for and
+	// against. Over IPv6 there is always one.
+	Checksum bool
+	// TrafficClass is the octet of DSCP (upper six bits) and ECN (RFC 2474 §3, RFC 3168 §5).
+	TrafficClass uint8
+}
+
+// A Template is the headers of one path, with what changes from packet to packet left out. There is one
+// for each route, so it is small and holds no pointers.
+type Template struct {
+	head [Headroom]byte
+	// ip is the sum over the IPv4 header but for length, identification and checksum.
+	ip uint16
+	// pseudo is the sum over the pseudo-header and the ports, but for the lengths.
+	pseudo uint16
+	// start is where the Ethernet header begins in head. 0: the zero Template, which is no path's.
+	start uint8
+	// checksum is whether datagrams carry a UDP checksum.
+	checksum bool
+}
+
+// Make lays down the headers of datagrams from the local port of path.Local to path.Remote. The
+// addresses are of one family, as ports hand them out, and the hardware addresses those of our own
+// interface and of the next hop.
+func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Options) (t Template) {
+	local, remote := path.Local.As16(), path.Remote.Addr().As16()
+	udp := t.head[udpAt:]
+	binary.BigEndian.PutUint16(udp[0:], localPort)
+	binary.BigEndian.PutUint16(udp[2:], path.Remote.Port())
+
+	var addresses []byte
+	etherType := uint16(etherTypeIPv4)
+	if path.Remote.Addr().Is4() {
+		t.start = ipv4At - ethernetLen
+		t.checksum = opt.Checksum
+		ip := t.head[ipv4At:udpAt]
+		ip[0] = 0x45 // version, and 5 words of header
+		ip[1] = opt.TrafficClass
+		binary.BigEndian.PutUint16(ip[6:], dontFragment)
+		ip[8] = hopLimit
+		ip[9] = protocolUDP
+		addresses = ip[12:20]
+		copy(addresses, local[12:])
+		copy(addresses[4:], remote[12:])
+		t.ip = bits.ReverseBytes16(fold(sum(ip, 0)))
+	} else {
+		t.start = ipv6At - ethernetLen
+		t.checksum = true
+		etherType = etherTypeIPv6
+		ip := t.head[ipv6At:udpAt]
+		ip[0] = 0x60 | opt.TrafficClass>>4
+		ip[1] = opt.TrafficClass << 4
+		ip[6] = protocolUDP
+		ip[7] = hopLimit
+		addresses = ip[8:40]
+		copy(addresses, local[:])
+		copy(addresses[16:], remote[:])
+	}
+	partial := bits.ReverseBytes16(fold(sum(addresses, sum(udp[:4], 0))))
+	t.pseudo = add(partial, protocolUDP)
+
+	ethernet := t.head[t.start:]
+	copy(ethernet[0:], destination[:])
+	copy(ethernet[6:], source[:])
+	binary.BigEndian.PutUint16(ethernet[12:], etherType)
+	return t
+}
+
+// Fits reports whether a datagram with a payload of payloadLen bytes passes a link or route whose MTU
+// is mtu, which counts from the IP header. We forbid fragmentation, so one that does not fit is lost.
+func (t *Template) Fits(payloadLen, mtu int) bool {
+	return Headroom-int(t.start)-ethernetLen+payloadLen <= mtu
+}
+
+// Put writes the headers in front of the payload of payloadLen bytes that begins at Headroom in chunk,
+// and returns where in chunk the frame starts; it ends with the payload. chunk is at least so long, and
+// the payload fits the path (Fits). id is the IPv4 identification, of which the lower 16 bits are used:
+// receivers need none of an unfragmented datagram (RFC 6864 §4.1), but some middleboxes like it to
+// change.
+func (t *Template) Put(chunk []byte, payloadLen int, id uint32) (start int) {
+	head := (*[Headroom]byte)(chunk)
+	*head = t.head
+	length := uint16(udpLen + payloadLen)
+	binary.BigEndian.PutUint16(head[udpAt+4:], length)
+	if t.start == ipv4At-ethernetLen {
+		total := ipv4Len + length
+		binary.BigEndian.PutUint16(head[ipv4At+2:], total)
+		binary.BigEndian.PutUint16(head[ipv4At+4:], uint16(id))
+		binary.BigEndian.PutUint16(head[ipv4At+10:], ^add(add(t.ip, total), uint16(id)))
+	} else {
+		binary.BigEndian.PutUint16(head[ipv6At+4:], length)
+	}
+	if t.checksum {
+		// The length counts twice: in the pseudo-header and in UDP's own.
+		check := ^add(add(t.pseudo, length), add(length, bits.ReverseBytes16(fold(sum(chunk[Headroom:Headroom+payloadLen], 0)))))
+		if check == 0 {
+			check = 0xffff // zero says that there is none; both are zero in one's complement
+		}
+		binary.BigEndian.PutUint16(head[udpAt+6:], check)
+	}
+	return int(t.start)
+}
