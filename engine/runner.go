@@ -32,6 +32,7 @@ const (
 type runner struct {
 	engine *Engine
 	index  int
+	cpu    int // that the thread is kept on, or -1
 	worker *worker.Worker
 	port   port.Port
 	bus    *bus.Endpoint
@@ -49,6 +50,7 @@ type runner struct {
 // bounded batch and transmits it. One batch a turn keeps a large fan-out from starving reception.
 func (r *runner) run() {
 	runtime.LockOSThread()
+	r.pin()
 	in := port.Batch{Packets: make([]port.Inbound, batchPackets)}
 	out := worker.Outgoing{Messages: make([]bus.Message, 0, batchMessages)}
 	now := r.engine.now()
@@ -92,7 +94,7 @@ func (r *runner) run() {
 		case stopping && !more && flushed && !worked:
 			r.publish()
 			return
-		case more || now-busy < spinFor:
+		case more || now-busy < spinFor || r.engine.busyPoll && !stopping:
 			continue
 		}
 		until := min(r.worker.Deadline(), now+beatInterval)
@@ -104,6 +106,16 @@ func (r *runner) run() {
 		}
 		r.sleep(until)
 		now = r.engine.now()
+	}
+}
+
+// pin keeps the thread on the core that the configuration names for it.
+func (r *runner) pin() {
+	if r.cpu < 0 {
+		return
+	}
+	if err := pinThread(r.cpu); err != nil {
+		r.engine.log.Warn("worker not pinned", "worker", r.index, "cpu", r.cpu, "error", err)
 	}
 }
 

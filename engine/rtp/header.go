@@ -25,6 +25,9 @@ type Span struct {
 	Len uint8
 }
 
+// PaddingBit is the P bit in the first byte of a header: the packet ends in padding.
+const PaddingBit = 0x20
+
 // Header is an RTP header parsed to values and offsets (RFC 3550 section 5.1, RFC 8285).
 type Header struct {
 	Marker bool
@@ -51,7 +54,7 @@ func (h *Header) Parse(data []byte, m *ExtensionMap) bool {
 	if len(data) < HeaderLen || len(data) > maxPacket || data[0]>>6 != 2 {
 		return false
 	}
-	h.Padding = data[0]&0x20 != 0
+	h.Padding = data[0]&PaddingBit != 0
 	h.Marker = data[1]&0x80 != 0
 	h.PayloadType = data[1] & 0x7F
 	h.Sequence = binary.BigEndian.Uint16(data[2:])

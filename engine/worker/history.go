@@ -10,6 +10,8 @@ const (
 	// headroom is the room in front of every stored packet, so that a sealing kernel may read
 	// (and a retransmission prefix may be written) before the payload.
 	headroom = 16
+	// tailroom is the byte of padding behind every stored packet.
+	tailroom = 1
 
 	// historySpan is how long a packet stays at least, unless the cap is reached.
 	historySpan = port.Second
@@ -31,6 +33,8 @@ type entry struct {
 	bus.Packet
 	off uint64 // where its headroom begins, counted from the history's start
 	len uint16 // extensions and payload, in bytes
+	// padded is set when subscribers get the payload with its byte of padding, see layer.even.
+	padded bool
 }
 
 // keyframe is where a decoder can start.
@@ -65,11 +69,12 @@ func newHistory(capBytes int) history { return history{cap: capBytes} }
 // append stores a packet and returns its index. data is the extensions and the payload.
 func (h *history) append(p *bus.Packet, ext, payload []byte) uint64 {
 	n := len(ext) + len(payload)
-	off := h.reserve(headroom+n, p.Arrival)
+	off := h.reserve(headroom+n+tailroom, p.Arrival)
 	at := int(off%uint64(len(h.buf))) + headroom
 	copy(h.buf[at:], ext)
 	copy(h.buf[at+len(ext):], payload)
-	h.head = off + uint64(headroom+n)
+	h.buf[at+n] = 1 // the last byte of padding tells how much it is (RFC 3550 section 5.1)
+	h.head = off + uint64(headroom+n+tailroom)
 
 	i := h.next
 	h.next++
@@ -78,6 +83,7 @@ func (h *history) append(p *bus.Packet, ext, payload []byte) uint64 {
 	e.ExtensionLen = uint8(len(ext))
 	e.off = off
 	e.len = uint16(n)
+	e.padded = false
 	h.numbers[p.Number&uint64(len(h.numbers)-1)] = i + 1
 	if p.Flags&bus.KeyframeStart != 0 {
 		h.startKeyframe(i, p)
@@ -158,6 +164,16 @@ func (h *history) data(e *entry) []byte {
 
 // payload returns what the packet carried.
 func (h *history) payload(e *entry) []byte { return h.data(e)[e.ExtensionLen:] }
+
+// padded returns that with the padding behind it, if there is to be any.
+func (h *history) padded(e *entry) []byte {
+	if !e.padded {
+		return h.payload(e)
+	}
+	at := int(e.off%uint64(len(h.buf))) + headroom
+	end := at + int(e.len) + tailroom
+	return h.buf[at+int(e.ExtensionLen) : end : end]
+}
 
 // extensions returns the packet's header extensions in the form of appendExtension.
 func (h *history) extensions(e *entry) []byte { return h.data(e)[:e.ExtensionLen] }
@@ -262,7 +278,7 @@ func (h *history) resizeBytes(n int) {
 	for i := h.first; i < h.next; i++ {
 		e := h.at(i)
 		at := int(e.off % uint64(len(old)))
-		size := headroom + int(e.len)
+		size := headroom + int(e.len) + tailroom
 		copy(h.buf[off:], old[at:at+size])
 		e.off = off
 		off += uint64(size)

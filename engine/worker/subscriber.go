@@ -275,6 +275,9 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			t.cursor++
 			continue
 		}
+		if w.cfg.EvenRuns && t.cursor >= l.evened {
+			l.even(t.cursor)
+		}
 		seq := r.seq + (e.Number - r.first)
 		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, seq)
 		f.Route, f.Born = route, now
@@ -299,6 +302,31 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	return true
 }
 
+// even settles, before anybody is sent the packets from an index on, which of them are padded by a byte.
+// libwebrtc cuts a frame into parts of two lengths, the longer ones by a byte and last, and UDP_SEGMENT
+// takes datagrams of one length: so the shorter ones are made as long. It is settled once, since a plain
+// resend has to give the same bytes again.
+func (l *layer) even(from uint64) {
+	h := &l.history
+	first := h.at(from)
+	short := first.len - uint16(first.ExtensionLen)
+	longer := false
+	end := from + 1
+	for ; end < h.next; end++ {
+		e := h.at(end)
+		n := e.len - uint16(e.ExtensionLen)
+		if e.Timestamp != first.Timestamp || n != short && n != short+1 {
+			break
+		}
+		longer = longer || n != short
+	}
+	for i := from; longer && i < end; i++ {
+		e := h.at(i)
+		e.padded = e.len-uint16(e.ExtensionLen) == short
+	}
+	l.evened = end
+}
+
 // fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
 func fits(tmpl *template, e *entry) bool {
 	return int(tmpl.length)+int(e.len)-int(e.ExtensionLen)+2+maxTag <= maxSent
@@ -316,7 +344,10 @@ func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, e 
 		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
 		sub.transport++
 	}
-	payload := r.layer.history.payload(e)
+	payload := r.layer.history.padded(e)
+	if e.padded {
+		frame[0] |= rtp.PaddingBit
+	}
 	if r.picture|uint16(r.tl0) != 0 {
 		frame = append(frame, payload...)
 		r.patch(frame[n:], e)

@@ -15,6 +15,8 @@ type Config struct {
 	// Rand is the source of everything random that needs no secrecy from others of the process:
 	// first sequence numbers, SSRCs of our reports, spreading of timers.
 	Rand func() uint64
+	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
+	EvenRuns bool
 	// NewSealer and NewOpener make the ciphers of a session; nil stands for package srtp's.
 	NewSealer func(*srtp.Keys) (srtp.Sealer, error)
 	NewOpener func(*srtp.Keys) (*srtp.Opener, error)

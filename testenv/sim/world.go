@@ -102,7 +102,7 @@ func New(cfg Config) *World {
 			random = func() uint64 { return cfg.Random(r.Uint64()) }
 		}
 		x := &simWorker{
-			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: random, NewSealer: w.Oracle.NewSealer}),
+			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: random, EvenRuns: true, NewSealer: w.Oracle.NewSealer}),
 			index:  i, routes: make(map[port.Route]port.Path), next: port.Never,
 			loss: rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
 		}

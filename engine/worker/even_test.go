@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+// libwebrtc's two lengths become one, by padding that a receiver takes off again; other lengths, and
+// what is alone in its frame, stay as they are. Resends are what was sent.
+func TestEvenRuns(t *testing.T) {
+	for _, c := range []struct {
+		lengths []int
+		padded  []bool
+	}{
+		{[]int{50, 50, 50, 51, 51}, []bool{true, true, true, false, false}},
+		{[]int{50, 51}, []bool{true, false}},
+		{[]int{50, 51, 50}, []bool{true, false, true}},
+		{[]int{51, 50}, []bool{false, false}}, // the last may be shorter as it is
+		{[]int{50, 50, 50}, []bool{false, false, false}},
+		{[]int{50, 52}, []bool{false, false}},
+		{[]int{50, 50, 51, 90, 40, 41}, []bool{true, true, false, false, true, false}},
+		{[]int{50}, []bool{false}},
+	} {
+		t.Run(fmt.Sprint(c.lengths), func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			l.w.cfg.EvenRuns = true
+			p := l.publish(1, 1, published()...)
+			plain, rtx := l.watch(1, watched(false)...), l.watch(1, watched(true)...)
+			p.frame(0, 0, true)
+			l.forget()
+			var want [][]byte
+			for i, n := range c.lengths {
+				payload := append(vp8(i == 0, false, ""), bytes.Repeat([]byte{byte(i + 1)}, n)...)
+				want = append(want, payload)
+				l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: payload}))
+			}
+			l.poll()
+			check := func(got []received, padded []bool) {
+				t.Helper()
+				if len(got) != len(want) {
+					t.Fatalf("%d packets; expected %d", len(got), len(want))
+				}
+				for i, r := range got {
+					n, ok := r.PaddingLen(r.data)
+					if !ok || (n == 1) != padded[i] {
+						t.Errorf("packet %d has %d bytes of padding; expected any: %t", i, n, padded[i])
+					}
+					if !bytes.Equal(r.payload[:len(r.payload)-n], want[i]) {
+						t.Errorf("packet %d changed", i)
+					}
+				}
+			}
+			sent := plain.media(subVideo)
+			check(sent, c.padded)
+			check(rtx.media(subVideo), c.padded)
+
+			l.forget()
+			var all []uint16
+			for _, r := range sent {
+				all = append(all, r.Sequence)
+			}
+			plain.nack(subVideo, all...)
+			for i, r := range plain.media(subVideo) {
+				if !bytes.Equal(r.raw, sent[i].raw) {
+					t.Errorf("the resend of packet %d differs", i)
+				}
+			}
+		})
+	}
+}
+
+// What comes after the first part of a frame was sent does not change what was settled for that.
+func TestEvenSettlesOnce(t *testing.T) {
+	l := newLab(t, 0, 1)
+	l.w.cfg.EvenRuns = true
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	l.forget()
+	for i, n := range []int{50, 50, 51, 51} {
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: append(vp8(i == 0, false, ""), make([]byte, n)...)})
+	}
+	late := l.watch(1, watched(false)...) // starts at the keyframe, from the history
+	for i, got := range [][]received{s.media(subVideo), late.media(subVideo)[1:]} {
+		if len(got) != 4 {
+			t.Fatalf("subscriber %d got %d packets; expected 4", i, len(got))
+		}
+		for j, r := range got {
+			if r.Padding {
+				t.Errorf("subscriber %d got packet %d with padding", i, j)
+			}
+		}
+	}
+}
