@@ -76,6 +76,7 @@ type Engine struct {
 	runners    []*runner
 	controller *controller
 	candidates []netip.AddrPort
+	busyPoll   bool
 	stop       chan struct{}
 	threads    sync.WaitGroup
 }
@@ -108,7 +109,7 @@ func Start(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, io: "udp", bus: bus.New(cfg.Workers), stop: make(chan struct{})}
+	e := &Engine{log: cfg.Log, now: udp.Now, io: "udp", bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
 			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
@@ -125,9 +126,13 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	for i, p := range ports {
-		r := &runner{engine: e, index: i, port: p, bus: e.bus.Endpoint(i)}
+		r := &runner{engine: e, index: i, cpu: -1, port: p, bus: e.bus.Endpoint(i)}
+		if n := len(cfg.CPUs); n > 0 {
+			r.cpu = cfg.CPUs[i%n]
+		}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand = i, cfg.Workers, source(random)
+		w.EvenRuns = p.Segmentation() == nil
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}
