@@ -40,8 +40,10 @@ type controller struct {
 	bus     *bus.Endpoint
 	wake    func(to int)
 	workers int
-	limit   int    // sessions
-	cname   string // in source descriptions of all sessions
+	limit   int // sessions
+	// pendingLimit bounds the sessions whose handshake is still to end.
+	pendingLimit int64
+	cname        string // in source descriptions of all sessions
 	// grace is how long subscribers stay when their publisher is gone.
 	grace    port.Time
 	takeover bool // the newest publisher always wins
@@ -68,6 +70,9 @@ type controller struct {
 type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
 }
+
+// pending is how many sessions are still to connect.
+func (n *census) pending() int64 { return n.publishersPending.Load() + n.subscribersPending.Load() }
 
 // session is the controller's knowledge of a session. There are thousands, so what is needed for a
 // while only hangs on pointers.
@@ -197,8 +202,11 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	if c.closing {
 		return Local{}, ErrClosing
 	}
-	if len(c.sessions) >= c.limit {
+	switch {
+	case len(c.sessions) >= c.limit:
 		return Local{}, ErrFull
+	case c.census.pending() >= c.pendingLimit:
+		return Local{}, ErrBusy
 	}
 	st := c.streams[name]
 	switch {

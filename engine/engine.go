@@ -37,6 +37,9 @@ type Config struct {
 	Takeover bool
 	// MaxSessions bounds the sessions, 20,000 by default; more are refused with ErrFull.
 	MaxSessions int
+	// MaxPending bounds those among them whose peers are still to connect, 4,000 by default; more are
+	// refused with ErrBusy. Who does not connect within 10 s is forgotten.
+	MaxPending int
 	// Rand is the source of credentials, crypto/rand by default.
 	Rand io.Reader
 
@@ -92,6 +95,9 @@ func Start(cfg Config) (*Engine, error) {
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 20_000
 	}
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = 4000
+	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 30 * time.Second
 	}
@@ -101,8 +107,9 @@ func Start(cfg Config) (*Engine, error) {
 	if !udp.Balances() {
 		cfg.Workers = 1
 	}
-	// Workers spin; with no thread left the runtime makes HTTP wait for them.
-	if n := cfg.Workers + 1; runtime.GOMAXPROCS(0) < n {
+	// Workers spin; with no thread left the runtime makes HTTP wait for them. With one left only, they
+	// wait for HTTP when a crowd comes: of two, one is idle for a worker that wakes.
+	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}
 	ports, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: cfg.Workers, Log: cfg.Log})
@@ -147,7 +154,7 @@ func Start(cfg Config) (*Engine, error) {
 
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
-		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions,
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pendingLimit: int64(cfg.MaxPending),
 		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),

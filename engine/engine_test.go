@@ -94,7 +94,7 @@ func connect(t *testing.T, p *peer.Peer, local engine.Local) {
 // until waits for something that must come within a few seconds.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

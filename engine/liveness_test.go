@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -51,6 +52,47 @@ func TestPublisherGivesWay(t *testing.T) {
 	t.Logf("a silent publisher gave way after %v", took)
 	if took < time.Second || took > 8*time.Second {
 		t.Errorf("it gave way after %v; expected between 2 and 6 s", took)
+	}
+}
+
+// Sessions whose peers are still to connect have a cap of their own; who has connected does not count, and
+// each that connects or gives up makes room for another.
+func TestPendingSessions(t *testing.T) {
+	const limit = 5
+	e := start(t, engine.Config{Workers: 2, MaxPending: limit})
+	defer shutdown(t, e)
+	p, stop := publish(t, e, "connected")
+	defer p.Close()
+	defer stop()
+	until(t, "stream", func() bool { _, ok := e.Stream("connected"); return ok })
+	for i := range limit {
+		if err := offer(t, e, fmt.Sprint("pending", i)); err != nil {
+			t.Fatalf("pending session %d: %v", i, err)
+		}
+	}
+	if err := offer(t, e, "one more"); !errors.Is(err, engine.ErrBusy) {
+		t.Errorf("a publisher beside %d that are pending: %v", limit, err)
+	}
+	v, err := peer.New(peer.Config{}, loopback)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if _, err := e.Subscribe(t.Context(), "connected", v.Offer(peer.Video())); !errors.Is(err, engine.ErrBusy) {
+		t.Errorf("a viewer beside %d that are pending: %v", limit, err)
+	}
+	full := time.Now()
+	until(t, "room", func() bool {
+		local, err := e.Subscribe(t.Context(), "connected", v.Offer(peer.Video()))
+		if err == nil {
+			connect(t, v, local)
+		} else if !errors.Is(err, engine.ErrBusy) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if took := time.Since(full); took < 8*time.Second || took > 12*time.Second {
+		t.Errorf("room after %v; expected after 10 s", took)
 	}
 }
 

@@ -18,6 +18,8 @@ var (
 	ErrStreamTaken = errors.New("the stream has a live publisher")
 	// ErrFull: a cap on sessions is reached; try again later.
 	ErrFull = errors.New("the server is full")
+	// ErrBusy: too many sessions are still to connect; try again soon.
+	ErrBusy = errors.New("too many sessions are still to connect")
 	// ErrNoSession: the session has ended, or never was.
 	ErrNoSession = errors.New("no such session")
 	// ErrClosing: the server is shutting down.

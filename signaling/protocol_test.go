@@ -91,6 +91,7 @@ func TestProtocol(t *testing.T) {
 		{"GET a session", Config{}, "GET", whipSession, "", "", "", "", nil, 204, nil, nil},
 		{"HEAD a session", Config{}, "HEAD", whepSession, "", "", "", "", nil, 204, nil, nil},
 		// Load
+		{"busy", Config{}, "POST", whipURL, sdpType, obs, "", "", engine.ErrBusy, 503, nil, headers{"Retry-After": `^\d+$`}},
 		{"full", Config{}, "POST", whepURL, sdpType, chromiumRX, "", "", engine.ErrFull, 503, nil, headers{"Retry-After": `^\d+$`}},
 		{"no redirect of an unclean path", Config{}, "POST", "/whip//live", sdpType, obs, "", "", nil, 400, nil, headers{"Location": ""}},
 		// No publisher, no codec

@@ -25,6 +25,7 @@ const (
 const (
 	retryStream  = 1
 	retryClosing = 2
+	retryBusy    = 2
 	retryFull    = 10
 )
 
@@ -188,6 +189,9 @@ func openProblem(err error, stream string) *problem {
 	case errors.Is(err, engine.ErrFull):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "full", "Server full", retryFull
 		p.detail += "the server takes no more sessions now; try again later"
+	case errors.Is(err, engine.ErrBusy):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "busy", "Server busy", retryBusy
+		p.detail += "too many sessions are about to connect; try again soon"
 	case errors.Is(err, engine.ErrClosing):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "closing", "Server shutting down", retryClosing
 		p.detail += "the server is shutting down; try again later"

@@ -35,7 +35,7 @@ type Config struct {
 	PublishToken, ViewToken Secret
 	Takeover                bool
 	Grace                   time.Duration
-	MaxSessions             int
+	MaxSessions, MaxPending int
 
 	TLSCert, TLSKey string
 	TLSSelf         bool
@@ -173,6 +173,11 @@ var settings = []setting{
 		key: "max-sessions", arg: "N", initial: "20000",
 		help: "publishers and viewers at a time; more are refused",
 		set:  number(func(c *Config) *int { return &c.MaxSessions }, 1, 1<<30),
+	},
+	{
+		key: "max-pending", arg: "N", initial: "4000",
+		help: "those among them that are still to connect; more are told to wait",
+		set:  number(func(c *Config) *int { return &c.MaxPending }, 1, 1<<30),
 	},
 	{
 		key: "publish-token", arg: "TOKEN", secret: true,

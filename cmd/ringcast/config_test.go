@@ -51,6 +51,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			env: "192.0.2.2, 192.0.2.3", inEnv: "[192.0.2.2 192.0.2.3]",
 			flag: "::ffff:192.0.2.4", won: "[192.0.2.4]",
 		},
+		"max-pending": {field: func(c *Config) any { return c.MaxPending }, initial: "4000", file: "1", env: "2", flag: "3"},
 		"publish-token": {
 			field:   func(c *Config) any { return string(c.PublishToken) },
 			initial: "", file: "0123", env: "env+/=", flag: "1e3",
