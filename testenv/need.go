@@ -33,6 +33,14 @@ var Chromium = Capability{Name: "chromium", Find: func() error {
 	return err
 }}
 
+// GCC is a C compiler for this machine, with the kernel's headers.
+var GCC = Capability{Name: "gcc", Find: func() error {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		return Missing("gcc", err.Error())
+	}
+	return nil
+}}
+
 // IPv6Loopback is the address ::1.
 var IPv6Loopback = Capability{Name: "ipv6-loopback", Find: func() error {
 	l, err := net.Listen("tcp6", "[::1]:0")

@@ -23,16 +23,8 @@ func (s *Server) Restart(t testing.TB, end syscall.Signal) {
 
 	again := exec.Command(s.cmd.Path, s.cmd.Args[1:]...)
 	again.Env, again.Stdout, again.Stderr = s.cmd.Env, s.log, s.log
-	if err := again.Start(); err != nil {
-		t.Fatalf("restart: %v", err)
-	}
-	done := make(chan struct{})
-	s.cmd, s.done, s.err = again, done, nil
-	go func() {
-		s.err = again.Wait()
-		close(done)
-	}()
-	if err := s.waitReady(t.Context()); err != nil {
+	s.cmd = again
+	if err := s.start(t.Context()); err != nil {
 		t.Fatalf("restart: %v", err)
 	}
 }

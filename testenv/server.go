@@ -48,10 +48,12 @@ type Server struct {
 	// UDP is the media address.
 	UDP string
 
-	cmd  *exec.Cmd
-	log  *tail
-	done chan struct{} // closed when the process has ended; err is valid then
-	err  error
+	cmd    *exec.Cmd
+	run    func(*exec.Cmd) (wait func() error, err error)
+	client *http.Client
+	log    *tail
+	done   chan struct{} // closed when the process has ended; err is valid then
+	err    error
 }
 
 // StartServer runs the server on free loopback ports until the test ends, and returns when it
@@ -65,7 +67,7 @@ func StartServer(t testing.TB, o ServerOptions) *Server {
 	for attempt := 1; ; attempt++ {
 		s, err := startServer(t.Context(), binary, o)
 		if err == nil {
-			t.Cleanup(func() { s.finish(t) })
+			s.EndWith(t)
 			return s
 		}
 		if attempt == startAttempts || !errors.Is(err, errAddressInUse) {
@@ -103,34 +105,65 @@ func startServer(ctx context.Context, binary string, o ServerOptions) (*Server, 
 	args = append(args, o.Args...)
 	args = append(args, strings.Fields(os.Getenv("RINGCAST_ARGS"))...)
 
-	s := &Server{
-		URL:   "http://" + httpAddr,
-		Admin: "http://" + adminAddr,
-		UDP:   udpAddr,
-		cmd:   exec.Command(binary, args...),
-		log:   &tail{limit: keptLog},
-		done:  make(chan struct{}),
+	s, err := Launch{
+		URL: "http://" + httpAddr, Admin: "http://" + adminAddr, UDP: udpAddr,
+		Cmd: exec.Command(binary, args...),
+	}.Start(ctx)
+	if err != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+		err = fmt.Errorf("%w: %w", errAddressInUse, err)
 	}
+	return s, err
+}
+
+// A Launch says how to run a server of which one knows where it will listen.
+type Launch struct {
+	// URL, Admin and UDP are the Server's.
+	URL, Admin, UDP string
+	// Cmd is the server's command line. The log takes its output; its environment is this process's
+	// without the tests' own variables.
+	Cmd *exec.Cmd
+	// Run starts a command and returns what waits for its end. The default is Cmd's own.
+	Run func(*exec.Cmd) (wait func() error, err error)
+	// Client reaches the server. The default is http.DefaultClient.
+	Client *http.Client
+}
+
+// Start runs the server and returns when it is ready. It is the caller's to Stop.
+func (l Launch) Start(ctx context.Context) (*Server, error) {
+	if l.Client == nil {
+		l.Client = http.DefaultClient
+	}
+	if l.Run == nil {
+		l.Run = func(cmd *exec.Cmd) (func() error, error) { return cmd.Wait, cmd.Start() }
+	}
+	s := &Server{URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, log: &tail{limit: keptLog}}
 	// The tests' own variables are not the server's, which refuses what it does not know.
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
-	s.cmd.Stdout = s.log
-	s.cmd.Stderr = s.log
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() {
-		s.err = s.cmd.Wait()
-		close(s.done)
-	}()
-	if err := s.waitReady(ctx); err != nil {
-		s.cmd.Process.Kill()
-		<-s.done
-		if strings.Contains(s.log.String(), syscall.EADDRINUSE.Error()) {
-			err = fmt.Errorf("%w: %w", errAddressInUse, err)
-		}
-		return nil, fmt.Errorf("%w\n%s %s\n%s", err, binary, strings.Join(args, " "), s.log)
+	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	if err := s.start(ctx); err != nil {
+		return nil, fmt.Errorf("%w\n%s\n%s", err, l.Cmd, s.log)
 	}
 	return s, nil
+}
+
+// start runs cmd until it is ready, or not at all.
+func (s *Server) start(ctx context.Context) error {
+	wait, err := s.run(s.cmd)
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	s.done, s.err = done, nil
+	go func() {
+		s.err = wait()
+		close(done)
+	}()
+	if err := s.waitReady(ctx); err != nil {
+		_ = s.cmd.Process.Kill() // it may have ended
+		<-s.done
+		return err
+	}
+	return nil
 }
 
 func (s *Server) waitReady(ctx context.Context) error {
@@ -140,7 +173,7 @@ func (s *Server) waitReady(ctx context.Context) error {
 	defer poll.Stop()
 	var last error
 	for {
-		if last = probe(ctx, s.Admin+"/readyz"); last == nil {
+		if last = s.probe(ctx); last == nil {
 			return nil
 		}
 		select {
@@ -153,41 +186,48 @@ func (s *Server) waitReady(ctx context.Context) error {
 	}
 }
 
-func probe(ctx context.Context, url string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
+func (s *Server) probe(ctx context.Context) error {
+	resp, err := s.get(ctx, "/readyz")
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// get asks the admin listener, and makes an error of every answer but a success.
+func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Admin+path, nil)
+	if err != nil {
+		return nil, err
 	}
-	if resp.StatusCode/100 != 2 {
-		return fmt.Errorf("%s: %s", url, resp.Status)
+	resp, err := s.client.Do(req)
+	if err == nil && resp.StatusCode/100 != 2 {
+		resp.Body.Close()
+		err = fmt.Errorf("%s: %s", req.URL, resp.Status)
 	}
-	return nil
+	return resp, err
 }
 
 // Metrics fetches and parses /metrics.
 func (s *Server) Metrics(t testing.TB) Metrics {
 	t.Helper()
-	resp, err := http.Get(s.Admin + "/metrics")
+	m, err := s.ReadMetrics(context.WithoutCancel(t.Context())) // cleanups ask too
 	if err != nil {
 		t.Fatalf("metrics: %v", err)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("metrics: %s", resp.Status)
-	}
-	m, err := ParseMetrics(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
 	return m
+}
+
+// ReadMetrics fetches and parses /metrics.
+func (s *Server) ReadMetrics(ctx context.Context) (Metrics, error) {
+	resp, err := s.get(ctx, "/metrics")
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return ParseMetrics(resp.Body)
 }
 
 // Stop sends SIGTERM and waits for the process to end. It may be called again.
@@ -224,6 +264,10 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 
 // Log is the end of what the process wrote.
 func (s *Server) Log() string { return s.log.String() }
+
+// EndWith stops the server at the end of the test, which fails if that or the server's own end was not
+// clean. Its log becomes part of the test's if the test fails.
+func (s *Server) EndWith(t testing.TB) { t.Cleanup(func() { s.finish(t) }) }
 
 func (s *Server) finish(t testing.TB) {
 	early := false

@@ -1,0 +1,304 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// An End describes one end of a cable.
+type End struct {
+	Host *Host
+	// Name is the device's. Every host may have an eth0.
+	Name string
+	// MAC is the device's address; the kernel chooses one if it is nil.
+	MAC net.HardwareAddr
+	// Addrs are its addresses, with the networks that they are in.
+	Addrs []netip.Prefix
+	// Gateways are the next hops of the host's default routes through this device, at most one for each
+	// family. One of IPv6 may be link-local.
+	Gateways []netip.Addr
+}
+
+// A Link says what the cables are like. Its zero value is one queue each way and an MTU of 1500.
+type Link struct {
+	// Queues is the number of receive, and of transmit, queues at each end.
+	Queues int
+	// MTU is that of both ends in bytes. Native XDP wants at most about 3,500.
+	MTU int
+}
+
+// A Cable is a veth pair between two hosts.
+type Cable struct {
+	A, B *Device
+	link Link
+}
+
+// A Device is one end of a cable. Its methods that make faults may be used one at a time.
+type Device struct {
+	End // as it is now
+	// Index is the interface's number on its host. It changes when the cable is replaced.
+	Index int
+
+	up bool
+	mu sync.Mutex // guards all above against methods of the Device
+}
+
+// Connect lays a cable between two hosts and sets both ends up.
+func (l *Lab) Connect(a, b End, link Link) (*Cable, error) {
+	c := &Cable{A: &Device{End: a, up: true}, B: &Device{End: b, up: true}, link: link}
+	if err := c.Insert(); err != nil {
+		return nil, err
+	}
+	for _, d := range []*Device{c.A, c.B} {
+		d.Host.mu.Lock()
+		d.Host.devices = append(d.Host.devices, d)
+		d.Host.mu.Unlock()
+	}
+	return c, nil
+}
+
+// indices numbers first ends, out of the way of the kernel's own numbers, which begin at 1 on each host.
+var indices atomic.Int32
+
+func init() { indices.Store(1000) }
+
+// Insert creates the interfaces, again after Remove: with the same names, MACs, addresses and gateways, and
+// new numbers. Programs, offloads and NAPI threads are not restored.
+func (c *Cable) Insert() error {
+	a, b := c.A, c.B
+	veth := netlink.NewVeth(netlink.NewLinkAttrs())
+	veth.Name, veth.PeerName = a.Name, b.Name
+	veth.HardwareAddr, veth.PeerHardwareAddr = a.MAC, b.MAC
+	veth.NumTxQueues, veth.NumRxQueues = max(c.link.Queues, 1), max(c.link.Queues, 1)
+	veth.MTU = c.link.MTU
+	// Where both ends have the same number, the kernel takes them for one, and its word of the carrier, which
+	// IPv6 waits for, may come a second later (linkwatch_urgent_event in net/core/link_watch.c).
+	veth.Index = int(indices.Add(1))
+	// Both ends are born inside: the machine's own network never sees them.
+	veth.PeerNamespace = netlink.NsFd(b.Host.ns)
+	if err := a.Host.handle.LinkAdd(veth); err != nil {
+		return fmt.Errorf("lay a cable from %s of %s to %s of %s: %w", a.Name, a.Host.Name, b.Name, b.Host.Name, err)
+	}
+	for _, d := range []*Device{a, b} {
+		if err := d.find(); err != nil {
+			return err
+		}
+	}
+	// The routes of one end want the carrier that the other gives.
+	return errors.Join(a.configure(false), b.configure(true), a.configure(true))
+}
+
+// Remove deletes the interfaces, as a driver that is unloaded does. Remove and Insert are not for use along
+// with methods of the ends.
+func (c *Cable) Remove() error {
+	if err := c.A.Host.handle.LinkDel(c.A.link()); err != nil {
+		return fmt.Errorf("delete %s: %w", c.A.Name, err)
+	}
+	return nil
+}
+
+// link names the interface to netlink.
+func (d *Device) link() netlink.Link {
+	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.Index, Name: d.Name}}
+}
+
+// find reads what the kernel has chosen.
+func (d *Device) find() error {
+	link, err := d.Host.handle.LinkByName(d.Name)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", d.Name, err)
+	}
+	d.Index, d.MAC = link.Attrs().Index, link.Attrs().HardwareAddr
+	return nil
+}
+
+// configure brings the interface to what End says, whatever it is now. A default route needs a carrier:
+// routes says whether there is one.
+func (d *Device) configure(routes bool) error {
+	h := d.Host.handle
+	for _, p := range d.Addrs {
+		addr := &netlink.Addr{IPNet: ipNet(p), Flags: unix.IFA_F_NODAD}
+		if p.Addr().Is4() {
+			addr.Flags = 0
+		}
+		if err := h.AddrReplace(d.link(), addr); err != nil {
+			return fmt.Errorf("give %s the address %s: %w", d.Name, p, err)
+		}
+	}
+	if !d.up {
+		return nil
+	}
+	if err := h.LinkSetUp(d.link()); err != nil {
+		return fmt.Errorf("set %s up: %w", d.Name, err)
+	}
+	if !routes {
+		return nil
+	}
+	for _, gw := range d.Gateways {
+		if err := h.RouteReplace(d.defaultRoute(gw)); err != nil {
+			return fmt.Errorf("route by %s through %s: %w", gw, d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (d *Device) defaultRoute(gw netip.Addr) *netlink.Route {
+	all := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	if gw.Is4() {
+		all = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return &netlink.Route{LinkIndex: d.Index, Dst: ipNet(all), Gw: gw.WithZone("").AsSlice()}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// Down sets the interface down. Its end of the cable shows as no carrier at the other.
+func (d *Device) Down() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.up = false
+	if err := d.Host.handle.LinkSetDown(d.link()); err != nil {
+		return fmt.Errorf("set %s down: %w", d.Name, err)
+	}
+	return nil
+}
+
+// Up sets the interface up and gives it back the routes that it has lost.
+func (d *Device) Up() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.up = true
+	return d.configure(true)
+}
+
+// SetMAC changes the device's address, of which the kernel tells nobody: neighbours keep the old one until
+// they ask again.
+func (d *Device) SetMAC(mac net.HardwareAddr) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.Host.handle.LinkSetHardwareAddr(d.link(), mac); err != nil {
+		return fmt.Errorf("give %s the MAC %s: %w", d.Name, mac, err)
+	}
+	d.MAC = slices.Clone(mac)
+	return nil
+}
+
+// AddAddr gives the device one more address.
+func (d *Device) AddAddr(p netip.Prefix) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.Addrs = append(slices.Clone(d.Addrs), p)
+	return d.configure(d.up)
+}
+
+// SetGateway makes the host's default route of gw's family go by gw through this device.
+func (d *Device) SetGateway(gw netip.Addr) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	others := slices.DeleteFunc(slices.Clone(d.Gateways), func(old netip.Addr) bool { return old.Is4() == gw.Is4() })
+	d.Gateways = append(others, gw)
+	return d.configure(true)
+}
+
+// LinkLocal is the device's IPv6 link-local address, which has no zone.
+func (d *Device) LinkLocal() (netip.Addr, error) {
+	addrs, err := d.Host.handle.AddrList(d.link(), netlink.FAMILY_V6)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("addresses of %s: %w", d.Name, err)
+	}
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && ip.IsLinkLocalUnicast() {
+			return ip, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("%s has no link-local address", d.Name)
+}
+
+// Pair makes the hosts server and client with one cable between their eth0. Each is the other's default
+// gateway, which forwards nothing: browsers look for their own address by the default route.
+func (l *Lab) Pair(link Link) (server, client *Host, err error) {
+	if server, err = l.AddHost("server"); err != nil {
+		return nil, nil, err
+	}
+	if client, err = l.AddHost("client"); err != nil {
+		return nil, nil, err
+	}
+	_, err = l.Connect(
+		End{Host: server, Name: "eth0", Addrs: prefixes("198.18.0.1/24", "fd00::1/64"), Gateways: addrs("198.18.0.2", "fd00::2")},
+		End{Host: client, Name: "eth0", Addrs: prefixes("198.18.0.2/24", "fd00::2/64"), Gateways: addrs("198.18.0.1", "fd00::1")},
+		link)
+	return server, client, err
+}
+
+// Routed makes the hosts server and client, and a router that is the default gateway of both: its device
+// south goes to the server's eth0, north to the client's.
+func (l *Lab) Routed(link Link) (server, router, client *Host, err error) {
+	if server, err = l.AddHost("server"); err != nil {
+		return nil, nil, nil, err
+	}
+	if router, err = l.AddHost("router"); err != nil {
+		return nil, nil, nil, err
+	}
+	if client, err = l.AddHost("client"); err != nil {
+		return nil, nil, nil, err
+	}
+	for _, forward := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		if err := router.Sysctl(forward, "1"); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if _, err = l.Connect(
+		End{Host: server, Name: "eth0", Addrs: prefixes("198.18.1.2/24", "fd00:1::2/64"), Gateways: addrs("198.18.1.1", "fd00:1::1")},
+		End{Host: router, Name: "south", Addrs: prefixes("198.18.1.1/24", "fd00:1::1/64")}, link); err != nil {
+		return nil, nil, nil, err
+	}
+	_, err = l.Connect(
+		End{Host: client, Name: "eth0", Addrs: prefixes("198.18.2.2/24", "fd00:2::2/64"), Gateways: addrs("198.18.2.1", "fd00:2::1")},
+		End{Host: router, Name: "north", Addrs: prefixes("198.18.2.1/24", "fd00:2::1/64")}, link)
+	return server, router, client, err
+}
+
+func prefixes(all ...string) (ps []netip.Prefix) {
+	for _, p := range all {
+		ps = append(ps, netip.MustParsePrefix(p))
+	}
+	return ps
+}
+
+func addrs(all ...string) (as []netip.Addr) {
+	for _, a := range all {
+		as = append(as, netip.MustParseAddr(a))
+	}
+	return as
+}
+
+// Pair is Lab.Pair in a lab of the test's own.
+func Pair(t testing.TB, link Link) (server, client *Host) {
+	t.Helper()
+	server, client, err := New(t).Pair(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, client
+}
+
+// Routed is Lab.Routed in a lab of the test's own.
+func Routed(t testing.TB, link Link) (server, router, client *Host) {
+	t.Helper()
+	server, router, client, err := New(t).Routed(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, router, client
+}
