@@ -12,7 +12,10 @@ QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack)
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
 
-.PHONY: all build run test race fuzz sim e2e attack bench lint generate clean deps cross
+# The compiler that made the committed BPF objects; another makes others.
+CLANG = 14.0.6
+
+.PHONY: all build run test race fuzz sim e2e attack bench lint generate generated clean deps cross
 
 all: build
 
@@ -62,7 +65,7 @@ attack: ## the attacks of the table in testenv/attack; wants a quiet machine
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/...
 
-lint: ## format and static checks
+lint: generated ## format and static checks
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
 	$(GO) tool staticcheck ./...
 
@@ -73,6 +76,14 @@ cross: ## the platforms that we build for but do not test on
 
 generate: ## generated code
 	$(GO) generate ./...
+
+generated: ## the committed BPF objects are what their source makes, where the same compiler can tell
+	@if clang --version 2>/dev/null | grep -qwF "version $(CLANG)" && command -v llvm-strip >/dev/null && [ -d /usr/include/bpf ]; then \
+		before=$$(cat bpf/steer_*_bpfel.* | sha256sum); \
+		$(GO) generate ./bpf; \
+		after=$$(cat bpf/steer_*_bpfel.* | sha256sum); \
+		if [ "$$before" != "$$after" ]; then echo "bpf: the objects were not what steer.c makes; they are now"; exit 1; fi; \
+	else echo "bpf: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
 
 clean:
 	rm -rf bin

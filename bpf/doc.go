@@ -1,0 +1,59 @@
+// Package bpf steers packets before the kernel's network stack sees them: the XDP program (steer.c), its
+// loader, the guard's allow-list and the counters. It knows nothing of AF_XDP sockets but their
+// descriptors, which it is given.
+//
+// # The way of a packet
+//
+// The program leaves on the first line that applies, always for exactly one Reason, which is counted
+// and decides where the packet goes:
+//
+//	Ethernet   another type, a VLAN tag           kernel
+//	IP         options, extension headers,
+//	           fragments, another protocol        kernel
+//	UDP        not our port, not our address      kernel
+//	length     claims what cannot be              dropped
+//	class      of the first byte (RFC 7983):
+//	           none that is spoken here           dropped
+//	           RTP, RTCP, DTLS, allowed tuple     socket of its queue
+//	           RTP, RTCP, DTLS, any other         dropped
+//	           STUN, allowed tuple                socket of its queue
+//	           STUN, any other, within limits     socket of its queue
+//	           STUN over a limit                  dropped
+//
+// What ends inside a header goes to the kernel, as does what is meant for a socket where the queue has
+// none (bpf_redirect_map falls through an empty slot; a full ring or an empty fill ring drops instead,
+// which the socket counts in XDP_STATISTICS). A kernel socket on the same port takes all of that.
+//
+// VLAN tags that the NIC strips are invisible here; Config.Addresses then decides.
+//
+// # The guard
+//
+// A tuple is a peer's address and port and the local address it sends to; the local port is always ours.
+// A tuple becomes allowed when a worker has authenticated its STUN check, and from then on costs one look-up
+// per packet. Everybody else has STUN alone, in two token buckets of a second's worth: one per source
+// address (IPv6 by /64, since whoever has one address of it has them all), one per CPU for all sources.
+// So forged media and DTLS never reach a worker, one source cannot use up what all have, and many
+// sources cannot take more of a worker than the global rate is worth.
+//
+// The allow-list is a plain hash of fixed size. When it is full, Allow says so and counts it; an LRU
+// would silently cut off somebody who watches. Its values count how many routes, of any worker, need
+// the tuple, so this side remembers nothing per tuple. The buckets of sources are an LRU: a forgotten
+// source starts anew, and the global limit holds.
+//
+// # Attaching
+//
+// By a link, so the kernel detaches the program when this process ends, however it ends. Native mode
+// first; generic mode only where the configuration permits. Another program on the interface is never
+// replaced. Attach explains a refusal with what would change it (Refusal).
+//
+// # Concurrency
+//
+// All methods are safe from any thread. One mutex makes look-up and update of a tuple one step; it is
+// taken per path, socket and scrape, never per packet. The program runs beside all that, on any CPU: it
+// reads the maps that this side writes, and writes counters (its own CPU's) and buckets itself.
+//
+// # The compiled program
+//
+// go generate compiles steer.c (clang, libbpf's headers). The objects are committed, so that building
+// the server needs neither.
+package bpf

@@ -1,0 +1,5 @@
+package bpf
+
+// The include paths are where Debian keeps asm/, on either kind of machine that may generate. The
+// compiler that made the committed objects is named in the Makefile, which compares.
+//go:generate go tool bpf2go -target amd64,arm64 -tags linux -no-global-types steer steer.c -- -O2 -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu

@@ -1,0 +1,178 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+const mediaPort = 7000
+
+var (
+	peer4   = netip.MustParseAddrPort("198.18.0.2:50000")
+	server4 = netip.AddrPortFrom(netip.MustParseAddr("198.18.0.1"), mediaPort)
+	peer6   = netip.MustParseAddrPort("[fd00::2]:50000")
+	server6 = netip.AddrPortFrom(netip.MustParseAddr("fd00::1"), mediaPort)
+
+	path4 = port.Path{Remote: peer4, Local: server4.Addr()}
+	path6 = port.Path{Remote: peer6, Local: server6.Addr()}
+)
+
+// Where things are in the frames of datagram.
+const (
+	atIP       = 14
+	ip4Length  = 20
+	ip6Length  = 40
+	udpLength  = 8
+	atUDP4     = atIP + ip4Length
+	atUDP6     = atIP + ip6Length
+	atPayload4 = atUDP4 + udpLength
+	atPayload6 = atUDP6 + udpLength
+)
+
+// datagram is the Ethernet frame of a UDP datagram.
+func datagram(from, to netip.AddrPort, payload ...byte) []byte {
+	f := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
+	udp := udpLength + len(payload)
+	if from.Addr().Is4() {
+		f = append(f, 0x08, 0x00, 0x45, 0)
+		f = binary.BigEndian.AppendUint16(f, uint16(ip4Length+udp))
+		f = append(f, 0, 1, 0x40, 0, 64, unix.IPPROTO_UDP, 0, 0) // don't fragment, as Linux sends
+	} else {
+		f = append(f, 0x86, 0xdd, 0x60, 0, 0, 0)
+		f = binary.BigEndian.AppendUint16(f, uint16(udp))
+		f = append(f, unix.IPPROTO_UDP, 64)
+	}
+	f = append(f, from.Addr().AsSlice()...)
+	f = append(f, to.Addr().AsSlice()...)
+	f = binary.BigEndian.AppendUint16(f, from.Port())
+	f = binary.BigEndian.AppendUint16(f, to.Port())
+	f = binary.BigEndian.AppendUint16(f, uint16(udp))
+	f = append(f, 0, 0)
+	return append(f, payload...)
+}
+
+// first is a payload of plausible length with its first byte given.
+func first(b byte) []byte { return append([]byte{b}, make([]byte, 27)...) }
+
+// with overwrites bytes of a frame.
+func with(f []byte, at int, bytes ...byte) []byte {
+	f = slices.Clone(f)
+	copy(f[at:], bytes)
+	return f
+}
+
+// insert puts bytes in between, without telling the headers.
+func insert(f []byte, at int, bytes ...byte) []byte {
+	return slices.Insert(slices.Clone(f), at, bytes...)
+}
+
+// extended puts an IPv6 extension header of 8 bytes between IPv6 and what followed it.
+func extended(f []byte, header byte) []byte {
+	length := binary.BigEndian.Uint16(f[atIP+4:]) + 8
+	next := f[atIP+6]
+	f = insert(f, atUDP6, next, 0, 0, 0, 0, 0, 0, 0)
+	return with(f, atIP+4, byte(length>>8), byte(length), header)
+}
+
+// loaded is a program that is not attached, with the paths allowed and a socket for queue 0.
+func loaded(t testing.TB, cfg Config, allow ...port.Path) *Program {
+	t.Helper()
+	cfg.Interface, cfg.Port = "none", mediaPort
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := load(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, path := range allow {
+		if err := p.Allow(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.SetSocket(0, xdpSocket(t)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// xdpSocket is an AF_XDP socket that is bound to nothing: enough to be redirected to, not to receive.
+func xdpSocket(t testing.TB) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("open an AF_XDP socket: %v", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// run puts one frame through the program and returns its verdict and by how much each counter grew.
+func run(t testing.TB, p *Program, frame []byte) (verdict uint32, grown []uint64) {
+	t.Helper()
+	return runOn(t, p, ebpf.RunOptions{Data: frame})
+}
+
+func runOn(t testing.TB, p *Program, options ebpf.RunOptions) (verdict uint32, grown []uint64) {
+	t.Helper()
+	before, err := p.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.DataOut = make([]byte, len(options.Data)+256)
+	if verdict, err = p.objects.Steer.Run(&options); err != nil {
+		t.Fatalf("run %d bytes: %v", len(options.Data), err)
+	}
+	if !slices.Equal(options.DataOut, options.Data) {
+		t.Errorf("the program changed the packet:\n%x, was\n%x", options.DataOut, options.Data)
+	}
+	if grown, err = p.Counters(); err != nil {
+		t.Fatal(err)
+	}
+	for reason := range grown {
+		grown[reason] -= before[reason]
+	}
+	return verdict, grown
+}
+
+// expect is run where exactly one counter must grow, by one.
+func expect(t testing.TB, p *Program, frame []byte, verdict uint32, reason Reason) {
+	t.Helper()
+	got, grown := run(t, p, frame)
+	check(t, got, grown, verdict, reason)
+}
+
+func check(t testing.TB, got uint32, grown []uint64, verdict uint32, reason Reason) {
+	t.Helper()
+	if got != verdict {
+		t.Errorf("verdict %d, want %d", got, verdict)
+	}
+	for r, n := range grown {
+		if want := uint64(0); Reason(r) == reason {
+			if want = 1; n != want {
+				t.Errorf("%v grew by %d, want 1", reason, n)
+			}
+		} else if n != 0 {
+			t.Errorf("%v grew by %d, want only %v to", Reason(r), n, reason)
+		}
+	}
+}
+
+const (
+	xdpDrop     = 1
+	xdpPass     = 2
+	xdpRedirect = 4
+)

@@ -1,0 +1,289 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+// ErrFull is what Allow returns when Config.Tuples are allowed already.
+var ErrFull = errors.New("the guard's allow-list is full")
+
+// A Program is the XDP program on an interface, with its maps. All methods are safe from any thread;
+// after Close they return os.ErrClosed or do nothing.
+//
+// Attach, then SetSocket for every queue once its socket is bound and its fill ring filled. Allow and
+// Revoke as paths come and go. Close after the sockets' ClearSocket.
+type Program struct {
+	native error // why it is not attached natively; nil if it is
+
+	mu      sync.Mutex // guards all below, and makes look-up and update of a tuple one step
+	objects steerObjects
+	link    link.Link
+	closed  bool
+	allowed int    // entries of the allow-list
+	refused uint64 // Allows that found it full
+}
+
+// Attach loads the program and attaches it to the interface: natively, or generically where native
+// attaching is refused and Config.Generic permits. It never replaces another program. What the machine
+// refuses is a *Refusal.
+func Attach(cfg Config) (*Program, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	dev, err := netlink.LinkByName(cfg.Interface)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, &Refusal{
+			Interface: cfg.Interface, Reason: ErrNoInterface, Err: err,
+			Remedy: "name one that ip link shows, in the network namespace of this process",
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up interface %s: %w", cfg.Interface, err)
+	}
+	p, err := load(cfg)
+	if err != nil {
+		return nil, explain(dev, err)
+	}
+	if err := p.attach(dev, cfg.Generic); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// load puts program and maps into the kernel. Nothing runs yet.
+func load(cfg Config) (*Program, error) {
+	spec, err := loadSteer()
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps[steerMapXsks].MaxEntries = uint32(cfg.Queues)
+	spec.Maps[steerMapAllowed].MaxEntries = uint32(cfg.Tuples)
+	spec.Maps[steerMapAddresses].MaxEntries = max(1, uint32(len(cfg.Addresses)))
+	for _, variable := range []struct {
+		name  string
+		value any
+	}{
+		{steerVarMediaPort, cfg.Port},
+		{steerVarAnyAddress, len(cfg.Addresses) == 0},
+		{steerVarGuarded, !cfg.GuardOff},
+		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
+		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
+	} {
+		if err := spec.Variables[variable.name].Set(variable.value); err != nil {
+			return nil, fmt.Errorf("set %s: %w", variable.name, err)
+		}
+	}
+	p := &Program{}
+	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
+		return nil, fmt.Errorf("load the XDP program: %w", err)
+	}
+	for _, a := range cfg.Addresses {
+		if err := p.objects.Addresses.Put(a.As16(), uint8(1)); err != nil {
+			p.Close()
+			return nil, fmt.Errorf("list address %s: %w", a, err)
+		}
+	}
+	return p, nil
+}
+
+// attach makes the link, which the kernel undoes when this process ends, however it ends.
+func (p *Program) attach(dev netlink.Link, generic bool) (err error) {
+	options := link.XDPOptions{Program: p.objects.Steer, Interface: dev.Attrs().Index, Flags: link.XDPDriverMode}
+	if p.link, err = link.AttachXDP(options); err == nil {
+		return nil
+	}
+	refusal := explain(dev, err)
+	if !generic || refusal.Reason == ErrAttached || refusal.Reason == ErrPermission {
+		return refusal
+	}
+	options.Flags = link.XDPGenericMode
+	if p.link, err = link.AttachXDP(options); err != nil {
+		return explain(dev, err)
+	}
+	p.native = refusal
+	return nil
+}
+
+// Generic is whether the kernel emulates XDP for this program, because native attaching was refused.
+func (p *Program) Generic() bool { return p.native != nil }
+
+// NativeRefusal is why the program is not attached natively, nil if it is.
+func (p *Program) NativeRefusal() error { return p.native }
+
+// Attached is whether the program still is on its interface: not if that was deleted.
+func (p *Program) Attached() (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return false, os.ErrClosed
+	}
+	info, err := p.link.Info()
+	if err != nil {
+		return false, fmt.Errorf("ask about the XDP link: %w", err)
+	}
+	xdp := info.XDP()
+	return xdp != nil && xdp.Ifindex != 0, nil
+}
+
+// SetSocket makes the AF_XDP socket fd the destination of a queue's packets, in place of what it was.
+func (p *Program) SetSocket(queue, fd int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	if err := p.objects.Xsks.Put(uint32(queue), uint32(fd)); err != nil {
+		return fmt.Errorf("set the socket of queue %d: %w", queue, err)
+	}
+	return nil
+}
+
+// ClearSocket sends a queue's packets to the kernel from now on. A queue without socket stays so.
+func (p *Program) ClearSocket(queue int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	if err := p.objects.Xsks.Delete(uint32(queue)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("clear the socket of queue %d: %w", queue, err)
+	}
+	return nil
+}
+
+// A tuple is the key of a path in the allow-list: struct tuple of steer.c.
+type tuple [36]byte
+
+func tupleOf(path port.Path) (t tuple) {
+	remote, local := path.Remote.Addr().As16(), path.Local.As16()
+	copy(t[0:], remote[:])
+	copy(t[16:], local[:])
+	binary.BigEndian.PutUint16(t[32:], path.Remote.Port())
+	return t
+}
+
+// Allow lets DTLS and media of the path through until as many Revokes as Allows have named it. It
+// returns ErrFull, and counts it, if there is no room for another path; then nothing has changed, and no
+// Revoke may follow. It takes two system calls, a microsecond or two.
+func (p *Program) Allow(path port.Path) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	key := tupleOf(path)
+	var routes uint32
+	err := p.objects.Allowed.Lookup(&key, &routes)
+	if err == nil {
+		routes++
+		if err := p.objects.Allowed.Update(&key, &routes, ebpf.UpdateExist); err != nil {
+			return fmt.Errorf("allow another route of %v: %w", path, err)
+		}
+		return nil
+	}
+	if !errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fmt.Errorf("look up %v: %w", path, err)
+	}
+	routes = 1
+	err = p.objects.Allowed.Update(&key, &routes, ebpf.UpdateNoExist)
+	if errors.Is(err, unix.E2BIG) {
+		p.refused++
+		return ErrFull
+	}
+	if err != nil {
+		return fmt.Errorf("allow %v: %w", path, err)
+	}
+	p.allowed++
+	return nil
+}
+
+// Revoke takes back one Allow that succeeded. A path that is not allowed stays so.
+func (p *Program) Revoke(path port.Path) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	key := tupleOf(path)
+	var routes uint32
+	err := p.objects.Allowed.Lookup(&key, &routes)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up %v: %w", path, err)
+	}
+	if routes--; routes > 0 {
+		err = p.objects.Allowed.Update(&key, &routes, ebpf.UpdateExist)
+	} else if err = p.objects.Allowed.Delete(&key); err == nil {
+		p.allowed--
+	}
+	if err != nil {
+		return fmt.Errorf("revoke %v: %w", path, err)
+	}
+	return nil
+}
+
+// Allowed is how many paths are allowed now, counting each once.
+func (p *Program) Allowed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.allowed
+}
+
+// Refused is how many Allows returned ErrFull.
+func (p *Program) Refused() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
+// Counters returns how many packets left the program for each Reason since it was loaded.
+func (p *Program) Counters() ([]uint64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, os.ErrClosed
+	}
+	var perCPU [][NumReasons]uint64
+	if err := p.objects.Exits.Lookup(uint32(0), &perCPU); err != nil {
+		return nil, fmt.Errorf("read the XDP counters: %w", err)
+	}
+	sum := make([]uint64, NumReasons)
+	for _, counts := range perCPU {
+		for reason, n := range counts {
+			sum[reason] += n
+		}
+	}
+	return sum, nil
+}
+
+// Close detaches the program and frees it. The kernel's stack gets all packets from then on.
+func (p *Program) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	var err error
+	if p.link != nil {
+		if err = p.link.Close(); err != nil {
+			err = fmt.Errorf("detach the XDP program: %w", err)
+		}
+	}
+	return errors.Join(err, p.objects.Close())
+}

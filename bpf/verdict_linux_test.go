@@ -1,0 +1,259 @@
+package bpf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"ringcast/testenv"
+)
+
+const (
+	stun  = 0x00
+	dtls  = 0x16
+	media = 0x80
+)
+
+// The verdict table: one packet each, its verdict, and the one counter that grows.
+func TestVerdicts(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	guarded := loaded(t, Config{}, path4, path6)
+	ours := loaded(t, Config{Addresses: []netip.Addr{server4.Addr(), server6.Addr()}}, path4, path6)
+	unguarded := loaded(t, Config{GuardOff: true})
+	nowhere := loaded(t, Config{}, path4, path6)
+	if err := nowhere.ClearSocket(0); err != nil {
+		t.Fatal(err)
+	}
+	noTokens := loaded(t, Config{}, path4, path6)
+	drainGlobal(t, noTokens)
+	noTokensOfOne := loaded(t, Config{}, path4, path6)
+	stranger4, stranger6 := netip.MustParseAddrPort("198.18.0.3:50000"), netip.MustParseAddrPort("[fd00:3::3]:50000")
+	drainSource(t, noTokensOfOne, stranger4.Addr())
+	drainSource(t, noTokensOfOne, stranger6.Addr())
+
+	media4, media6 := datagram(peer4, server4, first(media)...), datagram(peer6, server6, first(media)...)
+	portOf := func(p netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.Addr(), port) }
+	at := func(address string, port uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr(address), port)
+	}
+	vlan := []byte{0x81, 0x00, 0, 7}
+
+	type row struct {
+		name    string
+		program *Program
+		frame   []byte
+		verdict uint32
+		reason  Reason
+	}
+	table := []row{
+		// Cut off. The kernel runs nothing shorter than an Ethernet header.
+		{"nothing behind Ethernet, IPv4", guarded, media4[:atIP], xdpPass, PassShort},
+		{"half an IPv4 header", guarded, media4[:atIP+10], xdpPass, PassShort},
+		{"IPv4 header less a byte", guarded, media4[:atUDP4-1], xdpPass, PassShort},
+		{"nothing behind IPv4", guarded, media4[:atUDP4], xdpPass, PassShort},
+		{"UDP ports only, IPv4", guarded, media4[:atUDP4+4], xdpPass, PassShort},
+		{"UDP header less a byte, IPv4", guarded, media4[:atPayload4-1], xdpPass, PassShort},
+		{"nothing behind UDP, which claims a payload, IPv4", guarded, media4[:atPayload4], xdpDrop, DropLength},
+		{"payload less a byte, IPv4", guarded, media4[:len(media4)-1], xdpDrop, DropLength},
+		{"nothing behind Ethernet, IPv6", guarded, media6[:atIP], xdpPass, PassShort},
+		{"half an IPv6 header", guarded, media6[:atIP+20], xdpPass, PassShort},
+		{"IPv6 header less a byte", guarded, media6[:atUDP6-1], xdpPass, PassShort},
+		{"nothing behind IPv6", guarded, media6[:atUDP6], xdpPass, PassShort},
+		{"UDP ports only, IPv6", guarded, media6[:atUDP6+4], xdpPass, PassShort},
+		{"UDP header less a byte, IPv6", guarded, media6[:atPayload6-1], xdpPass, PassShort},
+		{"nothing behind UDP, which claims a payload, IPv6", guarded, media6[:atPayload6], xdpDrop, DropLength},
+		{"payload less a byte, IPv6", guarded, media6[:len(media6)-1], xdpDrop, DropLength},
+
+		// What is not plain UDP over IP over Ethernet.
+		{"ARP", guarded, with(media4, 12, 0x08, 0x06), xdpPass, PassNotIP},
+		{"802.3 length instead of a type", guarded, with(media4, 12, 0x00, 0x40), xdpPass, PassNotIP},
+		{"VLAN, IPv4", guarded, insert(media4, 12, vlan...), xdpPass, PassNotIP},
+		{"VLAN, IPv6", guarded, insert(media6, 12, vlan...), xdpPass, PassNotIP},
+		{"QinQ", guarded, insert(insert(media4, 12, vlan...), 12, 0x88, 0xa8, 0, 8), xdpPass, PassNotIP},
+		{"MPLS", guarded, insert(media4, 12, 0x88, 0x47, 0, 0), xdpPass, PassNotIP},
+		{"IPv4 in an IPv6 frame", guarded, with(media6, atIP, 0x45), xdpPass, PassIPHeader},
+		{"IPv6 in an IPv4 frame", guarded, with(media4, atIP, 0x65), xdpPass, PassIPHeader},
+		{"IPv4 with an option", guarded, with(insert(media4, atUDP4, 1, 1, 1, 0), atIP, 0x46), xdpPass, PassIPHeader},
+		{"IPv4 header of 16 bytes", guarded, with(media4, atIP, 0x44), xdpPass, PassIPHeader},
+		{"IPv4 header of 60 bytes that are not there", guarded, with(media4, atIP, 0x4f), xdpPass, PassIPHeader},
+		{"first fragment", guarded, with(media4, atIP+6, 0x20, 0), xdpPass, PassFragment},
+		{"later fragment", guarded, with(media4, atIP+6, 0x20, 0xb9), xdpPass, PassFragment},
+		{"last fragment", guarded, with(media4, atIP+6, 0x00, 0xb9), xdpPass, PassFragment},
+		{"fragment of TCP", guarded, with(with(media4, atIP+6, 0x20, 0), atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
+		{"IPv6 first fragment", guarded, with(extended(media6, 44), atUDP6+3, 1), xdpPass, PassFragment},
+		{"IPv6 later fragment", guarded, with(extended(media6, 44), atUDP6+2, 0x05, 0xc9), xdpPass, PassFragment},
+		{"IPv6 atomic fragment (RFC 6946)", guarded, extended(media6, 44), xdpPass, PassFragment},
+		{"IPv6 hop-by-hop options", guarded, extended(media6, 0), xdpPass, PassNotUDP},
+		{"IPv6 routing header", guarded, extended(media6, 43), xdpPass, PassNotUDP},
+		{"IPv6 destination options", guarded, extended(media6, 60), xdpPass, PassNotUDP},
+		{"IPv6 authentication header", guarded, extended(media6, 51), xdpPass, PassNotUDP},
+		{"fragment behind hop-by-hop options", guarded, extended(extended(media6, 44), 0), xdpPass, PassNotUDP},
+		{"TCP, IPv4", guarded, with(media4, atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
+		{"TCP, IPv6", guarded, with(media6, atIP+6, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
+		{"ICMP", guarded, with(media4, atIP+9, unix.IPPROTO_ICMP), xdpPass, PassNotUDP},
+		{"ICMPv6", guarded, with(media6, atIP+6, unix.IPPROTO_ICMPV6), xdpPass, PassNotUDP},
+		{"UDP-Lite", guarded, with(media4, atIP+9, unix.IPPROTO_UDPLITE), xdpPass, PassNotUDP},
+
+		// Somebody else's.
+		{"next port, IPv4", guarded, datagram(peer4, portOf(server4, mediaPort+1), first(media)...), xdpPass, PassOtherPort},
+		{"previous port, IPv6", guarded, datagram(peer6, portOf(server6, mediaPort-1), first(media)...), xdpPass, PassOtherPort},
+		{"the port with its bytes swapped", guarded, datagram(peer4, portOf(server4, 0x581b), first(media)...), xdpPass, PassOtherPort},
+		{"from the media port, not to it", guarded, datagram(portOf(peer4, mediaPort), portOf(server4, 53), first(media)...), xdpPass, PassOtherPort},
+		{"other port, impossible length", guarded, with(datagram(peer4, portOf(server4, 53), first(media)...), atUDP4+4, 0, 1), xdpPass, PassOtherPort},
+		{"address not listed, IPv4", ours, datagram(peer4, at("198.18.0.9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{"address not listed, IPv6", ours, datagram(peer6, at("fd00::9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{"IPv6 address that holds a listed IPv4 address", ours, datagram(peer6, at("::c612:1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{"multicast when addresses are listed", ours, datagram(peer4, at("224.0.0.1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{"address listed, IPv4", ours, media4, xdpRedirect, RedirectMedia},
+		{"address listed, IPv6", ours, media6, xdpRedirect, RedirectMedia},
+
+		// Lengths.
+		{"UDP length 0", guarded, with(media4, atUDP4+4, 0, 0), xdpDrop, DropLength},
+		{"UDP length 7, IPv4", guarded, with(media4, atUDP4+4, 0, 7), xdpDrop, DropLength},
+		{"UDP length 7, IPv6", guarded, with(media6, atUDP6+4, 0, 7), xdpDrop, DropLength},
+		{"UDP longer than IPv4", guarded, with(media4, atUDP4+4, 0, 37), xdpDrop, DropLength},
+		{"UDP longer than IPv6", guarded, with(media6, atUDP6+4, 0, 37), xdpDrop, DropLength},
+		{"UDP longer than IPv4, in a padded frame", guarded, append(with(media4, atUDP4+4, 0, 37), 0), xdpDrop, DropLength},
+		{"UDP length 65535", guarded, with(media4, atUDP4+4, 255, 255), xdpDrop, DropLength},
+		{"IPv4 length 0", guarded, with(media4, atIP+2, 0, 0), xdpDrop, DropLength},
+		{"IPv4 length below its header", guarded, with(media4, atIP+2, 0, 19), xdpDrop, DropLength},
+		{"IPv4 length of the header alone", guarded, with(media4, atIP+2, 0, 20), xdpDrop, DropLength},
+		{"IPv4 length beyond the frame", guarded, with(media4, atIP+2, 0, 57), xdpDrop, DropLength},
+		{"IPv4 length 65535", guarded, with(media4, atIP+2, 255, 255), xdpDrop, DropLength},
+		{"IPv6 length 0", guarded, with(media6, atIP+4, 0, 0), xdpDrop, DropLength},
+		{"IPv6 length beyond the frame", guarded, with(media6, atIP+4, 0, 37), xdpDrop, DropLength},
+		{"IPv6 length 65535", guarded, with(media6, atIP+4, 255, 255), xdpDrop, DropLength},
+		{"frame padded by Ethernet, IPv4", guarded, append(slices.Clone(media4), make([]byte, 18)...), xdpRedirect, RedirectMedia},
+		{"frame padded by Ethernet, IPv6", guarded, append(slices.Clone(media6), 0), xdpRedirect, RedirectMedia},
+		{"UDP shorter than IPv4", guarded, with(media4, atUDP4+4, 0, 12), xdpRedirect, RedirectMedia},
+		{"UDP shorter than IPv6", guarded, with(media6, atUDP6+4, 0, 12), xdpRedirect, RedirectMedia},
+		{"empty datagram, IPv4", guarded, datagram(peer4, server4), xdpDrop, DropNoClass},
+		{"empty datagram, IPv6", guarded, datagram(peer6, server6), xdpDrop, DropNoClass},
+		{"empty datagram in a frame padded with what looks like RTP", guarded, append(datagram(peer4, server4), first(media)...), xdpDrop, DropNoClass},
+		{"one byte", guarded, datagram(peer4, server4, media), xdpRedirect, RedirectMedia},
+		{"largest datagram of a page", guarded, datagram(peer4, server4, append(first(media), make([]byte, 3000)...)...), xdpRedirect, RedirectMedia},
+
+		// The allow-list: remote address, remote port, local address.
+		{"media from another port, IPv4", guarded, datagram(portOf(peer4, 50001), server4, first(media)...), xdpDrop, DropMedia},
+		{"media from another port, IPv6", guarded, datagram(portOf(peer6, 50001), server6, first(media)...), xdpDrop, DropMedia},
+		{"media from another address, IPv4", guarded, datagram(stranger4, server4, first(media)...), xdpDrop, DropMedia},
+		{"media from another address, IPv6", guarded, datagram(stranger6, server6, first(media)...), xdpDrop, DropMedia},
+		{"media to another local address, IPv4", guarded, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
+		{"media to another local address, IPv6", guarded, datagram(peer6, at("fd00::9", mediaPort), first(media)...), xdpDrop, DropMedia},
+		{"DTLS from another port", guarded, datagram(portOf(peer4, 50001), server4, first(dtls)...), xdpDrop, DropDTLS},
+		{"DTLS to another local address", guarded, datagram(peer6, at("fd00::9", mediaPort), first(dtls)...), xdpDrop, DropDTLS},
+
+		// The limits on STUN.
+		{"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, first(stun)...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, from another port", noTokensOfOne, datagram(portOf(stranger4, 1), server4, first(stun)...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, same /64", noTokensOfOne, datagram(at("fd00:3::ffff:1", 1), server6, first(stun)...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, next /64", noTokensOfOne, datagram(at("fd00:3:0:1::3", 1), server6, first(stun)...), xdpRedirect, RedirectSTUNNew},
+		{"STUN, source drained, next IPv4 address", noTokensOfOne, datagram(at("198.18.0.4", 1), server4, first(stun)...), xdpRedirect, RedirectSTUNNew},
+		{"STUN, all drained, IPv4", noTokens, datagram(stranger4, server4, first(stun)...), xdpDrop, DropSTUNGlobal},
+		{"STUN, all drained, IPv6", noTokens, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNGlobal},
+		{"STUN, all drained, allowed tuple, IPv4", noTokens, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectSTUN},
+		{"STUN, all drained, allowed tuple, IPv6", noTokens, datagram(peer6, server6, first(stun)...), xdpRedirect, RedirectSTUN},
+		{"media, all drained, allowed tuple", noTokens, media4, xdpRedirect, RedirectMedia},
+
+		// The guard off.
+		{"STUN, no guard", unguarded, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectUnguarded},
+		{"media of a stranger, no guard, IPv4", unguarded, media4, xdpRedirect, RedirectUnguarded},
+		{"media of a stranger, no guard, IPv6", unguarded, media6, xdpRedirect, RedirectUnguarded},
+		{"no class, no guard", unguarded, datagram(peer4, server4, first(0xff)...), xdpRedirect, RedirectUnguarded},
+		{"empty, no guard", unguarded, datagram(peer4, server4), xdpRedirect, RedirectUnguarded},
+		{"impossible length, no guard", unguarded, with(media4, atUDP4+4, 0, 7), xdpDrop, DropLength},
+		{"another port, no guard", unguarded, datagram(peer4, portOf(server4, 53), first(media)...), xdpPass, PassOtherPort},
+
+		// A queue without a socket. The guard guards the kernel's socket too.
+		{"media, no socket, IPv4", nowhere, media4, xdpPass, PassNoSocket},
+		{"media, no socket, IPv6", nowhere, media6, xdpPass, PassNoSocket},
+		{"new STUN, no socket", nowhere, datagram(stranger4, server4, first(stun)...), xdpPass, PassNoSocket},
+		{"media of a stranger, no socket", nowhere, datagram(stranger4, server4, first(media)...), xdpDrop, DropMedia},
+	}
+	// The classes of first bytes at their edges, from allowed tuples and others.
+	type class struct {
+		edges                []byte
+		known, unknown       Reason
+		verdict, elseVerdict uint32
+	}
+	for _, c := range []class{
+		{[]byte{0, 1, 3}, RedirectSTUN, RedirectSTUNNew, xdpRedirect, xdpRedirect},
+		{[]byte{20, 22, 63}, RedirectDTLS, DropDTLS, xdpRedirect, xdpDrop},
+		{[]byte{128, 144, 191}, RedirectMedia, DropMedia, xdpRedirect, xdpDrop},
+		{[]byte{4, 16, 19, 64, 79, 80, 127, 192, 255}, DropNoClass, DropNoClass, xdpDrop, xdpDrop},
+	} {
+		for _, b := range c.edges {
+			table = append(
+				table,
+				row{fmt.Sprintf("first byte %d, allowed, IPv4", b), guarded, datagram(peer4, server4, first(b)...), c.verdict, c.known},
+				row{fmt.Sprintf("first byte %d, allowed, IPv6", b), guarded, datagram(peer6, server6, first(b)...), c.verdict, c.known},
+				row{fmt.Sprintf("first byte %d, not allowed, IPv4", b), guarded, datagram(stranger4, server4, first(b)...), c.elseVerdict, c.unknown},
+				row{fmt.Sprintf("first byte %d, not allowed, IPv6", b), guarded, datagram(stranger6, server6, first(b)...), c.elseVerdict, c.unknown},
+			)
+		}
+	}
+
+	met := map[Reason]bool{}
+	for _, row := range table {
+		t.Run(row.name, func(t *testing.T) {
+			met[row.reason] = true
+			expect(t, row.program, row.frame, row.verdict, row.reason)
+		})
+	}
+	for reason := range NumReasons {
+		if !met[reason] {
+			t.Errorf("no packet leaves for %v", reason)
+		}
+	}
+	t.Logf("%d packets", len(table))
+}
+
+// inAnHour is the program's clock then: a bucket that is full no sooner is empty now.
+func inAnHour(t testing.TB) uint64 {
+	t.Helper()
+	return monotonic(t) + uint64(time.Hour)
+}
+
+func monotonic(t testing.TB) uint64 {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return uint64(now.Nano())
+}
+
+// drainSource empties the bucket of an address.
+func drainSource(t testing.TB, p *Program, source netip.Addr) {
+	t.Helper()
+	if err := p.objects.StunSources.Put(bucketOf(source), inAnHour(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// bucketOf is the key of an address's bucket.
+func bucketOf(source netip.Addr) [16]byte {
+	key := source.As16()
+	if source.Is6() {
+		clear(key[8:])
+	}
+	return key
+}
+
+// drainGlobal empties the bucket of all sources, on every CPU.
+func drainGlobal(t testing.TB, p *Program) {
+	t.Helper()
+	full := make([]uint64, ebpf.MustPossibleCPU())
+	for cpu := range full {
+		full[cpu] = inAnHour(t)
+	}
+	if err := p.objects.StunGlobal.Put(uint32(0), full); err != nil {
+		t.Fatal(err)
+	}
+}
