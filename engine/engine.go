@@ -45,7 +45,7 @@ type Config struct {
 
 	// IO says how packets enter and leave, host.Auto by default.
 	IO host.IO
-	// Interface is the network interface that AF_XDP uses; without it host.Auto and host.XDP take the
+	// Interface is the network interface that AF_XDP uses; without it host.Auto and host.OnlyXDP take the
 	// only one that carries the PublicIPs, or the address of Listen.
 	Interface string
 	// CopyOnly does without AF_XDP's zerocopy mode.

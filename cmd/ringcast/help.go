@@ -8,6 +8,7 @@ import (
 const helpHead = `ringcast serves a WHIP publisher's stream to many WHEP viewers, through one UDP port.
 
 Usage: ringcast [flags]
+       ringcast doctor [flags] [--json]   tells what AF_XDP could do here with these settings, and why not
 
 Each setting may come from a YAML file, its environment variable or its flag; the later of these wins.
 A key of the file is the flag without dashes. Lists: a YAML list, commas in a variable, flags repeated.
@@ -18,6 +19,7 @@ const helpTail = `
 Examples:
   ringcast
   ringcast --public-ip 203.0.113.7 --tls-cert fullchain.pem --tls-key privkey.pem --http :443
+  ringcast doctor --interface eth0 && ringcast --io xdp --interface eth0
   RINGCAST_PUBLISH_TOKEN=$(cat token) ringcast --tls self
   ringcast --config ringcast.yaml, with this file:
     http: ":443"

@@ -3,6 +3,8 @@
 // Settings come from four sources, each stronger than the one before: the defaults, a YAML file, the
 // environment, flags. The table of settings in config.go drives all of them and --help.
 //
+// ringcast doctor serves nothing: it tells what the machine can do for AF_XDP.
+//
 // It ends with status 0 after SIGTERM or SIGINT (with 1 at once after a second one), with 1 when
 // something fails and with 2 when the settings make no sense.
 package main
@@ -36,19 +38,27 @@ const (
 
 // command is the whole program; it returns the status to exit with.
 func command(args, environ []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	if len(args) > 0 && args[0] == "doctor" {
+		return doctor(args[1:], environ, stdout, stderr)
+	}
 	cfg, err := load(args, environ)
-	switch {
-	case errors.Is(err, errHelp):
-		printHelp(stdout)
-		return exitDone
-	case err != nil:
-		complain(stderr, err)
-		if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
-			return exitFailed
-		}
-		return exitUsage
+	if err != nil {
+		return explain(err, stdout, stderr)
 	}
 	return supervise(signals, stderr, func(ctx context.Context) error { return run(ctx, cfg, stderr) })
+}
+
+// explain is for what load returned as its error.
+func explain(err error, stdout, stderr io.Writer) int {
+	if errors.Is(err, errHelp) {
+		printHelp(stdout)
+		return exitDone
+	}
+	complain(stderr, err)
+	if unreadable := (*fs.PathError)(nil); errors.As(err, &unreadable) {
+		return exitFailed
+	}
+	return exitUsage
 }
 
 // supervise runs serve until it ends. The first signal ends its context, a second one does not wait.

@@ -274,7 +274,7 @@ func TestEngineConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	e = engineConfig(&c, netip.AddrPort{}, nil)
-	if e.IO != host.XDP || e.Interface != "eth0" || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
+	if e.IO != host.OnlyXDP || e.Interface != "eth0" || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
 		!e.Checksum4 || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}

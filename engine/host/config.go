@@ -2,31 +2,55 @@ package host
 
 import "net/netip"
 
-// IO is the choice that an operator has of how packets enter and leave.
+// IO is what an operator wants of how packets enter and leave.
 type IO string
 
 const (
 	// Auto, which the zero value means too, takes AF_XDP where it is asked for by an interface, or by
 	// an address that tells one, and nothing refuses it; else sockets.
 	Auto IO = "auto"
-	// Sockets never looks at AF_XDP.
-	Sockets IO = "udp"
-	// XDP takes AF_XDP or fails.
-	XDP IO = "xdp"
+	// OnlySockets does not look at AF_XDP.
+	OnlySockets IO = "udp"
+	// OnlyXDP takes AF_XDP or nothing.
+	OnlyXDP IO = "xdp"
 )
 
-// Config is what an operator asked for, as far as it decides which rung of the ladder is taken.
+// Config is what an operator asked for, as far as it decides which rung is taken.
 type Config struct {
 	IO IO
 	// Interface is the one that AF_XDP is to use. If it is empty, the one that carries the Addresses
 	// is meant.
 	Interface string
 	// Addresses are those at which peers reach the media port, as far as they are configured.
+	// Unspecified ones do not count.
 	Addresses []netip.Addr
 	// CopyOnly leaves the zerocopy rung out.
 	CopyOnly bool
 	// Generic lets AF_XDP run where the driver has no XDP of its own.
 	Generic bool
-	// Memory is how many bytes of packet memory will be registered with the kernel.
-	Memory int64
+	// QueueMemory is how many bytes of packet memory AF_XDP will register with the kernel for each
+	// queue; 0 is 16 MiB.
+	QueueMemory uint64
 }
+
+const defaultQueueMemory = 16 << 20
+
+// A Rung is one way in which packets enter and leave. Its text is what logs and metrics show.
+type Rung string
+
+const (
+	// ZeroCopy is AF_XDP on the driver's own XDP, where the NIC uses our packet memory itself.
+	ZeroCopy Rung = "xdp-zerocopy"
+	// Copy is AF_XDP on the driver's own XDP, where the kernel copies each packet.
+	Copy Rung = "xdp-copy"
+	// Generic is AF_XDP behind the kernel's generic XDP, which any driver has.
+	Generic Rung = "xdp-generic"
+	// Sockets is the kernel's UDP.
+	Sockets Rung = "udp"
+)
+
+// Ladder is all rungs, best first.
+var Ladder = []Rung{ZeroCopy, Copy, Generic, Sockets}
+
+// XDP tells whether the rung is one of AF_XDP.
+func (r Rung) XDP() bool { return r != Sockets }

@@ -1,0 +1,265 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Decision is what Choose made of a Report.
+type Decision struct {
+	// Interface is the one that the rungs of AF_XDP use.
+	Interface string `json:"interface"`
+	// Queues is how many of its queues can be served: those that both receive and send.
+	Queues int `json:"queues"`
+	// Rungs are to be tried in this order. There is none if AF_XDP was demanded and is refused.
+	Rungs []Rung `json:"rungs"`
+	// Refused is everything that stands in the way of a better one.
+	Refused []Refusal `json:"refused"`
+	// Notes are worth knowing and refuse nothing.
+	Notes []string `json:"notes"`
+}
+
+// A Refusal keeps some rungs from being taken. Each text is a part of a line.
+type Refusal struct {
+	Rungs []Rung `json:"rungs"`
+	// Fact is the part of the Report that the refusal is about.
+	Fact   Fact   `json:"fact"`
+	Reason string `json:"reason"`
+	Remedy string `json:"remedy"`
+}
+
+func (r *Refusal) String() string { return r.Reason + "; " + r.Remedy }
+
+// A Fact names a part of a Report.
+type Fact string
+
+const (
+	FactSystem       Fact = "system"
+	FactInterface    Fact = "interface"
+	FactSockets      Fact = "AF_XDP"
+	FactBPF          Fact = "BPF"
+	FactCapabilities Fact = "capabilities"
+	FactMemlock      Fact = "memlock"
+	FactLink         Fact = "link"
+	FactMTU          Fact = "MTU"
+	FactQueues       Fact = "queues"
+	FactRings        Fact = "rings"
+	FactProgram      Fact = "XDP program"
+	FactFeatures     Fact = "XDP"
+	FactWish         Fact = "settings"
+)
+
+// ErrRefused is wrapped by what Err returns.
+var ErrRefused = errors.New("AF_XDP cannot be used")
+
+// Err is nil unless AF_XDP was demanded and is refused.
+func (d *Decision) Err() error {
+	if len(d.Rungs) > 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrRefused, d.refusal(Copy))
+}
+
+// Taken is the rung to try first; empty where Err is not nil.
+func (d *Decision) Taken() Rung {
+	if len(d.Rungs) == 0 {
+		return ""
+	}
+	return d.Rungs[0]
+}
+
+// refusal is the first that keeps a rung from being taken, nil if none does.
+func (d *Decision) refusal(rung Rung) *Refusal {
+	for i := range d.Refused {
+		if slices.Contains(d.Refused[i].Rungs, rung) {
+			return &d.Refused[i]
+		}
+	}
+	return nil
+}
+
+// The rungs that refusals are about: all of AF_XDP, those that need the driver's own XDP, one.
+var (
+	allXDP       = []Rung{ZeroCopy, Copy, Generic}
+	native       = []Rung{ZeroCopy, Copy}
+	onlyZeroCopy = []Rung{ZeroCopy}
+	onlyGeneric  = []Rung{Generic}
+)
+
+// refuse adds a refusal; the reason is a format.
+func (d *Decision) refuse(rungs []Rung, fact Fact, remedy, reason string, args ...any) {
+	d.Refused = append(d.Refused, Refusal{rungs, fact, fmt.Sprintf(reason, args...), remedy})
+}
+
+func (d *Decision) note(format string, args ...any) {
+	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
+}
+
+// Choose decides which rungs are left of the ladder.
+func Choose(cfg Config, r Report) Decision {
+	d := Decision{Interface: cfg.Interface, Rungs: []Rung{}, Refused: []Refusal{}, Notes: []string{}}
+	if cfg.IO == OnlySockets {
+		d.Rungs = append(d.Rungs, Sockets)
+		return d
+	}
+	if d.findInterface(cfg, r) {
+		d.checkMachine(cfg, r)
+		d.checkInterface(r.NIC)
+	}
+	d.checkWishes(cfg)
+	for _, rung := range allXDP {
+		if d.refusal(rung) == nil && (rung != Generic || cfg.Generic) {
+			d.Rungs = append(d.Rungs, rung)
+		}
+	}
+	if cfg.IO != OnlyXDP {
+		d.Rungs = append(d.Rungs, Sockets)
+	}
+	return d
+}
+
+// findInterface tells whether there is anything to check.
+func (d *Decision) findInterface(cfg Config, r Report) bool {
+	switch {
+	case r.OS != "linux":
+		d.refuse(allXDP, FactSystem, "sockets serve on this one", "AF_XDP needs Linux, this is %s", r.OS)
+		return false
+	case r.Failure != "":
+		d.refuse(allXDP, FactInterface, "see whether `ip link` works here", "the network interfaces cannot be looked at: %s", r.Failure)
+		return false
+	}
+	if d.Interface == "" {
+		name, why := pick(cfg, r.Links)
+		if why != "" {
+			d.refuse(allXDP, FactInterface, "--interface names one", "%s", why)
+			return false
+		}
+		d.Interface = name
+	}
+	if r.NIC == nil || r.NIC.Name != d.Interface {
+		d.refuse(allXDP, FactInterface, "`ip link` lists those there are", "interface %s not found", d.Interface)
+		return false
+	}
+	return true
+}
+
+// pick finds the only interface that carries the addresses at which peers reach us.
+func pick(cfg Config, links []Link) (name, why string) {
+	var found, sought []string
+	for _, a := range cfg.Addresses {
+		if !a.IsValid() || a.IsUnspecified() {
+			continue
+		}
+		sought = append(sought, a.String())
+		for _, l := range links {
+			if l.carries(a) && !slices.Contains(found, l.Name) {
+				found = append(found, l.Name)
+			}
+		}
+	}
+	switch {
+	case len(sought) == 0:
+		return "", "no interface is named, nor an address that tells one"
+	case len(found) == 0:
+		return "", "no interface carries " + strings.Join(sought, " or ")
+	case len(found) > 1:
+		return "", strings.Join(sought, " and ") + " are on several interfaces: " + strings.Join(found, ", ")
+	}
+	return found[0], ""
+}
+
+func (l *Link) carries(a netip.Addr) bool {
+	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a.Unmap().WithZone("") })
+}
+
+// checkMachine looks at what is the same for every interface.
+func (d *Decision) checkMachine(cfg Config, r Report) {
+	can := func(capability string) bool { return slices.Contains(r.Process.Capabilities, capability) }
+	var missing []string
+	for _, c := range []string{netRaw, netAdmin, bpf} {
+		if !can(c) && (c != bpf || !can(sysAdmin)) {
+			missing = append(missing, c)
+		}
+	}
+	if len(missing) > 0 {
+		d.refuse(allXDP, FactCapabilities,
+			"run as root or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep` the program", "%s missing", strings.Join(missing, ", "))
+	}
+	if r.Kernel.NoAFXDP != "" && can(netRaw) {
+		d.refuse(allXDP, FactSockets, "the kernel needs CONFIG_XDP_SOCKETS, the container a profile that lets AF_XDP pass",
+			"no AF_XDP socket can be opened: %s", r.Kernel.NoAFXDP)
+	}
+	if r.Kernel.NoBPF != "" && len(missing) == 0 {
+		d.refuse(allXDP, FactBPF, "capabilities of a user namespace do not count, and seccomp must let bpf(2) pass",
+			"no XDP program can be loaded: %s", r.Kernel.NoBPF)
+	}
+
+	d.Queues = min(r.NIC.Queues.RX, r.NIC.Queues.TX)
+	memory := cfg.QueueMemory
+	if memory == 0 {
+		memory = defaultQueueMemory
+	}
+	memory *= uint64(max(d.Queues, 1))
+	if r.Process.MemlockHard < memory && !can(ipcLock) && !can(sysResource) {
+		d.refuse(allXDP, FactMemlock, "`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity",
+			"RLIMIT_MEMLOCK is %s and packet memory takes %s", size(r.Process.MemlockHard), size(memory))
+	}
+}
+
+// checkInterface looks at the interface and its driver.
+func (d *Decision) checkInterface(n *NIC) {
+	if n.Loopback {
+		d.refuse(allXDP, FactInterface, "name the interface of a network; sockets serve this machine's own peers",
+			"%s is the loopback and has no wire", n.Name)
+		return
+	}
+	if !n.Up {
+		d.refuse(allXDP, FactLink, fmt.Sprintf("`ip link set dev %s up`", n.Name), "%s is down", n.Name)
+	} else if !n.Carrier {
+		d.note("%s has no carrier: nothing goes in or out until it has", n.Name)
+	}
+	if p := n.Program; p != nil {
+		d.refuse(allXDP, FactProgram,
+			fmt.Sprintf("`bpftool prog show id %d` tells whose it is, `ip link set dev %s xdp off` takes it off", p.ID, n.Name),
+			"another XDP program (id %d, %s) is attached to %s", p.ID, p.Mode, n.Name)
+	}
+	switch q := n.Queues; {
+	case d.Queues == 0:
+		d.refuse(allXDP, FactQueues, fmt.Sprintf("see `ethtool -l %s`", n.Name), "%s has no queue that can be served (%d receive, %d send)", n.Name, q.RX, q.TX)
+	case q.TX < q.RX:
+		d.note("%d of %d receive queues can be served, as many as send: what arrives on others goes through the kernel", q.TX, q.RX)
+	}
+	d.checkDriver(n)
+	for i := range n.Gateways {
+		if g := &n.Gateways[i]; !g.Resolved() {
+			d.note("the MAC address of gateway %s is not known (%s): packets to it go through the kernel until it is", g.Address, g.State)
+		}
+	}
+	if n.Up && len(n.Gateways) == 0 {
+		d.note("no default route leads through %s: AF_XDP reaches its own networks and those that routes name", n.Name)
+	}
+}
+
+// checkWishes takes out what was not asked for. It says so only where nothing else is the matter.
+func (d *Decision) checkWishes(cfg Config) {
+	if cfg.CopyOnly && d.refusal(ZeroCopy) == nil {
+		d.refuse(onlyZeroCopy, FactWish, "--zerocopy auto", "zerocopy is switched off")
+	}
+	if !cfg.Generic && d.refusal(Copy) != nil && d.refusal(Generic) == nil {
+		d.refuse(onlyGeneric, FactWish, "--generic, to try AF_XDP out without its speed", "generic XDP is not asked for")
+	}
+}
+
+// size is a number of bytes for people.
+func size(n uint64) string {
+	switch {
+	case n == Unlimited:
+		return "unlimited"
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}

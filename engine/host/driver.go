@@ -1,0 +1,119 @@
+package host
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The largest MTU that drivers take for an XDP program which wants packets in one piece: a page of
+// 4,096 bytes less 256 of headroom, 320 for struct skb_shared_info at its end, and what comes around
+// the IP packet. What is larger they refuse.
+const (
+	enaMaxMTU    = 3498 // Ethernet header, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h or ena_xdp.h
+	vethMaxMTU   = 3506 // of the peer; Ethernet header: veth_xdp_set in drivers/net/veth.c
+	virtioMaxMTU = 3506 // Ethernet header: virtnet_xdp_set in drivers/net/virtio_net.c
+)
+
+// enaMaxRing is the largest send ring with which ENA's zerocopy works.
+const enaMaxRing = 1024
+
+// checkDriver looks at what the driver is known, or tells, to ask for. What it asks for beyond that
+// shows when the program is attached.
+func (d *Decision) checkDriver(n *NIC) {
+	before := len(d.Refused)
+	switch n.Driver {
+	case "ena":
+		d.checkENA(n)
+	case "veth":
+		d.checkPeer(n)
+	case "virtio_net":
+		d.limitMTU(n, virtioMaxMTU)
+		d.note("should the driver refuse XDP: `ethtool -K %s gro off lro off` takes off what the host may have to merge packets", n.Name)
+	}
+	if len(d.Refused) > before {
+		return // some drivers offer less while a rule of theirs is broken
+	}
+	name := cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown")
+	if f := n.Features; f != nil && !(f.Basic && f.Redirect) {
+		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic XDP, to try it out",
+			"the driver (%s) has no XDP that redirects", name)
+	} else if !n.zeroCopy() {
+		remedy := "packets are copied once more"
+		if n.Driver == "ena" {
+			remedy = "Amazon's own driver can from 2.13 on; until then packets are copied once more"
+		}
+		d.refuse(onlyZeroCopy, FactFeatures, remedy, "the driver (%s) has no zerocopy", name)
+	}
+}
+
+// zeroCopy tells whether the driver may be able to, by what the kernel says; before Linux 6.3 that is
+// nothing, and of drivers that are not known here trying tells.
+func (n *NIC) zeroCopy() bool {
+	if n.Features != nil {
+		return n.Features.ZeroCopy
+	}
+	switch n.Driver {
+	case "veth", "virtio_net": // since Linux 6.11 the latter can, and says so
+		return false
+	case "ena":
+		return amazons(n.Version, 2, 13)
+	}
+	return true
+}
+
+func (d *Decision) limitMTU(n *NIC, limit int) {
+	if n.MTU > limit {
+		d.refuse(native, FactMTU, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Name, limit),
+			"MTU %d is too large for XDP on %s", n.MTU, n.Driver)
+	}
+}
+
+// checkENA knows the rules of Amazon's Elastic Network Adapter. An XDP program takes a send queue for
+// each receive queue out of the same maximum.
+func (d *Decision) checkENA(n *NIC) {
+	d.limitMTU(n, enaMaxMTU)
+	if q := n.Queues; q.MaxRX > 0 && 2*q.RX > q.MaxRX && !amazons(n.Version, 2, 17) {
+		remedy := fmt.Sprintf("`ethtool -L %s combined %d`", n.Name, q.MaxRX/2)
+		if q.MaxRX < 2 {
+			remedy = "an instance type with more queues"
+		}
+		d.refuse(native, FactQueues, remedy, "%d of %d channels are in use, XDP on ena takes at most half", q.RX, q.MaxRX)
+	}
+	if n.Rings.TX > enaMaxRing {
+		d.refuse(onlyZeroCopy, FactRings, fmt.Sprintf("`ethtool -G %s tx %d`", n.Name, enaMaxRing),
+			"a send ring of %d is too large for zerocopy on ena", n.Rings.TX)
+	}
+}
+
+// checkPeer looks at a veth's other end, where it can be seen.
+func (d *Decision) checkPeer(n *NIC) {
+	if n.Peer == nil {
+		return
+	}
+	if n.Peer.MTU > vethMaxMTU {
+		d.refuse(native, FactMTU, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, vethMaxMTU),
+			"MTU %d of the peer %s is too large for XDP on veth", n.Peer.MTU, n.Peer.Name)
+	}
+	if n.Peer.TX > n.Queues.RX {
+		d.refuse(native, FactQueues, fmt.Sprintf("`ethtool -L %s rx %d`, or make both ends anew with equal numbers", n.Name, n.Peer.TX),
+			"%s receives on %d queues and its peer %s sends on %d", n.Name, n.Queues.RX, n.Peer.Name, n.Peer.TX)
+	}
+}
+
+// amazons tells whether a version of ena is that of Amazon's own driver, which ends in g, and at least
+// as given. The one in the kernel has the kernel's version.
+func amazons(version string, major, minor int) bool {
+	numbers, own := strings.CutSuffix(version, "g")
+	parts := strings.Split(numbers, ".")
+	if !own || len(parts) < 2 {
+		return false
+	}
+	a, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return false
+	}
+	b, err := strconv.Atoi(parts[1])
+	return err == nil && (a > major || a == major && b >= minor)
+}

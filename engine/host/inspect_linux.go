@@ -1,0 +1,202 @@
+package host
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Inspect finds out what this machine and the named interface can do; without a name, or one that no
+// interface has, it reports on the machine and lists what interfaces there are.
+func Inspect(name string) Report {
+	r := Report{OS: "linux", Kernel: inspectKernel(), Process: inspectProcess()}
+	if err := r.inspectLinks(name); err != nil {
+		r.Failure = err.Error()
+	}
+	return r
+}
+
+func (r *Report) inspectLinks(name string) error {
+	// A handle of our own: the package's opens sockets wherever the calling thread happens to be.
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	links, err := h.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	addresses, err := h.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
+	for _, link := range links {
+		l := describe(link, addresses)
+		r.Links = append(r.Links, l)
+		if l.Name != name {
+			continue
+		}
+		r.NIC = &NIC{Link: l}
+		if err := r.NIC.inspect(h, link, links); err != nil {
+			return fmt.Errorf("inspect %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func describe(link netlink.Link, addresses []netlink.Addr) Link {
+	a := link.Attrs()
+	l := Link{
+		Name: a.Name, Loopback: a.Flags&net.FlagLoopback != 0, Up: a.Flags&net.FlagUp != 0,
+		Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, MAC: a.HardwareAddr.String(), MTU: a.MTU,
+	}
+	for _, address := range addresses {
+		if address.LinkIndex != a.Index {
+			continue
+		}
+		ones, _ := address.Mask.Size()
+		if ip, ok := netip.AddrFromSlice(address.IP); ok {
+			l.Addresses = append(l.Addresses, netip.PrefixFrom(ip.Unmap(), ones))
+		}
+	}
+	return l
+}
+
+func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link) error {
+	a := link.Attrs()
+	n.Driver, n.Version = driver(n.Name)
+	if a.Xdp != nil && a.Xdp.Attached {
+		n.Program = &Program{ID: a.Xdp.ProgId, Mode: mode(a.Xdp.AttachMode)}
+	}
+	n.Queues = Queues{RX: a.NumRxQueues, TX: a.NumTxQueues}
+	e, err := openEthtool()
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	if err := e.inspect(n, a.Index); err != nil {
+		return err
+	}
+	// The index of a veth's peer means something here only if the peer is here.
+	if link.Type() == "veth" && a.NetNsID < 0 {
+		if i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == a.ParentIndex }); i >= 0 {
+			p := links[i].Attrs()
+			other := NIC{Queues: Queues{TX: p.NumTxQueues}}
+			if err := e.channels(&other, p.Index); err != nil {
+				return err
+			}
+			n.Peer = &Peer{Name: p.Name, MTU: p.MTU, TX: other.Queues.TX}
+		}
+	}
+	return n.inspectGateways(h, a.Index)
+}
+
+// mode names what IFLA_XDP_ATTACHED says (include/uapi/linux/if_link.h).
+func mode(attached uint32) string {
+	switch attached {
+	case nl.XDP_ATTACHED_SKB:
+		return "generic"
+	case nl.XDP_ATTACHED_HW:
+		return "offloaded"
+	case xdpAttachedMulti:
+		return "several modes"
+	}
+	return "native"
+}
+
+// xdpAttachedMulti is XDP_ATTACHED_MULTI, which the netlink package lacks.
+const xdpAttachedMulti = 4
+
+// driver asks by ioctl: ethtool's netlink does not tell. Interfaces of software may have no answer.
+func driver(name string) (driver, version string) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", ""
+	}
+	defer unix.Close(fd)
+	info, err := unix.IoctlGetEthtoolDrvinfo(fd, name)
+	if err != nil {
+		return "", ""
+	}
+	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Version[:])
+}
+
+// inspectGateways finds the default routes through the interface in every table, as policies may lead
+// to any, and what is known of the neighbours they name.
+func (n *NIC) inspectGateways(h *netlink.Handle, index int) error {
+	neighbours, err := h.NeighList(index, netlink.FAMILY_ALL)
+	if err != nil {
+		return fmt.Errorf("list neighbours: %w", err)
+	}
+	add := func(hop net.IP) {
+		address, ok := netip.AddrFromSlice(hop)
+		if !ok {
+			return
+		}
+		g := Gateway{Address: address.Unmap(), State: "none"}
+		for _, entry := range neighbours {
+			if entry.IP.Equal(hop) {
+				g.State, g.MAC = state(entry.State), entry.HardwareAddr.String()
+			}
+		}
+		if !slices.Contains(n.Gateways, g) {
+			n.Gateways = append(n.Gateways, g)
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // IPv6 is switched off
+		}
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, route := range routes {
+			if route.Dst != nil {
+				if ones, _ := route.Dst.Mask.Size(); ones > 0 {
+					continue
+				}
+			}
+			if route.LinkIndex == index {
+				add(route.Gw)
+			}
+			for _, hop := range route.MultiPath {
+				if hop.LinkIndex == index {
+					add(hop.Gw)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// state names a neighbour's (include/uapi/linux/neighbour.h) as ip neigh does.
+func state(bits int) string {
+	for _, s := range []struct {
+		bit  int
+		name string
+	}{
+		{netlink.NUD_REACHABLE, "reachable"},
+		{netlink.NUD_STALE, "stale"},
+		{netlink.NUD_DELAY, "delay"},
+		{netlink.NUD_PROBE, "probe"},
+		{netlink.NUD_PERMANENT, "permanent"},
+		{netlink.NUD_NOARP, "noarp"},
+		{netlink.NUD_FAILED, "failed"},
+		{netlink.NUD_INCOMPLETE, "incomplete"},
+	} {
+		if bits&s.bit != 0 {
+			return s.name
+		}
+	}
+	return "none"
+}

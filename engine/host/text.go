@@ -1,0 +1,205 @@
+package host
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Print writes report and decision for people. With signs it marks with coloured ones, else with words.
+func Print(w io.Writer, r Report, d Decision, signs bool) error {
+	p := printer{marks: [...]string{good: "yes", bad: "NO", neutral: ""}, d: &d}
+	if signs {
+		p.marks = [...]string{good: "\x1b[32m✓\x1b[0m", bad: "\x1b[31m✗\x1b[0m", neutral: " "}
+	}
+	p.verdict()
+	if r.OS == "linux" {
+		p.machine(&r)
+		p.nic(&r)
+	}
+	p.rungs()
+	p.refusals()
+	_, err := io.WriteString(w, p.out.String())
+	return err
+}
+
+type printer struct {
+	marks [3]string
+	d     *Decision
+	out   strings.Builder
+	rows  [][2]string // of the section that is being filled: fact and value
+	signs []int
+}
+
+const (
+	good = iota
+	bad
+	neutral
+)
+
+func (p *printer) verdict() {
+	name := cmp.Or(p.d.Interface, "no interface")
+	switch taken := p.d.Taken(); {
+	case taken == "":
+		fmt.Fprintf(&p.out, "%s: AF_XDP cannot be used\n", name)
+	case taken.XDP():
+		fmt.Fprintf(&p.out, "%s: AF_XDP can be used, as %s on %s\n", name, taken, count(p.d.Queues, "queue"))
+	default:
+		fmt.Fprintf(&p.out, "%s: AF_XDP cannot be used, sockets would be\n", name)
+	}
+}
+
+func (p *printer) machine(r *Report) {
+	p.row("system", "Linux %s", r.Kernel.Release)
+	p.row(string(FactSockets), "%s", cmp.Or(r.Kernel.NoAFXDP, "sockets can be opened"))
+	p.row(string(FactBPF), "%s", cmp.Or(r.Kernel.NoBPF, "XDP programs can be loaded"))
+	p.plain("BTF", "%s", map[bool]string{true: "the kernel has it", false: "none"}[r.Kernel.BTF])
+	p.row(string(FactCapabilities), "%s (uid %d)", cmp.Or(strings.Join(r.Process.Capabilities, " "), "none"), r.Process.UID)
+	memlock := size(r.Process.Memlock)
+	if r.Process.MemlockHard != r.Process.Memlock {
+		memlock += ", can be raised to " + size(r.Process.MemlockHard)
+	}
+	for _, c := range []string{ipcLock, sysResource} {
+		if r.Process.Memlock != Unlimited && slices.Contains(r.Process.Capabilities, c) {
+			memlock += ", " + c + " lifts it"
+			break
+		}
+	}
+	p.row(string(FactMemlock), "%s", memlock)
+	p.section("machine")
+}
+
+func (p *printer) nic(r *Report) {
+	n := r.NIC
+	if n == nil {
+		p.row(string(FactInterface), "%s", cmp.Or(p.d.Interface, "none named"))
+		p.plain("there are", "%s", cmp.Or(strings.Join(names(r.Links), " "), "none"))
+		p.section("interface")
+		return
+	}
+	p.row(string(FactInterface), "%s", n.Name)
+	p.plain("driver", "%s", cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown"))
+	link := "down"
+	if n.Up {
+		link = map[bool]string{true: "up", false: "up, no carrier"}[n.Carrier]
+	}
+	p.row(string(FactLink), "%s %s", link, n.MAC)
+	p.plain("addresses", "%s", cmp.Or(strings.Trim(fmt.Sprint(n.Addresses), "[]"), "none"))
+	p.row(string(FactMTU), "%d", n.MTU)
+	queues := fmt.Sprintf("%d receive, %d send", n.Queues.RX, n.Queues.TX)
+	if n.Queues.MaxRX > 0 {
+		queues += fmt.Sprintf(" (at most %d, %d)", n.Queues.MaxRX, n.Queues.MaxTX)
+	}
+	p.row(string(FactQueues), "%s", queues)
+	if n.Rings != (Rings{}) {
+		p.row(string(FactRings), "%d receive, %d send (at most %d, %d)", n.Rings.RX, n.Rings.TX, n.Rings.MaxRX, n.Rings.MaxTX)
+	}
+	p.row(string(FactFeatures), "%s", n.Features)
+	program := "none attached"
+	if n.Program != nil {
+		program = fmt.Sprintf("id %d, %s", n.Program.ID, n.Program.Mode)
+	}
+	p.row(string(FactProgram), "%s", program)
+	if n.Peer != nil {
+		p.plain("peer", "%s, MTU %d, sends on %s", n.Peer.Name, n.Peer.MTU, count(n.Peer.TX, "queue"))
+	}
+	for _, g := range n.Gateways {
+		p.plain("gateway", "%s", strings.TrimSpace(fmt.Sprintf("%s is %s %s", g.Address, g.State, g.MAC)))
+	}
+	p.section("interface")
+}
+
+// String tells what the driver's XDP can do.
+func (f *Features) String() string {
+	if f == nil {
+		return "this kernel does not tell what the driver can do"
+	}
+	var can []string
+	for _, s := range []struct {
+		on   bool
+		name string
+	}{{f.Basic, "basic"}, {f.Redirect, "redirect"}, {f.ZeroCopy, "zerocopy"}} {
+		if s.on {
+			can = append(can, s.name)
+		}
+	}
+	return cmp.Or(strings.Join(can, ", "), "only the kernel's generic one")
+}
+
+func (p *printer) rungs() {
+	for _, rung := range Ladder {
+		var why []string
+		for _, r := range p.d.Refused {
+			if slices.Contains(r.Rungs, rung) && !slices.Contains(why, string(r.Fact)) {
+				why = append(why, string(r.Fact))
+			}
+		}
+		switch {
+		case len(why) > 0:
+			p.mark(bad, string(rung), "refused: %s", strings.Join(why, ", "))
+		case rung == p.d.Taken():
+			p.mark(good, string(rung), "taken")
+		case slices.Contains(p.d.Rungs, rung):
+			p.mark(neutral, string(rung), "should those above fail")
+		default:
+			p.mark(neutral, string(rung), "not asked for")
+		}
+	}
+	p.section("rungs")
+}
+
+func (p *printer) refusals() {
+	for _, r := range p.d.Refused {
+		fmt.Fprintf(&p.out, "\n%s: %s\n  %s\n", r.Fact, r.Reason, r.Remedy)
+	}
+	for i, note := range p.d.Notes {
+		if i == 0 {
+			p.out.WriteByte('\n')
+		}
+		fmt.Fprintf(&p.out, "note: %s\n", note)
+	}
+}
+
+// row is about a fact that something may be refused for.
+func (p *printer) row(fact, format string, args ...any) {
+	mark := good
+	if slices.ContainsFunc(p.d.Refused, func(r Refusal) bool { return string(r.Fact) == fact }) {
+		mark = bad
+	}
+	p.mark(mark, fact, format, args...)
+}
+
+func (p *printer) plain(name, format string, args ...any) { p.mark(neutral, name, format, args...) }
+
+func (p *printer) mark(mark int, name, format string, args ...any) {
+	p.rows = append(p.rows, [2]string{name, fmt.Sprintf(format, args...)})
+	p.signs = append(p.signs, mark)
+}
+
+// section writes the rows under a title and begins anew.
+func (p *printer) section(title string) {
+	fmt.Fprintf(&p.out, "\n%s\n", title)
+	t := tabwriter.NewWriter(&p.out, 0, 0, 2, ' ', 0)
+	for i, row := range p.rows {
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", p.marks[p.signs[i]], row[0], strings.TrimSpace(row[1]))
+	}
+	t.Flush()
+	p.rows, p.signs = nil, nil
+}
+
+func names(links []Link) (all []string) {
+	for _, l := range links {
+		all = append(all, l.Name)
+	}
+	return all
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

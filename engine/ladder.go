@@ -1,0 +1,17 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+
+	"ringcast/engine/host"
+)
+
+// Host is the part of the configuration that decides between AF_XDP and sockets.
+func (c *Config) Host() host.Config {
+	addresses := slices.Clone(c.PublicIPs)
+	if len(addresses) == 0 {
+		addresses = []netip.Addr{c.Listen.Addr()}
+	}
+	return host.Config{IO: c.IO, Interface: c.Interface, Addresses: addresses, CopyOnly: c.CopyOnly, Generic: c.Generic}
+}
