@@ -24,11 +24,12 @@ var ErrFull = errors.New("the guard's allow-list is full")
 // Attach, then SetSocket for every queue once its socket is bound and its fill ring filled. Allow and
 // Revoke as paths come and go. Close after the sockets' ClearSocket.
 type Program struct {
-	native error // why it is not attached natively; nil if it is
+	config Config
 
 	mu      sync.Mutex // guards all below, and makes look-up and update of a tuple one step
 	objects steerObjects
 	link    link.Link
+	native  error // why it is not attached natively; nil if it is
 	closed  bool
 	allowed int    // entries of the allow-list
 	refused uint64 // Allows that found it full
@@ -42,25 +43,55 @@ func Attach(cfg Config) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := netlink.LinkByName(cfg.Interface)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil, &Refusal{
-			Interface: cfg.Interface, Reason: ErrNoInterface, Err: err,
-			Remedy: "name one that ip link shows, in the network namespace of this process",
-		}
-	}
+	dev, err := lookUp(cfg.Interface)
 	if err != nil {
-		return nil, fmt.Errorf("look up interface %s: %w", cfg.Interface, err)
+		return nil, err
 	}
 	p, err := load(cfg)
 	if err != nil {
 		return nil, explain(dev, err)
 	}
-	if err := p.attach(dev, cfg.Generic); err != nil {
+	if err := p.attach(dev); err != nil {
 		p.Close()
 		return nil, err
 	}
 	return p, nil
+}
+
+// lookUp finds an interface by name.
+func lookUp(name string) (netlink.Link, error) {
+	dev, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil, &Refusal{
+			Interface: name, Reason: ErrNoInterface, Err: err,
+			Remedy: "name one that ip link shows, in the network namespace of this process",
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up interface %s: %w", name, err)
+	}
+	return dev, nil
+}
+
+// Reattach puts the program on the interface that has the name now, after the one that it was on was
+// deleted. What was allowed stays allowed; queues have no sockets. It is refused as Attach is.
+func (p *Program) Reattach() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	dev, err := lookUp(p.config.Interface)
+	if err != nil {
+		return err
+	}
+	if p.link != nil {
+		if err := p.link.Close(); err != nil {
+			return fmt.Errorf("detach the XDP program: %w", err)
+		}
+		p.link = nil
+	}
+	return p.attach(dev)
 }
 
 // load puts program and maps into the kernel. Nothing runs yet.
@@ -86,7 +117,7 @@ func load(cfg Config) (*Program, error) {
 			return nil, fmt.Errorf("set %s: %w", variable.name, err)
 		}
 	}
-	p := &Program{}
+	p := &Program{config: cfg}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the XDP program: %w", err)
 	}
@@ -100,13 +131,14 @@ func load(cfg Config) (*Program, error) {
 }
 
 // attach makes the link, which the kernel undoes when this process ends, however it ends.
-func (p *Program) attach(dev netlink.Link, generic bool) (err error) {
+func (p *Program) attach(dev netlink.Link) (err error) {
+	p.native = nil
 	options := link.XDPOptions{Program: p.objects.Steer, Interface: dev.Attrs().Index, Flags: link.XDPDriverMode}
 	if p.link, err = link.AttachXDP(options); err == nil {
 		return nil
 	}
 	refusal := explain(dev, err)
-	if !generic || refusal.Reason == ErrAttached || refusal.Reason == ErrPermission {
+	if !p.config.Generic || refusal.Reason == ErrAttached || refusal.Reason == ErrPermission {
 		return refusal
 	}
 	options.Flags = link.XDPGenericMode
@@ -118,10 +150,14 @@ func (p *Program) attach(dev netlink.Link, generic bool) (err error) {
 }
 
 // Generic is whether the kernel emulates XDP for this program, because native attaching was refused.
-func (p *Program) Generic() bool { return p.native != nil }
+func (p *Program) Generic() bool { return p.NativeRefusal() != nil }
 
 // NativeRefusal is why the program is not attached natively, nil if it is.
-func (p *Program) NativeRefusal() error { return p.native }
+func (p *Program) NativeRefusal() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.native
+}
 
 // Attached is whether the program still is on its interface: not if that was deleted.
 func (p *Program) Attached() (bool, error) {
@@ -129,6 +165,9 @@ func (p *Program) Attached() (bool, error) {
 	defer p.mu.Unlock()
 	if p.closed {
 		return false, os.ErrClosed
+	}
+	if p.link == nil {
+		return false, nil
 	}
 	info, err := p.link.Info()
 	if err != nil {
