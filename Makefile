@@ -8,6 +8,9 @@ SEED    ?= 1
 # The packages whose tests need no machine to themselves.
 QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack)
 
+# The packages with BPF programs.
+BPF = bpf testenv/lab
+
 # Every fuzz target as package:name.
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
@@ -79,11 +82,11 @@ generate: ## generated code
 
 generated: ## the committed BPF objects are what their source makes, where the same compiler can tell
 	@if clang --version 2>/dev/null | grep -qwF "version $(CLANG)" && command -v llvm-strip >/dev/null && [ -d /usr/include/bpf ]; then \
-		before=$$(cat bpf/steer_*_bpfel.* | sha256sum); \
-		$(GO) generate ./bpf; \
-		after=$$(cat bpf/steer_*_bpfel.* | sha256sum); \
-		if [ "$$before" != "$$after" ]; then echo "bpf: the objects were not what steer.c makes; they are now"; exit 1; fi; \
-	else echo "bpf: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
+		before=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
+		$(GO) generate $(BPF:%=./%); \
+		after=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
+		if [ "$$before" != "$$after" ]; then echo "the BPF objects were not what their sources make; they are now"; exit 1; fi; \
+	else echo "BPF: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
 
 clean:
 	rm -rf bin

@@ -1,0 +1,4 @@
+package lab
+
+// The include paths are where Debian keeps asm/, on either kind of machine that may generate.
+//go:generate go tool bpf2go -target amd64,arm64 -tags linux -no-global-types fault fault.c -- -O2 -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/x86_64-linux-gnu -I/usr/include/aarch64-linux-gnu
