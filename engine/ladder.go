@@ -15,3 +15,6 @@ func (c *Config) Host() host.Config {
 	}
 	return host.Config{IO: c.IO, Interface: c.Interface, Addresses: addresses, CopyOnly: c.CopyOnly, Generic: c.Generic}
 }
+
+// Rung is the way in which packets enter and leave.
+func (e *Engine) Rung() host.Rung { return host.Rung(e.io) }

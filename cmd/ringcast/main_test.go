@@ -25,6 +25,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	dropPrivileges = func(bool) error { return nil } // other tests need them
 	goleak.VerifyTestMain(m)
 }
 
@@ -89,6 +90,7 @@ type instance struct {
 	stdout *output
 	signal func(os.Signal)
 	ended  chan int // the status, once
+	pid    int      // of one in its own process
 
 	http, admin string // host:port
 }
@@ -124,13 +126,20 @@ func startWithout(t *testing.T, args ...string) *instance {
 // startProcess runs the command as a process.
 func startProcess(t *testing.T, args ...string) *instance {
 	t.Helper()
+	return startProcessWith(t, nil, args...)
+}
+
+// startProcessWith adds variables to this process's.
+func startProcessWith(t *testing.T, environ []string, args ...string) *instance {
+	t.Helper()
 	in := &instance{stderr: newOutput(), stdout: newOutput(), ended: make(chan int, 1)}
 	process := exec.Command(os.Args[0], withLocal(args)...)
-	process.Env = append(os.Environ(), asRingcast+"=1")
+	process.Env = append(append(os.Environ(), asRingcast+"=1"), environ...)
 	process.Stdout, process.Stderr = in.stdout, in.stderr
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
 	}
+	in.pid = process.Process.Pid
 	in.signal = func(s os.Signal) {
 		if err := process.Process.Signal(s); err != nil {
 			t.Errorf("signal %v: %v", s, err)

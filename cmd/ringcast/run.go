@@ -12,10 +12,12 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"ringcast/engine"
+	"ringcast/engine/host"
 	"ringcast/signaling"
 )
 
@@ -50,24 +52,37 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if cfg.IO != host.OnlySockets {
+		host.RaiseMemlock()
+	}
 	e, err := engine.Start(engineConfig(&cfg, media, log))
 	if err != nil {
 		return fmt.Errorf("udp: open the media port: %w", err)
 	}
-
 	var s servers
+	if err := dropPrivileges(e.Rung().XDP()); err != nil {
+		return errors.Join(fmt.Errorf("give up privileges: %w", err), shutdown(e, &s))
+	}
+
 	s.failed = make(chan error, 2)
 	s.start("http", public, publicHandler(&cfg, e, log), secure, log)
 	if admin != nil {
 		s.start("admin", admin, adminHandler(e, log), nil, log)
 	}
+	tell(log, daemon.SdNotifyReady)
+	unwatch := watchdog(log, e.Ready)
 	select {
 	case <-ctx.Done():
 		log.Info("shutting down", "cause", context.Cause(ctx))
 	case err = <-s.failed:
 	}
+	unwatch()
+	tell(log, daemon.SdNotifyStopping)
 	return errors.Join(err, shutdown(e, &s))
 }
+
+// dropPrivileges is for good and for the whole process, which tests share.
+var dropPrivileges = host.DropPrivileges
 
 // shutdown ends the engine first: it refuses new sessions with 503 while HTTP still answers.
 func shutdown(e *engine.Engine, s *servers) error {
