@@ -40,10 +40,11 @@ deps: ## what the tests need beside Go: installed on Debian as root, else tests 
 		fi; \
 	fi
 
-test: deps ## everything: units, simulation, short fuzzing, browsers, other platforms
+test: deps ## everything: units, simulation, browsers, attacks, short fuzzing, other platforms
 	$(GO) vet ./...
 	$(GO) test $(QUIET)
 	$(GO) test -count=1 -timeout 20m ./testenv/e2e
+	$(MAKE) attack
 	$(MAKE) fuzz cross
 
 race: deps ## the race detector over all but the browsers
@@ -62,7 +63,7 @@ sim: ## the simulations with SEED
 e2e: deps ## real browsers
 	$(GO) test -count=1 -v -timeout 20m ./testenv/e2e
 
-attack: ## the attacks of the table in testenv/attack; wants a quiet machine
+attack: ## the attacks of the table in testenv/attack, with their figures
 	$(GO) test -count=1 -v -timeout 20m ./testenv/attack
 
 bench: ## what one packet costs

@@ -88,6 +88,7 @@ type Server struct {
 	tokens   tokens
 	page     page
 	sessions sessions
+	offers   offers
 
 	randMu sync.Mutex
 	rand   io.Reader
@@ -103,6 +104,7 @@ func New(cfg Config, e Engine) *Server {
 		tokens:  tokens{publish: newToken(cfg.PublishToken), view: newToken(cfg.ViewToken)},
 		page:    loadPage(),
 		rand:    cfg.Rand,
+		offers:  offers{slots: make(chan struct{}, maxOffers)},
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -258,5 +260,6 @@ func NewHTTPServer(addr string, h http.Handler) *http.Server {
 		WriteTimeout:      20 * time.Second,
 		IdleTimeout:       5 * time.Second,
 		MaxHeaderBytes:    16 << 10,
+		ConnState:         follow,
 	}
 }

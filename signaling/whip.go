@@ -96,6 +96,10 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 	if err != nil {
 		return err
 	}
+	if err := s.offers.enter(r.Context()); err != nil {
+		return openProblem(err, stream)
+	}
+	defer s.offers.leave()
 	o, err := parseOffer(body, s.limits)
 	if err != nil {
 		return err

@@ -158,6 +158,7 @@ func (s *servers) start(key string, l net.Listener, h http.Handler, secure *tls.
 	server.TLSConfig = secure
 	s.running = append(s.running, server)
 	log.Info("listening", "what", key, "address", l.Addr().String(), "tls", secure != nil)
+	l = signaling.Limit(l, signaling.MaxConnections)
 	go func() {
 		serve := server.Serve
 		if secure != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"ringcast/engine/bus"
+	"ringcast/testenv/forge"
 )
 
 // cpuTime is the processor time that this process has taken.
@@ -100,7 +101,7 @@ func BenchmarkHandshake(b *testing.B) {
 // BenchmarkSieve is what a datagram of a handshake costs before pion sees it.
 func BenchmarkSieve(b *testing.B) {
 	content := make([]byte, 1100)
-	raw := craft(typeHandshake, 0, 0, fragment(messageClientHello, 1500, 0, 0, content)...)
+	raw := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 1500, 0, 0, content)...)
 	datagram := make([]byte, len(raw))
 	s := newSieve(true)
 	b.ReportAllocs()

@@ -2,7 +2,6 @@ package dtls
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -13,51 +12,35 @@ import (
 	"time"
 
 	"ringcast/engine/bus"
+	"ringcast/testenv/forge"
 )
-
-// craft writes a record.
-func craft(contentType byte, epoch uint16, number uint64, body ...byte) []byte {
-	r := binary.BigEndian.AppendUint16([]byte{contentType, 0xfe, 0xfd}, epoch)
-	r = append(r, binary.BigEndian.AppendUint64(nil, number)[2:]...)
-	r = binary.BigEndian.AppendUint16(r, uint16(len(body)))
-	return append(r, body...)
-}
-
-// fragment writes a handshake fragment.
-func fragment(messageType byte, length int, sequence uint16, start int, content []byte) []byte {
-	f := []byte{messageType, byte(length >> 16), byte(length >> 8), byte(length)}
-	f = binary.BigEndian.AppendUint16(f, sequence)
-	f = append(f, byte(start>>16), byte(start>>8), byte(start))
-	f = append(f, byte(len(content)>>16), byte(len(content)>>8), byte(len(content)))
-	return append(f, content...)
-}
 
 // forgeries are records that anybody could send, and that must not end a handshake.
 func forgeries() [][]byte {
 	junk := bytes.Repeat([]byte{0x5a}, 40)
 	return [][]byte{
-		craft(typeAlert, 0, 900, alertFatal, 40),
-		craft(typeAlert, 0, 901, alertFatal, alertCloseNotify),
-		craft(typeAlert, 0, 902, alertWarning, alertCloseNotify),
-		craft(typeAlert, 0, 903, 1),
-		craft(23, 0, 904, junk...),
-		craft(23, 1, 905, junk...),
-		craft(typeChangeCipherSpec, 0, 906, 2),
-		craft(typeChangeCipherSpec, 0, 907, 1, 1),
-		craft(typeChangeCipherSpec, 1, 908, 1),
-		craft(typeAlert, 1, 909, junk[:26]...),
-		craft(typeHandshake, 1, 910, junk...),
-		craft(typeHandshake, 0, 911, junk...),
-		craft(typeHandshake, 0, 912, fragment(20, 12, 3, 0, junk[:12])...),
-		craft(typeHandshake, 0, 913, fragment(0, 0, 0, 0, nil)...),
-		craft(typeHandshake, 0, 914, fragment(11, 1<<24-1, 1, 0, junk)...),
-		craft(typeHandshake, 0, 915, fragment(11, 10, 1, 5, junk)...),
-		craft(typeHandshake, 0, 916, fragment(11, 50, 60000, 0, junk)...),
-		craft(typeHandshake, 5, 917, junk...),
-		craft(25, 0, 918, junk...),
-		craft(26, 0, 919, junk...),
-		craft(99, 0, 920, junk...),
-		craft(typeHandshake, 0, 921),
+		forge.Record(typeAlert, 0, 900, alertFatal, 40),
+		forge.Record(typeAlert, 0, 901, alertFatal, alertCloseNotify),
+		forge.Record(typeAlert, 0, 902, alertWarning, alertCloseNotify),
+		forge.Record(typeAlert, 0, 903, 1),
+		forge.Record(23, 0, 904, junk...),
+		forge.Record(23, 1, 905, junk...),
+		forge.Record(typeChangeCipherSpec, 0, 906, 2),
+		forge.Record(typeChangeCipherSpec, 0, 907, 1, 1),
+		forge.Record(typeChangeCipherSpec, 1, 908, 1),
+		forge.Record(typeAlert, 1, 909, junk[:26]...),
+		forge.Record(typeHandshake, 1, 910, junk...),
+		forge.Record(typeHandshake, 0, 911, junk...),
+		forge.Record(typeHandshake, 0, 912, forge.Fragment(20, 12, 3, 0, junk[:12])...),
+		forge.Record(typeHandshake, 0, 913, forge.Fragment(0, 0, 0, 0, nil)...),
+		forge.Record(typeHandshake, 0, 914, forge.Fragment(11, 1<<24-1, 1, 0, junk)...),
+		forge.Record(typeHandshake, 0, 915, forge.Fragment(11, 10, 1, 5, junk)...),
+		forge.Record(typeHandshake, 0, 916, forge.Fragment(11, 50, 60000, 0, junk)...),
+		forge.Record(typeHandshake, 5, 917, junk...),
+		forge.Record(25, 0, 918, junk...),
+		forge.Record(26, 0, 919, junk...),
+		forge.Record(99, 0, 920, junk...),
+		forge.Record(typeHandshake, 0, 921),
 		{typeHandshake, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0},
 		{0x2f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15},
 		{typeHandshake},
@@ -80,7 +63,7 @@ func TestForgedRecords(t *testing.T) {
 					}
 					return func(d []byte) {
 						all()
-						deliver(append(craft(typeAlert, 0, 930, alertFatal, 40), d...))
+						deliver(append(forge.Record(typeAlert, 0, 930, alertFatal, 40), d...))
 						deliver(append(bytes.Clone(d), 1, 2, 3))
 						all()
 					}
@@ -100,7 +83,7 @@ func TestForgedRecords(t *testing.T) {
 func TestAlertInTheClearIsReported(t *testing.T) {
 	inLab(t, Config{}, func(t *testing.T, l *lab) {
 		l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
-			return func([]byte) { deliver(craft(typeAlert, 0, 1, alertFatal, 70)) }
+			return func([]byte) { deliver(forge.Record(typeAlert, 0, 1, alertFatal, 70)) }
 		}})
 		err := l.failure(1)
 		if !isTimeout(err) || !bytes.Contains([]byte(err.Error()), []byte("alert was 70")) {
@@ -159,7 +142,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 				if number++; number%4 == 0 {
 					synctest.Wait() // or the queue overflows, which is for later
 				}
-				e.Receive(id+1, craft(contentType, epoch, number, body...))
+				e.Receive(id+1, forge.Record(contentType, epoch, number, body...))
 			}
 			// Messages without their first byte, each fragment new.
 			for sequence := range uint16(40) {
@@ -167,12 +150,12 @@ func TestMemoryUnderAttack(t *testing.T) {
 					break
 				}
 				for start := 1; start+1000 < 12000; start += 1000 {
-					send(typeHandshake, 0, fragment(11, 12000, sequence, start, junk[:1000])...)
+					send(typeHandshake, 0, forge.Fragment(11, 12000, sequence, start, junk[:1000])...)
 				}
 			}
 			// Small fragments, which cost more to keep than they hold.
 			for i := range 1000 {
-				send(typeHandshake, 0, fragment(11, 12000, 1, 2*i+1, junk[:1])...)
+				send(typeHandshake, 0, forge.Fragment(11, 12000, 1, 2*i+1, junk[:1])...)
 			}
 			for range 300 {
 				send(typeHandshake, 1, junk[:maxSealed]...)
@@ -190,7 +173,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 		for id := range bus.SessionID(n) {
 			for i := range 500 {
 				d := make([]byte, 0, 60000) // a large buffer behind a small datagram
-				d = append(d, craft(typeHandshake, 1, uint64(i), junk[:maxSealed]...)...)
+				d = append(d, forge.Record(typeHandshake, 1, uint64(i), junk[:maxSealed]...)...)
 				if i < 6 {
 					d = append(d, bytes.Repeat(d, 12)...)
 				}

@@ -8,11 +8,13 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ringcast/testenv/forge"
 )
 
 func TestNextRecord(t *testing.T) {
-	whole := craft(typeHandshake, 0, 1, 1, 2, 3)
-	two := slices.Concat(whole, craft(typeAlert, 1, 2, 9))
+	whole := forge.Record(typeHandshake, 0, 1, 1, 2, 3)
+	two := slices.Concat(whole, forge.Record(typeAlert, 1, 2, 9))
 	r, rest, ok := nextRecord(two)
 	if !ok || !bytes.Equal(r.raw, whole) || r.epoch() != 0 || len(rest) != recordHeader+1 {
 		t.Errorf("%x, %x, %v", r.raw, rest, ok)
@@ -31,7 +33,7 @@ func TestNextRecord(t *testing.T) {
 func TestSieve(t *testing.T) {
 	content := make([]byte, 1000)
 	hello := func(sequence uint16, start, n int) []byte {
-		return craft(typeHandshake, 0, 0, fragment(messageClientHello, 1500, sequence, start, content[:n])...)
+		return forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 1500, sequence, start, content[:n])...)
 	}
 	pass := DropReason(dropReasons) // stands for no drop
 	for _, c := range []struct {
@@ -45,17 +47,17 @@ func TestSieve(t *testing.T) {
 		{"empty", hello(0, 10, 0), DropMalformed},
 		{"last number", hello(maxSequence, 0, 1), pass},
 		{"a number too far", hello(maxSequence+1, 0, 1), DropExcess},
-		{"too long", craft(typeHandshake, 0, 0, fragment(messageClientHello, maxMessage+1, 0, 0, content)...), DropExcess},
-		{"of a server", craft(typeHandshake, 0, 0, fragment(messageServerHello, 10, 0, 0, content[:10])...), DropUnwanted},
-		{"of type 255", craft(typeHandshake, 0, 0, fragment(255, 10, 0, 0, content[:10])...), DropUnwanted},
-		{"shorter than it says", craft(typeHandshake, 0, 0, fragment(messageClientHello, 10, 0, 0, content[:10])[:20]...), DropMalformed},
-		{"change of cipher", craft(typeChangeCipherSpec, 0, 0, 1), pass},
-		{"plaintext alert", craft(typeAlert, 0, 0, 2, 40), DropPlaintextAlert},
-		{"sealed", craft(typeHandshake, 1, 0, content[:48]...), pass},
-		{"sealed alert", craft(typeAlert, 1, 0, content[:26]...), pass},
-		{"sealed and long", craft(typeHandshake, 1, 0, content[:maxSealed+1]...), DropExcess},
-		{"data", craft(23, 1, 0, content[:10]...), DropUnwanted},
-		{"next epoch", craft(typeHandshake, 2, 0, content[:48]...), DropUnwanted},
+		{"too long", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, maxMessage+1, 0, 0, content)...), DropExcess},
+		{"of a server", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageServerHello, 10, 0, 0, content[:10])...), DropUnwanted},
+		{"of type 255", forge.Record(typeHandshake, 0, 0, forge.Fragment(255, 10, 0, 0, content[:10])...), DropUnwanted},
+		{"shorter than it says", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 10, 0, 0, content[:10])[:20]...), DropMalformed},
+		{"change of cipher", forge.Record(typeChangeCipherSpec, 0, 0, 1), pass},
+		{"plaintext alert", forge.Record(typeAlert, 0, 0, 2, 40), DropPlaintextAlert},
+		{"sealed", forge.Record(typeHandshake, 1, 0, content[:48]...), pass},
+		{"sealed alert", forge.Record(typeAlert, 1, 0, content[:26]...), pass},
+		{"sealed and long", forge.Record(typeHandshake, 1, 0, content[:maxSealed+1]...), DropExcess},
+		{"data", forge.Record(23, 1, 0, content[:10]...), DropUnwanted},
+		{"next epoch", forge.Record(typeHandshake, 2, 0, content[:48]...), DropUnwanted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSieve(true)
@@ -77,7 +79,7 @@ func TestSieveForgivesRepeats(t *testing.T) {
 	s := newSieve(true)
 	for range 1000 {
 		for start := 0; start < 3000; start += 1000 {
-			d := craft(typeHandshake, 0, 0, fragment(messageCertificate, 3000, 1, start, content)...)
+			d := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageCertificate, 3000, 1, start, content)...)
 			if len(s.sift(d, func(DropReason) {})) == 0 {
 				t.Fatal("dropped")
 			}
@@ -89,7 +91,7 @@ func TestSieveForgivesRepeats(t *testing.T) {
 	dropped := 0
 	for sequence := range uint16(maxSequence) {
 		for start := 0; start < 12000; start += 1000 {
-			d := craft(typeHandshake, 0, 0, fragment(messageCertificate, 12000, sequence, start, content)...)
+			d := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageCertificate, 12000, sequence, start, content)...)
 			s.sift(d, func(DropReason) { dropped++ })
 		}
 	}
@@ -101,7 +103,7 @@ func TestSieveForgivesRepeats(t *testing.T) {
 func TestSieveHelloVerify(t *testing.T) {
 	s := newSieve(false)
 	verify := func(sequence uint16) int {
-		d := craft(typeHandshake, 0, 0, fragment(messageHelloVerifyRequest, 3, sequence, 0, []byte{0xfe, 0xfd, 0})...)
+		d := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageHelloVerifyRequest, 3, sequence, 0, []byte{0xfe, 0xfd, 0})...)
 		return len(s.sift(d, func(DropReason) {}))
 	}
 	if verify(0) == 0 || verify(1) != 0 {

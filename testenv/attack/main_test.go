@@ -35,8 +35,8 @@ func (m mainOf) Run() int { return testenv.Main(m.M) }
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-// patience bounds every wait for something that must come.
-const patience = 20 * time.Second
+// patience bounds every wait for something that must come, on a machine that others use too.
+const patience = time.Minute
 
 // until waits for ok.
 func until(t *testing.T, what string, ok func() bool) {

@@ -1,0 +1,188 @@
+package signaling
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ringcast/engine"
+)
+
+// A crowded server is a limited listener on pipes with an HTTP server that holds requests until told.
+type crowdedServer struct {
+	t       *testing.T
+	pipe    *pipeListener
+	limited *limited
+	hold    chan struct{}
+	held    sync.WaitGroup
+}
+
+func newCrowdedServer(t *testing.T, most int) *crowdedServer {
+	t.Helper()
+	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{})}}
+	s.limited = Limit(s.pipe, most).(*limited)
+	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hold" {
+			<-s.hold
+		}
+	}))
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(s.limited) }()
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// request asks on a connection and reads the answer's status.
+func (s *crowdedServer) request(c net.Conn, path string) (int, error) {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path); err != nil {
+		return 0, err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, err
+	}
+	r.Body.Close()
+	return r.StatusCode, nil
+}
+
+// ended reports whether the server has closed a connection.
+func ended(c net.Conn) bool {
+	if err := c.SetReadDeadline(time.Now()); err != nil {
+		return true
+	}
+	_, err := c.Read(make([]byte, 1))
+	_ = c.SetReadDeadline(time.Time{})
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
+}
+
+// When there are most connections, who comes takes the place of who has been quiet for longest: never one
+// that is being served, and no honest newcomer waits for a slow one.
+func TestConnectionLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 4
+		s := newCrowdedServer(t, most)
+		first := s.pipe.dial() // says nothing
+		synctest.Wait()
+		served := s.pipe.dial()
+		s.held.Go(func() {
+			if status, err := s.request(served, "/hold"); status != 200 || err != nil {
+				t.Errorf("who was served when it became crowded: %d, %v", status, err)
+			}
+		})
+		synctest.Wait()
+		idle := s.pipe.dial()
+		if status, err := s.request(idle, "/"); status != 200 || err != nil {
+			t.Fatalf("%d, %v", status, err)
+		}
+		synctest.Wait()
+		slow := s.pipe.dial()
+		fmt.Fprint(slow, "GET / HTT")
+		synctest.Wait()
+		// Full. The newcomers evict in the order in which the others became quiet.
+		for i := range 3 {
+			c := s.pipe.dial()
+			if status, err := s.request(c, "/"); status != 200 || err != nil {
+				t.Errorf("newcomer %d: %d, %v", i, status, err)
+			}
+			synctest.Wait()
+			for j, other := range []net.Conn{first, idle, slow} {
+				if got := ended(other); got != (j <= i) {
+					t.Errorf("after newcomer %d quiet connection %d has ended: %t", i, j, got)
+				}
+			}
+		}
+		if n := len(s.limited.places); n != most {
+			t.Errorf("%d places are taken of %d", n, most)
+		}
+		close(s.hold)
+		s.held.Wait()
+	})
+}
+
+// Where all connections are being served, who comes waits until one ends.
+func TestConnectionLimitWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 3
+		s := newCrowdedServer(t, most)
+		for range most {
+			c := s.pipe.dial()
+			s.held.Go(func() {
+				if status, err := s.request(c, "/hold"); status != 200 || err != nil {
+					t.Errorf("%d, %v", status, err)
+				}
+				c.Close()
+			})
+			synctest.Wait()
+		}
+		answered := make(chan error, 1)
+		c := s.pipe.dial()
+		go func() {
+			_, err := s.request(c, "/")
+			answered <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-answered:
+			t.Fatalf("answered beyond the limit: %v", err)
+		default:
+		}
+		close(s.hold)
+		s.held.Wait()
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		synctest.Wait()
+		if n, quiet := len(s.limited.places), s.limited.quiet.Len(); n != 0 || quiet != 0 {
+			t.Errorf("%d places are taken and %d connections quiet when all have gone", n, quiet)
+		}
+	})
+}
+
+// Offers are worked on a few at a time, and only so many wait.
+func TestOfferQueue(t *testing.T) {
+	synctest.Test(t, testOfferQueue)
+}
+
+func testOfferQueue(t *testing.T) {
+	o := offers{slots: make(chan struct{}, 1)}
+	if err := o.enter(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	var queue sync.WaitGroup
+	left := make(chan error, maxWaiting)
+	for range maxWaiting {
+		queue.Go(func() { left <- o.enter(gone) })
+	}
+	synctest.Wait()
+	if err := o.enter(t.Context()); !errors.Is(err, engine.ErrBusy) {
+		t.Errorf("beyond those that may wait: %v", err)
+	}
+	hangUp()
+	queue.Wait()
+	for range maxWaiting {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who hung up while it waited: %v", err)
+		}
+	}
+	o.leave()
+	if err := o.enter(t.Context()); err != nil || o.waiting.Load() != 0 {
+		t.Errorf("after the crowd: %v, %d wait", err, o.waiting.Load())
+	}
+}

@@ -1,0 +1,133 @@
+package attack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+)
+
+// 5,000 connections to a server in its own process begin in each of the ways that keep one waiting, and then
+// send a byte every ten seconds. The server ends every one of them by its timeouts, and honest offers take
+// as long beside them as without. What exactly each timeout is, signaling's TestSlowlorisTimeouts holds.
+func TestSlowloris(t *testing.T) {
+	const crowd, honest = 5000 / slowdown, 300
+	beginnings := []string{
+		"", // not even a request line
+		"POST /whip/slow HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+		"POST /whip/slow HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 60000\r\n\r\nv=0\r\n",
+		"PUT /whip/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", // nobody reads that body
+	}
+	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 1, LogLevel: "error"})
+	defer http.DefaultClient.CloseIdleConnections() // testenv's
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	sdp := offer(t, obsOffer)
+	turn := 0
+	posts := func(enough func(n int) bool) (took []time.Duration) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+		defer cancel()
+		for !enough(len(took)) {
+			turn++
+			begun := time.Now()
+			status, err := post(ctx, client, fmt.Sprint(s.URL, "/whip/s", turn%100), sdp)
+			if err != nil || status != http.StatusCreated {
+				t.Fatalf("an honest offer: status %d, %v", status, err)
+			}
+			took = append(took, time.Since(begun))
+		}
+		return took
+	}
+	some := func(n int) bool { return n == honest }
+	posts(func(n int) bool { return n == 20 }) // warm
+	before := posts(some)
+	memory := s.Metrics(t)["process_resident_memory_bytes"]
+
+	connections := make([]net.Conn, crowd)
+	for i := range connections {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		connections[i] = c
+	}
+	var open atomic.Int64
+	var slow sync.WaitGroup
+	start := time.Now()
+	lives := make([]time.Duration, crowd)
+	for i, c := range connections {
+		open.Add(1)
+		slow.Go(func() {
+			defer open.Add(-1)
+			if _, err := io.WriteString(c, beginnings[i%len(beginnings)]); err != nil {
+				t.Errorf("connection %d: %v", i, err)
+			}
+			if err := c.SetReadDeadline(start.Add(3 * patience)); err != nil {
+				t.Error(err)
+			}
+			_, err := io.Copy(io.Discard, c)
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				t.Errorf("connection %d was never ended", i)
+			}
+			lives[i] = time.Since(start)
+		})
+	}
+	quit := make(chan struct{})
+	var drip sync.WaitGroup
+	drip.Go(func() {
+		tick := time.NewTicker(10 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				for _, c := range connections {
+					_, _ = c.Write([]byte("x")) // to those that are left
+				}
+			case <-quit:
+				return
+			}
+		}
+	})
+	// All of them are there while the first offers are made, and fewer later.
+	least := open.Load()
+	during := posts(func(n int) bool {
+		if n < honest {
+			least = min(least, open.Load())
+		}
+		return n >= honest && open.Load() == 0
+	})
+	held := s.Metrics(t)["process_resident_memory_bytes"]
+	slow.Wait()
+	close(quit)
+	drip.Wait()
+	after := posts(some)
+
+	b50, b99, _ := quantiles(before)
+	d50, d99, most := quantiles(during)
+	a50, a99, _ := quantiles(after)
+	_, p50s, longest := quantiles(lives)
+	t.Logf("%d slow connections, all ended by the server, after %v (p99) and %v at most; %.0f bytes of the process for each; at least %d open beside the first %d offers",
+		crowd, p50s.Round(time.Millisecond), longest.Round(time.Millisecond), max(0, held-memory)/crowd, least, honest)
+	t.Logf("an honest offer: %v (median), %v (p99) before; %v, %v beside them (%d offers, %v at most); %v, %v after",
+		b50, b99, d50, d99, len(during), most, a50, a99)
+	if usual := max(b99, a99); d99 > 3*usual+20*time.Millisecond {
+		t.Errorf("the p99 of honest offers is %v beside slow connections and %v without", d99, usual)
+	}
+	if usual := max(b50, a50); d50 > 2*usual+2*time.Millisecond {
+		t.Errorf("the median of honest offers is %v beside slow connections and %v without", d50, usual)
+	}
+	if n := s.Metrics(t)["ringcast_faults_total"]; n != 0 {
+		t.Errorf("%v panics", n)
+	}
+}
