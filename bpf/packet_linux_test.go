@@ -84,12 +84,18 @@ func extended(f []byte, header byte) []byte {
 // loaded is a program that is not attached, with the paths allowed and a socket for queue 0.
 func loaded(t testing.TB, cfg Config, allow ...port.Path) *Program {
 	t.Helper()
+	return loadedInto(t, true, cfg, allow...)
+}
+
+// loadedInto is loaded into a kernel that knows the length of frames, or behaves as if it did not.
+func loadedInto(t testing.TB, knowsLength bool, cfg Config, allow ...port.Path) *Program {
+	t.Helper()
 	cfg.Interface, cfg.Port = "none", mediaPort
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := load(cfg)
+	p, err := load(cfg, knowsLength)
 	if err != nil {
 		t.Fatal(err)
 	}

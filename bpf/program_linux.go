@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -47,7 +49,7 @@ func Attach(cfg Config) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := load(cfg)
+	p, err := load(cfg, features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil)
 	if err != nil {
 		return nil, explain(dev, err)
 	}
@@ -74,7 +76,7 @@ func lookUp(name string) (netlink.Link, error) {
 }
 
 // Reattach puts the program on the interface that has the name now, after the one that it was on was
-// deleted. What was allowed stays allowed; queues have no sockets. It is refused as Attach is.
+// deleted. What was allowed stays allowed; queues need new sockets. It is refused as Attach is.
 func (p *Program) Reattach() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,8 +96,9 @@ func (p *Program) Reattach() error {
 	return p.attach(dev)
 }
 
-// load puts program and maps into the kernel. Nothing runs yet.
-func load(cfg Config) (*Program, error) {
+// load puts program and maps into the kernel, which may know the length of a frame or not. Nothing runs
+// yet.
+func load(cfg Config, knowsLength bool) (*Program, error) {
 	spec, err := loadSteer()
 	if err != nil {
 		return nil, err
@@ -110,6 +113,7 @@ func load(cfg Config) (*Program, error) {
 		{steerVarMediaPort, cfg.Port},
 		{steerVarAnyAddress, len(cfg.Addresses) == 0},
 		{steerVarGuarded, !cfg.GuardOff},
+		{steerVarKnowsLength, knowsLength},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
 	} {
@@ -297,13 +301,13 @@ func (p *Program) Counters() ([]uint64, error) {
 	if p.closed {
 		return nil, os.ErrClosed
 	}
-	var perCPU [][NumReasons]uint64
-	if err := p.objects.Exits.Lookup(uint32(0), &perCPU); err != nil {
-		return nil, fmt.Errorf("read the XDP counters: %w", err)
-	}
 	sum := make([]uint64, NumReasons)
-	for _, counts := range perCPU {
-		for reason, n := range counts {
+	var perCPU []uint64
+	for reason := range NumReasons {
+		if err := p.objects.Exits.Lookup(uint32(reason), &perCPU); err != nil {
+			return nil, fmt.Errorf("read the XDP counter %v: %w", reason, err)
+		}
+		for _, n := range perCPU {
 			sum[reason] += n
 		}
 	}

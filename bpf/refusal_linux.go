@@ -36,8 +36,15 @@ type Refusal struct {
 	Err error
 }
 
+// Error is one line. Where the reason says it all, the steps that led to the kernel's error are left to
+// those who look at Err.
 func (r *Refusal) Error() string {
-	return fmt.Sprintf("attach XDP to %s: %v (%v): %s", r.Interface, r.Reason, r.Err, r.Remedy)
+	said := r.Err
+	var errno unix.Errno
+	if r.Reason != ErrKernel && errors.As(r.Err, &errno) {
+		said = errno
+	}
+	return fmt.Sprintf("attach XDP to %s: %v (%v): %s", r.Interface, r.Reason, said, r.Remedy)
 }
 
 func (r *Refusal) Unwrap() []error { return []error{r.Reason, r.Err} }
@@ -51,7 +58,10 @@ const pageMTU = 3500
 func explain(dev netlink.Link, err error) *Refusal {
 	a := dev.Attrs()
 	r := &Refusal{Interface: a.Name, Err: err}
+	var verifier *ebpf.VerifierError
 	switch {
+	case errors.As(err, &verifier):
+		r.Reason, r.Remedy = ErrKernel, "its verifier does not accept the program, which is worth a bug report with this line and uname -r"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		r.Remedy, r.Reason = explainPermission()
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
@@ -73,7 +83,7 @@ func explain(dev netlink.Link, err error) *Refusal {
 		r.Remedy = fmt.Sprintf("lower the MTU of %s, which is %d, and of its peer if it is a veth, to %d or less (ip link set mtu)", a.Name, a.MTU, pageMTU)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, ebpf.ErrNotSupported):
 		r.Reason = ErrNoNative
-		r.Remedy = fmt.Sprintf("serve by sockets, or on an interface whose driver has it (%s is %s); with virtio_net, turn guest offloads off", a.Name, dev.Type())
+		r.Remedy = "serve by sockets, or on an interface whose driver has it; with virtio_net, turn the guest's offloads off"
 	default:
 		r.Reason = ErrKernel
 		r.Remedy = "see the kernel's log (dmesg), and whether the NIC needs fewer channels (ethtool -L) or LRO off (ethtool -K)"

@@ -54,10 +54,12 @@ enum {
 volatile const __u16 media_port;
 volatile const __u8 any_address;          // serve every destination address, not only those of addresses
 volatile const __u8 guarded;
+volatile const __u8 knows_length;         // the kernel has bpf_xdp_get_buff_len, as from 5.18
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
 
-// IPv4 addresses are v4-mapped (RFC 4291, section 2.5.5.2), so one table serves both families.
+// IPv4 addresses are v4-mapped (RFC 4291, section 2.5.5.2), so one table serves both families. An IPv6
+// packet with such a source is a forgery, and no easier to make than one from the IPv4 address itself.
 struct address {
 	__u8 byte[16];
 };
@@ -68,10 +70,6 @@ struct tuple {
 	struct address local;
 	__be16 port; // the remote one
 	__u16 zero;
-};
-
-struct counts {
-	__u64 count[REASONS];
 };
 
 // Where each queue's socket is. User space writes.
@@ -116,12 +114,12 @@ struct {
 	__type(value, __u64);
 } stun_global SEC(".maps");
 
-// The counters. This program writes, each CPU its own.
+// The counters, by reason. This program writes, each CPU its own.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, REASONS);
 	__type(key, __u32);
-	__type(value, struct counts);
+	__type(value, __u64);
 } exits SEC(".maps");
 
 // take takes one token from a bucket that holds a second's worth of them, if there is one. All it stores
@@ -186,7 +184,8 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 	struct ethhdr *eth = data;
 	struct tuple tuple = {};
 	struct udphdr *udp;
-	__u32 room; // bytes that IP has for UDP
+	__u32 before; // bytes in front of UDP
+	__u32 room;   // bytes that IP has for UDP
 	__u32 length;
 	__u8 first;
 	int ipv6, known;
@@ -208,6 +207,7 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 			return PASS_NOT_UDP;
 		__builtin_memcpy(&tuple.remote, &ip->saddr, sizeof(tuple.remote));
 		__builtin_memcpy(&tuple.local, &ip->daddr, sizeof(tuple.local));
+		before = sizeof(*eth) + sizeof(*ip);
 		room = bpf_ntohs(ip->payload_len);
 		udp = (void *)(ip + 1);
 	} else if (eth->h_proto == bpf_htons(ETH_P_IP)) {
@@ -223,6 +223,7 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 			return PASS_FRAGMENT;
 		map_ipv4(&tuple.remote, &ip->saddr);
 		map_ipv4(&tuple.local, &ip->daddr);
+		before = sizeof(*eth) + sizeof(*ip);
 		room = bpf_ntohs(ip->tot_len);
 		room = room < sizeof(*ip) ? 0 : room - sizeof(*ip);
 		udp = (void *)(ip + 1);
@@ -238,9 +239,14 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return PASS_OTHER_ADDRESS;
 
 	// The kernel would drop these too. A frame may be longer than its packet (Ethernet pads), a packet
-	// longer than its datagram (udp_rcv trims), but not the other way round.
+	// longer than its datagram (udp_rcv trims), but not the other way round. The helper says how long
+	// the frame is, because neither adding a variable to a packet pointer nor subtracting two of them
+	// is for programs loaded without CAP_PERFMON, and we do not ask for that. Without the helper, what
+	// is cut off reaches the workers, who know their frames' lengths.
 	length = bpf_ntohs(udp->len);
-	if (length < sizeof(*udp) || length > room || (void *)udp + room > end)
+	if (length < sizeof(*udp) || length > room)
+		return DROP_LENGTH;
+	if (knows_length && before + room > bpf_xdp_get_buff_len(ctx))
 		return DROP_LENGTH;
 
 	if (!guarded)
@@ -264,9 +270,9 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 SEC("xdp")
 int steer(struct xdp_md *ctx)
 {
-	__u32 zero = 0, reason = judge(ctx);
+	__u32 reason = judge(ctx);
 	int verdict = XDP_PASS;
-	struct counts *counters;
+	__u64 *count;
 
 	if (reason >= FIRST_REDIRECT) {
 		verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
@@ -276,9 +282,9 @@ int steer(struct xdp_md *ctx)
 		verdict = XDP_DROP;
 	}
 
-	counters = bpf_map_lookup_elem(&exits, &zero);
-	if (counters && reason < REASONS)
-		counters->count[reason]++;
+	count = bpf_map_lookup_elem(&exits, &reason);
+	if (count)
+		++*count;
 	return verdict;
 }
 

@@ -25,6 +25,7 @@ const (
 	steerProgSteer             = "steer"
 	steerVarAnyAddress         = "any_address"
 	steerVarGuarded            = "guarded"
+	steerVarKnowsLength        = "knows_length"
 	steerVarMediaPort          = "media_port"
 	steerVarStunGlobalInterval = "stun_global_interval"
 	steerVarStunSourceInterval = "stun_source_interval"
@@ -93,6 +94,7 @@ type steerMapSpecs struct {
 type steerVariableSpecs struct {
 	AnyAddress         *ebpf.VariableSpec `ebpf:"any_address"`
 	Guarded            *ebpf.VariableSpec `ebpf:"guarded"`
+	KnowsLength        *ebpf.VariableSpec `ebpf:"knows_length"`
 	MediaPort          *ebpf.VariableSpec `ebpf:"media_port"`
 	StunGlobalInterval *ebpf.VariableSpec `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.VariableSpec `ebpf:"stun_source_interval"`
@@ -143,6 +145,7 @@ func (m *steerMaps) Close() error {
 type steerVariables struct {
 	AnyAddress         *ebpf.Variable `ebpf:"any_address"`
 	Guarded            *ebpf.Variable `ebpf:"guarded"`
+	KnowsLength        *ebpf.Variable `ebpf:"knows_length"`
 	MediaPort          *ebpf.Variable `ebpf:"media_port"`
 	StunGlobalInterval *ebpf.Variable `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.Variable `ebpf:"stun_source_interval"`

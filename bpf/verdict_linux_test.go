@@ -19,23 +19,56 @@ const (
 	media = 0x80
 )
 
-// The verdict table: one packet each, its verdict, and the one counter that grows.
-func TestVerdicts(t *testing.T) {
-	testenv.Need(t, testenv.XDP)
-	guarded := loaded(t, Config{}, path4, path6)
-	ours := loaded(t, Config{Addresses: []netip.Addr{server4.Addr(), server6.Addr()}}, path4, path6)
-	unguarded := loaded(t, Config{GuardOff: true})
-	nowhere := loaded(t, Config{}, path4, path6)
-	if err := nowhere.ClearSocket(0); err != nil {
+// A setting is a configuration and a state in which the program meets a packet. In all of them path4 and
+// path6 are allowed and queue 0 has a socket, unless it is said otherwise.
+type setting int
+
+const (
+	guarded       setting = iota
+	ours                  // only server4 and server6 are served
+	unguarded             // the guard is off, nobody is allowed
+	nowhere               // queue 0 has no socket
+	noTokens              // no tokens for new STUN of anybody
+	noTokensOfOne         // none for that of stranger4 and stranger6
+	settings
+)
+
+var (
+	stranger4 = netip.MustParseAddrPort("198.18.0.3:50000")
+	stranger6 = netip.MustParseAddrPort("[fd00:3::3]:50000")
+)
+
+// inAll are programs for all settings. Their buckets hold more than a test can take.
+func inAll(t testing.TB) []*Program {
+	t.Helper()
+	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}
+	listed := plenty
+	listed.Addresses = []netip.Addr{server4.Addr(), server6.Addr()}
+	programs := make([]*Program, settings)
+	for s := range programs {
+		programs[s] = loaded(t, plenty, path4, path6)
+	}
+	programs[ours] = loaded(t, listed, path4, path6)
+	programs[unguarded] = loaded(t, Config{GuardOff: true})
+	if err := programs[nowhere].ClearSocket(0); err != nil {
 		t.Fatal(err)
 	}
-	noTokens := loaded(t, Config{}, path4, path6)
-	drainGlobal(t, noTokens)
-	noTokensOfOne := loaded(t, Config{}, path4, path6)
-	stranger4, stranger6 := netip.MustParseAddrPort("198.18.0.3:50000"), netip.MustParseAddrPort("[fd00:3::3]:50000")
-	drainSource(t, noTokensOfOne, stranger4.Addr())
-	drainSource(t, noTokensOfOne, stranger6.Addr())
+	drainGlobal(t, programs[noTokens])
+	drainSource(t, programs[noTokensOfOne], stranger4.Addr())
+	drainSource(t, programs[noTokensOfOne], stranger6.Addr())
+	return programs
+}
 
+// A row of the verdict table: one packet, its verdict, and the one counter that grows.
+type row struct {
+	name    string
+	setting setting
+	frame   []byte
+	verdict uint32
+	reason  Reason
+}
+
+func verdicts() []row {
 	media4, media6 := datagram(peer4, server4, first(media)...), datagram(peer6, server6, first(media)...)
 	portOf := func(p netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.Addr(), port) }
 	at := func(address string, port uint16) netip.AddrPort {
@@ -43,13 +76,6 @@ func TestVerdicts(t *testing.T) {
 	}
 	vlan := []byte{0x81, 0x00, 0, 7}
 
-	type row struct {
-		name    string
-		program *Program
-		frame   []byte
-		verdict uint32
-		reason  Reason
-	}
 	table := []row{
 		// Cut off. The kernel runs nothing shorter than an Ethernet header.
 		{"nothing behind Ethernet, IPv4", guarded, media4[:atIP], xdpPass, PassShort},
@@ -159,6 +185,7 @@ func TestVerdicts(t *testing.T) {
 		{"STUN, all drained, IPv6", noTokens, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNGlobal},
 		{"STUN, all drained, allowed tuple, IPv4", noTokens, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectSTUN},
 		{"STUN, all drained, allowed tuple, IPv6", noTokens, datagram(peer6, server6, first(stun)...), xdpRedirect, RedirectSTUN},
+		{"STUN, source drained, IPv6 packet from that IPv4 address", noTokensOfOne, datagram(at("::ffff:198.18.0.3", 1), server6, first(stun)...), xdpRedirect, RedirectSTUNNew},
 		{"media, all drained, allowed tuple", noTokens, media4, xdpRedirect, RedirectMedia},
 
 		// The guard off.
@@ -199,11 +226,17 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 
+	return table
+}
+
+func TestVerdicts(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	programs, table := inAll(t), verdicts()
 	met := map[Reason]bool{}
 	for _, row := range table {
 		t.Run(row.name, func(t *testing.T) {
 			met[row.reason] = true
-			expect(t, row.program, row.frame, row.verdict, row.reason)
+			expect(t, programs[row.setting], row.frame, row.verdict, row.reason)
 		})
 	}
 	for reason := range NumReasons {
@@ -212,6 +245,30 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 	t.Logf("%d packets", len(table))
+}
+
+// Kernels before 5.18 do not tell the length of a frame. There a packet that claims more than there is
+// gets as far as its first byte goes.
+func TestVerdictsOfOldKernels(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	p := loadedInto(t, false, Config{}, path4, path6)
+	for _, row := range verdicts() {
+		if row.setting != guarded {
+			continue
+		}
+		t.Run(row.name, func(t *testing.T) {
+			verdict, reason := row.verdict, row.reason
+			switch row.name {
+			case "nothing behind UDP, which claims a payload, IPv4", "nothing behind UDP, which claims a payload, IPv6":
+				reason = DropNoClass
+			case "payload less a byte, IPv4", "payload less a byte, IPv6",
+				"IPv4 length beyond the frame", "IPv4 length 65535",
+				"IPv6 length beyond the frame", "IPv6 length 65535":
+				verdict, reason = xdpRedirect, RedirectMedia
+			}
+			expect(t, p, row.frame, verdict, reason)
+		})
+	}
 }
 
 // inAnHour is the program's clock then: a bucket that is full no sooner is empty now.

@@ -1,0 +1,66 @@
+package bpf
+
+import (
+	"testing"
+
+	"ringcast/testenv"
+)
+
+// What one packet costs in the program, with 10,000 paths allowed. The kernel measures.
+func BenchmarkSteer(b *testing.B) {
+	testenv.Need(b, testenv.XDP)
+	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4, path6)
+	for i := range 10000 {
+		if err := p.Allow(pathOf(i)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	drained := loaded(b, Config{})
+	drainSource(b, drained, stranger4.Addr())
+	drainedGlobal := loaded(b, Config{})
+	drainGlobal(b, drainedGlobal)
+	unguarded := loaded(b, Config{GuardOff: true})
+	payload := func(b byte) []byte { return append(first(b), make([]byte, 1172)...) }
+	for _, c := range []struct {
+		name    string
+		program *Program
+		frame   []byte
+		reason  Reason
+	}{
+		{"RTP allowed, IPv4", p, datagram(peer4, server4, payload(media)...), RedirectMedia},
+		{"RTP allowed, IPv6", p, datagram(peer6, server6, payload(media)...), RedirectMedia},
+		{"RTP refused, IPv4", p, datagram(stranger4, server4, payload(media)...), DropMedia},
+		{"RTP refused, IPv6", p, datagram(stranger6, server6, payload(media)...), DropMedia},
+		{"RTP unguarded", unguarded, datagram(peer4, server4, payload(media)...), RedirectUnguarded},
+		{"STUN allowed", p, datagram(peer4, server4, first(stun)...), RedirectSTUN},
+		{"STUN over its source's limit", drained, datagram(stranger4, server4, first(stun)...), DropSTUNSource},
+		{"STUN over the global limit", drainedGlobal, datagram(stranger4, server4, first(stun)...), DropSTUNGlobal},
+		{"other port", p, datagram(peer4, peer4, payload(media)...), PassOtherPort},
+		{"TCP", p, with(datagram(peer4, server4, payload(media)...), atIP+9, 6), PassNotUDP},
+		{"ARP", p, with(datagram(peer4, server4, first(0)...), 12, 0x08, 0x06), PassNotIP},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			expect(b, c.program, c.frame, verdictOf(c.reason), c.reason)
+			_, each, err := c.program.objects.Steer.Benchmark(c.frame, b.N, b.ResetTimer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(each.Nanoseconds()), "ns/run")
+		})
+	}
+}
+
+// What a worker pays to allow a path and to revoke it.
+func BenchmarkAllowRevoke(b *testing.B) {
+	testenv.Need(b, testenv.XDP)
+	p := loaded(b, Config{})
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := p.Allow(path4); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Revoke(path4); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

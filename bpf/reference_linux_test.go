@@ -1,0 +1,187 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/testenv"
+)
+
+// reference is the program once more, as the headers read in Go. Buckets have tokens or, where the
+// setting says so, none.
+func reference(s setting, f []byte) Reason {
+	if len(f) < atIP {
+		return PassShort
+	}
+	ip := f[atIP:]
+	var source, destination netip.Addr
+	var protocol byte
+	var datagram []byte // what IP carries, as long as IP says
+	claimed := 0
+	switch binary.BigEndian.Uint16(f[12:]) {
+	case unix.ETH_P_IP:
+		switch {
+		case len(ip) < ip4Length:
+			return PassShort
+		case ip[0] != 0x45:
+			return PassIPHeader
+		}
+		source, destination = netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:]))
+		protocol, datagram = ip[9], ip[ip4Length:]
+		claimed = int(binary.BigEndian.Uint16(ip[2:])) - ip4Length
+		if fragment := binary.BigEndian.Uint16(ip[6:]) &^ 0xc000; protocol == unix.IPPROTO_UDP && fragment != 0 {
+			return PassFragment
+		}
+	case unix.ETH_P_IPV6:
+		switch {
+		case len(ip) < ip6Length:
+			return PassShort
+		case ip[0]>>4 != 6:
+			return PassIPHeader
+		}
+		source, destination = netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:]))
+		protocol, datagram = ip[6], ip[ip6Length:]
+		claimed = int(binary.BigEndian.Uint16(ip[4:]))
+		if protocol == unix.IPPROTO_FRAGMENT {
+			return PassFragment
+		}
+	default:
+		return PassNotIP
+	}
+	if protocol != unix.IPPROTO_UDP {
+		return PassNotUDP
+	}
+	if len(datagram) < udpLength {
+		return PassShort
+	}
+	if binary.BigEndian.Uint16(datagram[2:]) != mediaPort {
+		return PassOtherPort
+	}
+	bucket := bucketOf(source)
+	// Tuples are of 16-byte addresses, so an IPv4 address and its mapped form are one.
+	source, destination = source.Unmap(), destination.Unmap()
+	if s == ours && !slices.Contains([]netip.Addr{server4.Addr(), server6.Addr()}, destination) {
+		return PassOtherAddress
+	}
+	length := int(binary.BigEndian.Uint16(datagram[4:]))
+	if claimed > len(datagram) || length > claimed || length < udpLength {
+		return DropLength
+	}
+	if s == unguarded {
+		return RedirectUnguarded
+	}
+	reason := referenceClass(s, datagram[udpLength:length], bucket, port.Path{
+		Remote: netip.AddrPortFrom(source, binary.BigEndian.Uint16(datagram)),
+		Local:  destination,
+	})
+	if s == nowhere && reason >= RedirectSTUNNew {
+		return PassNoSocket
+	}
+	return reason
+}
+
+func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) Reason {
+	if len(payload) == 0 {
+		return DropNoClass
+	}
+	known := path == path4 || path == path6
+	switch b := payload[0]; {
+	case b >= 128 && b < 192:
+		if known {
+			return RedirectMedia
+		}
+		return DropMedia
+	case b >= 20 && b < 64:
+		if known {
+			return RedirectDTLS
+		}
+		return DropDTLS
+	case b > 3:
+		return DropNoClass
+	}
+	switch {
+	case known:
+		return RedirectSTUN
+	case s == noTokensOfOne && (bucket == bucketOf(stranger4.Addr()) || bucket == bucketOf(stranger6.Addr())):
+		return DropSTUNSource
+	case s == noTokens:
+		return DropSTUNGlobal
+	}
+	return RedirectSTUNNew
+}
+
+// verdictOf is where a reason leads, by its name.
+func verdictOf(r Reason) uint32 {
+	switch r.String()[:4] {
+	case "pass":
+		return xdpPass
+	case "drop":
+		return xdpDrop
+	}
+	return xdpRedirect
+}
+
+// The reference agrees with the table, so what follows tests the program and not the reference.
+func TestReference(t *testing.T) {
+	for _, row := range verdicts() {
+		if got := reference(row.setting, row.frame); got != row.reason || verdictOf(got) != row.verdict {
+			t.Errorf("%s: %v, want %v and verdict %d", row.name, got, row.reason, row.verdict)
+		}
+	}
+}
+
+// All first bytes, both families, in all settings.
+func TestFirstBytes(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	for s, p := range inAll(t) {
+		for b := range 256 {
+			for _, frame := range [][]byte{
+				datagram(peer4, server4, first(byte(b))...),
+				datagram(peer6, server6, first(byte(b))...),
+				datagram(stranger4, server4, first(byte(b))...),
+				datagram(stranger6, server6, first(byte(b))...),
+			} {
+				want := reference(setting(s), frame)
+				expect(t, p, frame, verdictOf(want), want)
+			}
+		}
+	}
+}
+
+// Every packet of the table cut off at every length: nothing is read that is not there.
+func TestTruncation(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	programs := inAll(t)
+	for _, row := range verdicts() {
+		if len(row.frame) > 200 {
+			continue
+		}
+		for length := atIP; length < len(row.frame); length++ {
+			want := reference(row.setting, row.frame[:length])
+			expect(t, programs[row.setting], row.frame[:length], verdictOf(want), want)
+		}
+	}
+}
+
+// Whatever arrives, the program says what the reference says.
+func FuzzSteer(f *testing.F) {
+	testenv.Need(f, testenv.XDP)
+	for _, row := range verdicts() {
+		f.Add(uint8(row.setting), row.frame)
+	}
+	programs := inAll(f)
+	f.Fuzz(func(t *testing.T, s uint8, frame []byte) {
+		// The kernel runs no frame that is shorter than its header or longer than its page.
+		if len(frame) < atIP || len(frame) > 3400 {
+			return
+		}
+		which := setting(s) % settings
+		want := reference(which, frame)
+		expect(t, programs[which], frame, verdictOf(want), want)
+	})
+}
