@@ -55,7 +55,7 @@ type Config struct {
 	// GuardOff lets the XDP program pass datagrams of any sender to the workers, for measuring.
 	GuardOff bool
 	// STUNRate is how many STUN messages a second the XDP program passes of one source that no worker
-	// knows (an IPv4 address, an IPv6 /64), 2,000 by default.
+	// knows (an IPv4 address, an IPv6 /64), 4,000 by default.
 	STUNRate int
 	// Checksum4 fills in the UDP checksum of what AF_XDP sends over IPv4, too; over IPv6 it is always
 	// there.

@@ -144,9 +144,9 @@ var settings = []setting{
 		set:  choice(func(c *Config) *bool { return &c.GuardOff }, "off", "on"),
 	},
 	{
-		key: "stun-rate", arg: "N", initial: "2000",
-		help: "AF_XDP: connection attempts a second that the guard passes of one unknown address",
-		set:  number(func(c *Config) *int { return &c.STUNRate }, 1, 1<<30),
+		key: "stun-rate", arg: "N", initial: "4000",
+		help: "AF_XDP: STUN messages a second that the guard passes of one address with no session",
+		set:  number(func(c *Config) *int { return &c.STUNRate }, 1, 1_000_000),
 	},
 	{
 		key: "checksum4", arg: "on|off", initial: "off",

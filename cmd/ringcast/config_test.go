@@ -36,7 +36,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"zerocopy":  {field: func(c *Config) any { return c.CopyOnly }, initial: "false", file: "off", inFile: "true", env: "auto", inEnv: "false", flag: "off", won: "true"},
 		"generic":   {field: func(c *Config) any { return c.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
 		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
-		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "2000", file: "1", env: "2", flag: "3"},
+		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
 		"checksum4": {field: func(c *Config) any { return c.Checksum4 }, initial: "false", file: "on", inFile: "true", env: "off", inEnv: "false", flag: "on", won: "true"},
 		"busy-poll": {field: func(c *Config) any { return c.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
 		"cpus": {
@@ -294,7 +294,7 @@ func TestConfigErrors(t *testing.T) {
 				`invalid value "auto" for guard in ringcast.yaml:1: off or on expected`,
 				`invalid value "on" for zerocopy in ringcast.yaml:2: off or auto expected`,
 				`invalid value "1" for checksum4 in ringcast.yaml:3: on or off expected`,
-				`invalid value "0" for stun-rate in ringcast.yaml:4: a whole number from 1 to 1073741824 expected`,
+				`invalid value "0" for stun-rate in ringcast.yaml:4: a whole number from 1 to 1000000 expected`,
 				`invalid value "eth0:1" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
 				`invalid value "averyveryverylongname" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
 				`invalid value "x" for busy-poll in flag --busy-poll: true or false expected`,

@@ -47,6 +47,7 @@ const (
 	FactMTU          Fact = "MTU"
 	FactQueues       Fact = "queues"
 	FactRings        Fact = "rings"
+	FactPeer         Fact = "peer"
 	FactProgram      Fact = "XDP program"
 	FactFeatures     Fact = "XDP"
 	FactWish         Fact = "settings"

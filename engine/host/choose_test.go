@@ -271,8 +271,16 @@ func TestChoose(t *testing.T) {
 			name: "veth whose peer has too much", rungs: "udp",
 			change: func(r *Report) { r.NIC.Driver = "veth"; r.NIC.Peer = &Peer{"eth1", 3507, 3} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 3507 of the peer eth1 is too large for XDP on veth; `ip link set dev eth1 mtu 1500`, at most 3506",
-				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; `ethtool -L eth0 rx 3`, or make both ends anew with equal numbers",
+				"xdp-zerocopy xdp-copy: MTU 3507 of its peer eth1 is too large for XDP on veth; `ip link set dev eth1 mtu 1500`, at most 3506",
+				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
+				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+			},
+		},
+		{
+			name: "veth whose peer is out of sight and sends on more queues", rungs: "udp",
+			change: func(r *Report) { r.NIC.Driver, r.NIC.Features, r.NIC.Queues.RX = "veth", &Features{}, 1 },
+			refused: []string{
+				"xdp-zerocopy xdp-copy: eth0 receives on 1 queue and its peer sends on more; make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
 				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
 			},
 		},
@@ -364,7 +372,7 @@ func TestErrorNamesTheRefusal(t *testing.T) {
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
 	d := Choose(Config{IO: OnlyXDP, Interface: "eth0"}, r)
 	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498"
-	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken() != "" {
+	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken().XDP() {
 		t.Errorf("%v, taken %q", err, d.Taken())
 	}
 }

@@ -1,6 +1,9 @@
 package host
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // IO is what an operator wants of how packets enter and leave.
 type IO string
@@ -53,4 +56,4 @@ const (
 var Ladder = []Rung{ZeroCopy, Copy, Generic, Sockets}
 
 // XDP tells whether the rung is one of AF_XDP.
-func (r Rung) XDP() bool { return r != Sockets }
+func (r Rung) XDP() bool { return slices.Contains(allXDP, r) }

@@ -36,7 +36,7 @@ func (d *Decision) checkDriver(n *NIC) {
 		return // some drivers offer less while a rule of theirs is broken
 	}
 	name := cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown")
-	if f := n.Features; f != nil && !(f.Basic && f.Redirect) {
+	if n.Features != nil && !n.Features.native() {
 		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic XDP, to try it out",
 			"the driver (%s) has no XDP that redirects", name)
 	} else if !n.zeroCopy() {
@@ -87,18 +87,20 @@ func (d *Decision) checkENA(n *NIC) {
 	}
 }
 
-// checkPeer looks at a veth's other end, where it can be seen.
+// checkPeer looks at a veth's other end, where it can be seen. The driver offers XDP unless the peer sends
+// on more queues than this end receives on.
 func (d *Decision) checkPeer(n *NIC) {
-	if n.Peer == nil {
-		return
+	name, sends := "its peer", "more"
+	if n.Peer != nil {
+		name, sends = name+" "+n.Peer.Name, strconv.Itoa(n.Peer.TX)
 	}
-	if n.Peer.MTU > vethMaxMTU {
-		d.refuse(native, FactMTU, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, vethMaxMTU),
-			"MTU %d of the peer %s is too large for XDP on veth", n.Peer.MTU, n.Peer.Name)
+	if n.Peer != nil && n.Peer.MTU > vethMaxMTU {
+		d.refuse(native, FactPeer, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, vethMaxMTU),
+			"MTU %d of %s is too large for XDP on veth", n.Peer.MTU, name)
 	}
-	if n.Peer.TX > n.Queues.RX {
-		d.refuse(native, FactQueues, fmt.Sprintf("`ethtool -L %s rx %d`, or make both ends anew with equal numbers", n.Name, n.Peer.TX),
-			"%s receives on %d queues and its peer %s sends on %d", n.Name, n.Queues.RX, n.Peer.Name, n.Peer.TX)
+	if n.Peer != nil && n.Peer.TX > n.Queues.RX || n.Features != nil && !n.Features.native() {
+		d.refuse(native, FactPeer, "make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
+			"%s receives on %s and %s sends on %s", n.Name, count(n.Queues.RX, "queue"), name, sends)
 	}
 }
 

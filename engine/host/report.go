@@ -110,6 +110,9 @@ type Features struct {
 	ZeroCopy bool `json:"zerocopy"` // AF_XDP without copies
 }
 
+// native tells whether AF_XDP works on the driver's own XDP.
+func (f *Features) native() bool { return f.Basic && f.Redirect }
+
 // A Program is an XDP program that somebody attached.
 type Program struct {
 	ID   uint32 `json:"id"`

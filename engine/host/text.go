@@ -11,7 +11,7 @@ import (
 
 // Print writes report and decision for people. With signs it marks with coloured ones, else with words.
 func Print(w io.Writer, r Report, d Decision, signs bool) error {
-	p := printer{marks: [...]string{good: "yes", bad: "NO", neutral: ""}, d: &d}
+	p := printer{marks: [...]string{good: "yes", bad: "NO ", neutral: "   "}, d: &d}
 	if signs {
 		p.marks = [...]string{good: "\x1b[32m✓\x1b[0m", bad: "\x1b[31m✗\x1b[0m", neutral: " "}
 	}
@@ -53,11 +53,11 @@ func (p *printer) verdict() {
 }
 
 func (p *printer) machine(r *Report) {
-	p.row("system", "Linux %s", r.Kernel.Release)
-	p.row(string(FactSockets), "%s", cmp.Or(r.Kernel.NoAFXDP, "sockets can be opened"))
-	p.row(string(FactBPF), "%s", cmp.Or(r.Kernel.NoBPF, "XDP programs can be loaded"))
+	p.row(FactSystem, "Linux %s", r.Kernel.Release)
+	p.row(FactSockets, "%s", cmp.Or(r.Kernel.NoAFXDP, "sockets can be opened"))
+	p.row(FactBPF, "%s", cmp.Or(r.Kernel.NoBPF, "XDP programs can be loaded"))
 	p.plain("BTF", "%s", map[bool]string{true: "the kernel has it", false: "none"}[r.Kernel.BTF])
-	p.row(string(FactCapabilities), "%s (uid %d)", cmp.Or(strings.Join(r.Process.Capabilities, " "), "none"), r.Process.UID)
+	p.row(FactCapabilities, "%s (uid %d)", cmp.Or(strings.Join(r.Process.Capabilities, " "), "none"), r.Process.UID)
 	memlock := size(r.Process.Memlock)
 	if r.Process.MemlockHard != r.Process.Memlock {
 		memlock += ", can be raised to " + size(r.Process.MemlockHard)
@@ -68,43 +68,47 @@ func (p *printer) machine(r *Report) {
 			break
 		}
 	}
-	p.row(string(FactMemlock), "%s", memlock)
+	p.row(FactMemlock, "%s", memlock)
 	p.section("machine")
 }
 
 func (p *printer) nic(r *Report) {
 	n := r.NIC
 	if n == nil {
-		p.row(string(FactInterface), "%s", cmp.Or(p.d.Interface, "none named"))
+		p.row(FactInterface, "%s", cmp.Or(p.d.Interface, "none named"))
 		p.plain("there are", "%s", cmp.Or(strings.Join(names(r.Links), " "), "none"))
 		p.section("interface")
 		return
 	}
-	p.row(string(FactInterface), "%s", n.Name)
+	p.row(FactInterface, "%s", n.Name)
 	p.plain("driver", "%s", cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown"))
 	link := "down"
 	if n.Up {
 		link = map[bool]string{true: "up", false: "up, no carrier"}[n.Carrier]
 	}
-	p.row(string(FactLink), "%s %s", link, n.MAC)
+	p.row(FactLink, "%s %s", link, n.MAC)
 	p.plain("addresses", "%s", cmp.Or(strings.Trim(fmt.Sprint(n.Addresses), "[]"), "none"))
-	p.row(string(FactMTU), "%d", n.MTU)
+	p.row(FactMTU, "%d", n.MTU)
 	queues := fmt.Sprintf("%d receive, %d send", n.Queues.RX, n.Queues.TX)
 	if n.Queues.MaxRX > 0 {
 		queues += fmt.Sprintf(" (at most %d, %d)", n.Queues.MaxRX, n.Queues.MaxTX)
 	}
-	p.row(string(FactQueues), "%s", queues)
+	p.row(FactQueues, "%s", queues)
 	if n.Rings != (Rings{}) {
-		p.row(string(FactRings), "%d receive, %d send (at most %d, %d)", n.Rings.RX, n.Rings.TX, n.Rings.MaxRX, n.Rings.MaxTX)
+		p.row(FactRings, "%d receive, %d send (at most %d, %d)", n.Rings.RX, n.Rings.TX, n.Rings.MaxRX, n.Rings.MaxTX)
 	}
-	p.row(string(FactFeatures), "%s", n.Features)
+	if n.Features != nil && !n.Features.native() {
+		p.mark(bad, string(FactFeatures), "%s", n.Features)
+	} else {
+		p.row(FactFeatures, "%s", n.Features)
+	}
 	program := "none attached"
 	if n.Program != nil {
 		program = fmt.Sprintf("id %d, %s", n.Program.ID, n.Program.Mode)
 	}
-	p.row(string(FactProgram), "%s", program)
+	p.row(FactProgram, "%s", program)
 	if n.Peer != nil {
-		p.plain("peer", "%s, MTU %d, sends on %s", n.Peer.Name, n.Peer.MTU, count(n.Peer.TX, "queue"))
+		p.row(FactPeer, "%s, MTU %d, sends on %s", n.Peer.Name, n.Peer.MTU, count(n.Peer.TX, "queue"))
 	}
 	for _, g := range n.Gateways {
 		p.plain("gateway", "%s", strings.TrimSpace(fmt.Sprintf("%s is %s %s", g.Address, g.State, g.MAC)))
@@ -163,13 +167,19 @@ func (p *printer) refusals() {
 	}
 }
 
-// row is about a fact that something may be refused for.
-func (p *printer) row(fact, format string, args ...any) {
+// row is about a fact that something may be refused for. What only keeps from the best rung is not bad.
+func (p *printer) row(fact Fact, format string, args ...any) {
 	mark := good
-	if slices.ContainsFunc(p.d.Refused, func(r Refusal) bool { return string(r.Fact) == fact }) {
-		mark = bad
+	for _, r := range p.d.Refused {
+		switch {
+		case r.Fact != fact:
+		case slices.Contains(r.Rungs, Copy):
+			mark = bad
+		case mark == good:
+			mark = neutral
+		}
 	}
-	p.mark(mark, fact, format, args...)
+	p.mark(mark, string(fact), format, args...)
 }
 
 func (p *printer) plain(name, format string, args ...any) { p.mark(neutral, name, format, args...) }

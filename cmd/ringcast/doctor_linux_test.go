@@ -1,0 +1,241 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"ringcast/engine/host"
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
+)
+
+// consult runs the doctor as a process on a host and returns what it prints and its status.
+func consult(t *testing.T, h *lab.Host, args ...string) (string, int) {
+	t.Helper()
+	out, err := h.Run(t.Context(), []string{asRingcast + "=1"}, os.Args[0], append([]string{"doctor"}, args...)...)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return string(out), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out), 0
+}
+
+// What differs between machines is not part of the expected texts: their kernel, what this process may
+// do there, and the addresses that interfaces make up.
+var variable = []struct {
+	pattern *regexp.Regexp
+	text    string
+}{
+	{regexp.MustCompile(`Linux \S+`), "Linux RELEASE"},
+	{regexp.MustCompile(`(capabilities +).*`), "${1}OURS"},
+	{regexp.MustCompile(`(memlock +).*`), "${1}LIMIT"},
+	{regexp.MustCompile(`(BTF +).*`), "${1}BTF"},
+	{regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`), "MAC"},
+	{regexp.MustCompile(` fe80::\S+`), ""},
+	{regexp.MustCompile(`(gateway +\S+ is )\w+( MAC)?`), "${1}STATE"},
+	{regexp.MustCompile(`\n(note: the MAC address of gateway .*\n)+`), ""},
+}
+
+func normal(text string) string {
+	for _, v := range variable {
+		text = v.pattern.ReplaceAllString(text, v.text)
+	}
+	return text
+}
+
+const doctorsMachine = `
+machine
+  yes  system        Linux RELEASE
+  yes  AF_XDP        sockets can be opened
+  yes  BPF           XDP programs can be loaded
+       BTF           BTF
+  yes  capabilities  OURS
+  yes  memlock       LIMIT
+`
+
+const doctorsVeth = `eth0: AF_XDP can be used, as xdp-copy on 2 queues
+` + doctorsMachine + `
+interface
+  yes  interface    eth0
+       driver       veth 1.0
+  yes  link         up MAC
+       addresses    198.18.0.1/24 fd00::1/64
+  yes  MTU          1500
+  yes  queues       2 receive, 2 send (at most 2, 2)
+       XDP          basic, redirect
+  yes  XDP program  none attached
+       gateway      198.18.0.2 is STATE
+       gateway      fd00::2 is STATE
+
+rungs
+  NO   xdp-zerocopy  refused: XDP
+  yes  xdp-copy      taken
+       xdp-generic   not asked for
+       udp           should those above fail
+
+XDP: the driver (veth 1.0) has no zerocopy
+  packets are copied once more
+`
+
+const doctorsLoopback = `lo: AF_XDP cannot be used, sockets would be
+` + doctorsMachine + `
+interface
+  NO   interface    lo
+       driver       unknown
+  yes  link         up
+       addresses    127.0.0.1/8 ::1/128
+  yes  MTU          65536
+  yes  queues       1 receive, 1 send
+  NO   XDP          only the kernel's generic one
+  yes  XDP program  none attached
+
+rungs
+  NO   xdp-zerocopy  refused: interface
+  NO   xdp-copy      refused: interface
+  NO   xdp-generic   refused: interface
+  yes  udp           taken
+
+interface: lo is the loopback and has no wire
+  name the interface of a network; sockets serve this machine's own peers
+`
+
+const doctorsMissing = `eth9: AF_XDP cannot be used
+` + doctorsMachine + `
+interface
+  NO   interface  eth9
+       there are  lo eth0
+
+rungs
+  NO   xdp-zerocopy  refused: interface
+  NO   xdp-copy      refused: interface
+  NO   xdp-generic   refused: interface
+       udp           not asked for
+
+interface: interface eth9 not found
+  ` + "`ip link` lists those there are\n"
+
+const doctorsBroken = `v0: AF_XDP cannot be used, sockets would be
+` + doctorsMachine + `
+interface
+  yes  interface    v0
+       driver       veth 1.0
+  NO   link         down MAC
+       addresses    none
+  yes  MTU          1500
+  yes  queues       2 receive, 2 send (at most 2, 2)
+  NO   XDP          only the kernel's generic one
+  yes  XDP program  none attached
+  NO   peer         v1, MTU 9000, sends on 3 queues
+
+rungs
+  NO   xdp-zerocopy  refused: link, peer
+  NO   xdp-copy      refused: link, peer
+  NO   xdp-generic   refused: link
+  yes  udp           taken
+
+link: v0 is down
+  ` + "`ip link set dev v0 up`" + `
+
+peer: MTU 9000 of its peer v1 is too large for XDP on veth
+  ` + "`ip link set dev v1 mtu 1500`, at most 3506" + `
+
+peer: v0 receives on 2 queues and its peer v1 sends on 3
+  make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)
+`
+
+func TestDoctor(t *testing.T) {
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	a, _ := lab.Pair(t, lab.Link{Queues: 2})
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := a.Run(t.Context(), nil, args[0], args[1:]...); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	for _, row := range []struct {
+		name   string
+		args   []string
+		status int
+		want   string
+	}{
+		{"veth", []string{"--interface", "eth0"}, exitDone, doctorsVeth},
+		{"veth by its address", []string{"--public-ip", a.IPv4().String()}, exitDone, doctorsVeth},
+		{"loopback", []string{"--interface", "lo"}, exitFailed, doctorsLoopback},
+		{"missing", []string{"--interface", "eth9", "--io", "xdp"}, exitFailed, doctorsMissing},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			out, status := consult(t, a, row.args...)
+			if got := normal(out); got != row.want || status != row.status {
+				t.Errorf("status %d, got\n%s\nwant\n%s", status, got, row.want)
+			}
+		})
+	}
+
+	t.Run("JSON", func(t *testing.T) {
+		out, status := consult(t, a, "--json", "--interface", "eth0")
+		var said struct {
+			Report   host.Report
+			Decision host.Decision
+		}
+		if err := json.Unmarshal([]byte(out), &said); err != nil || status != exitDone {
+			t.Fatalf("status %d, %v:\n%s", status, err, out)
+		}
+		n, d := said.Report.NIC, said.Decision
+		if n == nil || n.Driver != "veth" || n.MTU != 1500 || n.Features == nil || !n.Features.Redirect ||
+			d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
+			t.Errorf("%s", out)
+		}
+	})
+
+	t.Run("settings that make no sense", func(t *testing.T) {
+		out, status := consult(t, a, "--interfaces", "eth0")
+		if want := "ringcast: unknown flag \"--interfaces\", did you mean \"--interface\"?\n"; out != want || status != exitUsage {
+			t.Errorf("status %d, %q", status, out)
+		}
+	})
+
+	run("ip", "link", "add", "v0", "numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "v1", "numrxqueues", "3", "numtxqueues", "3")
+	run("ip", "link", "set", "v1", "mtu", "9000", "up")
+	t.Run("several reasons", func(t *testing.T) {
+		out, status := consult(t, a, "--interface", "v0")
+		if got := normal(out); got != doctorsBroken || status != exitFailed {
+			t.Errorf("status %d, got\n%s\nwant\n%s", status, got, doctorsBroken)
+		}
+	})
+
+	// Every remedy is good: after them AF_XDP can be used.
+	t.Run("remedies", func(t *testing.T) {
+		run("ip", "link", "set", "dev", "v0", "up")
+		run("ip", "link", "set", "dev", "v1", "mtu", "3506")
+		run("ip", "link", "delete", "v0")
+		run("ip", "link", "add", "v0", "numrxqueues", "3", "numtxqueues", "3", "type", "veth", "peer", "name", "v1", "numrxqueues", "3", "numtxqueues", "3")
+		run("ip", "link", "set", "dev", "v0", "up")
+		run("ip", "link", "set", "v1", "mtu", "3506", "up")
+		out, status := consult(t, a, "--interface", "v0")
+		if status != exitDone || !strings.HasPrefix(out, "v0: AF_XDP can be used, as xdp-copy on 3 queues\n") {
+			t.Errorf("status %d\n%s", status, out)
+		}
+	})
+}
+
+func TestDoctorsHelp(t *testing.T) {
+	out := newOutput()
+	if status := command([]string{"doctor", "--help"}, nil, out, out, nil); status != exitDone || !strings.Contains(out.String(), "ringcast doctor [flags] [--json]") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	var names []string
+	for i := range settings {
+		names = append(names, settings[i].key)
+	}
+	if slices.Contains(names, "json") {
+		t.Error("json is the doctor's word")
+	}
+}
