@@ -1,0 +1,188 @@
+package nexthop
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/xsk/frame"
+)
+
+// hasten makes the kernel's neighbours age in fractions of a second instead of half a minute.
+func (h *host) hasten(name string) {
+	h.t.Helper()
+	for _, family := range []string{"ipv4", "ipv6"} {
+		p := "net." + family + ".neigh." + name + "."
+		h.set(p+"base_reachable_time_ms=200", p+"delay_first_probe_time=0", p+"retrans_time_ms=50", p+"gc_stale_time=1")
+	}
+}
+
+// neighbourNews subscribes to the kernel's neighbours of a host until the test ends.
+func (h *host) neighbourNews() <-chan netlink.NeighUpdate {
+	h.t.Helper()
+	news, done := make(chan netlink.NeighUpdate, 1024), make(chan struct{})
+	h.inside(func() error { return netlink.NeighSubscribe(news, done) })
+	h.t.Cleanup(func() {
+		close(done)
+		for range news { // until it is closed
+		}
+	})
+	return news
+}
+
+// A wire sends whole frames past the kernel's routes and neighbours, as AF_XDP does.
+type wire struct {
+	fd      int
+	address unix.SockaddrLinklayer
+	chunk   [frame.Headroom + 4]byte
+}
+
+func (h *host) wire(index int) *wire {
+	h.t.Helper()
+	w := &wire{address: unix.SockaddrLinklayer{Ifindex: index}}
+	h.inside(func() (err error) {
+		w.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		return err
+	})
+	h.t.Cleanup(func() { unix.Close(w.fd) })
+	return w
+}
+
+func (w *wire) send(p port.Path, hop Hop) error {
+	t := frame.Make(hop.Source, hop.Destination, p, 7000, frame.Options{})
+	start := t.Put(w.chunk[:], 4, 0)
+	return unix.Sendto(w.fd, w.chunk[start:], 0, &w.address)
+}
+
+// knows reports whether the table has a neighbour, without being one who uses it.
+func (w *watcher) knows(addr string) bool {
+	return w.current.Load().neighbours[netip.MustParseAddr(addr).As16()] != nil
+}
+
+// A neighbour that only AF_XDP sends to stays, is verified again and again, and makes no generation,
+// while the kernel throws out one that nobody uses. The kernel looks for those every 15 seconds at most,
+// and only where it has more than 128.
+func TestUsedNeighbourStays(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	a.hasten("v")
+	b.address("v", "198.18.0.3/24")
+	var crowd []string
+	for i := range 200 {
+		crowd = append(crowd, fmt.Sprintf("neigh add 198.18.0.%d lladdr 02:00:00:00:01:%02x dev v nud permanent", 50+i, i))
+	}
+	a.batch(crowd)
+	news := a.neighbourNews()
+	w := a.watch("v", Config{Refresh: 100 * time.Millisecond, Linger: time.Hour})
+	a.send("198.18.0.2:1")
+	a.send("198.18.0.3:1")
+	w.awaitHop(pathOnLink4, mac(0xb))
+	w.await("the unused one", func() bool { return w.knows("198.18.0.3") })
+	before := w.Generation()
+	wire := a.wire(w.Link().Index)
+
+	verified, began := 0, time.Now()
+	giveUp := time.NewTimer(40 * time.Second)
+	defer giveUp.Stop()
+	for gone := false; !gone; {
+		select {
+		case n := <-news:
+			hop, ok := w.Resolve(pathOnLink4)
+			if !ok {
+				t.Fatalf("after %v the neighbour in use is gone", time.Since(began))
+			}
+			if err := wire.send(pathOnLink4, hop); err != nil {
+				t.Fatal(err)
+			}
+			switch n.IP.String() {
+			case "198.18.0.2":
+				if n.Type == unix.RTM_DELNEIGH {
+					t.Fatal("the kernel threw it out")
+				}
+				if n.State == netlink.NUD_REACHABLE {
+					verified++
+				}
+			case "198.18.0.3":
+				gone = n.Type == unix.RTM_DELNEIGH
+				if n.State == netlink.NUD_REACHABLE && time.Since(began) > time.Second {
+					t.Error("the unused one was verified")
+				}
+			}
+		case <-giveUp.C:
+			t.Fatal("the kernel does not throw unused neighbours out")
+		}
+	}
+	t.Logf("the unused one was thrown out after %v, the used one verified %d times", time.Since(began).Round(time.Millisecond), verified)
+	if verified < 3 {
+		t.Errorf("verified %d times", verified)
+	}
+	w.await("the unused one is gone", func() bool { return !w.knows("198.18.0.3") })
+	if _, ok := w.Resolve(pathOnLink4); !ok {
+		t.Error("the used one is gone")
+	}
+	if now := w.Generation(); now != before+1 {
+		t.Errorf("%d generations for one neighbour that went", now-before)
+	}
+}
+
+// A peer in use that does not answer any more is found out, though the kernel sees no traffic to it. One
+// that is not in use is not asked; a permanent one stays permanent.
+func TestSilentNeighbourIsFoundOut(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	a.hasten("v")
+	b.address("v", "198.18.0.3/24")
+	a.ip("neigh", "add", "198.18.0.4", "lladdr", mac(4).String(), "dev", "v", "nud", "permanent")
+	w := a.watch("v", Config{Refresh: 50 * time.Millisecond, Linger: time.Hour})
+	for _, to := range []string{"198.18.0.2:1", "198.18.0.3:1", "[fd00::2]:1"} {
+		a.send(to)
+	}
+	w.awaitHop(pathOnLink4, mac(0xb))
+	w.awaitHop(pathOnLink6, mac(0xb))
+	w.awaitHop(path("198.18.0.1", "198.18.0.4:1"), mac(4))
+	w.await("the unused one", func() bool { return w.knows("198.18.0.3") })
+
+	b.ip("addr", "flush", "dev", "v")
+	w.awaitNone(pathOnLink4)
+	w.awaitNone(pathOnLink6)
+	if !w.knows("198.18.0.3") {
+		t.Error("the unused one was asked, too")
+	}
+	if out := run(t, "", "ip", "-n", a.name, "neigh", "show", "198.18.0.4"); !strings.Contains(out, "PERMANENT") {
+		t.Errorf("a permanent neighbour became %s", out)
+	}
+
+	// Another host takes the address over: the kernel's own datagram finds it, and we with it.
+	b.ip("link", "set", "v", "address", mac(0xe).String())
+	b.address("v", "198.18.0.2/24")
+	a.send("198.18.0.2:1")
+	w.awaitHop(pathOnLink4, mac(0xe))
+}
+
+func TestInUse(t *testing.T) {
+	for _, c := range []struct {
+		used, tick uint32
+		want       bool
+	}{
+		{0, 1, false}, // never
+		{0, 100, false},
+		{1, 1, true},
+		{7, 7, true},
+		{7, 8, true},
+		{7, 10, true},
+		{7, 11, false},
+		{7, 1000, false},
+	} {
+		n := newNeighbour(nil, mac(1), netlink.NUD_STALE)
+		n.used.Store(c.used)
+		if got := n.inUse(c.tick, 3); got != c.want {
+			t.Errorf("used at %d, now %d: %v", c.used, c.tick, got)
+		}
+	}
+}
