@@ -1,0 +1,339 @@
+package xsk
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Mode says how packets get between the NIC and the UMEM.
+type Mode uint8
+
+const (
+	// Auto is ZeroCopy, else Copy.
+	Auto Mode = iota
+	// ZeroCopy: the NIC reads and writes the UMEM itself.
+	ZeroCopy
+	// Copy: the kernel copies. It works with every driver that has native XDP.
+	Copy
+)
+
+// BundleConfig says what to open.
+type BundleConfig struct {
+	// Interface is the index of the network interface.
+	Interface int
+	// Queues are the numbers of the RX queues to serve, each with the TX queue of the same number.
+	Queues []int
+	// Mode is the rung of the ladder. Default Auto.
+	Mode Mode
+	// ChunkSize is the bytes of a frame's memory: 2048 (default), or 4096 for drivers whose
+	// zerocopy needs whole pages (ENA).
+	ChunkSize int
+	// Headroom is how many bytes the kernel leaves free in front of a received frame, on top of
+	// XDP's own 256.
+	Headroom int
+	// ReceiveFrames is how many received frames each queue can hold, a power of two. Default 2048.
+	ReceiveFrames int
+	// TransmitFrames is how many frames can be on their way out, of all queues together: lent,
+	// kept, or with the kernel. A power of two. Default 1024.
+	TransmitFrames int
+	// NoHugePages takes ordinary pages, even where there are huge ones.
+	NoHugePages bool
+	// BusyPoll, if not zero, has the NIC's queues polled by their reader (SO_PREFER_BUSY_POLL), so
+	// long at a time. It takes effect together with the interface's napi_defer_hard_irqs and
+	// gro_flush_timeout, which are the administrator's.
+	BusyPoll time.Duration
+	// BusyPollBudget is the most packets of one poll. Default 64.
+	BusyPollBudget int
+	// BusyFor is how long bind is repeated while another socket holds the queue: the kernel
+	// releases it some milliseconds after a close. Default one second.
+	BusyFor time.Duration
+	// Sleep passes the time between these. Default time.Sleep.
+	Sleep func(time.Duration)
+	// Release is called before anything is freed: it takes the sockets out of the XSKMAP. Default:
+	// nothing is called.
+	Release func() error
+}
+
+const (
+	defaultChunk           = 2048
+	defaultReceiveFrames   = 2048
+	defaultTransmitFrames  = 1024
+	defaultBusyFor         = time.Second
+	defaultBusyPollBudget  = 64
+	busyRetry              = 5 * time.Millisecond
+	maxFrames              = 1 << 16
+	maxTxBudget            = 128 // frames a kick, where the kernel lets us choose
+	defaultTxBudget        = 32  // TX_BATCH_SIZE of net/xdp/xsk.c
+	hugePage               = 2 << 20
+	xdpPacketHeadroom      = unix.XDP_PACKET_HEADROOM
+	largestFrame           = 14 + 40 + 8 + 1500 // generous: no frame that we use is longer
+	smallestRoomForReceive = xdpPacketHeadroom + largestFrame
+)
+
+func (c BundleConfig) withDefaults() (BundleConfig, error) {
+	for _, field := range []struct {
+		value *int
+		unset int
+	}{
+		{&c.ChunkSize, defaultChunk},
+		{&c.ReceiveFrames, defaultReceiveFrames},
+		{&c.TransmitFrames, defaultTransmitFrames},
+		{&c.BusyPollBudget, defaultBusyPollBudget},
+	} {
+		if *field.value == 0 {
+			*field.value = field.unset
+		}
+	}
+	if c.BusyFor == 0 {
+		c.BusyFor = defaultBusyFor
+	}
+	if c.Sleep == nil {
+		c.Sleep = time.Sleep
+	}
+	switch {
+	case len(c.Queues) == 0:
+		return c, errors.New("xsk: no queues")
+	case len(c.Queues) > maxQueues:
+		return c, fmt.Errorf("xsk: %d queues, at most %d", len(c.Queues), maxQueues)
+	case slices.Min(c.Queues) < 0:
+		return c, fmt.Errorf("xsk: queue %d", slices.Min(c.Queues))
+	case len(slices.Compact(slices.Sorted(slices.Values(c.Queues)))) < len(c.Queues):
+		return c, fmt.Errorf("xsk: a queue is named twice: %v", c.Queues)
+	case c.ChunkSize != 2048 && c.ChunkSize != 4096:
+		return c, fmt.Errorf("xsk: ChunkSize is %d, not 2048 or 4096", c.ChunkSize)
+	case c.Headroom < 0 || c.Headroom > c.ChunkSize-smallestRoomForReceive:
+		return c, fmt.Errorf("xsk: Headroom is %d, not 0 to %d", c.Headroom, c.ChunkSize-smallestRoomForReceive)
+	case !ringSize(c.ReceiveFrames):
+		return c, fmt.Errorf("xsk: ReceiveFrames is %d, not a power of two up to %d", c.ReceiveFrames, maxFrames)
+	case !ringSize(c.TransmitFrames):
+		return c, fmt.Errorf("xsk: TransmitFrames is %d, not a power of two up to %d", c.TransmitFrames, maxFrames)
+	case c.BusyPoll < 0 || c.BusyPollBudget < 0 || c.BusyPollBudget > 0xffff:
+		return c, fmt.Errorf("xsk: BusyPoll %v with a budget of %d", c.BusyPoll, c.BusyPollBudget)
+	}
+	return c, nil
+}
+
+// maxQueues bounds the queues of one bundle; a chunk's queue is one byte.
+const maxQueues = 128
+
+func ringSize(n int) bool { return n > 0 && n <= maxFrames && n&(n-1) == 0 }
+
+// A Bundle is a UMEM and the AF_XDP sockets on it: one for each queue that a worker serves, all bound. It
+// has one owner at a time and no lock; a Port owns what it was given.
+type Bundle struct {
+	config  BundleConfig
+	memory  []byte // TX chunks, then each queue's RX chunks
+	queues  []*queue
+	info    Info
+	closed  bool
+	closing error
+}
+
+// Info is what an open bundle turned out to be.
+type Info struct {
+	// ZeroCopy is what the kernel confirmed.
+	ZeroCopy bool
+	// ZeroCopyRefused is why it is Copy, if it was to be ZeroCopy.
+	ZeroCopyRefused error
+	// HugePages is whether the UMEM lies in huge pages.
+	HugePages bool
+	// HugePagesRefused is why it does not, if it was to.
+	HugePagesRefused error
+	// Budget is the most frames of one kick in copy mode.
+	Budget int
+	// BusyPollRefused is why busy polling is off, if it was to be on.
+	BusyPollRefused error
+}
+
+// A Socket is what the XSKMAP is to hold for a queue.
+type Socket struct {
+	Queue, FD int
+}
+
+// Open makes the UMEM and the sockets and binds them, with their fill rings filled (mlx5 hangs if they are
+// not). The XDP program must have been attached before: some drivers refuse the bind otherwise (ErrNoProgram),
+// and a packet that is redirected before the bind is lost. The caller puts Sockets into the XSKMAP.
+//
+// The error wraps one of this package's Err variables where the cause is known.
+func Open(cfg BundleConfig) (*Bundle, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{config: cfg}
+	if err := b.open(); err != nil {
+		b.config.Release = nil // nobody has seen the sockets
+		_ = b.Close()
+		return nil, fmt.Errorf("open AF_XDP on interface %d: %w", cfg.Interface, err)
+	}
+	return b, nil
+}
+
+func (b *Bundle) open() error {
+	for i, number := range b.config.Queues {
+		q, err := newQueue(number)
+		if err != nil {
+			return err
+		}
+		b.queues = append(b.queues, q)
+		if i == 0 {
+			if err := b.mapMemory(); err != nil {
+				return err
+			}
+			if errno := registerUMEM(q.fd, b.memory, b.config.ChunkSize, b.config.Headroom); errno != 0 {
+				return openError(fmt.Sprintf("register %d bytes of packet memory", len(b.memory)), errno, umemReasons)
+			}
+		}
+		if err := q.openRings(b.config); err != nil {
+			return fmt.Errorf("queue %d: %w", number, err)
+		}
+		q.fillFrom(b.firstReceive(i), b.config)
+		b.tune(q)
+	}
+	if err := b.bindFirst(); err != nil {
+		return err
+	}
+	for _, q := range b.queues[1:] {
+		// How to copy, and whether to wake, is the first socket's: the kernel wants no flags here.
+		if err := b.bind(q, unix.XDP_SHARED_UMEM); err != nil {
+			return err
+		}
+	}
+	options, err := unix.GetsockoptInt(b.queues[0].fd, unix.SOL_XDP, unix.XDP_OPTIONS)
+	if err != nil {
+		return fmt.Errorf("ask for the socket's mode: %w", err)
+	}
+	b.info.ZeroCopy = options&unix.XDP_OPTIONS_ZEROCOPY != 0
+	return nil
+}
+
+// firstReceive is the number of the first chunk that the i-th queue receives into.
+func (b *Bundle) firstReceive(i int) int { return b.config.TransmitFrames + i*b.config.ReceiveFrames }
+
+// mapMemory maps the UMEM: in huge pages where there are some, since the rings jump about in it.
+func (b *Bundle) mapMemory() error {
+	size := b.firstReceive(len(b.config.Queues)) * b.config.ChunkSize
+	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE
+	if !b.config.NoHugePages {
+		rounded := (size + hugePage - 1) &^ (hugePage - 1)
+		memory, err := unix.Mmap(-1, 0, rounded, protection, flags|unix.MAP_HUGETLB)
+		if err == nil {
+			b.memory = memory
+			b.info.HugePages = true
+			return nil
+		}
+		b.info.HugePagesRefused = fmt.Errorf("map %d bytes of huge pages: %w", rounded, err)
+	}
+	memory, err := unix.Mmap(-1, 0, size, protection, flags)
+	if err != nil {
+		return fmt.Errorf("map %d bytes of packet memory: %w", size, err)
+	}
+	b.memory = memory
+	return nil
+}
+
+// tune sets what makes a socket faster where the kernel offers it.
+func (b *Bundle) tune(q *queue) {
+	b.info.Budget = defaultTxBudget
+	// XDP_MAX_TX_SKB_BUDGET may not exceed the ring (Linux 6.18).
+	budget := min(maxTxBudget, b.config.TransmitFrames)
+	if unix.SetsockoptInt(q.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, budget) == nil {
+		b.info.Budget = budget
+	}
+	if b.config.BusyPoll == 0 {
+		return
+	}
+	for _, o := range []struct{ option, value int }{
+		{unix.SO_PREFER_BUSY_POLL, 1},
+		{unix.SO_BUSY_POLL, max(1, int(b.config.BusyPoll/time.Microsecond))},
+		{unix.SO_BUSY_POLL_BUDGET, b.config.BusyPollBudget},
+	} {
+		if err := unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
+			b.info.BusyPollRefused = openError("set up busy polling", err, map[unix.Errno]error{unix.EPERM: ErrPrivilege})
+			return
+		}
+	}
+	q.busyPoll = true
+}
+
+// bindFirst goes down the ladder.
+func (b *Bundle) bindFirst() error {
+	first := b.queues[0]
+	if b.config.Mode != Copy {
+		err := b.bind(first, unix.XDP_ZEROCOPY|unix.XDP_USE_NEED_WAKEUP)
+		if err == nil || b.config.Mode == ZeroCopy || !refusesZeroCopy(err) {
+			return err
+		}
+		b.info.ZeroCopyRefused = err
+	}
+	return b.bind(first, unix.XDP_COPY|unix.XDP_USE_NEED_WAKEUP)
+}
+
+// refusesZeroCopy reports whether the same bind may succeed with copying.
+func refusesZeroCopy(err error) bool {
+	for _, hopeless := range []error{ErrPrivilege, ErrQueueBusy, ErrDown, ErrNoInterface} {
+		if errors.Is(err, hopeless) {
+			return false
+		}
+	}
+	return true
+}
+
+// bind binds a queue's socket, patiently if the queue is held.
+func (b *Bundle) bind(q *queue, flags uint16) error {
+	address := &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(b.config.Interface), QueueID: uint32(q.number)}
+	if flags&unix.XDP_SHARED_UMEM != 0 {
+		address.SharedUmemFD = uint32(b.queues[0].fd)
+	}
+	err := unix.Bind(q.fd, address)
+	for waited := time.Duration(0); err == unix.EBUSY && waited < b.config.BusyFor; waited += busyRetry {
+		b.config.Sleep(busyRetry)
+		err = unix.Bind(q.fd, address)
+	}
+	if err != nil {
+		return openError(fmt.Sprintf("bind to queue %d", q.number), err, bindReasons)
+	}
+	return nil
+}
+
+// Sockets are the bundle's, in the order of BundleConfig.Queues.
+func (b *Bundle) Sockets() []Socket {
+	var sockets []Socket
+	for _, q := range b.queues {
+		sockets = append(sockets, Socket{Queue: q.number, FD: q.fd})
+	}
+	return sockets
+}
+
+// Info is what the bundle turned out to be.
+func (b *Bundle) Info() Info { return b.info }
+
+// Close frees everything, in the order that lets the kernel free the queues: the XSKMAP's reference
+// (Release), the rings, whose mappings hold the sockets, the sockets, the UMEM. A second call does
+// nothing but repeat the first one's error. The kernel needs some milliseconds more until the queues
+// can be bound again.
+func (b *Bundle) Close() error {
+	if b.closed {
+		return b.closing
+	}
+	b.closed = true
+	var errs []error
+	if b.config.Release != nil {
+		errs = append(errs, b.config.Release())
+	}
+	for _, q := range b.queues {
+		errs = append(errs, q.close())
+	}
+	if b.memory != nil {
+		errs = append(errs, unix.Munmap(b.memory))
+		b.memory = nil
+	}
+	if err := errors.Join(errs...); err != nil {
+		b.closing = fmt.Errorf("close AF_XDP on interface %d: %w", b.config.Interface, err)
+	}
+	return b.closing
+}

@@ -1,0 +1,65 @@
+package xsk
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// What can keep a bundle from opening, for whoever can do something about it. Open wraps one of these, and
+// the system call's own error.
+var (
+	// ErrPrivilege: the process lacks CAP_NET_RAW (or CAP_NET_ADMIN for busy polling).
+	ErrPrivilege = errors.New("lacks CAP_NET_RAW and CAP_NET_ADMIN")
+	// ErrMemlock: the UMEM exceeds RLIMIT_MEMLOCK, and the process lacks CAP_IPC_LOCK.
+	ErrMemlock = errors.New("RLIMIT_MEMLOCK is too small for the packet memory: raise it (LimitMEMLOCK=) or grant CAP_IPC_LOCK")
+	// ErrQueueBusy: another AF_XDP socket holds the queue.
+	ErrQueueBusy = errors.New("another AF_XDP socket holds the queue")
+	// ErrNoQueue: the interface has no queue of that number.
+	ErrNoQueue = errors.New("the interface has no such queue")
+	// ErrDown: the interface is down.
+	ErrDown = errors.New("the interface is down")
+	// ErrNoInterface: there is no interface of that index (any more).
+	ErrNoInterface = errors.New("no such interface")
+	// ErrNoProgram: the driver wants an XDP program to be attached first.
+	ErrNoProgram = errors.New("no XDP program is attached")
+	// ErrUnsupported: the kernel or the driver cannot do it.
+	ErrUnsupported = errors.New("not supported by this kernel or driver")
+)
+
+// openError says what failed, why as far as we know the kernel, and what the kernel said.
+func openError(doing string, err error, reasons map[unix.Errno]error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		if reason := reasons[errno]; reason != nil {
+			return fmt.Errorf("%s: %w (%w)", doing, reason, errno)
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// The meaning of errors depends on the call (net/xdp/xsk.c, xdp_umem.c, xsk_buff_pool.c).
+var (
+	socketReasons = map[unix.Errno]error{
+		unix.EPERM:           ErrPrivilege,
+		unix.EAFNOSUPPORT:    ErrUnsupported,
+		unix.ESOCKTNOSUPPORT: ErrUnsupported,
+	}
+	umemReasons = map[unix.Errno]error{
+		unix.ENOBUFS: ErrMemlock, // xdp_umem_account_pages
+	}
+	ringReasons = map[unix.Errno]error{
+		unix.ENOPROTOOPT: ErrUnsupported,
+		unix.EOPNOTSUPP:  ErrUnsupported,
+	}
+	bindReasons = map[unix.Errno]error{
+		unix.EPERM:      ErrPrivilege,
+		unix.EBUSY:      ErrQueueBusy,
+		unix.EINVAL:     ErrNoQueue, // all else that is invalid was ruled out before
+		unix.ENETDOWN:   ErrDown,
+		unix.ENODEV:     ErrNoInterface,
+		unix.ENXIO:      ErrNoProgram,
+		unix.EOPNOTSUPP: ErrUnsupported,
+	}
+)

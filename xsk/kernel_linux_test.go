@@ -1,0 +1,458 @@
+package xsk
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/xsk/frame"
+	"ringcast/xsk/nexthop"
+)
+
+// A kernel is the other side of a bundle's rings, in plain memory: what net/xdp/xsk.c does in copy mode with a
+// socket whose device answers as the test wants.
+type kernel struct {
+	bundle *Bundle
+	queues []*kernelQueue
+}
+
+// kernelQueue is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue: what
+// it has seen of the TX ring's producer, and how far it is, which it does not store at once.
+type kernelQueue struct {
+	k                      *kernel
+	q                      *queue
+	cachedProd, cachedCons uint32
+	fillCons, rxProd       uint32
+	completionProd         uint32
+
+	budget int // frames of a call
+	// verdict answers for each frame: 0 sends it, EAGAIN leaves it, EBUSY drops it. nil sends all.
+	verdict func() unix.Errno
+	// whole answers for a whole call before anything is looked at.
+	whole func() unix.Errno
+	// held is sent frames whose memory has not come back yet, if hold is set.
+	hold bool
+	held []uint64
+
+	kicks   int
+	invalid int
+	sent    [][]byte
+}
+
+const testRing = 64
+
+// newKernel makes a bundle of n queues whose rings' indices begin at start.
+func newKernel(n, transmitFrames int, start uint32) *kernel {
+	cfg, err := BundleConfig{Interface: 7, Queues: slices.Collect(seq(n)), ReceiveFrames: testRing, TransmitFrames: transmitFrames}.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	b := &Bundle{config: cfg}
+	b.memory = make([]byte, b.firstReceive(n)*cfg.ChunkSize)
+	k := &kernel{bundle: b}
+	for i := range n {
+		q := &queue{number: i, fd: i}
+		need := uint32(unix.XDP_RING_NEED_WAKEUP)
+		shared := func() indices {
+			p, c, flags := start, start, uint32(0)
+			return indices{&p, &c, &flags}
+		}
+		q.fill = newProducer(shared(), make([]uint64, testRing))
+		q.rx = newConsumer(shared(), make([]unix.XDPDesc, testRing))
+		q.completion = newConsumer(shared(), make([]uint64, transmitFrames))
+		q.tx = newProducer(shared(), make([]unix.XDPDesc, transmitFrames))
+		q.tx.shared.flags = &need
+		q.fillFrom(b.firstReceive(i), cfg)
+		b.queues = append(b.queues, q)
+		k.queues = append(k.queues, &kernelQueue{
+			k: k, q: q, budget: 32,
+			cachedProd: start, cachedCons: start, fillCons: start, rxProd: start, completionProd: start,
+		})
+	}
+	b.closed = true // there are no descriptors to close
+	return k
+}
+
+func seq(n int) func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for i := range n {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// kick is sendto: __xsk_generic_xmit.
+func (k *kernel) kick(fd int) unix.Errno { return k.queues[fd].kick() }
+
+func (q *kernelQueue) kick() (errno unix.Errno) {
+	q.kicks++
+	if q.whole != nil {
+		if errno := q.whole(); errno != 0 {
+			return errno
+		}
+	}
+	ring, sent, budget := &q.q.tx, false, q.budget
+	for {
+		if q.cachedProd == q.cachedCons {
+			atomic.StoreUint32(ring.shared.consumer, q.cachedCons)
+			q.cachedProd = atomic.LoadUint32(ring.shared.producer)
+		}
+		if q.cachedProd == q.cachedCons {
+			break
+		}
+		d := ring.entries[int(q.cachedCons)&(len(ring.entries)-1)]
+		if d.Addr >= uint64(len(q.k.bundle.memory)) || d.Len == 0 || d.Options != 0 {
+			q.invalid++
+			q.cachedCons++
+			break
+		}
+		if budget == 0 {
+			errno = unix.EAGAIN
+			break
+		}
+		budget--
+		if q.verdict != nil {
+			errno = q.verdict()
+		}
+		if errno != 0 && errno != unix.EBUSY {
+			break
+		}
+		q.cachedCons++
+		if errno == unix.EBUSY {
+			q.complete(d.Addr)
+			break
+		}
+		q.sent = append(q.sent, slices.Clone(q.k.bundle.memory[d.Addr:d.Addr+uint64(d.Len)]))
+		if q.hold {
+			q.held = append(q.held, d.Addr)
+		} else {
+			q.complete(d.Addr)
+		}
+		sent = true
+	}
+	if sent {
+		atomic.StoreUint32(ring.shared.consumer, q.cachedCons)
+	}
+	return errno
+}
+
+// complete gives the memory of a frame back.
+func (q *kernelQueue) complete(address uint64) {
+	ring := &q.q.completion
+	ring.entries[int(q.completionProd)&(len(ring.entries)-1)] = address
+	q.completionProd++
+	atomic.StoreUint32(ring.shared.producer, q.completionProd)
+}
+
+// letGo completes what was held.
+func (q *kernelQueue) letGo() {
+	for _, address := range q.held {
+		q.complete(address)
+	}
+	q.held = nil
+}
+
+// receive delivers a frame, false if the fill or the RX ring leaves no room.
+func (q *kernelQueue) receive(data []byte) bool {
+	fill, rx := &q.q.fill, &q.q.rx
+	if q.fillCons == atomic.LoadUint32(fill.shared.producer) || q.rxProd-atomic.LoadUint32(rx.shared.consumer) == testRing {
+		return false
+	}
+	address := fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
+	q.fillCons++
+	atomic.StoreUint32(fill.shared.consumer, q.fillCons)
+	copy(q.k.bundle.memory[address:], data)
+	rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+	q.rxProd++
+	atomic.StoreUint32(rx.shared.producer, q.rxProd)
+	return true
+}
+
+// hops is a NextHops of one answer for all paths.
+type hops struct {
+	generation atomic.Uint32
+	hop        atomic.Pointer[nexthop.Hop] // nil: none
+	asked      int
+}
+
+func newHops() *hops {
+	h := new(hops)
+	h.hop.Store(&nexthop.Hop{Source: [6]byte{2, 0, 0, 0, 0, 1}, Destination: [6]byte{2, 0, 0, 0, 0, 2}, MTU: 1500})
+	return h
+}
+
+func (h *hops) Generation() uint32 { return h.generation.Load() }
+
+func (h *hops) Resolve(port.Path) (nexthop.Hop, bool) {
+	h.asked++
+	if hop := h.hop.Load(); hop != nil {
+		return *hop, true
+	}
+	return nexthop.Hop{}, false
+}
+
+func (h *hops) set(hop *nexthop.Hop) {
+	h.hop.Store(hop)
+	h.generation.Add(1)
+}
+
+// datagram is what a companion was asked to send.
+type datagram struct {
+	path port.Path
+	data []byte
+}
+
+// notes is a companion that only takes notes.
+type notes struct {
+	sent    []datagram
+	err     error
+	arrived []port.Inbound
+	asked   int
+	silent  bool // keeps no notes
+}
+
+func (n *notes) Send(p port.Path, payload []byte) error {
+	if n.err == nil && !n.silent {
+		n.sent = append(n.sent, datagram{p, slices.Clone(payload)})
+	}
+	return n.err
+}
+
+func (n *notes) Receive(_ port.Time, in *port.Batch) int {
+	n.asked++
+	in.Packets = n.arrived
+	n.arrived = nil
+	return len(in.Packets)
+}
+
+func (n *notes) FD() int { return -1 } // poll passes it over
+
+// doorman is a guard that takes notes.
+type doorman struct {
+	allowed map[port.Path]int
+	err     error
+}
+
+func (d *doorman) Allow(p port.Path) error {
+	if d.err == nil {
+		d.allowed[p]++
+	}
+	return d.err
+}
+
+func (d *doorman) Revoke(p port.Path) error {
+	if d.allowed[p]--; d.allowed[p] == 0 {
+		delete(d.allowed, p)
+	}
+	return nil
+}
+
+// rig is a port between a simulated kernel and a test that plays the worker.
+type rig struct {
+	*Port
+	t     testing.TB
+	k     *kernel
+	hops  *hops
+	notes *notes
+	guard *doorman
+	clock port.Time
+	out   port.Outgoing
+	in    port.Batch
+}
+
+const (
+	testFrames = 32
+	testPort   = 7000
+)
+
+func newRig(t testing.TB, k *kernel, cfg Config) *rig {
+	t.Helper()
+	r := &rig{t: t, k: k, hops: newHops(), notes: new(notes), guard: &doorman{allowed: make(map[port.Path]int)}, clock: port.Second}
+	cfg.NextHops, cfg.Companion, cfg.Guard = r.hops, r.notes, r.guard
+	cfg.Now = func() port.Time { return r.clock }
+	cfg.LocalPort = testPort
+	if cfg.Frames == 0 {
+		cfg.Frames = testFrames
+	}
+	if k != nil {
+		cfg.Bundle = k.bundle
+	}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Port = p
+	if k != nil {
+		p.out.kick = k.kick
+	}
+	t.Cleanup(func() {
+		r.audit()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	p.Transmit(r.clock, &r.out)
+	return r
+}
+
+var (
+	local4 = netip.MustParseAddr("198.18.0.1")
+	local6 = netip.MustParseAddr("fd00::1")
+)
+
+// to is the path to the i-th of many peers.
+func to(i int) port.Path {
+	return port.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr("198.18.0.2"), uint16(20000+i)), Local: local4}
+}
+
+func (r *rig) route(number port.Route, p port.Path) {
+	r.out.Routes = append(r.out.Routes, port.RouteChange{Route: number, Path: p})
+}
+
+func (r *rig) revoke(number port.Route) { r.route(number, port.Path{}) }
+
+// add fills a frame.
+func (r *rig) add(to port.Route, data []byte) { r.addBorn(to, r.clock, data) }
+
+func (r *rig) addBorn(to port.Route, born port.Time, data []byte) {
+	r.t.Helper()
+	f := r.out.Reserve()
+	if f == nil {
+		r.t.Fatal("no free frame")
+	}
+	if len(f.Data) != 0 || cap(f.Data) != port.FrameSize {
+		r.t.Fatalf("frame %d lent with %d bytes of room for %d", f.Handle, len(f.Data), cap(f.Data))
+	}
+	f.Data = append(f.Data, data...)
+	f.Route, f.Born = to, born
+	r.out.Submit()
+}
+
+// transmit sends what was added and checks what is handed back: want free frames, each memory once.
+func (r *rig) transmit(want int) {
+	r.t.Helper()
+	r.Transmit(r.clock, &r.out)
+	if r.out.Filled != 0 || len(r.out.Routes) != 0 {
+		r.t.Fatalf("handed back with %d frames filled and %d routes", r.out.Filled, len(r.out.Routes))
+	}
+	if got := r.out.Free(); got != want {
+		r.t.Fatalf("%d frames free, want %d; %+v %+v", got, want, r.Stats(), r.Details())
+	}
+	r.audit()
+}
+
+// audit finds every chunk in exactly one place.
+func (r *rig) audit() {
+	r.t.Helper()
+	l := &r.Port.out.lender
+	where := make([]int, len(l.chunks))
+	for _, c := range l.free {
+		where[c]++
+	}
+	for i, f := range l.frames {
+		switch {
+		case i < l.kept+l.lent && f.Handle == noChunk:
+			r.t.Fatalf("entry %d is kept or lent without memory", i)
+		case i >= l.kept+l.lent && f.Handle != noChunk:
+			r.t.Fatalf("entry %d is neither kept nor lent and has memory", i)
+		case f.Handle != noChunk:
+			where[f.Handle]++
+		}
+	}
+	kept := make(map[uint32]bool)
+	for _, f := range l.frames[:l.kept] {
+		kept[f.Handle] = true
+	}
+	for c, n := range where {
+		if l.chunks[c].offered && !kept[uint32(c)] {
+			n++ // with the kernel
+		}
+		if n != 1 {
+			r.t.Fatalf("chunk %d is in %d places; %+v", c, n, l.chunks[c])
+		}
+	}
+}
+
+// expect compares the counters that want names.
+func (r *rig) expect(want port.Stats) {
+	r.t.Helper()
+	got := r.Stats()
+	for _, c := range []struct {
+		name      string
+		got, want uint64
+	}{
+		{"Received", got.Received, want.Received},
+		{"Sent", got.Sent, want.Sent},
+		{"SentBytes", got.SentBytes, want.SentBytes},
+		{"Stale", got.Stale, want.Stale},
+		{"Refused", got.Refused, want.Refused},
+		{"Unroutable", got.Unroutable, want.Unroutable},
+		{"Malformed", got.Malformed, want.Malformed},
+	} {
+		if c.got != c.want {
+			r.t.Errorf("%s is %d, want %d", c.name, c.got, c.want)
+		}
+	}
+}
+
+// payloads is what left a queue, and forgets it.
+func (q *kernelQueue) payloads(t testing.TB) (got []datagram) {
+	t.Helper()
+	for _, f := range q.sent {
+		path, data, ok := frame.Parse(f, "")
+		if !ok {
+			t.Fatalf("sent %x", f)
+		}
+		// Parse reads it as the peer does.
+		got = append(got, datagram{port.Path{
+			Remote: netip.AddrPortFrom(path.Local, binary.BigEndian.Uint16(f[len(f)-len(data)-6:])), Local: path.Remote.Addr(),
+		}, data})
+		if path.Remote.Port() != testPort {
+			t.Fatalf("sent from port %d", path.Remote.Port())
+		}
+	}
+	q.sent = nil
+	return got
+}
+
+// expectSent compares what left with pairs of peer and payload number.
+func (r *rig) expectSent(q *kernelQueue, want ...[2]int) {
+	r.t.Helper()
+	compare(r.t, q.payloads(r.t), want)
+}
+
+// expectCompanion does so with what the companion was asked to send.
+func (r *rig) expectCompanion(want ...[2]int) {
+	r.t.Helper()
+	compare(r.t, r.notes.sent, want)
+	r.notes.sent = nil
+}
+
+func compare(t testing.TB, got []datagram, want [][2]int) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d datagrams left, want %d", len(got), len(want))
+	}
+	for i, d := range got {
+		if w := want[i]; d.path != to(w[0]) || !slices.Equal(d.data, payload(w[1])) {
+			t.Fatalf("datagram %d went to %v with %x, want number %d to %v", i, d.path, d.data[:4], w[1], to(w[0]))
+		}
+	}
+}
+
+// payload is bytes that tell which ones they are, of a length that does too.
+func payload(number int) []byte {
+	data := make([]byte, 4+number%1400)
+	for i := range data {
+		data[i] = byte(number)
+	}
+	binary.BigEndian.PutUint32(data, uint32(number))
+	return data
+}

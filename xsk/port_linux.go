@@ -1,0 +1,427 @@
+package xsk
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/xsk/frame"
+	"ringcast/xsk/nexthop"
+)
+
+// A Guard lets a peer's packets pass the XDP program. Its methods are called by the ports' threads.
+type Guard interface {
+	// Allow lets packets of the path pass until as many Revokes as Allows have named it. An error
+	// (the guard is full) is counted; the route sends all the same.
+	Allow(port.Path) error
+	// Revoke takes back one Allow that succeeded.
+	Revoke(port.Path) error
+}
+
+// NextHops knows where frames to a peer go. Its methods are called by the ports' threads, for every batch
+// and for every change.
+type NextHops interface {
+	// Generation changes whenever an earlier Resolve may have become wrong.
+	Generation() uint32
+	// Resolve returns the next hop, false if there is none or it is not known to be reachable.
+	Resolve(port.Path) (nexthop.Hop, bool)
+}
+
+// A Companion is the kernel's socket on the same UDP port: it takes what XDP passes to the kernel, and
+// sends what has no next hop.
+type Companion interface {
+	// Send sends one datagram without blocking, and does not keep the payload. Safe from any
+	// thread.
+	Send(p port.Path, payload []byte) error
+	// Receive is port.Port's: in.Packets[:n], valid until the next one. Only the port with
+	// ReadsCompanion calls it.
+	Receive(now port.Time, in *port.Batch) int
+	// FD is the socket to poll.
+	FD() int
+}
+
+// Config says what a port is made of.
+type Config struct {
+	// Bundle is the port's from now on. Without one the port starts as if suspended.
+	Bundle *Bundle
+	// NextHops, Companion and Now are needed. Without a Guard there is nothing to allow.
+	NextHops  NextHops
+	Companion Companion
+	Guard     Guard
+	// Now is the ports' clock, that Wait's times are in.
+	Now func() port.Time
+	// LocalPort is the UDP port that frames are sent from.
+	LocalPort uint16
+	// ReadsCompanion has Receive yield what the companion received: for one port of all.
+	ReadsCompanion bool
+	// Checksum4 sends UDP checksums over IPv4 too (see package frame).
+	Checksum4 bool
+	// Frames is how many frames the port lends or keeps at most. Default 256.
+	Frames int
+	// Batch is the most frames from XDP that one Receive yields. Default 64.
+	Batch int
+	// Log hears of degradations. Default: nobody.
+	Log *slog.Logger
+}
+
+const (
+	defaultFrames = 256
+	defaultBatch  = 64
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Frames == 0 {
+		c.Frames = defaultFrames
+	}
+	if c.Batch == 0 {
+		c.Batch = defaultBatch
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case c.NextHops == nil || c.Companion == nil || c.Now == nil:
+		return c, errors.New("xsk: a port needs NextHops, a Companion and Now")
+	case c.LocalPort == 0:
+		return c, errors.New("xsk: LocalPort is 0")
+	case c.Frames < 0:
+		return c, fmt.Errorf("xsk: Frames is %d", c.Frames)
+	case c.Batch < 0:
+		return c, fmt.Errorf("xsk: Batch is %d", c.Batch)
+	}
+	return c, fits(c.Bundle, c.Frames)
+}
+
+// fits reports whether a bundle has memory for what a port lends or keeps.
+func fits(b *Bundle, frames int) error {
+	if b != nil && b.config.TransmitFrames < frames {
+		return fmt.Errorf("xsk: a port of %d frames on a bundle with TransmitFrames %d", frames, b.config.TransmitFrames)
+	}
+	return nil
+}
+
+// Port is the AF_XDP queues of one worker. Receive, Transmit and Wait are called by the worker in any
+// order; every batch for Transmit is the one that the Transmit before it handed back (an empty one at
+// first). Suspend and Resume take its bundle away and give it one.
+type Port struct {
+	in       receiver
+	out      transmitter
+	counters counters
+	log      *slog.Logger
+	now      func() port.Time
+
+	bundle  *Bundle // that out sends through; nil while suspended
+	closing *Bundle // that in still receives from; closed at the next Receive
+
+	polled []unix.PollFd // the eventfd, the companion if it is read, the queues
+	alarm  unix.Timespec
+
+	handover handover
+
+	wake struct {
+		sync.Mutex
+		fd     int
+		closed bool
+	}
+}
+
+var _ port.Port = (*Port)(nil)
+
+// New makes a port. If it fails, the bundle is still the caller's.
+func New(cfg Config) (*Port, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open eventfd: %w", err)
+	}
+	p := &Port{log: cfg.Log, now: cfg.Now}
+	p.wake.fd = event
+	p.polled = append(p.polled, unix.PollFd{Fd: int32(event), Events: unix.POLLIN})
+	p.in = receiver{
+		counters: &p.counters,
+		batch:    cfg.Batch,
+		inbound:  make([]port.Inbound, 0, 2*cfg.Batch),
+	}
+	if cfg.ReadsCompanion {
+		p.in.companion = cfg.Companion
+		p.polled = append(p.polled, unix.PollFd{Fd: int32(cfg.Companion.FD()), Events: unix.POLLIN})
+	}
+	p.out = transmitter{
+		hops:      cfg.NextHops,
+		companion: cfg.Companion,
+		guard:     cfg.Guard,
+		localPort: cfg.LocalPort,
+		options:   frame.Options{Checksum: cfg.Checksum4},
+		counters:  &p.counters,
+		log:       cfg.Log,
+		kick:      kickTransmit,
+		lender:    newLender(cfg.Frames),
+	}
+	if cfg.Bundle != nil {
+		p.attach(cfg.Bundle)
+	} else {
+		p.out.lender.useHeap()
+	}
+	p.handover.active.Store(cfg.Bundle != nil)
+	return p, nil
+}
+
+// attach makes the bundle the port's.
+func (p *Port) attach(b *Bundle) {
+	p.bundle = b
+	p.out.attach(b)
+	p.in.attach(b)
+	for _, q := range b.queues {
+		p.polled = append(p.polled, unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN})
+	}
+}
+
+// Receive implements port.Port. The batch's slice is the port's own.
+func (p *Port) Receive(now port.Time, in *port.Batch) int {
+	if p.closing != nil {
+		p.release()
+	}
+	n := p.in.receive(now)
+	in.Packets = p.in.inbound
+	p.counters.publishReceived()
+	for i := range p.in.queues {
+		publish(&p.in.queues[i].counters.shared.received, p.in.queues[i].counters.Received)
+	}
+	return n
+}
+
+// Transmit implements port.Port.
+func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
+	pending := p.handover.pending.Load()
+	if pending && p.bundle != nil {
+		p.detach()
+	}
+	queue := p.out.transmit(now, out)
+	p.counters.publishSent()
+	for i := range p.out.senders {
+		p.out.senders[i].counters.publish()
+	}
+	p.out.lender.settle(out, queue)
+	if pending {
+		p.takeOver(out)
+	}
+}
+
+// Stats implements port.Port.
+func (p *Port) Stats() port.Stats { return p.counters.snapshot() }
+
+// Details is what is counted beside Stats. Safe from any thread.
+func (p *Port) Details() Details {
+	d := p.counters.snapshotDetails()
+	d.Suspended = !p.handover.active.Load()
+	return d
+}
+
+// Wait implements port.Port. It polls for arrivals only: that a TX ring is writable says nothing.
+func (p *Port) Wait(until port.Time) {
+	if p.in.pending() || p.handover.pending.Load() {
+		return
+	}
+	until = min(until, p.out.next(p.now))
+	for {
+		var timeout *unix.Timespec
+		if until != port.Never {
+			left := until - p.now()
+			if left <= 0 {
+				return
+			}
+			p.alarm = unix.NsecToTimespec(int64(left))
+			timeout = &p.alarm
+		}
+		_, err := unix.Ppoll(p.polled, timeout, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		break
+	}
+	if p.polled[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(p.wake.fd, count[:])
+	}
+	if p.in.companion != nil && p.polled[1].Revents != 0 {
+		p.in.due = 0
+	}
+}
+
+// next is when Transmit has something to do beside what the worker has for it.
+func (t *transmitter) next(now func() port.Time) port.Time {
+	next := port.Never
+	for i := range t.senders {
+		if s := &t.senders[i]; s.pending() || !s.drained {
+			next = min(next, s.again)
+		}
+	}
+	if t.lender.lent == 0 {
+		next = min(next, now()+retryAfter) // completions wake nobody
+	}
+	return next
+}
+
+// Wake implements port.Port. After Close it does nothing.
+func (p *Port) Wake() {
+	p.wake.Lock()
+	defer p.wake.Unlock()
+	if p.wake.closed {
+		return
+	}
+	one := [8]byte{1} // little or big endian, it is more than nothing
+	_, _ = unix.Write(p.wake.fd, one[:])
+}
+
+// Close implements port.Port. A second call does nothing.
+func (p *Port) Close() error {
+	errs := []error{p.handover.end()} // first: who makes a wish holds its lock, and then wakes
+	p.wake.Lock()
+	defer p.wake.Unlock()
+	if p.wake.closed {
+		return nil
+	}
+	p.wake.closed = true
+	p.out.dismissAll()
+	if p.bundle != nil {
+		p.out.detach()
+	}
+	p.in.detach()
+	for _, b := range []*Bundle{p.bundle, p.closing} {
+		if b != nil {
+			errs = append(errs, b.Close())
+		}
+	}
+	p.bundle, p.closing = nil, nil
+	errs = append(errs, unix.Close(p.wake.fd))
+	return errors.Join(errs...)
+}
+
+// handover is where other threads leave a wish concerning the bundle.
+type handover struct {
+	active  atomic.Bool // the port has a bundle that it was not asked to give up
+	pending atomic.Bool // there is a wish
+
+	sync.Mutex
+	done  chan struct{} // closed when the present bundle is; nil: no wish to close it
+	next  *Bundle
+	ended bool
+}
+
+// Suspend has the port close its bundle at its next turn: what the worker has filled by then, and
+// everything later, goes through the companion; what the kernel has taken and not sent is counted as
+// abandoned. done is closed when the queues are being released. A port without a bundle is done at once. Safe
+// from any thread.
+func (p *Port) Suspend() (done <-chan struct{}) {
+	h := &p.handover
+	h.Lock()
+	defer h.Unlock()
+	if h.done != nil {
+		return h.done
+	}
+	if h.ended || !h.active.Load() {
+		none := make(chan struct{})
+		close(none)
+		return none
+	}
+	h.done = make(chan struct{})
+	h.active.Store(false)
+	h.pending.Store(true)
+	p.Wake()
+	return h.done
+}
+
+// Resume gives the port a bundle, which it uses from its next turn on. If it still has one, that is closed
+// first, so a bundle on the same queues cannot have been opened; Suspend, and wait. It fails, and the bundle
+// is still the caller's, if the bundle is too small or the port is closed. Safe from any thread.
+func (p *Port) Resume(b *Bundle) error {
+	if b == nil {
+		return errors.New("xsk: Resume without a bundle")
+	}
+	if err := fits(b, len(p.out.lender.frames)); err != nil {
+		return err
+	}
+	h := &p.handover
+	h.Lock()
+	defer h.Unlock()
+	if h.ended {
+		return errors.New("xsk: the port is closed")
+	}
+	if h.next != nil {
+		return errors.New("xsk: the port has another bundle to take over")
+	}
+	if h.done == nil && h.active.Load() {
+		h.done = make(chan struct{})
+	}
+	h.next = b
+	h.active.Store(true)
+	h.pending.Store(true)
+	p.Wake()
+	return nil
+}
+
+// detach stops sending through the bundle. What is on its rings goes through the companion now, and new
+// frames lie in ordinary memory; but the worker may hold on to what it received until the next Receive.
+func (p *Port) detach() {
+	p.out.detach()
+	p.closing, p.bundle = p.bundle, nil
+}
+
+// takeOver moves the lender, of which nothing is kept, from one memory to another.
+func (p *Port) takeOver(out *port.Outgoing) {
+	h := &p.handover
+	h.Lock()
+	defer h.Unlock()
+	switch {
+	case p.closing != nil:
+		p.out.lender.useHeap()
+	case h.next != nil:
+		p.attach(h.next)
+		h.next = nil
+		h.pending.Store(h.done != nil)
+	}
+	p.out.lender.settle(out, nil)
+}
+
+// release closes the bundle that was detached.
+func (p *Port) release() {
+	p.in.detach()
+	p.polled = p.polled[:len(p.polled)-len(p.closing.queues)]
+	err := p.closing.Close()
+	p.closing = nil
+	if err != nil {
+		p.log.Warn("AF_XDP bundle closed with errors", "error", err)
+	}
+	h := &p.handover
+	h.Lock()
+	defer h.Unlock()
+	close(h.done)
+	h.done = nil
+	h.pending.Store(h.next != nil)
+}
+
+// end ends all wishes.
+func (h *handover) end() error {
+	h.Lock()
+	defer h.Unlock()
+	h.ended = true
+	h.active.Store(false)
+	if h.done != nil {
+		close(h.done)
+		h.done = nil
+	}
+	next := h.next
+	h.next = nil
+	if next != nil {
+		return next.Close()
+	}
+	return nil
+}

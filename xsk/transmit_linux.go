@@ -1,0 +1,524 @@
+package xsk
+
+import (
+	"log/slog"
+	"math"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/xsk/frame"
+)
+
+const (
+	// retryAfter is when a queue that takes nothing is kicked again, doubled each time up to
+	// retryAtMost. The completion or the free buffer that it lacks is announced by nobody.
+	retryAfter  = 50 * port.Microsecond
+	retryAtMost = port.Millisecond
+	// retryDown is the same while the interface is down.
+	retryDown = 10 * port.Millisecond
+
+	// Of one Transmit and queue: dropsAtMost bounds the kicks that lost a frame each (no carrier),
+	// repeatsAtMost those that got nowhere (interrupted, no buffers).
+	dropsAtMost   = 16
+	repeatsAtMost = 4
+
+	warnInterval = 60 * port.Second
+)
+
+// route is a path made ready. What its packets need is here, the path itself in transmitter.paths.
+type route struct {
+	template   frame.Template
+	room       int16  // the largest payload that fits the path; noHop: it has no next hop
+	sender     uint8  // the queue
+	open       bool   // false: revoked
+	admitted   bool   // the guard lets the peer pass
+	generation uint32 // of the next hops when it was resolved
+}
+
+// noHop is the room of a route without next hop, less than any frame needs.
+const noHop = -1
+
+// sender is a queue's way out. The descriptors of its TX ring from head to tx.next are, in copy mode, still
+// ours to take back: the kernel reads the ring within our own calls only. In zerocopy mode the NIC may read
+// it at any time, and what was submitted is gone.
+type sender struct {
+	*queue
+	counters *queueCounters
+	zeroCopy bool
+
+	head  uint32 // the first descriptor that the kernel has not taken
+	taken int    // so many of the sender's first frames in the queue were taken since they were last marked
+
+	again   port.Time // no kick before
+	backoff port.Time
+	// drained is false while the ring holds descriptors that were taken back; nothing is put behind
+	// them, since they have to be passed by kicks.
+	drained bool
+}
+
+// pending reports whether the TX ring holds something that a kick may move.
+func (s *sender) pending() bool { return s.tx.consumed() != s.tx.next && s.tx.shared.needsWakeup() }
+
+// transmitter is the way out. It belongs to the worker's thread.
+type transmitter struct {
+	hops      NextHops
+	companion Companion
+	guard     Guard
+	localPort uint16
+	options   frame.Options
+	counters  *counters
+	log       *slog.Logger
+	kick      func(fd int) unix.Errno
+
+	lender  lender
+	routes  []route
+	paths   []port.Path
+	senders []sender // none while suspended
+	shift   uint     // log2 of the chunk size
+	id      uint32   // IPv4's
+
+	generation uint32    // of the next hops, as of this Transmit
+	asked      port.Time // when the kernel's counters were read last
+	now        port.Time // of this Transmit
+	quiet      port.Time // no warning about sending before
+	quietGuard port.Time // no warning about the guard before
+}
+
+// attach sends through a bundle from now on. Nothing may be kept.
+func (t *transmitter) attach(b *Bundle) {
+	t.lender.use(b.memory, b.config.ChunkSize, b.config.TransmitFrames)
+	t.shift = 11
+	if b.config.ChunkSize == 4096 {
+		t.shift = 12
+	}
+	for _, q := range b.queues {
+		t.senders = append(t.senders, sender{
+			queue: q, counters: t.counters.of(q.number), zeroCopy: b.info.ZeroCopy, head: q.tx.next, drained: true,
+		})
+	}
+	for i := range t.routes {
+		t.routes[i].sender = t.senderOf(port.Route(i))
+	}
+}
+
+// detach sends nothing through the bundle any more. What is in the kernel's hands is counted as lost, what is
+// on the rings is the lender's again.
+func (t *transmitter) detach() {
+	for i := range t.senders {
+		t.collect(&t.senders[i])
+	}
+	t.markTaken(t.lender.frames[:t.lender.kept])
+	for i := range t.senders {
+		t.takeBack(&t.senders[i])
+	}
+	for i := range t.lender.chunks {
+		if c := &t.lender.chunks[i]; c.offered {
+			t.senders[c.sender].counters.Abandoned++
+		}
+	}
+	for i := range t.senders {
+		s := &t.senders[i]
+		s.counters.askKernel(s.fd)
+		s.counters.earlier = s.counters.Kernel
+		s.counters.publish()
+	}
+	t.senders = nil
+}
+
+// senderOf spreads the routes over the queues.
+func (t *transmitter) senderOf(r port.Route) uint8 {
+	if len(t.senders) == 0 {
+		return 0
+	}
+	return uint8(int(r) % len(t.senders))
+}
+
+// transmit is stages 1 to 6 of the package's way out. What it returns with memory is kept.
+func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (queue []port.Frame) {
+	t.now = now
+	for i := range t.senders {
+		s := &t.senders[i]
+		t.collect(s)
+		if !s.drained && now >= s.again {
+			t.drain(s)
+		}
+	}
+	queue = t.lender.queue(out)
+	generation := t.hops.Generation()
+	if kept := queue[:t.lender.kept]; len(kept) > 0 {
+		t.markTaken(kept)
+		if len(out.Routes) > 0 || generation != t.generation || stale(now, kept) {
+			t.takeBackAll()
+		}
+	}
+	t.generation = generation
+	t.setRoutes(out.Routes)
+	t.offer(queue)
+	again := false
+	for i := range t.senders {
+		s := &t.senders[i]
+		s.tx.submit()
+		if now >= s.again && s.drained && s.pending() {
+			t.drive(s)
+			again = again || !s.drained
+		}
+	}
+	t.markTaken(queue)
+	if again {
+		t.offer(queue) // what was taken back
+	}
+	if now-t.asked >= port.Second || now < t.asked {
+		t.asked = now
+		for i := range t.senders {
+			t.senders[i].counters.askKernel(t.senders[i].fd)
+		}
+	}
+	return queue
+}
+
+// collect takes back the memory of what was sent and learns what the kernel has taken since. Its index tells,
+// but it is not stored after a call in which nothing but dropped frames left the ring (EBUSY); the memory
+// of those has come back by then.
+func (t *transmitter) collect(s *sender) {
+	if n := s.completion.peek(); n > 0 {
+		for i := range n {
+			number := uint32(s.completion.at(i) >> t.shift)
+			if int(number) < len(t.lender.chunks) && t.lender.chunks[number].offered {
+				t.lender.chunks[number].offered = false
+				t.lender.free = append(t.lender.free, number)
+			}
+		}
+		s.completion.release(n)
+	}
+	if s.zeroCopy {
+		return
+	}
+	consumed := s.tx.consumed()
+	for s.head != s.tx.next {
+		c := &t.lender.chunks[s.tx.reserve(s.head).Addr>>t.shift]
+		if int32(consumed-s.head) <= 0 && c.offered {
+			break
+		}
+		s.head++
+		t.account(s, c)
+	}
+}
+
+// account counts a frame that the kernel has taken.
+func (t *transmitter) account(s *sender, c *chunk) {
+	s.taken++
+	s.counters.Sent++
+	t.counters.Sent++
+	t.counters.SentBytes += uint64(c.size)
+}
+
+// lose corrects that for the frame taken last, which was dropped.
+func (t *transmitter) lose(s *sender) {
+	c := &t.lender.chunks[s.tx.reserve(s.head-1).Addr>>t.shift]
+	s.counters.Sent--
+	t.counters.Sent--
+	t.counters.SentBytes -= uint64(c.size)
+	t.counters.Refused++
+}
+
+// markTaken parts frames from memory that the kernel has taken. Every sender took its first ones.
+func (t *transmitter) markTaken(queue []port.Frame) {
+	for i := range queue {
+		f := &queue[i]
+		if f.Handle == noChunk {
+			continue
+		}
+		if s := t.sender(f); s != nil && s.taken > 0 {
+			s.taken--
+			f.Handle = noChunk
+		}
+	}
+}
+
+// sender is the one that a frame was offered to.
+func (t *transmitter) sender(f *port.Frame) *sender {
+	if len(t.senders) == 0 {
+		return nil
+	}
+	return &t.senders[t.lender.chunks[f.Handle].sender]
+}
+
+// takeBackAll takes back what the kernel has not taken, because it may not leave as it is: it is too old, or
+// its route has changed.
+func (t *transmitter) takeBackAll() {
+	for i := range t.senders {
+		s := &t.senders[i]
+		if t.takeBack(s) > 0 {
+			t.drain(s)
+		}
+	}
+}
+
+// takeBack makes descriptors that the kernel has not taken ours again. Their places on the ring cannot be
+// taken back too, as the kernel may have seen the index; so they are made invalid, and passed over.
+func (t *transmitter) takeBack(s *sender) (n int) {
+	for ; s.head != s.tx.next; s.head++ {
+		d := s.tx.reserve(s.head)
+		t.lender.chunks[d.Addr>>t.shift].offered = false
+		// Beyond the UMEM, whatever the kernel's version checks.
+		*d = unix.XDPDesc{Addr: math.MaxUint64 &^ (1<<t.shift - 1), Len: 1}
+		s.drained = false
+		n++
+	}
+	return n
+}
+
+// drain kicks until the kernel has passed what was taken back: one descriptor a call, and it says so after
+// the last.
+func (t *transmitter) drain(s *sender) {
+	for range s.tx.next - s.tx.consumed() + 2 {
+		if s.tx.consumed() == s.tx.next {
+			s.drained = true
+			s.backoff = 0
+			return
+		}
+		if errno := t.count(s, t.kick(s.fd)); errno != 0 {
+			break
+		}
+	}
+	s.again = t.now + retryDown
+}
+
+// count counts a kick and what it returned.
+func (t *transmitter) count(s *sender, errno unix.Errno) unix.Errno {
+	t.counters.Calls++
+	s.counters.Kicks++
+	switch errno {
+	case 0:
+	case unix.EAGAIN:
+		s.counters.Again++
+	case unix.EBUSY:
+		s.counters.Busy++
+	case unix.ENOBUFS, unix.ENOMEM:
+		s.counters.NoBuffers++
+	case unix.ENETDOWN:
+		s.counters.Down++
+	default:
+		s.counters.Failed++
+	}
+	return errno
+}
+
+// stale reports whether one of the kept frames is too old.
+func stale(now port.Time, kept []port.Frame) bool {
+	for i := range kept {
+		if now-kept[i].Born > port.StaleAfter {
+			return true
+		}
+	}
+	return false
+}
+
+// setRoutes carries out route changes.
+func (t *transmitter) setRoutes(changes []port.RouteChange) {
+	for i := range changes {
+		c := &changes[i]
+		if missing := int(c.Route) + 1 - len(t.routes); missing > 0 {
+			t.routes = append(t.routes, make([]route, missing)...)
+			t.paths = append(t.paths, make([]port.Path, missing)...)
+		}
+		r := &t.routes[c.Route]
+		before, admitted := t.paths[c.Route], r.admitted
+		*r = route{}
+		t.paths[c.Route] = c.Path
+		if c.Path.Remote.IsValid() {
+			*r = route{open: true, room: noHop, sender: t.senderOf(c.Route), admitted: t.admit(c.Path)}
+			t.resolve(r, c.Path)
+		} else {
+			t.forget(c.Route)
+		}
+		if admitted {
+			t.dismiss(before)
+		}
+	}
+}
+
+// admit asks the guard to let a peer pass, before anything is sent to it: its answer comes at once.
+func (t *transmitter) admit(p port.Path) bool {
+	if t.guard == nil {
+		return false
+	}
+	if err := t.guard.Allow(p); err != nil {
+		t.counters.details.GuardRefusals++
+		t.warn(&t.quietGuard, "the guard refuses a path", "error", err)
+		return false
+	}
+	return true
+}
+
+// dismiss takes back one admit.
+func (t *transmitter) dismiss(p port.Path) {
+	if err := t.guard.Revoke(p); err != nil {
+		t.warn(&t.quietGuard, "the guard keeps a path", "error", err)
+	}
+}
+
+// dismissAll takes back all of them.
+func (t *transmitter) dismissAll() {
+	for i := range t.routes {
+		if t.routes[i].admitted {
+			t.routes[i].admitted = false
+			t.dismiss(t.paths[i])
+		}
+	}
+}
+
+// forget makes the kept frames of a route unroutable, so that they do not leave on a path which the route
+// is given later.
+func (t *transmitter) forget(r port.Route) {
+	for i := range t.lender.frames[:t.lender.kept] {
+		if f := &t.lender.frames[i]; f.Route == r {
+			f.Route = noRoute
+		}
+	}
+}
+
+// resolve finds where a route's frames go.
+func (t *transmitter) resolve(r *route, p port.Path) {
+	r.generation = t.generation
+	hop, ok := t.hops.Resolve(p)
+	if !ok {
+		r.room = noHop
+		return
+	}
+	r.template = frame.Make(hop.Source, hop.Destination, p, t.localPort, t.options)
+	headers := 20 + 8
+	if p.Remote.Addr().Is6() {
+		headers = 40 + 8
+	}
+	r.room = int16(min(max(hop.MTU-headers, 0), math.MaxInt16))
+}
+
+// offer puts the frames that are not there yet on the TX rings, or does away with them.
+func (t *transmitter) offer(queue []port.Frame) {
+	for i := range queue {
+		f := &queue[i]
+		if f.Handle == noChunk || t.lender.chunks[f.Handle].offered {
+			continue
+		}
+		size := len(f.Data)
+		switch {
+		case i < t.lender.kept && t.now-f.Born > port.StaleAfter:
+			t.counters.Stale++
+			t.lender.drop(f)
+			continue
+		case uint64(f.Route) >= uint64(len(t.routes)) || !t.routes[f.Route].open:
+			t.counters.Unroutable++
+			t.lender.drop(f)
+			continue
+		case size > port.MaxDatagram:
+			t.counters.Refused++
+			t.lender.drop(f)
+			continue
+		}
+		r := &t.routes[f.Route]
+		if r.generation != t.generation || r.room == noHop {
+			t.resolve(r, t.paths[f.Route])
+		}
+		if size > int(r.room) || len(t.senders) == 0 || !t.senders[r.sender].drained {
+			t.sendByCompanion(f, r)
+			continue
+		}
+		room := t.lender.room(f.Handle)
+		if size > 0 && &f.Data[0] != &room[frame.Headroom] {
+			copy(room[frame.Headroom:], f.Data) // it was resliced
+		}
+		start := r.template.Put(room, size, t.id)
+		t.id++
+		s := &t.senders[r.sender]
+		s.tx.put(unix.XDPDesc{
+			Addr: uint64(f.Handle)<<t.shift + uint64(start),
+			Len:  uint32(frame.Headroom - start + size),
+		})
+		c := &t.lender.chunks[f.Handle]
+		*c = chunk{size: uint16(size), sender: r.sender, offered: true}
+		if s.zeroCopy {
+			s.head = s.tx.next
+			t.account(s, c)
+		}
+	}
+}
+
+// sendByCompanion sends what AF_XDP cannot through the kernel, which finds the next hop, fragments, or knows
+// why it does neither.
+func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
+	switch {
+	case len(t.senders) == 0 || !t.senders[r.sender].drained: // all go there
+	case r.room == noHop:
+		t.counters.details.Unresolved++
+	default:
+		t.counters.details.TooLong++
+	}
+	if err := t.companion.Send(t.paths[f.Route], f.Data); err != nil {
+		t.counters.details.CompanionRefused++
+		t.counters.Refused++
+	} else {
+		t.counters.details.CompanionSent++
+		t.counters.Sent++
+		t.counters.SentBytes += uint64(len(f.Data))
+	}
+	t.lender.drop(f)
+}
+
+// drive kicks until the kernel has taken what is on the TX ring, or takes no more for now. It may take back
+// what is there: then the sender is not drained.
+func (t *transmitter) drive(s *sender) {
+	drops, repeats := 0, 0
+	for {
+		before := s.head
+		errno := t.count(s, t.kick(s.fd))
+		t.collect(s)
+		moved := s.head != before
+		if moved {
+			s.backoff = 0
+		}
+		repeat := moved
+		switch errno {
+		case 0, unix.EAGAIN:
+		case unix.EBUSY:
+			if moved {
+				t.lose(s)
+			}
+			drops++
+			repeat = drops < dropsAtMost
+		case unix.EINTR, unix.ENOBUFS, unix.ENOMEM:
+			repeats++
+			repeat = repeats < repeatsAtMost
+		default:
+			// ENETDOWN, or ENXIO for good: the kernel does not look at the ring. Only it can
+			// know another way now.
+			t.fail(s, errno)
+			return
+		}
+		if !s.pending() {
+			return
+		}
+		if !repeat {
+			s.backoff = min(max(2*s.backoff, retryAfter), retryAtMost)
+			s.again = t.now + s.backoff
+			return
+		}
+	}
+}
+
+// fail takes the ring's frames back from a socket that does not send, until it does again.
+func (t *transmitter) fail(s *sender, errno unix.Errno) {
+	t.takeBack(s)
+	s.drained = false
+	s.again = t.now + retryDown
+	t.warn(&t.quiet, "AF_XDP does not send, frames go through the companion", "queue", s.number, "error", errno)
+}
+
+// warn logs now and then.
+func (t *transmitter) warn(quiet *port.Time, message string, attributes ...any) {
+	if t.now >= *quiet {
+		*quiet = t.now + warnInterval
+		t.log.Warn(message, attributes...)
+	}
+}
