@@ -302,10 +302,7 @@ func newRig(t testing.TB, k *kernel, cfg Config) *rig {
 	return r
 }
 
-var (
-	local4 = netip.MustParseAddr("198.18.0.1")
-	local6 = netip.MustParseAddr("fd00::1")
-)
+var local4 = netip.MustParseAddr("198.18.0.1")
 
 // to is the path to the i-th of many peers.
 func to(i int) port.Path {

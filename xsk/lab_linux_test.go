@@ -1,0 +1,311 @@
+package xsk
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/bpf"
+	"ringcast/engine/port"
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
+	"ringcast/xsk/nexthop"
+)
+
+// What only the real kernel can show: two hosts, a cable with n queues, the XDP program, a port on one end
+// and the kernel's stack on the other.
+
+// patience ends a test that hangs; nothing is measured by it.
+const patience = 10 * time.Second
+
+var started = time.Now()
+
+// now is the clock of these tests.
+func now() port.Time { return port.Second + port.Time(time.Since(started)) }
+
+// site is where the tests of this file take place.
+type site struct {
+	t              testing.TB
+	server, client *lab.Host
+	cable          *lab.Cable
+	program        *bpf.Program
+	queues         []int
+}
+
+func newSite(t testing.TB, queues int) *site {
+	t.Helper()
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	l := lab.New(t)
+	s := &site{t: t}
+	var err error
+	if s.server, err = l.AddHost("server"); err != nil {
+		t.Fatal(err)
+	}
+	if s.client, err = l.AddHost("client"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range queues {
+		s.queues = append(s.queues, i)
+	}
+	s.cable, err = l.Connect(
+		lab.End{Host: s.server, Name: "eth0", Addrs: []netip.Prefix{
+			netip.MustParsePrefix("198.18.0.1/24"), netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix("fe80::1/64"),
+		}},
+		lab.End{Host: s.client, Name: "eth0", Addrs: []netip.Prefix{
+			netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("fd00::2/64"), netip.MustParsePrefix("fe80::2/64"),
+		}},
+		lab.Link{Queues: queues})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.onServer(func() error {
+		s.program, err = bpf.Attach(bpf.Config{Interface: "eth0", Port: testPort, Queues: queues, GuardOff: true})
+		return err
+	})
+	t.Cleanup(func() {
+		if err := s.program.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *site) onServer(f func() error) {
+	s.t.Helper()
+	if err := s.server.Enter(f); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// open opens a bundle on the server and steers the packets of its queues there.
+func (s *site) open(cfg BundleConfig) (*Bundle, error) {
+	cfg.Interface = s.cable.A.Index
+	if cfg.Queues == nil {
+		cfg.Queues = s.queues
+	}
+	cfg.Release = func() error {
+		for _, q := range cfg.Queues {
+			if err := s.program.ClearSocket(q); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var b *Bundle
+	if err := s.server.Enter(func() (err error) {
+		b, err = Open(cfg)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for _, socket := range b.Sockets() {
+		if err := s.program.SetSocket(socket.Queue, socket.FD); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (s *site) mustOpen(cfg BundleConfig) *Bundle {
+	s.t.Helper()
+	b, err := s.open(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return b
+}
+
+// hop is the way to the client.
+func (s *site) hop() *nexthop.Hop {
+	return &nexthop.Hop{Source: [6]byte(s.cable.A.MAC), Destination: [6]byte(s.cable.B.MAC), MTU: 1500}
+}
+
+// socketCompanion is the kernel's socket on the server.
+type socketCompanion struct {
+	*net.UDPConn
+	fd    int
+	local netip.Addr // of its datagrams, which a test uses one of
+	buf   [2048]byte
+	in    [1]port.Inbound
+}
+
+func (s *site) companion() *socketCompanion {
+	s.t.Helper()
+	conn, err := s.server.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), testPort))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	c := &socketCompanion{UDPConn: conn, local: local4}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { c.fd = int(fd) }); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (c *socketCompanion) Send(p port.Path, payload []byte) error {
+	_, err := c.WriteToUDPAddrPort(payload, p.Remote)
+	return err
+}
+
+func (c *socketCompanion) Receive(now port.Time, in *port.Batch) int {
+	n, from, err := unix.Recvfrom(c.fd, c.buf[:], unix.MSG_DONTWAIT)
+	if err != nil {
+		return 0
+	}
+	address := from.(*unix.SockaddrInet6)
+	remote := netip.AddrPortFrom(netip.AddrFrom16(address.Addr).Unmap(), uint16(address.Port))
+	c.in[0] = port.Inbound{Path: port.Path{Remote: remote, Local: c.local}, Data: c.buf[:n], Arrival: now}
+	in.Packets = c.in[:]
+	return 1
+}
+
+func (c *socketCompanion) FD() int { return c.fd }
+
+// link is a port on a site.
+type link struct {
+	*Port
+	*site
+	hops      *hops
+	companion *socketCompanion
+	out       port.Outgoing
+	in        port.Batch
+}
+
+func (s *site) newPort(b *Bundle, cfg Config) *link {
+	s.t.Helper()
+	l := &link{site: s, hops: newHops(), companion: s.companion()}
+	l.hops.hop.Store(s.hop())
+	cfg.Bundle, cfg.NextHops, cfg.Companion, cfg.Now, cfg.LocalPort = b, l.hops, l.companion, now, testPort
+	cfg.Log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
+	p, err := New(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	l.Port = p
+	s.t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	p.Transmit(now(), &l.out)
+	return l
+}
+
+func (l *link) route(number port.Route, p port.Path) {
+	l.out.Routes = append(l.out.Routes, port.RouteChange{Route: number, Path: p})
+}
+
+func (l *link) add(to port.Route, data []byte) {
+	l.t.Helper()
+	f := l.out.Reserve()
+	if f == nil {
+		l.t.Fatal("no free frame")
+	}
+	f.Data = append(f.Data, data...)
+	f.Route, f.Born = to, now()
+	l.out.Submit()
+}
+
+// flush transmits until nothing is kept.
+func (l *link) flush() {
+	l.t.Helper()
+	give := now() + port.Time(patience)
+	for {
+		l.Transmit(now(), &l.out)
+		if l.Port.out.lender.kept == 0 {
+			return
+		}
+		if now() > give {
+			l.t.Fatalf("frames are kept: %+v %+v", l.Stats(), l.Details())
+		}
+		l.Wait(give)
+	}
+}
+
+// packet is a copy of an Inbound.
+type packet struct {
+	path    port.Path
+	data    []byte
+	arrival port.Time
+}
+
+// collect receives until it has n datagrams.
+func (l *link) collect(n int) (packets []packet) {
+	l.t.Helper()
+	give := now() + port.Time(patience)
+	for len(packets) < n {
+		if now() > give {
+			l.t.Fatalf("received %d of %d datagrams; %+v %+v", len(packets), n, l.Stats(), l.Details())
+		}
+		got := l.Receive(now(), &l.in)
+		for _, in := range l.in.Packets[:got] {
+			packets = append(packets, packet{in.Path, bytes.Clone(in.Data), in.Arrival})
+		}
+		if len(packets) < n {
+			l.Wait(give)
+		}
+	}
+	return packets
+}
+
+// peer is a plain socket on the client.
+type peer struct {
+	*net.UDPConn
+	t    testing.TB
+	addr netip.AddrPort
+}
+
+func (s *site) newPeer(local netip.Addr) *peer {
+	s.t.Helper()
+	var conn *net.UDPConn
+	if err := s.client.Enter(func() (err error) {
+		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+		return err
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { conn.Close() })
+	_ = conn.SetReadBuffer(8 << 20)
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	return &peer{conn, s.t, netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())}
+}
+
+func (p *peer) send(to netip.AddrPort, data []byte) {
+	p.t.Helper()
+	if _, err := p.WriteToUDPAddrPort(data, to); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// read is the next datagram.
+func (p *peer) read() (data []byte, from netip.AddrPort) {
+	p.t.Helper()
+	buf := make([]byte, 4096)
+	n, from, err := p.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		p.t.Fatalf("peer: %v", err)
+	}
+	return buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+}
+
+// silent fails if anything arrives.
+func (p *peer) silent(patience time.Duration) {
+	p.t.Helper()
+	_ = p.SetReadDeadline(time.Now().Add(patience))
+	if n, from, err := p.ReadFromUDPAddrPort(make([]byte, 4096)); !os.IsTimeout(err) {
+		p.t.Fatalf("%d bytes from %v, %v", n, from, err)
+	}
+	_ = p.SetReadDeadline(time.Now().Add(10 * time.Second))
+}
