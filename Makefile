@@ -51,10 +51,11 @@ race: deps ## the race detector over all but the browsers
 	$(GO) test -race -timeout 20m $(QUIET)
 	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
 
+# Without a bound, making an interesting input smaller takes a minute each: most of the time there is.
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
-		$(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) | tail -n 1; \
+		$(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x | tail -n 1; \
 	done
 
 sim: ## the simulations with SEED
