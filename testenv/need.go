@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -48,6 +49,52 @@ var IPv6Loopback = Capability{Name: "ipv6-loopback", Find: func() error {
 		return Missing("ipv6-loopback", err.Error())
 	}
 	return l.Close()
+}}
+
+// IPv6LinkLocal is an interface with a link-local address.
+var IPv6LinkLocal = Capability{Name: "ipv6-link-local", Find: func() error {
+	_, err := LinkLocal()
+	return err
+}}
+
+// LinkLocal is a link-local address of this machine, with its zone.
+func LinkLocal() (netip.Addr, error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, i := range interfaces {
+		addrs, err := i.Addrs()
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+				return p.Addr().WithZone(i.Name), nil
+			}
+		}
+	}
+	return netip.Addr{}, Missing("ipv6-link-local", "no interface has a link-local address")
+}
+
+// Address is that sockets can be bound to a local address.
+func Address(local netip.Addr) Capability {
+	name := "address " + local.String()
+	return Capability{Name: name, Find: func() error {
+		c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+		if err != nil {
+			return Missing(name, err.Error())
+		}
+		return c.Close()
+	}}
+}
+
+// OpenSSL is the program of that name, with DTLS.
+var OpenSSL = Capability{Name: "openssl", Find: func() error {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		return Missing("openssl", err.Error())
+	}
+	return nil
 }}
 
 // ChromiumPath finds the browser's executable.

@@ -9,6 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// UDPSegmentation is a kernel that takes and gives many datagrams as one message, UDP_SEGMENT and UDP_GRO.
+var UDPSegmentation = Capability{Name: "udp-segmentation", Find: func() error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a UDP socket: %w", err)
+	}
+	defer unix.Close(socket)
+	for name, option := range map[string]int{"UDP_SEGMENT": unix.UDP_SEGMENT, "UDP_GRO": unix.UDP_GRO} {
+		if err := unix.SetsockoptInt(socket, unix.IPPROTO_UDP, option, 1); err != nil {
+			return Missing("udp-segmentation", name+": "+err.Error())
+		}
+	}
+	return nil
+}}
+
 // XDP is a kernel that loads XDP programs and opens AF_XDP sockets, and the right to do both.
 var XDP = Capability{Name: "xdp", Find: func() error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"ringcast/engine/srtp"
+	"ringcast/testenv"
 )
 
 // opensslPeer writes a key and a certificate for openssl and returns their files and fingerprint.
@@ -71,9 +72,10 @@ func opensslPeer(t *testing.T, useRSA bool) (certFile, keyFile string, fingerpri
 // TestOpenSSL makes handshakes with openssl's own client and server over loopback UDP, compares the
 // exported keys, and lets each side end the session.
 func TestOpenSSL(t *testing.T) {
+	testenv.Need(t, testenv.OpenSSL)
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("needs the openssl program")
+		t.Fatal(err)
 	}
 	const gcm, sha = "SRTP_AEAD_AES_128_GCM", "SRTP_AES128_CM_SHA1_80"
 	for _, c := range []struct {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 )
 
 // subject is an implementation under test.
@@ -225,9 +226,5 @@ var (
 // need skips a test where the machine lacks the local address.
 func need(t testing.TB, local netip.Addr) {
 	t.Helper()
-	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
-	if err != nil {
-		t.Skipf("this machine lacks the local address %s: %v", local, err)
-	}
-	c.Close()
+	testenv.Need(t, testenv.Address(local))
 }

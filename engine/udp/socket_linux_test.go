@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 )
 
 // What only the Linux implementation has.
@@ -25,11 +25,13 @@ func openLinux(t testing.TB, cfg Config) (*rig, *Port) {
 	return r, r.subject.(*Port)
 }
 
-// needSegmentation skips a test where the kernel lacks UDP_SEGMENT or UDP_GRO.
+// needSegmentation skips a test where the kernel lacks UDP_SEGMENT or UDP_GRO, and fails it where only the
+// port does without.
 func needSegmentation(t testing.TB, p *Port) {
 	t.Helper()
+	testenv.Need(t, testenv.UDPSegmentation)
 	if !p.socket.gso || !p.socket.gro {
-		t.Skipf("this kernel lacks UDP_SEGMENT (%t) or UDP_GRO (%t)", p.socket.gso, p.socket.gro)
+		t.Fatalf("the kernel has UDP_SEGMENT and UDP_GRO, the port uses them: %t, %t", p.socket.gso, p.socket.gro)
 	}
 }
 
@@ -308,12 +310,13 @@ func TestMergedDatagramsThatAreTooLong(t *testing.T) {
 }
 
 func TestCutOffIsMalformed(t *testing.T) {
+	testenv.Need(t, testenv.UDPSegmentation)
 	s, err := openSocket(wildcard6, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 0); err != nil {
-		t.Skipf("this kernel lacks UDP_GRO: %v", err)
+		t.Fatal(err)
 	}
 	s.gro = false
 	cfg, _ := Config{}.withDefaults()
@@ -432,9 +435,10 @@ func TestGroupSharesTheLoad(t *testing.T) {
 // The kernel takes either family's control message for an IPv4 destination of an IPv6 socket, as long as
 // the address in IPv6's is mapped; putSource relies on it.
 func TestMappedSource(t *testing.T) {
+	testenv.Need(t, testenv.IPv6Loopback)
 	r, p := openLinux(t, Config{Address: wildcard6})
 	if p.socket.family != unix.AF_INET6 {
-		t.Skip("this machine lacks IPv6 sockets")
+		t.Fatal("the machine has IPv6, the socket has not")
 	}
 	peer := newClient(t, loopback4)
 	to := &unix.SockaddrInet6{Port: int(peer.addr.Port()), Addr: peer.addr.Addr().As16()}
@@ -451,10 +455,7 @@ func TestMappedSource(t *testing.T) {
 }
 
 func TestLinkLocal(t *testing.T) {
-	local, ok := linkLocal(t)
-	if !ok {
-		t.Skip("this machine lacks an IPv6 link-local address")
-	}
+	local := linkLocal(t)
 	r, _ := openLinux(t, Config{})
 	peer := newClient(t, local) // the kernel routes our own address through loopback
 	peer.send(r.at(local), payload(1, 10))
@@ -472,20 +473,14 @@ func TestLinkLocal(t *testing.T) {
 	}
 }
 
-func linkLocal(t testing.TB) (netip.Addr, bool) {
-	interfaces, err := net.Interfaces()
+func linkLocal(t testing.TB) netip.Addr {
+	t.Helper()
+	testenv.Need(t, testenv.IPv6LinkLocal)
+	local, err := testenv.LinkLocal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range interfaces {
-		addrs, _ := i.Addrs()
-		for _, a := range addrs {
-			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
-				return p.Addr().WithZone(i.Name), true
-			}
-		}
-	}
-	return netip.Addr{}, false
+	return local
 }
 
 // Nothing is allocated while datagrams are sent and received, in runs or alone.
@@ -494,10 +489,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		for _, local := range []netip.Addr{loopback4, loopback6, {}} {
 			t.Run(fmt.Sprint(how, local), func(t *testing.T) {
 				if !local.IsValid() {
-					var ok bool
-					if local, ok = linkLocal(t); !ok {
-						t.Skip("this machine lacks an IPv6 link-local address")
-					}
+					local = linkLocal(t)
 				}
 				need(t, local)
 				r, p := openLinux(t, Config{Batching: how})
@@ -544,7 +536,7 @@ func TestDescriptorsAreClosed(t *testing.T) {
 	open := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skipf("this machine lacks /proc: %v", err)
+			t.Fatal(err)
 		}
 		return len(entries)
 	}
