@@ -179,17 +179,24 @@ type recording struct {
 	Attempts int
 }
 
-// record begins to note the frames that the page's watcher decodes, over all its connections.
+// record begins to note the frames that the page's watcher decodes, over all its connections, and the codecs
+// in their order.
 func (p *page) record() {
 	p.t.Helper()
 	_, err := browser.Eval[bool](deadline(p.t, 10*time.Second), p.tab, `(() => {
 		window.grew = [];
+		window.codecs = [];
 		let pc, before;
 		setInterval(async () => {
 			const now = ringcast.watcher?.pc;
 			const stats = [...((await now?.getStats())?.values() ?? [])];
-			const frames = stats.find((s) => s.type === 'inbound-rtp' && s.kind === 'video')?.framesDecoded ?? 0;
-			if (now === pc ? frames > before : frames > 0) window.grew.push(performance.now());
+			const video = stats.find((s) => s.type === 'inbound-rtp' && s.kind === 'video');
+			const frames = video?.framesDecoded ?? 0;
+			if (now === pc ? frames > before : frames > 0) {
+				window.grew.push(performance.now());
+				const codec = stats.find((s) => s.id === video.codecId)?.mimeType;
+				if (codec !== window.codecs.at(-1)) window.codecs.push(codec);
+			}
 			[pc, before] = [now, frames];
 		}, 30);
 		return true;
