@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"ringcast/engine/host"
 	"ringcast/testenv"
@@ -26,6 +31,41 @@ func consult(t *testing.T, h *lab.Host, args ...string) (string, int) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return string(out), 0
+}
+
+// consultAs is consult for JSON, as another user with the given capabilities and no others.
+func consultAs(t *testing.T, h *lab.Host, user uint32, capabilities []cap.Value, args ...string) (d host.Decision) {
+	t.Helper()
+	// The directory that go test builds in is root's alone.
+	dir, err := os.MkdirTemp("/tmp", "ringcast-doctor-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	binary, err := os.ReadFile(os.Args[0])
+	if err == nil {
+		err = errors.Join(os.Chmod(dir, 0o755), os.WriteFile(filepath.Join(dir, "ringcast"), binary, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := exec.Command(filepath.Join(dir, "ringcast"), append([]string{"doctor", "--json"}, args...)...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", append(os.Environ(), asRingcast+"=1"), &out, &out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+	for _, c := range capabilities {
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, uintptr(c))
+	}
+	p, err := h.Start(t.Context(), cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Wait() // the status tells what the output does
+	said := struct{ Decision *host.Decision }{&d}
+	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	return d
 }
 
 // What differs between machines is not part of the expected texts: their kernel, what this process may
@@ -224,6 +264,32 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("status %d\n%s", status, out)
 		}
 	})
+}
+
+// Three capabilities suffice, of whatever user, and each of them is needed.
+func TestDoctorOfUsers(t *testing.T) {
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	h, _ := lab.Pair(t, lab.Link{})
+	const nobody = 65534
+	three := []cap.Value{cap.NET_RAW, cap.NET_ADMIN, cap.BPF}
+	refusal := func(d host.Decision) string {
+		for _, r := range d.Refused {
+			// RLIMIT_MEMLOCK is this machine's affair, and zerocopy the driver's.
+			if r.Fact != host.FactMemlock && slices.Contains(r.Rungs, host.Copy) {
+				return r.Reason
+			}
+		}
+		return ""
+	}
+	if got := refusal(consultAs(t, h, nobody, three, "--interface", "eth0")); got != "" {
+		t.Errorf("with all three: %s", got)
+	}
+	for i, c := range three {
+		want := strings.ToUpper(c.String()) + " missing"
+		if got := refusal(consultAs(t, h, nobody, slices.Delete(slices.Clone(three), i, i+1), "--interface", "eth0")); got != want {
+			t.Errorf("without %v: %q", c, got)
+		}
+	}
 }
 
 func TestDoctorsHelp(t *testing.T) {

@@ -108,7 +108,7 @@ func Choose(cfg Config, r Report) Decision {
 	}
 	if d.findInterface(cfg, r) {
 		d.checkMachine(cfg, r)
-		d.checkInterface(r.NIC)
+		d.checkInterface(r.NIC, r.Kernel.PageSize)
 	}
 	d.checkWishes(cfg)
 	for _, rung := range allXDP {
@@ -211,7 +211,7 @@ func (d *Decision) checkMachine(cfg Config, r Report) {
 }
 
 // checkInterface looks at the interface and its driver.
-func (d *Decision) checkInterface(n *NIC) {
+func (d *Decision) checkInterface(n *NIC, page int) {
 	if n.Loopback {
 		d.refuse(allXDP, FactInterface, "name the interface of a network; sockets serve this machine's own peers",
 			"%s is the loopback and has no wire", n.Name)
@@ -224,7 +224,7 @@ func (d *Decision) checkInterface(n *NIC) {
 	}
 	if p := n.Program; p != nil {
 		d.refuse(allXDP, FactProgram,
-			fmt.Sprintf("`bpftool prog show id %d` tells whose it is, `ip link set dev %s xdp off` takes it off", p.ID, n.Name),
+			fmt.Sprintf("stop what attached it (`bpftool prog show id %d` tells), or name another interface", p.ID),
 			"another XDP program (id %d, %s) is attached to %s", p.ID, p.Mode, n.Name)
 	}
 	switch q := n.Queues; {
@@ -233,7 +233,7 @@ func (d *Decision) checkInterface(n *NIC) {
 	case q.TX < q.RX:
 		d.note("%d of %d receive queues can be served, as many as send: what arrives on others goes through the kernel", q.TX, q.RX)
 	}
-	d.checkDriver(n)
+	d.checkDriver(n, page)
 	for i := range n.Gateways {
 		if g := &n.Gateways[i]; !g.Resolved() {
 			d.note("the MAC address of gateway %s is not known (%s): packets to it go through the kernel until it is", g.Address, g.State)

@@ -18,7 +18,7 @@ func machine() Report {
 	}
 	other := Link{Name: "eth1", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.1.2/24")}}
 	return Report{
-		OS: "linux", Kernel: Kernel{Release: "6.18.0", BTF: true},
+		OS: "linux", Kernel: Kernel{Release: "6.18.0", PageSize: 4096, BTF: true},
 		Process: Process{UID: 1000, Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: Unlimited, MemlockHard: Unlimited},
 		Links:   []Link{{Name: "lo", Loopback: true, Up: true, Carrier: true}, link, other},
 		NIC: &NIC{
@@ -115,7 +115,7 @@ func TestChoose(t *testing.T) {
 			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native"} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native) is attached to eth0; " +
-					"`bpftool prog show id 12` tells whose it is, `ip link set dev eth0 xdp off` takes it off",
+					"stop what attached it (`bpftool prog show id 12` tells), or name another interface",
 				noZeroCopy,
 			},
 		},
@@ -159,7 +159,7 @@ func TestChoose(t *testing.T) {
 		{
 			name: "little memlock", change: func(r *Report) { r.Process.Memlock, r.Process.MemlockHard = 64<<10, 8<<20 }, rungs: "udp",
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: RLIMIT_MEMLOCK is 8 MiB and packet memory takes 32 MiB; " +
+				"xdp-zerocopy xdp-copy xdp-generic: RLIMIT_MEMLOCK is 8 MiB and packet memory takes 12 MiB; " +
 					"`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity",
 				noZeroCopy,
 			},
@@ -228,6 +228,12 @@ func TestChoose(t *testing.T) {
 				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498",
 				"xdp-zerocopy xdp-copy: 4 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
 				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+			},
+		},
+		{
+			name: "ENA on a kernel of large pages", change: func(r *Report) { ena(r); r.Kernel.PageSize, r.NIC.MTU = 64<<10, 9001 }, rungs: "xdp-copy udp",
+			refused: []string{
+				"xdp-zerocopy: the driver (ena 6.1.0-18-cloud-amd64) has no zerocopy; Amazon's own driver can from 2.13 on; until then packets are copied once more",
 			},
 		},
 		{

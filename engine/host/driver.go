@@ -7,29 +7,32 @@ import (
 	"strings"
 )
 
-// The largest MTU that drivers take for an XDP program which wants packets in one piece: a page of
-// 4,096 bytes less 256 of headroom, 320 for struct skb_shared_info at its end, and what comes around
-// the IP packet. What is larger they refuse.
+// What drivers take off a page for the largest MTU with an XDP program that wants packets in one piece:
+// 256 bytes of headroom, 320 for struct skb_shared_info at the page's end, and what comes around the IP
+// packet. Of pages of 4,096 bytes this leaves 3,498 and 3,506.
 const (
-	enaMaxMTU    = 3498 // Ethernet header, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h or ena_xdp.h
-	vethMaxMTU   = 3506 // of the peer; Ethernet header: veth_xdp_set in drivers/net/veth.c
-	virtioMaxMTU = 3506 // Ethernet header: virtnet_xdp_set in drivers/net/virtio_net.c
+	enaOverhead    = 256 + 320 + 14 + 4 + 4 // Ethernet, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h
+	vethOverhead   = 256 + 320 + 14         // Ethernet: veth_xdp_set in drivers/net/veth.c; of the peer's MTU
+	virtioOverhead = 256 + 320 + 14         // Ethernet: virtnet_xdp_set in drivers/net/virtio_net.c
 )
+
+// enaMaxPage is the largest page that ENA uses (ENA_PAGE_SIZE).
+const enaMaxPage = 16 << 10
 
 // enaMaxRing is the largest send ring with which ENA's zerocopy works.
 const enaMaxRing = 1024
 
 // checkDriver looks at what the driver is known, or tells, to ask for. What it asks for beyond that
 // shows when the program is attached.
-func (d *Decision) checkDriver(n *NIC) {
+func (d *Decision) checkDriver(n *NIC, page int) {
 	before := len(d.Refused)
 	switch n.Driver {
 	case "ena":
-		d.checkENA(n)
+		d.checkENA(n, min(page, enaMaxPage))
 	case "veth":
-		d.checkPeer(n)
+		d.checkPeer(n, page-vethOverhead)
 	case "virtio_net":
-		d.limitMTU(n, virtioMaxMTU)
+		d.limitMTU(n, page-virtioOverhead)
 		d.note("should the driver refuse XDP: `ethtool -K %s gro off lro off` takes off what the host may have to merge packets", n.Name)
 	}
 	if len(d.Refused) > before {
@@ -72,8 +75,8 @@ func (d *Decision) limitMTU(n *NIC, limit int) {
 
 // checkENA knows the rules of Amazon's Elastic Network Adapter. An XDP program takes a send queue for
 // each receive queue out of the same maximum.
-func (d *Decision) checkENA(n *NIC) {
-	d.limitMTU(n, enaMaxMTU)
+func (d *Decision) checkENA(n *NIC, page int) {
+	d.limitMTU(n, page-enaOverhead)
 	if q := n.Queues; q.MaxRX > 0 && 2*q.RX > q.MaxRX && !amazons(n.Version, 2, 17) {
 		remedy := fmt.Sprintf("`ethtool -L %s combined %d`", n.Name, q.MaxRX/2)
 		if q.MaxRX < 2 {
@@ -89,13 +92,13 @@ func (d *Decision) checkENA(n *NIC) {
 
 // checkPeer looks at a veth's other end, where it can be seen. The driver offers XDP unless the peer sends
 // on more queues than this end receives on.
-func (d *Decision) checkPeer(n *NIC) {
+func (d *Decision) checkPeer(n *NIC, maxMTU int) {
 	name, sends := "its peer", "more"
 	if n.Peer != nil {
 		name, sends = name+" "+n.Peer.Name, strconv.Itoa(n.Peer.TX)
 	}
-	if n.Peer != nil && n.Peer.MTU > vethMaxMTU {
-		d.refuse(native, FactPeer, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, vethMaxMTU),
+	if n.Peer != nil && n.Peer.MTU > maxMTU {
+		d.refuse(native, FactPeer, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, maxMTU),
 			"MTU %d of %s is too large for XDP on veth", n.Peer.MTU, name)
 	}
 	if n.Peer != nil && n.Peer.TX > n.Queues.RX || n.Features != nil && !n.Features.native() {

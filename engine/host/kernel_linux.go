@@ -12,6 +12,7 @@ import (
 )
 
 func inspectKernel() (k Kernel) {
+	k.PageSize = os.Getpagesize()
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		k.Release = unix.ByteSliceToString(name.Release[:])

@@ -20,6 +20,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 // rights is the right to have capabilities, and with it to give them up.
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 		beDropper(how)
 		return
 	}
+	lab.Child()
 	os.Exit(m.Run())
 }
 

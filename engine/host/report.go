@@ -21,7 +21,8 @@ type Report struct {
 
 // A Kernel is what AF_XDP needs of the kernel, and whether this process gets it.
 type Kernel struct {
-	Release string `json:"release"`
+	Release  string `json:"release"`
+	PageSize int    `json:"page_size"` // in bytes
 	// NoAFXDP says why no AF_XDP socket could be opened.
 	NoAFXDP string `json:"no_af_xdp,omitempty"`
 	// NoBPF says why the smallest XDP program could not be loaded.

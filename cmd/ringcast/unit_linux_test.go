@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ringcast/testenv"
+)
+
+// systemdAnalyze is systemd's own check of units.
+var systemdAnalyze = testenv.Capability{Name: "systemd-analyze", Find: func() error {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		return testenv.Missing("systemd-analyze", "it is not in PATH")
+	}
+	return nil
+}}
+
+const unitFile = "../../docs/ringcast.service"
+
+func TestUnitIsValid(t *testing.T) {
+	testenv.Need(t, systemdAnalyze)
+	content, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// It wants the program to be where the unit says.
+	const installed = "/usr/local/bin/ringcast"
+	if !strings.Contains(string(content), "ExecStart="+installed+" ") {
+		t.Fatalf("the unit does not start %s", installed)
+	}
+	unit := filepath.Join(t.TempDir(), "ringcast.service")
+	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(content), installed, os.Args[0])), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("systemd-analyze", "verify", unit).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The unit gives what the program keeps, tells systemd as it expects, and lets through what AF_XDP uses.
+func TestUnitMatchesProgram(t *testing.T) {
+	content, err := os.ReadFile(unitFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := make(map[string]string)
+	for line := range strings.Lines(string(content)) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
+			unit[key] = value
+		}
+	}
+	for key, words := range map[string]string{
+		"Type":                    "notify",
+		"AmbientCapabilities":     "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
+		"CapabilityBoundingSet":   "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
+		"NoNewPrivileges":         "yes",
+		"LimitMEMLOCK":            "infinity",
+		"RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_XDP",
+		"SystemCallFilter":        "@system-service bpf",
+	} {
+		have := strings.Fields(unit[key])
+		for word := range strings.FieldsSeq(words) {
+			if !slices.Contains(have, word) {
+				t.Errorf("%s=%s lacks %s", key, unit[key], word)
+			}
+		}
+	}
+}
