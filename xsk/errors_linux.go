@@ -18,7 +18,7 @@ var (
 	ErrQueueBusy = errors.New("another AF_XDP socket holds the queue")
 	// ErrNoQueue: the interface has no queue of that number.
 	ErrNoQueue = errors.New("the interface has no such queue")
-	// ErrDown: the interface is down.
+	// ErrDown: the interface is down. In copy mode that is no error: the bundle sends once it is up.
 	ErrDown = errors.New("the interface is down")
 	// ErrNoInterface: there is no interface of that index (any more).
 	ErrNoInterface = errors.New("no such interface")

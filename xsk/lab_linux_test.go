@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
@@ -298,14 +297,4 @@ func (p *peer) read() (data []byte, from netip.AddrPort) {
 		p.t.Fatalf("peer: %v", err)
 	}
 	return buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-}
-
-// silent fails if anything arrives.
-func (p *peer) silent(patience time.Duration) {
-	p.t.Helper()
-	_ = p.SetReadDeadline(time.Now().Add(patience))
-	if n, from, err := p.ReadFromUDPAddrPort(make([]byte, 4096)); !os.IsTimeout(err) {
-		p.t.Fatalf("%d bytes from %v, %v", n, from, err)
-	}
-	_ = p.SetReadDeadline(time.Now().Add(10 * time.Second))
 }

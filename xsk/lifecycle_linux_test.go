@@ -1,0 +1,389 @@
+package xsk
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+// small are frames enough for a test that opens often.
+var small = BundleConfig{ReceiveFrames: 64, TransmitFrames: 64, NoHugePages: true}
+
+// held is how many descriptors and mappings this process has.
+func held(t testing.TB) (descriptors, mappings int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The Go runtime's own mappings come and go; a ring's is one of an AF_XDP socket, a UMEM's anonymous and
+	// of a size of its own.
+	return len(entries), strings.Count(string(maps), "socket:[") + strings.Count(string(maps), "[AF_XDP]")
+}
+
+// residue is the UMEMs that are still mapped, by their uncommon size.
+func residue(t testing.TB, size uint64) (n int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		from, to, _ := strings.Cut(strings.Fields(line)[0], "-")
+		if parseHex(from)+size == parseHex(to) {
+			n++
+		}
+	}
+	return n
+}
+
+func parseHex(s string) (n uint64) {
+	for _, c := range s {
+		n = n<<4 | uint64(strings.IndexRune("0123456789abcdef", c))
+	}
+	return n
+}
+
+// A close takes the kernel tens of milliseconds, so several queues do their cycles at once.
+func TestCyclesLeaveNothing(t *testing.T) {
+	const queues, cycles = 8, 1000
+	s := newSite(t, queues)
+	cycle := func(queue int) error {
+		cfg := small
+		cfg.Queues = []int{queue}
+		b, err := s.open(cfg)
+		if err != nil {
+			return err
+		}
+		p, err := New(Config{Bundle: b, NextHops: newHops(), Companion: new(notes), Now: now, LocalPort: testPort, Frames: 32})
+		if err != nil {
+			return err
+		}
+		var out port.Outgoing
+		p.Transmit(now(), &out)
+		return p.Close()
+	}
+	if err := cycle(0); err != nil {
+		t.Fatal(err)
+	}
+	const umem = (64 + 64) * 2048
+	descriptors, mappings := held(t)
+	umems := residue(t, umem)
+	begin := time.Now()
+	errs := make(chan error, queues)
+	for q := range queues {
+		go func() {
+			for range cycles / queues {
+				if err := cycle(q); err != nil {
+					errs <- err
+					return
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range queues {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("%d cycles in %v", cycles, time.Since(begin))
+	d, m := held(t)
+	if d > descriptors || m > mappings {
+		t.Errorf("%d descriptors and %d ring mappings before, %d and %d after %d cycles", descriptors, mappings, d, m, cycles)
+	}
+	if u := residue(t, umem); u > umems+1 { // the runtime may have one of that size
+		t.Errorf("%d UMEMs are mapped, %d before", u, umems)
+	}
+}
+
+func TestRingsAreMapped(t *testing.T) {
+	s := newSite(t, 1)
+	_, before := held(t)
+	b := s.mustOpen(small)
+	_, during := held(t)
+	b.Close()
+	_, after := held(t)
+	if during != before+4 || after != before {
+		t.Errorf("%d mappings of rings while open, %d before, %d after: the count above counts nothing", during, before, after)
+	}
+}
+
+// The kernel frees a queue some time after its socket was closed; bind waits for that, but not forever.
+func TestBusyQueue(t *testing.T) {
+	s := newSite(t, 1)
+	first := s.mustOpen(small)
+	var slept time.Duration
+	cfg := small
+	cfg.BusyFor = 20 * time.Millisecond
+	cfg.Sleep = func(d time.Duration) { slept += d }
+	if _, err := s.open(cfg); !errors.Is(err, ErrQueueBusy) || !errors.Is(err, unix.EBUSY) {
+		t.Fatalf("%v", err)
+	} else {
+		t.Log(err)
+	}
+	if slept != cfg.BusyFor {
+		t.Errorf("slept %v", slept)
+	}
+	cfg.BusyFor = patience
+	cfg.Sleep = func(d time.Duration) {
+		if first != nil {
+			if err := first.Close(); err != nil {
+				t.Error(err)
+			}
+			first = nil
+		}
+		time.Sleep(d)
+	}
+	b, err := s.open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+}
+
+func TestOpenErrors(t *testing.T) {
+	s := newSite(t, 1)
+	for _, c := range []struct {
+		name string
+		want error
+		cfg  func(BundleConfig) BundleConfig
+	}{
+		{"no queue", ErrNoQueue, func(c BundleConfig) BundleConfig { c.Queues = []int{5}; return c }},
+		{"no zerocopy", ErrUnsupported, func(c BundleConfig) BundleConfig { c.Mode = ZeroCopy; return c }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			descriptors, mappings := held(t)
+			b, err := s.open(c.cfg(small))
+			if err == nil {
+				b.Close()
+			}
+			if !errors.Is(err, c.want) {
+				t.Errorf("%v", err)
+			}
+			t.Log(err)
+			if d, m := held(t); d != descriptors || m != mappings {
+				t.Errorf("%d descriptors and %d mappings left", d-descriptors, m-mappings)
+			}
+		})
+	}
+	t.Run("no interface", func(t *testing.T) {
+		cfg := small
+		cfg.Interface, cfg.Queues = 99999, []int{0}
+		if _, err := Open(cfg); !errors.Is(err, ErrNoInterface) {
+			t.Errorf("%v", err)
+		}
+	})
+	large := BundleConfig{ReceiveFrames: 1 << 15, NoHugePages: true} // 64 MB
+	for _, c := range []struct {
+		name       string
+		capability int
+		want       error
+		cfg        BundleConfig
+	}{
+		{"no privilege", unix.CAP_NET_RAW, ErrPrivilege, small},
+		{"no memory to lock", unix.CAP_IPC_LOCK, ErrMemlock, large},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.cfg.Interface, c.cfg.Queues = s.cable.A.Index, []int{0}
+			failed := make(chan error)
+			go func() { // on a thread that is spent
+				runtime.LockOSThread()
+				if err := unix.Setns(s.server.NetNS(), unix.CLONE_NEWNET); err != nil {
+					failed <- err
+					return
+				}
+				if err := dropCapability(c.capability); err != nil {
+					failed <- err
+					return
+				}
+				b, err := Open(c.cfg)
+				if err == nil {
+					b.Close()
+				}
+				failed <- err
+			}()
+			if err := <-failed; !errors.Is(err, c.want) {
+				t.Errorf("%v", err)
+			} else {
+				t.Log(err)
+			}
+		})
+	}
+}
+
+// dropCapability takes a capability from this thread.
+func dropCapability(capability int) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[capability/32].Effective &^= 1 << (capability % 32)
+	return unix.Capset(&header, &data[0])
+}
+
+// What a bundle turns out to be on a veth.
+func TestInfo(t *testing.T) {
+	s := newSite(t, 1)
+	b := s.mustOpen(BundleConfig{BusyPoll: 20 * time.Microsecond})
+	defer b.Close()
+	info := b.Info()
+	t.Logf("%+v", info)
+	if info.ZeroCopy || !errors.Is(info.ZeroCopyRefused, ErrUnsupported) {
+		t.Errorf("zerocopy: %v", info.ZeroCopyRefused)
+	}
+	if info.HugePages == (info.HugePagesRefused != nil) {
+		t.Errorf("huge pages: %t, %v", info.HugePages, info.HugePagesRefused)
+	}
+	if info.BusyPollRefused != nil {
+		t.Error(info.BusyPollRefused)
+	}
+	for option, want := range map[int]int{unix.SO_PREFER_BUSY_POLL: 1, unix.SO_BUSY_POLL: 20} {
+		if got, err := unix.GetsockoptInt(b.Sockets()[0].FD, unix.SOL_SOCKET, option); got != want {
+			t.Errorf("socket option %d is %d, want %d; %v", option, got, want, err)
+		}
+	}
+	if !b.queues[0].tx.shared.needsWakeup() {
+		t.Error("copy mode does not ask for kicks")
+	}
+}
+
+// Down and up again: nobody panics, nothing old leaves, all goes on by itself.
+func TestLinkDownAndUp(t *testing.T) {
+	s := newSite(t, 1)
+	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
+	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.add(0, payload(1))
+	l.flush()
+	p.read()
+
+	if err := s.cable.A.Down(); err != nil {
+		t.Fatal(err)
+	}
+	down := now()
+	for i := range 10 {
+		l.add(0, payload(100+i))
+		l.flush()
+	}
+	if err := s.cable.A.Up(); err != nil {
+		t.Fatal(err)
+	}
+	up := now()
+	// Frames go on, one each millisecond, until one arrives.
+	number := 1000
+	for arrived := false; !arrived; number++ {
+		if now()-up > port.Time(patience) {
+			t.Fatalf("nothing arrives: %+v %+v", l.Stats(), l.Details())
+		}
+		l.add(0, payload(number))
+		l.flush()
+		l.Wait(now() + port.Millisecond)
+		_ = p.SetReadDeadline(time.Now().Add(time.Millisecond))
+		buf := make([]byte, 4096)
+		n, _, err := p.ReadFromUDPAddrPort(buf)
+		if arrived = err == nil; arrived && n < 1000-100 {
+			t.Fatalf("something old arrived: %d bytes", n)
+		}
+	}
+	d := l.Details()
+	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v", time.Duration(up-down), time.Duration(now()-up), l.Stats().Refused, d)
+	if d.Queues[0].Down == 0 {
+		t.Error("the outage was not noticed")
+	}
+}
+
+// The far end goes down: every frame is lost, and counted.
+func TestCarrierLoss(t *testing.T) {
+	s := newSite(t, 1)
+	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
+	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	if err := s.cable.B.Down(); err != nil {
+		t.Fatal(err)
+	}
+	const frames = 10
+	for i := range frames {
+		l.add(0, payload(i))
+	}
+	l.flush()
+	if st := l.Stats(); st.Refused != frames || st.Sent != 0 {
+		t.Errorf("%+v %+v", st, l.Details())
+	}
+	if err := s.cable.B.Up(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.SetReadDeadline(time.Now().Add(patience))
+	l.add(0, payload(7))
+	l.flush()
+	for l.Stats().Sent == 0 { // the carrier comes when it comes
+		l.Wait(now() + port.Millisecond)
+		l.add(0, payload(7))
+		l.flush()
+	}
+	p.read()
+}
+
+// The interface is deleted and made anew: the old bundle is useless, the companion takes over, a new bundle
+// goes on.
+func TestInterfaceDeleted(t *testing.T) {
+	s := newSite(t, 1)
+	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	peer := func() *peer { return s.newPeer(netip.MustParseAddr("198.18.0.2")) }
+	p := peer()
+	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.add(0, payload(1))
+	l.flush()
+	p.read()
+
+	if err := s.cable.Remove(); err != nil {
+		t.Fatal(err)
+	}
+	l.add(0, payload(2))
+	l.flush()
+	if d := l.Details(); d.Queues[0].Failed+d.Queues[0].Down == 0 || d.CompanionRefused != 1 {
+		t.Errorf("%+v", d)
+	}
+	done := l.Suspend()
+	l.Transmit(now(), &l.out)
+	l.Receive(now(), &l.in)
+	<-done
+	if err := s.cable.Insert(); err != nil {
+		t.Fatal(err)
+	}
+	l.add(0, payload(3)) // through the kernel, as soon as there is a way
+	l.flush()
+	if data, _ := p.read(); len(data) != len(payload(3)) {
+		t.Fatalf("%d bytes", len(data))
+	}
+	s.onServer(s.program.Reattach)
+	if err := l.Resume(s.mustOpen(BundleConfig{})); err != nil {
+		t.Fatal(err)
+	}
+	l.hops.set(s.hop())
+	l.Transmit(now(), &l.out)
+	sent := l.Details().CompanionSent
+	l.add(0, payload(4))
+	l.flush()
+	if data, _ := p.read(); len(data) != len(payload(4)) {
+		t.Fatalf("%d bytes", len(data))
+	}
+	p.send(netip.AddrPortFrom(local4, testPort), payload(5))
+	l.collect(1)
+	if d := l.Details(); d.CompanionSent != sent || d.Queues[0].Received != 1 {
+		t.Errorf("%+v", d)
+	}
+}
