@@ -60,6 +60,8 @@ type Config struct {
 	// Checksum4 fills in the UDP checksum of what AF_XDP sends over IPv4, too; over IPv6 it is always
 	// there.
 	Checksum4 bool
+	// Batching is how sockets send, udp.Segmented by default; the others are there to compare with.
+	Batching udp.Batching
 	// BusyPoll keeps workers from ever sleeping: each takes a whole core.
 	BusyPoll bool
 	// CPUs pin worker i to CPUs[i%len(CPUs)]; without any the kernel places the workers.
@@ -74,7 +76,7 @@ type Config struct {
 type Engine struct {
 	log        *slog.Logger
 	now        func() port.Time
-	io         string
+	media      *media
 	bus        *bus.Bus
 	runners    []*runner
 	controller *controller
@@ -101,45 +103,36 @@ func Start(cfg Config) (*Engine, error) {
 	if cfg.Grace == 0 {
 		cfg.Grace = 30 * time.Second
 	}
-	if cfg.Workers == 0 {
-		cfg.Workers = runtime.NumCPU()
-	}
-	if !udp.Balances() {
-		cfg.Workers = 1
-	}
-	// Workers spin; with no thread left the runtime makes HTTP wait for them. With one left only, they
-	// wait for HTTP when a crowd comes: of two, one is idle for a worker that wakes.
-	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
-		runtime.GOMAXPROCS(n)
-	}
-	ports, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: cfg.Workers, Log: cfg.Log})
+	m, err := openMedia(&cfg)
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, io: "udp", bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
+	cfg.Workers = len(m.ports)
+	// Workers spin; with no thread left the runtime makes HTTP wait for them. One is for the controller and
+	// HTTP, one for a worker that wakes.
+	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
+	e := &Engine{log: cfg.Log, now: udp.Now, media: m, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
 			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
 		}
 	}
-	listen := netip.AddrPortFrom(cfg.Listen.Addr(), ports[0].LocalPort())
+	listen := netip.AddrPortFrom(cfg.Listen.Addr(), m.number)
 	if e.candidates, err = candidates(listen, cfg.PublicIPs); err == nil {
 		e.controller, err = e.newController(&cfg, random)
 	}
 	if err != nil {
-		for _, p := range ports {
-			err = errors.Join(err, p.Close())
-		}
-		return nil, err
+		return nil, errors.Join(err, m.close())
 	}
-	for i, p := range ports {
+	for i, p := range m.ports {
 		r := &runner{engine: e, index: i, cpu: -1, port: p, bus: e.bus.Endpoint(i)}
 		if n := len(cfg.CPUs); n > 0 {
 			r.cpu = cfg.CPUs[i%n]
 		}
 		w := cfg.worker
-		w.Index, w.Workers, w.Rand = i, cfg.Workers, source(random)
-		w.EvenRuns = p.Segmentation() == nil
+		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}
@@ -148,7 +141,7 @@ func Start(cfg Config) (*Engine, error) {
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", e.io, "listen", listen, "workers", cfg.Workers, "candidates", e.candidates)
+	e.log.Info("media port open", "io", m.rung, "listen", listen, "workers", cfg.Workers, "candidates", e.candidates)
 	return e, nil
 }
 
@@ -303,8 +296,5 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	close(e.stop)
 	<-e.controller.done
-	for _, r := range e.runners {
-		err = errors.Join(err, r.port.Close())
-	}
-	return err
+	return errors.Join(err, e.media.close())
 }

@@ -53,6 +53,7 @@ var (
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
 	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
+	refusedDesc   = counterDesc("port_refused_info", "Better kinds of port, and why they are not in use.", "io", "reason")
 
 	portReceivedDesc  = counterDesc("port_received_datagrams_total", "Datagrams that the ports received.", "worker")
 	portInBytesDesc   = counterDesc("port_received_bytes_total", "Payload bytes that the ports received.", "worker")
@@ -136,7 +137,13 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	count(portMalformedDesc, malformed)
 	gauge(historyDesc, float64(history))
 	gauge(occupancyDesc, e.bus.Occupancy())
-	gauge(rungDesc, 1, e.io)
+	gauge(rungDesc, 1, string(e.media.rung))
+	for _, r := range e.media.refused {
+		gauge(refusedDesc, 1, string(r.rung), r.why)
+	}
+	if e.media.xdp != nil {
+		e.media.xdp.collect(count, gauge)
+	}
 
 	c := &e.controller.census
 	gauge(sessionDesc, float64(c.publishersPending.Load()), "publisher", "pending")
