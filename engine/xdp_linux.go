@@ -93,14 +93,16 @@ func openXDP(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) 
 	if cfg.BusyPoll {
 		x.bundle.BusyPoll = busyPollSpan
 	}
+	var info xsk.Info
 	for w := range workers {
 		b, err := x.open(w, workers)
 		if err != nil {
 			return m, err
 		}
+		info = b.Info()
 		p, err := xsk.New(xsk.Config{
 			Bundle: b, Guard: x.program, NextHops: x.hops, Companion: x.companion, ReadsCompanion: w == 0,
-			LocalPort: m.number, Checksum4: cfg.Checksum4, BusyPoll: cfg.BusyPoll, Log: cfg.Log,
+			Now: udp.Now, LocalPort: m.number, Checksum4: cfg.Checksum4, Log: cfg.Log,
 		})
 		if err != nil {
 			return m, errors.Join(err, b.Close())
@@ -111,7 +113,6 @@ func openXDP(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) 
 			return m, err
 		}
 	}
-	info := x.ports[0].Info()
 	cfg.Log.Info("AF_XDP open", "interface", x.name, "queues", x.queues, "workers", workers,
 		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", !cfg.GuardOff)
 	x.watched.Go(x.watch)
@@ -220,17 +221,16 @@ func (x *xdp) resume() error {
 		}
 	}
 	for w, p := range x.ports {
-		if !p.Suspended() {
+		if !p.Details().Suspended {
 			continue // it resumed at an earlier try
 		}
 		b, err := x.open(w, len(x.ports))
 		if err != nil {
 			return fmt.Errorf("worker %d: %w", w, err)
 		}
-		if err := x.steer(b); err != nil {
+		if err := errors.Join(x.steer(b), p.Resume(b)); err != nil {
 			return errors.Join(err, b.Close())
 		}
-		p.Resume(b)
 	}
 	return nil
 }

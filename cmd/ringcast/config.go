@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ringcast/engine/host"
+	"ringcast/engine/udp"
 )
 
 // Config is what all sources of settings came to; see the table below for what the fields mean.
@@ -29,6 +30,7 @@ type Config struct {
 	GuardOff  bool
 	STUNRate  int
 	Checksum4 bool
+	Batching  udp.Batching
 	BusyPoll  bool
 	CPUs      []int
 
@@ -152,6 +154,11 @@ var settings = []setting{
 		key: "checksum4", arg: "on|off", initial: "off",
 		help: "AF_XDP: compute the UDP checksum over IPv4 too, for the few networks that ask for it",
 		set:  choice(func(c *Config) *bool { return &c.Checksum4 }, "on", "off"),
+	},
+	{
+		key: "batching", arg: "HOW", initial: "segments",
+		help: "sockets: what one system call sends: segments (messages that the kernel cuts), messages, or off (one datagram); the last two to compare with",
+		set:  func(c *Config, s string) error { return c.Batching.UnmarshalText([]byte(s)) },
 	},
 	{
 		key: "workers", arg: "N", initial: "0",

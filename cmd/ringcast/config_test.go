@@ -38,6 +38,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
 		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
 		"checksum4": {field: func(c *Config) any { return c.Checksum4 }, initial: "false", file: "on", inFile: "true", env: "off", inEnv: "false", flag: "on", won: "true"},
+		"batching":  {field: func(c *Config) any { return c.Batching }, initial: "segments", file: "messages", env: "segments", flag: "off"},
 		"busy-poll": {field: func(c *Config) any { return c.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
 		"cpus": {
 			field: func(c *Config) any { return c.CPUs }, initial: "[]",

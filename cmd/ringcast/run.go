@@ -109,7 +109,7 @@ func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Co
 
 		IO: cfg.IO, Interface: cfg.Interface, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Checksum4: cfg.Checksum4,
-		BusyPoll: cfg.BusyPoll, CPUs: cfg.CPUs,
+		Batching: cfg.Batching, BusyPoll: cfg.BusyPoll, CPUs: cfg.CPUs,
 	}
 }
 

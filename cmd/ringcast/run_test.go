@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ringcast/engine/host"
+	"ringcast/engine/udp"
 )
 
 // refused runs the command in this process and expects that it ends with one line and status 1.
@@ -268,14 +269,14 @@ func TestEngineConfig(t *testing.T) {
 	}
 	c, err = load([]string{
 		"--io", "xdp", "--interface", "eth0", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
-		"--checksum4", "on", "--busy-poll", "--cpus", "0,2-3",
+		"--checksum4", "on", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e = engineConfig(&c, netip.AddrPort{}, nil)
 	if e.IO != host.OnlyXDP || e.Interface != "eth0" || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
-		!e.Checksum4 || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
+		!e.Checksum4 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}
 	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Grace <= 0 || e.Grace > time.Millisecond {

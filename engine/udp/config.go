@@ -42,6 +42,21 @@ const (
 	Single
 )
 
+var batchings = [...]string{Segmented: "segments", Messages: "messages", Single: "off"}
+
+func (b Batching) String() string { return batchings[b] }
+
+// UnmarshalText takes what String returns; encoding.TextUnmarshaler.
+func (b *Batching) UnmarshalText(text []byte) error {
+	for i, name := range batchings {
+		if string(text) == name {
+			*b = Batching(i)
+			return nil
+		}
+	}
+	return errors.New("segments, messages or off expected")
+}
+
 const (
 	defaultFrames = 256
 	defaultBatch  = 64
