@@ -17,4 +17,4 @@ func (c *Config) Host() host.Config {
 }
 
 // Rung is the way in which packets enter and leave.
-func (e *Engine) Rung() host.Rung { return host.Rung(e.io) }
+func (e *Engine) Rung() host.Rung { return e.media.rung }

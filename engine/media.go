@@ -31,13 +31,7 @@ type refusal struct {
 
 // openMedia goes down the ladder. What is refused is logged with its reason and remedy.
 func openMedia(cfg *Config) (*media, error) {
-	wish := host.Config{
-		IO: cfg.IO, Interface: cfg.Interface, Addresses: cfg.PublicIPs, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
-	}
-	if len(wish.Addresses) == 0 && cfg.Listen.Addr().IsValid() && !cfg.Listen.Addr().IsUnspecified() {
-		wish.Addresses = append(wish.Addresses, cfg.Listen.Addr())
-	}
-	report, decision := host.Survey(wish)
+	report, decision := host.Survey(cfg.Host())
 	var refused []refusal
 	for i := range decision.Refused {
 		for _, rung := range decision.Refused[i].Rungs {
