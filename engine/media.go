@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"time"
 
@@ -48,9 +50,13 @@ func openMedia(cfg *Config) (*media, error) {
 		m, err := openRung(cfg, rung, report, &decision)
 		if err == nil {
 			m.rung, m.refused = rung, refused
-			if asked {
-				for _, r := range refused {
-					cfg.Log.Warn("a better way for packets is not taken", "io", r.rung, "reason", r.why)
+			level := slog.LevelWarn
+			if rung.XDP() {
+				level = slog.LevelInfo
+			}
+			for _, r := range refused {
+				if asked {
+					cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "io", r.rung, "reason", r.why)
 				}
 			}
 			return m, nil
