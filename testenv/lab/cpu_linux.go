@@ -56,15 +56,23 @@ func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	if err != nil {
 		return u, err
 	}
-	for _, tid := range append(kernel, napi...) {
-		ran, err := schedstat(fmt.Sprint("/proc/", tid))
-		if err != nil {
-			return u, err
-		}
-		u.Kernel += ran
+	if u.Kernel, err = threadTime(append(kernel, napi...)); err != nil {
+		return u, err
 	}
 	u.Idle, err = idle(cpus)
 	return u, err
+}
+
+// threadTime is how long some of the kernel's threads have run, together.
+func threadTime(tids []int) (sum time.Duration, err error) {
+	for _, tid := range tids {
+		ran, err := schedstat(fmt.Sprint("/proc/", tid))
+		if err != nil {
+			return 0, err
+		}
+		sum += ran
+	}
+	return sum, nil
 }
 
 // schedstat is how long a task has run, by the first field of its schedstat file. See

@@ -1,0 +1,161 @@
+//go:build linux
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/testenv"
+)
+
+// openBench opens a bench until the test ends.
+func openBench(t testing.TB) *Bench {
+	t.Helper()
+	testenv.Need(t, testenv.XDP, testenv.GCC)
+	b, err := New(t).OpenBench(2)
+	must(t, err)
+	t.Cleanup(func() { must(t, b.Close()) })
+	return b
+}
+
+// dribble sends packets one at a time from Go.
+var dribble = Register("dribble", func(ctx context.Context, to string, ready func()) (s Sample, err error) {
+	conn, err := net.Dial("udp4", to)
+	if err != nil {
+		return s, err
+	}
+	defer conn.Close()
+	begin, cpu := time.Now(), processTime()
+	for range 5000 {
+		if _, err := conn.Write(make([]byte, 1200)); err != nil {
+			return s, err
+		}
+		s.Sent++
+	}
+	s.CPU, s.Wall = processTime()-cpu, time.Since(begin)
+	return s, nil
+})
+
+// Every way of sending sends what it says, and what it says it costs can be.
+func TestFloor(t *testing.T) {
+	b := openBench(t)
+	contenders := []Contender{CallContender(b, "Go, one by one", dribble, b.Receiver.IPv4().String()+":10000")}
+	for _, f := range []Floor{{Mode: "xsk"}, {Mode: "mmsg"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "sendto"}} {
+		f.Time = 100 * time.Millisecond
+		c, err := b.Floor(f)
+		must(t, err)
+		contenders = append(contenders, c)
+	}
+	for _, c := range contenders {
+		r, err := b.Round(deadline(t), c)
+		must(t, err)
+		t.Logf("%s: sent %d, arrived %d, %.0f ns a packet, kernel threads %v", c.Name, r.Sent, r.Arrived, r.PerPacket(), r.Kernel)
+		if r.Sent < 1000 || r.Arrived != r.Sent {
+			t.Errorf("%s: sent %d, arrived %d", c.Name, r.Sent, r.Arrived)
+		}
+		// Nothing sends a packet in less time, and no process has used more than passed.
+		if r.CPU < 50*time.Nanosecond*time.Duration(r.Sent) || r.CPU > r.Wall+10*time.Millisecond {
+			t.Errorf("%s: %v CPU in %v for %d packets", c.Name, r.CPU, r.Wall, r.Sent)
+		}
+	}
+	for _, f := range []Floor{{Mode: "gso"}, {Mode: "xsk", Batch: 257}, {Mode: "no such"}} {
+		c, err := b.Floor(f)
+		must(t, err)
+		if _, err := b.Round(deadline(t), c); err == nil || !strings.Contains(err.Error(), "exit status 2") {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+}
+
+// Rounds are void whose floor is far above the best, also if the best comes last.
+func TestReport(t *testing.T) {
+	result := func(ns, sent, arrived uint64) Result {
+		return Result{Sample: Sample{Sent: sent, CPU: time.Duration(ns * arrived), Wall: time.Second}, Arrived: arrived}
+	}
+	r := Report{Contenders: []string{"floor", "ours"}}
+	for _, ns := range [][2]uint64{{500, 600}, {639, 639}, {520, 1040}, {700, 70}, {490, 490}} {
+		r.Rounds = append(r.Rounds, Turn{Results: []Result{result(ns[0], 100, 100), result(ns[1], 1000, 990)}})
+	}
+	r.judge()
+	if len(r.good()) != 3 || !r.Rounds[1].Void || !r.Rounds[3].Void {
+		t.Errorf("void: %+v", r.Rounds)
+	}
+	for _, c := range []struct{ got, want float64 }{
+		{r.PerPacket(0), 500},
+		{r.PerPacket(1), 600},
+		{r.Ratio(1, 0), 1.2},
+		{r.Ratio(1, 1), 1},
+		{r.Lost(1), 0.01},
+	} {
+		if d := c.got - c.want; d > 1e-9 || d < -1e-9 {
+			t.Errorf("got %g, want %g", c.got, c.want)
+		}
+	}
+	if table := r.String(); !strings.Contains(table, "5 rounds, of which 2 are void") || !strings.Contains(table, "1.00 %") {
+		t.Error(table)
+	}
+}
+
+// Contenders alternate, and a round that does not send fails the comparison.
+func TestCompare(t *testing.T) {
+	b := openBench(t)
+	var order strings.Builder
+	one := func(name string, ns time.Duration) Contender {
+		return Contender{name, func(context.Context) (s Sample, err error) {
+			order.WriteString(name)
+			conn, err := b.Sender.Dial(t.Context(), "udp4", fmt.Sprintf("%s:%d", b.Receiver.IPv4(), 10000))
+			if err != nil {
+				return s, err
+			}
+			defer conn.Close()
+			for range 10 {
+				if _, err := conn.Write([]byte("packet")); err != nil {
+					return s, err
+				}
+			}
+			return Sample{Sent: 10, CPU: 10 * ns * 1e6, Wall: time.Second}, nil
+		}}
+	}
+	r, err := b.Compare(t.Context(), 0, one("A", 500), one("B", 1000))
+	must(t, err)
+	if order.String() != strings.Repeat("AB", 7) || len(r.Rounds) != 7 || r.Rounds[0].Results[1].Arrived != 10 {
+		t.Errorf("%s: %+v", order.String(), r)
+	}
+	t.Logf("\n%s", r)
+	if ratio := r.Ratio(1, 0); ratio < 1.7 || ratio > 2.1 {
+		t.Errorf("ratio %g", ratio)
+	}
+	if _, err := b.Compare(t.Context(), 0, Contender{"none", func(context.Context) (Sample, error) { return Sample{Sent: 1}, nil }}); err == nil {
+		t.Errorf("nothing arrived, and that is fine")
+	}
+}
+
+// Run by itself, on a quiet machine:
+//
+//	go test -run '^$' -bench Floor ./testenv/lab
+//
+// It prints what the ways of sending cost in C.
+func BenchmarkFloor(b *testing.B) {
+	bench := openBench(b)
+	var all []Contender
+	for _, f := range []Floor{{Mode: "xsk"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "mmsg"}, {Mode: "sendto"}} {
+		c, err := bench.Floor(f)
+		must(b, err)
+		all = append(all, c)
+	}
+	for b.Loop() {
+		r, err := bench.Compare(b.Context(), 7, all[0], all[1:]...)
+		must(b, err)
+		var uts unix.Utsname
+		must(b, unix.Uname(&uts))
+		b.Logf("Linux %s\n%s", unix.ByteSliceToString(uts.Release[:]), r)
+		b.ReportMetric(r.PerPacket(0), "ns/packet")
+	}
+}
