@@ -16,7 +16,7 @@ import (
 // Inspect finds out what this machine and the named interface can do; without a name, or one that no
 // interface has, it reports on the machine and lists what interfaces there are.
 func Inspect(name string) Report {
-	r := Report{OS: "linux", Kernel: inspectKernel(), Process: inspectProcess()}
+	r := Report{OS: "linux", Kernel: inspectKernel(), Process: inspectProcess(), Links: []Link{}}
 	if err := r.inspectLinks(name); err != nil {
 		r.Failure = err.Error()
 	}
@@ -45,7 +45,7 @@ func (r *Report) inspectLinks(name string) error {
 		if l.Name != name {
 			continue
 		}
-		r.NIC = &NIC{Link: l}
+		r.NIC = &NIC{Link: l, Gateways: []Gateway{}}
 		if err := r.NIC.inspect(h, link, links); err != nil {
 			return fmt.Errorf("inspect %s: %w", name, err)
 		}
@@ -58,6 +58,7 @@ func describe(link netlink.Link, addresses []netlink.Addr) Link {
 	l := Link{
 		Name: a.Name, Loopback: a.Flags&net.FlagLoopback != 0, Up: a.Flags&net.FlagUp != 0,
 		Carrier: a.RawFlags&unix.IFF_LOWER_UP != 0, MAC: a.HardwareAddr.String(), MTU: a.MTU,
+		Addresses: []netip.Prefix{},
 	}
 	for _, address := range addresses {
 		if address.LinkIndex != a.Index {

@@ -33,7 +33,7 @@ func inspectKernel() (k Kernel) {
 }
 
 func inspectProcess() Process {
-	p := Process{UID: os.Getuid()}
+	p := Process{UID: os.Getuid(), Capabilities: []string{}}
 	own := cap.GetProc()
 	for _, name := range Relevant {
 		value, err := cap.FromName(strings.ToLower(name))

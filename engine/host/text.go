@@ -82,11 +82,14 @@ func (p *printer) nic(r *Report) {
 	}
 	p.row(FactInterface, "%s", n.Name)
 	p.plain("driver", "%s", cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown"))
-	link := "down"
-	if n.Up {
-		link = map[bool]string{true: "up", false: "up, no carrier"}[n.Carrier]
+	switch {
+	case !n.Up:
+		p.mark(bad, string(FactLink), "down %s", n.MAC)
+	case !n.Carrier:
+		p.row(FactLink, "up, no carrier %s", n.MAC)
+	default:
+		p.row(FactLink, "up %s", n.MAC)
 	}
-	p.row(FactLink, "%s %s", link, n.MAC)
 	p.plain("addresses", "%s", cmp.Or(strings.Trim(fmt.Sprint(n.Addresses), "[]"), "none"))
 	p.row(FactMTU, "%d", n.MTU)
 	queues := fmt.Sprintf("%d receive, %d send", n.Queues.RX, n.Queues.TX)
@@ -189,15 +192,21 @@ func (p *printer) mark(mark int, name, format string, args ...any) {
 	p.signs = append(p.signs, mark)
 }
 
-// section writes the rows under a title and begins anew.
+// section writes the rows under a title and begins anew. The marks are not for the table to align: the bytes
+// that colour them have no width.
 func (p *printer) section(title string) {
-	fmt.Fprintf(&p.out, "\n%s\n", title)
-	t := tabwriter.NewWriter(&p.out, 0, 0, 2, ' ', 0)
-	for i, row := range p.rows {
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", p.marks[p.signs[i]], row[0], strings.TrimSpace(row[1]))
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	for _, row := range p.rows {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], strings.TrimSpace(row[1]))
 	}
 	t.Flush()
-	p.rows, p.signs = nil, nil
+	fmt.Fprintf(&p.out, "\n%s\n", title)
+	for line := range strings.Lines(table.String()) {
+		fmt.Fprintf(&p.out, "  %s  %s", p.marks[p.signs[0]], line)
+		p.signs = p.signs[1:]
+	}
+	p.rows = nil
 }
 
 func names(links []Link) (all []string) {
