@@ -57,7 +57,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	}
 	e, err := engine.Start(engineConfig(&cfg, media, log))
 	if err != nil {
-		return fmt.Errorf("udp: open the media port: %w", err)
+		return refusal(err)
 	}
 	var s servers
 	if err := dropPrivileges(e.Rung().XDP()); err != nil {
@@ -79,6 +79,14 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	unwatch()
 	tell(log, daemon.SdNotifyStopping)
 	return errors.Join(err, shutdown(e, &s))
+}
+
+// refusal names the setting that the engine could not start with.
+func refusal(err error) error {
+	if errors.Is(err, host.ErrRefused) {
+		return fmt.Errorf("io: %w", err)
+	}
+	return fmt.Errorf("udp: open the media port: %w", err)
 }
 
 // dropPrivileges is for good and for the whole process, which tests share.

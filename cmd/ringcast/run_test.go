@@ -60,6 +60,18 @@ func TestPortsInUse(t *testing.T) {
 	}
 }
 
+func TestRefusalNamesTheSetting(t *testing.T) {
+	d := host.Choose(host.Config{IO: host.OnlyXDP, Interface: "eth9"}, host.Report{OS: "linux"})
+	for want, err := range map[string]error{
+		"io: AF_XDP cannot be used: interface eth9 not found; `ip link` lists those there are": d.Err(),
+		"udp: open the media port: " + syscall.EADDRINUSE.Error():                              syscall.EADDRINUSE,
+	} {
+		if got := refusal(err).Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestUnknownMediaHost(t *testing.T) {
 	stderr := newOutput()
 	args := withLocal([]string{"--udp", "no such host:7000"})

@@ -58,7 +58,7 @@ func (n *NIC) zeroCopy() bool {
 		return n.Features.ZeroCopy
 	}
 	switch n.Driver {
-	case "veth", "virtio_net": // since Linux 6.11 the latter can, and says so
+	case "veth", "virtio_net": // where the latter can, the kernel is new enough to say so
 		return false
 	case "ena":
 		return amazons(n.Version, 2, 13)

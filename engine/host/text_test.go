@@ -1,6 +1,7 @@
 package host
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,6 +41,33 @@ func TestPrintAligns(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in\n%s", want, all)
 		}
+	}
+}
+
+// What the README shows of an EC2 instance is what the doctor prints.
+func TestReadme(t *testing.T) {
+	content, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := machine()
+	ena(&r)
+	r.NIC.MTU, r.NIC.Queues.RX, r.NIC.Queues.TX = 9001, 4, 4
+	var out strings.Builder
+	if err := Print(&out, r, Choose(Config{Interface: "eth0"}, r), false); err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(out.String(), "\nmachine\n")
+	_, rungs, _ := strings.Cut(rest, "\nrungs\n")
+	var want strings.Builder
+	for line := range strings.Lines(head + "…\nrungs\n" + rungs) {
+		if line != "\n" {
+			line = "    " + line
+		}
+		want.WriteString(line)
+	}
+	if !strings.Contains(string(content), want.String()) {
+		t.Errorf("README.md does not show\n%s", &want)
 	}
 }
 
