@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -63,13 +64,22 @@ var inspect = lab.Register("inspect", func(_ context.Context, name string, _ fun
 func TestInspect(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	server, client := lab.Pair(t, lab.Link{Queues: 3, MTU: 1400})
-	// A datagram makes the server know one gateway's address.
-	c, err := server.Dial(t.Context(), "udp", netip.AddrPortFrom(client.IPv4(), 9).String())
+	// A datagram that has arrived made the server know one gateway's address.
+	there, err := client.ListenUDP(netip.AddrPortFrom(client.IPv4(), 9))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if _, err := c.Write([]byte("x")); err != nil {
+	defer there.Close()
+	here, err := server.Dial(t.Context(), "udp", there.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	if _, err := here.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	_ = there.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, _, err := there.ReadFromUDPAddrPort(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 
