@@ -33,8 +33,10 @@
 // next Resolve succeeds. Nothing here asks for addresses on its own.
 //
 // Of routing, the tables local and main are followed, in this order, as the kernel does without policy
-// rules; of routes for one type of service, from one source prefix, or with an encapsulation we know
-// nothing. Rules beyond the kernel's three are warned of.
+// rules; rules beyond the kernel's three are warned of. Routes for one type of service are passed over,
+// and of several next hops only the first on the link is taken, where the kernel spreads flows over all.
+// The prefix of sources that an IPv6 route may be restricted to and the preference that a router
+// advertised are not looked at.
 //
 // # Keeping neighbours alive
 //

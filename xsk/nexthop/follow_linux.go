@@ -59,6 +59,7 @@ type follower struct {
 
 	link       Link
 	routes     []route
+	ranges     ranges // the routes, flattened; snapshots share it
 	neighbours map[address]*neighbour
 
 	relist  listing
@@ -214,7 +215,7 @@ func (f *follower) publish() {
 	if before := f.table.current.Load(); before != nil {
 		generation = before.generation + 1
 	}
-	s := newSnapshot(generation, f.cfg.Interface, f.link, flatten(f.routes), maps.Clone(f.neighbours))
+	s := newSnapshot(generation, f.cfg.Interface, f.link, f.ranges, maps.Clone(f.neighbours))
 	f.table.current.Store(s)
 	if f.cfg.published != nil {
 		f.cfg.published(s)
@@ -252,8 +253,12 @@ func (f *follower) listOnce() error {
 		}
 	}
 	same := func(a, b *neighbour) bool { return a.address == b.address }
-	if link != f.link || !slices.Equal(routes, f.routes) || !maps.EqualFunc(neighbours, f.neighbours, same) {
+	if link != f.link || !maps.EqualFunc(neighbours, f.neighbours, same) {
 		f.changed = true
+	}
+	if !slices.Equal(routes, f.routes) {
+		f.changed = true
+		f.ranges = flatten(routes)
 	}
 	f.link, f.routes, f.neighbours, f.relist = link, routes, neighbours, listNothing
 	return nil

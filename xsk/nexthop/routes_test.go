@@ -3,6 +3,7 @@ package nexthop
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -283,6 +284,15 @@ func BenchmarkResolve(b *testing.B) {
 		if i++; i == len(paths) {
 			i = 0
 		}
+	}
+}
+
+// BenchmarkSnapshot is what a change among 5,000 neighbours costs.
+func BenchmarkSnapshot(b *testing.B) {
+	s, _ := bench(b, 1000, 5000)
+	b.ReportAllocs()
+	for b.Loop() {
+		newSnapshot(2, "eth0", s.link, s.routes, maps.Clone(s.neighbours))
 	}
 }
 

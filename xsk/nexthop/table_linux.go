@@ -87,7 +87,7 @@ func Watch(cfg Config) (*Table, error) {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	t := &Table{events: make(chan LinkEvent), notices: notices, done: make(chan struct{})}
-	f := &follower{cfg: cfg, kernel: handle, table: t, relist: listAll}
+	f := &follower{cfg: cfg, kernel: handle, table: t, ranges: flatten(nil), relist: listAll}
 	t.tick.Store(1)
 	if err := f.begin(); err != nil {
 		notices.Close()
