@@ -1,0 +1,151 @@
+// Command ringbench publishes to and watches any WHIP/WHEP server, and measures what viewers get.
+//
+// What it does is in testenv/bench; here are its flags. It ends with status 0 when the run is over or
+// was interrupted, with 1 when something failed and with 2 when the flags make no sense. SIGINT and
+// SIGTERM end a run early, with the report so far; a second one ends it at once.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"ringcast/testenv/bench/report"
+)
+
+// What the process ends with.
+const (
+	exitDone = iota
+	exitFailed
+	exitUsage
+)
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitFailed)
+	}()
+	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// A subcommand parses its flags and runs.
+type subcommand struct {
+	name, summary string
+	run           func(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error
+}
+
+var subcommands = []subcommand{
+	{"publish", "publish streams by WHIP", publishCommand},
+	{"watch", "watch by WHEP with many viewers", watchCommand},
+}
+
+// errUsage is wrapped by errors that are the command line's.
+var errUsage = errors.New("usage")
+
+// command is the whole program; it returns the status to exit with.
+func command(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) int {
+	if len(args) == 0 {
+		printHelp(stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "--help", "-help", "-h":
+		printHelp(stdout)
+		return exitDone
+	}
+	for _, s := range subcommands {
+		if s.name != args[0] {
+			continue
+		}
+		err := s.run(ctx, args[1:], stdout, stderr)
+		switch {
+		case err == nil, errors.Is(err, flag.ErrHelp):
+			return exitDone
+		case errors.Is(err, errUsage):
+			complain(stderr, s.name, err)
+			fmt.Fprintf(stderr, "ringbench %s --help lists all flags\n", s.name)
+			return exitUsage
+		case ctx.Err() != nil && errors.Is(err, context.Canceled):
+			return exitDone // interrupted before there was anything to report
+		}
+		complain(stderr, s.name, err)
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "ringbench: unknown command %q; ringbench --help lists all\n", args[0])
+	return exitUsage
+}
+
+// complain writes a line for each of the joined errors.
+func complain(stderr io.Writer, name string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		line = strings.TrimPrefix(strings.TrimSuffix(line, "\n"), errUsage.Error()+": ")
+		fmt.Fprintf(stderr, "ringbench %s: %s\n", name, line)
+	}
+}
+
+// output is how a report leaves.
+type output struct {
+	json  string
+	quiet bool
+}
+
+func (o *output) flags(f *flag.FlagSet) {
+	f.StringVar(&o.json, "json", "", "write the report as JSON to `FILE`, - for standard output instead of the table")
+	f.BoolVar(&o.quiet, "quiet", false, "show no progress")
+}
+
+func (o *output) progress(stderr *os.File) *report.Progress {
+	if o.quiet {
+		return nil
+	}
+	return report.NewProgress(stderr)
+}
+
+// write writes a report: for people, unless standard output is for machines.
+func (o *output) write(stdout io.Writer, r interface{ Table(io.Writer) error }) error {
+	if o.json == "" {
+		return r.Table(stdout)
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append(text, '\n')
+	if o.json == "-" {
+		_, err := stdout.Write(text)
+		return err
+	}
+	if err := os.WriteFile(o.json, text, 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return r.Table(stdout)
+}
+
+// parse reads flags, and their rest must be empty.
+func parse(f *flag.FlagSet, args []string, stdout io.Writer, examples string) error {
+	f.SetOutput(io.Discard)
+	f.Usage = func() {}
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		printFlags(stdout, f, examples)
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUsage, err)
+	case f.NArg() > 0:
+		return fmt.Errorf("%w: %q is no flag", errUsage, f.Arg(0))
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/bench/publish"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/watch"
+)
+
+func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+
+// patience is for what takes milliseconds on a machine with nothing else to do.
+const patience = 30 * time.Second
+
+// await looks until something holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for !holds() {
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+const subscribed = `ringcast_sessions{role="subscriber",state="connected"}`
+
+// TestCountsAgree lets all viewers join before the first frame: what the publisher sent, times the
+// viewers, is what the server sent, and what the viewers counted, to the packet.
+func TestCountsAgree(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		alter func(p *publish.Config, w *watch.Config)
+	}{
+		{"defaults", func(*publish.Config, *watch.Config) {}},
+		{"audio", func(p *publish.Config, _ *watch.Config) { p.Audio = true }},
+		{"plain", func(p *publish.Config, w *watch.Config) {
+			p.NoRTX, p.NoTransportCC, w.NoRTX, w.NoTransportCC = true, true, true, true
+		}},
+		{"large frames", func(p *publish.Config, _ *watch.Config) { p.Bitrate = 10_000_000 }},
+		{"small packets", func(p *publish.Config, _ *watch.Config) { p.PacketSize, p.FrameRate = 300, 60 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := testenv.StartServer(t, testenv.ServerOptions{Workers: 1})
+			const viewers, sampled = 12, 4
+			p, w := publish.Default(), watch.Default()
+			p.URL, p.Duration = s.URL+"/whip/counts", 2*time.Second
+			w.URL, w.Viewers, w.Sample, w.Ramp, w.Settle = s.URL+"/whep/counts", viewers, sampled, 1000, 0
+			c.alter(&p, &w)
+
+			watching, enough := context.WithCancel(t.Context())
+			defer enough()
+			watched := make(chan *report.Watch, 1)
+			p.Ready = func() {
+				go func() {
+					r, err := watch.Run(watching, w)
+					if err != nil {
+						t.Errorf("watch: %v", err)
+					}
+					watched <- r
+				}()
+				await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == viewers })
+			}
+			// What is lost on the way to the server is asked for and filled while the publisher is
+			// there, so that the sums hold on a busy machine too.
+			p.Sent = func(sent *report.Publish) {
+				n := sent.VideoPackets + sent.AudioPackets
+				await(t, "the server has sent all", func() bool {
+					return s.Metrics(t)["ringcast_sent_rtp_packets_total"] >= float64(n*viewers)
+				})
+			}
+			sent, err := publish.Run(t.Context(), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			published := sent.VideoPackets + sent.AudioPackets
+			want := published * viewers
+			m := s.Metrics(t)
+			if r, f := m["ringcast_received_rtp_packets_total"], m["ringcast_sent_rtp_packets_total"]; r != float64(published) || f != float64(want) {
+				t.Errorf("published %d, the server received %g; times %d viewers %d, it sent %g", published, r, viewers, want, f)
+			}
+			enough()
+			got := <-watched
+			if got == nil {
+				t.FailNow()
+			}
+			text, _ := json.Marshal(got)
+			t.Logf("%s", text)
+			switch {
+			case got.All.Packets != want || got.All.Media != want || got.All.Missing != 0:
+				t.Errorf("published %d, times %d viewers %d; the viewers count %+v", published, viewers, want, got.All)
+			case got.Sample.Packets != published*sampled || got.Sample.Stamped != published*sampled:
+				t.Errorf("published %d, times %d sampled viewers %d; they opened %d, stamped %d",
+					published, sampled, published*sampled, got.Sample.Packets, got.Sample.Stamped)
+			case got.Sample.Frames != sent.Frames*sampled || got.Sample.Keyframes != sent.Keyframes*sampled:
+				t.Errorf("published %d frames, %d keyframes; %d viewers saw %d and %d",
+					sent.Frames, sent.Keyframes, sampled, got.Sample.Frames, got.Sample.Keyframes)
+			case got.Sample.Unopened+got.Sample.Damaged+got.Sample.Unsent+got.Sample.Missing != 0:
+				t.Errorf("not clean: %+v", got.Sample)
+			case got.Playing != viewers || got.Failed() != 0 || len(got.Lost) != 0:
+				t.Errorf("of %d viewers %d played; failed %v, lost %v", viewers, got.Playing, got.Failures, got.Lost)
+			}
+			if twcc := !w.NoTransportCC; (got.Sent.Feedback > 0) != twcc {
+				t.Errorf("%d transport feedbacks", got.Sent.Feedback)
+			}
+			await(t, "all viewers are gone", func() bool { return s.Metrics(t)[subscribed] == 0 })
+			await(t, "the server has counted what the viewers sent", func() bool {
+				m := s.Metrics(t)
+				return (p.Audio || m["ringcast_received_report_blocks_total"] == float64(got.Sent.Reports)) &&
+					m["ringcast_received_transport_feedbacks_total"] == float64(got.Sent.Feedback)
+			})
+		})
+	}
+}

@@ -1,0 +1,230 @@
+package media
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/pion/webrtc/v4/pkg/media/h264reader"
+	"github.com/pion/webrtc/v4/pkg/media/ivfreader"
+
+	"ringcast/engine/rtp"
+)
+
+// maxFile bounds a file's size in bytes: it is kept in memory.
+const maxFile = 1 << 30
+
+// probe is the packet size by which a file's keyframes are found.
+const probe = 1200
+
+// ErrFile is wrapped by the errors for files that cannot be published.
+var ErrFile = errors.New("unusable media file")
+
+// A File is a media file in memory, parsed.
+type File struct {
+	codec  rtp.Codec
+	frames []Frame
+}
+
+// Open reads an IVF file (VP8, VP9 or AV1), an Annex-B byte stream (H.264) or Ogg Opus; which of them
+// it is, its first bytes tell. frameRate is that of a byte stream, which tells none.
+func Open(path string, frameRate float64) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s: %w: more than %d bytes", path, ErrFile, maxFile)
+	}
+	file, err := Parse(data, frameRate)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return file, nil
+}
+
+// Parse is Open for what is in memory. The error wraps ErrFile.
+func Parse(data []byte, frameRate float64) (file *File, err error) {
+	switch {
+	case bytes.HasPrefix(data, []byte("DKIF")):
+		file, err = parseIVF(data)
+	case bytes.HasPrefix(data, []byte("OggS")):
+		file, err = parseOgg(data)
+	case bytes.HasPrefix(data, []byte{0, 0, 1}), bytes.HasPrefix(data, []byte{0, 0, 0, 1}):
+		file, err = parseH264(data, frameRate)
+	default:
+		return nil, fmt.Errorf("%w: neither IVF, nor Ogg, nor an H.264 byte stream", ErrFile)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrFile, err)
+	case len(file.frames) == 0:
+		return nil, fmt.Errorf("%w: no frames", ErrFile)
+	}
+	file.findKeyframes()
+	if file.codec.Kind() == rtp.Video && !file.frames[0].Key {
+		return nil, fmt.Errorf("%w: it does not begin with a keyframe", ErrFile)
+	}
+	return file, nil
+}
+
+// Codec is what the file holds.
+func (f *File) Codec() rtp.Codec { return f.codec }
+
+// Source starts at the file's beginning, and again there at its end.
+func (f *File) Source() Source { return &cursor{file: f} }
+
+func (f *File) findKeyframes() {
+	p := NewPacketizer(f.codec, probe)
+	for i := range f.frames {
+		for _, payload := range p.Packets(f.frames[i]) {
+			if rtp.StartsKeyframe(f.codec, payload) {
+				f.frames[i].Key = true
+				break
+			}
+		}
+	}
+}
+
+type cursor struct {
+	file *File
+	next int
+	key  int // the last keyframe's place
+}
+
+func (c *cursor) Codec() rtp.Codec { return c.file.codec }
+func (c *cursor) Generated() bool  { return false }
+
+// Next goes back to the last keyframe if one is asked for: a file has no others.
+func (c *cursor) Next(keyframe bool) Frame {
+	if c.next == len(c.file.frames) {
+		c.next = 0
+	}
+	if keyframe && c.file.codec.Kind() == rtp.Video && !c.file.frames[c.next].Key {
+		c.next = c.key
+	}
+	f := c.file.frames[c.next]
+	if f.Key {
+		c.key = c.next
+	}
+	c.next++
+	return f
+}
+
+func parseIVF(data []byte) (*File, error) {
+	r, header, err := ivfreader.NewWith(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	file := &File{}
+	switch header.FourCC {
+	case "VP80":
+		file.codec = rtp.VP8
+	case "VP90":
+		file.codec = rtp.VP9
+	case "AV01":
+		file.codec = rtp.AV1
+	default:
+		return nil, fmt.Errorf("IVF with codec %q; expected VP80, VP90 or AV01", header.FourCC)
+	}
+	// The reader multiplies a frame's time by what should divide it; undo that.
+	num, den := uint64(header.TimebaseNumerator), uint64(header.TimebaseDenominator)
+	var times []time.Duration
+	for {
+		frame, h, err := r.ParseNextFrame()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(frame) == 0 {
+			continue
+		}
+		file.frames = append(file.frames, Frame{Units: [][]byte{frame}})
+		ticks := float64(h.Timestamp) * float64(num) / float64(den)
+		times = append(times, time.Duration(ticks*float64(num)/float64(den)*float64(time.Second)))
+	}
+	return file, file.setDurations(times)
+}
+
+// setDurations takes the differences of the frames' times; the last frame lasts as long as the one
+// before.
+func (f *File) setDurations(times []time.Duration) error {
+	const longest = 10 * time.Second
+	last := time.Second / 30
+	for i := range f.frames {
+		if i+1 < len(times) {
+			last = times[i+1] - times[i]
+		}
+		if last <= 0 || last > longest {
+			return fmt.Errorf("frame %d lasts %v; expected more than 0 and at most %v", i, last, longest)
+		}
+		f.frames[i].Duration = last
+	}
+	return nil
+}
+
+// H.264 NAL unit types (RFC 6184 section 5.2).
+const (
+	naluSlice = 1
+	naluIDR   = 5
+	naluSEI   = 6
+	naluSPS   = 7
+	naluPPS   = 8
+)
+
+// parseH264 gathers NAL units to access units (H.264 section 7.4.1.2.3): one begins where, after a
+// slice, something comes that cannot follow in the same.
+func parseH264(data []byte, frameRate float64) (*File, error) {
+	if frameRate <= 0 {
+		return nil, errors.New("an H.264 byte stream tells no frame rate, and none is given")
+	}
+	r, err := h264reader.NewReader(bufio.NewReader(bytes.NewReader(data)))
+	if err != nil {
+		return nil, err
+	}
+	file := &File{codec: rtp.H264}
+	interval := time.Duration(float64(time.Second) / frameRate)
+	var units [][]byte
+	sliced := false
+	end := func() {
+		if sliced {
+			file.frames = append(file.frames, Frame{Units: units, Duration: interval})
+			units, sliced = nil, false
+		}
+	}
+	for {
+		nal, err := r.NextNAL()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(nal.Data) < 2 {
+			continue
+		}
+		switch nal.Data[0] & 0x1F {
+		case naluSlice, naluIDR:
+			if nal.Data[1]&0x80 != 0 { // first_mb_in_slice is 0
+				end()
+			}
+			sliced = true
+		case naluDelimiter, naluSEI, naluSPS, naluPPS:
+			end()
+		}
+		units = append(units, bytes.Clone(nal.Data))
+	}
+	end()
+	return file, nil
+}

@@ -1,0 +1,128 @@
+package media
+
+import (
+	"encoding/binary"
+
+	"github.com/pion/rtp/codecs"
+
+	"ringcast/engine/rtp"
+)
+
+const (
+	// vp8Descriptor is the length of the payload descriptor with a 15-bit picture ID (RFC 7741
+	// section 4.2), which libwebrtc sends for a stream without temporal layers.
+	vp8Descriptor = 4
+	// fragmentHeader is the length of an FU-A's indicator and header (RFC 6184 section 5.8).
+	fragmentHeader = 2
+
+	naluFragment  = 28
+	naluDelimiter = 9
+)
+
+// A Packetizer splits frames into payloads.
+type Packetizer struct {
+	codec rtp.Codec
+	max   int // the most bytes of a payload
+	vp9   codecs.VP9Payloader
+	av1   codecs.AV1Payloader
+
+	picture  uint16
+	parts    []int
+	payloads [][]byte
+	memory   []byte
+}
+
+// NewPacketizer returns a packetizer whose payloads have max bytes at most, and at least 100.
+func NewPacketizer(c rtp.Codec, max int) *Packetizer {
+	return &Packetizer{codec: c, max: max}
+}
+
+// Packets splits a frame.
+func (p *Packetizer) Packets(f Frame) [][]byte {
+	p.payloads, p.memory = p.payloads[:0], p.memory[:0]
+	switch p.codec {
+	case rtp.VP8:
+		p.splitVP8(f.Units[0])
+	case rtp.H264:
+		for _, unit := range f.Units {
+			p.splitH264(unit)
+		}
+	case rtp.VP9:
+		p.payloads = append(p.payloads, p.vp9.Payload(uint16(p.max), f.Units[0])...)
+	case rtp.AV1:
+		p.payloads = append(p.payloads, p.av1.Payload(uint16(p.max), f.Units[0])...)
+	default:
+		p.payloads = append(p.payloads, p.claim(f.Units[0]))
+	}
+	return p.payloads
+}
+
+// splitVP8 puts a descriptor before each part: extended, with a picture ID, the first also the start
+// of the partition.
+func (p *Packetizer) splitVP8(frame []byte) {
+	p.picture = (p.picture + 1) & 0x7FFF
+	p.parts = Split(p.parts[:0], len(frame), p.max-vp8Descriptor)
+	for i, n := range p.parts {
+		descriptor := [vp8Descriptor]byte{0x80, 0x80}
+		if i == 0 {
+			descriptor[0] |= 0x10
+		}
+		binary.BigEndian.PutUint16(descriptor[2:], 0x8000|p.picture)
+		p.payloads = append(p.payloads, p.claim(descriptor[:], frame[:n]))
+		frame = frame[n:]
+	}
+}
+
+// splitH264 sends a NAL unit whole or as fragments. Delimiters are left out, as RFC 6184 allows.
+func (p *Packetizer) splitH264(unit []byte) {
+	if len(unit) == 0 || unit[0]&0x1F == naluDelimiter {
+		return
+	}
+	if len(unit) <= p.max {
+		p.payloads = append(p.payloads, p.claim(unit))
+		return
+	}
+	head, rest := unit[0], unit[1:]
+	p.parts = Split(p.parts[:0], len(rest), p.max-fragmentHeader)
+	for i, n := range p.parts {
+		fragment := [fragmentHeader]byte{head&0xE0 | naluFragment, head & 0x1F}
+		if i == 0 {
+			fragment[1] |= 0x80
+		}
+		if i == len(p.parts)-1 {
+			fragment[1] |= 0x40
+		}
+		p.payloads = append(p.payloads, p.claim(fragment[:], rest[:n]))
+		rest = rest[n:]
+	}
+}
+
+// claim copies parts to memory of the packetizer's. Payloads keep the array they were cut from when
+// it has to grow.
+func (p *Packetizer) claim(parts ...[]byte) []byte {
+	start := len(p.memory)
+	for _, part := range parts {
+		p.memory = append(p.memory, part...)
+	}
+	return p.memory[start:len(p.memory):len(p.memory)]
+}
+
+// Split appends the lengths of the parts that libwebrtc's RtpPacketizer::SplitAboutEqually makes of
+// size bytes: as few as fit max, all alike, but that the last ones are a byte longer where the division
+// leaves a remainder. A run of equal packets that ends with longer ones is what a sender has to cope
+// with that wants a frame in one UDP_SEGMENT message.
+func Split(parts []int, size, max int) []int {
+	if size <= 0 || max <= 0 {
+		return parts
+	}
+	n := (size + max - 1) / max
+	longer := size % n
+	for i := range n {
+		part := size / n
+		if i >= n-longer {
+			part++
+		}
+		parts = append(parts, part)
+	}
+	return parts
+}

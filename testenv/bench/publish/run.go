@@ -1,0 +1,284 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"ringcast/engine/rtp"
+	"ringcast/engine/stun"
+	"ringcast/testenv/bench/media"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/session"
+)
+
+const (
+	// connecting is how many streams connect at a time.
+	connecting = 16
+	// headerRoom is what header and extensions take of a packet: 12 bytes, and MID and the
+	// transport-wide number in three words with their head.
+	headerRoom = rtp.HeaderLen + 12
+	// progressInterval is how often a line of progress is offered.
+	progressInterval = 250 * time.Millisecond
+)
+
+// Run publishes until ctx ends, the duration is over, or a session ends. The report is valid even with
+// an error, unless that came before any stream was connected.
+func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
+	r := &run{cfg: cfg, endpoint: session.NewEndpoint("WHIP", cfg.Token, cfg.Insecure), late: report.NewHistogram()}
+	defer r.endpoint.Client.CloseIdleConnections()
+	if err := r.openFiles(); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.certificate, err = session.NewCertificate(); err != nil {
+		return nil, err
+	}
+	defer r.close()
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Ready != nil {
+		cfg.Ready()
+	}
+	began := time.Now()
+	err = r.publish(ctx)
+	lasted := time.Since(began)
+	if cfg.Sent != nil {
+		cfg.Sent(r.report(lasted, ctx.Err() != nil))
+	}
+	return r.report(lasted, ctx.Err() != nil), err
+}
+
+type run struct {
+	cfg         Config
+	endpoint    *session.Endpoint
+	certificate *session.Certificate
+	video       func(seed uint64) media.Source
+	audio       func(seed uint64) media.Source // nil without audio
+	codecs      []string
+	streams     []*stream
+	late        *report.Histogram
+}
+
+// openFiles settles where frames come from.
+func (r *run) openFiles() error {
+	c := &r.cfg
+	for _, path := range c.Files {
+		f, err := media.Open(path, c.FrameRate)
+		if err != nil {
+			return err
+		}
+		source := func(uint64) media.Source { return f.Source() }
+		slot := &r.video
+		if f.Codec().Kind() == rtp.Audio {
+			slot = &r.audio
+		}
+		if *slot != nil {
+			return fmt.Errorf("%s: a second %s file; expected at most one", path, f.Codec().Kind())
+		}
+		*slot = source
+	}
+	if r.video == nil {
+		r.video = func(seed uint64) media.Source {
+			return media.NewVideo(media.VideoConfig{
+				Bitrate: c.Bitrate, FrameRate: c.FrameRate, Keyframe: c.Keyframe, Seed: seed,
+			})
+		}
+	}
+	if r.audio == nil && c.Audio {
+		r.audio = media.NewAudio
+	}
+	r.codecs = []string{r.video(0).Codec().String()}
+	if r.audio != nil {
+		r.codecs = append(r.codecs, rtp.Opus.String())
+	}
+	return nil
+}
+
+// connect connects all streams, a few at a time, and stops at the first error.
+func (r *run) connect(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r.streams = make([]*stream, r.cfg.Streams)
+	slots := make(chan struct{}, connecting)
+	var all sync.WaitGroup
+	for n := range r.streams {
+		slots <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		all.Go(func() {
+			defer func() { <-slots }()
+			s, err := r.open(ctx, n)
+			r.streams[n] = s
+			if err != nil {
+				cancel(err)
+			}
+		})
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+func (r *run) open(ctx context.Context, n int) (*stream, error) {
+	c := &r.cfg
+	seed := c.Seed + uint64(n)*1_000_003
+	random := rand.New(rand.NewPCG(seed, 0))
+	var secret [32]byte
+	for i := range secret {
+		secret[i] = byte(random.Uint32())
+	}
+	credentials, err := session.NewCredentials(rand.NewChaCha8(secret))
+	if err != nil {
+		return nil, err
+	}
+	video := r.video(seed)
+	offer := &session.Offer{
+		Direction: session.Send, Video: true, Audio: r.audio != nil, Codec: video.Codec(),
+		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC,
+		ICE: credentials, Fingerprint: r.certificate.Fingerprint,
+		VideoSSRC: random.Uint32() | 1, VideoRTX: random.Uint32() | 1, AudioSSRC: random.Uint32() | 1,
+		CNAME: fmt.Sprintf("ringbench-%d", n),
+	}
+	s := &stream{
+		url: StreamURL(c.URL, n), endpoint: r.endpoint, certificate: r.certificate, cname: offer.CNAME,
+		hasher: stun.NewHasher(), late: r.late, lost: map[uint32]int32{},
+		frame: make([]byte, maxFrame), scratch: make([]byte, 0, maxFrame), check: make([]byte, 0, maxFrame),
+	}
+	if err := s.connect(ctx, offer, random); err != nil {
+		return s, err
+	}
+	return s, s.addTracks(c, video, r.audio, offer, random, seed)
+}
+
+// addTracks makes tracks of what the server took.
+func (s *stream) addTracks(c *Config, video media.Source, audio func(uint64) media.Source, offer *session.Offer, random *rand.Rand, seed uint64) error {
+	add := func(source media.Source, ssrc, rtx uint32) error {
+		codec := source.Codec()
+		t := s.answer.Track(codec.Kind())
+		var format *rtp.Format
+		for i := 0; t != nil && i < len(t.Formats); i++ {
+			if t.Formats[i].Codec == codec {
+				format = &t.Formats[i]
+				break
+			}
+		}
+		if format == nil {
+			return fmt.Errorf("%s: %w: the answer does not take %s", s.url, session.ErrCodec, codec)
+		}
+		x := &track{
+			source: source, packetizer: media.NewPacketizer(codec, c.PacketSize-headerRoom),
+			format: *format, extensions: t.Extensions, mid: t.MID, ssrc: ssrc, rtxSSRC: rtx,
+			// The first numbers are in the lower half (RFC 3711 section 3.3.1): the first
+			// packets may be lost or late.
+			index: uint64(random.Uint32N(1 << 15)), rtxIndex: uint64(random.Uint32N(1 << 15)),
+			clock: random.Uint32(),
+		}
+		if codec.Kind() == rtp.Video {
+			x.history = make([]stored, kept)
+		}
+		s.mu.Lock()
+		s.tracks = append(s.tracks, x)
+		s.mu.Unlock()
+		return nil
+	}
+	// Streams begin at different moments of a frame's time, or all bursts would meet.
+	s.phase = time.Duration(random.Int64N(int64(float64(time.Second) / c.FrameRate)))
+	if err := add(video, offer.VideoSSRC, offer.VideoRTX); err != nil {
+		return err
+	}
+	if audio == nil {
+		return nil
+	}
+	return add(audio(seed), offer.AudioSSRC, 0)
+}
+
+// publish runs the streams.
+func (r *run) publish(ctx context.Context) error {
+	if r.cfg.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.cfg.Duration)
+		defer cancel()
+	}
+	ended := make(chan error, len(r.streams))
+	for _, s := range r.streams {
+		go func() { ended <- s.run(ctx) }()
+	}
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	began := time.Now()
+	var errs []error
+	for running := len(r.streams); running > 0; {
+		select {
+		case err := <-ended:
+			running--
+			if err != nil {
+				errs = append(errs, err)
+			}
+		case now := <-tick.C:
+			if r.cfg.Progress != nil {
+				p := r.report(now.Sub(began), false)
+				r.cfg.Progress.Rates(now, p.VideoPackets+p.AudioPackets, p.Bytes, "publishing %d streams for %.0f s · %d keyframes, %d NACKs, %d PLIs",
+					running, p.Seconds, p.Keyframes, p.Feedback.NACKs, p.Feedback.PLIs)
+			}
+		}
+	}
+	r.cfg.Progress.Done()
+	return errors.Join(errs...)
+}
+
+func (r *run) close() {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, connecting)
+	for _, s := range r.streams {
+		if s == nil {
+			continue
+		}
+		slots <- struct{}{}
+		all.Go(func() {
+			s.close()
+			<-slots
+		})
+	}
+	all.Wait()
+}
+
+// report adds up the streams.
+func (r *run) report(after time.Duration, aborted bool) *report.Publish {
+	p := &report.Publish{URL: r.cfg.URL, Streams: len(r.streams), Codecs: r.codecs, Aborted: aborted, Seconds: after.Seconds()}
+	post, ice, dtls := report.NewHistogram(), report.NewHistogram(), report.NewHistogram()
+	for _, s := range r.streams {
+		s.mu.Lock()
+		x, f := &s.stats, &s.stats.Feedback
+		p.VideoPackets += x.VideoPackets
+		p.AudioPackets += x.AudioPackets
+		p.Bytes += x.Bytes
+		p.Frames += x.Frames
+		p.Keyframes += x.Keyframes
+		p.Resent += x.Resent
+		p.Unsent += x.Unsent
+		p.Reports += x.Reports
+		p.Feedback.NACKs += f.NACKs
+		p.Feedback.Unknown += f.Unknown
+		p.Feedback.PLIs += f.PLIs
+		p.Feedback.FIRs += f.FIRs
+		p.Feedback.Reports += f.Reports
+		p.Feedback.Transport += f.Transport
+		p.Feedback.REMBs += f.REMBs
+		p.Feedback.WorstLoss = max(p.Feedback.WorstLoss, f.WorstLoss)
+		p.Feedback.Jitter = max(p.Feedback.Jitter, f.Jitter)
+		for _, n := range s.lost {
+			p.Feedback.Lost += int64(n)
+		}
+		post.Record(s.post)
+		ice.Record(s.ice)
+		dtls.Record(s.dtls)
+		s.mu.Unlock()
+	}
+	p.POST, p.ICE, p.DTLS, p.Late = post.Quantiles(), ice.Quantiles(), dtls.Quantiles(), r.late.Quantiles()
+	return p
+}

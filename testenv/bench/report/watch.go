@@ -1,0 +1,203 @@
+package report
+
+import (
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+)
+
+// A Stage is a step of joining.
+type Stage uint8
+
+const (
+	// POST is from when the viewer was to begin until the answer was there.
+	POST Stage = iota
+	// ICE is from there to the first authentic answer to a check.
+	ICE
+	// DTLS is from there to the SRTP keys.
+	DTLS
+	// FirstPacket and FirstKeyframe are from the beginning to the first media and to the start of the
+	// first keyframe.
+	FirstPacket
+	FirstKeyframe
+	NumStages
+)
+
+var stageNames = [NumStages]string{"POST", "ICE", "DTLS", "first packet", "first keyframe"}
+
+func (s Stage) String() string { return stageNames[s] }
+
+// Watch is what viewers saw.
+type Watch struct {
+	URL      string `json:"url"`
+	Wanted   int    `json:"viewers"`
+	Sampled  int    `json:"sampled"`
+	Aborted  bool   `json:"aborted"`  // ended by a signal
+	Counting string `json:"counting"` // how unsampled viewers are counted: sockets or a sink
+
+	// Joined is how many got as far as keys; Playing as far as a keyframe; Lost were connected and
+	// ended before the run did.
+	Joined   int                       `json:"joined"`
+	Playing  int                       `json:"playing"`
+	Lost     map[string]int            `json:"lost,omitempty"`
+	Failures map[string]map[string]int `json:"failures,omitempty"` // stage, reason, count
+	Stages   map[string]Quantiles      `json:"stages"`
+
+	// All is what came to all viewers since each joined; Steady only while all that joined were
+	// there, from a moment after the last until the end.
+	All    Traffic `json:"all"`
+	Steady Traffic `json:"steady"`
+	Sample Sample  `json:"sample"`
+	Sent   Sent    `json:"sent"`
+	Client Client  `json:"client"`
+}
+
+// Traffic is a sum over viewers.
+type Traffic struct {
+	Seconds float64 `json:"seconds"`
+	Packets uint64  `json:"packets"` // RTP, retransmissions included
+	Bytes   uint64  `json:"bytes"`   // of UDP payload
+	// Media counts packets that are no retransmissions; Missing what the numbering says should have
+	// come with them and did not, at least not as media.
+	Media   uint64 `json:"media_packets"`
+	Missing uint64 `json:"missing_packets"`
+}
+
+// Loss is the share of media packets that were missing.
+func (t Traffic) Loss() float64 { return share(t.Missing, t.Media+t.Missing) }
+
+// Sample is what the viewers saw that opened and checked every packet.
+type Sample struct {
+	Packets   uint64 `json:"packets"` // authentic RTP
+	Unopened  uint64 `json:"unopened_packets"`
+	Duplicate uint64 `json:"duplicate_packets"`
+	Late      uint64 `json:"late_packets"` // came after later ones, but not by retransmission
+	// Expected is what the numbering says; Missing was lost on the way; Recovered of these came by
+	// retransmission, Unrecovered never.
+	Expected    uint64  `json:"expected_packets"`
+	Missing     uint64  `json:"missing_packets"`
+	Recovered   uint64  `json:"recovered_packets"`
+	Unrecovered uint64  `json:"unrecovered_packets"`
+	LossBefore  float64 `json:"loss_before_rtx"`
+	LossAfter   float64 `json:"loss_after_rtx"`
+	// Stamped packets came from a ringbench publisher; of these Damaged are not as they were sent, and
+	// Unsent is by how much their count at the publisher leapt beyond what was missing here: lost
+	// before the server numbered them.
+	Stamped   uint64    `json:"stamped_packets"`
+	Damaged   uint64    `json:"damaged_packets"`
+	Unsent    uint64    `json:"lost_upstream_packets"`
+	Frames    uint64    `json:"frames"`
+	Keyframes uint64    `json:"keyframes"`
+	Freezes   uint64    `json:"freezes"` // more than 200 ms between whole frames
+	Frozen    float64   `json:"frozen_ms"`
+	Jitter    Quantiles `json:"jitter"` // RFC 3550's, of each sampled video track at each report
+	Delay     Quantiles `json:"delay"`  // from when due at the publisher to arrival, in the steady time
+	Restarts  uint64    `json:"source_restarts"`
+}
+
+// Finish computes what follows from the counts.
+func (s *Sample) Finish() {
+	s.Recovered = min(s.Recovered, s.Missing) // a packet may come both ways
+	s.Unrecovered = s.Missing - s.Recovered
+	s.LossBefore, s.LossAfter = share(s.Missing, s.Expected), share(s.Unrecovered, s.Expected)
+}
+
+// Sent is what the viewers sent.
+type Sent struct {
+	Reports  uint64 `json:"receiver_reports"`
+	Feedback uint64 `json:"transport_feedbacks"`
+	Checks   uint64 `json:"stun_checks"`
+	NACKs    uint64 `json:"nacked_packets"`
+	PLIs     uint64 `json:"plis"`
+	Unsent   uint64 `json:"unsent_datagrams"` // refused by the socket
+}
+
+// Client is what watching cost the machine that watched, in the steady time.
+type Client struct {
+	CPU        float64 `json:"cpu_cores"` // cores' worth of user and system time
+	UserCPU    float64 `json:"user_cpu_cores"`
+	PerPacket  float64 `json:"cpu_ns_per_packet"`
+	Loops      int     `json:"loops"`
+	Busiest    float64 `json:"busiest_loop"` // the share of time in which it did not wait
+	RSS        uint64  `json:"rss_bytes"`
+	Goroutines int     `json:"goroutines"`
+	// Drops are datagrams that came to the viewers' sockets and did not fit their buffers: a loss
+	// that the client alone is to blame for.
+	Drops uint64 `json:"socket_drops"`
+}
+
+// Fail counts n failures.
+func (w *Watch) Fail(s Stage, reason string, n int) {
+	if w.Failures == nil {
+		w.Failures = map[string]map[string]int{}
+	}
+	if w.Failures[s.String()] == nil {
+		w.Failures[s.String()] = map[string]int{}
+	}
+	w.Failures[s.String()][reason] += n
+}
+
+// Failed is how many failed at any stage.
+func (w *Watch) Failed() (n int) {
+	for _, reasons := range w.Failures {
+		for _, c := range reasons {
+			n += c
+		}
+	}
+	return n
+}
+
+// Table writes the report for people.
+func (w *Watch) Table(out io.Writer) error {
+	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.row("viewers", "%d wanted, %d joined, %d playing, %d failed, %d lost%s",
+		w.Wanted, w.Joined, w.Playing, w.Failed(), total(w.Lost), ifSo(w.Aborted, "; interrupted"))
+	for s := range NumStages {
+		reasons := w.Failures[s.String()]
+		for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+			t.row("  failed at "+s.String(), "%d × %s", reasons[reason], reason)
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(w.Lost)) {
+		t.row("  lost", "%d × %s", w.Lost[reason], reason)
+	}
+	t.row("", "")
+	t.heads("join, ms", "count", "p50", "p90", "p99", "p99.9", "max")
+	for s := range NumStages {
+		t.quantiles("  "+s.String(), w.Stages[s.String()])
+	}
+	t.row("", "")
+	t.row("all viewers", "%s", "")
+	t.traffic("  steady", w.Steady)
+	t.traffic("  in all", w.All)
+	t.row("", "")
+	s := &w.Sample
+	t.row("sample", "%d viewers, %d packets opened, %d did not open, %d duplicate, %d late",
+		w.Sampled, s.Packets, s.Unopened, s.Duplicate, s.Late)
+	t.row("  loss", "%s before retransmission (%d of %d), %s after (%d)",
+		percent(s.LossBefore), s.Missing, s.Expected, percent(s.LossAfter), s.Unrecovered)
+	t.row("  content", "%d stamped, %d damaged, %d lost upstream, %d source restarts", s.Stamped, s.Damaged, s.Unsent, s.Restarts)
+	t.row("  video", "%d frames, %d keyframes, %d freezes of %.0f ms in all", s.Frames, s.Keyframes, s.Freezes, s.Frozen)
+	t.heads("  times, ms", "count", "p50", "p90", "p99", "p99.9", "max")
+	t.quantiles("  jitter", s.Jitter)
+	t.quantiles("  one-way delay", s.Delay)
+	t.row("", "")
+	x := &w.Sent
+	t.row("sent", "%d receiver reports, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent",
+		x.Reports, x.Feedback, x.Checks, x.NACKs, x.PLIs, x.Unsent)
+	c := &w.Client
+	t.row("client", "%s of a core (%s user), %.0f ns a packet; %d loops, the busiest %s busy; %.0f MB, %d goroutines; %d socket drops; counted by %s",
+		percent(c.CPU), percent(c.UserCPU), c.PerPacket, c.Loops, percent(c.Busiest), float64(c.RSS)/1e6, c.Goroutines, c.Drops, w.Counting)
+	return t.Flush()
+}
+
+func (t *table) traffic(name string, x Traffic) {
+	if x.Seconds <= 0 {
+		t.row(name, "no time")
+		return
+	}
+	t.row(name, "%.1f s, %d packets, %s, %s; %d of %d missing (%s)", x.Seconds, x.Packets,
+		rate(float64(x.Packets)/x.Seconds, "packet/s"), rate(8*float64(x.Bytes)/x.Seconds, "bit/s"),
+		x.Missing, x.Media+x.Missing, percent(x.Loss()))
+}

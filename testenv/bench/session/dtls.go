@@ -1,0 +1,261 @@
+package session
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/crypto/elliptic"
+	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
+	"github.com/pion/logging"
+
+	"ringcast/engine/srtp"
+)
+
+// flightInterval is when an unanswered flight is sent again. Browsers begin at 50 ms; a generator that
+// shares its machine with the server must not add load to what is late already.
+const flightInterval = 200 * time.Millisecond
+
+// maxQueued is how many datagrams wait for the handshake at most.
+const maxQueued = 64
+
+// A Certificate is what we show the server.
+type Certificate struct {
+	pair tls.Certificate
+	// Fingerprint is its SHA-256 digest in SDP's form.
+	Fingerprint string
+}
+
+// NewCertificate makes a self-signed ECDSA P-256 certificate. All sessions of a process may share it.
+func NewCertificate() (*Certificate, error) {
+	pair, err := selfsign.GenerateSelfSigned()
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate: %w", err)
+	}
+	sum := sha256.Sum256(pair.Certificate[0])
+	return &Certificate{pair: pair, Fingerprint: colons(sum[:])}, nil
+}
+
+func colons(sum []byte) string {
+	hex := make([]string, len(sum))
+	for i, b := range sum {
+		hex[i] = fmt.Sprintf("%02X", b)
+	}
+	return strings.Join(hex, ":")
+}
+
+// Handshake runs DTLS over records, as client or, where the answer says so, as server, and returns the
+// SRTP keys. It leaves neither goroutines nor a connection; records is closed then.
+func Handshake(ctx context.Context, records *Records, c *Certificate, a *Answer) (*srtp.Keys, error) {
+	defer records.Close()
+	options := []dtls.Option{
+		dtls.WithCertificates(c.pair),
+		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80),
+		dtls.WithEllipticCurves(elliptic.X25519, elliptic.P256),
+		dtls.WithFlightInterval(flightInterval),
+		dtls.WithLoggerFactory(silence{}),
+		// Nobody signs these certificates: the fingerprints are what is verified.
+		dtls.WithInsecureSkipVerify(true),
+		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
+			return checkFingerprint(a.Fingerprints, raw)
+		}),
+	}
+	conn, err := dial(records, options, a.Server)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // what it would still say, nobody hears
+		return nil, err
+	}
+	state, ok := conn.ConnectionState()
+	profile, chosen := conn.SelectedSRTPProtectionProfile()
+	if !ok || !chosen {
+		return nil, errors.New("the server chose no SRTP profile")
+	}
+	return export(&state, srtp.Profile(profile), a.Server)
+}
+
+func dial(records *Records, options []dtls.Option, server bool) (*dtls.Conn, error) {
+	if server {
+		all := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true)}
+		for _, o := range options {
+			all = append(all, o)
+		}
+		return dtls.ServerWithOptions(records, nowhere, all...)
+	}
+	var all []dtls.ClientOption
+	for _, o := range options {
+		all = append(all, o)
+	}
+	return dtls.ClientWithOptions(records, nowhere, all...)
+}
+
+// export derives the SRTP master keys (RFC 5764 section 4.2).
+func export(state *dtls.State, profile srtp.Profile, server bool) (*srtp.Keys, error) {
+	k, s := profile.KeyLen(), profile.SaltLen()
+	b, err := state.ExportKeyingMaterial("EXTRACTOR-dtls_srtp", nil, 2*(k+s))
+	if err != nil {
+		return nil, fmt.Errorf("export the SRTP keys: %w", err)
+	}
+	keys := &srtp.Keys{
+		Profile:  profile,
+		LocalKey: b[:k], RemoteKey: b[k : 2*k],
+		LocalSalt: b[2*k : 2*k+s], RemoteSalt: b[2*k+s:],
+	}
+	if server {
+		keys.LocalKey, keys.RemoteKey = keys.RemoteKey, keys.LocalKey
+		keys.LocalSalt, keys.RemoteSalt = keys.RemoteSalt, keys.LocalSalt
+	}
+	return keys, nil
+}
+
+func checkFingerprint(wanted []Fingerprint, raw [][]byte) error {
+	if len(raw) == 0 {
+		return errors.New("the server showed no certificate")
+	}
+	for _, f := range wanted {
+		var sum []byte
+		switch f.Algorithm {
+		case "sha-256":
+			x := sha256.Sum256(raw[0])
+			sum = x[:]
+		case "sha-384":
+			x := sha512.Sum384(raw[0])
+			sum = x[:]
+		case "sha-512":
+			x := sha512.Sum512(raw[0])
+			sum = x[:]
+		default:
+			continue
+		}
+		if strings.EqualFold(colons(sum), f.Value) {
+			return nil
+		}
+	}
+	return errors.New("the certificate is not the one whose fingerprint the answer tells")
+}
+
+// Records is the network that a handshake sees.
+type Records struct {
+	send   func([]byte) error
+	queue  chan []byte
+	closed chan struct{}
+	once   sync.Once
+
+	mu       sync.Mutex
+	deadline time.Time
+	moved    chan struct{} // closed when the deadline moves
+}
+
+// NewRecords makes a network whose datagrams leave by send, which may be called from any goroutine.
+func NewRecords(send func([]byte) error) *Records {
+	return &Records{send: send, queue: make(chan []byte, maxQueued), closed: make(chan struct{}), moved: make(chan struct{})}
+}
+
+// Put hands in a received datagram, which is copied. As on a socket, what does not fit is lost.
+func (r *Records) Put(datagram []byte) {
+	select {
+	case r.queue <- append([]byte(nil), datagram...):
+	default:
+	}
+}
+
+// ReadFrom implements net.PacketConn.
+func (r *Records) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		r.mu.Lock()
+		deadline, moved := r.deadline, r.moved
+		r.mu.Unlock()
+		var due <-chan time.Time
+		var timer *time.Timer
+		if !deadline.IsZero() {
+			timer = time.NewTimer(time.Until(deadline))
+			due = timer.C
+		}
+		n, again, err := r.wait(b, due, moved)
+		if timer != nil {
+			timer.Stop()
+		}
+		if !again {
+			return n, nowhere, err
+		}
+	}
+}
+
+func (r *Records) wait(b []byte, due <-chan time.Time, moved <-chan struct{}) (n int, again bool, err error) {
+	select {
+	case x := <-r.queue:
+		return copy(b, x), false, nil
+	case <-r.closed:
+		return 0, false, io.EOF // ends pion's reader with nothing sent
+	case <-due:
+		return 0, false, os.ErrDeadlineExceeded
+	case <-moved:
+		return 0, true, nil
+	}
+}
+
+// WriteTo implements net.PacketConn.
+func (r *Records) WriteTo(b []byte, _ net.Addr) (int, error) {
+	select {
+	case <-r.closed:
+		return len(b), nil
+	default:
+		return len(b), r.send(b)
+	}
+}
+
+// Close implements net.PacketConn. What comes or goes later is lost.
+func (r *Records) Close() error {
+	r.once.Do(func() { close(r.closed) })
+	return nil
+}
+
+// LocalAddr implements net.PacketConn.
+func (r *Records) LocalAddr() net.Addr { return nowhere }
+
+// SetDeadline implements net.PacketConn. Writes never wait.
+func (r *Records) SetDeadline(t time.Time) error { return r.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.PacketConn.
+func (r *Records) SetReadDeadline(t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deadline = t
+	close(r.moved)
+	r.moved = make(chan struct{})
+	return nil
+}
+
+// SetWriteDeadline implements net.PacketConn.
+func (r *Records) SetWriteDeadline(time.Time) error { return nil }
+
+// nowhere stands for both ends: records know no addresses.
+var nowhere net.Addr = &net.UDPAddr{}
+
+// silence is a logger that says nothing: errors are returned.
+type silence struct{}
+
+func (silence) NewLogger(string) logging.LeveledLogger { return silence{} }
+func (silence) Trace(string)                           {}
+func (silence) Tracef(string, ...any)                  {}
+func (silence) Debug(string)                           {}
+func (silence) Debugf(string, ...any)                  {}
+func (silence) Info(string)                            {}
+func (silence) Infof(string, ...any)                   {}
+func (silence) Warn(string)                            {}
+func (silence) Warnf(string, ...any)                   {}
+func (silence) Error(string)                           {}
+func (silence) Errorf(string, ...any)                  {}

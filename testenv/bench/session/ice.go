@@ -1,0 +1,75 @@
+package session
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"io"
+	"net/netip"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/stun"
+)
+
+const (
+	// priority is what a check tells of a peer-reflexive candidate (RFC 8445 section 7.1.1).
+	priority = 110<<24 | 65535<<8 | 255
+)
+
+// NewCredentials draws a username fragment and a password (RFC 8445 section 5.3) from random.
+func NewCredentials(random io.Reader) (bus.Credentials, error) {
+	var b [24]byte
+	if _, err := io.ReadFull(random, b[:]); err != nil {
+		return bus.Credentials{}, err
+	}
+	text := base64.RawStdEncoding.EncodeToString(b[:])
+	return bus.Credentials{Ufrag: text[:8], Password: text[8:]}, nil
+}
+
+// An Agent is the controlling ICE agent of one session, without I/O. Until Selected is valid, send
+// what AppendCheck makes to each candidate again and again; hand every datagram whose first byte is at
+// most 3 to HandleSTUN; then send checks to Selected alone, to keep the server's consent (RFC 7675).
+type Agent struct {
+	// Selected is the candidate that answered first, and so was nominated.
+	Selected netip.AddrPort
+	// Checks and Answers count what was sent, and the authentic successes.
+	Checks, Answers uint32
+
+	local, remote bus.Credentials
+	username      string
+	tieBreaker    uint64
+}
+
+// NewAgent makes the agent of a session; tieBreaker is random.
+func NewAgent(local, remote bus.Credentials, tieBreaker uint64) Agent {
+	return Agent{local: local, remote: remote, username: remote.Ufrag + ":" + local.Ufrag, tieBreaker: tieBreaker}
+}
+
+// AppendCheck appends a check that nominates. h is scratch memory of the calling goroutine.
+func (a *Agent) AppendCheck(dst []byte, h *stun.Hasher) []byte {
+	var id [12]byte
+	binary.BigEndian.PutUint64(id[:], a.tieBreaker)
+	a.Checks++
+	binary.BigEndian.PutUint32(id[8:], a.Checks)
+	return h.AppendRequest(dst, &id, a.username, a.remote.Password, priority, true, a.tieBreaker)
+}
+
+// HandleSTUN takes in a STUN message that came from a candidate. When it is the server's own check, the
+// answer to it is appended to dst. answered says that it was the authentic success of a check.
+func (a *Agent) HandleSTUN(dst []byte, h *stun.Hasher, data []byte, from netip.AddrPort) (reply []byte, answered bool) {
+	if stun.IsBindingRequest(data) {
+		var c stun.Check
+		if !c.Parse(data) || string(c.LocalUfrag) != a.local.Ufrag || !h.Verify(&c, a.local.Password) {
+			return dst, false
+		}
+		return h.AppendSuccess(dst, &c.TransactionID, from, a.local.Password), false
+	}
+	id, success, _, ok := h.VerifyResponse(data, a.remote.Password)
+	if !ok || !success || binary.BigEndian.Uint64(id[:]) != a.tieBreaker {
+		return dst, false
+	}
+	a.Answers++
+	if !a.Selected.IsValid() {
+		a.Selected = from
+	}
+	return dst, true
+}

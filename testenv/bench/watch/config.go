@@ -1,0 +1,110 @@
+package watch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"ringcast/engine/rtp"
+	"ringcast/testenv/bench/report"
+)
+
+const (
+	maxViewers = 100_000
+	maxRamp    = 100_000
+	maxStreams = 10_000
+	maxLoops   = 64
+)
+
+// Config says how to watch. URL must be set; Default has usable values for the rest.
+type Config struct {
+	// URL is the WHEP endpoint. In it {n} stands for a stream's number.
+	URL      string
+	Token    string
+	Insecure bool // accept any TLS certificate
+	Viewers  int
+	// Ramp is how many viewers begin each second.
+	Ramp float64
+	// Streams are the numbers that {n} takes, in turn.
+	Streams []int
+	// Sample is how many viewers open and check every packet.
+	Sample int
+	// Settle is how long after the last viewer joined, or failed, the steady time begins.
+	Settle time.Duration
+	// Duration is how long the steady time is; 0 is until interrupted.
+	Duration time.Duration
+	// Loops is the number of receiving threads; 0 is one for each core but one.
+	Loops int
+	// Codec restricts the offer; UnknownCodec offers all that a browser has.
+	Codec rtp.Codec
+	// NoAudio, NoRTX and NoTransportCC leave these out of the offer.
+	NoAudio, NoRTX, NoTransportCC bool
+	// Seed makes credentials and numbers.
+	Seed uint64
+
+	// Sink counts for counted viewers; nil lets their sockets do it.
+	Sink Sink
+	// Progress may be nil.
+	Progress *report.Progress
+}
+
+// Default is one viewer that is sampled.
+func Default() Config {
+	return Config{Viewers: 1, Ramp: 100, Streams: []int{0}, Sample: 10, Settle: time.Second, Seed: 1}
+}
+
+// Validate reports all that is wrong.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(strings.HasPrefix(c.URL, "http://") || strings.HasPrefix(c.URL, "https://"),
+		"--whep %q: expected the http or https URL of a WHEP endpoint", c.URL)
+	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "--viewers %d: expected 1 to %d", c.Viewers, maxViewers)
+	check(c.Ramp > 0 && c.Ramp <= maxRamp, "--ramp %g: expected more than 0 and at most %d a second", c.Ramp, maxRamp)
+	check(c.Sample >= 0, "--sample %d: expected 0 or more", c.Sample)
+	check(c.Duration >= 0, "--duration %v: expected a time, or 0 for no end", c.Duration)
+	check(c.Settle >= 0, "--settle %v: expected a time", c.Settle)
+	check(c.Loops >= 0 && c.Loops <= maxLoops, "--loops %d: expected 1 to %d, or 0", c.Loops, maxLoops)
+	check(len(c.Streams) > 0, "--streams: expected at least one number")
+	check(len(c.Streams) < 2 || strings.Contains(c.URL, "{n}"), "--streams: the URL of --whep has no {n} to put the numbers in")
+	return errors.Join(errs...)
+}
+
+// ParseStreams reads numbers and ranges with commas between them: "0-9", "0,3,5-7".
+func ParseStreams(text string) ([]int, error) {
+	var numbers []int
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		first, err := strconv.Atoi(from)
+		last := first
+		if err == nil && ranged {
+			last, err = strconv.Atoi(to)
+		}
+		if err != nil || first < 0 || last < first || last-first >= maxStreams || len(numbers)+last-first >= maxStreams {
+			return nil, fmt.Errorf("%q: expected stream numbers like 0-9 or 0,3,5-7, at most %d", text, maxStreams)
+		}
+		for n := first; n <= last; n++ {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, nil
+}
+
+// url is where viewer n posts to.
+func (c *Config) url(n int) string {
+	return strings.ReplaceAll(c.URL, "{n}", strconv.Itoa(c.Streams[n%len(c.Streams)]))
+}
+
+// sampled says whether viewer n is one of the sample, which is spread over the whole ramp.
+func (c *Config) sampled(n int) bool {
+	if c.Sample >= c.Viewers {
+		return true
+	}
+	return n*c.Sample/c.Viewers != (n-1)*c.Sample/c.Viewers || n == 0 && c.Sample > 0
+}

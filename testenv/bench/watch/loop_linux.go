@@ -1,0 +1,670 @@
+package watch
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/stun"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/session"
+)
+
+const (
+	joinTimeout     = 10 * time.Second // for ICE, and again for DTLS
+	firstCheckPause = 50 * time.Millisecond
+	checkInterval   = 2500 * time.Millisecond
+	consentTimeout  = 30 * time.Second // RFC 7675 section 5.1
+	reportInterval  = time.Second
+	feedbackEvery   = 100 * time.Millisecond
+	// A viewer without a keyframe asks for one after firstWish, and then once a wishInterval.
+	firstWish    = 500 * time.Millisecond
+	wishInterval = time.Second
+
+	events     = 256
+	maxCompile = 1200 // bytes of what a viewer sends at once
+	maxAsked   = 64   // sequence numbers in one NACK
+	// maxEarly is how many datagrams wait for the keys: a server sends the last keyframe at once.
+	maxEarly = 256
+)
+
+// A loop receives and sends for its viewers on a thread of its own.
+type loop struct {
+	run      *run
+	epoll    int
+	wakeup   int // an eventfd
+	receiver *receiver
+	hasher   *stun.Hasher
+	wheel    wheel
+	viewers  []*viewer // by what epoll says of their sockets
+	out      []byte    // what is being sent
+	seqs     []uint16
+
+	now, wall int64 // at the last wake-up: monotonic and Unix time, in ns
+
+	packets, bytes uint64
+	delay, jitter  *report.Histogram
+	steady         bool
+	stages         [report.NumStages]*report.Histogram
+	failures       map[failure]int
+	lost           map[string]int
+	sent           report.Sent
+	drops          uint64 // of sockets that are closed
+	playing        int
+
+	// Published for others: waited is the time spent waiting, in ns.
+	waited              atomic.Int64
+	sharedPkt, sharedBy atomic.Uint64
+
+	mu   sync.Mutex // guards mail
+	mail []func()
+}
+
+// A failure is why a viewer did not get on.
+type failure struct {
+	stage  report.Stage
+	reason string
+}
+
+func newLoop(r *run) (*loop, error) {
+	l := &loop{
+		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), out: make([]byte, 0, 2048), seqs: make([]uint16, 0, maxAsked),
+		delay: report.NewHistogram(), jitter: report.NewHistogram(), lost: map[string]int{}, failures: map[failure]int{},
+	}
+	for s := range l.stages {
+		l.stages[s] = report.NewHistogram()
+	}
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if l.wakeup, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		unix.Close(l.epoll)
+		return nil, err
+	}
+	return l, unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wakeup, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
+}
+
+// do has f called on the loop's thread. Its order is kept.
+func (l *loop) do(f func()) {
+	l.mu.Lock()
+	l.mail = append(l.mail, f)
+	l.mu.Unlock()
+	_, _ = unix.Write(l.wakeup, binary.NativeEndian.AppendUint64(nil, 1)) // full means awake
+}
+
+// ask is do that waits.
+func (l *loop) ask(f func()) {
+	done := make(chan struct{})
+	l.do(func() { f(); close(done) })
+	<-done
+}
+
+// spin is the loop's thread; it ends when stop says so.
+func (l *loop) spin(stop *atomic.Bool) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var ready [events]unix.EpollEvent
+	l.clock()
+	l.wheel.done = l.now / tick
+	for !stop.Load() {
+		wait := max(0, int(time.Duration(l.wheel.next()-l.now)/time.Millisecond)+1)
+		if l.wheel.next() <= l.now {
+			wait = 0
+		}
+		before := l.now
+		n, err := unix.EpollWait(l.epoll, ready[:], wait)
+		l.clock()
+		l.waited.Add(l.now - before)
+		if err != nil {
+			continue // interrupted
+		}
+		for i := range ready[:max(n, 0)] {
+			e := &ready[i]
+			if e.Fd < 0 {
+				l.readMail()
+				continue
+			}
+			l.receive(l.viewers[e.Fd], int(e.Pad))
+		}
+		l.clock()
+		l.wheel.advance(l.now, l.wake)
+		l.sharedPkt.Store(l.packets)
+		l.sharedBy.Store(l.bytes)
+		// What is measured as waiting begins when the work is done.
+		l.clock()
+	}
+}
+
+func (l *loop) clock() {
+	now := time.Now()
+	l.now, l.wall = int64(now.Sub(l.run.base)), now.UnixNano()
+}
+
+func (l *loop) readMail() {
+	var b [8]byte
+	_, _ = unix.Read(l.wakeup, b[:])
+	l.mu.Lock()
+	mail := l.mail
+	l.mail = nil
+	l.mu.Unlock()
+	for _, f := range mail {
+		f()
+	}
+}
+
+// add takes over a viewer whose answer is there.
+func (l *loop) add(v *viewer) {
+	v.prepare()
+	l.stages[report.POST].Record(time.Duration(v.posted - v.began))
+	slot := int32(len(l.viewers))
+	l.viewers = append(l.viewers, v)
+	for i, fd := range v.sockets {
+		if fd < 0 {
+			continue
+		}
+		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: slot, Pad: int32(i)}); err != nil {
+			unix.Close(fd)
+			v.sockets[i] = -1
+		}
+	}
+	v.deadlines[checkAt] = l.now
+	v.deadlines[giveUpAt] = l.now + int64(joinTimeout)
+	l.wake(v)
+}
+
+// receive takes what has come to one of a viewer's sockets.
+func (l *loop) receive(v *viewer, socket int) {
+	if v.phase == ended || v.sockets[socket] < 0 {
+		return
+	}
+	n, err := l.receiver.receive(v.sockets[socket])
+	if err != 0 {
+		return // nothing, or that an earlier datagram was refused
+	}
+	for i := range n {
+		data, segment, at := l.receiver.message(i)
+		if at == 0 {
+			at = l.wall
+		}
+		for len(data) > 0 && v.phase != ended {
+			d := data[:min(segment, len(data))]
+			data = data[len(d):]
+			l.handle(v, socket, d[:len(d):len(d)], at)
+		}
+	}
+}
+
+// handle tells apart what arrives, as RFC 7983 says.
+func (l *loop) handle(v *viewer, socket int, b []byte, at int64) {
+	switch {
+	case b[0] >= 128:
+		switch {
+		case v.phase == connected:
+			l.handleMedia(v, b, at)
+		case v.phase == shaking && len(v.early) < maxEarly:
+			v.early = append(v.early, early{bytes.Clone(b), at})
+		}
+	case b[0] <= 3:
+		l.handleSTUN(v, socket, b)
+	case b[0] >= 20 && b[0] <= 63:
+		l.handleDTLS(v, b)
+	}
+}
+
+func (l *loop) handleSTUN(v *viewer, socket int, b []byte) {
+	from := v.answer.Candidates[socket]
+	if v.phase != checking {
+		from = v.agent.Selected
+	}
+	reply, answered := v.agent.HandleSTUN(l.out[:0], l.hasher, b, from)
+	if len(reply) > 0 {
+		l.send(v.sockets[socket], reply)
+	}
+	if !answered {
+		return
+	}
+	v.answered = l.now
+	if v.phase == checking {
+		l.nominate(v, socket)
+	}
+}
+
+// nominate stays with the socket that was answered, and begins to shake hands.
+func (l *loop) nominate(v *viewer, socket int) {
+	for i, fd := range v.sockets {
+		if i != socket && fd >= 0 {
+			unix.Close(fd)
+			v.sockets[i] = -1
+		}
+	}
+	fd := v.sockets[socket]
+	v.port = localPort(fd)
+	v.phase, v.nominated = shaking, l.now
+	l.stages[report.ICE].Record(time.Duration(l.now - v.posted))
+	v.deadlines[checkAt] = l.now + int64(checkInterval)
+	v.deadlines[giveUpAt] = l.now + int64(joinTimeout)
+	l.reschedule(v)
+	// The socket stays open while pion may write: closing it is the loop's, which waits for the
+	// handshake's end in all cases.
+	v.records = session.NewRecords(func(b []byte) error {
+		_, err := unix.Write(fd, b)
+		return err
+	})
+	records, r := v.records, l.run
+	r.shaking.Go(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, joinTimeout)
+		defer cancel()
+		keys, err := session.Handshake(ctx, records, r.certificate, v.answer)
+		l.do(func() { l.shaken(v, keys, err) })
+	})
+}
+
+func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
+	v.records = nil
+	if v.phase != shaking {
+		l.closeSockets(v) // it ended meanwhile
+		return
+	}
+	if err == nil {
+		v.sealer, err = srtp.NewSealer(keys)
+	}
+	if err == nil {
+		v.opener, err = srtp.NewOpener(keys)
+	}
+	if err != nil {
+		l.fail(v, report.DTLS, reason(err))
+		return
+	}
+	l.clock()
+	v.phase, v.keyed = connected, l.now
+	l.stages[report.DTLS].Record(time.Duration(l.now - v.nominated))
+	l.run.joined.Add(1)
+	v.deadlines[giveUpAt] = 0
+	// Spread, so that viewers who joined together do not report together.
+	spread := int64(v.number%100) * int64(reportInterval) / 100
+	v.deadlines[reportAt] = l.now + int64(reportInterval) + spread
+	if v.cc != 0 {
+		v.deadlines[feedbackAt] = l.now + int64(feedbackEvery) + spread/10
+	}
+	if v.video >= 0 {
+		v.deadlines[askAt] = l.now + int64(firstWish)
+	}
+	l.reschedule(v)
+	waiting := v.early
+	v.early = nil
+	for _, e := range waiting {
+		if v.phase == connected {
+			l.handleMedia(v, e.data, e.at)
+		}
+	}
+}
+
+// alert is the DTLS record that may say goodbye; it is encrypted, so that only its type is seen.
+const alert = 21
+
+func (l *loop) handleDTLS(v *viewer, b []byte) {
+	switch {
+	case v.phase == shaking:
+		v.records.Put(b)
+	case v.phase == connected && b[0] == alert:
+		l.lose(v, "the server ended the session")
+	}
+}
+
+func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
+	if rtp.IsRTCP(b) {
+		if compound, ok := v.sealer.OpenRTCP(b); ok && v.handleReport(compound, l.wall) {
+			l.lose(v, "the server said BYE")
+		}
+		return
+	}
+	var h rtp.Header
+	if !h.Parse(b, &v.extensions) {
+		v.unopened++
+		return
+	}
+	size := len(b)
+	k := v.kinds[h.PayloadType]
+	if k.track == 0 {
+		v.unopened++ // a payload type that was not negotiated
+		return
+	}
+	t := &v.tracks[k.track-1]
+	if v.opener != nil {
+		opened, result := v.opener.OpenRTP(b)
+		switch {
+		case result == srtp.OpenReplayed && t.check != nil:
+			t.check.duplicate++
+			return
+		case result != srtp.OpenOK:
+			v.unopened++
+			return
+		}
+		b = opened
+	}
+	l.packets++
+	l.bytes += uint64(size)
+	if x, ok := h.Value(b, rtp.TransportSequence); ok && len(x) == 2 {
+		v.feedback.note(binary.BigEndian.Uint16(x), at)
+	}
+	if v.packetAt == 0 {
+		v.packetAt = l.now
+		l.stages[report.FirstPacket].Record(time.Duration(l.now - v.began))
+	}
+	if v.opener == nil {
+		if !k.rtx {
+			t.accept(&h, at)
+		}
+		return
+	}
+	l.check(v, t, k, &h, b, at)
+}
+
+// check looks into a packet that was opened.
+func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at int64) {
+	padding, ok := h.PaddingLen(b)
+	if !ok {
+		v.unopened++
+		return
+	}
+	payload := b[h.HeaderLen : len(b)-padding]
+	ext := uint64(0)
+	if k.rtx {
+		if len(payload) < 2 || !t.started { // a probe that carries nothing
+			return
+		}
+		ext = t.unwrap.Peek(binary.BigEndian.Uint16(payload))
+		payload = payload[2:]
+	} else {
+		ext = t.accept(h, at)
+	}
+	keyframe := rtp.StartsKeyframe(k.codec, payload)
+	if (keyframe || v.video < 0) && v.keyframeAt == 0 {
+		l.play(v, t)
+	}
+	if t.check == nil {
+		return
+	}
+	if keyframe && t.check.highest == 0 {
+		t.check.whole = true // and not the rest of a frame
+	}
+	if !t.check.note(ext, h.Marker, k.rtx, l.now) && !k.rtx {
+		t.media--
+	}
+	if len(t.check.missing) > 0 && (v.deadlines[askAt] == 0 || v.deadlines[askAt] > t.check.missing[0].at) {
+		v.deadlines[askAt] = t.check.missing[0].at
+		l.reschedule(v)
+	}
+	if keyframe {
+		t.check.keyframes++
+	}
+	if s, ok := t.check.stamp(k.codec, payload, ext); ok && l.steady {
+		l.delay.Record(time.Duration(at - s.Due.UnixNano()))
+	}
+}
+
+// play notes the first keyframe. A counted viewer needs no more to be opened.
+func (l *loop) play(v *viewer, t *track) {
+	v.keyframeAt = l.now
+	l.stages[report.FirstKeyframe].Record(time.Duration(l.now - v.began))
+	l.playing++
+	if v.sampled {
+		return
+	}
+	v.opener = nil
+	if sink := l.run.cfg.Sink; sink != nil && v.video >= 0 {
+		v.diverted = sink.Divert(v.port, t.ssrc) == nil // else the socket counts on
+		v.absorbedAt = l.wall
+	}
+}
+
+// wake does what is due for a viewer.
+func (l *loop) wake(v *viewer) {
+	if v.phase == ended {
+		return
+	}
+	d := &v.deadlines
+	due := func(x deadline) bool { return d[x] != 0 && d[x] <= l.now }
+	if due(giveUpAt) {
+		stage, why := report.ICE, "no candidate answered"
+		if v.phase == shaking {
+			stage, why = report.DTLS, "timeout"
+		}
+		l.fail(v, stage, why)
+		return
+	}
+	if due(checkAt) {
+		if v.phase == connected && l.now-v.answered > int64(consentTimeout) {
+			l.lose(v, "the server answers no checks")
+			return
+		}
+		l.checkNow(v)
+	}
+	if due(reportAt) {
+		l.absorb(v)
+		l.control(v, v.appendReport(l.out[:0], l.wall))
+		l.sent.Reports++
+		d[reportAt] += int64(reportInterval)
+		if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
+			jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
+			l.jitter.Record(jitter)
+		}
+	}
+	if due(feedbackAt) {
+		l.absorb(v)
+		if b := v.feedback.appendFeedback(l.out[:0], senderSSRC, l.about(v)); len(b) > 0 {
+			l.control(v, b)
+			l.sent.Feedback++
+		}
+		d[feedbackAt] += int64(feedbackEvery)
+	}
+	if due(askAt) {
+		l.askAgain(v)
+	}
+	l.reschedule(v)
+}
+
+// about is the source that feedback names.
+func (l *loop) about(v *viewer) uint32 {
+	if v.video >= 0 {
+		return v.tracks[v.video].ssrc
+	}
+	return v.tracks[0].ssrc
+}
+
+func (l *loop) checkNow(v *viewer) {
+	interval := checkInterval
+	if v.phase == checking {
+		interval = firstCheckPause
+	}
+	v.deadlines[checkAt] = l.now + int64(interval)
+	for _, fd := range v.sockets {
+		if fd >= 0 {
+			l.send(fd, v.agent.AppendCheck(l.out[:0], l.hasher))
+			l.sent.Checks++
+		}
+	}
+}
+
+// askAgain asks for packets that are missing, and for a keyframe where there is none.
+func (l *loop) askAgain(v *viewer) {
+	next := int64(0)
+	wish := false
+	for i := range v.tracks {
+		t := &v.tracks[i]
+		if t.check == nil {
+			continue
+		}
+		seqs, at := t.check.due(l.now, l.seqs[:0])
+		if len(seqs) > 0 {
+			l.control(v, rtcp.AppendNACK(l.out[:0], senderSSRC, t.ssrc, seqs))
+			l.sent.NACKs += uint64(len(seqs))
+		}
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+		wish = wish || t.check.gaveUp && t.info.Kind == rtp.Video
+		t.check.gaveUp = false
+	}
+	if v.video >= 0 && v.keyframeAt == 0 {
+		wish = true
+		if at := l.now + int64(wishInterval); next == 0 || at < next {
+			next = at
+		}
+	}
+	if wish && v.tracks[v.video].started && l.now-v.wished >= int64(wishInterval) {
+		v.wished = l.now
+		l.control(v, rtcp.AppendPLI(l.out[:0], senderSSRC, v.tracks[v.video].ssrc))
+		l.sent.PLIs++
+	}
+	v.deadlines[askAt] = next
+}
+
+// absorb takes in what a sink has counted for a viewer.
+func (l *loop) absorb(v *viewer) {
+	if !v.diverted {
+		return
+	}
+	c, ok := l.run.cfg.Sink.Count(v.port)
+	if !ok {
+		return
+	}
+	t := &v.tracks[v.video]
+	packets, bytes := t.absorb(c)
+	l.packets += packets
+	l.bytes += bytes
+	if packets > 0 && v.cc != 0 {
+		v.feedback.spread(c.Transport, int(packets), v.absorbedAt, l.wall)
+	}
+	v.absorbedAt = l.wall
+}
+
+// control protects a compound and sends it.
+func (l *loop) control(v *viewer, compound []byte) {
+	sealed := v.sealer.SealRTCP(compound)
+	for _, fd := range v.sockets {
+		if fd >= 0 {
+			l.send(fd, sealed)
+		}
+	}
+}
+
+func (l *loop) send(fd int, b []byte) {
+	if _, err := unix.Write(fd, b); err != nil {
+		l.sent.Unsent++
+	}
+}
+
+func (l *loop) reschedule(v *viewer) {
+	if at := v.next(); at != 0 {
+		l.wheel.schedule(v, at)
+	}
+}
+
+// fail ends a viewer that is not connected.
+func (l *loop) fail(v *viewer, s report.Stage, why string) {
+	l.failures[failure{s, why}]++
+	l.run.failed.Add(1)
+	l.end(v)
+}
+
+// lose ends a viewer that was connected.
+func (l *loop) lose(v *viewer, why string) {
+	l.lost[why]++
+	l.run.lost.Add(1)
+	l.end(v)
+}
+
+func (l *loop) end(v *viewer) {
+	l.absorb(v)
+	if v.diverted {
+		l.run.cfg.Sink.Release(v.port)
+		v.diverted = false
+	}
+	shakes := v.records != nil
+	v.phase = ended
+	if shakes {
+		v.records.Close() // shaken closes the sockets
+		return
+	}
+	l.closeSockets(v)
+}
+
+func (l *loop) closeSockets(v *viewer) {
+	for i, fd := range v.sockets {
+		if fd >= 0 {
+			l.drops += socketDrops(fd)
+			unix.Close(fd)
+			v.sockets[i] = -1
+		}
+	}
+}
+
+// totals is what the loop has counted so far.
+type totals struct {
+	traffic report.Traffic
+	drops   uint64
+}
+
+func (l *loop) totals() (t totals) {
+	t.drops = l.drops
+	for _, v := range l.viewers {
+		if v.phase == connected {
+			l.absorb(v)
+		}
+		v.addTo(&t.traffic)
+		for _, fd := range v.sockets {
+			if fd >= 0 {
+				t.drops += socketDrops(fd)
+			}
+		}
+	}
+	t.traffic.Packets, t.traffic.Bytes = l.packets, l.bytes
+	return t
+}
+
+// addTo adds all that the loop has to say to a report.
+func (l *loop) addTo(w *report.Watch) {
+	for f, n := range l.failures {
+		w.Fail(f.stage, f.reason, n)
+	}
+	for why, n := range l.lost {
+		if w.Lost == nil {
+			w.Lost = map[string]int{}
+		}
+		w.Lost[why] += n
+	}
+	w.Playing += l.playing
+	w.Sent.Reports += l.sent.Reports
+	w.Sent.Feedback += l.sent.Feedback
+	w.Sent.Checks += l.sent.Checks
+	w.Sent.NACKs += l.sent.NACKs
+	w.Sent.PLIs += l.sent.PLIs
+	w.Sent.Unsent += l.sent.Unsent
+	for _, v := range l.viewers {
+		if v.phase == connected {
+			for i := range v.tracks {
+				if c := v.tracks[i].check; c != nil {
+					c.finish(l.now)
+				}
+			}
+			switch {
+			case v.packetAt == 0:
+				w.Fail(report.FirstPacket, "none came", 1)
+			case v.video >= 0 && v.keyframeAt == 0:
+				w.Fail(report.FirstKeyframe, "none came", 1)
+			}
+		}
+		v.addSample(&w.Sample)
+	}
+}

@@ -1,0 +1,405 @@
+package watch
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/session"
+)
+
+const (
+	postTimeout   = 10 * time.Second
+	deleteTimeout = 10 * time.Second // for all
+	deleting      = 64               // at a time
+	pollInterval  = 50 * time.Millisecond
+	// spareFiles is how many descriptors are needed beside the viewers' sockets.
+	spareFiles = 256
+)
+
+// run is one run's state. Loops have all that is of viewers.
+type run struct {
+	cfg         Config
+	ctx         context.Context // the run's: posts and handshakes end with it
+	base        time.Time       // of monotonic times
+	endpoint    *session.Endpoint
+	certificate *session.Certificate
+	loops       []*loop
+
+	posting, shaking     sync.WaitGroup
+	joined, failed, lost atomic.Int64
+
+	mu       sync.Mutex // guards what follows
+	failures map[failure]int
+	// resources are what to DELETE.
+	resources []string
+}
+
+// Run watches until the duration is over, ctx ends, or all viewers are gone. When the first viewer's
+// POST is refused, the error says so and nothing else is tried; later failures are in the report. The
+// report is valid whenever the error is nil.
+func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && uint64(cfg.Viewers+spareFiles) > limit.Cur {
+		return nil, fmt.Errorf("%d viewers need %d open files, and the limit is %d: raise it with ulimit -n",
+			cfg.Viewers, cfg.Viewers+spareFiles, limit.Cur)
+	}
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	r := &run{
+		cfg: cfg, ctx: inner, base: time.Now(), failures: map[failure]int{},
+		endpoint: session.NewEndpoint("WHEP", cfg.Token, cfg.Insecure),
+	}
+	defer r.endpoint.Client.CloseIdleConnections()
+	var err error
+	if r.certificate, err = session.NewCertificate(); err != nil {
+		return nil, err
+	}
+	stop, err := r.startLoops()
+	if err != nil {
+		return nil, err
+	}
+	w, err := r.watch(ctx)
+	// Posts and handshakes first: what they bring about is the loops'.
+	cancel()
+	r.posting.Wait()
+	r.shaking.Wait()
+	stop()
+	r.goodbye()
+	cfg.Progress.Done()
+	return w, err
+}
+
+// startLoops returns what stops them and closes all sockets but those that goodbye is to keep quiet.
+func (r *run) startLoops() (stop func(), err error) {
+	n := r.cfg.Loops
+	if n == 0 {
+		n = max(1, runtime.GOMAXPROCS(0)-1)
+	}
+	var stopped atomic.Bool
+	var spinning sync.WaitGroup
+	for range n {
+		l, err := newLoop(r)
+		if err != nil {
+			return nil, fmt.Errorf("make an epoll set: %w", err)
+		}
+		r.loops = append(r.loops, l)
+		spinning.Go(func() { l.spin(&stopped) })
+	}
+	return func() {
+		stopped.Store(true)
+		for _, l := range r.loops {
+			l.do(func() {})
+		}
+		spinning.Wait()
+		for _, l := range r.loops {
+			l.readMail() // of handshakes that ended last
+		}
+	}, nil
+}
+
+// watch is the run up to its report.
+func (r *run) watch(ctx context.Context) (*report.Watch, error) {
+	if err := r.join(ctx, 0, time.Now()); err != nil {
+		return nil, err
+	}
+	r.ramp(ctx)
+	for ctx.Err() == nil && r.settled() < r.cfg.Viewers {
+		r.pause(ctx, pollInterval, "joining")
+	}
+	r.pause(ctx, r.cfg.Settle, "settling")
+
+	begin := r.begin(ctx.Err() == nil && r.joined.Load() > 0)
+	if begin.steady {
+		until := time.Now().Add(r.cfg.Duration)
+		for ctx.Err() == nil && r.joined.Load() > r.lost.Load() {
+			left := pollInterval
+			if r.cfg.Duration > 0 {
+				if left = min(left, time.Until(until)); left <= 0 {
+					break
+				}
+			}
+			r.pause(ctx, left, "watching")
+		}
+	}
+	return r.report(begin, ctx.Err() != nil), nil
+}
+
+// settled is how many viewers have joined or failed.
+func (r *run) settled() int { return int(r.joined.Load() + r.failed.Load()) }
+
+// ramp begins viewers at their times, however long the ones before take.
+func (r *run) ramp(ctx context.Context) {
+	start := time.Now()
+	for n := 1; n < r.cfg.Viewers; n++ {
+		at := start.Add(time.Duration(float64(n) / r.cfg.Ramp * float64(time.Second)))
+		for wait := time.Until(at); wait > 0 && ctx.Err() == nil; wait = time.Until(at) {
+			r.pause(ctx, min(wait, pollInterval), "joining")
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		r.posting.Go(func() {
+			if err := r.join(r.ctx, n, at); err != nil && r.ctx.Err() == nil {
+				r.fail(err)
+			}
+		})
+	}
+}
+
+// fail counts a POST that failed.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := failure{report.POST, reason(err)}
+	if errors.Is(err, errNoRoute) {
+		f.stage = report.ICE
+	}
+	r.failures[f]++
+	r.failed.Add(1)
+}
+
+var errNoRoute = errors.New("no candidate can be reached from here")
+
+// join posts viewer n's offer and hands it to its loop.
+func (r *run) join(ctx context.Context, n int, at time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	// What one viewer draws does not depend on which other came first.
+	secret := sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.cfg.Seed), uint64(n)))
+	random := rand.NewChaCha8(secret)
+	credentials, err := session.NewCredentials(random)
+	if err != nil {
+		return err
+	}
+	c := &r.cfg
+	offer := session.Offer{
+		Direction: session.Receive, Video: true, Audio: !c.NoAudio, Codec: c.Codec,
+		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC, ICE: credentials, Fingerprint: r.certificate.Fingerprint,
+	}
+	resource, answer, err := r.endpoint.Post(ctx, c.url(n), offer.String())
+	if resource != "" {
+		r.mu.Lock()
+		r.resources = append(r.resources, resource)
+		r.mu.Unlock()
+	}
+	if err != nil {
+		return err
+	}
+	v := &viewer{
+		number: n, sampled: c.sampled(n), answer: answer,
+		agent: session.NewAgent(credentials, answer.ICE, random.Uint64()),
+		began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base)),
+	}
+	open := 0
+	for _, candidate := range answer.Candidates {
+		fd, err := openSocket(candidate)
+		if err == nil {
+			open++
+		}
+		v.sockets = append(v.sockets, fd)
+	}
+	if open == 0 {
+		return fmt.Errorf("%w: %v", errNoRoute, answer.Candidates)
+	}
+	l := r.loops[n%len(r.loops)]
+	l.do(func() { l.add(v) })
+	return nil
+}
+
+// reason is an error in few words, the same for all viewers that it meets.
+func reason(err error) string {
+	var refusal *session.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return fmt.Sprintf("%d %s", refusal.Status, http.StatusText(refusal.Status))
+	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
+		return "timeout"
+	case errors.Is(err, session.ErrCodec):
+		return "codec refused"
+	case errors.Is(err, session.ErrUnreachable):
+		if errno := unix.Errno(0); errors.As(err, &errno) {
+			return "unreachable: " + errno.Error()
+		}
+		return "unreachable"
+	}
+	return err.Error()
+}
+
+// pause lets time pass and shows how things stand.
+func (r *run) pause(ctx context.Context, d time.Duration, doing string) {
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	if r.cfg.Progress == nil {
+		return
+	}
+	var packets, bytes uint64
+	for _, l := range r.loops {
+		packets += l.sharedPkt.Load()
+		bytes += l.sharedBy.Load()
+	}
+	r.cfg.Progress.Rates(time.Now(), packets, bytes, "%s · %d of %d viewers joined, %d failed, %d lost",
+		doing, r.joined.Load(), r.cfg.Viewers, r.failed.Load(), r.lost.Load())
+}
+
+// moment is how things stood when the steady time began.
+type moment struct {
+	at     time.Time
+	steady bool
+	totals totals
+	cpu    unix.Rusage
+	waited []int64
+}
+
+func (r *run) begin(steady bool) moment {
+	m := r.moment()
+	m.steady = steady
+	for _, l := range r.loops {
+		l.ask(func() { l.steady = steady })
+	}
+	return m
+}
+
+func (r *run) moment() (m moment) {
+	for _, l := range r.loops {
+		var t totals
+		l.ask(func() { t = l.totals() })
+		m.totals.traffic.Packets += t.traffic.Packets
+		m.totals.traffic.Bytes += t.traffic.Bytes
+		m.totals.traffic.Media += t.traffic.Media
+		m.totals.traffic.Missing += t.traffic.Missing
+		m.totals.drops += t.drops
+		m.waited = append(m.waited, l.waited.Load())
+	}
+	m.at = time.Now()
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.cpu) // it cannot fail
+	return m
+}
+
+func (r *run) report(begin moment, aborted bool) *report.Watch {
+	end := r.moment()
+	goroutines := runtime.NumGoroutine()
+	c := &r.cfg
+	w := &report.Watch{
+		URL: c.URL, Wanted: c.Viewers, Sampled: min(c.Sample, c.Viewers), Aborted: aborted, Counting: "sockets",
+		Joined: int(r.joined.Load()), Stages: map[string]report.Quantiles{},
+	}
+	if c.Sink != nil {
+		w.Counting = c.Sink.Name()
+	}
+	w.All = end.totals.traffic
+	w.All.Seconds = end.at.Sub(r.base).Seconds()
+	seconds := end.at.Sub(begin.at).Seconds()
+	if begin.steady {
+		a, b := &begin.totals.traffic, &end.totals.traffic
+		w.Steady = report.Traffic{
+			Seconds: seconds, Packets: b.Packets - a.Packets, Bytes: b.Bytes - a.Bytes, Media: b.Media - a.Media,
+			Missing: b.Missing - min(a.Missing, b.Missing), // what is late may fill a hole
+		}
+		user := seconds64(end.cpu.Utime) - seconds64(begin.cpu.Utime)
+		cpu := user + seconds64(end.cpu.Stime) - seconds64(begin.cpu.Stime)
+		w.Client.CPU, w.Client.UserCPU = cpu/seconds, user/seconds
+		if w.Steady.Packets > 0 {
+			w.Client.PerPacket = cpu * 1e9 / float64(w.Steady.Packets)
+		}
+		for i, waited := range end.waited {
+			busy := 1 - time.Duration(waited-begin.waited[i]).Seconds()/seconds
+			w.Client.Busiest = max(w.Client.Busiest, busy)
+		}
+	}
+	w.Client.Loops, w.Client.Goroutines, w.Client.RSS = len(r.loops), goroutines, resident()
+	w.Client.Drops = end.totals.drops
+
+	var stages [report.NumStages]*report.Histogram
+	for s := range stages {
+		stages[s] = report.NewHistogram()
+	}
+	delay, jitter := report.NewHistogram(), report.NewHistogram()
+	for _, l := range r.loops {
+		l.ask(func() {
+			l.addTo(w)
+			for s := range stages {
+				stages[s].Merge(l.stages[s])
+			}
+			delay.Merge(l.delay)
+			jitter.Merge(l.jitter)
+		})
+	}
+	r.mu.Lock()
+	for f, n := range r.failures {
+		w.Fail(f.stage, f.reason, n)
+	}
+	r.mu.Unlock()
+	for s := range report.NumStages {
+		w.Stages[s.String()] = stages[s].Quantiles()
+	}
+	w.Sample.Finish()
+	w.Sample.Delay, w.Sample.Jitter = delay.Quantiles(), jitter.Quantiles()
+	return w
+}
+
+func seconds64(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+
+// resident is the process's memory in bytes, 0 where the kernel does not say.
+func resident() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, pages uint64
+	if _, err := fmt.Sscan(strings.TrimSpace(string(text)), &size, &pages); err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
+}
+
+// goodbye deletes all sessions while their sockets are still there to take what the server sends, then
+// closes them. The loops have stopped.
+func (r *run) goodbye() {
+	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
+	defer cancel()
+	work := make(chan string)
+	var all sync.WaitGroup
+	for range min(deleting, len(r.resources)) {
+		all.Go(func() {
+			for resource := range work {
+				_ = r.endpoint.Delete(ctx, resource) // the server notices by itself, too
+			}
+		})
+	}
+	for _, resource := range r.resources {
+		work <- resource
+	}
+	close(work)
+	all.Wait()
+	for _, l := range r.loops {
+		for _, v := range l.viewers {
+			if v.diverted {
+				r.cfg.Sink.Release(v.port)
+			}
+			l.closeSockets(v)
+		}
+		unix.Close(l.epoll)
+		unix.Close(l.wakeup)
+	}
+}

@@ -1,0 +1,142 @@
+package watch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// All of this package's unsafe code is in this file.
+
+// mmsghdr is the kernel's struct mmsghdr; Go pads its end as C does.
+type mmsghdr struct {
+	header unix.Msghdr
+	length uint32 // the kernel writes it: the bytes of the message
+}
+
+// udpGRO is both the socket option and the control message that tells the segment size.
+const udpGRO = 104
+
+const (
+	// A message is a row of datagrams that a sender's UDP_SEGMENT or the interface made one.
+	messages    = 4
+	messageRoom = 65 << 10
+	controlRoom = 64
+	// receiveBuffer is what a viewer's socket may hold: a keyframe in one burst. The kernel doubles it.
+	receiveBuffer = 256 << 10
+)
+
+// A receiver is a loop's buffers to receive in.
+type receiver struct {
+	headers  [messages]mmsghdr
+	vectors  [messages]unix.Iovec
+	controls [messages][controlRoom]byte
+	memory   []byte
+}
+
+func newReceiver() *receiver {
+	r := &receiver{memory: make([]byte, messages*messageRoom)}
+	for i := range r.headers {
+		h := &r.headers[i].header
+		h.Iov = &r.vectors[i]
+		h.SetIovlen(1)
+		h.Control = &r.controls[i][0]
+		r.vectors[i].Base = &r.memory[i*messageRoom]
+		r.vectors[i].SetLen(messageRoom)
+	}
+	return r
+}
+
+// receive takes what has arrived on a socket, up to the number of messages that there is room for.
+func (r *receiver) receive(fd int) (n int, err unix.Errno) {
+	for i := range r.headers {
+		r.headers[i].header.SetControllen(controlRoom)
+	}
+	// Raw: it does not wait, so the scheduler need not know.
+	got, _, err := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(&r.headers[0])), messages, unix.MSG_DONTWAIT, 0, 0)
+	if err != 0 {
+		return 0, err
+	}
+	return int(got), 0
+}
+
+// message is the i-th message: its bytes, the size of the datagrams in it, and when it arrived in ns of
+// Unix time, 0 where the kernel did not say.
+func (r *receiver) message(i int) (data []byte, segment int, at int64) {
+	h := &r.headers[i]
+	data = r.memory[i*messageRoom:][:min(int(h.length), messageRoom)]
+	segment = len(data)
+	const head = unix.SizeofCmsghdr
+	for c := r.controls[i][:min(int(h.header.Controllen), controlRoom)]; len(c) >= head; {
+		x := (*unix.Cmsghdr)(unsafe.Pointer(&c[0]))
+		n := int(x.Len)
+		if n < head || n > len(c) {
+			break
+		}
+		switch body := c[head:n]; {
+		case x.Level == unix.SOL_UDP && x.Type == udpGRO && len(body) >= 4:
+			segment = max(int(binary.NativeEndian.Uint32(body)), 1)
+		case x.Level == unix.SOL_SOCKET && x.Type == unix.SO_TIMESTAMPNS && len(body) >= 16:
+			at = int64(binary.NativeEndian.Uint64(body))*1e9 + int64(binary.NativeEndian.Uint64(body[8:]))
+		}
+		c = c[min(unix.CmsgSpace(n-head), len(c)):]
+	}
+	return data, segment, at
+}
+
+// openSocket makes a socket that is connected to remote and does not block.
+func openSocket(remote netip.AddrPort) (fd int, err error) {
+	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(remote.Port()), Addr: as4(remote.Addr())})
+	if remote.Addr().Is6() && !remote.Addr().Is4In6() {
+		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(remote.Port()), Addr: remote.Addr().As16()}
+	}
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a socket: %w", err)
+	}
+	// Without these it works as well, only slower or less exact.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	_ = unix.SetsockoptInt(fd, unix.SOL_UDP, udpGRO, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	if err := unix.Connect(fd, address); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("connect to %v: %w", remote, err)
+	}
+	return fd, nil
+}
+
+// localPort is the port that a socket is bound to.
+func localPort(fd int) uint16 {
+	switch a, _ := unix.Getsockname(fd); a := a.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(a.Port)
+	case *unix.SockaddrInet6:
+		return uint16(a.Port)
+	}
+	return 0
+}
+
+// socketDrops is how many datagrams a socket had no room for (SO_MEMINFO's SK_MEMINFO_DROPS).
+func socketDrops(fd int) uint64 {
+	const drops = 8
+	var info [drops + 1]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0
+	}
+	return uint64(info[drops])
+}
+
+// as4 is an IPv4 address, zero for others.
+func as4(a netip.Addr) [4]byte {
+	if a = a.Unmap(); a.Is4() {
+		return a.As4()
+	}
+	return [4]byte{}
+}

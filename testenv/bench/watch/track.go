@@ -1,0 +1,323 @@
+package watch
+
+import (
+	"time"
+
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/testenv/bench/media"
+)
+
+const (
+	// window is how far behind the newest a packet may come, in sequence numbers.
+	window = 4096
+	// maxAsk is the largest hole that is asked for again.
+	maxAsk = 1024
+	// freeze is how long without a whole frame a picture stands still.
+	freeze = 200 * time.Millisecond
+
+	// A hole is asked for after nackDelay, so that reordering is not taken for loss, then again each
+	// nackPause, nackTries times; then it is given up.
+	nackDelay = 10 * time.Millisecond
+	nackPause = 60 * time.Millisecond
+	nackTries = 10
+)
+
+// A track is what a viewer keeps of one media line's numbering.
+type track struct {
+	info *rtp.Track
+
+	ssrc     uint32
+	started  bool
+	restarts uint64 // other sources that took over
+	unwrap   rtp.Unwrapper
+	first    uint64 // extended sequence numbers
+	highest  uint64
+	media    uint64 // packets that came as media
+	// What earlier sources add up to.
+	pastExpected, pastMedia uint64
+	// A sink counted none before sunk, the highest then.
+	diverted bool
+	sunk     Count
+
+	// For receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
+	expectedPrior, mediaPrior uint64
+	transit, jitter           int64 // in timestamp units, jitter times 16
+	lastSR                    uint32
+	lastSRAt                  int64
+
+	check *checker // of a sampled viewer, otherwise nil
+}
+
+// accept notes a media packet that arrived at a wall-clock time and returns its extended number. The
+// packet must be authentic where check is set.
+func (t *track) accept(h *rtp.Header, at int64) uint64 {
+	if t.started && h.SSRC != t.ssrc {
+		t.restarts++
+		t.pastExpected, t.pastMedia = t.expected(), t.pastMedia+t.media
+		t.started, t.unwrap, t.media, t.expectedPrior, t.mediaPrior, t.jitter, t.lastSR = false, rtp.Unwrapper{}, 0, 0, 0, 0, 0
+		if t.check != nil {
+			t.check.restart()
+		}
+	}
+	ext := t.unwrap.Unwrap(h.Sequence)
+	if !t.started {
+		t.started, t.ssrc, t.first, t.highest = true, h.SSRC, ext, ext
+	}
+	t.first, t.highest = min(t.first, ext), max(t.highest, ext)
+	t.media++
+	t.measure(h, at)
+	return ext
+}
+
+// measure takes a packet into the interarrival jitter (RFC 3550 appendix A.8).
+func (t *track) measure(h *rtp.Header, at int64) {
+	rate := int64(t.rate())
+	transit := at/int64(time.Microsecond)*rate/1_000_000 - int64(h.Timestamp)
+	if t.media > 1 {
+		d := int64(int32(transit - t.transit))
+		t.jitter += max(d, -d) - (t.jitter+8)>>4
+	}
+	t.transit = transit
+}
+
+func (t *track) rate() uint32 {
+	if t.info.Kind == rtp.Audio {
+		return rtp.Opus.ClockRate()
+	}
+	return rtp.VP8.ClockRate() // all video's
+}
+
+// expected is how many media packets the numbering speaks of, all sources together.
+func (t *track) expected() uint64 {
+	if !t.started {
+		return t.pastExpected
+	}
+	return t.pastExpected + t.highest - t.first + 1
+}
+
+// received is how many of them came as media.
+func (t *track) received() uint64 { return t.pastMedia + t.media }
+
+// absorb takes in what a sink has counted since the last time, and returns how many packets and bytes
+// of any source that were.
+func (t *track) absorb(c Count) (packets, bytes uint64) {
+	packets, bytes = c.Packets-t.sunk.Packets, c.Bytes-t.sunk.Bytes
+	if c.Media > t.sunk.Media {
+		t.media += c.Media - t.sunk.Media
+		t.highest = max(t.highest, t.unwrap.Unwrap(c.Sequence))
+	}
+	t.sunk = c
+	return packets, bytes
+}
+
+// report makes the report block about this source (RFC 3550 section 6.4.1).
+func (t *track) report(wall int64) rtcp.ReportBlock {
+	expected := t.highest - t.first + 1
+	b := rtcp.ReportBlock{
+		SSRC: t.ssrc, Lost: int32(max(min(int64(expected-t.media), 1<<23-1), -1<<23)),
+		Highest: uint32(t.highest - 1<<16), // cycles count from 0; the unwrapper starts at 1
+		Jitter:  uint32(t.jitter >> 4), LastSR: t.lastSR,
+	}
+	interval := int64(expected - t.expectedPrior)
+	if lost := interval - int64(t.media-t.mediaPrior); lost > 0 && interval > 0 {
+		b.FractionLost = uint8(min(lost<<8/interval, 255))
+	}
+	t.expectedPrior, t.mediaPrior = expected, t.media
+	if t.lastSR != 0 {
+		b.Delay = uint32((wall - t.lastSRAt) * 65536 / int64(time.Second))
+	}
+	return b
+}
+
+type bitmap [window / 64]uint64
+
+func (b *bitmap) has(ext uint64) bool { return b[ext%window/64]&(1<<(ext%64)) != 0 }
+func (b *bitmap) set(ext uint64)      { b[ext%window/64] |= 1 << (ext % 64) }
+func (b *bitmap) drop(ext uint64)     { b[ext%window/64] &^= 1 << (ext % 64) }
+
+// A checker is what a sampled viewer knows besides: which packets came, how, and with what in them.
+type checker struct {
+	highest uint64 // as the checker has seen it; 0 before the first
+	seen    bitmap
+	marked  bitmap // the last packets of frames
+	gone    bitmap // holes that were given up
+	missing []hole
+	asking  bool // NACK was negotiated
+	plain   bool // and RTX was not, so that what is sent again looks like what comes late
+
+	// front is the first packet that was not played; whole says that all of its frame so far was.
+	front   uint64
+	whole   bool
+	framed  bool
+	frameAt int64
+
+	leap    int64 // stamps' count minus extended number
+	stamped bool
+
+	duplicate, late, recovered uint64
+	stamps, damaged, upstream  uint64
+	frames, keyframes, freezes uint64
+	frozen                     time.Duration
+	gaveUp                     bool // since the last look: a keyframe is needed
+}
+
+type hole struct {
+	ext   uint64
+	at    int64 // when to ask (again)
+	tries int
+}
+
+func (c *checker) restart() {
+	c.highest, c.missing, c.seen, c.marked, c.gone = 0, c.missing[:0], bitmap{}, bitmap{}, bitmap{}
+	c.whole, c.stamped = false, false
+}
+
+// note takes in a packet, new or sent again; now is monotonic, in ns. It reports whether the packet came
+// for the first time and was not sent again, so that it counts as media.
+func (c *checker) note(ext uint64, marker, again bool, now int64) (counts bool) {
+	switch {
+	case c.highest == 0:
+		c.highest, c.front = ext, ext
+	case ext > c.highest:
+		first := c.highest + 1
+		if ext-first >= window { // only the last lap matters
+			first = ext - window + 1
+		}
+		for e := first; e <= ext; e++ {
+			c.seen.drop(e)
+			c.marked.drop(e)
+			c.gone.drop(e)
+			switch {
+			case ext-e > maxAsk:
+				c.gone.set(e)
+			case e < ext:
+				c.missing = append(c.missing, hole{ext: e, at: now + int64(nackDelay)})
+			}
+		}
+		c.highest = ext
+	case c.highest-ext >= window:
+		c.late++
+		return !again
+	case c.seen.has(ext):
+		c.duplicate++
+		return false
+	case again || c.asked(ext):
+		c.recovered++
+		again = true
+	default:
+		c.late++
+	}
+	c.seen.set(ext)
+	if marker {
+		c.marked.set(ext)
+	}
+	c.advance(now)
+	return !again
+}
+
+// asked says whether a hole was asked for, so that what fills it was sent again.
+func (c *checker) asked(ext uint64) bool {
+	if !c.plain {
+		return false
+	}
+	for i := range c.missing {
+		if c.missing[i].ext == ext {
+			return c.missing[i].tries > 0
+		}
+	}
+	return c.gone.has(ext)
+}
+
+// advance plays what has become playable.
+func (c *checker) advance(now int64) {
+	if c.front+window <= c.highest {
+		c.front, c.whole = c.highest-window+1, false
+	}
+	for ; c.front <= c.highest; c.front++ {
+		switch {
+		case c.seen.has(c.front):
+			if !c.marked.has(c.front) {
+				continue
+			}
+			if c.whole {
+				c.frame(now)
+			}
+			c.whole = true // what follows a frame's last packet begins one
+		case c.gone.has(c.front):
+			c.whole = false
+		default:
+			return
+		}
+	}
+}
+
+func (c *checker) frame(now int64) {
+	c.frames++
+	if gap := time.Duration(now - c.frameAt); c.framed && gap > freeze {
+		c.freezes++
+		c.frozen += gap
+	}
+	c.framed, c.frameAt = true, now
+}
+
+// finish counts a freeze that lasts.
+func (c *checker) finish(now int64) {
+	if gap := time.Duration(now - c.frameAt); c.framed && gap > freeze {
+		c.freezes++
+		c.frozen += gap
+		c.framed = false
+	}
+}
+
+// due appends the numbers to ask for now, as many as fit, and returns when to look again; 0 is never.
+func (c *checker) due(now int64, seqs []uint16) ([]uint16, int64) {
+	next := int64(0)
+	keep := c.missing[:0]
+	for _, m := range c.missing {
+		if c.highest-m.ext >= window || c.seen.has(m.ext) {
+			continue
+		}
+		if m.at <= now {
+			if m.tries == nackTries {
+				c.gone.set(m.ext)
+				c.gaveUp = true
+				continue
+			}
+			if c.asking && len(seqs) < cap(seqs) {
+				seqs = append(seqs, uint16(m.ext))
+			}
+			m.tries++
+			m.at = now + int64(nackPause)
+		}
+		if next == 0 || m.at < next {
+			next = m.at
+		}
+		keep = append(keep, m)
+	}
+	c.missing = keep
+	c.advance(now)
+	return seqs, next
+}
+
+// stamp checks a payload of a ringbench publisher. ok is false for any other.
+func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.Stamp, ok bool) {
+	s, found, intact := media.ReadStamp(codec, payload)
+	if !found {
+		return s, false
+	}
+	c.stamps++
+	if !intact {
+		c.damaged++
+		return s, false
+	}
+	leap := int64(s.Count - ext)
+	if c.stamped && leap > c.leap {
+		c.upstream += uint64(leap - c.leap)
+	}
+	// An older packet may not have leapt yet.
+	if !c.stamped || ext == c.highest {
+		c.leap, c.stamped = leap, true
+	}
+	return s, true
+}
