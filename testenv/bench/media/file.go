@@ -3,14 +3,15 @@ package media
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"time"
 
 	"github.com/pion/webrtc/v4/pkg/media/h264reader"
-	"github.com/pion/webrtc/v4/pkg/media/ivfreader"
 
 	"ringcast/engine/rtp"
 )
@@ -120,13 +121,20 @@ func (c *cursor) Next(keyframe bool) Frame {
 	return f
 }
 
+// Lengths in an IVF file, whose numbers are little-endian.
+const (
+	ivfHeader      = 32
+	ivfFrameHeader = 12
+)
+
+// parseIVF reads the frames where they lie. pion's reader allocates what a frame's header claims, and
+// multiplies times by what should divide them.
 func parseIVF(data []byte) (*File, error) {
-	r, header, err := ivfreader.NewWith(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
+	if len(data) < ivfHeader {
+		return nil, errors.New("an IVF file without its header")
 	}
 	file := &File{}
-	switch header.FourCC {
+	switch fourCC := string(data[8:12]); fourCC {
 	case "VP80":
 		file.codec = rtp.VP8
 	case "VP90":
@@ -134,25 +142,28 @@ func parseIVF(data []byte) (*File, error) {
 	case "AV01":
 		file.codec = rtp.AV1
 	default:
-		return nil, fmt.Errorf("IVF with codec %q; expected VP80, VP90 or AV01", header.FourCC)
+		return nil, fmt.Errorf("IVF with codec %q; expected VP80, VP90 or AV01", fourCC)
 	}
-	// The reader multiplies a frame's time by what should divide it; undo that.
-	num, den := uint64(header.TimebaseNumerator), uint64(header.TimebaseDenominator)
+	rate, scale := binary.LittleEndian.Uint32(data[16:]), binary.LittleEndian.Uint32(data[20:])
+	if rate == 0 || scale == 0 {
+		return nil, errors.New("IVF with a time base of 0")
+	}
+	ticks := float64(time.Second) * float64(scale) / float64(rate)
 	var times []time.Duration
-	for {
-		frame, h, err := r.ParseNextFrame()
-		if errors.Is(err, io.EOF) {
-			break
+	for data = data[ivfHeader:]; len(data) > 0; {
+		if len(data) < ivfFrameHeader {
+			return nil, errors.New("a frame's header that is cut short")
 		}
-		if err != nil {
-			return nil, err
+		n, at := uint64(binary.LittleEndian.Uint32(data)), binary.LittleEndian.Uint64(data[4:])
+		data = data[ivfFrameHeader:]
+		if n > uint64(len(data)) {
+			return nil, errors.New("a frame that is cut short")
 		}
-		if len(frame) == 0 {
-			continue
+		if n > 0 {
+			file.frames = append(file.frames, Frame{Units: [][]byte{data[:n:n]}})
+			times = append(times, time.Duration(min(float64(at)*ticks, math.MaxInt64/2)))
 		}
-		file.frames = append(file.frames, Frame{Units: [][]byte{frame}})
-		ticks := float64(h.Timestamp) * float64(num) / float64(den)
-		times = append(times, time.Duration(ticks*float64(num)/float64(den)*float64(time.Second)))
+		data = data[n:]
 	}
 	return file, file.setDurations(times)
 }

@@ -81,7 +81,7 @@ func (v *video) Next(keyframe bool) Frame {
 	for filled := 0; filled < n; {
 		filled += copy(f[filled:], v.noise[v.frames*61%(len(v.noise)/2):])
 	}
-	key := keyframe || v.since >= v.keyframe
+	key := keyframe || v.since+v.interval/2 >= v.keyframe // the interval is rounded
 	if key {
 		v.since = 0
 		// A clear P bit, then version 0, shown, the length of the first partition, and the start

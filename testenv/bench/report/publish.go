@@ -64,7 +64,7 @@ func (p *Publish) Table(out io.Writer) error {
 	t.row("feedback", "%d NACKs (%d unanswered), %d PLIs, %d FIRs, %d receiver reports, %d transport feedbacks, %d REMBs",
 		f.NACKs, f.Unknown, f.PLIs, f.FIRs, f.Reports, f.Transport, f.REMBs)
 	t.row("  reported", "%d lost, worst interval %s, worst jitter %.2f ms", f.Lost, percent(f.WorstLoss), f.Jitter)
-	t.row("", "")
+	t.blank()
 	t.heads("times, ms", "count", "p50", "p90", "p99", "p99.9", "max")
 	t.quantiles("  POST", p.POST)
 	t.quantiles("  ICE", p.ICE)

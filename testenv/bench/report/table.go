@@ -14,6 +14,9 @@ func (t *table) row(name, format string, args ...any) {
 	fmt.Fprintf(t, "%-20s %s\n", name, fmt.Sprintf(format, args...))
 }
 
+// blank parts groups of rows.
+func (t *table) blank() { fmt.Fprintln(t) }
+
 func (t *table) heads(cells ...string) {
 	fmt.Fprintf(t, "%-20s %s\n", cells[0], "\t"+strings.Join(cells[1:], "\t")+"\t")
 }

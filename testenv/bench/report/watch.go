@@ -162,16 +162,16 @@ func (w *Watch) Table(out io.Writer) error {
 	for _, reason := range slices.Sorted(maps.Keys(w.Lost)) {
 		t.row("  lost", "%d × %s", w.Lost[reason], reason)
 	}
-	t.row("", "")
+	t.blank()
 	t.heads("join, ms", "count", "p50", "p90", "p99", "p99.9", "max")
 	for s := range NumStages {
 		t.quantiles("  "+s.String(), w.Stages[s.String()])
 	}
-	t.row("", "")
-	t.row("all viewers", "%s", "")
+	t.blank()
+	t.row("all viewers", "%d connected at the end", w.Joined-total(w.Lost))
 	t.traffic("  steady", w.Steady)
 	t.traffic("  in all", w.All)
-	t.row("", "")
+	t.blank()
 	s := &w.Sample
 	t.row("sample", "%d viewers, %d packets opened, %d did not open, %d duplicate, %d late",
 		w.Sampled, s.Packets, s.Unopened, s.Duplicate, s.Late)
@@ -182,7 +182,7 @@ func (w *Watch) Table(out io.Writer) error {
 	t.heads("  times, ms", "count", "p50", "p90", "p99", "p99.9", "max")
 	t.quantiles("  jitter", s.Jitter)
 	t.quantiles("  one-way delay", s.Delay)
-	t.row("", "")
+	t.blank()
 	x := &w.Sent
 	t.row("sent", "%d receiver reports, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent",
 		x.Reports, x.Feedback, x.Checks, x.NACKs, x.PLIs, x.Unsent)

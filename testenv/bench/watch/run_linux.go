@@ -272,18 +272,19 @@ type moment struct {
 }
 
 func (r *run) begin(steady bool) moment {
-	m := r.moment()
+	m := r.moment(func(l *loop) { l.steady = steady })
 	m.steady = steady
-	for _, l := range r.loops {
-		l.ask(func() { l.steady = steady })
-	}
 	return m
 }
 
-func (r *run) moment() (m moment) {
+// moment has each loop do something else right after its totals.
+func (r *run) moment(then func(*loop)) (m moment) {
 	for _, l := range r.loops {
 		var t totals
-		l.ask(func() { t = l.totals() })
+		l.ask(func() {
+			t = l.totals()
+			then(l)
+		})
 		m.totals.traffic.Packets += t.traffic.Packets
 		m.totals.traffic.Bytes += t.traffic.Bytes
 		m.totals.traffic.Media += t.traffic.Media
@@ -297,8 +298,6 @@ func (r *run) moment() (m moment) {
 }
 
 func (r *run) report(begin moment, aborted bool) *report.Watch {
-	end := r.moment()
-	goroutines := runtime.NumGoroutine()
 	c := &r.cfg
 	w := &report.Watch{
 		URL: c.URL, Wanted: c.Viewers, Sampled: min(c.Sample, c.Viewers), Aborted: aborted, Counting: "sockets",
@@ -307,6 +306,20 @@ func (r *run) report(begin moment, aborted bool) *report.Watch {
 	if c.Sink != nil {
 		w.Counting = c.Sink.Name()
 	}
+	w.Client.Goroutines = runtime.NumGoroutine()
+	var stages [report.NumStages]*report.Histogram
+	for s := range stages {
+		stages[s] = report.NewHistogram()
+	}
+	delay, jitter := report.NewHistogram(), report.NewHistogram()
+	end := r.moment(func(l *loop) {
+		l.addTo(w)
+		for s := range stages {
+			stages[s].Merge(l.stages[s])
+		}
+		delay.Merge(l.delay)
+		jitter.Merge(l.jitter)
+	})
 	w.All = end.totals.traffic
 	w.All.Seconds = end.at.Sub(r.base).Seconds()
 	seconds := end.at.Sub(begin.at).Seconds()
@@ -327,24 +340,7 @@ func (r *run) report(begin moment, aborted bool) *report.Watch {
 			w.Client.Busiest = max(w.Client.Busiest, busy)
 		}
 	}
-	w.Client.Loops, w.Client.Goroutines, w.Client.RSS = len(r.loops), goroutines, resident()
-	w.Client.Drops = end.totals.drops
-
-	var stages [report.NumStages]*report.Histogram
-	for s := range stages {
-		stages[s] = report.NewHistogram()
-	}
-	delay, jitter := report.NewHistogram(), report.NewHistogram()
-	for _, l := range r.loops {
-		l.ask(func() {
-			l.addTo(w)
-			for s := range stages {
-				stages[s].Merge(l.stages[s])
-			}
-			delay.Merge(l.delay)
-			jitter.Merge(l.jitter)
-		})
-	}
+	w.Client.Loops, w.Client.RSS, w.Client.Drops = len(r.loops), resident(), end.totals.drops
 	r.mu.Lock()
 	for f, n := range r.failures {
 		w.Fail(f.stage, f.reason, n)

@@ -1,0 +1,145 @@
+package media
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pion/rtp/codecs"
+
+	"ringcast/engine/rtp"
+)
+
+func TestSplit(t *testing.T) {
+	for _, c := range []struct {
+		size, max int
+		want      []int
+	}{
+		{0, 10, nil},
+		{1, 10, []int{1}},
+		{10, 10, []int{10}},
+		{11, 10, []int{5, 6}},
+		{12, 10, []int{6, 6}},
+		{20, 10, []int{10, 10}},
+		{21, 10, []int{7, 7, 7}},
+		{22, 10, []int{7, 7, 8}},
+		{23, 10, []int{7, 8, 8}},
+		{5, 1, []int{1, 1, 1, 1, 1}},
+		// A frame of 2 Mbit/s at 30 frames a second.
+		{8333, 1172, []int{1041, 1041, 1041, 1042, 1042, 1042, 1042, 1042}},
+	} {
+		if got := Split(nil, c.size, c.max); !slices.Equal(got, c.want) {
+			t.Errorf("%d by %d: %v, want %v", c.size, c.max, got, c.want)
+		}
+	}
+	for size := range 3000 {
+		parts := Split(nil, size, 100)
+		sum := 0
+		for i, n := range parts {
+			sum += n
+			if n > 100 || i > 0 && (n < parts[i-1] || n > parts[0]+1) {
+				t.Fatalf("%d: %v", size, parts)
+			}
+		}
+		if sum != size || len(parts) != (size+99)/100 {
+			t.Fatalf("%d: %d bytes in %d parts", size, sum, len(parts))
+		}
+	}
+}
+
+// TestVP8 puts generated frames together again with pion's depacketizer.
+func TestVP8(t *testing.T) {
+	const max = 500
+	source := NewVideo(VideoConfig{Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second, Seed: 7})
+	p := NewPacketizer(rtp.VP8, max)
+	total := 0
+	last := uint16(0)
+	for n := range 90 {
+		f := source.Next(n == 45)
+		if want := n%30 == 0 && n < 45 || n == 45 || n == 75; f.Key != want {
+			t.Errorf("frame %d: key %v", n, f.Key)
+		}
+		total += len(f.Units[0])
+		var frame []byte
+		for i, payload := range p.Packets(f) {
+			if len(payload) > max {
+				t.Errorf("frame %d: a payload of %d bytes", n, len(payload))
+			}
+			var d codecs.VP8Packet
+			b, err := d.Unmarshal(payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (d.S == 1) != (i == 0) || d.I != 1 || n > 0 && i == 0 && d.PictureID != last+1 || i > 0 && d.PictureID != last {
+				t.Errorf("frame %d, payload %d: %+v after picture %d", n, i, d, last)
+			}
+			last = d.PictureID
+			if got := rtp.StartsKeyframe(rtp.VP8, payload); got != (f.Key && i == 0) {
+				t.Errorf("frame %d, payload %d: starts a keyframe: %v", n, i, got)
+			}
+			frame = append(frame, b...)
+		}
+		if !bytes.Equal(frame, f.Units[0]) {
+			t.Fatalf("frame %d came out otherwise", n)
+		}
+	}
+	if want := 3 * 1_000_000 / 8; total < want-2 || total > want {
+		t.Errorf("3 s are %d bytes, want %d", total, want)
+	}
+}
+
+func TestH264(t *testing.T) {
+	unit := append([]byte{0x65}, bytes.Repeat([]byte{0x88, 1, 2, 3}, 600)...)
+	small := []byte{0x67, 0x42, 0xE0, 0x1F}
+	payloads := NewPacketizer(rtp.H264, 1000).Packets(Frame{Units: [][]byte{{9, 0xF0}, small, unit}})
+	if len(payloads) != 4 || !bytes.Equal(payloads[0], small) {
+		t.Fatalf("%d payloads, the first % x", len(payloads), payloads[0])
+	}
+	var lengths []int
+	var d codecs.H264Packet
+	var out []byte
+	for _, payload := range payloads {
+		lengths = append(lengths, len(payload))
+		b, err := d.Unmarshal(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b...)
+	}
+	if want := []int{4, 802, 802, 802}; !slices.Equal(lengths, want) {
+		t.Errorf("payloads of %v bytes, want %v", lengths, want)
+	}
+	code := []byte{0, 0, 0, 1}
+	if want := slices.Concat(code, small, code, unit); !bytes.Equal(out, want) {
+		t.Error("the units came out otherwise")
+	}
+}
+
+func TestStamp(t *testing.T) {
+	for _, c := range []rtp.Codec{rtp.VP8, rtp.Opus} {
+		payload := bytes.Repeat([]byte{0x5A}, 80)
+		if _, found, _ := ReadStamp(c, payload); found {
+			t.Error("a stamp where there is none")
+		}
+		want := Stamp{Count: 1<<40 + 3, Due: time.Unix(1_700_000_000, 123_456_789)}
+		PutStamp(c, payload, want)
+		got, found, intact := ReadStamp(c, payload)
+		if !found || !intact || got.Count != want.Count || !got.Due.Equal(want.Due) {
+			t.Errorf("%v: %+v, %v, %v", c, got, found, intact)
+		}
+		payload[2]++ // VP8's picture ID, which a server may change
+		if _, _, intact := ReadStamp(c, payload); intact != (c == rtp.VP8) {
+			t.Errorf("%v: descriptor changed, intact: %v", c, intact)
+		}
+		payload[2]--
+		payload[20]++
+		if _, found, intact := ReadStamp(c, payload); !found || intact {
+			t.Errorf("%v: damaged, found: %v, intact: %v", c, found, intact)
+		}
+	}
+	PutStamp(rtp.VP8, make([]byte, StampLen+3), Stamp{}) // too short: stays as it is
+	if _, found, _ := ReadStamp(rtp.VP8, make([]byte, 3)); found {
+		t.Error("a stamp in 3 bytes")
+	}
+}

@@ -1,0 +1,30 @@
+package testenv
+
+import (
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// FFmpeg is the command ffmpeg, to make media files with.
+var FFmpeg = Capability{Name: "ffmpeg", Find: func() error {
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		return Missing("ffmpeg", err.Error())
+	}
+	return nil
+}}
+
+// TestSource has ffmpeg encode its moving test picture, 320 by 240 at 25 frames a second, to a file.
+// args choose the encoder; the file's name chooses the container.
+func TestSource(t testing.TB, path string, length time.Duration, args ...string) {
+	t.Helper()
+	all := []string{
+		"-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+		"-f", "lavfi", "-i", "testsrc=size=320x240:rate=25", "-t", fmt.Sprint(length.Seconds()), "-pix_fmt", "yuv420p", "-b:v", "500k",
+	}
+	all = append(append(all, args...), path)
+	if out, err := exec.CommandContext(t.Context(), "ffmpeg", all...).CombinedOutput(); err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+}
