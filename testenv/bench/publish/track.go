@@ -8,12 +8,8 @@ import (
 	"ringcast/testenv/bench/media"
 )
 
-const (
-	// kept is how many video packets can be sent again: at 2 Mbit/s, ten seconds' worth.
-	kept = 2048
-	// rtxHeader is the original sequence number before a retransmission's payload (RFC 4588 section 4).
-	rtxHeader = 2
-)
+// kept is how many video packets can be sent again: at 2 Mbit/s, eight seconds' worth.
+const kept = 2048
 
 // A track is one media line of a stream.
 type track struct {

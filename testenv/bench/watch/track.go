@@ -36,9 +36,7 @@ type track struct {
 	media    uint64 // packets that came as media
 	// What earlier sources add up to.
 	pastExpected, pastMedia uint64
-	// A sink counted none before sunk, the highest then.
-	diverted bool
-	sunk     Count
+	sunk                    Count // what a sink had counted when it was looked at last
 
 	// For receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
 	expectedPrior, mediaPrior uint64

@@ -23,11 +23,10 @@ const senderSSRC = 1
 
 // A viewer is one WHEP session.
 type viewer struct {
-	number   int
-	sampled  bool
-	resource string // what to DELETE
-	answer   *session.Answer
-	agent    session.Agent
+	number  int
+	sampled bool
+	answer  *session.Answer
+	agent   session.Agent
 	// sockets are connected to the answer's candidates, -1 where that failed; from nomination on
 	// there is one.
 	sockets []int
