@@ -73,6 +73,7 @@ func play(t *testing.T, script []byte) {
 	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
 	p.frame(0, 0, true)
 	stranger := pathOf(60_000)
+	invited := false // a genuine check came from the stranger's path: a peer that moved there
 	index := make(map[uint32]uint64) // the publisher's extended sequence numbers
 	l.forget()
 	for n := 0; len(script) >= 3 && n < 200; n++ {
@@ -94,6 +95,9 @@ func play(t *testing.T, script []byte) {
 			l.receive(path, data)
 			if len(l.answers(path)) > answers && l.counted(ReceivedChecks) == checks {
 				t.Fatalf("STUN that is not authentic was answered: %x", data)
+			}
+			if kind == opStranger && l.counted(ReceivedChecks) != checks {
+				invited = true
 			}
 		case opRTP:
 			var h rtp.Header
@@ -140,7 +144,7 @@ func play(t *testing.T, script []byte) {
 	counts := l.w.counters.Counts
 	t.Logf("%d RTP packets taken, %d sent, %d resent", counts[ReceivedRTP], counts[SentRTP], counts[SentRTX])
 	for _, d := range l.sent {
-		if d.path == stranger && d.data[0] > 3 {
+		if d.path == stranger && d.data[0] > 3 && !invited {
 			t.Fatal("a stranger was sent something else than an answer to its check")
 		}
 	}
