@@ -69,6 +69,35 @@ type controller struct {
 // census is what metrics show of the controller.
 type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
+
+	denied [numDenials]atomic.Uint64
+}
+
+// denial is why a session was not opened.
+type denial int
+
+const (
+	deniedFull denial = iota
+	deniedBusy
+	deniedTaken
+	deniedClosing
+	numDenials
+)
+
+var denials = [numDenials]struct {
+	name string
+	err  error
+}{
+	deniedFull:    {"full", ErrFull},
+	deniedBusy:    {"busy", ErrBusy},
+	deniedTaken:   {"stream_taken", ErrStreamTaken},
+	deniedClosing: {"closing", ErrClosing},
+}
+
+// deny counts a session that is not opened, and gives the error that says so.
+func (n *census) deny(why denial) error {
+	n.denied[why].Add(1)
+	return denials[why].err
 }
 
 // pending is how many sessions are still to connect.
@@ -199,22 +228,19 @@ func (c *controller) broadcast(m bus.Message) {
 
 // open makes a session, announces it to all workers and returns our side of it.
 func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
-	if c.closing {
-		return Local{}, ErrClosing
-	}
-	switch {
-	case len(c.sessions) >= c.limit:
-		return Local{}, ErrFull
-	case c.census.pending() >= c.pendingLimit:
-		return Local{}, ErrBusy
-	}
 	st := c.streams[name]
 	switch {
+	case c.closing:
+		return Local{}, c.census.deny(deniedClosing)
+	case len(c.sessions) >= c.limit:
+		return Local{}, c.census.deny(deniedFull)
+	case c.census.pending() >= c.pendingLimit:
+		return Local{}, c.census.deny(deniedBusy)
 	case role == bus.Subscriber && (st == nil || st.live == nil):
 		return Local{}, ErrNoPublisher
 	case role == bus.Publisher && st != nil && st.publisher != nil:
 		if !c.takeover && c.alive(st.publisher) {
-			return Local{}, ErrStreamTaken
+			return Local{}, c.census.deny(deniedTaken)
 		}
 		// Silent, or never connected. Viewers stay for the newcomer.
 		c.close(st.publisher, bus.ReasonReplaced)
@@ -480,6 +506,10 @@ func (h *handshakes) collect(ch chan<- prometheus.Metric, count func(*prometheus
 		count(handshakesDesc, v, "failed: "+dtls.FailReason(i).String())
 	}
 	gauge(inFlightDesc, float64(s.InFlight))
+	count(lastFlightsDesc, s.Resent)
+	for i, v := range s.Dropped {
+		count(recordsDroppedDesc, v, dtls.DropReason(i).String())
+	}
 	buckets := make(map[float64]uint64)
 	total := uint64(0)
 	for i, bound := range dtls.DurationBounds {

@@ -50,6 +50,7 @@ var (
 	delayDesc     = counterDesc("forwarding_delay_seconds", "Time from a packet's arrival to its first subscriber's frame.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
+	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
 	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
@@ -63,9 +64,11 @@ var (
 	portUnsentDesc    = counterDesc("port_unsent_datagrams_total", "Datagrams that could not be sent, by reason.", "reason")
 	portMalformedDesc = counterDesc("port_malformed_datagrams_total", "Arrivals that could not be used.")
 
-	handshakesDesc = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
-	inFlightDesc   = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
-	handshakeDesc  = counterDesc("dtls_handshake_seconds", "How long DTLS handshakes took.")
+	handshakesDesc     = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
+	inFlightDesc       = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
+	lastFlightsDesc    = counterDesc("dtls_last_flights_resent_total", "Last flights of handshakes sent again because the peer repeated its own.")
+	recordsDroppedDesc = counterDesc("dtls_records_dropped_total", "DTLS records that went no further, by reason.", "reason")
+	handshakeDesc      = counterDesc("dtls_handshake_seconds", "How long DTLS handshakes took.")
 
 	workerDescs = func() (d [worker.NumCounters]*prometheus.Desc) {
 		for c := range worker.NumCounters {
@@ -151,6 +154,9 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(sessionDesc, float64(c.subscribersPending.Load()), "subscriber", "pending")
 	gauge(sessionDesc, float64(c.subscribers.Load()), "subscriber", "connected")
 	gauge(streamsDesc, float64(c.streams.Load()))
+	for i := range denials {
+		count(deniedDesc, c.denied[i].Load(), denials[i].name)
+	}
 
 	e.controller.dtls.collect(ch, count, gauge)
 }

@@ -73,7 +73,7 @@ func play(t *testing.T, script []byte) {
 	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
 	p.frame(0, 0, true)
 	stranger := pathOf(60_000)
-	invited := false // a genuine check came from the stranger's path: a peer that moved there
+	invited := false                 // a genuine check came from the stranger's path: a peer that moved there
 	index := make(map[uint32]uint64) // the publisher's extended sequence numbers
 	l.forget()
 	for n := 0; len(script) >= 3 && n < 200; n++ {

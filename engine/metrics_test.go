@@ -1,0 +1,138 @@
+package engine_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+
+	"ringcast/engine"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/worker"
+)
+
+// Metrics tell of everything that an operator asks for, in base units, under one prefix, and with no label
+// of which there are as many as viewers.
+func TestMetrics(t *testing.T) {
+	e := start(t, engine.Config{Workers: 2, MaxPending: 1})
+	defer shutdown(t, e)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(e)
+	pub, stop := publish(t, e, "measured")
+	defer pub.Close()
+	defer stop()
+	until(t, "stream", func() bool { _, ok := e.Stream("measured"); return ok })
+	const viewers = 10
+	var got [viewers]atomic.Int64
+	for i := range got {
+		v := watch(t, e, "measured", &got[i])
+		defer v.Close()
+		until(t, "media", func() bool { return got[i].Load() > 20 })
+		if err := v.SendRTCP(rtcp.AppendPLI(rtcp.AppendReceiverReport(nil, 1, nil), 1, v.Local.Tracks[0].SSRC)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all connected", func() bool { return offer(t, e, "pending") == nil })
+	if err := offer(t, e, "busy"); !errors.Is(err, engine.ErrBusy) {
+		t.Errorf("beyond the cap of pending sessions: %v", err)
+	}
+
+	collect := func() map[string]*dto.MetricFamily {
+		all, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		families := make(map[string]*dto.MetricFamily)
+		for _, f := range all {
+			families[f.GetName()] = f
+		}
+		return families
+	}
+	sum := func(f *dto.MetricFamily) (n float64) {
+		for _, m := range f.GetMetric() {
+			n += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+		return n
+	}
+	moved := []string{ // what this much traffic must have moved
+		"ringcast_received_rtp_packets_total", "ringcast_received_rtp_bytes_total", "ringcast_sent_rtp_packets_total",
+		"ringcast_sent_rtp_bytes_total", "ringcast_received_rtcp_packets_total", "ringcast_sent_rtcp_packets_total",
+		"ringcast_received_plis_total", "ringcast_received_stun_checks_total", "ringcast_received_keyframes_total",
+		"ringcast_port_received_datagrams_total", "ringcast_port_received_bytes_total", "ringcast_port_sent_datagrams_total",
+		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_sessions", "ringcast_streams",
+		"ringcast_dtls_handshakes_total", "ringcast_dtls_handshake_seconds", "ringcast_forwarding_delay_seconds",
+		"ringcast_sessions_refused_total", "ringcast_port_info",
+	}
+	until(t, "counts", func() bool {
+		families := collect()
+		for _, name := range moved {
+			if f := families[name]; f == nil || sum(f) == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	families := collect()
+	for _, name := range append(moved, // and what must be there
+		"ringcast_sent_nacks_total", "ringcast_received_nacks_total", "ringcast_sent_plis_total", "ringcast_received_firs_total",
+		"ringcast_sent_rtx_packets_total", "ringcast_received_rtx_packets_total", "ringcast_bus_occupancy_ratio",
+		"ringcast_bus_lost_total", "ringcast_port_unsent_datagrams_total", "ringcast_dtls_handshakes_in_flight",
+		"ringcast_dtls_records_dropped_total", "ringcast_faults_total", "ringcast_replicated_packets_total") {
+		if families[name] == nil {
+			t.Errorf("no %s", name)
+		}
+	}
+	reasons := make(map[string]bool)
+	for _, m := range families["ringcast_packets_dropped_total"].GetMetric() {
+		reasons[m.GetLabel()[0].GetValue()] = true
+	}
+	for r := range worker.NumDropReasons {
+		if !reasons[r.String()] {
+			t.Errorf("nothing tells of drops for %q", r)
+		}
+	}
+	states := make(map[string]float64)
+	for _, m := range families["ringcast_sessions"].GetMetric() {
+		var state string
+		for _, l := range m.GetLabel() {
+			state += l.GetValue() + " "
+		}
+		states[strings.TrimSpace(state)] = m.GetGauge().GetValue()
+	}
+	for state, want := range map[string]float64{"publisher connected": 1, "publisher pending": 1, "subscriber connected": viewers, "subscriber pending": 0} {
+		if n, ok := states[state]; !ok || n != want {
+			t.Errorf("%s: %v sessions (%t), want %v", state, n, ok, want)
+		}
+	}
+	series := 0
+	for name, f := range families {
+		series += len(f.GetMetric())
+		if !strings.HasPrefix(name, "ringcast_") {
+			t.Errorf("%s has another prefix", name)
+		}
+	}
+	if problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint(); err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+	// As many series with as without viewers.
+	other := start(t, engine.Config{Workers: 2})
+	defer shutdown(t, other)
+	alone := prometheus.NewRegistry()
+	alone.MustRegister(other)
+	all, err := alone.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		series -= len(f.GetMetric())
+	}
+	if series != 0 {
+		t.Errorf("%d series more with %d viewers than without", series, viewers)
+	}
+}
