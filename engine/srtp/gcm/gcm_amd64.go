@@ -1,0 +1,28 @@
+//go:build !purego
+
+package gcm
+
+import "golang.org/x/sys/cpu"
+
+// accelerated tells whether the processor has the instructions, and the operating system keeps the
+// registers, that the assembly uses. Tests change it.
+var accelerated = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512BW &&
+	cpu.X86.HasAVX512VAES && cpu.X86.HasAVX512VPCLMULQDQ &&
+	cpu.X86.HasAVX2 && cpu.X86.HasBMI2 && cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ
+
+// expanded is laid out as the assembly wants it: offsets are constants there.
+type expanded struct {
+	powers [17][16]byte // H^17 to H^1, each divided by x, bytes reversed
+	rounds [11][16]byte // FIPS 197's round keys
+}
+
+// expand makes an expanded key.
+//
+//go:noescape
+func expand(k *expanded, key *[KeyLen]byte)
+
+// crypt encrypts src to dst, or decrypts it if open, and sets tag to what the tag must be. dst is as
+// long as src, at least.
+//
+//go:noescape
+func crypt(k *expanded, nonce *[NonceLen]byte, dst, src, aad []byte, tag *[TagLen]byte, open bool)

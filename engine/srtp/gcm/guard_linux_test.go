@@ -1,0 +1,75 @@
+package gcm
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"testing"
+)
+
+// guarded returns n bytes between two pages that nothing may touch: at the start of what lies between
+// them, and at the end.
+func guarded(t *testing.T, n int) (start, end []byte) {
+	t.Helper()
+	page := os.Getpagesize()
+	middle := (n + page - 1) / page * page
+	memory, err := syscall.Mmap(-1, 0, middle+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Munmap(memory) })
+	for _, guard := range [][]byte{memory[:page], memory[page+middle:]} {
+		if err := syscall.Mprotect(guard, syscall.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside := memory[page : page+middle]
+	return inside[:n:n], inside[middle-n:]
+}
+
+// TestGuardPages has everything that is read and written begin or end where touching one byte more
+// would be a fault.
+func TestGuardPages(t *testing.T) {
+	const maxLen, maxAAD = 1500, 96
+	type memory struct{ source, dest, aad, nonce, key []byte }
+	var starts, ends memory
+	starts.source, ends.source = guarded(t, maxLen)
+	starts.dest, ends.dest = guarded(t, maxLen+TagLen)
+	starts.aad, ends.aad = guarded(t, maxAAD)
+	starts.nonce, ends.nonce = guarded(t, NonceLen)
+	starts.key, ends.key = guarded(t, KeyLen)
+	for name, expand := range implementations() {
+		for where, m := range map[string]memory{"start": starts, "end": ends} {
+			t.Run(name+"/"+where, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(12, 19))
+				cut := func(b []byte, n int) []byte {
+					if where == "start" {
+						return b[:n:n]
+					}
+					return b[len(b)-n:]
+				}
+				for _, b := range [][]byte{m.source, m.aad, m.nonce, m.key} {
+					fill(r, b)
+				}
+				key, nonce := (*[KeyLen]byte)(m.key), (*[NonceLen]byte)(m.nonce)
+				k, ref := expand(key), reference(t, key)
+				for n := range maxLen + 1 {
+					plain, aad, dest := cut(m.source, n), cut(m.aad, n%(maxAAD+1)), cut(m.dest, n+TagLen)
+					k.Seal(dest, nonce, plain, aad)
+					if !bytes.Equal(dest, ref.Seal(nil, nonce[:], plain, aad)) {
+						t.Fatalf("%d bytes: sealed otherwise", n)
+					}
+					if n+TagLen > maxLen {
+						continue
+					}
+					sealed, opened := cut(m.source, n+TagLen), cut(m.dest, n)
+					copy(sealed, dest)
+					if !k.Open(opened, nonce, sealed, aad) {
+						t.Fatalf("%d bytes: refused", n)
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package gcm
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/subtle"
+)
+
+// Lengths in bytes.
+const (
+	KeyLen   = 16
+	NonceLen = 12
+	TagLen   = 16
+)
+
+// A Key is one expanded key. Expand comes first.
+type Key struct {
+	expanded
+	standard *standard // nil where the assembly works
+}
+
+// Cheap reports whether Expand neither allocates nor takes long.
+func Cheap() bool { return accelerated }
+
+// Expand makes k ready to work with key, which is not kept.
+func (k *Key) Expand(key *[KeyLen]byte) {
+	if accelerated {
+		expand(&k.expanded, key)
+		return
+	}
+	k.standard = newStandard(key)
+}
+
+// Seal encrypts plaintext to dst and appends the tag over it and aad: len(plaintext)+TagLen bytes, for
+// which dst must have room. A nonce must never be used twice for different data.
+func (k *Key) Seal(dst []byte, nonce *[NonceLen]byte, plaintext, aad []byte) {
+	n := len(plaintext)
+	dst = dst[:n+TagLen]
+	if k.standard != nil {
+		k.standard.seal(dst, nonce, plaintext, aad)
+		return
+	}
+	crypt(&k.expanded, nonce, dst, plaintext, aad, (*[TagLen]byte)(dst[n:]), false)
+}
+
+// Open decrypts sealed, as Seal made it, to dst: len(sealed)-TagLen bytes, for which dst must have
+// room. It returns false, and dst is zeroed, unless sealed and aad are authentic.
+func (k *Key) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
+	n := len(sealed) - TagLen
+	if n < 0 {
+		return false
+	}
+	dst = dst[:n]
+	if k.standard != nil {
+		return k.standard.open(dst, nonce, sealed, aad)
+	}
+	var tag [TagLen]byte
+	crypt(&k.expanded, nonce, dst, sealed[:n], aad, &tag, true)
+	if subtle.ConstantTimeCompare(tag[:], sealed[n:]) != 1 {
+		clear(dst)
+		return false
+	}
+	return true
+}
+
+// standard is a key of the standard implementation. What is passed to an interface escapes to the heap,
+// so the nonce and the additional data are copied there first; a caller's may lie on its stack.
+type standard struct {
+	aead  cipher.AEAD
+	nonce [NonceLen]byte
+	aad   []byte
+}
+
+func newStandard(key *[KeyLen]byte) *standard {
+	block, err := aes.NewCipher(key[:])
+	if err != nil {
+		panic(err) // only for other lengths
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // only for other blocks
+	}
+	return &standard{aead: aead}
+}
+
+func (s *standard) seal(dst []byte, nonce *[NonceLen]byte, plaintext, aad []byte) {
+	s.nonce, s.aad = *nonce, append(s.aad[:0], aad...)
+	s.aead.Seal(dst[:0], s.nonce[:], plaintext, s.aad)
+}
+
+func (s *standard) open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
+	s.nonce, s.aad = *nonce, append(s.aad[:0], aad...)
+	_, err := s.aead.Open(dst[:0], s.nonce[:], sealed, s.aad)
+	return err == nil
+}
