@@ -1,92 +1,64 @@
 package srtp
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"encoding/binary"
-	"fmt"
+
+	"ringcast/engine/srtp/gcm"
 )
 
-const (
-	gcmTagLen   = 16
-	gcmNonceLen = 12
-)
-
-// An aead is one direction's SRTP or SRTCP under AES-GCM: a cipher and the salt of its nonces.
-type aead struct {
-	cipher cipher.AEAD
-	salt   [gcmNonceLen]byte
-}
-
-func newAEAD(masterKey, masterSalt []byte, keyLabel, saltLabel byte) (a aead, err error) {
-	key, err := deriveKey(masterKey, masterSalt, keyLabel, len(masterKey))
-	if err != nil {
-		return a, err
-	}
-	salt, err := deriveKey(masterKey, masterSalt, saltLabel, gcmNonceLen)
-	if err != nil {
-		return a, err
-	}
-	return makeAEAD(key, salt)
-}
-
-// makeAEAD makes an aead of session key and salt.
-func makeAEAD(key, salt []byte) (a aead, err error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return a, fmt.Errorf("create SRTP cipher: %w", err)
-	}
-	a.cipher, err = cipher.NewGCM(block)
-	if err != nil {
-		return a, fmt.Errorf("create SRTP cipher: %w", err)
-	}
-	a.salt = [gcmNonceLen]byte(salt)
-	return a, nil
-}
-
-// gcmSealer is the Sealer of AEADAES128GCM, on the standard library. It is kept small: there is one
-// for each viewer.
+// gcmSealer is the Sealer of AEADAES128GCM. It is kept small, as there is one for each viewer: only the
+// key of the media is expanded.
 type gcmSealer struct {
-	rtp     aead // to the subscriber
-	control aead // to the subscriber
-	peer    aead // SRTCP from the subscriber
+	rtpSalt, controlSalt, peerSalt [gcm.NonceLen]byte
 
-	// nonce and data are scratch. They live here because what is passed to an interface escapes.
-	nonce [gcmNonceLen]byte
-	data  [controlHeaderLen + indexLen]byte
-
-	index   uint32 // of the last SRTCP packet sealed, under whatever SSRC
+	index   uint32         // of the last SRTCP packet sealed, under whatever SSRC
+	rtp     gcm.Key        // to the subscriber
+	control gcm.CompactKey // to the subscriber
+	peer    gcm.CompactKey // SRTCP from the subscriber
 	sources controlSources
 }
 
 func newGCMSealer(k *Keys) (*gcmSealer, error) {
 	s := &gcmSealer{}
-	var err error
-	if s.rtp, err = newAEAD(k.LocalKey, k.LocalSalt, labelRTPKey, labelRTPSalt); err != nil {
+	key, err := deriveGCM(k.LocalKey, k.LocalSalt, labelRTPKey, labelRTPSalt, &s.rtpSalt)
+	if err != nil {
 		return nil, err
 	}
-	if s.control, err = newAEAD(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt); err != nil {
+	s.rtp.Set(&key)
+	if key, err = deriveGCM(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt, &s.controlSalt); err != nil {
 		return nil, err
 	}
-	if s.peer, err = newAEAD(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt); err != nil {
+	s.control.Set(&key)
+	if key, err = deriveGCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt, &s.peerSalt); err != nil {
 		return nil, err
 	}
+	s.peer.Set(&key)
 	return s, nil
 }
 
-func (s *gcmSealer) Overhead() int { return gcmTagLen }
+// deriveGCM derives a session key, and sets its salt.
+func deriveGCM(masterKey, masterSalt []byte, keyLabel, saltLabel byte, salt *[gcm.NonceLen]byte) (key [gcm.KeyLen]byte, err error) {
+	k, err := deriveKey(masterKey, masterSalt, keyLabel, len(key))
+	if err != nil {
+		return key, err
+	}
+	s, err := deriveKey(masterKey, masterSalt, saltLabel, len(salt))
+	if err != nil {
+		return key, err
+	}
+	*salt = [gcm.NonceLen]byte(s)
+	return [gcm.KeyLen]byte(k), nil
+}
 
-// SealRTP's nonce is 16 zero bits, the SSRC and the 48-bit index, XORed with the salt (RFC 7714
-// section 8.1); the header is authenticated, the payload encrypted (section 8.2).
+func (s *gcmSealer) Overhead() int { return gcm.TagLen }
+
+// SealRTP authenticates the header and encrypts the payload (RFC 7714 section 8.2).
 func (s *gcmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
-	head := frame[:headerLen]
-	salt := &s.rtp.salt
-	copy(s.nonce[:2], salt[:2])
-	binary.BigEndian.PutUint32(s.nonce[2:], binary.BigEndian.Uint32(salt[2:])^sourceOf(head))
-	binary.BigEndian.PutUint32(s.nonce[6:], binary.BigEndian.Uint32(salt[6:])^uint32(index>>16))
-	binary.BigEndian.PutUint16(s.nonce[10:], binary.BigEndian.Uint16(salt[10:])^uint16(index))
-	s.rtp.cipher.Seal(head[headerLen:], s.nonce[:], payload, head)
-	return frame[:headerLen+len(payload)+gcmTagLen]
+	head, sealed := frame[:headerLen], frame[:headerLen+len(payload)+gcm.TagLen]
+	var nonce [gcm.NonceLen]byte
+	gcmNonce(&nonce, &s.rtpSalt, sourceOf(head), index)
+	s.rtp.Seal(sealed[headerLen:], &nonce, payload, head)
+	return sealed
 }
 
 func (s *gcmSealer) SealRTCP(packet []byte) []byte {
@@ -95,16 +67,17 @@ func (s *gcmSealer) SealRTCP(packet []byte) []byte {
 		return nil
 	}
 	s.index++
-	s.prepareControl(&s.control.salt, packet, s.index)
-	s.control.cipher.Seal(packet[controlHeaderLen:controlHeaderLen], s.nonce[:], packet[controlHeaderLen:], s.data[:])
-	sealed := packet[:n+gcmTagLen+indexLen]
-	copy(sealed[n+gcmTagLen:], s.data[controlHeaderLen:])
+	var nonce [gcm.NonceLen]byte
+	aad := prepareControl(&nonce, &s.controlSalt, packet, s.index)
+	sealed := packet[:n+gcm.TagLen+indexLen]
+	s.control.Seal(sealed[controlHeaderLen:], &nonce, packet[controlHeaderLen:], aad[:])
+	copy(sealed[n+gcm.TagLen:], aad[controlHeaderLen:])
 	return sealed
 }
 
 func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, bool) {
 	end := len(data) - indexLen
-	if end < controlHeaderLen+gcmTagLen {
+	if end < controlHeaderLen+gcm.TagLen {
 		return nil, false
 	}
 	word := binary.BigEndian.Uint32(data[end:])
@@ -116,24 +89,30 @@ func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, bool) {
 	if !fresh || !known && len(s.sources) == maxSubscriberSources {
 		return nil, false
 	}
-	s.prepareControl(&s.peer.salt, data, index)
-	_, err := s.peer.cipher.Open(data[controlHeaderLen:controlHeaderLen], s.nonce[:], data[controlHeaderLen:end], s.data[:])
-	if err != nil {
+	var nonce [gcm.NonceLen]byte
+	aad, body := prepareControl(&nonce, &s.peerSalt, data, index), data[controlHeaderLen:end]
+	if !s.peer.Open(body, &nonce, body, aad[:]) {
 		return nil, false
 	}
 	s.sources.accept(ssrc, index)
-	return data[: end-gcmTagLen : end-gcmTagLen], true
+	return data[: end-gcm.TagLen : end-gcm.TagLen], true
 }
 
-// prepareControl sets nonce and additional data for an encrypted SRTCP packet: the nonce is the SSRC
-// and the index, each behind 16 zero bits, XORed with the salt (RFC 7714 section 9.1); the first 8
-// bytes are authenticated with the word that tells the index (section 9.2).
-func (s *gcmSealer) prepareControl(salt *[gcmNonceLen]byte, packet []byte, index uint32) {
-	copy(s.nonce[:], salt[:])
-	binary.BigEndian.PutUint32(s.nonce[2:], binary.BigEndian.Uint32(salt[2:])^binary.BigEndian.Uint32(packet[4:]))
-	binary.BigEndian.PutUint32(s.nonce[8:], binary.BigEndian.Uint32(salt[8:])^index)
-	copy(s.data[:], packet[:controlHeaderLen])
-	binary.BigEndian.PutUint32(s.data[controlHeaderLen:], index|encryptedFlag)
+// prepareControl sets the nonce of an encrypted SRTCP packet, and returns its additional data: the first
+// 8 bytes and the word that tells the index (RFC 7714 section 9.2).
+func prepareControl(nonce, salt *[gcm.NonceLen]byte, packet []byte, index uint32) (aad [controlHeaderLen + indexLen]byte) {
+	gcmNonce(nonce, salt, binary.BigEndian.Uint32(packet[4:]), uint64(index))
+	copy(aad[:], packet[:controlHeaderLen])
+	binary.BigEndian.PutUint32(aad[controlHeaderLen:], index|encryptedFlag)
+	return aad
+}
+
+// gcmNonce sets a nonce to 16 zero bits, the SSRC and the 48-bit index, XORed with the salt (RFC 7714
+// section 8.1); SRTCP's index is shorter, with zero bits before it (section 9.1). It writes words as wide
+// as those that will be read: a processor can hand them over before they have reached the cache.
+func gcmNonce(nonce, salt *[gcm.NonceLen]byte, ssrc uint32, index uint64) {
+	binary.BigEndian.PutUint64(nonce[:], binary.BigEndian.Uint64(salt[:])^uint64(ssrc)<<16^index>>32)
+	binary.BigEndian.PutUint32(nonce[8:], binary.BigEndian.Uint32(salt[8:])^uint32(index))
 }
 
 // sourceOf is the SSRC of an RTP packet.

@@ -7,6 +7,8 @@ import (
 	pionrtcp "github.com/pion/rtcp"
 	pionrtp "github.com/pion/rtp"
 	pion "github.com/pion/srtp/v3"
+
+	"ringcast/engine/srtp/gcm"
 )
 
 // MaxSources is the most SSRCs that an Opener takes SRTP from, and SRTCP. A publisher's tracks,
@@ -64,7 +66,7 @@ func NewOpener(k *Keys) (*Opener, error) {
 	}
 	tagLen := cmTagLen
 	if k.Profile == AEADAES128GCM {
-		tagLen = gcmTagLen
+		tagLen = gcm.TagLen
 	}
 	o := &Opener{in: in, out: out, tagLen: tagLen}
 	o.peer = controlOpener{context: in, tagLen: tagLen, limit: MaxSources}

@@ -6,10 +6,12 @@ import (
 	pionrtcp "github.com/pion/rtcp"
 	pionrtp "github.com/pion/rtp"
 	pion "github.com/pion/srtp/v3"
+
+	"ringcast/engine/srtp/gcm"
 )
 
 // OverheadRTCP is the most bytes that SealRTCP adds under any profile: a tag and an index.
-const OverheadRTCP = gcmTagLen + indexLen
+const OverheadRTCP = gcm.TagLen + indexLen
 
 const (
 	// cmTagLen is the length in bytes of the tag of AES128CMSHA180 (RFC 5764 section 4.1.2).

@@ -58,7 +58,7 @@ func BenchmarkSeal(b *testing.B) {
 					aead := reference(b, &key)
 					theirs[i] = func() { aead.Seal(dst[:0], nonce[:], plain, aad) }
 					ours[i] = &Key{}
-					ours[i].Expand(&key)
+					ours[i].Set(&key)
 				}
 				// As viewers come and go, their keys lie anywhere.
 				r.Shuffle(keys, func(i, j int) { theirs[i], theirs[j] = theirs[j], theirs[i] })
@@ -76,7 +76,7 @@ func BenchmarkOpen(b *testing.B) {
 	var key [KeyLen]byte
 	dst, sealed, aad, nonce := make([]byte, 1200), make([]byte, 1200+TagLen), make([]byte, 20), new([NonceLen]byte)
 	theirs, ours := reference(b, &key), &Key{}
-	ours.Expand(&key)
+	ours.Set(&key)
 	ours.Seal(sealed, nonce, dst, aad)
 	pair(b, 2000,
 		side{"crypto/cipher", func(int) {
@@ -91,10 +91,11 @@ func BenchmarkOpen(b *testing.B) {
 		}})
 }
 
-func BenchmarkExpand(b *testing.B) {
+// BenchmarkSet expands keys.
+func BenchmarkSet(b *testing.B) {
 	var key [KeyLen]byte
 	var k Key
 	pair(b, 2000,
 		side{"crypto/cipher", func(int) { reference(b, &key) }},
-		side{"ours", func(int) { k.Expand(&key) }})
+		side{"ours", func(int) { k.Set(&key) }})
 }

@@ -7,19 +7,18 @@
 //   - Expanded, a key is its 11 round keys and the powers H^1 to H^17 of its hash key.
 //   - The standard implementation is crypto/cipher's.
 //
-// On amd64 with AVX-512 and its AES and carry-less products (Intel since Ice Lake, AMD since Zen 4) a
-// Key works in assembly, otherwise on the standard implementation; the build tag purego leaves the
-// assembly out. Both give the same bytes. A Key in assembly is one piece of memory without pointers
-// to others, can lie on a stack, and is expanded in a fraction of a microsecond without allocating:
-// Cheap tells. So a key that is rarely used need not be kept expanded.
+// On amd64 with AVX-512 and its AES and carry-less products (Intel since Ice Lake, AMD since Zen 4) keys
+// work in assembly, otherwise on the standard implementation; the build tag purego leaves the assembly
+// out. Both give the same bytes. In assembly a Key is one piece of memory without pointers to others,
+// and is expanded, on a stack if need be, in less time than it takes to seal a full packet. So a key
+// that is rarely used need not be kept expanded: that is a CompactKey.
 //
 // Why 17 powers: 16 blocks are hashed with one reduction, and the packet's last ones with the block of
 // lengths. Fewer would save a cache line or two of the seven, and cost as many reductions more.
 //
 // Time depends on lengths, on nothing secret. Bad input is only what does not authenticate.
 //
-// Concurrency: a Key that works in assembly may be used by several threads; one that does not has
-// scratch of its own. Treat it as belonging to one thread.
+// Concurrency: a key belongs to one thread, as on the standard implementation it has scratch of its own.
 //
 // Buffers: source and destination are either the same bytes or do not overlap. Nothing is read outside
 // of source, nonce and additional data, nothing written outside of destination.

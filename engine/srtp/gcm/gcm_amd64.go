@@ -10,11 +10,9 @@ var accelerated = cpu.X86.HasAVX512F && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512
 	cpu.X86.HasAVX512VAES && cpu.X86.HasAVX512VPCLMULQDQ &&
 	cpu.X86.HasAVX2 && cpu.X86.HasBMI2 && cpu.X86.HasAES && cpu.X86.HasPCLMULQDQ
 
-// expanded is laid out as the assembly wants it: offsets are constants there.
-type expanded struct {
-	powers [17][16]byte // H^17 to H^1, each divided by x, bytes reversed
-	rounds [11][16]byte // FIPS 197's round keys
-}
+// expanded is H^17 to H^1, each divided by x and its bytes reversed, and the 11 round keys of FIPS 197:
+// the assembly's constants are offsets in it.
+type expanded [17 + 11][16]byte
 
 // expand makes an expanded key.
 //

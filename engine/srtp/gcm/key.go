@@ -13,17 +13,17 @@ const (
 	TagLen   = 16
 )
 
-// A Key is one expanded key. Expand comes first.
+// Accelerated reports whether keys work in assembly on this machine.
+func Accelerated() bool { return accelerated }
+
+// A Key is one expanded key, for very many packets. Set comes first.
 type Key struct {
 	expanded
 	standard *standard // nil where the assembly works
 }
 
-// Cheap reports whether Expand neither allocates nor takes long.
-func Cheap() bool { return accelerated }
-
-// Expand makes k ready to work with key, which is not kept.
-func (k *Key) Expand(key *[KeyLen]byte) {
+// Set makes k ready to work with key, which is not kept.
+func (k *Key) Set(key *[KeyLen]byte) {
 	if accelerated {
 		expand(&k.expanded, key)
 		return
@@ -61,6 +61,39 @@ func (k *Key) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
 		return false
 	}
 	return true
+}
+
+// A CompactKey is for few packets: it takes 24 bytes, and is expanded for each of them. Set comes first.
+type CompactKey struct {
+	key      [KeyLen]byte
+	standard *standard // nil where the assembly works: expanding the other takes long, and allocates
+}
+
+// Set makes c ready to work with key.
+func (c *CompactKey) Set(key *[KeyLen]byte) {
+	if accelerated {
+		c.key = *key
+		return
+	}
+	c.standard = newStandard(key)
+}
+
+// Seal is Key's.
+func (c *CompactKey) Seal(dst []byte, nonce *[NonceLen]byte, plaintext, aad []byte) {
+	k := Key{standard: c.standard}
+	if c.standard == nil {
+		expand(&k.expanded, &c.key)
+	}
+	k.Seal(dst, nonce, plaintext, aad)
+}
+
+// Open is Key's.
+func (c *CompactKey) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
+	k := Key{standard: c.standard}
+	if c.standard == nil {
+		expand(&k.expanded, &c.key)
+	}
+	return k.Open(dst, nonce, sealed, aad)
 }
 
 // standard is a key of the standard implementation. What is passed to an interface escapes to the heap,
