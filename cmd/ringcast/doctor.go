@@ -25,6 +25,9 @@ func doctor(args, environ []string, stdout, stderr io.Writer) int {
 	}
 	e := engineConfig(&cfg, media, nil)
 	report, decision := host.Survey(e.Host())
+	if cfg.IO == host.OnlySockets { // then Survey does not look, but the doctor does
+		report = host.Inspect(cfg.Interface)
+	}
 	if len(plain) < len(args) {
 		out := json.NewEncoder(stdout)
 		out.SetIndent("", "  ")

@@ -235,6 +235,14 @@ func TestDoctor(t *testing.T) {
 		}
 	})
 
+	t.Run("only sockets", func(t *testing.T) {
+		out, status := consult(t, a, "--io", "udp", "--interface", "eth0")
+		if !strings.HasPrefix(out, "eth0: AF_XDP is not wanted, sockets would be used\n") || status != exitFailed ||
+			!strings.Contains(out, "driver       veth") || !strings.Contains(out, "  yes  udp           taken\n") {
+			t.Errorf("status %d\n%s", status, out)
+		}
+	})
+
 	t.Run("settings that make no sense", func(t *testing.T) {
 		out, status := consult(t, a, "--interfaces", "eth0")
 		if want := "ringcast: unknown flag \"--interfaces\", did you mean \"--interface\"?\n"; out != want || status != exitUsage {

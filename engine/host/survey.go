@@ -1,7 +1,13 @@
 package host
 
-// Survey inspects the machine and chooses.
+import "runtime"
+
+// Survey inspects the machine and chooses. Where only sockets are wanted it does not look.
 func Survey(cfg Config) (Report, Decision) {
+	if cfg.IO == OnlySockets {
+		r := Report{OS: runtime.GOOS}
+		return r, Choose(cfg, r)
+	}
 	r := Inspect(cfg.Interface)
 	d := Choose(cfg, r)
 	if cfg.Interface == "" && d.Interface != "" {

@@ -47,6 +47,8 @@ func (p *printer) verdict() {
 		fmt.Fprintf(&p.out, "%s: AF_XDP cannot be used\n", name)
 	case taken.XDP():
 		fmt.Fprintf(&p.out, "%s: AF_XDP can be used, as %s on %s\n", name, taken, count(p.d.Queues, "queue"))
+	case len(p.d.Refused) == 0:
+		fmt.Fprintf(&p.out, "%s: AF_XDP is not wanted, sockets would be used\n", name)
 	default:
 		fmt.Fprintf(&p.out, "%s: AF_XDP cannot be used, sockets would be\n", name)
 	}
