@@ -34,6 +34,7 @@ deps: ## what the tests need beside Go: installed on Debian as root, else tests 
 		command -v chromium >/dev/null || missing="$$missing chromium"; \
 		command -v openssl >/dev/null || missing="$$missing openssl"; \
 		command -v ip >/dev/null || missing="$$missing iproute2"; \
+		command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 		command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 		if [ -n "$$missing" ]; then \
 			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
