@@ -1,0 +1,277 @@
+// Command sfu is a second WHIP/WHEP server, to hold ringcast's figures against: pion/webrtc as one
+// usually builds an SFU of it. A publisher's tracks become TrackLocalStaticRTP, which copies each packet
+// to every viewer's PeerConnection; interceptors are pion's default; all media is on one UDP port through
+// its mux, ICE is lite.
+//
+//	go run ./testenv/bench/sfu --http 127.0.0.1:8081 --udp 127.0.0.1:7001
+//	ringbench publish --whip http://127.0.0.1:8081/whip/bench
+//	ringbench watch --whep http://127.0.0.1:8081/whep/bench --viewers 100
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/pion/interceptor"
+	"github.com/pion/rtcp"
+	"github.com/pion/webrtc/v4"
+)
+
+const (
+	maxOffer = 64 << 10
+	// keyframePause is the least time between keyframe requests to a publisher.
+	keyframePause = 500 * time.Millisecond
+	maxPacket     = 1500
+)
+
+func main() {
+	httpAddr := flag.String("http", "127.0.0.1:8081", "`ADDRESS` of WHIP and WHEP")
+	udpAddr := flag.String("udp", "127.0.0.1:7001", "`ADDRESS` of all media, which is what viewers are told")
+	flag.Parse()
+	if err := run(*httpAddr, *udpAddr); err != nil {
+		fmt.Fprintln(os.Stderr, "sfu:", err)
+		os.Exit(1)
+	}
+}
+
+func run(httpAddr, udpAddr string) error {
+	udp, err := net.ListenPacket("udp", udpAddr)
+	if err != nil {
+		return err
+	}
+	api, err := newAPI(udp)
+	if err != nil {
+		return err
+	}
+	s := &server{api: api, streams: map[string]*stream{}, sessions: map[string]*webrtc.PeerConnection{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /whip/{name}", s.publish)
+	mux.HandleFunc("POST /whep/{name}", s.watch)
+	mux.HandleFunc("DELETE /session/{id}", s.end)
+	listener, err := net.Listen("tcp", httpAddr)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("http://%s\n", listener.Addr())
+	return http.Serve(listener, mux)
+}
+
+func newAPI(udp net.PacketConn) (*webrtc.API, error) {
+	codecs := &webrtc.MediaEngine{}
+	if err := codecs.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	interceptors := &interceptor.Registry{}
+	if err := webrtc.RegisterDefaultInterceptors(codecs, interceptors); err != nil {
+		return nil, err
+	}
+	settings := webrtc.SettingEngine{}
+	settings.SetLite(true)
+	settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, udp))
+	settings.SetIncludeLoopbackCandidate(true)
+	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	return webrtc.NewAPI(
+		webrtc.WithMediaEngine(codecs), webrtc.WithInterceptorRegistry(interceptors), webrtc.WithSettingEngine(settings),
+	), nil
+}
+
+// A server has streams by name and sessions by number.
+type server struct {
+	api *webrtc.API
+
+	mu       sync.Mutex // guards what follows
+	streams  map[string]*stream
+	sessions map[string]*webrtc.PeerConnection
+	number   int
+}
+
+// A stream is what one publisher sends.
+type stream struct {
+	publisher *webrtc.PeerConnection
+
+	mu     sync.Mutex // guards what follows
+	tracks []*webrtc.TrackLocalStaticRTP
+	asked  time.Time
+}
+
+func (s *server) publish(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
+	x := &stream{}
+	s.exchange(w, r, func(pc *webrtc.PeerConnection) error {
+		x.publisher = pc
+		pc.OnTrack(func(remote *webrtc.TrackRemote, _ *webrtc.RTPReceiver) { x.forward(remote) })
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.streams[name] = x
+		return nil
+	})
+}
+
+// forward copies a track to all who watch it, until the publisher is gone.
+func (x *stream) forward(remote *webrtc.TrackRemote) {
+	local, err := webrtc.NewTrackLocalStaticRTP(remote.Codec().RTPCodecCapability, remote.Kind().String(), "sfu")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "sfu:", err)
+		return
+	}
+	x.mu.Lock()
+	x.tracks = append(x.tracks, local)
+	x.mu.Unlock()
+	b := make([]byte, maxPacket)
+	for {
+		n, _, err := remote.Read(b)
+		if err != nil {
+			return
+		}
+		if _, err := local.Write(b[:n]); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			return
+		}
+	}
+}
+
+func (s *server) watch(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	x := s.streams[r.PathValue("name")]
+	s.mu.Unlock()
+	var tracks []*webrtc.TrackLocalStaticRTP
+	if x != nil {
+		x.mu.Lock()
+		tracks = append(tracks, x.tracks...)
+		x.mu.Unlock()
+	}
+	if len(tracks) == 0 {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "nobody publishes this", http.StatusConflict)
+		return
+	}
+	s.exchange(w, r, func(pc *webrtc.PeerConnection) error {
+		for _, t := range tracks {
+			sender, err := pc.AddTrack(t)
+			if err != nil {
+				return err
+			}
+			go x.listen(sender)
+		}
+		return nil
+	})
+}
+
+// listen reads what a viewer reports, without which its NACKs are not answered either, and asks for
+// keyframes when it does.
+func (x *stream) listen(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return
+		}
+		for _, p := range packets {
+			switch p.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				x.ask()
+			}
+		}
+	}
+}
+
+func (x *stream) ask() {
+	x.mu.Lock()
+	soon := time.Since(x.asked) < keyframePause
+	if !soon {
+		x.asked = time.Now()
+	}
+	x.mu.Unlock()
+	if soon {
+		return
+	}
+	for _, r := range x.publisher.GetReceivers() {
+		if t := r.Track(); t != nil && t.Kind() == webrtc.RTPCodecTypeVideo {
+			// A publisher that cannot be told will not send either.
+			_ = x.publisher.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(t.SSRC())}})
+		}
+	}
+}
+
+// exchange answers an offer with a session that prepare has furnished.
+func (s *server) exchange(w http.ResponseWriter, r *http.Request, prepare func(*webrtc.PeerConnection) error) {
+	offer, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOffer))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	pc, err := s.api.NewPeerConnection(webrtc.Configuration{})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer, err := negotiate(pc, string(offer), prepare)
+	if err != nil {
+		_ = pc.Close() // nothing came of it
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	s.number++
+	id := strconv.Itoa(s.number)
+	s.sessions[id] = pc
+	s.mu.Unlock()
+	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
+		if state == webrtc.PeerConnectionStateFailed {
+			s.close(id)
+		}
+	})
+	w.Header().Set("Content-Type", "application/sdp")
+	w.Header().Set("Location", "/session/"+id)
+	w.WriteHeader(http.StatusCreated)
+	_, _ = io.WriteString(w, answer) // who has gone will not check either
+}
+
+func negotiate(pc *webrtc.PeerConnection, offer string, prepare func(*webrtc.PeerConnection) error) (string, error) {
+	if err := prepare(pc); err != nil {
+		return "", err
+	}
+	if err := pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeOffer, SDP: offer}); err != nil {
+		return "", err
+	}
+	answer, err := pc.CreateAnswer(nil)
+	if err != nil {
+		return "", err
+	}
+	gathered := webrtc.GatheringCompletePromise(pc)
+	if err := pc.SetLocalDescription(answer); err != nil {
+		return "", err
+	}
+	<-gathered
+	return pc.LocalDescription().SDP, nil
+}
+
+func (s *server) end(w http.ResponseWriter, r *http.Request) {
+	if !s.close(r.PathValue("id")) {
+		http.NotFound(w, r)
+	}
+}
+
+// close ends a session and, if it published, its stream.
+func (s *server) close(id string) bool {
+	s.mu.Lock()
+	pc := s.sessions[id]
+	delete(s.sessions, id)
+	for name, x := range s.streams {
+		if pc != nil && x.publisher == pc {
+			delete(s.streams, name)
+		}
+	}
+	s.mu.Unlock()
+	if pc == nil {
+		return false
+	}
+	_ = pc.Close() // it is gone whatever it says
+	return true
+}
