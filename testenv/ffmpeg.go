@@ -28,3 +28,14 @@ func TestSource(t testing.TB, path string, length time.Duration, args ...string)
 		t.Fatalf("ffmpeg: %v\n%s", err, out)
 	}
 }
+
+// TestTone has ffmpeg encode a tone of 440 Hz as Opus to an Ogg file.
+func TestTone(t testing.TB, path string, length time.Duration) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+		"-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-t", fmt.Sprint(length.Seconds()),
+		"-ac", "2", "-c:a", "libopus", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ffmpeg: %v\n%s", err, out)
+	}
+}

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	bench "ringcast/testenv/bench/publish"
+	"ringcast/testenv/browser"
+)
+
+// TestFilesInBrowser has ringbench publish files that ffmpeg has just made of its test picture, round and
+// round, and Chromium decode them.
+func TestFilesInBrowser(t *testing.T) {
+	testenv.Need(t, testenv.FFmpeg)
+	b := startBrowser(t)
+	for _, c := range []struct {
+		codec, file string
+		sound       bool
+		args        []string
+	}{
+		{"VP8", "video.ivf", true, []string{"-c:v", "libvpx", "-deadline", "realtime", "-g", "50"}},
+		{"H264", "video.h264", false, []string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50"}},
+		{"VP9", "video.ivf", false, []string{"-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "50"}},
+		{"AV1", "video.ivf", true, []string{"-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-g", "50"}},
+	} {
+		t.Run(c.codec, func(t *testing.T) {
+			s := testenv.StartServer(t, testenv.ServerOptions{})
+			dir := t.TempDir()
+			cfg := bench.Default()
+			cfg.URL, cfg.FrameRate = s.URL+"/whip/file", 25
+			cfg.Files = []string{filepath.Join(dir, c.file)}
+			testenv.TestSource(t, cfg.Files[0], 4*time.Second, c.args...)
+			if c.sound {
+				cfg.Files = append(cfg.Files, filepath.Join(dir, "sound.ogg"))
+				testenv.TestTone(t, cfg.Files[1], 3*time.Second)
+			}
+			ctx, end := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			defer func() { end(); <-ended }()
+			go func() {
+				defer close(ended)
+				r, err := bench.Run(ctx, cfg)
+				if err != nil {
+					t.Errorf("publish: %v", err)
+					return
+				}
+				var table strings.Builder
+				if err := r.Table(&table); err != nil {
+					t.Error(err)
+				}
+				t.Logf("\n%s", table.String())
+			}()
+
+			v := watch(t, b, browser.WatchOptions{Server: s.URL, Stream: "file"})
+			defer v.Close()
+			f, err := v.FirstFrame(deadline(t, 15*time.Second))
+			if err != nil {
+				t.Fatalf("%v; %+v", err, viewerStats(t, v))
+			}
+			before := viewerStats(t, v).Video.FramesDecoded
+			let(t, 6*time.Second) // over the file's end
+			got := viewerStats(t, v)
+			colours, err := browser.Eval[int](deadline(t, 10*time.Second), v.Tab, countColours)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(testenv.Artifacts(t), "file-"+strings.ToLower(c.codec)+".png")
+			if err := v.Tab.Screenshot(deadline(t, 10*time.Second), path); err != nil {
+				t.Error(err)
+			}
+			t.Logf("first frame after %v; %s by %s, %dx%d, %d frames in 6 s, %d keyframes, %d packets, %d lost, %d freezes; audio %d packets, energy %g; %d colours, see %s",
+				f.After, got.Video.Codec, got.Video.Decoder, got.Video.FrameWidth, got.Video.FrameHeight, got.Video.FramesDecoded-before,
+				got.Video.KeyFramesDecoded, got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.Freezes,
+				got.Audio.PacketsReceived, got.Audio.TotalEnergy, colours, path)
+			if !strings.EqualFold(got.Video.Codec, "video/"+c.codec) || got.Video.FrameWidth != 320 || got.Video.FrameHeight != 240 {
+				t.Errorf("%s, %dx%d", got.Video.Codec, got.Video.FrameWidth, got.Video.FrameHeight)
+			}
+			// 25 frames a second.
+			if n := got.Video.FramesDecoded - before; n < 100 {
+				t.Errorf("%d frames decoded in 6 s", n)
+			}
+			if got.Video.PacketsLost != 0 || got.Video.KeyFramesDecoded < 2 {
+				t.Errorf("%d packets lost, %d keyframes", got.Video.PacketsLost, got.Video.KeyFramesDecoded)
+			}
+			// The test picture is made of bars in eight strong colours.
+			if colours < 6 {
+				t.Errorf("the picture has %d colours", colours)
+			}
+			if c.sound && got.Audio.TotalEnergy == 0 {
+				t.Error("silence")
+			}
+		})
+	}
+}
+
+// countColours is how many of the eight corners of the colour cube fill a hundredth of the picture each.
+const countColours = `(() => {
+  const video = harness.video, canvas = document.createElement('canvas');
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  const g = canvas.getContext('2d');
+  g.drawImage(video, 0, 0);
+  const data = g.getImageData(0, 0, canvas.width, canvas.height).data, seen = new Array(8).fill(0);
+  for (let i = 0; i < data.length; i += 4) {
+    const c = [data[i], data[i + 1], data[i + 2]];
+    if (c.every((x) => x < 64 || x > 192)) seen[c.reduce((n, x) => 2 * n + (x > 128 ? 1 : 0), 0)]++;
+  }
+  return seen.filter((n) => n > data.length / 400).length;
+})()`
