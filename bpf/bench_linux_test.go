@@ -1,7 +1,9 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"testing"
+	"time"
 
 	"ringcast/testenv"
 )
@@ -46,6 +48,39 @@ func BenchmarkSteer(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(each.Nanoseconds()), "ns/run")
+		})
+	}
+}
+
+// STUN of tuples that are not allowed, within the limits. These packets differ, or come no faster than
+// the limits, so each is a run of its own and the first line tells how much of that is measuring.
+func BenchmarkSteerOneByOne(b *testing.B) {
+	testenv.Need(b, testenv.XDP)
+	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4)
+	for _, c := range []struct {
+		name   string
+		frame  []byte
+		spread bool
+		reason Reason
+	}{
+		{"other port", datagram(peer4, peer4, first(stun)...), false, PassOtherPort},
+		{"STUN of a known source", datagram(stranger4, server4, first(stun)...), false, RedirectSTUNNew},
+		{"STUN of new sources", datagram(stranger4, server4, first(stun)...), true, RedirectSTUNNew},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			expect(b, p, c.frame, verdictOf(c.reason), c.reason)
+			var total time.Duration
+			for i := range b.N {
+				if c.spread {
+					binary.BigEndian.PutUint32(c.frame[atIP+12:], uint32(i)*2654435761)
+				}
+				_, each, err := p.objects.Steer.Benchmark(c.frame, 1, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				total += each
+			}
+			b.ReportMetric(float64(total.Nanoseconds())/float64(b.N), "ns/run")
 		})
 	}
 }
