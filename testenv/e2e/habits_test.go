@@ -584,29 +584,6 @@ func newPionPublisherOn(t *testing.T, s *pionSession) *pionPublisher {
 	return p
 }
 
-func newPionViewerOn(t *testing.T, s *pionSession) *pionViewer {
-	t.Helper()
-	v := &pionViewer{pionSession: s}
-	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
-		_, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
-		must(t, err)
-	}
-	v.pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-		into := &v.video
-		if track.Kind() == webrtc.RTPCodecTypeAudio {
-			into = &v.audio
-		}
-		for {
-			packet, _, err := track.ReadRTP()
-			if err != nil {
-				return
-			}
-			into.add(packet)
-		}
-	})
-	return v
-}
-
 // all are the packets so far.
 func (r *received) all() []*rtp.Packet {
 	r.mu.Lock()

@@ -352,11 +352,16 @@ type pionViewer struct {
 
 func newPionViewer(t *testing.T, endpoint string) *pionViewer {
 	t.Helper()
-	v := &pionViewer{pionSession: newPionSession(t, endpoint)}
+	return newPionViewerOn(t, newPionSession(t, endpoint))
+}
+
+// newPionViewerOn makes a viewer of a session that was made in a way of its own.
+func newPionViewerOn(t *testing.T, s *pionSession) *pionViewer {
+	t.Helper()
+	v := &pionViewer{pionSession: s}
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
-		if _, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly}); err != nil {
-			t.Fatal(err)
-		}
+		_, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		must(t, err)
 	}
 	v.pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
 		into := &v.video

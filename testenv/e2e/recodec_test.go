@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
-	"net/netip"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,7 +9,6 @@ import (
 
 	"ringcast/testenv"
 	"ringcast/testenv/browser"
-	"ringcast/testenv/peer"
 )
 
 // A stream is published again with another codec, by sessions that the kernel gives to any worker: Chromium,
@@ -35,15 +31,8 @@ func TestRepublishWithOtherCodec(t *testing.T) {
 		view.record()
 		views = append(views, view)
 	}
-	watch, err := os.ReadFile("../../signaling/testdata/chromium-offer-recvonly.sdp")
-	must(t, err)
-	narrow, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
-	must(t, err)
-	t.Cleanup(narrow.Close)
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	local, _, err := narrow.Post(deadline(t, 20*time.Second), client, s.URL+"/whep/recodec", onlyVP8(t, string(watch)))
-	must(t, err)
-	must(t, narrow.Connect(deadline(t, 20*time.Second), local))
+	peers := newLightPeers(t, s)
+	narrow, _ := peers.connect("/whep/recodec", onlyVP8(t, peers.watch))
 	for ctx := deadline(t, 20*time.Second); ; let(t, 5*time.Millisecond) {
 		must(t, ctx.Err())
 		if received, _ := narrow.Counts(); received > 50 {

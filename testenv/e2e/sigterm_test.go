@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,31 +26,9 @@ func TestSIGTERM(t *testing.T) {
 		frameTime = time.Second / 30
 		frameSize = 1000
 	)
-	watch, err := os.ReadFile("../../signaling/testdata/chromium-offer-recvonly.sdp")
-	must(t, err)
-	publish, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
-	must(t, err)
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2})
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	connect := func(path, offer string) *peer.Peer {
-		t.Helper()
-		p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
-		must(t, err)
-		t.Cleanup(p.Close)
-		ctx := deadline(t, 20*time.Second)
-		local, _, err := p.Post(ctx, client, s.URL+path, offer)
-		must(t, err)
-		must(t, p.Connect(ctx, local))
-		return p
-	}
-
-	pub := connect("/whip/crowd", withVideoSSRC(t, string(publish)))
-	// Its handshake ends here before it does there.
-	for giveUp := time.Now().Add(10 * time.Second); s.Metrics(t)["ringcast_streams"] != 1; let(t, 5*time.Millisecond) {
-		if time.Now().After(giveUp) {
-			t.Fatal("the publisher is connected and its stream is not there")
-		}
-	}
+	peers := newLightPeers(t, s)
+	pub, _ := peers.connectPublisher("crowd")
 	sending, stopSending := context.WithCancel(t.Context())
 	var sender sync.WaitGroup
 	defer sender.Wait()
@@ -68,7 +44,8 @@ func TestSIGTERM(t *testing.T) {
 	})
 	var crowd []*peer.Peer
 	for range viewers {
-		crowd = append(crowd, connect("/whep/crowd", string(watch)))
+		p, _ := peers.connect("/whep/crowd", peers.watch)
+		crowd = append(crowd, p)
 	}
 	for i, p := range crowd {
 		for giveUp := time.Now().Add(10 * time.Second); ; let(t, 10*time.Millisecond) {
