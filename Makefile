@@ -56,7 +56,9 @@ race: deps ## the race detector over all but the browsers
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
-		$(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x | tail -n 1; \
+		out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) \
+			|| { echo "$$out"; exit 1; }; \
+		echo "$$out" | tail -n 1; \
 	done
 
 sim: ## the simulations with SEED

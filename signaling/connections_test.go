@@ -186,3 +186,26 @@ func testOfferQueue(t *testing.T) {
 		t.Errorf("after the crowd: %v, %d wait", err, o.waiting.Load())
 	}
 }
+
+// A session needs no connection once it was answered: what stays idle is ended after 5 s, and a request on the
+// way begins the time anew.
+func TestIdleConnectionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newCrowdedServer(t, 2)
+		c := s.pipe.dial()
+		for range 3 {
+			if status, err := s.request(c, "/"); status != 200 || err != nil {
+				t.Fatalf("%d, %v", status, err)
+			}
+			time.Sleep(4900 * time.Millisecond)
+			if ended(c) {
+				t.Fatal("ended before 5 s")
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+		synctest.Wait()
+		if !ended(c) || len(s.limited.places) != 0 {
+			t.Errorf("idle for more than 5 s: ended %t, %d places taken", ended(c), len(s.limited.places))
+		}
+	})
+}
