@@ -12,37 +12,28 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-enum mode {
-	MODE_PASS,  // everything goes to the socket, uncounted
-	MODE_COUNT, // media is counted and passes
-	MODE_DROP,  // media is counted and dropped
-};
+enum { RTP_HEADER = 12 };
 
-enum { SOURCES = 3, RTP_HEADER = 12 };
-
-// One SSRC that a viewer is sent. Only the queue that its flow is on writes it.
-struct source {
-	__u32 ssrc;
-	__u32 first;   // sequence number of the first packet
-	__u32 highest; // extended: cycles and 16 bits
-	__u32 unused;
-	__u64 packets;
-	__u64 bytes; // UDP payload
-};
-
+// What came to a viewer. Only the queue that its flow is on writes it, but for diverted and ssrc.
 struct viewer {
-	__u32 mode;
+	__u32 diverted;  // its media is counted here and dropped; else it passes
+	__u32 ssrc;      // the source whose numbering is followed
+	__u32 first;     // its first sequence number,
+	__u32 highest;   // and its highest, extended by the wraps
+	__u32 transport; // the newest transport-wide number, of whatever source
 	__u32 unused;
-	struct source sources[SOURCES];
+	__u64 packets, bytes; // of all sources; UDP payload
+	__u64 media;          // packets of ssrc
 };
 
 struct totals {
-	__u64 packets, bytes; // media of viewers whose mode is not MODE_PASS
-	__u64 lost;           // media dropped on purpose, uncounted above
-	__u64 unplaced;       // media of a fourth SSRC
-	__u64 passed;         // all else
+	__u64 diverted_packets, diverted_bytes; // media that was counted for a viewer
+	__u64 passed_packets, passed_bytes;     // media that went on to a socket
+	__u64 lost;                             // media dropped on purpose, in none of the above
+	__u64 other;                            // all that is no media
 };
 
+volatile const __u8 transport_id; // of the header extension; 0: not negotiated
 volatile const __u32 lose_every; // 0: nothing is lost on purpose
 
 // By UDP port, which is a viewer's name here.
@@ -61,17 +52,37 @@ struct {
 	__type(value, struct totals);
 } totals SEC(".maps");
 
-static __always_inline void count(struct source *s, __u16 sequence, __u64 bytes)
+static __always_inline void count(struct viewer *v, __u8 *rtp, void *end)
 {
-	if (s->packets == 0) {
-		s->first = s->highest = sequence;
-	} else {
-		__s16 ahead = (__s16)(sequence - (__u16)s->highest); // RFC 1982
-		if (ahead > 0)
-			s->highest += ahead;
+	__u32 ssrc = (__u32)rtp[8] << 24 | (__u32)rtp[9] << 16 | (__u32)rtp[10] << 8 | rtp[11];
+	__u16 sequence = (__u16)rtp[2] << 8 | rtp[3];
+
+	if (ssrc == v->ssrc) {
+		if (v->media == 0) {
+			v->first = v->highest = sequence;
+		} else {
+			__s16 ahead = (__s16)(sequence - (__u16)v->highest); // RFC 1982
+			if (ahead > 0)
+				v->highest += ahead;
+		}
+		v->media++;
 	}
-	s->packets++;
-	s->bytes += bytes;
+	// One-byte header extensions (RFC 8285); servers put this one first or second.
+	if (!transport_id || (rtp[0] & 0x1f) != 0x10)
+		return;
+	__u8 *x = rtp + RTP_HEADER;
+	if ((void *)(x + 4) > end || x[0] != 0xbe || x[1] != 0xde)
+		return;
+	x += 4;
+	for (int i = 0; i < 3; i++) {
+		if ((void *)(x + 3) > end)
+			return;
+		if (x[0] >> 4 == transport_id) {
+			v->transport = (__u32)x[1] << 8 | x[2];
+			return;
+		}
+		x += 2 + (x[0] & 15);
+	}
 }
 
 SEC("xdp")
@@ -88,49 +99,42 @@ int sink(struct xdp_md *ctx)
 	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = (void *)(eth + 1);
 		if ((void *)(ip + 1) > end || ip->ihl != 5 || ip->protocol != IPPROTO_UDP)
-			goto pass;
+			goto other;
 		udp = (void *)(ip + 1);
 	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = (void *)(eth + 1);
 		if ((void *)(ip + 1) > end || ip->nexthdr != IPPROTO_UDP)
-			goto pass;
+			goto other;
 		udp = (void *)(ip + 1);
 	} else {
-		goto pass;
+		goto other;
 	}
 	__u8 *rtp = (void *)(udp + 1);
 	if ((void *)(rtp + RTP_HEADER) > end)
-		goto pass;
+		goto other;
 	if (rtp[0] >> 6 != 2 || (rtp[1] >= 192 && rtp[1] <= 223)) // RFC 7983, RFC 5761 section 4
-		goto pass;
+		goto other;
 
-	__u32 port = bpf_ntohs(udp->dest);
-	struct viewer *v = bpf_map_lookup_elem(&viewers, &port);
-	if (!v || v->mode == MODE_PASS)
-		goto pass;
-	if (lose_every && (t->packets + t->lost) % lose_every == lose_every - 1) {
+	if (lose_every && (t->diverted_packets + t->passed_packets + t->lost) % lose_every == lose_every - 1) {
 		t->lost++;
 		return XDP_DROP;
 	}
 	__u64 bytes = bpf_ntohs(udp->len) - sizeof(*udp);
-	__u32 ssrc = (__u32)rtp[8] << 24 | (__u32)rtp[9] << 16 | (__u32)rtp[10] << 8 | rtp[11];
-	int placed = 0;
-	for (int i = 0; i < SOURCES && !placed; i++) {
-		struct source *s = &v->sources[i];
-		if (s->packets == 0)
-			s->ssrc = ssrc;
-		if (s->ssrc == ssrc) {
-			count(s, (__u16)rtp[2] << 8 | rtp[3], bytes);
-			placed = 1;
-		}
+	__u32 port = bpf_ntohs(udp->dest);
+	struct viewer *v = bpf_map_lookup_elem(&viewers, &port);
+	if (!v || !v->diverted) {
+		t->passed_packets++;
+		t->passed_bytes += bytes;
+		return XDP_PASS;
 	}
-	if (!placed)
-		t->unplaced++;
-	t->packets++;
-	t->bytes += bytes;
-	return v->mode == MODE_DROP ? XDP_DROP : XDP_PASS;
-pass:
-	t->passed++;
+	v->packets++;
+	v->bytes += bytes;
+	count(v, rtp, end);
+	t->diverted_packets++;
+	t->diverted_bytes += bytes;
+	return XDP_DROP;
+other:
+	t->other++;
 	return XDP_PASS;
 }
 

@@ -16,10 +16,11 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	sinkMapTotals    = "totals"
-	sinkMapViewers   = "viewers"
-	sinkProgSink     = "sink"
-	sinkVarLoseEvery = "lose_every"
+	sinkMapTotals      = "totals"
+	sinkMapViewers     = "viewers"
+	sinkProgSink       = "sink"
+	sinkVarLoseEvery   = "lose_every"
+	sinkVarTransportId = "transport_id"
 )
 
 // loadSink returns the embedded CollectionSpec for sink.
@@ -79,7 +80,8 @@ type sinkMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sinkVariableSpecs struct {
-	LoseEvery *ebpf.VariableSpec `ebpf:"lose_every"`
+	LoseEvery   *ebpf.VariableSpec `ebpf:"lose_every"`
+	TransportId *ebpf.VariableSpec `ebpf:"transport_id"`
 }
 
 // sinkObjects contains all objects after they have been loaded into the kernel.
@@ -117,7 +119,8 @@ func (m *sinkMaps) Close() error {
 //
 // It can be passed to loadSinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sinkVariables struct {
-	LoseEvery *ebpf.Variable `ebpf:"lose_every"`
+	LoseEvery   *ebpf.Variable `ebpf:"lose_every"`
+	TransportId *ebpf.Variable `ebpf:"transport_id"`
 }
 
 // sinkPrograms contains all programs after they have been loaded into the kernel.

@@ -8,77 +8,54 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+
+	"ringcast/testenv/bench/watch"
 )
 
-// A Mode is what happens to the media of one UDP port.
-type Mode uint32
-
-const (
-	// Pass lets everything through, uncounted.
-	Pass Mode = iota
-	// Count counts media and lets it through.
-	Count
-	// Drop counts media and drops it.
-	Drop
-)
-
-// Sources is how many SSRCs of one viewer can be told apart: audio, video, retransmissions.
-const Sources = 3
-
-// A Source is what arrived of one SSRC.
-type Source struct {
-	SSRC uint32
-	// First is the sequence number of the first packet, Highest the highest one, extended by the
-	// number of wraps above its 16 bits.
-	First, Highest uint32
-	Packets        uint64
-	// Bytes are UDP payload.
-	Bytes uint64
-}
-
-// Expected is how many packets were sent up to the highest that arrived (RFC 3550 appendix A.3).
-func (s *Source) Expected() uint64 {
-	if s.Packets == 0 {
-		return 0
-	}
-	return uint64(s.Highest) - uint64(s.First) + 1
-}
-
-// Totals are of all viewers.
+// Totals are of all media that came.
 type Totals struct {
-	// Packets and Bytes are media of viewers that are counted.
-	Packets, Bytes uint64
-	// Lost is what was dropped on purpose, uncounted above.
+	// Diverted media was counted for a viewer and dropped, Passed media went on to a socket. Bytes are
+	// UDP payload.
+	DivertedPackets, DivertedBytes uint64
+	PassedPackets, PassedBytes     uint64
+	// Lost media was dropped on purpose, before it was counted above.
 	Lost uint64
-	// Unplaced is media of more SSRCs than Sources.
-	Unplaced uint64
-	// Passed is everything else that came.
-	Passed uint64
+	// Other is what is no media.
+	Other uint64
 }
 
-// The layout of struct viewer and struct source in sink.c.
+// The layout of struct viewer and struct totals in sink.c.
 const (
-	sourceSize  = 32
-	sourcesAt   = 8
-	viewerSize  = sourcesAt + Sources*sourceSize
-	totalsWords = 5
+	viewerSize  = 48
+	totalsWords = 6
 )
 
-// A Sink is the program on one interface.
+// Config says where the sink is and what it does beside counting.
+type Config struct {
+	// Device is an interface of the present network namespace with native XDP, such as a veth.
+	Device string
+	// TransportID is the header extension that carries transport-wide sequence numbers; 0 for none.
+	TransportID uint8
+	// LoseEvery is of how many media packets one is lost on purpose; 0 loses none.
+	LoseEvery int
+}
+
+// A Sink is the program on one interface. It is safe from any goroutine.
 type Sink struct {
 	objects sinkObjects
 	viewers *ebpf.Memory
 	link    link.Link
 }
 
-// Attach puts the program on the interface of the present network namespace, natively: the interface must
-// be a veth or another device with XDP. Of loseEvery media packets one is lost on purpose; 0 loses none.
-func Attach(device string, loseEvery int) (*Sink, error) {
-	dev, err := net.InterfaceByName(device)
+var _ watch.Sink = (*Sink)(nil)
+
+// Attach puts the program on the device.
+func Attach(cfg Config) (*Sink, error) {
+	dev, err := net.InterfaceByName(cfg.Device)
 	if err != nil {
-		return nil, fmt.Errorf("attach the sink to %s: %w", device, err)
+		return nil, fmt.Errorf("attach the sink to %s: %w", cfg.Device, err)
 	}
-	s, err := load(loseEvery)
+	s, err := load(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -86,18 +63,22 @@ func Attach(device string, loseEvery int) (*Sink, error) {
 		Program: s.objects.Sink, Interface: dev.Index, Flags: link.XDPDriverMode,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("attach the sink to %s: %w", device, err), s.objects.Close())
+		return nil, errors.Join(fmt.Errorf("attach the sink to %s: %w", cfg.Device, err), s.objects.Close())
 	}
 	return s, nil
 }
 
 // load puts the program into the kernel. Nothing runs yet.
-func load(loseEvery int) (*Sink, error) {
+func load(cfg Config) (*Sink, error) {
 	spec, err := loadSink()
 	if err != nil {
 		return nil, err
 	}
-	if err := spec.Variables[sinkVarLoseEvery].Set(uint32(loseEvery)); err != nil {
+	err = errors.Join(
+		spec.Variables[sinkVarLoseEvery].Set(uint32(cfg.LoseEvery)),
+		spec.Variables[sinkVarTransportId].Set(cfg.TransportID),
+	)
+	if err != nil {
 		return nil, err
 	}
 	s := &Sink{}
@@ -110,39 +91,40 @@ func load(loseEvery int) (*Sink, error) {
 	return s, nil
 }
 
-// Set chooses what happens to the media of a UDP port from now on, and forgets what was counted of it.
-func (s *Sink) Set(port uint16, m Mode) error {
+// Name implements watch.Sink.
+func (s *Sink) Name() string { return "an XDP sink" }
+
+// Divert implements watch.Sink: RTP to the port is counted here and dropped, from now on.
+func (s *Sink) Divert(port uint16, ssrc uint32) error {
 	var v [viewerSize]byte
-	binary.NativeEndian.PutUint32(v[:], uint32(m))
+	binary.NativeEndian.PutUint32(v[:], 1)
+	binary.NativeEndian.PutUint32(v[4:], ssrc)
+	return s.write(port, &v)
+}
+
+// Release implements watch.Sink: RTP to the port passes.
+func (s *Sink) Release(port uint16) { _ = s.write(port, new([viewerSize]byte)) } // every port has a place
+
+func (s *Sink) write(port uint16, v *[viewerSize]byte) error {
 	if _, err := s.viewers.WriteAt(v[:], int64(port)*viewerSize); err != nil {
-		return fmt.Errorf("set the sink's mode of port %d: %w", port, err)
+		return fmt.Errorf("write the sink's entry of port %d: %w", port, err)
 	}
 	return nil
 }
 
-// Read returns what arrived for a UDP port, by SSRC in the order of their first packets. It asks no kernel
-// and allocates nothing beyond sources, which is filled from its start.
-func (s *Sink) Read(port uint16, sources []Source) []Source {
+// Count implements watch.Sink. It asks no kernel and allocates nothing.
+func (s *Sink) Count(port uint16) (watch.Count, bool) {
 	var v [viewerSize]byte
 	if _, err := s.viewers.ReadAt(v[:], int64(port)*viewerSize); err != nil {
-		return sources[:0] // unreachable: every port has a place
+		return watch.Count{}, false
 	}
-	sources = sources[:0]
-	for i := range Sources {
-		b := v[sourcesAt+i*sourceSize:]
-		x := Source{
-			SSRC:    binary.NativeEndian.Uint32(b),
-			First:   binary.NativeEndian.Uint32(b[4:]),
-			Highest: binary.NativeEndian.Uint32(b[8:]),
-			Packets: binary.NativeEndian.Uint64(b[16:]),
-			Bytes:   binary.NativeEndian.Uint64(b[24:]),
-		}
-		if x.Packets == 0 {
-			break
-		}
-		sources = append(sources, x)
-	}
-	return sources
+	return watch.Count{
+		Sequence:  uint16(binary.NativeEndian.Uint32(v[12:])),
+		Transport: uint16(binary.NativeEndian.Uint32(v[16:])),
+		Packets:   binary.NativeEndian.Uint64(v[24:]),
+		Bytes:     binary.NativeEndian.Uint64(v[32:]),
+		Media:     binary.NativeEndian.Uint64(v[40:]),
+	}, binary.NativeEndian.Uint32(v[:]) != 0
 }
 
 // Totals adds up what all queues counted.
@@ -152,11 +134,12 @@ func (s *Sink) Totals() (t Totals, err error) {
 		return t, fmt.Errorf("read the sink: %w", err)
 	}
 	for _, c := range perCPU {
-		t.Packets += c[0]
-		t.Bytes += c[1]
-		t.Lost += c[2]
-		t.Unplaced += c[3]
-		t.Passed += c[4]
+		t.DivertedPackets += c[0]
+		t.DivertedBytes += c[1]
+		t.PassedPackets += c[2]
+		t.PassedBytes += c[3]
+		t.Lost += c[4]
+		t.Other += c[5]
 	}
 	return t, nil
 }

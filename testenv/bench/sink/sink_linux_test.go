@@ -2,12 +2,12 @@ package sink
 
 import (
 	"encoding/binary"
-	"reflect"
 	"testing"
 
 	"github.com/cilium/ebpf"
 
 	"ringcast/testenv"
+	"ringcast/testenv/bench/watch"
 )
 
 const (
@@ -15,10 +15,10 @@ const (
 	xdpPass = 2
 )
 
-func open(t *testing.T, loseEvery int) *Sink {
+func open(t *testing.T, cfg Config) *Sink {
 	t.Helper()
 	testenv.Need(t, testenv.XDP)
-	s, err := load(loseEvery)
+	s, err := load(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +28,15 @@ func open(t *testing.T, loseEvery int) *Sink {
 		}
 	})
 	return s
+}
+
+func (s *Sink) totals(t *testing.T) Totals {
+	t.Helper()
+	all, err := s.Totals()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // datagram is an Ethernet frame with UDP to a port.
@@ -66,13 +75,11 @@ func (s *Sink) run(t *testing.T, frame []byte) uint32 {
 	return verdict
 }
 
-// Only the RTP of ports that are counted is counted, and only of those that are to drop it dropped.
+// Only RTP is media, and only that of diverted ports is dropped.
 func TestVerdicts(t *testing.T) {
-	s := open(t, 0)
-	for port, m := range map[uint16]Mode{5001: Count, 5002: Drop} {
-		if err := s.Set(port, m); err != nil {
-			t.Fatal(err)
-		}
+	s := open(t, Config{})
+	if err := s.Divert(5002, 1); err != nil {
+		t.Fatal(err)
 	}
 	rtcp := rtp(1, 0, 20)
 	rtcp[1] = 201
@@ -83,83 +90,86 @@ func TestVerdicts(t *testing.T) {
 	options[14] = 0x46
 	arp := datagram(false, 5002, rtp(1, 1, 0))
 	arp[13] = 6
+	diverted := Totals{DivertedPackets: 1, DivertedBytes: 112}
+	other := Totals{Other: 1}
 	for _, c := range []struct {
 		name    string
 		frame   []byte
 		verdict uint32
-		counted uint64
+		counted Totals
 	}{
-		{"RTP to drop", datagram(false, 5002, rtp(1, 1, 100)), xdpDrop, 1},
-		{"RTP to drop, IPv6", datagram(true, 5002, rtp(1, 2, 100)), xdpDrop, 1},
-		{"RTP to count", datagram(false, 5001, rtp(1, 1, 100)), xdpPass, 1},
-		{"RTP to another port", datagram(false, 5003, rtp(1, 1, 100)), xdpPass, 0},
-		{"RTCP", datagram(false, 5002, rtcp), xdpPass, 0},
-		{"STUN", datagram(false, 5002, stun), xdpPass, 0},
-		{"DTLS", datagram(true, 5002, dtls), xdpPass, 0},
-		{"too short for RTP", datagram(false, 5002, rtp(1, 1, 0)[:11]), xdpPass, 0},
-		{"TCP", notUDP, xdpPass, 0},
-		{"IPv4 options", options, xdpPass, 0},
-		{"ARP", arp, xdpPass, 0},
+		{"RTP to a diverted port", datagram(false, 5002, rtp(1, 1, 100)), xdpDrop, diverted},
+		{"RTP to a diverted port, IPv6", datagram(true, 5002, rtp(1, 2, 100)), xdpDrop, diverted},
+		{"RTP to another port", datagram(false, 5003, rtp(1, 1, 100)), xdpPass, Totals{PassedPackets: 1, PassedBytes: 112}},
+		{"RTCP", datagram(false, 5002, rtcp), xdpPass, other},
+		{"STUN", datagram(false, 5002, stun), xdpPass, other},
+		{"DTLS", datagram(true, 5002, dtls), xdpPass, other},
+		{"too short for RTP", datagram(false, 5002, rtp(1, 1, 0)[:11]), xdpPass, other},
+		{"TCP", notUDP, xdpPass, other},
+		{"IPv4 options", options, xdpPass, other},
+		{"ARP", arp, xdpPass, other},
 	} {
-		before, err := s.Totals()
-		if err != nil {
-			t.Fatal(err)
-		}
+		before := s.totals(t)
 		if v := s.run(t, c.frame); v != c.verdict {
 			t.Errorf("%s: verdict %d, want %d", c.name, v, c.verdict)
 		}
-		after, err := s.Totals()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := after.Packets - before.Packets; n != c.counted {
-			t.Errorf("%s: %d counted, want %d", c.name, n, c.counted)
-		}
-		if n := after.Passed - before.Passed; n != 1-c.counted {
-			t.Errorf("%s: %d passed uncounted, want %d", c.name, n, 1-c.counted)
+		got := s.totals(t)
+		got.DivertedPackets -= before.DivertedPackets
+		got.DivertedBytes -= before.DivertedBytes
+		got.PassedPackets -= before.PassedPackets
+		got.PassedBytes -= before.PassedBytes
+		got.Other -= before.Other
+		if got != c.counted {
+			t.Errorf("%s: counted %+v, want %+v", c.name, got, c.counted)
 		}
 	}
 }
 
-// Sequence numbers wrap, arrive late and leave holes; SSRCs are told apart.
-func TestCounters(t *testing.T) {
-	s := open(t, 0)
-	if err := s.Set(6000, Drop); err != nil {
+// Sequence numbers wrap and arrive late; other sources count as packets only; the transport-wide number
+// is found among other extensions.
+func TestCount(t *testing.T) {
+	s := open(t, Config{TransportID: 3})
+	if _, ok := s.Count(6000); ok {
+		t.Error("a port that was never diverted has a count")
+	}
+	if err := s.Divert(6000, 7); err != nil {
 		t.Fatal(err)
 	}
 	for _, seq := range []uint16{65533, 65534, 0, 65535, 3} {
 		s.run(t, datagram(false, 6000, rtp(7, seq, 88)))
 	}
 	s.run(t, datagram(false, 6000, rtp(8, 10, 8)))
-	got := s.Read(6000, make([]Source, 0, Sources))
-	want := []Source{
-		{SSRC: 7, First: 65533, Highest: 65536 + 3, Packets: 5, Bytes: 500},
-		{SSRC: 8, First: 10, Highest: 10, Packets: 1, Bytes: 20},
+	if got, ok := s.Count(6000); !ok || got != (watch.Count{Packets: 6, Bytes: 520, Media: 5, Sequence: 3}) {
+		t.Errorf("%+v, %t", got, ok)
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
+	for i, extensions := range [][]byte{
+		{0x31, 0xAB, 0x01},
+		{0x10, 'a', 0x31, 0xAB, 0x02},
+		{0x43, 1, 2, 3, 4, 0x10, 'a', 0x31, 0xAB, 0x03},
+	} {
+		p := rtp(7, uint16(4+i), 32)
+		p[0] |= 0x10
+		copy(p[12:], []byte{0xBE, 0xDE, 0, 3})
+		copy(p[16:], extensions)
+		s.run(t, datagram(true, 6000, p))
+		if got, _ := s.Count(6000); got.Transport != 0xAB01+uint16(i) {
+			t.Errorf("%x: the transport-wide number is %#x", extensions, got.Transport)
+		}
 	}
-	if n := got[0].Expected(); n != 7 {
-		t.Errorf("expected %d packets, want 7", n)
+	s.Release(6000)
+	if _, ok := s.Count(6000); ok {
+		t.Error("a released port has a count")
 	}
-	s.run(t, datagram(false, 6000, rtp(9, 1, 0)))
-	s.run(t, datagram(false, 6000, rtp(10, 1, 0)))
-	if total, err := s.Totals(); err != nil || total.Unplaced != 1 || total.Packets != 8 {
-		t.Errorf("totals %+v, %v", total, err)
-	}
-	if err := s.Set(6000, Count); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.Read(6000, nil); len(got) != 0 {
-		t.Errorf("what was counted before Set is still there: %+v", got)
+	if v := s.run(t, datagram(false, 6000, rtp(7, 9, 8))); v != xdpPass {
+		t.Errorf("verdict %d for a released port", v)
 	}
 }
 
-// Every n-th packet is lost, whatever its viewer.
+// Every n-th packet is lost, whoever it is for.
 func TestLoseEvery(t *testing.T) {
-	s := open(t, 100)
-	for port := uint16(7000); port < 7003; port++ {
-		if err := s.Set(port, Count); err != nil {
+	s := open(t, Config{LoseEvery: 100})
+	for port := uint16(7000); port < 7002; port++ {
+		if err := s.Divert(port, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,8 +177,8 @@ func TestLoseEvery(t *testing.T) {
 	for i := range packets {
 		s.run(t, datagram(false, 7000+uint16(i%3), rtp(1, uint16(i/3), 8)))
 	}
-	total, err := s.Totals()
-	if err != nil || total.Lost != packets/100 || total.Packets != packets-packets/100 {
-		t.Errorf("totals %+v, %v", total, err)
+	got := s.totals(t)
+	if got.Lost != packets/100 || got.DivertedPackets+got.PassedPackets != packets-packets/100 || got.PassedPackets == 0 {
+		t.Errorf("%+v", got)
 	}
 }
