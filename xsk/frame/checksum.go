@@ -12,43 +12,22 @@ import (
 // sum adds the words of b to a sum. The last word is filled up with zeros; so of several calls over one
 // text, only the last may have an odd number of bytes.
 //
-// An addition with carry waits for the one before it; two rows of them overlap. The compiler keeps a
-// row's carry in the flag as long as nothing comes in between, hence no inner loops.
+// An addition with carry waits for the one before it. So each block begins a row of its own, and the
+// processor works on several rows at once; the compiler keeps a row's carry in the flag. Adding the last
+// carry cannot carry again: a row begins without one, so beside a carry at most 2^64-2 is left of it.
 func sum(b []byte, total uint64) uint64 {
-	var other, carry uint64
-	for len(b) >= 128 {
-		w := (*[128]byte)(b)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[0:]), 0)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[8:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[16:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[24:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[32:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[40:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[48:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[56:]), carry)
-		// Cannot wrap: beside a carry at most 2^64-2 is left, as the row began without one.
+	for len(b) >= 64 {
+		w := (*[64]byte)(b)
+		row, carry := bits.Add64(binary.LittleEndian.Uint64(w[0:]), binary.LittleEndian.Uint64(w[8:]), 0)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[16:]), carry)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[24:]), carry)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[32:]), carry)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[40:]), carry)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[48:]), carry)
+		row, carry = bits.Add64(row, binary.LittleEndian.Uint64(w[56:]), carry)
+		total, carry = bits.Add64(total, row, carry)
 		total += carry
-
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[64:]), 0)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[72:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[80:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[88:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[96:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[104:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[112:]), carry)
-		other, carry = bits.Add64(other, binary.LittleEndian.Uint64(w[120:]), carry)
-		other += carry
-		b = b[128:]
-	}
-	total = addCarry(total, other)
-	for len(b) >= 32 {
-		w := (*[32]byte)(b)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[0:]), 0)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[8:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[16:]), carry)
-		total, carry = bits.Add64(total, binary.LittleEndian.Uint64(w[24:]), carry)
-		total += carry
-		b = b[32:]
+		b = b[64:]
 	}
 	for len(b) >= 8 {
 		total = addCarry(total, binary.LittleEndian.Uint64(b))
