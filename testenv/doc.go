@@ -4,6 +4,7 @@
 // Its subpackages:
 //
 //   - browser drives headless Chromium,
+//   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
 //   - e2e holds the tests that put browsers and pion against the server.
 //

@@ -14,6 +14,13 @@
 // built from a Lab with AddHost and Connect. A cable is a veth pair, both ends born inside, with as many
 // queues each way as asked for.
 //
+//	server, router, client := lab.Routed(t, lab.Link{Queues: 2})
+//	s, err := server.StartServer(ctx, []int{0}, "--io", "xdp", "--interface", "eth0")
+//	…
+//	fault, err := router.Device("north").Egress(lab.Fault{Port: 7000, DropEvery: 100})
+//	…
+//	counts, err := fault.Counts() // {Seen, Dropped, Duplicated}
+//
 // # What runs where
 //
 // A network namespace belongs to a thread, and Go moves goroutines between threads. So:
@@ -35,8 +42,8 @@
 //
 // # Measuring
 //
-// Bench alternates contenders that send over one cable, and counts at the far end (Device.Sink), as the
-// veth's driver would otherwise hide what was lost. The first contender is the C floor (floor/floor.c):
+// Bench alternates contenders that send over one cable, and counts at the far end (Device.Sink): a sender does
+// not learn what a full ring has lost. The first contender is the C floor (floor/floor.c):
 // what this machine can do at this very moment. CPU reads what a process, the kernel's threads of a core and a
 // device's NAPI threads have used. Device.Threaded moves receive work to a core of its own; without it,
 // the receiver's work runs in the sender's context and is charged to the sender.

@@ -26,7 +26,7 @@ const (
 	prefix = "rc-lab-"
 	// where ip netns looks for namespaces by name.
 	netnsDir = "/run/netns"
-	// patience is for processes to end whose parents are gone already, and the like.
+	// patience is for processes to end whose parents are gone already, and for their output.
 	patience = 5 * time.Second
 )
 
@@ -35,8 +35,9 @@ var ErrLeft = errors.New("left running")
 
 // A Lab is a set of hosts. Build it with AddHost and Connect, or with Pair or Routed; Close it.
 type Lab struct {
-	log    *slog.Logger
-	prefix string
+	log      *slog.Logger
+	prefix   string
+	patience time.Duration // of Close
 
 	mu    sync.Mutex
 	hosts []*Host
@@ -56,7 +57,8 @@ func Open(log *slog.Logger) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{log: log, prefix: fmt.Sprintf("%s%d-%s-%d-", prefix, os.Getpid(), started, labs.Add(1))}, nil
+	name := fmt.Sprintf("%s%d-%s-%d-", prefix, os.Getpid(), started, labs.Add(1))
+	return &Lab{log: log, prefix: name, patience: patience}, nil
 }
 
 // New opens a lab until the test ends, which fails if something is still running then. The test is skipped
@@ -80,8 +82,7 @@ func New(t testing.TB) *Lab {
 func (l *Lab) AddHost(name string) (*Host, error) {
 	h := &Host{Name: l.prefix + name, log: l.log.With("host", name)}
 	if err := h.create(); err != nil {
-		h.remove()
-		return nil, fmt.Errorf("make host %s: %w", name, err)
+		return nil, errors.Join(fmt.Errorf("make host %s: %w", name, err), h.remove(0))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +97,7 @@ func (l *Lab) Close() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, h := range l.hosts {
-		errs = append(errs, h.remove())
+		errs = append(errs, h.remove(l.patience))
 	}
 	l.hosts = nil
 	return errors.Join(errs...)
@@ -139,8 +140,8 @@ func (h *Host) Sysctl(name, value string) error {
 	return h.Enter(func() error { return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0) })
 }
 
-// remove takes the host away, wherever its making stopped, and ends what still runs on it.
-func (h *Host) remove() error {
+// remove takes the host away, wherever its making stopped, and ends what does not end by itself in time.
+func (h *Host) remove(patience time.Duration) error {
 	if h.handle != nil {
 		h.handle.Close()
 		h.handle = nil

@@ -364,6 +364,7 @@ func TestLeftRunning(t *testing.T) {
 	must(t, err)
 	p, err := server.Start(context.Background(), exec.Command("sleep", "1234"))
 	must(t, err)
+	l.patience = 0
 	if err := l.Close(); !errors.Is(err, ErrLeft) || !strings.Contains(err.Error(), "sleep 1234") {
 		t.Errorf("closed: %v", err)
 	}

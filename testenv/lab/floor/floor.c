@@ -48,6 +48,7 @@ enum {
 	CHUNK = 2048,
 	RING = 2048,
 	DRAIN_NS = 1000000000,
+	RELEASE_NS = 1000000000,
 };
 
 static _Noreturn void fail(const char *what) {
@@ -228,8 +229,12 @@ static uint64_t by_xdp(int64_t milliseconds, unsigned batch, char **arg) {
 		fail("AF_XDP socket");
 	struct ring tx = ring(fd, XDP_PGOFF_TX_RING, &offsets.tx, sizeof(struct xdp_desc));
 	struct ring completion = ring(fd, XDP_UMEM_PGOFF_COMPLETION_RING, &offsets.cr, sizeof(uint64_t));
-	if (bind(fd, (struct sockaddr *)&here, sizeof here))
-		fail("bind the AF_XDP socket");
+	// The kernel releases the queue of a process that has just ended some milliseconds later.
+	for (int64_t give_up = now(CLOCK_MONOTONIC) + RELEASE_NS; bind(fd, (struct sockaddr *)&here, sizeof here);) {
+		if (errno != EBUSY || now(CLOCK_MONOTONIC) > give_up)
+			fail("bind the AF_XDP socket");
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	}
 	// Every frame is written once, and sent again and again: this is the floor of sending.
 	for (unsigned i = 0; i < FRAMES; i++)
 		frame_length = frame(memory + i * CHUNK, i % VIEWERS, arg);
