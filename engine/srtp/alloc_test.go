@@ -128,8 +128,7 @@ func BenchmarkOpenRTP(b *testing.B) {
 			b.SetBytes(benchPayload)
 			for i := range b.N {
 				if i%n == 0 {
-					o.sources = sources{}
-					o.in.SetROC(5, 0)
+					o = mustOpener(b, ours)
 				}
 				if _, r := o.OpenRTP(buffer[:copy(buffer, packets[i%n])]); r != OpenOK {
 					b.Fatal(r)

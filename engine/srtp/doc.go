@@ -9,11 +9,12 @@
 //   - A tag is what authentication adds to a packet.
 //   - A Sealer serves a subscriber: much is sealed for it, a little of its RTCP is opened.
 //   - An Opener serves a publisher: much is opened, a little RTCP is sealed for it.
+//   - A transform is what a profile does to the packets of one session; Sealer and Opener rest on one.
 //
-// There may be very many subscribers, and each of their packets is sealed on its own, so the GCM
-// Sealer is written for little memory and for sealing from one place straight to another. Everything
-// else is github.com/pion/srtp with our own replay protection in front, which costs nothing per
-// packet and bounds how many sources a peer can make us remember.
+// There may be very many subscribers, and each of their packets is sealed on its own, so AES-GCM has a
+// package of ours beneath: for speed, for sealing from one place straight to another, and for little
+// memory. The older profile is github.com/pion/srtp. Replay protection in front of both is our own, as
+// it costs nothing per packet and bounds how many sources a peer can make us remember.
 //
 // For one session, no (SSRC, index) may ever be sealed twice with different bytes: under GCM that
 // tells an eavesdropper the authentication key, under counter mode the XOR of both payloads. A Sealer

@@ -6,34 +6,33 @@ import (
 	"ringcast/engine/srtp/gcm"
 )
 
-// gcmSealer is the Sealer of AEADAES128GCM. It is kept small, as there is one for each viewer: only the
-// key of the media is expanded.
-type gcmSealer struct {
-	rtpSalt, controlSalt, peerSalt [gcm.NonceLen]byte
+// gcmTransform is the transform of AEADAES128GCM. It is kept small, as there is one for each viewer: only
+// the key of the media is expanded.
+type gcmTransform struct {
+	rtpSalt, outSalt, inSalt [gcm.NonceLen]byte
 
-	index   uint32         // of the last SRTCP packet sealed, under whatever SSRC
-	rtp     gcm.Key        // to the subscriber
-	control gcm.CompactKey // to the subscriber
-	peer    gcm.CompactKey // SRTCP from the subscriber
-	sources controlSources
+	index uint32         // of the last SRTCP packet sealed, under whatever SSRC
+	rtp   gcm.Key        // SRTP, in the one direction that it is sent
+	out   gcm.CompactKey // SRTCP to the peer
+	in    gcm.CompactKey // SRTCP from the peer
 }
 
-func newGCMSealer(k *Keys) (*gcmSealer, error) {
-	s := &gcmSealer{}
-	key, err := deriveGCM(k.LocalKey, k.LocalSalt, labelRTPKey, labelRTPSalt, &s.rtpSalt)
+// set derives the keys of a session; SRTP's from the master key and salt of its direction.
+func (t *gcmTransform) set(k *Keys, rtpKey, rtpSalt []byte) error {
+	key, err := deriveGCM(rtpKey, rtpSalt, labelRTPKey, labelRTPSalt, &t.rtpSalt)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.rtp.Set(&key)
-	if key, err = deriveGCM(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt, &s.controlSalt); err != nil {
-		return nil, err
+	t.rtp.Set(&key)
+	if key, err = deriveGCM(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt, &t.outSalt); err != nil {
+		return err
 	}
-	s.control.Set(&key)
-	if key, err = deriveGCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt, &s.peerSalt); err != nil {
-		return nil, err
+	t.out.Set(&key)
+	if key, err = deriveGCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt, &t.inSalt); err != nil {
+		return err
 	}
-	s.peer.Set(&key)
-	return s, nil
+	t.in.Set(&key)
+	return nil
 }
 
 // deriveGCM derives a session key, and sets its salt.
@@ -50,52 +49,56 @@ func deriveGCM(masterKey, masterSalt []byte, keyLabel, saltLabel byte, salt *[gc
 	return [gcm.KeyLen]byte(k), nil
 }
 
-func (s *gcmSealer) Overhead() int { return gcm.TagLen }
-
-// SealRTP authenticates the header and encrypts the payload (RFC 7714 section 8.2).
-func (s *gcmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
-	head, sealed := frame[:headerLen], frame[:headerLen+len(payload)+gcm.TagLen]
+// openRTP and SealRTP: the header is authenticated, the payload encrypted (RFC 7714 section 8.2).
+func (t *gcmTransform) openRTP(data []byte, index uint64, _ bool) ([]byte, Result) {
+	headerLen, end := headerLen(data), len(data)-gcm.TagLen
+	if headerLen > end {
+		return nil, OpenMalformed
+	}
 	var nonce [gcm.NonceLen]byte
-	gcmNonce(&nonce, &s.rtpSalt, sourceOf(head), index)
-	s.rtp.Seal(sealed[headerLen:], &nonce, payload, head)
-	return sealed
+	gcmNonce(&nonce, &t.rtpSalt, sourceOf(data), index)
+	if !t.rtp.Open(data[headerLen:], &nonce, data[headerLen:], data[:headerLen]) {
+		return nil, OpenForged
+	}
+	return data[:end], OpenOK
 }
 
-func (s *gcmSealer) SealRTCP(packet []byte) []byte {
+// headerLen is the length in bytes of an RTP packet's header with sources and extension block (RFC 3550
+// section 5.1 and 5.3.1), as the packet tells: it may be more than there is.
+func headerLen(packet []byte) int {
+	n := rtpHeaderLen + 4*int(packet[0]&0x0F)
+	if packet[0]&0x10 == 0 {
+		return n
+	}
+	if n += 4; n <= len(packet) {
+		n += 4 * int(binary.BigEndian.Uint16(packet[n-2:]))
+	}
+	return n
+}
+
+func (t *gcmTransform) openRTCP(data []byte, index uint32) ([]byte, Result) {
+	var nonce [gcm.NonceLen]byte
+	aad := prepareControl(&nonce, &t.inSalt, data, index)
+	end := len(data) - indexLen
+	body := data[controlHeaderLen:end]
+	if !t.in.Open(body, &nonce, body, aad[:]) {
+		return nil, OpenForged
+	}
+	return data[:end-gcm.TagLen], OpenOK
+}
+
+func (t *gcmTransform) sealRTCP(packet []byte) []byte {
 	n := len(packet)
-	if s.index == maxControlIndex || n < controlHeaderLen {
+	if t.index == maxControlIndex || n < controlHeaderLen {
 		return nil
 	}
-	s.index++
+	t.index++
 	var nonce [gcm.NonceLen]byte
-	aad := prepareControl(&nonce, &s.controlSalt, packet, s.index)
+	aad := prepareControl(&nonce, &t.outSalt, packet, t.index)
 	sealed := packet[:n+gcm.TagLen+indexLen]
-	s.control.Seal(sealed[controlHeaderLen:], &nonce, packet[controlHeaderLen:], aad[:])
+	t.out.Seal(sealed[controlHeaderLen:], &nonce, packet[controlHeaderLen:], aad[:])
 	copy(sealed[n+gcm.TagLen:], aad[controlHeaderLen:])
 	return sealed
-}
-
-func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, bool) {
-	end := len(data) - indexLen
-	if end < controlHeaderLen+gcm.TagLen {
-		return nil, false
-	}
-	word := binary.BigEndian.Uint32(data[end:])
-	index, ssrc := word&maxControlIndex, binary.BigEndian.Uint32(data[4:])
-	if word&encryptedFlag == 0 {
-		return nil, false // DTLS-SRTP's profiles encrypt (RFC 7714 section 14.2)
-	}
-	fresh, known := s.sources.fresh(ssrc, index)
-	if !fresh || !known && len(s.sources) == maxSubscriberSources {
-		return nil, false
-	}
-	var nonce [gcm.NonceLen]byte
-	aad, body := prepareControl(&nonce, &s.peerSalt, data, index), data[controlHeaderLen:end]
-	if !s.peer.Open(body, &nonce, body, aad[:]) {
-		return nil, false
-	}
-	s.sources.accept(ssrc, index)
-	return data[: end-gcm.TagLen : end-gcm.TagLen], true
 }
 
 // prepareControl sets the nonce of an encrypted SRTCP packet, and returns its additional data: the first
@@ -117,3 +120,34 @@ func gcmNonce(nonce, salt *[gcm.NonceLen]byte, ssrc uint32, index uint64) {
 
 // sourceOf is the SSRC of an RTP packet.
 func sourceOf(packet []byte) uint32 { return binary.BigEndian.Uint32(packet[8:]) }
+
+// gcmSealer is the Sealer of AEADAES128GCM.
+type gcmSealer struct {
+	gcmTransform
+	sources controlSources
+}
+
+func newGCMSealer(k *Keys) (*gcmSealer, error) {
+	s := &gcmSealer{}
+	if err := s.set(k, k.LocalKey, k.LocalSalt); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *gcmSealer) Overhead() int { return gcm.TagLen }
+
+func (s *gcmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
+	head, sealed := frame[:headerLen], frame[:headerLen+len(payload)+gcm.TagLen]
+	var nonce [gcm.NonceLen]byte
+	gcmNonce(&nonce, &s.rtpSalt, sourceOf(head), index)
+	s.rtp.Seal(sealed[headerLen:], &nonce, payload, head)
+	return sealed
+}
+
+func (s *gcmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
+
+func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, bool) {
+	packet, result := openControl(&s.gcmTransform, AEADAES128GCM, &s.sources, maxSubscriberSources, data)
+	return packet, result == OpenOK
+}

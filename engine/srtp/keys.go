@@ -1,5 +1,7 @@
 package srtp
 
+import "ringcast/engine/srtp/gcm"
+
 // Profile is a DTLS-SRTP protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 type Profile uint16
 
@@ -28,6 +30,14 @@ func (p Profile) SaltLen() int {
 		return 12
 	}
 	return 14
+}
+
+// tagLen is the length of a packet's tag in bytes.
+func (p Profile) tagLen() int {
+	if p == AEADAES128GCM {
+		return gcm.TagLen
+	}
+	return cmTagLen
 }
 
 // Keys are the master keys of one session, as exported from its DTLS handshake.

@@ -1,15 +1,6 @@
 package srtp
 
-import (
-	"encoding/binary"
-	"errors"
-
-	pionrtcp "github.com/pion/rtcp"
-	pionrtp "github.com/pion/rtp"
-	pion "github.com/pion/srtp/v3"
-
-	"ringcast/engine/srtp/gcm"
-)
+import "encoding/binary"
 
 // MaxSources is the most SSRCs that an Opener takes SRTP from, and SRTCP. A publisher's tracks,
 // simulcast layers and retransmissions need a dozen.
@@ -40,38 +31,43 @@ func (r Result) String() string {
 	return "unknown"
 }
 
+// A transform is what a profile does to the packets of one session, the other way round than it does for
+// the peer (RFC 3711 section 3). It knows nothing of replay.
+type transform interface {
+	// openRTP opens a packet of at least rtpHeaderLen and a tag where it lies. known tells whether
+	// anything authentic came from its SSRC before.
+	openRTP(data []byte, index uint64, known bool) ([]byte, Result)
+	// openRTCP opens a packet of at least controlHeaderLen, tag and index where it lies.
+	openRTCP(data []byte, index uint32) ([]byte, Result)
+	// sealRTCP is Sealer's SealRTCP.
+	sealRTCP(packet []byte) []byte
+}
+
 // An Opener opens what a publisher sends and protects the feedback to it. It remembers a source only
 // when a packet of it proved authentic, and no more than MaxSources.
 type Opener struct {
-	in, out *pion.Context
-	tagLen  int
-	sources sources
-	peer    controlOpener
-	header  pionrtp.Header
-	control pionrtcp.Header
+	profile   Profile
+	transform transform
+	sources   sources
+	control   controlSources
 }
 
 // NewOpener returns an Opener with the keys of one session; k is not kept. The error is ErrKeys, wrapped.
 func NewOpener(k *Keys) (*Opener, error) {
-	if err := k.check(); err != nil {
-		return nil, err
-	}
-	in, err := newContext(k.Profile, k.RemoteKey, k.RemoteSalt)
+	err := k.check()
 	if err != nil {
 		return nil, err
 	}
-	out, err := newContext(k.Profile, k.LocalKey, k.LocalSalt)
+	o := &Opener{profile: k.Profile}
+	if k.Profile == AEADAES128GCM {
+		t := &gcmTransform{}
+		o.transform, err = t, t.set(k, k.RemoteKey, k.RemoteSalt)
+	} else {
+		t := &cmTransform{}
+		o.transform, err = t, t.set(k)
+	}
 	if err != nil {
 		return nil, err
-	}
-	tagLen := cmTagLen
-	if k.Profile == AEADAES128GCM {
-		tagLen = gcm.TagLen
-	}
-	o := &Opener{in: in, out: out, tagLen: tagLen}
-	o.peer = controlOpener{context: in, tagLen: tagLen, limit: MaxSources}
-	if k.Profile == AEADAES128GCM {
-		o.peer.indexLast = true
 	}
 	return o, nil
 }
@@ -79,7 +75,7 @@ func NewOpener(k *Keys) (*Opener, error) {
 // OpenRTP opens an SRTP packet where it lies. packet is part of data, and nil unless the result is
 // OpenOK; data's content is lost when it is OpenForged.
 func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
-	if len(data) < rtpHeaderLen+o.tagLen || data[0]>>6 != 2 {
+	if len(data) < rtpHeaderLen+o.profile.tagLen() || data[0]>>6 != 2 {
 		return nil, OpenMalformed
 	}
 	ssrc, seq := sourceOf(data), binary.BigEndian.Uint16(data[2:])
@@ -94,16 +90,12 @@ func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
 		if !src.fresh(index) {
 			return nil, OpenReplayed
 		}
-		// Without this pion would guess by itself, and could come to another index than the one
-		// that was just looked up. It is safe for a source that pion knows too; for any other it
-		// would make pion remember it.
-		o.in.SetROC(ssrc, uint32(index>>16))
 	case len(o.sources.list) == MaxSources:
 		return nil, OpenTooMany
 	}
-	packet, err := o.in.DecryptRTP(data, data, &o.header)
-	if err != nil {
-		return nil, resultOf(err)
+	packet, result = o.transform.openRTP(data, index, src != nil)
+	if result != OpenOK {
+		return nil, result
 	}
 	if src == nil {
 		src = o.sources.add(ssrc)
@@ -113,54 +105,39 @@ func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
 }
 
 // OpenRTCP opens an SRTCP packet where it lies, like OpenRTP.
-func (o *Opener) OpenRTCP(data []byte) ([]byte, Result) { return o.peer.open(data) }
-
-// SealRTCP protects the compound in packet, as Sealer.SealRTCP does.
-func (o *Opener) SealRTCP(packet []byte) []byte { return sealControl(o.out, &o.control, packet) }
-
-// A controlOpener opens one session's SRTCP with a pion context.
-type controlOpener struct {
-	context *pion.Context
-	sources controlSources
-	header  pionrtcp.Header
-	tagLen  int
-	limit   int
-	// indexLast means that the index follows the tag (RFC 7714 section 9.2) instead of preceding it
-	// (RFC 3711 section 3.4).
-	indexLast bool
+func (o *Opener) OpenRTCP(data []byte) ([]byte, Result) {
+	return openControl(o.transform, o.profile, &o.control, MaxSources, data)
 }
 
-func (c *controlOpener) open(data []byte) ([]byte, Result) {
-	if len(data) < controlHeaderLen+c.tagLen+indexLen || data[0]>>6 != 2 {
+// SealRTCP protects the compound in packet, as Sealer.SealRTCP does.
+func (o *Opener) SealRTCP(packet []byte) []byte { return o.transform.sealRTCP(packet) }
+
+// openControl opens a packet with a session's transform, and remembers it among up to limit sources.
+func openControl(t transform, p Profile, sources *controlSources, limit int, data []byte) ([]byte, Result) {
+	if len(data) < controlHeaderLen+p.tagLen()+indexLen || data[0]>>6 != 2 {
 		return nil, OpenMalformed
 	}
+	// The index follows the tag (RFC 7714 section 9.2) or precedes it (RFC 3711 section 3.4).
 	at := len(data) - indexLen
-	if !c.indexLast {
-		at -= c.tagLen
+	if p == AES128CMSHA180 {
+		at -= cmTagLen
 	}
 	word := binary.BigEndian.Uint32(data[at:])
 	if word&encryptedFlag == 0 {
-		return nil, OpenMalformed // DTLS-SRTP's profiles encrypt (RFC 5764 section 4.1.2)
+		return nil, OpenMalformed // DTLS-SRTP's profiles encrypt (RFC 5764 section 4.1.2, RFC 7714 section 14.2)
 	}
 	ssrc, index := binary.BigEndian.Uint32(data[4:]), word&maxControlIndex
-	fresh, known := c.sources.fresh(ssrc, index)
+	fresh, known := sources.fresh(ssrc, index)
 	switch {
 	case !fresh:
 		return nil, OpenReplayed
-	case !known && len(c.sources) == c.limit:
+	case !known && len(*sources) == limit:
 		return nil, OpenTooMany
 	}
-	packet, err := c.context.DecryptRTCP(data, data, &c.header)
-	if err != nil {
-		return nil, resultOf(err)
+	packet, result := t.openRTCP(data, index)
+	if result != OpenOK {
+		return nil, result
 	}
-	c.sources.accept(ssrc, index)
+	sources.accept(ssrc, index)
 	return packet[:len(packet):len(packet)], OpenOK
-}
-
-func resultOf(err error) Result {
-	if errors.Is(err, pion.ErrFailedToVerifyAuthTag) {
-		return OpenForged
-	}
-	return OpenMalformed
 }

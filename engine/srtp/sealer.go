@@ -1,14 +1,6 @@
 package srtp
 
-import (
-	"fmt"
-
-	pionrtcp "github.com/pion/rtcp"
-	pionrtp "github.com/pion/rtp"
-	pion "github.com/pion/srtp/v3"
-
-	"ringcast/engine/srtp/gcm"
-)
+import "ringcast/engine/srtp/gcm"
 
 // OverheadRTCP is the most bytes that SealRTCP adds under any profile: a tag and an index.
 const OverheadRTCP = gcm.TagLen + indexLen
@@ -63,65 +55,4 @@ func NewSealer(k *Keys) (Sealer, error) {
 		return newGCMSealer(k)
 	}
 	return newCMSealer(k)
-}
-
-// cmSealer is the Sealer of AES128CMSHA180, on pion's contexts. It seals in place, so the payload is
-// copied first.
-type cmSealer struct {
-	out     *pion.Context
-	peer    controlOpener
-	header  pionrtp.Header
-	control pionrtcp.Header
-}
-
-func newCMSealer(k *Keys) (*cmSealer, error) {
-	out, err := newContext(k.Profile, k.LocalKey, k.LocalSalt)
-	if err != nil {
-		return nil, err
-	}
-	in, err := newContext(k.Profile, k.RemoteKey, k.RemoteSalt)
-	if err != nil {
-		return nil, err
-	}
-	return &cmSealer{out: out, peer: controlOpener{context: in, tagLen: cmTagLen, limit: maxSubscriberSources}}, nil
-}
-
-// newContext makes a pion context that leaves replay protection to us.
-func newContext(p Profile, key, salt []byte) (*pion.Context, error) {
-	c, err := pion.CreateContext(key, salt, pion.ProtectionProfile(p),
-		pion.SRTPNoReplayProtection(), pion.SRTCPNoReplayProtection())
-	if err != nil {
-		return nil, fmt.Errorf("create SRTP context: %w", err)
-	}
-	return c, nil
-}
-
-func (s *cmSealer) Overhead() int { return cmTagLen }
-
-func (s *cmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
-	frame = frame[:headerLen+len(payload)]
-	copy(frame[headerLen:], payload)
-	// pion guesses the ROC from the sequence numbers that it has seen. Setting it before each
-	// packet makes it take the one we were told, whatever came before: resends, jumps, late starts.
-	s.out.SetROC(sourceOf(frame), uint32(index>>16))
-	sealed, err := s.out.EncryptRTP(frame, frame, &s.header)
-	if err != nil {
-		return nil
-	}
-	return sealed
-}
-
-func (s *cmSealer) SealRTCP(packet []byte) []byte { return sealControl(s.out, &s.control, packet) }
-
-func (s *cmSealer) OpenRTCP(data []byte) ([]byte, bool) {
-	packet, result := s.peer.open(data)
-	return packet, result == OpenOK
-}
-
-func sealControl(c *pion.Context, header *pionrtcp.Header, packet []byte) []byte {
-	sealed, err := c.EncryptRTCP(packet, packet, header)
-	if err != nil {
-		return nil
-	}
-	return sealed
 }

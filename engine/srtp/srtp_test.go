@@ -134,10 +134,11 @@ func TestDeriveKey(t *testing.T) {
 func rfc7714(t *testing.T) *gcmSealer {
 	key := [gcm.KeyLen]byte(unhex(t, "000102030405060708090a0b0c0d0e0f"))
 	salt := [gcm.NonceLen]byte(unhex(t, "517569642070726f2071756f"))
-	s := &gcmSealer{rtpSalt: salt, controlSalt: salt, peerSalt: salt}
+	s := &gcmSealer{}
+	s.rtpSalt, s.outSalt, s.inSalt = salt, salt, salt
 	s.rtp.Set(&key)
-	s.control.Set(&key)
-	s.peer.Set(&key)
+	s.out.Set(&key)
+	s.in.Set(&key)
 	return s
 }
 
@@ -322,6 +323,50 @@ func TestOpenRTPInterop(t *testing.T) {
 	}
 }
 
+// TestOpenRTPHeaders opens packets with every kind of header, and refuses those whose header would not
+// end before the tag.
+func TestOpenRTPHeaders(t *testing.T) {
+	fixed := rtpHeader(7, 1)[:12]
+	with := func(first byte, more ...byte) []byte {
+		return append(append([]byte{first}, fixed[1:]...), more...)
+	}
+	for _, p := range profiles {
+		ours, _ := testKeys(p)
+		for name, header := range map[string][]byte{
+			"fixed":             with(0x80),
+			"two sources":       with(0x82, make([]byte, 8)...),
+			"extensions":        rtpHeader(7, 1),
+			"no extension":      with(0x90, 0xBE, 0xDE, 0, 0),
+			"both":              with(0x91, append(make([]byte, 4), 0xBE, 0xDE, 0, 1, 0x30, 1, 0, 0)...),
+			"fifteen and eight": with(0x9F, append(make([]byte, 60), append([]byte{0x10, 0, 0, 2}, make([]byte, 8)...)...)...),
+		} {
+			for _, body := range []string{"", "payload"} {
+				packet := append(bytes.Clone(header), body...)
+				sealed, err := pionContext(t, p, ours.RemoteKey, ours.RemoteSalt).EncryptRTP(nil, packet, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, result := mustOpener(t, ours).OpenRTP(sealed)
+				if result != OpenOK || !bytes.Equal(got, packet) {
+					t.Errorf("%v, %s, %q: %v", p, name, body, result)
+				}
+			}
+		}
+		for name, header := range map[string][]byte{
+			"sources":          with(0x8F),
+			"no block":         with(0x90),
+			"block":            with(0x90, 0xBE, 0xDE, 0, 1),
+			"block of 65,535":  with(0x90, 0xBE, 0xDE, 0xFF, 0xFF),
+			"sources in front": with(0x91, 0, 0, 0, 0),
+		} {
+			data := append(header, make([]byte, p.tagLen())...)
+			if _, result := mustOpener(t, ours).OpenRTP(data); result != OpenMalformed && result != OpenForged {
+				t.Errorf("%v, too short for its %s: %v", p, name, result)
+			}
+		}
+	}
+}
+
 func TestOpenRTCPInterop(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
@@ -400,7 +445,7 @@ func TestForged(t *testing.T) {
 				o.OpenRTP(bytes.Clone(media))
 				o.OpenRTCP(bytes.Clone(control))
 				s.OpenRTCP(bytes.Clone(control))
-				if len(o.sources.list) != 1 || len(o.peer.sources) != 1 {
+				if len(o.sources.list) != 1 || len(o.control) != 1 {
 					t.Fatal("the true packets were not taken")
 				}
 			}
@@ -422,7 +467,6 @@ func TestReplay(t *testing.T) {
 				}
 				// Climb to the base, as the ROC cannot be guessed from a first packet.
 				if base > 65535 {
-					o.in.SetROC(7, uint32(base>>16))
 					o.sources.add(7).accept(base - 2000)
 				}
 				for _, step := range []struct {
