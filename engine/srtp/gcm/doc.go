@@ -8,10 +8,12 @@
 //   - The standard implementation is crypto/cipher's.
 //
 // On amd64 with AVX-512 and its AES and carry-less products (Intel since Ice Lake, AMD since Zen 4) keys
-// work in assembly, otherwise on the standard implementation; the build tag purego leaves the assembly
-// out. Both give the same bytes. In assembly a Key is one piece of memory without pointers to others,
-// and is expanded, on a stack if need be, in less time than it takes to seal a full packet. So a key
-// that is rarely used need not be kept expanded: that is a CompactKey.
+// work in assembly, otherwise on the standard implementation. GODEBUG=cpu.avx512bw=off chooses the latter
+// at start, the build tag purego leaves the assembly out. Both give the same bytes.
+//
+// In assembly a Key is one piece of memory without pointers to others, and is expanded, on a stack if need
+// be, in less time than it takes to seal a full packet. So a key that is rarely used need not be kept
+// expanded: that is a CompactKey.
 //
 // Why 17 powers: 16 blocks are hashed with one reduction, and the packet's last ones with the block of
 // lengths. Fewer would save a cache line or two of the seven, and cost as many reductions more.

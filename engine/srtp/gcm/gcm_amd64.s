@@ -1,9 +1,9 @@
 //go:build !purego
 
 // AES-128-GCM on 512-bit vectors: four AES blocks to a register, four registers to a group, so that 16
-// blocks of the counter mode are in flight and 16 products of GHASH share one reduction. The two
-// interleave by themselves: the AES rounds keep one execution port busy and the carry-less products
-// another, and a group's instructions fit into the processor's window together with the next group's.
+// blocks of the counter mode are in flight and 16 products of GHASH share one reduction. AES rounds keep
+// one of the processor's two ports for such vectors busy, carry-less products the other; so while a group
+// is encrypted, the one before is hashed, the instructions of both side by side.
 //
 // How GHASH is computed. A block is a polynomial over GF(2) whose x^0 is the first byte's highest bit.
 // Reversing the bytes makes it a 128-bit integer whose bit i is x^(127-i). The 255-bit carry-less
@@ -26,11 +26,11 @@
 //	Z6      FOUR: 4 in each lane, to advance COUNTER
 //	Z7      HASH: GHASH so far, bytes reversed, in the first lane; zero in the others
 //	Z8-Z10  LOW, MID, HIGH
-//	Z11-Z13 temporary
+//	Z11-Z13 temporary, and Z31
 //	Z14     MASK: the encrypted first counter block, which hides the tag
 //	Z15     FIELD: 0xC2<<120 + 1 in each lane
 //	Z16-Z26 round keys, each in all lanes
-//	Z27-Z30 what was read
+//	Z27-Z30 what was read; what is to be hashed, bytes reversed
 //	Z31     powers of H
 //
 //	AX  the expanded key     DI  destination   SI  source        CX  bytes left of it
@@ -215,9 +215,8 @@ header:
 	SUBQ       $64, R10
 	JMP        header
 
-hashed:
-
 	// Stage 4: groups of 16 whole blocks. While one is encrypted the one before is hashed.
+hashed:
 	CMPQ CX, $256
 	JLT  tail
 	COUNT4
