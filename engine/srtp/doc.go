@@ -9,7 +9,7 @@
 //   - A tag is what authentication adds to a packet.
 //   - A Sealer serves a subscriber: much is sealed for it, a little of its RTCP is opened.
 //   - An Opener serves a publisher: much is opened, a little RTCP is sealed for it.
-//   - A transform is what a profile does to the packets of one session; Sealer and Opener rest on one.
+//   - A transform is what a profile does to the packets of one session: Sealers and Openers rest on one.
 //
 // There may be very many subscribers, and each of their packets is sealed on its own, so AES-GCM has a
 // package of ours beneath: for speed, for sealing from one place straight to another, and for little
