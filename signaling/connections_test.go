@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -208,4 +210,41 @@ func TestIdleConnectionsEnd(t *testing.T) {
 			t.Errorf("idle for more than 5 s: ended %t, %d places taken", ended(c), len(s.limited.places))
 		}
 	})
+}
+
+// unread is what a peer that does not read its answer looks like to a handler.
+type unread struct {
+	*httptest.ResponseRecorder
+	writing, release chan struct{}
+}
+
+func (u *unread) Write(b []byte) (int, error) {
+	close(u.writing)
+	<-u.release
+	return u.ResponseRecorder.Write(b)
+}
+
+// Peers that do not read their answers keep no other offer waiting.
+func TestUnreadAnswerBlocksNobody(t *testing.T) {
+	b := newBench(t, Config{})
+	offer := fixture(t, obs)
+	u := &unread{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	r := httptest.NewRequest(http.MethodPost, "/whip/slow", strings.NewReader(offer))
+	r.Header.Set("Content-Type", sdpType)
+	var slow sync.WaitGroup
+	slow.Go(func() { b.http.ServeHTTP(u, r) })
+	<-u.writing
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := b.server.offers.enter(ctx); err != nil {
+		t.Errorf("an offer beside an answer that nobody reads: %v", err)
+	} else {
+		b.server.offers.leave()
+	}
+	b.mustPost("/whip/other", offer)
+	close(u.release)
+	slow.Wait()
+	if u.Code != http.StatusCreated {
+		t.Errorf("status %d for who reads late", u.Code)
+	}
 }

@@ -90,19 +90,39 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.R
 	return nil
 }
 
-// open negotiates an offer and opens its session, with a URL under place.
+// open answers an offer with a session, whose URL is under place.
 func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, stream, place string) error {
 	body, err := s.body(w, r, sdpType)
 	if err != nil {
 		return err
 	}
-	if err := s.offers.enter(r.Context()); err != nil {
-		return openProblem(err, stream)
+	opened, answer, err := s.negotiate(r.Context(), body, role, stream, place)
+	if err != nil {
+		return err
+	}
+	s.log.Info("session opened", "id", uint64(opened.id), "stream", stream, "role", role.String(),
+		"remote", r.RemoteAddr)
+
+	h := w.Header()
+	h.Set("Content-Type", sdpType)
+	h.Set("Content-Length", strconv.Itoa(len(answer)))
+	h.Set("Location", "/"+rootOf(role)+"/"+place+"/"+opened.secret)
+	h.Set("ETag", opened.etag.String())
+	w.WriteHeader(http.StatusCreated)
+	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
+	return nil
+}
+
+// negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: who
+// does not read its answer keeps nobody waiting.
+func (s *Server) negotiate(ctx context.Context, body []byte, role bus.Role, stream, place string) (*session, []byte, error) {
+	if err := s.offers.enter(ctx); err != nil {
+		return nil, nil, openProblem(err, stream)
 	}
 	defer s.offers.leave()
 	o, err := parseOffer(body, s.limits)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive}
 	call := s.engine.Publish
@@ -110,18 +130,18 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 		call = s.engine.Subscribe
 		published, ok := s.engine.Stream(stream)
 		if !ok {
-			return openProblem(engine.ErrNoPublisher, stream)
+			return nil, nil, openProblem(engine.ErrNoPublisher, stream)
 		}
 		peer.Tracks, err = o.forSubscriber(published)
 	} else {
 		peer.Tracks, err = o.forPublisher()
 	}
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	chance, err := s.draw()
 	if err != nil {
-		return internal(err)
+		return nil, nil, internal(err)
 	}
 	transport := o.transportLine()
 	opened := &session{
@@ -129,33 +149,23 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 		mid: strings.Clone(transport.mid), video: transport.kind == "video",
 		etag: chance.etag, remote: hashedAll(o.credentials),
 	}
-	local, err := s.start(r.Context(), call, opened, peer)
+	local, err := s.start(ctx, call, opened, peer)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	answer, err := o.answer(role, stream, local, chance.origin)
 	if err != nil {
 		err = internal(err)
-	} else if gone := r.Context().Err(); gone != nil {
+	} else if gone := ctx.Err(); gone != nil {
 		// Who has hung up never learns the URL and could not end the session.
 		err = openProblem(gone, stream)
 	}
 	if err != nil {
 		s.sessions.forget(opened)
 		s.engine.Close(local.ID)
-		return err
+		return nil, nil, err
 	}
-	s.log.Info("session opened", "id", uint64(local.ID), "stream", stream, "role", role.String(),
-		"remote", r.RemoteAddr)
-
-	h := w.Header()
-	h.Set("Content-Type", sdpType)
-	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	h.Set("Location", "/"+rootOf(role)+"/"+place+"/"+opened.secret)
-	h.Set("ETag", chance.etag.String())
-	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
-	return nil
+	return opened, answer, nil
 }
 
 // start opens the session in the engine and enters it in the table.
