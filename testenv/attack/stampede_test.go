@@ -115,6 +115,10 @@ func TestPOSTStampede(t *testing.T) {
 	p50, p99, most = all[0].pauses()
 	t.Logf("%d viewers got %d packets and lost none; pauses %v (median), %v (p99), %v at most, with this process's own; delay in the server: median %s, p90 %s, p99 %s",
 		viewers, received, p50, p99, most, delay(grown, 0.5), delay(grown, 0.9), delay(grown, 0.99))
+	// Without a bound on offers at work this is more than a tenth.
+	if late, usual := lateShare(grown), lateShare(before); late > usual+0.1 {
+		t.Errorf("%.1f %% of the packets were forwarded more than 100 ms after they came, before that %.1f %%", 100*late, 100*usual)
+	}
 	if n := after["ringcast_faults_total"]; n != 0 {
 		t.Errorf("%v panics", n)
 	}
@@ -158,4 +162,10 @@ func delay(m testenv.Metrics, q float64) string {
 		}
 	}
 	return "> 0.1 s"
+}
+
+// lateShare is the share of packets that were forwarded more than 100 ms after they came.
+func lateShare(m testenv.Metrics) float64 {
+	const name = "ringcast_forwarding_delay_seconds"
+	return 1 - m[name+`_bucket{le="0.1"}`]/m[name+"_count"]
 }
