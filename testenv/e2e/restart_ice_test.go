@@ -112,7 +112,7 @@ func TestICERestart(t *testing.T) {
 				}
 			}
 			m := s.Metrics(t)
-			t.Logf("%g packets were asked for, %g sent again, %g refused for the budget: pion asks every 100 ms for what RTX brought",
+			t.Logf("%g packets were asked for, %g sent again, %g refused for the budget",
 				m["ringcast_received_nacks_total"], m["ringcast_sent_rtx_packets_total"], m[`ringcast_packets_dropped_total{reason="resend_budget"}`])
 			if now := m.Sum("ringcast_dtls_handshakes_total"); now != handshakes || handshakes == 0 {
 				t.Errorf("%g DTLS handshakes, %g before the restarts", now, handshakes)
