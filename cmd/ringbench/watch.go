@@ -22,7 +22,8 @@ const watchExamples = `  One viewer that checks every packet, until interrupted:
 func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
 	cfg := watch.Default()
 	var out output
-	var streams, codec string
+	var streams, codec, device string
+	var lose int
 	f := flag.NewFlagSet("watch", flag.ContinueOnError)
 	f.StringVar(&cfg.URL, "whep", "", "WHEP endpoint's `URL`; {n} in it is a stream's number")
 	f.StringVar(&cfg.Token, "token", "", "bearer `TOKEN`")
@@ -38,6 +39,8 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	f.BoolVar(&cfg.NoAudio, "no-audio", false, "offer no audio")
 	f.BoolVar(&cfg.NoRTX, "no-rtx", false, "offer no retransmissions on an SSRC of their own")
 	f.BoolVar(&cfg.NoTransportCC, "no-twcc", false, "offer no transport-wide sequence numbers and feedback")
+	f.StringVar(&device, "sink", "", "count the media of all but the sample by XDP on `DEVICE`, which must be where it comes in; wants root")
+	f.IntVar(&lose, "sink-lose", 0, "lose every `N`-th media packet in the sink on purpose")
 	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "`SEED` of credentials and numbers")
 	out.flags(f)
 	if err := parse(f, args, stdout, watchExamples); err != nil {
@@ -55,6 +58,17 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	}
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if device == "" && lose != 0 || lose < 0 {
+		return fmt.Errorf("%w: --sink-lose %d: expected 0 or more, and with it --sink", errUsage, lose)
+	}
+	if device != "" {
+		sink, closer, err := watch.OpenSink(device, lose)
+		if err != nil {
+			return err
+		}
+		defer closer.Close()
+		cfg.Sink = sink
 	}
 	cfg.Progress = out.progress(stderr)
 	r, err := watch.Run(ctx, cfg)

@@ -11,9 +11,13 @@ import (
 	"ringcast/testenv/bench/publish"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/bench/watch"
+	"ringcast/testenv/lab"
 )
 
-func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
+func TestMain(m *testing.M) {
+	lab.Child()
+	os.Exit(testenv.Main(m))
+}
 
 // patience is for what takes milliseconds on a machine with nothing else to do.
 const patience = 30 * time.Second

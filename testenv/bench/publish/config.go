@@ -45,13 +45,13 @@ type Config struct {
 	NoRTX, NoTransportCC bool
 
 	// Progress may be nil.
-	Progress *report.Progress
+	Progress *report.Progress `json:"-"`
 	// Ready is called when all streams are connected, and the first frame waits for it to return; it
 	// may be nil.
-	Ready func()
+	Ready func() `json:"-"`
 	// Sent is called when the last frame is out, with the report so far; the sessions, which go on to
 	// answer NACKs, end when it returns. It may be nil.
-	Sent func(*report.Publish)
+	Sent func(*report.Publish) `json:"-"`
 }
 
 // Default publishes one stream of 2 Mbit/s.

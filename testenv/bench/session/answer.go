@@ -30,7 +30,8 @@ type Answer struct {
 	Server bool
 	// Candidates are the UDP addresses to try, the most preferred first.
 	Candidates []netip.AddrPort
-	// Tracks are the media lines that the server takes, with the formats in its order.
+	// Tracks are the media lines that the server takes, with the formats in its order. Their SSRCs are
+	// those that the answer tells, if it tells any.
 	Tracks []rtp.Track
 }
 
@@ -171,6 +172,18 @@ func (p *answerParser) media(m *sdp.MediaDescription) (t rtp.Track, taken bool) 
 			parameters[pt] = rest
 		case "rtcp-fb":
 			feedback[pt] |= feedbackOf(rest)
+		case "ssrc":
+			if n, err := strconv.ParseUint(pt, 10, 32); err == nil && t.SSRC == 0 {
+				t.SSRC = uint32(n)
+			}
+		case "ssrc-group":
+			if ssrcs := strings.Fields(rest); pt == "FID" && len(ssrcs) == 2 {
+				for i, into := range []*uint32{&t.SSRC, &t.RTXSSRC} {
+					if n, err := strconv.ParseUint(ssrcs[i], 10, 32); err == nil {
+						*into = uint32(n)
+					}
+				}
+			}
 		case "extmap":
 			id, _, _ := strings.Cut(pt, "/")
 			n, err := strconv.ParseUint(id, 10, 8)

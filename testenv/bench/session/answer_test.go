@@ -55,6 +55,9 @@ a=rtpmap:97 rtx/90000
 a=fmtp:97 apt=96
 a=rtpmap:102 H264/90000
 a=fmtp:102 packetization-mode=1
+a=ssrc-group:FID 4000000001 2
+a=ssrc:4000000001 cname:x
+a=ssrc:2 cname:x
 `
 
 func TestParseAnswer(t *testing.T) {
@@ -81,7 +84,7 @@ func TestParseAnswer(t *testing.T) {
 		{PayloadType: 102, Codec: rtp.H264, Feedback: rtp.TransportCC},
 	}
 	if v == nil || v.MID != "1" || !slices.Equal(v.Formats, formats) ||
-		v.Extensions[rtp.TransportSequence] != 3 || v.Extensions[rtp.MID] != 4 {
+		v.SSRC != 4000000001 || v.RTXSSRC != 2 || v.Extensions[rtp.TransportSequence] != 3 || v.Extensions[rtp.MID] != 4 {
 		t.Errorf("video %+v", v)
 	}
 	if x := a.Track(rtp.Audio); x == nil || len(x.Formats) != 1 || x.Formats[0].Codec != rtp.Opus {

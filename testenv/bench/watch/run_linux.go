@@ -390,8 +390,8 @@ func (r *run) goodbye() {
 	all.Wait()
 	for _, l := range r.loops {
 		for _, v := range l.viewers {
-			if v.diverted {
-				r.cfg.Sink.Release(v.port)
+			if v.phase != ended {
+				l.release(v)
 			}
 			l.closeSockets(v)
 		}

@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"context"
+	"math"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/bench/publish"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/sink"
+	"ringcast/testenv/bench/watch"
+	"ringcast/testenv/lab"
+)
+
+// labWatch are the arguments of a watcher in the lab.
+type labWatch struct {
+	URL              string
+	Viewers, Sampled int
+	LoseEvery        int
+}
+
+// labWatched is what it returns.
+type labWatched struct {
+	Report *report.Watch
+	Sink   sink.Totals
+}
+
+// watchInLab watches until it is stopped, with a sink on its host's eth0.
+var watchInLab = lab.Register("watch with a sink", func(ctx context.Context, in labWatch, ready func()) (out labWatched, err error) {
+	s, err := sink.Attach("eth0", in.LoseEvery)
+	if err != nil {
+		return out, err
+	}
+	defer s.Close()
+	w := watch.Default()
+	w.URL, w.Viewers, w.Sample, w.Ramp, w.Settle = in.URL, in.Viewers, in.Sampled, 1000, 0
+	w.Sink = watch.NewXDPSink(s)
+	ready()
+	if out.Report, err = watch.Run(ctx, w); err != nil {
+		return out, err
+	}
+	out.Sink, err = s.Totals()
+	return out, err
+})
+
+// publishInLab publishes for as long as it is asked to.
+var publishInLab = lab.Register("publish", func(ctx context.Context, in publish.Config, ready func()) (*report.Publish, error) {
+	in.Ready = ready
+	return publish.Run(ctx, in)
+})
+
+// TestSinkCounts has an XDP program count for viewers in another namespace: its counts, the viewers' own
+// and the server's agree, and of packets of which every hundredth is lost on purpose, 1.00 % are reported
+// lost: by those who looked into each, and by those who saw none.
+func TestSinkCounts(t *testing.T) {
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	for _, c := range []struct {
+		name      string
+		loseEvery int
+		bitrate   int
+		packets   float64 // that the server must have sent
+	}{
+		{"clean", 0, 2_000_000, 5_000},
+		{"every hundredth lost", 100, 8_000_000, 110_000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server, client := lab.Pair(t, lab.Link{})
+			s, err := server.StartServer(t.Context(), nil, "--io", "udp", "--workers", "1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.EndWith(t)
+			p := publish.Default()
+			p.URL, p.Bitrate = s.URL+"/whip/x", c.bitrate
+			publisher, err := publishInLab.Start(t.Context(), client, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const viewers, sampled = 12, 4
+			watcher, err := watchInLab.Start(t.Context(), client, labWatch{s.URL + "/whep/x", viewers, sampled, c.loseEvery})
+			if err != nil {
+				t.Fatal(err)
+			}
+			count := func() float64 {
+				m := s.Metrics(t)
+				return m["ringcast_sent_rtp_packets_total"] + m["ringcast_sent_rtx_packets_total"]
+			}
+			await(t, "enough is sent", func() bool { return count() >= c.packets })
+			published, err := publisher.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A worker publishes its counts a few times a second.
+			var sent float64
+			var since time.Time
+			await(t, "the server is done", func() bool {
+				if n := count(); n != sent {
+					sent, since = n, time.Now()
+				}
+				return time.Since(since) > time.Second
+			})
+			got, err := watcher.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, x := got.Report, got.Sink
+			t.Logf("published %d; sent %g; sink %+v; viewers %+v; sample %+v; %d drops, %+v, lost %v, failed %v",
+				published.VideoPackets, sent, x, w.All, w.Sample, w.Client.Drops, w.Sent, w.Lost, w.Failures)
+			if w.Playing != viewers || w.Counting != "XDP" {
+				t.Errorf("%d viewers play, counted by %s", w.Playing, w.Counting)
+			}
+			if float64(x.Packets+x.Lost) != sent || x.Packets != w.All.Packets {
+				t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d", sent, x.Packets, x.Lost, w.All.Packets)
+			}
+			if w.Client.Drops+w.Sample.Unopened+w.Sample.Damaged != 0 {
+				t.Errorf("%d drops at sockets, %d unopened, %d damaged", w.Client.Drops, w.Sample.Unopened, w.Sample.Damaged)
+			}
+			want := 0.0
+			if c.loseEvery > 0 {
+				want = 1 / float64(c.loseEvery)
+			}
+			if loss := w.All.Loss(); math.Round(1e4*loss) != math.Round(1e4*want) {
+				t.Errorf("all viewers report %.4f %% lost, want %.2f", 100*loss, 100*want)
+			}
+			if c.loseEvery > 0 && (w.Sample.LossAfter > want/20 || w.Sample.Recovered == 0) {
+				t.Errorf("after retransmission %.4f %% are lost, %d recovered", 100*w.Sample.LossAfter, w.Sample.Recovered)
+			}
+		})
+	}
+}
