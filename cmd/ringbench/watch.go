@@ -63,12 +63,12 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 		return fmt.Errorf("%w: --sink-lose %d: expected 0 or more, and with it --sink", errUsage, lose)
 	}
 	if device != "" {
-		sink, closer, err := watch.OpenSink(device, lose)
+		s, err := openSink(device, lose)
 		if err != nil {
 			return err
 		}
-		defer closer.Close()
-		cfg.Sink = sink
+		defer s.Close()
+		cfg.Sink = s
 	}
 	cfg.Progress = out.progress(stderr)
 	r, err := watch.Run(ctx, cfg)

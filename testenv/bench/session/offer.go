@@ -55,6 +55,9 @@ var videoFormats = []offered{
 	{49, 50, rtp.H265, "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST"},
 }
 
+// TransportID is the number under which transport-wide sequence numbers are offered, and so answered.
+const TransportID = 3
+
 // opusType is the payload type that browsers give Opus.
 const opusType = 111
 
@@ -64,14 +67,14 @@ var (
 	audioExtensions = []extension{
 		{1, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"},
 		{2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"},
-		{3, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"},
+		{TransportID, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"},
 		{4, "urn:ietf:params:rtp-hdrext:sdes:mid"},
 	}
 	videoExtensions = []extension{
 		{14, "urn:ietf:params:rtp-hdrext:toffset"},
 		{2, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"},
 		{13, "urn:3gpp:video-orientation"},
-		{3, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"},
+		{TransportID, "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"},
 		{5, "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"},
 		{6, "http://www.webrtc.org/experiments/rtp-hdrext/video-content-type"},
 		{7, "http://www.webrtc.org/experiments/rtp-hdrext/video-timing"},

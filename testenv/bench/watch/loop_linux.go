@@ -48,7 +48,6 @@ type loop struct {
 	viewers  []*viewer // by what epoll says of their sockets
 	out      []byte    // what is being sent
 	seqs     []uint16
-	counts   []Count // of a sink
 
 	now, wall int64 // at the last wake-up: monotonic and Unix time, in ns
 
@@ -250,9 +249,6 @@ func (l *loop) nominate(v *viewer, socket int) {
 	}
 	fd := v.sockets[socket]
 	v.port = localPort(fd)
-	if sink := l.run.cfg.Sink; sink != nil {
-		_ = sink.Divert(v.port, false) // the socket counts all the same
-	}
 	v.phase, v.nominated = shaking, l.now
 	l.stages[report.ICE].Record(time.Duration(l.now - v.posted))
 	v.deadlines[checkAt] = l.now + int64(checkInterval)
@@ -359,8 +355,7 @@ func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 	l.packets++
 	l.bytes += uint64(size)
 	if x, ok := h.Value(b, rtp.TransportSequence); ok && len(x) == 2 {
-		v.transport = binary.BigEndian.Uint16(x)
-		v.feedback.note(v.transport, at)
+		v.feedback.note(binary.BigEndian.Uint16(x), at)
 	}
 	if v.packetAt == 0 {
 		v.packetAt = l.now
@@ -427,8 +422,8 @@ func (l *loop) play(v *viewer, t *track) {
 		return
 	}
 	v.opener = nil
-	if sink := l.run.cfg.Sink; sink != nil {
-		v.diverted = sink.Divert(v.port, true) == nil // else the socket counts on
+	if sink := l.run.cfg.Sink; sink != nil && v.video >= 0 {
+		v.diverted = sink.Divert(v.port, t.ssrc) == nil // else the socket counts on
 		v.absorbedAt = l.wall
 	}
 }
@@ -535,33 +530,21 @@ func (l *loop) askAgain(v *viewer) {
 	v.deadlines[askAt] = next
 }
 
-// absorb takes in what a sink has counted for a viewer whose media ends there. How many packets came since
-// is known, not when each did, nor its transport-wide number: they are reported as if they had come evenly,
-// and all.
+// absorb takes in what a sink has counted for a viewer. How many packets came since is known, not when each
+// did: they are reported as if they had come evenly.
 func (l *loop) absorb(v *viewer) {
 	if !v.diverted {
 		return
 	}
-	l.counts = l.run.cfg.Sink.Count(v.port, l.counts[:0])
-	packets, bytes := uint64(0), uint64(0)
-	for i := range l.counts {
-		c := &l.counts[i]
-		packets += c.Packets
-		bytes += c.Bytes
-		for i := range v.tracks {
-			if t := &v.tracks[i]; t.started && t.ssrc == c.SSRC || !t.started && t.info.SSRC == c.SSRC {
-				t.absorb(c)
-				break
-			}
-		}
+	c, ok := l.run.cfg.Sink.Count(v.port)
+	if !ok {
+		return
 	}
-	fresh := packets - v.sunkPackets
-	l.packets += fresh
-	l.bytes += bytes - v.sunkBytes
-	v.sunkPackets, v.sunkBytes = packets, bytes
-	if fresh > 0 && v.cc != 0 {
-		v.transport += uint16(fresh)
-		v.feedback.spread(v.transport, int(fresh), v.absorbedAt, l.wall)
+	packets, bytes := v.tracks[v.video].absorb(c)
+	l.packets += packets
+	l.bytes += bytes
+	if packets > 0 && v.cc != 0 {
+		v.feedback.spread(c.Transport, int(packets), v.absorbedAt, l.wall)
 	}
 	v.absorbedAt = l.wall
 }
@@ -615,10 +598,10 @@ func (l *loop) end(v *viewer) {
 
 // release takes over what a sink has counted, and takes the viewer from it.
 func (l *loop) release(v *viewer) {
-	l.absorb(v)
-	v.diverted = false
-	if sink := l.run.cfg.Sink; sink != nil && v.phase > checking {
-		sink.Release(v.port)
+	if v.diverted {
+		l.absorb(v)
+		l.run.cfg.Sink.Release(v.port)
+		v.diverted = false
 	}
 }
 

@@ -390,9 +390,7 @@ func (r *run) goodbye() {
 	all.Wait()
 	for _, l := range r.loops {
 		for _, v := range l.viewers {
-			if v.phase != ended {
-				l.release(v)
-			}
+			l.release(v)
 			l.closeSockets(v)
 		}
 		unix.Close(l.epoll)

@@ -1,26 +1,27 @@
 package watch
 
-// A Sink counts viewers' media before it reaches their sockets, which is where it costs least. It is told
-// of each viewer once its path is known, and passes what it counts; once a counted viewer has seen a
-// keyframe, its media ends in the sink, and the reports on it are made from the sink's counts. All that is
-// not RTP always passes. Methods are called from all loops at a time, Count each 100 ms for each viewer:
-// it should be no system call.
+// A Sink counts the media of counted viewers where it costs less than at their sockets, and drops it
+// there: all else must pass. A viewer is told to it once it has seen a keyframe, and reports on it are
+// made from its counts from then on. Methods are called from all loops at a time, Count each 100 ms for
+// each viewer: it should be no system call.
 type Sink interface {
 	// Name says what it is, for the report.
 	Name() string
-	// Divert counts RTP to a local UDP port from now on, anew, and drops it if drop is set.
-	Divert(port uint16, drop bool) error
-	// Count appends what has come to the port since it was diverted, by source.
-	Count(port uint16, counts []Count) []Count
+	// Divert begins to count RTP to a local UDP port, anew, instead of passing it. ssrc is the video's,
+	// whose numbering the sink is to follow; of packets of other sources it counts that they came.
+	Divert(port uint16, ssrc uint32) error
+	// Count reads what has come to the port since it was diverted; false if it is not.
+	Count(port uint16) (Count, bool)
 	// Release ends it.
 	Release(port uint16)
 }
 
-// Count is what a Sink has seen of one source.
+// Count is what a Sink has seen of one port.
 type Count struct {
-	SSRC uint32
-	// First and Highest are sequence numbers, Highest with the count of its cycles above.
-	First, Highest uint32
-	// Packets and Bytes of RTP, in UDP payload.
+	// Packets and Bytes of RTP, in UDP payload, whatever the source.
 	Packets, Bytes uint64
+	// Media are the packets of the source whose numbering is followed, Sequence the highest's number,
+	// and Transport the newest packet's transport-wide one, which only matters where that was negotiated.
+	Media               uint64
+	Sequence, Transport uint16
 }

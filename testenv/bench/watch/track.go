@@ -36,7 +36,7 @@ type track struct {
 	media    uint64 // packets that came as media
 	// What earlier sources add up to.
 	pastExpected, pastMedia uint64
-	sunk                    uint64 // packets that a sink had counted when it was looked at last
+	sunk                    Count // what a sink had counted when it was looked at last
 
 	// For receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
 	expectedPrior, mediaPrior uint64
@@ -97,15 +97,16 @@ func (t *track) expected() uint64 {
 // received is how many of them came as media.
 func (t *track) received() uint64 { return t.pastMedia + t.media }
 
-// absorb takes in what a sink has counted of this track's source, in place of its socket.
-func (t *track) absorb(c *Count) {
-	if !t.started {
-		ext := t.unwrap.Unwrap(uint16(c.First))
-		t.started, t.ssrc, t.first, t.highest = true, c.SSRC, ext, ext
+// absorb takes in what a sink has counted since the last time, in place of the socket, and returns how many
+// packets and bytes of any source that were.
+func (t *track) absorb(c Count) (packets, bytes uint64) {
+	packets, bytes = c.Packets-t.sunk.Packets, c.Bytes-t.sunk.Bytes
+	if c.Media > t.sunk.Media {
+		t.media += c.Media - t.sunk.Media
+		t.highest = max(t.highest, t.unwrap.Unwrap(c.Sequence))
 	}
-	t.media += c.Packets - t.sunk
-	t.sunk = c.Packets
-	t.highest = max(t.highest, t.unwrap.Unwrap(uint16(c.Highest)))
+	t.sunk = c
+	return packets, bytes
 }
 
 // report makes the report block about this source (RFC 3550 section 6.4.1).

@@ -47,13 +47,9 @@ type viewer struct {
 	// extensions holds cc alone, to parse headers with.
 	extensions rtp.ExtensionMap
 	feedback   feedback
-	transport  uint16 // the newest transport-wide number
-	// diverted says that a sink has the viewer's media; the rest is how much of its counts was taken
-	// over, and when, in Unix time.
-	diverted               bool
-	sunkPackets, sunkBytes uint64
-	absorbedAt             int64
-	video                  int // the video track's place, -1 for none
+	diverted   bool  // a sink has its media
+	absorbedAt int64 // when that's counts were taken over last, in Unix time
+	video      int   // the video track's place, -1 for none
 
 	tick      int64 // the wheel's entry that counts
 	deadlines [numDeadlines]int64

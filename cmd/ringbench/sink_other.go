@@ -1,0 +1,18 @@
+//go:build !linux
+
+package main
+
+import (
+	"errors"
+	"io"
+
+	"ringcast/testenv/bench/watch"
+)
+
+func openSink(string, int) (interface {
+	watch.Sink
+	io.Closer
+}, error,
+) {
+	return nil, errors.New("--sink needs Linux")
+}
