@@ -84,7 +84,7 @@ func TestUsedNeighbourStays(t *testing.T) {
 	a.send("198.18.0.3:1")
 	w.awaitHop(pathOnLink4, mac(0xb))
 	w.await("the unused one", func() bool { return w.knows("198.18.0.3") })
-	before := w.Generation()
+	before := w.current.Load().generation
 	wire := a.wire(w.Link().Index)
 
 	verified, began := 0, time.Now()
@@ -126,7 +126,7 @@ func TestUsedNeighbourStays(t *testing.T) {
 	if _, ok := w.Resolve(pathOnLink4); !ok {
 		t.Error("the used one is gone")
 	}
-	if now := w.Generation(); now != before+1 {
+	if now := w.current.Load().generation; now != before+1 {
 		t.Errorf("%d generations for one neighbour that went", now-before)
 	}
 }

@@ -108,8 +108,9 @@ func (t *Table) Resolve(p port.Path) (Hop, bool) {
 	return t.current.Load().resolve(p, t.tick.Load())
 }
 
-// Generation changes when Resolve may answer differently than before. Take it before resolving.
-func (t *Table) Generation() uint32 { return t.current.Load().generation }
+// Generation changes when Resolve may answer differently than before, and with each Config.Refresh, since
+// only who resolves again shows that a neighbour is still in use. Take it before resolving.
+func (t *Table) Generation() uint32 { return t.current.Load().generation + t.tick.Load() }
 
 // Link is the interface as it is now.
 func (t *Table) Link() Link { return t.current.Load().link }

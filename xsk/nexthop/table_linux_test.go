@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -94,7 +95,7 @@ func TestStatesMakeNoGeneration(t *testing.T) {
 	a.ip("neigh", "replace", "198.18.0.2", "lladdr", mac(0xb).String(), "dev", "v", "nud", "reachable")
 	w := a.watch("v", Config{})
 	w.awaitHop(pathOnLink4, mac(0xb))
-	before := w.Generation()
+	before := w.current.Load().generation
 	for _, state := range []string{"stale", "delay", "probe", "reachable", "noarp", "stale", "permanent"} {
 		a.ip("neigh", "replace", "198.18.0.2", "lladdr", mac(0xb).String(), "dev", "v", "nud", state)
 		if _, ok := w.Resolve(pathOnLink4); !ok {
@@ -107,8 +108,23 @@ func TestStatesMakeNoGeneration(t *testing.T) {
 	a.ip("neigh", "add", "198.18.0.3", "lladdr", mac(3).String(), "dev", "v", "nud", "permanent")
 	w.awaitHop(path("198.18.0.1", "198.18.0.3:1"), mac(3))
 	// The loopback's routes came and went, which are of no matter but are routes.
-	if now := w.Generation(); now > before+3 {
+	if now := w.current.Load().generation; now > before+3 {
 		t.Errorf("%d generations", now-before)
+	}
+}
+
+// With time alone comes a generation too, so that routes are resolved again and their neighbours stay known.
+func TestTimeMakesGenerations(t *testing.T) {
+	a, _ := pair(t)
+	w := a.watch("v", Config{Refresh: 10 * time.Millisecond})
+	before, snapshot := w.Generation(), w.current.Load().generation
+	for began := time.Now(); w.Generation() < before+2; runtime.Gosched() {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("time makes no generations")
+		}
+	}
+	if now := w.current.Load().generation; now != snapshot {
+		t.Errorf("%d snapshots", now-snapshot)
 	}
 }
 
