@@ -239,8 +239,8 @@ func TestHistoryLiveEdgeAndStart(t *testing.T) {
 	}
 }
 
-// A history against a list of what was put into it, with reordered numbers, gaps, bursts, pauses and
-// keyframes.
+// A history against a list of what was put into it, with reordered numbers, gaps, bursts, pauses, keyframes
+// and housekeeping.
 func TestHistoryAgainstModel(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
@@ -272,6 +272,15 @@ func historyModel(t *testing.T, r *rand.Rand, steps int) {
 		now += port.Time(r.Int64N(pace))
 		if r.IntN(500) == 0 {
 			pace = 1 + r.Int64N(int64(50*port.Millisecond))
+		}
+		if r.IntN(300) == 0 {
+			now += 2 * idleSpan * port.Time(r.IntN(2))
+		}
+		if r.IntN(20) == 0 {
+			h.tidy(now)
+			if len(all) > 0 && now-all[len(all)-1].at > idleSpan && h.size() != 0 {
+				t.Fatalf("%d bytes are held of what is idle", h.size())
+			}
 		}
 		n := number
 		switch {
