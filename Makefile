@@ -53,13 +53,16 @@ race: deps ## the race detector over all but the browsers
 	$(GO) test -race -timeout 20m $(QUIET)
 	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
 
-# Without a bound, making an interesting input smaller takes a minute each: most of the time there is.
+# Without a bound, making an interesting input smaller takes a minute each: most of the time there is. Up to
+# Go 1.26 the end of FUZZTIME itself can be reported as a failure (go.dev/issue/75804); a real one names its
+# input or says something else.
 fuzz: ## each fuzz target for FUZZTIME
-	@set -e; for f in $(FUZZERS); do \
+	@for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
-		out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) \
-			|| { echo "$$out"; exit 1; }; \
-		echo "$$out" | tail -n 1; \
+		if ! out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) && \
+			{ echo "$$out" | grep -q 'Failing input' || ! echo "$$out" | grep -qx '    context deadline exceeded'; }; \
+		then echo "$$out"; exit 1; fi; \
+		echo "$$out" | grep -E 'elapsed|^ok' | tail -n 1; \
 	done
 
 sim: ## the simulations with SEED
