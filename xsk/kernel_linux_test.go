@@ -19,6 +19,7 @@ import (
 type kernel struct {
 	bundle *Bundle
 	queues []*kernelQueue
+	watch  func(frame []byte) // sees every frame that leaves, at once
 }
 
 // kernelQueue is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue: what
@@ -129,7 +130,12 @@ func (q *kernelQueue) kick() (errno unix.Errno) {
 			q.complete(d.Addr)
 			break
 		}
-		q.sent = append(q.sent, slices.Clone(q.k.bundle.memory[d.Addr:d.Addr+uint64(d.Len)]))
+		leaving := q.k.bundle.memory[d.Addr : d.Addr+uint64(d.Len)]
+		if q.k.watch != nil {
+			q.k.watch(leaving)
+		} else {
+			q.sent = append(q.sent, slices.Clone(leaving))
+		}
 		if q.hold {
 			q.held = append(q.held, d.Addr)
 		} else {
@@ -215,11 +221,15 @@ type notes struct {
 	err     error
 	arrived []port.Inbound
 	asked   int
-	silent  bool // keeps no notes
+	watch   func(datagram) // sees it instead
 }
 
 func (n *notes) Send(p port.Path, payload []byte) error {
-	if n.err == nil && !n.silent {
+	switch {
+	case n.err != nil:
+	case n.watch != nil:
+		n.watch(datagram{p, payload})
+	default:
 		n.sent = append(n.sent, datagram{p, slices.Clone(payload)})
 	}
 	return n.err
@@ -403,20 +413,21 @@ func (r *rig) expect(want port.Stats) {
 func (q *kernelQueue) payloads(t testing.TB) (got []datagram) {
 	t.Helper()
 	for _, f := range q.sent {
-		path, data, ok := frame.Parse(f, "")
-		if !ok {
-			t.Fatalf("sent %x", f)
-		}
-		// Parse reads it as the peer does.
-		got = append(got, datagram{port.Path{
-			Remote: netip.AddrPortFrom(path.Local, binary.BigEndian.Uint16(f[len(f)-len(data)-6:])), Local: path.Remote.Addr(),
-		}, data})
-		if path.Remote.Port() != testPort {
-			t.Fatalf("sent from port %d", path.Remote.Port())
-		}
+		got = append(got, parseSent(t, f))
 	}
 	q.sent = nil
 	return got
+}
+
+// parseSent reads a frame as the port sent it; Parse reads it as the peer does.
+func parseSent(t testing.TB, f []byte) datagram {
+	t.Helper()
+	path, data, ok := frame.Parse(f, "")
+	if !ok || path.Remote.Port() != testPort {
+		t.Fatalf("sent %x", f)
+	}
+	to := netip.AddrPortFrom(path.Local, binary.BigEndian.Uint16(f[len(f)-len(data)-6:]))
+	return datagram{port.Path{Remote: to, Local: path.Remote.Addr()}, data}
 }
 
 // expectSent compares what left with pairs of peer and payload number.

@@ -16,9 +16,9 @@ const (
 
 // chunk is what the lender knows of a frame's memory once it was offered to a queue.
 type chunk struct {
-	size    uint16 // of the payload
-	sender  uint8  // which queue it was offered to
-	offered bool   // it is on a TX ring or further, until it completes or is taken back
+	sender  uint8 // which queue it was offered to
+	offered bool  // it is on a TX ring or further, until it completes or is taken back
+	lost    bool  // the device dropped it
 }
 
 // lender owns the frames to send. Their memory is chunks, of the UMEM or (while there is none) of ordinary

@@ -194,54 +194,44 @@ func (t *transmitter) collect(s *sender) {
 	if s.zeroCopy {
 		return
 	}
-	consumed := s.tx.consumed()
-	for s.head != s.tx.next {
-		c := &t.lender.chunks[s.tx.reserve(s.head).Addr>>t.shift]
-		if int32(consumed-s.head) <= 0 && c.offered {
-			break
-		}
+	if n := s.tx.consumed() - s.head; int32(n) > 0 {
+		s.head += n
+		s.taken += int(n)
+	}
+	for s.head != s.tx.next && !t.chunkAt(s, s.head).offered {
 		s.head++
-		t.account(s, c)
+		s.taken++
 	}
 }
 
-// account counts a frame that the kernel has taken.
-func (t *transmitter) account(s *sender, c *chunk) {
-	s.taken++
-	s.counters.Sent++
-	t.counters.Sent++
-	t.counters.SentBytes += uint64(c.size)
+// chunkAt is what the lender knows of a descriptor's memory.
+func (t *transmitter) chunkAt(s *sender, index uint32) *chunk {
+	return &t.lender.chunks[s.tx.reserve(index).Addr>>t.shift]
 }
 
-// lose corrects that for the frame taken last, which was dropped.
-func (t *transmitter) lose(s *sender) {
-	c := &t.lender.chunks[s.tx.reserve(s.head-1).Addr>>t.shift]
-	s.counters.Sent--
-	t.counters.Sent--
-	t.counters.SentBytes -= uint64(c.size)
-	t.counters.Refused++
-}
-
-// markTaken parts frames from memory that the kernel has taken. Every sender took its first ones.
+// markTaken counts the frames that the kernel has taken, and parts them from their memory. Every sender took
+// its first ones.
 func (t *transmitter) markTaken(queue []port.Frame) {
 	for i := range queue {
 		f := &queue[i]
-		if f.Handle == noChunk {
+		if f.Handle == noChunk || len(t.senders) == 0 {
 			continue
 		}
-		if s := t.sender(f); s != nil && s.taken > 0 {
-			s.taken--
-			f.Handle = noChunk
+		c := &t.lender.chunks[f.Handle]
+		s := &t.senders[c.sender]
+		if s.taken == 0 {
+			continue
 		}
+		s.taken--
+		f.Handle = noChunk
+		if c.lost {
+			t.counters.Refused++
+			continue
+		}
+		s.counters.Sent++
+		t.counters.Sent++
+		t.counters.SentBytes += uint64(len(f.Data))
 	}
-}
-
-// sender is the one that a frame was offered to.
-func (t *transmitter) sender(f *port.Frame) *sender {
-	if len(t.senders) == 0 {
-		return nil
-	}
-	return &t.senders[t.lender.chunks[f.Handle].sender]
 }
 
 // takeBackAll takes back what the kernel has not taken, because it may not leave as it is: it is too old, or
@@ -259,10 +249,9 @@ func (t *transmitter) takeBackAll() {
 // taken back too, as the kernel may have seen the index; so they are made invalid, and passed over.
 func (t *transmitter) takeBack(s *sender) (n int) {
 	for ; s.head != s.tx.next; s.head++ {
-		d := s.tx.reserve(s.head)
-		t.lender.chunks[d.Addr>>t.shift].offered = false
+		t.chunkAt(s, s.head).offered = false
 		// Beyond the UMEM, whatever the kernel's version checks.
-		*d = unix.XDPDesc{Addr: math.MaxUint64 &^ (1<<t.shift - 1), Len: 1}
+		*s.tx.reserve(s.head) = unix.XDPDesc{Addr: math.MaxUint64 &^ (1<<t.shift - 1), Len: 1}
 		s.drained = false
 		n++
 	}
@@ -436,11 +425,10 @@ func (t *transmitter) offer(queue []port.Frame) {
 			Addr: uint64(f.Handle)<<t.shift + uint64(start),
 			Len:  uint32(frame.Headroom - start + size),
 		})
-		c := &t.lender.chunks[f.Handle]
-		*c = chunk{size: uint16(size), sender: r.sender, offered: true}
+		t.lender.chunks[f.Handle] = chunk{sender: r.sender, offered: true}
 		if s.zeroCopy {
 			s.head = s.tx.next
-			t.account(s, c)
+			s.taken++
 		}
 	}
 }
@@ -483,7 +471,7 @@ func (t *transmitter) drive(s *sender) {
 		case 0, unix.EAGAIN:
 		case unix.EBUSY:
 			if moved {
-				t.lose(s)
+				t.chunkAt(s, s.head-1).lost = true
 			}
 			drops++
 			repeat = drops < dropsAtMost

@@ -1,0 +1,256 @@
+package xsk
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/asavie/xdp"
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
+	"ringcast/xsk/frame"
+	"ringcast/xsk/nexthop"
+)
+
+// errand is what a sender of the benchmark is to do: packets of 1,200 bytes to 500 viewers in turn.
+type errand struct {
+	Index  int // of the interface
+	Hop    nexthop.Hop
+	Source netip.Addr
+	To     netip.Addr
+	Time   time.Duration
+	Batch  int
+	Budget int // of one kick; 0: what a bundle takes
+}
+
+const (
+	benchViewers = 500
+	benchPayload = 1200
+)
+
+func (e errand) path(viewer int) port.Path {
+	return port.Path{Remote: netip.AddrPortFrom(e.To, uint16(10000+viewer)), Local: e.Source}
+}
+
+// processTime is the CPU time of this process, with what the kernel did in its context.
+func processTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		panic(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
+// Resolve and Generation make an errand a NextHops, Send and so on a Companion that has nothing to do.
+func (e errand) Generation() uint32                    { return 1 }
+func (e errand) Resolve(port.Path) (nexthop.Hop, bool) { return e.Hop, true }
+
+// sendOurs sends through a Port, as a worker that is never out of packets does, but that it seals nothing: the
+// payload is what lies in the frame.
+var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready func()) (s lab.Sample, err error) {
+	b, err := Open(BundleConfig{Interface: e.Index, Queues: []int{0}, Mode: Copy})
+	if err != nil {
+		return s, err
+	}
+	if e.Budget > 0 {
+		if err := unix.SetsockoptInt(b.Sockets()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, e.Budget); err != nil {
+			return s, err
+		}
+	}
+	p, err := New(Config{Bundle: b, NextHops: e, Companion: new(notes), Now: now, LocalPort: 5000})
+	if err != nil {
+		return s, err
+	}
+	defer p.Close()
+	var out port.Outgoing
+	for v := range benchViewers {
+		out.Routes = append(out.Routes, port.RouteChange{Route: port.Route(v), Path: e.path(v)})
+	}
+	p.Transmit(now(), &out)
+
+	cpu, begin := processTime(), now()
+	end := begin + port.Time(e.Time)
+	viewer := 0
+	for at := begin; at < end; at = now() {
+		for range min(e.Batch, out.Free()) {
+			f := out.Reserve()
+			f.Data = f.Data[:benchPayload]
+			f.Route, f.Born = port.Route(viewer), at
+			out.Submit()
+			if viewer++; viewer == benchViewers {
+				viewer = 0
+			}
+		}
+		filled := out.Filled
+		p.Transmit(at, &out)
+		if filled == 0 && out.Free() == 0 {
+			p.Wait(at + port.Millisecond)
+		}
+	}
+	for p.out.lender.kept > 0 || len(p.out.lender.free)+p.out.lender.lent < len(p.out.lender.chunks) {
+		p.Transmit(now(), &out)
+		if now() > end+port.Second {
+			return s, fmt.Errorf("frames were not completed: %+v %+v", p.Stats(), p.Details())
+		}
+	}
+	s.CPU, s.Wall = processTime()-cpu, time.Duration(now()-begin)
+	st := p.Stats()
+	s.Sent = st.Sent
+	if st.Refused+st.Stale+st.Unroutable > 0 {
+		return s, fmt.Errorf("%+v %+v", st, p.Details())
+	}
+	if verboseBench {
+		fmt.Printf("%+v\n", p.Details().Queues)
+	}
+	return s, nil
+})
+
+var verboseBench = false
+
+// sendAsavie does the same with asavie/xdp. Its Transmit kicks once and leaves what that does not take, so
+// it is called again; the library counts no drops.
+var sendAsavie = lab.Register("asavie-bench", func(ctx context.Context, e errand, ready func()) (s lab.Sample, err error) {
+	xdp.DefaultSocketFlags = unix.XDP_COPY
+	a, err := xdp.NewSocket(e.Index, 0, &xdp.SocketOptions{
+		NumFrames: 1024, FrameSize: 2048,
+		FillRingNumDescs: 64, CompletionRingNumDescs: 1024, RxRingNumDescs: 64, TxRingNumDescs: 1024,
+	})
+	if err != nil {
+		return s, err
+	}
+	var templates []frame.Template
+	for v := range benchViewers {
+		templates = append(templates, frame.Make(e.Hop.Source, e.Hop.Destination, e.path(v), 5000, frame.Options{}))
+	}
+	cpu, begin := processTime(), time.Now()
+	viewer, id := 0, uint32(0)
+	for time.Since(begin) < e.Time {
+		descs := a.GetDescs(min(e.Batch, a.NumFreeTxSlots()))
+		for i := range descs {
+			start := templates[viewer].Put(a.GetFrame(descs[i]), benchPayload, id)
+			descs[i].Addr += uint64(start)
+			descs[i].Len = uint32(frame.Headroom - start + benchPayload)
+			id++
+			if viewer++; viewer == benchViewers {
+				viewer = 0
+			}
+		}
+		a.Transmit(descs)
+		n := a.NumCompleted()
+		a.Complete(n)
+		s.Sent += uint64(n)
+	}
+	for a.NumTransmitted() > 0 && time.Since(begin) < e.Time+time.Second {
+		a.Transmit(nil)
+		n := a.NumCompleted()
+		a.Complete(n)
+		s.Sent += uint64(n)
+	}
+	s.CPU, s.Wall = processTime()-cpu, time.Since(begin)
+	return s, nil
+})
+
+func openBench(t testing.TB) (*lab.Bench, errand) {
+	t.Helper()
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.GCC)
+	b, err := lab.New(t).OpenBench(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	sender, receiver := b.Sender.Device("eth0"), b.Receiver.Device("eth0")
+	return b, errand{
+		Index:  sender.Index,
+		Hop:    nexthop.Hop{Source: [6]byte(sender.MAC), Destination: [6]byte(receiver.MAC), MTU: 1500},
+		Source: b.Sender.IPv4(), To: b.Receiver.IPv4(),
+		Time: time.Second / 2, Batch: 32,
+	}
+}
+
+// released is a contender after which the queue is free: the kernel releases it some time after its owner's
+// end, and only ours waits for that.
+func released(c lab.Contender) lab.Contender {
+	return lab.Contender{Name: c.Name, Run: func(ctx context.Context) (lab.Sample, error) {
+		s, err := c.Run(ctx)
+		time.Sleep(100 * time.Millisecond)
+		return s, err
+	}}
+}
+
+// Run by itself, on a quiet machine:
+//
+//	go test -run '^$' -bench Transmit -benchtime 1x ./xsk
+//
+// It prints what a packet costs in C, with this port, and with asavie/xdp.
+func BenchmarkTransmit(b *testing.B) {
+	bench, e := openBench(b)
+	floor, err := bench.Floor(lab.Floor{Mode: "xsk", Batch: e.Batch, Time: e.Time})
+	if err != nil {
+		b.Fatal(err)
+	}
+	large := e
+	large.Batch = 128
+	for b.Loop() {
+		r, err := bench.Compare(b.Context(), 7, released(floor),
+			released(lab.CallContender(bench, "ours", sendOurs, e)),
+			released(lab.CallContender(bench, "ours, 128 a batch", sendOurs, large)),
+			released(lab.CallContender(bench, "asavie/xdp", sendAsavie, e)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("\n%s", r)
+		b.ReportMetric(r.PerPacket(1), "ns/packet")
+		b.ReportMetric(r.Ratio(1, 0), "to-C")
+		b.ReportMetric(r.Ratio(3, 1), "asavie-to-ours")
+	}
+}
+
+// BenchmarkPrepare is a Transmit with a kernel that takes everything for nothing: what is left is this
+// package's own work. The frames' memory is 1,024 chunks, of which 64 are used in turns.
+func BenchmarkPrepare(b *testing.B) {
+	for _, batch := range []int{1, 8, 32, 128} {
+		b.Run(fmt.Sprint(batch), func(b *testing.B) {
+			k := newKernel(1, 1024, 0)
+			r := newRig(b, k, Config{Frames: defaultFrames})
+			q := k.queues[0]
+			r.Port.out.kick = func(int) unix.Errno {
+				tx, completion := &q.q.tx, &q.q.completion
+				for ; q.cachedCons != tx.next; q.cachedCons++ {
+					completion.entries[int(q.completionProd)&(len(completion.entries)-1)] = tx.reserve(q.cachedCons).Addr
+					q.completionProd++
+				}
+				*completion.shared.producer = q.completionProd
+				*tx.shared.consumer = q.cachedCons
+				return 0
+			}
+			for v := range benchViewers {
+				r.route(port.Route(v), to(v))
+			}
+			r.Transmit(r.clock, &r.out)
+			viewer := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				for range batch {
+					f := r.out.Reserve()
+					f.Data = f.Data[:benchPayload]
+					f.Route, f.Born = port.Route(viewer), r.clock
+					r.out.Submit()
+					if viewer++; viewer == benchViewers {
+						viewer = 0
+					}
+				}
+				r.Transmit(r.clock, &r.out)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/packet")
+		})
+	}
+}
