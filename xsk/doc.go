@@ -24,10 +24,10 @@
 //
 //  1. Collect. Completion rings give chunks back. What the kernel has taken from the TX rings since the last
 //     time is counted as sent.
-//  2. Take back, if what was kept may not leave as it is: it is too old, or a route or next hop has changed. In copy
+//  2. Take back, if what lies on a ring may not leave as it is: it is too old, or a route or next hop has changed. In copy
 //     mode the kernel reads a TX ring only within our own calls (a kick, or Wait's poll), so descriptors that it
 //     has not taken are ours. It may have seen the ring's index, which thus cannot go back: they are made
-//     invalid, and the kernel passes over them, one a call (drain).
+//     invalid, and the kernel passes over them, one a call (drain). XDP_STATISTICS counts them.
 //  3. Routes. Every RouteChange becomes a template of headers, with the next hop in it, and the guard is told
 //     before anything is sent there.
 //  4. Offer. Every frame gets its headers and a descriptor. Its route is resolved again only if the next hops have
@@ -37,8 +37,10 @@
 //  5. Kick. The producer's index is stored once a batch. One kick takes 32 frames, or Info.Budget where the kernel
 //     can be told, and is repeated while it makes progress. What it answers:
 //     EAGAIN: there is more, or the socket's send buffer is full, which is the brake. Without progress there
-//     is no kick for 50 µs, then for 100, up to a millisecond: nothing announces that there is room.
-//     EBUSY: one frame was dropped by the device. It is counted; the next one may go.
+//     is no kick for 50 µs, then for 100, up to a millisecond: nothing announces that there is room. Until one
+//     moves something, the ring is given one frame at a time, because taking back costs a kick each.
+//     EBUSY: one frame was dropped by the device. It is counted as refused; the next one may go, but if it is
+//     the last answer, there is the same pause. (In a poll the kernel does not tell: counted as sent.)
 //     EINTR, ENOBUFS: again, a few times.
 //     ENETDOWN, ENXIO: the kernel does not look at the ring. All of it is taken back and goes through the companion,
 //     as does what comes, until a kick each 10 ms succeeds. (After ENXIO none does: the interface is gone, and

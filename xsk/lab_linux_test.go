@@ -31,6 +31,7 @@ func now() port.Time { return port.Second + port.Time(time.Since(started)) }
 // site is where the tests of this file take place.
 type site struct {
 	t              testing.TB
+	lab            *lab.Lab
 	server, client *lab.Host
 	cable          *lab.Cable
 	program        *bpf.Program
@@ -41,7 +42,7 @@ func newSite(t testing.TB, queues int) *site {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	l := lab.New(t)
-	s := &site{t: t}
+	s := &site{t: t, lab: l}
 	var err error
 	if s.server, err = l.AddHost("server"); err != nil {
 		t.Fatal(err)

@@ -14,11 +14,12 @@ const (
 	noChunk uint32 = math.MaxUint32
 )
 
-// chunk is what the lender knows of a frame's memory once it was offered to a queue.
+// chunk is what is known of a frame and its memory once it was offered to a queue.
 type chunk struct {
 	sender  uint8 // which queue it was offered to
-	offered bool  // it is on a TX ring or further, until it completes or is taken back
-	lost    bool  // the device dropped it
+	queued  bool  // the frame is on the TX ring, or has not been marked as taken yet
+	offered bool  // the memory is on the TX ring or further, until it completes or is taken back
+	lost    bool  // the device dropped the frame
 }
 
 // lender owns the frames to send. Their memory is chunks, of the UMEM or (while there is none) of ordinary

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -386,4 +388,86 @@ func TestInterfaceDeleted(t *testing.T) {
 	if d := l.Details(); d.CompanionSent != sent || d.Queues[0].Received != 1 {
 		t.Errorf("%+v", d)
 	}
+}
+
+// A far end that takes nothing: its receive thread gets no CPU for a while. Kicks are few and cost little, what
+// waits gets stale, and all that was counted as sent arrives.
+func TestBlockedPeerOnTheWire(t *testing.T) {
+	const blocked = 500 * port.Millisecond
+	s := newSite(t, 1)
+	sink, err := s.cable.B.Sink(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sink.Remove()
+	const cpu, other = 1, 0
+	if runtime.NumCPU() < 2 {
+		t.Fatal("it takes two CPUs")
+	}
+	if _, err := s.cable.B.Threaded(cpu); err != nil { // of FIFO priority 50
+		t.Fatal(err)
+	}
+	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l.route(0, to(0))
+	l.Transmit(now(), &l.out)
+
+	// Of higher priority than the thread. A goroutine would not do, the Go scheduler interrupts it.
+	hog := exec.Command("timeout", "-s", "KILL", "1", "chrt", "-f", "60", "taskset", "-c", strconv.Itoa(cpu), "sh", "-c", "while :; do :; done")
+	if err := hog.Start(); err != nil {
+		t.Fatal(err)
+	}
+	runtime.LockOSThread()
+	if err := pinTo(other); err != nil {
+		t.Fatal(err)
+	}
+	begin, used := now(), threadTime()
+	for now()-begin < blocked {
+		for range min(5, l.out.Free()) {
+			l.add(0, payload(1200))
+		}
+		l.Transmit(now(), &l.out)
+		l.Wait(now() + port.Millisecond)
+	}
+	used = threadTime() - used
+	d, st := l.Details().Queues[0], l.Stats()
+	t.Logf("blocked for %v: %d kicks, %v of CPU time, %d frames with the kernel, %d stale; %+v",
+		time.Duration(now()-begin), d.Kicks, used, st.Sent, st.Stale, d)
+	if d.Kicks > 5*uint64(blocked/retryAtMost) || used > time.Duration(blocked)/4 {
+		t.Error("a blocked peer is not met with patience")
+	}
+	if st.Sent > 600 || st.Stale == 0 {
+		t.Errorf("the peer was not blocked: %+v", st)
+	}
+	_ = hog.Wait() // it was killed
+	l.flush()
+	l.add(0, payload(1200))
+	l.flush()
+	for give := now() + port.Time(patience); ; {
+		sunk, err := sink.Sunk()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sunk.Packets == l.Stats().Sent {
+			break
+		}
+		if now() > give {
+			t.Fatalf("%d arrived; %+v", sunk.Packets, l.Stats())
+		}
+	}
+}
+
+// pinTo keeps this thread on a CPU.
+func pinTo(cpu int) error {
+	var set unix.CPUSet
+	set.Set(cpu)
+	return unix.SchedSetaffinity(0, &set)
+}
+
+// threadTime is the CPU time of this thread.
+func threadTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		panic(err)
+	}
+	return time.Duration(ts.Nano())
 }

@@ -260,7 +260,7 @@ func (p *Port) Wait(until port.Time) {
 func (t *transmitter) next(now func() port.Time) port.Time {
 	next := port.Never
 	for i := range t.senders {
-		if s := &t.senders[i]; s.pending() || !s.drained {
+		if s := &t.senders[i]; s.pending() || !s.drained || s.backoff > 0 && t.lender.kept > 0 {
 			next = min(next, s.again)
 		}
 	}

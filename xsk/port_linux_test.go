@@ -451,19 +451,45 @@ func TestBusyDropsOneFrame(t *testing.T) {
 	}
 }
 
-// Without a carrier every frame is lost: in few calls, and the rest gets stale.
+// Without a carrier every frame that is tried is lost: in few calls, and the rest gets stale.
 func TestNoCarrier(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
 	q := k.queues[0]
-	q.verdict = func() unix.Errno { return unix.EBUSY }
+	carrier := false
+	q.verdict = func() unix.Errno {
+		if carrier {
+			return 0
+		}
+		return unix.EBUSY
+	}
 	for range testFrames {
 		r.add(0, payload(1))
 	}
 	r.transmit(dropsAtMost)
 	if q.kicks != dropsAtMost {
 		t.Errorf("%d kicks", q.kicks)
+	}
+	for end := r.clock + port.Second; r.clock < end; {
+		for r.out.Free() > 0 {
+			r.add(0, payload(2))
+		}
+		r.Transmit(r.clock, &r.out)
+		next := r.Port.out.next(r.now)
+		if next <= r.clock {
+			t.Fatal("Wait would return at once")
+		}
+		r.clock = min(next, r.clock+port.Millisecond)
+	}
+	if q.kicks > 2500 {
+		t.Errorf("%d kicks in a second", q.kicks)
+	}
+	carrier = true
+	r.clock += retryAtMost
+	r.transmit(testFrames)
+	if len(q.sent) < testFrames-2 {
+		t.Errorf("%d of %d kept frames left when the carrier was back", len(q.sent), testFrames)
 	}
 }
 

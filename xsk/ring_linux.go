@@ -50,8 +50,12 @@ func (r *producer[E]) put(e E) {
 	r.next++
 }
 
-// submit shows the kernel what was put.
-func (r *producer[E]) submit() { atomic.StoreUint32(r.shared.producer, r.next) }
+// submit shows the kernel what was put, if anything was: a store is a locked instruction on amd64.
+func (r *producer[E]) submit() {
+	if atomic.LoadUint32(r.shared.producer) != r.next {
+		atomic.StoreUint32(r.shared.producer, r.next)
+	}
+}
 
 // A consumer is our end of the RX and completion rings: we write *shared.consumer, the kernel writes
 // *shared.producer and the entries.

@@ -50,7 +50,9 @@ type sender struct {
 	head  uint32 // the first descriptor that the kernel has not taken
 	taken int    // so many of the sender's first frames in the queue were taken since they were last marked
 
-	again   port.Time // no kick before
+	again port.Time // no kick before
+	// backoff is how long the next kick was put off because the last one sent nothing; 0 if it did. Until it
+	// is, the ring gets one frame at a time, as what is there may have to be taken back.
 	backoff port.Time
 	// drained is false while the ring holds descriptors that were taken back; nothing is put behind
 	// them, since they have to be passed by kicks.
@@ -110,7 +112,7 @@ func (t *transmitter) detach() {
 	}
 	t.markTaken(t.lender.frames[:t.lender.kept])
 	for i := range t.senders {
-		t.takeBack(&t.senders[i])
+		t.invalidate(&t.senders[i])
 	}
 	for i := range t.lender.chunks {
 		if c := &t.lender.chunks[i]; c.offered {
@@ -148,25 +150,21 @@ func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (queue []port.
 	generation := t.hops.Generation()
 	if kept := queue[:t.lender.kept]; len(kept) > 0 {
 		t.markTaken(kept)
-		if len(out.Routes) > 0 || generation != t.generation || stale(now, kept) {
-			t.takeBackAll()
+		if len(out.Routes) > 0 || generation != t.generation {
+			for i := range t.senders {
+				t.takeBack(&t.senders[i])
+			}
+		} else {
+			t.takeBackStale(kept)
 		}
 	}
 	t.generation = generation
 	t.setRoutes(out.Routes)
-	t.offer(queue)
-	again := false
-	for i := range t.senders {
-		s := &t.senders[i]
-		s.tx.submit()
-		if now >= s.again && s.drained && s.pending() {
-			t.drive(s)
-			again = again || !s.drained
-		}
-	}
-	t.markTaken(queue)
-	if again {
-		t.offer(queue) // what was taken back
+	// A second time for what the first one held back or took back, and so on while there is progress.
+	for again := true; again; {
+		left := t.offer(queue)
+		again = t.send() && left
+		t.markTaken(queue)
 	}
 	if now-t.asked >= port.Second || now < t.asked {
 		t.asked = now
@@ -218,11 +216,15 @@ func (t *transmitter) markTaken(queue []port.Frame) {
 			continue
 		}
 		c := &t.lender.chunks[f.Handle]
+		if !c.queued {
+			continue
+		}
 		s := &t.senders[c.sender]
 		if s.taken == 0 {
 			continue
 		}
 		s.taken--
+		c.queued = false
 		f.Handle = noChunk
 		if c.lost {
 			t.counters.Refused++
@@ -234,37 +236,46 @@ func (t *transmitter) markTaken(queue []port.Frame) {
 	}
 }
 
-// takeBackAll takes back what the kernel has not taken, because it may not leave as it is: it is too old, or
-// its route has changed.
-func (t *transmitter) takeBackAll() {
-	for i := range t.senders {
-		s := &t.senders[i]
-		if t.takeBack(s) > 0 {
-			t.drain(s)
+// takeBackStale takes back what senders that may kick now would send too late.
+func (t *transmitter) takeBackStale(kept []port.Frame) {
+	for i := range kept {
+		f := &kept[i]
+		if f.Handle == noChunk || t.now-f.Born <= port.StaleAfter {
+			continue
+		}
+		c := &t.lender.chunks[f.Handle]
+		if c.queued && t.now >= t.senders[c.sender].again {
+			t.takeBack(&t.senders[c.sender])
 		}
 	}
 }
 
 // takeBack makes descriptors that the kernel has not taken ours again. Their places on the ring cannot be
 // taken back too, as the kernel may have seen the index; so they are made invalid, and passed over.
-func (t *transmitter) takeBack(s *sender) (n int) {
-	for ; s.head != s.tx.next; s.head++ {
-		t.chunkAt(s, s.head).offered = false
-		// Beyond the UMEM, whatever the kernel's version checks.
-		*s.tx.reserve(s.head) = unix.XDPDesc{Addr: math.MaxUint64 &^ (1<<t.shift - 1), Len: 1}
-		s.drained = false
-		n++
+func (t *transmitter) takeBack(s *sender) {
+	if s.head == s.tx.next {
+		return
 	}
-	return n
+	t.invalidate(s)
+	t.drain(s)
 }
 
-// drain kicks until the kernel has passed what was taken back: one descriptor a call, and it says so after
+// invalidate is takeBack without the kicks.
+func (t *transmitter) invalidate(s *sender) {
+	for ; s.head != s.tx.next; s.head++ {
+		c := t.chunkAt(s, s.head)
+		c.queued, c.offered = false, false
+		// Beyond the UMEM, whatever the kernel's version checks.
+		*s.tx.reserve(s.head) = unix.XDPDesc{Addr: math.MaxUint64 &^ (1<<t.shift - 1), Len: 1}
+	}
+	s.drained = false
+}
+
+// drain kicks until the kernel has passed what was taken back: one descriptor a call, and it may say so only after
 // the last.
 func (t *transmitter) drain(s *sender) {
 	for range s.tx.next - s.tx.consumed() + 2 {
-		if s.tx.consumed() == s.tx.next {
-			s.drained = true
-			s.backoff = 0
+		if s.drained = s.tx.consumed() == s.tx.next; s.drained {
 			return
 		}
 		if errno := t.count(s, t.kick(s.fd)); errno != 0 {
@@ -292,16 +303,6 @@ func (t *transmitter) count(s *sender, errno unix.Errno) unix.Errno {
 		s.counters.Failed++
 	}
 	return errno
-}
-
-// stale reports whether one of the kept frames is too old.
-func stale(now port.Time, kept []port.Frame) bool {
-	for i := range kept {
-		if now-kept[i].Born > port.StaleAfter {
-			return true
-		}
-	}
-	return false
 }
 
 // setRoutes carries out route changes.
@@ -384,11 +385,16 @@ func (t *transmitter) resolve(r *route, p port.Path) {
 	r.room = int16(min(max(hop.MTU-headers, 0), math.MaxInt16))
 }
 
-// offer puts the frames that are not there yet on the TX rings, or does away with them.
-func (t *transmitter) offer(queue []port.Frame) {
+// offer puts the frames that are not there yet on the TX rings, or does away with them. It reports whether
+// there is something on the rings, or held back.
+func (t *transmitter) offer(queue []port.Frame) (left bool) {
 	for i := range queue {
 		f := &queue[i]
-		if f.Handle == noChunk || t.lender.chunks[f.Handle].offered {
+		if f.Handle == noChunk {
+			continue
+		}
+		if t.lender.chunks[f.Handle].queued {
+			left = true
 			continue
 		}
 		size := len(f.Data)
@@ -414,23 +420,44 @@ func (t *transmitter) offer(queue []port.Frame) {
 			t.sendByCompanion(f, r)
 			continue
 		}
+		left = true
+		s := &t.senders[r.sender]
+		if s.backoff > 0 && s.head != s.tx.next {
+			continue
+		}
 		room := t.lender.room(f.Handle)
 		if size > 0 && &f.Data[0] != &room[frame.Headroom] {
 			copy(room[frame.Headroom:], f.Data) // it was resliced
 		}
 		start := r.template.Put(room, size, t.id)
 		t.id++
-		s := &t.senders[r.sender]
 		s.tx.put(unix.XDPDesc{
 			Addr: uint64(f.Handle)<<t.shift + uint64(start),
 			Len:  uint32(frame.Headroom - start + size),
 		})
-		t.lender.chunks[f.Handle] = chunk{sender: r.sender, offered: true}
+		t.lender.chunks[f.Handle] = chunk{sender: r.sender, queued: true, offered: true}
 		if s.zeroCopy {
 			s.head = s.tx.next
 			s.taken++
 		}
 	}
+	return left
+}
+
+// send shows the kernel what was offered, and kicks. It reports whether another offer could lead on: what a sender
+// took back has to go another way, and one that makes progress again takes what it was spared.
+func (t *transmitter) send() (onward bool) {
+	for i := range t.senders {
+		s := &t.senders[i]
+		s.tx.submit()
+		if t.now < s.again || !s.drained || !s.pending() {
+			continue
+		}
+		stalled := s.backoff > 0
+		t.drive(s)
+		onward = onward || !s.drained || stalled && s.backoff == 0
+	}
+	return onward
 }
 
 // sendByCompanion sends what AF_XDP cannot through the kernel, which finds the next hop, fragments, or knows
@@ -454,16 +481,18 @@ func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
 	t.lender.drop(f)
 }
 
-// drive kicks until the kernel has taken what is on the TX ring, or takes no more for now. It may take back
-// what is there: then the sender is not drained.
+// drive kicks until the kernel has taken what is on the TX ring, or takes no more for now. If it does not even
+// look, what is there is taken back, and the sender is not drained.
 func (t *transmitter) drive(s *sender) {
 	drops, repeats := 0, 0
+	sent := s.zeroCopy // where nothing shows it
 	for {
 		before := s.head
 		errno := t.count(s, t.kick(s.fd))
 		t.collect(s)
 		moved := s.head != before
-		if moved {
+		if moved && errno != unix.EBUSY {
+			sent = true
 			s.backoff = 0
 		}
 		repeat := moved
@@ -484,21 +513,20 @@ func (t *transmitter) drive(s *sender) {
 			t.fail(s, errno)
 			return
 		}
-		if !s.pending() {
-			return
+		if s.pending() && repeat {
+			continue
 		}
-		if !repeat {
+		if s.pending() || !sent {
 			s.backoff = min(max(2*s.backoff, retryAfter), retryAtMost)
 			s.again = t.now + s.backoff
-			return
 		}
+		return
 	}
 }
 
 // fail takes the ring's frames back from a socket that does not send, until it does again.
 func (t *transmitter) fail(s *sender, errno unix.Errno) {
-	t.takeBack(s)
-	s.drained = false
+	t.invalidate(s)
 	s.again = t.now + retryDown
 	t.warn(&t.quiet, "AF_XDP does not send, frames go through the companion", "queue", s.number, "error", errno)
 }
