@@ -135,3 +135,59 @@ func TestSinkCounts(t *testing.T) {
 		})
 	}
 }
+
+// TestUpstreamLoss drops each twentieth packet to the server: the publisher resends what it is asked for, and
+// the viewers get all of it.
+func TestUpstreamLoss(t *testing.T) {
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	for _, rtx := range []bool{true, false} {
+		t.Run(map[bool]string{true: "RTX", false: "plain"}[rtx], func(t *testing.T) {
+			server, client := lab.Pair(t, lab.Link{})
+			s, err := server.StartServer(t.Context(), nil, "--io", "udp", "--workers", "1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.EndWith(t)
+			p := publish.Default()
+			p.URL, p.NoRTX = s.URL+"/whip/x", !rtx
+			publisher, err := publishInLab.Start(t.Context(), client, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			watcher, err := watchInLab.Start(t.Context(), client, labWatch{s.URL + "/whep/x", 3, 3, 0})
+			if err != nil {
+				t.Fatal(err)
+			}
+			await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == 3 })
+			fault, err := client.Device("eth0").Egress(lab.Fault{DropEvery: 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			count := func() float64 { return s.Metrics(t)["ringcast_sent_rtp_packets_total"] }
+			before := count()
+			await(t, "enough is sent", func() bool { return count() >= before+3*1500 })
+			if err := fault.Remove(); err != nil {
+				t.Fatal(err)
+			}
+			before = count()
+			await(t, "the last holes are filled", func() bool { return count() >= before+3*300 })
+			got, err := watcher.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			published, err := publisher.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := got.Report.Sample
+			t.Logf("published %+v; sample %+v", *published, x)
+			f := published.Feedback
+			if published.Resent < 50 || f.NACKs < published.Resent || f.Unknown != 0 || rtx && f.WorstLoss < 0.01 { // plain resends look like what was never lost
+				t.Errorf("resent %d; feedback %+v", published.Resent, f)
+			}
+			if x.Missing != 0 || x.Unsent != 0 || x.Damaged != 0 || x.Unopened != 0 || x.Late == 0 {
+				t.Errorf("sample %+v", x)
+			}
+		})
+	}
+}

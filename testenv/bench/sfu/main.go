@@ -35,19 +35,20 @@ const (
 func main() {
 	httpAddr := flag.String("http", "127.0.0.1:8081", "`ADDRESS` of WHIP and WHEP")
 	udpAddr := flag.String("udp", "127.0.0.1:7001", "`ADDRESS` of all media, which is what viewers are told")
+	active := flag.Bool("active", false, "be the client of DTLS, not the server")
 	flag.Parse()
-	if err := run(*httpAddr, *udpAddr); err != nil {
+	if err := run(*httpAddr, *udpAddr, *active); err != nil {
 		fmt.Fprintln(os.Stderr, "sfu:", err)
 		os.Exit(1)
 	}
 }
 
-func run(httpAddr, udpAddr string) error {
+func run(httpAddr, udpAddr string, active bool) error {
 	udp, err := net.ListenPacket("udp", udpAddr)
 	if err != nil {
 		return err
 	}
-	api, err := newAPI(udp)
+	api, err := newAPI(udp, active)
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func run(httpAddr, udpAddr string) error {
 	return http.Serve(listener, mux)
 }
 
-func newAPI(udp net.PacketConn) (*webrtc.API, error) {
+func newAPI(udp net.PacketConn, active bool) (*webrtc.API, error) {
 	codecs := &webrtc.MediaEngine{}
 	if err := codecs.RegisterDefaultCodecs(); err != nil {
 		return nil, err
@@ -75,6 +76,13 @@ func newAPI(udp net.PacketConn) (*webrtc.API, error) {
 	}
 	settings := webrtc.SettingEngine{}
 	settings.SetLite(true)
+	role := webrtc.DTLSRoleServer
+	if active {
+		role = webrtc.DTLSRoleClient
+	}
+	if err := settings.SetAnsweringDTLSRole(role); err != nil {
+		return nil, err
+	}
 	settings.SetICEUDPMux(webrtc.NewICEUDPMux(nil, udp))
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
