@@ -185,7 +185,7 @@ func TestUpstreamLoss(t *testing.T) {
 			if published.Resent < 50 || f.NACKs < published.Resent || f.Unknown != 0 || rtx && f.WorstLoss < 0.01 { // plain resends look like what was never lost
 				t.Errorf("resent %d; feedback %+v", published.Resent, f)
 			}
-			if x.Missing != 0 || x.Unsent != 0 || x.Damaged != 0 || x.Unopened != 0 || x.Late == 0 {
+			if x.Unrecovered != 0 || x.Unsent != 0 || x.Damaged != 0 || x.Unopened != 0 || x.Late == 0 {
 				t.Errorf("sample %+v", x)
 			}
 		})

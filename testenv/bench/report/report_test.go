@@ -106,7 +106,7 @@ func TestProgress(t *testing.T) {
 	p.Rates(now.Add(100*time.Millisecond), 1, 1, "too soon")
 	p.Rates(now.Add(time.Second), 2000, 250_000, "short")
 	p.Done()
-	want := "\ra long line\rshort · 2.00 kpacket/s, 2.00 Mbit/s\r" + strings.Repeat(" ", 37) + "\r"
+	want := "\ra long line\rshort · 2.00 kpacket/s, 2.00 Mbit/s\r" + strings.Repeat(" ", 35) + "\r"
 	if got := out.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
