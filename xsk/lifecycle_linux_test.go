@@ -97,6 +97,9 @@ func TestCyclesLeaveNothing(t *testing.T) {
 	}
 	t.Logf("%d cycles in %v", cycles, time.Since(begin))
 	d, m := held(t)
+	for give := time.Now().Add(patience); d > descriptors && time.Now().Before(give); {
+		d, m = held(t) // the threads that the test was on are ending
+	}
 	if d > descriptors || m > mappings {
 		t.Errorf("%d descriptors and %d ring mappings before, %d and %d after %d cycles", descriptors, mappings, d, m, cycles)
 	}
@@ -161,18 +164,26 @@ func TestOpenErrors(t *testing.T) {
 		{"no zerocopy", ErrUnsupported, func(c BundleConfig) BundleConfig { c.Mode = ZeroCopy; return c }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			descriptors, mappings := held(t)
-			b, err := s.open(c.cfg(small))
-			if err == nil {
-				b.Close()
+			cfg := c.cfg(small)
+			cfg.Interface = s.cable.A.Index
+			if cfg.Queues == nil {
+				cfg.Queues = s.queues
 			}
-			if !errors.Is(err, c.want) {
-				t.Errorf("%v", err)
-			}
-			t.Log(err)
-			if d, m := held(t); d != descriptors || m != mappings {
-				t.Errorf("%d descriptors and %d mappings left", d-descriptors, m-mappings)
-			}
+			s.onServer(func() error {
+				descriptors, mappings := held(t)
+				b, err := Open(cfg)
+				if err == nil {
+					b.Close()
+				}
+				if !errors.Is(err, c.want) {
+					t.Errorf("%v", err)
+				}
+				t.Log(err)
+				if d, m := held(t); d > descriptors || m > mappings {
+					t.Errorf("%d descriptors and %d mappings left", d-descriptors, m-mappings)
+				}
+				return nil
+			})
 		})
 	}
 	t.Run("no interface", func(t *testing.T) {
@@ -426,7 +437,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	d, st := l.Details().Queues[0], l.Stats()
 	t.Logf("blocked for %v: %d kicks, %v of CPU time, %d frames with the kernel, %d stale; %+v",
 		time.Duration(now()-begin), d.Kicks, used, st.Sent, st.Stale, d)
-	if d.Kicks > 5*uint64(blocked/retryAtMost) || used > time.Duration(blocked)/4 {
+	if d.Kicks > 5*uint64(blocked/retryAtMost) || used > time.Duration(blocked)/4 && !raceEnabled {
 		t.Error("a blocked peer is not met with patience")
 	}
 	if st.Sent > 600 || st.Stale == 0 {
