@@ -860,3 +860,83 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// In zerocopy mode the NIC takes frames when it likes: they are sent once submitted, nothing is taken back, and
+// the NIC is woken only when it sleeps.
+func TestZeroCopy(t *testing.T) {
+	k := newKernel(2, testRing, math.MaxUint32-20)
+	k.bundle.info.ZeroCopy = true
+	r := newRig(t, k, Config{})
+	r.route(0, to(0))
+	r.route(1, to(1))
+	q := k.queues[0]
+	wakeups, answer := 0, unix.Errno(0)
+	r.Port.out.kick = func(fd int) unix.Errno {
+		if fd != 0 {
+			t.Errorf("queue %d was woken", fd)
+		}
+		wakeups++
+		return answer
+	}
+	asleep, awake := uint32(unix.XDP_RING_NEED_WAKEUP), uint32(0)
+	q.q.tx.shared.flags = &awake
+	k.queues[1].q.tx.shared.flags = &awake
+	number := 0
+	add := func(n int) (want [][2]int) {
+		for range n {
+			r.add(0, payload(number))
+			want = append(want, [2]int{0, number})
+			number++
+		}
+		return want
+	}
+	want := add(5)
+	r.transmit(testFrames)
+	if wakeups != 0 {
+		t.Error("woken while awake")
+	}
+	q.budget = 3
+	q.kick() // the NIC, on its own
+	r.revoke(1)
+	r.transmit(testFrames) // takes nothing back
+	q.kick()
+	r.expectSent(q, want...)
+
+	// It sleeps, and cannot be woken at once.
+	q.q.tx.shared.flags = &asleep
+	answer = unix.EAGAIN
+	want = add(3)
+	r.transmit(testFrames)
+	if wakeups != 1 {
+		t.Errorf("woken %d times", wakeups)
+	}
+	if next := r.Port.out.next(r.now); next > r.clock+retryAfter {
+		t.Errorf("Wait until %d", next)
+	}
+	r.clock += retryAfter
+	answer = 0
+	r.transmit(testFrames) // with nothing new
+	if wakeups != 2 {
+		t.Errorf("woken %d times", wakeups)
+	}
+	q.kick()
+	r.expectSent(q, want...)
+	r.expect(port.Stats{Sent: 8, SentBytes: r.Stats().SentBytes})
+
+	// Down: what is on the ring stays there, what comes goes another way until it is passed.
+	answer = unix.ENETDOWN
+	want = add(2)
+	r.transmit(testFrames)
+	other := add(2)
+	r.clock += retryDown
+	r.transmit(testFrames)
+	r.expectCompanion(other...)
+	q.kick()
+	r.expectSent(q, want...)
+	r.clock += retryDown
+	want = add(1)
+	q.q.tx.shared.flags = &awake
+	r.transmit(testFrames)
+	q.kick()
+	r.expectSent(q, want...)
+}

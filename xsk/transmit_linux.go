@@ -485,7 +485,7 @@ func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
 // look, what is there is taken back, and the sender is not drained.
 func (t *transmitter) drive(s *sender) {
 	drops, repeats := 0, 0
-	sent := s.zeroCopy // where nothing shows it
+	sent := false
 	for {
 		before := s.head
 		errno := t.count(s, t.kick(s.fd))
@@ -497,7 +497,12 @@ func (t *transmitter) drive(s *sender) {
 		}
 		repeat := moved
 		switch errno {
-		case 0, unix.EAGAIN:
+		case 0:
+			if s.zeroCopy { // the NIC is awake, and goes on by itself
+				s.backoff = 0
+				return
+			}
+		case unix.EAGAIN:
 		case unix.EBUSY:
 			if moved {
 				t.chunkAt(s, s.head-1).lost = true
