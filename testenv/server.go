@@ -51,6 +51,7 @@ type Server struct {
 	cmd    *exec.Cmd
 	run    func(*exec.Cmd) (wait func() error, err error)
 	client *http.Client
+	ask    func(context.Context) error // whether it is ready, nil for /readyz
 	log    *tail
 	done   chan struct{} // closed when the process has ended; err is valid then
 	err    error
@@ -126,6 +127,8 @@ type Launch struct {
 	Run func(*exec.Cmd) (wait func() error, err error)
 	// Client reaches the server. The default is http.DefaultClient.
 	Client *http.Client
+	// Probe tells whether the server is ready. The default asks Admin's /readyz.
+	Probe func(context.Context) error
 }
 
 // Start runs the server and returns when it is ready. It is the caller's to Stop.
@@ -136,7 +139,7 @@ func (l Launch) Start(ctx context.Context) (*Server, error) {
 	if l.Run == nil {
 		l.Run = func(cmd *exec.Cmd) (func() error, error) { return cmd.Wait, cmd.Start() }
 	}
-	s := &Server{URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, log: &tail{limit: keptLog}}
+	s := &Server{URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, ask: l.Probe, log: &tail{limit: keptLog}}
 	// The tests' own variables are not the server's, which refuses what it does not know.
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
@@ -187,6 +190,9 @@ func (s *Server) waitReady(ctx context.Context) error {
 }
 
 func (s *Server) probe(ctx context.Context) error {
+	if s.ask != nil {
+		return s.ask(ctx)
+	}
 	resp, err := s.get(ctx, "/readyz")
 	if err != nil {
 		return err
@@ -292,10 +298,9 @@ func (s *Server) finish(t testing.TB) {
 }
 
 var built struct {
-	once sync.Once
-	path string
-	dir  string
-	err  error
+	mu    sync.Mutex // guards what follows
+	dir   string
+	paths map[string]string // by package
 }
 
 // Binary returns the server to test, built once per test binary; with the race detector if the
@@ -304,32 +309,53 @@ func Binary() (string, error) {
 	if path := os.Getenv("RINGCAST_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
-	built.once.Do(func() {
-		if built.dir, built.err = os.MkdirTemp("", "ringcast-testenv-"); built.err != nil {
-			return
-		}
-		built.path = filepath.Join(built.dir, "ringcast")
-		args := []string{"build", "-o", built.path}
-		if RaceEnabled {
-			args = append(args, "-race")
-		}
-		out, err := exec.Command("go", append(args, "ringcast/cmd/ringcast")...).CombinedOutput()
+	return Build("ringcast/cmd/ringcast")
+}
+
+// Build returns a program of this module, built once per process as Binary does. RemoveBuilt removes it.
+func Build(pkg string) (string, error) {
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	if path := built.paths[pkg]; path != "" {
+		return path, nil
+	}
+	if built.dir == "" {
+		dir, err := os.MkdirTemp("", "ringcast-testenv-")
 		if err != nil {
-			built.err = fmt.Errorf("build ringcast/cmd/ringcast: %w\n%s", err, bytes.TrimSpace(out))
+			return "", err
 		}
-	})
-	return built.path, built.err
+		built.dir, built.paths = dir, map[string]string{}
+	}
+	program := filepath.Join(built.dir, filepath.Base(pkg))
+	args := []string{"build", "-o", program}
+	if RaceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, pkg)...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, bytes.TrimSpace(out))
+	}
+	built.paths[pkg] = program
+	return program, nil
+}
+
+// RemoveBuilt removes what Build has built.
+func RemoveBuilt() error {
+	built.mu.Lock()
+	defer built.mu.Unlock()
+	dir := built.dir
+	built.dir, built.paths = "", nil
+	if dir == "" {
+		return nil
+	}
+	return os.RemoveAll(dir)
 }
 
 // Main runs a package's tests and then removes what Binary built. Use it in TestMain:
 //
 //	func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 func Main(m *testing.M) int {
-	defer func() {
-		if built.dir != "" {
-			os.RemoveAll(built.dir)
-		}
-	}()
+	defer func() { _ = RemoveBuilt() }() // it is in the temporary directory
 	return m.Run()
 }
 

@@ -28,6 +28,7 @@ const (
 )
 
 func main() {
+	child()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -133,8 +134,32 @@ func (o *output) write(stdout io.Writer, r interface{ Table(io.Writer) error }) 
 	return r.Table(stdout)
 }
 
+// parseMixed reads flags with other arguments among them, which it returns.
+func parseMixed(f *flag.FlagSet, args []string, stdout io.Writer, examples string) (rest []string, err error) {
+	for {
+		if err := parseFlags(f, args, stdout, examples); err != nil {
+			return nil, err
+		}
+		if args = f.Args(); len(args) == 0 {
+			return rest, nil
+		}
+		rest, args = append(rest, args[0]), args[1:]
+	}
+}
+
 // parse reads flags, and their rest must be empty.
 func parse(f *flag.FlagSet, args []string, stdout io.Writer, examples string) error {
+	if err := parseFlags(f, args, stdout, examples); err != nil {
+		return err
+	}
+	if f.NArg() > 0 {
+		return fmt.Errorf("%w: %q is no flag", errUsage, f.Arg(0))
+	}
+	return nil
+}
+
+// parseFlags reads flags up to the first argument that is none.
+func parseFlags(f *flag.FlagSet, args []string, stdout io.Writer, examples string) error {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
 	err := f.Parse(args)
@@ -144,8 +169,6 @@ func parse(f *flag.FlagSet, args []string, stdout io.Writer, examples string) er
 		return err
 	case err != nil:
 		return fmt.Errorf("%w: %w", errUsage, err)
-	case f.NArg() > 0:
-		return fmt.Errorf("%w: %q is no flag", errUsage, f.Arg(0))
 	}
 	return nil
 }

@@ -46,6 +46,11 @@ type Config struct {
 
 	// Progress may be nil.
 	Progress *report.Progress `json:"-"`
+	// Paused is asked when a frame is due: what is due while it is true is never sent. Nil is never paused.
+	Paused func() bool `json:"-"`
+	// Follow is called before the first frame with what tells at any time how things stand, with Late since
+	// it was asked last; it may be nil.
+	Follow func(look func() *report.Publish) `json:"-"`
 	// Ready is called when all streams are connected, and the first frame waits for it to return; it
 	// may be nil.
 	Ready func() `json:"-"`

@@ -28,7 +28,7 @@ const (
 // Run publishes until ctx ends, the duration is over, or a session ends. The report is valid even with
 // an error, unless that came before any stream was connected.
 func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
-	r := &run{cfg: cfg, endpoint: session.NewEndpoint("WHIP", cfg.Token, cfg.Insecure), late: report.NewHistogram()}
+	r := &run{cfg: cfg, endpoint: session.NewEndpoint("WHIP", cfg.Token, cfg.Insecure), late: report.NewHistogram(), looked: report.NewHistogram()}
 	defer r.endpoint.Client.CloseIdleConnections()
 	if err := r.openFiles(); err != nil {
 		return nil, err
@@ -45,6 +45,9 @@ func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
 		cfg.Ready()
 	}
 	began := time.Now()
+	if cfg.Follow != nil {
+		cfg.Follow(func() *report.Publish { return r.look(began) })
+	}
 	err = r.publish(ctx)
 	lasted := time.Since(began)
 	if cfg.Sent != nil {
@@ -62,6 +65,9 @@ type run struct {
 	codecs      []string
 	streams     []*stream
 	late        *report.Histogram
+
+	mu     sync.Mutex        // guards what follows
+	looked *report.Histogram // late at the last look
 }
 
 // openFiles settles where frames come from.
@@ -146,7 +152,7 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 	}
 	s := &stream{
 		url: StreamURL(c.URL, n), endpoint: r.endpoint, certificate: r.certificate, cname: offer.CNAME,
-		hasher: stun.NewHasher(), late: r.late, lost: map[uint32]int32{},
+		hasher: stun.NewHasher(), late: r.late, paused: c.Paused, lost: map[uint32]int32{},
 		frame: make([]byte, maxFrame), scratch: make([]byte, 0, maxFrame), check: make([]byte, 0, maxFrame),
 	}
 	if err := s.connect(ctx, offer, random); err != nil {
@@ -245,6 +251,18 @@ func (r *run) close() {
 		})
 	}
 	all.Wait()
+}
+
+// look is a report of which Late is about the time since the last look.
+func (r *run) look(began time.Time) *report.Publish {
+	p := r.report(time.Since(began), false)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	late := report.NewHistogram()
+	late.Merge(r.late)
+	p.Late = late.Since(r.looked).Quantiles()
+	r.looked = late
+	return p
 }
 
 // report adds up the streams.

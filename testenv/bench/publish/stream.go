@@ -30,6 +30,8 @@ const (
 	reportInterval = time.Second
 	// keyframePause is the least time between keyframes that were asked for.
 	keyframePause = 300 * time.Millisecond
+	// pausePoll is how often a paused stream asks whether it still is.
+	pausePoll = 5 * time.Millisecond
 	// rtcpRoom is what a compound and its protection may take.
 	rtcpRoom = 256
 	maxFrame = 2048
@@ -54,6 +56,7 @@ type stream struct {
 	post, ice, dtls time.Duration // how long connecting took, step by step
 	reading         sync.WaitGroup
 	late            *report.Histogram // the run's
+	paused          func() bool       // nil is never
 
 	mu       sync.Mutex // guards what follows
 	agent    session.Agent
@@ -322,6 +325,9 @@ func (s *stream) run(ctx context.Context) error {
 		due := nextCheck
 		for _, t := range s.tracks {
 			// One frame at a time, so that audio is not held up by late video.
+			if !t.due.After(now) && s.paused != nil && s.paused() {
+				t.due = now.Add(pausePoll)
+			}
 			if !t.due.After(now) {
 				keyframe := s.wish && t.format.Codec.Kind() == rtp.Video && now.Sub(lastKey) >= keyframePause
 				if s.sendFrame(t, now, keyframe) {

@@ -44,6 +44,20 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.h.Merge(other.h)
 }
 
+// Since is what was recorded after earlier, which is a copy of this histogram at some time before.
+func (h *Histogram) Since(earlier *Histogram) *Histogram {
+	h.mu.Lock()
+	now := h.h.Export()
+	h.mu.Unlock()
+	earlier.mu.Lock()
+	then := earlier.h.Export()
+	earlier.mu.Unlock()
+	for i := range now.Counts {
+		now.Counts[i] -= then.Counts[i]
+	}
+	return &Histogram{h: hdrhistogram.Import(now)}
+}
+
 // Quantiles are a histogram's figures, in milliseconds.
 type Quantiles struct {
 	Count int64   `json:"count"`

@@ -48,6 +48,9 @@ type Config struct {
 	Sink Sink
 	// Progress may be nil.
 	Progress *report.Progress
+	// Follow is called before the first viewer begins with what tells at any time how things stand, with
+	// Delay and Jitter since it was asked last. After the run it tells nothing: nil. Follow may be nil.
+	Follow func(look func() *report.Watch)
 }
 
 // Default is one viewer that is sampled.

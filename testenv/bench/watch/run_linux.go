@@ -46,6 +46,12 @@ type run struct {
 	failures map[failure]int
 	// resources are what to DELETE.
 	resources []string
+
+	looking sync.Mutex // guards what follows
+	begun   moment     // the steady time; steady is false before
+	over    bool       // loops are about to stop and are not asked any more
+	// delay and jitter are as they were at the last look.
+	delay, jitter *report.Histogram
 }
 
 // Run watches until the duration is over, ctx ends, or all viewers are gone. When the first viewer's
@@ -61,6 +67,7 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	defer cancel()
 	r := &run{
 		cfg: cfg, ctx: inner, base: time.Now(), failures: map[failure]int{},
+		delay: report.NewHistogram(), jitter: report.NewHistogram(),
 		endpoint: session.NewEndpoint("WHEP", cfg.Token, cfg.Insecure),
 	}
 	defer r.endpoint.Client.CloseIdleConnections()
@@ -72,7 +79,13 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Follow != nil {
+		cfg.Follow(r.look)
+	}
 	w, err := r.watch(ctx)
+	r.looking.Lock()
+	r.over = true
+	r.looking.Unlock()
 	// Posts and handshakes first: what they bring about is the loops'.
 	cancel()
 	r.posting.Wait()
@@ -123,6 +136,9 @@ func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 	r.pause(ctx, r.cfg.Settle, "settling")
 
 	begin := r.begin(ctx.Err() == nil && r.joined.Load() > 0)
+	r.looking.Lock()
+	r.begun = begin
+	r.looking.Unlock()
 	if begin.steady {
 		until := time.Now().Add(r.cfg.Duration)
 		for ctx.Err() == nil && r.joined.Load() > r.lost.Load() {
@@ -135,7 +151,22 @@ func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 			r.pause(ctx, left, "watching")
 		}
 	}
-	return r.report(begin, ctx.Err() != nil), nil
+	w, delay, jitter := r.report(begin, ctx.Err() != nil)
+	w.Sample.Delay, w.Sample.Jitter = delay.Quantiles(), jitter.Quantiles()
+	return w, nil
+}
+
+// look reports how things stand, nil when they are over.
+func (r *run) look() *report.Watch {
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	if r.over {
+		return nil
+	}
+	w, delay, jitter := r.report(r.begun, false)
+	w.Sample.Delay, w.Sample.Jitter = delay.Since(r.delay).Quantiles(), jitter.Since(r.jitter).Quantiles()
+	r.delay, r.jitter = delay, jitter
+	return w
 }
 
 // settled is how many viewers have joined or failed.
@@ -297,9 +328,10 @@ func (r *run) moment(then func(*loop)) (m moment) {
 	return m
 }
 
-func (r *run) report(begin moment, aborted bool) *report.Watch {
+// report adds up all but the histograms of the sample, which come apart.
+func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter *report.Histogram) {
 	c := &r.cfg
-	w := &report.Watch{
+	w = &report.Watch{
 		URL: c.URL, Wanted: c.Viewers, Sampled: min(c.Sample, c.Viewers), Aborted: aborted, Counting: "sockets",
 		Joined: int(r.joined.Load()), Stages: map[string]report.Quantiles{},
 	}
@@ -311,7 +343,7 @@ func (r *run) report(begin moment, aborted bool) *report.Watch {
 	for s := range stages {
 		stages[s] = report.NewHistogram()
 	}
-	delay, jitter := report.NewHistogram(), report.NewHistogram()
+	delay, jitter = report.NewHistogram(), report.NewHistogram()
 	end := r.moment(func(l *loop) {
 		l.addTo(w)
 		for s := range stages {
@@ -350,8 +382,7 @@ func (r *run) report(begin moment, aborted bool) *report.Watch {
 		w.Stages[s.String()] = stages[s].Quantiles()
 	}
 	w.Sample.Finish()
-	w.Sample.Delay, w.Sample.Jitter = delay.Quantiles(), jitter.Quantiles()
-	return w
+	return w, delay, jitter
 }
 
 func seconds64(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }

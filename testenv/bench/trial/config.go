@@ -1,0 +1,69 @@
+package trial
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"ringcast/testenv/bench/report"
+)
+
+// Config says what all contenders of a run are put through. Default has usable values.
+type Config struct {
+	Viewers, Streams int
+	// Sample is how many viewers open and check every packet.
+	Sample int
+	// Ramp is how many viewers begin each second.
+	Ramp float64
+	// Bitrate is that of the generated video without headers and tags, in bit/s, FrameRate its frames a
+	// second.
+	Bitrate   int
+	FrameRate float64
+	// Window is how long a window is measured, Rounds how many there are of each contender.
+	Window time.Duration
+	Rounds int
+	// ServerCPUs are the cores of the server, one worker on each.
+	ServerCPUs []int
+	// ClientCPU has all else: publisher, viewers, and what carries packets to them.
+	ClientCPU int
+	// LoseEvery is of how many packets the sink loses one on purpose; 0 loses none.
+	LoseEvery int
+	// Floor measures the C floor in each round too.
+	Floor bool
+	Seed  uint64
+	// Progress may be nil.
+	Progress *report.Progress
+}
+
+// Default is 1,000 viewers of one stream of 2 Mbit/s on the wire: 30 frames a second of 7 packets of nearly 1,200
+// bytes.
+func Default() Config {
+	return Config{
+		Viewers: 1000, Streams: 1, Sample: 10, Ramp: 500, Bitrate: 1_960_000, FrameRate: 30,
+		Window: 2 * time.Second, Rounds: 7, ServerCPUs: []int{0}, ClientCPU: 1, Floor: true, Seed: 1,
+	}
+}
+
+// Validate reports all that is wrong.
+func (c *Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "%d viewers: expected 1 to %d", c.Viewers, maxViewers)
+	check(c.Streams >= 1 && c.Streams <= c.Viewers, "%d streams: expected 1 to the number of viewers", c.Streams)
+	check(c.Sample >= 1, "a sample of %d: expected 1 or more, or nobody checks what arrives", c.Sample)
+	check(c.Ramp > 0, "a ramp of %g: expected more than 0 viewers a second", c.Ramp)
+	check(c.Bitrate >= 10_000, "a bitrate of %d: expected 10k or more", c.Bitrate)
+	check(c.Window >= minWindow, "a window of %v: expected %v or more, as idle time comes in ticks", c.Window, minWindow)
+	check(c.Rounds >= 1, "%d rounds: expected 1 or more", c.Rounds)
+	return errors.Join(errs...)
+}
+
+const (
+	// maxViewers is what the ephemeral ports of one address hold, with room.
+	maxViewers = 25_000
+	minWindow  = 200 * time.Millisecond
+)

@@ -1,0 +1,176 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ringcast/testenv/bench/publish"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/sink"
+	"ringcast/testenv/bench/watch"
+	"ringcast/testenv/lab"
+)
+
+// The two processes on the client's host, and where they take orders, by HTTP on its loopback.
+const (
+	publisherOrders = "127.0.0.1:9701"
+	viewersOrders   = "127.0.0.1:9702"
+)
+
+// transportID is the header extension that a server numbers packets with, as session offers it.
+const transportID = 3
+
+// publisherNice lets frames leave on time while viewers join.
+const publisherNice = -20
+
+// Publishing is what a publisher process is told.
+type Publishing struct {
+	URL              string
+	Streams, Bitrate int
+	FrameRate        float64
+	Seed             uint64
+}
+
+// Watching is what a viewers' process is told.
+type Watching struct {
+	URL                                 string
+	Viewers, Streams, Sample, LoseEvery int
+	Ramp                                float64
+	Seed                                uint64
+}
+
+// Viewing is how things stand with the viewers.
+type Viewing struct {
+	Watch *report.Watch
+	Sunk  Sunk
+}
+
+// Sunk is what had passed the sink at a time.
+type Sunk struct {
+	sink.Totals
+	At time.Time
+}
+
+var publisher = lab.Register("publisher", func(ctx context.Context, in Publishing, ready func()) (*report.Publish, error) {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, publisherNice); err != nil {
+		return nil, fmt.Errorf("raise the publisher's priority: %w", err)
+	}
+	var paused atomic.Bool
+	cfg := publish.Default()
+	cfg.URL, cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Seed = in.URL, in.Streams, in.Bitrate, in.FrameRate, in.Seed
+	cfg.Paused = paused.Load
+	orders := http.NewServeMux()
+	orders.HandleFunc("POST /pause", func(http.ResponseWriter, *http.Request) { paused.Store(true) })
+	orders.HandleFunc("POST /play", func(http.ResponseWriter, *http.Request) { paused.Store(false) })
+	var serving *http.Server
+	var failed error
+	cfg.Follow = func(look func() *report.Publish) {
+		orders.HandleFunc("GET /look", answer(func() (any, error) { return look(), nil }))
+		serving, failed = takeOrders(publisherOrders, orders)
+		ready()
+	}
+	r, err := publish.Run(ctx, cfg)
+	if serving != nil {
+		err = errors.Join(err, serving.Close())
+	}
+	return r, errors.Join(err, failed)
+})
+
+var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, ready func()) (*report.Watch, error) {
+	s, err := sink.Attach(sink.Config{Device: device, TransportID: transportID, LoseEvery: in.LoseEvery})
+	if err != nil {
+		return nil, err
+	}
+	cfg := watch.Default()
+	cfg.URL, cfg.Viewers, cfg.Sample, cfg.Ramp, cfg.Seed = in.URL, in.Viewers, in.Sample, in.Ramp, in.Seed
+	cfg.Streams = cfg.Streams[:0]
+	for n := range in.Streams {
+		cfg.Streams = append(cfg.Streams, n)
+	}
+	cfg.NoAudio, cfg.Settle, cfg.Sink = true, 0, s
+	sunk := func() (Sunk, error) {
+		t, err := s.Totals()
+		return Sunk{t, time.Now()}, err
+	}
+	orders := http.NewServeMux()
+	orders.HandleFunc("GET /sunk", answer(func() (any, error) { return sunk() }))
+	var serving *http.Server
+	var failed error
+	cfg.Follow = func(look func() *report.Watch) {
+		orders.HandleFunc("GET /look", answer(func() (any, error) {
+			w := look()
+			if w == nil {
+				return nil, errors.New("over")
+			}
+			t, err := sunk()
+			return Viewing{w, t}, err
+		}))
+		serving, failed = takeOrders(viewersOrders, orders)
+		ready()
+	}
+	r, err := watch.Run(ctx, cfg)
+	if serving != nil {
+		err = errors.Join(err, serving.Close())
+	}
+	return r, errors.Join(err, failed, s.Close())
+})
+
+// takeOrders serves until the server is closed.
+func takeOrders(address string, h http.Handler) (*http.Server, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("take orders: %w", err)
+	}
+	s := &http.Server{Handler: h}
+	go func() { _ = s.Serve(l) }() // it ends when it is closed
+	return s, nil
+}
+
+// answer answers with JSON.
+func answer(f func() (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		var text bytes.Buffer
+		out, err := f()
+		if err == nil {
+			err = json.NewEncoder(&text).Encode(out)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(text.Bytes()) // who asked may be gone
+	}
+}
+
+// order has a process do something and reads its answer, if out is not nil.
+func order(ctx context.Context, client *http.Client, method, address, path string, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s%s: %s: %s", address, path, resp.Status, bytes.TrimSpace(text))
+	case out == nil:
+		return nil
+	}
+	return json.Unmarshal(text, out)
+}

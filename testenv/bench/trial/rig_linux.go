@@ -1,0 +1,309 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/lab"
+)
+
+const (
+	// connecting is how long the publisher may take.
+	connecting = 15 * time.Second
+	// straggling is how long the last viewers may take after the ramp.
+	straggling = 15 * time.Second
+	pollPause  = 50 * time.Millisecond
+)
+
+// A Rig is one contender with its publisher and viewers, on a pair of hosts of its own. Its methods are used by one
+// goroutine.
+type Rig struct {
+	Contender Contender
+	// Joined is how the viewers came in, once Fill has returned.
+	Joined *report.Watch
+
+	cfg            Config
+	lab            *lab.Lab
+	server, client *lab.Host
+	process        *testenv.Server
+	publishing     *lab.Call[*report.Publish]
+	watching       *lab.Call[*report.Watch]
+	orders         *http.Client
+	// NAPI threads of both ends.
+	serverNAPI, clientNAPI []int
+}
+
+// OpenRig starts a contender and its publisher, which is paused. Close the rig also after an error of a later call.
+func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r *Rig, err error) {
+	r = &Rig{Contender: c, cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", c.Name, err), r.Close())
+		}
+	}()
+	if r.lab, err = lab.Open(log); err != nil {
+		return r, err
+	}
+	if r.server, r.client, err = r.lab.Pair(lab.Link{Queues: len(cfg.ServerCPUs)}); err != nil {
+		return r, err
+	}
+	if r.serverNAPI, err = threads(r.server, cfg.ServerCPUs); err != nil {
+		return r, err
+	}
+	if r.clientNAPI, err = threads(r.client, []int{cfg.ClientCPU}); err != nil {
+		return r, err
+	}
+	r.orders = r.client.Client()
+	if r.process, err = r.startServer(ctx); err != nil {
+		return r, err
+	}
+	connect, cancel := context.WithTimeout(ctx, connecting)
+	defer cancel()
+	r.publishing, err = publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
+		URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
+		Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
+	}, cfg.ClientCPU)
+	return r, errors.Join(err, context.Cause(connect))
+}
+
+// threads has a device receive in threads of its own from the start, whether XDP is attached later or never: GRO
+// makes veth have a NAPI for each queue, and what is sent to it is received there only if the sender has no TSO
+// (veth_skb_is_eligible_for_gro in drivers/net/veth.c), which XDP would see to itself.
+func threads(h *lab.Host, cpus []int) ([]int, error) {
+	d := h.Device(device)
+	if err := d.Offload("rx-gro", true); err != nil {
+		return nil, err
+	}
+	for _, feature := range []string{"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"} {
+		if err := d.Offload(feature, false); err != nil {
+			return nil, err
+		}
+	}
+	return d.Threaded(cpus...)
+}
+
+// url is a foreign server's, or ringcast's path.
+func (r *Rig) url(foreign, path string) string {
+	if r.Contender.foreign() {
+		return r.here(foreign)
+	}
+	return "http://" + r.server.IPv4().String() + ":8080" + path
+}
+
+func (r *Rig) here(text string) string {
+	return strings.ReplaceAll(text, "{ip}", r.server.IPv4().String())
+}
+
+func (r *Rig) startServer(ctx context.Context) (*testenv.Server, error) {
+	c, ip := &r.Contender, r.server.IPv4().String()
+	l := testenv.Launch{
+		Client: r.server.Client(),
+		Run: func(cmd *exec.Cmd) (func() error, error) {
+			p, err := r.server.Start(context.WithoutCancel(ctx), cmd, r.cfg.ServerCPUs...)
+			if err != nil {
+				return nil, err
+			}
+			return p.Wait, nil
+		},
+	}
+	switch {
+	case !c.foreign():
+		binary, err := find(c.Binary, "ringcast", "ringcast/cmd/ringcast")
+		if err != nil {
+			return nil, err
+		}
+		l.Admin = "http://" + ip + ":9090"
+		l.Cmd = exec.Command(binary, append([]string{
+			"--admin", ip + ":9090", "--public-ip", ip, "--log-level", "warn",
+			"--workers", fmt.Sprint(len(r.cfg.ServerCPUs)),
+		}, c.Args...)...)
+	case strings.HasPrefix(c.Name, "cmd:"):
+		l.Cmd = exec.Command(r.here(c.Args[0]))
+	default:
+		binary, err := find(c.Binary, "sfu", "ringcast/testenv/bench/sfu")
+		if err != nil {
+			return nil, err
+		}
+		l.Cmd = exec.Command(binary)
+	}
+	if c.foreign() {
+		args := c.Args
+		if strings.HasPrefix(c.Name, "cmd:") {
+			args = args[1:] // behind the program
+		}
+		for _, arg := range args {
+			l.Cmd.Args = append(l.Cmd.Args, r.here(arg))
+		}
+		l.Probe = func(ctx context.Context) error {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.here(c.URLs.Ready), nil)
+			if err != nil {
+				return err
+			}
+			resp, err := l.Client.Do(req)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			_, err = io.Copy(io.Discard, resp.Body)
+			return err
+		}
+	}
+	return l.Start(ctx)
+}
+
+// find is a program that was asked for, or is beside this one, or is built now.
+func find(asked, name, pkg string) (string, error) {
+	if asked != "" {
+		return filepath.Abs(asked)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if beside := filepath.Join(filepath.Dir(self), name); executable(beside) {
+		return beside, nil
+	}
+	return testenv.Build(pkg)
+}
+
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// Fill has the viewers join, while the publisher plays, and pauses it when they are there.
+func (r *Rig) Fill(ctx context.Context) error {
+	if err := r.play(ctx, true); err != nil {
+		return err
+	}
+	var err error
+	r.watching, err = viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
+		URL: r.url(r.Contender.URLs.WHEP, "/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
+		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
+	}, r.cfg.ClientCPU)
+	if err != nil {
+		return err
+	}
+	ramp := time.Duration(float64(r.cfg.Viewers) / r.cfg.Ramp * float64(time.Second))
+	for giveUp := time.Now().Add(ramp + straggling); ; {
+		v, err := r.look(ctx)
+		if err != nil {
+			return err
+		}
+		w := v.Watch
+		r.cfg.Progress.Show(time.Now(), "%s · %d of %d viewers joined, %d playing, %d failed", r.Contender.Name, w.Joined, w.Wanted, w.Playing, w.Failed())
+		if w.Playing == w.Wanted || w.Joined+w.Failed() >= w.Wanted && time.Now().After(giveUp) || time.Now().After(giveUp) {
+			r.Joined = w
+			return r.play(ctx, false)
+		}
+		if err := r.wait(ctx, pollPause); err != nil {
+			return err
+		}
+	}
+}
+
+// wait lets time pass while all runs on.
+func (r *Rig) wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-r.process.Done():
+		return fmt.Errorf("%s: the server has ended:\n%s", r.Contender.Name, r.process.Log())
+	case <-r.publishing.Done():
+		_, err := r.publishing.Wait()
+		return fmt.Errorf("%s: the publisher has ended: %w", r.Contender.Name, err)
+	case <-r.ended():
+		_, err := r.watching.Wait()
+		return fmt.Errorf("%s: the viewers have ended: %w", r.Contender.Name, err)
+	}
+}
+
+// ended is closed when the viewers' process is gone; nil while there is none.
+func (r *Rig) ended() <-chan struct{} {
+	if r.watching == nil {
+		return nil
+	}
+	return r.watching.Done()
+}
+
+func (r *Rig) play(ctx context.Context, on bool) error {
+	path := "/pause"
+	if on {
+		path = "/play"
+	}
+	return r.order(ctx, http.MethodPost, publisherOrders, path, nil)
+}
+
+// look asks the viewers.
+func (r *Rig) look(ctx context.Context) (v Viewing, err error) {
+	return v, r.order(ctx, http.MethodGet, viewersOrders, "/look", &v)
+}
+
+// order says who it was that does not answer.
+func (r *Rig) order(ctx context.Context, method, address, path string, out any) error {
+	err := order(ctx, r.orders, method, address, path, out)
+	if err == nil {
+		return nil
+	}
+	// That a process has ended says more than that it does not answer.
+	if e := r.wait(ctx, pollPause); e != nil {
+		return e
+	}
+	return fmt.Errorf("%s: %w", r.Contender.Name, err)
+}
+
+// Close ends all and leaves nothing.
+func (r *Rig) Close() error {
+	var errs []error
+	if r.watching != nil {
+		errs = append(errs, ignoreEnd(r.watching.Process))
+		r.watching = nil
+	}
+	if r.publishing != nil {
+		errs = append(errs, ignoreEnd(r.publishing.Process))
+		r.publishing = nil
+	}
+	if r.process != nil {
+		if err := r.process.Stop(); err != nil && !r.Contender.foreign() {
+			errs = append(errs, fmt.Errorf("stop the server: %w\n%s", err, r.process.Log()))
+		}
+		r.process = nil
+	}
+	if r.orders != nil {
+		r.orders.CloseIdleConnections()
+	}
+	if r.lab != nil {
+		errs = append(errs, r.lab.Close())
+		r.lab = nil
+	}
+	return errors.Join(errs...)
+}
+
+// ignoreEnd stops a load process. How it ends, after what it had to say, is nobody's concern.
+func ignoreEnd(p *lab.Process) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(straggling):
+		return errors.Join(fmt.Errorf("process %d does not end", p.PID), p.Signal(syscall.SIGKILL))
+	}
+	return nil
+}

@@ -1,0 +1,96 @@
+package trial
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// Table writes the report for people.
+func (r *Report) Table(out io.Writer) error {
+	m := &r.Machine
+	fmt.Fprintf(out, "%d viewers of %d streams of %.2f Mbit/s; %s, %d cores, Linux %s, %s, ringcast %s\n\n",
+		r.Viewers, r.Streams, float64(r.Bitrate)/1e6, m.CPU, m.Cores, m.Kernel, m.Go, m.Commit)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tdelay p50, p99 ms\t")
+	for i, name := range r.Contenders {
+		good := len(r.Windows(i))
+		of := func(f func(*Window) float64) Spread { return r.Of(i, f) }
+		fmt.Fprintf(t, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, good, len(r.Rounds),
+			of(func(w *Window) float64 { return w.PerPacket }).text(0),
+			r.ToFloor(i).text(2), r.Ratio(i, 0).text(2),
+			of(func(w *Window) float64 { return 100 * w.CPU }).text(1),
+			of(func(w *Window) float64 { return w.PacketRate / 1e6 }).short(3),
+			of(func(w *Window) float64 { return w.ViewerBits / 1e9 }).short(2),
+			of(func(w *Window) float64 { return w.WireBits / 1e9 }).short(2),
+			of(func(w *Window) float64 { return float64(w.RSS) / 1e6 }).short(0),
+			of(server(func(s *Server) float64 { return float64(s.Heap) / 1e6 })).short(0),
+			of(server(func(s *Server) float64 { return float64(s.Calls) / float64(max(s.Datagrams, 1)) })).short(4),
+			of(func(w *Window) float64 { return w.Delay.P50 }).short(2)+", "+of(func(w *Window) float64 { return w.Delay.P99 }).short(2),
+		)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if f := r.floors(); f.Median > 0 {
+		fmt.Fprintf(out, "\nC floor, AF_XDP: %s ns a packet\n", f.text(0))
+	}
+	for i, j := range r.Joins {
+		fmt.Fprintf(out, "%s joins, p50 and p99 in ms:", r.Contenders[i])
+		for _, s := range []string{"POST", "ICE", "DTLS", "first packet", "first keyframe"} {
+			fmt.Fprintf(out, "  %s %.1f, %.1f", s, j.Stages[s].P50, j.Stages[s].P99)
+		}
+		fmt.Fprintln(out)
+	}
+	for n := range r.Rounds {
+		x := &r.Rounds[n]
+		if x.Noisy {
+			fmt.Fprintf(out, "round %d is void: its floor took %.0f ns, more than %.1f times the best\n", n+1, x.Floor.PerPacket, noise)
+		}
+		for i := range x.Windows {
+			for _, why := range x.Windows[i].Overload {
+				fmt.Fprintf(out, "round %d, %s: overloaded: %s\n", n+1, r.Contenders[i], why)
+			}
+			for _, why := range x.Windows[i].Void {
+				fmt.Fprintf(out, "round %d, %s: void: %s\n", n+1, r.Contenders[i], why)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Report) floors() Spread {
+	var all []float64
+	for i := range r.Rounds {
+		if !r.Rounds[i].Noisy {
+			all = append(all, r.Rounds[i].Floor.PerPacket)
+		}
+	}
+	return spread(all)
+}
+
+// server makes a figure of ringcast's own counts; other servers have none.
+func server(f func(*Server) float64) func(*Window) float64 {
+	return func(w *Window) float64 {
+		if w.Server == nil {
+			return 0
+		}
+		return f(w.Server)
+	}
+}
+
+// text is the median with the whole spread.
+func (s Spread) text(digits int) string {
+	if s.Median != s.Median {
+		return "–"
+	}
+	return fmt.Sprintf("%.*f (%.*f–%.*f)", digits, s.Median, digits, s.Least, digits, s.Most)
+}
+
+// short is the median alone.
+func (s Spread) short(digits int) string {
+	if s.Median != s.Median {
+		return "–"
+	}
+	return fmt.Sprintf("%.*f", digits, s.Median)
+}

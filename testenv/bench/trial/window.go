@@ -1,0 +1,145 @@
+package trial
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"ringcast/testenv/bench/report"
+)
+
+// A Window is what one contender did in one piece of steady time.
+type Window struct {
+	Seconds float64 `json:"seconds"`
+	// CPU is what the server used of its cores, as a share: Process is its own threads', with the soft interrupts
+	// in their context, Kernel that of ksoftirqd and of the NAPI threads of its device. Idle is what nobody used of
+	// the same cores.
+	CPU     float64 `json:"cpu"`
+	Process float64 `json:"cpu_process"`
+	Kernel  float64 `json:"cpu_kernel"`
+	Idle    float64 `json:"idle"`
+	// PerPacket is the server's CPU time for one packet that arrived, in nanoseconds.
+	PerPacket float64 `json:"ns_per_packet"`
+	// PacketRate are media packets that arrived a second, ViewerBits the UDP payload in them; Wire is what the
+	// server's interface counted as sent, headers and all.
+	PacketRate  float64 `json:"packets_per_second"`
+	ViewerBits  float64 `json:"viewer_bits_per_second"`
+	WireBits    float64 `json:"wire_bits_per_second"`
+	WirePackets float64 `json:"wire_packets_per_second"`
+
+	// From standstill to standstill: what the publisher sent, what arrived at the sink (diverted or passed), and
+	// what the viewers counted, each for itself.
+	Published      uint64       `json:"published_packets"`
+	Arrived        uint64       `json:"arrived_packets"`
+	LostOnPurpose  uint64       `json:"lost_on_purpose_packets"`
+	Counted        uint64       `json:"viewers_packets"`
+	CountedMissing uint64       `json:"viewers_missing_packets"`
+	Sampled        SampleCounts `json:"sampled"`
+	// Server is what the server says of itself, nil if it is not ringcast.
+	Server *Server `json:"server,omitempty"`
+
+	Joined      int              `json:"joined"`
+	Playing     int              `json:"playing"`
+	Failed      int              `json:"failed"`
+	Gone        int              `json:"gone"`
+	SocketDrops uint64           `json:"client_socket_drops"`
+	Delay       report.Quantiles `json:"delay"`  // of sampled viewers' packets, from when due at the publisher
+	Jitter      report.Quantiles `json:"jitter"` // of sampled viewers
+	RSS         uint64           `json:"rss_bytes"`
+	Client      Client           `json:"client"`
+
+	// Void are the reasons for which the window says nothing about the server, Overload those that show that the
+	// server could not do it.
+	Void     []string `json:"void,omitempty"`
+	Overload []string `json:"overload,omitempty"`
+}
+
+// SampleCounts are of the viewers that open every packet.
+type SampleCounts struct {
+	Packets uint64 `json:"packets"`
+	Missing uint64 `json:"missing_packets"` // before retransmission
+	Bad     uint64 `json:"bad_packets"`     // that did not open, or had been changed
+	NACKs   uint64 `json:"nacked_packets"`
+}
+
+// Loss is the share of packets that were missing before retransmission.
+func (s SampleCounts) Loss() float64 {
+	if s.Packets+s.Missing == 0 {
+		return 0
+	}
+	return float64(s.Missing) / float64(s.Packets+s.Missing)
+}
+
+// Server is what ringcast says of itself.
+type Server struct {
+	ReceivedRTP uint64            `json:"received_rtp_packets"`
+	SentRTP     uint64            `json:"sent_rtp_packets"`
+	SentRTX     uint64            `json:"sent_rtx_packets"`
+	Calls       uint64            `json:"send_calls"`
+	Datagrams   uint64            `json:"sent_datagrams"`
+	Unsent      uint64            `json:"unsent_datagrams"`
+	Reports     uint64            `json:"received_reports"`
+	Feedbacks   uint64            `json:"received_feedbacks"`
+	Drops       map[string]uint64 `json:"drops,omitempty"`
+	RingLosses  map[string]uint64 `json:"ring_losses,omitempty"`
+	GCs         uint64            `json:"gcs"`
+	GCPause     float64           `json:"gc_pause_max_ms"` // the longest of late, not of the window alone
+	Heap        uint64            `json:"heap_bytes"`
+	Stacks      uint64            `json:"stack_bytes"`
+	Goroutines  int               `json:"goroutines"`
+}
+
+// Client is how the other side fared, as shares of its core.
+type Client struct {
+	Idle    float64          `json:"idle"`
+	Viewers float64          `json:"viewers"`
+	Sink    float64          `json:"sink"` // the NAPI threads, which run the sink
+	Late    report.Quantiles `json:"late"` // by how much frames left the publisher after they were due
+}
+
+// Good tells whether the window can be quoted.
+func (w *Window) Good() bool { return len(w.Void)+len(w.Overload) == 0 }
+
+// judge says whether the window can be used.
+func (w *Window) judge(viewers int) {
+	void := func(broken bool, format string, args ...any) {
+		if broken {
+			w.Void = append(w.Void, fmt.Sprintf(format, args...))
+		}
+	}
+	over := func(broken bool, format string, args ...any) {
+		if broken {
+			w.Overload = append(w.Overload, fmt.Sprintf(format, args...))
+		}
+	}
+	if s := w.Server; s != nil {
+		over(s.Unsent > 0, "the server gave up %d datagrams", s.Unsent)
+		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
+			over(mediaDrops[reason] && s.Drops[reason] > 0, "the server dropped %d packets: %s", s.Drops[reason], reason)
+		}
+		for _, reason := range slices.Sorted(maps.Keys(s.RingLosses)) {
+			over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
+		}
+		due := w.Published * uint64(viewers)
+		// With several streams viewers share the packets among themselves.
+		over(s.SentRTP == 0 && due > 0, "the server sent nothing")
+	}
+	over(w.Idle < spent, "the server's core is saturated: %.1f %% idle", 100*w.Idle)
+
+	void(w.Joined < viewers || w.Playing < viewers, "of %d viewers %d joined and %d play", viewers, w.Joined, w.Playing)
+	void(w.Gone > 0, "%d viewers were lost", w.Gone)
+	void(w.Client.Idle < tight, "the client's core is saturated: %.1f %% idle", 100*w.Client.Idle)
+	void(w.Client.Sink > 1-tight, "the sink takes all of the client's core: %.1f %%", 100*w.Client.Sink)
+	late := time.Duration(w.Client.Late.P99 * float64(time.Millisecond))
+	void(late > tardy, "the publisher fell behind: frames left %v late (p99)", late.Round(100*time.Microsecond))
+	void(w.SocketDrops > 0, "the viewers' sockets dropped %d datagrams", w.SocketDrops)
+	void(w.Sampled.Missing > 0, "sampled viewers lost %d of %d packets", w.Sampled.Missing, w.Sampled.Packets+w.Sampled.Missing)
+	void(w.Sampled.Bad > 0, "sampled viewers could not use %d packets", w.Sampled.Bad)
+	void(w.Sampled.Packets == 0, "sampled viewers got nothing")
+	others := 1 - w.CPU - w.Idle
+	void(others > strange, "others took %.1f %% of the server's core", 100*others)
+}
+
+// mediaDrops are the reasons for which a server that is too busy drops media.
+var mediaDrops = map[string]bool{"subscriber_stalled": true, "bus_full": true, "replies_full": true, "strays_full": true, "rtp_late": true}

@@ -1,0 +1,238 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"ringcast/testenv"
+	"ringcast/testenv/bench/report"
+	"ringcast/testenv/lab"
+)
+
+const (
+	// settling is from the first frame of a window until it is measured.
+	settling = 700 * time.Millisecond
+	// draining is how long packets and counts may be on their way after the last frame.
+	draining = 3 * time.Second
+	// still is how long nothing must have moved then. Servers publish their counts a few times a second.
+	still = 400 * time.Millisecond
+
+	// Below tight, a client's core is short of time; below spent, the server's is.
+	tight, spent = 0.03, 0.015
+	// strange is how much of the server's core may have gone to what is not the server's.
+	strange = 0.05
+	// tardy is how late frames may leave the publisher, at the 99th percentile.
+	tardy = 10 * time.Millisecond
+)
+
+// state is all that is counted, while the publisher is paused.
+type state struct {
+	viewing   Viewing
+	published *report.Publish
+	metrics   testenv.Metrics // nil of a foreign server
+}
+
+// counts are read while packets flow.
+type counts struct {
+	at             time.Time
+	server, client lab.Usage
+	napi           time.Duration // of the client's, part of client
+	sunk           Sunk
+	wire           netlink.LinkStatistics
+	lateness       *report.Publish
+}
+
+// Window plays for d and measures, with a moment before that is not measured. It pauses the publisher before and
+// after, so that what was sent and what arrived can be compared to the packet.
+func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error) {
+	before, err := r.standstill(ctx)
+	if err != nil {
+		return w, err
+	}
+	if err := r.play(ctx, true); err != nil {
+		return w, err
+	}
+	if err := r.wait(ctx, settling); err != nil {
+		return w, err
+	}
+	from, err := r.read(ctx)
+	if err != nil {
+		return w, err
+	}
+	if err := r.wait(ctx, d); err != nil {
+		return w, err
+	}
+	to, err := r.read(ctx)
+	if err != nil {
+		return w, err
+	}
+	if err := r.play(ctx, false); err != nil {
+		return w, err
+	}
+	after, err := r.standstill(ctx)
+	if err != nil {
+		return w, err
+	}
+	w.flow(&from, &to, len(r.cfg.ServerCPUs))
+	w.tally(&before, &after)
+	if err := r.inspect(&w, &after); err != nil {
+		return w, err
+	}
+	w.judge(r.cfg.Viewers)
+	return w, nil
+}
+
+// read reads what flows. The server's time comes next to the moment, the sink says its own.
+func (r *Rig) read(ctx context.Context) (c counts, err error) {
+	if c.client, err = lab.ReadUsage(r.watching.PID, []int{r.cfg.ClientCPU}, r.clientNAPI); err != nil {
+		return c, err
+	}
+	napi, err := lab.ReadUsage(r.watching.PID, nil, r.clientNAPI)
+	if err != nil {
+		return c, err
+	}
+	c.napi = napi.Kernel
+	c.at = time.Now()
+	if c.server, err = lab.ReadUsage(r.process.PID(), r.cfg.ServerCPUs, r.serverNAPI); err != nil {
+		return c, err
+	}
+	link, err := r.server.Netlink().LinkByName(device)
+	if err != nil {
+		return c, fmt.Errorf("counters of the server's %s: %w", device, err)
+	}
+	c.wire = *link.Attrs().Statistics
+	if err := r.order(ctx, http.MethodGet, viewersOrders, "/sunk", &c.sunk); err != nil {
+		return c, err
+	}
+	// The publisher tells of the time since it was asked last.
+	return c, r.order(ctx, http.MethodGet, publisherOrders, "/look", &c.lateness)
+}
+
+// standstill waits until nothing moves any more, and reads it.
+func (r *Rig) standstill(ctx context.Context) (s state, err error) {
+	var last Sunk
+	moved := time.Now()
+	for giveUp := time.Now().Add(draining); ; {
+		var now Sunk
+		if err := r.order(ctx, http.MethodGet, viewersOrders, "/sunk", &now); err != nil {
+			return s, err
+		}
+		if media(&now) != media(&last) {
+			last, moved = now, time.Now()
+		}
+		if time.Since(moved) >= still || time.Now().After(giveUp) {
+			break
+		}
+		if err := r.wait(ctx, pollPause); err != nil {
+			return s, err
+		}
+	}
+	if s.viewing, err = r.look(ctx); err != nil {
+		return s, err
+	}
+	if err := r.order(ctx, http.MethodGet, publisherOrders, "/look", &s.published); err != nil {
+		return s, err
+	}
+	if !r.Contender.foreign() {
+		s.metrics, err = r.process.ReadMetrics(ctx)
+	}
+	return s, err
+}
+
+// media is how many packets have arrived.
+func media(s *Sunk) uint64 { return s.DivertedPackets + s.PassedPackets }
+
+// flow fills in what was measured while packets flowed.
+func (w *Window) flow(a, b *counts, cores int) {
+	w.Seconds = b.at.Sub(a.at).Seconds()
+	used := b.server.Sub(a.server)
+	whole := w.Seconds * float64(cores)
+	w.Process, w.Kernel = used.Process.Seconds()/whole, used.Kernel.Seconds()/whole
+	w.CPU = w.Process + w.Kernel
+	w.Idle = used.Idle.Seconds() / whole
+
+	sunk := b.sunk.At.Sub(a.sunk.At).Seconds()
+	w.PacketRate = float64(media(&b.sunk)-media(&a.sunk)) / sunk
+	bytes := b.sunk.DivertedBytes + b.sunk.PassedBytes - a.sunk.DivertedBytes - a.sunk.PassedBytes
+	w.ViewerBits = 8 * float64(bytes) / sunk
+	w.WireBits = 8 * float64(b.wire.TxBytes-a.wire.TxBytes) / w.Seconds
+	w.WirePackets = float64(b.wire.TxPackets-a.wire.TxPackets) / w.Seconds
+	if w.PacketRate > 0 {
+		w.PerPacket = 1e9 * used.Total().Seconds() / w.Seconds / w.PacketRate
+	}
+	client := b.client.Sub(a.client)
+	w.Client = Client{
+		Idle:    client.Idle.Seconds() / w.Seconds,
+		Viewers: client.Process.Seconds() / w.Seconds,
+		Sink:    (b.napi - a.napi).Seconds() / w.Seconds,
+		Late:    b.lateness.Late,
+	}
+}
+
+// tally fills in what was counted between two standstills.
+func (w *Window) tally(a, b *state) {
+	x, y := a.viewing.Watch, b.viewing.Watch
+	w.Published = b.published.VideoPackets - a.published.VideoPackets
+	w.Arrived = media(&b.viewing.Sunk) - media(&a.viewing.Sunk)
+	w.LostOnPurpose = b.viewing.Sunk.Lost - a.viewing.Sunk.Lost
+	w.Counted = y.All.Packets - x.All.Packets
+	w.CountedMissing = y.All.Missing - min(x.All.Missing, y.All.Missing)
+	w.Sampled = SampleCounts{
+		Packets: y.Sample.Packets - x.Sample.Packets,
+		Missing: y.Sample.Missing - min(x.Sample.Missing, y.Sample.Missing),
+		Bad:     y.Sample.Unopened + y.Sample.Damaged - x.Sample.Unopened - x.Sample.Damaged,
+		NACKs:   y.Sent.NACKs - x.Sent.NACKs,
+	}
+	w.Joined, w.Playing, w.Failed = y.Joined, y.Playing, y.Failed()
+	for _, n := range y.Lost {
+		w.Gone += n
+	}
+	w.SocketDrops = y.Client.Drops - x.Client.Drops
+	w.Delay, w.Jitter = y.Sample.Delay, y.Sample.Jitter
+	if b.metrics == nil {
+		return
+	}
+	grown := b.metrics.Sub(a.metrics)
+	w.Server = &Server{
+		ReceivedRTP: uint64(grown["ringcast_received_rtp_packets_total"]),
+		SentRTP:     uint64(grown["ringcast_sent_rtp_packets_total"]),
+		SentRTX:     uint64(grown["ringcast_sent_rtx_packets_total"]),
+		Calls:       uint64(grown.Sum("ringcast_port_send_calls_total")),
+		Datagrams:   uint64(grown.Sum("ringcast_port_sent_datagrams_total")),
+		Unsent:      uint64(grown.Sum("ringcast_port_unsent_datagrams_total")),
+		Reports:     uint64(grown["ringcast_received_report_blocks_total"]),
+		Feedbacks:   uint64(grown["ringcast_received_transport_feedbacks_total"]),
+		Drops:       reasons(grown, "ringcast_packets_dropped_total"),
+		RingLosses:  reasons(grown, "ringcast_xdp_queue_lost_frames_total"),
+		GCs:         uint64(grown["go_gc_duration_seconds_count"]),
+		GCPause:     1000 * b.metrics[`go_gc_duration_seconds{quantile="1"}`],
+		Heap:        uint64(b.metrics["go_memstats_heap_alloc_bytes"]),
+		Stacks:      uint64(b.metrics["go_memstats_stack_inuse_bytes"]),
+		Goroutines:  int(b.metrics["go_goroutines"]),
+	}
+}
+
+// reasons sums a metric that has a label reason by that.
+func reasons(m testenv.Metrics, name string) map[string]uint64 {
+	sums := map[string]uint64{}
+	for series, n := range m {
+		if _, labels, ok := strings.Cut(series, name+"{"); ok {
+			_, reason, _ := strings.Cut(labels, `reason="`)
+			reason, _, _ = strings.Cut(reason, `"`)
+			sums[reason] += uint64(n)
+		}
+	}
+	return sums
+}
+
+// inspect fills in what can be seen from outside.
+func (r *Rig) inspect(w *Window, _ *state) error {
+	rss, err := lab.Resident(r.process.PID())
+	w.RSS = uint64(rss)
+	return err
+}
