@@ -21,6 +21,8 @@ type Usage struct {
 	Kernel time.Duration
 	// Idle is how long the given CPUs had nothing to do, together: a check on the others.
 	Idle time.Duration
+	// Stolen is how long they had to do and the machine below this virtual one did not let them.
+	Stolen time.Duration
 }
 
 // Total is what the work has cost.
@@ -28,11 +30,11 @@ func (u Usage) Total() time.Duration { return u.Process + u.Kernel }
 
 // Sub is what was used since an earlier reading.
 func (u Usage) Sub(earlier Usage) Usage {
-	return Usage{u.Process - earlier.Process, u.Kernel - earlier.Kernel, u.Idle - earlier.Idle}
+	return Usage{u.Process - earlier.Process, u.Kernel - earlier.Kernel, u.Idle - earlier.Idle, u.Stolen - earlier.Stolen}
 }
 
 // ReadUsage reads what a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded) has used
-// with all its threads, in nanoseconds but for Idle, which comes in ticks of 10 ms. Threads that have ended
+// with all its threads, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms. Threads that have ended
 // meanwhile are missing: servers keep theirs.
 func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -59,7 +61,7 @@ func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	if u.Kernel, err = threadTime(append(kernel, napi...)); err != nil {
 		return u, err
 	}
-	u.Idle, err = idle(cpus)
+	u.Idle, u.Stolen, err = idle(cpus)
 	return u, err
 }
 
@@ -118,12 +120,13 @@ func ksoftirqd(cpus []int) (tids []int, err error) {
 	return tids, nil
 }
 
-// idle is how long CPUs had nothing to do, with or without I/O pending. See proc_stat(5).
-func idle(cpus []int) (sum time.Duration, err error) {
+// idle is how long CPUs had nothing to do, with or without I/O pending, and how long they were kept from what they had.
+// See proc_stat(5).
+func idle(cpus []int) (sum, stolen time.Duration, err error) {
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on all that Linux still runs on but alpha
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for line := range strings.Lines(string(stat)) {
 		fields := strings.Fields(line)
@@ -131,16 +134,16 @@ func idle(cpus []int) (sum time.Duration, err error) {
 			if fields[0] != fmt.Sprint("cpu", cpu) {
 				continue
 			}
-			for _, field := range fields[4:6] {
-				ticks, err := strconv.ParseInt(field, 10, 64)
+			for i, to := range map[int]*time.Duration{4: &sum, 5: &sum, 8: &stolen} {
+				ticks, err := strconv.ParseInt(fields[i], 10, 64)
 				if err != nil {
-					return 0, fmt.Errorf("/proc/stat: %w", err)
+					return 0, 0, fmt.Errorf("/proc/stat: %w", err)
 				}
-				sum += time.Duration(ticks) * tick
+				*to += time.Duration(ticks) * tick
 			}
 		}
 	}
-	return sum, nil
+	return sum, stolen, nil
 }
 
 // Resident is the memory of a process in bytes that is in RAM, by VmRSS of proc_pid_status(5).

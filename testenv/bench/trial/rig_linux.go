@@ -43,6 +43,7 @@ type Rig struct {
 	orders         *http.Client
 	// NAPI threads of both ends.
 	serverNAPI, clientNAPI []int
+	stood                  *state // the last standstill, while the publisher is still paused
 }
 
 // OpenRig starts a contender and its publisher, which is paused. Close the rig also after an error of a later call.

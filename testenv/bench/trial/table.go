@@ -3,6 +3,7 @@ package trial
 import (
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 )
 
@@ -15,8 +16,12 @@ func (r *Report) Table(out io.Writer) error {
 	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tdelay p50, p99 ms\t")
 	for i, name := range r.Contenders {
 		good := len(r.Windows(i))
+		mark := ""
 		of := func(f func(*Window) float64) Spread { return r.Of(i, f) }
-		fmt.Fprintf(t, "%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, good, len(r.Rounds),
+		if good == 0 {
+			mark, of = " !", func(f func(*Window) float64) Spread { return r.ofAll(i, f) }
+		}
+		fmt.Fprintf(t, "%s%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, mark, good, len(r.Rounds),
 			of(func(w *Window) float64 { return w.PerPacket }).text(0),
 			r.ToFloor(i).text(2), r.Ratio(i, 0).text(2),
 			of(func(w *Window) float64 { return 100 * w.CPU }).text(1),
@@ -31,6 +36,9 @@ func (r *Report) Table(out io.Writer) error {
 	}
 	if err := t.Flush(); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(r.indices(), func(i int) bool { return len(r.Windows(i)) == 0 }) {
+		fmt.Fprintln(out, "\n! no window was good: figures are of all of them, and not to be quoted")
 	}
 	if f := r.floors(); f.Median > 0 {
 		fmt.Fprintf(out, "\nC floor, AF_XDP: %s ns a packet\n", f.text(0))
@@ -57,6 +65,22 @@ func (r *Report) Table(out io.Writer) error {
 		}
 	}
 	return nil
+}
+
+func (r *Report) indices() (all []int) {
+	for i := range r.Contenders {
+		all = append(all, i)
+	}
+	return all
+}
+
+// ofAll is the spread of a figure over all of a contender's windows, good or not.
+func (r *Report) ofAll(contender int, figure func(*Window) float64) Spread {
+	var all []float64
+	for i := range r.Rounds {
+		all = append(all, figure(&r.Rounds[i].Windows[contender]))
+	}
+	return spread(all)
 }
 
 func (r *Report) floors() Spread {

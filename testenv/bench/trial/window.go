@@ -14,11 +14,12 @@ type Window struct {
 	Seconds float64 `json:"seconds"`
 	// CPU is what the server used of its cores, as a share: Process is its own threads', with the soft interrupts
 	// in their context, Kernel that of ksoftirqd and of the NAPI threads of its device. Idle is what nobody used of
-	// the same cores.
+	// the same cores, Stolen what a hypervisor kept from them.
 	CPU     float64 `json:"cpu"`
 	Process float64 `json:"cpu_process"`
 	Kernel  float64 `json:"cpu_kernel"`
 	Idle    float64 `json:"idle"`
+	Stolen  float64 `json:"stolen"`
 	// PerPacket is the server's CPU time for one packet that arrived, in nanoseconds.
 	PerPacket float64 `json:"ns_per_packet"`
 	// PacketRate are media packets that arrived a second, ViewerBits the UDP payload in them; Wire is what the
@@ -101,6 +102,10 @@ type Client struct {
 // Good tells whether the window can be quoted.
 func (w *Window) Good() bool { return len(w.Void)+len(w.Overload) == 0 }
 
+// Others is the share of the server's cores that went to nobody we know of. It is near zero when the accounting is
+// right and nothing else runs there.
+func (w *Window) Others() float64 { return 1 - w.CPU - w.Idle - w.Stolen }
+
 // judge says whether the window can be used.
 func (w *Window) judge(viewers int) {
 	void := func(broken bool, format string, args ...any) {
@@ -121,9 +126,8 @@ func (w *Window) judge(viewers int) {
 		for _, reason := range slices.Sorted(maps.Keys(s.RingLosses)) {
 			over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
 		}
-		due := w.Published * uint64(viewers)
-		// With several streams viewers share the packets among themselves.
-		over(s.SentRTP == 0 && due > 0, "the server sent nothing")
+		over(s.SentRTP+s.SentRTX != w.Arrived+w.LostOnPurpose && s.Unsent == 0 && len(s.RingLosses) == 0,
+			"the server sent %d packets and %d arrived", s.SentRTP+s.SentRTX, w.Arrived+w.LostOnPurpose)
 	}
 	over(w.Idle < spent, "the server's core is saturated: %.1f %% idle", 100*w.Idle)
 
@@ -137,8 +141,7 @@ func (w *Window) judge(viewers int) {
 	void(w.Sampled.Missing > 0, "sampled viewers lost %d of %d packets", w.Sampled.Missing, w.Sampled.Packets+w.Sampled.Missing)
 	void(w.Sampled.Bad > 0, "sampled viewers could not use %d packets", w.Sampled.Bad)
 	void(w.Sampled.Packets == 0, "sampled viewers got nothing")
-	others := 1 - w.CPU - w.Idle
-	void(others > strange, "others took %.1f %% of the server's core", 100*others)
+	void(w.Others() > strange, "others took %.1f %% of the server's core", 100*w.Others())
 }
 
 // mediaDrops are the reasons for which a server that is too busy drops media.
