@@ -560,7 +560,7 @@ func (l *loop) control(v *viewer, compound []byte) {
 }
 
 func (l *loop) send(fd int, b []byte) {
-	if _, err := unix.Write(fd, b); err != nil {
+	if len(b) == 0 || sendTo(fd, b) != 0 {
 		l.sent.Unsent++
 	}
 }
