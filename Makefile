@@ -33,6 +33,7 @@ deps: ## what the tests need beside Go: installed on Debian as root, else tests 
 		missing=""; \
 		command -v chromium >/dev/null || missing="$$missing chromium"; \
 		command -v openssl >/dev/null || missing="$$missing openssl"; \
+		command -v ffmpeg >/dev/null || missing="$$missing ffmpeg"; \
 		command -v ip >/dev/null || missing="$$missing iproute2"; \
 		command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 		command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
@@ -85,6 +86,8 @@ cross: ## the platforms that we build for but do not test on
 	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
 	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
 	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/ringcast
+	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringbench
+	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringbench
 
 generate: ## generated code
 	$(GO) generate ./...

@@ -5,6 +5,7 @@
 //
 //   - browser drives headless Chromium,
 //   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
+//   - bench is the load generator ringbench, and a second server to hold figures against,
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
 //   - e2e holds the tests that put browsers and pion against the server.
 //
