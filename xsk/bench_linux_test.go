@@ -250,3 +250,37 @@ func BenchmarkPrepare(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReceive is a Receive of full RX rings: parsing, and giving the chunks back.
+func BenchmarkReceive(b *testing.B) {
+	for _, batch := range []int{1, 32} {
+		b.Run(fmt.Sprint(batch), func(b *testing.B) {
+			k := newKernel(1, testRing, 0)
+			r := newRig(b, k, Config{Frames: testFrames})
+			tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
+			chunk := make([]byte, frame.Headroom+benchPayload)
+			data := chunk[tpl.Put(chunk, benchPayload, 0):]
+			q := k.queues[0]
+			for range testRing { // every chunk has a frame in it
+				q.receive(data)
+			}
+			for q.q.rx.peek() > 0 {
+				r.Receive(r.clock, &r.in)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				for range batch {
+					address := q.q.fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
+					q.fillCons++
+					q.q.rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+					q.rxProd++
+				}
+				*q.q.rx.shared.producer = q.rxProd
+				if n := r.Receive(r.clock, &r.in); n != batch {
+					b.Fatal(n)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/packet")
+		})
+	}
+}

@@ -268,6 +268,42 @@ func TestInfo(t *testing.T) {
 	}
 }
 
+// A port that is closed closes what it has and what it was to take over, and takes no more.
+func TestCloseWithBundlesInHand(t *testing.T) {
+	s := newSite(t, 2)
+	one, two := small, small
+	one.Queues, two.Queues = []int{0}, []int{1}
+	first, second := s.mustOpen(one), s.mustOpen(two)
+	p, err := New(Config{Bundle: first, NextHops: newHops(), Companion: new(notes), Now: now, LocalPort: testPort, Frames: 32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Resume(second); err != nil {
+		t.Fatal(err)
+	}
+	done := p.Suspend()
+	for range 2 {
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-done
+	<-p.Suspend()
+	if !first.closed || !second.closed {
+		t.Errorf("closed: %t and %t", first.closed, second.closed)
+	}
+	third := s.mustOpen(one)
+	if err := p.Resume(third); err == nil {
+		t.Error("a closed port took a bundle")
+	}
+	if third.closed {
+		t.Error("a bundle that was refused is closed")
+	}
+	if err := third.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Down and up again: nobody panics, nothing old leaves, all goes on by itself.
 func TestLinkDownAndUp(t *testing.T) {
 	s := newSite(t, 1)

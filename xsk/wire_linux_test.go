@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
 
 	"ringcast/engine/port"
 )
@@ -65,6 +66,7 @@ func TestEcho(t *testing.T) {
 func TestSharedUMEM(t *testing.T) {
 	for name, cfg := range map[string]BundleConfig{
 		"defaults": {}, "4096": {ChunkSize: 4096}, "headroom": {Headroom: 64, NoHugePages: true},
+		"busy poll": {BusyPoll: 20 * time.Microsecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, 2)
