@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,6 +135,51 @@ func TestServerErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCertificate: a certificate that nobody vouches for is refused, unless the user says otherwise.
+func TestCertificate(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	defer s.Close()
+	for _, args := range [][]string{{"publish", "--whip", s.URL}, {"watch", "--whep", s.URL}} {
+		status, _, stderr := invoke(t, args...)
+		if status != exitFailed || !strings.Contains(stderr, "certificate") {
+			t.Errorf("%q: status %d, %s", args, status, stderr)
+		}
+		status, _, stderr = invoke(t, append(args, "--insecure")...)
+		if status != exitFailed || !strings.Contains(stderr, "404 Not Found") {
+			t.Errorf("%q --insecure: status %d, %s", args, status, stderr)
+		}
+	}
+}
+
+// TestNothingToSee answers with a place where nobody is: the viewers fail in the open, and so does the run.
+func TestNothingToSee(t *testing.T) {
+	silent, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	answer := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n" +
+		"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 00\r\na=setup:passive\r\n" +
+		fmt.Sprintf("a=candidate:1 1 udp 1 127.0.0.1 %d typ host\r\n", silent.LocalAddr().(*net.UDPAddr).Port)
+	var posts atomic.Int32
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if posts.Add(1) > 2 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer s.Close()
+	status, stdout, stderr := invoke(t, "watch", "--quiet", "--whep", s.URL, "--viewers", "3", "--ramp", "10")
+	if status != exitFailed || !strings.Contains(stderr, "no viewer saw a keyframe") ||
+		!strings.Contains(stdout, "2 × no candidate answered") || !strings.Contains(stdout, "1 × 503 Service Unavailable") {
+		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -75,5 +76,14 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	if err != nil {
 		return err
 	}
-	return out.write(stdout, r)
+	if err := out.write(stdout, r); err != nil {
+		return err
+	}
+	if r.Playing == 0 && !r.Aborted {
+		return errNothing
+	}
+	return nil
 }
+
+// errNothing makes a run that nobody got anything of a failure, for scripts.
+var errNothing = errors.New("no viewer saw a keyframe")

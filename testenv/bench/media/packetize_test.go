@@ -143,3 +143,25 @@ func TestStamp(t *testing.T) {
 		t.Error("a stamp in 3 bytes")
 	}
 }
+
+func FuzzReadStamp(f *testing.F) {
+	payload := bytes.Repeat([]byte{0x5A}, 80)
+	PutStamp(rtp.VP8, payload, Stamp{Count: 7, Due: time.Unix(1_700_000_000, 0)})
+	f.Add(payload)
+	f.Add(payload[:StampLen])
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		for _, c := range []rtp.Codec{rtp.VP8, rtp.Opus} {
+			s, found, intact := ReadStamp(c, payload)
+			if intact && !found {
+				t.Error("intact, but not there")
+			}
+			if !intact {
+				continue
+			}
+			again := bytes.Clone(payload)
+			if PutStamp(c, again, s); !bytes.Equal(again, payload) {
+				t.Error("written again it is another")
+			}
+		}
+	})
+}
