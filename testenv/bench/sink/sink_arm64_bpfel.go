@@ -20,6 +20,7 @@ const (
 	sinkMapViewers     = "viewers"
 	sinkProgSink       = "sink"
 	sinkVarLoseEvery   = "lose_every"
+	sinkVarSeen        = "seen"
 	sinkVarTransportId = "transport_id"
 )
 
@@ -81,6 +82,7 @@ type sinkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type sinkVariableSpecs struct {
 	LoseEvery   *ebpf.VariableSpec `ebpf:"lose_every"`
+	Seen        *ebpf.VariableSpec `ebpf:"seen"`
 	TransportId *ebpf.VariableSpec `ebpf:"transport_id"`
 }
 
@@ -120,6 +122,7 @@ func (m *sinkMaps) Close() error {
 // It can be passed to loadSinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sinkVariables struct {
 	LoseEvery   *ebpf.Variable `ebpf:"lose_every"`
+	Seen        *ebpf.Variable `ebpf:"seen"`
 	TransportId *ebpf.Variable `ebpf:"transport_id"`
 }
 
