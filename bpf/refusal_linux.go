@@ -49,9 +49,9 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() []error { return []error{r.Reason, r.Err} }
 
-// pageMTU is about the largest MTU of which a frame, its headroom and its metadata fit a page: 3,502 for
-// ENA, 3,520 for veth.
-const pageMTU = 3500
+// pageMTU is the largest MTU that every driver takes which wants a frame, its headroom and its metadata in a page:
+// ENA's. The others take a few bytes more (engine/host knows how many).
+const pageMTU = 3498
 
 // explain makes a Refusal of what loading or attaching failed with. The kernel's own explanation goes
 // to nobody but tracepoints when a link is created, so this infers from errno and the device.
