@@ -18,6 +18,8 @@ const (
 	DropPath
 	// DropPathHeld: a check over a path that another session uses.
 	DropPathHeld
+	// DropPaths: a check over yet another path of a session that has as many as it may.
+	DropPaths
 	// DropRecords: more DTLS than a session may send.
 	DropRecords
 	// DropNotReady: RTP or RTCP before its session's keys or publication.
@@ -70,6 +72,7 @@ var dropNames = [NumDropReasons]string{
 	DropSTUNAuth:        "stun_unauthenticated",
 	DropPath:            "path_not_validated",
 	DropPathHeld:        "path_held",
+	DropPaths:           "path_flood",
 	DropRecords:         "dtls_flood",
 	DropNotReady:        "not_ready",
 	DropRole:            "rtp_from_subscriber",

@@ -33,7 +33,6 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	w.count(ReceivedChecks)
 	at := w.validate(now, s, in.Path)
 	if at < 0 {
-		w.drop(DropPathHeld)
 		return
 	}
 	if w.forward(s, in) {

@@ -149,6 +149,7 @@ func TestPathLimit(t *testing.T) {
 	pub.frame(0, 0, true)
 	session := l.w.sessions[s.spec.ID]
 	for n := range 40 {
+		l.pass(pathSpan)
 		l.receive(pathOf(1000+n), s.request(false))
 		if len(session.paths) > maxPaths {
 			t.Fatalf("%d paths", len(session.paths))
@@ -179,12 +180,43 @@ func TestPathLimit(t *testing.T) {
 		t.Errorf("%d paths lead to a session of %d", known, len(session.paths))
 	}
 	// A NAT gave the peer another address: it nominates it, and media follows.
+	l.pass(pathSpan)
 	moved := pathOf(5000)
 	l.receive(moved, s.check())
 	l.forget()
 	pub.frame(2, 0, false)
 	if len(l.sent) != 1 || l.sent[0].path != moved {
 		t.Errorf("media goes to %+v; the latest nomination is %v", l.sent, moved)
+	}
+}
+
+// Checks of one session from ever more forged addresses do not take up routes, of which all share the port's
+// and the guard's: each of a path that was given up rests.
+func TestPathFlood(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	const (
+		checks = 5000
+		most   = maxPaths + int(routeRest/pathSpan) + 1
+	)
+	for n := range checks {
+		if n%10 == 0 {
+			l.pass(port.Millisecond)
+		}
+		l.receive(pathOf(1000+n), p.request(false))
+		if len(l.routes) > most {
+			t.Fatalf("%d routes after %d checks of one session, at most %d expected", len(l.routes), n, most)
+		}
+	}
+	taken := maxPaths - 1 + int(checks/10*port.Millisecond/pathSpan)
+	if n := int(l.drops(DropPaths)); n < checks-taken-1 || n > checks-maxPaths {
+		t.Errorf("%d of %d checks were dropped", n, checks)
+	}
+	l.forget()
+	l.receive(p.path, p.request(false))
+	if len(l.answers(p.path)) != 1 {
+		t.Error("the path that was nominated is not answered any more")
 	}
 }
 

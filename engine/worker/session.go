@@ -13,6 +13,10 @@ const (
 	holdSpan = 6 * port.Second
 	// maxPaths bounds the validated paths of a session.
 	maxPaths = 8
+	// pathSpan is how long a session that has maxPaths waits before the next takes the place of one. Peers send
+	// their checks no faster (RFC 8445 section 14.2, Ta). Without it, one session with checks from
+	// forged addresses would use up the routes, and the guard's list, that all share.
+	pathSpan = 50 * port.Millisecond
 	// maxRecords bounds the datagrams of DTLS that one session passes to the controller before
 	// its next recordsRefill.
 	maxRecords    = 64
@@ -53,6 +57,8 @@ type live struct {
 	timers timers
 	// heard is when the peer last proved that it is there.
 	heard port.Time
+	// moved is when a path last took another's place.
+	moved port.Time
 	// records is what is left of maxRecords until recordsAt.
 	recordsAt port.Time
 	records   int16
@@ -238,8 +244,8 @@ func (s *session) holds(now port.Time) bool {
 	return s.live == nil || !s.ending && (s.pub != nil || s.sub != nil) && now-s.heard < holdSpan
 }
 
-// validate notes that an authenticated check came over p and returns the path's index, or -1 when
-// another session holds the path.
+// validate notes that an authenticated check came over p and returns the path's index. Where it must not, it
+// counts the drop and returns -1.
 func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	at := -1
 	for i := range s.paths {
@@ -251,12 +257,20 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	if at < 0 {
 		if other := w.byPath[p]; other != nil {
 			if other.holds(now) {
+				w.drop(DropPathHeld)
 				return -1
 			}
 			// A peer that reuses its socket, the old session forgotten.
 			w.forget(now, other, p)
 		}
 		if len(s.paths) == maxPaths {
+			if s.live != nil {
+				if now-s.moved < pathSpan {
+					w.drop(DropPaths)
+					return -1
+				}
+				s.moved = now
+			}
 			w.forget(now, s, s.oldestPath())
 		}
 		at = len(s.paths)
