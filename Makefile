@@ -6,7 +6,7 @@ FUZZTIME ?= 5s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack -e /testenv/xdp)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab
@@ -18,7 +18,7 @@ FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f;
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test race fuzz sim e2e attack bench lint generate generated clean deps cross
+.PHONY: all build run test race fuzz sim e2e attack xdp bench lint generate generated clean deps cross
 
 all: build
 
@@ -47,7 +47,7 @@ test: deps ## everything: units, simulation, browsers, attacks, short fuzzing, o
 	$(GO) test $(QUIET)
 	$(GO) test -count=1 -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/...
 	$(GO) test -count=1 -timeout 20m ./testenv/e2e
-	$(MAKE) attack
+	$(MAKE) attack xdp
 	$(MAKE) fuzz cross
 
 race: deps ## the race detector over all but the browsers
@@ -74,6 +74,9 @@ e2e: deps ## real browsers
 
 attack: ## the attacks of the table in testenv/attack, with their figures
 	$(GO) test -count=1 -v -timeout 20m ./testenv/attack
+
+xdp: deps ## the whole server on AF_XDP and what can happen to it, with the figures
+	$(GO) test -count=1 -v -timeout 10m ./testenv/xdp
 
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/...

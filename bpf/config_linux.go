@@ -27,7 +27,7 @@ type Config struct {
 	// that are not allowed, and how many at once after a second's silence. One office is one
 	// address. Default 4,000, at most 1,000,000.
 	STUNRate int
-	// GlobalSTUNRate is the same for all addresses together, per CPU. Default 50,000, at most
+	// GlobalSTUNRate is the same for all addresses together, per CPU. Default 20,000, at most
 	// 1,000,000.
 	GlobalSTUNRate int
 	// Generic permits the kernel's emulation where the driver has no XDP of its own. It costs
@@ -38,7 +38,7 @@ type Config struct {
 const (
 	defaultTuples         = 16384
 	defaultSTUNRate       = 4000
-	defaultGlobalSTUNRate = 50000
+	defaultGlobalSTUNRate = 20000
 	maxRate               = 1000000
 )
 

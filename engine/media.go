@@ -64,7 +64,11 @@ func openMedia(cfg *Config) (*media, error) {
 		if rung == host.Sockets {
 			return nil, err
 		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", rung, err))
+		err = fmt.Errorf("%s: %w", rung, err)
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err) // one line
+		}
+		failed = err
 		refused = append(refused, refusal{rung, err.Error()})
 	}
 	return nil, failed

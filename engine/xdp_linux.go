@@ -51,6 +51,9 @@ func openXDP(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) 
 	m = &media{xdp: x}
 	defer func() {
 		if err != nil {
+			if x.companion != nil { // else it is the UDP port that cannot be used
+				err = fmt.Errorf("%w: %w", host.ErrRefused, err)
+			}
 			for _, p := range x.ports {
 				err = errors.Join(err, p.Close())
 			}

@@ -19,6 +19,7 @@ var (
 	queueSentDesc     = counterDesc("xdp_queue_sent_frames_total", "Frames that the kernel took from a queue's TX ring.", "queue")
 	queueKicksDesc    = counterDesc("xdp_queue_kicks_total", "System calls that had the kernel send, by what it answered.", "queue", "answer")
 	queueLostDesc     = counterDesc("xdp_queue_lost_frames_total", "Frames lost at a queue, by reason.", "queue", "reason")
+	queueInvalidDesc  = counterDesc("xdp_queue_tx_invalid_total", "Times that the kernel passed over what was taken back from a TX ring; one frame makes several, and is lost only if another counter says so.", "queue")
 	queueEmptyDesc    = counterDesc("xdp_queue_tx_empty_total", "Times that the kernel found nothing to send.", "queue")
 
 	companionReceivedDesc = counterDesc("companion_received_datagrams_total", "Datagrams that XDP passed to the kernel's socket.")
@@ -51,6 +52,7 @@ func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge fun
 			count(queueReceivedDesc, q.Received, name)
 			count(queueSentDesc, q.Sent, name)
 			count(queueEmptyDesc, q.Kernel.TXRingEmpty, name)
+			count(queueInvalidDesc, q.Kernel.TXInvalid, name)
 			bad := q.Again + q.Busy + q.NoBuffers + q.Down + q.Failed
 			for answer, n := range map[string]uint64{
 				"ok": q.Kicks - min(bad, q.Kicks), "again": q.Again, "busy": q.Busy, "no_buffers": q.NoBuffers, "down": q.Down, "failed": q.Failed,
@@ -59,7 +61,7 @@ func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge fun
 			}
 			for reason, n := range map[string]uint64{
 				"rx_dropped": q.Kernel.RXDropped, "rx_invalid": q.Kernel.RXInvalid, "rx_ring_full": q.Kernel.RXRingFull,
-				"fill_ring_empty": q.Kernel.FillRingEmpty, "tx_invalid": q.Kernel.TXInvalid, "tx_busy": q.Busy, "abandoned": q.Abandoned,
+				"fill_ring_empty": q.Kernel.FillRingEmpty, "tx_busy": q.Busy, "abandoned": q.Abandoned,
 			} {
 				count(queueLostDesc, n, name, reason)
 			}

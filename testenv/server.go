@@ -321,6 +321,9 @@ func Build(pkg string) (string, error) {
 	}
 	if built.dir == "" {
 		dir, err := os.MkdirTemp("", "ringcast-testenv-")
+		if err == nil {
+			err = os.Chmod(dir, 0o755) // other users may run what is in it, as some tests have it
+		}
 		if err != nil {
 			return "", err
 		}

@@ -211,16 +211,23 @@ func (h *Host) StartServer(ctx context.Context, cpus []int, args ...string) (*te
 	if err != nil {
 		return nil, fmt.Errorf("no server to run: %w", err)
 	}
-	ip, admin := h.IPv4(), netip.AddrPortFrom(h.IPv4(), 9090)
+	return h.StartServerAs(ctx, cpus, exec.Command(binary, args...))
+}
+
+// StartServerAs is StartServer with a command line, which may say how to run the server and as whom.
+func (h *Host) StartServerAs(ctx context.Context, cpus []int, cmd *exec.Cmd) (*testenv.Server, error) {
+	ip := h.IPv4()
+	admin := netip.AddrPortFrom(ip, 9090).String()
+	cmd.Args = append(cmd.Args, "--admin", admin)
 	scheme := "http"
-	if slices.Contains(args, "--tls") {
+	if slices.Contains(cmd.Args, "--tls") {
 		scheme = "https"
 	}
 	return testenv.Launch{
 		URL:   scheme + "://" + netip.AddrPortFrom(ip, 8080).String(),
-		Admin: "http://" + admin.String(),
+		Admin: "http://" + admin,
 		UDP:   netip.AddrPortFrom(ip, 7000).String(),
-		Cmd:   exec.Command(binary, append([]string{"--admin", admin.String()}, args...)...),
+		Cmd:   cmd,
 		Run: func(cmd *exec.Cmd) (func() error, error) {
 			p, err := h.Start(context.WithoutCancel(ctx), cmd, cpus...)
 			if err != nil {

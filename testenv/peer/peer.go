@@ -36,6 +36,9 @@ type Config struct {
 	Profiles []dtls.SRTPProtectionProfile
 	// OnRTP and OnRTCP are called with what was opened, from the peer's own goroutine.
 	OnRTP, OnRTCP func(p *Peer, packet []byte)
+	// Socket is what it sends and receives by, and then closes: one on another host, for example. By
+	// default it opens its own.
+	Socket *net.UDPConn
 }
 
 // A Peer is one side of a session. Offer makes what the engine wants to know, Connect does the rest.
@@ -61,7 +64,7 @@ type Peer struct {
 	Received, Refused int
 }
 
-// New makes a peer with its own socket on the loopback address of the server's family.
+// New makes a peer, whose own socket is on the loopback address of the server's family.
 func New(cfg Config, server netip.Addr) (*Peer, error) {
 	cert, err := certificate()
 	if err != nil {
@@ -73,6 +76,10 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 	p := &Peer{
 		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), answers: make(chan struct{}, 1), records: newRecords(),
 		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
+		conn: cfg.Socket,
+	}
+	if p.conn != nil {
+		return p, nil
 	}
 	local := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
 	if server.Is6() {

@@ -22,7 +22,7 @@ type Config struct {
 	// Log is told of what an operator can do something about. nil: nobody is.
 	Log *slog.Logger
 	// Refresh is how often the kernel is told of neighbours in use: well below the minute after which it
-	// throws stale ones out (gc_stale_time). 0: every 10 seconds.
+	// throws stale ones out (gc_stale_time). 0: every 2 seconds.
 	Refresh time.Duration
 	// Linger is for how long after its last Resolve a neighbour counts as in use. 0: 3 minutes.
 	Linger time.Duration
@@ -61,7 +61,7 @@ const noticeBuffer = 1 << 20
 // Watch begins to follow. It has the first snapshot when it returns. The error wraps ErrNoInterface if
 // the interface is not there; from then on, it may come and go.
 func Watch(cfg Config) (*Table, error) {
-	cfg.Refresh = cmp.Or(cfg.Refresh, 10*time.Second)
+	cfg.Refresh = cmp.Or(cfg.Refresh, 2*time.Second)
 	cfg.Linger = cmp.Or(cfg.Linger, 3*time.Minute)
 	cfg.Settle = cmp.Or(cfg.Settle, 10*time.Millisecond)
 	cfg.buffer = cmp.Or(cfg.buffer, noticeBuffer)

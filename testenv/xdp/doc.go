@@ -1,0 +1,26 @@
+// Package xdp runs the whole server on AF_XDP, in networks of namespaces (testenv/lab), and takes away what it
+// stands on: the link, the carrier, the interface, neighbours, gateways, queues, privileges.
+//
+//	browser_linux_test.go        Chromium publishes and watches: media goes through XDP both ways, and no other way
+//	routed_linux_test.go         peers behind a router; the gateway changes
+//	faults_linux_test.go         link flap, carrier loss, a new interface, a neighbour's new MAC, a second server
+//	blocked_linux_test.go        a peer that takes nothing
+//	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
+//	guard_linux_test.go          100,000 forged packets a second while 50 watch
+//	idle_linux_test.go           what a server with nothing to do uses
+//	unprivileged_linux_test.go   as nobody, with three capabilities
+//
+// # How outages are measured
+//
+// A flow is a stream with one publisher and one viewer, light peers (testenv/peer) in this process whose sockets
+// are on the hosts. Every packet carries its number and the time it was sent, so the viewer knows which ones
+// are missing, how old each is, and how long nothing came. Two flows cross each fault:
+//
+//	down  publisher on the server's own loopback ─▶ server ─▶ cable ─▶ viewer
+//	up    publisher ─▶ cable ─▶ server ─▶ viewer on the server's own loopback
+//
+// Light peers ask for nothing again, so every packet lost shows. What goes over the loopback takes the companion
+// socket: XDP is on the cable only.
+//
+// The tests are on Linux only and take turns: each has a network, but all share the machine.
+package xdp

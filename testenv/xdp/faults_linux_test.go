@@ -1,0 +1,212 @@
+package xdp
+
+import (
+	"net"
+	"net/netip"
+	"os/exec"
+	"testing"
+	"time"
+
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
+)
+
+// pair is a server on AF_XDP with two workers on two queues, and a client, at the ends of one cable.
+func pair(t *testing.T, args ...string) (g *stage, cable *lab.Cable, client *lab.Host) {
+	t.Helper()
+	return pairOf(t, lab.Link{Queues: 2}, func(binary string) *exec.Cmd {
+		return exec.Command(binary, append([]string{"--io", "xdp", "--interface", "eth0"}, args...)...)
+	})
+}
+
+// pairOf is pair with a cable and a command line of the caller's.
+func pairOf(t *testing.T, link lab.Link, command func(binary string) *exec.Cmd) (g *stage, cable *lab.Cable, client *lab.Host) {
+	t.Helper()
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	l := lab.New(t)
+	server, err := l.AddHost("server")
+	must(t, err)
+	client, err = l.AddHost("client")
+	must(t, err)
+	end := func(h *lab.Host, addrs ...string) lab.End {
+		e := lab.End{Host: h, Name: "eth0"}
+		for _, a := range addrs {
+			e.Addrs = append(e.Addrs, netip.MustParsePrefix(a))
+		}
+		return e
+	}
+	cable, err = l.Connect(end(server, "198.18.0.1/24", "fd00::1/64"), end(client, "198.18.0.2/24", "fd00::2/64"), link)
+	must(t, err)
+	return newStage(t, server, command), cable, client
+}
+
+// families runs a test over IPv4 and IPv6.
+func families(t *testing.T, test func(t *testing.T, of func(*lab.Host) netip.Addr)) {
+	t.Run("IPv4", func(t *testing.T) { test(t, (*lab.Host).IPv4) })
+	t.Run("IPv6", func(t *testing.T) { test(t, (*lab.Host).IPv6) })
+}
+
+// mend is what an outage may take beyond the fault itself. Most of it is not ours: the kernels of both ends ask
+// for their neighbours again, and repeat a question that was lost after a second.
+const mend = 1500 * time.Millisecond
+
+// late is how old a packet may be that arrives after an outage. Ours are dropped after 100 ms; but what was sent
+// through the kernel waits there until a neighbour has answered, 208 KB at most (unres_qlen_bytes), which is 90
+// packets.
+const late = 90*interval + 100*time.Millisecond
+
+// settled is how long after binding a port a link that is down is given time to come back by itself.
+const settled = 3 * time.Second
+
+func TestLinkFlap(t *testing.T) {
+	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
+		g, cable, client := pair(t)
+		flows := g.flows(client, of(g.here), of(client))
+		let(t, settled)
+		const span = 500 * time.Millisecond
+		g.measure("link down and up after 500 ms", flows, limit{span + mend, late}, func() {
+			must(t, cable.A.Down())
+			let(t, span)
+			must(t, cable.A.Up())
+		})
+		g.onQueues()
+	})
+}
+
+func TestCarrierLoss(t *testing.T) {
+	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
+		g, cable, client := pair(t)
+		flows := g.flows(client, of(g.here), of(client))
+		const span = 500 * time.Millisecond
+		g.measure("peer down and up after 500 ms", flows, limit{span + mend, late}, func() {
+			must(t, cable.B.Down())
+			let(t, span)
+			must(t, cable.B.Up())
+		})
+		g.onQueues()
+	})
+}
+
+// A flap shorter than the ports wait leaves them their queues.
+func TestShortFlap(t *testing.T) {
+	g, cable, client := pair(t)
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	const span = 20 * time.Millisecond
+	g.measure("link down and up after 20 ms", flows, limit{span + mend, late}, func() {
+		must(t, cable.A.Down())
+		let(t, span)
+		must(t, cable.A.Up())
+	})
+	g.onQueues()
+}
+
+// The sessions outlive the interface: nobody posts again.
+func TestInterfaceRecreated(t *testing.T) {
+	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
+		g, cable, client := pair(t)
+		flows := g.flows(client, of(g.here), of(client))
+		const span = time.Second
+		g.measure("interface deleted, and another after 1 s", flows, limit{span + mend, late}, func() {
+			must(t, cable.Remove())
+			let(t, span)
+			must(t, cable.Insert())
+		})
+		g.onQueues()
+	})
+}
+
+func TestNeighbourMAC(t *testing.T) {
+	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
+		g, cable, client := pair(t)
+		flows := g.flows(client, of(g.here), of(client))
+		g.measure("the viewer's MAC changes", flows, limit{10 * time.Second, late}, func() {
+			must(t, cable.B.SetMAC(net.HardwareAddr{2, 0, 0, 0, 0, 0x42}))
+		})
+		g.onQueues()
+	})
+}
+
+// The interface comes back with somebody else's program on it: the sessions live on through the kernel, and
+// AF_XDP is taken up again when that program has gone.
+func TestFallBack(t *testing.T) {
+	g, cable, client := pair(t)
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	const span = time.Second
+	var foreign *lab.Injector
+	// The path of a session that another worker owns is known to the companion's reader with the next check.
+	l := limit{span + mend + keepAliveInterval, late + keepAliveInterval}
+	g.measure("interface deleted, and another after 1 s with a foreign program", flows, l, func() {
+		must(t, cable.A.Down()) // what is inserted again is so too
+		must(t, cable.Remove())
+		let(t, span)
+		must(t, cable.Insert())
+		var err error
+		foreign, err = cable.A.Ingress(lab.Fault{})
+		must(t, err)
+		must(t, cable.A.Up())
+	})
+	before := g.server.Metrics(t)
+	for _, f := range flows {
+		f.view.flows(t, f.feed)
+	}
+	if grown := g.server.Metrics(t).Sub(before); grown.Sum("ringcast_xdp_queue_sent") > 0 {
+		t.Errorf("AF_XDP is in use beside another program:\n%s", grown.List("ringcast_xdp"))
+	}
+	g.measure("the foreign program goes", flows, l, func() {
+		must(t, foreign.Remove())
+		g.onQueues()
+	})
+}
+
+// Two servers on an interface: the second is refused, or serves by sockets, and the first's viewers notice nothing.
+func TestSecondServer(t *testing.T) {
+	g, _, client := pair(t)
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	binary, err := testenv.Binary()
+	must(t, err)
+	args := []string{"--interface", "eth0", "--http", ":8081", "--udp", ":7001"}
+	g.measure("a second server", flows, limit{200 * time.Millisecond, 200 * time.Millisecond}, func() {
+		out, err := g.here.Run(deadline(t, patience), nil, binary, append(args, "--admin", "", "--io", "xdp")...)
+		refused(t, "--io xdp", string(out), err, "another XDP program (id ")
+
+		second, err := testenv.Launch{
+			URL: "http://" + netip.AddrPortFrom(g.here.IPv4(), 8081).String(), Admin: "http://" + netip.AddrPortFrom(g.here.IPv4(), 9091).String(),
+			Cmd: exec.Command(binary, append(args, "--admin", netip.AddrPortFrom(g.here.IPv4(), 9091).String())...),
+			Run: func(cmd *exec.Cmd) (func() error, error) {
+				p, err := g.here.Start(t.Context(), cmd)
+				if err != nil {
+					return nil, err
+				}
+				return p.Wait, nil
+			},
+			Client: g.here.Client(),
+		}.Start(t.Context())
+		must(t, err)
+		onSockets(t, second, "another XDP program (id ")
+		other := stageOf(t, g.here, second)
+		pub := other.publish(client, client.IPv4(), g.here.IPv4(), "second")
+		view, err := other.watch(deadline(t, patience), client, client.IPv4(), g.here.IPv4(), "second")
+		f := other.flow("second", pub, view, err)
+		f.view.flows(t, f.feed)
+		f.feed.stop()
+		must(t, second.Stop())
+	})
+	for _, f := range flows {
+		if f.cost.lost > 0 {
+			t.Errorf("%s: %d packets lost to the second server", f.name, f.cost.lost)
+		}
+	}
+	g.onQueues()
+}
+
+// onQueues demands that the flows use AF_XDP, and it alone on the cable, from now on.
+func (g *stage) onQueues() {
+	t := g.t
+	t.Helper()
+	until(t, "AF_XDP in use", func() bool { return g.server.Metrics(t)["ringcast_xdp_suspended_workers"] == 0 })
+	before := g.server.Metrics(t)
+	until(t, "media through AF_XDP, both ways", func() bool {
+		grown := g.server.Metrics(t).Sub(before)
+		return grown.Sum("ringcast_xdp_queue_sent_frames") > 50 && grown[`ringcast_xdp_packets_total{reason="redirect_media"}`] > 50
+	})
+}

@@ -1,0 +1,440 @@
+package xdp
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
+	"ringcast/testenv/peer"
+)
+
+func TestMain(m *testing.M) {
+	lab.Child()
+	os.Exit(testenv.Main(m))
+}
+
+// patience bounds every wait for something that must come, on a machine that others use too.
+const patience = 20 * time.Second
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deadline gives one step of a test its time.
+func deadline(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// until waits for ok.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	giveUp := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-giveUp:
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// let lets a fault last, or media flow, for a while.
+func let(t testing.TB, d time.Duration) {
+	t.Helper()
+	select {
+	case <-time.After(d):
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
+func read(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	return b
+}
+
+var (
+	loopback  = netip.MustParseAddr("127.0.0.1")
+	loopback6 = netip.MustParseAddr("::1")
+)
+
+// A stage is a server on a host and the peers that this process plays.
+type stage struct {
+	t      *testing.T
+	here   *lab.Host
+	server *testenv.Server
+
+	mu    sync.Mutex
+	peers []*peer.Peer
+	quit  chan struct{}
+	alive sync.WaitGroup
+}
+
+// newStage runs a server on a host.
+func newStage(t *testing.T, here *lab.Host, command func(binary string) *exec.Cmd) *stage {
+	t.Helper()
+	binary, err := testenv.Binary()
+	must(t, err)
+	s, err := here.StartServerAs(t.Context(), nil, command(binary))
+	must(t, err)
+	s.EndWith(t)
+	return stageOf(t, here, s)
+}
+
+// stageOf plays peers for a server.
+func stageOf(t *testing.T, here *lab.Host, s *testenv.Server) *stage {
+	g := &stage{t: t, here: here, server: s, quit: make(chan struct{})}
+	g.alive.Go(g.keepAlive)
+	t.Cleanup(func() {
+		close(g.quit)
+		g.alive.Wait()
+	})
+	return g
+}
+
+// keepAliveInterval is how often peers check. Chromium's do each 2.5 s.
+const keepAliveInterval = time.Second
+
+// keepAlive does from time to time what clients do: it checks, so that consent lasts, and reports.
+func (g *stage) keepAlive() {
+	report := rtcp.AppendReceiverReport(nil, 1, nil)
+	tick := time.NewTicker(keepAliveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-g.quit:
+			return
+		}
+		g.mu.Lock()
+		peers := slices.Clone(g.peers)
+		g.mu.Unlock()
+		for _, p := range peers {
+			// While there is no link, both fail.
+			_ = p.Check(false)
+			_ = p.SendRTCP(report)
+		}
+	}
+}
+
+// The offers are Chromium's, with the light peer's SSRC in place of the camera's.
+var offers = sync.OnceValues(func() (map[string]string, error) {
+	read := map[string]string{}
+	for role, file := range map[string]string{"whip": "sendonly", "whep": "recvonly"} {
+		b, err := os.ReadFile("../../signaling/testdata/chromium-offer-" + file + ".sdp")
+		if err != nil {
+			return nil, err
+		}
+		read[role] = strings.ReplaceAll(string(b), "2884703695", fmt.Sprint(peer.VideoSSRC))
+	}
+	return read, nil
+})
+
+// join connects a peer on a host, with one of the host's addresses, to one of the server's.
+func (g *stage) join(ctx context.Context, h *lab.Host, own, at netip.Addr, role, stream string, onRTP func([]byte)) (*peer.Peer, error) {
+	offers, err := offers()
+	if err != nil {
+		return nil, err
+	}
+	socket, err := h.ListenUDP(netip.AddrPortFrom(own, 0))
+	if err != nil {
+		return nil, err
+	}
+	// What a busy test process is slow to read must not look like loss.
+	if err := socket.SetReadBuffer(4 << 20); err != nil {
+		return nil, err
+	}
+	cfg := peer.Config{Socket: socket}
+	if onRTP != nil {
+		cfg.OnRTP = func(_ *peer.Peer, packet []byte) { onRTP(packet) }
+	}
+	p, err := peer.New(cfg, own)
+	if err != nil {
+		return nil, err
+	}
+	g.t.Cleanup(p.Close)
+	client := h.Client()
+	defer client.CloseIdleConnections()
+	local, _, err := p.Post(ctx, client, g.server.URL+"/"+role+"/"+stream, offers[role])
+	if err != nil {
+		return nil, err
+	}
+	local.Candidates = slices.DeleteFunc(local.Candidates, func(c netip.AddrPort) bool { return c.Addr() != at })
+	if len(local.Candidates) == 0 {
+		return nil, fmt.Errorf("the server does not offer %s", at)
+	}
+	if err := p.Connect(ctx, local); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.peers = append(g.peers, p)
+	g.mu.Unlock()
+	return p, nil
+}
+
+// publish connects a publisher and waits until its stream is live.
+func (g *stage) publish(h *lab.Host, own, at netip.Addr, stream string) *peer.Peer {
+	g.t.Helper()
+	before := g.server.Metrics(g.t)["ringcast_streams"]
+	p, err := g.join(deadline(g.t, patience), h, own, at, "whip", stream, nil)
+	if err != nil {
+		g.t.Fatalf("publish %s: %v", stream, err)
+	}
+	until(g.t, "stream "+stream, func() bool { return g.server.Metrics(g.t)["ringcast_streams"] > before })
+	return p
+}
+
+// interval is the time between two packets of a flow.
+const interval = 4 * time.Millisecond
+
+// A feed publishes numbered packets. The numbers begin at 30, a keyframe's.
+type feed struct {
+	*peer.Peer
+	quit, done chan struct{}
+
+	mu   sync.Mutex
+	next uint64
+}
+
+// epoch is what times in packets count from.
+var epoch = time.Now()
+
+const (
+	payloadSize = 1000
+	// Behind the VP8 payload descriptor and the frame's header: the number, the time.
+	stamps = 16
+)
+
+func (g *stage) feed(p *peer.Peer) *feed {
+	f := &feed{Peer: p, quit: make(chan struct{}), done: make(chan struct{}), next: 30}
+	go f.run()
+	g.t.Cleanup(f.stop)
+	return f
+}
+
+func (f *feed) run() {
+	defer close(f.done)
+	begun := time.Now()
+	for n := uint64(30); ; n++ {
+		select {
+		case <-time.After(time.Until(begun.Add(time.Duration(n-30) * interval))):
+		case <-f.quit:
+			return
+		}
+		packet := peer.Packet(n, payloadSize)
+		binary.BigEndian.PutUint64(packet[rtp.HeaderLen+stamps:], n)
+		f.mu.Lock()
+		f.next = n + 1
+		f.mu.Unlock()
+		binary.BigEndian.PutUint64(packet[rtp.HeaderLen+stamps+8:], uint64(time.Since(epoch)))
+		_ = f.SendRTP(packet, rtp.HeaderLen, n) // without a link it cannot, which shows as loss
+	}
+}
+
+func (f *feed) stop() {
+	select {
+	case <-f.quit:
+	default:
+		close(f.quit)
+	}
+	<-f.done
+}
+
+func (f *feed) number() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next
+}
+
+// A viewer notes what arrives.
+type viewer struct {
+	*peer.Peer
+
+	mu      sync.Mutex
+	first   uint64
+	newest  uint64
+	seen    map[uint64]bool
+	copies  int
+	last    time.Duration // when the latest arrived
+	silence time.Duration // the longest since mark
+	oldest  time.Duration // the greatest age since mark
+}
+
+func (g *stage) watch(ctx context.Context, h *lab.Host, own, at netip.Addr, stream string) (*viewer, error) {
+	v := &viewer{seen: map[uint64]bool{}}
+	p, err := g.join(ctx, h, own, at, "whep", stream, v.take)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", stream, err)
+	}
+	v.Peer = p
+	return v, nil
+}
+
+func (v *viewer) take(packet []byte) {
+	now := time.Since(epoch)
+	var h rtp.Header
+	if !h.Parse(packet, nil) || len(packet) < h.HeaderLen+stamps+16 {
+		return
+	}
+	stamp := packet[h.HeaderLen+stamps:]
+	n, sent := binary.BigEndian.Uint64(stamp), time.Duration(binary.BigEndian.Uint64(stamp[8:]))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.seen[n] {
+		v.copies++
+		return
+	}
+	if len(v.seen) == 0 {
+		v.first, v.last = n, now
+	}
+	v.seen[n] = true
+	v.first, v.newest = min(v.first, n), max(v.newest, n)
+	v.silence, v.oldest = max(v.silence, now-v.last), max(v.oldest, now-sent)
+	v.last = now
+}
+
+// flows waits until something arrives that was sent from now on.
+func (v *viewer) flows(t testing.TB, from *feed) {
+	t.Helper()
+	n := from.number()
+	until(t, "media at a viewer", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.newest >= n
+	})
+}
+
+// mark begins to measure.
+func (v *viewer) mark() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.silence, v.oldest = 0, 0
+}
+
+// lost are the packets from one number to before another that did not arrive.
+func (v *viewer) lost(from, to uint64) (n int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := max(from, v.first); i < to; i++ {
+		if !v.seen[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// A flow is a stream from one publisher to one viewer.
+type flow struct {
+	name string
+	feed *feed
+	view *viewer
+
+	begun uint64
+	cost  cost
+}
+
+// A cost is what a fault has cost a flow.
+type cost struct {
+	outage time.Duration // the longest time in which nothing arrived
+	lost   int           // packets
+	oldest time.Duration // how late the latest of those that arrived came
+}
+
+func (c cost) String() string {
+	return fmt.Sprintf("%4d ms without a packet, %3d lost, the oldest %d ms late", c.outage.Milliseconds(), c.lost, c.oldest.Milliseconds())
+}
+
+func (g *stage) flow(name string, pub *peer.Peer, view *viewer, err error) *flow {
+	g.t.Helper()
+	must(g.t, err)
+	f := &flow{name: name, feed: g.feed(pub), view: view}
+	view.flows(g.t, f.feed)
+	return f
+}
+
+// flows are the two across the cable, by the addresses of its ends.
+func (g *stage) flows(there *lab.Host, server, client netip.Addr) []*flow {
+	g.t.Helper()
+	home := loopback
+	if server.Is6() {
+		home = loopback6
+	}
+	ctx := deadline(g.t, 2*patience)
+	pub := g.publish(g.here, home, home, "down")
+	view, err := g.watch(ctx, there, client, server, "down")
+	down := g.flow("down", pub, view, err)
+	pub = g.publish(there, client, server, "up")
+	view, err = g.watch(ctx, g.here, home, home, "up")
+	return []*flow{down, g.flow("up", pub, view, err)}
+}
+
+// A loss is what a fault may cost.
+type limit struct {
+	outage time.Duration
+	late   time.Duration
+}
+
+// measure does a fault and prints what it has cost. The packets lost may be as many as were sent in the
+// longest outage allowed.
+func (g *stage) measure(name string, flows []*flow, l limit, fault func()) {
+	t := g.t
+	t.Helper()
+	before := g.server.Metrics(t)
+	for _, f := range flows {
+		f.begun = f.feed.number()
+		f.view.mark()
+	}
+	fault()
+	for _, f := range flows {
+		f.view.flows(t, f.feed)
+	}
+	let(t, 300*time.Millisecond) // what is late arrives
+	for _, f := range flows {
+		f.settle()
+		t.Logf("%s, %s: %v", name, f.name, f.cost)
+		if f.cost.outage > l.outage {
+			t.Errorf("%s, %s: nothing for %v, allowed %v", name, f.name, f.cost.outage, l.outage)
+		}
+		if most := int(l.outage/interval) + 1; f.cost.lost > most {
+			t.Errorf("%s, %s: %d packets lost, allowed %d", name, f.name, f.cost.lost, most)
+		}
+		if f.cost.oldest > l.late {
+			t.Errorf("%s, %s: a packet came %v late, allowed %v", name, f.name, f.cost.oldest, l.late)
+		}
+	}
+	t.Logf("%s, server's counts:\n%s", name, g.server.Metrics(t).Sub(before).List(
+		"ringcast_port_unsent", "ringcast_xdp_queue_lost", "ringcast_xdp_outages", "ringcast_companion", "ringcast_xdp_detour", "ringcast_packets_dropped"))
+}
+
+// settle waits until the flow's newest packets are there and reckons.
+func (f *flow) settle() {
+	end := f.feed.number()
+	for giveUp := time.Now().Add(time.Second); f.view.lost(end-1, end) > 0 && time.Now().Before(giveUp); {
+		time.Sleep(interval)
+	}
+	lost := f.view.lost(f.begun, end)
+	f.view.mu.Lock()
+	defer f.view.mu.Unlock()
+	f.cost = cost{f.view.silence, lost, f.view.oldest}
+}
