@@ -14,6 +14,9 @@ const (
 	// spinFor is how long a runner without work looks for more before it sleeps: waking costs
 	// more than a few empty looks.
 	spinFor = 50 * port.Microsecond
+	// aloneAfter is how long there must have been nothing before work for it to count as alone. After
+	// such a runner does not spin: in a calm server no other follows, and spinning is most of the cost.
+	aloneAfter = port.Millisecond
 	// publishInterval is how old the counts that others see may be.
 	publishInterval = 200 * port.Millisecond
 	// flushInterval is how soon control messages without room are tried again.
@@ -56,6 +59,7 @@ func (r *runner) run() {
 	now := r.engine.now()
 	r.port.Transmit(now, &out.Outgoing) // lends the first frames
 	busy := now                         // when there was something to do
+	alone := true                       // and a good while before there was not
 	published := now
 	for {
 		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
@@ -81,6 +85,7 @@ func (r *runner) run() {
 			r.deliver(&out)
 		}
 		if worked || more || out.Filled > 0 {
+			alone = now-busy >= aloneAfter
 			busy = now
 		}
 		r.port.Transmit(now, &out.Outgoing)
@@ -94,7 +99,7 @@ func (r *runner) run() {
 		case stopping && !more && flushed && !worked:
 			r.publish()
 			return
-		case more || now-busy < spinFor || r.engine.busyPoll && !stopping:
+		case more || !alone && now-busy < spinFor || r.engine.busyPoll && !stopping:
 			continue
 		}
 		until := min(r.worker.Deadline(), now+beatInterval)

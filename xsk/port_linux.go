@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -241,11 +242,10 @@ func (p *Port) Wait(until port.Time) {
 			p.alarm = unix.NsecToTimespec(int64(left))
 			timeout = &p.alarm
 		}
-		_, err := unix.Ppoll(p.polled, timeout, nil)
-		if err == unix.EINTR {
-			continue
+		if ppoll(p.polled, timeout) != unix.EINTR {
+			break
 		}
-		break
+		runtime.Gosched() // the world may be waiting to be stopped
 	}
 	if p.polled[0].Revents != 0 {
 		var count [8]byte

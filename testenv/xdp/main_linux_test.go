@@ -113,26 +113,29 @@ func stageOf(t *testing.T, here *lab.Host, s *testenv.Server) *stage {
 	return g
 }
 
-// keepAliveInterval is how often peers check. Chromium's do each 2.5 s.
+// keepAliveInterval is how often peers check and report. Chromium's report each second and check each 2.5 s.
 const keepAliveInterval = time.Second
 
-// keepAlive does from time to time what clients do: it checks, so that consent lasts, and reports.
+// keepAlive does from time to time what clients do: it checks, so that consent lasts, and reports. Each peer has
+// its own moment, as strangers have.
 func (g *stage) keepAlive() {
 	report := rtcp.AppendReceiverReport(nil, 1, nil)
-	tick := time.NewTicker(keepAliveInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-g.quit:
-			return
-		}
+	for n := 0; ; n++ {
 		g.mu.Lock()
 		peers := slices.Clone(g.peers)
 		g.mu.Unlock()
-		for _, p := range peers {
-			// While there is no link, both fail.
+		select {
+		case <-time.After(keepAliveInterval / time.Duration(2*max(len(peers), 1))):
+		case <-g.quit:
+			return
+		}
+		if len(peers) == 0 {
+			continue
+		}
+		// While there is no link, both fail.
+		if p := peers[n/2%len(peers)]; n%2 == 0 {
 			_ = p.Check(false)
+		} else {
 			_ = p.SendRTCP(report)
 		}
 	}
@@ -279,6 +282,7 @@ type viewer struct {
 	last    time.Duration // when the latest arrived
 	silence time.Duration // the longest since mark
 	oldest  time.Duration // the greatest age since mark
+	old     int           // those since mark that came more than 100 ms late
 }
 
 func (g *stage) watch(ctx context.Context, h *lab.Host, own, at netip.Addr, stream string) (*viewer, error) {
@@ -311,6 +315,9 @@ func (v *viewer) take(packet []byte) {
 	v.seen[n] = true
 	v.first, v.newest = min(v.first, n), max(v.newest, n)
 	v.silence, v.oldest = max(v.silence, now-v.last), max(v.oldest, now-sent)
+	if now-sent > 100*time.Millisecond {
+		v.old++
+	}
 	v.last = now
 }
 
@@ -329,7 +336,7 @@ func (v *viewer) flows(t testing.TB, from *feed) {
 func (v *viewer) mark() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.silence, v.oldest = 0, 0
+	v.silence, v.oldest, v.old = 0, 0, 0
 }
 
 // lost are the packets from one number to before another that did not arrive.
@@ -359,10 +366,11 @@ type cost struct {
 	outage time.Duration // the longest time in which nothing arrived
 	lost   int           // packets
 	oldest time.Duration // how late the latest of those that arrived came
+	old    int           // how many of them came more than 100 ms late
 }
 
 func (c cost) String() string {
-	return fmt.Sprintf("%4d ms without a packet, %3d lost, the oldest %d ms late", c.outage.Milliseconds(), c.lost, c.oldest.Milliseconds())
+	return fmt.Sprintf("%4d ms without a packet, %3d lost, %d late, the oldest by %d ms", c.outage.Milliseconds(), c.lost, c.old, c.oldest.Milliseconds())
 }
 
 func (g *stage) flow(name string, pub *peer.Peer, view *viewer, err error) *flow {
@@ -436,5 +444,5 @@ func (f *flow) settle() {
 	lost := f.view.lost(f.begun, end)
 	f.view.mu.Lock()
 	defer f.view.mu.Unlock()
-	f.cost = cost{f.view.silence, lost, f.view.oldest}
+	f.cost = cost{f.view.silence, lost, f.view.oldest, f.view.old}
 }
