@@ -63,7 +63,8 @@
 // A socket never outlives its interface, and one that went down may have changed. So the bundle can be taken away
 // (Suspend) and another given (Resume) while the worker runs. The port stops sending through the bundle at
 // the next Transmit, and closes it at the next Receive, when the worker holds on to no received frame any more.
-// In between and until Resume, frames lie in ordinary memory and go through the companion.
+// In between and until Resume, frames lie in ordinary memory and go through the companion, unless the next hops
+// say that the link is down: the kernel would keep them for a neighbour, and send them late.
 //
 // # Concurrency
 //

@@ -199,7 +199,7 @@ func (h *hops) Generation() uint32 { return h.generation.Load() }
 func (h *hops) Resolve(port.Path) (nexthop.Hop, bool) {
 	h.asked++
 	if hop := h.hop.Load(); hop != nil {
-		return *hop, true
+		return *hop, !hop.Down
 	}
 	return nexthop.Hop{}, false
 }

@@ -385,6 +385,25 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	}
 }
 
+// While the link is down nothing goes through the companion: the kernel would send it late.
+func TestDownNothingIsSent(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, Config{})
+	r.hops.set(&nexthop.Hop{Down: true})
+	r.route(0, to(1))
+	r.add(0, payload(1))
+	r.add(0, payload(2))
+	r.transmit(testFrames)
+	r.expectCompanion()
+	r.expect(port.Stats{Refused: 2})
+
+	r.hops.set(&nexthop.Hop{MTU: 1500})
+	r.add(0, payload(3))
+	r.transmit(testFrames)
+	r.expectSent(k.queues[0], [2]int{1, 3})
+	r.expectCompanion()
+}
+
 func TestTooLongForAnyPathIsRefused(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})

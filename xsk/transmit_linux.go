@@ -33,6 +33,7 @@ type route struct {
 	sender     uint8  // the queue
 	open       bool   // false: revoked
 	admitted   bool   // the guard lets the peer pass
+	down       bool   // it has no next hop because the link is down
 	generation uint32 // of the next hops when it was resolved
 }
 
@@ -373,6 +374,7 @@ func (t *transmitter) forget(r port.Route) {
 func (t *transmitter) resolve(r *route, p port.Path) {
 	r.generation = t.generation
 	hop, ok := t.hops.Resolve(p)
+	r.down = hop.Down
 	if !ok {
 		r.room = noHop
 		return
@@ -463,6 +465,11 @@ func (t *transmitter) send() (onward bool) {
 // sendByCompanion sends what AF_XDP cannot through the kernel, which finds the next hop, fragments, or knows
 // why it does neither.
 func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
+	if r.down {
+		t.counters.Refused++
+		t.lender.drop(f)
+		return
+	}
 	switch {
 	case len(t.senders) == 0 || !t.senders[r.sender].drained: // all go there
 	case r.room == noHop:

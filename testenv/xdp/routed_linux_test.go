@@ -35,7 +35,7 @@ func TestBehindRouter(t *testing.T) {
 		g.onQueues()
 
 		south := router.Device("south")
-		g.measure("the router's MAC changes", flows, limit{aging, late}, func() {
+		g.measure("the router's MAC changes", flows, aging, func() {
 			must(t, south.SetMAC(net.HardwareAddr{2, 0, 0, 0, 0, 0x52}))
 		})
 		g.onQueues()
@@ -45,7 +45,7 @@ func TestBehindRouter(t *testing.T) {
 			other = netip.MustParsePrefix("fd00:1::254/64")
 		}
 		must(t, south.AddAddr(other))
-		g.measure("another gateway", flows, limit{mend, late}, func() {
+		g.measure("another gateway", flows, mend, func() {
 			must(t, server.Device("eth0").SetGateway(other.Addr()))
 		})
 		g.onQueues()

@@ -58,9 +58,11 @@ func TestUnprivileged(t *testing.T) {
 	}
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())
 	const span = 500 * time.Millisecond
-	g.measure("unprivileged, interface deleted, and another after 500 ms", flows, limit{span + mend, late}, func() {
+	g.measure("unprivileged, interface deleted, and another after 500 ms", flows, span+mend, func() {
+		g.gone()
 		must(t, cable.Remove())
 		let(t, span)
+		g.home()
 		must(t, cable.Insert())
 	})
 	g.onQueues()

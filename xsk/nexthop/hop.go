@@ -9,6 +9,9 @@ type Hop struct {
 	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the
 	// route.
 	MTU int
+	// Down says, where there is no next hop, that it is because our interface cannot send. A socket of the
+	// kernel's could do no more than queue a datagram for a neighbour, to send it when the link is back.
+	Down bool
 }
 
 // ErrNoInterface is wrapped by Watch's error if there is no interface of the name.

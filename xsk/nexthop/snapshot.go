@@ -60,7 +60,7 @@ func newSnapshot(generation uint32, name string, link Link, routes ranges, neigh
 
 // resolve finds the next hop of a path and stamps it with the tick.
 func (s *snapshot) resolve(p port.Path, tick uint32) (Hop, bool) {
-	if !s.link.Up || s.routes.find(p.Local.As16()).reach != ourOwn {
+	if s.routes.find(p.Local.As16()).reach != ourOwn {
 		return Hop{}, false
 	}
 	remote := p.Remote.Addr()
@@ -82,6 +82,9 @@ func (s *snapshot) resolve(p port.Path, tick uint32) (Hop, bool) {
 		if way.mtu != 0 {
 			mtu = min(mtu, way.mtu)
 		}
+	}
+	if !s.link.Up {
+		return Hop{Down: true}, false
 	}
 	n := s.neighbours[next]
 	if n == nil {

@@ -101,7 +101,7 @@ func Watch(cfg Config) (*Table, error) {
 }
 
 // Resolve finds how a path leaves by the interface. It says no if the path leaves by another or is
-// not to be left by at all, if path.Local is none of this host's addresses, if the link is down, or if
+// not to be left by at all, if path.Local is none of this host's addresses, if the link is down (which the Hop says), or if
 // the next hop's hardware address is not known; what then is sent through a socket of the kernel's makes
 // the kernel find it out. See the package's comment for how often to call it.
 func (t *Table) Resolve(p port.Path) (Hop, bool) {

@@ -290,6 +290,14 @@ func TestLinkState(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	w.awaitNone(pathOnLink4)
+	if hop, ok := w.Resolve(pathOnLink4); ok || !hop.Down {
+		t.Errorf("without carrier: %+v, %v", hop, ok)
+	}
+	elsewhere := pathOnLink4
+	elsewhere.Local = elsewhere.Remote.Addr() // not ours
+	if hop, ok := w.Resolve(elsewhere); ok || hop.Down {
+		t.Errorf("of an address that is not ours, without carrier: %+v, %v", hop, ok)
+	}
 	b.ip("link", "set", "v", "up")
 	w.awaitEvents(LinkUp)
 	w.awaitHop(pathOnLink4, mac(0xb)) // permanent ones survive the loss of the carrier
