@@ -367,7 +367,7 @@ func (c *controller) handleMessage(m *bus.Message) {
 		}
 		s.owner = int32(m.From)
 		s.arrival.source = m.Path.Remote.Addr()
-		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: m.From})
+		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: m.From, Path: m.Path})
 		c.startHandshake(s)
 	case bus.RecordReceived:
 		c.startHandshake(s)

@@ -61,7 +61,8 @@ const (
 	SessionOpened Kind = iota + 1
 	// SessionClosed removes the session ID. Controller to all workers.
 	SessionClosed
-	// SessionOwned says that worker Worker owns the session ID. Controller to all workers.
+	// SessionOwned says that worker Worker owns the session ID, which it claimed by the validated path Path.
+	// Controller to all workers.
 	SessionOwned
 	// SessionRestarted brings Credentials, ours and the peer's, of an ICE restart (RFC 8445 section
 	// 2.4) of the session ID. The old ones stay valid until the new ones are nominated with.

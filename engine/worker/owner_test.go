@@ -80,6 +80,32 @@ func TestForwardToOwner(t *testing.T) {
 	}
 }
 
+// A worker that has met no check of a publisher, because all of them came to the owner, forwards its media from the
+// start; a viewer's reports wait for a check.
+func TestForwardUnmet(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	sealerOf(t, p)
+	v := l.party(bus.Subscriber, 1, watched(true)...)
+	for _, x := range []*party{p.party, v} {
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: x.spec.ID, Worker: 1, Path: x.path})
+	}
+	l.forget()
+	l.receive(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
+	if m := l.said(bus.Datagram); len(m) != 1 || m[0].To != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path {
+		t.Errorf("forwarded: %+v", m)
+	}
+	l.receive(v.path, make([]byte, 40))
+	l.tell(bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID})
+	l.receive(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(false, true, "")}))
+	if m := l.said(bus.Datagram); len(m) != 1 {
+		t.Errorf("%d forwarded after the session's end", len(m))
+	}
+	if len(l.routes) != 0 {
+		t.Errorf("%d routes of a worker that sends nothing", len(l.routes))
+	}
+}
+
 // The owner takes what others forward as if it had come to itself, and answers by its own queue.
 func TestOwnerTakesForwarded(t *testing.T) {
 	l := newLab(t, 0, 2)

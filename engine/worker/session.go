@@ -155,7 +155,7 @@ func (s *session) credential(local, remote []byte) (c bus.Credentials, ok bool) 
 }
 
 // own handles SessionOwned.
-func (w *Worker) own(now port.Time, s *session, owner int) {
+func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
 	s.owner = int32(owner)
 	if owner != w.cfg.Index {
 		for i := range s.paths {
@@ -165,6 +165,11 @@ func (w *Worker) own(now port.Time, s *session, owner int) {
 			w.held -= len(s.early)
 		}
 		s.live = nil
+		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
+		// it comes by the kernel's socket, which one worker reads.
+		if s.spec.Role == bus.Publisher && claimed.Remote.IsValid() {
+			w.validate(now, s, claimed)
+		}
 		return
 	}
 	s.heard = now

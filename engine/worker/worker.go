@@ -280,7 +280,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		case bus.SessionClosed:
 			w.close(now, s)
 		case bus.SessionOwned:
-			w.own(now, s, m.Worker)
+			w.own(now, s, m.Worker, m.Path)
 		case bus.SessionRestarted:
 			w.restart(s, m)
 		case bus.SessionKeyed:
