@@ -461,6 +461,30 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// The table in the README has every setting, and its default unless words tell more.
+func TestReadme(t *testing.T) {
+	content, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(content), "| flag | variable | default | meaning |\n|---|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := strings.Split(table, "\n")
+	if len(rows) != len(settings) {
+		t.Errorf("%d rows for %d settings", len(rows), len(settings))
+	}
+	for i := range min(len(rows), len(settings)) {
+		s := &settings[i]
+		cells := strings.Split(rows[i], " | ")
+		flag, _, _ := strings.Cut(strings.Trim(cells[0], "| `"), " ")
+		if flag != "--"+s.key || len(cells) < 3 || strings.Trim(cells[1], "| `") != s.env() {
+			t.Errorf("where --%s and %s belong: %s", s.key, s.env(), rows[i])
+		} else if initial := strings.Trim(cells[2], "| `"); initial != s.initial && s.initial != "" && s.initial != "0" {
+			t.Errorf("--%s: the default is %s: %s", s.key, s.initial, rows[i])
+		}
+	}
+}
+
 // The file that --help shows is one.
 func TestHelpExample(t *testing.T) {
 	_, rest, ok := strings.Cut(helpTail, "with this file:\n")
