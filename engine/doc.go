@@ -8,11 +8,20 @@
 //	DTLS handshakes ⇄ controller ⇄ bus ⇄ runner 0 … runner n-1, each a thread with
 //	(engine/dtls)                         its Worker and its Port
 //
+// # The media port
+//
+// A media is one port for each worker, all on one UDP port. openMedia goes down the ladder that package host
+// chose, AF_XDP's rungs first, and takes the first that opens. On sockets there is no more to it. On AF_XDP
+// an xdp holds what the ports share: the program that steers packets to them, the next hops and the kernel's
+// companion socket. It supervises the interface, too: what is down or gone is taken from the ports (Suspend),
+// which serve through the companion until it is back and they get new queues (Resume).
+//
 // # Concurrency
 //
 // A runner is one locked OS thread and alone touches its worker and its port. The controller is one
-// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events.
-// Metrics are published by runners into atomics and read by whoever asks.
+// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events. AF_XDP's
+// supervisor is another; it reaches the ports by Suspend and Resume. Metrics are published by runners into
+// atomics and read by whoever asks.
 //
 // # Life of a session
 //

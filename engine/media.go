@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"ringcast/engine/host"
@@ -29,6 +31,15 @@ type media struct {
 type refusal struct {
 	rung host.Rung
 	why  string
+}
+
+// Host is the part of the configuration that decides between AF_XDP and sockets.
+func (c *Config) Host() host.Config {
+	addresses := slices.Clone(c.PublicIPs)
+	if len(addresses) == 0 {
+		addresses = []netip.Addr{c.Listen.Addr()}
+	}
+	return host.Config{IO: c.IO, Interface: c.Interface, Addresses: addresses, CopyOnly: c.CopyOnly, Generic: c.Generic}
 }
 
 // openMedia goes down the ladder. What is refused is logged with its reason and remedy.
@@ -95,6 +106,9 @@ func openRung(cfg *Config, rung host.Rung, report host.Report, d *host.Decision)
 	}
 	return m, nil
 }
+
+// Rung is the way in which packets enter and leave.
+func (e *Engine) Rung() host.Rung { return e.media.rung }
 
 // close closes the ports, which no worker uses any more, and what they shared.
 func (m *media) close() (err error) {

@@ -3,11 +3,15 @@
 //
 // Its subpackages:
 //
-//   - browser drives headless Chromium,
-//   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
-//   - bench is the load generator ringbench, and a second server to hold figures against,
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
-//   - e2e holds the tests that put browsers and pion against the server.
+//   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
+//   - peer is a light WebRTC peer, of which a test can have hundreds,
+//   - forge writes datagrams that no honest peer would send,
+//   - attack attacks a whole server, one file for each kind of attack,
+//   - browser drives headless Chromium,
+//   - e2e holds the tests that put browsers and pion against the server,
+//   - scale tests what many viewers cost the server's memory,
+//   - bench is the load generator ringbench, its laboratory, and a second server to hold figures against.
 //
 // Environment:
 //

@@ -137,7 +137,7 @@ func (t *transmitter) senderOf(r port.Route) uint8 {
 	return uint8(int(r) % len(t.senders))
 }
 
-// transmit is stages 1 to 6 of the package's way out. What it returns with memory is kept.
+// transmit is stages 1 to 5 of the package's way out; lender.settle is the last. What it returns with memory is kept.
 func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (queue []port.Frame) {
 	t.now = now
 	for i := range t.senders {

@@ -113,8 +113,8 @@ func (o *Outgoing) Free() int { return len(o.Frames) - o.Filled }
 // Submit adds the frame that Reserve returned last to the batch.
 func (o *Outgoing) Submit() { o.Filled++ }
 
-// A Port is one way in which packets enter and leave a worker: an AF_XDP queue or a UDP socket.
-// All methods but Wake belong to the worker's thread.
+// A Port is one way in which packets enter and leave a worker: AF_XDP queues or a UDP socket.
+// All methods but Wake and Stats belong to the worker's thread.
 type Port interface {
 	// Receive fills in.Packets with what has arrived and returns how many. It never blocks.
 	Receive(now Time, in *Batch) int

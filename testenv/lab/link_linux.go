@@ -32,7 +32,7 @@ type End struct {
 type Link struct {
 	// Queues is the number of receive, and of transmit, queues at each end.
 	Queues int
-	// MTU is that of both ends in bytes. Native XDP wants at most about 3,500.
+	// MTU is that of both ends in bytes. Native XDP takes at most 3,506.
 	MTU int
 }
 
