@@ -18,7 +18,7 @@ import (
 func (h *host) hasten(name string) {
 	h.t.Helper()
 	for _, family := range []string{"ipv4", "ipv6"} {
-		p := "net." + family + ".neigh." + name + "."
+		p := "net/" + family + "/neigh/" + name + "/"
 		h.set(p+"base_reachable_time_ms=200", p+"delay_first_probe_time=0", p+"retrans_time_ms=50", p+"gc_stale_time=1")
 	}
 }
@@ -154,7 +154,7 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	if !w.knows("198.18.0.3") {
 		t.Error("the unused one was asked, too")
 	}
-	if out := run(t, "", "ip", "-n", a.name, "neigh", "show", "198.18.0.4"); !strings.Contains(out, "PERMANENT") {
+	if out := a.ip("neigh", "show", "198.18.0.4"); !strings.Contains(out, "PERMANENT") {
 		t.Errorf("a permanent neighbour became %s", out)
 	}
 

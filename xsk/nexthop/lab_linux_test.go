@@ -5,117 +5,79 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
-	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// labPrefix begins the names of our namespaces, followed by the process's number.
-const labPrefix = "rchop-"
-
-// made numbers our namespaces.
-var made atomic.Int32
-
-// A host is a network namespace.
+// A host is one of testenv/lab, set up further by the ip command.
 type host struct {
-	t    testing.TB
-	name string
+	*lab.Host
+	lab *lab.Lab
+	t   testing.TB
 }
 
-// hosts makes namespaces until the test ends.
+// hosts makes hosts that are there until the test ends.
 func hosts(t testing.TB, names ...string) (out []*host) {
 	t.Helper()
-	testenv.Need(t, testenv.NetworkNamespaces)
-	sweep(t)
+	l := lab.New(t)
 	for _, name := range names {
-		h := &host{t, fmt.Sprintf("%s%d-%d%s", labPrefix, os.Getpid(), made.Add(1), name)}
-		run(t, "", "ip", "netns", "add", h.name)
-		t.Cleanup(func() { run(t, "", "ip", "netns", "del", h.name) })
-		h.ip("link", "set", "lo", "up")
-		out = append(out, h)
+		h, err := l.AddHost(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, &host{h, l, t})
 	}
 	return out
 }
 
-// sweep removes namespaces of test processes that are gone.
-func sweep(t testing.TB) {
-	names, err := filepath.Glob("/run/netns/" + labPrefix + "*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		name = filepath.Base(name)
-		owner, _, _ := strings.Cut(strings.TrimPrefix(name, labPrefix), "-")
-		if pid, err := strconv.Atoi(owner); err == nil && pid != os.Getpid() && syscall.Kill(pid, 0) != nil {
-			run(t, "", "ip", "netns", "del", name)
-		}
-	}
-}
-
-func run(t testing.TB, input, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Stdin = strings.NewReader(input)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
-	}
-	return string(out)
-}
-
-func (h *host) ip(args ...string) {
+// ip runs one ip command, and returns what it says.
+func (h *host) ip(args ...string) string {
 	h.t.Helper()
-	run(h.t, "", "ip", append([]string{"-n", h.name}, args...)...)
+	return h.run("", args...)
 }
 
 // batch runs many ip commands.
 func (h *host) batch(lines []string) {
 	h.t.Helper()
-	run(h.t, strings.Join(lines, "\n"), "ip", "-n", h.name, "-batch", "-")
+	h.run(strings.Join(lines, "\n"), "-batch", "-")
+}
+
+func (h *host) run(input string, args ...string) string {
+	h.t.Helper()
+	cmd := exec.Command("ip", append([]string{"-n", h.Name}, args...)...)
+	cmd.Stdin = strings.NewReader(input)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		h.t.Fatalf("ip %s: %v\n%s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return string(out)
 }
 
 // set sets sysctls, each as "name=value".
 func (h *host) set(values ...string) {
 	h.t.Helper()
-	run(h.t, "", "ip", append([]string{"netns", "exec", h.name, "sysctl", "-qw"}, values...)...)
+	for _, v := range values {
+		name, value, _ := strings.Cut(v, "=")
+		if err := h.Sysctl(name, value); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 }
 
-// inside runs f on a thread that is in the namespace.
+// inside runs f on a thread that is on the host.
 func (h *host) inside(f func() error) {
 	h.t.Helper()
-	failed := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine, and nobody else gets to use it.
-		runtime.LockOSThread()
-		ns, err := os.Open("/run/netns/" + h.name)
-		if err != nil {
-			failed <- err
-			return
-		}
-		defer ns.Close()
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			failed <- err
-			return
-		}
-		failed <- f()
-	}()
-	if err := <-failed; err != nil {
-		h.t.Fatalf("on %s: %v", h.name, err)
+	if err := h.Enter(f); err != nil {
+		h.t.Fatalf("on %s: %v", h.Name, err)
 	}
 }
 
@@ -137,17 +99,19 @@ func (h *host) send(to string) {
 // end in the numbers.
 func cable(a *host, nameA string, numberA byte, b *host, nameB string, numberB byte) {
 	a.t.Helper()
-	run(a.t, "", "ip", "link", "add", nameA, "address", mac(numberA).String(), "netns", a.name, "type", "veth",
-		"peer", "name", nameB, "address", mac(numberB).String(), "netns", b.name)
-	for _, end := range []struct {
-		h    *host
-		name string
-	}{{a, nameA}, {b, nameB}} {
-		// Addresses are ready at once, and changes are believed and told at once.
-		end.h.set("net.ipv6.conf."+end.name+".accept_dad=0", "net.ipv4.neigh."+end.name+".locktime=0",
-			"net.ipv4.conf."+end.name+".arp_notify=1", "net.ipv6.conf."+end.name+".ndisc_notify=1")
-		end.h.ip("link", "set", end.name, "up")
+	macA, macB := mac(numberA), mac(numberB)
+	ends := [2]lab.End{{Host: a.Host, Name: nameA, MAC: macA[:]}, {Host: b.Host, Name: nameB, MAC: macB[:]}}
+	if _, err := a.lab.Connect(ends[0], ends[1], lab.Link{}); err != nil {
+		a.t.Fatal(err)
 	}
+	a.believing(nameA)
+	b.believing(nameB)
+}
+
+// believing has the host tell changes of an interface at once, and believe those of its neighbours.
+func (h *host) believing(name string) {
+	h.t.Helper()
+	h.set("net/ipv4/neigh/"+name+"/locktime=0", "net/ipv4/conf/"+name+"/arp_notify=1", "net/ipv6/conf/"+name+"/ndisc_notify=1")
 }
 
 type hardware [6]byte

@@ -71,7 +71,6 @@ func TestNeighbourChanges(t *testing.T) {
 	b.ip("link", "set", "v", "down")
 	b.ip("link", "set", "v", "address", mac(0xc).String())
 	b.ip("link", "set", "v", "up") // which it announces
-	b.address("v", "fd00::2/64")   // gone when it was down
 	w.await("carrier", func() bool { return w.Link().Up })
 	a.send("198.18.0.2:50000")
 	a.send("[fd00::2]:50000")
@@ -148,7 +147,7 @@ func routers(t testing.TB) (a, b, c *host) {
 		cable(h, "w", byte(0x1b+i), d, fmt.Sprintf("w%d", i), byte(0x2b+i))
 		h.address("w", up+"/24", fmt.Sprintf("fd00:1%d::1/64", i))
 		d.address(fmt.Sprintf("w%d", i), down+"/24", fmt.Sprintf("fd00:1%d::2/64", i))
-		h.set("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+		h.set("net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1")
 	}
 	return a, b, c
 }
@@ -352,8 +351,8 @@ func TestRecreation(t *testing.T) {
 	// Away to another namespace and back, where it gets its old index again: what was bound to it is dead
 	// nevertheless.
 	c := hosts(t, "c")[0]
-	a.ip("link", "set", "v", "netns", c.name)
-	c.ip("link", "set", "v", "netns", a.name)
+	a.ip("link", "set", "v", "netns", c.Name)
+	c.ip("link", "set", "v", "netns", a.Name)
 	if e := w.awaitEvents(LinkGone, LinkBack); e.Index != back.Index {
 		t.Errorf("index %d instead of %d: this was to show the same", e.Index, back.Index)
 	}
