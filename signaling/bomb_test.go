@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ringcast/testenv"
 )
 
 // TestBombs posts what is made to be expensive: each must be refused, fast, and without much memory.
@@ -67,7 +69,7 @@ func TestBombs(t *testing.T) {
 					checkProblem(t, w, tt.status, "")
 				}
 			}
-			if limit := 5 * time.Millisecond * slowdown; best > limit {
+			if limit := 5 * time.Millisecond * testenv.Slowdown; best > limit {
 				t.Errorf("took %v, want less than %v", best, limit)
 			}
 			if limit := uint64(8*len(tt.offer) + 1<<20); most > limit {

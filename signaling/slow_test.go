@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ringcast/testenv"
 )
 
 // Each slow connection begins in one of these ways and then sends a byte now and then.
@@ -27,7 +29,7 @@ var slowBeginnings = []string{
 func TestSlowlorisTimeouts(t *testing.T) {
 	b := newBench(t, Config{}) // outside the bubble: it belongs to no clock
 	synctest.Test(t, func(t *testing.T) {
-		crowd := 5000 / slowdown
+		crowd := 5000 / testenv.Slowdown
 		s := NewHTTPServer("pipe", b.http)
 		l := &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{})}
 		served := make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 	"ringcast/testenv/lab"
 	"ringcast/xsk/frame"
 )
@@ -167,7 +168,7 @@ func TestDefectPanicOnLinkDown(t *testing.T) {
 // Receiving and sending from two threads: of ours only one may do both, and it needs no second, as Wait and
 // Wake are made for it; there, Poll completes what was sent, beside who sends.
 func TestDefectPollRacesWithTransmit(t *testing.T) {
-	if !raceEnabled {
+	if !testenv.RaceEnabled {
 		t.Log("asavie/xdp: shown by the race detector only (go test -race)")
 	}
 	s := newSite(t, 1)
@@ -195,7 +196,7 @@ func TestDefectPollRacesWithTransmit(t *testing.T) {
 	close(stop)
 	others.Wait()
 	l.Close()
-	if raceEnabled {
+	if testenv.RaceEnabled {
 		_, err := raceAsavie.Run(t.Context(), s.server, s.cable.A.Index)
 		t.Logf("ours: nothing found; asavie/xdp: %v (66 is what the race detector exits with)", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 )
 
 // small are frames enough for a test that opens often.
@@ -473,7 +474,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	d, st := l.Details().Queues[0], l.Stats()
 	t.Logf("blocked for %v: %d kicks, %v of CPU time, %d frames with the kernel, %d stale; %+v",
 		time.Duration(now()-begin), d.Kicks, used, st.Sent, st.Stale, d)
-	if d.Kicks > 5*uint64(blocked/retryAtMost) || used > time.Duration(blocked)/4 && !raceEnabled {
+	if d.Kicks > 5*uint64(blocked/retryAtMost) || used > time.Duration(blocked)/4 && !testenv.RaceEnabled {
 		t.Error("a blocked peer is not met with patience")
 	}
 	if st.Sent > 600 || st.Stale == 0 {

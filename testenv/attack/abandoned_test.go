@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ringcast/signaling"
+	"ringcast/testenv"
 	"ringcast/testenv/peer"
 )
 
@@ -46,8 +47,8 @@ func call(h http.Handler, method, path, body string, headers ...string) *httptes
 // with 503 and Retry-After, who watches goes on watching, and ten seconds later place and memory are free
 // again.
 func TestAbandonedPOSTs(t *testing.T) {
-	const posts, senders = 100_000 / slowdown, 8
-	const limit, honest, sample = 4000 / slowdown, 8, 80
+	const posts, senders = 100_000 / testenv.Slowdown, 8
+	const limit, honest, sample = 4000 / testenv.Slowdown, 8, 80
 	const stall = 5 * time.Second // what nobody should wait for the controller, on a busy machine too
 	cfg := engineConfig()
 	cfg.MaxPending = limit

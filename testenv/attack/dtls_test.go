@@ -10,6 +10,7 @@ import (
 	"ringcast/engine"
 	"ringcast/engine/bus"
 	"ringcast/engine/stun"
+	"ringcast/testenv"
 	"ringcast/testenv/forge"
 	"ringcast/testenv/peer"
 )
@@ -73,7 +74,7 @@ func (x *abuser) check(h *stun.Hasher, nominate bool) {
 func TestDTLSAbuse(t *testing.T) {
 	const abusers, budget = 160, 64 << 10
 	last := 5500 * time.Millisecond // a round a second, well before the handshakes' deadline
-	if slowdown > 1 {
+	if testenv.Slowdown > 1 {
 		last = 1500 * time.Millisecond
 	}
 	a := newArena(t, engineConfig())

@@ -9,6 +9,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"ringcast/engine/rtp"
+	"ringcast/testenv"
 	"ringcast/testenv/peer"
 )
 
@@ -19,14 +20,14 @@ const burst = 64
 // others, and SRTCP from both sides: the sessions live, the memory stays, the counter moves, and the
 // publisher's own packets go through as soon as the line is free.
 func TestForgedSRTP(t *testing.T) {
-	const control = 64_000 / slowdown
+	const control = 64_000 / testenv.Slowdown
 	for _, tt := range []struct {
 		name    string
 		profile dtls.SRTPProtectionProfile
 		wanted  int
 	}{
-		{"AEAD_AES_128_GCM", dtls.SRTP_AEAD_AES_128_GCM, 1_000_000 / slowdown},
-		{"AES128_CM_HMAC_SHA1_80", dtls.SRTP_AES128_CM_HMAC_SHA1_80, 200_000 / slowdown},
+		{"AEAD_AES_128_GCM", dtls.SRTP_AEAD_AES_128_GCM, 1_000_000 / testenv.Slowdown},
+		{"AES128_CM_HMAC_SHA1_80", dtls.SRTP_AES128_CM_HMAC_SHA1_80, 200_000 / testenv.Slowdown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newArena(t, engineConfig())

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"ringcast/engine/rtp"
+	"ringcast/testenv"
 	"ringcast/testenv/peer"
 )
 
@@ -104,7 +105,7 @@ func TestPadding(t *testing.T) {
 // A publisher seals headers of all kinds: contributing sources, one-byte, two-byte and unknown extension
 // blocks of random content, whose lengths tell the truth or do not.
 func TestExtensions(t *testing.T) {
-	const packets = 40_000 / slowdown
+	const packets = 40_000 / testenv.Slowdown
 	a := newArena(t, engineConfig())
 	track := peer.Video()
 	for e := range track.Extensions {

@@ -20,7 +20,7 @@ import (
 // send a byte every ten seconds. The server ends every one of them by its timeouts, and honest offers take
 // as long beside them as without. What exactly each timeout is, signaling's TestSlowlorisTimeouts holds.
 func TestSlowloris(t *testing.T) {
-	const crowd, honest = 5000 / slowdown, 300
+	const crowd, honest = 5000 / testenv.Slowdown, 300
 	beginnings := []string{
 		"", // not even a request line
 		"POST /whip/slow HTTP/1.1\r\nHost: x\r\nX-Slow: ",

@@ -23,7 +23,7 @@ import (
 // the server's own measure, from a packet's arrival to its first viewer's frame; the pauses at the
 // viewers include those of this process, which does the stampeding.
 func TestPOSTStampede(t *testing.T) {
-	const posts, limit, viewers, connections = 10_000 / slowdown, 4000 / slowdown, 5, 2000 / slowdown
+	const posts, limit, viewers, connections = 10_000 / testenv.Slowdown, 4000 / testenv.Slowdown, 5, 2000 / testenv.Slowdown
 	s := testenv.StartServer(t, testenv.ServerOptions{
 		Workers: 1, LogLevel: "error", Args: []string{"--max-pending", strconv.Itoa(limit)},
 	})

@@ -9,6 +9,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/srtp"
 	"ringcast/engine/worker"
+	"ringcast/testenv"
 )
 
 // begin prints the seed with which to repeat a scenario.
@@ -20,7 +21,7 @@ func begin(t *testing.T) uint64 {
 
 // scaled is n, or less of it under the race detector.
 func scaled(n, race int) int {
-	if raceEnabled {
+	if testenv.RaceEnabled {
 		return race
 	}
 	return n

@@ -5,6 +5,7 @@ import (
 
 	"ringcast/engine/port"
 	"ringcast/engine/srtp"
+	"ringcast/testenv"
 )
 
 // Everything that is counted modulo something passes that: the publisher's sequence numbers (and so
@@ -60,7 +61,7 @@ func TestWrapAround(t *testing.T) {
 	}
 	l := pub.layers[0]
 	t.Logf("publisher: sequence numbers 65000 to %d, retransmissions 65000 to %d", l.seq, l.rtxSeq)
-	if l.seq < uint64(scaled(1<<17, 1<<16)) || !raceEnabled && l.rtxSeq < 1<<16 {
+	if l.seq < uint64(scaled(1<<17, 1<<16)) || !testenv.RaceEnabled && l.rtxSeq < 1<<16 {
 		t.Errorf("the publisher did not wrap around: %d, retransmissions %d", l.seq, l.rtxSeq)
 	}
 }

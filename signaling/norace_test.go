@@ -1,5 +1,0 @@
-//go:build !race
-
-package signaling
-
-const slowdown = 1
