@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +24,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
+	"ringcast/testenv/bench/session"
 )
 
 // Certificate is shared by all peers of a process: making one takes longer than all else.
@@ -54,7 +54,7 @@ type Peer struct {
 	answered chan struct{} // closed at the first success
 	answers  chan struct{} // one element once there was another
 	once     sync.Once
-	records  *records
+	records  *session.Records
 	reading  sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
@@ -74,10 +74,11 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 		cfg.Profiles = []dtls.SRTPProtectionProfile{dtls.SRTP_AEAD_AES_128_GCM}
 	}
 	p := &Peer{
-		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), answers: make(chan struct{}, 1), records: newRecords(),
+		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), answers: make(chan struct{}, 1),
 		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
 		conn: cfg.Socket,
 	}
+	p.records = session.NewRecords(p.Send)
 	if p.conn != nil {
 		return p, nil
 	}
@@ -154,7 +155,6 @@ func (p *Peer) Ping(ctx context.Context) error {
 }
 
 func (p *Peer) handshake(ctx context.Context) error {
-	p.records.to = func(b []byte) error { return p.Send(b) }
 	remote := net.UDPAddrFromAddrPort(p.Local.Candidates[0])
 	conn, err := dtls.ClientWithOptions(p.records, remote,
 		dtls.WithCertificates(p.cert), dtls.WithInsecureSkipVerify(true),
@@ -282,7 +282,7 @@ func (p *Peer) read() {
 				}
 			}
 		case b[0] >= 20 && b[0] <= 63:
-			p.records.put(append([]byte(nil), b...))
+			p.records.Put(b)
 		case b[0] >= 128:
 			p.media(b)
 		}
@@ -315,71 +315,3 @@ func (p *Peer) media(b []byte) {
 		p.cfg.OnRTP(p, b)
 	}
 }
-
-// records is the PacketConn that the DTLS client reads and writes.
-type records struct {
-	to     func([]byte) error
-	queue  chan []byte
-	closed chan struct{}
-	once   sync.Once
-
-	mu       sync.Mutex
-	deadline time.Time
-	moved    chan struct{} // closed when the deadline moves
-}
-
-func newRecords() *records {
-	return &records{queue: make(chan []byte, 64), closed: make(chan struct{}), moved: make(chan struct{})}
-}
-
-func (r *records) put(b []byte) {
-	select {
-	case r.queue <- b:
-	default: // as a socket would
-	}
-}
-
-func (r *records) ReadFrom(b []byte) (int, net.Addr, error) {
-	for {
-		r.mu.Lock()
-		deadline, moved := r.deadline, r.moved
-		r.mu.Unlock()
-		var due <-chan time.Time
-		if !deadline.IsZero() {
-			t := time.NewTimer(time.Until(deadline))
-			defer t.Stop()
-			due = t.C
-		}
-		select {
-		case x := <-r.queue:
-			return copy(b, x), &net.UDPAddr{}, nil
-		case <-r.closed:
-			return 0, nil, net.ErrClosed
-		case <-due:
-			return 0, nil, os.ErrDeadlineExceeded
-		case <-moved:
-		}
-	}
-}
-
-func (r *records) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), r.to(b) }
-
-func (r *records) Close() error {
-	r.once.Do(func() { close(r.closed) })
-	return nil
-}
-
-func (r *records) LocalAddr() net.Addr { return &net.UDPAddr{} }
-
-func (r *records) SetDeadline(t time.Time) error { return r.SetReadDeadline(t) }
-
-func (r *records) SetReadDeadline(t time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.deadline = t
-	close(r.moved)
-	r.moved = make(chan struct{})
-	return nil
-}
-
-func (r *records) SetWriteDeadline(time.Time) error { return nil }
