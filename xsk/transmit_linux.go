@@ -380,11 +380,7 @@ func (t *transmitter) resolve(r *route, p port.Path) {
 		return
 	}
 	r.template = frame.Make(hop.Source, hop.Destination, p, t.localPort, t.options)
-	headers := 20 + 8
-	if p.Remote.Addr().Is6() {
-		headers = 40 + 8
-	}
-	r.room = int16(min(max(hop.MTU-headers, 0), math.MaxInt16))
+	r.room = int16(min(max(r.template.Room(hop.MTU), 0), math.MaxInt16))
 }
 
 // offer puts the frames that are not there yet on the TX rings, or does away with them. It reports whether

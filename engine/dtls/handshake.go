@@ -245,7 +245,6 @@ func (h *handshake) export(state *dtls.State, profile srtp.Profile) (*srtp.Keys,
 type secrets struct {
 	LocalRandom, RemoteRandom [32]byte
 	MasterSecret              []byte
-	IsClient                  bool
 }
 
 // settle moves what outlives the handshake into the session.

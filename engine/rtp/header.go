@@ -177,15 +177,8 @@ func (h *Header) PaddingLen(packet []byte) (int, bool) {
 // second byte of 192 to 223 (RFC 5761 section 4), and at least the 8 bytes that SRTCP leaves in the
 // clear.
 func IsRTCP(data []byte) bool {
-	return len(data) >= 8 && data[0]>>6 == 2 && isControl(data[1])
+	return len(data) >= 8 && data[0]>>6 == 2 && 192 <= data[1] && data[1] <= 223
 }
-
-// IsRTP reports whether data can be RTP: version 2, a whole fixed header, and not RTCP.
-func IsRTP(data []byte) bool {
-	return len(data) >= HeaderLen && data[0]>>6 == 2 && !isControl(data[1])
-}
-
-func isControl(second byte) bool { return second >= 192 && second <= 223 }
 
 // PutHeader writes a fixed header of HeaderLen bytes to the start of b: version 2, no padding, no
 // contributing sources. With extension set an extension block must follow it.

@@ -190,19 +190,19 @@ func TestDemux(t *testing.T) {
 	for second := range 256 {
 		data := append([]byte{0x80, byte(second)}, make([]byte, 10)...)
 		control := second >= 192 && second <= 223
-		if IsRTCP(data) != control || IsRTP(data) == control {
-			t.Errorf("%d: RTCP %v, RTP %v", second, IsRTCP(data), IsRTP(data))
+		if IsRTCP(data) != control {
+			t.Errorf("%d: %v", second, IsRTCP(data))
 		}
 		for _, n := range []int{0, 1, 7} {
-			if IsRTCP(data[:n]) || IsRTP(data[:n]) {
+			if IsRTCP(data[:n]) {
 				t.Errorf("%d bytes", n)
 			}
 		}
-		if IsRTCP(data[:8]) != control || IsRTP(data[:11]) {
+		if IsRTCP(data[:8]) != control {
 			t.Errorf("%d: shortest", second)
 		}
 		data[0] = 0x40
-		if IsRTCP(data) || IsRTP(data) {
+		if IsRTCP(data) {
 			t.Error("version 1")
 		}
 	}

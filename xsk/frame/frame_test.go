@@ -208,23 +208,21 @@ func TestZeroChecksum(t *testing.T) {
 	}
 }
 
-func TestFits(t *testing.T) {
+func TestRoom(t *testing.T) {
 	tpl4 := Make(ourMAC, peerMAC, path4, ourPort, Options{})
 	tpl6 := Make(ourMAC, peerMAC, path6, ourPort, Options{})
 	for _, c := range []struct {
-		tpl          *Template
-		payload, mtu int
-		fits         bool
+		tpl       *Template
+		mtu, room int
 	}{
-		{&tpl4, 1472, 1500, true},
-		{&tpl4, 1473, 1500, false},
-		{&tpl6, 1452, 1500, true},
-		{&tpl6, 1453, 1500, false},
-		{&tpl6, 1232, 1280, true},
-		{&tpl4, 0, 0, false},
+		{&tpl4, 1500, 1472},
+		{&tpl6, 1500, 1452},
+		{&tpl6, 1280, 1232},
+		{&tpl4, 28, 0},
+		{&tpl4, 0, -28},
 	} {
-		if got := c.tpl.Fits(c.payload, c.mtu); got != c.fits {
-			t.Errorf("%d bytes in %d: %v", c.payload, c.mtu, got)
+		if got := c.tpl.Room(c.mtu); got != c.room {
+			t.Errorf("MTU %d has room for %d bytes, not %d", c.mtu, c.room, got)
 		}
 	}
 }

@@ -102,15 +102,15 @@ func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Opt
 	return t
 }
 
-// Fits reports whether a datagram with a payload of payloadLen bytes passes a link or route whose MTU
-// is mtu, which counts from the IP header. We forbid fragmentation, so one that does not fit is lost.
-func (t *Template) Fits(payloadLen, mtu int) bool {
-	return Headroom-int(t.start)-ethernetLen+payloadLen <= mtu
+// Room is the largest payload, in bytes, that passes a link or route whose MTU is mtu, which counts from the IP
+// header. We forbid fragmentation, so a larger one is lost. It is negative if not even the headers pass.
+func (t *Template) Room(mtu int) int {
+	return mtu - (Headroom - int(t.start) - ethernetLen)
 }
 
 // Put writes the headers in front of the payload of payloadLen bytes that begins at Headroom in chunk,
 // and returns where in chunk the frame starts; it ends with the payload. chunk is at least so long, and
-// the payload fits the path (Fits). id is the IPv4 identification, of which the lower 16 bits are used:
+// the payload fits the path (Room). id is the IPv4 identification, of which the lower 16 bits are used:
 // receivers need none of an unfragmented datagram (RFC 6864 §4.1), but some middleboxes like it to
 // change.
 func (t *Template) Put(chunk []byte, payloadLen int, id uint32) (start int) {
