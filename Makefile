@@ -9,20 +9,32 @@ SEED    ?= 1
 QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack -e /testenv/xdp)
 
 # The packages with BPF programs.
-BPF = bpf testenv/lab
+BPF = bpf testenv/lab testenv/bench/sink
 
 # Every fuzz target as package:name.
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
 
+# Of go test -v: a line for each package, what was skipped and why, and all that a failed package said.
+TELL = awk '/skipped: missing/ { why = $$0; sub(/.*skipped: /, "", why) } \
+	/^ *--- SKIP/ { print "skipped " $$3 ": " why } \
+	/^(=== |PASS$$| *--- (PASS|SKIP))/ { next } \
+	{ said = said $$0 "\n" } \
+	/^(ok|\?) / { print; said = ""; told = 1 } \
+	/^FAIL/ { printf "%s", said; said = ""; failed = 1 } \
+	END { printf "%s", said; exit failed || !told }'
+
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test race fuzz sim e2e attack xdp bench lint generate generated clean deps cross
+.PHONY: all build run test race fuzz sim e2e attack xdp bench lint generate generated clean deps cross help
 
 all: build
 
-build: ## the server, in bin/
+help: ## what there is to make
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1:	/p' Makefile
+
+build: ## the server and the load generator, in bin/
 	$(GO) build -o bin/ ./cmd/...
 
 run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
@@ -44,13 +56,13 @@ deps: ## what the tests need beside Go: installed on Debian as root, else tests 
 
 test: deps ## everything: units, simulation, browsers, attacks, short fuzzing, other platforms
 	$(GO) vet ./...
-	$(GO) test $(QUIET)
+	@$(GO) test -v $(QUIET) 2>&1 | $(TELL)
 	$(GO) test -count=1 -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/...
-	$(GO) test -count=1 -timeout 20m ./testenv/e2e
+	@$(GO) test -v -count=1 -timeout 20m ./testenv/e2e 2>&1 | $(TELL)
 	$(MAKE) attack xdp
 	$(MAKE) fuzz cross
 
-race: deps ## the race detector over all but the browsers
+race: deps ## the race detector over all but browsers, attacks and AF_XDP's faults
 	$(GO) test -race -timeout 20m $(QUIET)
 	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
 
@@ -79,7 +91,7 @@ xdp: deps ## the whole server on AF_XDP and what can happen to it, with the figu
 	$(GO) test -count=1 -v -timeout 10m ./testenv/xdp
 
 bench: ## what one packet costs
-	$(GO) test -run '^$$' -bench . ./engine/...
+	$(GO) test -run '^$$' -bench . ./engine/... ./xsk/... ./bpf
 
 lint: generated ## format and static checks
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
@@ -103,6 +115,6 @@ generated: ## the committed BPF objects are what their source makes, where the s
 		if [ "$$before" != "$$after" ]; then echo "the BPF objects were not what their sources make; they are now"; exit 1; fi; \
 	else echo "BPF: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
 
-clean:
+clean: ## remove what was built, and forget test results
 	rm -rf bin
 	$(GO) clean -testcache
