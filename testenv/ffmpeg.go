@@ -7,14 +7,6 @@ import (
 	"time"
 )
 
-// FFmpeg is the command ffmpeg, to make media files with.
-var FFmpeg = Capability{Name: "ffmpeg", Find: func() error {
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		return Missing("ffmpeg", err.Error())
-	}
-	return nil
-}}
-
 // TestSource has ffmpeg encode its moving test picture, 320 by 240 at 25 frames a second, to a file.
 // args choose the encoder; the file's name chooses the container.
 func TestSource(t testing.TB, path string, length time.Duration, args ...string) {

@@ -34,13 +34,24 @@ var Chromium = Capability{Name: "chromium", Find: func() error {
 	return err
 }}
 
-// GCC is a C compiler for this machine, with the kernel's headers.
-var GCC = Capability{Name: "gcc", Find: func() error {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		return Missing("gcc", err.Error())
-	}
-	return nil
-}}
+// Program is that there is a program of that name in PATH.
+func Program(name string) Capability {
+	return Capability{Name: name, Find: func() error {
+		if _, err := exec.LookPath(name); err != nil {
+			return Missing(name, err.Error())
+		}
+		return nil
+	}}
+}
+
+var (
+	// GCC is a C compiler for this machine, with the kernel's headers.
+	GCC = Program("gcc")
+	// OpenSSL is the command of that name, with DTLS.
+	OpenSSL = Program("openssl")
+	// FFmpeg is the command of that name, to make media files with.
+	FFmpeg = Program("ffmpeg")
+)
 
 // IPv6Loopback is the address ::1.
 var IPv6Loopback = Capability{Name: "ipv6-loopback", Find: func() error {
@@ -88,14 +99,6 @@ func Address(local netip.Addr) Capability {
 		return c.Close()
 	}}
 }
-
-// OpenSSL is the program of that name, with DTLS.
-var OpenSSL = Capability{Name: "openssl", Find: func() error {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		return Missing("openssl", err.Error())
-	}
-	return nil
-}}
 
 // ChromiumPath finds the browser's executable.
 func ChromiumPath() (string, error) {

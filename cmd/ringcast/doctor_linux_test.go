@@ -192,7 +192,7 @@ peer: v0 receives on 2 queues and its peer v1 sends on 3
 `
 
 func TestDoctor(t *testing.T) {
-	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.Program("ip"))
 	a, _ := lab.Pair(t, lab.Link{Queues: 2})
 	run := func(args ...string) {
 		t.Helper()

@@ -11,18 +11,10 @@ import (
 	"ringcast/testenv"
 )
 
-// systemdAnalyze is systemd's own check of units.
-var systemdAnalyze = testenv.Capability{Name: "systemd-analyze", Find: func() error {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		return testenv.Missing("systemd-analyze", "it is not in PATH")
-	}
-	return nil
-}}
-
 const unitFile = "../../docs/ringcast.service"
 
 func TestUnitIsValid(t *testing.T) {
-	testenv.Need(t, systemdAnalyze)
+	testenv.Need(t, testenv.Program("systemd-analyze")) // systemd's own check of units
 	content, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
 
@@ -28,6 +29,7 @@ type host struct {
 // hosts makes hosts that are there until the test ends.
 func hosts(t testing.TB, names ...string) (out []*host) {
 	t.Helper()
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.Program("ip"))
 	l := lab.New(t)
 	for _, name := range names {
 		h, err := l.AddHost(name)
