@@ -13,8 +13,8 @@ type Config struct {
 	// Port is the media port, of all addresses that are served.
 	Port uint16
 	// Addresses are the destination addresses to serve; packets to others are passed to the
-	// kernel. None serves all, those of multicast and of other hosts included if the device
-	// receives them. Zones are ignored: the device is one link.
+	// kernel, as is what comes to a group (multicast, broadcast). None serves all, those of other
+	// hosts included if the device receives them. Zones are ignored: the device is one link.
 	Addresses []netip.Addr
 	// Queues is how many receive queues may get a socket, counted from queue 0. Default 1.
 	Queues int

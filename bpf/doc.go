@@ -10,7 +10,8 @@
 //	Ethernet   another type, a VLAN tag           kernel
 //	IP         options, extension headers,
 //	           fragments, another protocol        kernel
-//	UDP        not our port, not our address      kernel
+//	UDP        not our port, not our address,
+//	           multicast, broadcast               kernel
 //	length     claims what cannot be              dropped
 //	class      of the first byte (RFC 7983):
 //	           none that is spoken here           dropped

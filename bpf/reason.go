@@ -18,7 +18,7 @@ const (
 	PassFragment
 	// PassOtherPort: UDP, but not to the media port.
 	PassOtherPort
-	// PassOtherAddress: to the media port of an address that Config.Addresses does not list.
+	// PassOtherAddress: to the media port of an address that Config.Addresses does not list, or of a group.
 	PassOtherAddress
 	// PassNoSocket: meant for a worker, but its queue has no socket.
 	PassNoSocket

@@ -23,7 +23,7 @@ enum reason {
 	PASS_NOT_UDP,       // another protocol, or an IPv6 extension header
 	PASS_FRAGMENT,      // first or later, both families
 	PASS_OTHER_PORT,    // not the media port
-	PASS_OTHER_ADDRESS, // the media port of an address that is not ours to serve
+	PASS_OTHER_ADDRESS, // the media port of an address that is not ours to serve, or of a group
 	PASS_NO_SOCKET,     // for a worker, but its queue has no socket
 
 	// Nowhere.
@@ -235,6 +235,8 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return PASS_SHORT;
 	if (udp->dest != bpf_htons(media_port))
 		return PASS_OTHER_PORT;
+	if (eth->h_dest[0] & 1) // multicast, broadcast: nobody is answered from such an address
+		return PASS_OTHER_ADDRESS;
 	if (!any_address && !bpf_map_lookup_elem(&addresses, &tuple.local))
 		return PASS_OTHER_ADDRESS;
 

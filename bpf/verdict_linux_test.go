@@ -135,6 +135,8 @@ func verdicts() []row {
 		{"address not listed, IPv4", ours, datagram(peer4, at("198.18.0.9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
 		{"address not listed, IPv6", ours, datagram(peer6, at("fd00::9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
 		{"IPv6 address that holds a listed IPv4 address", ours, datagram(peer6, at("::c612:1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{"multicast", guarded, with(media4, 0, 0x01, 0x00, 0x5e, 0x00, 0x00, 0x01), xdpPass, PassOtherAddress},
+		{"broadcast", unguarded, with(media6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherAddress},
 		{"multicast when addresses are listed", ours, datagram(peer4, at("224.0.0.1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
 		{"address listed, IPv4", ours, media4, xdpRedirect, RedirectMedia},
 		{"address listed, IPv6", ours, media6, xdpRedirect, RedirectMedia},
