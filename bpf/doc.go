@@ -33,8 +33,10 @@
 // A tuple becomes allowed when a worker has authenticated its STUN check, and from then on costs one look-up
 // per packet. Everybody else has STUN alone, in two token buckets of a second's worth: one per source
 // address (IPv6 by /64, since whoever has one address of it has them all), one per CPU for all sources.
-// So forged media and DTLS never reach a worker, one source cannot use up what all have, and many
-// sources cannot take more of a worker than the global rate is worth.
+// So forged media and DTLS never reach a worker by AF_XDP, one source cannot use up what all have, and
+// many sources cannot take more of a worker than the global rate is worth. What the kernel gets first
+// (fragments, IP options) is unguarded: it comes by the companion socket, of which a worker takes a
+// batch at a time.
 //
 // The allow-list is a plain hash of fixed size. When it is full, Allow says so and counts it; an LRU
 // would silently cut off somebody who watches. Its values count how many routes, of any worker, need

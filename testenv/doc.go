@@ -8,6 +8,7 @@
 //   - peer is a light WebRTC peer, of which a test can have hundreds,
 //   - forge writes datagrams that no honest peer would send,
 //   - attack attacks a whole server, one file for each kind of attack,
+//   - xdp runs a whole server on AF_XDP and takes away what it stands on,
 //   - browser drives headless Chromium,
 //   - e2e holds the tests that put browsers and pion against the server,
 //   - scale tests what many viewers cost the server's memory,

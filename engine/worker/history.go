@@ -175,7 +175,7 @@ func (h *history) padded(e *entry) []byte {
 	return h.buf[at+int(e.ExtensionLen) : end : end]
 }
 
-// extensions returns the packet's header extensions in the form of appendExtension.
+// extensions returns the packet's header extensions in the form of forwardedExtensions.
 func (h *history) extensions(e *entry) []byte { return h.data(e)[:e.ExtensionLen] }
 
 // size is how many bytes the history's rings take.
