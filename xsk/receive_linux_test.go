@@ -1,0 +1,111 @@
+package xsk
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"ringcast/engine/port"
+	"ringcast/xsk/frame"
+)
+
+func TestReceiveAcrossTheWrap(t *testing.T) {
+	const start = math.MaxUint32 - 100
+	k := newKernel(1, testRing, start)
+	r := newRig(t, k, Config{Batch: 7})
+	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
+	sent, got := 0, 0
+	for range 100 {
+		for range 5 {
+			chunk := append(make([]byte, frame.Headroom), payload(sent)...)
+			start := tpl.Put(chunk, len(payload(sent)), 0)
+			if !k.queues[0].receive(chunk[start:]) {
+				t.Fatalf("no room after %d", sent)
+			}
+			sent++
+		}
+		n := r.Receive(r.clock, &r.in)
+		if n > 7 || n != len(r.in.Packets) {
+			t.Fatalf("%d of %d in a batch of 7", n, len(r.in.Packets))
+		}
+		for _, in := range r.in.Packets {
+			if want := payload(got); !slices.Equal(in.Data, want) || cap(in.Data) != len(want) || in.Arrival != r.clock {
+				t.Fatalf("datagram %d: %x", got, in.Data[:4])
+			}
+			clear(in.Data)
+			got++
+		}
+	}
+	if got != sent {
+		t.Errorf("%d of %d", got, sent)
+	}
+	r.expect(port.Stats{Received: uint64(got)})
+	// Every chunk is in the fill ring again, or handed out.
+	r.Receive(r.clock, &r.in)
+	if q := k.queues[0]; q.q.fill.next-q.fillCons != testRing {
+		t.Errorf("%d chunks in the fill ring", q.q.fill.next-q.fillCons)
+	}
+}
+
+func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, Config{})
+	for range 3 * testRing {
+		if !k.queues[0].receive([]byte{1, 2, 3}) {
+			t.Fatal("no room")
+		}
+		if n := r.Receive(r.clock, &r.in); n != 0 {
+			t.Fatalf("%d datagrams", n)
+		}
+	}
+	r.expect(port.Stats{Malformed: 3 * testRing})
+}
+
+func TestQueuesTakeTurns(t *testing.T) {
+	k := newKernel(2, testRing, 0)
+	r := newRig(t, k, Config{Batch: 4})
+	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
+	chunk := make([]byte, frame.Headroom+1)
+	start := tpl.Put(chunk, 1, 0)
+	for _, q := range k.queues {
+		for range 20 {
+			q.receive(chunk[start:])
+		}
+	}
+	for range 4 {
+		if n := r.Receive(r.clock, &r.in); n != 4 {
+			t.Fatalf("%d datagrams", n)
+		}
+	}
+	for _, q := range r.Details().Queues {
+		if q.Received != 8 {
+			t.Errorf("queue %d: %d received of 16", q.Queue, q.Received)
+		}
+	}
+}
+
+func TestCompanionIsReadNowAndThen(t *testing.T) {
+	r := newRig(t, newKernel(1, testRing, 0), Config{ReadsCompanion: true})
+	stray := port.Inbound{Path: to(1), Data: payload(3), Arrival: 1}
+	r.notes.arrived = []port.Inbound{stray, stray}
+	if n := r.Receive(r.clock, &r.in); n != 2 || r.in.Packets[1].Path != to(1) {
+		t.Fatalf("%d datagrams", n)
+	}
+	asked := r.notes.asked
+	for range 1000 { // 0.9 ms of busy turns
+		r.Receive(r.clock, &r.in)
+		r.clock += port.Millisecond / 1100
+	}
+	if r.notes.asked != asked+1 {
+		t.Errorf("asked %d times in a millisecond", r.notes.asked-asked)
+	}
+	r.clock += port.Millisecond
+	r.notes.arrived = []port.Inbound{stray}
+	if n := r.Receive(r.clock, &r.in); n != 1 {
+		t.Errorf("%d datagrams a millisecond later", n)
+	}
+	r.expect(port.Stats{Received: 3})
+	if d := r.Details(); d.CompanionReceived != 3 {
+		t.Errorf("%+v", d)
+	}
+}
