@@ -27,7 +27,8 @@ type Config struct {
 	Log *slog.Logger
 	// Listen is the address of the media port.
 	Listen netip.AddrPort
-	// Workers is how many threads serve it; 0 is one for each core.
+	// Workers is how many threads serve it; 0 is one for each of CPUs, else for each core or, with AF_XDP,
+	// each receive queue.
 	Workers int
 	// PublicIPs replace the interfaces' addresses as candidates.
 	PublicIPs []netip.Addr
@@ -64,7 +65,8 @@ type Config struct {
 	Batching udp.Batching
 	// BusyPoll keeps workers from ever sleeping: each takes a whole core.
 	BusyPoll bool
-	// CPUs pin worker i to CPUs[i%len(CPUs)]; without any the kernel places the workers.
+	// CPUs pin worker i to CPUs[i%len(CPUs)], and are the number of workers unless Workers says another;
+	// without any the kernel places the workers.
 	CPUs []int
 
 	// worker is what the workers' configuration starts from, for tests.
@@ -102,6 +104,9 @@ func Start(cfg Config) (*Engine, error) {
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 30 * time.Second
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = len(cfg.CPUs) // 0: as many as the port can use
 	}
 	m, err := openMedia(&cfg)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"testing"
 )
@@ -52,6 +53,17 @@ var (
 	// FFmpeg is the command of that name, to make media files with.
 	FFmpeg = Program("ffmpeg")
 )
+
+// Cores is that this process may use at least n.
+func Cores(n int) Capability {
+	name := fmt.Sprintf("%d cores", n)
+	return Capability{Name: name, Find: func() error {
+		if has := runtime.NumCPU(); has < n {
+			return Missing(name, fmt.Sprintf("there are %d", has))
+		}
+		return nil
+	}}
+}
 
 // IPv6Loopback is the address ::1.
 var IPv6Loopback = Capability{Name: "ipv6-loopback", Find: func() error {

@@ -162,7 +162,7 @@ var settings = []setting{
 	},
 	{
 		key: "workers", arg: "N", initial: "0",
-		help: "media threads; 0 is one for each core, with AF_XDP for each receive queue",
+		help: "media threads; 0 is one for each of cpus, else of all cores, or with AF_XDP of the receive queues",
 		set:  number(func(c *Config) *int { return &c.Workers }, 0, maxWorkers),
 	},
 	{
