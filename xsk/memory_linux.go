@@ -65,11 +65,3 @@ func mapRing[E any](fd int, pageOffset int64, at unix.XDPRingOffset, size int) (
 	}
 	return mapping, shared, unsafe.Slice((*E)(unsafe.Pointer(&mapping[at.Desc])), size), nil
 }
-
-// ppoll waits for an event, a signal or the timeout, which is none if nil. It is raw for the reasons that package udp
-// gives for its own: Go's monitor would cost more than all else an idle server does.
-func ppoll(fds []unix.PollFd, timeout *unix.Timespec) unix.Errno {
-	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)),
-		uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
-	return errno
-}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -242,10 +241,11 @@ func (p *Port) Wait(until port.Time) {
 			p.alarm = unix.NsecToTimespec(int64(left))
 			timeout = &p.alarm
 		}
-		if ppoll(p.polled, timeout) != unix.EINTR {
-			break
+		_, err := unix.Ppoll(p.polled, timeout, nil)
+		if err == unix.EINTR {
+			continue
 		}
-		runtime.Gosched() // the world may be waiting to be stopped
+		break
 	}
 	if p.polled[0].Revents != 0 {
 		var count [8]byte

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -145,14 +144,15 @@ func (p *Port) Wait(until port.Time) {
 			p.alarm = unix.NsecToTimespec(int64(left))
 			timeout = &p.alarm
 		}
-		if ppoll(p.polled[:], timeout) != unix.EINTR {
-			break
+		_, err := unix.Ppoll(p.polled[:], timeout, nil)
+		if err == unix.EINTR {
+			continue
 		}
-		runtime.Gosched() // the world may be waiting to be stopped
-	}
-	if p.polled[1].Revents != 0 {
-		var count [8]byte
-		_, _ = unix.Read(p.wake.fd, count[:])
+		if p.polled[1].Revents != 0 {
+			var count [8]byte
+			_, _ = unix.Read(p.wake.fd, count[:])
+		}
+		return
 	}
 }
 

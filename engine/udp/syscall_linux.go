@@ -38,17 +38,6 @@ func recvmmsg(fd int, messages []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// ppoll waits for an event, a signal or the timeout, which is none if nil. It does not tell the scheduler, for what
-// that costs: a thread that comes out of a call keeps the runtime's monitor looking around each 20 µs for
-// milliseconds (sysmon in runtime/proc.go), which is most of what an idle server would use. So the caller keeps
-// one of GOMAXPROCS; and who stops the world interrupts the call by signals until the caller, who has to see to that
-// after EINTR, lets itself be preempted.
-func ppoll(fds []unix.PollFd, timeout *unix.Timespec) unix.Errno {
-	_, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)),
-		uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
-	return errno
-}
-
 // point aims an iovec at data, which may be empty.
 func point(v *unix.Iovec, data []byte) {
 	v.Base = unsafe.SliceData(data)

@@ -344,6 +344,26 @@ func (sub *subscriber) report(now port.Time, b []byte) []byte {
 	return b
 }
 
+// reportPause is how long it is to a session's next report: a second, and five (RFC 3550 section 6.2) for a subscriber
+// that was sent nothing lately, so that silent ones wake nobody. Each is spread.
+func (w *Worker) reportPause(now port.Time, s *session) port.Time {
+	pause := port.Second
+	if s.sub != nil && s.sub.silent(now) {
+		pause *= 5
+	}
+	return pause*9/10 + w.jitter(pause/5)
+}
+
+// silent reports whether the subscriber was sent no media for two seconds.
+func (sub *subscriber) silent(now port.Time) bool {
+	for i := range sub.tracks {
+		if t := &sub.tracks[i]; t.packets > 0 && now-t.lastSent < 2*port.Second {
+			return false
+		}
+	}
+	return true
+}
+
 // fromNTP and toNTP convert between 32.32 fixed-point seconds (RFC 5905 section 6) and nanoseconds.
 func fromNTP(t uint64) int64 {
 	return int64(t>>32)*1e9 + int64((t&0xFFFFFFFF)*1e9>>32)

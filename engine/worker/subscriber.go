@@ -244,6 +244,9 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	}
 	r := &t.runs[len(t.runs)-1]
 	l := r.layer
+	if s := sub.session; t.cursor < l.history.next && s.timers.at[reportDeadline] > now+port.Second*5/4 {
+		w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second)) // silent until now
+	}
 	late := 0
 	for t.cursor < l.history.next {
 		e := l.history.at(t.cursor)

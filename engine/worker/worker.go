@@ -334,7 +334,7 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 		}
 		w.end(s, bus.ReasonConsentExpired)
 	case reportDeadline:
-		w.deadlines.set(s, d, now+port.Second*9/10+w.jitter(port.Second/5))
+		w.deadlines.set(s, d, now+w.reportPause(now, s))
 		w.want(s, wantReport)
 	case feedbackDeadline:
 		w.want(s, wantFeedback)

@@ -116,32 +116,38 @@ func stageOf(t *testing.T, here *lab.Host, s *testenv.Server) *stage {
 	return g
 }
 
-// keepAliveInterval is how often peers check and report. Chromium's report each second and check each 2.5 s.
-const keepAliveInterval = time.Second
+// Chromium reports each second and checks each 2.5 s.
+const (
+	reportInterval = time.Second
+	checkInterval  = 2500 * time.Millisecond
+)
 
-// keepAlive does from time to time what clients do: it checks, so that consent lasts, and reports. Each peer has
-// its own moment, as strangers have.
+// keepAlive does for all peers what clients do all the time: it reports, and checks so that consent lasts. Each peer has
+// moments of its own, as strangers have.
 func (g *stage) keepAlive() {
 	report := rtcp.AppendReceiverReport(nil, 1, nil)
-	for n := 0; ; n++ {
-		g.mu.Lock()
-		peers := slices.Clone(g.peers)
-		g.mu.Unlock()
-		select {
-		case <-time.After(keepAliveInterval / time.Duration(2*max(len(peers), 1))):
-		case <-g.quit:
-			return
-		}
-		if len(peers) == 0 {
-			continue
-		}
-		// While there is no link, both fail.
-		if p := peers[n/2%len(peers)]; n%2 == 0 {
-			_ = p.Check(false)
-		} else {
-			_ = p.SendRTCP(report)
+	turn := func(interval time.Duration, do func(*peer.Peer)) {
+		for n := 0; ; n++ {
+			g.mu.Lock()
+			all := len(g.peers)
+			var p *peer.Peer
+			if all > 0 {
+				p = g.peers[n%all]
+			}
+			g.mu.Unlock()
+			if p != nil {
+				do(p)
+			}
+			select {
+			case <-time.After(interval / time.Duration(max(all, 1))):
+			case <-g.quit:
+				return
+			}
 		}
 	}
+	// While there is no link, both fail.
+	g.alive.Go(func() { turn(reportInterval, func(p *peer.Peer) { _ = p.SendRTCP(report) }) })
+	turn(checkInterval, func(p *peer.Peer) { _ = p.Check(false) })
 }
 
 // The offers are Chromium's, with the light peer's SSRC in place of the camera's.
