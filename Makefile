@@ -1,5 +1,9 @@
 # The two commands that matter: make run, make test.
 
+# A pipe fails with any of its commands.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 GO      ?= go
 FLAGS   ?=
 FUZZTIME ?= 5s

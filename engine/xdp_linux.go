@@ -16,6 +16,9 @@ import (
 )
 
 const (
+	// maxPaths is how many paths a session may hold, as package worker bounds them: sessions that hold all
+	// of theirs must not lock others out.
+	maxPaths = 8
 	// downSpan is how long a link may be down before the ports give their queues up. What lies on the
 	// rings goes out when it comes back, so it must not be longer than frames may be late.
 	downSpan = 100 * time.Millisecond
@@ -76,7 +79,7 @@ func openXDP(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) 
 		filter = append(filter, a)
 	}
 	x.program, err = bpf.Attach(bpf.Config{
-		Interface: x.name, Port: m.number, Addresses: filter, Queues: x.queues, Tuples: 2 * cfg.MaxSessions,
+		Interface: x.name, Port: m.number, Addresses: filter, Queues: x.queues, Tuples: maxPaths * cfg.MaxSessions,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Generic: rung == host.Generic,
 	})
 	if err != nil {
