@@ -10,7 +10,7 @@ FUZZTIME ?= 5s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack -e /testenv/xdp)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack -e /testenv/xdp -e /testenv/bench/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab testenv/bench/sink
@@ -31,7 +31,7 @@ TELL = awk '/skipped: missing/ { why = $$0; sub(/.*skipped: /, "", why) } \
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test race fuzz sim e2e attack xdp bench lint generate generated clean deps cross help
+.PHONY: all build run test race fuzz sim e2e attack xdp bench bench-smoke lint generate generated clean deps cross help
 
 all: build
 
@@ -64,6 +64,8 @@ test: deps ## everything: units, simulation, browsers, attacks, short fuzzing, o
 	$(GO) test -count=1 -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/...
 	@$(GO) test -v -count=1 -timeout 20m ./testenv/e2e 2>&1 | $(TELL)
 	$(MAKE) attack xdp
+	@$(GO) test -v -count=1 -skip '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(TELL)
+	$(MAKE) bench-smoke
 	$(MAKE) fuzz cross
 
 race: deps ## the race detector over all but browsers, attacks and AF_XDP's faults
@@ -96,6 +98,9 @@ xdp: deps ## the whole server on AF_XDP and what can happen to it, with the figu
 
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/... ./xsk/... ./bpf
+
+bench-smoke: deps ## that AF_XDP still costs what it did, by one sendto for each packet; skipped where no lab is possible
+	$(GO) test -count=1 -v -run '^TestSmoke$$' ./testenv/bench/trial
 
 lint: generated ## format and static checks
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi

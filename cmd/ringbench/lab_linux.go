@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,11 +19,77 @@ import (
 )
 
 func init() {
-	subcommands = append(subcommands, subcommand{"lab", "measure servers in namespaces of this machine", labCommand})
+	subcommands = append(subcommands,
+		subcommand{"lab", "measure servers in namespaces of this machine", labCommand},
+		subcommand{"table", "measure ways of sending over viewer counts, up to the most without loss", tableCommand},
+		subcommand{"soak", "have one server play for long and watch its memory", soakCommand},
+		subcommand{"joins", "have viewers join while others watch", joinsCommand},
+		subcommand{"memory", "tell what memory a viewer takes", memoryCommand},
+	)
 }
 
 // child runs this process's part of a lab, if it was started for one, and ends.
 func child() { lab.Child() }
+
+// trialFlags are the flags that all measuring in a lab has.
+type trialFlags struct {
+	cfg   trial.Config
+	urls  trial.URLs
+	names texts
+	rate  bitrate
+	out   output
+}
+
+func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
+	t := &trialFlags{cfg: trial.Default()}
+	t.rate = bitrate(t.cfg.Bitrate)
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	c := &t.cfg
+	f.Var(&t.names, "port", "measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind it; sfu; or cmd:COMMAND LINE")
+	f.StringVar(&t.urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
+	f.StringVar(&t.urls.WHEP, "whep", "", "WHEP `URL` of cmd:")
+	f.StringVar(&t.urls.Ready, "ready", "", "`URL` that cmd: answers once it is ready; else its WHEP URL")
+	f.IntVar(&c.Streams, "streams", c.Streams, "`N` streams, which viewers are spread over")
+	f.IntVar(&c.Sample, "sample", c.Sample, "`K` viewers that open and check every packet")
+	f.Float64Var(&c.Ramp, "ramp", c.Ramp, "`VIEWERS` that begin each second")
+	f.Var(&t.rate, "bitrate", "of a stream's video without headers and tags, `BIT/S`")
+	f.Float64Var(&c.FrameRate, "fps", c.FrameRate, "`FRAMES` a second")
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "`SEED` of content, credentials and numbers")
+	t.out.flags(f)
+	return f, t
+}
+
+// parse reads the flags and makes contenders of what they name, or of the defaults. Then it gets this process ready for a
+// lab; done must be called in the end.
+func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string) (contenders []trial.Contender, log *slog.Logger, done func(), err error) {
+	rest, err := parseMixed(f, args, stdout, examples)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	t.cfg.Bitrate = int(t.rate)
+	t.cfg.Progress = t.out.progress(stderr)
+	names := append(t.names, rest...)
+	if len(names) == 0 {
+		names = defaults
+	}
+	for _, name := range names {
+		c, err := trial.ParseContender(name, t.urls)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		contenders = append(contenders, c)
+	}
+	log, done, err = prepare(stderr, t.cfg.ClientCPU)
+	return contenders, log, done, err
+}
+
+// one is the only contender.
+func one(contenders []trial.Contender) (trial.Contender, error) {
+	if len(contenders) != 1 {
+		return trial.Contender{}, fmt.Errorf("%w: one contender at a time", errUsage)
+	}
+	return contenders[0], nil
+}
 
 const labExamples = `  What a packet costs AF_XDP with 1,000 viewers, besides the C floor:
     ringbench lab --port xdp --viewers 1000
@@ -34,65 +102,196 @@ const labExamples = `  What a packet costs AF_XDP with 1,000 viewers, besides th
 `
 
 func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
-	cfg := trial.Default()
-	var out output
-	var urls trial.URLs
-	var names texts
-	rate := bitrate(cfg.Bitrate)
-	f := flag.NewFlagSet("lab", flag.ContinueOnError)
-	f.Var(&names, "port", "measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind it; sfu; or cmd:COMMAND LINE")
-	f.Var(&names, "compare", "the same; more `CONTENDERS` may follow without a flag, and take turns")
-	f.StringVar(&urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
-	f.StringVar(&urls.WHEP, "whep", "", "WHEP `URL` of cmd:")
-	f.StringVar(&urls.Ready, "ready", "", "`URL` that cmd: answers once it is ready; else its WHEP URL")
-	f.IntVar(&cfg.Viewers, "viewers", cfg.Viewers, "`N` viewers of each contender")
-	f.IntVar(&cfg.Streams, "streams", cfg.Streams, "`N` streams, which viewers are spread over")
-	f.IntVar(&cfg.Sample, "sample", cfg.Sample, "`K` viewers that open and check every packet")
-	f.Float64Var(&cfg.Ramp, "ramp", cfg.Ramp, "`VIEWERS` that begin each second")
-	f.Var(&rate, "bitrate", "of a stream's video without headers and tags, `BIT/S`")
-	f.Float64Var(&cfg.FrameRate, "fps", cfg.FrameRate, "`FRAMES` a second")
-	f.DurationVar(&cfg.Window, "duration", cfg.Window, "`TIME` that one window is measured")
-	f.IntVar(&cfg.Rounds, "repeat", cfg.Rounds, "`N` windows of each contender")
-	f.BoolVar(&cfg.Floor, "floor", cfg.Floor, "measure the C floor in each round")
-	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "`SEED` of content, credentials and numbers")
-	out.flags(f)
-	rest, err := parseMixed(f, args, stdout, labExamples)
-	if err != nil {
-		return err
-	}
-	cfg.Bitrate = int(rate)
-	names = append(names, rest...)
-	if len(names) == 0 {
-		names = texts{"xdp"}
-	}
-	var contenders []trial.Contender
-	for _, name := range names {
-		c, err := trial.ParseContender(name, urls)
-		if err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		contenders = append(contenders, c)
-	}
-	if err := cfg.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	log, done, err := prepare(stderr, cfg.ClientCPU)
+	f, t := newTrialFlags("lab")
+	c := &t.cfg
+	var svg string
+	f.Var(&t.names, "compare", "the same as --port; more `CONTENDERS` may follow without a flag, and take turns")
+	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers of each contender")
+	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
+	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender")
+	f.BoolVar(&c.Floor, "floor", c.Floor, "measure the C floor in each round")
+	f.IntVar(&c.LoseEvery, "lose-every", 0, "lose each `N`-th packet at the client, to see that it is seen")
+	f.StringVar(&svg, "svg", "", "draw the rounds into `FILE`")
+	contenders, log, done, err := t.parse(f, args, stdout, stderr, labExamples, "xdp")
 	if err != nil {
 		return err
 	}
 	defer done()
-	cfg.Progress = out.progress(stderr)
-	r, err := trial.Compare(ctx, log, cfg, contenders...)
-	if r != nil && len(r.Rounds) > 0 {
-		err = errors.Join(err, out.write(stdout, r))
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	r, err := trial.Compare(ctx, log, *c, contenders...)
+	if r == nil || len(r.Rounds) == 0 {
+		return err
+	}
+	err = errors.Join(err, t.out.write(stdout, r))
+	if svg != "" {
+		err = errors.Join(err, r.Chart(svg))
 	}
 	return err
+}
+
+const tableExamples = `  The table of the README, into docs/bench, in about a quarter of an hour:
+    ringbench table --dir docs/bench
+  It goes on where it was interrupted; anew:
+    ringbench table --dir docs/bench --fresh
+`
+
+func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
+	f, t := newTrialFlags("table")
+	c := &t.cfg
+	c.Rounds, c.Window = 5, 1500*time.Millisecond
+	var dir string
+	var fresh bool
+	f.StringVar(&dir, "dir", "bench", "`DIRECTORY` of table.json, table.md and the charts")
+	f.BoolVar(&fresh, "fresh", false, "begin anew instead of going on")
+	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
+	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender and count")
+	contenders, log, done, err := t.parse(f, args, stdout, stderr, tableExamples, "xdp", "segments", "messages", "off")
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "table.json")
+	if fresh {
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	l, err := trial.Climb(ctx, log, *c, path, contenders...)
+	if l == nil || len(l.Rungs) == 0 {
+		return err
+	}
+	md, e := os.Create(filepath.Join(dir, "table.md"))
+	if e != nil {
+		return errors.Join(err, e)
+	}
+	return errors.Join(err, l.Table(md), md.Close(), l.Charts(dir), t.out.write(stdout, l))
+}
+
+const soakExamples = `  Ten minutes at 60 % of what one core can do, with charts soak-memory.svg and soak-load.svg:
+    ringbench soak --port xdp --share 0.6 --svg soak --json soak.json
+`
+
+func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
+	f, t := newTrialFlags("soak")
+	var svg string
+	var share float64
+	var lasts time.Duration
+	f.IntVar(&t.cfg.Viewers, "viewers", 0, "`N` viewers; 0 is as many as take the share")
+	f.Float64Var(&share, "share", 0.6, "`PART` of the server's core that viewers are to take")
+	f.DurationVar(&lasts, "duration", 10*time.Minute, "`TIME` that it lasts")
+	f.StringVar(&svg, "svg", "", "draw charts into files that begin with `PREFIX`")
+	contenders, log, done, err := t.parse(f, args, stdout, stderr, soakExamples, "xdp")
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := one(contenders)
+	if err != nil {
+		return err
+	}
+	if share <= 0 || share > 1 || lasts < time.Second {
+		return fmt.Errorf("%w: --share %g, --duration %v: expected more than 0 and at most 1, and a second or more", errUsage, share, lasts)
+	}
+	e, err := trial.Soak(ctx, log, t.cfg, c, share, lasts)
+	if e == nil || len(e.Moments) == 0 {
+		return err
+	}
+	err = errors.Join(err, t.out.write(stdout, e))
+	if svg != "" {
+		err = errors.Join(err, e.Charts(svg))
+	}
+	return err
+}
+
+const joinsExamples = `  How fast viewers can join while 1,000 watch:
+    ringbench joins --viewers 1000 --rate 300 --rate 500 --rate 700
+`
+
+func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
+	f, t := newTrialFlags("joins")
+	var rates numbers
+	var lasts time.Duration
+	f.IntVar(&t.cfg.Viewers, "viewers", t.cfg.Viewers, "`N` viewers that watch meanwhile")
+	f.Var(&rates, "rate", "`JOINS` a second; may be repeated (default 300, 500 and 700)")
+	f.DurationVar(&lasts, "duration", 3*time.Second, "`TIME` of each rate")
+	contenders, log, done, err := t.parse(f, args, stdout, stderr, joinsExamples, "xdp")
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := one(contenders)
+	if err != nil {
+		return err
+	}
+	if len(rates) == 0 {
+		rates = numbers{300, 500, 700}
+	}
+	if err := t.cfg.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
+	j, err := trial.Join(ctx, log, t.cfg, c, rates, lasts)
+	if j == nil || len(j.Steps) == 0 {
+		return err
+	}
+	return errors.Join(err, t.out.write(stdout, j))
+}
+
+const memoryExamples = `  Heap, stacks and resident memory that a viewer adds, from 500 to 2,500 viewers:
+    ringbench memory --port xdp
+`
+
+func memoryCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
+	f, t := newTrialFlags("memory")
+	t.cfg.Rounds, t.cfg.Window = 3, time.Second
+	var few, many int
+	f.IntVar(&few, "from", 500, "`N` viewers, and")
+	f.IntVar(&many, "to", 2500, "`N` viewers")
+	f.IntVar(&t.cfg.Rounds, "repeat", t.cfg.Rounds, "`N` starts with each number")
+	contenders, log, done, err := t.parse(f, args, stdout, stderr, memoryExamples, "xdp")
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := one(contenders)
+	if err != nil {
+		return err
+	}
+	if many <= few || few < 1 {
+		return fmt.Errorf("%w: --from %d --to %d: expected more", errUsage, few, many)
+	}
+	m, err := trial.Memory(ctx, log, t.cfg, c, few, many)
+	if m == nil || len(m.AtMany) == 0 {
+		return err
+	}
+	return errors.Join(err, t.out.write(stdout, m))
+}
+
+// numbers is a flag that may be repeated.
+type numbers []float64
+
+func (n *numbers) String() string { return fmt.Sprint(*n) }
+
+func (n *numbers) Set(text string) error {
+	var x float64
+	if _, err := fmt.Sscan(text, &x); err != nil || x <= 0 {
+		return errors.New("a number above 0 expected")
+	}
+	*n = append(*n, x)
+	return nil
 }
 
 // prepare sees whether a lab is possible here and keeps this process off the server's core.
 func prepare(stderr io.Writer, cpu int) (log *slog.Logger, done func(), err error) {
 	if err := testenv.NetworkNamespaces.Find(); err != nil {
-		return nil, nil, fmt.Errorf("a lab is not possible here: %w: run as root", err)
+		return nil, nil, fmt.Errorf("a lab is not possible here, are you root? %w", err)
 	}
 	if err := testenv.XDP.Find(); err != nil {
 		return nil, nil, fmt.Errorf("a lab is not possible here: %w", err)
@@ -101,7 +300,7 @@ func prepare(stderr io.Writer, cpu int) (log *slog.Logger, done func(), err erro
 		return nil, nil, err
 	}
 	log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return log, func() { _ = testenv.RemoveBuilt() }, nil
+	return log, func() { _ = testenv.RemoveBuilt() }, nil // it is in the temporary directory
 }
 
 // stayOn confines all threads of this process, and those to come, to a core.
@@ -117,7 +316,7 @@ func stayOn(cpu int) error {
 		if _, err := fmt.Sscan(task.Name(), &tid); err != nil {
 			return err
 		}
-		if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
+		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("stay on core %d, which the lab needs besides core 0: %w", cpu, err)
 		}
 	}

@@ -2,69 +2,10 @@ package trial
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
-	"os"
 	"slices"
 )
-
-// Viewer counts of the table.
-var viewerCounts = []int{100, 200, 500, 1000, 2000, 5000}
-
-const (
-	// fine is how near the least count that failed must be to the most that did not.
-	fine = 1.05
-	// maxProbes bounds the search for each contender, probeWindows are the windows of one probe, of which all but
-	// one must be good.
-	maxProbes, probeWindows = 6, 3
-	// hopeless is what share of the server's core a count may be expected to take and still be tried.
-	hopeless = 1.5
-)
-
-// A Ladder is the table of README: contenders over viewer counts, and the most viewers that each can serve.
-type Ladder struct {
-	Machine    Machine  `json:"machine"`
-	Config     Shape    `json:"config"`
-	Contenders []string `json:"contenders"`
-	// Rungs have the viewer counts, those of which are done.
-	Rungs []*Report `json:"counts"`
-	// Skipped says for each contender why larger counts were not tried.
-	Skipped map[string]string `json:"skipped,omitempty"`
-	Most    []Most            `json:"most,omitempty"`
-}
-
-// A Shape is what of a Config must agree for figures to belong together.
-type Shape struct {
-	Streams   int     `json:"streams"`
-	Bitrate   int     `json:"bitrate"`
-	FrameRate float64 `json:"frame_rate"`
-	Window    string  `json:"window"`
-	Rounds    int     `json:"rounds"`
-}
-
-// Most is the end of a contender's search.
-type Most struct {
-	Contender string `json:"contender"`
-	// Viewers is the largest count that went without loss; Failed is the least that did not, for the reason in Why,
-	// 0 if none did not.
-	Viewers int    `json:"viewers"`
-	Failed  int    `json:"failed_viewers,omitempty"`
-	Why     string `json:"why,omitempty"`
-	// Client is that the search ended for want of what the client's core can take.
-	Client bool `json:"client_limited,omitempty"`
-	// Windows are those of Viewers, if the search came there.
-	Windows []Window `json:"windows,omitempty"`
-	Probes  []Probe  `json:"probes"`
-}
-
-// A Probe is one count that was tried.
-type Probe struct {
-	Viewers int    `json:"viewers"`
-	Good    bool   `json:"good"`
-	Why     string `json:"why,omitempty"`
-}
 
 // Climb fills the table, and goes on where the file at path ends if it is of the same machine, program and
 // configuration. It saves there after each step.
@@ -94,7 +35,7 @@ func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, conte
 		}
 		l.Rungs = append(l.Rungs, report)
 		for i, c := range able {
-			if len(report.Windows(i)) == 0 {
+			if len(report.Windows(i)) == 0 && report.overloaded(i) {
 				l.Skipped[c.Name] = report.why(i)
 			}
 		}
@@ -116,39 +57,6 @@ func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, conte
 		}
 	}
 	return l, nil
-}
-
-// giveUp skips a count that a contender could not nearly carry, by what smaller ones took.
-func (l *Ladder) giveUp(contender string, n int) bool {
-	_, perViewer := l.reached(contender)
-	share := perViewer * float64(n)
-	if share < hopeless {
-		return false
-	}
-	l.Skipped[contender] = fmt.Sprintf("%d viewers would take %.0f %% of the core", n, 100*share)
-	return true
-}
-
-// reached is the largest count that was good, and which share of the core a viewer took there.
-func (l *Ladder) reached(contender string) (n int, perViewer float64) {
-	for _, r := range l.Rungs {
-		i := slices.Index(r.Contenders, contender)
-		if i < 0 || len(r.Windows(i)) == 0 {
-			continue
-		}
-		n, perViewer = r.Viewers, r.Of(i, func(w *Window) float64 { return w.CPU }).Median/float64(r.Viewers)
-	}
-	return n, perViewer
-}
-
-// refused is the least count that was tried and was not good, 0 if there is none.
-func (l *Ladder) refused(contender string) (int, string) {
-	for _, r := range l.Rungs {
-		if i := slices.Index(r.Contenders, contender); i >= 0 && len(r.Windows(i)) == 0 {
-			return r.Viewers, r.why(i)
-		}
-	}
-	return 0, ""
 }
 
 // search tries counts between what was good and what was not.
@@ -183,78 +91,4 @@ func (l *Ladder) search(ctx context.Context, log *slog.Logger, cfg Config, c Con
 		m.Probes = append(m.Probes, p)
 	}
 	return m, nil
-}
-
-// next is the count to try, 0 for none.
-func (m *Most) next(perViewer float64) int {
-	switch {
-	case m.Failed == 0 && m.Viewers == 0:
-		return viewerCounts[0]
-	case m.Failed == 0 && m.Viewers >= maxViewers:
-		return 0
-	case m.Failed == 0:
-		// What a packet costs falls as load grows, so the estimate is low: go beyond it.
-		return min(max(int(1.02/perViewer), m.Viewers*110/100)/10*10, maxViewers)
-	case m.Viewers == 0:
-		return m.Failed / 2
-	case float64(m.Failed) <= fine*float64(m.Viewers):
-		return 0
-	}
-	n := int(math.Sqrt(float64(m.Viewers) * float64(m.Failed)))
-	if n = n / 10 * 10; n <= m.Viewers || n >= m.Failed {
-		return 0
-	}
-	return n
-}
-
-// why is what most windows of a contender that had no good ones say.
-func (r *Report) why(contender int) string {
-	said := map[string]int{}
-	best := ""
-	for i := range r.Rounds {
-		if contender >= len(r.Rounds[i].Windows) {
-			continue
-		}
-		w := &r.Rounds[i].Windows[contender]
-		for _, x := range slices.Concat(w.Overload, w.Void) {
-			said[x]++
-			if best == "" || said[x] > said[best] {
-				best = x
-			}
-		}
-	}
-	return best
-}
-
-// overloaded tells whether it was the server that could not do it.
-func (r *Report) overloaded(contender int) bool {
-	return slices.ContainsFunc(r.Rounds, func(x Round) bool {
-		return contender < len(x.Windows) && len(x.Windows[contender].Overload) > 0
-	})
-}
-
-func (l *Ladder) resume(path string) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return // there is nothing to go on with
-	}
-	var old Ladder
-	if json.Unmarshal(text, &old) != nil || old.Machine != l.Machine || old.Config != l.Config || !slices.Equal(old.Contenders, l.Contenders) {
-		return
-	}
-	l.Rungs, l.Most = old.Rungs, old.Most
-	if old.Skipped != nil {
-		l.Skipped = old.Skipped
-	}
-}
-
-func (l *Ladder) save(path string) error {
-	text, err := json.MarshalIndent(l, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
-		return fmt.Errorf("save the table: %w", err)
-	}
-	return nil
 }

@@ -16,25 +16,27 @@ import (
 
 	"ringcast/testenv/bench/publish"
 	"ringcast/testenv/bench/report"
+	"ringcast/testenv/bench/session"
 	"ringcast/testenv/bench/sink"
 	"ringcast/testenv/bench/watch"
 	"ringcast/testenv/lab"
 )
 
-// The two processes on the client's host, and where they take orders, by HTTP on its loopback.
+// Where processes on the client's host take orders, by HTTP on its loopback.
 const (
 	publisherOrders = "127.0.0.1:9701"
 	viewersOrders   = "127.0.0.1:9702"
+	// Those of who joins while others watch, and of the stream for them.
+	joinersOrders = "127.0.0.1:9703"
+	asideOrders   = "127.0.0.1:9704"
 )
-
-// transportID is the header extension that a server numbers packets with, as session offers it.
-const transportID = 3
 
 // publisherNice lets frames leave on time while viewers join.
 const publisherNice = -20
 
 // Publishing is what a publisher process is told.
 type Publishing struct {
+	Orders           string // where it takes them
 	URL              string
 	Streams, Bitrate int
 	FrameRate        float64
@@ -43,10 +45,14 @@ type Publishing struct {
 
 // Watching is what a viewers' process is told.
 type Watching struct {
-	URL                                 string
-	Viewers, Streams, Sample, LoseEvery int
-	Ramp                                float64
-	Seed                                uint64
+	Orders                   string // where it takes them
+	URL                      string
+	Viewers, Streams, Sample int
+	Ramp                     float64
+	Seed                     uint64
+	// NoSink leaves counting to the sockets.
+	NoSink    bool
+	LoseEvery int
 }
 
 // Viewing is how things stand with the viewers.
@@ -76,7 +82,7 @@ var publisher = lab.Register("publisher", func(ctx context.Context, in Publishin
 	var failed error
 	cfg.Follow = func(look func() *report.Publish) {
 		orders.HandleFunc("GET /look", answer(func() (any, error) { return look(), nil }))
-		serving, failed = takeOrders(publisherOrders, orders)
+		serving, failed = takeOrders(in.Orders, orders)
 		ready()
 	}
 	r, err := publish.Run(ctx, cfg)
@@ -86,21 +92,26 @@ var publisher = lab.Register("publisher", func(ctx context.Context, in Publishin
 	return r, errors.Join(err, failed)
 })
 
-var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, ready func()) (*report.Watch, error) {
-	s, err := sink.Attach(sink.Config{Device: device, TransportID: transportID, LoseEvery: in.LoseEvery})
-	if err != nil {
-		return nil, err
-	}
+var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, ready func()) (r *report.Watch, err error) {
 	cfg := watch.Default()
 	cfg.URL, cfg.Viewers, cfg.Sample, cfg.Ramp, cfg.Seed = in.URL, in.Viewers, in.Sample, in.Ramp, in.Seed
 	cfg.Streams = cfg.Streams[:0]
 	for n := range in.Streams {
 		cfg.Streams = append(cfg.Streams, n)
 	}
-	cfg.NoAudio, cfg.Settle, cfg.Sink = true, 0, s
-	sunk := func() (Sunk, error) {
-		t, err := s.Totals()
-		return Sunk{t, time.Now()}, err
+	cfg.NoAudio, cfg.Settle = true, 0
+	sunk := func() (s Sunk, err error) { return s, nil }
+	if !in.NoSink {
+		s, err := sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, LoseEvery: in.LoseEvery})
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		cfg.Sink = s
+		sunk = func() (Sunk, error) {
+			t, err := s.Totals()
+			return Sunk{t, time.Now()}, err
+		}
 	}
 	orders := http.NewServeMux()
 	orders.HandleFunc("GET /sunk", answer(func() (any, error) { return sunk() }))
@@ -115,14 +126,14 @@ var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, rea
 			t, err := sunk()
 			return Viewing{w, t}, err
 		}))
-		serving, failed = takeOrders(viewersOrders, orders)
+		serving, failed = takeOrders(in.Orders, orders)
 		ready()
 	}
-	r, err := watch.Run(ctx, cfg)
+	r, err = watch.Run(ctx, cfg)
 	if serving != nil {
 		err = errors.Join(err, serving.Close())
 	}
-	return r, errors.Join(err, failed, s.Close())
+	return r, errors.Join(err, failed)
 })
 
 // takeOrders serves until the server is closed.

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -53,4 +54,8 @@ func commit() string {
 		}
 	}
 	return revision + changed
+}
+
+func (m Machine) String() string {
+	return fmt.Sprintf("%s, %d cores, Linux %s, %s, ringcast %s", m.CPU, m.Cores, m.Kernel, m.Go, m.Commit)
 }

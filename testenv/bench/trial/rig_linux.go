@@ -73,7 +73,7 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	connect, cancel := context.WithTimeout(ctx, connecting)
 	defer cancel()
 	r.publishing, err = publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
-		URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
+		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
 		Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
 	}, cfg.ClientCPU)
 	return r, errors.Join(err, context.Cause(connect))
@@ -191,7 +191,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 	}
 	var err error
 	r.watching, err = viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		URL: r.url(r.Contender.URLs.WHEP, "/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
+		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP, "/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
 	}, r.cfg.ClientCPU)
 	if err != nil {

@@ -9,9 +9,7 @@ import (
 
 // Table writes the report for people.
 func (r *Report) Table(out io.Writer) error {
-	m := &r.Machine
-	fmt.Fprintf(out, "%d viewers of %d streams of %.2f Mbit/s; %s, %d cores, Linux %s, %s, ringcast %s\n\n",
-		r.Viewers, r.Streams, float64(r.Bitrate)/1e6, m.CPU, m.Cores, m.Kernel, m.Go, m.Commit)
+	fmt.Fprintf(out, "%s\n%d viewers of %d streams of %.2f Mbit/s of video\n\n", r.Machine, r.Viewers, r.Streams, float64(r.Bitrate)/1e6)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tdelay p50, p99 ms\t")
 	for i, name := range r.Contenders {

@@ -21,19 +21,13 @@ const (
 	draining = 3 * time.Second
 	// still is how long nothing must have moved then. Servers publish their counts a few times a second.
 	still = 400 * time.Millisecond
-
-	// Below tight, a client's core is short of time; below spent, the server's is.
-	tight, spent = 0.03, 0.015
-	// strange is how much of the server's core may have gone to what is not the server's.
-	strange = 0.1
-	// tardy is how late frames may leave the publisher, at the 99th percentile.
-	tardy = 10 * time.Millisecond
 )
 
 // state is all that is counted, while the publisher is paused.
 type state struct {
 	viewing   Viewing
 	published *report.Publish
+	wire      netlink.LinkStatistics
 	metrics   testenv.Metrics // nil of a foreign server
 }
 
@@ -107,16 +101,23 @@ func (r *Rig) read(ctx context.Context) (c counts, err error) {
 	if c.server, err = lab.ReadUsage(r.process.PID(), r.cfg.ServerCPUs, r.serverNAPI); err != nil {
 		return c, err
 	}
-	link, err := r.server.Netlink().LinkByName(device)
-	if err != nil {
-		return c, fmt.Errorf("counters of the server's %s: %w", device, err)
+	if c.wire, err = r.wire(); err != nil {
+		return c, err
 	}
-	c.wire = *link.Attrs().Statistics
 	if err := r.order(ctx, http.MethodGet, viewersOrders, "/sunk", &c.sunk); err != nil {
 		return c, err
 	}
 	// The publisher tells of the time since it was asked last.
 	return c, r.order(ctx, http.MethodGet, publisherOrders, "/look", &c.lateness)
+}
+
+// wire is what the server's interface has counted.
+func (r *Rig) wire() (netlink.LinkStatistics, error) {
+	link, err := r.server.Netlink().LinkByName(device)
+	if err != nil {
+		return netlink.LinkStatistics{}, fmt.Errorf("counters of the server's %s: %w", device, err)
+	}
+	return *link.Attrs().Statistics, nil
 }
 
 // standstill waits until nothing moves any more, and reads it.
@@ -141,6 +142,9 @@ func (r *Rig) standstill(ctx context.Context) (*state, error) {
 	}
 	var err error
 	if s.viewing, err = r.look(ctx); err != nil {
+		return nil, err
+	}
+	if s.wire, err = r.wire(); err != nil {
 		return nil, err
 	}
 	if err := r.order(ctx, http.MethodGet, publisherOrders, "/look", &s.published); err != nil {
@@ -189,6 +193,7 @@ func (w *Window) tally(a, b *state) {
 	x, y := a.viewing.Watch, b.viewing.Watch
 	w.Published = b.published.VideoPackets - a.published.VideoPackets
 	w.Arrived = media(&b.viewing.Sunk) - media(&a.viewing.Sunk)
+	w.Dropped = b.wire.TxDropped - a.wire.TxDropped
 	w.LostOnPurpose = b.viewing.Sunk.Lost - a.viewing.Sunk.Lost
 	w.Counted = y.All.Packets - x.All.Packets
 	w.CountedMissing = y.All.Missing - min(x.All.Missing, y.All.Missing)
@@ -209,6 +214,7 @@ func (w *Window) tally(a, b *state) {
 	}
 	grown := b.metrics.Sub(a.metrics)
 	w.Server = &Server{
+		Rung:        rung(b.metrics),
 		ReceivedRTP: uint64(grown["ringcast_received_rtp_packets_total"]),
 		SentRTP:     uint64(grown["ringcast_sent_rtp_packets_total"]),
 		SentRTX:     uint64(grown["ringcast_sent_rtx_packets_total"]),
@@ -220,11 +226,22 @@ func (w *Window) tally(a, b *state) {
 		Drops:       reasons(grown, "ringcast_packets_dropped_total"),
 		RingLosses:  reasons(grown, "ringcast_xdp_queue_lost_frames_total"),
 		GCs:         uint64(grown["go_gc_duration_seconds_count"]),
+		Mallocs:     uint64(grown["go_memstats_mallocs_total"]),
 		GCPause:     1000 * b.metrics[`go_gc_duration_seconds{quantile="1"}`],
 		Heap:        uint64(b.metrics["go_memstats_heap_alloc_bytes"]),
 		Stacks:      uint64(b.metrics["go_memstats_stack_inuse_bytes"]),
 		Goroutines:  int(b.metrics["go_goroutines"]),
 	}
+}
+
+// rung is the kind of port that the server has.
+func rung(m testenv.Metrics) string {
+	for series := range m {
+		if rest, ok := strings.CutPrefix(series, `ringcast_port_info{io="`); ok {
+			return strings.TrimSuffix(rest, `"}`)
+		}
+	}
+	return ""
 }
 
 // reasons sums a metric that has a label reason by that.

@@ -1,0 +1,289 @@
+package trial
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Viewer counts of the table.
+var viewerCounts = []int{100, 200, 500, 1000, 2000, 5000}
+
+const (
+	// fine is how near the least count that failed must be to the most that did not.
+	fine = 1.05
+	// maxProbes bounds the search for each contender, probeWindows are the windows of one probe, of which all but
+	// one must be good.
+	maxProbes, probeWindows = 6, 3
+	// hopeless is what share of the server's core a count may be expected to take and still be tried.
+	hopeless = 1.5
+)
+
+// A Ladder is the table of README: contenders over viewer counts, and the most viewers that each can serve.
+type Ladder struct {
+	Machine    Machine  `json:"machine"`
+	Config     Shape    `json:"config"`
+	Contenders []string `json:"contenders"`
+	// Rungs have the viewer counts, those of which are done.
+	Rungs []*Report `json:"counts"`
+	// Skipped says for each contender why larger counts were not tried.
+	Skipped map[string]string `json:"skipped,omitempty"`
+	Most    []Most            `json:"most,omitempty"`
+}
+
+// A Shape is what of a Config must agree for figures to belong together.
+type Shape struct {
+	Streams   int     `json:"streams"`
+	Bitrate   int     `json:"bitrate"`
+	FrameRate float64 `json:"frame_rate"`
+	Window    string  `json:"window"`
+	Rounds    int     `json:"rounds"`
+}
+
+// Most is the end of a contender's search.
+type Most struct {
+	Contender string `json:"contender"`
+	// Viewers is the largest count that went without loss; Failed is the least that did not, for the reason in Why,
+	// 0 if none did not.
+	Viewers int    `json:"viewers"`
+	Failed  int    `json:"failed_viewers,omitempty"`
+	Why     string `json:"why,omitempty"`
+	// Client is that the search ended for want of what the client's core can take.
+	Client bool `json:"client_limited,omitempty"`
+	// Windows are those of Viewers, if the search came there.
+	Windows []Window `json:"windows,omitempty"`
+	Probes  []Probe  `json:"probes"`
+}
+
+// A Probe is one count that was tried.
+type Probe struct {
+	Viewers int    `json:"viewers"`
+	Good    bool   `json:"good"`
+	Why     string `json:"why,omitempty"`
+}
+
+// reached is the largest count that was good, and which share of the core a viewer took there.
+func (l *Ladder) reached(contender string) (n int, perViewer float64) {
+	for _, r := range l.Rungs {
+		i := slices.Index(r.Contenders, contender)
+		if i < 0 || len(r.Windows(i)) == 0 {
+			continue
+		}
+		n, perViewer = r.Viewers, r.Of(i, func(w *Window) float64 { return w.CPU }).Median/float64(r.Viewers)
+	}
+	return n, perViewer
+}
+
+// refused is the least count that was too much, 0 if there is none.
+func (l *Ladder) refused(contender string) (int, string) {
+	for _, r := range l.Rungs {
+		if i := slices.Index(r.Contenders, contender); i >= 0 && len(r.Windows(i)) == 0 && r.overloaded(i) {
+			return r.Viewers, r.why(i)
+		}
+	}
+	return 0, ""
+}
+
+// next is the count to try, 0 for none.
+func (m *Most) next(perViewer float64) int {
+	switch {
+	case m.Failed == 0 && m.Viewers == 0:
+		return viewerCounts[0]
+	case m.Failed == 0 && m.Viewers >= maxViewers:
+		return 0
+	case m.Failed == 0:
+		// What a packet costs falls as load grows, so the estimate is low: go beyond it.
+		return min(max(int(1.02/perViewer), m.Viewers*110/100)/10*10, maxViewers)
+	case m.Viewers == 0:
+		return m.Failed / 2
+	case float64(m.Failed) <= fine*float64(m.Viewers):
+		return 0
+	}
+	n := int(math.Sqrt(float64(m.Viewers) * float64(m.Failed)))
+	if n = n / 10 * 10; n <= m.Viewers || n >= m.Failed {
+		return 0
+	}
+	return n
+}
+
+// why is what most windows of a contender that had no good ones say.
+func (r *Report) why(contender int) string {
+	said := map[string]int{}
+	best := ""
+	for i := range r.Rounds {
+		if contender >= len(r.Rounds[i].Windows) {
+			continue
+		}
+		w := &r.Rounds[i].Windows[contender]
+		for _, x := range slices.Concat(w.Overload, w.Void) {
+			said[x]++
+			if best == "" || said[x] > said[best] {
+				best = x
+			}
+		}
+	}
+	return best
+}
+
+// overloaded tells whether it was the server that could not do it.
+func (r *Report) overloaded(contender int) bool {
+	return slices.ContainsFunc(r.Rounds, func(x Round) bool {
+		return contender < len(x.Windows) && len(x.Windows[contender].Overload) > 0
+	})
+}
+
+// Table writes Markdown.
+func (l *Ladder) Table(out io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%d stream of %d frames a second, %.2f Mbit/s of video; medians of the good windows of %d, each %s long, with the least and the most.\n\n",
+		l.Machine, l.Config.Streams, int(l.Config.FrameRate), float64(l.Config.Bitrate)/1e6, l.Config.Rounds, l.Config.Window)
+	b.WriteString("| viewers | sent by | CPU, % of the core | CPU ns a packet | × C floor | × one by one | resident MB | Gbit/s, viewers' count | Gbit/s, the OS's count |\n")
+	b.WriteString("|---:|---|---:|---:|---:|---:|---:|---:|---:|\n")
+	for _, r := range l.Rungs {
+		last := slices.Index(r.Contenders, "off")
+		for _, name := range l.Contenders {
+			i := slices.Index(r.Contenders, name)
+			if i < 0 {
+				continue
+			}
+			if len(r.Windows(i)) == 0 {
+				fmt.Fprintf(&b, "| %d | %s | – | | | | | | %s |\n", r.Viewers, name, r.why(i))
+				continue
+			}
+			ratio := Spread{math.NaN(), math.NaN(), math.NaN()}
+			if last >= 0 {
+				ratio = r.Ratio(i, last)
+			}
+			of := func(f func(*Window) float64) Spread { return r.Of(i, f) }
+			fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Viewers, name,
+				of(cpuPercent).text(1), of(perPacket).text(0), r.ToFloor(i).text(2), ratio.short(2), of(residentMB).text(1),
+				of(viewerGbits).text(3), of(wireGbits).text(3))
+		}
+	}
+	for _, c := range l.Contenders {
+		if why := l.Skipped[c]; why != "" {
+			fmt.Fprintf(&b, "\nLarger counts were not tried with %s: %s.\n", c, why)
+		}
+	}
+	if len(l.Most) > 0 {
+		b.WriteString("\nThe most viewers without loss:\n\n| sent by | viewers | CPU, % of the core | CPU ns a packet | delay p99, ms | beyond |\n|---|---:|---:|---:|---:|---|\n")
+	}
+	for _, m := range l.Most {
+		of := func(f func(*Window) float64) string {
+			var all []float64
+			for i := range m.Windows {
+				all = append(all, f(&m.Windows[i]))
+			}
+			return spread(all).text(1)
+		}
+		beyond := "nothing failed"
+		if m.Failed > 0 {
+			beyond = fmt.Sprintf("%d: %s", m.Failed, m.Why)
+		}
+		if m.Client {
+			beyond += " (the client is the limit, not the server)"
+		}
+		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", m.Contender, m.Viewers, of(cpuPercent), of(perPacket),
+			of(func(w *Window) float64 { return w.Delay.P99 }), beyond)
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// Figures of a window, for people.
+func cpuPercent(w *Window) float64  { return 100 * w.CPU }
+func perPacket(w *Window) float64   { return w.PerPacket }
+func residentMB(w *Window) float64  { return float64(w.RSS) / 1e6 }
+func viewerGbits(w *Window) float64 { return w.ViewerBits / 1e9 }
+func wireGbits(w *Window) float64   { return w.WireBits / 1e9 }
+
+// Charts draws the figures over viewers into a directory.
+func (l *Ladder) Charts(dir string) error {
+	for _, x := range []struct {
+		file, y string
+		of      func(*Window) float64
+	}{
+		{"cpu.svg", "% of the server's core", cpuPercent},
+		{"cost.svg", "CPU ns for one packet to one viewer", perPacket},
+		{"memory.svg", "resident MB", residentMB},
+		{"network.svg", "Gbit/s that viewers counted", viewerGbits},
+	} {
+		c := Chart{X: "viewers", Y: x.y, Log: true}
+		for _, name := range l.Contenders {
+			line := Line{Name: name}
+			for _, r := range l.Rungs {
+				if i := slices.Index(r.Contenders, name); i >= 0 && len(r.Windows(i)) > 0 {
+					line.Points = append(line.Points, Point{float64(r.Viewers), r.Of(i, x.of)})
+				}
+			}
+			c.Lines = append(c.Lines, line)
+		}
+		if err := c.SVG(filepath.Join(dir, x.file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Chart draws what a packet cost each contender, round by round.
+func (r *Report) Chart(path string) error {
+	c := Chart{Title: fmt.Sprintf("%d viewers", r.Viewers), X: "round", Y: "CPU ns for one packet to one viewer"}
+	add := func(name string, of func(x *Round) float64) {
+		line := Line{Name: name}
+		for n := range r.Rounds {
+			y := of(&r.Rounds[n])
+			line.Points = append(line.Points, Point{float64(n + 1), Spread{y, y, y}})
+		}
+		c.Lines = append(c.Lines, line)
+	}
+	for i, name := range r.Contenders {
+		add(name, func(x *Round) float64 { return x.Windows[i].PerPacket })
+	}
+	if r.floors().Median > 0 {
+		add("C floor", func(x *Round) float64 { return x.Floor.PerPacket })
+	}
+	return c.SVG(path)
+}
+
+// giveUp skips a count that a contender could not nearly carry, by what smaller ones took.
+func (l *Ladder) giveUp(contender string, n int) bool {
+	_, perViewer := l.reached(contender)
+	share := perViewer * float64(n)
+	if share < hopeless {
+		return false
+	}
+	l.Skipped[contender] = fmt.Sprintf("%d viewers would take %.0f %% of the core", n, 100*share)
+	return true
+}
+
+// resume takes over what the file at path has, if it belongs to this table.
+func (l *Ladder) resume(path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return // there is nothing to go on with
+	}
+	var old Ladder
+	if json.Unmarshal(text, &old) != nil || old.Machine != l.Machine || old.Config != l.Config || !slices.Equal(old.Contenders, l.Contenders) {
+		return
+	}
+	l.Rungs, l.Most = old.Rungs, old.Most
+	if old.Skipped != nil {
+		l.Skipped = old.Skipped
+	}
+}
+
+func (l *Ladder) save(path string) error {
+	text, err := json.MarshalIndent(l, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("save the table: %w", err)
+	}
+	return nil
+}

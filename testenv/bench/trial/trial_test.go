@@ -1,0 +1,276 @@
+package trial
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseContender(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		urls URLs
+		want Contender
+		err  string
+	}{
+		{text: "xdp", want: Contender{Args: []string{"--io", "xdp", "--interface", "eth0"}}},
+		{text: "off", want: Contender{Args: []string{"--io", "udp", "--batching", "off"}}},
+		{text: "segments@./old --log-level debug", want: Contender{Binary: "./old", Args: []string{"--io", "udp", "--batching", "segments", "--log-level", "debug"}}},
+		{text: "sfu", want: Contender{URLs: sfuURLs, Args: []string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}}},
+		{
+			text: "cmd:./x --to {ip}", urls: URLs{WHIP: "a", WHEP: "b"},
+			want: Contender{Args: []string{"./x", "--to", "{ip}"}, URLs: URLs{"a", "b", "b"}},
+		},
+		{text: "cmd:./x", err: "URLs are unknown"},
+		{text: "cmd:", urls: URLs{WHIP: "a", WHEP: "b"}, err: "no command line"},
+		{text: "tcp", err: "xdp, segments, messages, off"},
+		{text: " ", err: "no name"},
+	} {
+		got, err := ParseContender(c.text, c.urls)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%q: %v", c.text, err)
+			}
+			continue
+		}
+		c.want.Name = c.text
+		if err != nil || fmt.Sprint(got) != fmt.Sprint(c.want) {
+			t.Errorf("%q: %+v, %v", c.text, got, err)
+		}
+	}
+	// The ports' own flags are not changed by what comes behind them.
+	if fmt.Sprint(ports["segments"]) != "[--io udp --batching segments]" {
+		t.Error(ports["segments"])
+	}
+}
+
+// clean is a window that nothing is wrong with.
+func clean() Window {
+	w := Window{
+		Seconds: 2, CPU: 0.6, Process: 0.55, Kernel: 0.05, Idle: 0.39, PerPacket: 1000, PacketRate: 600_000,
+		Published: 100, Arrived: 1000, Counted: 1000, Joined: 10, Playing: 10,
+		Sampled: SampleCounts{Packets: 200}, Server: &Server{SentRTP: 1000}, Client: Client{Idle: 0.5, Sink: 0.2},
+	}
+	return w
+}
+
+func TestJudge(t *testing.T) {
+	w := clean()
+	if w.judge(10); !w.Good() {
+		t.Fatalf("%q, %q", w.Void, w.Overload)
+	}
+	for _, c := range []struct {
+		alter    func(*Window)
+		void     string
+		overload string
+	}{
+		{func(w *Window) { w.Client.Idle = 0.02 }, "client's core is saturated: 2.0 %", ""},
+		{func(w *Window) { w.Client.Sink = 0.98 }, "sink takes all", ""},
+		{func(w *Window) { w.Client.Late.P99 = 10.1 }, "publisher fell behind", ""},
+		{func(w *Window) { w.Joined, w.Playing = 9, 9 }, "of 10 viewers 9 joined", ""},
+		{func(w *Window) { w.Playing = 9 }, "9 play", ""},
+		{func(w *Window) { w.Gone = 1 }, "1 viewers were lost", ""},
+		{func(w *Window) { w.SocketDrops = 3 }, "sockets dropped 3", ""},
+		{func(w *Window) { w.Sampled.Missing = 2 }, "sampled viewers lost 2 of 202", ""},
+		{func(w *Window) { w.Sampled.Bad = 2 }, "could not use 2", ""},
+		{func(w *Window) { w.Sampled.Packets = 0 }, "got nothing", ""},
+		{func(w *Window) { w.Idle = 0.2 }, "others took 20.0 %", ""},
+		{func(w *Window) { w.Arrived = 990 }, "sent 1000 packets and 990", ""},
+		{func(w *Window) { w.Arrived, w.Dropped = 990, 10 }, "cable dropped 10", ""},
+		{func(w *Window) { w.CPU, w.Idle = 0.98, 0.01 }, "", "server's core is saturated"},
+		{func(w *Window) { w.Server.Unsent = 5 }, "", "gave up 5"},
+		{func(w *Window) { w.Server.Drops = map[string]uint64{"subscriber_stalled": 4, "stun_unknown_ufrag": 1} }, "", "dropped 4 packets: subscriber_stalled"},
+		{func(w *Window) { w.Server.RingLosses = map[string]uint64{"rx_ring_full": 4} }, "", "rings lost 4 frames: rx_ring_full"},
+		{func(w *Window) { w.Server.SentRTP, w.Arrived, w.LostOnPurpose = 1000, 900, 100 }, "", ""},
+		{func(w *Window) { w.Server = nil }, "", ""},
+		{func(w *Window) { w.Stolen, w.Idle = 0.2, 0.19 }, "", ""},
+	} {
+		w := clean()
+		c.alter(&w)
+		w.judge(10)
+		if got := strings.Join(w.Void, "; "); (c.void == "") != (got == "") || !strings.Contains(got, c.void) {
+			t.Errorf("void: %q, want %q", got, c.void)
+		}
+		if got := strings.Join(w.Overload, "; "); (c.overload == "") != (got == "") || !strings.Contains(got, c.overload) {
+			t.Errorf("overload: %q, want %q", got, c.overload)
+		}
+	}
+}
+
+// rounds makes a report of what floor and contenders took in each round; 0 is a window that is void.
+func rounds(names []string, ns ...[]float64) *Report {
+	r := &Report{Contenders: names, Viewers: 10, Joins: make([]Joins, len(names))}
+	for _, x := range ns {
+		round := Round{Floor: Floor{PerPacket: x[0]}}
+		for _, y := range x[1:] {
+			w := clean()
+			if w.PerPacket = y; y == 0 {
+				w.Void = []string{"the moon was full"}
+			}
+			round.Windows = append(round.Windows, w)
+		}
+		r.Rounds = append(r.Rounds, round)
+	}
+	r.judge()
+	return r
+}
+
+func TestReport(t *testing.T) {
+	r := rounds([]string{"xdp", "off", "none"},
+		[]float64{500, 1000, 3000, 0}, []float64{700, 900, 900, 0}, []float64{510, 0, 3000, 0}, []float64{500, 1100, 4400, 0}, []float64{600, 900, 2700, 0})
+	if !r.Rounds[1].Noisy || r.Rounds[4].Noisy {
+		t.Errorf("noisy: %+v", r.Rounds)
+	}
+	for _, c := range []struct {
+		what string
+		got  Spread
+		want Spread
+	}{
+		{"xdp", r.Of(0, perPacket), Spread{1000, 900, 1100}},
+		{"off", r.Of(1, perPacket), Spread{3000, 2700, 4400}},
+		{"off by xdp", r.Ratio(1, 0), Spread{3, 3, 4}},
+		{"xdp by floor", r.ToFloor(0), Spread{2, 1.5, 2.2}},
+	} {
+		if math.Abs(c.got.Median-c.want.Median)+math.Abs(c.got.Least-c.want.Least)+math.Abs(c.got.Most-c.want.Most) > 1e-9 {
+			t.Errorf("%s: %+v, want %+v", c.what, c.got, c.want)
+		}
+	}
+	if s := r.Of(2, perPacket); !math.IsNaN(s.Median) || s.text(1) != "–" {
+		t.Errorf("nothing good: %+v", s)
+	}
+	var b strings.Builder
+	if err := r.Table(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1000 (900–1100)", "none !", "3/5", "round 2 is void", "round 1, none: void: the moon was full"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	if _, err := json.Marshal(r); err != nil {
+		t.Error(err)
+	}
+}
+
+// The search ends within 5 % of what a server can do, wherever that lies, and within its probes.
+func TestSearch(t *testing.T) {
+	for _, able := range []int{130, 430, 990, 2600, 4800, 9000} {
+		m := Most{}
+		perViewer := 0.0
+		for _, n := range viewerCounts { // as Climb does
+			if n > able {
+				m.Failed = n
+				break
+			}
+			m.Viewers, perViewer = n, 0.9/float64(able) // estimates are a little off
+		}
+		probes := 0
+		for n := m.next(perViewer); n != 0 && probes < maxProbes; n = m.next(perViewer) {
+			probes++
+			if n <= able {
+				m.Viewers, perViewer = n, 0.95/float64(able)
+			} else {
+				m.Failed = n
+			}
+		}
+		if m.Viewers > able || float64(m.Viewers)*1.1 < float64(able) || m.Failed != 0 && m.Failed <= able {
+			t.Errorf("can do %d; found %d, failed %d, in %d probes", able, m.Viewers, m.Failed, probes)
+		}
+	}
+}
+
+// ladder is a table with a contender that could not carry the second count.
+func ladder() *Ladder {
+	l := &Ladder{
+		Machine: ThisMachine(), Config: Shape{1, 2e6, 30, "1s", 2}, Contenders: []string{"xdp", "off"}, Skipped: map[string]string{},
+		Rungs: []*Report{
+			rounds([]string{"xdp", "off"}, []float64{500, 1000, 3000}, []float64{500, 1100, 3300}),
+			rounds([]string{"xdp", "off"}, []float64{500, 900, 0}, []float64{500, 950, 0}),
+		},
+		Most: []Most{{Contender: "xdp", Viewers: 20, Windows: []Window{clean()}}, {Contender: "off", Viewers: 10, Failed: 20, Why: "the moon was full", Client: true}},
+	}
+	l.Rungs[1].Viewers = 20
+	for i := range l.Rungs[1].Rounds {
+		l.Rungs[1].Rounds[i].Windows[1].Overload = []string{"too much"}
+	}
+	return l
+}
+
+func TestLadder(t *testing.T) {
+	l := ladder()
+	if n, per := l.reached("xdp"); n != 20 || per != 0.03 {
+		t.Errorf("reached %d, %g each", n, per)
+	}
+	if n, why := l.refused("off"); n != 20 || why != "too much" {
+		t.Errorf("refused %d: %s", n, why)
+	}
+	if l.giveUp("xdp", 30) || !l.giveUp("xdp", 60) || !strings.Contains(l.Skipped["xdp"], "180 %") {
+		t.Errorf("skipped: %v", l.Skipped)
+	}
+	var b strings.Builder
+	if err := l.Table(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| 10 | xdp | 60.0 (60.0–60.0) | 1050 (1000–1100) | 2.10 (2.00–2.20) | 0.33 |", "| 20 | off | – | | | | | | too much |", "| off | 10 |", "client is the limit"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	dir := t.TempDir()
+	if err := errors.Join(l.Charts(dir), l.Rungs[0].Chart(filepath.Join(dir, "rounds.svg"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"cpu.svg", "cost.svg", "memory.svg", "network.svg", "rounds.svg"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, shapes := xml.NewDecoder(f), 0
+		for err == nil {
+			var x xml.Token
+			if x, err = d.Token(); err == nil {
+				if s, ok := x.(xml.StartElement); ok && s.Name.Local == "path" {
+					shapes++
+				}
+			}
+		}
+		if f.Close(); !errors.Is(err, io.EOF) || shapes < 10 {
+			t.Errorf("%s: %v, %d shapes", name, err, shapes)
+		}
+	}
+}
+
+// A table goes on where it ended, but for another program or other settings.
+func TestResume(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table.json")
+	l := ladder()
+	if err := l.save(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		alter func(*Ladder)
+		rungs int
+	}{
+		{func(*Ladder) {}, 2},
+		{func(l *Ladder) { l.Machine.Commit += "+" }, 0},
+		{func(l *Ladder) { l.Config.Rounds++ }, 0},
+		{func(l *Ladder) { l.Contenders = slices.Clone(l.Contenders[:1]) }, 0},
+	} {
+		again := &Ladder{Machine: l.Machine, Config: l.Config, Contenders: l.Contenders, Skipped: map[string]string{}}
+		c.alter(again)
+		if again.resume(path); len(again.Rungs) != c.rungs || len(again.Most) != c.rungs {
+			t.Errorf("goes on with %d counts and %d searches, want %d", len(again.Rungs), len(again.Most), c.rungs)
+		}
+		if c.rungs > 0 && len(again.Rungs[0].Windows(0)) != 2 {
+			t.Errorf("lost: %+v", again.Rungs[0])
+		}
+	}
+}
