@@ -40,7 +40,7 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates 
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, ignoreEnd(aside.Process)) }()
+	defer func() { err = errors.Join(err, end(aside.Process)) }()
 	if err := r.play(ctx, true); err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (r *Rig) joinAt(ctx context.Context, rate float64, lasts time.Duration, see
 	if err != nil {
 		return s, err
 	}
-	defer func() { err = errors.Join(err, ignoreEnd(joiners.Process)) }()
+	defer func() { err = errors.Join(err, end(joiners.Process)) }()
 	// The look itself takes time of the client: seldom, until about when they should be there.
 	if err := r.wait(ctx, lasts); err != nil {
 		return s, err
