@@ -1,14 +1,15 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Usage is CPU time since what it belongs to started: read it before and after, and subtract.
@@ -34,25 +35,13 @@ func (u Usage) Sub(earlier Usage) Usage {
 }
 
 // ReadUsage reads what a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded) has used
-// with all its threads, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms. Threads that have ended
-// meanwhile are missing: servers keep theirs.
+// with all its threads, those that have ended too, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms.
+//
+// It asks clocks, not /proc/PID/task: of a process of many threads that such a look has left cached, the end can keep
+// whoever waits for it spinning in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux 6.18).
 func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
-	if err != nil {
+	if u.Process, err = cpuTime(pid); err != nil {
 		return u, err
-	}
-	if len(tasks) == 0 {
-		return u, fmt.Errorf("usage: no process %d", pid)
-	}
-	for _, task := range tasks {
-		ran, err := schedstat(task)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // it has just ended
-		}
-		if err != nil {
-			return u, err
-		}
-		u.Process += ran
 	}
 	kernel, err := ksoftirqd(cpus)
 	if err != nil {
@@ -68,7 +57,7 @@ func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 // threadTime is how long some of the kernel's threads have run, together.
 func threadTime(tids []int) (sum time.Duration, err error) {
 	for _, tid := range tids {
-		ran, err := schedstat(fmt.Sprint("/proc/", tid))
+		ran, err := cpuTime(tid)
 		if err != nil {
 			return 0, err
 		}
@@ -77,45 +66,52 @@ func threadTime(tids []int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// schedstat is how long a task has run, by the first field of its schedstat file. See
-// Documentation/scheduler/sched-stats.rst of the kernel.
-func schedstat(dir string) (time.Duration, error) {
-	file, err := os.ReadFile(filepath.Join(dir, "schedstat"))
-	if err != nil {
-		return 0, fmt.Errorf("usage: %w", err)
+// cpuTime is how long a process has run with all its threads, by its clock: see clock_getcpuclockid(3), whose numbers are
+// made as MAKE_PROCESS_CPUCLOCK in include/linux/posix-timers_types.h has it. The kernel's threads are processes too.
+func cpuTime(pid int) (time.Duration, error) {
+	const cpuclockSched = 2
+	var ran unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|cpuclockSched), &ran); err != nil {
+		return 0, fmt.Errorf("usage of process %d: %w", pid, err)
 	}
-	first, _, _ := strings.Cut(string(file), " ")
-	ns, err := strconv.ParseInt(first, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("usage: %s: %w", dir, err)
-	}
-	return time.Duration(ns), nil
+	return time.Duration(ran.Nano()), nil
 }
 
-// ksoftirqd finds the kernel's threads for the soft interrupts of some CPUs.
-func ksoftirqd(cpus []int) (tids []int, err error) {
-	names := map[string]bool{}
-	for _, cpu := range cpus {
-		names[fmt.Sprint("ksoftirqd/", cpu)] = true
-	}
-	if len(names) == 0 {
-		return nil, nil
-	}
+// softirqThreads are the kernel's threads for soft interrupts, by CPU; they stay as long as the machine runs.
+var softirqThreads = sync.OnceValues(func() (map[int]int, error) {
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
 		return nil, err
 	}
+	threads := map[int]int{}
 	for _, file := range files {
 		comm, err := os.ReadFile(file)
-		if err != nil || !names[strings.TrimSpace(string(comm))] {
+		if err != nil {
+			continue // it has just ended
+		}
+		var cpu int
+		if _, err := fmt.Sscanf(string(comm), "ksoftirqd/%d", &cpu); err != nil {
 			continue
 		}
 		if tid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil {
-			tids = append(tids, tid)
+			threads[cpu] = tid
 		}
 	}
-	if len(tids) != len(names) {
-		return nil, fmt.Errorf("usage: %d ksoftirqd of CPUs %v", len(tids), cpus)
+	return threads, nil
+})
+
+// ksoftirqd finds the kernel's threads for the soft interrupts of some CPUs.
+func ksoftirqd(cpus []int) (tids []int, err error) {
+	threads, err := softirqThreads()
+	if err != nil {
+		return nil, err
+	}
+	for _, cpu := range cpus {
+		tid, ok := threads[cpu]
+		if !ok {
+			return nil, fmt.Errorf("usage: no ksoftirqd of CPU %d", cpu)
+		}
+		tids = append(tids, tid)
 	}
 	return tids, nil
 }

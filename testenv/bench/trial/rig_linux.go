@@ -292,9 +292,7 @@ func (r *Rig) Close() error {
 	return errors.Join(errs...)
 }
 
-// end stops a load process, in peace: a process of many threads that is killed right after /proc was asked about them can
-// keep whoever waits for it spinning in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux
-// 6.18). How it ends, after what it had to say, is nobody's concern.
+// end stops a load process. How it ends, after what it had to say, is nobody's concern.
 func end(p *lab.Process) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err
