@@ -7,13 +7,3 @@ func (c Config) WithSealer(f func(*srtp.Keys) (srtp.Sealer, error)) Config {
 	c.worker.NewSealer = f
 	return c
 }
-
-// Asleep is how many workers sleep, or are about to.
-func (e *Engine) Asleep() (n int) {
-	for _, r := range e.runners {
-		if r.sleeping.Load() {
-			n++
-		}
-	}
-	return n
-}

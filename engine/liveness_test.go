@@ -3,7 +3,6 @@ package engine_test
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -53,25 +52,6 @@ func TestPublisherGivesWay(t *testing.T) {
 	t.Logf("a silent publisher gave way after %v", took)
 	if took < time.Second || took > 8*time.Second {
 		t.Errorf("it gave way after %v; expected between 2 and 6 s", took)
-	}
-}
-
-// Workers that sleep do not hold up who stops the world, as the collector does some times: raw calls would, for up to
-// half a second on a busy machine.
-func TestSleepingWorkersStop(t *testing.T) {
-	e := start(t, engine.Config{Workers: 4})
-	defer shutdown(t, e)
-	var most time.Duration
-	for range 20 {
-		// Asleep, but for a moment after the last stop.
-		until(t, "sleep", func() bool { return e.Asleep() == 4 })
-		begun := time.Now()
-		runtime.GC()
-		most = max(most, time.Since(begun))
-	}
-	t.Logf("a collection beside 4 sleeping workers takes %v at most", most)
-	if most > 200*time.Millisecond {
-		t.Errorf("a collection took %v", most)
 	}
 }
 

@@ -144,6 +144,7 @@ func (p *Port) Wait(until port.Time) {
 			p.alarm = unix.NsecToTimespec(int64(left))
 			timeout = &p.alarm
 		}
+		// Not a raw call, cheaper though it is: who stops the world, as the collector does, would wait for it.
 		_, err := unix.Ppoll(p.polled[:], timeout, nil)
 		if err == unix.EINTR {
 			continue
