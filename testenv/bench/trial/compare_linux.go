@@ -11,9 +11,17 @@ import (
 	"ringcast/testenv/lab"
 )
 
+const (
+	// turn is about what a window takes beside the time that is measured.
+	turn = 3 * time.Second
+	// longestRest is how long viewers and servers can be stopped, so that neither takes the other for gone.
+	longestRest = 20 * time.Second
+)
+
 // Compare measures contenders in turns, A B A B, and the C floor once in each round. All of them are up the whole
-// time, each on hosts of its own, and those whose turn it is not have a publisher that is paused. What was measured
-// so far is in the report also if an error ends it early.
+// time, each on hosts of its own. Those whose turn it is not are stopped, viewers and server, as reports and checks of
+// thousands of viewers would take a tenth of the core from who is measured; when their rest would be too long for that,
+// only the publisher is paused. What was measured so far is in the report also if an error ends it early.
 func Compare(ctx context.Context, log *slog.Logger, cfg Config, contenders ...Contender) (report *Report, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -52,6 +60,12 @@ func Compare(ctx context.Context, log *slog.Logger, cfg Config, contenders ...Co
 		}
 		report.Joins = append(report.Joins, joins(r.Joined))
 	}
+	resting := time.Duration(len(rigs)-1) * (cfg.Window + turn)
+	if len(rigs) > 1 && resting < longestRest {
+		for _, r := range rigs {
+			r.rest(true)
+		}
+	}
 	for n := range cfg.Rounds {
 		round := Round{}
 		if round.Floor, err = floor(); err != nil {
@@ -59,10 +73,13 @@ func Compare(ctx context.Context, log *slog.Logger, cfg Config, contenders ...Co
 		}
 		for _, r := range rigs {
 			cfg.Progress.Show(time.Now(), "round %d of %d · %s · %d viewers", n+1, cfg.Rounds, r.Contender.Name, cfg.Viewers)
+			rests := r.resting
+			r.rest(false)
 			w, err := r.Window(ctx, cfg.Window)
 			if err != nil {
 				return report, err
 			}
+			r.rest(rests)
 			round.Windows = append(round.Windows, w)
 		}
 		report.Rounds = append(report.Rounds, round)

@@ -16,7 +16,7 @@
 //   - A Rig is a contender on hosts of its own, with publisher and viewers.
 //   - A Window is a piece of steady time in which one rig plays and all is measured.
 //   - A Round has a window of each contender, and a turn of the C floor. Contenders are all up the whole time;
-//     whose turn it is not has a paused publisher, and costs a few reports and checks a second.
+//     whose turn it is not is stopped, but for its publisher, which is paused.
 //
 // # What is charged where
 //

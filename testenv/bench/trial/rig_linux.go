@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ringcast/testenv"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/lab"
@@ -41,6 +43,7 @@ type Rig struct {
 	orders         *http.Client
 	// NAPI threads of both ends.
 	serverNAPI, clientNAPI []int
+	resting                bool   // server and viewers are stopped
 	stood                  *state // the last standstill, while the publisher is still paused
 }
 
@@ -265,9 +268,24 @@ func (r *Rig) order(ctx context.Context, method, address, path string, out any) 
 	return fmt.Errorf("%s: %w", r.Contender.Name, err)
 }
 
+// rest stops the server and the viewers, or has them go on. Who has ended meanwhile is noticed by wait.
+func (r *Rig) rest(on bool) {
+	if on == r.resting {
+		return
+	}
+	r.resting = on
+	sig := unix.SIGCONT
+	if on {
+		sig = unix.SIGSTOP
+	}
+	_ = unix.Kill(r.process.PID(), sig)
+	_ = r.watching.Signal(sig)
+}
+
 // Close ends all and leaves nothing.
 func (r *Rig) Close() error {
 	var errs []error
+	r.rest(false)
 	if r.watching != nil {
 		errs = append(errs, end(r.watching.Process))
 		r.watching = nil

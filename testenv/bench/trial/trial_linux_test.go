@@ -58,7 +58,7 @@ func openRig(t *testing.T, cfg Config, c Contender) *Rig {
 
 // What the server says that it sent, what the sink saw, and what the viewers counted agree to the packet, over
 // 100,000 of them and through every port. Of packets of which every hundredth is lost on purpose the viewers report
-// 1.00 % missing, and the window is void.
+// 1.00 % missing, but for a window's last ones, which are missed in the next, and the window is void.
 func TestThreeCounts(t *testing.T) {
 	able(t)
 	for _, c := range []struct {
@@ -83,20 +83,22 @@ func TestThreeCounts(t *testing.T) {
 					t.Errorf("the server sent %d, the cable dropped %d, the sink saw %d and lost %d on purpose, the viewers counted %d",
 						sent, w.Dropped, w.Arrived, w.LostOnPurpose, w.Counted)
 				}
-				if w.Sampled.Bad > 0 || w.Dropped == 0 && c.loseEvery == 0 && w.CountedMissing+w.Sampled.Missing > 0 {
+				if w.Sampled.Bad > 0 || r.stood.wire.TxDropped == 0 && c.loseEvery == 0 && w.CountedMissing+w.Sampled.Missing > 0 {
 					t.Errorf("of %d packets %d are missing, %d at sampled viewers; %d are bad", w.Arrived, w.CountedMissing, w.Sampled.Missing, w.Sampled.Bad)
 				}
 				if c.loseEvery == 0 {
 					continue
 				}
-				if share := float64(w.LostOnPurpose) / float64(w.LostOnPurpose+w.Arrived); math.Round(1e5*share) != 1000 {
-					t.Errorf("of what came to the sink it lost %.3f %%", 100*share)
+				if off := 100*float64(w.LostOnPurpose) - float64(w.LostOnPurpose+w.Arrived); math.Abs(off) > 100 {
+					t.Errorf("of %d packets that came to the sink it lost %d", w.LostOnPurpose+w.Arrived, w.LostOnPurpose)
 				}
+				// What was dropped at the end of one window is missed in the next.
+				clean := r.stood.wire.TxDropped == 0
 				media := w.Arrived - s.SentRTX + w.CountedMissing
-				if loss := float64(w.CountedMissing) / float64(media); w.Dropped == 0 && math.Round(1e4*loss) != 100 {
+				if loss := float64(w.CountedMissing) / float64(media); clean && math.Abs(loss-0.01) > 0.0001 {
 					t.Errorf("viewers report %.3f %%, of which every %dth was lost", 100*loss, c.loseEvery)
 				}
-				if loss := w.Sampled.Loss(); w.Dropped == 0 && (loss < 0.005 || loss > 0.015) {
+				if loss := w.Sampled.Loss(); clean && (loss < 0.005 || loss > 0.015) {
 					t.Errorf("sampled viewers report %.2f %%", 100*loss)
 				}
 				if !slices.ContainsFunc(w.Void, func(why string) bool { return strings.Contains(why, "sampled viewers lost") }) {
@@ -156,7 +158,7 @@ func TestStarvedClient(t *testing.T) {
 // recorded is what a packet cost AF_XDP by what it cost one system call for each, on the machine and at the commit
 // that the README's table is of, at smokeViewers. The smoke allows twice as much: noise reaches nowhere near.
 const (
-	recorded     = 0.70
+	recorded     = 0.60
 	smokeViewers = 400
 )
 

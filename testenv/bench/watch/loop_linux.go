@@ -454,7 +454,7 @@ func (l *loop) wake(v *viewer) {
 		l.absorb(v)
 		l.control(v, v.appendReport(l.out[:0], l.wall))
 		l.sent.Reports++
-		d[reportAt] += int64(reportInterval)
+		d[reportAt] = l.after(d[reportAt], int64(reportInterval))
 		if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
 			jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
 			l.jitter.Record(jitter)
@@ -466,12 +466,20 @@ func (l *loop) wake(v *viewer) {
 			l.control(v, b)
 			l.sent.Feedback++
 		}
-		d[feedbackAt] += int64(feedbackEvery)
+		d[feedbackAt] = l.after(d[feedbackAt], int64(feedbackEvery))
 	}
 	if due(askAt) {
 		l.askAgain(v)
 	}
 	l.reschedule(v)
+}
+
+// after is when what was due is due again. What a process that was stopped has missed is left out.
+func (l *loop) after(due, interval int64) int64 {
+	if due += interval; due > l.now {
+		return due
+	}
+	return l.now + interval
 }
 
 // about is the source that feedback names.
