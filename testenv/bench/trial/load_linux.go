@@ -40,6 +40,7 @@ type Publishing struct {
 	URL              string
 	Streams, Bitrate int
 	FrameRate        float64
+	Audio            bool
 	Seed             uint64
 }
 
@@ -50,6 +51,7 @@ type Watching struct {
 	Viewers, Streams, Sample int
 	Ramp                     float64
 	Seed                     uint64
+	Audio                    bool
 	// NoSink leaves counting to the sockets.
 	NoSink    bool
 	LoseEvery int
@@ -74,6 +76,7 @@ var publisher = lab.Register("publisher", func(ctx context.Context, in Publishin
 	var paused atomic.Bool
 	cfg := publish.Default()
 	cfg.URL, cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Seed = in.URL, in.Streams, in.Bitrate, in.FrameRate, in.Seed
+	cfg.Audio = in.Audio
 	cfg.Paused = paused.Load
 	orders := http.NewServeMux()
 	orders.HandleFunc("POST /pause", func(http.ResponseWriter, *http.Request) { paused.Store(true) })
@@ -99,7 +102,7 @@ var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, rea
 	for n := range in.Streams {
 		cfg.Streams = append(cfg.Streams, n)
 	}
-	cfg.NoAudio, cfg.Settle = true, 0
+	cfg.NoAudio, cfg.Settle = !in.Audio, 0
 	sunk := func() (s Sunk, err error) { return s, nil }
 	if !in.NoSink {
 		s, err := sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, LoseEvery: in.LoseEvery})
