@@ -72,8 +72,9 @@ func TestRefusals(t *testing.T) {
 		{
 			name: "another program", device: "eth0", why: "another XDP program (id ",
 			spoil: func(t *testing.T, server *lab.Host) {
-				_, err := server.Device("eth0").Ingress(lab.Fault{})
+				in, err := server.Device("eth0").Ingress(lab.Fault{})
 				must(t, err)
+				t.Cleanup(func() { must(t, in.Remove()) }) // held until then, or the collector would take it off
 			},
 		},
 		{
