@@ -17,6 +17,8 @@ const (
 	// aloneAfter is how long there must have been nothing before work for it to count as alone. After
 	// such a runner does not spin: in a calm server no other follows, and spinning is most of the cost.
 	aloneAfter = port.Millisecond
+	// silentAfter is how long there must have been no media for a runner to be in no hurry.
+	silentAfter = port.Second
 	// publishInterval is how old the counts that others see may be.
 	publishInterval = 200 * port.Millisecond
 	// flushInterval is how soon control messages without room are tried again.
@@ -60,6 +62,7 @@ func (r *runner) run() {
 	r.port.Transmit(now, &out.Outgoing) // lends the first frames
 	busy := now                         // when there was something to do
 	alone := true                       // and a good while before there was not
+	media, mediaAt := uint64(0), now    // packets in and out, and when there were more
 	published := now
 	for {
 		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
@@ -83,6 +86,9 @@ func (r *runner) run() {
 		if out.Free() > 0 {
 			more = r.poll(now, &out)
 			r.deliver(&out)
+		}
+		if n := r.media(); n != media {
+			media, mediaAt = n, now
 		}
 		if worked || more || out.Filled > 0 {
 			alone = now-busy >= aloneAfter
@@ -109,7 +115,7 @@ func (r *runner) run() {
 		if !flushed {
 			until = min(until, now+flushInterval)
 		}
-		r.sleep(until)
+		r.sleep(until, now-mediaAt > silentAfter)
 		now = r.engine.now()
 	}
 }
@@ -160,6 +166,12 @@ func (r *runner) recover() {
 	r.engine.log.Error("a session made its worker panic and is ended", "session", uint64(id), "panic", cause, "stack", string(debug.Stack()))
 }
 
+// media is how many packets of media came and went so far.
+func (r *runner) media() uint64 {
+	c := r.worker.Counters()
+	return c.Counts[worker.ReceivedRTP] + c.Counts[worker.SentRTP]
+}
+
 // deliver passes the worker's messages on and wakes who sleeps.
 func (r *runner) deliver(out *worker.Outgoing) {
 	for i := range out.Messages {
@@ -176,10 +188,14 @@ func (r *runner) deliver(out *worker.Outgoing) {
 
 // sleep waits for the port, a message or the deadline. The order of the two atomics on either side
 // (set sleeping, look at the bus; send, look at sleeping) makes sure that no message is missed.
-func (r *runner) sleep(until port.Time) {
+func (r *runner) sleep(until port.Time, silent bool) {
 	r.sleeping.Store(true)
 	if r.bus.Empty() && !r.stop.Load() {
-		r.port.Wait(until)
+		if silent {
+			r.port.Rest(until)
+		} else {
+			r.port.Wait(until)
+		}
 	}
 	r.sleeping.Store(false)
 }

@@ -6,9 +6,11 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"ringcast/engine/park"
 	"ringcast/engine/port"
 	"ringcast/xsk/frame"
 	"ringcast/xsk/nexthop"
@@ -118,6 +120,7 @@ type Port struct {
 	bundle  *Bundle // that out sends through; nil while suspended
 	closing *Bundle // that in still receives from; closed at the next Receive
 
+	rest   *park.Set     // of the same as:
 	polled []unix.PollFd // the eventfd, the companion if it is read, the queues
 	alarm  unix.Timespec
 
@@ -144,7 +147,10 @@ func New(cfg Config) (*Port, error) {
 	}
 	p := &Port{log: cfg.Log, now: cfg.Now}
 	p.wake.fd = event
-	p.polled = append(p.polled, unix.PollFd{Fd: int32(event), Events: unix.POLLIN})
+	if p.rest, err = park.New(); err != nil {
+		return nil, errors.Join(err, unix.Close(event))
+	}
+	p.poll(event)
 	p.in = receiver{
 		counters: &p.counters,
 		batch:    cfg.Batch,
@@ -152,7 +158,7 @@ func New(cfg Config) (*Port, error) {
 	}
 	if cfg.ReadsCompanion {
 		p.in.companion = cfg.Companion
-		p.polled = append(p.polled, unix.PollFd{Fd: int32(cfg.Companion.FD()), Events: unix.POLLIN})
+		p.poll(cfg.Companion.FD())
 	}
 	p.out = transmitter{
 		hops:      cfg.NextHops,
@@ -180,7 +186,15 @@ func (p *Port) attach(b *Bundle) {
 	p.out.attach(b)
 	p.in.attach(b)
 	for _, q := range b.queues {
-		p.polled = append(p.polled, unix.PollFd{Fd: int32(q.fd), Events: unix.POLLIN})
+		p.poll(q.fd)
+	}
+}
+
+// poll has Wait end when fd is readable. Closing it ends that.
+func (p *Port) poll(fd int) {
+	p.polled = append(p.polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	if err := p.rest.Add(fd); err != nil {
+		p.log.Error("arrivals do not wake the worker", "error", err) // no memory for it
 	}
 }
 
@@ -246,8 +260,28 @@ func (p *Port) Wait(until port.Time) {
 		if err == unix.EINTR {
 			continue
 		}
-		break
+		p.heed()
+		return
 	}
+}
+
+// Rest implements port.Port.
+func (p *Port) Rest(until port.Time) {
+	if p.in.pending() || p.handover.pending.Load() {
+		return
+	}
+	left := time.Duration(-1)
+	if until = min(until, p.out.next(p.now)); until != port.Never {
+		left = max(0, time.Duration(until-p.now()))
+	}
+	p.rest.Wait(left)
+	if _, err := unix.Poll(p.polled, 0); err == nil {
+		p.heed()
+	}
+}
+
+// heed takes in what the last poll has seen, but for the queues' arrivals, which Receive sees by itself.
+func (p *Port) heed() {
 	if p.polled[0].Revents != 0 {
 		var count [8]byte
 		_, _ = unix.Read(p.wake.fd, count[:])
@@ -302,7 +336,7 @@ func (p *Port) Close() error {
 		}
 	}
 	p.bundle, p.closing = nil, nil
-	errs = append(errs, unix.Close(p.wake.fd))
+	errs = append(errs, p.rest.Close(), unix.Close(p.wake.fd))
 	return errors.Join(errs...)
 }
 

@@ -125,6 +125,9 @@ type Port interface {
 	// Wait returns when something can be received, when kept frames can be sent, after Wake,
 	// or at until (in the port's clock), whichever comes first.
 	Wait(until Time)
+	// Rest is Wait for who is in no hurry: it costs less, and may end some milliseconds late while the
+	// process has other work.
+	Rest(until Time)
 	// Wake makes the present or the next Wait return. Safe from any thread.
 	Wake()
 	// Stats adds up what the port counted. Safe from any thread.

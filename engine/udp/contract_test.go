@@ -487,35 +487,37 @@ func TestWait(t *testing.T) {
 
 		// Until a moment.
 		r.Wait(0)
-		until := Now() + 5*port.Millisecond
-		r.Wait(until)
-		if Now() < until {
-			t.Error("returned before its time")
+		for _, wait := range []func(port.Time){r.Wait, r.Rest} {
+			until := Now() + 5*port.Millisecond
+			wait(until)
+			if Now() < until {
+				t.Error("returned before its time")
+			}
+
+			// Woken before it waits, and only once.
+			r.Wake()
+			r.Wake()
+			wait(port.Never)
+			until = Now() + 5*port.Millisecond
+			wait(until)
+			if Now() < until {
+				t.Error("woken a second time")
+			}
+
+			// Woken while it waits, or about to.
+			waited := make(chan struct{})
+			go func() {
+				wait(port.Never)
+				close(waited)
+			}()
+			r.Wake()
+			<-waited
+
+			// By an arrival.
+			peer.send(r.at(loopback4), payload(1, 10))
+			wait(port.Never)
+			r.collect(1)
 		}
-
-		// Woken before it waits, and only once.
-		r.Wake()
-		r.Wake()
-		r.Wait(port.Never)
-		until = Now() + 5*port.Millisecond
-		r.Wait(until)
-		if Now() < until {
-			t.Error("woken a second time")
-		}
-
-		// Woken while it waits, or about to.
-		waited := make(chan struct{})
-		go func() {
-			r.Wait(port.Never)
-			close(waited)
-		}()
-		r.Wake()
-		<-waited
-
-		// By an arrival.
-		peer.send(r.at(loopback4), payload(1, 10))
-		r.Wait(port.Never)
-		r.collect(1)
 	})
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"ringcast/engine/park"
 	"ringcast/engine/port"
 )
 
@@ -22,6 +24,7 @@ type Port struct {
 	out      transmitter
 	counters counters
 
+	rest   *park.Set      // of the same as:
 	polled [2]unix.PollFd // the socket, the eventfd
 	alarm  unix.Timespec
 
@@ -74,6 +77,9 @@ func newPort(s socket, cfg Config) (*Port, error) {
 		return nil, fmt.Errorf("open eventfd: %w", err)
 	}
 	p := &Port{socket: s}
+	if p.rest, err = park.New(s.fd, event); err != nil {
+		return nil, errors.Join(err, unix.Close(event))
+	}
 	p.in.init(s, cfg, &p.counters)
 	p.out.init(s, cfg, &p.counters)
 	p.wake.fd = event
@@ -149,11 +155,32 @@ func (p *Port) Wait(until port.Time) {
 		if err == unix.EINTR {
 			continue
 		}
-		if p.polled[1].Revents != 0 {
-			var count [8]byte
-			_, _ = unix.Read(p.wake.fd, count[:])
-		}
+		p.hearWake()
 		return
+	}
+}
+
+// hearWake takes the wakes in that the last poll has seen.
+func (p *Port) hearWake() {
+	if p.polled[1].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(p.wake.fd, count[:])
+	}
+}
+
+// Rest implements port.Port.
+func (p *Port) Rest(until port.Time) {
+	if p.in.pending() || p.out.lender.kept > 0 {
+		p.Wait(until)
+		return
+	}
+	left := time.Duration(-1)
+	if until != port.Never {
+		left = max(0, time.Duration(until-Now()))
+	}
+	p.rest.Wait(left)
+	if _, err := unix.Poll(p.polled[:], 0); err == nil {
+		p.hearWake()
 	}
 }
 
@@ -176,7 +203,7 @@ func (p *Port) Close() error {
 		return nil
 	}
 	p.wake.closed = true
-	if err := errors.Join(unix.Close(p.socket.fd), unix.Close(p.wake.fd)); err != nil {
+	if err := errors.Join(p.rest.Close(), unix.Close(p.socket.fd), unix.Close(p.wake.fd)); err != nil {
 		return fmt.Errorf("close UDP %s: %w", p.socket.local, err)
 	}
 	return nil

@@ -445,6 +445,9 @@ func busy(err error) bool {
 		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, wsaNoBufs)
 }
 
+// Rest implements port.Port.
+func (p *portable) Rest(until port.Time) { p.Wait(until) }
+
 // Wait implements port.Port.
 func (p *portable) Wait(until port.Time) {
 	if p.peeked != nil {
