@@ -66,6 +66,8 @@ func TestCountsAgree(t *testing.T) {
 			defer enough()
 			watched := make(chan *report.Watch, 1)
 			p.Ready = func() {
+				// The publisher has its keys a little before the server tells all that it is live.
+				await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
 				go func() {
 					r, err := watch.Run(watching, w)
 					if err != nil {

@@ -79,6 +79,7 @@ func TestSinkCounts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
 			const viewers, sampled = 12, 4
 			watcher, err := watchInLab.Start(t.Context(), client, labWatch{s.URL + "/whep/x", viewers, sampled, c.loseEvery})
 			if err != nil {
