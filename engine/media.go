@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"time"
 
 	"ringcast/engine/host"
 	"ringcast/engine/port"
@@ -123,6 +122,3 @@ func (m *media) close() (err error) {
 	}
 	return err
 }
-
-// busyPollSpan is how long a busy worker has the NIC polled at a time; it comes back at once.
-const busyPollSpan = 20 * time.Microsecond

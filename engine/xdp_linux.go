@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ const (
 	// A recovery that fails is tried again after retryFirst, then twice as late, up to retryLast.
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 5 * time.Second
+	// busyPollSpan is how long a busy worker has the NIC polled at a time; it comes back at once.
+	busyPollSpan = 20 * time.Microsecond
 )
 
 // An xdp is what the workers' AF_XDP ports share: the XDP program that steers packets to them, the table
@@ -74,12 +77,13 @@ func openXDP(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) 
 		return m, err
 	}
 	m.number = x.companion.LocalPort()
-	filter := cfg.PublicIPs[:0:0]
+	// Not the public addresses: behind a NAT those are on no interface of ours.
+	var addresses []netip.Addr
 	if a := cfg.Listen.Addr(); a.IsValid() && !a.IsUnspecified() {
-		filter = append(filter, a)
+		addresses = append(addresses, a)
 	}
 	x.program, err = bpf.Attach(bpf.Config{
-		Interface: x.name, Port: m.number, Addresses: filter, Queues: x.queues, Tuples: maxPaths * cfg.MaxSessions,
+		Interface: x.name, Port: m.number, Addresses: addresses, Queues: x.queues, Tuples: maxPaths * cfg.MaxSessions,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Generic: rung == host.Generic,
 	})
 	if err != nil {
