@@ -38,6 +38,9 @@ type Config struct {
 	TransportID uint8
 	// LoseEvery is of how many media packets one is lost on purpose; 0 loses none.
 	LoseEvery int
+	// RTX is a payload type that is never lost on purpose: were retransmissions lost too, the share of lost
+	// media would be less than one in LoseEvery.
+	RTX uint8
 }
 
 // A Sink is the program on one interface. It is safe from any goroutine.
@@ -76,6 +79,7 @@ func load(cfg Config) (*Sink, error) {
 	}
 	err = errors.Join(
 		spec.Variables[sinkVarLoseEvery].Set(uint32(cfg.LoseEvery)),
+		spec.Variables[sinkVarRtx].Set(cfg.RTX),
 		spec.Variables[sinkVarTransportId].Set(cfg.TransportID),
 	)
 	if err != nil {

@@ -165,20 +165,25 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// Every n-th packet is lost, whoever it is for.
+// Every n-th packet is lost, whoever it is for; retransmissions are neither lost nor counted to n.
 func TestLoseEvery(t *testing.T) {
-	s := open(t, Config{LoseEvery: 100})
+	s := open(t, Config{LoseEvery: 100, RTX: 97})
 	for port := uint16(7000); port < 7002; port++ {
 		if err := s.Divert(port, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const packets = 3000
+	const packets, resent = 3000, 200
 	for i := range packets {
 		s.run(t, datagram(false, 7000+uint16(i%3), rtp(1, uint16(i/3), 8)))
+		if i < resent {
+			b := rtp(2, uint16(i), 8)
+			b[1] = 97
+			s.run(t, datagram(false, 7002, b))
+		}
 	}
 	got := s.totals(t)
-	if got.Lost != packets/100 || got.DivertedPackets+got.PassedPackets != packets-packets/100 || got.PassedPackets == 0 {
+	if got.Lost != packets/100 || got.DivertedPackets+got.PassedPackets != packets-packets/100+resent || got.PassedPackets < resent {
 		t.Errorf("%+v", got)
 	}
 }

@@ -20,6 +20,7 @@ const (
 	sinkMapViewers     = "viewers"
 	sinkProgSink       = "sink"
 	sinkVarLoseEvery   = "lose_every"
+	sinkVarRtx         = "rtx"
 	sinkVarSeen        = "seen"
 	sinkVarTransportId = "transport_id"
 )
@@ -82,6 +83,7 @@ type sinkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type sinkVariableSpecs struct {
 	LoseEvery   *ebpf.VariableSpec `ebpf:"lose_every"`
+	Rtx         *ebpf.VariableSpec `ebpf:"rtx"`
 	Seen        *ebpf.VariableSpec `ebpf:"seen"`
 	TransportId *ebpf.VariableSpec `ebpf:"transport_id"`
 }
@@ -122,6 +124,7 @@ func (m *sinkMaps) Close() error {
 // It can be passed to loadSinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sinkVariables struct {
 	LoseEvery   *ebpf.Variable `ebpf:"lose_every"`
+	Rtx         *ebpf.Variable `ebpf:"rtx"`
 	Seen        *ebpf.Variable `ebpf:"seen"`
 	TransportId *ebpf.Variable `ebpf:"transport_id"`
 }
