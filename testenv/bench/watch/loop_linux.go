@@ -448,25 +448,28 @@ func (l *loop) wake(v *viewer) {
 			l.lose(v, "the server answers no checks")
 			return
 		}
-		l.checkNow(v)
+		if v.phase == checking {
+			l.checkNow(v)
+			d[checkAt] = l.now + int64(firstCheckPause)
+		} else if l.pass(&d[checkAt], int64(checkInterval)) {
+			l.checkNow(v)
+		}
 	}
-	if due(reportAt) {
+	if due(reportAt) && l.pass(&d[reportAt], int64(reportInterval)) {
 		l.absorb(v)
 		l.control(v, v.appendReport(l.out[:0], l.wall))
 		l.sent.Reports++
-		d[reportAt] = l.after(d[reportAt], int64(reportInterval))
 		if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
 			jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
 			l.jitter.Record(jitter)
 		}
 	}
-	if due(feedbackAt) {
+	if due(feedbackAt) && l.pass(&d[feedbackAt], int64(feedbackEvery)) {
 		l.absorb(v)
 		if b := v.feedback.appendFeedback(l.out[:0], senderSSRC, l.about(v)); len(b) > 0 {
 			l.control(v, b)
 			l.sent.Feedback++
 		}
-		d[feedbackAt] = l.after(d[feedbackAt], int64(feedbackEvery))
 	}
 	if due(askAt) {
 		l.askAgain(v)
@@ -474,12 +477,12 @@ func (l *loop) wake(v *viewer) {
 	l.reschedule(v)
 }
 
-// after is when what was due is due again. What a process that was stopped has missed is left out.
-func (l *loop) after(due, interval int64) int64 {
-	if due += interval; due > l.now {
-		return due
-	}
-	return l.now + interval
+// pass moves a deadline on and reports whether it is met. What a process that was stopped has missed is left
+// out, and each viewer keeps its own beat: else all would report together from then on.
+func (l *loop) pass(due *int64, interval int64) bool {
+	missed := (l.now - *due) / interval
+	*due += (missed + 1) * interval
+	return missed == 0
 }
 
 // about is the source that feedback names.
@@ -491,11 +494,6 @@ func (l *loop) about(v *viewer) uint32 {
 }
 
 func (l *loop) checkNow(v *viewer) {
-	interval := checkInterval
-	if v.phase == checking {
-		interval = firstCheckPause
-	}
-	v.deadlines[checkAt] = l.now + int64(interval)
 	for _, fd := range v.sockets {
 		if fd >= 0 {
 			l.send(fd, v.agent.AppendCheck(l.out[:0], l.hasher))
