@@ -194,6 +194,23 @@ func (d *Device) SetMAC(mac net.HardwareAddr) error {
 	return nil
 }
 
+// Backpressure gives the device a queueing discipline. Without one veth drops what does not fit into the ring of
+// 256 packets to its peer; with one it pauses the sender until there is room, as other devices do (veth_xmit in
+// drivers/net/veth.c, since Linux 6.16). AF_XDP does not pass through the discipline, but heeds the pause.
+func (d *Device) Backpressure() error {
+	kind := "pfifo_fast"
+	if link, err := d.Host.handle.LinkByIndex(d.Index); err == nil && link.Attrs().NumTxQueues > 1 {
+		kind = "mq" // one for each queue
+	}
+	err := d.Host.handle.QdiscReplace(&netlink.GenericQdisc{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: d.Index, Parent: netlink.HANDLE_ROOT}, QdiscType: kind,
+	})
+	if err != nil {
+		return fmt.Errorf("give %s the queueing discipline %s: %w", d.Name, kind, err)
+	}
+	return nil
+}
+
 // AddAddr gives the device one more address.
 func (d *Device) AddAddr(p netip.Prefix) error {
 	d.mu.Lock()

@@ -61,6 +61,11 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	if r.server, r.client, err = r.lab.Pair(lab.Link{Queues: len(cfg.ServerCPUs)}); err != nil {
 		return r, err
 	}
+	for _, h := range []*lab.Host{r.server, r.client} {
+		if err = h.Device(device).Backpressure(); err != nil {
+			return r, err
+		}
+	}
 	if r.serverNAPI, err = threads(r.server, cfg.ServerCPUs); err != nil {
 		return r, err
 	}
