@@ -228,9 +228,12 @@ func (b *Bundle) mapMemory() error {
 		}
 		b.info.HugePagesRefused = fmt.Errorf("map %d bytes of huge pages: %w", rounded, err)
 	}
-	memory, err := unix.Mmap(-1, 0, size, protection, flags)
+	memory, err := unix.Mmap(-1, 0, (size+hugePage-1)&^(hugePage-1), protection, flags&^unix.MAP_POPULATE)
 	if err != nil {
 		return fmt.Errorf("map %d bytes of packet memory: %w", size, err)
+	}
+	if !b.config.NoHugePages {
+		_ = unix.Madvise(memory, unix.MADV_HUGEPAGE)
 	}
 	b.memory = memory
 	return nil

@@ -98,6 +98,8 @@ func (s *cmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index ui
 	return sealed
 }
 
+func (s *cmSealer) Prefetch() {} // what it reads is pion's
+
 func (s *cmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 
 func (s *cmSealer) OpenRTCP(data []byte) ([]byte, bool) {

@@ -3,6 +3,7 @@ package srtp
 import (
 	"encoding/binary"
 
+	"ringcast/engine/prefetch"
 	"ringcast/engine/srtp/gcm"
 )
 
@@ -143,6 +144,11 @@ func (s *gcmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index u
 	gcmNonce(&nonce, &s.rtpSalt, sourceOf(head), index)
 	s.rtp.Seal(sealed[headerLen:], &nonce, payload, head)
 	return sealed
+}
+
+func (s *gcmSealer) Prefetch() {
+	prefetch.Of(&s.rtpSalt)
+	prefetch.Of(&s.rtp)
 }
 
 func (s *gcmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }

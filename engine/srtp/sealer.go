@@ -44,6 +44,8 @@ type Sealer interface {
 	// OpenRTCP opens a received SRTCP packet where it lies. False for what is forged, replayed or
 	// malformed; data's content is lost then. The result is part of data.
 	OpenRTCP(data []byte) ([]byte, bool)
+	// Prefetch has what SealRTP will read brought into the cache.
+	Prefetch()
 }
 
 // NewSealer returns a Sealer with the keys of one session; k is not kept. The error is ErrKeys, wrapped.

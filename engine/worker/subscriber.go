@@ -5,6 +5,7 @@ import (
 
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/prefetch"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 )
@@ -194,6 +195,7 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 			if st.walk >= len(st.subs) {
 				st.walk = 0
 			}
+			st.foresee()
 			start := out.Filled
 			done := w.fill(now, st.subs[st.walk], out)
 			st.served += out.Filled - start
@@ -212,6 +214,36 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 		}
 	}
 	return true
+}
+
+// foresee has what the next subscribers need brought into the cache while this one is filled, one pointer further
+// for each visit that it is nearer.
+func (st *stream) foresee() {
+	if i := st.walk + 3; i < len(st.subs) {
+		prefetch.Of(st.subs[i])
+	}
+	if i := st.walk + 2; i < len(st.subs) {
+		sub := st.subs[i]
+		prefetch.Of(sub.session)
+		sub.sealer.Prefetch()
+		for t := range sub.tracks {
+			prefetch.Of(&sub.tracks[t])
+		}
+	}
+	if i := st.walk + 1; i < len(st.subs) {
+		sub := st.subs[i]
+		if s := sub.session; s.live != nil && s.selected >= 0 {
+			prefetch.Of(&s.paths[s.selected])
+			prefetch.Of(&s.timers)
+		}
+		for t := range sub.tracks {
+			t := &sub.tracks[t]
+			prefetch.Of(t.spec)
+			if n := len(t.runs); n > 0 {
+				prefetch.Of(&t.runs[n-1])
+			}
+		}
+	}
 }
 
 // fill writes all that one subscriber has pending, in a row; false when out is full before.
