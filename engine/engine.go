@@ -113,8 +113,8 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	cfg.Workers = len(m.ports)
-	// Workers spin; with no thread left the runtime makes HTTP wait for them. One is for the controller and
-	// HTTP, one for a worker that wakes.
+	// Workers keep their processor while they doze; with none left HTTP would wait for them. One is for the
+	// controller and HTTP, one for a worker that wakes.
 	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}

@@ -11,12 +11,6 @@ import (
 )
 
 const (
-	// spinFor is how long a runner without work looks for more before it sleeps: waking costs
-	// more than a few empty looks.
-	spinFor = 50 * port.Microsecond
-	// aloneAfter is how long there must have been nothing before work for it to count as alone. After
-	// such a runner does not spin: in a calm server no other follows, and spinning is most of the cost.
-	aloneAfter = port.Millisecond
 	// silentAfter is how long there must have been no media for a runner to be in no hurry.
 	silentAfter = port.Second
 	// publishInterval is how old the counts that others see may be.
@@ -61,7 +55,6 @@ func (r *runner) run() {
 	now := r.engine.now()
 	r.port.Transmit(now, &out.Outgoing) // lends the first frames
 	busy := now                         // when there was something to do
-	alone := true                       // and a good while before there was not
 	media, mediaAt := uint64(0), now    // packets in and out, and when there were more
 	published := now
 	for {
@@ -91,7 +84,6 @@ func (r *runner) run() {
 			media, mediaAt = n, now
 		}
 		if worked || more || out.Filled > 0 {
-			alone = now-busy >= aloneAfter
 			busy = now
 		}
 		r.port.Transmit(now, &out.Outgoing)
@@ -105,7 +97,7 @@ func (r *runner) run() {
 		case stopping && !more && flushed && !worked:
 			r.publish()
 			return
-		case more || !alone && now-busy < spinFor || r.engine.busyPoll && !stopping:
+		case more || r.engine.busyPoll && !stopping:
 			continue
 		}
 		until := min(r.worker.Deadline(), now+beatInterval)

@@ -122,7 +122,6 @@ type Port struct {
 
 	rest   *park.Set     // of the same as:
 	polled []unix.PollFd // the eventfd, the companion if it is read, the queues
-	alarm  unix.Timespec
 
 	handover handover
 
@@ -244,25 +243,16 @@ func (p *Port) Wait(until port.Time) {
 	if p.in.pending() || p.handover.pending.Load() {
 		return
 	}
-	until = min(until, p.out.next(p.now))
-	for {
-		var timeout *unix.Timespec
-		if until != port.Never {
-			left := until - p.now()
-			if left <= 0 {
-				return
-			}
-			p.alarm = unix.NsecToTimespec(int64(left))
-			timeout = &p.alarm
-		}
-		// Not a raw call, cheaper though it is: who stops the world, as the collector does, would wait for it.
-		_, err := unix.Ppoll(p.polled, timeout, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		p.heed()
-		return
+	park.Poll(p.polled, p.left(until))
+	p.heed()
+}
+
+// left is how long it is until a time or until there is something to send, whichever comes first; negative if never.
+func (p *Port) left(until port.Time) time.Duration {
+	if until = min(until, p.out.next(p.now)); until == port.Never {
+		return -1
 	}
+	return max(0, time.Duration(until-p.now()))
 }
 
 // Rest implements port.Port.
@@ -270,11 +260,7 @@ func (p *Port) Rest(until port.Time) {
 	if p.in.pending() || p.handover.pending.Load() {
 		return
 	}
-	left := time.Duration(-1)
-	if until = min(until, p.out.next(p.now)); until != port.Never {
-		left = max(0, time.Duration(until-p.now()))
-	}
-	p.rest.Wait(left)
+	p.rest.Wait(p.left(until))
 	if _, err := unix.Poll(p.polled, 0); err == nil {
 		p.heed()
 	}

@@ -1,10 +1,11 @@
-// Package park lets a thread sleep until a descriptor is readable, by way of the Go runtime's own poller.
+// Package park lets a thread sleep until a descriptor is readable: for long, by way of the Go runtime's own poller
+// (Set), or for moments and often (Poll).
 //
 // A blocking system call would do, but not cheaply: a thread that comes out of one, and soon goes into the next,
 // keeps the runtime's monitor looking around, each 20 µs and then more seldom, until it takes the processor away
 // after 10 ms (sysmon and retake in runtime/proc.go). That was 185 µs of CPU time each time that a silent server
-// woke up for one packet. A raw call is worse: the processor is never taken away, and who stops the world waits. A
-// goroutine that the poller parks gives its processor up at once.
+// woke up for one packet. A raw call that lasts is worse: the processor is never taken away, and who stops the world
+// waits. A goroutine that the poller parks gives its processor up at once.
 //
 // The poller watches one epoll set, which holds the descriptors; that is allowed by epoll(7), and lets them come and
 // go.

@@ -26,7 +26,6 @@ type Port struct {
 
 	rest   *park.Set      // of the same as:
 	polled [2]unix.PollFd // the socket, the eventfd
-	alarm  unix.Timespec
 
 	wake struct {
 		sync.Mutex
@@ -140,24 +139,16 @@ func (p *Port) Wait(until port.Time) {
 			p.polled[0].Events |= unix.POLLOUT
 		}
 	}
-	for {
-		var timeout *unix.Timespec
-		if until != port.Never {
-			left := until - Now()
-			if left <= 0 {
-				return
-			}
-			p.alarm = unix.NsecToTimespec(int64(left))
-			timeout = &p.alarm
-		}
-		// Not a raw call, cheaper though it is: who stops the world, as the collector does, would wait for it.
-		_, err := unix.Ppoll(p.polled[:], timeout, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		p.hearWake()
-		return
+	park.Poll(p.polled[:], left(until))
+	p.hearWake()
+}
+
+// left is how long it is until a time, negative if it never comes.
+func left(until port.Time) time.Duration {
+	if until == port.Never {
+		return -1
 	}
+	return max(0, time.Duration(until-Now()))
 }
 
 // hearWake takes the wakes in that the last poll has seen.
@@ -174,11 +165,7 @@ func (p *Port) Rest(until port.Time) {
 		p.Wait(until)
 		return
 	}
-	left := time.Duration(-1)
-	if until != port.Never {
-		left = max(0, time.Duration(until-Now()))
-	}
-	p.rest.Wait(left)
+	p.rest.Wait(left(until))
 	if _, err := unix.Poll(p.polled[:], 0); err == nil {
 		p.hearWake()
 	}
