@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ringcast/engine/park"
 	"ringcast/engine/port"
 	"ringcast/xsk/frame"
@@ -120,16 +118,11 @@ type Port struct {
 	bundle  *Bundle // that out sends through; nil while suspended
 	closing *Bundle // that in still receives from; closed at the next Receive
 
-	rest   *park.Set     // of the same as:
-	polled []unix.PollFd // the eventfd, the companion if it is read, the queues
+	// place is where the worker sleeps: its Fds are Wake's, the companion's if it is read, the queues'.
+	place *park.Place
 
 	handover handover
-
-	wake struct {
-		sync.Mutex
-		fd     int
-		closed bool
-	}
+	closed   bool
 }
 
 var _ port.Port = (*Port)(nil)
@@ -140,16 +133,10 @@ func New(cfg Config) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("open eventfd: %w", err)
-	}
 	p := &Port{log: cfg.Log, now: cfg.Now}
-	p.wake.fd = event
-	if p.rest, err = park.New(); err != nil {
-		return nil, errors.Join(err, unix.Close(event))
+	if p.place, err = park.New(); err != nil {
+		return nil, err
 	}
-	p.poll(event)
 	p.in = receiver{
 		counters: &p.counters,
 		batch:    cfg.Batch,
@@ -189,10 +176,9 @@ func (p *Port) attach(b *Bundle) {
 	}
 }
 
-// poll has Wait end when fd is readable. Closing it ends that.
+// poll has Wait end when fd is readable.
 func (p *Port) poll(fd int) {
-	p.polled = append(p.polled, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	if err := p.rest.Add(fd); err != nil {
+	if err := p.place.Add(fd); err != nil {
 		p.log.Error("arrivals do not wake the worker", "error", err) // no memory for it
 	}
 }
@@ -243,7 +229,7 @@ func (p *Port) Wait(until port.Time) {
 	if p.in.pending() || p.handover.pending.Load() {
 		return
 	}
-	park.Poll(p.polled, p.left(until))
+	p.place.Doze(p.left(until))
 	p.heed()
 }
 
@@ -260,19 +246,13 @@ func (p *Port) Rest(until port.Time) {
 	if p.in.pending() || p.handover.pending.Load() {
 		return
 	}
-	p.rest.Wait(p.left(until))
-	if _, err := unix.Poll(p.polled, 0); err == nil {
-		p.heed()
-	}
+	p.place.Rest(p.left(until))
+	p.heed()
 }
 
-// heed takes in what the last poll has seen, but for the queues' arrivals, which Receive sees by itself.
+// heed has Receive read the companion if the last sleep has seen something there. The queues it looks at anyway.
 func (p *Port) heed() {
-	if p.polled[0].Revents != 0 {
-		var count [8]byte
-		_, _ = unix.Read(p.wake.fd, count[:])
-	}
-	if p.in.companion != nil && p.polled[1].Revents != 0 {
+	if p.in.companion != nil && p.place.Fds[1].Revents != 0 {
 		p.in.due = 0
 	}
 }
@@ -292,25 +272,15 @@ func (t *transmitter) next(now func() port.Time) port.Time {
 }
 
 // Wake implements port.Port. After Close it does nothing.
-func (p *Port) Wake() {
-	p.wake.Lock()
-	defer p.wake.Unlock()
-	if p.wake.closed {
-		return
-	}
-	one := [8]byte{1} // little or big endian, it is more than nothing
-	_, _ = unix.Write(p.wake.fd, one[:])
-}
+func (p *Port) Wake() { p.place.Wake() }
 
 // Close implements port.Port. A second call does nothing.
 func (p *Port) Close() error {
-	errs := []error{p.handover.end()} // first: who makes a wish holds its lock, and then wakes
-	p.wake.Lock()
-	defer p.wake.Unlock()
-	if p.wake.closed {
+	if p.closed {
 		return nil
 	}
-	p.wake.closed = true
+	p.closed = true
+	errs := []error{p.handover.end()} // first: who makes a wish holds its lock, and then wakes
 	p.out.dismissAll()
 	if p.bundle != nil {
 		p.out.detach()
@@ -322,7 +292,7 @@ func (p *Port) Close() error {
 		}
 	}
 	p.bundle, p.closing = nil, nil
-	errs = append(errs, p.rest.Close(), unix.Close(p.wake.fd))
+	errs = append(errs, p.place.Close())
 	return errors.Join(errs...)
 }
 
@@ -415,7 +385,9 @@ func (p *Port) takeOver(out *port.Outgoing) {
 // release closes the bundle that was detached.
 func (p *Port) release() {
 	p.in.detach()
-	p.polled = p.polled[:len(p.polled)-len(p.closing.queues)]
+	for _, q := range p.closing.queues {
+		p.place.Remove(q.fd)
+	}
 	err := p.closing.Close()
 	p.closing = nil
 	if err != nil {

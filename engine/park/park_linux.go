@@ -1,94 +1,180 @@
-// Package park lets a thread sleep until a descriptor is readable: for long, by way of the Go runtime's own poller
-// (Set), or for moments and often (Poll).
+// Package park is where a worker's thread sleeps until a descriptor is readable, another thread wakes it, or it is
+// time: for moments and often (Doze), or for long (Rest).
 //
-// A blocking system call would do, but not cheaply: a thread that comes out of one, and soon goes into the next,
-// keeps the runtime's monitor looking around, each 20 µs and then more seldom, until it takes the processor away
-// after 10 ms (sysmon and retake in runtime/proc.go). That was 185 µs of CPU time each time that a silent server
-// woke up for one packet. A raw call that lasts is worse: the processor is never taken away, and who stops the world
-// waits. A goroutine that the poller parks gives its processor up at once.
+// Both are about what the Go runtime does when a thread goes to sleep. A system call that the runtime knows of lets
+// it give the thread's processor to another thread, which looks for work, finds none and sleeps in its turn: a
+// twentieth of the CPU time of a server with 1,000 viewers, who always have something to report. It also keeps the
+// runtime's monitor looking around, each 20 µs and then more seldom, until it takes the processor away after 10 ms
+// (sysmon and retake in runtime/proc.go): 185 µs of CPU time each time that a silent server woke up for one packet.
 //
-// The poller watches one epoll set, which holds the descriptors; that is allowed by epoll(7), and lets them come and
-// go.
+// So Doze begins with a call that the runtime does not know of. Who stops the world meanwhile sends the thread a
+// signal, which ends that call, and sends it again (preemptall in runtime/proc.go); at worst it waits for a
+// millisecond. Rest goes by way of the runtime's own poller, which costs more at once and nothing later. The
+// poller watches one epoll set, which holds the descriptors; that is allowed by epoll(7), and lets them come and go.
+// They are watched during a Rest only, or each datagram of a busy server would wake the poller for nothing.
 package park
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// A Set is the descriptors that one thread sleeps on. It belongs to that thread, but for Close.
-type Set struct {
+// dozeFor is how long Doze keeps the processor from the Go runtime.
+const dozeFor = time.Millisecond
+
+// A Place is where one thread sleeps. It belongs to that thread, but for Wake and Close.
+type Place struct {
+	// Fds are what ends a sleep: what Wake does, and then the descriptors of Add in their order, each of which
+	// may be asked for more Events, which only Doze heeds. Revents is what the last sleep has found.
+	Fds []unix.PollFd
+
 	epoll  int
 	file   *os.File // epoll, as the poller knows it
 	raw    syscall.RawConn
 	ready  func(fd uintptr) bool
 	events [1]unix.EpollEvent
+
+	mu     sync.Mutex // guards closed, and the eventfd against being closed
+	event  int
+	closed bool
 }
 
-// New makes a set of some descriptors.
-func New(fds ...int) (*Set, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make an epoll set: %w", err)
+// New makes a place where only Wake ends a sleep.
+func New() (*Place, error) {
+	p := &Place{}
+	var err error
+	if p.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return nil, fmt.Errorf("open eventfd: %w", err)
 	}
-	if err := unix.SetNonblock(fd, true); err != nil { // which tells os.NewFile to use the poller
-		return nil, errors.Join(fmt.Errorf("make an epoll set: %w", err), unix.Close(fd))
+	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, errors.Join(fmt.Errorf("make an epoll set: %w", err), unix.Close(p.event))
 	}
-	s := &Set{epoll: fd, file: os.NewFile(uintptr(fd), "epoll")}
-	s.ready = func(fd uintptr) bool {
-		n, err := unix.EpollWait(int(fd), s.events[:], 0)
+	err = unix.SetNonblock(p.epoll, true) // which tells os.NewFile to use the poller
+	p.file = os.NewFile(uintptr(p.epoll), "epoll")
+	p.ready = func(fd uintptr) bool {
+		n, err := unix.EpollWait(int(fd), p.events[:], 0)
 		return n > 0 || err != nil && err != unix.EINTR
 	}
-	if s.raw, err = s.file.SyscallConn(); err == nil {
-		err = s.file.SetReadDeadline(time.Time{})
+	if err == nil {
+		p.raw, err = p.file.SyscallConn()
 	}
-	for _, fd := range fds {
-		if err == nil {
-			err = s.Add(fd)
-		}
+	if err == nil {
+		err = p.file.SetReadDeadline(time.Time{})
+	}
+	if err == nil {
+		err = p.Add(p.event)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("watch an epoll set: %w", err), s.file.Close())
+		return nil, errors.Join(fmt.Errorf("watch an epoll set: %w", err), p.Close())
 	}
-	return s, nil
+	return p, nil
 }
 
-// Add has Wait end when fd is readable.
-func (s *Set) Add(fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
-	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
+// Add has sleeps end when fd is readable.
+func (p *Place) Add(fd int) error {
+	if err := p.watch(unix.EPOLL_CTL_ADD, fd, 0); err != nil {
 		return fmt.Errorf("watch descriptor %d: %w", fd, err)
 	}
+	p.Fds = append(p.Fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 	return nil
 }
 
-// Remove undoes Add. A descriptor that is closed is removed by that.
-func (s *Set) Remove(fd int) error {
-	if err := unix.EpollCtl(s.epoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
-		return fmt.Errorf("watch descriptor %d no more: %w", fd, err)
+// Remove undoes Add, for a descriptor that may be closed by now.
+func (p *Place) Remove(fd int) {
+	p.Fds = slices.DeleteFunc(p.Fds, func(f unix.PollFd) bool { return f.Fd == int32(fd) })
+	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil) // closed is removed
+}
+
+// watch has the epoll set report what happens to fd, once.
+func (p *Place) watch(how, fd int, events uint32) error {
+	return unix.EpollCtl(p.epoll, how, fd, &unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: int32(fd)})
+}
+
+// Doze sleeps for a span at most, without end if it is negative.
+func (p *Place) Doze(span time.Duration) {
+	raw := dozeFor
+	if span >= 0 {
+		raw = min(raw, span)
 	}
-	return nil
+	left := unix.NsecToTimespec(int64(raw)) // the kernel leaves there what is left (poll_select_finish in fs/select.c)
+	r, _, err := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(p.Fds))), uintptr(len(p.Fds)),
+		uintptr(unsafe.Pointer(&left)), 0, 0, 0)
+	n := int(r)
+	if err != 0 || n == 0 && raw != span {
+		n = p.sleep(&left, span-raw)
+	}
+	p.heed(n)
 }
 
-// Wait returns when a descriptor is readable, or after a time; a negative one never comes.
-func (s *Set) Wait(span time.Duration) {
+// sleep is the part of Doze that the runtime knows of: left and more, or without end if more is negative.
+func (p *Place) sleep(left *unix.Timespec, more time.Duration) (n int) {
+	if *left = unix.NsecToTimespec(left.Nano() + int64(more)); more < 0 {
+		left = nil
+	}
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		n, err = unix.Ppoll(p.Fds, left, nil)
+	}
+	return n
+}
+
+// Rest is Doze for who is in no hurry: it may end some milliseconds late while the process has other work.
+func (p *Place) Rest(span time.Duration) {
 	var deadline time.Time
 	if span >= 0 {
 		deadline = time.Now().Add(span)
 	}
-	// Neither can fail but by Close, and then waiting is over.
-	_ = s.file.SetReadDeadline(deadline)
-	_ = s.raw.Read(s.ready)
+	for i := range p.Fds {
+		_ = p.watch(unix.EPOLL_CTL_MOD, int(p.Fds[i].Fd), unix.EPOLLIN) // of what Add took
+	}
+	// Neither can fail but by Close, and then resting is over.
+	_ = p.file.SetReadDeadline(deadline)
+	_ = p.raw.Read(p.ready)
+	n, _ := unix.Poll(p.Fds, 0)
+	p.heed(n)
 }
 
-// Close frees the set. Wait must have returned.
-func (s *Set) Close() error {
-	if err := s.file.Close(); err != nil {
+// heed takes in the Wakes that a sleep has seen, of n descriptors that it found ready.
+func (p *Place) heed(n int) {
+	if n <= 0 {
+		for i := range p.Fds {
+			p.Fds[i].Revents = 0
+		}
+		return
+	}
+	if p.Fds[0].Revents != 0 {
+		var count [8]byte
+		_, _ = unix.Read(p.event, count[:])
+	}
+}
+
+// Wake ends the present sleep, or the next. Safe from any thread; after Close it does nothing.
+func (p *Place) Wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		one := [8]byte{1} // little or big endian, it is more than nothing
+		_, _ = unix.Write(p.event, one[:])
+	}
+}
+
+// Close frees the place. Nobody may sleep there. A second call does nothing.
+func (p *Place) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	if err := errors.Join(p.file.Close(), unix.Close(p.event)); err != nil {
 		return fmt.Errorf("close an epoll set: %w", err)
 	}
 	return nil

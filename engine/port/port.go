@@ -123,7 +123,7 @@ type Port interface {
 	// what was kept and lends free frames.
 	Transmit(now Time, out *Outgoing)
 	// Wait returns when something can be received, when kept frames can be sent, after Wake,
-	// or at until (in the port's clock), whichever comes first; sometimes for no reason.
+	// or at until (in the port's clock), whichever comes first.
 	Wait(until Time)
 	// Rest is Wait for who is in no hurry: it costs less, and may end some milliseconds late while the
 	// process has other work.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,14 +23,9 @@ type Port struct {
 	out      transmitter
 	counters counters
 
-	rest   *park.Set      // of the same as:
-	polled [2]unix.PollFd // the socket, the eventfd
+	place *park.Place // where the worker sleeps: its second descriptor is the socket
 
-	wake struct {
-		sync.Mutex
-		fd     int
-		closed bool
-	}
+	closed bool
 }
 
 var _ port.Port = (*Port)(nil)
@@ -71,19 +65,16 @@ func logGroup(log *slog.Logger, group []socket, b Batching) {
 }
 
 func newPort(s socket, cfg Config) (*Port, error) {
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return nil, fmt.Errorf("open eventfd: %w", err)
-	}
 	p := &Port{socket: s}
-	if p.rest, err = park.New(s.fd, event); err != nil {
-		return nil, errors.Join(err, unix.Close(event))
+	var err error
+	if p.place, err = park.New(); err != nil {
+		return nil, err
+	}
+	if err := p.place.Add(s.fd); err != nil {
+		return nil, errors.Join(err, p.place.Close())
 	}
 	p.in.init(s, cfg, &p.counters)
 	p.out.init(s, cfg, &p.counters)
-	p.wake.fd = event
-	p.polled[0].Fd = int32(s.fd)
-	p.polled[1] = unix.PollFd{Fd: int32(event), Events: unix.POLLIN}
 	return p, nil
 }
 
@@ -131,16 +122,16 @@ func (p *Port) Wait(until port.Time) {
 	if p.in.pending() {
 		return
 	}
-	p.polled[0].Events = unix.POLLIN
+	socket := &p.place.Fds[1]
+	socket.Events = unix.POLLIN
 	if p.out.lender.kept > 0 {
 		if p.out.starved {
 			until = min(until, Now()+retryAfter)
 		} else {
-			p.polled[0].Events |= unix.POLLOUT
+			socket.Events |= unix.POLLOUT
 		}
 	}
-	park.Poll(p.polled[:], left(until))
-	p.hearWake()
+	p.place.Doze(left(until))
 }
 
 // left is how long it is until a time, negative if it never comes.
@@ -151,46 +142,25 @@ func left(until port.Time) time.Duration {
 	return max(0, time.Duration(until-Now()))
 }
 
-// hearWake takes the wakes in that the last poll has seen.
-func (p *Port) hearWake() {
-	if p.polled[1].Revents != 0 {
-		var count [8]byte
-		_, _ = unix.Read(p.wake.fd, count[:])
-	}
-}
-
 // Rest implements port.Port.
 func (p *Port) Rest(until port.Time) {
 	if p.in.pending() || p.out.lender.kept > 0 {
 		p.Wait(until)
 		return
 	}
-	p.rest.Wait(left(until))
-	if _, err := unix.Poll(p.polled[:], 0); err == nil {
-		p.hearWake()
-	}
+	p.place.Rest(left(until))
 }
 
 // Wake implements port.Port. After Close it does nothing.
-func (p *Port) Wake() {
-	p.wake.Lock()
-	defer p.wake.Unlock()
-	if p.wake.closed {
-		return
-	}
-	one := [8]byte{1} // little or big endian, it is more than nothing
-	_, _ = unix.Write(p.wake.fd, one[:])
-}
+func (p *Port) Wake() { p.place.Wake() }
 
 // Close implements port.Port. A second call does nothing.
 func (p *Port) Close() error {
-	p.wake.Lock()
-	defer p.wake.Unlock()
-	if p.wake.closed {
+	if p.closed {
 		return nil
 	}
-	p.wake.closed = true
-	if err := errors.Join(p.rest.Close(), unix.Close(p.socket.fd), unix.Close(p.wake.fd)); err != nil {
+	p.closed = true
+	if err := errors.Join(p.place.Close(), unix.Close(p.socket.fd)); err != nil {
 		return fmt.Errorf("close UDP %s: %w", p.socket.local, err)
 	}
 	return nil

@@ -1,0 +1,143 @@
+package park
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// open is a place with a pipe.
+func open(t *testing.T) (p *Place, r, w int) {
+	t.Helper()
+	p, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		unix.Close(ends[0])
+		unix.Close(ends[1])
+	})
+	if err := p.Add(ends[0]); err != nil {
+		t.Fatal(err)
+	}
+	return p, ends[0], ends[1]
+}
+
+var sleeps = map[string]func(*Place, time.Duration){"Doze": (*Place).Doze, "Rest": (*Place).Rest}
+
+// A sleep ends when it is time, and not earlier but for a signal; by what is there, what comes while it lasts, and by
+// Wake; and what is removed ends none.
+func TestSleep(t *testing.T) {
+	for name, sleep := range sleeps {
+		t.Run(name, func(t *testing.T) {
+			p, r, w := open(t)
+			for _, span := range []time.Duration{0, dozeFor / 2, dozeFor, 3 * dozeFor} {
+				began := time.Now()
+				for ; time.Since(began) < span; sleep(p, span-time.Since(began)) {
+					if p.Fds[0].Revents|p.Fds[1].Revents != 0 {
+						t.Fatalf("found ready: %v", p.Fds)
+					}
+				}
+			}
+			for _, after := range []time.Duration{0, dozeFor / 2, 5 * dozeFor} {
+				time.AfterFunc(after, func() { _, _ = unix.Write(w, []byte{1}) })
+				for p.Fds[1].Revents == 0 {
+					sleep(p, -1)
+				}
+				var b [1]byte
+				_, _ = unix.Read(r, b[:])
+				for p.Fds[1].Revents != 0 {
+					sleep(p, 0)
+				}
+
+				time.AfterFunc(after, p.Wake)
+				for p.Fds[0].Revents == 0 {
+					sleep(p, -1)
+				}
+				for p.Fds[0].Revents != 0 { // it was heeded
+					sleep(p, 0)
+				}
+			}
+			_, _ = unix.Write(w, []byte{1})
+			p.Remove(r)
+			sleep(p, dozeFor)
+			if len(p.Fds) != 1 || p.Fds[0].Revents != 0 {
+				t.Errorf("after Remove: %v", p.Fds)
+			}
+		})
+	}
+}
+
+func TestDozeAllocates(t *testing.T) {
+	p, _, _ := open(t)
+	if n := testing.AllocsPerRun(10, func() { p.Doze(2 * dozeFor) }); n != 0 {
+		t.Errorf("%g allocations", n)
+	}
+}
+
+// What arrives while nobody rests does not wake the runtime's poller.
+func TestWatchedAtRestOnly(t *testing.T) {
+	p, r, w := open(t)
+	polled := func() bool {
+		fds := []unix.PollFd{{Fd: int32(p.epoll), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n > 0
+	}
+	arrive := func() {
+		if _, err := unix.Write(w, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arrive()
+	if polled() {
+		t.Error("watched before any rest")
+	}
+	p.Rest(-1)
+	var b [1]byte
+	_, _ = unix.Read(r, b[:])
+	arrive()
+	if polled() {
+		t.Error("watched after a rest")
+	}
+}
+
+// The collector can stop a world in which the threads of all processors sleep.
+func TestCollect(t *testing.T) {
+	places := make([]*Place, runtime.GOMAXPROCS(0))
+	stop, done := make(chan struct{}), make(chan struct{})
+	for i := range places {
+		p, _, _ := open(t)
+		places[i] = p
+		go func() {
+			for {
+				p.Doze(time.Duration(i%3-1) * dozeFor)
+				select {
+				case <-stop:
+					done <- struct{}{}
+					return
+				default:
+				}
+			}
+		}()
+	}
+	for range 20 {
+		runtime.GC() // or the test never ends
+	}
+	close(stop)
+	for _, p := range places {
+		p.Wake()
+		<-done
+	}
+}
