@@ -117,18 +117,11 @@ func (l *loop) spin(stop *atomic.Bool) {
 	l.clock()
 	l.wheel.done = l.now / tick
 	for !stop.Load() {
-		wait := max(0, int(time.Duration(l.wheel.next()-l.now)/time.Millisecond)+1)
-		if l.wheel.next() <= l.now {
-			wait = 0
-		}
 		before := l.now
-		n, err := unix.EpollWait(l.epoll, ready[:], wait)
+		n := epollWait(l.epoll, ready[:], time.Duration(max(0, l.wheel.next()-l.now)))
 		l.clock()
 		l.waited.Add(l.now - before)
-		if err != nil {
-			continue // interrupted
-		}
-		for i := range ready[:max(n, 0)] {
+		for i := range ready[:n] {
 			e := &ready[i]
 			if e.Fd < 0 {
 				l.readMail()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,18 @@ func (r *receiver) receive(fd int) (n int, err unix.Errno) {
 		return 0, err
 	}
 	return int(got), 0
+}
+
+// epollWait waits for a tick of the wheel at most. The runtime does not know of the call, as of ringcast's own (package
+// ringcast/engine/park): with thousands of viewers the loop waits often and not long.
+func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
+	t := unix.NsecToTimespec(int64(min(span, time.Duration(tick))))
+	r, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&ready[0])), uintptr(len(ready)),
+		uintptr(unsafe.Pointer(&t)), 0, 0)
+	if err != 0 {
+		return 0 // interrupted
+	}
+	return int(r)
 }
 
 // sendTo sends a datagram, not empty, on a connected socket. Raw: it does not wait, and a loop makes a
