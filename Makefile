@@ -39,7 +39,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1:	/p' Makefile
 
 build: ## the server and the load generator, in bin/
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
 
 run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
 	./bin/ringcast $(FLAGS)

@@ -2,9 +2,11 @@ package testenv
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,4 +91,36 @@ func (m Metrics) List(prefixes ...string) string {
 		}
 	}
 	return b.String()
+}
+
+// Quantile is a histogram's, by interpolation within its buckets as Prometheus does; 0 of an empty one.
+// q is above 0, at most 1.
+func (m Metrics) Quantile(name string, q float64) float64 {
+	type bucket struct{ bound, count float64 }
+	var buckets []bucket
+	for series, count := range m {
+		rest, ok := strings.CutPrefix(series, name+`_bucket{le="`)
+		if !ok {
+			continue
+		}
+		if bound, err := strconv.ParseFloat(strings.TrimSuffix(rest, `"}`), 64); err == nil { // +Inf too
+			buckets = append(buckets, bucket{bound, count})
+		}
+	}
+	slices.SortFunc(buckets, func(a, b bucket) int { return cmp.Compare(a.bound, b.bound) })
+	if len(buckets) == 0 {
+		return 0
+	}
+	rank := q * buckets[len(buckets)-1].count
+	var below bucket
+	for _, b := range buckets {
+		if b.count >= rank && b.count > 0 {
+			if math.IsInf(b.bound, 1) {
+				break
+			}
+			return below.bound + (b.bound-below.bound)*(rank-below.count)/(b.count-below.count)
+		}
+		below = b
+	}
+	return below.bound // or more: nothing else is known
 }

@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"math"
 	"strings"
 	"testing"
 )
@@ -40,5 +41,27 @@ h_bucket{le="+Inf"} 7
 		if _, err := ParseMetrics(strings.NewReader(bad)); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	const text = `d_seconds_bucket{le="0.1"} 50
+d_seconds_bucket{le="0.2"} 90
+d_seconds_bucket{le="0.5"} 98
+d_seconds_bucket{le="+Inf"} 100
+d_seconds_sum 12
+d_seconds_count 100
+`
+	m, err := ParseMetrics(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for q, want := range map[float64]float64{0.25: 0.05, 0.5: 0.1, 0.7: 0.15, 0.9: 0.2, 0.98: 0.5, 0.99: 0.5, 1: 0.5} {
+		if got := m.Quantile("d_seconds", q); math.Abs(got-want) > 1e-9 {
+			t.Errorf("quantile %g is %g, want %g", q, got, want)
+		}
+	}
+	if got := m.Quantile("d", 0.5); got != 0 {
+		t.Errorf("of nothing %g", got)
 	}
 }

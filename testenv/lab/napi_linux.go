@@ -35,8 +35,8 @@ func (d *Device) Threaded(cpus ...int) (threads []int, err error) {
 				return nil, err
 			}
 		}
-		if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 50}, 0); err != nil {
-			return nil, fmt.Errorf("give NAPI thread %d of %s priority: %w", tid, d.Name, err)
+		if err := fifo(tid, 50); err != nil {
+			return nil, err
 		}
 	}
 	return threads, nil

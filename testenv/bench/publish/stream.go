@@ -30,7 +30,7 @@ const (
 	reportInterval = time.Second
 	// keyframePause is the least time between keyframes that were asked for.
 	keyframePause = 300 * time.Millisecond
-	// pausePoll is how often a paused stream asks whether it still is.
+	// pausePoll is how often a stream that is paused before its first frame asks whether it still is.
 	pausePoll = 5 * time.Millisecond
 	// rtcpRoom is what a compound and its protection may take.
 	rtcpRoom = 256
@@ -305,7 +305,7 @@ func (s *stream) run(ctx context.Context) error {
 	s.mu.Lock()
 	s.start, s.answered = now, now
 	for _, t := range s.tracks {
-		t.due = now.Add(s.phase)
+		t.due, t.beat = now.Add(s.phase), pausePoll
 	}
 	s.mu.Unlock()
 	nextCheck, nextReport := now.Add(checkInterval), now
@@ -325,8 +325,8 @@ func (s *stream) run(ctx context.Context) error {
 		due := nextCheck
 		for _, t := range s.tracks {
 			// One frame at a time, so that audio is not held up by late video.
-			if !t.due.After(now) && s.paused != nil && s.paused() {
-				t.due = now.Add(pausePoll)
+			for !t.due.After(now) && s.paused != nil && s.paused() {
+				t.due = t.due.Add(t.beat) // in step: else all streams of a process would go on together
 			}
 			if !t.due.After(now) {
 				keyframe := s.wish && t.format.Codec.Kind() == rtp.Video && now.Sub(lastKey) >= keyframePause
@@ -398,7 +398,8 @@ func (s *stream) sendFrame(t *track, now time.Time, keyframe bool) bool {
 	} else {
 		s.stats.AudioPackets += uint64(len(payloads))
 	}
-	t.due = t.due.Add(f.Duration)
+	t.beat = f.Duration
+	t.due = t.due.Add(t.beat)
 	return f.Key
 }
 

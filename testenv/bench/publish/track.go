@@ -24,8 +24,9 @@ type track struct {
 	index, rtxIndex uint64
 	// clock is the timestamp of what was due at the stream's start.
 	clock uint32
-	due   time.Time // of the next frame
-	count uint64    // of the next stamp
+	due   time.Time     // of the next frame
+	beat  time.Duration // of the last one
+	count uint64        // of the next stamp
 
 	packets, octets uint32 // for sender reports
 	history         []stored

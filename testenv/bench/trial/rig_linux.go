@@ -80,7 +80,11 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
 		Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
 	}, cfg.ClientCPU)
-	return r, err
+	if err != nil {
+		return r, err
+	}
+	// Frames are to leave when they are due, also while the viewers have much to do on the same core.
+	return r, r.publishing.Prefer()
 }
 
 // threads has a device receive in threads of its own from the start, whether XDP is attached later or never: GRO

@@ -11,7 +11,7 @@ import (
 func (r *Report) Table(out io.Writer) error {
 	fmt.Fprintf(out, "%s\n%d viewers of %d streams of %.2f Mbit/s of video\n\n", r.Machine, r.Viewers, r.Streams, float64(r.Bitrate)/1e6)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tdelay p50, p99 ms\t")
+	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tforwarding p99 ms\tdelay p50, p99 ms\t")
 	for i, name := range r.Contenders {
 		good := len(r.Windows(i))
 		mark := ""
@@ -19,7 +19,7 @@ func (r *Report) Table(out io.Writer) error {
 		if good == 0 {
 			mark, of = " !", func(f func(*Window) float64) Spread { return r.ofAll(i, f) }
 		}
-		fmt.Fprintf(t, "%s%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, mark, good, len(r.Rounds),
+		fmt.Fprintf(t, "%s%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, mark, good, len(r.Rounds),
 			of(func(w *Window) float64 { return w.PerPacket }).text(0),
 			r.ToFloor(i).text(2), r.Ratio(i, 0).text(2),
 			of(func(w *Window) float64 { return 100 * w.CPU }).text(1),
@@ -29,6 +29,7 @@ func (r *Report) Table(out io.Writer) error {
 			of(func(w *Window) float64 { return float64(w.RSS) / 1e6 }).short(0),
 			of(server(func(s *Server) float64 { return float64(s.Heap) / 1e6 })).short(0),
 			of(server(func(s *Server) float64 { return float64(s.Calls) / float64(max(s.Datagrams, 1)) })).short(4),
+			of(server(func(s *Server) float64 { return s.Forwarding.P99 })).short(2),
 			of(func(w *Window) float64 { return w.Delay.P50 }).short(2)+", "+of(func(w *Window) float64 { return w.Delay.P99 }).short(2),
 		)
 	}

@@ -86,13 +86,21 @@ type Server struct {
 	Feedbacks   uint64            `json:"received_feedbacks"`
 	Drops       map[string]uint64 `json:"drops,omitempty"`
 	RingLosses  map[string]uint64 `json:"ring_losses,omitempty"`
-	GCs         uint64            `json:"gcs"`
+	// Forwarding is from a packet's arrival to its first subscriber's frame.
+	Forwarding Forwarding `json:"forwarding"`
+	GCs        uint64     `json:"gcs"`
 	// Mallocs are heap allocations of the whole process, with those for reports, checks and the metrics themselves.
 	Mallocs    uint64  `json:"mallocs"`
 	GCPause    float64 `json:"gc_pause_max_ms"` // the longest of late, not of the window alone
 	Heap       uint64  `json:"heap_bytes"`
 	Stacks     uint64  `json:"stack_bytes"`
 	Goroutines int     `json:"goroutines"`
+}
+
+// Forwarding are quantiles of a delay in milliseconds, interpolated between the bounds of the server's histogram.
+type Forwarding struct {
+	P50 float64 `json:"p50_ms"`
+	P99 float64 `json:"p99_ms"`
 }
 
 // Client is how the other side fared, as shares of its core.

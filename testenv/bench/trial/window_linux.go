@@ -57,6 +57,11 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 	if err := r.wait(ctx, settling); err != nil {
 		return w, err
 	}
+	// Outside of what the CPU time is of.
+	then, err := r.metrics(ctx)
+	if err != nil {
+		return w, err
+	}
 	from, err := r.read(ctx)
 	if err != nil {
 		return w, err
@@ -65,6 +70,10 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 		return w, err
 	}
 	to, err := r.read(ctx)
+	if err != nil {
+		return w, err
+	}
+	now, err := r.metrics(ctx)
 	if err != nil {
 		return w, err
 	}
@@ -78,6 +87,9 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 	r.stood = after
 	w.flow(&from, &to, len(r.cfg.ServerCPUs))
 	w.tally(before, after)
+	if w.Server != nil {
+		w.Server.Forwarding = forwarding(now.Sub(then))
+	}
 	rss, err := lab.Resident(r.process.PID())
 	if err != nil {
 		return w, err
@@ -150,12 +162,18 @@ func (r *Rig) standstill(ctx context.Context) (*state, error) {
 	if err := r.order(ctx, http.MethodGet, publisherOrders, "/look", &s.published); err != nil {
 		return nil, err
 	}
-	if !r.Contender.foreign() {
-		if s.metrics, err = r.process.ReadMetrics(ctx); err != nil {
-			return nil, err
-		}
+	if s.metrics, err = r.metrics(ctx); err != nil {
+		return nil, err
 	}
 	return &s, nil
+}
+
+// metrics are the server's, none of a foreign one.
+func (r *Rig) metrics(ctx context.Context) (testenv.Metrics, error) {
+	if r.Contender.foreign() {
+		return nil, nil
+	}
+	return r.process.ReadMetrics(ctx)
 }
 
 // media is how many packets have arrived.
@@ -232,6 +250,12 @@ func (w *Window) tally(a, b *state) {
 		Stacks:      uint64(b.metrics["go_memstats_stack_inuse_bytes"]),
 		Goroutines:  int(b.metrics["go_goroutines"]),
 	}
+}
+
+// forwarding is how long packets of a steady time took.
+func forwarding(grown testenv.Metrics) Forwarding {
+	const name = "ringcast_forwarding_delay_seconds"
+	return Forwarding{P50: 1000 * grown.Quantile(name, 0.5), P99: 1000 * grown.Quantile(name, 0.99)}
 }
 
 // rung is the kind of port that the server has.
