@@ -59,8 +59,8 @@ func (r *runner) run() {
 	published := now
 	for {
 		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
-		n := r.port.Receive(now, &in)
 		now = r.engine.now()
+		n := r.port.Receive(now, &in)
 		r.beat.Store(int64(now))
 		worked := n > 0
 		for m := r.bus.Next(); m != nil; m = r.bus.Next() {
@@ -108,7 +108,6 @@ func (r *runner) run() {
 			until = min(until, now+flushInterval)
 		}
 		r.sleep(until, now-mediaAt > silentAfter)
-		now = r.engine.now()
 	}
 }
 
