@@ -102,6 +102,10 @@ func (r *run) startLoops() (stop func(), err error) {
 	if n == 0 {
 		n = max(1, runtime.GOMAXPROCS(0)-1)
 	}
+	// Loops keep their processor while they wait for a moment; joining wants one, too.
+	if p := n + 2; runtime.GOMAXPROCS(0) < p {
+		runtime.GOMAXPROCS(p)
+	}
 	var stopped atomic.Bool
 	var spinning sync.WaitGroup
 	for range n {
