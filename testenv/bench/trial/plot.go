@@ -39,6 +39,7 @@ type Point struct {
 const (
 	chartWidth  = 16 * vg.Centimeter
 	chartHeight = 9 * vg.Centimeter
+	margin      = vg.Centimeter / 2
 )
 
 // SVG draws the chart into a file. Y begins at zero.
@@ -73,7 +74,7 @@ func (c *Chart) SVG(path string) error {
 		p.X.Tick.Marker = plot.ConstantTicks(marks)
 	}
 	canvas := vgsvg.New(chartWidth, chartHeight)
-	p.Draw(draw.New(canvas))
+	p.Draw(draw.Crop(draw.New(canvas), 0, -margin, 0, 0)) // for the half of the last label that is beyond the axis
 	var text bytes.Buffer
 	if _, err := canvas.WriteTo(&text); err != nil {
 		return err
