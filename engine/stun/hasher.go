@@ -168,9 +168,6 @@ func (h *Hasher) VerifyResponse(data []byte, password string) (id [12]byte, succ
 	w, ok := newWalk(data)
 	integrity := 0
 	for ok && w.next() {
-		if integrity != 0 {
-			continue
-		}
 		switch w.kind {
 		case attrIntegrity:
 			ok = len(w.value) == integrityLen

@@ -76,8 +76,7 @@ type Check struct {
 
 // Parse reads a Binding request. It is true only if data is exactly one message with the magic
 // cookie and whole attributes, USERNAME contains a colon, MESSAGE-INTEGRITY is there, and the last
-// attribute is a correct FINGERPRINT. Of an attribute that appears twice the first counts. What
-// stands behind MESSAGE-INTEGRITY is ignored, because nothing protects it (RFC 8489 section 14.5).
+// attribute is a correct FINGERPRINT. Of an attribute that appears twice the first counts.
 func (c *Check) Parse(data []byte) bool {
 	if !IsBindingRequest(data) {
 		return false
@@ -87,9 +86,6 @@ func (c *Check) Parse(data []byte) bool {
 	w, ok := newWalk(data)
 	var named, prioritized bool
 	for ok && w.next() {
-		if c.integrity != 0 {
-			continue // only their bounds matter
-		}
 		switch v := w.value; w.kind {
 		case attrIntegrity:
 			ok = len(v) == integrityLen
@@ -138,7 +134,8 @@ func (c *Check) noteUnknown(kind uint16) {
 }
 
 // A walk steps through the attributes of a message but for the FINGERPRINT at its end, which it
-// proves first.
+// proves first, and for what stands behind MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256, which is to be
+// ignored, because nothing protects it (RFC 8489 sections 14.5 and 14.6).
 type walk struct {
 	rest []byte // what is still to come
 	pos  int    // where rest starts in the message
@@ -147,6 +144,7 @@ type walk struct {
 	start int // where the attribute starts in the message
 	value []byte
 
+	sealed      bool // an integrity was passed: of what follows only the bounds matter
 	fingerprint bool // the message ends with a FINGERPRINT, and it is correct
 	ended       bool // the last attribute was reached and all were whole
 }
@@ -175,22 +173,25 @@ func newWalk(data []byte) (w walk, ok bool) {
 // next steps to the next attribute; false at the end, and before one that is cut short or a
 // FINGERPRINT that is not the last.
 func (w *walk) next() bool {
-	if len(w.rest) == 0 {
-		w.ended = true
-		return false
+	for len(w.rest) > 0 {
+		if len(w.rest) < attributeLen {
+			return false
+		}
+		w.kind = binary.BigEndian.Uint16(w.rest)
+		n := int(binary.BigEndian.Uint16(w.rest[2:]))
+		padded := attributeLen + (n+3)&^3
+		if padded > len(w.rest) || w.kind == attrFingerprint {
+			return false
+		}
+		w.value = w.rest[attributeLen : attributeLen+n]
+		w.start = w.pos
+		w.rest = w.rest[padded:]
+		w.pos += padded
+		if !w.sealed {
+			w.sealed = w.kind == attrIntegrity || w.kind == attrIntegritySHA256
+			return true
+		}
 	}
-	if len(w.rest) < attributeLen {
-		return false
-	}
-	w.kind = binary.BigEndian.Uint16(w.rest)
-	n := int(binary.BigEndian.Uint16(w.rest[2:]))
-	padded := attributeLen + (n+3)&^3
-	if padded > len(w.rest) || w.kind == attrFingerprint {
-		return false
-	}
-	w.value = w.rest[attributeLen : attributeLen+n]
-	w.start = w.pos
-	w.rest = w.rest[padded:]
-	w.pos += padded
-	return true
+	w.ended = true
+	return false
 }

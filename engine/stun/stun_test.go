@@ -142,7 +142,7 @@ func TestParse(t *testing.T) {
 			true, func(c *Check) bool { return c.NumUnknown == 4 && c.Unknown == [4]uint16{2, 0x7FFF, 0x33, 0x34} },
 		},
 		{
-			"known but useless", finish(ordinary().add(attrRealm, "r").add(attrNonce, "").add(attrIntegritySHA256, strings.Repeat("x", 32)).
+			"known but useless", finish(ordinary().add(attrRealm, "r").add(attrNonce, "").
 				add(attrPasswordAlgorithm, "\x00\x01\x00\x00").add(attrUserhash, strings.Repeat("h", 32)).add(attrMappedAddress, "")),
 			true, func(c *Check) bool { return c.NumUnknown == 0 },
 		},
@@ -150,6 +150,11 @@ func TestParse(t *testing.T) {
 			"behind integrity", ordinary().integrity(testPassword).add(attrUseCandidate, "").add(0x0002, "").add(attrPriority, "x").fingerprint().data,
 			true, func(c *Check) bool { return !c.UseCandidate && c.NumUnknown == 0 && c.Priority == 0 },
 		},
+		{
+			"both integrities", ordinary().integrity(testPassword).add(attrIntegritySHA256, strings.Repeat("x", 32)).fingerprint().data,
+			true, func(c *Check) bool { return c.NumUnknown == 0 },
+		},
+		{"integrity behind that of SHA-256", finish(ordinary().add(attrIntegritySHA256, strings.Repeat("x", 32))), false, nil},
 		{"username behind integrity", newRequest().integrity(testPassword).add(attrUsername, user).fingerprint().data, false, nil},
 		{"no username", finish(newRequest()), false, nil},
 		{"no colon", finish(newRequest().add(attrUsername, "localremote")), false, nil},
@@ -440,6 +445,7 @@ func TestVerifyResponseRefuses(t *testing.T) {
 		{"success without fingerprint", head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("p").setLength(0).data, true},
 		{"request", head(bindingRequest).add(attrXORMappedAddress, v4).integrity("p").fingerprint().data, false},
 		{"success without address", head(bindingSuccess).integrity("p").fingerprint().data, false},
+		{"integrity behind that of SHA-256", head(bindingSuccess).add(attrXORMappedAddress, v4).add(attrIntegritySHA256, "").integrity("p").fingerprint().data, false},
 		{"address behind integrity", head(bindingSuccess).integrity("p").add(attrXORMappedAddress, v4).fingerprint().data, false},
 		{"address too short", head(bindingSuccess).add(attrXORMappedAddress, v4[:7]).integrity("p").fingerprint().data, false},
 		{"address empty", head(bindingSuccess).add(attrXORMappedAddress, "").integrity("p").fingerprint().data, false},
@@ -466,6 +472,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(rfcResponseIPv6)
 	f.Add(h.AppendRequest(nil, &testID, "a:b", "p", 1, true, 2))
 	f.Add(h.AppendError(nil, &testID, CodeUnknownAttribute, []uint16{1}, "p"))
+	f.Add(newRequest().add(attrIntegritySHA256, "").add(attrUsername, "a:b").integrity("p").fingerprint().data)
 	f.Add(newRequest().add(attrUsername, "a:b").add(attrPriority, "").integrity("p").fingerprint().data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Mutation alone never meets the CRC, so every input is tried with a correct one too.
