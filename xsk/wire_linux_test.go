@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 )
 
 func TestEcho(t *testing.T) {
@@ -193,40 +194,7 @@ func TestWait(t *testing.T) {
 	s := newSite(t, 2)
 	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-
-	for _, wait := range []func(port.Time){l.Wait, l.Rest} {
-		// Until a moment.
-		wait(0)
-		until := now() + 5*port.Millisecond
-		wait(until)
-		if now() < until {
-			t.Error("returned before its time")
-		}
-
-		// Woken before it waits, and only once.
-		l.Wake()
-		l.Wake()
-		wait(port.Never)
-		until = now() + 5*port.Millisecond
-		wait(until)
-		if now() < until {
-			t.Error("woken a second time")
-		}
-
-		// Woken while it waits, or about to.
-		waited := make(chan struct{})
-		go func() {
-			wait(port.Never)
-			close(waited)
-		}()
-		l.Wake()
-		<-waited
-
-		// By an arrival.
-		p.send(netip.AddrPortFrom(local4, testPort), payload(1))
-		wait(port.Never)
-		l.collect(1)
-	}
+	porttest.Waits(t, l, now, func() { p.send(netip.AddrPortFrom(local4, testPort), payload(1)) }, func() { l.collect(1) })
 
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 )
 
 // What every implementation owes its worker.
@@ -484,40 +485,7 @@ func TestWait(t *testing.T) {
 	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
 		r := openRig(t, open, Config{Address: wildcard6})
 		peer := newClient(t, loopback4)
-
-		// Until a moment.
-		r.Wait(0)
-		for _, wait := range []func(port.Time){r.Wait, r.Rest} {
-			until := Now() + 5*port.Millisecond
-			wait(until)
-			if Now() < until {
-				t.Error("returned before its time")
-			}
-
-			// Woken before it waits, and only once.
-			r.Wake()
-			r.Wake()
-			wait(port.Never)
-			until = Now() + 5*port.Millisecond
-			wait(until)
-			if Now() < until {
-				t.Error("woken a second time")
-			}
-
-			// Woken while it waits, or about to.
-			waited := make(chan struct{})
-			go func() {
-				wait(port.Never)
-				close(waited)
-			}()
-			r.Wake()
-			<-waited
-
-			// By an arrival.
-			peer.send(r.at(loopback4), payload(1, 10))
-			wait(port.Never)
-			r.collect(1)
-		}
+		porttest.Waits(t, r, Now, func() { peer.send(r.at(loopback4), payload(1, 10)) }, func() { r.collect(1) })
 	})
 }
 
