@@ -6,5 +6,5 @@ import (
 )
 
 func openSink(device string, loseEvery int) (*sink.Sink, error) {
-	return sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, RTX: session.VP8RTX, LoseEvery: loseEvery})
+	return sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, Spared: session.RTXTypes(), LoseEvery: loseEvery})
 }

@@ -30,7 +30,7 @@ type labWatched struct {
 
 // watchInLab watches until it is stopped, with a sink on its host's eth0.
 var watchInLab = lab.Register("watch with a sink", func(ctx context.Context, in labWatch, ready func()) (out labWatched, err error) {
-	s, err := sink.Attach(sink.Config{Device: "eth0", TransportID: session.TransportID, RTX: session.VP8RTX, LoseEvery: in.LoseEvery})
+	s, err := sink.Attach(sink.Config{Device: "eth0", TransportID: session.TransportID, Spared: session.RTXTypes(), LoseEvery: in.LoseEvery})
 	if err != nil {
 		return out, err
 	}

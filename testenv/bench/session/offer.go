@@ -43,7 +43,7 @@ type offered struct {
 }
 
 var videoFormats = []offered{
-	{96, VP8RTX, rtp.VP8, ""},
+	{96, 97, rtp.VP8, ""},
 	{98, 99, rtp.VP9, "profile-id=0"},
 	{100, 101, rtp.VP9, "profile-id=2"},
 	{102, 103, rtp.H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"},
@@ -55,11 +55,16 @@ var videoFormats = []offered{
 	{49, 50, rtp.H265, "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST"},
 }
 
+// RTXTypes are the payload types under which retransmissions are offered, and so answered.
+func RTXTypes() (types []uint8) {
+	for _, f := range videoFormats {
+		types = append(types, f.rtx)
+	}
+	return types
+}
+
 // TransportID is the number under which transport-wide sequence numbers are offered, and so answered.
 const TransportID = 3
-
-// VP8RTX is the payload type of VP8's retransmissions, where they are offered.
-const VP8RTX = 97
 
 // opusType is the payload type that browsers give Opus.
 const opusType = 111

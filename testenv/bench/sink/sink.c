@@ -35,9 +35,9 @@ struct totals {
 
 volatile const __u8 transport_id; // of the header extension; 0: not negotiated
 volatile const __u32 lose_every; // 0: nothing is lost on purpose
-volatile const __u8 rtx;         // the payload type of retransmissions, which are never lost on purpose
+volatile const __u64 spared[2];  // a bit for each payload type that is never lost on purpose
 
-__u64 seen; // media packets but retransmissions, on any CPU; counted only to lose some
+__u64 seen; // media packets that are not spared, on any CPU; counted only to lose some
 
 // By UDP port, which is a viewer's name here.
 struct {
@@ -118,7 +118,8 @@ int sink(struct xdp_md *ctx)
 	if (rtp[0] >> 6 != 2 || (rtp[1] >= 192 && rtp[1] <= 223)) // RFC 7983, RFC 5761 section 4
 		goto other;
 
-	if (lose_every && (rtp[1] & 0x7f) != rtx && __sync_fetch_and_add(&seen, 1) % lose_every == lose_every - 1) {
+	__u8 type = rtp[1] & 0x7f;
+	if (lose_every && !(spared[type >> 6] >> (type & 63) & 1) && __sync_fetch_and_add(&seen, 1) % lose_every == lose_every - 1) {
 		t->lost++;
 		return XDP_DROP;
 	}

@@ -38,9 +38,9 @@ type Config struct {
 	TransportID uint8
 	// LoseEvery is of how many media packets one is lost on purpose; 0 loses none.
 	LoseEvery int
-	// RTX is a payload type that is never lost on purpose: were retransmissions lost too, the share of lost
-	// media would be less than one in LoseEvery.
-	RTX uint8
+	// Spared are payload types that are neither lost on purpose nor counted to LoseEvery, as those of
+	// retransmissions: were they lost too, the share of lost media would be less.
+	Spared []uint8
 }
 
 // A Sink is the program on one interface. It is safe from any goroutine.
@@ -77,9 +77,13 @@ func load(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	var spared [2]uint64
+	for _, t := range cfg.Spared {
+		spared[t>>6&1] |= 1 << (t & 63)
+	}
 	err = errors.Join(
 		spec.Variables[sinkVarLoseEvery].Set(uint32(cfg.LoseEvery)),
-		spec.Variables[sinkVarRtx].Set(cfg.RTX),
+		spec.Variables[sinkVarSpared].Set(spared),
 		spec.Variables[sinkVarTransportId].Set(cfg.TransportID),
 	)
 	if err != nil {

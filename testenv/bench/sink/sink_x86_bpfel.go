@@ -20,8 +20,8 @@ const (
 	sinkMapViewers     = "viewers"
 	sinkProgSink       = "sink"
 	sinkVarLoseEvery   = "lose_every"
-	sinkVarRtx         = "rtx"
 	sinkVarSeen        = "seen"
+	sinkVarSpared      = "spared"
 	sinkVarTransportId = "transport_id"
 )
 
@@ -83,8 +83,8 @@ type sinkMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type sinkVariableSpecs struct {
 	LoseEvery   *ebpf.VariableSpec `ebpf:"lose_every"`
-	Rtx         *ebpf.VariableSpec `ebpf:"rtx"`
 	Seen        *ebpf.VariableSpec `ebpf:"seen"`
+	Spared      *ebpf.VariableSpec `ebpf:"spared"`
 	TransportId *ebpf.VariableSpec `ebpf:"transport_id"`
 }
 
@@ -124,8 +124,8 @@ func (m *sinkMaps) Close() error {
 // It can be passed to loadSinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sinkVariables struct {
 	LoseEvery   *ebpf.Variable `ebpf:"lose_every"`
-	Rtx         *ebpf.Variable `ebpf:"rtx"`
 	Seen        *ebpf.Variable `ebpf:"seen"`
+	Spared      *ebpf.Variable `ebpf:"spared"`
 	TransportId *ebpf.Variable `ebpf:"transport_id"`
 }
 
