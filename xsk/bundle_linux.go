@@ -214,7 +214,8 @@ func (b *Bundle) open() error {
 // firstReceive is the number of the first chunk that the i-th queue receives into.
 func (b *Bundle) firstReceive(i int) int { return b.config.TransmitFrames + i*b.config.ReceiveFrames }
 
-// mapMemory maps the UMEM: in huge pages where there are some, since the rings jump about in it.
+// mapMemory maps the UMEM: in huge pages where some are reserved, since the rings jump about in it, else in what the
+// kernel may make huge ones when the memory is registered (so nothing is populated before).
 func (b *Bundle) mapMemory() error {
 	size := b.firstReceive(len(b.config.Queues)) * b.config.ChunkSize
 	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE

@@ -57,8 +57,8 @@
 // # Concurrency
 //
 // A Port belongs to one thread. Wake, Stats, Segmentation and LocalPort are safe from any. Counters
-// are plain integers of the worker, published through atomics once per call. Wake writes to an eventfd
-// under a mutex that Close takes too, so a late Wake cannot write to somebody else's descriptor.
+// are plain integers of the worker, published through atomics once per call. How the thread sleeps, and is woken, is
+// package park's.
 //
 // # Buffer ownership
 //

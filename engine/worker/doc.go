@@ -23,6 +23,7 @@
 //     which writes it to its replica (replicate) and wakes its own stream.
 //  5. fill takes all that one subscriber has pending, in a row: template gives the shape's header,
 //     seal patches the subscriber's fields and seals the payload from the history into the frame.
+//     Meanwhile foresee has what the next subscribers need brought into the cache.
 //
 // # Ownership
 //

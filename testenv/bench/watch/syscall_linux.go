@@ -65,10 +65,10 @@ func (r *receiver) receive(fd int) (n int, err unix.Errno) {
 	return int(got), 0
 }
 
-// epollWait waits for a tick of the wheel at most. The runtime does not know of the call, as of ringcast's own (package
-// ringcast/engine/park): with thousands of viewers the loop waits often and not long.
+// epollWait waits for span at most, a tick of the wheel or less: the runtime does not know of the call, as of ringcast's
+// own (package ringcast/engine/park), since with thousands of viewers the loop waits often and not long.
 func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
-	t := unix.NsecToTimespec(int64(min(span, time.Duration(tick))))
+	t := unix.NsecToTimespec(int64(span))
 	r, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&ready[0])), uintptr(len(ready)),
 		uintptr(unsafe.Pointer(&t)), 0, 0)
 	if err != 0 {
