@@ -169,8 +169,7 @@ func (r *receiver) number(ext uint64) (number uint64, ok bool) {
 
 // measure takes a packet into the interarrival jitter (RFC 3550 appendix A.8).
 func (r *receiver) measure(timestamp uint32, at port.Time) {
-	transit := int64(uint32(int64(at)/1000*int64(r.clockRate)/1_000_000) - timestamp)
-	transit = int64(int32(transit))
+	transit := int64(int32(ticks(int64(at), r.clockRate) - timestamp))
 	if r.received > 1 {
 		d := int64(int32(transit - r.transit))
 		if d < 0 {
@@ -222,7 +221,7 @@ func (r *receiver) report(now port.Time) rtcp.ReportBlock {
 	}
 	r.expectedPrior, r.receivedPrior = expected, r.received
 	if r.lastSR != 0 {
-		b.Delay = uint32((now - r.lastSRArrival) * 65536 / port.Second)
+		b.Delay = ticks(int64(now-r.lastSRArrival), 1<<16)
 	}
 	return b
 }

@@ -334,10 +334,9 @@ func (sub *subscriber) report(now port.Time, b []byte) []byte {
 			continue
 		}
 		ntp := int64(now) + c.Offset
-		rate := int64(r.layer.pub.tracks[r.layer.track].spec.Formats[0].Codec.ClockRate())
-		elapsed := (ntp - c.NTP) / 1000 * rate / 1_000_000
+		elapsed := ticks(ntp-c.NTP, r.layer.pub.tracks[r.layer.track].spec.Formats[0].Codec.ClockRate())
 		b = rtcp.AppendSenderReport(b, t.spec.SSRC, rtcp.SenderInfo{
-			NTP: toNTP(ntp), RTP: c.RTP + uint32(elapsed) + r.timestamp, Packets: t.packets, Octets: t.octets,
+			NTP: toNTP(ntp), RTP: c.RTP + elapsed + r.timestamp, Packets: t.packets, Octets: t.octets,
 		})
 		b = rtcp.AppendSDES(b, t.spec.SSRC, sub.session.spec.CNAME)
 	}
@@ -362,6 +361,13 @@ func (sub *subscriber) silent(now port.Time) bool {
 		}
 	}
 	return true
+}
+
+// ticks is a span of time in nanoseconds, which may be negative, in units of a clock of rate Hz, modulo 2^32.
+// Whole seconds are taken apart: nanoseconds times a rate would overflow after 28 hours.
+func ticks(span int64, rate uint32) uint32 {
+	const second = int64(port.Second)
+	return uint32(span/second*int64(rate) + span%second*int64(rate)/second)
 }
 
 // fromNTP and toNTP convert between 32.32 fixed-point seconds (RFC 5905 section 6) and nanoseconds.

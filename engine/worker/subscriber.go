@@ -446,7 +446,7 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 // time did, picture IDs by one.
 func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
 	r := run{layer: l, epoch: l.epoch, first: number}
-	clock := port.Time(l.pub.tracks[l.track].spec.Formats[0].Codec.ClockRate())
+	clock := l.pub.tracks[l.track].spec.Formats[0].Codec.ClockRate()
 	if t.highest == 0 {
 		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
 		r.seq = w.cfg.Rand()&0x7FFF | 1
@@ -459,11 +459,10 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 			r.timestamp = old.timestamp
 		case old.layer.pub == l.pub && old.layer.knowsTime(old.epoch) && l.knowsTime(l.epoch):
 			// The same moment of the publisher's wall clock in both layers' clocks.
-			moment := (old.layer.clock.NTP - l.clock.NTP) / 1000 * int64(clock) / 1_000_000
-			r.timestamp = old.timestamp + old.layer.clock.RTP - (l.clock.RTP + uint32(moment))
+			moment := ticks(old.layer.clock.NTP-l.clock.NTP, clock)
+			r.timestamp = old.timestamp + old.layer.clock.RTP - (l.clock.RTP + moment)
 		default:
-			elapsed := uint32((now - t.lastSent) * clock / port.Second)
-			r.timestamp = t.lastTimestamp + elapsed - timestamp
+			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), clock) - timestamp
 		}
 		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
 			r.timestamp += uint32(1 - d)
