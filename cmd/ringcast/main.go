@@ -45,7 +45,16 @@ func command(args, environ []string, stdout, stderr io.Writer, signals <-chan os
 	if err != nil {
 		return explain(err, stdout, stderr)
 	}
-	return supervise(signals, stderr, func(ctx context.Context) error { return run(ctx, cfg, stderr) })
+	// The reader of the log may go; writing to it is an error then and not the end of the process.
+	signal.Ignore(syscall.SIGPIPE)
+	log := newLogQueue(&cfg, stderr)
+	status := supervise(signals, log, func(ctx context.Context) error { return run(ctx, cfg, log) })
+	if status == exitDone {
+		log.close(flushSpan)
+	} else {
+		log.close(flushErrorSpan)
+	}
+	return status
 }
 
 // explain is for what load returned as its error.

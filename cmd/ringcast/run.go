@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -30,8 +29,8 @@ const (
 
 // run serves until ctx ends, then says goodbye to every peer. Whatever can be refused is tried before
 // anything is served.
-func run(ctx context.Context, cfg Config, stderr io.Writer) error {
-	log := newLog(&cfg, stderr)
+func run(ctx context.Context, cfg Config, lines *logQueue) error {
+	log := newLog(&cfg, lines)
 	secure, err := serverTLS(&cfg, log)
 	if err != nil {
 		return err
@@ -67,7 +66,7 @@ func run(ctx context.Context, cfg Config, stderr io.Writer) error {
 	s.failed = make(chan error, 2)
 	s.start("http", public, publicHandler(&cfg, e, log), secure, log)
 	if admin != nil {
-		s.start("admin", admin, adminHandler(e, log), nil, log)
+		s.start("admin", admin, adminHandler(e, lines, log), nil, log)
 	}
 	tell(log, daemon.SdNotifyReady)
 	unwatch := watchdog(log, e.Ready)
@@ -100,14 +99,6 @@ func shutdown(e *engine.Engine, s *servers) error {
 	return errors.Join(err, s.shutdown())
 }
 
-func newLog(cfg *Config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.LogLevel}
-	if cfg.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
-}
-
 func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Config {
 	return engine.Config{
 		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, MaxSessions: cfg.MaxSessions,
@@ -127,9 +118,13 @@ func publicHandler(cfg *Config, e *engine.Engine, log *slog.Logger) http.Handler
 	}, e).Handler()
 }
 
-func adminHandler(e *engine.Engine, log *slog.Logger) http.Handler {
+func adminHandler(e *engine.Engine, lines *logQueue, log *slog.Logger) http.Handler {
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(e, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics.MustRegister(e, prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "ringcast_log_lines_dropped_total",
+		Help: "Log lines that were not written because the log's reader stalled or was gone.",
+	}, func() float64 { return float64(lines.dropped.Load()) }))
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready, Streams: e.Streams})
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,13 +48,15 @@ func TestUnitMatchesProgram(t *testing.T) {
 		}
 	}
 	for key, words := range map[string]string{
-		"Type":                    "notify",
-		"AmbientCapabilities":     "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
-		"CapabilityBoundingSet":   "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
-		"NoNewPrivileges":         "yes",
-		"LimitMEMLOCK":            "infinity",
-		"RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_XDP",
-		"SystemCallFilter":        "@system-service bpf",
+		"Type":                     "notify",
+		"Restart":                  "always",
+		"RestartPreventExitStatus": strconv.Itoa(exitUsage),
+		"AmbientCapabilities":      "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
+		"CapabilityBoundingSet":    "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
+		"NoNewPrivileges":          "yes",
+		"LimitMEMLOCK":             "infinity",
+		"RestrictAddressFamilies":  "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_XDP",
+		"SystemCallFilter":         "@system-service bpf",
 	} {
 		have := strings.Fields(unit[key])
 		for word := range strings.FieldsSeq(words) {

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ringcast/testenv"
+)
+
+// A reader of the log that takes a line only when the test says so.
+type slowReader struct {
+	bytes.Buffer
+	turn chan error // what a write returns
+}
+
+func (r *slowReader) Write(p []byte) (int, error) {
+	if err := <-r.turn; err != nil {
+		return 0, err
+	}
+	return r.Buffer.Write(p)
+}
+
+// numbered is a line of 1 KiB that begins with n.
+func numbered(n int) []byte { return fmt.Appendf(nil, "%-1023d\n", n) }
+
+// read returns the lines by their numbers, and the notes of missing ones as negative numbers of lines.
+func (r *slowReader) read(t *testing.T) (lines []int) {
+	t.Helper()
+	for line := range strings.Lines(r.String()) {
+		var n int
+		if _, err := fmt.Sscan(line, &n); err == nil {
+			lines = append(lines, n)
+			continue
+		}
+		var note struct {
+			Level, Msg string
+			Lines      int
+		}
+		if err := json.Unmarshal([]byte(line), &note); err != nil || note.Msg != "log lines were dropped" || note.Level != "WARN" {
+			t.Fatalf("not a line that was written: %q, %v", line, err)
+		}
+		lines = append(lines, -note.Lines)
+	}
+	return lines
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	if g, w := fmt.Sprint(got), fmt.Sprint(want); g != w {
+		t.Errorf("%s: got %s, want %s", what, g, w)
+	}
+}
+
+// A stalled reader holds up nobody. The lines that it has no room for are counted, and their number stands
+// in their place, whatever the least level is.
+func TestStalledReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slowReader{turn: make(chan error)}
+		q := newLogQueue(&Config{LogJSON: true, LogLevel: 8}, r)
+		_, _ = q.Write(numbered(0))
+		synctest.Wait() // line 0 is being written
+		const room, more = logRoom >> 10, 5
+		var want []int
+		for n := range 1 + room + more {
+			if n > 0 {
+				_, _ = q.Write(numbered(n))
+			}
+			if n <= room {
+				want = append(want, n)
+			}
+		}
+		_, _ = q.Write([]byte("7\n")) // short enough, but after lines that are missing
+		equal(t, "dropped", q.dropped.Load(), more+1)
+		close(r.turn)
+		synctest.Wait()
+		_, _ = q.Write(numbered(-1))
+		q.close(time.Hour)
+		equal(t, "log", r.read(t), append(want, -more-1, -1))
+	})
+}
+
+// Where writing fails lines are lost one by one, and the first that is written comes after their number.
+func TestReaderIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slowReader{turn: make(chan error, 100)}
+		q := newLogQueue(&Config{LogJSON: true}, r)
+		log := func(n int, answers ...error) {
+			for _, err := range answers {
+				r.turn <- err
+			}
+			_, _ = q.Write(numbered(n))
+			synctest.Wait()
+			equal(t, fmt.Sprintf("writes left after line %d", n), len(r.turn), 0)
+		}
+		log(1, nil)
+		log(2, syscall.EPIPE)
+		log(3, syscall.EPIPE) // the number itself is tried
+		log(4, nil, syscall.ENOSPC)
+		log(5, nil, nil)
+		q.close(time.Hour)
+		equal(t, "log", r.read(t), []int{1, -2, -1, 5})
+		equal(t, "dropped", q.dropped.Load(), 3)
+	})
+}
+
+// The end waits for the reader, but not for one that has stalled.
+func TestFlushIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &slowReader{turn: make(chan error)}
+		q := newLogQueue(&Config{}, r)
+		_, _ = q.Write(numbered(1))
+		began := time.Now()
+		q.close(time.Second)
+		equal(t, "waited", time.Since(began), time.Second)
+		_, _ = q.Write(numbered(2))
+		equal(t, "dropped", q.dropped.Load(), 1)
+		close(r.turn)
+		<-q.done
+	})
+}
+
+// A process whose log the test reads from a pipe, as far as it wants to.
+func startWithPipe(t *testing.T) (*instance, *os.File, *bufio.Reader) {
+	t.Helper()
+	reading, writing, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	process := exec.Command(os.Args[0], withLocal([]string{"--log-level", "debug"})...)
+	process.Env = append(os.Environ(), asRingcast+"=1")
+	process.Stderr = writing
+	if err := errors.Join(process.Start(), writing.Close()); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan struct{})
+	in := &instance{stderr: newOutput(), ended: make(chan int, 1), pid: process.Process.Pid, signal: func(s os.Signal) {
+		if err := process.Process.Signal(s); err != nil {
+			t.Errorf("signal %v: %v", s, err)
+		}
+	}}
+	go func() {
+		defer close(waited)
+		_ = process.Wait()
+		in.ended <- process.ProcessState.ExitCode()
+	}()
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		<-waited
+		reading.Close()
+	})
+	lines := bufio.NewReader(reading)
+	for in.http == "" || in.admin == "" {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e struct{ Msg, What, Address string }
+		if json.Unmarshal(line, &e) == nil && e.Msg == "listening" {
+			if e.What == "http" {
+				in.http = e.Address
+			} else {
+				in.admin = e.Address
+			}
+		}
+	}
+	return in, reading, lines
+}
+
+// converse has the server log more than any pipe and the queue hold, and open a session after that.
+func converse(t *testing.T, in *instance) {
+	t.Helper()
+	offer, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: patience}
+	defer client.CloseIdleConnections()
+	do := func(method, path, body string, want int) {
+		t.Helper()
+		r, err := http.NewRequest(method, "http://"+in.http+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/sdp")
+		answer, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Fatalf("%.10s %s: got %s, want %d", method, path, answer.Status, want)
+		}
+	}
+	const length = 8 << 10
+	for range (logRoom + 1<<20) / length {
+		do(strings.Repeat("X", length), "/whip/x", "", http.StatusMethodNotAllowed)
+	}
+	do(http.MethodPost, "/whip/x", string(offer), http.StatusCreated)
+	if status, text := get(t, "http://"+in.admin+"/readyz"); status != http.StatusOK {
+		t.Errorf("readyz: %d %s", status, text)
+	}
+}
+
+// dropped is what the metrics say.
+func dropped(t *testing.T, in *instance) float64 {
+	t.Helper()
+	_, text := get(t, "http://"+in.admin+"/metrics")
+	m, err := testenv.ParseMetrics(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Sum("ringcast_log_lines_dropped_total")
+}
+
+// The process goes on, and ends as it should, whatever its log's reader does.
+func TestLogReader(t *testing.T) {
+	t.Run("gone", func(t *testing.T) {
+		in, reading, _ := startWithPipe(t)
+		reading.Close()
+		converse(t, in)
+		if n := dropped(t, in); n == 0 {
+			t.Errorf("no dropped line is counted")
+		}
+		in.signal(syscall.SIGTERM)
+		equal(t, "status", in.end(t), exitDone)
+	})
+	t.Run("stalled", func(t *testing.T) {
+		in, _, _ := startWithPipe(t)
+		converse(t, in)
+		if n := dropped(t, in); n == 0 {
+			t.Errorf("no dropped line is counted")
+		}
+		in.signal(syscall.SIGTERM)
+		equal(t, "status", in.end(t), exitDone)
+	})
+	t.Run("reads again", func(t *testing.T) {
+		in, _, lines := startWithPipe(t)
+		converse(t, in)
+		counted := int(dropped(t, in))
+		missing := 0
+		for missing == 0 {
+			line, err := lines.ReadBytes('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			var e struct {
+				Msg   string
+				Lines int
+			}
+			if err := json.Unmarshal(line, &e); err != nil {
+				t.Fatalf("not whole: %.100q: %v", line, err)
+			}
+			if e.Msg == "log lines were dropped" {
+				missing = e.Lines
+			}
+		}
+		equal(t, "missing lines", missing, counted)
+		in.signal(syscall.SIGTERM)
+		rest, err := io.ReadAll(lines)
+		if err != nil || !strings.Contains(string(rest), `"shutting down"`) {
+			t.Errorf("the end of the log: %q, %v", rest, err)
+		}
+		equal(t, "status", in.end(t), exitDone)
+	})
+}
+
+// A second signal does not wait for the log's reader either.
+func TestSecondSignalBesideStalledReader(t *testing.T) {
+	in, _, _ := startWithPipe(t)
+	converse(t, in)
+	hold(t, in.http, 100)
+	in.signal(syscall.SIGTERM)
+	in.signal(syscall.SIGINT)
+	equal(t, "status", in.end(t), exitFailed)
+}
