@@ -36,6 +36,8 @@ type Peer struct {
 	Passive bool
 	// Tracks are the negotiated media lines. A subscriber's SSRCs are filled in by the engine.
 	Tracks []rtp.Track
+	// Source is the address that the peer signals from, behind any proxies; the zero Addr is unknown.
+	Source netip.Addr
 }
 
 // Fingerprint is a certificate's hash as SDP writes it (RFC 8122 section 5).

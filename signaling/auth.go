@@ -41,7 +41,7 @@ const keySeparator = ":"
 
 // authorize lets a request to a resource of a role pass if its bearer is the role's token. A client
 // that shows {key}:{token} on a fixed URL shows the same on the session's, so that form passes too.
-func (s *Server) authorize(r *http.Request, role bus.Role) error {
+func (s *Server) authorize(r *request, role bus.Role) error {
 	if own, _ := s.tokens.of(role); !own.set {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (s *Server) admit(role bus.Role, texts ...string) error {
 
 // streamKey is the stream that the bearer of a request to a fixed URL names: {key}, and where the role
 // has a token, {key}:{token}.
-func (s *Server) streamKey(r *http.Request, role bus.Role) (string, error) {
+func (s *Server) streamKey(r *request, role bus.Role) (string, error) {
 	own, _ := s.tokens.of(role)
 	form := "the stream key"
 	if own.set {
@@ -101,7 +101,7 @@ func (s *Server) streamKey(r *http.Request, role bus.Role) (string, error) {
 }
 
 // bearer is the token of RFC 6750 section 2.1; ok is false without one, or with several.
-func bearer(r *http.Request) (text string, ok bool) {
+func bearer(r *request) (text string, ok bool) {
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
 		return "", false

@@ -38,6 +38,9 @@
 // An offer is narrowed in place, and both the tracks that the engine gets and the answer are read
 // from what is left of it, so that the two cannot differ.
 //
+// A request's source is what the engine's shares and the log know of its sender (proxy.go): the address of
+// the connection, or the client's as trusted proxies report it.
+//
 // Bounds: a body is at most Config.MaxBody bytes, and scan counts lines, media lines, attributes and
 // candidates before anything is allocated for them. What a session keeps after its POST is cloned out
 // of the body, never a slice of it.

@@ -73,7 +73,7 @@ func loadPage() page {
 	return files
 }
 
-func (p page) serve(w http.ResponseWriter, r *http.Request) error {
+func (p page) serve(w http.ResponseWriter, r *request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return wrongMethod(r, pageMethods)
 	}
@@ -91,6 +91,6 @@ func (p page) serve(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Type", f.contentType)
 	h.Set("ETag", f.etag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.data))
+	http.ServeContent(w, r.Request, "", time.Time{}, bytes.NewReader(f.data))
 	return nil
 }

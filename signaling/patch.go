@@ -18,7 +18,7 @@ const maxPast = 8
 // patch takes an SDP fragment. New credentials in it ask for an ICE restart, whatever If-Match says;
 // without them it trickles candidates, which an ICE-lite server has no use for, but a peer must be
 // told if it sends what we cannot read.
-func (s *Server) patch(w http.ResponseWriter, r *http.Request, to *session) error {
+func (s *Server) patch(w http.ResponseWriter, r *request, to *session) error {
 	body, err := s.body(w, r, fragmentType)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *Server) patch(w http.ResponseWriter, r *http.Request, to *session) erro
 // restart begins a new ICE session. When it fails, the old one stays as it is (RFC 9725 section
 // 4.3.3).
 func (s *Server) restart(
-	w http.ResponseWriter, r *http.Request, of *session, all []bus.Credentials, remote bus.Credentials,
+	w http.ResponseWriter, r *request, of *session, all []bus.Credentials, remote bus.Credentials,
 ) error {
 	chance, err := s.draw()
 	if err != nil {
@@ -60,8 +60,8 @@ func (s *Server) restart(
 		return restartProblem(err)
 	}
 	of.restarted(chance.etag, all)
-	s.log.Info("ICE restarted", "id", uint64(of.id), "stream", of.stream, "role", of.role.String(),
-		"remote", r.RemoteAddr)
+	s.log.Info("ICE restarted", "session", uint64(of.id), "stream", of.stream, "role", of.role.String(),
+		"source", r.source)
 
 	answer := of.transport().fragment(local)
 	h := w.Header()

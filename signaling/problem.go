@@ -80,7 +80,7 @@ func asProblem(err error) *problem {
 	return internal(err)
 }
 
-func (p *problem) write(w http.ResponseWriter, r *http.Request) {
+func (p *problem) write(w http.ResponseWriter, r *request) {
 	body, err := json.Marshal(struct {
 		Type      string   `json:"type"`
 		Title     string   `json:"title"`

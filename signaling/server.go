@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -53,6 +54,8 @@ type Config struct {
 	// everything under /whep and for /streams. Where one is empty, everybody may. On the fixed
 	// URLs the bearer is the stream key, a colon and the token.
 	PublishToken, ViewToken string
+	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For tells who asks.
+	TrustedProxies []netip.Prefix
 }
 
 // Limits bound what one session description may contain. A field that is 0 has its default.
@@ -86,6 +89,7 @@ type Server struct {
 	maxBody  int64
 	limits   Limits
 	tokens   tokens
+	proxies  proxies
 	page     page
 	sessions sessions
 	offers   offers
@@ -102,6 +106,7 @@ func New(cfg Config, e Engine) *Server {
 		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
 		limits:  cfg.Limits.withDefaults(),
 		tokens:  tokens{publish: newToken(cfg.PublishToken), view: newToken(cfg.ViewToken)},
+		proxies: cfg.TrustedProxies,
 		page:    loadPage(),
 		rand:    cfg.Rand,
 		offers:  offers{slots: make(chan struct{}, maxOffers)},
@@ -133,8 +138,9 @@ const (
 	pageMethods     = "OPTIONS, GET, HEAD"
 )
 
-func (s *Server) route(w http.ResponseWriter, r *http.Request) {
+func (s *Server) route(w http.ResponseWriter, received *http.Request) {
 	allowOrigins(w.Header())
+	r := s.received(received)
 	if err := s.dispatch(w, r); err != nil {
 		s.refuse(w, r, err)
 	}
@@ -142,7 +148,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) {
 
 // dispatch is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
 // offer must be told what is wrong with its URL, not sent elsewhere.
-func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
 	case root == whipRoot:
@@ -160,7 +166,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) error {
 
 // serveRole answers what is under /whip or /whep. OPTIONS come first and for any path, because no
 // preflight can show who it is from.
-func (s *Server) serveRole(w http.ResponseWriter, r *http.Request, role bus.Role, rest string) error {
+func (s *Server) serveRole(w http.ResponseWriter, r *request, role bus.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
 	place, secret, isSession := strings.Cut(rest, "/")
 	switch {
@@ -184,12 +190,12 @@ func (s *Server) serveRole(w http.ResponseWriter, r *http.Request, role bus.Role
 	return nil
 }
 
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 	p := asProblem(err)
 	if p.status == http.StatusInternalServerError {
-		s.log.Error("request failed", "method", r.Method, "remote", r.RemoteAddr, "error", err)
+		s.log.Error("request failed", "method", r.Method, "source", r.source, "error", err)
 	} else {
-		s.log.Debug("request refused", "method", r.Method, "remote", r.RemoteAddr,
+		s.log.Debug("request refused", "method", r.Method, "source", r.source,
 			"status", p.status, "kind", p.kind, "detail", p.detail)
 	}
 	p.write(w, r)
@@ -200,8 +206,8 @@ func (s *Server) sessionEnded(id bus.SessionID, why bus.Reason) {
 	if ended == nil {
 		return
 	}
-	s.log.Info("session ended", "id", uint64(id), "stream", ended.stream, "role", ended.role.String(),
-		"why", why.String())
+	s.log.Info("session ended", "session", uint64(id), "stream", ended.stream, "role", ended.role.String(),
+		"reason", why.String())
 }
 
 const maxStreamName = 128

@@ -42,7 +42,7 @@ type inspectedTrack struct {
 
 // serveStreams answers /streams. A stream's name is all that a viewer needs where there is no view
 // token, and where there is one the list takes it too.
-func (s *Server) serveStreams(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
 	if err := s.authorize(r, bus.Subscriber); err != nil {
 		return err
 	}

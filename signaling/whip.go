@@ -30,7 +30,7 @@ const (
 )
 
 // serveFixed answers /whip and /whep, where the bearer names the stream. Only a POST needs it to.
-func (s *Server) serveFixed(w http.ResponseWriter, r *http.Request, role bus.Role) error {
+func (s *Server) serveFixed(w http.ResponseWriter, r *request, role bus.Role) error {
 	if r.Method != http.MethodPost {
 		return s.serveEndpoint(w, r, role, "")
 	}
@@ -42,7 +42,7 @@ func (s *Server) serveFixed(w http.ResponseWriter, r *http.Request, role bus.Rol
 }
 
 // serveEndpoint answers /whip/{stream} and /whep/{stream}.
-func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, role bus.Role, stream string) error {
+func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role bus.Role, stream string) error {
 	if err := s.authorize(r, role); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *http.Request, role bus.
 }
 
 // serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
-func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.Role, place, secret string) error {
+func (s *Server) serveSession(w http.ResponseWriter, r *request, role bus.Role, place, secret string) error {
 	if err := s.authorize(r, role); err != nil {
 		return err
 	}
@@ -91,17 +91,17 @@ func (s *Server) serveSession(w http.ResponseWriter, r *http.Request, role bus.R
 }
 
 // open answers an offer with a session, whose URL is under place.
-func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, stream, place string) error {
+func (s *Server) open(w http.ResponseWriter, r *request, role bus.Role, stream, place string) error {
 	body, err := s.body(w, r, sdpType)
 	if err != nil {
 		return err
 	}
-	opened, answer, err := s.negotiate(r.Context(), body, role, stream, place)
+	opened, answer, err := s.negotiate(r, body, role, stream, place)
 	if err != nil {
 		return err
 	}
-	s.log.Info("session opened", "id", uint64(opened.id), "stream", stream, "role", role.String(),
-		"remote", r.RemoteAddr)
+	s.log.Info("session opened", "session", uint64(opened.id), "stream", stream, "role", role.String(),
+		"source", r.source)
 
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
@@ -115,7 +115,8 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, role bus.Role, str
 
 // negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: who
 // does not read its answer keeps nobody waiting.
-func (s *Server) negotiate(ctx context.Context, body []byte, role bus.Role, stream, place string) (*session, []byte, error) {
+func (s *Server) negotiate(r *request, body []byte, role bus.Role, stream, place string) (*session, []byte, error) {
+	ctx := r.Context()
 	if err := s.offers.enter(ctx); err != nil {
 		return nil, nil, openProblem(err, stream)
 	}
@@ -124,7 +125,7 @@ func (s *Server) negotiate(ctx context.Context, body []byte, role bus.Role, stre
 	if err != nil {
 		return nil, nil, err
 	}
-	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive}
+	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, Source: r.source}
 	call := s.engine.Publish
 	if role == bus.Subscriber {
 		call = s.engine.Subscribe
@@ -219,7 +220,7 @@ func openProblem(err error, stream string) *problem {
 }
 
 // body reads a request's body if it is of the wanted media type and not too large.
-func (s *Server) body(w http.ResponseWriter, r *http.Request, want string) ([]byte, error) {
+func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, error) {
 	got := r.Header.Get("Content-Type")
 	essence, _, _ := strings.Cut(got, ";")
 	if !strings.EqualFold(strings.TrimSpace(essence), want) {
@@ -257,7 +258,7 @@ func (s *Server) tooLarge() *problem {
 	}
 }
 
-func wrongMethod(r *http.Request, allow string) *problem {
+func wrongMethod(r *request, allow string) *problem {
 	return &problem{
 		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed",
 		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow), allow: allow,
