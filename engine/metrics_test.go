@@ -144,8 +144,10 @@ func TestMetrics(t *testing.T) {
 // What the README says of counters is about metrics and labels that there are. Those of AF_XDP exist only
 // where it runs, so this looks for them where they are written down.
 func TestReadme(t *testing.T) {
-	var texts [4]string
-	for i, name := range [...]string{"../README.md", "metrics.go", "xdp_metrics_linux.go", "controller.go"} {
+	var texts [5]string
+	for i, name := range [...]string{
+		"../README.md", "metrics.go", "xdp_metrics_linux.go", "controller.go", "../cmd/ringcast/run.go",
+	} {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -156,6 +158,9 @@ func TestReadme(t *testing.T) {
 	known := make(map[string]bool)
 	for _, m := range regexp.MustCompile(`counterDesc\("([a-z0-9_]+)"`).FindAllStringSubmatch(source, -1) {
 		known["ringcast_"+m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`Name: +"(ringcast_[a-z0-9_]+)"`).FindAllStringSubmatch(source, -1) {
+		known[m[1]] = true
 	}
 	for c := range worker.NumCounters {
 		known["ringcast_"+c.String()+"_total"] = true
