@@ -16,6 +16,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
+	"ringcast/engine/rtp"
 )
 
 const (
@@ -71,6 +72,8 @@ type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
 
 	denied [numDenials]atomic.Uint64
+	// modes counts the subscribers that were served in rtp.ModeFit.
+	modes atomic.Uint64
 }
 
 // denial is why a session was not opened.
@@ -271,6 +274,9 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	} else {
 		spec.Tracks = c.negotiated.share(p.Tracks)
 		st.watching++
+		if st.offersOtherMode(spec.Tracks) {
+			c.census.modes.Add(1)
+		}
 	}
 	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
 	c.count(s, 1)
@@ -479,6 +485,34 @@ func (st *stream) describe() Stream {
 		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
 		Since: st.live.publication.since, Subscribers: st.watching,
 	}
+}
+
+// offersOtherMode reports whether a subscriber's tracks fit what is published only by rtp.ModeFit.
+func (st *stream) offersOtherMode(tracks []rtp.Track) bool {
+	for i, t := range st.live.spec.Tracks {
+		active := st.live.publication.active[i]
+		for _, o := range tracks {
+			if o.Kind == t.Kind && fitOf(t.Formats, active, o.Formats) == rtp.ModeFit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fitOf is how well what was offered fits the active one of the published formats, or the first that it
+// fits at all while none is active.
+func fitOf(published []rtp.Format, active int, offered []rtp.Format) rtp.Fit {
+	for i := range published {
+		f := &published[i]
+		if active >= 0 && active != int(f.PayloadType) {
+			continue
+		}
+		if m := f.Match(offered); m != nil {
+			return f.Fit(m)
+		}
+	}
+	return rtp.NoFit
 }
 
 // count adds by to the number of sessions in s's state.

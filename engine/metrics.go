@@ -51,6 +51,7 @@ var (
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
+	modesDesc     = counterDesc("h264_mode_mismatches_total", "Subscribers that are sent H.264 in packetization mode 1 but offered mode 0 only, or no parameters.")
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
 	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
@@ -154,6 +155,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(sessionDesc, float64(c.subscribersPending.Load()), "subscriber", "pending")
 	gauge(sessionDesc, float64(c.subscribers.Load()), "subscriber", "connected")
 	gauge(streamsDesc, float64(c.streams.Load()))
+	count(modesDesc, c.modes.Load())
 	for i := range denials {
 		count(deniedDesc, c.denied[i].Load(), denials[i].name)
 	}

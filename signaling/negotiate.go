@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -161,29 +162,25 @@ func publishedFormats(s engine.Stream, kind rtp.Kind) []rtp.Format {
 	return formats
 }
 
-// prefer moves the formats that can carry the first of published that any can carry to the front: the
-// one that the engine will choose, then the others. It reports false if there is none.
+// prefer orders the formats by how well they fit the first of published that any fits: the one that
+// the engine will choose comes first. It reports false if there is none.
 func (m *media) prefer(published []rtp.Format) bool {
-	offered := make([]rtp.Format, len(m.formats))
-	for i, f := range m.formats {
-		offered[i] = f.Format
-	}
 	for i := range published {
-		p := &published[i]
-		best := p.Match(offered)
-		if best == nil {
+		p, best := &published[i], rtp.NoFit
+		for j := range m.formats {
+			best = max(best, p.Fit(&m.formats[j].Format))
+		}
+		if best == rtp.NoFit {
 			continue
 		}
-		rank := func(f format) int {
-			switch {
-			case f.PayloadType == best.PayloadType:
-				return 0
-			case p.Match([]rtp.Format{f.Format}) != nil:
-				return 1
+		// The last choice moves up only if it is the only one.
+		rank := func(f *format) rtp.Fit {
+			if fit := p.Fit(&f.Format); fit > rtp.ModeFit || best == rtp.ModeFit {
+				return fit
 			}
-			return 2
+			return rtp.NoFit
 		}
-		slices.SortStableFunc(m.formats, func(a, b format) int { return rank(a) - rank(b) })
+		slices.SortStableFunc(m.formats, func(a, b format) int { return cmp.Compare(rank(&b), rank(&a)) })
 		return true
 	}
 	return false

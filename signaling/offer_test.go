@@ -274,9 +274,9 @@ func TestSubscriberFormats(t *testing.T) {
 		offered     string
 	}{
 		{"first of all", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{-1}, "96 97 98 99", ""},
-		{"active H.264 of another profile", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{51}, "102 103 108 109 116 117 41 42 96", ""},
-		{"active H.264 of mode 0", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{54}, "114 115 104 107 39 40 43 44 96", ""},
-		{"active VP9", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{52}, "100 101 96 97", ""},
+		{"active H.264 of another profile", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{51}, "41 42 102 103 108 109 116 117 96", ""},
+		{"active H.264 of mode 0", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{54}, "114 115 102 103 104 107 108 109 116 117 39 40 41 42 43 44 96", ""},
+		{"active VP9", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{52}, "100 101 37 38 96 97", ""},
 		{"active H.265", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{53}, "", "H265 1"},
 		{"VP9 of a profile not offered", firefoxRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{52}, "", "VP9 2"},
 		{"first is not offered, second is", firefoxRX, []rtp.Track{{Kind: rtp.Video, Formats: video[1:]}}, []int{-1}, "", "H264 6400/1"},
@@ -305,6 +305,36 @@ func TestSubscriberFormats(t *testing.T) {
 				t.Errorf("m=video lists %s, want it to begin with %s", list, tt.first)
 			}
 			checkAnswer(t, fixture(t, tt.offer), w.Body.String(), b.engine.lastPeer().Tracks)
+		})
+	}
+}
+
+// TestSubscriberModes checks which viewers of H.264 are served. A receiver of packetization mode 1 takes mode 0
+// (RFC 6184 section 6.2). One that names mode 0 only, or nothing, is served as the last choice.
+func TestSubscriberModes(t *testing.T) {
+	const offered = "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n"
+	for _, tt := range []struct {
+		name, published string
+		parameters      string // of the viewer's only format
+	}{
+		{"the same", "42e0/1", offered},
+		{"mode 0 to mode 1", "42e0/0", offered},
+		{"mode 0 of another profile to mode 1", "6400/0", offered},
+		{"mode 1 to mode 0", "42e0/1", replace(t, offered, "mode=1", "mode=0")},
+		{"mode 1 to no parameters", "640c/1", ""},
+		{"mode 1 to no mode", "42e0/1", "a=fmtp:96 profile-level-id=42e01f\r\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, Config{})
+			b.engine.streams["room"] = engine.Stream{Name: "room", Active: []int{50}, Tracks: []rtp.Track{{
+				Kind: rtp.Video, Formats: []rtp.Format{{PayloadType: 50, Codec: rtp.H264, Profile: tt.published}},
+			}}}
+			offer := replace(t, replace(t, fixture(t, obs), "a=sendonly", "a=recvonly"), offered, tt.parameters)
+			w := b.post("/whep/room", offer)
+			if w.Code != http.StatusCreated {
+				t.Fatalf("status %d; expected %d: %s", w.Code, http.StatusCreated, w.Body)
+			}
+			checkAnswer(t, offer, w.Body.String(), b.engine.lastPeer().Tracks)
 		})
 	}
 }

@@ -63,7 +63,8 @@ type Format struct {
 	Codec Codec
 	// Profile tells apart formats of one codec that do not decode each other, in normal form:
 	// H.264 "42e0/1" (profile_idc and constraint flags, packetization-mode), VP9 "0" (profile-id),
-	// AV1 "0" (profile), H.265 "1" (profile-id); empty for Opus and VP8.
+	// AV1 "0" (profile), H.265 "1" (profile-id); empty for Opus and VP8. Levels are left out: offers
+	// seldom state the true one, Chromium's says 3.1 and it decodes 4K.
 	Profile string
 	// Feedback is which RTCP feedback was negotiated.
 	Feedback Feedback
@@ -142,32 +143,4 @@ type Encoding struct {
 	SSRC, RTXSSRC uint32
 	// RID is the restriction identifier of a simulcast layer (RFC 8851), or empty.
 	RID string
-}
-
-// Match finds among offered the format that can carry f's packets: the same codec and profile, or for
-// H.264, whose encoders and offers seldom agree on the profile, the same packetization mode. nil when
-// there is none.
-func (f *Format) Match(offered []Format) *Format {
-	var near *Format
-	for i := range offered {
-		o := &offered[i]
-		switch {
-		case o.Codec != f.Codec:
-		case o.Profile == f.Profile:
-			return o
-		case f.Codec == H264 && near == nil && h264Mode(o.Profile) == h264Mode(f.Profile):
-			near = o
-		}
-	}
-	return near
-}
-
-// h264Mode is the packetization mode in a profile's normal form.
-func h264Mode(profile string) string {
-	for i := len(profile) - 1; i >= 0; i-- {
-		if profile[i] == '/' {
-			return profile[i+1:]
-		}
-	}
-	return "0"
 }
