@@ -208,7 +208,7 @@ var settings = []setting{
 	},
 	{
 		key: "tls-cert", arg: "FILE",
-		help: "PEM certificate chain; HTTP becomes HTTPS",
+		help: "PEM certificate chain, read again when it changes; HTTP becomes HTTPS",
 		set:  text(func(c *Config) *string { return &c.TLSCert }, anything),
 	},
 	{
@@ -218,7 +218,7 @@ var settings = []setting{
 	},
 	{
 		key: "tls", arg: "self",
-		help: "HTTPS with a certificate made at start, whose fingerprint is logged",
+		help: "HTTPS with a certificate that the server makes, whose fingerprint is logged",
 		set: func(c *Config, s string) error {
 			c.TLSSelf = s == "self"
 			return oneOf("self", "")(s)

@@ -386,7 +386,7 @@ func TestConfigErrors(t *testing.T) {
 				row.status = exitUsage
 			}
 			stdout, stderr := newOutput(), newOutput()
-			status := command(row.args, row.env, stdout, stderr, nil)
+			status := command(row.args, row.env, stdout, stderr, signals{})
 			want := "ringcast: " + strings.Join(row.want, "\nringcast: ") + "\n"
 			if got := stderr.String(); got != want {
 				t.Errorf("got\n%swant\n%s", got, want)
@@ -442,7 +442,7 @@ func TestHelp(t *testing.T) {
 	for _, arg := range []string{"--help", "-h", "-help"} {
 		stdout, stderr := newOutput(), newOutput()
 		environ := []string{"RINGCAST_PUBLISH_TOKEN=s3cret", "RINGCAST_WORKERS=nonsense"}
-		if status := command([]string{"--view-token", "s3cret", arg}, environ, stdout, stderr, nil); status != exitDone || stderr.String() != "" {
+		if status := command([]string{"--view-token", "s3cret", arg}, environ, stdout, stderr, signals{}); status != exitDone || stderr.String() != "" {
 			t.Errorf("status %d, stderr %q", status, stderr)
 		}
 		text := stdout.String()

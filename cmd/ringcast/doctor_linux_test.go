@@ -302,7 +302,7 @@ func TestDoctorOfUsers(t *testing.T) {
 
 func TestDoctorsHelp(t *testing.T) {
 	out := newOutput()
-	if status := command([]string{"doctor", "--help"}, nil, out, out, nil); status != exitDone || !strings.Contains(out.String(), "ringcast doctor [flags] [--json]") {
+	if status := command([]string{"doctor", "--help"}, nil, out, out, signals{}); status != exitDone || !strings.Contains(out.String(), "ringcast doctor [flags] [--json]") {
 		t.Errorf("status %d\n%s", status, out)
 	}
 	var names []string

@@ -29,7 +29,7 @@ Examples:
     grace: 1m
 
 SIGTERM and SIGINT say goodbye to all peers and end the server within 3 seconds; a second one ends it
-at once.
+at once. SIGHUP makes it read the certificate again.
 `
 
 func printHelp(w io.Writer) {

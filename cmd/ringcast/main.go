@@ -5,6 +5,8 @@
 //
 // ringcast doctor serves nothing: it tells what the machine can do for AF_XDP.
 //
+// SIGHUP makes it read the certificate's files at once; else it does so when they change.
+//
 // It ends with status 0 after SIGTERM or SIGINT (with 1 at once after a second one), with 1 when
 // something fails and with 2 when the settings make no sense.
 package main
@@ -22,11 +24,18 @@ import (
 )
 
 func main() {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	stop, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(reload, syscall.SIGHUP)
 	args := os.Args[1:]
 	os.Args = os.Args[:1] // /debug/pprof/cmdline shows them, and a flag may hold a token
-	os.Exit(command(args, os.Environ(), os.Stdout, os.Stderr, signals))
+	os.Exit(command(args, os.Environ(), os.Stdout, os.Stderr, signals{stop, reload}))
+}
+
+// signals are what an operator asks a server for while it runs.
+type signals struct {
+	stop   <-chan os.Signal // SIGTERM, SIGINT
+	reload <-chan os.Signal // SIGHUP
 }
 
 // What the process ends with.
@@ -37,7 +46,7 @@ const (
 )
 
 // command is the whole program; it returns the status to exit with.
-func command(args, environ []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+func command(args, environ []string, stdout, stderr io.Writer, asked signals) int {
 	if len(args) > 0 && args[0] == "doctor" {
 		return doctor(args[1:], environ, stdout, stderr)
 	}
@@ -48,7 +57,7 @@ func command(args, environ []string, stdout, stderr io.Writer, signals <-chan os
 	// The reader of the log may go; writing to it is an error then and not the end of the process.
 	signal.Ignore(syscall.SIGPIPE)
 	log := newLogQueue(&cfg, stderr)
-	status := supervise(signals, log, func(ctx context.Context) error { return run(ctx, cfg, log) })
+	status := supervise(asked.stop, log, func(ctx context.Context) error { return run(ctx, cfg, log, asked.reload) })
 	if status == exitDone {
 		log.close(flushSpan)
 	} else {
@@ -71,14 +80,14 @@ func explain(err error, stdout, stderr io.Writer) int {
 }
 
 // supervise runs serve until it ends. The first signal ends its context, a second one does not wait.
-func supervise(signals <-chan os.Signal, stderr io.Writer, serve func(context.Context) error) int {
+func supervise(asked <-chan os.Signal, stderr io.Writer, serve func(context.Context) error) int {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx) }()
 	for {
 		select {
-		case s := <-signals:
+		case s := <-asked:
 			if ctx.Err() != nil {
 				complain(stderr, fmt.Errorf("%v while shutting down: exit at once", s))
 				return exitFailed

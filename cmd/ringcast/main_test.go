@@ -113,12 +113,18 @@ func start(t *testing.T, args ...string) *instance {
 // startWithout does not wait for an admin listener.
 func startWithout(t *testing.T, args ...string) *instance {
 	t.Helper()
-	signals := make(chan os.Signal, 2)
+	stop, reload := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	in := &instance{
 		stderr: newOutput(), stdout: newOutput(), ended: make(chan int, 1),
-		signal: func(s os.Signal) { signals <- s },
+		signal: func(s os.Signal) {
+			if s == syscall.SIGHUP {
+				reload <- s
+			} else {
+				stop <- s
+			}
+		},
 	}
-	go func() { in.ended <- command(withLocal(args), nil, in.stdout, in.stderr, signals) }()
+	go func() { in.ended <- command(withLocal(args), nil, in.stdout, in.stderr, signals{stop, reload}) }()
 	in.http = in.address(t, "http")
 	return in
 }

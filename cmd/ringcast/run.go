@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -29,9 +30,9 @@ const (
 
 // run serves until ctx ends, then says goodbye to every peer. Whatever can be refused is tried before
 // anything is served.
-func run(ctx context.Context, cfg Config, lines *logQueue) error {
+func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Signal) error {
 	log := newLog(&cfg, lines)
-	secure, err := serverTLS(&cfg, log)
+	certificates, err := newKeeper(&cfg, log, time.Now())
 	if err != nil {
 		return err
 	}
@@ -64,18 +65,22 @@ func run(ctx context.Context, cfg Config, lines *logQueue) error {
 	}
 
 	s.failed = make(chan error, 2)
-	s.start("http", public, publicHandler(&cfg, e, log), secure, log)
+	s.start("http", public, publicHandler(&cfg, e, log), certificates.serverTLS(), log)
 	if admin != nil {
 		s.start("admin", admin, adminHandler(e, lines, log), nil, log)
 	}
 	tell(log, daemon.SdNotifyReady)
-	unwatch := watchdog(log, e.Ready)
+	serving, ended := context.WithCancel(ctx)
+	defer ended()
+	// Nobody waits for these two: a file system or an engine that hangs must not hold up the end.
+	go certificates.watch(serving, reload)
+	watchdog(serving, log, e.Ready)
 	select {
 	case <-ctx.Done():
 		log.Info("shutting down", "cause", context.Cause(ctx))
 	case err = <-s.failed:
 	}
-	unwatch()
+	ended()
 	tell(log, daemon.SdNotifyStopping)
 	return errors.Join(err, shutdown(e, &s))
 }

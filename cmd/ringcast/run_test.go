@@ -24,7 +24,7 @@ import (
 func refused(t *testing.T, want string, args ...string) {
 	t.Helper()
 	stdout, stderr := newOutput(), newOutput()
-	status := command(withLocal(args), nil, stdout, stderr, nil)
+	status := command(withLocal(args), nil, stdout, stderr, signals{})
 	if got := stderr.String(); status != exitFailed || got != "ringcast: "+want+"\n" || stdout.String() != "" {
 		t.Errorf("status %d, got\n%swant\nringcast: %s", status, got, want)
 	}
@@ -75,7 +75,7 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 func TestUnknownMediaHost(t *testing.T) {
 	stderr := newOutput()
 	args := withLocal([]string{"--udp", "no such host:7000"})
-	status := command(args, nil, io.Discard, stderr, nil)
+	status := command(args, nil, io.Discard, stderr, signals{})
 	if got := stderr.String(); status != exitFailed || !strings.HasPrefix(got, "ringcast: udp: lookup no such host") || strings.Count(got, "\n") != 1 {
 		t.Errorf("status %d: %s", status, got)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -16,25 +15,20 @@ func tell(log *slog.Logger, state string) {
 	}
 }
 
-// watchdog feeds systemd's watchdog, if the unit has one, while ready says that all is well. The function
-// it returns ends that.
-func watchdog(log *slog.Logger, ready func() error) (stop func()) {
+// watchdog feeds systemd's watchdog, if the unit has one, until ctx ends, while ready says that all is well.
+func watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	span, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("systemd's watchdog will not be fed", "cause", err)
 	}
 	if span <= 0 {
-		return func() {}
+		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ticker := time.NewTicker(span / 3)
-	var fed sync.WaitGroup
-	fed.Go(func() { feed(ctx, ticker.C, ready, func() { tell(log, daemon.SdNotifyWatchdog) }, log) })
-	return func() {
-		ticker.Stop()
-		cancel()
-		fed.Wait()
-	}
+	go func() {
+		ticker := time.NewTicker(span / 3)
+		defer ticker.Stop()
+		feed(ctx, ticker.C, ready, func() { tell(log, daemon.SdNotifyWatchdog) }, log)
+	}()
 }
 
 // feed gives at each tick at which the engine is ready. An engine that hangs starves the watchdog even

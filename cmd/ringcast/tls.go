@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"regexp"
@@ -24,48 +23,6 @@ const (
 	// clockSkew is how far a client's clock may be behind.
 	clockSkew = time.Hour
 )
-
-// serverTLS is how HTTPS is served, nil where HTTP is.
-func serverTLS(cfg *Config, log *slog.Logger) (*tls.Config, error) {
-	var certificate tls.Certificate
-	var err error
-	switch {
-	case cfg.TLSSelf:
-		certificate, err = selfSigned(cfg, time.Now())
-		if err == nil {
-			log.Info("made a self-signed certificate", "sha256", fingerprint(certificate.Leaf.Raw),
-				"spki_sha256", pin(certificate.Leaf), "names", certificate.Leaf.DNSNames,
-				"addresses", certificate.Leaf.IPAddresses, "expires", certificate.Leaf.NotAfter)
-		}
-	case cfg.TLSCert != "":
-		certificate, err = readCertificate(cfg.TLSCert, cfg.TLSKey)
-		if err == nil && time.Now().After(certificate.Leaf.NotAfter) {
-			log.Warn("the certificate has expired", "file", cfg.TLSCert, "expired", certificate.Leaf.NotAfter)
-		}
-	default:
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}, nil
-}
-
-func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
-	chain, err := os.ReadFile(certFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("tls-cert: %w", err)
-	}
-	key, err := os.ReadFile(keyFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("tls-key: %w", err)
-	}
-	c, err := tls.X509KeyPair(chain, key)
-	if err != nil {
-		return c, fmt.Errorf("tls-cert %s with tls-key %s: %w", certFile, keyFile, err)
-	}
-	return c, nil
-}
 
 // selfSigned makes a certificate for every name and address that this host may be called by.
 func selfSigned(cfg *Config, now time.Time) (tls.Certificate, error) {

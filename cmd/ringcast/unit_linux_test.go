@@ -53,6 +53,7 @@ func TestUnitMatchesProgram(t *testing.T) {
 		"RestartPreventExitStatus": strconv.Itoa(exitUsage),
 		"AmbientCapabilities":      "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
 		"CapabilityBoundingSet":    "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
+		"ExecReload":               "-HUP $MAINPID",
 		"NoNewPrivileges":          "yes",
 		"LimitMEMLOCK":             "infinity",
 		"RestrictAddressFamilies":  "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_XDP",

@@ -18,12 +18,16 @@ import (
 	"time"
 )
 
-// certificateAge is how long our certificate is valid. Peers compare its fingerprint and nothing
-// else, so that all that counts is to outlive the process.
-const certificateAge = 5 * 365 * 24 * time.Hour
+// Our certificate is valid at any time: the clock may be wrong at start, and the process may run for years.
+// Peers compare its fingerprint, but some TLS libraries look at the dates as well. The end is that of a
+// certificate without one (RFC 5280 section 4.1.2.5).
+var (
+	validFrom  = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	validUntil = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+)
 
 // newCertificate makes a self-signed certificate on P-256.
-func newCertificate(random io.Reader, now time.Time) (tls.Certificate, error) {
+func newCertificate(random io.Reader) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("generate a key: %w", err)
@@ -36,8 +40,8 @@ func newCertificate(random io.Reader, now time.Time) (tls.Certificate, error) {
 	template := x509.Certificate{
 		SerialNumber: new(big.Int).SetBytes(serial),
 		Subject:      pkix.Name{CommonName: "ringcast"},
-		NotBefore:    now.Add(-24 * time.Hour), // for clocks that are late
-		NotAfter:     now.Add(certificateAge),
+		NotBefore:    validFrom,
+		NotAfter:     validUntil,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(random, &template, &template, key.Public(), key)

@@ -160,7 +160,7 @@ func New(cfg Config, emit func(Event)) (*Endpoint, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	certificate, err := newCertificate(cfg.Rand, time.Now())
+	certificate, err := newCertificate(cfg.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("make the DTLS certificate: %w", err)
 	}

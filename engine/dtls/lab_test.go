@@ -170,7 +170,7 @@ type scenario struct {
 }
 
 var peerCertificate = sync.OnceValue(func() tls.Certificate {
-	c, err := newCertificate(rand.Reader, time.Now())
+	c, err := newCertificate(rand.Reader)
 	if err != nil {
 		panic(err)
 	}

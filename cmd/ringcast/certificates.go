@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// certificateInterval is how often the files are read. Reading survives whatever way a tool has of
+	// replacing them: renames, links to another directory, a mounted volume.
+	certificateInterval = time.Second
+	// renewalSpan is how long before its end a self-signed certificate is replaced. Whoever pinned it has
+	// to pin the next, so it is late.
+	renewalSpan = 30 * 24 * time.Hour
+)
+
+// A keeper holds the certificate that HTTPS is served with and replaces it while the server runs. New
+// connections get the new one, the others go on.
+type keeper struct {
+	cfg     *Config
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate] // sign and take write it; nil where plain HTTP is served
+
+	// Of check alone.
+	files files
+	bad   error            // why the files do not serve, nil if they do
+	told  bool             // of bad
+	ended *tls.Certificate // the one whose end was logged
+}
+
+// files are the content of the two, or why they cannot be read.
+type files struct {
+	chain, key []byte
+	err        error
+}
+
+func (f *files) equal(o *files) bool {
+	return bytes.Equal(f.chain, o.chain) && bytes.Equal(f.key, o.key) && fmt.Sprint(f.err) == fmt.Sprint(o.err)
+}
+
+func readFiles(certFile, keyFile string) (f files) {
+	var err error
+	if f.chain, err = os.ReadFile(certFile); err != nil {
+		return files{err: fmt.Errorf("tls-cert: %w", err)}
+	}
+	if f.key, err = os.ReadFile(keyFile); err != nil {
+		return files{err: fmt.Errorf("tls-key: %w", err)}
+	}
+	return f
+}
+
+// newKeeper has the first certificate, if the settings ask for one.
+func newKeeper(cfg *Config, log *slog.Logger, now time.Time) (*keeper, error) {
+	k := &keeper{cfg: cfg, log: log}
+	switch {
+	case cfg.TLSSelf:
+		return k, k.sign(now)
+	case cfg.TLSCert != "":
+		k.files = readFiles(cfg.TLSCert, cfg.TLSKey)
+		if err := k.take(); err != nil {
+			return nil, err
+		}
+		k.warnOfEnd(now)
+	}
+	return k, nil
+}
+
+// serverTLS is how HTTPS is served, nil where HTTP is.
+func (k *keeper) serverTLS() *tls.Config {
+	if k.current.Load() == nil {
+		return nil
+	}
+	return &tls.Config{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return k.current.Load(), nil },
+		MinVersion:     tls.VersionTLS12,
+	}
+}
+
+// watch replaces the certificate until ctx ends: when the files change, at each reload, and before a
+// self-signed one ends.
+func (k *keeper) watch(ctx context.Context, reload <-chan os.Signal) {
+	ticker := time.NewTicker(certificateInterval)
+	defer ticker.Stop()
+	if k.current.Load() == nil {
+		ticker.Stop()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			k.check(time.Now(), false)
+		case s := <-reload:
+			before := k.current.Load()
+			if before != nil {
+				k.check(time.Now(), true)
+			}
+			k.log.Info("asked to reload the certificate", "cause", s.String(), "changed", k.current.Load() != before)
+		}
+	}
+}
+
+// check is one look at the files, or at the end of a self-signed certificate. The wall clock decides
+// about that: it goes on while the machine sleeps, and some machines start without the right time.
+func (k *keeper) check(now time.Time, asked bool) {
+	if k.cfg.TLSSelf {
+		leaf := k.current.Load().Leaf
+		if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter.Add(-renewalSpan)) {
+			k.bad = k.sign(now)
+		}
+	} else {
+		k.warnOfEnd(now)
+		if f := readFiles(k.cfg.TLSCert, k.cfg.TLSKey); !f.equal(&k.files) {
+			k.files, k.told = f, false
+			k.bad = k.take()
+			if k.bad == nil {
+				leaf := k.current.Load().Leaf
+				k.log.Info("serving a new certificate", "file", k.cfg.TLSCert, "sha256", fingerprint(leaf.Raw), "expires", leaf.NotAfter)
+			} else if !asked {
+				return // tools write one file after the other: the next look finds whether this is all
+			}
+		}
+	}
+	if k.bad != nil && (asked || !k.told) {
+		k.told = true
+		k.log.Error("the certificate cannot be replaced, the old one stays", "error", k.bad)
+	}
+}
+
+// warnOfEnd logs once that the current certificate has expired.
+func (k *keeper) warnOfEnd(now time.Time) {
+	if c := k.current.Load(); c != k.ended && now.After(c.Leaf.NotAfter) {
+		k.ended = c
+		k.log.Warn("the certificate has expired", "file", k.cfg.TLSCert, "expired", c.Leaf.NotAfter)
+	}
+}
+
+// sign makes a self-signed certificate the current one.
+func (k *keeper) sign(now time.Time) error {
+	certificate, err := selfSigned(k.cfg, now)
+	if err != nil {
+		return err
+	}
+	leaf := certificate.Leaf
+	k.current.Store(&certificate)
+	k.log.Info("made a self-signed certificate", "sha256", fingerprint(leaf.Raw), "spki_sha256", pin(leaf),
+		"names", leaf.DNSNames, "addresses", leaf.IPAddresses, "expires", leaf.NotAfter)
+	return nil
+}
+
+// take makes the certificate of the files the current one.
+func (k *keeper) take() error {
+	if k.files.err != nil {
+		return k.files.err
+	}
+	certificate, err := tls.X509KeyPair(k.files.chain, k.files.key)
+	if err != nil {
+		return fmt.Errorf("tls-cert %s with tls-key %s: %w", k.cfg.TLSCert, k.cfg.TLSKey, err)
+	}
+	k.current.Store(&certificate)
+	return nil
+}
