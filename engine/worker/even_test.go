@@ -93,3 +93,38 @@ func TestEvenSettlesOnce(t *testing.T) {
 		}
 	}
 }
+
+// Two late packets of a frame, and a NACK for them, come in one batch: the resend goes before the walk. What
+// it seals, the walk seals again.
+func TestResendBeforeTheWalk(t *testing.T) {
+	l := newLab(t, 0, 1)
+	l.w.cfg.EvenRuns = true
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	part := func(seq uint64, n int) []byte {
+		payload := append(vp8(seq == 1, false, ""), bytes.Repeat([]byte{byte(seq)}, n)...)
+		return p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: 3000, payload: payload})
+	}
+	late := [][]byte{part(3, 50), part(4, 51)}
+	for _, b := range [][]byte{part(1, 50), part(2, 50), part(5, 51)} {
+		l.quietly(p.path, b)
+	}
+	l.poll()
+	got := s.media(subVideo)
+	if len(got) != 4 {
+		t.Fatalf("%d packets before the batch; want 4", len(got))
+	}
+	base := got[0].Sequence
+	for _, b := range late {
+		l.quietly(p.path, b)
+	}
+	l.quietly(s.path, s.seal(appendNACK([]uint16{base + 3, base + 4})))
+	l.poll()
+	if n := l.counted(SentRTX); n != 2 {
+		t.Errorf("%d packets were resent; want 2", n)
+	}
+	if l.reuses != 0 {
+		t.Errorf("%d nonces were used for two things; want none", l.reuses)
+	}
+}

@@ -119,15 +119,23 @@ func (h *history) at(index uint64) *entry {
 
 // find returns the entry of a number.
 func (h *history) find(number uint64) (*entry, bool) {
-	if len(h.numbers) == 0 {
+	i, ok := h.index(number)
+	if !ok {
 		return nil, false
+	}
+	return h.at(i), true
+}
+
+// index returns the index of a number.
+func (h *history) index(number uint64) (index uint64, ok bool) {
+	if len(h.numbers) == 0 {
+		return 0, false
 	}
 	i := h.numbers[number&uint64(len(h.numbers)-1)]
 	if i == 0 || i-1 < h.first || i-1 >= h.next {
-		return nil, false
+		return 0, false
 	}
-	e := h.at(i - 1)
-	return e, e.Number == number
+	return i - 1, h.at(i-1).Number == number
 }
 
 // liveEdge is the index of the packet with the highest number, of a history that holds some: what

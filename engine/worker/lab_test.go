@@ -34,6 +34,8 @@ type lab struct {
 	reuses int
 	seed   maphash.Seed
 	seals  map[seal]uint64
+	// batching keeps tell and receive from polling: what they hand over is of one batch.
+	batching bool
 	// lenient leaves frames outside the port's memory to the test.
 	lenient bool
 	strayed int
@@ -109,14 +111,18 @@ func (o *oracle) SealRTP(frame []byte, headerLen int, payload []byte, index uint
 func (l *lab) tell(m bus.Message) {
 	l.Helper()
 	l.w.HandleMessage(l.now, &m)
-	l.poll()
+	if !l.batching {
+		l.poll()
+	}
 }
 
 // receive hands the worker a datagram.
 func (l *lab) receive(p port.Path, data []byte) {
 	l.Helper()
 	l.quietly(p, data)
-	l.poll()
+	if !l.batching {
+		l.poll()
+	}
 }
 
 // quietly hands the worker a datagram without polling after it.

@@ -76,8 +76,8 @@ type layer struct {
 	users int
 	// emitted is the index behind the newest packet that some subscriber was sent.
 	emitted uint64
-	// evened is the index up to which it is settled which packets are padded.
-	evened uint64
+	// settled is the index up to which all that goes into sealed bytes is decided, see settle.
+	settled uint64
 	// epoch counts the breaks in the layer's numbering. Runs do not reach across one.
 	epoch uint32
 

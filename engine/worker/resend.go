@@ -111,10 +111,11 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
 		return false
 	}
-	e, ok := l.history.find(r.first + x.seq - r.seq)
+	index, ok := l.history.index(r.first + x.seq - r.seq)
 	if !ok {
 		return false // not in the history any more, or not yet
 	}
+	e := l.history.at(index)
 	// A shape's ring of headers is for the live edge; a resend must not push those out.
 	tmpl := t.shape.resendTemplate(l, e)
 	if tmpl == nil || !fits(tmpl, e) {
@@ -131,7 +132,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 			w.drop(DropResends)
 			return false
 		}
-		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, x.seq)
+		f.Data = w.seal(f.Data, sub, t, r, index, tmpl, x.seq)
 	} else {
 		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, x.seq)
 	}

@@ -310,11 +310,8 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			t.cursor++
 			continue
 		}
-		if w.cfg.EvenRuns && t.cursor >= l.evened {
-			l.even(t.cursor)
-		}
 		seq := r.seq + (e.Number - r.first)
-		f.Data = w.seal(f.Data, sub, t, r, e, tmpl, seq)
+		f.Data = w.seal(f.Data, sub, t, r, t.cursor, tmpl, seq)
 		f.Route, f.Born = route, now
 		out.Submit()
 		t.cursor++
@@ -337,10 +334,17 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	return true
 }
 
-// even settles, before anybody is sent the packets from an index on, which of them are padded by a byte.
-// libwebrtc cuts a frame into parts of two lengths, the longer ones by a byte and last, and UDP_SEGMENT
-// takes datagrams of one length: so the shorter ones are made as long. It is settled once, since a plain
-// resend has to give the same bytes again.
+// settle decides all that is still open about the packets up to an index and goes into what is sealed. A seal
+// calls it first, the first time or a resend: an index of SRTP may never be sealed with other bytes later.
+func (l *layer) settle(index uint64, evenRuns bool) {
+	for evenRuns && l.settled <= index {
+		l.even(max(l.settled, l.history.first))
+	}
+}
+
+// even decides which packets are padded by a byte, from an index on and as far as they are alike. libwebrtc
+// cuts a frame into parts of two lengths, the longer ones by a byte and last, and UDP_SEGMENT takes datagrams
+// of one length: so the shorter ones are made as long.
 func (l *layer) even(from uint64) {
 	h := &l.history
 	first := h.at(from)
@@ -359,7 +363,7 @@ func (l *layer) even(from uint64) {
 		e := h.at(i)
 		e.padded = e.len-uint16(e.ExtensionLen) == short
 	}
-	l.evened = end
+	l.settled = end
 }
 
 // fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
@@ -369,7 +373,9 @@ func fits(tmpl *template, e *entry) bool {
 
 // seal writes one packet of a run: the shape's header, the subscriber's fields, and the payload from
 // the history straight into the frame.
-func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, e *entry, tmpl *template, seq uint64) []byte {
+func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, index uint64, tmpl *template, seq uint64) []byte {
+	r.layer.settle(index, w.cfg.EvenRuns)
+	e := r.layer.history.at(index)
 	n := int(tmpl.length)
 	frame = append(frame[:0], tmpl.bytes[:n]...)
 	binary.BigEndian.PutUint16(frame[2:], uint16(seq))

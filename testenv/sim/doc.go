@@ -4,8 +4,8 @@
 //	publisher ──Network──▶ worker ──lanes──▶ worker ──Network──▶ subscriber
 //
 // A World owns the clock and the queue of events; whatever happens next happens at the time of the
-// next event. Workers are driven as the engine's runners drive them, but polled until there is no
-// more. The controller is a stand-in that settles claims and injects keys.
+// next event. Workers are driven as the engine's runners drive them: in turns, each with what arrived during
+// the last one and one poll. The controller is a stand-in that settles claims and injects keys.
 //
 // What peers do and suffer is asked of them or of the World: a Publisher pauses layers, starts without a
 // keyframe or is replaced; an agent goes silent, is rebound to another worker's address, restarts ICE;

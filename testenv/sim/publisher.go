@@ -39,9 +39,10 @@ type Publisher struct {
 	Padding bool
 	// Pictures has VP8 carry picture IDs and TL0PICIDX.
 	Pictures bool
-	// Tiny makes the first packet of each frame as short as possible.
-	Tiny    bool
-	stopped bool
+	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its
+	// own; else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
+	Tiny, Ragged bool
+	stopped      bool
 	// PLIs are the times at which keyframes were asked for, NACKed how many packets were.
 	PLIs      []port.Time
 	NACKed    int
@@ -251,12 +252,19 @@ func (p *Publisher) sendPicture(l *sending) {
 		n = l.packets[1] + 2 + p.rand.IntN(6)
 	}
 	ts := p.timestamp(l)
+	size, longer := l.size/5+p.rand.IntN(l.size*4/5), p.rand.IntN(n)
 	for i := range n {
 		payload := p.payload(l, i == 0, key)
 		l.stamp++
 		payload = binary.BigEndian.AppendUint64(payload, l.stamp)
-		if i > 0 || !p.Tiny {
+		switch {
+		case i == 0 && p.Tiny:
+		case p.Ragged:
 			payload = append(payload, make([]byte, l.size/5+p.rand.IntN(l.size*4/5))...)
+		case i >= n-longer:
+			payload = append(payload, make([]byte, size+1)...)
+		default:
+			payload = append(payload, make([]byte, size)...)
 		}
 		p.send(l, i == n-1, ts, payload, false)
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	// BusLoss is the share of media messages between workers that find no room. It may be changed
 	// while the world runs, see SetBusLoss.
 	BusLoss float64
+	// Turn is how long each turn of a worker lasts: what arrives meanwhile is the next turn's batch. With 0 each
+	// turn draws its length, up to maxTurn.
+	Turn port.Time
 	// Random, if set, bends what a worker's source of randomness yields, to begin where a test wants it.
 	Random func(x uint64) uint64
 }
@@ -74,11 +77,23 @@ type simWorker struct {
 	index  int
 	out    worker.Outgoing
 	routes map[port.Route]port.Path
-	next   port.Time // when its deadline is scheduled
 	loss   *rand.Rand
+	// messages and packets wait for the next turn, which begins at next; the present one lasts until busy.
+	messages   []bus.Message
+	packets    []port.Inbound
+	next, busy port.Time
+	turns      *rand.Rand
 	// blocked is until when the port lends no frames, so that the driver cannot poll.
 	blocked port.Time
 }
+
+const (
+	// minTurn and maxTurn bound the lengths of turns that are drawn.
+	minTurn = 20 * port.Microsecond
+	maxTurn = port.Millisecond
+	// batchPackets is how many datagrams one turn takes in, as in the engine's runner.
+	batchPackets = 64
+)
 
 // New makes a world at time 0, at which nothing has happened.
 func New(cfg Config) *World {
@@ -104,7 +119,8 @@ func New(cfg Config) *World {
 		x := &simWorker{
 			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: random, EvenRuns: true, NewSealer: w.Oracle.NewSealer}),
 			index:  i, routes: make(map[port.Route]port.Path), next: port.Never,
-			loss: rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
+			loss:  rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
+			turns: rand.New(rand.NewPCG(cfg.Seed, 300+uint64(i))),
 		}
 		x.out.Messages = make([]bus.Message, 0, 256)
 		x.out.Frames = make([]port.Frame, 256)
@@ -156,47 +172,81 @@ func (w *World) Run(until port.Time) {
 	w.now = until
 }
 
-// handle lets one worker take in something, and sends what comes of it.
-func (w *World) handle(x *simWorker, f func()) {
-	f()
+// schedule makes a worker's next turn begin at a time, or as soon as its present turn is over.
+func (w *World) schedule(x *simWorker, at port.Time) {
+	if at == port.Never {
+		return
+	}
+	at = max(at, x.busy, w.now)
+	if at >= x.next {
+		return
+	}
+	x.next = at
+	w.at(at, func() {
+		if x.next == at { // not overtaken by an earlier one
+			x.next = port.Never
+			w.turn(x)
+		}
+	})
+}
+
+// turn is one turn of a worker's driver: messages, then a batch of packets, then what is due, then one poll.
+func (w *World) turn(x *simWorker) {
+	length := w.cfg.Turn
+	if length == 0 {
+		length = minTurn + port.Time(x.turns.Int64N(int64(maxTurn-minTurn)))
+	}
+	x.busy = w.now + length
+	for i := range x.messages {
+		x.HandleMessage(w.now, &x.messages[i])
+	}
+	clear(x.messages)
+	x.messages = x.messages[:0]
+	n := min(len(x.packets), batchPackets)
+	for i := range n {
+		x.HandlePacket(w.now, &x.packets[i])
+	}
+	x.packets = append(x.packets[:0], x.packets[n:]...)
 	if x.Deadline() <= w.now {
 		x.HandleTimeout(w.now)
 	}
-	for more := w.now >= x.blocked; more; {
-		more = x.Poll(w.now, &x.out)
-		for _, c := range x.out.Routes {
-			if c.Path == (port.Path{}) {
-				delete(x.routes, c.Route)
-			} else {
-				x.routes[c.Route] = c.Path
-			}
-		}
-		x.out.Routes = x.out.Routes[:0]
-		for i := range x.out.Messages {
-			w.pass(x, &x.out.Messages[i])
-		}
-		x.out.Messages = x.out.Messages[:0]
-		for i := range x.out.Frames[:x.out.Filled] {
-			f := &x.out.Frames[i]
-			w.down(x, f.Route, f.Data)
-		}
-		x.out.Filled = 0
-	}
-	if d := x.Deadline(); d < x.next {
-		x.next = d
-		w.at(d, func() {
-			x.next = port.Never
-			w.handle(x, func() {})
-		})
+	more := w.now >= x.blocked && w.poll(x)
+	if more || len(x.packets) > 0 {
+		w.schedule(x, x.busy)
+	} else {
+		w.schedule(x, x.Deadline())
 	}
 }
 
+// poll carries out what one Poll of a worker says, and reports whether there is more.
+func (w *World) poll(x *simWorker) (more bool) {
+	more = x.Poll(w.now, &x.out)
+	for _, c := range x.out.Routes {
+		if c.Path == (port.Path{}) {
+			delete(x.routes, c.Route)
+		} else {
+			x.routes[c.Route] = c.Path
+		}
+	}
+	x.out.Routes = x.out.Routes[:0]
+	for i := range x.out.Messages {
+		w.pass(x, &x.out.Messages[i])
+	}
+	x.out.Messages = x.out.Messages[:0]
+	for i := range x.out.Frames[:x.out.Filled] {
+		f := &x.out.Frames[i]
+		w.down(x, f.Route, f.Data)
+	}
+	x.out.Filled = 0
+	return more
+}
+
 // Block makes a worker's port lend no frames for a while: its NIC or socket takes nothing. The worker
-// goes on receiving, as its driver would have it.
+// goes on receiving, as its driver would let it.
 func (w *World) Block(i int, span port.Time) {
 	x := w.workers[i]
 	x.blocked = w.now + span
-	w.at(x.blocked, func() { w.handle(x, func() {}) })
+	w.at(x.blocked, func() { w.schedule(x, w.now) })
 }
 
 // SetBusLoss changes the share of media messages between workers that find no room.
@@ -224,7 +274,8 @@ func (w *World) pass(from *simWorker, m *bus.Message) {
 			return
 		}
 		to := w.workers[c.To]
-		w.handle(to, func() { to.HandleMessage(w.now, &c) })
+		to.messages = append(to.messages, c)
+		w.schedule(to, w.now)
 	})
 }
 
@@ -233,7 +284,8 @@ func (w *World) tell(to int, m bus.Message) {
 	m.To, m.From = to, bus.ControllerAddress
 	w.at(w.lane(bus.ControllerAddress, to, false), func() {
 		x := w.workers[to]
-		w.handle(x, func() { x.HandleMessage(w.now, &m) })
+		x.messages = append(x.messages, m)
+		w.schedule(x, w.now)
 	})
 }
 
@@ -279,8 +331,8 @@ func (w *World) upFrom(from netip.AddrPort, data []byte) {
 	path := port.Path{Remote: from, Local: w.server}
 	for _, t := range w.Network.send(w.now, flow{i, true}, nil) {
 		w.at(t, func() {
-			in := port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now}
-			w.handle(x, func() { x.HandlePacket(w.now, &in) })
+			x.packets = append(x.packets, port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now})
+			w.schedule(x, w.now)
 		})
 	}
 }
