@@ -88,6 +88,9 @@ type Engine struct {
 	threads    sync.WaitGroup
 }
 
+// ntpEpoch is the time from 1900, from which NTP counts, to 1970, in nanoseconds (RFC 5905 section 6).
+const ntpEpoch = 2_208_988_800 * int64(time.Second)
+
 // Start opens the media port and starts the workers. Shutdown ends them.
 func Start(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
@@ -131,6 +134,7 @@ func Start(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.close())
 	}
+	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
 	for i, p := range m.ports {
 		r := &runner{engine: e, index: i, cpu: -1, port: p, bus: e.bus.Endpoint(i)}
 		if n := len(cfg.CPUs); n > 0 {
@@ -138,6 +142,7 @@ func Start(cfg Config) (*Engine, error) {
 		}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
+		w.Wall = wall
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}

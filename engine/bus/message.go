@@ -97,7 +97,7 @@ const (
 	KeyframeWanted
 	// ResendWanted asks the owner for packets Index to Index+Count-1 of Track and Layer again.
 	ResendWanted
-	// SenderReport passes the publisher's clock for Track and Layer on to a follower.
+	// SenderReport passes the clock of Track and Layer on to a follower.
 	SenderReport
 	// PublicationOpened says that worker Worker owns publication Generation of Stream, whose
 	// media lines are Session.Tracks. Controller to all workers.
@@ -208,14 +208,12 @@ const (
 	HasPicture
 )
 
-// Clock ties a publisher's wall clock to a layer's RTP clock at one moment.
+// Clock ties a layer's RTP clock to the workers' time at one moment.
 type Clock struct {
-	// NTP is the publisher's wall clock, in nanoseconds since 1900.
-	NTP int64
+	// At is the moment.
+	At port.Time
 	// RTP is the timestamp at that moment.
 	RTP uint32
-	// Offset is NTP minus our monotonic time, fixed once for a publication.
-	Offset int64
 	// Epoch is that of the layer's numbering; behind a break the clock says nothing.
 	Epoch uint32
 	Valid bool

@@ -113,6 +113,7 @@ const (
 	ReceivedREMBs
 	ReceivedFeedbacks // transport-wide feedback of subscribers
 	ReceivedReports   // report blocks
+	IgnoredReports    // publishers' sender reports whose timestamp is not of the time at which they came
 	ReceivedBYEs
 	SentRTP
 	SentRTPBytes
@@ -140,6 +141,7 @@ var counterNames = [NumCounters]string{
 	ReceivedREMBs:      "received_rembs",
 	ReceivedFeedbacks:  "received_transport_feedbacks",
 	ReceivedReports:    "received_report_blocks",
+	IgnoredReports:     "ignored_sender_reports",
 	ReceivedBYEs:       "received_byes",
 	SentRTP:            "sent_rtp_packets",
 	SentRTPBytes:       "sent_rtp_bytes",

@@ -33,6 +33,7 @@
 //
 // # Time
 //
-// Every call brings the time; none is asked for. Deadlines are named (see deadline) and kept in one
+// Every call brings the time; none is asked for. A layer's timestamps are placed in it by the layer's clock, see
+// clock.go: subscribers' reports, and the step from one layer to another, go by that. Deadlines are named (see deadline) and kept in one
 // heap, each session by its earliest.
 package worker

@@ -56,6 +56,9 @@ type seal struct {
 
 const labFrames = 64
 
+// labWall is the server's wall clock at time 0, in nanoseconds since 1900.
+const labWall = 3_700_000_000e9
+
 // newLab makes a worker with a number, of several.
 func newLab(tb testing.TB, index, workers int) *lab {
 	tb.Helper()
@@ -64,7 +67,7 @@ func newLab(tb testing.TB, index, workers int) *lab {
 		random: 1, seed: maphash.MakeSeed(), seals: make(map[seal]uint64),
 	}
 	sealers := 0
-	l.w = New(Config{Index: index, Workers: workers, Rand: l.rand, NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
+	l.w = New(Config{Index: index, Workers: workers, Rand: l.rand, Wall: labWall, NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
 		s, err := srtp.NewSealer(k)
 		sealers++
 		return &oracle{s, l, sealers}, err

@@ -7,8 +7,6 @@ import (
 )
 
 const (
-	// clockInterval is the least time between two clocks of a layer that followers are told.
-	clockInterval = 200 * port.Millisecond
 	// layerSilence is how long a simulcast layer may be silent and still count as active.
 	layerSilence = port.Second
 )
@@ -42,8 +40,7 @@ type publication struct {
 	// Only at the owner:
 	session   *session
 	followers []*follower
-	offset    int64 // publisher's wall clock minus ours, fixed by its first sender report
-	hasOffset bool
+	wall      wall
 
 	// Only at a follower:
 	following bool
@@ -70,6 +67,7 @@ type layer struct {
 	index   uint8
 	rid     string
 	history history
+	// clock relates the layer's timestamps to our time, and so to those of other layers and tracks.
 	clock   bus.Clock
 	request request
 	// users is how many subscriptions' present runs are on this layer.
@@ -89,6 +87,8 @@ type layer struct {
 	firs      uint8     // command number of the last FIR
 	lastTaken port.Time // when rate was taken
 	clockTold port.Time // when followers were told the clock
+	arrivals  bus.Clock // like clock, from the packets' arrival alone
+	reported  bool      // clock is from the publisher's reports
 
 	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
 	// failed to bring.
@@ -257,6 +257,9 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		return
 	}
 	l.history.append(&packet, exts, payload)
+	if !src.rtx && ext == r.highest {
+		w.tick(l, h.Timestamp, arrival)
+	}
 	l.last = arrival
 	l.bytes += uint64(len(payload))
 	if t.best == nil {
@@ -295,7 +298,7 @@ func (w *Worker) tellActive(p *publication, t *track) {
 func (l *layer) restart() {
 	l.epoch++
 	l.history.release()
-	l.clock = bus.Clock{}
+	l.clock, l.arrivals, l.reported, l.clockTold = bus.Clock{}, bus.Clock{}, false, 0
 }
 
 // restart continues the numbering behind what there was, for a layer whose SSRC changed.

@@ -50,25 +50,6 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 	}
 }
 
-// takeClock notes a publisher's sender report and passes it to the followers.
-func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
-	ntp := fromNTP(info.NTP)
-	if !p.hasOffset {
-		// One offset for all tracks: one a track would let delays in the network tear
-		// picture and sound apart.
-		p.offset, p.hasOffset = ntp-int64(arrival), true
-	}
-	l.clock = bus.Clock{NTP: ntp, RTP: info.RTP, Offset: p.offset, Epoch: l.epoch, Valid: true}
-	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
-	if arrival-l.clockTold < clockInterval && l.clockTold != 0 {
-		return
-	}
-	l.clockTold = arrival
-	for _, f := range p.followers {
-		w.sendClock(l, f.worker)
-	}
-}
-
 // handleSubscriberRTCP takes in what a subscriber reports and asks for.
 func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
 	sub := s.sub
@@ -208,7 +189,7 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 			}
 		case s.sub != nil:
 			s.reports = 0
-			if b = s.sub.report(now, b); len(b) > 0 {
+			if b = w.report(now, s.sub, b); len(b) > 0 {
 				b = s.sub.sealer.SealRTCP(b)
 			}
 		default:
@@ -320,23 +301,22 @@ func (w *Worker) askKeyframe(b []byte, now port.Time, p *publication, l *layer, 
 	return b
 }
 
-// report writes a subscriber's sender reports: the publisher's clock through the run that the media
-// goes through, so that picture and sound stay together. None before the publisher's first.
-func (sub *subscriber) report(now port.Time, b []byte) []byte {
+// report writes a subscriber's sender reports: the layer's clock through the run that the media goes through, so that
+// picture and sound stay together. The wall clock is the server's.
+func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
 		if len(t.runs) == 0 || t.packets == 0 {
 			continue
 		}
 		r := &t.runs[len(t.runs)-1]
-		c := &r.layer.clock
-		if !c.Valid || c.Epoch != r.epoch || r.layer.epoch != r.epoch || r.layer.pub != sub.stream.pub {
+		l := r.layer
+		if !l.knowsTime(r.epoch) || l.pub != sub.stream.pub {
 			continue
 		}
-		ntp := int64(now) + c.Offset
-		elapsed := ticks(ntp-c.NTP, r.layer.pub.tracks[r.layer.track].spec.Formats[0].Codec.ClockRate())
 		b = rtcp.AppendSenderReport(b, t.spec.SSRC, rtcp.SenderInfo{
-			NTP: toNTP(ntp), RTP: c.RTP + elapsed + r.timestamp, Packets: t.packets, Octets: t.octets,
+			NTP: toNTP(w.cfg.Wall + int64(now)), RTP: timestampAt(&l.clock, now, l.clockRate()) + r.timestamp,
+			Packets: t.packets, Octets: t.octets,
 		})
 		b = rtcp.AppendSDES(b, t.spec.SSRC, sub.session.spec.CNAME)
 	}

@@ -8,8 +8,8 @@ import (
 	"ringcast/engine/rtcp"
 )
 
-// The publisher's clock goes through the run that the media goes through: a subscriber that maps a packet's
-// timestamp by the report comes to the moment that the publisher meant.
+// A layer's clock goes through the run that the media goes through: a subscriber that maps a packet's timestamp by the
+// report comes to the moment that the publisher meant.
 func TestSenderReports(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -27,17 +27,9 @@ func TestSenderReports(t *testing.T) {
 	for range 150 {
 		feed()
 	}
-	if n := count(s.reports(), rtcp.SR); n != 0 {
-		t.Fatalf("%d sender reports before the publisher's first", n)
-	}
 	p.report(videoSSRC, videoBase+ticks(90_000))
 	for range 100 {
 		feed()
-	}
-	for _, f := range s.reports() {
-		if f.Type == rtcp.SR && f.SSRC != subVideo {
-			t.Errorf("a sender report of %x, of which the publisher has reported nothing", f.SSRC)
-		}
 	}
 	p.report(audioSSRC, audioBase+ticks(48_000))
 	l.forget()
@@ -57,8 +49,8 @@ func TestSenderReports(t *testing.T) {
 			continue
 		}
 		reported[f.SSRC]++
-		// The report is about now, by the publisher's clock, which has an offset to ours.
-		if d := fromNTP(info.NTP) - int64(f.at) - 3_900_000_000e9; d < -1e6 || d > 1e6 {
+		// The report is about now, by the server's wall clock.
+		if d := fromNTP(info.NTP) - int64(f.at) - labWall; d < -1e6 || d > 1e6 {
 			t.Errorf("the report's clock is %d ns off", d)
 		}
 		// A packet captured at its arrival has the timestamp that the report gives for that moment.

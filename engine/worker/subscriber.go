@@ -464,9 +464,8 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 		case old.layer == l && old.epoch == l.epoch:
 			r.timestamp = old.timestamp
 		case old.layer.pub == l.pub && old.layer.knowsTime(old.epoch) && l.knowsTime(l.epoch):
-			// The same moment of the publisher's wall clock in both layers' clocks.
-			moment := ticks(old.layer.clock.NTP-l.clock.NTP, clock)
-			r.timestamp = old.timestamp + old.layer.clock.RTP - (l.clock.RTP + moment)
+			// The same moment in both layers' clocks.
+			r.timestamp = old.timestamp + timestampAt(&old.layer.clock, now, clock) - timestampAt(&l.clock, now, clock)
 		default:
 			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), clock) - timestamp
 		}
@@ -491,11 +490,6 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 	t.runs = append(t.runs, r)
 	t.cursor = index
 	t.waiting = false
-}
-
-// knowsTime reports whether the layer's clock holds for an epoch of its numbering, the present one.
-func (l *layer) knowsTime(epoch uint32) bool {
-	return l.clock.Valid && l.clock.Epoch == epoch && l.epoch == epoch
 }
 
 // asksKeyframe handles a subscriber's PLI or FIR.

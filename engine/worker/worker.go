@@ -15,6 +15,8 @@ type Config struct {
 	// Rand is the source of everything random that needs no secrecy from others of the process:
 	// first sequence numbers, SSRCs of our reports, spreading of timers.
 	Rand func() uint64
+	// Wall is the wall clock at Time 0, in nanoseconds since 1900: what subscribers' sender reports are stamped with.
+	Wall int64
 	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
 	EvenRuns bool
 	// NewSealer and NewOpener make the ciphers of a session; nil stands for package srtp's.

@@ -37,6 +37,10 @@ type Publisher struct {
 	KeyframeEvery int
 	// Padding sends padding-only packets after keyframes.
 	Padding bool
+	// Wall is what the publisher's wall clock shows, in nanoseconds since 1900; nil reports nothing.
+	Wall func(now port.Time) int64
+	// Drift is how much faster the publisher's clocks run than the world's, both wall and media.
+	Drift float64
 	// Pictures has VP8 carry picture IDs and TL0PICIDX.
 	Pictures bool
 	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its
@@ -62,6 +66,8 @@ type sending struct {
 	sent          map[uint16][]byte
 	wanted        bool // a keyframe
 	paused        bool
+	// captured is when what each stamp stands in was captured, from the first stamp on.
+	captured []port.Time
 	// packets is how many a frame has at least and at most, size how long they are at most.
 	packets [2]int
 	size    int
@@ -97,6 +103,7 @@ func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids 
 		panic(err)
 	}
 	p := &Publisher{sealer: sealer, KeyframeEvery: every, codec: codec}
+	p.Wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
 	// Stamps tell sources apart.
 	stamp := uint64(spec.ID) << 40
 	for i := range max(1, len(rids)) {
@@ -256,6 +263,7 @@ func (p *Publisher) sendPicture(l *sending) {
 	for i := range n {
 		payload := p.payload(l, i == 0, key)
 		l.stamp++
+		l.captured = append(l.captured, p.world.now)
 		payload = binary.BigEndian.AppendUint64(payload, l.stamp)
 		switch {
 		case i == 0 && p.Tiny:
@@ -280,7 +288,18 @@ func (p *Publisher) sendPicture(l *sending) {
 
 // timestamp is that of the present frame.
 func (p *Publisher) timestamp(l *sending) uint32 {
-	return l.base + uint32((p.world.now-p.began)/port.Microsecond*90/1000)
+	return l.base + p.ticks(90)
+}
+
+// ticks is the time since the beginning by the publisher's clock, in units of a clock of some kHz.
+func (p *Publisher) ticks(kHz port.Time) uint32 {
+	return uint32(p.clock() / port.Microsecond * kHz / 1000)
+}
+
+// clock is the time since the beginning by the publisher's clock.
+func (p *Publisher) clock() port.Time {
+	span := p.world.now - p.began
+	return span + port.Time(float64(span)*p.Drift)
 }
 
 // payload is what stands in front of the stamp.
@@ -313,27 +332,43 @@ func (p *Publisher) sendAudio() {
 		return
 	}
 	p.audio.stamp++
+	p.audio.captured = append(p.audio.captured, p.world.now)
 	payload := make([]byte, 2+stampLen+60)
 	binary.BigEndian.PutUint64(payload[2:], p.audio.stamp)
-	p.send(p.audio, false, uint32(p.audio.stamp*960), payload, false)
+	p.send(p.audio, false, p.ticks(48), payload, false)
 	p.world.at(p.world.now+audioInterval, p.sendAudio)
 }
 
+// sendReport reports the layers, and the audio 400 ms later: clocks are not reported at one moment.
 func (p *Publisher) sendReport() {
 	if p.stopped {
 		return
 	}
-	now := p.world.now
-	ntp := uint64(3_900_000_000+now/port.Second)<<32 | uint64(now%port.Second)<<32/uint64(port.Second)
-	b := make([]byte, 0, 512)
+	p.world.at(p.world.now+port.Second, p.sendReport)
+	var live []*sending
 	for _, l := range p.layers {
-		if l.paused {
-			continue
+		if !l.paused {
+			live = append(live, l)
 		}
-		b = rtcp.AppendSenderReport(b, l.ssrc, rtcp.SenderInfo{NTP: ntp, RTP: p.timestamp(l)})
-		b = rtcp.AppendSDES(b, l.ssrc, "publisher")
 	}
-	b = rtcp.AppendSenderReport(b, audioSSRC, rtcp.SenderInfo{NTP: ntp, RTP: uint32(p.audio.stamp * 960)})
+	p.report(live...)
+	p.world.at(p.world.now+400*port.Millisecond, func() { p.report(p.audio) })
+}
+
+func (p *Publisher) report(sources ...*sending) {
+	if p.Wall == nil || p.stopped || len(sources) == 0 {
+		return
+	}
+	wall := p.Wall(p.began + p.clock())
+	ntp := uint64(wall/1e9)<<32 | uint64(wall%1e9)<<32/1e9
+	b := make([]byte, 0, 512)
+	for _, s := range sources {
+		ts := p.ticks(48)
+		if s != p.audio {
+			ts = p.timestamp(s)
+		}
+		b = rtcp.AppendSenderReport(b, s.ssrc, rtcp.SenderInfo{NTP: ntp, RTP: ts})
+		b = rtcp.AppendSDES(b, s.ssrc, "publisher")
+	}
 	p.world.up(p, p.sealer.SealRTCP(b))
-	p.world.at(now+port.Second, p.sendReport)
 }

@@ -34,6 +34,8 @@ type Subscriber struct {
 // Reception is what a subscriber got of one track.
 type Reception struct {
 	spec *rtp.Track
+	// Reports are the sender reports in the order in which they came.
+	Reports []Report
 	// unwrap of the media's and the retransmissions' numbering
 	unwrap rtp.Unwrapper
 	begun  bool
@@ -46,6 +48,12 @@ type Reception struct {
 	// resends unwraps the numbering of retransmissions, lastResend is the highest.
 	resends    rtp.Unwrapper
 	lastResend uint64
+}
+
+// A Report is a sender report with the time at which it came.
+type Report struct {
+	At port.Time
+	rtcp.SenderInfo
 }
 
 // wish is a packet that is missing.
@@ -117,8 +125,13 @@ func (s *Subscriber) receive(data []byte) {
 		}
 		var x rtcp.Packet
 		for r := rtcp.NewReader(data); r.Next(&x); {
-			if x.Type == rtcp.SR {
+			if info, ok := x.SenderInfo(); ok {
 				s.Reports++
+				r := &s.Video
+				if x.SSRC == s.Audio.spec.SSRC {
+					r = &s.Audio
+				}
+				r.Reports = append(r.Reports, Report{s.world.now, info})
 			}
 		}
 		return

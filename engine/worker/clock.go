@@ -1,0 +1,148 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+)
+
+// A layer's timestamps count in a clock of their own. A bus.Clock ties that clock to the worker's time, by which
+// tracks are played together and layers follow each other. The owner of a publication has two for each layer:
+//
+//   - arrivals, from the arrival of the layer's packets. A packet can be late and never early, so the earliest count.
+//   - clock, which subscribers' reports and followers use: a copy of arrivals, until the publisher's reports say how
+//     its tracks' clocks relate.
+//
+// The publisher's wall clock only relates its tracks. What subscribers are told is the server's, which is never set.
+// So they notice neither the publisher's first report nor a step of its clock.
+
+const (
+	// clockInterval is the least time between two reported clocks of a layer that followers are told,
+	// arrivalsInterval that between two from arrivals.
+	clockInterval    = 200 * port.Millisecond
+	arrivalsInterval = port.Second
+	// maxLateness is how much later than the earliest a packet may come and belong to the same clock.
+	maxLateness = port.Second
+	// maxStep is how far the publisher's wall clock may leave ours between two reports. Beyond, it was set.
+	maxStep = port.Second
+	// maxSkew bounds how far apart a report and the arrivals may see the same timestamp.
+	maxSkew = 10 * port.Second
+	// arrivalsLeak and wallSlew bound the drift that is followed: 1/4096 is 244 ppm, 1/2048 twice that.
+	arrivalsLeak = 4096
+	wallSlew     = 2048
+)
+
+// A wall is the publisher's wall clock as its owner sees it, one for all tracks: one a track would let delays in the
+// network tear picture and sound apart.
+type wall struct {
+	// offset is the wall clock, in nanoseconds since 1900, minus our time.
+	offset int64
+	// lag is how much later than the offset tells reports come.
+	lag port.Time
+	// at is when the last report came, 0 before the first.
+	at port.Time
+}
+
+// clockRate is the layer's RTP clock in Hz.
+func (l *layer) clockRate() uint32 {
+	return l.pub.tracks[l.track].spec.Formats[0].Codec.ClockRate()
+}
+
+// timestampAt is the timestamp that a clock of rate Hz shows at a time.
+func timestampAt(c *bus.Clock, at port.Time, rate uint32) uint32 {
+	return c.RTP + ticks(int64(at-c.At), rate)
+}
+
+// momentOf is the time at which a clock of rate Hz shows a timestamp: of those, 2^32 units apart, the nearest to near.
+func momentOf(c *bus.Clock, timestamp uint32, near port.Time, rate uint32) port.Time {
+	d := int64(int32(timestamp - timestampAt(c, near, rate)))
+	return near + port.Time(d*int64(port.Second)/int64(rate))
+}
+
+// tick takes the arrival of a packet, which came in order, into the layer's clocks.
+func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) {
+	c := &l.arrivals
+	if c.Valid && c.RTP == timestamp {
+		return // the first of a frame tells when the frame came
+	}
+	rate := l.clockRate()
+	at := momentOf(c, timestamp, arrival, rate)
+	follows := c.Valid && at <= arrival && arrival-at <= maxLateness
+	if follows {
+		at += (at - c.At) / arrivalsLeak
+	} else {
+		at = arrival
+	}
+	*c = bus.Clock{At: at, RTP: timestamp, Epoch: l.epoch, Valid: true}
+	if l.reported && !follows {
+		// Timestamps that jumped leave the last report behind.
+		l.reported = within(momentOf(&l.clock, timestamp, arrival, rate), arrival, maxSkew)
+	}
+	if !l.reported {
+		l.clock = *c
+		w.tellClock(l, arrival, arrivalsInterval)
+	}
+}
+
+// takeClock takes in a publisher's sender report.
+func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
+	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
+	if info.NTP == 0 {
+		return // a publisher without a wall clock (RFC 3550 section 6.4.1)
+	}
+	rate := l.clockRate()
+	arrived := arrival // when the report's timestamp came, or will come
+	if l.arrivals.Valid {
+		arrived = momentOf(&l.arrivals, info.RTP, arrival, rate)
+		if !within(arrived, arrival, maxSkew) {
+			w.count(IgnoredReports)
+			return
+		}
+	}
+	at := arrived
+	if l.reported {
+		// More precise, if the timestamps went on meanwhile.
+		if x := momentOf(&l.clock, info.RTP, arrival, rate); within(x, arrived, maxSkew) {
+			at = x
+		}
+	}
+	l.clock = bus.Clock{At: p.wall.take(fromNTP(info.NTP), at, arrival), RTP: info.RTP, Epoch: l.epoch, Valid: true}
+	l.reported = true
+	w.tellClock(l, arrival, clockInterval)
+}
+
+// take notes what the wall clock showed, by a report that came at arrival, and returns when that was. at is when it was
+// by the layer's clock so far: a wall clock that is new, or was set, goes on from there, and so do all tracks.
+func (c *wall) take(ntp int64, at, arrival port.Time) port.Time {
+	early := port.Time(ntp-c.offset) + c.lag - arrival
+	switch {
+	case c.at == 0:
+		c.offset, c.lag = ntp-int64(at), arrival-at
+	case !within(early, 0, maxStep):
+		c.offset = ntp - int64(at)
+	default:
+		most := (arrival - c.at) / wallSlew
+		c.offset += int64(max(-most, min(early, most)))
+	}
+	c.at = max(c.at, arrival)
+	return port.Time(ntp - c.offset)
+}
+
+// within reports whether two times are at most a span apart.
+func within(a, b, span port.Time) bool { return a-b <= span && b-a <= span }
+
+// tellClock tells the followers a layer's clock, unless they were told one less than an interval ago.
+func (w *Worker) tellClock(l *layer, now, interval port.Time) {
+	if len(l.pub.followers) == 0 || l.clockTold != 0 && now-l.clockTold < interval {
+		return
+	}
+	l.clockTold = now
+	for _, f := range l.pub.followers {
+		w.sendClock(l, f.worker)
+	}
+}
+
+// knowsTime reports whether the layer's clock holds for an epoch of its numbering, the present one.
+func (l *layer) knowsTime(epoch uint32) bool {
+	return l.clock.Valid && l.clock.Epoch == epoch && l.epoch == epoch
+}
