@@ -29,6 +29,8 @@ const (
 	heardSpan = 6 * port.Second
 	// tick is how often the controller looks for what has expired.
 	tick = 500 * time.Millisecond
+	// drainTurn bounds the messages, and the events of handshakes, that one turn takes in.
+	drainTurn = 512
 )
 
 // A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests come to
@@ -154,6 +156,18 @@ type handshakes struct {
 	events []dtls.Event
 }
 
+// take removes up to most events, the oldest first, and reports whether there are more.
+func (h *handshakes) take(most int) (events []dtls.Event, more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := min(most, len(h.events))
+	events, h.events = h.events[:n:n], h.events[n:]
+	if len(h.events) == 0 {
+		h.events = nil
+	}
+	return events, h.events != nil
+}
+
 // run serves until stop is closed.
 func (c *controller) run(stop <-chan struct{}) {
 	defer close(c.done)
@@ -181,20 +195,23 @@ func (c *controller) poke() {
 	}
 }
 
-// drain handles all messages and events there are.
+// drain handles some of the messages and events there are. It comes back for the rest, so that a burst of
+// either leaves calls and the ticker their turn.
 func (c *controller) drain() {
-	for m := c.bus.Next(); m != nil; m = c.bus.Next() {
+	n := 0
+	for ; n < drainTurn; n++ {
+		m := c.bus.NextControl()
+		if m == nil {
+			break
+		}
 		c.handleMessage(m)
 		c.bus.Done()
 	}
-	c.dtls.mu.Lock()
-	events := c.dtls.events
-	c.dtls.events = nil
-	c.dtls.mu.Unlock()
+	events, more := c.dtls.take(drainTurn)
 	for i := range events {
 		c.handleEvent(&events[i])
 	}
-	if !c.bus.Flush(c.wake) {
+	if n == drainTurn || more {
 		c.poke()
 	}
 }
@@ -326,9 +343,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 		return
 	}
 	delete(c.sessions, id)
-	if notify := c.dtls.Close(id); notify != nil && s.owner != nobody {
-		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: id, Data: notify})
-	}
+	goodbye := c.dtls.Close(id)
 	st := s.stream
 	if st.live == s {
 		st.live, st.left = nil, c.now()
@@ -344,7 +359,13 @@ func (c *controller) close(s *session, why bus.Reason) {
 	if st.publisher == nil && st.watching == 0 {
 		delete(c.streams, st.name)
 	}
-	c.broadcast(bus.Message{Kind: bus.SessionClosed, ID: id})
+	for w := range c.workers {
+		m := bus.Message{Kind: bus.SessionClosed, ID: id}
+		if w == int(s.owner) {
+			m.Data = goodbye
+		}
+		c.send(w, m)
+	}
 	c.count(s, -1)
 	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
 	for _, f := range c.onEnded {
@@ -468,16 +489,18 @@ func (c *controller) expire() {
 	}
 }
 
-// shutdown ends all sessions and refuses new ones.
-func (c *controller) shutdown() {
+// shutdown refuses new sessions, ends some of those there are, and reports whether none is left.
+func (c *controller) shutdown() (done bool) {
 	c.closing = true
+	n := 0
 	for _, s := range c.sessions {
+		if n++; n > drainTurn {
+			return false
+		}
 		c.close(s, bus.ReasonShutdown)
 	}
+	return true
 }
-
-// flushed reports whether the workers have all messages in their lanes.
-func (c *controller) flushed() bool { return c.bus.Flush(c.wake) }
 
 // describe is what others may know of a stream.
 func (st *stream) describe() Stream {

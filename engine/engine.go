@@ -280,12 +280,8 @@ func (e *Engine) Ready() error {
 // Shutdown says goodbye to every peer, stops workers and controller and closes the ports. It returns
 // early, with an error, when ctx ends first; the process should exit then.
 func (e *Engine) Shutdown(ctx context.Context) error {
-	if err := e.controller.do(ctx, e.controller.shutdown); err != nil {
-		return err
-	}
-	// A thousand goodbyes do not fit the lanes at once.
-	for flushed := false; !flushed; {
-		if err := e.controller.do(ctx, func() { flushed = e.controller.flushed() }); err != nil {
+	for done := false; !done; {
+		if err := e.controller.do(ctx, func() { done = e.controller.shutdown() }); err != nil {
 			return err
 		}
 	}

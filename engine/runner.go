@@ -15,8 +15,6 @@ const (
 	silentAfter = port.Second
 	// publishInterval is how old the counts that others see may be.
 	publishInterval = 200 * port.Millisecond
-	// flushInterval is how soon control messages without room are tried again.
-	flushInterval = port.Millisecond
 	// A runner that has not completed a turn for stuckSpan is stuck; asleep it turns over once in
 	// beatInterval.
 	beatInterval = port.Second
@@ -24,6 +22,12 @@ const (
 
 	batchPackets  = 64
 	batchMessages = 256
+	// A turn takes in at most controlTurn control messages and mediaTurn lossy ones, so that a burst of
+	// either leaves the port its turn.
+	controlTurn = 512
+	mediaTurn   = 512
+	// farewellSpan is how long a runner that is to stop waits for its port to send the last goodbyes.
+	farewellSpan = worker.GoodbyeSpan + port.StaleAfter
 )
 
 // A runner is the thread of one worker: the only place where the clock, the port, the bus and the
@@ -42,41 +46,34 @@ type runner struct {
 	stop     atomic.Bool
 	beat     atomic.Int64 // start of the last turn, in port.Time
 	shared   shared
+
+	in        port.Batch
+	received  int       // packets of in that are still to be handled
+	submitted uint64    // frames that the port was given
+	stopped   port.Time // when the runner first saw that it is to stop, 0 before
 }
 
-// run is the loop. Each turn receives a batch, then drains the bus (so that a session announced
-// before its HTTP answer is known when its first check arrives), handles the packets, polls one
-// bounded batch and transmits it. One batch a turn keeps a large fan-out from starving reception.
+// run is the loop. Each turn receives a batch, takes in messages, handles the packets, polls one bounded
+// batch and transmits it. One batch a turn keeps a large fan-out from starving reception.
 func (r *runner) run() {
 	runtime.LockOSThread()
 	r.pin()
-	in := port.Batch{Packets: make([]port.Inbound, batchPackets)}
+	r.in.Packets = make([]port.Inbound, batchPackets)
 	out := worker.Outgoing{Messages: make([]bus.Message, 0, batchMessages)}
 	now := r.engine.now()
-	r.port.Transmit(now, &out.Outgoing) // lends the first frames
-	busy := now                         // when there was something to do
-	media, mediaAt := uint64(0), now    // packets in and out, and when there were more
+	r.transmit(now, &out)            // lends the first frames
+	busy := now                      // when there was something to do
+	media, mediaAt := uint64(0), now // packets in and out, and when there were more
 	published := now
 	for {
 		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
 		now = r.engine.now()
-		n := r.port.Receive(now, &in)
-		r.beat.Store(int64(now))
-		worked := n > 0
-		for m := r.bus.Next(); m != nil; m = r.bus.Next() {
-			r.handleMessage(now, m)
-			r.bus.Done()
-			worked = true
+		if stopping && r.stopped == 0 {
+			r.stopped = now
 		}
-		for i := range n {
-			r.handlePacket(now, &in.Packets[i])
-		}
-		if r.worker.Deadline() <= now {
-			r.handleTimeout(now)
-			worked = true
-		}
-		more := false
-		if out.Free() > 0 {
+		worked := r.takeIn(now)
+		more, polled := false, out.Free() > 0
+		if polled {
 			more = r.poll(now, &out)
 			r.deliver(&out)
 		}
@@ -86,15 +83,14 @@ func (r *runner) run() {
 		if worked || more || out.Filled > 0 {
 			busy = now
 		}
-		r.port.Transmit(now, &out.Outgoing)
-		flushed := r.bus.Flush(r.engine.wake)
+		r.transmit(now, &out)
 
 		if now-published >= publishInterval {
 			r.publish()
 			published = now
 		}
 		switch {
-		case stopping && !more && flushed && !worked:
+		case stopping && !more && !worked && r.farewell(now, polled):
 			r.publish()
 			return
 		case more || r.engine.busyPoll && !stopping:
@@ -104,11 +100,66 @@ func (r *runner) run() {
 		if published <= busy {
 			until = min(until, published+publishInterval)
 		}
-		if !flushed {
-			until = min(until, now+flushInterval)
+		if stopping {
+			until = min(until, now+port.StaleAfter) // for the port, not for long
 		}
 		r.sleep(until, now-mediaAt > silentAfter)
 	}
+}
+
+// takeIn receives a batch, takes in what the bus and the deadlines bring, and handles the batch. It reports
+// whether there was anything.
+//
+// The packets wait, for some turns if need be, until the controller has been listened to: a session that was
+// announced before its HTTP answer is known when its first check is handled.
+func (r *runner) takeIn(now port.Time) (worked bool) {
+	if r.received == 0 {
+		r.received = r.port.Receive(now, &r.in)
+	}
+	r.beat.Store(int64(now))
+	worked = r.received > 0
+	worked = r.listen(now, r.bus.NextControl, controlTurn) || worked
+	worked = r.listen(now, r.bus.NextMedia, mediaTurn) || worked
+	if !r.bus.Behind() {
+		for i := range r.received {
+			r.handlePacket(now, &r.in.Packets[i])
+		}
+		r.received = 0
+	}
+	if r.worker.Deadline() <= now {
+		r.handleTimeout(now)
+		worked = true
+	}
+	return worked
+}
+
+// listen takes in up to most messages and reports whether there were any.
+func (r *runner) listen(now port.Time, next func() *bus.Message, most int) (any bool) {
+	for range most {
+		m := next()
+		if m == nil {
+			break
+		}
+		r.handleMessage(now, m)
+		r.bus.Done()
+		any = true
+	}
+	return any
+}
+
+// transmit hands a batch to the port.
+func (r *runner) transmit(now port.Time, out *worker.Outgoing) {
+	r.submitted += uint64(out.Filled)
+	r.port.Transmit(now, &out.Outgoing)
+}
+
+// farewell reports whether a runner that is to stop may end: the worker has no more to say, and the port has
+// sent or given up all that it was given, or both have had farewellSpan for it. A worker that was not polled,
+// because the port lent no frame, may have more.
+func (r *runner) farewell(now port.Time, polled bool) bool {
+	s := r.port.Stats()
+	done := s.Sent + s.Stale + s.Refused + s.Unroutable
+	return polled && done >= r.submitted || now-r.stopped >= farewellSpan
 }
 
 // pin keeps the thread on the core that the configuration names for it.
@@ -181,7 +232,7 @@ func (r *runner) deliver(out *worker.Outgoing) {
 // (set sleeping, look at the bus; send, look at sleeping) makes sure that no message is missed.
 func (r *runner) sleep(until port.Time, silent bool) {
 	r.sleeping.Store(true)
-	if r.bus.Empty() && !r.stop.Load() {
+	if r.bus.Empty() && r.stop.Load() == (r.stopped != 0) {
 		if silent {
 			r.port.Rest(until)
 		} else {

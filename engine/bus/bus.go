@@ -1,68 +1,47 @@
 package bus
 
-const (
-	controlSlots = 256
-	mediaSlots   = 1024
-	mediaArena   = 1 << 20 // bytes; touched as far as bursts reach
-)
+import "sync/atomic"
 
-// A Bus connects the workers with each other and with the controller.
+// visit is how many messages of one lane an endpoint takes before it looks at the others.
+const visit = 32
+
+// A Bus connects the workers with each other and with the controller. A lane is made when its sender first
+// uses it: most pairs of many workers never talk.
 type Bus struct {
 	workers int
-	// control and media are by sender and receiver; the controller is the last. The diagonal and
-	// the controller's media lanes are nil.
-	control, media [][]*Ring
+	// control and media are by receiver and sender: those of one receiver lie in a row. The controller is
+	// the last. Only its sender stores a lane. There are none to oneself, and no media of the controller.
+	control, media []atomic.Pointer[Lane]
 }
 
 // New makes the bus of a number of workers.
 func New(workers int) *Bus {
-	b := &Bus{workers: workers}
 	n := workers + 1
-	b.control, b.media = make([][]*Ring, n), make([][]*Ring, n)
-	for from := range n {
-		b.control[from], b.media[from] = make([]*Ring, n), make([]*Ring, n)
-		for to := range n {
-			if from == to {
-				continue
-			}
-			b.control[from][to] = NewRing(controlSlots, 0)
-			if from < workers && to < workers {
-				b.media[from][to] = NewRing(mediaSlots, mediaArena)
-			}
-		}
+	return &Bus{
+		workers: workers,
+		control: make([]atomic.Pointer[Lane], n*n), media: make([]atomic.Pointer[Lane], n*n),
 	}
-	return b
 }
 
 // Occupancy is how full the fullest media lane is, 0 to 1. Safe from anywhere.
 func (b *Bus) Occupancy() float64 {
-	most := 0.0
-	for _, row := range b.media {
-		for _, r := range row {
-			if r != nil {
-				most = max(most, float64(r.Len())/float64(r.Cap()))
-			}
+	most := 0
+	for i := range b.media {
+		if l := b.media[i].Load(); l != nil {
+			most = max(most, l.Len())
 		}
 	}
-	return most
+	return float64(most) / mediaSlots
 }
 
 // Endpoint returns the bus as one worker, or ControllerAddress, sees it. Each endpoint belongs to one
 // goroutine.
 func (b *Bus) Endpoint(address int) *Endpoint {
-	e := &Endpoint{bus: b, slot: b.slot(address), address: address}
-	e.waiting = make([][]Message, b.workers+1)
-	for from := range b.workers + 1 {
-		if r := b.control[from][e.slot]; r != nil {
-			e.in = append(e.in, inLane{r, b.address(from)})
-		}
+	n, slot := b.workers+1, b.slot(address)
+	return &Endpoint{
+		bus: b, slot: slot,
+		control: inbound{lanes: b.control[slot*n:][:n]}, media: inbound{lanes: b.media[slot*n:][:b.workers]},
 	}
-	for from := range b.workers {
-		if r := b.media[from][e.slot]; r != nil {
-			e.in = append(e.in, inLane{r, from})
-		}
-	}
-	return e
 }
 
 func (b *Bus) slot(address int) int {
@@ -83,83 +62,102 @@ func (b *Bus) address(slot int) int {
 type Endpoint struct {
 	bus     *Bus
 	slot    int
-	address int
-	in      []inLane
-	waiting [][]Message // control messages that did not fit, by receiver
-	stuck   int         // how many wait
-	reading int         // lane of the last Next
+	control inbound
+	media   inbound
+	reading *Lane // of the last message that was handed out
 }
 
-type inLane struct {
-	*Ring
-	from int
+// inbound is the lanes of one kind that lead to an endpoint, by sender. They take turns.
+type inbound struct {
+	lanes    []atomic.Pointer[Lane]
+	at, left int
 }
 
-// Send passes a message to m.To. A lossy one is refused when its lane is full; all others are kept
-// until there is room. A message to oneself is refused.
+// Send passes a message to m.To. A lossy one is refused when its lane is full; others always find room.
+// A message to oneself is refused.
 func (e *Endpoint) Send(m *Message) bool {
 	to := e.bus.slot(m.To)
-	if m.Kind.Lossy() {
-		r := e.bus.media[e.slot][to]
-		return r != nil && r.Push(m)
-	}
-	r := e.bus.control[e.slot][to]
-	if r == nil {
+	lossy := m.Kind.Lossy()
+	if to == e.slot || lossy && max(to, e.slot) == e.bus.workers {
 		return false
 	}
-	if len(e.waiting[to]) > 0 || !r.Push(m) {
-		e.waiting[to] = append(e.waiting[to], *m)
-		e.stuck++
+	lanes := e.bus.control
+	if lossy {
+		lanes = e.bus.media
 	}
-	return true
+	p := &lanes[to*(e.bus.workers+1)+e.slot]
+	l := p.Load()
+	if l == nil {
+		if l = newControl(); lossy {
+			l = newMedia()
+		}
+		p.Store(l)
+	}
+	return l.Push(m)
 }
 
-// Flush tries again to pass what had no room, and reports whether all of it is gone. It calls passed for
-// each receiver that got something, to be woken.
-func (e *Endpoint) Flush(passed func(to int)) bool {
-	if e.stuck == 0 {
-		return true
+// NextControl returns the next control message, nil when there is none. It is valid until Done, which must
+// follow. From is set.
+//
+// The controller's come first, and causes before effects: a worker's message is never handed out before one
+// of the controller's that was sent earlier. So whoever acts on the controller's word may take it that the
+// receiver has heard the same.
+func (e *Endpoint) NextControl() *Message {
+	m, l := e.control.next(e.bus)
+	if c := e.controllers(); c != nil && c != l {
+		// Looked at after the worker's, it holds all that the worker can have acted on.
+		if first := c.Peek(); first != nil {
+			if m != nil {
+				e.control.left++ // it was not handed out
+			}
+			m, l = first, c
+			m.From = ControllerAddress
+		}
 	}
-	for to, q := range e.waiting {
-		n := 0
-		for n < len(q) && e.bus.control[e.slot][to].Push(&q[n]) {
-			n++
-		}
-		if n == 0 {
-			continue
-		}
-		rest := copy(q, q[n:])
-		clear(q[rest:])
-		e.waiting[to] = q[:rest]
-		if rest == 0 {
-			e.waiting[to] = nil // a burst's memory
-		}
-		e.stuck -= n
-		passed(e.bus.address(to))
-	}
-	return e.stuck == 0
+	e.reading = l
+	return m
 }
 
-// Next returns the next message, control before media, nil when there is none. It is valid until
-// Done, which must follow. From is set.
-func (e *Endpoint) Next() *Message {
-	for i := range e.in {
-		if m := e.in[i].Peek(); m != nil {
-			m.From = e.in[i].from
-			e.reading = i
-			return m
-		}
-	}
-	return nil
+// NextMedia returns the next lossy message as NextControl does.
+func (e *Endpoint) NextMedia() *Message {
+	m, l := e.media.next(e.bus)
+	e.reading = l
+	return m
 }
 
-// Done gives the message of the last Next back.
-func (e *Endpoint) Done() { e.in[e.reading].Release() }
+// Done gives the message of the last NextControl or NextMedia back.
+func (e *Endpoint) Done() { e.reading.Release() }
+
+// Behind reports whether something of the controller's waits to be received.
+func (e *Endpoint) Behind() bool {
+	c := e.controllers()
+	return c != nil && c.Peek() != nil
+}
 
 // Empty reports whether nothing waits to be received.
-func (e *Endpoint) Empty() bool {
-	for i := range e.in {
-		if e.in[i].Len() > 0 {
+func (e *Endpoint) Empty() bool { return e.control.empty() && e.media.empty() }
+
+// controllers is the lane of the controller's messages, nil before the first and for the controller.
+func (e *Endpoint) controllers() *Lane { return e.control.lanes[e.bus.workers].Load() }
+
+// next is the oldest message of the lane whose turn it is, and that lane.
+func (in *inbound) next(b *Bus) (*Message, *Lane) {
+	for range len(in.lanes) + 1 { // once more to the first, whose turn may be over
+		if l := in.lanes[in.at].Load(); l != nil && in.left > 0 {
+			if m := l.Peek(); m != nil {
+				in.left--
+				m.From = b.address(in.at)
+				return m, l
+			}
+		}
+		in.at, in.left = (in.at+1)%len(in.lanes), visit
+	}
+	return nil, nil
+}
+
+func (in *inbound) empty() bool {
+	for i := range in.lanes {
+		if l := in.lanes[i].Load(); l != nil && l.Peek() != nil {
 			return false
 		}
 	}

@@ -59,7 +59,8 @@ type Kind uint8
 const (
 	// SessionOpened announces Session. Controller to all workers.
 	SessionOpened Kind = iota + 1
-	// SessionClosed removes the session ID. Controller to all workers.
+	// SessionClosed removes the session ID. For its owner Data is the goodbye, a datagram of DTLS records,
+	// if there is one. Controller to all workers.
 	SessionClosed
 	// SessionOwned says that worker Worker owns the session ID, which it claimed by the validated path Path.
 	// Controller to all workers.
@@ -111,7 +112,7 @@ const (
 	Datagram
 )
 
-// Media reports whether messages of this kind travel in the lossy lane, where Data is copied.
+// Lossy reports whether messages of this kind travel in the lossy lane, where Data is copied.
 func (k Kind) Lossy() bool { return k >= Media }
 
 // Reason is why a session ended.

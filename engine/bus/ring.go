@@ -10,6 +10,8 @@ type Ring struct {
 	slots []Message
 	ends  []uint64 // where each slot's bytes end in the arena, counted from the start
 	arena []byte
+	// next is the ring that follows in a Lane; nothing is added to this one once it is set.
+	next atomic.Pointer[Ring]
 
 	_         [64]byte
 	taken     atomic.Uint64 // written by the receiver
@@ -75,7 +77,7 @@ func (r *Ring) Release() {
 	r.taken.Store(at + 1)
 }
 
-// Len is how many messages wait, and cap how many can. Safe from anywhere; a moment's truth.
+// Len is how many messages wait. Safe from anywhere; a moment's truth.
 func (r *Ring) Len() int { return int(r.sent.Load() - r.taken.Load()) }
 
 // Cap is how many messages fit.

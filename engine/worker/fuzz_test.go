@@ -283,7 +283,7 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 		m.Session = subs[0].spec
 	case bus.SessionOwned:
 		m.Worker = 0
-	case bus.SendRecord:
+	case bus.SendRecord, bus.SessionClosed:
 		m.Data = append([]byte{22}, m.Data[:min(len(m.Data), 1200)]...)
 	case bus.SessionKeyed:
 		m.Keys = subs[0].ours

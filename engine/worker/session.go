@@ -201,8 +201,8 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 	w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second))
 }
 
-// close handles SessionClosed. What the controller sent before it still leaves: a path's route
-// outlives its session by a little.
+// close handles SessionClosed. What the controller sent before it, and the goodbye with it, still leave: a
+// path's route outlives its session by a little.
 func (w *Worker) close(now port.Time, s *session) {
 	delete(w.sessions, s.spec.ID)
 	delete(w.byUfrag, s.spec.Local.Ufrag)
@@ -317,8 +317,8 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 }
 
 // routeRest is how long a route that is no longer used keeps its meaning, so that frames which the
-// port kept are never sent to somebody else. It is longer than port.StaleAfter.
-const routeRest = 2 * port.StaleAfter
+// port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
+const routeRest = GoodbyeSpan + port.StaleAfter
 
 type retired struct {
 	route port.Route

@@ -100,11 +100,16 @@ type reply struct {
 	password string
 }
 
-// A record is a datagram of the controller's to be sent.
+// A record is a datagram of the controller's to be sent. It is worth nothing from until on, and its route may
+// then lead elsewhere.
 type record struct {
 	route port.Route
+	until port.Time
 	data  []byte
 }
+
+// GoodbyeSpan is how long a session's goodbye may wait for the port: nothing is sent again after it.
+const GoodbyeSpan = port.Second
 
 // A stray is a datagram for another worker. Its memory is used again.
 type stray struct {
@@ -280,6 +285,9 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		w.current = s
 		switch m.Kind {
 		case bus.SessionClosed:
+			if r, ok := s.route(); ok && len(m.Data) > 0 {
+				w.records = append(w.records, record{r, now + GoodbyeSpan, m.Data})
+			}
 			w.close(now, s)
 		case bus.SessionOwned:
 			w.own(now, s, m.Worker, m.Path)
@@ -291,7 +299,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 			}
 		case bus.SendRecord:
 			if r, ok := s.route(); ok && len(w.records) < maxDTLSOut {
-				w.records = append(w.records, record{r, m.Data})
+				w.records = append(w.records, record{r, now + port.StaleAfter, m.Data})
 			} else {
 				w.drop(DropReplies)
 			}
@@ -491,12 +499,17 @@ func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
 
 	n = 0
 	for ; n < len(w.records); n++ {
+		r := &w.records[n]
+		if now >= r.until {
+			w.drop(DropReplies)
+			continue
+		}
 		f := out.Reserve()
 		if f == nil {
 			break
 		}
-		f.Data = append(f.Data, w.records[n].data...)
-		f.Route, f.Born = w.records[n].route, now
+		f.Data = append(f.Data, r.data...)
+		f.Route, f.Born = r.route, r.until-port.StaleAfter
 		out.Submit()
 	}
 	rest := copy(w.records, w.records[n:])
