@@ -23,6 +23,9 @@
 // supervisor is another; it reaches the ports by Suspend and Resume. Metrics are published by runners into
 // atomics and read by whoever asks.
 //
+// Workers share one thing beside the bus: a budget.Budget, an atomic that bounds the memory of all their packet
+// histories.
+//
 // # Life of a session
 //
 //  1. Publish or Subscribe: the controller makes credentials and announces the session to all

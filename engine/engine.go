@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/host"
@@ -41,6 +42,9 @@ type Config struct {
 	// MaxPending bounds those among them whose peers are still to connect, 4,000 by default; more are
 	// refused with ErrBusy. Who does not connect within 10 s is forgotten.
 	MaxPending int
+	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes; a
+	// quarter of the machine's memory by default, or of the process's control group.
+	HistoryMemory int64
 	// Rand is the source of credentials, crypto/rand by default.
 	Rand io.Reader
 
@@ -82,6 +86,7 @@ type Engine struct {
 	bus        *bus.Bus
 	runners    []*runner
 	controller *controller
+	memory     *budget.Budget // of the packet histories
 	candidates []netip.AddrPort
 	busyPoll   bool
 	stop       chan struct{}
@@ -108,6 +113,9 @@ func Start(cfg Config) (*Engine, error) {
 	if cfg.Grace == 0 {
 		cfg.Grace = 30 * time.Second
 	}
+	if cfg.HistoryMemory == 0 {
+		cfg.HistoryMemory = budget.RAM() / 4
+	}
 	if cfg.Workers == 0 {
 		cfg.Workers = len(cfg.CPUs) // 0: as many as the port can use
 	}
@@ -122,6 +130,7 @@ func Start(cfg Config) (*Engine, error) {
 		runtime.GOMAXPROCS(n)
 	}
 	e := &Engine{log: cfg.Log, now: udp.Now, media: m, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
+	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
 			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
@@ -142,7 +151,7 @@ func Start(cfg Config) (*Engine, error) {
 		}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
-		w.Wall = wall
+		w.Wall, w.Memory = wall, e.memory
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}

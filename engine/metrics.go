@@ -14,7 +14,6 @@ import (
 type shared struct {
 	drops  [worker.NumDropReasons]atomic.Uint64
 	counts [worker.NumCounters]atomic.Uint64
-	census [4]atomic.Int64
 	lost   atomic.Uint64 // messages that the lossy lanes had no room for
 	faults atomic.Uint64 // sessions ended because they made the worker panic
 	delays [len(worker.DelayBounds) + 1]atomic.Uint64
@@ -28,10 +27,6 @@ func (r *runner) publish() {
 	}
 	for i, v := range c.Counts {
 		r.shared.counts[i].Store(v)
-	}
-	x := r.worker.Census()
-	for i, v := range [...]int{x.Sessions, x.Subscribers, x.Publications, x.HistoryBytes} {
-		r.shared.census[i].Store(int64(v))
 	}
 	for i, v := range c.Delays {
 		r.shared.delays[i].Store(v)
@@ -54,6 +49,7 @@ var (
 	modesDesc     = counterDesc("h264_mode_mismatches_total", "Subscribers that are sent H.264 in packetization mode 1 but offered mode 0 only, or no parameters.")
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
+	budgetDesc    = counterDesc("history_budget_bytes", "What the packet histories may take of memory.")
 	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
 	refusedDesc   = counterDesc("port_refused_info", "Better kinds of port, and why they are not in use.", "io", "reason")
 
@@ -96,7 +92,6 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	var delays [len(worker.DelayBounds) + 1]uint64
 	var delay port.Time
 	var faults, lost, stale, refused, unroutable, malformed uint64
-	var history int64
 	for _, r := range e.runners {
 		for i := range drops {
 			drops[i] += r.shared.drops[i].Load()
@@ -110,7 +105,6 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 			delays[i] += r.shared.delays[i].Load()
 		}
 		delay += port.Time(r.shared.delay.Load())
-		history += r.shared.census[3].Load()
 
 		s, name := r.port.Stats(), strconv.Itoa(r.index)
 		count(portReceivedDesc, s.Received, name)
@@ -139,7 +133,8 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	count(portUnsentDesc, refused, "refused")
 	count(portUnsentDesc, unroutable, "unroutable")
 	count(portMalformedDesc, malformed)
-	gauge(historyDesc, float64(history))
+	gauge(historyDesc, float64(e.memory.Held()))
+	gauge(budgetDesc, float64(e.memory.Limit()))
 	gauge(occupancyDesc, e.bus.Occupancy())
 	gauge(rungDesc, 1, string(e.media.rung))
 	for _, r := range e.media.refused {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +40,7 @@ type Config struct {
 	Takeover                bool
 	Grace                   time.Duration
 	MaxSessions, MaxPending int
+	HistoryMemory           int64 // bytes; 0 is a quarter of the machine's
 
 	TLSCert, TLSKey string
 	TLSSelf         bool
@@ -187,6 +190,11 @@ var settings = []setting{
 		set:  number(func(c *Config) *int { return &c.MaxPending }, 1, 1<<30),
 	},
 	{
+		key: "history-memory", arg: "SIZE", initial: "0",
+		help: "most memory for packets of the last second, such as 512M or 2G, at least 16M; 0 is a quarter of the machine's",
+		set:  setHistoryMemory,
+	},
+	{
 		key: "publish-token", arg: "TOKEN", secret: true,
 		help: "what publishers must show; whoever lists processes sees it in a flag",
 		set:  token(func(c *Config) *Secret { return &c.PublishToken }),
@@ -327,6 +335,35 @@ func setGrace(c *Config, s string) error {
 	}
 	c.Grace = d
 	return nil
+}
+
+// leastHistory is enough for a few streams, so that a slip in the unit is noticed.
+const leastHistory = 16 << 20
+
+func setHistoryMemory(c *Config, s string) error {
+	n, ok := parseSize(s)
+	if !ok || n != 0 && n < leastHistory {
+		return errors.New("a size such as 512M or 2G expected, at least 16M, or 0")
+	}
+	c.HistoryMemory = n
+	return nil
+}
+
+var sizePattern = regexp.MustCompile(`^([0-9]{1,18})(?:([KMGTkmgt])(?:i?B)?|B)?$`)
+
+// parseSize reads a whole number of bytes, or of K, M, G or T of them, powers of 1024. B or iB may follow the
+// unit.
+func parseSize(s string) (int64, bool) {
+	m := sizePattern.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+	shift := 10 * (strings.Index("KMGT", strings.ToUpper(m[2])) + 1)
+	if m[2] == "" {
+		shift = 0
+	}
+	return n << shift, n <= math.MaxInt64>>shift
 }
 
 func addPublicIPs(c *Config, s string) error {

@@ -53,6 +53,10 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			flag: "::ffff:192.0.2.4", won: "[192.0.2.4]",
 		},
 		"max-pending": {field: func(c *Config) any { return c.MaxPending }, initial: "4000", file: "1", env: "2", flag: "3"},
+		"history-memory": {
+			field: func(c *Config) any { return c.HistoryMemory }, initial: "0",
+			file: "16M", inFile: "16777216", env: "2GiB", inEnv: "2147483648", flag: "33554432",
+		},
 		"publish-token": {
 			field:   func(c *Config) any { return string(c.PublishToken) },
 			initial: "", file: "0123", env: "env+/=", flag: "1e3",
@@ -289,6 +293,16 @@ func TestConfigErrors(t *testing.T) {
 			},
 		},
 		{
+			name: "sizes", file: "history-memory: 15M\n", env: []string{"RINGCAST_HISTORY_MEMORY=half"},
+			args: []string{"--history-memory", "-1G", "--history-memory", "1.5G"},
+			want: []string{
+				`invalid value "15M" for history-memory in ringcast.yaml:1: a size such as 512M or 2G expected, at least 16M, or 0`,
+				`invalid value "half" for history-memory in variable RINGCAST_HISTORY_MEMORY: a size such as 512M or 2G expected, at least 16M, or 0`,
+				`invalid value "-1G" for history-memory in flag --history-memory: a size such as 512M or 2G expected, at least 16M, or 0`,
+				`invalid value "1.5G" for history-memory in flag --history-memory: a size such as 512M or 2G expected, at least 16M, or 0`,
+			},
+		},
+		{
 			name: "switches of AF_XDP", file: "guard: auto\nzerocopy: on\nchecksum4: 1\nstun-rate: 0\n",
 			args: []string{"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x"},
 			want: []string{
@@ -481,6 +495,22 @@ func TestReadme(t *testing.T) {
 			t.Errorf("where --%s and %s belong: %s", s.key, s.env(), rows[i])
 		} else if initial := strings.Trim(cells[2], "| `"); initial != s.initial && s.initial != "" && s.initial != "0" {
 			t.Errorf("--%s: the default is %s: %s", s.key, s.initial, rows[i])
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for s, want := range map[string]int64{
+		"0": 0, "1": 1, "4096": 4096, "1k": 1 << 10, "512M": 512 << 20, "512MB": 512 << 20, "2GiB": 2 << 30, "1T": 1 << 40, "7B": 7,
+		"": -1, "M": -1, "-1": -1, "+1": -1, "1.5G": -1, "1X": -1, "1KM": -1, "1iB": -1, "1i": -1, "1 G": -1, "9999999T": -1,
+		"99999999999999999999": -1, "0x10": -1, "1GG": -1, "1BB": -1,
+	} {
+		n, ok := parseSize(s)
+		if !ok {
+			n = -1
+		}
+		if n != want {
+			t.Errorf("%q is %d bytes; expected %d", s, n, want)
 		}
 	}
 }

@@ -107,9 +107,9 @@ func shutdown(e *engine.Engine, s *servers) error {
 func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Config {
 	return engine.Config{
 		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, MaxSessions: cfg.MaxSessions,
-		MaxPending: cfg.MaxPending,
-		Grace:      max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
-		Takeover:   cfg.Takeover,
+		MaxPending: cfg.MaxPending, HistoryMemory: cfg.HistoryMemory,
+		Grace:    max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
+		Takeover: cfg.Takeover,
 
 		IO: cfg.IO, Interface: cfg.Interface, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Checksum4: cfg.Checksum4,

@@ -271,12 +271,12 @@ func TestNoAdmin(t *testing.T) {
 }
 
 func TestEngineConfig(t *testing.T) {
-	c, err := load([]string{"--takeover", "--grace", "5s", "--max-sessions", "7", "--max-pending", "3", "--workers", "2", "--public-ip", "192.0.2.1"}, nil)
+	c, err := load([]string{"--takeover", "--grace", "5s", "--max-sessions", "7", "--max-pending", "3", "--workers", "2", "--public-ip", "192.0.2.1", "--history-memory", "1G"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := engineConfig(&c, netip.AddrPort{}, nil)
-	if !e.Takeover || e.Grace != 5*time.Second || e.MaxSessions != 7 || e.MaxPending != 3 || e.Workers != 2 || len(e.PublicIPs) != 1 {
+	if !e.Takeover || e.Grace != 5*time.Second || e.MaxSessions != 7 || e.MaxPending != 3 || e.Workers != 2 || len(e.PublicIPs) != 1 || e.HistoryMemory != 1<<30 {
 		t.Errorf("%+v", e)
 	}
 	c, err = load([]string{

@@ -31,7 +31,7 @@ func BenchmarkOpenRecord(b *testing.B) {
 // BenchmarkRecord is the history alone.
 func BenchmarkRecord(b *testing.B) {
 	s := newStage(b, 0)
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	payload := make([]byte, stagePayload)
 	p := s.w.streams[1].pub.tracks[0].layers[0].history.at(0).Packet
 	b.ReportAllocs()

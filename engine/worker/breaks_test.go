@@ -251,15 +251,14 @@ func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 
 // A publisher cannot make the worker's memory grow past the cap with tiny packets.
 func TestTinyPacketsStayUnderTheCap(t *testing.T) {
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	p := bus.Packet{Flags: bus.KeyframeStart}
 	for n := range uint64(600_000) {
 		p.Number = n
 		h.append(&p, nil, nil)
 		p.Flags = 0
 	}
-	const entrySize = 48
-	if got := len(h.buf) + len(h.entries)*entrySize + len(h.numbers)*8; got > 2*historyCapVideo {
+	if got := h.size(); got > 2*historyCapVideo {
 		t.Errorf("the history takes %d bytes; its cap is %d", got, historyCapVideo)
 	}
 }

@@ -125,6 +125,11 @@ const (
 	Keyframes
 	Forwarded // datagrams passed to the worker that owns their session
 	Replicated
+	// HistoriesShortened counts how often a history was told to keep less because the budget was tight.
+	HistoriesShortened
+	// HistoryCut counts the packets that left a history within its span, because of the budget or the
+	// history's cap.
+	HistoryCut
 	NumCounters
 )
 
@@ -153,6 +158,8 @@ var counterNames = [NumCounters]string{
 	Keyframes:          "received_keyframes",
 	Forwarded:          "forwarded_datagrams",
 	Replicated:         "replicated_packets",
+	HistoriesShortened: "histories_shortened",
+	HistoryCut:         "history_cut_packets",
 }
 
 func (c Counter) String() string { return counterNames[c] }

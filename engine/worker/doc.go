@@ -5,6 +5,7 @@
 // # Words, smallest to largest
 //
 //   - A packet is one RTP packet of a publisher, opened.
+//   - A page is memory for packets, which histories take from the worker's share of a budget and give back.
 //   - A history is the log of one layer's packets in the order of arrival; a cursor is an index into it.
 //   - A layer is one encoding of a track (one, or one for each simulcast RID), a track one media line.
 //   - A publication is one publisher's time on a stream; a stream is a name and who watches it.
@@ -30,6 +31,12 @@
 // Frames are lent by the port, inbound datagrams borrowed until HandlePacket returns, the Data of
 // Media messages until the worker is called again. Histories copy what they keep. A bus.Session is
 // shared by all workers and never written.
+//
+// # Memory
+//
+// A history keeps a second of packets: as long as a viewer may fall behind, and twice as long as a keyframe can
+// be started from. While the budget is tight, the histories with the fewest watchers keep less, down to
+// historyLeast (see squeeze).
 //
 // # Time
 //

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -36,7 +37,7 @@ func holds(t *testing.T, h *history, e *entry, number uint64, size int) {
 }
 
 func TestHistoryGrowsByBytes(t *testing.T) {
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	const size = 1200
 	for n := range uint64(1000) { // all within one second: nothing may go
 		put(&h, n, port.Time(n)*port.Microsecond, size, 0)
@@ -51,13 +52,13 @@ func TestHistoryGrowsByBytes(t *testing.T) {
 		}
 		holds(t, &h, e, n, size)
 	}
-	if h.size() < 1000*size || h.size() > 4*1000*size {
-		t.Errorf("the ring has %d bytes for %d", h.size(), 1000*size)
+	if h.size() < 1000*size || h.size() > 1000*size*4/3 {
+		t.Errorf("the history takes %d bytes for %d; expected at most a third more", h.size(), 1000*size)
 	}
 }
 
 func TestHistoryGrowsByEntries(t *testing.T) {
-	h := newHistory(historyCapAudio)
+	h := newHistory(newMemory(nil), historyCapAudio)
 	for n := range uint64(500) {
 		put(&h, n, port.Time(n), 1, 0)
 	}
@@ -75,7 +76,7 @@ func TestHistoryGrowsByEntries(t *testing.T) {
 
 // What is younger than the span stays, what is older goes when room is wanted.
 func TestHistoryKeepsASecond(t *testing.T) {
-	h := newHistory(historyCapAudio)
+	h := newHistory(newMemory(nil), historyCapAudio)
 	at := port.Time(0)
 	for n := range uint64(10_000) {
 		at += 20 * port.Millisecond
@@ -85,51 +86,59 @@ func TestHistoryKeepsASecond(t *testing.T) {
 			t.Fatalf("after packet %d the oldest is only %v s old", n, age.Seconds())
 		}
 	}
-	if len(h.entries) > 2*entriesStart || h.size() > historyStart {
-		t.Errorf("50 small packets a second took %d entries and %d bytes", len(h.entries), h.size())
+	if len(h.entries) > 128 || h.held() > 4 {
+		t.Errorf("50 small packets a second took %d entries and %d pages; expected at most 128 and 4", len(h.entries), h.held())
 	}
 }
 
-func TestHistoryKeepsFromTheKeyframeOn(t *testing.T) {
-	h := newHistory(historyCapVideo)
-	at := port.Time(0)
-	put(&h, 0, at, 1000, bus.KeyframeStart)
-	for n := uint64(1); n < 1000; n++ {
-		at += 10 * port.Millisecond
-		put(&h, n, at, 1000, 0)
-	}
-	if h.first != 0 || !h.key.valid || h.key.index != 0 {
-		t.Fatalf("after 10 s the history begins with %d, keyframe %+v", h.first, h.key)
-	}
-	put(&h, 1000, at, 1000, bus.KeyframeStart)
-	for n := uint64(1001); n < 3000; n++ {
-		at += 10 * port.Millisecond
-		put(&h, n, at, 1000, 0)
-	}
-	if h.key.number != 1000 || !h.key.valid || h.first > 1000 {
-		t.Errorf("the history begins with %d, keyframe %+v", h.first, h.key)
-	}
-	if h.first == 0 {
-		t.Error("what came before the keyframe never went")
+// A keyframe stays as long as other packets: nothing starts from one that is older than joinAge.
+func TestHistoryKeepsTheKeyframeForItsSpan(t *testing.T) {
+	const size, pause = 1000, 4 * port.Millisecond // 2 Mbit/s
+	for _, every := range []uint64{0, 100, 1000} {
+		h := newHistory(newMemory(nil), historyCapVideo)
+		at, most := port.Time(0), 0
+		for n := range uint64(10_000) {
+			var flags bus.Flags
+			if n == 0 || every > 0 && n%every == 0 {
+				flags = bus.KeyframeStart
+			}
+			put(&h, n, at, size, flags)
+			if n%125 == 0 {
+				h.tidy(at)
+			}
+			if age := at - h.key.arrival; n == 0 || every > 0 || age <= joinAge {
+				if fresh := every == 0 || n%every <= uint64(joinAge/pause); fresh && (!h.key.valid || h.key.index < h.first) {
+					t.Fatalf("keyframes each %d packets: of packet %d none is held, %+v", every, n, h.key)
+				}
+			}
+			most = max(most, h.size())
+			at += pause
+		}
+		if second := int(port.Second/pause) * size; most > second*4/3 {
+			t.Errorf("keyframes each %d packets: the history took up to %d bytes for %d a second", every, most, second)
+		}
 	}
 }
 
 // At the cap the oldest goes, young or not, and the keyframe with it.
 func TestHistoryCap(t *testing.T) {
-	h := newHistory(64 << 10)
+	h := newHistory(newMemory(nil), 64<<10)
 	put(&h, 0, 0, 1000, bus.KeyframeStart)
 	for n := uint64(1); n < 500; n++ {
 		put(&h, n, port.Time(n), 1000, 0)
-		if h.size() > 64<<10 {
-			t.Fatalf("the ring grew to %d bytes, over its cap", h.size())
+		if h.held()*pageSize > 64<<10 {
+			t.Fatalf("the history grew to %d pages, over its cap", h.held())
 		}
 	}
 	if h.key.valid {
 		t.Error("the keyframe is gone and still counts")
 	}
 	held := h.next - h.first
-	if held < 55 || held > 64 {
-		t.Errorf("%d packets of 1016 bytes are held in 64 KB", held)
+	if most := uint64(64 << 10 / pageSize * 4); held < most-8 || held > most {
+		t.Errorf("%d packets of 1017 bytes are held in 64 KB; expected up to %d", held, most)
+	}
+	if h.cut != 500-held {
+		t.Errorf("%d packets count as cut short; expected %d", h.cut, 500-held)
 	}
 	for n := uint64(500) - held; n < 500; n++ {
 		e, ok := h.find(n)
@@ -144,12 +153,12 @@ func TestHistoryCap(t *testing.T) {
 }
 
 func TestHistoryFindOfNothing(t *testing.T) {
-	h := newHistory(historyCapAudio)
+	h := newHistory(newMemory(nil), historyCapAudio)
 	if _, ok := h.find(0); ok {
 		t.Error("an empty history has packet 0")
 	}
 	put(&h, 1000, 0, 5, 0)
-	for _, n := range []uint64{0, 999, 1001, 1000 + 2*entriesStart, 1000 - 2*entriesStart} {
+	for _, n := range []uint64{0, 999, 1001, 1000 + numbersStart, 1000 - numbersStart} {
 		if _, ok := h.find(n); ok {
 			t.Errorf("packet %d is found; only 1000 is there", n)
 		}
@@ -157,7 +166,7 @@ func TestHistoryFindOfNothing(t *testing.T) {
 }
 
 func TestHistoryRelease(t *testing.T) {
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	for n := range uint64(100) {
 		put(&h, n, 0, 100, bus.KeyframeStart)
 	}
@@ -183,7 +192,7 @@ func TestHistoryRelease(t *testing.T) {
 
 // The keyframe's first packet may come behind others of the same picture, and in several parts.
 func TestHistoryKeyframeReordered(t *testing.T) {
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	add := func(number uint64, ts uint32, start bool) {
 		p := bus.Packet{Number: number, Timestamp: ts}
 		if start {
@@ -214,7 +223,7 @@ func TestHistoryKeyframeReordered(t *testing.T) {
 }
 
 func TestHistoryLiveEdgeAndStart(t *testing.T) {
-	h := newHistory(historyCapAudio)
+	h := newHistory(newMemory(nil), historyCapAudio)
 	for i, n := range []uint64{1, 2, 5, 6, 3, 4} {
 		put(&h, n, port.Time(i), 10, 0)
 	}
@@ -232,7 +241,7 @@ func TestHistoryLiveEdgeAndStart(t *testing.T) {
 	if got := h.start(rtp.Video); got != 6 {
 		t.Errorf("video starts at %d; expected the keyframe's 6", got)
 	}
-	h = newHistory(historyCapAudio)
+	h = newHistory(newMemory(nil), historyCapAudio)
 	put(&h, 3, 0, 10, 0)
 	if got := h.liveEdge(); got != 0 {
 		t.Errorf("the live edge of one packet is %d", got)
@@ -251,6 +260,7 @@ func TestHistoryAgainstModel(t *testing.T) {
 
 func FuzzHistory(f *testing.F) {
 	f.Add(uint64(1), uint16(100))
+	f.Add(uint64(123), uint16(169))
 	f.Fuzz(func(t *testing.T, seed uint64, steps uint16) {
 		historyModel(t, rand.New(rand.NewPCG(seed, 1)), int(steps%2000))
 	})
@@ -258,7 +268,9 @@ func FuzzHistory(f *testing.F) {
 
 func historyModel(t *testing.T, r *rand.Rand, steps int) {
 	limit := 32 << 10 << r.IntN(4)
-	h := newHistory(limit)
+	b := budget.New(int64(r.IntN(2) * (16<<10 + r.IntN(256<<10))))
+	m := newMemory(b)
+	h := newHistory(m, limit)
 	type held struct {
 		number uint64
 		size   int
@@ -278,6 +290,10 @@ func historyModel(t *testing.T, r *rand.Rand, steps int) {
 		}
 		if r.IntN(20) == 0 {
 			h.tidy(now)
+			m.trim()
+			if r.IntN(4) == 0 {
+				h.span = []port.Time{historyLeast, historySpan / 2, historySpan}[r.IntN(3)]
+			}
 			if len(all) > 0 && now-all[len(all)-1].at > idleSpan && h.size() != 0 {
 				t.Fatalf("%d bytes are held of what is idle", h.size())
 			}
@@ -300,22 +316,31 @@ func historyModel(t *testing.T, r *rand.Rand, steps int) {
 			flags = bus.KeyframeStart
 		}
 		size := r.IntN(1300)
+		before := h.first
 		i := put(&h, n, now, size, flags)
 		if i != uint64(len(all)) {
 			t.Fatalf("packet %d got index %d; expected %d", n, i, len(all))
 		}
 		all = append(all, held{n, size, now})
 
-		if h.first > i || h.next != i+1 || h.size() > max(limit, historyStart) {
-			t.Fatalf("holds %d to %d in %d bytes; the cap is %d", h.first, h.next, h.size(), limit)
+		if h.first > i || h.next != i+1 || h.held()*pageSize > limit {
+			t.Fatalf("holds %d to %d in %d pages; the cap is %d bytes", h.first, h.next, h.held(), limit)
+		}
+		if m.used != h.size() || b.Held() != int64(h.size()+len(m.free)*pageSize) {
+			t.Fatalf("a history of %d bytes and %d free pages: used %d, drawn %d", h.size(), len(m.free), m.used, b.Held())
 		}
 		// Any held index is whole, the oldest above all.
 		for _, j := range [...]uint64{h.first, i, h.first + r.Uint64N(h.next-h.first)} {
 			holds(t, &h, h.at(j), all[j].number, all[j].size)
 		}
-		// What is gone was old, or the ring is as large as it may be.
-		if h.first > 0 && now-all[h.first-1].at <= historySpan && h.size() < limit {
-			t.Fatalf("a packet %v s old went at %d of %d bytes", (now - all[h.first-1].at).Seconds(), h.size(), limit)
+		// What went was old, or the cap or the budget was reached; what is on its way stays in any case.
+		if h.first > before {
+			age := now - all[h.first-1].at
+			full := h.held()*pageSize == limit || len(h.entries) >= limit/smallPacket
+			refused := b.Held()+int64(max(pageSize, indexSize(len(h.entries)))) > b.Limit()-b.Limit()/16
+			if age <= h.span && !full && (!refused || age <= historyLeast) {
+				t.Fatalf("a packet %v s old went at %d bytes of %d, budget %d of %d", age.Seconds(), h.size(), limit, b.Held(), b.Limit())
+			}
 		}
 		if h.key.valid && (h.key.index < h.first || h.key.index >= h.next) {
 			t.Fatalf("the keyframe's index %d is not among %d to %d", h.key.index, h.first, h.next)
@@ -332,7 +357,7 @@ func historyModel(t *testing.T, r *rand.Rand, steps int) {
 
 // A burst's memory is given back once it is over, what is young stays, and what is idle costs nothing.
 func TestHistoryShrinks(t *testing.T) {
-	h := newHistory(historyCapVideo)
+	h := newHistory(newMemory(nil), historyCapVideo)
 	const size = 1000
 	at, n := port.Time(0), uint64(0)
 	send := func(packets int, pause port.Time) {
@@ -369,7 +394,7 @@ func TestHistoryShrinks(t *testing.T) {
 			}
 		}
 	}
-	if h.size() > burst/8 || len(h.entries) > entries/8 {
+	if h.size() > burst/8 || len(h.entries) > entries/8 || len(h.pages) > 1<<20/pageSize/4 {
 		t.Errorf("%d bytes and %d packets have room behind a burst that took %d and %d", h.size(), len(h.entries), burst, entries)
 	}
 	small := h.size()

@@ -141,9 +141,9 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 		}
 		for j, e := range t.spec.Encodings {
 			l := &layer{pub: p, track: uint8(i), index: uint8(j), rid: e.RID}
-			l.history = newHistory(historyCapAudio)
+			l.history = newHistory(w.memory, historyCapAudio)
 			if t.spec.Kind == rtp.Video {
-				l.history = newHistory(historyCapVideo)
+				l.history = newHistory(w.memory, historyCapVideo)
 			}
 			t.layers = append(t.layers, l)
 		}
@@ -333,13 +333,18 @@ func (p *publication) housekeep(now port.Time) {
 }
 
 // tidy lets the histories shrink, also those of a follower; p may be nil.
-func (p *publication) tidy(now port.Time) {
+func (w *Worker) tidy(now port.Time, p *publication, tight bool) {
 	if p == nil {
 		return
 	}
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
+			if w.squeeze.adjust(&l.history, l.users+len(p.followers), tight) {
+				w.count(HistoriesShortened)
+			}
 			l.history.tidy(now)
+			w.add(HistoryCut, l.history.cut)
+			l.history.cut = 0
 		}
 	}
 }

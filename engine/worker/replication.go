@@ -221,7 +221,7 @@ func (w *Worker) emit(out *Outgoing, worker int, l *layer, index, start uint64) 
 // replicate takes one packet of the owner's into this worker's replica of the layer.
 func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	n := int(m.Packet.ExtensionLen)
-	if n > len(m.Data) {
+	if n > len(m.Data) || len(m.Data) > maxStored {
 		return
 	}
 	if l.fed && int32(m.Epoch-l.epoch) < 0 {

@@ -264,7 +264,7 @@ func TestReplicaTwiceIsSentOnce(t *testing.T) {
 	start := uint64(64)
 	x.follower.tell(x.media(0, start, true, 0))
 	// A burst was lost on the way to the owner: numbers are reserved for it.
-	x.follower.tell(x.media(1, start+2*entriesStart, false, 0))
+	x.follower.tell(x.media(1, start+numbersStart, false, 0))
 	x.follower.forget()
 	x.follower.tell(x.media(0, start, true, 0))
 	if n := len(x.s.sent()); n != 0 {

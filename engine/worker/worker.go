@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -19,6 +20,8 @@ type Config struct {
 	Wall int64
 	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
 	EvenRuns bool
+	// Memory bounds the histories of all workers that share it; nil is no bound.
+	Memory *budget.Budget
 	// NewSealer and NewOpener make the ciphers of a session; nil stands for package srtp's.
 	NewSealer func(*srtp.Keys) (srtp.Sealer, error)
 	NewOpener func(*srtp.Keys) (*srtp.Opener, error)
@@ -48,6 +51,8 @@ type Worker struct {
 	deadlines deadlines
 	hasher    *stun.Hasher
 	header    rtp.Header // of the packet in hand
+	memory    *memory
+	squeeze   squeeze
 	// current is the session that is being served, to know whose fault a panic was.
 	current *session
 
@@ -135,6 +140,7 @@ func New(cfg Config) *Worker {
 		byPath:   make(map[port.Path]*session),
 		streams:  make(map[bus.StreamID]*stream),
 		hasher:   stun.NewHasher(),
+		memory:   newMemory(cfg.Memory),
 		replies:  make([]reply, 0, 64),
 		strays:   make([]stray, 0, maxStrays),
 	}
@@ -328,9 +334,12 @@ func (w *Worker) HandleTimeout(now port.Time) {
 				w.tellActive(p, &p.tracks[i])
 			}
 		}
+		tight := w.memory.tight(w.cfg.Workers)
 		for _, st := range w.streams {
-			st.pub.tidy(now)
+			w.tidy(now, st.pub, tight)
 		}
+		w.squeeze.move(tight)
+		w.memory.trim()
 	}
 	w.recycle(now)
 }
@@ -412,16 +421,11 @@ type Census struct {
 
 // Census counts what the worker holds, in time proportional to the number of streams.
 func (w *Worker) Census() Census {
-	c := Census{Sessions: len(w.sessions)}
+	c := Census{Sessions: len(w.sessions), HistoryBytes: w.memory.used}
 	for _, st := range w.streams {
 		c.Subscribers += len(st.subs)
-		if p := st.pub; p != nil {
+		if st.pub != nil {
 			c.Publications++
-			for i := range p.tracks {
-				for _, l := range p.tracks[i].layers {
-					c.HistoryBytes += l.history.size()
-				}
-			}
 		}
 	}
 	return c
