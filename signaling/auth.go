@@ -81,7 +81,7 @@ func (s *Server) streamKey(r *request, role bus.Role) (string, error) {
 	if own.set {
 		form = "the stream key, a colon and the " + tokenName(role)
 	}
-	form = "expected Authorization: Bearer with " + form + ", or /" + rootOf(role) + "/{stream}"
+	form = "expected Authorization: Bearer with " + form + ", or " + r.url(role, anyStream)
 	key, ok := bearer(r)
 	if !ok {
 		return "", unauthorized("", "neither the path nor a bearer names a stream; "+form)

@@ -2,15 +2,28 @@ package signaling
 
 import (
 	"container/list"
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // MaxConnections is how many HTTP connections a listener of Limit may be given at a time: enough that
 // thousands of slow ones leave room, and a bound on their memory (about 20 KB each).
 const MaxConnections = 8192
+
+const (
+	// idleSpan is how long a connection stays open between requests: a session needs none once it was
+	// answered.
+	idleSpan = 5 * time.Second
+	// proxyIdleSpan is the same for a proxy's connection. The proxy must be the first to close it: a request
+	// that meets our end is lost, and a POST may not be repeated. nginx and AWS close after 60 s, Traefik
+	// after 90, Caddy after 120 and Google after 600. HTTP/2 loses no request, so idleSpan holds there.
+	proxyIdleSpan = 11 * time.Minute
+)
 
 // Limit bounds the connections of a listener for a server that NewHTTPServer made. When there are most of
 // them, a new one takes the place of the one that has been without a whole request for longest; where all
@@ -33,6 +46,9 @@ type limited struct {
 type place struct {
 	net.Conn
 	listener *limited
+	// proxied is set once a request came through a proxy. idle is set between requests, until the HTTP server
+	// has set a deadline for the next one.
+	proxied, idle atomic.Bool
 
 	// The listener's lock guards these.
 	element *list.Element // in quiet, or nil
@@ -77,6 +93,14 @@ func (l *limited) setQuiet(p *place, quiet bool) {
 	}
 }
 
+// SetReadDeadline gives a proxy's connection more time for its next request.
+func (p *place) SetReadDeadline(t time.Time) error {
+	if p.idle.Swap(false) && p.proxied.Load() && !t.IsZero() {
+		t = t.Add(proxyIdleSpan - idleSpan)
+	}
+	return p.Conn.SetReadDeadline(t)
+}
+
 // Close frees the place.
 func (p *place) Close() error {
 	err := p.Conn.Close()
@@ -94,17 +118,39 @@ func (p *place) Close() error {
 
 // follow is the http.Server's ConnState: it tells a limited listener which connections are quiet.
 func follow(c net.Conn, state http.ConnState) {
-	if secure, ok := c.(*tls.Conn); ok {
-		c = secure.NetConn()
-	}
-	p, ok := c.(*place)
-	if !ok {
+	p := placeOf(c)
+	if p == nil {
 		return
 	}
 	switch state {
 	case http.StateActive:
 		p.listener.setQuiet(p, false)
 	case http.StateIdle:
+		p.idle.Store(true)
 		p.listener.setQuiet(p, true)
+	}
+}
+
+// placeOf is nil for a connection of any other listener.
+func placeOf(c net.Conn) *place {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	p, _ := c.(*place)
+	return p
+}
+
+// placeKey is the key of a request's *place in its context.
+type placeKey struct{}
+
+// remember is the http.Server's ConnContext.
+func remember(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, placeKey{}, placeOf(c))
+}
+
+// keepForProxy keeps the connection of a request that came through a proxy for its next request.
+func keepForProxy(ctx context.Context) {
+	if p, _ := ctx.Value(placeKey{}).(*place); p != nil {
+		p.proxied.Store(true)
 	}
 }

@@ -1,11 +1,16 @@
 package signaling
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
 
 // What browsers at other origins may do and see. There are no cookies: what opens a resource is a
 // secret in the URL or a bearer token, so any origin may ask.
 const (
 	corsMethods = "OPTIONS, GET, HEAD, POST, PATCH, DELETE"
+	// corsHeaders are allowed to all; see allowedHeaders for others.
 	corsHeaders = "Authorization, Content-Type, If-Match"
 	corsExposed = "Location, ETag, Link, Retry-After, Access-Control-Allow-Methods"
 	// corsMaxAge is how many seconds a preflight's answer may be kept.
@@ -21,9 +26,10 @@ func allowOrigins(h http.Header) {
 }
 
 // options answers OPTIONS, preflight or not. It depends on nothing that a preflight cannot carry.
-func options(w http.ResponseWriter, methods string, acceptPost, acceptPatch string) {
+func options(w http.ResponseWriter, r *request, methods string, acceptPost, acceptPatch string) {
 	h := w.Header()
-	h.Set("Access-Control-Allow-Headers", corsHeaders)
+	h.Set("Access-Control-Allow-Headers", allowedHeaders(r.Header.Values("Access-Control-Request-Headers")))
+	h.Set("Vary", "Access-Control-Request-Headers")
 	h.Set("Access-Control-Max-Age", corsMaxAge)
 	h.Set("Allow", methods)
 	if acceptPost != "" {
@@ -34,4 +40,30 @@ func options(w http.ResponseWriter, methods string, acceptPost, acceptPatch stri
 	}
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusOK)
+}
+
+// allowedHeaders are the headers that we know, and what else a preflight asks for: players and tracing
+// libraries add their own, which we ignore. A list that is long or malformed is not repeated.
+func allowedHeaders(asked []string) string {
+	const mostBytes, mostNames, longestName = 1024, 32, 64
+	list := strings.Join(asked, ",")
+	if len(list) > mostBytes || strings.Count(list, ",") >= mostNames {
+		return corsHeaders
+	}
+	allowed := corsHeaders
+	known := strings.Split(corsHeaders, ", ")
+	for name := range strings.SplitSeq(list, ",") {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+			continue
+		case !validToken(name, longestName):
+			return corsHeaders
+		case slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, name) }):
+			continue
+		}
+		known = append(known, name)
+		allowed += ", " + name
+	}
+	return allowed
 }

@@ -125,7 +125,8 @@ func TestStatuses(t *testing.T) {
 		{"DELETE an endpoint", "DELETE", "/whep/a", "", "", nil, 405, "DELETE", "Allow", "OPTIONS, GET, HEAD, POST"},
 		{"POST to a session", "POST", "/whip/a/b", sdp, obs, nil, 405, "POST", "Allow", "OPTIONS, GET, HEAD, PATCH, DELETE"},
 		{"GET an endpoint", "GET", "/whip/a", "", "", nil, 204, "", "", ""},
-		{"HEAD a WHEP endpoint", "HEAD", "/whep/a", "", "", nil, 204, "", "Content-Type", sdp},
+		{"GET a WHEP endpoint", "GET", "/whep/a", "", "", nil, 200, "", "Content-Type", sdp},
+		{"HEAD a WHEP endpoint", "HEAD", "/whep/a", "", "", nil, 200, "", "Content-Type", sdp},
 		{"PATCH nothing", "PATCH", "/whip/a/b", frag, "", nil, 404, "session", "", ""},
 		{"DELETE nothing", "DELETE", "/whip/a/b", "", "", nil, 404, "session", "", ""},
 		{"GET nothing", "GET", "/whep/a/b", "", "", nil, 404, "session", "", ""},
@@ -191,6 +192,42 @@ func TestOptions(t *testing.T) {
 				t.Errorf("OPTIONS %s: %s %q, want %q", tt.path, name, got, want)
 			}
 		}
+	}
+}
+
+// A preflight is allowed the headers that it asks for, as long as they are few and well-formed.
+func TestAllowedHeaders(t *testing.T) {
+	const known = "Authorization, Content-Type, If-Match"
+	for _, tt := range []struct {
+		name  string
+		asked []string
+		want  string
+	}{
+		{"nothing", nil, known},
+		{"as browsers ask", []string{"authorization,content-type"}, known},
+		{"a player's own", []string{"content-type,x-requested-with,traceparent"}, known + ", x-requested-with, traceparent"},
+		{"two lines", []string{"x-a", "x-b"}, known + ", x-a, x-b"},
+		{"twice", []string{"x-a,X-A , x-a"}, known + ", x-a"},
+		{"empty elements", []string{" , x-a,, "}, known + ", x-a"},
+		{"no header name", []string{"x-a,x b"}, known},
+		{"a line break", []string{"x-a\r\nSet-Cookie: a=b"}, known},
+		{"not ASCII", []string{"x-é"}, known},
+		{"a long name", []string{strings.Repeat("x", 65)}, known},
+		{"many names", []string{"x-0" + strings.Repeat(",x-1", 32)}, known},
+		{"a long list", []string{strings.Repeat(strings.Repeat("x", 60)+",", 17)}, known},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, Config{ViewToken: "vt"})
+			for _, path := range []string{"/whep/room", "/whip/room/session", "/streams"} {
+				r := httptest.NewRequest(http.MethodOptions, path, nil)
+				r.Header["Access-Control-Request-Headers"] = tt.asked
+				w := httptest.NewRecorder()
+				b.http.ServeHTTP(w, r)
+				if got := w.Header().Get("Access-Control-Allow-Headers"); w.Code != http.StatusOK || got != tt.want {
+					t.Errorf("OPTIONS %s: status %d, %q allowed; want 200 and %q", path, w.Code, got, tt.want)
+				}
+			}
+		})
 	}
 }
 

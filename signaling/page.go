@@ -74,17 +74,14 @@ func loadPage() page {
 }
 
 func (p page) serve(w http.ResponseWriter, r *request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return wrongMethod(r, pageMethods)
-	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
-	f, ok := p[r.URL.Path]
+	f, ok := p[r.path]
 	if !ok {
-		return &problem{
-			status: http.StatusNotFound, kind: "not-found", title: "Not found",
-			detail: "nothing has this path; expected /, /whip/{stream} or /whep/{stream}",
-		}
+		return strayed(r)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return wrongMethod(r, pageMethods)
 	}
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -10,6 +12,21 @@ import (
 // proxies are the networks of the reverse proxies in front of the server. Only their forwarding headers are
 // believed: anybody can write one.
 type proxies []netip.Prefix
+
+// ParseNetwork reads a network of trusted proxies: a prefix such as 10.0.0.0/8, or one address.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	n, err := netip.ParsePrefix(text)
+	if a, single := netip.ParseAddr(text); single == nil && a.Zone() == "" {
+		n, err = netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	if n.Addr().Is4In6() && n.Bits() >= 96 { // addresses are compared unmapped
+		n = netip.PrefixFrom(n.Addr().Unmap(), n.Bits()-96)
+	}
+	if err != nil || n.Addr().Is4In6() {
+		return netip.Prefix{}, errors.New("a network such as 10.0.0.0/8, or the address of a proxy, expected")
+	}
+	return n.Masked(), nil
+}
 
 func (p proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
@@ -38,6 +55,64 @@ func (p proxies) source(r *http.Request) netip.Addr {
 		source = hop
 	}
 	return source
+}
+
+// prefix is the path that trusted proxies took off a request's, as X-Forwarded-Prefix tells: that of the
+// outermost proxy comes first. ok is false if none tells.
+func (p proxies) prefix(r *http.Request) (prefix string, ok bool, err error) {
+	values := r.Header.Values("X-Forwarded-Prefix")
+	if peer, _ := parseHop(r.RemoteAddr); len(values) == 0 || !p.trust(peer) {
+		return "", false, nil
+	}
+	var path strings.Builder
+	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		path.WriteString(strings.TrimSuffix(strings.TrimSpace(part), "/"))
+	}
+	prefix, err = ParseBase(path.String())
+	if err != nil {
+		return "", false, &problem{
+			status: http.StatusBadRequest, kind: "prefix", title: "Invalid X-Forwarded-Prefix",
+			detail: "X-Forwarded-Prefix is " + quote(strings.Join(values, ", ")) + "; " + err.Error(),
+		}
+	}
+	return prefix, true, nil
+}
+
+const maxBase = 256
+
+// ParseBase reads the path that all URLs of a server begin with, such as /cast. It returns it without a final
+// slash, so the root is empty. URLs are made by appending, so a base must not turn into a host (//host), lead
+// elsewhere (/..) or look like a path of the server's own.
+func ParseBase(text string) (string, error) {
+	base := strings.TrimSuffix(text, "/")
+	if base == "" {
+		return "", nil
+	}
+	bad := fmt.Errorf("a path such as /cast expected, of at most %d characters, with A-Z a-z 0-9 . _ ~ - between the slashes", maxBase)
+	if len(base) > maxBase || base[0] != '/' {
+		return "", bad
+	}
+	for i, part := range strings.Split(base[1:], "/") {
+		switch {
+		case !validStream(part):
+			return "", bad
+		case i == 0 && (part == whipRoot || part == whepRoot || "/"+part == streamsPath):
+			return "", fmt.Errorf("a path such as /cast expected, not /%s, which is the server's own", part)
+		}
+	}
+	return base, nil
+}
+
+// passed reports whether a request came through a proxy. One that is not trusted may claim so: it gains
+// nothing but an idle connection, which gives way when others want its place.
+func (p proxies) passed(r *http.Request) bool {
+	for _, name := range []string{"X-Forwarded-For", "Forwarded", "Via"} {
+		if len(r.Header.Values(name)) > 0 {
+			return true
+		}
+	}
+	peer, _ := parseHop(r.RemoteAddr)
+	return p.trust(peer)
 }
 
 // parseHop reads an address with or without port and brackets, as different proxies write it.

@@ -3,6 +3,7 @@ package signaling
 import (
 	"net/http"
 	"net/netip"
+	"strings"
 )
 
 // A request is an HTTP request with all that was found out about its way here.
@@ -10,8 +11,24 @@ type request struct {
 	*http.Request
 	// source is the address that limits and logs count the request for; the zero value is unknown.
 	source netip.Addr
+	// base is the path in front of all paths of this server, as the client sees them: empty, or such as
+	// /cast. path is the request's without it.
+	base, path string
 }
 
-func (s *Server) received(r *http.Request) *request {
-	return &request{Request: r, source: s.proxies.source(r)}
+// received looks at the way of a request. It fails if a trusted proxy tells nonsense.
+func (s *Server) received(r *http.Request) (*request, error) {
+	if s.proxies.passed(r) {
+		keepForProxy(r.Context())
+	}
+	out := &request{Request: r, source: s.proxies.source(r), base: s.base, path: r.URL.Path}
+	prefix, ok, err := s.proxies.prefix(r)
+	if ok {
+		out.base = prefix
+	}
+	// The proxy may have taken the base off, or have left it.
+	if rest, ok := strings.CutPrefix(out.path, out.base); ok && (rest == "" || rest[0] == '/') {
+		out.path = rest
+	}
+	return out, err
 }

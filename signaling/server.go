@@ -56,6 +56,8 @@ type Config struct {
 	PublishToken, ViewToken string
 	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For tells who asks.
 	TrustedProxies []netip.Prefix
+	// Base is the path in front of all paths, if a proxy serves the server below one. ParseBase makes it.
+	Base string
 }
 
 // Limits bound what one session description may contain. A field that is 0 has its default.
@@ -90,6 +92,7 @@ type Server struct {
 	limits   Limits
 	tokens   tokens
 	proxies  proxies
+	base     string
 	page     page
 	sessions sessions
 	offers   offers
@@ -107,6 +110,7 @@ func New(cfg Config, e Engine) *Server {
 		limits:  cfg.Limits.withDefaults(),
 		tokens:  tokens{publish: newToken(cfg.PublishToken), view: newToken(cfg.ViewToken)},
 		proxies: cfg.TrustedProxies,
+		base:    cfg.Base,
 		page:    loadPage(),
 		rand:    cfg.Rand,
 		offers:  offers{slots: make(chan struct{}, maxOffers)},
@@ -140,8 +144,11 @@ const (
 
 func (s *Server) route(w http.ResponseWriter, received *http.Request) {
 	allowOrigins(w.Header())
-	r := s.received(received)
-	if err := s.dispatch(w, r); err != nil {
+	r, err := s.received(received)
+	if err == nil {
+		err = s.dispatch(w, r)
+	}
+	if err != nil {
 		s.refuse(w, r, err)
 	}
 }
@@ -149,17 +156,19 @@ func (s *Server) route(w http.ResponseWriter, received *http.Request) {
 // dispatch is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
 // offer must be told what is wrong with its URL, not sent elsewhere.
 func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
-	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	root, rest, _ := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	switch {
 	case root == whipRoot:
 		return s.serveRole(w, r, bus.Publisher, rest)
 	case root == whepRoot:
 		return s.serveRole(w, r, bus.Subscriber, rest)
 	case r.Method == http.MethodOptions:
-		options(w, pageMethods, "", "")
+		options(w, r, pageMethods, "", "")
 		return nil
-	case r.URL.Path == streamsPath:
+	case r.path == streamsPath:
 		return s.serveStreams(w, r)
+	case r.path == "" && r.base != "":
+		return toPage(w, r)
 	}
 	return s.page.serve(w, r)
 }
@@ -171,17 +180,17 @@ func (s *Server) serveRole(w http.ResponseWriter, r *request, role bus.Role, res
 	place, secret, isSession := strings.Cut(rest, "/")
 	switch {
 	case r.Method == http.MethodOptions && isSession:
-		options(w, sessionMethods, sdpType, fragmentType)
+		options(w, r, sessionMethods, sdpType, fragmentType)
 	case r.Method == http.MethodOptions:
-		options(w, endpointMethods, sdpType, "")
+		options(w, r, endpointMethods, sdpType, "")
 	case rest == "":
 		return s.serveFixed(w, r, role)
 	case !validStream(place):
-		return &problem{
-			status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name",
-			detail: fmt.Sprintf("%s cannot name a stream; expected 1 to %d characters out of A-Z a-z 0-9 . _ ~ - , but not . or ..",
-				quote(place), maxStreamName),
-		}
+		return wrongName(r, role, rest)
+	case isSession && secret == "":
+		return trailingSlash(r, role, place)
+	case isSession && r.Method == http.MethodPost:
+		return slashInName(r, role, rest)
 	case isSession:
 		return s.serveSession(w, r, role, place, secret)
 	default:
@@ -210,26 +219,6 @@ func (s *Server) sessionEnded(id bus.SessionID, why bus.Reason) {
 		"reason", why.String())
 }
 
-const maxStreamName = 128
-
-// validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never
-// needs escaping. The dot segments would be resolved away by whoever normalizes the URL.
-func validStream(name string) bool {
-	if name == "" || name == "." || name == ".." || len(name) > maxStreamName {
-		return false
-	}
-	for i := range len(name) {
-		if !isAlphanumeric(name[i]) && !strings.ContainsRune("._~-", rune(name[i])) {
-			return false
-		}
-	}
-	return true
-}
-
-func isAlphanumeric(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
 // draw is what one session needs of chance.
 type draw struct {
 	secret string
@@ -255,8 +244,7 @@ func (s *Server) draw() (draw, error) {
 	}, nil
 }
 
-// NewHTTPServer is an http.Server for addr that gives no peer much time: a session needs no
-// connection once it was answered, so idle ones are closed early.
+// NewHTTPServer is an http.Server for addr that gives no peer much time.
 func NewHTTPServer(addr string, h http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
@@ -264,8 +252,9 @@ func NewHTTPServer(addr string, h http.Handler) *http.Server {
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      20 * time.Second,
-		IdleTimeout:       5 * time.Second,
+		IdleTimeout:       idleSpan,
 		MaxHeaderBytes:    16 << 10,
 		ConnState:         follow,
+		ConnContext:       remember,
 	}
 }

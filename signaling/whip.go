@@ -51,13 +51,23 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role bus.Role,
 		stream = strings.Clone(stream) // not a slice of the request line
 		return s.open(w, r, role, stream, stream)
 	case http.MethodGet, http.MethodHead:
-		if role == bus.Subscriber {
-			w.Header().Set("Content-Type", sdpType)
-		}
+		return describe(w, role)
+	}
+	return wrongMethod(r, endpointMethods)
+}
+
+// describe answers GET and HEAD of an endpoint. A WHEP endpoint shows that it is one by its media type. The
+// body is empty, since there is no description before an offer.
+func describe(w http.ResponseWriter, role bus.Role) error {
+	if role == bus.Publisher {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return wrongMethod(r, endpointMethods)
+	h := w.Header()
+	h.Set("Content-Type", sdpType)
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusOK)
+	return nil
 }
 
 // serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
@@ -106,7 +116,7 @@ func (s *Server) open(w http.ResponseWriter, r *request, role bus.Role, stream, 
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	h.Set("Location", "/"+rootOf(role)+"/"+place+"/"+opened.secret)
+	h.Set("Location", r.url(role, place)+"/"+opened.secret)
 	h.Set("ETag", opened.etag.String())
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
@@ -259,10 +269,14 @@ func (s *Server) tooLarge() *problem {
 }
 
 func wrongMethod(r *request, allow string) *problem {
-	return &problem{
-		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed",
-		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow), allow: allow,
+	p := &problem{
+		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed", allow: allow,
+		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow),
 	}
+	if r.Method == http.MethodPost {
+		p.detail += fmt.Sprintf(". Offers go to %s or %s", r.url(bus.Publisher, anyStream), r.url(bus.Subscriber, anyStream))
+	}
+	return p
 }
 
 func noSession() *problem {

@@ -15,6 +15,7 @@ import (
 
 	"ringcast/engine/host"
 	"ringcast/engine/udp"
+	"ringcast/signaling"
 )
 
 // Config is what all sources of settings came to; see the table below for what the fields mean.
@@ -44,6 +45,9 @@ type Config struct {
 
 	TLSCert, TLSKey string
 	TLSSelf         bool
+
+	Base           string
+	TrustedProxies []netip.Prefix
 
 	file string            // the YAML file that was read, if any
 	from map[string]string // the keys that a source gave, and which
@@ -233,6 +237,20 @@ var settings = []setting{
 		},
 	},
 	{
+		key: "base", arg: "PATH",
+		help: "path in front of all others, such as /cast, if a proxy serves them below it",
+		set: func(c *Config, s string) (err error) {
+			c.Base, err = signaling.ParseBase(s)
+			return err
+		},
+	},
+	{
+		key: "trusted-proxies", arg: "CIDR",
+		help:  "networks of the proxies in front, whose X-Forwarded-For and X-Forwarded-Prefix are believed; repeatable",
+		set:   addTrustedProxies,
+		clear: func(c *Config) { c.TrustedProxies = nil },
+	},
+	{
 		key: "log-level", arg: "LEVEL", initial: "info",
 		help: "least level that is logged: debug, info, warn or error",
 		set: func(c *Config, s string) error {
@@ -376,6 +394,20 @@ func addPublicIPs(c *Config, s string) error {
 			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1 expected")
 		}
 		c.PublicIPs = append(c.PublicIPs, a.Unmap())
+	}
+	return nil
+}
+
+func addTrustedProxies(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := signaling.ParseNetwork(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		c.TrustedProxies = append(c.TrustedProxies, n)
 	}
 	return nil
 }

@@ -70,6 +70,13 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"tls":      {field: func(c *Config) any { return c.TLSSelf }, initial: "false", file: "self", inFile: "true", env: "", inEnv: "false", flag: "self", won: "true"},
 		"tls-cert": {field: func(c *Config) any { return c.TLSCert }, initial: "", file: "a", env: "b", flag: "c"},
 		"tls-key":  {field: func(c *Config) any { return c.TLSKey }, initial: "", file: "a", env: "b", flag: "c"},
+		"base":     {field: func(c *Config) any { return c.Base }, initial: "", file: "/cast/", inFile: "/cast", env: "/a/b", flag: "/tv/cast"},
+		"trusted-proxies": {
+			field: func(c *Config) any { return c.TrustedProxies }, initial: "[]",
+			file: "[10.0.0.1/8, \"2001:db8::/32\"]", inFile: "[10.0.0.0/8 2001:db8::/32]",
+			env: "127.0.0.1, ::1", inEnv: "[127.0.0.1/32 ::1/128]",
+			flag: "::ffff:192.0.2.0/120", won: "[192.0.2.0/24]",
+		},
 		"log-level": {
 			field: func(c *Config) any { return c.LogLevel }, initial: "INFO",
 			file: "debug", inFile: "DEBUG", env: "warn", inEnv: "WARN", flag: "Error", won: "ERROR",
@@ -204,7 +211,11 @@ func TestFormsOfSources(t *testing.T) {
 	}
 }
 
-const addressWanted = "an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected"
+const (
+	addressWanted = "an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected"
+	baseWanted    = "a path such as /cast expected, of at most 256 characters, with A-Z a-z 0-9 . _ ~ - between the slashes"
+	networkWanted = "a network such as 10.0.0.0/8, or the address of a proxy, expected"
+)
 
 func TestConfigErrors(t *testing.T) {
 	const file = "ringcast.yaml"
@@ -277,6 +288,19 @@ func TestConfigErrors(t *testing.T) {
 				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
 				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
 				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+			},
+		},
+		{
+			name: "proxies", file: "base: cast\ntrusted-proxies: [10.0.0.0/33, proxy.example.org]\n",
+			env: []string{"RINGCAST_BASE=//host"}, args: []string{"--base", "/whip", "--trusted-proxies=10.0.0.0/8,", "--trusted-proxies", "::ffff:0:0/90"},
+			want: []string{
+				`invalid value "cast" for base in ringcast.yaml:1: ` + baseWanted,
+				`invalid value "10.0.0.0/33" for trusted-proxies in ringcast.yaml:2: ` + networkWanted,
+				`invalid value "proxy.example.org" for trusted-proxies in ringcast.yaml:2: ` + networkWanted,
+				`invalid value "//host" for base in variable RINGCAST_BASE: ` + baseWanted,
+				`invalid value "/whip" for base in flag --base: a path such as /cast expected, not /whip, which is the server's own`,
+				`invalid value "10.0.0.0/8," for trusted-proxies in flag --trusted-proxies: ` + networkWanted,
+				`invalid value "::ffff:0:0/90" for trusted-proxies in flag --trusted-proxies: ` + networkWanted,
 			},
 		},
 		{

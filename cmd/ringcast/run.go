@@ -120,6 +120,7 @@ func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Co
 func publicHandler(cfg *Config, e *engine.Engine, log *slog.Logger) http.Handler {
 	return signaling.New(signaling.Config{
 		Log: log, PublishToken: string(cfg.PublishToken), ViewToken: string(cfg.ViewToken),
+		Base: cfg.Base, TrustedProxies: cfg.TrustedProxies,
 	}, e).Handler()
 }
 
