@@ -17,7 +17,7 @@ import (
 // rigged panics when its subscriber's feedback is opened.
 type rigged struct{ srtp.Sealer }
 
-func (rigged) OpenRTCP([]byte) ([]byte, bool) { panic("rigged") }
+func (rigged) OpenRTCP([]byte) ([]byte, srtp.Result) { panic("rigged") }
 
 type safeBuffer struct {
 	mu sync.Mutex

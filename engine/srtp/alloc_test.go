@@ -62,8 +62,8 @@ func TestAllocations(t *testing.T) {
 					j++
 				}},
 				{"Sealer.OpenRTCP", 0, func() {
-					if _, ok := s.OpenRTCP(toSealer[k]); !ok {
-						t.Fatal("refused")
+					if _, r := s.OpenRTCP(toSealer[k]); r != OpenOK {
+						t.Fatal(r)
 					}
 					k++
 				}},

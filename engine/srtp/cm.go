@@ -102,7 +102,6 @@ func (s *cmSealer) Prefetch() {} // what it reads is pion's
 
 func (s *cmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 
-func (s *cmSealer) OpenRTCP(data []byte) ([]byte, bool) {
-	packet, result := openControl(&s.cmTransform, AES128CMSHA180, &s.sources, maxSubscriberSources, data)
-	return packet, result == OpenOK
+func (s *cmSealer) OpenRTCP(data []byte) ([]byte, Result) {
+	return openControl(&s.cmTransform, AES128CMSHA180, &s.sources, maxSubscriberSources, data)
 }

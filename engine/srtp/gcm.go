@@ -153,7 +153,6 @@ func (s *gcmSealer) Prefetch() {
 
 func (s *gcmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 
-func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, bool) {
-	packet, result := openControl(&s.gcmTransform, AEADAES128GCM, &s.sources, maxSubscriberSources, data)
-	return packet, result == OpenOK
+func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, Result) {
+	return openControl(&s.gcmTransform, AEADAES128GCM, &s.sources, maxSubscriberSources, data)
 }

@@ -110,14 +110,14 @@ func TestOpenRTCPInterop(t *testing.T) {
 				if got, result := o.OpenRTCP(bytes.Clone(data)); result != OpenOK || !bytes.Equal(got, compound) {
 					t.Fatalf("Opener, packet %d: %x, %v", i, got, result)
 				}
-				if got, ok := s.OpenRTCP(bytes.Clone(data)); !ok || !bytes.Equal(got, compound) {
-					t.Fatalf("Sealer, packet %d: %x", i, got)
+				if got, result := s.OpenRTCP(bytes.Clone(data)); result != OpenOK || !bytes.Equal(got, compound) {
+					t.Fatalf("Sealer, packet %d: %x, %v", i, got, result)
 				}
 				if _, result := o.OpenRTCP(bytes.Clone(data)); result != OpenReplayed {
 					t.Fatalf("Opener, packet %d again: %v", i, result)
 				}
-				if _, ok := s.OpenRTCP(bytes.Clone(data)); ok {
-					t.Fatalf("Sealer, packet %d again", i)
+				if _, result := s.OpenRTCP(bytes.Clone(data)); result != OpenReplayed {
+					t.Fatalf("Sealer, packet %d again: %v, want %v", i, result, OpenReplayed)
 				}
 			}
 		})
@@ -153,8 +153,8 @@ func TestForged(t *testing.T) {
 					if _, result := o.OpenRTCP(bytes.Clone(forged)); result == OpenOK {
 						t.Errorf("SRTCP with byte %d changed: %v", i, result)
 					}
-					if _, ok := s.OpenRTCP(forged); ok {
-						t.Errorf("Sealer: SRTCP with byte %d changed", i)
+					if _, result := s.OpenRTCP(forged); result == OpenOK {
+						t.Errorf("Sealer: SRTCP with byte %d changed: %v", i, result)
 					}
 				}
 				for n := range media {
@@ -166,8 +166,8 @@ func TestForged(t *testing.T) {
 					if _, result := o.OpenRTCP(bytes.Clone(control[:n])); result == OpenOK {
 						t.Errorf("SRTCP cut to %d bytes: %v", n, result)
 					}
-					if _, ok := s.OpenRTCP(bytes.Clone(control[:n])); ok {
-						t.Errorf("Sealer: SRTCP cut to %d bytes", n)
+					if _, result := s.OpenRTCP(bytes.Clone(control[:n])); result == OpenOK {
+						t.Errorf("Sealer: SRTCP cut to %d bytes: %v", n, result)
 					}
 				}
 				o.OpenRTP(bytes.Clone(media))
@@ -317,8 +317,12 @@ func TestTooManySources(t *testing.T) {
 				if _, got := o.OpenRTCP(bytes.Clone(control)); got != want {
 					t.Fatalf("SRTCP of SSRC %d: %v", ssrc, got)
 				}
-				if _, ok := subscriber.OpenRTCP(control); ok != (ssrc < maxSubscriberSources) {
-					t.Fatalf("Sealer: SRTCP of SSRC %d: %v", ssrc, ok)
+				want = OpenOK
+				if ssrc >= maxSubscriberSources {
+					want = OpenTooMany
+				}
+				if _, got := subscriber.OpenRTCP(control); got != want {
+					t.Fatalf("Sealer: SRTCP of SSRC %d: %v, want %v", ssrc, got, want)
 				}
 			}
 			if _, got := o.OpenRTP(seal(publisher, rtpHeader(3, 2), nil, 2)); got != OpenOK {

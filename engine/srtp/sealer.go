@@ -41,9 +41,8 @@ type Sealer interface {
 	// together up to OverheadRTCP, are appended within its capacity. The index counts inside.
 	// It returns nil once 2^31 packets are sent, after which the keys are worn out.
 	SealRTCP(packet []byte) []byte
-	// OpenRTCP opens a received SRTCP packet where it lies. False for what is forged, replayed or
-	// malformed; data's content is lost then. The result is part of data.
-	OpenRTCP(data []byte) ([]byte, bool)
+	// OpenRTCP opens a received SRTCP packet where it lies, as Opener.OpenRTCP does.
+	OpenRTCP(data []byte) ([]byte, Result)
 	// Prefetch has what SealRTP will read brought into the cache.
 	Prefetch()
 }

@@ -165,15 +165,15 @@ func TestRFC7714(t *testing.T) {
 		if got := sealControlPacket(s.SealRTCP, plain); !bytes.Equal(got, protected) {
 			t.Errorf("sealed %x", got)
 		}
-		if got, ok := s.OpenRTCP(bytes.Clone(protected)); !ok || !bytes.Equal(got, plain) {
-			t.Errorf("opened %x, %v", got, ok)
+		if got, r := s.OpenRTCP(bytes.Clone(protected)); r != OpenOK || !bytes.Equal(got, plain) {
+			t.Errorf("opened %x, %v", got, r)
 		}
 	})
 	t.Run("SRTCP in the clear", func(t *testing.T) {
 		// Section 17.3: authentic, but not encrypted, which no profile of ours allows.
 		open := append(bytes.Clone(plain), unhex(t, "841dd968 3dd78ec9 2ae58790 125f62b3 000005d4")...)
-		if _, ok := rfc7714(t).OpenRTCP(open); ok {
-			t.Error("opened")
+		if _, r := rfc7714(t).OpenRTCP(open); r != OpenMalformed {
+			t.Errorf("result %v, want %v", r, OpenMalformed)
 		}
 	})
 }

@@ -430,8 +430,8 @@ func (p *pub) report(ssrc, ts uint32) {
 // asked are the RTCP packets of a kind that a publisher was sent since forget; each is opened once.
 func (p *pub) asked() (all []feedback) {
 	for _, d := range p.sent() {
-		data, ok := p.sealer.OpenRTCP(append([]byte(nil), d.data...))
-		if !ok {
+		data, result := p.sealer.OpenRTCP(append([]byte(nil), d.data...))
+		if result != srtp.OpenOK {
 			continue // looked at before
 		}
 		var x rtcp.Packet

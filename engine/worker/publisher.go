@@ -142,7 +142,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	p := s.pub
 	data, result := p.opener.OpenRTP(in.Data)
 	if result != srtp.OpenOK {
-		w.dropUnopened(result)
+		w.dropUnopened(result, DropRTP)
 		return
 	}
 	w.authenticated(now, s)
@@ -209,7 +209,8 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	w.record(now, s, src, h, data, pt, seq, payload, in.Arrival)
 }
 
-func (w *Worker) dropUnopened(r srtp.Result) {
+// dropUnopened counts a packet that did not open; malformed is the reason for one that is none.
+func (w *Worker) dropUnopened(r srtp.Result, malformed DropReason) {
 	switch r {
 	case srtp.OpenReplayed:
 		w.drop(DropReplay)
@@ -218,7 +219,7 @@ func (w *Worker) dropUnopened(r srtp.Result) {
 	case srtp.OpenTooMany:
 		w.drop(DropSSRCs)
 	default:
-		w.drop(DropRTP)
+		w.drop(malformed)
 	}
 }
 

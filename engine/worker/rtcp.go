@@ -12,7 +12,7 @@ import (
 func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound) {
 	data, result := s.pub.opener.OpenRTCP(in.Data)
 	if result != srtp.OpenOK {
-		w.dropUnopened(result)
+		w.dropUnopened(result, DropRTCP)
 		return
 	}
 	w.authenticated(now, s)
@@ -53,9 +53,9 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 // handleSubscriberRTCP takes in what a subscriber reports and asks for.
 func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
 	sub := s.sub
-	data, ok := sub.sealer.OpenRTCP(in.Data)
-	if !ok {
-		w.drop(DropSRTPAuth)
+	data, result := sub.sealer.OpenRTCP(in.Data)
+	if result != srtp.OpenOK {
+		w.dropUnopened(result, DropRTCP)
 		return
 	}
 	w.authenticated(now, s)

@@ -140,8 +140,8 @@ func (p *Publisher) receive(data []byte) {
 	if is {
 		return
 	}
-	data, ok := p.sealer.OpenRTCP(data)
-	if !ok {
+	data, result := p.sealer.OpenRTCP(data)
+	if result != srtp.OpenOK {
 		p.Unopened++ // duplicates, if nothing is wrong
 		return
 	}

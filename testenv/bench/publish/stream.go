@@ -211,8 +211,8 @@ func (s *stream) handleRTCP(b []byte) {
 	if s.sealer == nil {
 		return
 	}
-	compound, ok := s.sealer.OpenRTCP(b)
-	if !ok {
+	compound, result := s.sealer.OpenRTCP(b)
+	if result != srtp.OpenOK {
 		return
 	}
 	f := &s.stats.Feedback

@@ -316,7 +316,7 @@ func (l *loop) handleDTLS(v *viewer, b []byte) {
 
 func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 	if rtp.IsRTCP(b) {
-		if compound, ok := v.sealer.OpenRTCP(b); ok && v.handleReport(compound, l.wall) {
+		if compound, result := v.sealer.OpenRTCP(b); result == srtp.OpenOK && v.handleReport(compound, l.wall) {
 			l.lose(v, "the server said BYE")
 		}
 		return
