@@ -20,6 +20,8 @@ const (
 	DropPathHeld
 	// DropPaths: a check over yet another path of a session that has as many as it may.
 	DropPaths
+	// DropUnproven: media or reports for a session whose path is unproven and has used up its credit.
+	DropUnproven
 	// DropRecords: more DTLS than a session may send.
 	DropRecords
 	// DropNotReady: RTP or RTCP before its session's keys or publication.
@@ -73,6 +75,7 @@ var dropNames = [NumDropReasons]string{
 	DropPath:            "path_not_validated",
 	DropPathHeld:        "path_held",
 	DropPaths:           "path_flood",
+	DropUnproven:        "path_unproven",
 	DropRecords:         "dtls_flood",
 	DropNotReady:        "not_ready",
 	DropRole:            "rtp_from_subscriber",
@@ -130,6 +133,8 @@ const (
 	// HistoryCut counts the packets that left a history within its span, because of the budget or the
 	// history's cap.
 	HistoryCut
+	PathMoves    // sessions that are sent to by another path than before
+	PathsGivenUp // paths that were nominated and never proven
 	NumCounters
 )
 
@@ -160,6 +165,8 @@ var counterNames = [NumCounters]string{
 	Replicated:         "replicated_packets",
 	HistoriesShortened: "histories_shortened",
 	HistoryCut:         "history_cut_packets",
+	PathMoves:          "path_moves",
+	PathsGivenUp:       "paths_given_up",
 }
 
 func (c Counter) String() string { return counterNames[c] }

@@ -8,6 +8,8 @@ type deadline uint8
 const (
 	// consentDeadline: the peer may have gone (RFC 7675).
 	consentDeadline deadline = iota
+	// pathDeadline: a path is to be given up, or left for another.
+	pathDeadline
 	// reportDeadline: sender or receiver reports are due.
 	reportDeadline
 	// feedbackDeadline: transport-wide feedback to a publisher is due.

@@ -26,6 +26,25 @@
 //     seal patches the subscriber's fields and seals the payload from the history into the frame.
 //     Meanwhile foresee has what the next subscribers need brought into the cache.
 //
+// # Paths
+//
+// A check validates a path, but a peer can forge the address that its check comes from. So each path is judged by the
+// packets that come over it. Evidence is an authenticated check, or fresh SRTP or SRTCP. It counts for its path,
+// through whatever worker it came.
+//
+//   - A path is proven by evidence that comes after its first check was answered. The nomination itself proves nothing,
+//     and neither does a check that is repeated. The handshake proves the first path, because all that we sent in it
+//     went there.
+//   - A session is sent to by its selected path. A nomination of a proven path is followed at once. An unproven path
+//     is selected on trial: it is sent 200 datagrams or three seconds of them, then the path that was proven last
+//     is selected again, until evidence comes. A session has one such credit in 30 s.
+//   - When the selected path was silent for six seconds and a proven one is heard, the session moves there. This keeps
+//     a peer that nominates only once and gets a new port from its NAT.
+//   - A session that was heard by no path for 30 s ends.
+//
+// A path that was nominated and not proven within six seconds is forgotten. Its route is revoked, so the guard
+// forgets it too.
+//
 // # Ownership
 //
 // Frames are lent by the port, inbound datagrams borrowed until HandlePacket returns, the Data of

@@ -31,50 +31,71 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	w.count(ReceivedChecks)
-	at := w.validate(now, s, in.Path)
-	if at < 0 {
-		return
-	}
-	if w.forward(s, in) {
-		return
-	}
-	if len(w.replies) == maxReplies {
-		w.drop(DropReplies)
-		return
-	}
-	r := reply{route: s.paths[at].route, remote: in.Path, id: c.TransactionID, password: known.Password}
+	r := reply{remote: in.Path, id: c.TransactionID, password: known.Password}
 	switch {
 	case c.NumUnknown > 0:
 		r.code, r.unknown, r.nUnknown = 420, c.Unknown, c.NumUnknown
 	case c.Controlled:
 		r.code = 487 // the peer must control: we are lite (RFC 8445 section 7.3.1.1)
-	default:
-		s.heard = now
-		if s.pub != nil {
-			s.pub.checked = now
-		}
-		// A path that was lost to another session is taken back by any check: some peers
-		// nominate only once.
-		if c.UseCandidate || s.selected < 0 && int(s.owner) == w.cfg.Index {
-			s.selected = int16(at)
-			w.settle(s, known.Ufrag)
-			w.claim(s, in.Path)
-		}
 	}
-	w.replies = append(w.replies, r)
+	if r.code != 0 {
+		w.refuse(now, s, in, &r)
+		return
+	}
+	at := w.validate(now, s, in.Path)
+	if at < 0 || w.forward(s, in) {
+		return
+	}
+	r.route = s.paths[at].route
+	if s.pub != nil {
+		s.pub.checked = now
+	}
+	if w.checked(now, s, at, &c) {
+		w.settle(s, known.Ufrag)
+		w.claim(now, s, in.Path)
+	}
+	w.reply(&r)
+}
+
+// refuse answers an authentic check that is in error. Such a check validates no path, so one over a path that is
+// unknown is answered by a route that is given up at once.
+func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
+	if w.forward(s, in) {
+		return
+	}
+	if at := s.find(&in.Path); at >= 0 && s.paths[at].hasRoute {
+		r.route = s.paths[at].route
+		w.reply(r)
+		return
+	}
+	if len(w.retired) >= maxRetired {
+		w.drop(DropPaths)
+		return
+	}
+	once := path{Path: in.Path, route: w.takeRoute(in.Path), hasRoute: true}
+	r.route = once.route
+	w.retire(now, &once)
+	w.reply(r)
+}
+
+// reply queues the answer to a check.
+func (w *Worker) reply(r *reply) {
+	if len(w.replies) == maxReplies {
+		w.drop(DropReplies)
+		return
+	}
+	w.replies = append(w.replies, *r)
 }
 
 // claim asks the controller to become the owner of a session that nobody owns.
-func (w *Worker) claim(s *session, p port.Path) {
+func (w *Worker) claim(now port.Time, s *session, p port.Path) {
 	if s.claimed || s.owner != nobody {
 		return
 	}
 	s.claimed = true
 	if s.selected < 0 { // DTLS came before the nomination
-		for i := range s.paths {
-			if s.paths[i].Path == p {
-				s.selected = int16(i)
-			}
+		if at := s.find(&p); at >= 0 {
+			w.nominate(now, s, at)
 		}
 	}
 	w.send(bus.Message{Kind: bus.SessionClaimed, To: bus.ControllerAddress, ID: s.spec.ID, Path: p})

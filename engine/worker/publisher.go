@@ -145,7 +145,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		w.dropUnopened(result, DropRTP)
 		return
 	}
-	w.authenticated(now, s)
+	w.authenticated(now, s, &in.Path)
 	w.count(ReceivedRTP)
 	w.add(ReceivedRTPBytes, uint64(len(in.Data)))
 	h := &w.header

@@ -94,7 +94,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	if sub.session == nil || sub.session.ending {
 		return false
 	}
-	route, ok := sub.session.route()
+	route, ok := w.route(sub.session)
 	if !ok {
 		return false
 	}
@@ -141,6 +141,9 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	f.Route, f.Born = route, now
 	w.count(SentRTX)
 	w.add(SentRTPBytes, uint64(len(f.Data)))
+	if s := sub.session; s.trial {
+		w.spend(now, s)
+	}
 	return true
 }
 

@@ -15,7 +15,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 		w.dropUnopened(result, DropRTCP)
 		return
 	}
-	w.authenticated(now, s)
+	w.authenticated(now, s, &in.Path)
 	s.pub.checked = now
 	w.count(ReceivedRTCP)
 	pub := s.pub.publication
@@ -58,7 +58,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 		w.dropUnopened(result, DropRTCP)
 		return
 	}
-	w.authenticated(now, s)
+	w.authenticated(now, s, &in.Path)
 	w.count(ReceivedRTCP)
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
@@ -165,7 +165,7 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 		w.current = s
 		route, ok := port.Route(0), false
 		if s.spec != nil { // not closed meanwhile
-			route, ok = s.route()
+			route, ok = w.route(s)
 		}
 		if !ok || s.ending {
 			if s.live != nil {
@@ -199,6 +199,9 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 			f.Data, f.Route, f.Born = b, route, now
 			out.Submit()
 			w.count(SentRTCP)
+			if s.trial {
+				w.spend(now, s)
+			}
 		}
 		if s.reports == 0 {
 			s.inDue = false

@@ -7,16 +7,8 @@ import (
 )
 
 const (
-	// consentSpan is how long a peer may be silent (RFC 7675 section 5.1).
+	// consentSpan is how long a peer may be silent on all of its paths (RFC 7675 section 5.1).
 	consentSpan = 30 * port.Second
-	// holdSpan is longer than the pause between two checks of any client that is known.
-	holdSpan = 6 * port.Second
-	// maxPaths bounds the validated paths of a session.
-	maxPaths = 8
-	// pathSpan is how long a session that has maxPaths waits before the next takes the place of one. Peers send
-	// their checks no faster (RFC 8445 section 14.2, Ta). Without it, one session with checks from
-	// forged addresses would use up the routes, and the guard's list, that all share.
-	pathSpan = 50 * port.Millisecond
 	// maxRecords bounds the datagrams of DTLS that one session passes to the controller before
 	// its next recordsRefill.
 	maxRecords    = 64
@@ -27,14 +19,6 @@ const (
 
 // nobody owns a session that was announced but not claimed.
 const nobody = -1
-
-// A path that an authenticated check validated.
-type path struct {
-	port.Path
-	// route is what we send on; only an owner, or a worker while nobody owns the session, has it.
-	route    port.Route
-	hasRoute bool
-}
 
 // A session is one peer's ICE and DTLS association as one worker sees it. Every worker has one for
 // each announced session, to know where packets belong, and until somebody owns it to answer checks;
@@ -55,15 +39,30 @@ type session struct {
 // others.
 type live struct {
 	timers timers
-	// heard is when the peer last proved that it is there.
+	// heard is when the peer last proved that it is there, over whatever path.
 	heard port.Time
 	// moved is when a path last took another's place.
 	moved port.Time
-	// records is what is left of maxRecords until recordsAt.
+	// recordsAt is when records is maxRecords again.
 	recordsAt port.Time
-	records   int16
-	// selected is the index of the path that was nominated last, or -1.
-	selected  int16
+	// creditAt is when the next unproven path gets a new pathCredit.
+	creditAt port.Time
+	// trialEnd is when the trial of the selected path ends.
+	trialEnd port.Time
+	// transaction is the end of the transaction ID of the last check that introduced or nominated a path.
+	transaction uint64
+	// records is how many more datagrams of DTLS are passed on.
+	records int16
+	// credit is how many more datagrams an unproven path is sent.
+	credit int16
+	// selected is the index of the path that is sent on, or -1.
+	selected int16
+	// wanted is the index of the path that was nominated last and is to be selected once it is proven, or -1.
+	wanted int16
+	// trial is set while the selected path is unproven: what is sent on it is taken from credit.
+	trial bool
+	// wavered is set once another path than the first was selected.
+	wavered   bool
 	connected bool
 	// reports is which RTCP is to be written at the next Poll; inDue is whether the session is
 	// in the worker's list of those.
@@ -95,20 +94,12 @@ const (
 	wantPLI
 )
 
-// route is where the session is sent to; ok is false before a nomination.
-func (s *session) route() (r port.Route, ok bool) {
-	if s.live == nil || s.selected < 0 || !s.paths[s.selected].hasRoute {
-		return 0, false
-	}
-	return s.paths[s.selected].route, true
-}
-
 // open handles SessionOpened.
 func (w *Worker) open(spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
 		return
 	}
-	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, timers: newTimers(), records: maxRecords}}
+	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, wanted: -1, timers: newTimers(), records: maxRecords}}
 	w.sessions[spec.ID] = s
 	w.byUfrag[spec.Local.Ufrag] = s
 }
@@ -163,6 +154,7 @@ func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
 		}
 		if s.live != nil {
 			w.held -= len(s.early)
+			w.deadlines.remove(s)
 		}
 		s.live = nil
 		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
@@ -178,7 +170,7 @@ func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
 
 // key handles SessionKeyed: from now on media flows.
 func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
-	if s.pub != nil || s.sub != nil {
+	if s.keyed() {
 		return // one association, one key (RFC 5764 section 4.1)
 	}
 	if s.spec.Role == bus.Publisher {
@@ -188,6 +180,7 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 			return
 		}
 		s.pub = newPublisher(w, opener)
+		w.shaken(now, s)
 		w.deadlines.set(s, reportDeadline, now+port.Second)
 		return
 	}
@@ -197,6 +190,7 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 		return
 	}
 	s.sub = w.subscribe(now, s, sealer)
+	w.shaken(now, s)
 	w.replayEarly(now, s)
 	w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second))
 }
@@ -218,7 +212,7 @@ func (w *Worker) close(now port.Time, s *session) {
 	s.paths = nil
 	if s.live != nil {
 		w.held -= len(s.early)
-		s.selected, s.early = -1, nil
+		s.selected, s.wanted, s.early = -1, -1, nil
 		w.deadlines.remove(s)
 		if s.sub != nil {
 			w.unsubscribe(s.sub)
@@ -240,122 +234,4 @@ func (w *Worker) end(s *session, why bus.Reason) {
 		w.deadlines.remove(s)
 	}
 	w.send(bus.Message{Kind: bus.SessionEnded, To: bus.ControllerAddress, ID: s.spec.ID, Reason: why})
-}
-
-// holds reports whether a session keeps its paths against another's checks: else anybody with a session
-// could take a path away with one check from a forged address. A session that is connected holds them
-// until it was silent for holdSpan; what another worker owns is left to that worker's judgement.
-func (s *session) holds(now port.Time) bool {
-	return s.live == nil || !s.ending && (s.pub != nil || s.sub != nil) && now-s.heard < holdSpan
-}
-
-// validate notes that an authenticated check came over p and returns the path's index. Where it must not, it
-// counts the drop and returns -1.
-func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
-	at := -1
-	for i := range s.paths {
-		if s.paths[i].Path == p {
-			at = i
-			break
-		}
-	}
-	if at < 0 {
-		if other := w.byPath[p]; other != nil {
-			if other.holds(now) {
-				w.drop(DropPathHeld)
-				return -1
-			}
-			// A peer that reuses its socket, the old session forgotten.
-			w.forget(now, other, p)
-		}
-		if len(s.paths) == maxPaths {
-			if s.live != nil {
-				if now-s.moved < pathSpan {
-					w.drop(DropPaths)
-					return -1
-				}
-				s.moved = now
-			}
-			w.forget(now, s, s.oldestPath())
-		}
-		at = len(s.paths)
-		s.paths = append(s.paths, path{Path: p})
-		w.byPath[p] = s
-	}
-	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
-		x.route, x.hasRoute = w.takeRoute(p), true
-	}
-	return at
-}
-
-// oldestPath is the path that was validated first and is not sent on.
-func (s *session) oldestPath() port.Path {
-	if s.live != nil && s.selected == 0 {
-		return s.paths[1].Path
-	}
-	return s.paths[0].Path
-}
-
-// forget removes one path of a session.
-func (w *Worker) forget(now port.Time, s *session, p port.Path) {
-	delete(w.byPath, p)
-	for i := range s.paths {
-		if s.paths[i].Path != p {
-			continue
-		}
-		w.retire(now, &s.paths[i])
-		s.paths = append(s.paths[:i], s.paths[i+1:]...)
-		switch {
-		case s.live == nil:
-		case s.selected == int16(i):
-			s.selected = -1
-		case s.selected > int16(i):
-			s.selected--
-		}
-		return
-	}
-}
-
-// routeRest is how long a route that is no longer used keeps its meaning, so that frames which the
-// port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
-const routeRest = GoodbyeSpan + port.StaleAfter
-
-type retired struct {
-	route port.Route
-	at    port.Time
-}
-
-// takeRoute gives a path a number that no frame refers to.
-func (w *Worker) takeRoute(p port.Path) port.Route {
-	var r port.Route
-	if n := len(w.freeRoutes); n > 0 {
-		r = w.freeRoutes[n-1]
-		w.freeRoutes = w.freeRoutes[:n-1]
-	} else {
-		r = w.nextRoute
-		w.nextRoute++
-	}
-	w.routes = append(w.routes, port.RouteChange{Route: r, Path: p})
-	return r
-}
-
-func (w *Worker) retire(now port.Time, p *path) {
-	if p.hasRoute {
-		p.hasRoute = false
-		w.retired = append(w.retired, retired{p.route, now + routeRest})
-	}
-}
-
-// recycle revokes the routes that have rested.
-func (w *Worker) recycle(now port.Time) {
-	n := 0
-	for n < len(w.retired) && w.retired[n].at <= now {
-		r := w.retired[n].route
-		w.routes = append(w.routes, port.RouteChange{Route: r})
-		w.freeRoutes = append(w.freeRoutes, r)
-		n++
-	}
-	if n > 0 {
-		w.retired = w.retired[:copy(w.retired, w.retired[n:])]
-	}
 }

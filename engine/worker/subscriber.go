@@ -250,8 +250,11 @@ func (st *stream) foresee() {
 func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
 	pub := sub.stream.pub
 	w.current = sub.session
-	route, ok := sub.session.route()
-	if pub == nil || !ok || sub.session.ending {
+	if pub == nil || sub.session.ending {
+		return true
+	}
+	route, ok := w.route(sub.session)
+	if !ok {
 		return true
 	}
 	for i := range sub.tracks {
@@ -262,6 +265,9 @@ func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
 		}
 		if !w.fillTrack(now, sub, t, src, route, out) {
 			return false
+		}
+		if s := sub.session; s.trial && s.credit <= 0 {
+			return true
 		}
 	}
 	return true
@@ -330,6 +336,9 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		sub.budget = min(sub.budget+len(f.Data)/resendShare, resendLimit)
 		w.count(SentRTP)
 		w.add(SentRTPBytes, uint64(len(f.Data)))
+		if s := sub.session; s.trial && !w.spend(now, s) {
+			return true
+		}
 	}
 	return true
 }

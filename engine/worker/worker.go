@@ -184,7 +184,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 		return
 	}
 	s.records--
-	w.claim(s, in.Path)
+	w.claim(now, s, in.Path)
 	w.send(bus.Message{
 		Kind: bus.RecordReceived, To: bus.ControllerAddress, ID: s.spec.ID,
 		Path: in.Path, Data: append([]byte(nil), in.Data...),
@@ -233,11 +233,12 @@ func (w *Worker) replayEarly(now port.Time, s *session) {
 	}
 }
 
-// authenticated notes that the peer proved to be there by SRTP or SRTCP. Toward subscribers only
-// STUN renews consent (RFC 7675); a publisher's media is consent enough: some send no checks.
-func (w *Worker) authenticated(now port.Time, s *session) {
-	if s.spec.Role == bus.Publisher {
-		s.heard = now
+// authenticated notes that the peer proved to be there by fresh SRTP or SRTCP, over a path. That is consent
+// enough (RFC 7675 asks for STUN): some publishers send no checks, some subscribers Binding indications only.
+func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
+	s.heard = now
+	if at := s.find(p); at >= 0 {
+		w.evidence(now, s, at)
 	}
 	if !s.connected {
 		s.connected = true
@@ -291,7 +292,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		w.current = s
 		switch m.Kind {
 		case bus.SessionClosed:
-			if r, ok := s.route(); ok && len(m.Data) > 0 {
+			if r, ok := s.way(); ok && len(m.Data) > 0 {
 				w.records = append(w.records, record{r, now + GoodbyeSpan, m.Data})
 			}
 			w.close(now, s)
@@ -304,7 +305,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 				w.key(now, s, m.Keys)
 			}
 		case bus.SendRecord:
-			if r, ok := s.route(); ok && len(w.records) < maxDTLSOut {
+			if r, ok := s.way(); ok && len(w.records) < maxDTLSOut {
 				w.records = append(w.records, record{r, now + port.StaleAfter, m.Data})
 			} else {
 				w.drop(DropReplies)
@@ -346,6 +347,8 @@ func (w *Worker) HandleTimeout(now port.Time) {
 
 func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	switch d {
+	case pathDeadline:
+		w.tendPaths(now, s)
 	case consentDeadline:
 		if quiet := now - s.heard; quiet < consentSpan {
 			w.deadlines.set(s, d, s.heard+consentSpan)

@@ -4,6 +4,7 @@
 //	hello_test.go      DTLS ClientHello race: from foreign tuples, before and after ICE
 //	injection_test.go  media injection: right SSRC, wrong tuple, wrong tag; who may move a path
 //	theft_test.go      nominations from forged addresses, by who has a session of its own
+//	aimed_test.go      a stream aimed at a victim by one forged nomination
 //	forged_test.go     hang-up by bad SRTP: a flood of wrong tags on the right tuple
 //	replay_test.go     replays inside, at the edge of and outside the window, across a rollover
 //	malformed_test.go  RTP padding and header extensions

@@ -13,6 +13,23 @@ import (
 const (
 	checkRetry    = 50 * port.Millisecond
 	checkInterval = 2500 * port.Millisecond
+	// slowChecks are Firefox's, indicationInterval is libnice's.
+	slowChecks         = 5 * port.Second
+	indicationInterval = 20 * port.Second
+)
+
+// habit is how an agent goes on once it is connected.
+type habit uint8
+
+const (
+	// nominatesAlways is Chromium's: every check nominates.
+	nominatesAlways habit = iota
+	// nominatesOnce is Firefox's: checks go on, seldom, without a nomination.
+	nominatesOnce
+	// indicates is libnice's: two checks at the start, then Binding indications only.
+	indicates
+	// checksNoMore leaves it to media and reports to keep the session.
+	checksNoMore
 )
 
 // agent is the ICE side of a peer: it checks, nominates, and goes on checking.
@@ -25,6 +42,7 @@ type agent struct {
 	rand   *rand.Rand
 	// connected is when the first check was answered, 0 before.
 	connected port.Time
+	habit     habit
 	// silent stops the checks.
 	silent bool
 	// lastCheck is when the last one was sent.
@@ -62,12 +80,32 @@ func (a *agent) check() {
 	if a.silent {
 		return
 	}
-	a.probe(a.addr, a.ice, true)
 	wait := checkInterval
-	if a.connected == 0 {
+	switch {
+	case a.connected == 0:
+		a.probe(a.addr, a.ice, true)
 		wait = checkRetry
+	case a.habit == nominatesAlways:
+		a.probe(a.addr, a.ice, true)
+	case a.habit == nominatesOnce:
+		a.probe(a.addr, a.ice, false)
+		wait = slowChecks
+	case a.habit == indicates:
+		a.indicate()
+		wait = indicationInterval
+	case a.habit == checksNoMore:
+		return
 	}
 	a.world.at(a.world.now+wait, a.check)
+}
+
+// indicate sends a Binding indication.
+func (a *agent) indicate() {
+	b := make([]byte, 20)
+	b[1] = 0x11
+	binary.BigEndian.PutUint32(b[4:], 0x2112A442)
+	binary.BigEndian.PutUint64(b[8:], a.rand.Uint64())
+	a.world.upFrom(a.addr, b)
 }
 
 // probe sends one check from an address.

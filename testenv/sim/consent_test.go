@@ -9,9 +9,9 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// Some subscribers stop their checks but go on reporting: RTCP renews no consent, so sending to them
-// stops within 30 s (RFC 7675). A publisher that stops its checks lives as long as its media flows,
-// and no longer.
+// Some subscribers stop their checks and their reports but go on sending Binding indications, which prove nothing:
+// sending to them stops within 30 s (RFC 7675). Those that report go on without checks. A publisher that stops its
+// checks lives as long as its media flows, and no longer.
 func TestConsent(t *testing.T) {
 	const span = 30 * port.Second
 	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
@@ -37,11 +37,17 @@ func TestConsent(t *testing.T) {
 			lastSent[s] = w.now
 		}
 	}
-	for _, s := range mute {
+	for _, s := range subs {
 		s.silent = true
 	}
+	for _, s := range mute {
+		s.Mute = true
+	}
 	for range 70 {
-		for _, s := range subs {
+		for _, s := range mute {
+			s.indicate()
+		}
+		for _, s := range subs[len(mute):] {
 			s.Report()
 		}
 		w.Run(w.Now() + port.Second)
@@ -72,7 +78,7 @@ func TestConsent(t *testing.T) {
 			t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
 		}
 	}
-	t.Logf("subscribers without checks were sent to for, after the last one: %s", spread(after))
+	t.Logf("subscribers without checks and reports were sent to for, after the last check: %s", spread(after))
 	if why, ended := w.control.ended[pub.spec.ID]; ended {
 		t.Errorf("the publisher was ended: %v", why)
 	}

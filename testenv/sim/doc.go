@@ -8,7 +8,9 @@
 // the last one and one poll. The controller is a stand-in that settles claims and injects keys.
 //
 // What peers do and suffer is asked of them or of the World: a Publisher pauses layers, starts without a
-// keyframe, has no wall clock, one that is set or one that drifts, or is replaced; an agent goes silent, is rebound to another worker's address, restarts ICE;
+// keyframe, has no wall clock, one that is set or one that drifts, or is replaced; an agent nominates once or always,
+// keeps alive by checks, Binding indications or reports, goes silent, is rebound to another worker's address,
+// restarts ICE;
 // a worker's port is blocked, a lane of the bus is full, a peer's network is cut. Reception.Judge then
 // tells what a subscriber's decoder would have made of it.
 //

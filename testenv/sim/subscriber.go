@@ -27,6 +27,8 @@ type Subscriber struct {
 	twice      int
 	// Mute stops the NACKs.
 	Mute bool
+	// gone stops the reports.
+	gone bool
 	// last is when media came last.
 	last port.Time
 }
@@ -260,6 +262,15 @@ func (s *Subscriber) nack() {
 		s.world.up(s, s.opener.SealRTCP(b))
 	}
 	s.world.at(now+nackInterval, s.nack)
+}
+
+// ReportEvery sends empty receiver reports from now on.
+func (s *Subscriber) ReportEvery(interval port.Time) {
+	if s.gone {
+		return
+	}
+	s.Report()
+	s.world.at(s.world.now+interval, func() { s.ReportEvery(interval) })
 }
 
 // AskKeyframe sends a PLI.

@@ -1,0 +1,364 @@
+package worker
+
+import (
+	"encoding/binary"
+
+	"ringcast/engine/port"
+	"ringcast/engine/stun"
+)
+
+const (
+	// holdSpan is longer than the pause between two checks of any client that is known. A path that was silent
+	// for as long gives way to another that is heard.
+	holdSpan = 6 * port.Second
+	// An unproven path is sent pathCredit datagrams at most, for trialSpan at most. A session gets a new
+	// pathCredit no more often than once in creditSpan, so that nominations of ever more addresses gain nothing.
+	pathCredit = 200
+	trialSpan  = 3 * port.Second
+	creditSpan = 30 * port.Second
+	// maxPaths bounds the validated paths of a session.
+	maxPaths = 8
+	// pathSpan is the least time between two evictions of a path in a session that already has maxPaths. Peers
+	// send their checks no faster (RFC 8445 section 14.2, Ta). Without it, one session with checks from
+	// forged addresses would use up the routes, and the guard's list, that all share.
+	pathSpan = 50 * port.Millisecond
+)
+
+// A path that an authenticated check validated. See the package's notes on paths.
+type path struct {
+	port.Path
+	// heard is when the peer last proved to be there by this path, 0 before the first time.
+	heard port.Time
+	// route is what we send on; only an owner, or a worker while nobody owns the session, has it.
+	route    port.Route
+	hasRoute bool
+	// proven is set once something authentic came over the path after its first check was answered.
+	proven bool
+	// nominated is set once the peer nominated the path.
+	nominated bool
+}
+
+// isProven reports whether the peer proved, within the time of consent, that it receives by the path.
+func (p *path) isProven(now port.Time) bool { return p.proven && now-p.heard < consentSpan }
+
+// find is the index of a path, or -1. The selected one is looked at first.
+func (s *session) find(p *port.Path) int {
+	if s.live != nil && s.selected >= 0 && s.paths[s.selected].Path == *p {
+		return int(s.selected)
+	}
+	for i := range s.paths {
+		if s.paths[i].Path == *p {
+			return i
+		}
+	}
+	return -1
+}
+
+// way is the route of the selected path; ok is false where there is none.
+func (s *session) way() (r port.Route, ok bool) {
+	if s.live == nil || s.selected < 0 || !s.paths[s.selected].hasRoute {
+		return 0, false
+	}
+	return s.paths[s.selected].route, true
+}
+
+// route is where media and reports of the session go. ok is false before a nomination, and when the selected
+// path is unproven and its credit spent; that is counted.
+func (w *Worker) route(s *session) (r port.Route, ok bool) {
+	if r, ok = s.way(); ok && s.trial && s.credit <= 0 {
+		w.drop(DropUnproven)
+		return 0, false
+	}
+	return r, ok
+}
+
+// spend takes one datagram from the credit of an unproven path. False when that was the last.
+func (w *Worker) spend(now port.Time, s *session) bool {
+	if s.credit--; s.credit > 0 {
+		return true
+	}
+	w.deadlines.set(s, pathDeadline, now)
+	return false
+}
+
+// checked notes a good check over a path and reports whether it nominates the path: also by any check of a session
+// whose path was lost to another, because some peers nominate only once. A check proves the path unless it is the first,
+// the nomination itself, or either of them repeated: those need no more than one forged datagram.
+func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nominates bool) {
+	s.heard = now
+	x := &s.paths[at]
+	transaction := binary.BigEndian.Uint64(c.TransactionID[4:])
+	known := x.heard > 0 && (!c.UseCandidate || x.nominated)
+	if known && transaction != s.transaction {
+		w.evidence(now, s, at)
+	} else {
+		x.heard, s.transaction = now, transaction
+	}
+	nominates = c.UseCandidate || s.selected < 0 && int(s.owner) == w.cfg.Index
+	if nominates {
+		w.nominate(now, s, at)
+	}
+	return nominates
+}
+
+// evidence notes that something authentic came over a path after its first check was answered.
+func (w *Worker) evidence(now port.Time, s *session, at int) {
+	x := &s.paths[at]
+	x.heard = now
+	x.proven = true
+	switch {
+	case at == int(s.selected):
+		s.trial = false
+	case at == int(s.wanted), s.selected < 0, s.trial && s.credit <= 0, now-s.paths[s.selected].heard >= holdSpan:
+		w.selectPath(s, at, false)
+	case s.timers.at[pathDeadline] == port.Never:
+		w.deadlines.set(s, pathDeadline, s.paths[s.selected].heard+holdSpan)
+	}
+}
+
+// nominate follows a nomination: at once to a proven path, on credit to another.
+func (w *Worker) nominate(now port.Time, s *session, at int) {
+	x := &s.paths[at]
+	x.nominated = true
+	if at == int(s.selected) || at == int(s.wanted) {
+		return
+	}
+	if x.isProven(now) {
+		w.selectPath(s, at, false)
+		return
+	}
+	x.proven = false
+	if now >= s.creditAt {
+		s.credit, s.creditAt = pathCredit, now+creditSpan
+	}
+	if s.credit <= 0 && s.selected >= 0 {
+		s.wanted = int16(at)
+		w.tendPaths(now, s)
+		return
+	}
+	w.selectPath(s, at, true)
+	s.trialEnd = now + trialSpan
+	w.tendPaths(now, s)
+}
+
+// selectPath makes a path the one that is sent on, on trial while it is unproven.
+func (w *Worker) selectPath(s *session, at int, trial bool) {
+	if s.selected >= 0 {
+		s.wavered = true
+		w.count(PathMoves)
+	}
+	s.selected, s.wanted, s.trial = int16(at), -1, trial
+}
+
+// tendPaths does what time does to paths: it ends trials, leaves a silent path for one that is heard, and forgets
+// paths that were nominated and not proven.
+func (w *Worker) tendPaths(now port.Time, s *session) {
+	next := port.Never
+	if s.trial && s.keyed() {
+		if s.credit > 0 && now < s.trialEnd {
+			next = s.trialEnd
+		} else {
+			w.endTrial(now, s)
+		}
+	}
+	if s.selected >= 0 && !s.trial {
+		if at := s.lastProven(now); at >= 0 && now-s.paths[at].heard < holdSpan {
+			if quiet := s.paths[s.selected].heard + holdSpan; now < quiet {
+				next = min(next, quiet)
+			} else {
+				w.selectPath(s, at, false)
+			}
+		}
+	}
+	for i := 0; i < len(s.paths); i++ {
+		x := &s.paths[i]
+		if !x.nominated || x.proven || i == int(s.selected) {
+			continue
+		}
+		if at := x.heard + holdSpan; now < at {
+			next = min(next, at)
+			continue
+		}
+		w.forget(now, s, x.Path)
+		i--
+	}
+	w.deadlines.set(s, pathDeadline, next)
+}
+
+// endTrial goes back to the path that was proven last. Without one, nothing more is sent until the selected path
+// is proven.
+func (w *Worker) endTrial(now port.Time, s *session) {
+	back := s.lastProven(now)
+	if back < 0 {
+		s.credit = 0
+		return
+	}
+	w.count(PathsGivenUp)
+	unproven := s.selected
+	w.selectPath(s, back, false)
+	s.wanted = unproven
+}
+
+// lastProven is the proven path that was heard last, but for the selected one, or -1.
+func (s *session) lastProven(now port.Time) int {
+	best := -1
+	for i := range s.paths {
+		if x := &s.paths[i]; i != int(s.selected) && x.isProven(now) && (best < 0 || x.heard > s.paths[best].heard) {
+			best = i
+		}
+	}
+	return best
+}
+
+// keyed reports whether the session has its keys at this worker.
+func (s *session) keyed() bool { return s.live != nil && (s.pub != nil || s.sub != nil) }
+
+// shaken notes the end of the handshake. It took a round trip, so it proves the selected path if all of our flights
+// went there.
+func (w *Worker) shaken(now port.Time, s *session) {
+	if s.selected >= 0 && !s.wavered {
+		w.evidence(now, s, int(s.selected))
+	}
+	s.trialEnd = now + trialSpan // what was before is the handshake's
+	w.tendPaths(now, s)
+}
+
+// holds reports whether a session keeps a path against another's checks: else anybody with a session
+// could take a path away with one check from a forged address. A session that is connected holds its proven
+// paths, each until it was silent for holdSpan. Paths of a session that another worker owns are held, because
+// only the owner can judge.
+func (s *session) holds(now port.Time, p *port.Path) bool {
+	if s.live == nil {
+		return true
+	}
+	at := s.find(p)
+	return at >= 0 && !s.ending && s.keyed() && s.paths[at].proven && now-s.paths[at].heard < holdSpan
+}
+
+// validate notes that an authenticated check came over p and returns the path's index. Where it must not, it
+// counts the drop and returns -1.
+func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
+	at := s.find(&p)
+	if at < 0 {
+		if other := w.byPath[p]; other != nil {
+			if other.holds(now, &p) {
+				w.drop(DropPathHeld)
+				return -1
+			}
+			// A peer that reuses its socket, the old session forgotten.
+			w.forget(now, other, p)
+		}
+		if len(s.paths) == maxPaths {
+			if s.live != nil {
+				if now-s.moved < pathSpan {
+					w.drop(DropPaths)
+					return -1
+				}
+				s.moved = now
+			}
+			w.forget(now, s, s.oldestPath())
+		}
+		at = len(s.paths)
+		s.paths = append(s.paths, path{Path: p})
+		w.byPath[p] = s
+	}
+	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
+		x.route, x.hasRoute = w.takeRoute(p), true
+	}
+	return at
+}
+
+// oldestPath is the path that was validated first of those that are not in use, an unproven one if there is any.
+func (s *session) oldestPath() port.Path {
+	oldest := -1
+	for i := range s.paths {
+		if s.live != nil && (i == int(s.selected) || i == int(s.wanted)) {
+			continue
+		}
+		if !s.paths[i].proven {
+			return s.paths[i].Path
+		}
+		if oldest < 0 {
+			oldest = i
+		}
+	}
+	return s.paths[oldest].Path
+}
+
+// forget removes one path of a session.
+func (w *Worker) forget(now port.Time, s *session, p port.Path) {
+	delete(w.byPath, p)
+	for i := range s.paths {
+		if s.paths[i].Path != p {
+			continue
+		}
+		w.retire(now, &s.paths[i])
+		s.paths = append(s.paths[:i], s.paths[i+1:]...)
+		if s.live == nil {
+			return
+		}
+		s.wanted = without(s.wanted, i)
+		if s.selected = without(s.selected, i); s.selected < 0 {
+			s.selected, s.trial, s.wavered = int16(s.lastProven(now)), false, true
+		}
+		return
+	}
+}
+
+// without is an index after the element i was removed, -1 where it was that.
+func without(index int16, i int) int16 {
+	switch {
+	case index == int16(i):
+		return -1
+	case index > int16(i):
+		return index - 1
+	}
+	return index
+}
+
+// routeRest is how long a route that is no longer used keeps its meaning, so that frames which the
+// port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
+const routeRest = GoodbyeSpan + port.StaleAfter
+
+// maxRetired is how many routes may rest for a refused check to be answered by one more.
+const maxRetired = 256
+
+type retired struct {
+	route port.Route
+	at    port.Time
+}
+
+// takeRoute gives a path a number that no frame refers to.
+func (w *Worker) takeRoute(p port.Path) port.Route {
+	var r port.Route
+	if n := len(w.freeRoutes); n > 0 {
+		r = w.freeRoutes[n-1]
+		w.freeRoutes = w.freeRoutes[:n-1]
+	} else {
+		r = w.nextRoute
+		w.nextRoute++
+	}
+	w.routes = append(w.routes, port.RouteChange{Route: r, Path: p})
+	return r
+}
+
+func (w *Worker) retire(now port.Time, p *path) {
+	if p.hasRoute {
+		p.hasRoute = false
+		w.retired = append(w.retired, retired{p.route, now + routeRest})
+	}
+}
+
+// recycle revokes the routes that have rested.
+func (w *Worker) recycle(now port.Time) {
+	n := 0
+	for n < len(w.retired) && w.retired[n].at <= now {
+		r := w.retired[n].route
+		w.routes = append(w.routes, port.RouteChange{Route: r})
+		w.freeRoutes = append(w.freeRoutes, r)
+		n++
+	}
+	if n > 0 {
+		w.retired = w.retired[:copy(w.retired, w.retired[n:])]
+	}
+}

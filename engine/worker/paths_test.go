@@ -1,0 +1,415 @@
+package worker
+
+import (
+	"testing"
+	"unsafe"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/stun"
+)
+
+// indication is a Binding indication as libnice sends it: a header, and a fingerprint.
+var indication = []byte{
+	0, 0x11, 0, 8, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x80, 0x28, 0, 4, 0xE2, 0x52, 0x2C, 0x9D,
+}
+
+// to counts the datagrams but for answers to checks that went to a path since forget.
+func (l *lab) to(p port.Path) (n int) {
+	for _, d := range l.sent {
+		if d.data[0] > 3 && d.path == p {
+			n++
+		}
+	}
+	return n
+}
+
+// leadsTo reports whether the port, and so the guard, knows a path.
+func (l *lab) leadsTo(p port.Path) bool {
+	for _, x := range l.routes {
+		if x == p {
+			return true
+		}
+	}
+	return false
+}
+
+// An aim is a stream with a viewer; run plays a span with a packet each step.
+type aim struct {
+	*lab
+	pub    *pub
+	viewer *sub
+	seq    uint64
+}
+
+func newAim(t *testing.T) *aim {
+	l := newLab(t, 0, 1)
+	a := &aim{lab: l, pub: l.publish(1, 1, published()...)}
+	a.viewer = l.watch(1, watched(true)...)
+	a.run(port.Second, 100*port.Millisecond, nil)
+	l.forget()
+	return a
+}
+
+// run sends a packet each step; second is called each second.
+func (a *aim) run(span, step port.Time, second func()) {
+	a.Helper()
+	for start := a.now; a.now < start+span; a.seq++ {
+		if second != nil && (a.now-start)%port.Second < step {
+			second()
+		}
+		a.pub.frame(a.seq, uint32(a.seq*90), a.seq%50 == 0)
+		a.pass(step)
+	}
+}
+
+// A peer nominates a victim's address with one forged check, and goes on with plain checks from its own: the
+// victim is sent 200 datagrams or three seconds of them, the peer gets the stream back, and the guard forgets
+// the victim.
+func TestAimedStream(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		step    port.Time
+		least   int // packets that the victim is sent
+		most    int
+		prelude bool // a forged plain check before the nomination
+	}{
+		{"slow", 100 * port.Millisecond, 25, 36, false},
+		{"fast", 2 * port.Millisecond, pathCredit, pathCredit, false},
+		{"fast, with a check before", 2 * port.Millisecond, pathCredit, pathCredit, true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			a := newAim(t)
+			victim := pathOf(5000)
+			if x.prelude {
+				a.receive(victim, a.viewer.request(false))
+			}
+			forged := a.viewer.request(true)
+			a.receive(victim, forged)
+			a.receive(victim, forged) // the network repeats it
+			a.forget()
+			n := 0
+			a.run(180*port.Second, x.step, func() {
+				if n++; n%5 == 0 {
+					a.receive(a.viewer.path, a.viewer.request(false))
+				}
+				if n > 20 { // then it is as if nothing had been
+					if a.to(victim) != 0 && n > 21 {
+						t.Fatalf("%d datagrams to the victim %d s after the forged nomination, want 0", a.to(victim), n)
+					}
+					a.sent = nil
+					return
+				}
+				if n == 20 {
+					if got := a.to(victim); got < x.least || got > x.most {
+						t.Errorf("%d datagrams to the victim, want %d to %d", got, x.least, x.most)
+					}
+					if a.leadsTo(victim) {
+						t.Error("the guard still knows the victim's address")
+					}
+					a.sent = nil
+				}
+			})
+			if n := a.to(a.viewer.path); n < int(port.Second/x.step)*9/10 {
+				t.Errorf("%d datagrams to the peer in the last second, want all", n)
+			}
+			if n := len(a.said(bus.SessionEnded)); n != 0 {
+				t.Errorf("%d sessions ended, want none", n)
+			}
+			if n := a.counted(PathsGivenUp); n != 1 {
+				t.Errorf("%d paths were counted as given up, want 1", n)
+			}
+		})
+	}
+}
+
+// Nominations of ever more addresses share one credit.
+func TestAimedAtMany(t *testing.T) {
+	a := newAim(t)
+	const span = 2*creditSpan - port.Second
+	next, toViewer := 5000, 0
+	a.run(span, 4*port.Millisecond, func() {
+		a.receive(a.viewer.path, a.viewer.request(false))
+		for range 5 {
+			a.receive(pathOf(next), a.viewer.request(true))
+			next++
+			a.pass(pathSpan)
+		}
+		if len(a.routes) > maxPaths+int(routeRest/pathSpan)+2 {
+			t.Fatalf("%d routes of two sessions", len(a.routes))
+		}
+	})
+	victims := 0
+	for _, d := range a.sent {
+		switch {
+		case d.data[0] <= 3 || d.path == a.pub.path:
+		case d.path == a.viewer.path:
+			toViewer++
+		default:
+			victims++
+		}
+	}
+	if victims > 2*pathCredit {
+		t.Errorf("%d datagrams to %d victims in %.0f s, want at most %d", victims, next-5000, span.Seconds(), 2*pathCredit)
+	}
+	if toViewer < 10*victims {
+		t.Errorf("%d datagrams to the peer itself", toViewer)
+	}
+}
+
+// What a session is resent, by an unproven path, is paid from the same credit.
+func TestCreditPaysResends(t *testing.T) {
+	a := newAim(t)
+	victim := pathOf(5000)
+	a.receive(victim, a.viewer.request(true))
+	resent := a.counted(SentRTX)
+	a.run(2*port.Second, 5*port.Millisecond, func() {
+		last := uint16(a.lastVideo(a.viewer))
+		for i := range uint16(40) {
+			a.viewer.nack(subVideo, last-i) // from its own address, so the victim's stays unproven
+		}
+	})
+	if n := a.to(victim); n != pathCredit {
+		t.Errorf("%d datagrams to the victim, want %d", n, pathCredit)
+	}
+	if n := a.counted(SentRTX) - resent; n == 0 {
+		t.Error("nothing was resent")
+	}
+}
+
+// A peer that really moved is sent everything: what comes from the new path proves it.
+func TestNominationIsProven(t *testing.T) {
+	for name, prove := range map[string]func(a *aim) []byte{
+		"by another check":      func(a *aim) []byte { return a.viewer.request(false) },
+		"by another nomination": func(a *aim) []byte { return a.viewer.request(true) },
+		"by SRTCP":              func(a *aim) []byte { return a.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAim(t)
+			moved := pathOf(5000)
+			a.receive(moved, a.viewer.request(true))
+			a.run(port.Second, 10*port.Millisecond, nil)
+			a.receive(moved, prove(a))
+			a.run(4*port.Second, 10*port.Millisecond, nil)
+			if n := a.to(moved); n < 500 {
+				t.Errorf("%d datagrams to the new path in 5 s, want 500", n)
+			}
+			if n := a.to(a.viewer.path); n != 0 {
+				t.Errorf("%d datagrams to the old path, want none", n)
+			}
+		})
+	}
+}
+
+// Evidence that comes after the credit is spent still moves the session, at once; so it does where there was no
+// credit at all.
+func TestLateProof(t *testing.T) {
+	a := newAim(t)
+	for i, moved := range []port.Path{pathOf(5000), pathOf(5001)} {
+		a.receive(moved, a.viewer.request(true))
+		a.run(port.Second, 2*port.Millisecond, nil)
+		a.forget()
+		a.run(port.Second, 100*port.Millisecond, nil)
+		if n := a.to(moved); n != 0 {
+			t.Errorf("path %d: %d datagrams after the credit was spent, want none", i, n)
+		}
+		a.receive(moved, a.viewer.request(true))
+		a.forget()
+		a.run(port.Second, 100*port.Millisecond, nil)
+		if n := a.to(moved); n < 10 {
+			t.Errorf("path %d: %d datagrams after it was proven, want all", i, n)
+		}
+	}
+}
+
+// A peer that nominates only once gets a new port from its NAT: its checks come from there without a nomination,
+// and what it reports. The stream follows once the old path was silent for six seconds.
+func TestRebindingWithoutNomination(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		reports bool
+		most    port.Time // from the rebinding to media
+	}{
+		{"checks and SRTCP", true, holdSpan},
+		{"checks alone", false, 10 * port.Second},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			a := newAim(t)
+			a.receive(a.viewer.path, a.viewer.request(false))
+			moved, rebound := pathOf(5000), a.now
+			n := 0
+			a.run(120*port.Second, 100*port.Millisecond, func() {
+				if x.reports {
+					a.receive(moved, a.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil)))
+				}
+				if n++; n%5 == 0 {
+					a.receive(moved, a.viewer.request(false))
+				}
+			})
+			first := port.Time(0)
+			for _, d := range a.sent {
+				if first == 0 && d.path == moved && d.data[0] > 3 {
+					first = d.at
+				}
+				if first > 0 && d.path == a.viewer.path {
+					t.Fatal("it was sent to the old path again")
+				}
+			}
+			if first == 0 || first-rebound > x.most+200*port.Millisecond {
+				t.Errorf("media came %.1f s after the rebinding, want at most %.1f", (first - rebound).Seconds(), x.most.Seconds())
+			}
+			if n := len(a.said(bus.SessionEnded)); n != 0 {
+				t.Errorf("%d sessions ended, want none", n)
+			}
+		})
+	}
+}
+
+// All that we send in a handshake goes to the first path that was nominated, so the handshake proves it. A peer
+// that nominates another meanwhile has proven neither.
+func TestHandshakeProves(t *testing.T) {
+	for _, wavers := range []bool{false, true} {
+		l := newLab(t, 0, 1)
+		a := &aim{lab: l, pub: l.publish(1, 1, published()...)}
+		s := &sub{party: l.party(bus.Subscriber, 1, watched(true)...)}
+		to, want := s.path, 400
+		l.receive(s.path, s.check())
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: s.spec.ID})
+		l.receive(s.path, clientHello)
+		if wavers {
+			to, want = pathOf(5000), pathCredit
+			l.receive(to, s.check())
+		}
+		l.pass(4 * port.Second) // a slow handshake: it is not the stream's trial
+		l.tell(bus.Message{Kind: bus.SessionKeyed, ID: s.spec.ID, Keys: s.ours})
+		l.forget()
+		for range 400 {
+			a.run(5*port.Millisecond, 5*port.Millisecond, nil)
+		}
+		if n := l.to(to); n < want || wavers && n != want {
+			t.Errorf("wavers %t: %d datagrams in 2 s without evidence, want %d", wavers, n, want)
+		}
+		if d := l.drops(DropUnproven); wavers != (d > 0) {
+			t.Errorf("wavers %t: withheld %d times", wavers, d)
+		}
+	}
+}
+
+// The selected path falls silent while another is heard.
+func TestSilentPathIsLeft(t *testing.T) {
+	a := newAim(t)
+	other := pathOf(5000)
+	a.receive(other, a.viewer.request(false))
+	a.receive(other, a.viewer.request(false))
+	a.receive(a.viewer.path, a.viewer.request(false))
+	last := a.now
+	a.pass(holdSpan - port.Second)
+	a.receive(other, a.viewer.request(false))
+	a.pass(port.Second - 1)
+	a.forget()
+	a.pub.frame(a.seq, 1, false)
+	if n := a.to(other); n != 0 {
+		t.Errorf("%d datagrams to the other path %.2f s after the last evidence", n, (a.now - last).Seconds())
+	}
+	a.pass(1)
+	a.forget()
+	a.pub.frame(a.seq+1, 2, false)
+	if n := a.to(other); n != 1 {
+		t.Errorf("%d datagrams to the path that is heard, %.2f s after the selected one was; want 1", n, (a.now - last).Seconds())
+	}
+	if n := a.counted(PathMoves); n != 1 {
+		t.Errorf("%d moves were counted, want 1", n)
+	}
+}
+
+// What other workers forward is evidence for the path that it came over.
+func TestForwardedEvidence(t *testing.T) {
+	a := newAim(t)
+	moved := pathOf(5000)
+	forward := func(data []byte) {
+		a.tell(bus.Message{Kind: bus.Datagram, From: 1, ID: a.viewer.spec.ID, Path: moved, Arrival: a.now, Data: append([]byte(nil), data...)})
+	}
+	forward(a.viewer.request(true))
+	a.run(port.Second, 10*port.Millisecond, nil)
+	forward(a.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil)))
+	a.forget()
+	a.run(4*port.Second, 10*port.Millisecond, nil)
+	if n := a.to(moved); n < 400 {
+		t.Errorf("%d datagrams to the path that was proven through another worker, want all 400", n)
+	}
+}
+
+// A check that is refused for its role or for an unknown attribute validates nothing, at the owner and elsewhere.
+func TestRefusedCheckValidatesNothing(t *testing.T) {
+	for name, attributes := range map[string][]any{
+		"ICE-CONTROLLED":      {0x8029, make([]byte, 8), 0x0025, []byte{}},
+		"an unknown required": {0x7ABC, make([]byte, 4), 0x0025, []byte{}},
+	} {
+		for _, owner := range []int{nobody, 0, 1} {
+			l := newLab(t, 0, 2)
+			p := l.party(bus.Publisher, 1, published()...)
+			if owner != nobody {
+				l.receive(p.path, p.check())
+				l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+			}
+			l.forget()
+			from := pathOf(5000)
+			l.receive(from, signed(l, p, p.spec.Local.Password, attributes...))
+			if n := len(l.answers(from)); (n == 1) != (owner != 1) {
+				t.Errorf("%s, owner %d: %d answers", name, owner, n)
+			}
+			if n := len(l.said(bus.Datagram)); (n == 1) != (owner == 1) {
+				t.Errorf("%s, owner %d: forwarded %d times", name, owner, n)
+			}
+			l.receive(from, clientHello)
+			if n := l.drops(DropPath); n != 1 {
+				t.Errorf("%s, owner %d: DTLS over the path was dropped %d times, want 1", name, owner, n)
+			}
+			l.pass(routeRest)
+			if l.leadsTo(from) {
+				t.Errorf("%s, owner %d: the guard still knows the path", name, owner)
+			}
+		}
+	}
+}
+
+// A flood of checks that are refused takes up few routes.
+func TestRefusalFlood(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	bad := signed(l, p, p.spec.Local.Password, 0x8029, make([]byte, 8))
+	for n := range 2000 {
+		l.receive(pathOf(1000+n), bad)
+	}
+	if n := len(l.routes); n > maxRetired {
+		t.Errorf("%d routes after 2000 refused checks, want at most %d", n, maxRetired)
+	}
+	if n := l.drops(DropPaths); n != 2000-maxRetired {
+		t.Errorf("%d were dropped, want %d", n, 2000-maxRetired)
+	}
+}
+
+// There are thousands of sessions, on every worker.
+func TestSessionSizes(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		got, most uintptr
+	}{
+		{"session", unsafe.Sizeof(session{}), 64},
+		{"path", unsafe.Sizeof(path{}), 80},
+		{"live", unsafe.Sizeof(live{}), 176},
+	} {
+		if x.got > x.most {
+			t.Errorf("a %s is %d bytes, want at most %d", x.name, x.got, x.most)
+		}
+	}
+}
+
+// The indication is one.
+func TestIndicationIsNoCheck(t *testing.T) {
+	var c stun.Check
+	if c.Parse(indication) {
+		t.Error("an indication was parsed as a check")
+	}
+}
