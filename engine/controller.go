@@ -466,10 +466,16 @@ func (c *controller) goLive(s *session) {
 		c.census.streams.Add(1)
 	}
 	st.live = s
-	c.broadcast(bus.Message{
+	m := bus.Message{
 		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: p.generation,
 		Worker: int(s.owner), Session: s.spec,
-	})
+	}
+	c.send(int(s.owner), m) // before anybody can ask it for the stream
+	for w := range c.workers {
+		if w != int(s.owner) {
+			c.send(w, m)
+		}
+	}
 }
 
 // expire ends sessions that never got anywhere, and those that wait for a publisher in vain.

@@ -91,9 +91,10 @@ const (
 	// PayloadType. Owner to controller.
 	FormatActive
 	// Follow asks the owner of the stream's publication Generation to feed the sender; Unfollow
-	// ends it. Worker to worker.
+	// ends it. Following is the owner's answer: it feeds the receiver from now on. Worker to worker.
 	Follow
 	Unfollow
+	Following
 	// KeyframeWanted asks the owner for a keyframe of Track and Layer.
 	KeyframeWanted
 	// ResendWanted asks the owner for packets Index to Index+Count-1 of Track and Layer again.

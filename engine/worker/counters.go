@@ -63,6 +63,9 @@ const (
 	DropResends
 	// DropKeys: keys that no cipher could be made of.
 	DropKeys
+	// DropFollow: another worker's request to be fed with a publication that this one does not own, or does
+	// not know yet. It is repeated.
+	DropFollow
 
 	NumDropReasons
 )
@@ -96,6 +99,7 @@ var dropNames = [NumDropReasons]string{
 	DropCodec:           "codec_not_negotiated",
 	DropResends:         "resend_budget",
 	DropKeys:            "keys",
+	DropFollow:          "follow_unknown",
 }
 
 func (d DropReason) String() string { return dropNames[d] }

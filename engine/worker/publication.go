@@ -40,10 +40,13 @@ type publication struct {
 	// Only at the owner:
 	session   *session
 	followers []*follower
-	wall      wall
+	// unfed is set while some follower's news did not fit its turn.
+	unfed bool
+	wall  wall
 
 	// Only at a follower:
-	following bool
+	following bool // this worker asked to be fed
+	promised  bool // the owner answered that it will
 }
 
 // A track is one media line of a publication.
@@ -118,7 +121,6 @@ func (w *Worker) stream(id bus.StreamID) *stream {
 
 // openPublication handles PublicationOpened.
 func (w *Worker) openPublication(now port.Time, m *bus.Message) {
-	w.generation = max(w.generation, m.Generation)
 	st := w.stream(m.Stream)
 	if st.pub != nil {
 		if m.Generation <= st.pub.generation {
@@ -155,9 +157,8 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 			w.replayEarly(now, s)
 		}
 	} else if len(st.subs) > 0 {
-		w.follow(p)
+		w.follow(now, p)
 	}
-	w.admit(p)
 }
 
 // closePublication handles PublicationClosed.

@@ -14,6 +14,7 @@ type follower struct {
 	worker int
 	feeds  []feed // by track
 	again  []again
+	left   int // packets that it may still be fed in this turn
 }
 
 type feed struct {
@@ -36,17 +37,49 @@ const (
 	maxAgainPackets = 256
 )
 
+const (
+	// followRetry is how soon a request to be fed is repeated that the owner did not answer.
+	followRetry = port.Second
+	// feedQuantum is how many packets a follower is fed in one turn of its stream: less than a lane holds,
+	// so that priming one does not push out what others are sent.
+	feedQuantum = 64
+	// feedBack is how many packets before the live edge a replica is primed with where no viewer could start
+	// at the keyframe: the next keyframe may be on its way, its first packet late.
+	feedBack = 64
+)
+
 // follow asks the owner of a publication to feed this worker.
-func (w *Worker) follow(p *publication) {
+func (w *Worker) follow(now port.Time, p *publication) {
 	if p.following {
 		return
 	}
-	p.following = true
+	p.following, p.promised = true, false
+	if len(w.asking) == 0 {
+		w.askAt = now + followRetry
+	}
+	w.asking = append(w.asking, p)
+	w.sendFollow(p)
+}
+
+func (w *Worker) sendFollow(p *publication) {
 	w.send(bus.Message{Kind: bus.Follow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
+}
+
+// askAgain repeats the requests that were not answered. The owner hears of its publication before anybody can
+// ask for it, so there should be none.
+func (w *Worker) askAgain(now port.Time) {
+	w.asking = slices.DeleteFunc(w.asking, func(p *publication) bool {
+		return !p.following || p.promised || p.stream.pub != p
+	})
+	for _, p := range w.asking {
+		w.sendFollow(p)
+	}
+	w.askAt = now + followRetry
 }
 
 func (w *Worker) unfollow(p *publication) {
 	p.following = false
+	w.asking = slices.DeleteFunc(w.asking, func(x *publication) bool { return x == p })
 	w.send(bus.Message{Kind: bus.Unfollow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
@@ -61,13 +94,8 @@ func (w *Worker) unfollow(p *publication) {
 func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 	st := w.streams[m.Stream]
 	if st == nil || st.pub == nil || st.pub.generation != m.Generation {
-		if m.Kind == bus.Follow && m.Generation > w.generation && len(w.waiting) < maxWaiting {
-			w.waiting = append(w.waiting, *m)
-		}
-		if m.Kind == bus.Unfollow {
-			w.waiting = slices.DeleteFunc(w.waiting, func(x bus.Message) bool {
-				return x.From == m.From && x.Stream == m.Stream && x.Generation == m.Generation
-			})
+		if m.Kind == bus.Follow {
+			w.drop(DropFollow)
 		}
 		return
 	}
@@ -79,9 +107,14 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 	owner := p.owner == w.cfg.Index
 	switch m.Kind {
 	case bus.Follow:
-		if owner {
-			p.addFollower(w, m.From)
+		if !owner {
+			w.drop(DropFollow)
+			return
 		}
+		p.addFollower(w, m.From)
+		w.send(bus.Message{Kind: bus.Following, To: m.From, Stream: m.Stream, Generation: m.Generation})
+	case bus.Following:
+		p.promised = true
 	case bus.Unfollow:
 		for i, f := range p.followers {
 			if f.worker == m.From {
@@ -108,27 +141,13 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 	}
 }
 
-// admit handles the wishes to follow that came before the publication was opened here.
-func (w *Worker) admit(p *publication) {
-	keep := w.waiting[:0]
-	for _, m := range w.waiting {
-		switch {
-		case m.Generation > p.generation:
-			keep = append(keep, m)
-		case m.Generation == p.generation && p.owner == w.cfg.Index:
-			p.addFollower(w, m.From)
-		}
-	}
-	w.waiting = keep
-}
-
 func (p *publication) addFollower(w *Worker, worker int) {
 	for _, f := range p.followers {
 		if f.worker == worker {
 			return
 		}
 	}
-	p.followers = append(p.followers, &follower{worker: worker, feeds: make([]feed, len(p.tracks))})
+	p.followers = append(p.followers, &follower{worker: worker, feeds: make([]feed, len(p.tracks)), left: feedQuantum})
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			if l.clock.Valid {
@@ -155,48 +174,68 @@ func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
 	}
 }
 
-// feed emits what followers have not got yet; false when the batch of messages is full.
+// feed emits what followers have not got yet, a bounded number of packets for each; false when the batch of
+// messages is full.
 func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 	for _, f := range p.followers {
-		for len(f.again) > 0 {
-			a := &f.again[0]
-			for a.index = max(a.index, a.layer.history.first); a.index < min(a.end, a.layer.history.next); a.index++ {
-				if !w.emit(out, f.worker, a.layer, a.index, 0) {
-					return false
-				}
-			}
-			f.again = f.again[:copy(f.again, f.again[1:])]
+		if !f.resend(w, out) {
+			return false
 		}
 		for i := range f.feeds {
-			if !f.feeds[i].run(w, now, &p.tracks[i], f.worker, out) {
+			if !f.run(w, now, &f.feeds[i], &p.tracks[i], out) {
 				return false
 			}
 		}
+	}
+	p.unfed = false
+	for _, f := range p.followers {
+		p.unfed = p.unfed || f.left == 0
+		f.left = feedQuantum
+	}
+	return true
+}
+
+// resend emits what a follower lost.
+func (f *follower) resend(w *Worker, out *Outgoing) bool {
+	for len(f.again) > 0 {
+		a := &f.again[0]
+		for a.index = max(a.index, a.layer.history.first); a.index < min(a.end, a.layer.history.next); a.index++ {
+			if f.left == 0 {
+				return true
+			}
+			if !w.emit(out, f, a.layer, a.index, 0) {
+				return false
+			}
+		}
+		f.again = f.again[:copy(f.again, f.again[1:])]
 	}
 	return true
 }
 
 // run emits one track's news to one follower. It moves to another layer at a fresh keyframe, as
 // subscribers do, and feeds the old one until then.
-func (f *feed) run(w *Worker, now port.Time, t *track, worker int, out *Outgoing) bool {
+func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoing) bool {
 	best := t.best
 	if best == nil {
 		return true
 	}
 	k := &best.history.key
 	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge
-	if f.layer != nil && f.layer != best && !fresh {
+	if x.layer != nil && x.layer != best && !fresh {
 		w.requestKeyframe(now, best, true)
 	}
-	if f.layer == nil || f.layer != best && fresh || f.epoch != f.layer.epoch {
-		f.layer, f.epoch = best, best.epoch
-		f.cursor = best.history.start(t.spec.Kind)
-		f.start = f.cursor
+	if x.layer == nil || x.layer != best && fresh || x.epoch != x.layer.epoch {
+		h := &best.history
+		x.layer, x.epoch = best, best.epoch
+		x.cursor = h.start(t.spec.Kind)
+		if !fresh { // from the keyframe on is more than a viewer can use
+			x.cursor = max(x.cursor, h.next-min(feedBack, h.next-h.first))
+		}
+		x.start = x.cursor
 	}
-	h := &f.layer.history
-	f.cursor = max(f.cursor, h.first)
-	for ; f.cursor < h.next; f.cursor++ {
-		if !w.emit(out, worker, f.layer, f.cursor, f.start) {
+	h := &x.layer.history
+	for x.cursor = max(x.cursor, h.first); x.cursor < h.next && f.left > 0; x.cursor++ {
+		if !w.emit(out, f, x.layer, x.cursor, x.start) {
 			return false
 		}
 	}
@@ -204,17 +243,18 @@ func (f *feed) run(w *Worker, now port.Time, t *track, worker int, out *Outgoing
 }
 
 // emit makes one Media message; its Data lies in the history.
-func (w *Worker) emit(out *Outgoing, worker int, l *layer, index, start uint64) bool {
+func (w *Worker) emit(out *Outgoing, f *follower, l *layer, index, start uint64) bool {
 	if len(out.Messages) == cap(out.Messages) {
 		return false
 	}
 	e := l.history.at(index)
 	out.Messages = append(out.Messages, bus.Message{
-		Kind: bus.Media, To: worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
+		Kind: bus.Media, To: f.worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
 		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, Start: start,
 		Packet: e.Packet, Data: l.history.data(e),
 	})
 	w.count(Replicated)
+	f.left--
 	return true
 }
 

@@ -186,31 +186,112 @@ func TestFollowerReportsAndPLIs(t *testing.T) {
 	}
 }
 
-// A wish to follow may overtake the news of the publication.
-func TestFollowBeforePublication(t *testing.T) {
-	l := newLab(t, 0, 2)
-	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
-	p := l.publish(1, 1, published()...)
-	p.frame(0, 0, true)
-	if n := len(l.said(bus.Media)); n != 1 {
-		t.Errorf("%d packets were fed", n)
+// A worker that asks too early is refused, counted, and asks again each second until it is answered.
+func TestFollowIsRepeated(t *testing.T) {
+	owner, follower := newLab(t, 0, 2), newLab(t, 1, 2)
+	x := &pair{owner: owner, follower: follower}
+	spec := &bus.Session{ID: 1, Role: bus.Publisher, Stream: 1, Tracks: published()}
+	follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
+	follower.ids = 100
+	x.s = follower.watch(1, watched(false)...)
+	x.exchange()
+	if n := owner.drops(DropFollow); n != 1 {
+		t.Errorf("%d requests were counted as too early; expected 1", n)
 	}
-	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 9, Generation: 1}) // of the past
-	if n := len(l.w.waiting); n != 0 {
-		t.Errorf("%d wishes wait for nothing", n)
+	for range 3 {
+		x.pass(port.Second)
+	}
+	if n := owner.drops(DropFollow); n != 4 {
+		t.Errorf("%d requests came after 3 s; expected one a second after the first", n)
+	}
+	x.p = owner.publish(1, 1, published()...)
+	x.pass(port.Second)
+	x.p.frame(0, 0, true)
+	x.exchange()
+	if got := x.video(); len(got) != 1 {
+		t.Errorf("the subscriber was sent %v; expected frame 0", got)
+	}
+	follower.forget()
+	x.pass(3 * port.Second)
+	if n := len(follower.said(bus.Follow)); n != 0 {
+		t.Errorf("a worker that was answered asked %d times more", n)
 	}
 }
 
-// A wish that was withdrawn before the publication was heard of is none.
-func TestUnfollowBeforePublication(t *testing.T) {
-	l := newLab(t, 0, 2)
-	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
-	l.tell(bus.Message{Kind: bus.Unfollow, From: 1, Stream: 1, Generation: 1})
-	p := l.publish(1, 1, published()...)
-	p.frame(0, 0, true)
-	if n := len(l.said(bus.Media)); n != 0 {
-		t.Errorf("%d packets were fed to a worker that does not follow", n)
+// A worker that does not want to be fed any more does not ask again.
+func TestUnfollowEndsAsking(t *testing.T) {
+	l := newLab(t, 1, 2)
+	spec := &bus.Session{ID: 1, Role: bus.Publisher, Stream: 1, Tracks: published()}
+	l.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
+	l.ids = 100
+	s := l.watch(1, watched(false)...)
+	l.tell(closed(s.party))
+	l.forget()
+	l.pass(5 * port.Second)
+	if n := len(l.said(bus.Follow)); n != 0 {
+		t.Errorf("%d requests to be fed; expected none", n)
 	}
+	if n := len(l.w.asking); n != 0 {
+		t.Errorf("%d publications are asked for; expected none", n)
+	}
+}
+
+// A replica is primed from the keyframe where a viewer could start there, else from just before the live edge,
+// and in turns that leave others their share of a lane.
+func TestPriming(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		frames uint64
+		pause  port.Time // between two of them
+		fed    int
+	}{
+		{"a fresh keyframe", 400, port.Millisecond, 400},
+		{"a keyframe of before", 600, port.Millisecond, feedBack},
+	} {
+		x := newPair(t, false)
+		x.follower.tell(closed(x.s.party))
+		x.exchange()
+		for seq := range c.frames {
+			x.p.frame(seq, uint32(seq)*90, seq == 0)
+			x.pass(c.pause)
+			x.owner.now += c.pause
+		}
+		x.owner.forget()
+		x.owner.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+		video := 0
+		for _, m := range x.owner.said(bus.Media) {
+			if m.Track == 0 {
+				video++
+			}
+		}
+		if video != c.fed {
+			t.Errorf("%s: a new replica was primed with %d packets; expected %d", c.name, video, c.fed)
+		}
+	}
+}
+
+// A follower that is primed with much does not keep another stream's waiting.
+func TestPrimingTakesTurns(t *testing.T) {
+	l := newLab(t, 0, 3)
+	long, other := l.publish(1, 1, published()...), l.publish(2, 2, published()...)
+	for seq := range uint64(300) {
+		long.frame(seq, uint32(seq)*90, seq == 0)
+	}
+	other.frame(0, 0, true)
+	l.forget()
+	for stream := range bus.StreamID(2) {
+		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.Follow, From: 1, Stream: stream + 1, Generation: bus.Generation(stream + 1)})
+	}
+	l.poll()
+	for i, m := range l.said(bus.Media) {
+		if m.Stream == 2 {
+			if i > feedQuantum {
+				t.Errorf("the other stream came after %d packets; expected at most %d", i, feedQuantum)
+			}
+			return
+		}
+	}
+	t.Error("the other stream was not fed")
 }
 
 // Messages about other publications, tracks and layers do nothing.

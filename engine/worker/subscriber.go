@@ -102,7 +102,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 	}
 	st.subs = append(st.subs, sub)
 	if p := st.pub; p != nil && p.owner != w.cfg.Index {
-		w.follow(p)
+		w.follow(now, p)
 	}
 	w.serve(sub)
 	return sub
@@ -207,7 +207,7 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 		}
 		w.active.take()
 		st.served = 0
-		if st.left > 0 && len(st.subs) > 0 {
+		if st.left > 0 && len(st.subs) > 0 || st.pub != nil && st.pub.unfed {
 			w.active.add(st)
 		} else {
 			w.release(st)

@@ -73,12 +73,10 @@ type Worker struct {
 	nextRoute    port.Route
 	housekeeping port.Time
 	counters     Counters
-	// waiting are wishes to follow publications that this worker has not heard of yet: the
-	// controller tells each worker in its own time.
-	waiting []bus.Message
-	// generation is the latest publication that this worker heard of; they open in their order.
-	generation bus.Generation
-	seqs       [128]uint16 // scratch of NACK requests
+	// asking are the publications whose owner has not answered this worker's Follow; at askAt it is repeated.
+	asking []*publication
+	askAt  port.Time
+	seqs   [128]uint16 // scratch of NACK requests
 }
 
 // The queues between two polls are bounded by these.
@@ -87,7 +85,6 @@ const (
 	maxStrays  = 64
 	maxResends = 16384
 	maxDTLSOut = 1024
-	maxWaiting = 256
 	maxHeld    = 4096 // early packets of all sessions
 )
 
@@ -274,7 +271,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		w.openPublication(now, m)
 	case bus.PublicationClosed:
 		w.closePublication(m)
-	case bus.Follow, bus.Unfollow, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
+	case bus.Follow, bus.Unfollow, bus.Following, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
 		w.handleReplication(now, m)
 	case bus.Datagram:
 		// The sender forwards only what came over a path that it validated for this session.
@@ -325,6 +322,9 @@ func (w *Worker) HandleTimeout(now port.Time) {
 				w.timeout(now, s, d)
 			}
 		}
+	}
+	if len(w.asking) > 0 && now >= w.askAt {
+		w.askAgain(now)
 	}
 	if now >= w.housekeeping {
 		w.housekeeping = now + housekeepingInterval
@@ -391,6 +391,9 @@ func (w *Worker) Deadline() port.Time {
 	at := w.deadlines.next()
 	if len(w.retired) > 0 {
 		at = min(at, w.retired[0].at)
+	}
+	if len(w.asking) > 0 {
+		at = min(at, w.askAt)
 	}
 	if len(w.streams) > 0 {
 		at = min(at, w.housekeeping)

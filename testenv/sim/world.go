@@ -293,6 +293,11 @@ func (w *World) tell(to int, m bus.Message) {
 // millisecond, so that what goes by different ways overtakes.
 func (w *World) lane(from, to int, lossy bool) port.Time {
 	k := lane{from, to, lossy}
+	if from != bus.ControllerAddress && !lossy {
+		// The bus hands out what the controller said before first.
+		k := lane{bus.ControllerAddress, to, false}
+		w.lanes[lane{from, to, lossy}] = max(w.lanes[lane{from, to, lossy}], w.lanes[k])
+	}
 	t := max(w.lanes[k], w.now+port.Time(w.rand.Int64N(int64(port.Millisecond))))
 	w.lanes[k] = t
 	return t
