@@ -4,10 +4,14 @@ import (
 	"container/list"
 	"context"
 	"crypto/tls"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -28,13 +32,21 @@ const (
 // Limit bounds the connections of a listener for a server that NewHTTPServer made. When there are most of
 // them, a new one takes the place of the one that has been without a whole request for longest; where all
 // are being served, it waits until one ends.
-func Limit(l net.Listener, most int) net.Listener {
-	return &limited{Listener: l, places: make(chan struct{}, most), quiet: list.New()}
+//
+// What keeps connections from being accepted, such as the limit of open files, is logged once a minute. The
+// server tries again, as long as the listener itself is in order.
+func Limit(l net.Listener, most int, log *slog.Logger) net.Listener {
+	return &limited{Listener: l, log: log, places: make(chan struct{}, most), quiet: list.New()}
 }
 
 type limited struct {
 	net.Listener
+	log    *slog.Logger
 	places chan struct{} // one element for each connection
+
+	// Accept's own: the failures since the last one that was logged, and when that was.
+	failures int
+	logged   time.Time
 
 	mu sync.Mutex
 	// quiet are the connections between requests, or before the end of one's header, in the order in
@@ -58,7 +70,7 @@ type place struct {
 func (l *limited) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
-		return nil, err
+		return nil, l.failed(err)
 	}
 	select {
 	case l.places <- struct{}{}:
@@ -70,6 +82,33 @@ func (l *limited) Accept() (net.Conn, error) {
 	l.setQuiet(p, true)
 	return p, nil
 }
+
+// broken are the errors of accept(2) that say something about the listener. All others pass: they are about
+// one connection, or about what the process or the machine is short of.
+var broken = []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK}
+
+// failed is what http.Server is told of an error: it tries again, after a pause, if that is a passing one.
+func (l *limited) failed(err error) error {
+	if slices.ContainsFunc(broken, func(b error) bool { return errors.Is(err, b) }) {
+		return err
+	}
+	l.failures++
+	if now := time.Now(); now.Sub(l.logged) >= time.Minute {
+		l.log.Warn("connections cannot be accepted", "address", l.Addr().String(), "times", l.failures, "error", err)
+		l.failures, l.logged = 0, now
+	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		l.evict() // its descriptor is for who waits
+	}
+	return passing{err}
+}
+
+// A passing error keeps http.Server going.
+type passing struct{ error }
+
+func (passing) Temporary() bool { return true }
+func (passing) Timeout() bool   { return false }
+func (p passing) Unwrap() error { return p.error }
 
 // evict closes the connection that has been quiet for longest, if there is one.
 func (l *limited) evict() {

@@ -2,15 +2,18 @@ package signaling
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +26,7 @@ type crowdedServer struct {
 	t       *testing.T
 	pipe    *pipeListener
 	limited *limited
+	log     bytes.Buffer // Accept's goroutine writes it
 	hold    chan struct{}
 	held    sync.WaitGroup
 }
@@ -30,8 +34,8 @@ type crowdedServer struct {
 func newCrowdedServer(t *testing.T, most int) *crowdedServer {
 	t.Helper()
 	b := newBench(t, Config{TrustedProxies: trustedNetworks})
-	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{})}}
-	s.limited = Limit(s.pipe, most).(*limited)
+	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failures: make(chan error)}}
+	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil))).(*limited)
 	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			<-s.hold
@@ -165,6 +169,58 @@ func TestConnectionLimitWaits(t *testing.T) {
 			t.Errorf("%d places are taken and %d connections quiet when all have gone", n, quiet)
 		}
 	})
+}
+
+// Whatever makes accepting fail, the server goes on and logs it once a minute. Where descriptors are short the
+// connection that has been quiet for longest gives its own.
+func TestAcceptFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newCrowdedServer(t, 4)
+		quiet := []net.Conn{s.pipe.dial(), s.pipe.dial()}
+		synctest.Wait()
+		for i, row := range []struct {
+			err   error
+			ended int // quiet connections
+			lines int
+		}{
+			{syscall.ENOMEM, 0, 1},
+			{syscall.EMFILE, 1, 1},
+			{syscall.ENFILE, 2, 1},
+			{syscall.EPERM, 2, 1},
+		} {
+			s.pipe.fail(row.err)
+			c := s.pipe.dial()
+			if status, err := s.request(c, "/"); status != 200 || err != nil {
+				t.Errorf("after %v: %d, %v", row.err, status, err)
+			}
+			c.Close()
+			synctest.Wait()
+			for j, c := range quiet {
+				if got, want := ended(c), j < row.ended; got != want {
+					t.Errorf("after %v quiet connection %d has ended: got %t, want %t", row.err, j, got, want)
+				}
+			}
+			if n := strings.Count(s.log.String(), "\n"); n != row.lines {
+				t.Errorf("after failure %d: got %d log lines, want %d:\n%s", i, n, row.lines, &s.log)
+			}
+		}
+		time.Sleep(time.Minute)
+		s.pipe.fail(syscall.ENOBUFS)
+		synctest.Wait()
+		if n := strings.Count(s.log.String(), "times=4"); n != 1 {
+			t.Errorf("a minute later: got %d lines of the 4 failures since, want 1:\n%s", n, &s.log)
+		}
+	})
+}
+
+// A listener that is broken ends its server.
+func TestListenerIsBroken(t *testing.T) {
+	for _, want := range broken {
+		l := Limit(&pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failure: want}, 1, slog.New(slog.DiscardHandler))
+		if err := NewHTTPServer("pipe", http.NotFoundHandler()).Serve(l); !errors.Is(err, want) {
+			t.Errorf("served until: got %v, want %v", err, want)
+		}
+	}
 }
 
 // Offers are worked on a few at a time, and only so many wait.

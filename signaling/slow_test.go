@@ -78,7 +78,12 @@ type pipeListener struct {
 	connections chan net.Conn
 	closed      chan struct{}
 	once        sync.Once
+	failures    chan error // may be nil
+	failure     error      // of every Accept
 }
+
+// fail makes one Accept fail.
+func (l *pipeListener) fail(err error) { l.failures <- &net.OpError{Op: "accept", Err: err} }
 
 func (l *pipeListener) dial() net.Conn {
 	client, server := net.Pipe()
@@ -87,9 +92,14 @@ func (l *pipeListener) dial() net.Conn {
 }
 
 func (l *pipeListener) Accept() (net.Conn, error) {
+	if l.failure != nil {
+		return nil, l.failure
+	}
 	select {
 	case c := <-l.connections:
 		return c, nil
+	case err := <-l.failures:
+		return nil, err
 	case <-l.closed:
 		return nil, fmt.Errorf("accept: %w", net.ErrClosed)
 	}

@@ -138,9 +138,16 @@ func startProcess(t *testing.T, args ...string) *instance {
 // startProcessWith adds variables to this process's.
 func startProcessWith(t *testing.T, environ []string, args ...string) *instance {
 	t.Helper()
-	in := &instance{stderr: newOutput(), stdout: newOutput(), ended: make(chan int, 1)}
 	process := exec.Command(os.Args[0], withLocal(args)...)
-	process.Env = append(append(os.Environ(), asRingcast+"=1"), environ...)
+	process.Env = append(os.Environ(), environ...)
+	return startCommand(t, process)
+}
+
+// startCommand runs a command line that ends in the command's.
+func startCommand(t *testing.T, process *exec.Cmd) *instance {
+	t.Helper()
+	in := &instance{stderr: newOutput(), stdout: newOutput(), ended: make(chan int, 1)}
+	process.Env = append(process.Environ(), asRingcast+"=1")
 	process.Stdout, process.Stderr = in.stdout, in.stderr
 	if err := process.Start(); err != nil {
 		t.Fatal(err)

@@ -65,9 +65,10 @@ func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Sign
 	}
 
 	s.failed = make(chan error, 2)
-	s.start("http", public, publicHandler(&cfg, e, log), certificates.serverTLS(), log)
+	most := publicConnections(descriptorLimit(), openDescriptors(), log)
+	s.start("http", signaling.Limit(public, most, log), publicHandler(&cfg, e, log), certificates.serverTLS(), log)
 	if admin != nil {
-		s.start("admin", admin, adminHandler(e, lines, log), nil, log)
+		s.start("admin", signaling.Limit(admin, adminConnections, log), adminHandler(e, lines, log), nil, log)
 	}
 	tell(log, daemon.SdNotifyReady)
 	serving, ended := context.WithCancel(ctx)
@@ -167,7 +168,6 @@ func (s *servers) start(key string, l net.Listener, h http.Handler, secure *tls.
 	server.TLSConfig = secure
 	s.running = append(s.running, server)
 	log.Info("listening", "what", key, "address", l.Addr().String(), "tls", secure != nil)
-	l = signaling.Limit(l, signaling.MaxConnections)
 	go func() {
 		serve := server.Serve
 		if secure != nil {

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package main
+
+import "math"
+
+// descriptorLimit is how many descriptors the process may have.
+func descriptorLimit() int { return math.MaxInt }
