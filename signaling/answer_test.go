@@ -281,7 +281,8 @@ func checkAnswer(t testing.TB, offer, answer string, tracks []rtp.Track) {
 		}
 	}
 
-	again, err := parseOffer([]byte(answer), Limits{}.withDefaults())
+	// The answer reads like an offer, but for a=ice-lite, which only one end may say.
+	again, err := parseOffer([]byte(replace(t, answer, "a=ice-lite\r\n", "")), Limits{}.withDefaults())
 	if err != nil {
 		t.Fatalf("the answer cannot be read: %v\n%s", err, answer)
 	}

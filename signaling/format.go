@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,9 +23,13 @@ func (m *media) readFormats(s *section) error {
 		if e.name == "" || strings.EqualFold(e.name, "rtx") {
 			continue
 		}
-		codec, profile, ok := e.codec(table.parameters[t])
-		if !ok || codec.Kind() != m.kind || !usablePayloadType(t) {
+		codec, profile, err := e.codec(table.parameters[t])
+		if err == nil && codec != rtp.UnknownCodec {
+			err = fits(codec, m.kind, t)
+		}
+		if err != nil || codec == rtp.UnknownCodec {
 			m.addName(e.name)
+			m.addFault(t, err)
 			continue
 		}
 		profile = unique.Make(profile).Value()
@@ -58,6 +64,25 @@ func (m *media) addName(name string) {
 	if len(name) <= most && len(m.names) < mostNames && !slices.Contains(m.names, name) {
 		m.names = append(m.names, name)
 	}
+}
+
+// addFault notes why a format of a codec that we forward cannot be used.
+func (m *media) addFault(payloadType uint8, err error) {
+	const most = 4
+	if err != nil && len(m.faults) < most {
+		m.faults = append(m.faults, fmt.Sprintf("payload type %d: %v", payloadType, err))
+	}
+}
+
+// fits checks a format against the media line that it stands in.
+func fits(codec rtp.Codec, kind rtp.Kind, payloadType uint8) error {
+	switch {
+	case codec.Kind() != kind:
+		return fmt.Errorf("%v stands in m=%v; expected it in m=%v", codec, kind, codec.Kind())
+	case !usablePayloadType(payloadType):
+		return errors.New("the number looks like RTCP; expected one below 64 or above 95 (RFC 5761 section 4)")
+	}
+	return nil
 }
 
 // usablePayloadType excludes the numbers that, with the marker bit, look like RTCP on the shared port
@@ -139,6 +164,7 @@ func parseFeedback(value string) rtp.Feedback {
 
 // encoding is the value of an rtpmap: name/clock/channels.
 type encoding struct {
+	text     string // as it was offered
 	name     string
 	clock    uint32
 	channels string
@@ -149,9 +175,9 @@ func parseEncoding(value string) encoding {
 	rate, channels, _ := strings.Cut(rest, "/")
 	clock, err := strconv.ParseUint(rate, 10, 32)
 	if err != nil {
-		return encoding{name: name}
+		return encoding{text: value, name: name}
 	}
-	return encoding{name, uint32(clock), channels}
+	return encoding{value, name, uint32(clock), channels}
 }
 
 // codecs are those that ringcast forwards.
@@ -168,63 +194,68 @@ func codecsOf(kind rtp.Kind) []string {
 	return names
 }
 
-// codec is what the encoding with these parameters is to us; ok is false for what we do not forward.
-func (e encoding) codec(parameters string) (codec rtp.Codec, profile string, ok bool) {
+// codec is what the encoding with these parameters is to us: rtp.UnknownCodec for a name that we do not
+// know, an error for a codec that we forward in another form only.
+func (e encoding) codec(parameters string) (codec rtp.Codec, profile string, err error) {
 	i := slices.IndexFunc(codecs, func(c rtp.Codec) bool { return strings.EqualFold(c.String(), e.name) })
-	if i < 0 || codecs[i].ClockRate() != e.clock {
-		return rtp.UnknownCodec, "", false
+	if i < 0 {
+		return rtp.UnknownCodec, "", nil
 	}
 	codec = codecs[i]
 	switch codec {
-	case rtp.Opus: // RFC 7587 section 7: always two channels
-		return codec, "", e.channels == "2"
-	case rtp.VP9: // RFC 9628
-		profile, ok = numericParameter(parameters, "profile-id", 0, 3)
-	case rtp.H264:
-		profile, ok = h264Profile(parameters)
-	case rtp.H265: // RFC 7798 section 7.1
-		if mode, said := parameter(parameters, "tx-mode"); said && mode != "SRST" {
-			return codec, "", false
+	case rtp.Opus:
+		if e.clock != codec.ClockRate() || e.channels != "2" {
+			return codec, "", fmt.Errorf("%s; expected opus/48000/2, for mono too (RFC 7587 section 7)", quote(e.text))
 		}
-		profile, ok = numericParameter(parameters, "profile-id", 1, 31)
+		return codec, "", nil
+	case rtp.VP9: // RFC 9628
+		profile, err = numericParameter(parameters, "profile-id", 0, 3)
+	case rtp.H264:
+		profile, err = h264Profile(parameters)
+	case rtp.H265: // RFC 7798 section 7.1
+		profile, err = numericParameter(parameters, "profile-id", 1, 31)
+		if mode, said := parameter(parameters, "tx-mode"); said && mode != "SRST" {
+			err = fmt.Errorf("%v has tx-mode=%s; expected SRST", codec, quote(mode))
+		}
 	case rtp.AV1:
-		profile, ok = numericParameter(parameters, "profile", 0, 2)
-	default:
-		ok = true
+		profile, err = numericParameter(parameters, "profile", 0, 2)
 	}
-	return codec, profile, ok
+	if e.clock != codec.ClockRate() {
+		err = fmt.Errorf("%s; expected %v/%d", quote(e.text), codec, codec.ClockRate())
+	}
+	return codec, profile, err
 }
 
 // numericParameter is a parameter as a plain decimal number; unsaid is its default.
-func numericParameter(parameters, key string, unsaid, most uint64) (string, bool) {
+func numericParameter(parameters, key string, unsaid, most uint64) (string, error) {
 	n := unsaid
 	if text, said := parameter(parameters, key); said {
 		var err error
-		if n, err = strconv.ParseUint(text, 10, 8); err != nil {
-			return "", false
+		if n, err = strconv.ParseUint(text, 10, 8); err != nil || n > most {
+			return "", fmt.Errorf("%s=%s; expected 0 to %d", key, quote(text), most)
 		}
 	}
-	return strconv.FormatUint(n, 10), n <= most
+	return strconv.FormatUint(n, 10), nil
 }
 
 // h264Profile is the normal form of RFC 6184 section 8.1's profile-level-id and packetization-mode;
 // interleaved mode is not forwarded.
-func h264Profile(parameters string) (string, bool) {
+func h264Profile(parameters string) (string, error) {
 	mode, said := parameter(parameters, "packetization-mode")
 	if !said {
 		mode = "0"
 	}
 	if mode != "0" && mode != "1" {
-		return "", false
+		return "", fmt.Errorf("H264 has packetization-mode=%s; expected 0 or 1", quote(mode))
 	}
 	id, said := parameter(parameters, "profile-level-id")
 	if !said {
 		id = "42000a" // Baseline, level 1
 	}
 	if _, err := strconv.ParseUint(id, 16, 24); err != nil || len(id) != 6 {
-		return "", false
+		return "", fmt.Errorf("H264 has profile-level-id=%s; expected 6 hexadecimal digits, such as 42e01f", quote(id))
 	}
-	return strings.ToLower(id[:4]) + "/" + mode, true
+	return strings.ToLower(id[:4]) + "/" + mode, nil
 }
 
 // parameter finds one parameter of an fmtp.

@@ -42,6 +42,9 @@ func checkProblem(t testing.TB, w *httptest.ResponseRecorder, status int, names 
 	if p.Status != status || p.Title == "" || !strings.HasPrefix(p.Type, problemTypes) || !strings.Contains(p.Detail, names) {
 		t.Errorf("problem %+v, want it to name %q", p, names)
 	}
+	if status < 500 && status != http.StatusRequestTimeout && !strings.Contains(p.Detail, "expected") {
+		t.Errorf("detail %q does not say what was expected", p.Detail)
+	}
 	if len(w.Body.Bytes()) > 2048 {
 		t.Errorf("the problem has %d bytes", w.Body.Len())
 	}

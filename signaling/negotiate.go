@@ -207,10 +207,13 @@ func (m *media) mismatch(stream string, available []string) *problem {
 	if len(offered) == 0 {
 		offered = []string{"none"}
 	}
+	detail := fmt.Sprintf("m=%s offers %s; expected, for %s, one of %s", m.name, strings.Join(offered, ", "),
+		whose, strings.Join(available, ", "))
+	if len(m.faults) > 0 {
+		detail += ". Not usable are " + strings.Join(m.faults, "; ")
+	}
 	return &problem{
 		status: http.StatusUnprocessableEntity, kind: "codec-mismatch", title: "No codec in common",
-		detail: fmt.Sprintf("m=%s offers %s; expected, for %s, one of %s", m.name, strings.Join(offered, ", "),
-			whose, strings.Join(available, ", ")),
-		offered: m.names, available: available,
+		detail: detail, offered: m.names, available: available,
 	}
 }

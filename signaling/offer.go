@@ -54,6 +54,8 @@ type media struct {
 	rsize, allowMixed bool
 	// names are the codecs offered, for people to read.
 	names []string
+	// faults are why formats of known codecs were left out.
+	faults []string
 	// formats are those that ringcast forwards, in order of preference.
 	formats    []format
 	extensions [rtp.NumExtensions]extension
@@ -101,7 +103,7 @@ func parseOffer(body []byte, lim Limits) (*offer, error) {
 	var d sdp.SessionDescription
 	if err := d.UnmarshalString(text); err != nil {
 		const most = 200
-		return nil, malformed("not a session description (RFC 8866): %.*s", most, err.Error())
+		return nil, malformed("not a session description; expected one of RFC 8866: %.*s", most, err.Error())
 	}
 	if len(d.MediaDescriptions) == 0 {
 		return nil, malformed("no media line; expected m=audio, m=video or both")
@@ -147,6 +149,7 @@ type section struct {
 	ufrag, password, setup, mid, simulcast string
 	direction                              sdp.Direction
 	mux, rsize, allowMixed, bundleOnly     bool
+	iceLite                                bool
 
 	fingerprints, groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups, msids []string
 }
@@ -170,6 +173,8 @@ func readSection(attributes []sdp.Attribute) section {
 			if direction, err := sdp.NewDirection(a.Key); err == nil && s.direction == 0 {
 				s.direction = direction
 			}
+		case "ice-lite":
+			s.iceLite = true
 		case "rtcp-mux":
 			s.mux = true
 		case "rtcp-rsize":
@@ -224,7 +229,7 @@ func (o *offer) readLines(descriptions []*sdp.MediaDescription, sections []secti
 			}
 			m.mid = unique.Make(m.mid).Value()
 			if slices.ContainsFunc(o.media[:i], func(e media) bool { return e.mid == m.mid }) {
-				return malformed("a=mid:%s names two media lines", m.mid)
+				return malformed("a=mid:%s names two media lines; expected one", m.mid)
 			}
 		}
 		// Port 0 rejects a line, unless it is part of a bundle and shares another's port.
@@ -303,11 +308,11 @@ func (o *offer) readTransport(sections []section, shared section) error {
 		}
 		switch {
 		case ufrag == "":
-			return malformed("no a=ice-ufrag on the line that carries the transport or for the session")
+			return malformed("no a=ice-ufrag; expected one on the line that carries the transport, or for the session")
 		case !validCredential(ufrag, minUfrag):
 			return malformed("a=ice-ufrag is %s; expected %d to 256 characters", quote(ufrag), minUfrag)
 		case password == "":
-			return malformed("no a=ice-pwd beside a=ice-ufrag:%s", quote(ufrag))
+			return malformed("no a=ice-pwd; expected one beside a=ice-ufrag:%s", quote(ufrag))
 		case !validCredential(password, minPassword):
 			return malformed("a=ice-pwd has %d characters; expected %d to 256", len(password), minPassword)
 		}
@@ -324,6 +329,10 @@ func (o *offer) readTransport(sections []section, shared section) error {
 	}
 
 	s := &sections[o.transport]
+	if s.iceLite || shared.iceLite {
+		return unacceptable("a=ice-lite: the server is ICE-lite too, so neither would send a check; " +
+			"expected a full ICE agent (RFC 8445 section 2.5)")
+	}
 	fingerprints := s.fingerprints
 	if len(fingerprints) == 0 {
 		fingerprints = shared.fingerprints
@@ -351,10 +360,10 @@ var hashes = []struct {
 
 func (o *offer) readFingerprints(values []string) error {
 	if len(values) == 0 {
-		return malformed("no a=fingerprint on the line that carries the transport or for the session")
+		return malformed("no a=fingerprint; expected one on the line that carries the transport, or for the session")
 	}
 	if len(values) > maxFingerprints {
-		return tooMuch("more than %d fingerprints", maxFingerprints)
+		return tooMuch("too many fingerprints; expected at most %d fingerprints", maxFingerprints)
 	}
 	for _, v := range values {
 		name, value, ok := strings.Cut(v, " ")

@@ -228,12 +228,20 @@ func TestOfferRefused(t *testing.T) {
 		{"mid too long", edit("a=mid:1", "a=mid:"+strings.Repeat("1", 33)), bad, "a=mid"},
 		{"mid is no token", edit("a=mid:1", "a=mid:1;2"), bad, "a=mid"},
 		{"no codec", edit("H264/90000", "theora/90000"), no, "theora"},
-		{"mono opus", edit("opus/48000/2", "opus/48000"), no, "opus"},
-		{"opus at 44100", edit("opus/48000/2", "opus/44100/2"), no, "opus"},
-		{"interleaved H.264", edit("packetization-mode=1", "packetization-mode=2"), no, "H264"},
-		{"malformed profile", edit("profile-level-id=42e01f", "profile-level-id=42e0"), no, "H264"},
-		{"RTCP's numbers", edit("RTP/SAVPF 96", "RTP/SAVPF 72", ":96 ", ":72 "), no, "H264"},
-		{"video codec on audio", edit("opus/48000/2", "VP8/90000"), no, "VP8"},
+		{"mono opus", edit("opus/48000/2", "opus/48000/1"), no, `m=audio offers opus; expected, for the server, one of opus. Not usable are payload type 111: "opus/48000/1"; expected opus/48000/2, for mono too (RFC 7587 section 7)`},
+		{"opus without channels", edit("opus/48000/2", "opus/48000"), no, `payload type 111: "opus/48000"; expected opus/48000/2`},
+		{"opus at 44100", edit("opus/48000/2", "opus/44100/2"), no, `payload type 111: "opus/44100/2"; expected opus/48000/2`},
+		{"H.264 at 48000", edit("H264/90000", "H264/48000"), no, `payload type 96: "H264/48000"; expected H264/90000`},
+		{"H.264 without a clock", edit("H264/90000", "H264"), no, `payload type 96: "H264"; expected H264/90000`},
+		{"interleaved H.264", edit("packetization-mode=1", "packetization-mode=2"), no, `H264 has packetization-mode="2"; expected 0 or 1`},
+		{"short profile", edit("profile-level-id=42e01f", "profile-level-id=42e0"), no, `H264 has profile-level-id="42e0"; expected 6 hexadecimal digits, such as 42e01f`},
+		{"malformed profile", edit("profile-level-id=42e01f", "profile-level-id=0x42e0"), no, `H264 has profile-level-id="0x42e0"; expected 6 hexadecimal digits, such as 42e01f`},
+		{"a profile of VP9", edit("H264/90000", "VP9/90000", "profile-level-id=42e01f", "profile-id=4"), no, `payload type 96: profile-id="4"; expected 0 to 3`},
+		{"H.265 on several transports", edit("H264/90000", "H265/90000", "profile-level-id=42e01f", "tx-mode=MRST"), no, `H265 has tx-mode="MRST"; expected SRST`},
+		{"RTCP's numbers", edit("RTP/SAVPF 96", "RTP/SAVPF 72", ":96 ", ":72 "), no, "payload type 72: the number looks like RTCP; expected one below 64 or above 95"},
+		{"video codec on audio", edit("opus/48000/2", "VP8/90000"), no, "payload type 111: VP8 stands in m=audio; expected it in m=video"},
+		{"ICE-lite", edit("a=ice-options:ice2,trickle", "a=ice-lite"), no, "a=ice-lite: the server is ICE-lite too, so neither would send a check; expected a full ICE agent"},
+		{"ICE-lite on a line", edit("a=mid:0", "a=mid:0\r\na=ice-lite"), no, "a=ice-lite"},
 		{"payload type 128", edit("RTP/SAVPF 96", "RTP/SAVPF 128"), bad, "128"},
 		{"payload type with a leading zero", edit("RTP/SAVPF 96", "RTP/SAVPF 096"), bad, "096"},
 		{"payload type twice", edit("RTP/SAVPF 96", "RTP/SAVPF 111", ":96 ", ":111 "), bad, "111"},
@@ -430,7 +438,7 @@ func TestCodecProfiles(t *testing.T) {
 		{"OPUS/48000/2", "", rtp.Opus, "", true},
 		{"opus/48000/1", "", rtp.Opus, "", false},
 		{"vp8/90000", "max-fs=1", rtp.VP8, "", true},
-		{"VP8/48000", "", rtp.UnknownCodec, "", false},
+		{"VP8/48000", "", rtp.VP8, "", false},
 		{"VP9/90000", "", rtp.VP9, "0", true},
 		{"VP9/90000", "profile-id=02", rtp.VP9, "2", true},
 		{"VP9/90000", "profile-id=4", rtp.VP9, "4", false},
@@ -444,13 +452,14 @@ func TestCodecProfiles(t *testing.T) {
 		{"H264/90000", "profile-level-id=42e01f; packetization-mode=1", rtp.H264, "42e0/1", true},
 		{"H264/90000", "profile-level-id=+2e01f", rtp.H264, "", false},
 		{"H264/90000", "profile-level-id=42e01", rtp.H264, "", false},
-		{"VP8", "", rtp.UnknownCodec, "", false},
+		{"VP8", "", rtp.VP8, "", false},
 		{"red/90000", "", rtp.UnknownCodec, "", false},
 		{"unknown/90000", "", rtp.UnknownCodec, "", false},
 	} {
-		codec, profile, ok := parseEncoding(tt.rtpmap).codec(tt.fmtp)
-		if ok != tt.ok || ok && (codec != tt.codec || profile != tt.profile) {
-			t.Errorf("%s %s is %v %q %v, want %v %q %v", tt.rtpmap, tt.fmtp, codec, profile, ok, tt.codec, tt.profile, tt.ok)
+		codec, profile, err := parseEncoding(tt.rtpmap).codec(tt.fmtp)
+		ok := err == nil && codec != rtp.UnknownCodec
+		if ok != tt.ok || codec != tt.codec || ok && profile != tt.profile {
+			t.Errorf("%s %s is %v %q, %v; want %v %q, usable %v", tt.rtpmap, tt.fmtp, codec, profile, err, tt.codec, tt.profile, tt.ok)
 		}
 	}
 }

@@ -86,10 +86,10 @@ func restartProblem(err error) *problem {
 		p.detail += "the server takes no more now; try again later"
 	case errors.Is(err, engine.ErrClosing):
 		p.kind, p.retryAfter = "closing", retryClosing
-		p.detail += "the server is shutting down"
+		p.detail += "the server is shutting down; try again later"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p.kind, p.retryAfter = "gone", retryStream
-		p.detail += "the request was given up before its answer"
+		p.detail += "the request was given up before its answer; try again"
 	default:
 		return internal(err)
 	}

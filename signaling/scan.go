@@ -13,33 +13,33 @@ func scan(body []byte, lim Limits) error {
 		return malformed("the body is empty; expected a session description")
 	}
 	if !utf8.Valid(body) {
-		return malformed("the body is not UTF-8 (RFC 8866 section 5)")
+		return malformed("the body is not UTF-8; expected a session description (RFC 8866 section 5)")
 	}
 	var lines, media, attributes, candidates int
 	for len(body) > 0 {
 		line := nextLine(&body)
 		if lines++; lines > lim.Lines {
-			return tooMuch("more than %d lines", lim.Lines)
+			return tooMuch("too many lines; expected at most %d lines", lim.Lines)
 		}
 		if len(line) > lim.LineLength {
-			return tooMuch("line %d is longer than %d bytes", lines, lim.LineLength)
+			return tooMuch("line %d is too long; expected at most %d bytes", lines, lim.LineLength)
 		}
 		if bytes.ContainsFunc(line, isControl) {
-			return malformed("line %d contains a control character", lines)
+			return malformed("line %d contains a control character; expected none but the line's end and tabs", lines)
 		}
 		switch {
 		case bytes.HasPrefix(line, []byte("m=")):
 			attributes = 0
 			if media++; media > lim.Media {
-				return tooMuch("more than %d media lines", lim.Media)
+				return tooMuch("too many media lines; expected at most %d media lines", lim.Media)
 			}
 		case bytes.HasPrefix(line, []byte("a=")):
 			if attributes++; attributes > lim.Attributes {
-				return tooMuch("line %d: more than %d attributes in one part", lines, lim.Attributes)
+				return tooMuch("too many attributes up to line %d; expected at most %d attributes in one part", lines, lim.Attributes)
 			}
 			if bytes.HasPrefix(line, []byte("a=candidate:")) {
 				if candidates++; candidates > lim.Candidates {
-					return tooMuch("more than %d candidates", lim.Candidates)
+					return tooMuch("too many candidates; expected at most %d candidates", lim.Candidates)
 				}
 			}
 		}

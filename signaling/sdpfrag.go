@@ -94,7 +94,7 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 func (f *fragment) add(part fragmentPart) error {
 	c := part.ice
 	if c.Password != "" && c.Ufrag == "" {
-		return malformed("the fragment has an a=ice-pwd without an a=ice-ufrag")
+		return malformed("the fragment has an a=ice-pwd; expected an a=ice-ufrag beside it")
 	}
 	if c.Ufrag == "" {
 		return nil

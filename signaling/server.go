@@ -244,13 +244,16 @@ func (s *Server) draw() (draw, error) {
 	}, nil
 }
 
+// requestSpan is how long a peer may take to send a whole request.
+const requestSpan = 10 * time.Second
+
 // NewHTTPServer is an http.Server for addr that gives no peer much time.
 func NewHTTPServer(addr string, h http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
+		ReadTimeout:       requestSpan,
 		WriteTimeout:      20 * time.Second,
 		IdleTimeout:       idleSpan,
 		MaxHeaderBytes:    16 << 10,

@@ -222,7 +222,7 @@ func openProblem(err error, stream string) *problem {
 		p.detail += "the server is shutting down; try again later"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "gone", "Request abandoned", retryStream
-		p.detail += "the request was given up before its answer"
+		p.detail += "the request was given up before its answer; try again"
 	default:
 		return internal(err)
 	}
@@ -250,12 +250,12 @@ func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, e
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &problem{
 			status: http.StatusRequestTimeout, kind: "slow", title: "Body too slow",
-			detail: "the body did not come in time", cause: err,
+			detail: fmt.Sprintf("the body did not come in time; expected the whole request within %v", requestSpan), cause: err,
 		}
 	case err != nil:
 		return nil, &problem{
 			status: http.StatusBadRequest, kind: "body", title: "Unreadable body",
-			detail: "the body could not be read to its end", cause: err,
+			detail: "the body ended early; expected all of it, as long as Content-Length or the last chunk says", cause: err,
 		}
 	}
 	return body, nil
