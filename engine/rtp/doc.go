@@ -9,6 +9,7 @@
 //   - A Header is one packet's RTP header, parsed.
 //   - A payload descriptor is the codec's own header at the start of a VP8 or VP9 payload; the
 //     PictureID in it counts frames and must stay continuous for a receiver.
+//   - A Content is the parts of a keyframe that a payload holds, or a frame's payloads together.
 //   - An extended sequence number is the 16 bits of the wire continued to 64 by an Unwrapper.
 //
 // Nothing here keeps state but the Unwrapper, and nothing allocates.
@@ -16,5 +17,5 @@
 // Concurrency: every value belongs to whoever holds it; functions share nothing.
 //
 // Buffers: a slice that is passed in stays its owner's. Slices that are returned are parts of it,
-// valid as long as it is. Only PutHeader and PictureID.Patch write.
+// valid as long as it is. Only PutHeader, PictureID.Patch and SettleAV1 write.
 package rtp

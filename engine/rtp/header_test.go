@@ -259,11 +259,11 @@ func TestAllocations(t *testing.T) {
 	vp8 := []byte{0x90, 0xF0, 0x80, 0, 0, 0, 0, 1}
 	stap := []byte{24, 0, 2, 1, 2, 0, 3, 0x67, 1, 2}
 	for name, f := range map[string]func(){
-		"Parse":          func() { h.Parse(data, &testMap); h.Value(data, MID); h.PaddingLen(data) },
-		"PutHeader":      func() { PutHeader(data, true, true, 96, 1, 2, 3) },
-		"Unwrap":         func() { u.Unwrap(77) },
-		"PictureID":      func() { p, _ := ParsePictureID(VP8, vp8); p.Patch(vp8, 3, 4) },
-		"StartsKeyframe": func() { StartsKeyframe(VP8, vp8); StartsKeyframe(H264, stap); StartsKeyframe(H265, stap) },
+		"Parse":     func() { h.Parse(data, &testMap); h.Value(data, MID); h.PaddingLen(data) },
+		"PutHeader": func() { PutHeader(data, true, true, 96, 1, 2, 3) },
+		"Unwrap":    func() { u.Unwrap(77) },
+		"PictureID": func() { p, _ := ParsePictureID(VP8, vp8); p.Patch(vp8, 3, 4) },
+		"ContentOf": func() { ContentOf(VP8, vp8); ContentOf(H264, stap); ContentOf(H265, stap); ContentOf(AV1, stap) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

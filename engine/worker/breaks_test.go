@@ -233,7 +233,7 @@ func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 	tracks[0].Formats[0].Codec = 3 // VP9
 	p := l.publish(1, 1, tracks...)
 	s := l.watch(1, watched(true)...)
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0, 0}})
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0x82, 0}})
 	l.pass(port.Millisecond)
 	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != bus.ReasonCodec {
 		t.Fatalf("ended: %+v", m)

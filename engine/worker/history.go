@@ -117,9 +117,9 @@ func (h *history) append(p *bus.Packet, ext, payload []byte) uint64 {
 	return i
 }
 
-// startKeyframe moves the keyframe to packet i. A keyframe may begin with several packets that each
-// count as its start (parameter sets sent apart from the picture): the lowest number is the start.
-// Where reordering brought later packets of the same picture first, joiners begin with those.
+// startKeyframe moves the keyframe to packet i. A keyframe may begin with packets that tell nothing by
+// themselves (parameter sets sent apart from the picture): its lowest number is the start. Where
+// reordering brought later packets of the same picture first, joiners begin with those.
 func (h *history) startKeyframe(i uint64, p *bus.Packet) {
 	if h.key.valid && h.key.timestamp == p.Timestamp {
 		if p.Number < h.key.number {
@@ -133,7 +133,7 @@ func (h *history) startKeyframe(i uint64, p *bus.Packet) {
 	h.key = keyframe{valid: true, number: p.Number, index: i, timestamp: p.Timestamp, arrival: p.Arrival}
 	for j := i; j > h.first && i-j < reach; j-- {
 		if e := h.at(j - 1); e.Timestamp == p.Timestamp {
-			h.key.index = j - 1
+			h.key.index, h.key.number = j-1, min(h.key.number, e.Number)
 		}
 	}
 }

@@ -84,6 +84,7 @@ type layer struct {
 
 	// Only at the owner:
 	receiver  *receiver
+	unit      accessUnit
 	last      port.Time // arrival of the newest packet
 	bytes     uint64    // since the last housekeeping
 	rate      uint64    // smoothed, in bytes a second
@@ -240,16 +241,8 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 	if h.Marker {
 		packet.Flags |= bus.Marker
 	}
-	if t.spec.Kind == rtp.Video && rtp.StartsKeyframe(f.Codec, payload) {
-		packet.Flags |= bus.KeyframeStart
-		if k := &l.history.key; !k.valid || k.timestamp != h.Timestamp {
-			w.count(Keyframes)
-		}
-		l.request.waiting = false
-	}
-	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
-		packet.Flags |= bus.HasPicture
-		packet.Picture, packet.TL0 = p.ID, p.TL0
+	if t.spec.Kind == rtp.Video {
+		w.readVideo(l, f.Codec, &packet, payload, ext == r.highest)
 	}
 	var ext8 [maxExtensions]byte
 	exts := forwardedExtensions(ext8[:0], h, data)
@@ -300,6 +293,7 @@ func (l *layer) restart() {
 	l.epoch++
 	l.history.release()
 	l.clock, l.arrivals, l.reported, l.clockTold = bus.Clock{}, bus.Clock{}, false, 0
+	l.unit = accessUnit{}
 }
 
 // restart continues the numbering behind what there was, for a layer whose SSRC changed.

@@ -87,12 +87,11 @@ func (f *File) Source() Source { return &cursor{file: f} }
 func (f *File) findKeyframes() {
 	p := NewPacketizer(f.codec, probe)
 	for i := range f.frames {
+		var content rtp.Content
 		for _, payload := range p.Packets(f.frames[i]) {
-			if rtp.StartsKeyframe(f.codec, payload) {
-				f.frames[i].Key = true
-				break
-			}
+			content |= rtp.ContentOf(f.codec, payload)
 		}
+		f.frames[i].Key = content.Starts()
 	}
 }
 

@@ -75,7 +75,7 @@ func TestVP8(t *testing.T) {
 				t.Errorf("frame %d, payload %d: %+v after picture %d", n, i, d, last)
 			}
 			last = d.PictureID
-			if got := rtp.StartsKeyframe(rtp.VP8, payload); got != (f.Key && i == 0) {
+			if got := rtp.ContentOf(rtp.VP8, payload).Starts(); got != (f.Key && i == 0) {
 				t.Errorf("frame %d, payload %d: starts a keyframe: %v", n, i, got)
 			}
 			frame = append(frame, b...)

@@ -381,7 +381,7 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 	} else {
 		ext = t.accept(h, at)
 	}
-	keyframe := rtp.StartsKeyframe(k.codec, payload)
+	keyframe := rtp.ContentOf(k.codec, payload)&(rtp.HasSets|rtp.HasKey) != 0
 	if (keyframe || v.video < 0) && v.keyframeAt == 0 {
 		l.play(v, t)
 	}
