@@ -8,6 +8,8 @@
 //   - A Hasher is the scratch that hashing needs, so that neither verifying nor signing allocates.
 //   - The password is the one of the side that a request goes to, for its response too.
 //
+// Binding indications are only recognized (IsIndication), so that they can be counted.
+//
 // The way of a check: IsBindingRequest sorts out everything else, Check.Parse finds the attributes
 // and proves the FINGERPRINT, the caller looks up the password of LocalUfrag, Hasher.Verify proves
 // MESSAGE-INTEGRITY, and AppendSuccess or AppendError answers. What fails before that gets no answer.

@@ -19,9 +19,10 @@ const (
 
 // Message types: the Binding method in each class (RFC 8489 section 5).
 const (
-	bindingRequest = 0x0001
-	bindingSuccess = 0x0101
-	bindingError   = 0x0111
+	bindingRequest    = 0x0001
+	bindingIndication = 0x0011
+	bindingSuccess    = 0x0101
+	bindingError      = 0x0111
 )
 
 // Attribute types (RFC 8489 section 18.3, RFC 8445 section 16.1).
@@ -51,6 +52,20 @@ func IsBindingRequest(data []byte) bool {
 	return len(data) >= headerLen &&
 		binary.BigEndian.Uint16(data) == bindingRequest &&
 		binary.BigEndian.Uint32(data[4:]) == cookie
+}
+
+// IsIndication reports whether data is exactly one well-formed Binding indication: some ICE stacks keep their
+// NAT's mapping alive by those (RFC 8445 section 11). It needs no integrity, so it proves nothing. A FINGERPRINT must
+// be correct if there is one.
+func IsIndication(data []byte) bool {
+	if len(data) < headerLen || binary.BigEndian.Uint16(data) != bindingIndication ||
+		binary.BigEndian.Uint32(data[4:]) != cookie {
+		return false
+	}
+	w, ok := newWalk(data)
+	for ok && w.next() {
+	}
+	return ok && w.ended
 }
 
 // A Check is a Binding request parsed to values; slices borrow from the datagram.

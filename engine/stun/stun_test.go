@@ -268,6 +268,35 @@ func TestIsBindingRequest(t *testing.T) {
 	}
 }
 
+func TestIsIndication(t *testing.T) {
+	bare := append([]byte{0, 0x11, 0, 0}, rfcRequest[4:20]...)
+	signed := newRequest().add(attrPriority, "prio").fingerprint().data
+	signed[1] = 0x11
+	binary.BigEndian.PutUint32(signed[len(signed)-4:], crc32.ChecksumIEEE(signed[:len(signed)-8])^fingerprintMask)
+	wrong := bytes.Clone(signed)
+	wrong[len(wrong)-1] ^= 1
+	for name, c := range map[string]struct {
+		data []byte
+		want bool
+	}{
+		"a bare header":            {bare, true},
+		"with attributes":          {signed, true},
+		"with a wrong fingerprint": {wrong, false},
+		"a request":                {rfcRequest, false},
+		"a response":               {rfcResponseIPv4, false},
+		"another method":           {append([]byte{0, 0x12}, bare[2:]...), false},
+		"cut short":                {bare[:19], false},
+		"bytes behind the message": {append(bytes.Clone(bare), 0, 0, 0, 0), false},
+		"an attribute that is cut": {append([]byte{0, 0x11, 0, 8}, append(bytes.Clone(bare[4:]), 0, 6, 0, 8, 1, 2, 3, 4)...), false},
+		"without the cookie":       {append([]byte{0, 0x11, 0, 0, 0, 0, 0, 0}, bare[8:]...), false},
+		"nothing":                  {nil, false},
+	} {
+		if got := IsIndication(c.data); got != c.want {
+			t.Errorf("%s: %v, want %v: %x", name, got, c.want, c.data)
+		}
+	}
+}
+
 // passwords have every length around the block of the hash, where HMAC treats keys differently.
 func passwords() []string {
 	out := []string{""}
@@ -472,12 +501,18 @@ func FuzzParse(f *testing.F) {
 	f.Add(rfcResponseIPv6)
 	f.Add(h.AppendRequest(nil, &testID, "a:b", "p", 1, true, 2))
 	f.Add(h.AppendError(nil, &testID, CodeUnknownAttribute, []uint16{1}, "p"))
+	f.Add(append([]byte{0, 0x11, 0, 0}, rfcRequest[4:20]...))
 	f.Add(newRequest().add(attrIntegritySHA256, "").add(attrUsername, "a:b").integrity("p").fingerprint().data)
 	f.Add(newRequest().add(attrUsername, "a:b").add(attrPriority, "").integrity("p").fingerprint().data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		// Mutation alone never meets the CRC, so every input is tried with a correct one too.
 		for range 2 {
 			before := bytes.Clone(data)
+			if IsIndication(data) {
+				if m := (&pion.Message{Raw: bytes.Clone(data)}); m.Decode() != nil || m.Type.Class != pion.ClassIndication {
+					t.Errorf("pion does not take it for an indication: %x", data)
+				}
+			}
 			var c Check
 			if c.Parse(data) {
 				m := &pion.Message{Raw: bytes.Clone(data)}
