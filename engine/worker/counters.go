@@ -8,7 +8,7 @@ type DropReason uint8
 const (
 	// DropUnknownProtocol: too short to be anything, or a first byte of no known protocol (RFC 7983).
 	DropUnknownProtocol DropReason = iota
-	// DropSTUN: not a well-formed Binding request with a fingerprint.
+	// DropSTUN: neither a well-formed Binding request with a fingerprint nor a Binding indication.
 	DropSTUN
 	// DropUfrag: a check for no known session.
 	DropUfrag
@@ -22,11 +22,11 @@ const (
 	DropPaths
 	// DropUnproven: media or reports for a session whose path is unproven and has used up its credit.
 	DropUnproven
-	// DropRecords: more DTLS than a session may send.
+	// DropRecords: more DTLS than a session may send, or DTLS that means nothing after the handshake.
 	DropRecords
 	// DropNotReady: RTP or RTCP before its session's keys or publication.
 	DropNotReady
-	// DropRole: RTP from a subscriber.
+	// DropRole: RTP from a subscriber, which is no early media either.
 	DropRole
 	// DropRTP: a malformed RTP packet.
 	DropRTP
@@ -36,6 +36,8 @@ const (
 	DropReplay
 	// DropSSRCs: more sources than a publisher may have.
 	DropSSRCs
+	// DropRTCPFlood: more RTCP, or sequence numbers in NACKs, than a session may send in a second.
+	DropRTCPFlood
 	// DropUnbound: RTP that belongs to no negotiated track.
 	DropUnbound
 	// DropPayloadType: RTP of a payload type that was not negotiated.
@@ -86,6 +88,7 @@ var dropNames = [NumDropReasons]string{
 	DropSRTPAuth:        "srtp_unauthenticated",
 	DropReplay:          "srtp_replayed",
 	DropSSRCs:           "too_many_ssrcs",
+	DropRTCPFlood:       "rtcp_flood",
 	DropUnbound:         "rtp_no_track",
 	DropPayloadType:     "rtp_payload_type",
 	DropRTX:             "rtx_malformed",
@@ -108,7 +111,8 @@ func (d DropReason) String() string { return dropNames[d] }
 type Counter uint8
 
 const (
-	ReceivedChecks Counter = iota
+	ReceivedChecks      Counter = iota
+	ReceivedIndications         // Binding indications, which prove nothing
 	ReceivedRTP
 	ReceivedRTPBytes
 	ReceivedRTCP
@@ -143,34 +147,35 @@ const (
 )
 
 var counterNames = [NumCounters]string{
-	ReceivedChecks:     "received_stun_checks",
-	ReceivedRTP:        "received_rtp_packets",
-	ReceivedRTPBytes:   "received_rtp_bytes",
-	ReceivedRTCP:       "received_rtcp_packets",
-	ReceivedDuplicates: "received_rtp_duplicates",
-	ReceivedRTX:        "received_rtx_packets",
-	ReceivedNACKs:      "received_nacks",
-	ReceivedPLIs:       "received_plis",
-	ReceivedFIRs:       "received_firs",
-	ReceivedREMBs:      "received_rembs",
-	ReceivedFeedbacks:  "received_transport_feedbacks",
-	ReceivedReports:    "received_report_blocks",
-	IgnoredReports:     "ignored_sender_reports",
-	ReceivedBYEs:       "received_byes",
-	SentRTP:            "sent_rtp_packets",
-	SentRTPBytes:       "sent_rtp_bytes",
-	SentRTX:            "sent_rtx_packets",
-	SentRTCP:           "sent_rtcp_packets",
-	SentNACKs:          "sent_nacks",
-	SentPLIs:           "sent_plis",
-	SentFeedbacks:      "sent_transport_feedbacks",
-	Keyframes:          "received_keyframes",
-	Forwarded:          "forwarded_datagrams",
-	Replicated:         "replicated_packets",
-	HistoriesShortened: "histories_shortened",
-	HistoryCut:         "history_cut_packets",
-	PathMoves:          "path_moves",
-	PathsGivenUp:       "paths_given_up",
+	ReceivedChecks:      "received_stun_checks",
+	ReceivedIndications: "received_stun_indications",
+	ReceivedRTP:         "received_rtp_packets",
+	ReceivedRTPBytes:    "received_rtp_bytes",
+	ReceivedRTCP:        "received_rtcp_packets",
+	ReceivedDuplicates:  "received_rtp_duplicates",
+	ReceivedRTX:         "received_rtx_packets",
+	ReceivedNACKs:       "received_nacks",
+	ReceivedPLIs:        "received_plis",
+	ReceivedFIRs:        "received_firs",
+	ReceivedREMBs:       "received_rembs",
+	ReceivedFeedbacks:   "received_transport_feedbacks",
+	ReceivedReports:     "received_report_blocks",
+	IgnoredReports:      "ignored_sender_reports",
+	ReceivedBYEs:        "received_byes",
+	SentRTP:             "sent_rtp_packets",
+	SentRTPBytes:        "sent_rtp_bytes",
+	SentRTX:             "sent_rtx_packets",
+	SentRTCP:            "sent_rtcp_packets",
+	SentNACKs:           "sent_nacks",
+	SentPLIs:            "sent_plis",
+	SentFeedbacks:       "sent_transport_feedbacks",
+	Keyframes:           "received_keyframes",
+	Forwarded:           "forwarded_datagrams",
+	Replicated:          "replicated_packets",
+	HistoriesShortened:  "histories_shortened",
+	HistoryCut:          "history_cut_packets",
+	PathMoves:           "path_moves",
+	PathsGivenUp:        "paths_given_up",
 }
 
 func (c Counter) String() string { return counterNames[c] }

@@ -12,7 +12,11 @@ import (
 func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	var c stun.Check
 	if !c.Parse(in.Data) {
-		w.drop(DropSTUN)
+		if stun.IsIndication(in.Data) {
+			w.count(ReceivedIndications)
+		} else {
+			w.drop(DropSTUN)
+		}
 		return
 	}
 	s := w.byUfrag[string(c.LocalUfrag)]

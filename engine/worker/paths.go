@@ -220,6 +220,7 @@ func (w *Worker) shaken(now port.Time, s *session) {
 		w.evidence(now, s, int(s.selected))
 	}
 	s.trialEnd = now + trialSpan // what was before is the handshake's
+	s.records = min(s.records, maxKeyedRecords)
 	w.tendPaths(now, s)
 }
 

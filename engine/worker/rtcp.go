@@ -18,6 +18,9 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 	w.authenticated(now, s, &in.Path)
 	s.pub.checked = now
 	w.count(ReceivedRTCP)
+	if !w.affordsRTCP(now, s) {
+		return
+	}
 	pub := s.pub.publication
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
@@ -50,6 +53,18 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 	}
 }
 
+// affordsRTCP takes one datagram of RTCP from the session's budget. It is asked after the datagram was opened: what
+// others forge must not use the budget up.
+func (w *Worker) affordsRTCP(now port.Time, s *session) bool {
+	s.refill(now)
+	if s.control < controlCost {
+		w.drop(DropRTCPFlood)
+		return false
+	}
+	s.control -= controlCost
+	return true
+}
+
 // handleSubscriberRTCP takes in what a subscriber reports and asks for.
 func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
 	sub := s.sub
@@ -60,6 +75,9 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 	}
 	w.authenticated(now, s, &in.Path)
 	w.count(ReceivedRTCP)
+	if !w.affordsRTCP(now, s) {
+		return
+	}
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
 		if !r.Next(&p) {
@@ -83,6 +101,14 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 					break
 				}
 				w.count(ReceivedNACKs)
+				if s.control--; s.control <= 0 {
+					w.drop(DropRTCPFlood)
+					return
+				}
+				if sub.wishes >= maxWishes {
+					w.drop(DropResends) // of this packet nothing more can be granted
+					break
+				}
 				w.asks(sub, track, seq)
 			}
 		case rtcp.PLI:

@@ -197,6 +197,80 @@ func TestForgedRTCP(t *testing.T) {
 	}
 }
 
+// floodNACK is the longest NACK there is: 340 entries of 17 sequence numbers each.
+func floodNACK() []byte {
+	b := []byte{0x81, 205, 1, 0x56, 0, 0, 0, 1, 0, 0, 0xC0, 0x01}
+	for i := range 340 {
+		b = append(b, byte(i*17>>8), byte(i*17), 0xFF, 0xFF)
+	}
+	return b
+}
+
+// A flood of NACKs costs what a session's budget allows, counted, and nobody else's resends.
+func TestFloodOfNACKs(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	a, b := l.watch(1, watched(true)...), l.watch(1, watched(true)...)
+	for seq := range uint64(100) {
+		p.frame(seq, uint32(seq), seq == 0)
+	}
+	last := uint16(l.lastVideo(b))
+	l.forget()
+	const floods = 2 * maxControl / controlCost
+	for range floods {
+		l.quietly(a.path, a.seal(floodNACK()))
+	}
+	if n := l.counted(ReceivedNACKs); n > maxControl {
+		t.Errorf("%d sequence numbers of a flood were looked at in one second, want at most %d", n, maxControl)
+	}
+	if n := l.drops(DropRTCPFlood); n < floods/2 {
+		t.Errorf("%d of %d datagrams were dropped as a flood, want half", n, floods)
+	}
+	l.quietly(b.path, b.seal(appendNACK([]uint16{last, last - 1})))
+	l.poll()
+	if n := len(b.media(subVideoRTX)); n != 2 {
+		t.Errorf("the other viewer was resent %d packets, want 2", n)
+	}
+	if n := len(l.said(bus.SessionEnded)); n != 0 {
+		t.Errorf("%d sessions were ended, want none", n)
+	}
+	// The next second the session has a budget again, and what others forge takes nothing from it.
+	l.pass(budgetSpan)
+	forged := a.seal(floodNACK())
+	forged[20] ^= 1
+	for range 2 * maxControl / controlCost {
+		l.quietly(a.path, forged)
+	}
+	l.forget()
+	last = uint16(l.lastVideo(a))
+	a.nack(subVideo, last)
+	if n := len(a.media(subVideoRTX)); n != 1 {
+		t.Errorf("%d packets were resent after a flood that others forged, want 1", n)
+	}
+}
+
+// Binding indications are counted by themselves; only what is not well-formed is malformed.
+func TestIndications(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	l.receive(s.path, indication)
+	l.receive(s.path, append([]byte{0, 0x11, 0, 0}, indication[4:20]...)) // without a fingerprint
+	if n := l.counted(ReceivedIndications); n != 2 || l.drops(DropSTUN) != 0 {
+		t.Errorf("%d indications and %d malformed datagrams were counted, want 2 and 0", n, l.drops(DropSTUN))
+	}
+	wrong := append([]byte(nil), indication...)
+	wrong[27] ^= 1
+	l.receive(s.path, wrong)
+	l.receive(s.path, indication[:24])
+	if n := l.counted(ReceivedIndications); n != 2 || l.drops(DropSTUN) != 2 {
+		t.Errorf("%d indications and %d malformed datagrams were counted, want 2 and 2", n, l.drops(DropSTUN))
+	}
+	if len(l.sent)+len(l.messages) != 0 {
+		t.Errorf("%d datagrams and %d messages answer indications, want none", len(l.sent), len(l.messages))
+	}
+}
+
 // Feedback of the transport-wide numbers goes up 20 times a second while media flows, and not without.
 func TestTransportFeedback(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -243,5 +317,27 @@ func TestUpstreamNACK(t *testing.T) {
 	l.pass(2 * port.Second)
 	if got := seqs(p.asked(), videoSSRC); len(got) != 0 {
 		t.Errorf("asked for %v again, which came", got)
+	}
+}
+
+// One viewer sends the longest NACKs without a pause; each is opened, and few of its sequence numbers are looked at.
+func BenchmarkFloodOfNACKs(b *testing.B) {
+	l := newLab(b, 0, 1)
+	p := l.publish(1, 1, published()...)
+	a := l.watch(1, watched(true)...)
+	for seq := range uint64(300) {
+		p.frame(seq, uint32(seq), seq == 0)
+	}
+	const batch = 500
+	sealed := make([][]byte, batch)
+	for i := 0; i < b.N; i++ {
+		if i%batch == 0 {
+			b.StopTimer()
+			for j := range sealed {
+				sealed[j] = a.seal(floodNACK())
+			}
+			b.StartTimer()
+		}
+		l.w.HandlePacket(l.now, &port.Inbound{Path: a.path, Data: sealed[i%batch], Arrival: l.now})
 	}
 }

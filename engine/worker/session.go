@@ -9,13 +9,31 @@ import (
 const (
 	// consentSpan is how long a peer may be silent on all of its paths (RFC 7675 section 5.1).
 	consentSpan = 30 * port.Second
-	// maxRecords bounds the datagrams of DTLS that one session passes to the controller before
-	// its next recordsRefill.
-	maxRecords    = 64
-	recordsRefill = port.Second
-	// maxEarly bounds the packets that are kept for a session until its keys are known.
-	maxEarly = 128
+	// maxRecords bounds the datagrams of DTLS that one session passes to the controller in a budgetSpan, and
+	// maxKeyedRecords those after the handshake: the peer's repeated last flight, and its goodbye.
+	maxRecords      = 64
+	maxKeyedRecords = 8
+	// maxControl bounds the RTCP of one session in a budgetSpan. A datagram costs controlCost, and each sequence
+	// number that it asks for costs 1. Viewers of 20 Mbit/s with much loss need less than half.
+	maxControl  = 8192
+	controlCost = 8
+	budgetSpan  = port.Second
+	// maxEarly bounds the packets that are kept for a publisher until its keys are known, and maxEarlyReports
+	// those for a subscriber.
+	maxEarly        = 128
+	maxEarlyReports = 8
 )
+
+// refill makes the session's budgets full again when it is time.
+func (s *session) refill(now port.Time) {
+	if now < s.refillAt {
+		return
+	}
+	s.refillAt, s.records, s.control = now+budgetSpan, maxRecords, maxControl
+	if s.keyed() {
+		s.records = maxKeyedRecords
+	}
+}
 
 // nobody owns a session that was announced but not claimed.
 const nobody = -1
@@ -43,8 +61,8 @@ type live struct {
 	heard port.Time
 	// moved is when a path last took another's place.
 	moved port.Time
-	// recordsAt is when records is maxRecords again.
-	recordsAt port.Time
+	// refillAt is when records and control are full again.
+	refillAt port.Time
 	// creditAt is when the next unproven path gets a new pathCredit.
 	creditAt port.Time
 	// trialEnd is when the trial of the selected path ends.
@@ -53,6 +71,8 @@ type live struct {
 	transaction uint64
 	// records is how many more datagrams of DTLS are passed on.
 	records int16
+	// control is what is left of maxControl.
+	control int16
 	// credit is how many more datagrams an unproven path is sent.
 	credit int16
 	// selected is the index of the path that is sent on, or -1.
@@ -99,7 +119,7 @@ func (w *Worker) open(spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
 		return
 	}
-	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, wanted: -1, timers: newTimers(), records: maxRecords}}
+	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl}}
 	w.sessions[spec.ID] = s
 	w.byUfrag[spec.Local.Ufrag] = s
 }
@@ -153,7 +173,7 @@ func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
 			w.retire(now, &s.paths[i])
 		}
 		if s.live != nil {
-			w.held -= len(s.early)
+			w.takeEarly(s)
 			w.deadlines.remove(s)
 		}
 		s.live = nil
@@ -211,8 +231,8 @@ func (w *Worker) close(now port.Time, s *session) {
 	}
 	s.paths = nil
 	if s.live != nil {
-		w.held -= len(s.early)
-		s.selected, s.wanted, s.early = -1, -1, nil
+		w.takeEarly(s)
+		s.selected, s.wanted = -1, -1
 		w.deadlines.remove(s)
 		if s.sub != nil {
 			w.unsubscribe(s.sub)

@@ -151,10 +151,55 @@ func TestDTLSFlood(t *testing.T) {
 	if got[0].ID != p.spec.ID || got[0].Path != p.path || string(got[0].Data) != string(clientHello) {
 		t.Errorf("the record was passed on as %+v", got[0])
 	}
-	l.pass(recordsRefill)
+	l.pass(budgetSpan)
 	l.receive(p.path, clientHello)
 	if len(l.said(bus.RecordReceived)) != maxRecords+1 {
 		t.Error("nothing passes a second later")
+	}
+}
+
+// After the handshake little DTLS means anything: the peer's repeated last flight until it is heard by SRTP, and its
+// goodbye. Nothing else reaches the controller.
+func TestDTLSAfterHandshake(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	alert := []byte{recordAlert, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 1, 0, 2, 1, 0}
+	flood := func(data []byte, want int) {
+		t.Helper()
+		l.pass(budgetSpan)
+		l.forget()
+		dropped := l.drops(DropRecords)
+		for range 1000 {
+			l.receive(s.path, data)
+		}
+		if n := len(l.said(bus.RecordReceived)); n != want || l.drops(DropRecords)-dropped != uint64(1000-want) {
+			t.Errorf("%d records of content type %d passed and %d were dropped, want %d and %d", n, data[0], l.drops(DropRecords)-dropped, want, 1000-want)
+		}
+	}
+	flood(clientHello, maxKeyedRecords)
+	flood(alert, maxKeyedRecords)
+	s.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
+	flood(clientHello, 0)
+	flood(alert, maxKeyedRecords)
+	l.receive(s.path, clientHello)
+	l.pass(budgetSpan)
+	l.forget()
+	l.receive(s.path, clientHello)
+	l.receive(s.path, alert)
+	if m := l.said(bus.RecordReceived); len(m) != 1 || m[0].Data[0] != recordAlert {
+		t.Errorf("%d records passed, want the goodbye alone", len(m))
+	}
+}
+
+// The budget of the handshake does not last beyond it.
+func TestRecordsLeftAtKeys(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	for range maxRecords {
+		l.receive(s.path, clientHello)
+	}
+	if n := len(l.said(bus.RecordReceived)); n != maxKeyedRecords {
+		t.Errorf("%d records passed at once after the handshake, want %d", n, maxKeyedRecords)
 	}
 }
 
@@ -196,6 +241,42 @@ func TestEarlyMedia(t *testing.T) {
 	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
 	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly || !h.key.valid {
 		t.Errorf("%d packets were kept of those that came early", h.next)
+	}
+}
+
+// What subscribers send before their keys, which nobody can authenticate, leaves no publisher without its place.
+func TestEarlyMediaOfMany(t *testing.T) {
+	l := newLab(t, 0, 1)
+	media := append([]byte{0x80, 96}, make([]byte, 40)...)
+	report := append([]byte{0x80, 201}, make([]byte, 40)...)
+	for range 2 * maxHeldReports / maxEarlyReports {
+		p := l.party(bus.Subscriber, 1, watched(true)...)
+		l.receive(p.path, p.check())
+		for range 2 * maxEarlyReports {
+			l.quietly(p.path, media)
+			l.quietly(p.path, report)
+		}
+	}
+	if l.w.heldReports != maxHeldReports || l.w.heldMedia != 0 {
+		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.heldReports, l.w.heldMedia, maxHeldReports)
+	}
+	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	sealerOf(t, p)
+	for seq := range uint64(maxEarly) {
+		p.frame(seq, uint32(seq), seq == 0)
+	}
+	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly {
+		t.Errorf("%d early packets of the publisher were kept, want %d", h.next, maxEarly)
+	}
+	for id := range l.ids {
+		l.tell(bus.Message{Kind: bus.SessionClosed, ID: id + 1})
+	}
+	if l.w.heldReports != 0 || l.w.heldMedia != 0 {
+		t.Errorf("%d reports and %d packets of media are held for no session", l.w.heldReports, l.w.heldMedia)
 	}
 }
 

@@ -63,10 +63,11 @@ type Worker struct {
 	records []record
 	due     []*session
 	serving []*subscriber
-	held    int // early packets of all sessions
-	resends resendQueue
-	strays  []stray
-	active  streamQueue
+	// heldMedia and heldReports count the early packets of all publishers and of all subscribers.
+	heldMedia, heldReports int
+	resends                resendQueue
+	strays                 []stray
+	active                 streamQueue
 
 	retired      []retired
 	freeRoutes   []port.Route
@@ -85,7 +86,9 @@ const (
 	maxStrays  = 64
 	maxResends = 16384
 	maxDTLSOut = 1024
-	maxHeld    = 4096 // early packets of all sessions
+	// early packets of all publishers, and of all subscribers
+	maxHeldMedia   = 3072
+	maxHeldReports = 1024
 )
 
 // housekeepingInterval is how often rates are taken, followers' layers chosen and histories tidied.
@@ -162,6 +165,9 @@ func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
 	}
 }
 
+// recordAlert is the first byte of a DTLS record with an alert (RFC 6347 section 4.1).
+const recordAlert = 21
+
 // handleRecord passes DTLS to the controller.
 func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
@@ -173,10 +179,9 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	if w.forward(s, in) {
 		return
 	}
-	if now >= s.recordsAt {
-		s.records, s.recordsAt = maxRecords, now+recordsRefill
-	}
-	if s.records == 0 {
+	s.refill(now)
+	// A peer that was heard by SRTP or SRTCP is done with the handshake, so only an alert can mean something.
+	if s.records == 0 || s.connected && in.Data[0] != recordAlert {
 		w.drop(DropRecords)
 		return
 	}
@@ -211,8 +216,9 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		w.handleSubscriberRTCP(now, s, in)
 	case s.sub != nil:
 		w.drop(DropRole)
-	case len(s.early) < maxEarly && w.held < maxHeld:
-		w.held++
+	case s.spec.Role == bus.Subscriber && !rtcp:
+		w.drop(DropRole)
+	case w.keepsEarly(s):
 		// The peer has its keys before the controller has told us ours.
 		s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), in.Data...)})
 	default:
@@ -220,11 +226,35 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 	}
 }
 
+// keepsEarly takes a place for one more early packet of a session. Nothing of it is authenticated, so a session has few,
+// and the subscribers' places are none of the publishers'.
+func (w *Worker) keepsEarly(s *session) bool {
+	held, most, all := &w.heldMedia, maxEarly, maxHeldMedia
+	if s.spec.Role == bus.Subscriber {
+		held, most, all = &w.heldReports, maxEarlyReports, maxHeldReports
+	}
+	if len(s.early) >= most || *held >= all {
+		return false
+	}
+	*held++
+	return true
+}
+
+// takeEarly takes a session's early packets out of what is held.
+func (w *Worker) takeEarly(s *session) []port.Inbound {
+	held := &w.heldMedia
+	if s.spec.Role == bus.Subscriber {
+		held = &w.heldReports
+	}
+	early := s.early
+	*held -= len(early)
+	s.early = nil
+	return early
+}
+
 // replayEarly handles what a session received before it was ready.
 func (w *Worker) replayEarly(now port.Time, s *session) {
-	early := s.early
-	w.held -= len(early)
-	s.early = nil
+	early := w.takeEarly(s)
 	for i := range early {
 		w.handleMedia(now, &early[i])
 	}
