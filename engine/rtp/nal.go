@@ -203,7 +203,9 @@ func hasRecoveryPoint(body []byte) bool {
 // A bitReader reads a NAL unit without its emulation prevention bytes (H.264 section 7.4.1). Beyond the
 // end it yields zeros and turns bad.
 type bitReader struct {
-	rest  []byte
+	rest []byte
+	// plain is set where there are none of those bytes: in VP9 and AV1.
+	plain bool
 	zeros uint8 // bytes of zeros just read
 	bit   uint8 // bits of the present byte that are left
 	byte  byte
@@ -223,7 +225,7 @@ func (r *bitReader) bits(n int) (v uint32) {
 
 func (r *bitReader) load() {
 	r.bit, r.byte = 8, 0
-	if r.zeros >= 2 && len(r.rest) > 0 && r.rest[0] == 3 {
+	if r.zeros >= 2 && !r.plain && len(r.rest) > 0 && r.rest[0] == 3 {
 		r.rest, r.zeros = r.rest[1:], 0
 	}
 	if len(r.rest) == 0 {
