@@ -33,6 +33,9 @@ func (w *Worker) readVideo(l *layer, c rtp.Codec, packet *bus.Packet, payload []
 	if c == rtp.AV1 {
 		rtp.SettleAV1(payload, content)
 	}
+	if content&(rtp.HasSets|rtp.HasKey) != 0 && len(l.pub.tracks[l.track].layers) > 1 {
+		l.measure(c, payload)
+	}
 	if l.unit.take(packet.Timestamp, newest, content) {
 		packet.Flags |= bus.KeyframeStart
 		if k := &l.history.key; !k.valid || k.timestamp != packet.Timestamp {

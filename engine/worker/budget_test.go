@@ -44,7 +44,7 @@ func (c *crowd) send(span port.Time) (most int64) {
 				payload[1], x.Flags = 0, bus.KeyframeStart
 			}
 			l.history.append(&x, nil, payload)
-			l.last = c.now
+			l.last, l.pub.tracks[0].best = c.now, l
 			p.lab.w.wake(l.pub.stream)
 			c.numbers[i]++
 		}

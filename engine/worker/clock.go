@@ -59,11 +59,11 @@ func momentOf(c *bus.Clock, timestamp uint32, near port.Time, rate uint32) port.
 	return near + port.Time(d*int64(port.Second)/int64(rate))
 }
 
-// tick takes the arrival of a packet, which came in order, into the layer's clocks.
-func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) {
+// tick takes the arrival of a packet, which came in order, into the layer's clocks; false if it goes on with a frame.
+func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 	c := &l.arrivals
 	if c.Valid && c.RTP == timestamp {
-		return // the first of a frame tells when the frame came
+		return false // the first of a frame tells when the frame came
 	}
 	rate := l.clockRate()
 	at := momentOf(c, timestamp, arrival, rate)
@@ -82,6 +82,7 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) {
 		l.clock = *c
 		w.tellClock(l, arrival, arrivalsInterval)
 	}
+	return true
 }
 
 // takeClock takes in a publisher's sender report.

@@ -71,14 +71,14 @@ func (f *film) report(ssrc uint32) {
 	f.p.rtcp(rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: toNTP(f.wall(f.l.now)), RTP: f.timestamp(ssrc, f.l.now)}))
 }
 
-// A sync is how far a picture is played behind the sound of the same moment by the reports so far.
-type sync struct {
+// A lipSync is how far a picture is played behind the sound of the same moment by the reports so far.
+type lipSync struct {
 	at    port.Time
 	error port.Time
 }
 
 // syncs are computed as a receiver does, after each pair of reports since forget.
-func (f *film) syncs() (all []sync) {
+func (f *film) syncs() (all []lipSync) {
 	f.Helper()
 	media := map[uint32][]received{subVideo: f.s.media(subVideo), subAudio: f.s.media(subAudio)}
 	latest := make(map[uint32]rtcp.SenderInfo)
@@ -111,7 +111,7 @@ func (f *film) syncs() (all []sync) {
 			d := int64(int32(r.Timestamp-latest[ssrc].RTP)) * 1e9 / int64(filmRates[ssrc])
 			return port.Time(fromNTP(latest[ssrc].NTP)-labWall+d) - captured
 		}
-		all = append(all, sync{x.at, play(subVideo) - play(subAudio)})
+		all = append(all, lipSync{x.at, play(subVideo) - play(subAudio)})
 	}
 	return all
 }

@@ -10,6 +10,7 @@
 //   - A layer is one encoding of a track (one, or one for each simulcast RID), a track one media line.
 //   - A publication is one publisher's time on a stream; a stream is a name and who watches it.
 //   - A number is a packet's place in its layer, dense, with gaps reserved for what may still come.
+//   - The best layer of a track is the one that everybody is to follow, see layers.go.
 //   - A run is a stretch of one layer as one subscriber got it: two numbers and a few offsets from
 //     which every packet of it can be made again.
 //   - A shape is what the headers of alike subscribers have in common.

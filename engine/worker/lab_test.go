@@ -591,6 +591,12 @@ func vp8ID(start, key bool, id uint16, tl0 uint8, text string) []byte {
 	return append(b, text...)
 }
 
+// vp8Sized is a payload of VP8 that begins a keyframe with pictures of a size (RFC 6386 section 9.1).
+func vp8Sized(width, height uint16, text string) []byte {
+	b := []byte{0x10, 0, 0, 0, 0x9D, 0x01, 0x2A, byte(width), byte(width >> 8), byte(height), byte(height >> 8)}
+	return append(b, text...)
+}
+
 // frame sends one video packet that is a whole frame.
 func (p *pub) frame(seq uint64, ts uint32, key bool) {
 	p.lab.Helper()

@@ -6,11 +6,6 @@ import (
 	"ringcast/engine/rtp"
 )
 
-const (
-	// layerSilence is how long a simulcast layer may be silent and still count as active.
-	layerSilence = port.Second
-)
-
 // A stream is what is published under one name, as one worker sees it: the present publication and
 // this worker's subscribers.
 type stream struct {
@@ -55,6 +50,9 @@ type track struct {
 	layers []*layer
 	// best is the layer that subscribers are to follow; nil before the first packet.
 	best *layer
+	// Only at the owner of several layers: when the newest frame of any began to arrive, and since when that goes on
+	// without a pause of all.
+	frame, since port.Time
 	// fed is the layer that the owner feeds, at a follower.
 	fed     *layer
 	formats [128]*rtp.Format // by payload type, of media and of retransmissions
@@ -86,13 +84,11 @@ type layer struct {
 	receiver  *receiver
 	unit      accessUnit
 	last      port.Time // arrival of the newest packet
-	bytes     uint64    // since the last housekeeping
-	rate      uint64    // smoothed, in bytes a second
 	firs      uint8     // command number of the last FIR
-	lastTaken port.Time // when rate was taken
 	clockTold port.Time // when followers were told the clock
 	arrivals  bus.Clock // like clock, from the packets' arrival alone
 	reported  bool      // clock is from the publisher's reports
+	sending
 
 	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
 	// failed to bring.
@@ -251,11 +247,11 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		return
 	}
 	l.history.append(&packet, exts, payload)
-	if !src.rtx && ext == r.highest {
-		w.tick(l, h.Timestamp, arrival)
+	several := len(t.layers) > 1
+	if !src.rtx && ext == r.highest && w.tick(l, h.Timestamp, arrival) && several {
+		w.begin(now, t, l)
 	}
 	l.last = arrival
-	l.bytes += uint64(len(payload))
 	if t.best == nil {
 		t.best = l
 	}
@@ -301,30 +297,6 @@ func (r *receiver) restart() {
 	next, _ := r.number(r.highest + 1)
 	ssrc, rtx, rate, miss := r.ssrc, r.rtx, r.clockRate, r.missing[:0]
 	*r = receiver{ssrc: ssrc, rtx: rtx, clockRate: rate, missing: miss, offset: next}
-}
-
-// housekeep takes the layers' rates and chooses the best of each track: the active layer with the
-// highest bitrate, kept until another is a quarter above it or it falls silent.
-func (p *publication) housekeep(now port.Time) {
-	for i := range p.tracks {
-		t := &p.tracks[i]
-		for _, l := range t.layers {
-			if span := now - l.lastTaken; l.lastTaken > 0 && span > 0 {
-				l.rate = (l.rate + uint64(float64(l.bytes)/span.Seconds())) / 2
-			}
-			l.bytes, l.lastTaken = 0, now
-		}
-		best := t.best
-		for _, l := range t.layers {
-			if l.history.next == 0 || now-l.last > layerSilence {
-				continue
-			}
-			if best == nil || now-best.last > layerSilence || l.rate > best.rate*5/4 {
-				best = l
-			}
-		}
-		t.best = best
-	}
 }
 
 // tidy lets the histories shrink, also those of a follower; p may be nil.

@@ -220,7 +220,7 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoin
 		return true
 	}
 	k := &best.history.key
-	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge
+	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge && x.goesOn(now, k, best)
 	if x.layer != nil && x.layer != best && !fresh {
 		w.requestKeyframe(now, best, true)
 	}

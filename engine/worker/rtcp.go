@@ -46,7 +46,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 				}
 				if src := s.pub.source(ssrc); src != nil && !src.rtx && !src.past {
 					// The layer pauses; the session lives as long as the peer does.
-					src.layer.last -= layerSilence
+					src.layer.ended = true
 				}
 			}
 		}

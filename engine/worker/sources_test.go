@@ -21,7 +21,7 @@ func TestSimulcastByRID(t *testing.T) {
 	for seq := uint64(1); seq < 4; seq++ { // without RID now
 		p.send(packet{ssrc: loSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "lo")})
 	}
-	if lo, hi := layers[0].history.next, layers[1].history.next; lo != 4 || hi != 1 {
+	if lo, hi := layers[1].history.next, layers[0].history.next; lo != 4 || hi != 1 {
 		t.Errorf("%d packets in the low layer and %d in the high one; expected 4 and 1", lo, hi)
 	}
 	// Which layer a source is, cannot be guessed.
@@ -50,7 +50,7 @@ func TestRepairedRID(t *testing.T) {
 				ssrc: 0xF002, pt: pubRTX, seq: 900, ts: 3000, marker: true, ext: ext, twoByte: twoByte,
 				payload: append([]byte{0, 21}, vp8(true, false, "hi 21")...),
 			})
-			h := &layers[1].history
+			h := &layers[0].history
 			if h.next != 3 {
 				t.Fatalf("%d packets in the layer; expected 3", h.next)
 			}

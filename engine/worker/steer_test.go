@@ -203,7 +203,7 @@ func TestStallWithoutKeyframe(t *testing.T) {
 // simulcast are a publisher's tracks with two layers that are told apart by RID.
 func simulcast() []rtp.Track {
 	v := videoOf(pubVP8, pubRTX)
-	v.Encodings = []rtp.Encoding{{RID: "lo"}, {RID: "hi"}}
+	v.Encodings = []rtp.Encoding{{RID: "hi"}, {RID: "lo"}}
 	v.Extensions = rtp.ExtensionMap{rtp.MID: idMID, rtp.RID: idRID, rtp.RepairedRID: idRepaired}
 	return []rtp.Track{v}
 }
@@ -246,7 +246,7 @@ func TestLayerSwitch(t *testing.T) {
 	sendHi(false, 0)
 	p.report(loSSRC, loBase+ticks())
 	p.report(hiSSRC, hiBase+ticks())
-	for range 60 { // the high layer has more bits: it becomes the best; still no keyframe of it
+	for range 60 { // the publisher prefers the high layer; still no keyframe of it
 		l.pass(20 * port.Millisecond)
 		sendLo(false)
 		sendHi(false, 500)

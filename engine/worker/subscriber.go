@@ -32,8 +32,10 @@ const (
 // numbers from seq on. Everything else of a packet is computed from the layer's history, so that a
 // resend gives the same packet again.
 type run struct {
-	layer     *layer
-	epoch     uint32
+	layer *layer
+	epoch uint32
+	// bump is the part of timestamp that only keeps timestamps growing; the next run is without.
+	bump      uint32
 	first     uint64 // number of the first packet
 	seq       uint64 // its extended sequence number: rollover counter and 16 bits
 	timestamp uint32 // added to the publisher's, modulo 2^32
@@ -449,7 +451,7 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 		}
 		return !t.waiting
 	}
-	if k := &h.key; k.valid && now-k.arrival <= joinAge {
+	if k := &h.key; k.valid && now-k.arrival <= joinAge && t.goesOn(now, k, best) {
 		w.startRun(now, t, best, k.number, k.index, k.timestamp)
 		return true
 	}
@@ -461,25 +463,20 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 // time did, picture IDs by one.
 func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
 	r := run{layer: l, epoch: l.epoch, first: number}
-	clock := l.pub.tracks[l.track].spec.Formats[0].Codec.ClockRate()
 	if t.highest == 0 {
 		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
 		r.seq = w.cfg.Rand()&0x7FFF | 1
 		r.timestamp = uint32(w.cfg.Rand())
 	} else {
-		old := &t.runs[len(t.runs)-1]
+		old, x := &t.runs[len(t.runs)-1], t.progress()
 		r.seq = t.highest + 1
-		switch {
-		case old.layer == l && old.epoch == l.epoch:
-			r.timestamp = old.timestamp
-		case old.layer.pub == l.pub && old.layer.knowsTime(old.epoch) && l.knowsTime(l.epoch):
-			// The same moment in both layers' clocks.
-			r.timestamp = old.timestamp + timestampAt(&old.layer.clock, now, clock) - timestampAt(&l.clock, now, clock)
-		default:
-			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), clock) - timestamp
+		var known bool
+		if r.timestamp, known = x.offsetFor(now, l); !known {
+			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
 		}
 		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
-			r.timestamp += uint32(1 - d)
+			r.bump = uint32(1 - d)
+			r.timestamp += r.bump
 		}
 		if old.layer == l && old.epoch == l.epoch {
 			r.picture, r.tl0 = old.picture, old.tl0

@@ -91,7 +91,7 @@ const (
 	maxHeldReports = 1024
 )
 
-// housekeepingInterval is how often rates are taken, followers' layers chosen and histories tidied.
+// housekeepingInterval is how often histories are tidied and the controller is told of what changed.
 const housekeepingInterval = 500 * port.Millisecond
 
 // A reply is an answer to a check that is still to be written.
@@ -359,7 +359,6 @@ func (w *Worker) HandleTimeout(now port.Time) {
 	if now >= w.housekeeping {
 		w.housekeeping = now + housekeepingInterval
 		for _, p := range w.owned {
-			p.housekeep(now)
 			w.tellHeard(p)
 			for i := range p.tracks {
 				w.tellActive(p, &p.tracks[i])

@@ -8,20 +8,20 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A sync is how far a receiver that goes by the sender reports so far plays pictures behind the sound of the same
+// A lipSync is how far a receiver that goes by the sender reports so far plays pictures behind the sound of the same
 // moment.
-type sync struct {
+type lipSync struct {
 	at     port.Time
 	behind port.Time
 }
 
 // syncs are those of a subscriber after each of its reports.
-func (s *Subscriber) syncs(pub *Publisher) (all []sync) {
+func (s *Subscriber) syncs(pub *Publisher) (all []lipSync) {
 	for _, x := range s.Video.Reports {
 		picture, ok := s.Video.behind(pub, x.At, 90_000)
 		sound, ok2 := s.Audio.behind(pub, x.At, 48_000)
 		if ok && ok2 {
-			all = append(all, sync{x.At, picture - sound})
+			all = append(all, lipSync{x.At, picture - sound})
 		}
 	}
 	return all
@@ -117,7 +117,7 @@ func checkSync(t *testing.T, w *World, pub *Publisher, subs []*Subscriber, atLea
 			continue
 		}
 		first = append(first, all[0].at-s.connected)
-		var worst sync
+		var worst lipSync
 		for _, x := range all {
 			off = append(off, max(x.behind, -x.behind))
 			if max(x.behind, -x.behind) > max(worst.behind, -worst.behind) {
@@ -125,7 +125,7 @@ func checkSync(t *testing.T, w *World, pub *Publisher, subs []*Subscriber, atLea
 			}
 		}
 		if max(worst.behind, -worst.behind) > maxSync {
-			bad := slices.DeleteFunc(slices.Clone(all), func(x sync) bool { return max(x.behind, -x.behind) <= maxSync })
+			bad := slices.DeleteFunc(slices.Clone(all), func(x lipSync) bool { return max(x.behind, -x.behind) <= maxSync })
 			t.Errorf("subscriber %d (worker %d): pictures %.1f ms behind their sound at %.2f s, more than %d ms at %d of %d reports; want at most %d ms",
 				i, s.owner(), worst.behind.Seconds()*1000, worst.at.Seconds(), maxSync/port.Millisecond, len(bad), len(all), maxSync/port.Millisecond)
 		}

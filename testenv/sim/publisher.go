@@ -73,6 +73,8 @@ type sending struct {
 	size    int
 	picture uint16
 	tl0     uint8
+	// width is that of the pictures, in pixels.
+	width uint16
 	// early and earlyRTX count the packets that named their RID.
 	early, earlyRTX int
 }
@@ -111,12 +113,12 @@ func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids 
 			ssrc: videoSSRC, rtxSSRC: videoRTX, pt: video.Formats[0].PayloadType, rtxPT: video.Formats[0].RTX,
 			seq: 65000, rtxSeq: 65000, // soon to wrap around, like the timestamps
 			stamp: stamp + uint64(i)<<32, base: 0xFFFF0000, sent: make(map[uint16][]byte),
-			packets: [2]int{1, 4}, size: 500,
+			packets: [2]int{1, 4}, size: 500, width: 320,
 		}
 		if len(rids) > 0 {
 			s.rid, s.ssrc, s.rtxSSRC = rids[i], uint32(0x3001+16*i), uint32(0x3002+16*i)
 			s.base += uint32(i) * 0x11111111
-			s.packets = [2]int{1 << i, 2 << i}
+			s.packets, s.width = [2]int{1 << i, 2 << i}, 320<<i
 			s.picture, s.tl0 = uint16(0x7FF0+5*i), uint8(0xF0+5*i)
 		}
 		p.layers = append(p.layers, s)
@@ -321,10 +323,14 @@ func (p *Publisher) payload(l *sending, first, key bool) []byte {
 	if key {
 		frame = 0
 	}
+	b := []byte{start, frame}
 	if p.Pictures {
-		return []byte{0x80 | start, 0xE0, 0x80 | byte(l.picture>>8), byte(l.picture), l.tl0, 0, frame}
+		b = []byte{0x80 | start, 0xE0, 0x80 | byte(l.picture>>8), byte(l.picture), l.tl0, 0, frame}
 	}
-	return []byte{start, frame}
+	if first && key { // RFC 6386 section 9.1
+		b = append(b, 0, 0, 0x9D, 0x01, 0x2A, byte(l.width), byte(l.width>>8), byte(l.width*9/16), byte(l.width*9/16>>8))
+	}
+	return b
 }
 
 func (p *Publisher) sendAudio() {

@@ -59,6 +59,7 @@ func TestSimulcast(t *testing.T) {
 			cuts := 0
 			for i, s := range subs {
 				v := checkLayers(t, i, s, high[i], x.faults == calm)
+				checkTime(t, i, s, pub)
 				cuts = max(cuts, len(v.Cuts))
 				follower := 0
 				if s.owner() != 0 {
@@ -121,6 +122,7 @@ func TestSwitchWithFullBus(t *testing.T) {
 	var pauses []port.Time
 	for i, s := range subs {
 		v := checkLayers(t, i, s, high[i], true)
+		checkTime(t, i, s, pub)
 		pauses = append(pauses, v.Pause)
 		if v.Pause > 1600*port.Millisecond { // a pause of the layer is noticed after 1 to 1.5 s
 			t.Errorf("subscriber %d (worker %d): a pause of %v s", i, s.owner(), v.Pause.Seconds())
@@ -179,6 +181,34 @@ func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) 
 	}
 	checkOpening(t, i, s)
 	return v
+}
+
+// checkTime checks that the timestamps of a video go on as its captures did, from layer to layer too: not a keyframe of
+// before what was shown, and nothing late for good behind one.
+func checkTime(t *testing.T, i int, s *Subscriber, pub *Publisher) {
+	t.Helper()
+	const most = 5 * port.Millisecond
+	var begun *Packet
+	var base, worst port.Time
+	var at uint64
+	for e := s.Video.Low; e <= s.Video.High; e++ {
+		p, ok := s.Video.Packets[e]
+		if !ok || p.Stamp == 0 {
+			continue
+		}
+		captured := pub.layers[p.layerOf()].captured[p.Stamp&0xFFFF_FFFF-1]
+		if begun == nil {
+			begun, base = &p, captured
+		}
+		shown := port.Time(int32(p.Timestamp-begun.Timestamp)) * port.Second / 90_000
+		if off := shown - (captured - base); max(off, -off) > max(worst, -worst) {
+			worst, at = off, e
+		}
+	}
+	if max(worst, -worst) > most {
+		t.Errorf("subscriber %d (worker %d): packet %d is shown %.1f ms late, of what came first; want at most %.0f",
+			i, s.owner(), at, worst.Seconds()*1000, most.Seconds()*1000)
+	}
 }
 
 // switches tells of each cut from one layer to another.

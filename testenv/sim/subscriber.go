@@ -221,10 +221,15 @@ func (p *Packet) parse(pt uint8, b []byte) {
 		fallthrough
 	default:
 		p.Start = b[0]&0x10 != 0
-		p.Key = p.Start && b[at-1] == 0
+		if p.Key = p.Start && b[at-1] == 0; p.Key {
+			at += vp8KeyLen
+		}
 	}
 	p.Stamp = binary.BigEndian.Uint64(b[at:])
 }
+
+// vp8KeyLen is the rest of a keyframe's header, see Publisher.payload.
+const vp8KeyLen = 9
 
 const (
 	nackInterval = 20 * port.Millisecond

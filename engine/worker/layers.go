@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// A layer is silent after silenceFrames times its mean distance of frames, held within minSilence and maxSilence.
+	minSilence    = 300 * port.Millisecond
+	maxSilence    = 2 * port.Second
+	silenceFrames = 4
+	// returnSpan is how long a layer that was silent has to send before it is taken again in place of another.
+	returnSpan = 2 * port.Second
+	// layersApart is how much later than another layer's the same picture of a layer may come.
+	layersApart = 50 * port.Millisecond
+)
+
+// A sending is what the owner knows of how a layer of several is sent.
+type sending struct {
+	// area is width times height of the layer's pictures, 0 while unknown.
+	area int
+	// frame is when the newest frame began to arrive, 0 before the first.
+	frame port.Time
+	// pace is the mean distance of frames, 0 before the second.
+	pace port.Time
+	// since is when the layer came back after it was silent, 0 before that.
+	since port.Time
+	// ended is set by the publisher's goodbye, until the layer is sent again.
+	ended bool
+}
+
+// patience is how long the layer may send nothing, while others send, and not be silent.
+func (s *sending) patience() port.Time {
+	return max(minSilence, min(silenceFrames*s.pace, maxSilence))
+}
+
+// measure takes a packet of the start of a keyframe into what is known of the layer.
+func (s *sending) measure(c rtp.Codec, payload []byte) {
+	if width, height := rtp.PictureSize(c, payload); width > 0 {
+		s.area = width * height
+	}
+}
+
+// begin takes the first packet of a frame into what is known of the track's layers, and chooses among them.
+func (w *Worker) begin(now port.Time, t *track, l *layer) {
+	s := &l.sending
+	if now-t.frame > s.patience() {
+		t.since = now // all were silent: what others do not send yet says nothing about them
+	}
+	t.frame = now
+	if s.frame > 0 {
+		if t.silent(now, l) {
+			s.since = now
+		}
+		gap := min(now-s.frame, maxSilence)
+		if s.pace == 0 {
+			s.pace = gap
+		}
+		s.pace += (gap - s.pace) / 8
+	}
+	s.ended = false
+	s.frame = now
+	best := t.choose(now)
+	if best == t.best {
+		return
+	}
+	left := t.best
+	t.best = best
+	if left != nil && t.silent(now, left) && (len(l.pub.stream.subs) > 0 || len(l.pub.followers) > 0) {
+		w.requestKeyframe(now, best, false) // they see nothing until it comes
+	}
+}
+
+// silent reports whether a layer is not sent while others are.
+func (t *track) silent(now port.Time, l *layer) bool {
+	s := &l.sending
+	return s.frame == 0 || s.ended || now-max(s.frame, t.since) > s.patience()
+}
+
+// choose finds the best layer that is sent: the one with the largest pictures, or of equals, and while none is known,
+// the one that the publisher named first: it lists them in the order of its preference (RFC 8853 section 5.2). One
+// that came back late counts after the others. The present one stays while all are silent.
+func (t *track) choose(now port.Time) *layer {
+	var best *layer
+	settled := false
+	for _, l := range t.layers {
+		if t.silent(now, l) {
+			continue
+		}
+		stays := l == t.best || l.since == 0 || now-l.since >= returnSpan
+		switch {
+		case best == nil, stays && !settled:
+		case settled && !stays, l.area <= best.area:
+			continue
+		}
+		best, settled = l, stays
+	}
+	if best == nil {
+		return t.best
+	}
+	return best
+}
+
+// A progress is how far a receiver, a subscriber or a follower, got in a layer.
+type progress struct {
+	layer *layer
+	epoch uint32
+	// offset is what was added to the layer's timestamps, timestamp the latest that was sent, with the offset.
+	offset, timestamp uint32
+	// arrival is when the newest packet that was sent came in.
+	arrival port.Time
+}
+
+// offsetFor is what is added to the timestamps of another layer, or of the same, so that they go on from there: the
+// same moment has the same timestamp. ok is false where that is not known.
+func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
+	switch {
+	case x.layer == l && x.epoch == l.epoch:
+		return x.offset, true
+	case x.layer.pub == l.pub && x.layer.knowsTime(x.epoch) && l.knowsTime(l.epoch):
+		rate := l.clockRate()
+		return x.offset + timestampAt(&x.layer.clock, now, rate) - timestampAt(&l.clock, now, rate), true
+	}
+	return 0, false
+}
+
+// goesOn reports whether a receiver can go on with the keyframe of another layer: only with one that shows what it has
+// not seen yet. From an older one, all that follows would be late for good. The same picture comes later in some layers
+// than in others, so one that came after all that was sent may be a little behind.
+func (k *keyframe) goesOn(now port.Time, l *layer, x *progress) bool {
+	offset, ok := x.offsetFor(now, l)
+	if !ok {
+		return true
+	}
+	ahead := int32(k.timestamp + offset - x.timestamp)
+	late := int32(ticks(int64(layersApart), l.clockRate()))
+	return ahead > 0 || ahead >= -late && k.arrival >= x.arrival
+}
+
+// goesOn reports whether the subscription can go on, or begin, with a keyframe.
+func (t *subscription) goesOn(now port.Time, k *keyframe, l *layer) bool {
+	if len(t.runs) == 0 || t.highest == 0 {
+		return true
+	}
+	x := t.progress()
+	return k.goesOn(now, l, &x)
+}
+
+// progress is how far the subscription got in its last run.
+func (t *subscription) progress() progress {
+	r := &t.runs[len(t.runs)-1]
+	x := progress{layer: r.layer, epoch: r.epoch, offset: r.timestamp - r.bump, timestamp: t.lastTimestamp, arrival: t.lastSent}
+	if h := &r.layer.history; t.cursor > h.first && t.cursor <= h.next {
+		x.arrival = h.at(t.cursor - 1).Arrival
+	}
+	return x
+}
+
+// goesOn is that of a follower, whose subscribers got no further than it was fed.
+func (f *feed) goesOn(now port.Time, k *keyframe, l *layer) bool {
+	if f.layer == nil {
+		return true
+	}
+	x := f.progress()
+	return k.goesOn(now, l, &x)
+}
+
+// progress is how far a follower was fed.
+func (f *feed) progress() progress {
+	x := progress{layer: f.layer, epoch: f.epoch}
+	if h := &f.layer.history; f.cursor > h.first && f.cursor <= h.next {
+		e := h.at(f.cursor - 1)
+		x.timestamp, x.arrival = e.Timestamp, e.Arrival
+	}
+	return x
+}

@@ -1,0 +1,368 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
+)
+
+// A simulcaster is a publisher of several layers of one picture, which answers keyframe requests, and one viewer.
+type simulcaster struct {
+	testing.TB
+	l       *lab
+	p       *pub
+	s       *sub
+	start   port.Time
+	rungs   []*rung
+	checked port.Time
+	// asked are the keyframes that were asked for, by the RIDs of the layers.
+	asked []string
+}
+
+// A rung is one layer of a simulcaster, a frame of one packet each every.
+type rung struct {
+	rid   string
+	ssrc  uint32
+	width uint16
+	every port.Time
+	next  port.Time
+	seq   uint64
+	base  uint32
+	size  int
+	// off stops the layer, key makes its next frame a keyframe. deaf leaves requests unanswered.
+	off, key, deaf bool
+}
+
+// newSimulcaster makes layers that the publisher lists in this order. Each begins with a keyframe, which shows the size of
+// its pictures unless the width is 0.
+func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *simulcaster {
+	l := newLab(t, 0, 1)
+	v := simulcast()[0]
+	v.Encodings = nil
+	for _, rid := range rids {
+		v.Encodings = append(v.Encodings, rtp.Encoding{RID: rid})
+	}
+	x := &simulcaster{TB: t, l: l, p: l.publish(1, 1, v), start: l.now}
+	for i, rid := range rids {
+		x.rungs = append(x.rungs, &rung{
+			rid: rid, ssrc: 0xD001 + uint32(i), width: widths[rid], every: 30 * port.Millisecond, next: l.now,
+			seq: 100, base: uint32(i) * 0x5555_5555, size: 10, key: true,
+		})
+	}
+	x.s = l.watch(1, watched(false)[0])
+	return x
+}
+
+// rung finds a layer.
+func (x *simulcaster) rung(rid string) *rung {
+	for _, r := range x.rungs {
+		if r.rid == rid {
+			return r
+		}
+	}
+	x.Fatalf("no layer %q", rid)
+	return nil
+}
+
+func (x *simulcaster) timestamp(r *rung) uint32 {
+	return r.base + ticks(int64(x.l.now-x.start), 90_000)
+}
+
+// report tells how the layers' clocks relate.
+func (x *simulcaster) report() {
+	x.Helper()
+	for _, r := range x.rungs {
+		x.p.report(r.ssrc, x.timestamp(r))
+	}
+}
+
+// run lets time pass, in which the layers send their frames.
+func (x *simulcaster) run(span port.Time) {
+	x.Helper()
+	for end := x.l.now + span; x.l.now < end; x.l.pass(10 * port.Millisecond) {
+		if x.l.now-x.checked > 5*port.Second { // they are still there
+			x.checked = x.l.now
+			x.l.receive(x.s.path, x.s.check())
+			x.l.receive(x.p.path, x.p.check())
+		}
+		for _, f := range x.p.asked() {
+			for _, r := range x.rungs {
+				if f.Type == rtcp.PLI && f.Media == r.ssrc {
+					r.key = r.key || !r.deaf
+					x.asked = append(x.asked, r.rid)
+				}
+			}
+		}
+		for _, r := range x.rungs {
+			if r.off || x.l.now < r.next {
+				continue
+			}
+			x.send(r)
+			r.next = x.l.now + r.every
+		}
+	}
+}
+
+func (x *simulcaster) send(r *rung) {
+	x.Helper()
+	text := fmt.Sprintf("%s %d %s", r.rid, x.l.now-x.start, strings.Repeat("x", r.size))
+	payload := vp8(true, r.key, text)
+	if r.key && r.width > 0 {
+		payload = vp8Sized(r.width, r.width*9/16, text)
+	}
+	r.key = false
+	ext := append([]byte{idMID << 4, 'v', idRID<<4 | byte(len(r.rid)-1)}, r.rid...)
+	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r), marker: true, ext: ext, payload: payload})
+	r.seq++
+}
+
+// A shown is a frame that the viewer was sent.
+type shown struct {
+	rid      string
+	captured port.Time
+	at       port.Time
+	received
+}
+
+// shown are the frames since forget.
+func (x *simulcaster) shown() (all []shown) {
+	x.Helper()
+	for _, r := range x.s.media(subVideo) {
+		f := shown{received: r, at: r.at - x.start}
+		at := 2
+		if r.payload[1] == 0 && len(r.payload) > 4 && r.payload[4] == 0x9D {
+			at = 11
+		}
+		if _, err := fmt.Sscan(string(r.payload[at:]), &f.rid, &f.captured); err != nil {
+			x.Fatal(err)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// layers are the layers in the order in which the viewer was sent them.
+func layers(all []shown) (rids []string) {
+	for _, f := range all {
+		if n := len(rids); n == 0 || rids[n-1] != f.rid {
+			rids = append(rids, f.rid)
+		}
+	}
+	return rids
+}
+
+// checkTime fails where the timestamps do not go on as the captures did, or a frame shows what was before the last.
+func (x *simulcaster) checkTime(all []shown) {
+	x.Helper()
+	for i := 1; i < len(all); i++ {
+		a, b := all[i-1], all[i]
+		got, want := int32(b.Timestamp-a.Timestamp), int32(ticks(int64(b.captured-a.captured), 90_000))
+		if want < 0 || got < want-90 || got > want+90 {
+			x.Errorf("at %.2f s the timestamps went on by %d from layer %s to %s; want %d, a ms off at most", b.at.Seconds(), got, a.rid, b.rid, want)
+		}
+	}
+}
+
+var sizes = map[string]uint16{"lo": 320, "mid": 640, "hi": 1280}
+
+// A switch to another layer starts at a keyframe that shows what the viewer has not seen: not at the last one, however
+// fresh that is, which would leave the picture behind the sound for good.
+func TestSwitchDoesNotGoBack(t *testing.T) {
+	for _, reported := range []bool{true, false} {
+		t.Run(fmt.Sprint("reported ", reported), func(t *testing.T) {
+			x := newSimulcaster(t, sizes, "lo", "hi")
+			hi := x.rung("hi")
+			x.run(90 * port.Millisecond)
+			if reported {
+				x.report()
+			}
+			hi.off = true
+			x.run(port.Second)
+			hi.off, hi.key, hi.deaf = false, true, true
+			x.run(returnSpan - 200*port.Millisecond)
+			hi.key = true // 200 ms before the layer counts again
+			x.run(ms(450))
+			if got := layers(x.shown()); got[len(got)-1] != "lo" {
+				t.Errorf("the viewer was sent %v; want the low layer, until a keyframe of the other comes", got)
+			}
+			hi.key = true
+			x.run(port.Second)
+			all := x.shown()
+			if got := layers(all); got[len(got)-1] != "hi" {
+				t.Errorf("the viewer was sent %v; want the high layer in the end", got)
+			}
+			x.checkTime(all)
+		})
+	}
+}
+
+// ms is a span of milliseconds.
+func ms(n port.Time) port.Time { return n * port.Millisecond }
+
+// A keyframe that comes just after the same picture of the present layer does: they leave the encoder one by one. What
+// its timestamps are moved by, so that they grow, is not added up from switch to switch.
+func TestSwitchAtTheSamePicture(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "hi")
+	x.run(ms(100))
+	x.report()
+	hi := x.rung("hi")
+	for range 20 {
+		hi.off = true
+		x.run(port.Second)
+		hi.off, hi.key = false, true
+		x.run(returnSpan + port.Second)
+	}
+	all := x.shown()
+	if got := layers(all); len(got) < 40 {
+		t.Fatalf("the viewer was sent %d stretches; want 40", len(got))
+	}
+	x.checkTime(all)
+	first, last := all[0], all[len(all)-1]
+	got, want := last.Timestamp-first.Timestamp, ticks(int64(last.captured-first.captured), 90_000)
+	if d := int32(got - want); d < -90 || d > 90 {
+		t.Errorf("after 40 switches the timestamps are %d off; want at most 90", d)
+	}
+}
+
+// The best layer is the one of the largest pictures, whatever bits it takes; of those that do not tell, the first that
+// the publisher listed.
+func TestOrderOfLayers(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sizes map[string]uint16
+		rids  []string
+		want  string
+	}{
+		{"smallest first", sizes, []string{"lo", "mid", "hi"}, "hi"},
+		{"largest first", sizes, []string{"hi", "mid", "lo"}, "hi"},
+		{"no sizes", nil, []string{"a", "b", "c"}, "a"},
+		{"alike", map[string]uint16{"a": 640, "b": 640}, []string{"a", "b"}, "a"},
+		{"one without", map[string]uint16{"b": 320, "c": 160}, []string{"a", "b", "c"}, "b"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newSimulcaster(t, c.sizes, c.rids...)
+			for _, r := range x.rungs { // the bits say the contrary
+				r.size = 1000
+				if r.rid == c.want {
+					r.size = 1
+				}
+			}
+			x.run(10 * port.Second)
+			if best := x.l.stream(1).pub.tracks[0].best; best.rid != c.want {
+				t.Errorf("the best layer is %q; want %q", best.rid, c.want)
+			}
+			if got := layers(x.shown()); got[len(got)-1] != c.want {
+				t.Errorf("the viewer was sent %v; want %q in the end", got, c.want)
+			}
+		})
+	}
+}
+
+// A layer is silent after four of its mean distances of frames, 300 ms to 2 s, while others are sent. Then the next
+// lower one's keyframe is asked for at once.
+func TestSilentLayer(t *testing.T) {
+	for _, c := range []struct{ every, silent port.Time }{
+		{ms(30), minSilence}, {ms(70), minSilence}, {ms(200), ms(800)}, {ms(400), ms(1600)}, {port.Second, maxSilence},
+	} {
+		t.Run(fmt.Sprint(c.every.Seconds()), func(t *testing.T) {
+			x := newSimulcaster(t, sizes, "lo", "hi", "mid")
+			for _, r := range x.rungs {
+				r.every = c.every
+			}
+			x.rung("mid").every, x.rung("lo").every = ms(30), ms(30)
+			x.run(20 * port.Second)
+			hi := x.rung("hi")
+			last := hi.next - hi.every
+			hi.off = true
+			x.asked, x.s.lab.sent = nil, nil
+			x.run(3 * port.Second)
+			all := x.shown()
+			if len(all) == 0 || layers(all)[0] != "mid" {
+				t.Fatalf("the viewer was sent %v; want the middle layer", layers(all))
+			}
+			// It is noticed with a frame of the others, and the keyframe is the one after that.
+			got, want := all[0].at+x.start-last, c.silent
+			if got <= want || got > want+ms(80) {
+				t.Errorf("the middle layer was sent after %.0f ms; want %.0f, at most 80 more", got.Seconds()*1000, want.Seconds()*1000)
+			}
+			if len(x.asked) != 1 || x.asked[0] != "mid" {
+				t.Errorf("keyframes were asked for of %v; want one of the middle layer", x.asked)
+			}
+			x.checkTime(all)
+		})
+	}
+}
+
+// A pause of all layers, of the network or of a screen that does not change, says nothing about one; nor does which of
+// them comes first after it.
+func TestPauseOfAllLayers(t *testing.T) {
+	for _, pause := range []port.Time{ms(500), port.Second, 10 * port.Second, 60 * port.Second} {
+		x := newSimulcaster(t, sizes, "lo", "hi")
+		x.run(port.Second)
+		for _, r := range x.rungs {
+			r.off = true
+		}
+		x.run(pause)
+		x.rung("lo").off = false
+		x.run(ms(150)) // the high layer's frames are large and come later
+		x.rung("hi").off = false
+		x.run(port.Second)
+		if got := layers(x.shown()); len(got) > 2 || got[len(got)-1] != "hi" {
+			t.Errorf("a pause of %v s: the viewer was sent %v; want the high layer all the time", pause.Seconds(), got)
+		}
+	}
+}
+
+// Layers whose frames come slower and slower are not taken for silent, and one that is, is.
+func TestSlowingLayers(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "hi")
+	for every := ms(50); every < ms(700); every += ms(50) {
+		for _, r := range x.rungs {
+			r.every = every
+		}
+		x.run(5 * port.Second)
+	}
+	if got := layers(x.shown()); len(got) > 2 || got[len(got)-1] != "hi" {
+		t.Errorf("the viewer was sent %v; want the high layer all the time", got)
+	}
+	x.rung("hi").off = true
+	x.run(5 * port.Second)
+	if got := layers(x.shown()); got[len(got)-1] != "lo" {
+		t.Errorf("the viewer was sent %v; want the low layer in the end", got)
+	}
+}
+
+// A layer that comes and goes is not followed before it has sent for two seconds; one that said goodbye is left at once.
+func TestLayerComesAndGoes(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "hi")
+	hi := x.rung("hi")
+	x.run(port.Second)
+	hi.off = true
+	x.run(port.Second)
+	x.l.forget()
+	for range 5 {
+		hi.off, hi.key = false, true
+		x.run(port.Second)
+		hi.off = true
+		x.run(port.Second)
+	}
+	if got := layers(x.shown()); len(got) != 1 || got[0] != "lo" {
+		t.Errorf("the viewer was sent %v; want the low layer alone", got)
+	}
+	hi.off, hi.key = false, true
+	x.run(returnSpan + ms(500))
+	if got := layers(x.shown()); len(got) != 2 || got[1] != "hi" {
+		t.Errorf("the viewer was sent %v; want the high layer after it was sent for 2 s", got)
+	}
+	x.l.forget()
+	hi.off = true
+	x.p.rtcp(rtcp.AppendBye(nil, hi.ssrc))
+	x.run(ms(100))
+	if got := layers(x.shown()); len(got) != 1 || got[0] != "lo" {
+		t.Errorf("after a goodbye the viewer was sent %v; want the low layer", got)
+	}
+}
