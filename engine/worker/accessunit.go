@@ -41,7 +41,7 @@ func (w *Worker) readVideo(l *layer, c rtp.Codec, packet *bus.Packet, payload []
 		if k := &l.history.key; !k.valid || k.timestamp != packet.Timestamp {
 			w.count(Keyframes)
 		}
-		l.request.waiting = false
+		l.request.answer(packet.Arrival)
 	}
 	if p, ok := rtp.ParsePictureID(c, payload); ok {
 		packet.Flags |= bus.HasPicture

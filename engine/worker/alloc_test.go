@@ -60,7 +60,7 @@ func TestNoAllocations(t *testing.T) {
 		i := 0
 		before := s.w.counters.Counts[SentRTX]
 		check(t, runs, func() {
-			s.w.streams[1].subs[0].budget = resendLimit
+			s.subscriber(0).budget = resendLimit
 			in.Data, in.Arrival = s.scratch[:copy(s.scratch, packets[i])], s.now
 			i++
 			s.w.HandlePacket(s.now, &in)
@@ -71,12 +71,13 @@ func TestNoAllocations(t *testing.T) {
 		}
 	})
 	t.Run("timers and reports", func(t *testing.T) {
+		subs := s.w.streams[1].all()
 		check(t, runs, func() {
 			s.now += 10 * port.Millisecond
 			if s.w.Deadline() <= s.now {
 				s.w.HandleTimeout(s.now)
 			}
-			for _, sub := range s.w.streams[1].subs {
+			for _, sub := range subs {
 				sub.session.heard = s.now
 			}
 			for _, x := range s.w.owned {

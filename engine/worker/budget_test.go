@@ -6,6 +6,7 @@ import (
 	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/rtp"
 )
 
 // A crowd is a worker with streams that each send 2 Mbit/s of video after one keyframe. Packets reach the
@@ -45,7 +46,7 @@ func (c *crowd) send(span port.Time) (most int64) {
 			}
 			l.history.append(&x, nil, payload)
 			l.last, l.pub.tracks[0].best = c.now, l
-			p.lab.w.wake(l.pub.stream)
+			p.lab.w.wake(l.pub.stream, newsOf(&x, rtp.Video))
 			c.numbers[i]++
 		}
 		most = max(most, c.memory.Held())

@@ -16,8 +16,6 @@ const (
 	feedbackDeadline
 	// nackDeadline: a publisher's losses are to be asked for.
 	nackDeadline
-	// keyframeDeadline: a keyframe request that was held back is due.
-	keyframeDeadline
 	// catchUpDeadline: a subscriber that started in the past may be sent more.
 	catchUpDeadline
 

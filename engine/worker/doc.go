@@ -21,11 +21,13 @@
 //  2. handleRTP opens the packet in place, parses the header to offsets, finds layer and track by
 //     SSRC, else by RID or MID (identify).
 //  3. record numbers it, keeps it in the layer's history and wakes the stream.
-//  4. Poll walks the streams with news. feed emits the packet once for each worker with subscribers,
-//     which writes it to its replica (replicate) and wakes its own stream.
+//  4. Poll gives the streams with something to do their turns (scheduler.go). feed emits the packet once for
+//     each worker with subscribers, which writes it to its replica (replicate) and wakes its own stream.
+//     Then visitNext picks a subscriber: for live media, or for what it is owed.
 //  5. fill takes all that one subscriber has pending, in a row: template gives the shape's header,
 //     seal patches the subscriber's fields and seals the payload from the history into the frame.
-//     Meanwhile foresee has what the next subscribers need brought into the cache.
+//     repair does the same for what was asked for again. Meanwhile foresee prefetches data of the next
+//     subscribers.
 //
 // # Paths
 //

@@ -179,7 +179,10 @@ func (s *stage) feedback(sub int, seq uint16) []byte {
 	return s.subs[sub].SealRTCP(b)
 }
 
+// subscriber is the worker's state of a subscriber.
+func (s *stage) subscriber(sub int) *subscriber { return s.w.sessions[bus.SessionID(2+sub)].sub }
+
 // sequence is the sequence number that a subscriber was sent last.
 func (s *stage) sequence(sub int) uint16 {
-	return uint16(s.w.streams[1].subs[sub].tracks[0].highest)
+	return uint16(s.subscriber(sub).tracks[0].highest)
 }

@@ -3,78 +3,232 @@ package worker
 import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/rtp"
 )
 
 const (
-	// lossKeyframeInterval is the least time between two keyframe requests for a layer, joinKeyframeInterval
-	// that between two for the sake of joiners alone: a steady crowd must not turn the stream
-	// into keyframes.
-	lossKeyframeInterval = 500 * port.Millisecond
+	// keyframeInterval is the least time between two keyframe requests for a layer. joinKeyframeInterval is that
+	// for the sake of joiners alone: a steady crowd of them must not turn the stream into keyframes. Only a
+	// first request that nothing answered is repeated sooner: it may be lost.
+	keyframeInterval     = 500 * port.Millisecond
 	joinKeyframeInterval = port.Second
+	// A subscriber's request that comes within keyframeCrossing of a keyframe sent to it crossed that keyframe.
+	keyframeCrossing = 300 * port.Millisecond
+	// The pause after a subscriber's own request is requestPause; each in a row doubles it, maxDoublings times.
+	requestPause = 500 * port.Millisecond
+	maxDoublings = 5
 )
 
-// A request is the state of asking for keyframes of a layer.
+// A request is the state of asking for keyframes of one layer.
 type request struct {
 	last    port.Time // when one was last asked for
-	asked   bool
-	waiting bool // somebody waits
-	due     port.Time
+	keyed   port.Time // when a keyframe last began to arrive
+	tries   uint8     // requests since then, up to 2
+	asked   bool      // at least once
+	lost    bool      // somebody who plays on lost the picture
+	join    bool      // a follower has somebody who waits
+	pending bool      // a PLI is to be written
+	listed  bool      // the layer is among the worker's keyframes
 }
 
-// requestKeyframe asks the publisher for a keyframe of a layer, at once or as soon as the limits allow. join
-// tells that it is for somebody who starts, and not for a loss.
-func (w *Worker) requestKeyframe(now port.Time, l *layer, join bool) {
-	interval := lossKeyframeInterval
-	if join {
-		interval = joinKeyframeInterval
+// answer notes that a keyframe began to arrive.
+func (q *request) answer(now port.Time) {
+	q.keyed, q.tries = now, 0
+	q.lost, q.join, q.pending = false, false, false
+}
+
+// due is when a keyframe may be asked for next.
+func (q *request) due(now port.Time) port.Time {
+	switch {
+	case !q.asked:
+		return now
+	case q.lost || q.tries == 1:
+		return max(now, q.last+keyframeInterval)
 	}
+	return max(now, q.last+joinKeyframeInterval)
+}
+
+// keyframes are the layers that keyframes are asked for, again and again while anybody waits. at is when to
+// look at them next, Never where there are none.
+type keyframes struct {
+	layers []*layer
+	at     port.Time
+}
+
+// wantKeyframe makes sure that keyframes of a layer are asked for while somebody waits for one.
+func (w *Worker) wantKeyframe(now port.Time, l *layer) {
+	w.listKeyframe(l)
+	w.askInTime(now, l)
+}
+
+// awaitKeyframe is for a layer of which nothing has come yet: publishers start with a keyframe, so it is asked
+// for only after a while. l may be nil.
+func (w *Worker) awaitKeyframe(now port.Time, l *layer) {
+	if l != nil && !l.request.listed {
+		w.listKeyframe(l)
+		w.keyframes.at = min(w.keyframes.at, now+keyframeInterval)
+	}
+}
+
+func (w *Worker) listKeyframe(l *layer) {
+	if q := &l.request; !q.listed {
+		q.listed = true
+		w.keyframes.layers = append(w.keyframes.layers, l)
+	}
+}
+
+// lostKeyframe asks for a keyframe for those who play a layer and lost the picture.
+func (w *Worker) lostKeyframe(now port.Time, l *layer) {
+	l.request.lost = true
+	w.wantKeyframe(now, l)
+}
+
+// keyframeWanted handles a follower's request. One that crossed a keyframe is answered.
+func (w *Worker) keyframeWanted(now port.Time, l *layer, join bool) {
+	if join { // for somebody who starts with the best
+		l = l.pub.tracks[l.track].startLayer()
+	}
+	if l == nil || l.request.keyed > 0 && now-l.request.keyed < keyframeCrossing {
+		return
+	}
+	if join {
+		l.request.join = true
+		w.wantKeyframe(now, l)
+		return
+	}
+	w.lostKeyframe(now, l)
+}
+
+// repeatKeyframes asks again where somebody still waits.
+func (w *Worker) repeatKeyframes(now port.Time) {
+	w.keyframes.at = port.Never
+	keep := w.keyframes.layers[:0]
+	for _, l := range w.keyframes.layers {
+		if !w.wanted(l) {
+			l.request.listed = false
+			continue
+		}
+		keep = append(keep, l)
+		if l.startable(now) {
+			w.wake(l.pub.stream, forAll)
+			w.keyframes.at = min(w.keyframes.at, now+keyframeInterval)
+			continue
+		}
+		w.askInTime(now, l)
+	}
+	clear(w.keyframes.layers[len(keep):])
+	w.keyframes.layers = keep
+}
+
+// wanted reports whether anybody waits for a keyframe of a layer.
+func (w *Worker) wanted(l *layer) bool {
+	q := &l.request
+	if l.pub.stream.pub != l.pub {
+		return false
+	}
+	if q.lost || q.join {
+		return true
+	}
+	t := &l.pub.tracks[l.track]
+	if t.spec.Kind != rtp.Video || l != t.startLayer() {
+		return false
+	}
+	if len(l.pub.stream.waiting.members) > 0 {
+		return true
+	}
+	for _, other := range t.layers {
+		if other != l && other.users > 0 {
+			return true // they are to switch
+		}
+	}
+	for _, f := range l.pub.followers {
+		if fed := f.feeds[l.track].layer; fed != nil && fed != l {
+			return true
+		}
+	}
+	return false
+}
+
+// askInTime asks for a keyframe if that is due, and sees to it that the layer is looked at again. A request
+// of somebody who plays on, or of a follower, counts once: they ask again themselves.
+func (w *Worker) askInTime(now port.Time, l *layer) {
+	q := &l.request
+	if q.due(now) <= now && w.askNow(l) {
+		q.asked, q.last, q.tries = true, now, min(q.tries+1, 2)
+		q.lost, q.join = false, false
+	}
+	at := q.due(now)
+	if at <= now { // nobody can be asked yet
+		at = now + keyframeInterval
+	}
+	w.keyframes.at = min(w.keyframes.at, at)
+}
+
+// askNow asks the publisher, or the owner of the publication; false where the publisher cannot be asked yet.
+func (w *Worker) askNow(l *layer) bool {
 	q := &l.request
 	if l.pub.owner != w.cfg.Index {
-		// The owner coalesces for all; here only the bus is spared.
-		if !q.asked || now-q.last >= lossKeyframeInterval {
-			q.asked, q.last = true, now
-			w.send(bus.Message{
-				Kind: bus.KeyframeWanted, To: l.pub.owner, Stream: l.pub.stream.id,
-				Generation: l.pub.generation, Track: l.track, Layer: l.index, Join: join,
-			})
+		w.send(bus.Message{
+			Kind: bus.KeyframeWanted, To: l.pub.owner, Stream: l.pub.stream.id,
+			Generation: l.pub.generation, Track: l.track, Layer: l.index, Join: !q.lost,
+		})
+	} else {
+		s := l.pub.session
+		if s == nil || l.receiver == nil || l.receiver.ssrc == 0 {
+			return false
 		}
-		return
-	}
-	s := l.pub.session
-	if s == nil {
-		return
-	}
-	at := now
-	if q.asked {
-		at = max(now, q.last+interval)
-	}
-	if !q.waiting || at < q.due {
-		q.waiting, q.due = true, at
-	}
-	if at <= now {
+		q.pending = true
 		w.want(s, wantPLI)
-	} else if at < s.timers.at[keyframeDeadline] {
-		w.deadlines.set(s, keyframeDeadline, at)
 	}
+	return true
 }
 
-// askHeldBack sends the requests that became due.
-func (w *Worker) askHeldBack(now port.Time, s *session) {
-	pub := s.pub.publication
-	if pub == nil {
-		return
+// startLayer is the layer that who starts is to start with; nil where nothing is known of any.
+func (t *track) startLayer() *layer {
+	if t.best != nil {
+		return t.best
 	}
-	next := port.Never
-	for i := range pub.tracks {
-		for _, l := range pub.tracks[i].layers {
-			switch q := &l.request; {
-			case !q.waiting:
-			case q.due <= now:
-				w.want(s, wantPLI)
-			default:
-				next = min(next, q.due)
-			}
+	for _, l := range t.layers {
+		if l.receiver == nil || l.receiver.ssrc != 0 {
+			return l
 		}
 	}
-	w.deadlines.set(s, keyframeDeadline, next)
+	return nil
+}
+
+// startable reports whether a subscriber can start from the layer's last keyframe.
+func (l *layer) startable(now port.Time) bool {
+	k := &l.history.key
+	return k.valid && now-k.arrival <= joinAge
+}
+
+// newsOf tells whom a packet is news for.
+func newsOf(p *bus.Packet, k rtp.Kind) news {
+	if k == rtp.Audio || p.Flags&bus.KeyframeStart != 0 {
+		return forAll
+	}
+	return forReady
+}
+
+// asksKeyframe handles a subscriber's PLI or FIR. One subscriber whose network loses much must not set the rate
+// of keyframes for all: it is heard after ever longer pauses.
+func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
+	t := &sub.tracks[track]
+	pub := sub.stream.pub
+	if pub == nil || t.spec.Kind != rtp.Video {
+		return
+	}
+	if t.waiting || len(t.runs) == 0 {
+		return // it is asked for already, for as long as that lasts
+	}
+	l := t.runs[len(t.runs)-1].layer
+	if l.pub != pub || now < sub.keyframeAt || sub.keyed > 0 && now-sub.keyed < keyframeCrossing {
+		return
+	}
+	if now-sub.keyframeAt >= requestPause<<sub.requests {
+		sub.requests = 0
+	}
+	sub.keyframeAt = now + requestPause<<sub.requests
+	sub.requests = min(sub.requests+1, maxDoublings)
+	w.lostKeyframe(now, l)
 }

@@ -34,8 +34,10 @@ func TestLossPLIsAreCoalesced(t *testing.T) {
 	l, p, subs := keyframeLab(t, 20)
 	start := l.now
 	for l.now < start+2900*port.Millisecond {
-		for _, s := range subs {
-			s.pli()
+		for i, s := range subs {
+			if l.now >= start+port.Time(i)*100*port.Millisecond { // each starts to lose at another time
+				s.pli()
+			}
 		}
 		l.pass(10 * port.Millisecond)
 	}
@@ -49,22 +51,22 @@ func TestLossPLIsAreCoalesced(t *testing.T) {
 		}
 	}
 	if len(at) != 6 || at[0] != start {
-		t.Fatalf("%d PLIs in 3 s; expected 6, the first at once", len(at))
+		t.Fatalf("%d PLIs in 3 s; want 6, the first at once", len(at))
 	}
 	for i := 1; i < len(at); i++ {
-		if at[i]-at[i-1] != lossKeyframeInterval {
-			t.Errorf("PLIs %v s apart", (at[i] - at[i-1]).Seconds())
+		if at[i]-at[i-1] != keyframeInterval {
+			t.Errorf("PLIs %v s apart; want %v", (at[i] - at[i-1]).Seconds(), keyframeInterval.Seconds())
 		}
 	}
 }
 
 func TestHeldBackPLIIsSentWhenDue(t *testing.T) {
-	l, p, subs := keyframeLab(t, 1)
+	l, p, subs := keyframeLab(t, 2)
 	subs[0].pli()
 	l.pass(100 * port.Millisecond)
-	subs[0].pli()
+	subs[1].pli()
 	if n := count(p.asked(), rtcp.PLI); n != 1 {
-		t.Fatalf("%d PLIs; expected the first", n)
+		t.Fatalf("%d PLIs; want the first alone", n)
 	}
 	l.pass(400*port.Millisecond - 1)
 	if n := count(p.asked(), rtcp.PLI); n != 0 {
@@ -81,10 +83,10 @@ func TestHeldBackPLIIsSentWhenDue(t *testing.T) {
 }
 
 func TestHeldBackPLIIsClearedByKeyframe(t *testing.T) {
-	l, p, subs := keyframeLab(t, 1)
+	l, p, subs := keyframeLab(t, 2)
 	subs[0].pli()
 	l.pass(100 * port.Millisecond)
-	subs[0].pli()
+	subs[1].pli()
 	p.asked()
 	p.frame(1, 3000, true)
 	l.pass(2 * port.Second)
@@ -98,20 +100,21 @@ func TestJoinersAskOnceASecond(t *testing.T) {
 	l, p, _ := keyframeLab(t, 0)
 	start := l.now
 	seq := uint64(1)
+	var at []port.Time
 	for l.now < start+3900*port.Millisecond {
 		l.watch(1, watched(true)...)
-		p.frame(seq, uint32(seq)*3000, false)
+		key := len(at) > 0 && l.now == at[len(at)-1]+40*port.Millisecond
+		p.frame(seq, uint32(seq)*3000, key)
 		seq++
 		l.pass(20 * port.Millisecond)
-	}
-	var at []port.Time
-	for _, f := range p.asked() {
-		if f.Type == rtcp.PLI {
-			at = append(at, f.at)
+		for _, f := range p.asked() {
+			if f.Type == rtcp.PLI {
+				at = append(at, f.at)
+			}
 		}
 	}
 	if len(at) != 4 {
-		t.Fatalf("%d PLIs in 4 s; expected 4", len(at))
+		t.Fatalf("%d PLIs in 4 s; want 4", len(at))
 	}
 	for i := 1; i < len(at); i++ {
 		if at[i]-at[i-1] < joinKeyframeInterval {
@@ -120,7 +123,104 @@ func TestJoinersAskOnceASecond(t *testing.T) {
 	}
 }
 
-// A loss does not wait for the longer interval of a joiner who asked before it.
+// Who joins a still picture, or a stream whose history is gone, gets a keyframe although no packet arrives:
+// it is asked for at once, and again until it comes.
+func TestJoinerOfStillPicture(t *testing.T) {
+	for _, idle := range []port.Time{0, 3 * port.Second, 7 * port.Second} {
+		l, p, _ := keyframeLab(t, 0)
+		l.pass(idle)
+		p.asked()
+		s := l.watch(1, watched(true)...)
+		if n := count(p.asked(), rtcp.PLI); n != 1 {
+			t.Errorf("still for %v s: %d PLIs on joining; want 1", 5+idle.Seconds(), n)
+		}
+		l.pass(3600 * port.Millisecond) // all of them are lost
+		if n := count(p.asked(), rtcp.PLI); n != 4 {
+			t.Errorf("still for %v s: %d PLIs repeated in 3.6 s; want 4, after 0.5, 1.5, 2.5 and 3.5 s", 5+idle.Seconds(), n)
+		}
+		l.forget()
+		p.frame(1, 3000, true)
+		if n := len(s.media(subVideo)); n != 1 {
+			t.Errorf("%d packets at the keyframe; want 1", n)
+		}
+		l.pass(5 * port.Second)
+		if n := count(p.asked(), rtcp.PLI); n != 0 {
+			t.Errorf("%d PLIs after it; want none", n)
+		}
+	}
+}
+
+// A publisher that announced its SSRCs is asked for its first keyframe by whoever waits.
+func TestJoinerBeforeTheFirstPacket(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	l.watch(1, watched(true)...)
+	if n := count(p.asked(), rtcp.PLI); n != 0 {
+		t.Errorf("%d PLIs at once, though publishers start with a keyframe; want none", n)
+	}
+	l.pass(keyframeInterval)
+	if n := count(p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs later; want 1", n)
+	}
+}
+
+// One loss that all see makes one request, however long their reports take: those that cross the keyframe are
+// answered by it.
+func TestCrossingPLIs(t *testing.T) {
+	l, p, subs := keyframeLab(t, 20)
+	for i, s := range subs { // spread over 300 ms; the keyframe comes 105 ms after the first
+		if i == 7 {
+			p.frame(1, 3000, true)
+		}
+		s.pli()
+		l.pass(15 * port.Millisecond)
+	}
+	l.pass(3 * port.Second)
+	if n := count(p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs for one loss; want 1", n)
+	}
+	subs[3].pli() // another loss
+	if n := count(p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs for the next loss; want 1", n)
+	}
+}
+
+// A subscriber that asks for keyframes all the time gets ever fewer. After a quiet time it counts as others do.
+func TestLossySubscriber(t *testing.T) {
+	l, p, subs := keyframeLab(t, 2)
+	lossy := subs[0]
+	seq := uint64(1)
+	ask := func(span port.Time) (plis int) {
+		for range span / (100 * port.Millisecond) {
+			lossy.pli()
+			l.pass(100 * port.Millisecond)
+			l.receive(lossy.path, lossy.check())
+			l.receive(p.path, p.check())
+			n := count(p.asked(), rtcp.PLI)
+			l.forget()
+			plis += n
+			if n > 0 {
+				p.frame(seq, uint32(seq)*3000, true)
+				seq++
+			}
+		}
+		return plis
+	}
+	if n := ask(60 * port.Second); n < 4 || n > 8 {
+		t.Errorf("%d PLIs in 60 s; want 4 to 8", n)
+	}
+	for range 4 {
+		l.pass(10 * port.Second)
+		l.receive(lossy.path, lossy.check())
+		l.receive(p.path, p.check())
+	}
+	l.forget()
+	if n := ask(port.Second); n == 0 {
+		t.Error("no PLI after a quiet time")
+	}
+}
+
+// A loss does not wait for the longer interval of a joiner that asked before it.
 func TestLossOvertakesJoin(t *testing.T) {
 	l, p, subs := keyframeLab(t, 1)
 	subs[0].pli() // at 0

@@ -626,3 +626,8 @@ func sealerOf(t testing.TB, p *pub) {
 
 // appendPLI asks for a keyframe.
 func appendPLI() []byte { return rtcp.AppendPLI(nil, 1, subVideo) }
+
+// all are a stream's subscribers, those that wait for a keyframe last.
+func (st *stream) all() []*subscriber {
+	return append(append([]*subscriber(nil), st.ready.members...), st.waiting.members...)
+}

@@ -67,8 +67,9 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	}
 	left := t.best
 	t.best = best
-	if left != nil && t.silent(now, left) && (len(l.pub.stream.subs) > 0 || len(l.pub.followers) > 0) {
-		w.requestKeyframe(now, best, false) // they see nothing until it comes
+	w.wake(l.pub.stream, forAll) // its keyframe may be there
+	if left != nil && t.silent(now, left) && (l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0) {
+		w.lostKeyframe(now, best) // they see nothing until it comes
 	}
 }
 

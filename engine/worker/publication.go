@@ -9,16 +9,16 @@ import (
 // A stream is what is published under one name, as one worker sees it: the present publication and
 // this worker's subscribers.
 type stream struct {
-	id   bus.StreamID
-	pub  *publication // nil while nobody publishes
-	subs []*subscriber
+	id  bus.StreamID
+	pub *publication // nil while nobody publishes
+	// Subscribers that play, or wait for a keyframe, and those among them to be visited beside the circles.
+	ready, waiting circle
+	debts          debts
 
-	// The walk over the subscribers: walk is who comes next, left how many are still to be
-	// visited since the last news. queued and next are its place in the worker's queue.
-	walk, left int
-	queued     bool
-	next       *stream
-	served     int // frames of its present turn
+	// Its place in the worker's queue, and what its present turn has spent, and of that on debts.
+	queued        bool
+	next          *stream
+	spent, repaid int
 
 	shapes []*shape
 }
@@ -153,7 +153,7 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 			w.attach(s, p)
 			w.replayEarly(now, s)
 		}
-	} else if len(st.subs) > 0 {
+	} else if st.subscribers() > 0 {
 		w.follow(now, p)
 	}
 }
@@ -187,7 +187,7 @@ func (w *Worker) dropPublication(st *stream) {
 
 // release forgets a stream that has neither a publication nor a subscriber.
 func (w *Worker) release(st *stream) {
-	if st.pub == nil && len(st.subs) == 0 && !st.queued {
+	if st.pub == nil && st.subscribers() == 0 && !st.queued {
 		delete(w.streams, st.id)
 	}
 }
@@ -220,7 +220,7 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		return
 	case restarted:
 		l.restart()
-		w.requestKeyframe(now, l, false)
+		w.lostKeyframe(now, l)
 	}
 	if n := len(r.missing); n > missed && r.missing[n-1].at < s.timers.at[nackDeadline] {
 		w.deadlines.set(s, nackDeadline, r.missing[n-1].at)
@@ -262,7 +262,7 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 	}
 	// A layer that nobody is sent, of a simulcast, wakes nobody.
 	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
-		w.wake(l.pub.stream)
+		w.wake(l.pub.stream, newsOf(&packet, t.spec.Kind))
 	}
 }
 

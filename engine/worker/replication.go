@@ -124,7 +124,7 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 		}
 	case bus.KeyframeWanted:
 		if owner {
-			w.requestKeyframe(now, l, m.Join)
+			w.keyframeWanted(now, l, m.Join)
 		}
 	case bus.ResendWanted:
 		if owner {
@@ -155,7 +155,7 @@ func (p *publication) addFollower(w *Worker, worker int) {
 			}
 		}
 	}
-	w.wake(p.stream)
+	w.wake(p.stream, forReady)
 }
 
 func (w *Worker) sendClock(l *layer, worker int) {
@@ -169,7 +169,7 @@ func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
 	for _, f := range p.followers {
 		if f.worker == m.From && len(f.again) < maxAgain && m.Epoch == l.epoch {
 			f.again = append(f.again, again{l, m.Index, m.Index + uint64(min(m.Count, maxAgainPackets))})
-			w.wake(p.stream)
+			w.wake(p.stream, forReady)
 		}
 	}
 }
@@ -222,7 +222,7 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoin
 	k := &best.history.key
 	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge && x.goesOn(now, k, best)
 	if x.layer != nil && x.layer != best && !fresh {
-		w.requestKeyframe(now, best, true)
+		w.wantKeyframe(now, best)
 	}
 	if x.layer == nil || x.layer != best && fresh || x.epoch != x.layer.epoch {
 		h := &best.history
@@ -286,15 +286,20 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	}
 	// Subscribers follow the layer that is fed, once they can start there: the packet that begins
 	// its keyframe may have been lost on the way and come behind others.
+	best := t.best
 	if f := t.fed; t.best == nil {
 		t.best = l
 	} else if f != nil && (f.history.key.valid || t.spec.Kind == rtp.Audio) {
 		t.best = f
 	}
 	if m.Packet.Flags&bus.KeyframeStart != 0 {
-		l.request.asked = false
+		l.request.answer(now)
 	}
-	w.wake(l.pub.stream)
+	who := newsOf(&m.Packet, t.spec.Kind)
+	if t.best != best {
+		who = forAll
+	}
+	w.wake(l.pub.stream, who)
 }
 
 // A hole is a packet that the lossy lane to this worker lost.

@@ -2,52 +2,135 @@ package worker
 
 import (
 	"encoding/binary"
+	bits64 "math/bits"
 
 	"ringcast/engine/port"
 )
 
 const (
-	// maxWishes bounds the resends that wait for one subscriber, so that a flood of NACKs costs
-	// nobody else.
-	maxWishes = 256
 	// Resends are paid from a budget, in bytes: a fifth of what was sent, up to a limit. What was
-	// resent before may not touch the reserve: some receivers ask every 100 ms for what RTX has
-	// brought them already, and what they truly miss would starve behind it.
+	// resent before may not touch the reserve: some receivers NACK every 100 ms what RTX has
+	// delivered, which would starve genuine losses.
 	resendShare   = 5
 	resendStart   = 64 << 10
 	resendLimit   = 256 << 10
 	resendReserve = 48 << 10
-	// resentSpan is how far back a subscription remembers what it resent, in sequence numbers:
-	// about a second of 10 Mbps.
-	resentSpan = 1024
+	// repairSpan is how far back a subscription can be repaired, in sequence numbers: about a second of
+	// 10 Mbps.
+	repairSpan = 1024
+	// resendBurst is how many resends one visit writes.
+	resendBurst = 8
 )
 
-// A resend is a sequence number that a subscriber asked for.
-type resend struct {
-	sub   *subscriber
-	track int
-	seq   uint64
+// repairs is which of the last repairSpan sequence numbers up to newest are wanted again, and which were
+// resent already: a bit each.
+type repairs struct {
+	newest         uint64
+	waiting        int // bits in wanted
+	wanted, resent [repairSpan / 64]uint64
 }
 
-// resendQueue is a ring of resends.
-type resendQueue struct {
-	ring       []resend
-	head, tail int // counted from the start
-}
-
-func (q *resendQueue) add(r resend) bool {
-	if q.ring == nil {
-		q.ring = make([]resend, maxResends)
+// reach moves the span so that it covers seq; false where seq is too old for it.
+func (r *repairs) reach(seq uint64) bool {
+	if seq <= r.newest {
+		return r.newest-seq < repairSpan
 	}
-	if q.tail-q.head == len(q.ring) {
-		return false
+	for i := r.newest + 1; i <= seq && i <= r.newest+repairSpan; i++ {
+		word, bit := bitOf(i)
+		if r.wanted[word]&bit != 0 {
+			r.waiting--
+		}
+		r.wanted[word] &^= bit
+		r.resent[word] &^= bit
 	}
-	q.ring[q.tail%len(q.ring)] = r
-	q.tail++
+	r.newest = seq
 	return true
 }
 
-// asks handles a subscriber's wish for a sequence number of one of its tracks.
+// bitOf is where a sequence number's bit is.
+func bitOf(seq uint64) (word, bit uint64) { return seq % repairSpan / 64, 1 << (seq % 64) }
+
+// want notes that seq is wanted again; false where it is too old, or wanted already.
+func (r *repairs) want(seq uint64) bool {
+	word, bit := bitOf(seq)
+	if !r.reach(seq) || r.wanted[word]&bit != 0 {
+		return false
+	}
+	r.wanted[word] |= bit
+	r.waiting++
+	return true
+}
+
+// take takes the next wanted number out: those never resent first, the oldest first.
+func (r *repairs) take() (seq uint64, ok bool) {
+	if r == nil || r.waiting == 0 {
+		return 0, false
+	}
+	for _, again := range [...]bool{false, true} {
+		for i := range uint64(len(r.wanted) + 1) {
+			word := (r.newest/64 + i) % uint64(len(r.wanted))
+			bits := r.wanted[word] &^ r.resent[word]
+			if again {
+				bits = r.wanted[word]
+			}
+			switch newer := ^uint64(0) >> (63 - r.newest%64); i { // the word of newest is the oldest's, too
+			case 0:
+				bits &^= newer
+			case uint64(len(r.wanted)):
+				bits &= newer
+			}
+			if bits == 0 {
+				continue
+			}
+			r.wanted[word] &^= bits & -bits
+			r.waiting--
+			at := word*64 + uint64(bits64.TrailingZeros64(bits))
+			return r.newest - (r.newest-at)%repairSpan, true
+		}
+	}
+	return 0, false
+}
+
+// has reports whether seq was resent, or is so old that it may have been.
+func (r *repairs) has(seq uint64) bool {
+	switch {
+	case r == nil || seq > r.newest:
+		return false
+	case r.newest-seq >= repairSpan:
+		return true
+	}
+	word, bit := bitOf(seq)
+	return r.resent[word]&bit != 0
+}
+
+// note remembers that seq was resent.
+func (r *repairs) note(seq uint64) {
+	if r.reach(seq) {
+		word, bit := bitOf(seq)
+		r.resent[word] |= bit
+	}
+}
+
+// awaitsRepair reports whether resends wait.
+func (sub *subscriber) awaitsRepair() bool {
+	for i := range sub.tracks {
+		if r := sub.tracks[i].repairs; r != nil && r.waiting > 0 {
+			return sub.session != nil
+		}
+	}
+	return false
+}
+
+// forgetRepairs drops the resends that wait: there is no way to the subscriber.
+func (sub *subscriber) forgetRepairs() {
+	for i := range sub.tracks {
+		if r := sub.tracks[i].repairs; r != nil {
+			r.waiting, r.wanted = 0, [len(r.wanted)]uint64{}
+		}
+	}
+}
+
+// asks handles a subscriber's request for a sequence number of one of its tracks.
 func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	t := &sub.tracks[track]
 	if t.highest == 0 {
@@ -57,50 +140,42 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	if ext > t.highest {
 		return // before the very first
 	}
-	limit := maxWishes
-	if t.resent.has(ext) {
-		limit /= 2 // the rest is for what was not resent yet
+	if t.repairs == nil {
+		t.repairs = &repairs{newest: ext}
 	}
-	if sub.wishes >= limit || !w.resends.add(resend{sub, track, ext}) {
+	if !t.repairs.want(ext) {
 		w.drop(DropResends)
 		return
 	}
-	sub.wishes++
+	w.serve(sub)
 }
 
-// pollResends answers NACKs: by RTX where it was negotiated (RFC 4588), else with the same bytes
-// again, which is safe because then no header field changes from one sending to the next.
-func (w *Worker) pollResends(now port.Time, out *Outgoing) bool {
-	q := &w.resends
-	for q.head < q.tail {
-		f := out.Reserve()
-		if f == nil {
-			return false
+// repair answers NACKs, a few at a time: by RTX where it was negotiated (RFC 4588), else with the same bytes
+// again, which is safe because then no header field changes from one sending to the next. It is false when
+// out is full before.
+func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *Outgoing) bool {
+	for i := range sub.tracks {
+		t := &sub.tracks[i]
+		for n := 0; n < resendBurst && t.repairs != nil && t.repairs.waiting > 0; {
+			f := out.Reserve()
+			if f == nil {
+				return false
+			}
+			seq, _ := t.repairs.take()
+			if w.writeResend(now, f, sub, t, seq) {
+				f.Route, f.Born = route, now
+				out.Submit()
+				n++
+			}
 		}
-		x := &q.ring[q.head%len(q.ring)]
-		x.sub.wishes--
-		if w.writeResend(now, f, x) {
-			out.Submit()
-		}
-		x.sub = nil
-		q.head++
 	}
 	return true
 }
 
-func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
-	sub := x.sub
-	w.current = sub.session
-	if sub.session == nil || sub.session.ending {
-		return false
-	}
-	route, ok := w.route(sub.session)
-	if !ok {
-		return false
-	}
-	t := &sub.tracks[x.track]
+// writeResend writes one packet again; false where there is nothing to write.
+func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *subscription, seq uint64) bool {
 	i := len(t.runs) - 1
-	for i >= 0 && t.runs[i].seq > x.seq {
+	for i >= 0 && t.runs[i].seq > seq {
 		i--
 	}
 	if i < 0 {
@@ -111,7 +186,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
 		return false
 	}
-	index, ok := l.history.index(r.first + x.seq - r.seq)
+	index, ok := l.history.index(r.first + seq - r.seq)
 	if !ok {
 		return false // not in the history any more, or not yet
 	}
@@ -121,7 +196,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 	if tmpl == nil || !fits(tmpl, e) {
 		return false
 	}
-	if !sub.affords(t, x.seq, int(e.len)+maxHeader) {
+	if !sub.affords(t, seq, int(e.len)+maxHeader) {
 		w.drop(DropResends)
 		return false
 	}
@@ -132,13 +207,12 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, x *resend) bool {
 			w.drop(DropResends)
 			return false
 		}
-		f.Data = w.seal(f.Data, sub, t, r, index, tmpl, x.seq)
+		f.Data = w.seal(f.Data, sub, t, r, index, tmpl, seq)
 	} else {
-		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, x.seq)
+		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, seq)
 	}
 	sub.budget -= len(f.Data)
-	t.noteResent(x.seq)
-	f.Route, f.Born = route, now
+	t.repairs.note(seq)
 	w.count(SentRTX)
 	w.add(SentRTPBytes, uint64(len(f.Data)))
 	if s := sub.session; s.trial {
@@ -181,41 +255,8 @@ func (sh *shape) resendTemplate(l *layer, e *entry) *template {
 
 // affords reports whether the budget pays for size bytes of a resend.
 func (sub *subscriber) affords(t *subscription, seq uint64, size int) bool {
-	if t.resent.has(seq) {
+	if t.repairs.has(seq) {
 		size += resendReserve
 	}
 	return sub.budget >= size
-}
-
-// resent is which of the last resentSpan sequence numbers up to newest were resent, a bit each.
-type resent struct {
-	newest uint64
-	bits   [resentSpan / 64]uint64
-}
-
-// has reports whether seq was resent, or is so old that it may have been.
-func (r *resent) has(seq uint64) bool {
-	switch {
-	case r == nil || seq > r.newest:
-		return false
-	case r.newest-seq >= resentSpan:
-		return true
-	}
-	return r.bits[seq%resentSpan/64]&(1<<(seq%64)) != 0
-}
-
-func (t *subscription) noteResent(seq uint64) {
-	if t.resent == nil {
-		t.resent = &resent{newest: seq}
-	}
-	r := t.resent
-	if seq > r.newest {
-		for i := r.newest + 1; i <= seq && i <= r.newest+resentSpan; i++ {
-			r.bits[i%resentSpan/64] &^= 1 << (i % 64)
-		}
-		r.newest = seq
-	}
-	if r.newest-seq < resentSpan {
-		r.bits[seq%resentSpan/64] |= 1 << (seq % 64)
-	}
 }

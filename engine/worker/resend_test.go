@@ -2,6 +2,8 @@ package worker
 
 import (
 	"encoding/binary"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"ringcast/engine/port"
@@ -63,7 +65,7 @@ func TestRTXResend(t *testing.T) {
 	}
 	last := transport(sent[9])
 	for i, r := range again {
-		of := sent[[...]int{3, 3, 9}[i]]
+		of := sent[[...]int{3, 9, 3}[i]] // what was not resent yet comes first
 		if binary.BigEndian.Uint16(r.payload) != of.Sequence || string(r.payload[2:]) != string(of.payload) {
 			t.Errorf("resend %d carries %x; expected packet %d", i, r.payload, of.Sequence)
 		}
@@ -174,7 +176,7 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 		l := newLab(t, 0, 1)
 		p := l.publish(1, 1, published()...)
 		s := l.watch(1, watched(rtx)...)
-		const missed = 300 // more wishes than may wait for one subscriber
+		const missed = 300 // more than the budget pays for
 		var all []uint16
 		next := uint64(0)
 		send := func(n int) (seqs []uint16) {
@@ -220,29 +222,70 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 
 // What was resent is remembered for a span of numbers, and no longer.
 func TestResentMemory(t *testing.T) {
-	var s subscription
-	if s.resent.has(5) {
+	var none *repairs
+	if none.has(5) {
 		t.Error("something was resent before anything was")
 	}
-	s.noteResent(1 << 16)
-	s.noteResent(1<<16 - 3)
-	s.noteResent(1<<16 + 9)
+	r := &repairs{newest: 1 << 16}
+	r.note(1 << 16)
+	r.note(1<<16 - 3)
+	r.note(1<<16 + 9)
 	for seq, want := range map[uint64]bool{
 		1 << 16: true, 1<<16 - 3: true, 1<<16 + 9: true, 1<<16 - 1: false, 1<<16 + 1: false, 1<<16 + 10: false,
-		1<<16 + 9 - resentSpan + 1: false, 1<<16 + 9 - resentSpan: true, // too long ago to tell
+		1<<16 + 9 - repairSpan + 1: false, 1<<16 + 9 - repairSpan: true, // too long ago to tell
 	} {
-		if got := s.resent.has(seq); got != want {
-			t.Errorf("%d was resent: %t", seq, got)
+		if got := r.has(seq); got != want {
+			t.Errorf("%d was resent: %t; want %t", seq, got, want)
 		}
 	}
-	s.noteResent(1<<16 + resentSpan) // where 1<<16 was
-	if s.resent.has(1<<16+1) || !s.resent.has(1<<16+9) || !s.resent.has(1<<16+resentSpan) {
+	r.note(1<<16 + repairSpan) // where 1<<16 was
+	if r.has(1<<16+1) || !r.has(1<<16+9) || !r.has(1<<16+repairSpan) {
 		t.Error("a step within the span forgot or invented something")
 	}
-	s.noteResent(1 << 20)
-	for seq := uint64(1<<20 - resentSpan + 1); seq < 1<<20; seq++ {
-		if s.resent.has(seq) {
-			t.Fatalf("%d is remembered behind a jump", seq)
+	r.note(1 << 20)
+	for seq := uint64(1<<20 - repairSpan + 1); seq < 1<<20; seq++ {
+		if r.has(seq) {
+			t.Fatalf("%d is remembered after a jump", seq)
+		}
+	}
+}
+
+// Whatever is wanted in whatever order, each number in the span comes out once: those never resent first, the
+// oldest first.
+func TestRepairsOrder(t *testing.T) {
+	for seed := range uint64(200) {
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		newest := 1<<17 + rnd.Uint64N(repairSpan)
+		r := &repairs{newest: newest}
+		resent, wanted := make(map[uint64]bool), make(map[uint64]bool)
+		for range rnd.IntN(50) {
+			seq := newest - rnd.Uint64N(repairSpan)
+			r.note(seq)
+			resent[seq] = true
+		}
+		for range rnd.IntN(200) {
+			seq := newest - rnd.Uint64N(repairSpan+20)
+			if got, want := r.want(seq), newest-seq < repairSpan && !wanted[seq]; got != want {
+				t.Fatalf("seed %d: %d is taken: %t; want %t", seed, seq, got, want)
+			}
+			if newest-seq < repairSpan {
+				wanted[seq] = true
+			}
+		}
+		var want []uint64
+		for _, again := range []bool{false, true} {
+			for seq := newest - repairSpan + 1; seq <= newest; seq++ {
+				if wanted[seq] && resent[seq] == again {
+					want = append(want, seq)
+				}
+			}
+		}
+		var got []uint64
+		for seq, ok := r.take(); ok; seq, ok = r.take() {
+			got = append(got, seq)
+		}
+		if !slices.Equal(got, want) || r.waiting != 0 {
+			t.Fatalf("seed %d: took %v, %d left; want %v", seed, got, r.waiting, want)
 		}
 	}
 }
@@ -267,8 +310,10 @@ func TestResendQueueIsBounded(t *testing.T) {
 		l.quietly(greedy.path, greedy.seal(appendNACK(seqs[:4096])))
 	}
 	l.quietly(modest.path, modest.seal(appendNACK([]uint16{last})))
-	if n := l.w.resends.tail - l.w.resends.head; n > maxResends {
-		t.Errorf("%d resends wait", n)
+	for _, sub := range l.stream(1).all() {
+		if n := sub.tracks[1].repairs.waiting; n > repairSpan {
+			t.Errorf("%d resends wait for one subscriber; want at most %d", n, repairSpan)
+		}
 	}
 	l.poll()
 	if len(modest.media(subVideo)) != 1 {

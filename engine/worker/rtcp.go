@@ -105,10 +105,6 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 					w.drop(DropRTCPFlood)
 					return
 				}
-				if sub.wishes >= maxWishes {
-					w.drop(DropResends) // of this packet nothing more can be granted
-					break
-				}
 				w.asks(sub, track, seq)
 			}
 		case rtcp.PLI:
@@ -256,8 +252,8 @@ func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 		s.reports &^= wantPLI
 		for i := range p.tracks {
 			for _, l := range p.tracks[i].layers {
-				if q := &l.request; q.waiting && q.due <= now && l.receiver.ssrc != 0 {
-					b = w.askKeyframe(b, now, p, l, ours)
+				if l.request.pending {
+					b = w.askKeyframe(b, p, l, ours)
 				}
 			}
 		}
@@ -309,11 +305,10 @@ func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 }
 
 // askKeyframe writes a PLI, or a FIR where the publisher takes no PLI.
-func (w *Worker) askKeyframe(b []byte, now port.Time, p *publication, l *layer, ours uint32) []byte {
-	q := &l.request
-	q.waiting, q.asked, q.last = false, true, now
+func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []byte {
+	l.request.pending = false
 	t := &p.tracks[l.track]
-	var feedback rtp.Feedback
+	feedback := t.spec.Formats[0].Feedback
 	if t.active >= 0 && t.formats[t.active] != nil {
 		feedback = t.formats[t.active].Feedback
 	}

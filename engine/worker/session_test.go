@@ -293,7 +293,7 @@ func TestKeysCountOnce(t *testing.T) {
 	if got := s.media(subVideo); len(got) != 2 || got[1].Sequence != first[0].Sequence+1 {
 		t.Errorf("%d packets; the numbering must go on", len(got))
 	}
-	if n := len(l.stream(1).subs); n != 1 {
+	if n := l.stream(1).subscribers(); n != 1 {
 		t.Errorf("%d subscribers", n)
 	}
 }
@@ -348,9 +348,9 @@ func TestNothingIsLeft(t *testing.T) {
 		for _, s := range subs[10:] {
 			l.tell(closed(s.party))
 		}
-		l.pass(routeRest)
+		l.pass(routeRest + keyframeInterval)
 		w := l.w
-		if len(w.sessions)+len(w.byUfrag)+len(w.byPath)+len(w.streams)+len(w.owned)+len(w.deadlines)+len(w.due)+len(w.retired) != 0 {
+		if len(w.sessions)+len(w.byUfrag)+len(w.byPath)+len(w.streams)+len(w.owned)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes.layers) != 0 {
 			t.Fatalf("round %d: left are %d sessions, %d users, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
 				round, len(w.sessions), len(w.byUfrag), len(w.byPath), len(w.streams), len(w.owned), len(w.deadlines), len(w.due), len(w.retired))
 		}

@@ -5,7 +5,6 @@ import (
 
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
-	"ringcast/engine/prefetch"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 )
@@ -22,8 +21,6 @@ const (
 	catchUpPause = 5 * port.Millisecond
 	// maxRuns is how many runs a subscriber can still answer NACKs for.
 	maxRuns = 3
-	// quantum is how many frames one stream may fill before another has its turn.
-	quantum = 64
 	// maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
 	maxSent = port.MaxDatagram - 20
 )
@@ -49,13 +46,18 @@ type run struct {
 type subscriber struct {
 	session *session
 	stream  *stream
-	place   int // in stream.subs
+	place   int // in its circle
 	sealer  srtp.Sealer
 	tracks  []subscription // audio first
 	// transport is the next transport-wide sequence number, one counter for all that is sent.
 	transport uint16
 	budget    int // bytes of resends
-	wishes    int // resends that wait
+	// waits tells which circle of the stream the subscriber is in, owed whether it is among the debts.
+	waits, owed bool
+	// keyed is when a keyframe last began to be sent; until keyframeAt no request of this subscriber counts,
+	// and each in a row doubles the next pause.
+	keyed, keyframeAt port.Time
+	requests          uint8
 	// source is the SSRC that the peer reports under, 0 before its first report.
 	source uint32
 	fir    uint8
@@ -71,9 +73,9 @@ type subscription struct {
 	runs    []run  // at most maxRuns; the last is the present one
 	highest uint64 // extended sequence number sent, 0 before the first
 	rtx     uint64 // next extended sequence number of retransmissions
-	// resent is nil until something was resent.
-	resent *resent
-	pause  port.Time
+	// repairs is nil until something was asked for again.
+	repairs *repairs
+	pause   port.Time
 	// Last media sent, to go on with in a new run.
 	lastSent      port.Time
 	lastTimestamp uint32
@@ -88,7 +90,7 @@ type subscription struct {
 // subscribe makes a subscriber and joins it to its stream.
 func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
 	st := w.stream(s.spec.Stream)
-	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, place: len(st.subs)}
+	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, waits: true}
 	sub.transport = uint16(w.cfg.Rand())
 	sub.tracks = make([]subscription, 0, len(s.spec.Tracks))
 	for _, k := range [...]rtp.Kind{rtp.Audio, rtp.Video} {
@@ -102,7 +104,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 			}
 		}
 	}
-	st.subs = append(st.subs, sub)
+	st.waiting.add(sub)
 	if p := st.pub; p != nil && p.owner != w.cfg.Index {
 		w.follow(now, p)
 	}
@@ -110,31 +112,11 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 	return sub
 }
 
-// serve has one subscriber filled at the next Poll, outside the walk of its stream.
-func (w *Worker) serve(sub *subscriber) { w.serving = append(w.serving, sub) }
-
-// pollServing fills those.
-func (w *Worker) pollServing(now port.Time, out *Outgoing) bool {
-	n := 0
-	for n < len(w.serving) {
-		if sub := w.serving[n]; sub.session != nil && !w.fill(now, sub, out) {
-			break
-		}
-		n++
-	}
-	rest := copy(w.serving, w.serving[n:])
-	clear(w.serving[rest:])
-	w.serving = w.serving[:rest]
-	return rest == 0
-}
-
 func (w *Worker) unsubscribe(sub *subscriber) {
 	st := sub.stream
-	last := len(st.subs) - 1
-	st.subs[sub.place] = st.subs[last]
-	st.subs[sub.place].place = sub.place
-	st.subs[last] = nil
-	st.subs = st.subs[:last]
+	if moved := st.circleOf(sub).remove(sub); moved != nil {
+		w.serve(moved)
+	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
 		if n := len(t.runs); n > 0 {
@@ -142,8 +124,8 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 		}
 		st.leaveShape(t.shape)
 	}
-	sub.session = nil // resends that wait are skipped
-	if last == 0 {
+	sub.session = nil // still among the debts? then it is skipped there
+	if st.subscribers() == 0 {
 		if p := st.pub; p != nil && p.owner != w.cfg.Index {
 			w.unfollow(p)
 		}
@@ -151,118 +133,22 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 }
 
-// streamQueue is the streams with news, first come first served.
-type streamQueue struct{ head, tail *stream }
-
-func (q *streamQueue) add(st *stream) {
-	st.queued, st.next = true, nil
-	if q.tail == nil {
-		q.head = st
-	} else {
-		q.tail.next = st
-	}
-	q.tail = st
-}
-
-func (q *streamQueue) take() *stream {
-	st := q.head
-	q.head = st.next
-	if q.head == nil {
-		q.tail = nil
-	}
-	st.queued, st.next = false, nil
-	return st
-}
-
-// wake puts a stream with news in line: every subscriber is to be visited once more. Who comes first
-// moves on by one with each idle spell.
-func (w *Worker) wake(st *stream) {
-	st.left = len(st.subs)
-	if !st.queued && st.left > 0 {
-		st.walk = (st.walk + 1) % len(st.subs)
-	}
-	if !st.queued {
-		w.active.add(st)
-	}
-}
-
-// pollStreams feeds followers and subscribers until there is no news or no room.
-func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
-	for w.active.head != nil {
-		st := w.active.head
-		if st.pub != nil && !st.pub.feed(w, now, out) {
-			return false
-		}
-		for st.left > 0 && len(st.subs) > 0 && st.served < quantum {
-			if st.walk >= len(st.subs) {
-				st.walk = 0
-			}
-			st.foresee()
-			start := out.Filled
-			done := w.fill(now, st.subs[st.walk], out)
-			st.served += out.Filled - start
-			if !done {
-				return false
-			}
-			st.walk++
-			st.left--
-		}
-		w.active.take()
-		st.served = 0
-		if st.left > 0 && len(st.subs) > 0 || st.pub != nil && st.pub.unfed {
-			w.active.add(st)
-		} else {
-			w.release(st)
-		}
-	}
-	return true
-}
-
-// foresee has what the next subscribers need brought into the cache while this one is filled, one pointer further
-// for each visit that it is nearer.
-func (st *stream) foresee() {
-	if i := st.walk + 3; i < len(st.subs) {
-		prefetch.Of(st.subs[i])
-	}
-	if i := st.walk + 2; i < len(st.subs) {
-		sub := st.subs[i]
-		prefetch.Of(sub.session)
-		sub.sealer.Prefetch()
-		for t := range sub.tracks {
-			prefetch.Of(&sub.tracks[t])
-		}
-	}
-	if i := st.walk + 1; i < len(st.subs) {
-		sub := st.subs[i]
-		if s := sub.session; s.live != nil && s.selected >= 0 {
-			prefetch.Of(&s.paths[s.selected])
-			prefetch.Of(&s.timers)
-		}
-		for t := range sub.tracks {
-			t := &sub.tracks[t]
-			prefetch.Of(t.spec)
-			if n := len(t.runs); n > 0 {
-				prefetch.Of(&t.runs[n-1])
-			}
-		}
-	}
-}
-
-// fill writes all that one subscriber has pending, in a row; false when out is full before.
-func (w *Worker) fill(now port.Time, sub *subscriber, out *Outgoing) bool {
+// fill writes what one subscriber has pending of the live media, in a row; false when out is full before.
+func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Outgoing) bool {
 	pub := sub.stream.pub
-	w.current = sub.session
-	if pub == nil || sub.session.ending {
-		return true
-	}
-	route, ok := w.route(sub.session)
-	if !ok {
+	if pub == nil {
 		return true
 	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
 		src := pub.track(t.spec.Kind)
-		if src == nil || src.best == nil {
+		if src == nil {
+			continue
+		}
+		if src.best == nil {
+			if t.spec.Kind == rtp.Video {
+				w.awaitKeyframe(now, src.startLayer())
+			}
 			continue
 		}
 		if !w.fillTrack(now, sub, t, src, route, out) {
@@ -324,6 +210,9 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		out.Submit()
 		t.cursor++
 
+		if e.Flags&bus.KeyframeStart != 0 {
+			sub.keyed = now
+		}
 		if t.cursor > l.emitted {
 			l.emitted = t.cursor
 			w.counters.delay(now - e.Arrival)
@@ -441,21 +330,21 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 		}
 	}
 	h := &best.history
-	if h.next == h.first {
-		return !t.waiting
-	}
 	if t.spec.Kind == rtp.Audio {
+		if h.next == h.first || !t.waiting {
+			return !t.waiting
+		}
 		i := h.liveEdge()
-		if e := h.at(i); t.waiting && now-e.Arrival <= stallAge {
+		if e := h.at(i); now-e.Arrival <= stallAge {
 			w.startRun(now, t, best, e.Number, i, e.Timestamp)
 		}
 		return !t.waiting
 	}
-	if k := &h.key; k.valid && now-k.arrival <= joinAge && t.goesOn(now, k, best) {
+	if k := &h.key; best.startable(now) && t.goesOn(now, k, best) {
 		w.startRun(now, t, best, k.number, k.index, k.timestamp)
 		return true
 	}
-	w.requestKeyframe(now, best, true)
+	w.wantKeyframe(now, best)
 	return !t.waiting
 }
 
@@ -496,15 +385,4 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 	t.runs = append(t.runs, r)
 	t.cursor = index
 	t.waiting = false
-}
-
-// asksKeyframe handles a subscriber's PLI or FIR.
-func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
-	t := &sub.tracks[track]
-	if len(t.runs) == 0 || t.spec.Kind != rtp.Video {
-		return
-	}
-	if l := t.runs[len(t.runs)-1].layer; l.pub == sub.stream.pub && sub.stream.pub != nil {
-		w.requestKeyframe(now, l, false)
-	}
 }

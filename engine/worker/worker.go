@@ -62,13 +62,12 @@ type Worker struct {
 	replies []reply
 	records []record
 	due     []*session
-	serving []*subscriber
 	// heldMedia and heldReports count the early packets of all publishers and of all subscribers.
 	heldMedia, heldReports int
-	resends                resendQueue
 	strays                 []stray
 	active                 streamQueue
 
+	keyframes    keyframes
 	retired      []retired
 	freeRoutes   []port.Route
 	nextRoute    port.Route
@@ -84,7 +83,6 @@ type Worker struct {
 const (
 	maxReplies = 1024
 	maxStrays  = 64
-	maxResends = 16384
 	maxDTLSOut = 1024
 	// early packets of all publishers, and of all subscribers
 	maxHeldMedia   = 3072
@@ -143,6 +141,8 @@ func New(cfg Config) *Worker {
 		memory:   newMemory(cfg.Memory),
 		replies:  make([]reply, 0, 64),
 		strays:   make([]stray, 0, maxStrays),
+
+		keyframes: keyframes{at: port.Never},
 	}
 }
 
@@ -343,6 +343,9 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 
 // HandleTimeout does what is due.
 func (w *Worker) HandleTimeout(now port.Time) {
+	if w.keyframes.at <= now {
+		w.repeatKeyframes(now)
+	}
 	for w.deadlines.next() <= now {
 		s := w.deadlines[0]
 		w.current = s
@@ -391,10 +394,6 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 		w.want(s, wantFeedback)
 	case nackDeadline:
 		w.want(s, wantNACK)
-	case keyframeDeadline:
-		if s.pub != nil {
-			w.askHeldBack(now, s)
-		}
 	case catchUpDeadline:
 		if s.sub != nil {
 			w.serve(s.sub)
@@ -417,7 +416,7 @@ func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
 
 // Deadline is when HandleTimeout is to be called next.
 func (w *Worker) Deadline() port.Time {
-	at := w.deadlines.next()
+	at := min(w.deadlines.next(), w.keyframes.at)
 	if len(w.retired) > 0 {
 		at = min(at, w.retired[0].at)
 	}
@@ -458,7 +457,7 @@ type Census struct {
 func (w *Worker) Census() Census {
 	c := Census{Sessions: len(w.sessions), HistoryBytes: w.memory.used}
 	for _, st := range w.streams {
-		c.Subscribers += len(st.subs)
+		c.Subscribers += st.subscribers()
 		if st.pub != nil {
 			c.Publications++
 		}
@@ -482,10 +481,7 @@ func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	if !w.pollMessages(out) {
 		more = true
 	}
-	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollResends(now, out) || !w.pollServing(now, out) {
-		return true
-	}
-	if !w.pollStreams(now, out) {
+	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollStreams(now, out) {
 		return true
 	}
 	// The walk itself may have made wishes: a keyframe for a joiner, packets that a feed lost.

@@ -1,0 +1,316 @@
+package worker
+
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/prefetch"
+	"ringcast/engine/rtp"
+)
+
+// The scheduler shares a worker's frames out. A stream with news or debts gets turns, first come first
+// served, each of one quantum. Within a turn its subscribers are visited one after another:
+//
+//   - those in the circle of the ready, when there is a packet for them;
+//   - those in the circle of the waiting, when a keyframe may let them start, or sound is there;
+//   - those in the queue of debts: somebody joined, asked for packets again, or may go on catching up.
+//
+// Debts take at most half of a turn while others wait for live media. A visit costs something also where it
+// fills no frame.
+const (
+	visitCost = 1
+	frameCost = 4
+	// quantum is what one stream may spend before another has its turn: 64 frames.
+	quantum = 64 * frameCost
+)
+
+// A circle is subscribers of one stream that are visited in a fixed order, each once for all news since the
+// last visit. The zero circle is empty.
+type circle struct {
+	members []*subscriber
+	// walk is whose turn is next, left how many are still to be visited.
+	walk, left int
+}
+
+// add makes a subscriber a member. It need not be visited for what was news before.
+func (c *circle) add(sub *subscriber) {
+	sub.place = len(c.members)
+	c.members = append(c.members, sub)
+	if c.left > 0 {
+		c.left++ // the circle's end may lie in the middle of the walk
+	}
+}
+
+// remove takes a member out and gives its place to the last one. It returns that one if the walk might miss
+// it there, else nil.
+func (c *circle) remove(sub *subscriber) (moved *subscriber) {
+	last := len(c.members) - 1
+	if sub.place < last {
+		moved = c.members[last]
+		c.members[sub.place], moved.place = moved, sub.place
+	}
+	c.members[last] = nil
+	c.members = c.members[:last]
+	if c.left == 0 {
+		moved = nil
+	}
+	c.left = min(c.left, last)
+	return moved
+}
+
+// renew says that there is news for all members. Who is first moves on by one with each idle spell.
+func (c *circle) renew() {
+	if n := len(c.members); c.left == 0 && n > 0 {
+		c.walk = (c.walk + 1) % n
+	}
+	c.left = len(c.members)
+}
+
+// next is the member to visit, nil when all have been.
+func (c *circle) next() *subscriber {
+	if c.left == 0 {
+		return nil
+	}
+	if c.walk >= len(c.members) {
+		c.walk = 0
+	}
+	return c.members[c.walk]
+}
+
+// visited moves on to the next member.
+func (c *circle) visited() {
+	c.walk++
+	c.left--
+}
+
+// debts is a queue of subscribers to be visited beside the circles, each at most once.
+type debts struct {
+	queue []*subscriber
+	head  int
+}
+
+func (d *debts) add(sub *subscriber) {
+	if sub.owed {
+		return
+	}
+	if d.head > 32 && d.head > len(d.queue)/2 {
+		n := copy(d.queue, d.queue[d.head:])
+		clear(d.queue[n:])
+		d.queue, d.head = d.queue[:n], 0
+	}
+	sub.owed = true
+	d.queue = append(d.queue, sub)
+}
+
+// next is the subscriber that has waited longest, nil when none does.
+func (d *debts) next() *subscriber {
+	if d.head == len(d.queue) {
+		return nil
+	}
+	return d.queue[d.head]
+}
+
+func (d *debts) visited() {
+	d.queue[d.head].owed = false
+	d.queue[d.head] = nil
+	d.head++
+	if d.head == len(d.queue) {
+		d.queue, d.head = d.queue[:0], 0
+	}
+}
+
+// streamQueue is the streams with something to do, first come first served.
+type streamQueue struct{ head, tail *stream }
+
+func (q *streamQueue) add(st *stream) {
+	st.queued, st.next = true, nil
+	if q.tail == nil {
+		q.head = st
+	} else {
+		q.tail.next = st
+	}
+	q.tail = st
+}
+
+func (q *streamQueue) take() *stream {
+	st := q.head
+	q.head = st.next
+	if q.head == nil {
+		q.tail = nil
+	}
+	st.queued, st.next = false, nil
+	return st
+}
+
+// wake puts a stream with news in line.
+func (w *Worker) wake(st *stream, n news) {
+	st.ready.renew()
+	if n == forAll {
+		st.waiting.renew()
+	}
+	if !st.queued {
+		w.active.add(st)
+	}
+}
+
+// news says whom a packet is for.
+type news uint8
+
+const (
+	// forReady is a packet that nobody can start with.
+	forReady news = iota
+	// forAll is one that subscribers who wait for a keyframe want as well: sound, or a keyframe's.
+	forAll
+)
+
+// serve puts one subscriber in line, outside the circles of its stream.
+func (w *Worker) serve(sub *subscriber) {
+	st := sub.stream
+	st.debts.add(sub)
+	if !st.queued {
+		w.active.add(st)
+	}
+}
+
+// pollStreams gives turns until there is nothing left to do, or no room.
+func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
+	for w.active.head != nil {
+		st := w.active.head
+		fed := st.pub == nil || st.pub.feed(w, now, out)
+		for st.spent < quantum && st.busy() {
+			if !w.visitNext(now, st, out) {
+				return false
+			}
+		}
+		w.active.take()
+		st.spent, st.repaid = 0, 0
+		if !fed || st.busy() || st.pub != nil && st.pub.unfed {
+			w.active.add(st)
+		} else {
+			w.release(st)
+		}
+		if !fed {
+			return false // the driver passes messages on first
+		}
+	}
+	return true
+}
+
+// busy reports whether somebody is to be visited.
+func (st *stream) busy() bool {
+	return st.ready.left > 0 || st.waiting.left > 0 || st.debts.next() != nil
+}
+
+// visitNext visits the next subscriber of a stream; false when there was no room to finish with it.
+func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
+	c := &st.ready
+	if c.left == 0 {
+		c = &st.waiting
+	}
+	sub, owed := c.next(), st.debts.next()
+	indebted := owed != nil && (sub == nil || 2*st.repaid <= st.spent)
+	if indebted {
+		sub = owed
+	} else {
+		c.foresee()
+	}
+	start := out.Filled
+	done := w.visit(now, sub, indebted, out)
+	cost := visitCost + (out.Filled-start)*frameCost
+	st.spent += cost
+	if indebted {
+		st.repaid += cost
+	}
+	if !done {
+		return false
+	}
+	if indebted {
+		st.debts.visited()
+	} else {
+		c.visited()
+	}
+	w.seat(sub)
+	if sub.awaitsRepair() {
+		w.serve(sub)
+	}
+	return true
+}
+
+// visit writes what one subscriber has pending, in a row; false when out is full before. Resends are debts.
+func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgoing) bool {
+	w.current = sub.session
+	if sub.session == nil {
+		return true
+	}
+	route, ok := w.route(sub.session)
+	if !ok || sub.session.ending {
+		sub.forgetRepairs()
+		return true
+	}
+	if indebted && !w.repair(now, sub, route, out) {
+		return false
+	}
+	return w.fill(now, sub, route, out)
+}
+
+// seat moves a subscriber to the circle where it belongs after a visit.
+func (w *Worker) seat(sub *subscriber) {
+	waits := sub.waitsForKeyframe()
+	if sub.session == nil || waits == sub.waits {
+		return
+	}
+	st := sub.stream
+	if moved := st.circleOf(sub).remove(sub); moved != nil {
+		w.serve(moved)
+	}
+	sub.waits = waits
+	st.circleOf(sub).add(sub)
+}
+
+// waitsForKeyframe reports whether the subscriber's video needs a keyframe to go on.
+func (sub *subscriber) waitsForKeyframe() bool {
+	for i := range sub.tracks {
+		if t := &sub.tracks[i]; t.waiting && t.spec.Kind == rtp.Video {
+			return true
+		}
+	}
+	return false
+}
+
+// circleOf is the circle that a subscriber is in.
+func (st *stream) circleOf(sub *subscriber) *circle {
+	if sub.waits {
+		return &st.waiting
+	}
+	return &st.ready
+}
+
+// subscribers is how many a stream has.
+func (st *stream) subscribers() int { return len(st.ready.members) + len(st.waiting.members) }
+
+// foresee prefetches data of the next three members, following one more pointer for each step closer.
+func (c *circle) foresee() {
+	if i := c.walk + 3; i < len(c.members) {
+		prefetch.Of(c.members[i])
+	}
+	if i := c.walk + 2; i < len(c.members) {
+		sub := c.members[i]
+		prefetch.Of(sub.session)
+		sub.sealer.Prefetch()
+		for t := range sub.tracks {
+			prefetch.Of(&sub.tracks[t])
+		}
+	}
+	if i := c.walk + 1; i < len(c.members) {
+		sub := c.members[i]
+		if s := sub.session; s.live != nil && s.selected >= 0 {
+			prefetch.Of(&s.paths[s.selected])
+			prefetch.Of(&s.timers)
+		}
+		for t := range sub.tracks {
+			t := &sub.tracks[t]
+			prefetch.Of(t.spec)
+			if n := len(t.runs); n > 0 {
+				prefetch.Of(&t.runs[n-1])
+			}
+		}
+	}
+}

@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// Whoever joins, leaves or changes places in the middle of a walk, each member is visited after the news, or
+// handed out to be visited otherwise.
+func TestCircle(t *testing.T) {
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var c circle
+		owing := make(map[*subscriber]bool) // members that have not heard the news
+		for step := range 400 {
+			switch k := r.IntN(10); {
+			case k < 2:
+				c.add(&subscriber{})
+			case k < 3 && len(c.members) > 0:
+				gone := c.members[r.IntN(len(c.members))]
+				delete(owing, c.remove(gone)) // what is handed out is visited
+				delete(owing, gone)
+			case k < 4:
+				c.renew()
+				for _, m := range c.members {
+					owing[m] = true
+				}
+			default:
+				if m := c.next(); m != nil {
+					delete(owing, m)
+					c.visited()
+				}
+			}
+			for i, m := range c.members {
+				if m.place != i {
+					t.Fatalf("seed %d, step %d: member %d thinks that its place is %d", seed, step, i, m.place)
+				}
+			}
+			if c.left > len(c.members) || c.left < 0 {
+				t.Fatalf("seed %d, step %d: %d visits left among %d members", seed, step, c.left, len(c.members))
+			}
+		}
+		for m := c.next(); m != nil; m = c.next() {
+			delete(owing, m)
+			c.visited()
+		}
+		if len(owing) > 0 {
+			t.Fatalf("seed %d: %d members never heard the news", seed, len(owing))
+		}
+	}
+}
+
+// fairLab is a crowded stream 1 and a stream 2 with one subscriber.
+func fairLab(t *testing.T, crowd int) (l *lab, busy, quiet *pub, subs []*sub, small *sub) {
+	l = newLab(t, 0, 1)
+	busy, quiet = l.publish(1, 1, published()...), l.publish(2, 2, published()...)
+	busy.frame(0, 0, true)
+	quiet.frame(0, 0, true)
+	for range crowd {
+		subs = append(subs, l.watch(1, watched(true)...))
+	}
+	small = l.watch(2, watched(true)...)
+	for seq := range uint64(10) {
+		busy.frame(seq+1, uint32(seq)*3000, false)
+	}
+	return l, busy, quiet, subs, small
+}
+
+// framesUntil hands over a packet of stream 2 and counts the frames that leave before it does.
+func framesUntil(l *lab, quiet *pub, small *sub) int {
+	l.Helper()
+	l.forget()
+	l.quietly(quiet.path, quiet.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 3000, payload: vp8(true, false, "small")}))
+	l.poll()
+	for i, d := range l.sent {
+		if d.path == small.path && !rtp.IsRTCP(d.data) {
+			return i
+		}
+	}
+	l.Fatal("the packet of the small stream never left")
+	return 0
+}
+
+// twoTurns is how many frames another stream may be ahead by: the rest of its turn, and one more.
+const twoTurns = 2 * quantum / frameCost
+
+// However many resends the subscribers of one stream ask for, another stream waits for one turn.
+func TestResendsShareTurns(t *testing.T) {
+	l, _, quiet, subs, small := fairLab(t, 300)
+	for _, s := range subs {
+		high := uint16(l.w.sessions[s.spec.ID].sub.tracks[1].highest)
+		var seqs []uint16
+		for i := range uint16(8) {
+			seqs = append(seqs, high-i)
+		}
+		l.quietly(s.path, s.seal(appendNACK(seqs)))
+	}
+	before := l.counted(SentRTX)
+	n := framesUntil(l, quiet, small)
+	t.Logf("%d frames before the small stream's packet, %d resends in all", n, l.counted(SentRTX)-before)
+	if n > twoTurns {
+		t.Errorf("%d frames left before the packet of a stream without resends; want at most %d", n, twoTurns)
+	}
+	if got := l.counted(SentRTX) - before; got != 8*300 {
+		t.Errorf("%d resends; want %d", got, 8*300)
+	}
+}
+
+// However many join one stream at once, another stream waits for one turn.
+func TestJoinersShareTurns(t *testing.T) {
+	l, busy, quiet, _, small := fairLab(t, 1)
+	busy.frame(11, 33_000, true)
+	for seq := range uint64(100) {
+		busy.frame(seq+12, 33_000, false)
+	}
+	var joiners []*party
+	for range 200 {
+		p := l.party(bus.Subscriber, 1, watched(true)...)
+		l.receive(p.path, p.check())
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+		joiners = append(joiners, p)
+	}
+	l.batching = true
+	for _, p := range joiners {
+		l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	}
+	l.batching = false
+	n := framesUntil(l, quiet, small)
+	t.Logf("%d frames before the small stream's packet, %d in all", n, len(l.sent))
+	if n > twoTurns {
+		t.Errorf("%d frames left before the packet of a stream without joiners; want at most %d", n, twoTurns)
+	}
+	if len(l.sent) < 200*catchUpBurst {
+		t.Errorf("%d frames; want at least %d, a burst each", len(l.sent), 200*catchUpBurst)
+	}
+}
+
+// Within a stream resends take turns with live media.
+func TestResendsLetLiveMediaPass(t *testing.T) {
+	l, busy, _, subs, _ := fairLab(t, 300)
+	for _, s := range subs {
+		high := uint16(l.w.sessions[s.spec.ID].sub.tracks[1].highest)
+		l.quietly(s.path, s.seal(appendNACK([]uint16{high, high - 1, high - 2, high - 3, high - 4, high - 5, high - 6, high - 7})))
+	}
+	l.forget()
+	l.quietly(busy.path, busy.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 11, ts: 60_000, payload: vp8(true, false, "live")}))
+	l.poll()
+	live, last := 0, 0
+	for i, d := range l.sent {
+		if d.data[1]&0x7F == subVP8 {
+			live++
+			last = i
+		}
+	}
+	t.Logf("the last of %d live packets was frame %d of %d", live, last, len(l.sent))
+	if live != 300 {
+		t.Fatalf("%d live packets; want 300", live)
+	}
+	if last > 3*300 {
+		t.Errorf("the last live packet left after %d frames; want at most 900, with as many resends and a turn more", last)
+	}
+}
+
+// Who waits for a keyframe is not visited for packets that nobody can start with, and is for all others.
+func TestWaitersAreOffTheWalk(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	playing := l.watch(1, watched(true)...)
+	l.pass(2 * port.Second)
+	p.frame(1, 3000, false)
+	for range 50 {
+		l.watch(1, watched(true)...)
+	}
+	st := l.stream(1)
+	if len(st.ready.members) != 1 || len(st.waiting.members) != 50 {
+		t.Fatalf("%d play and %d wait; want 1 and 50", len(st.ready.members), len(st.waiting.members))
+	}
+	l.forget()
+	l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 2, ts: 6000, payload: vp8(true, false, "delta")}))
+	if st.ready.left != 1 || st.waiting.left != 0 {
+		t.Errorf("for a packet in between %d and %d are to be visited; want 1 and 0", st.ready.left, st.waiting.left)
+	}
+	l.poll()
+	if n := len(playing.media(subVideo)); n != 1 {
+		t.Errorf("%d packets for the one that plays; want 1", n)
+	}
+	l.quietly(p.path, p.seal(packet{ssrc: audioSSRC, pt: pubOpus, seq: 0, payload: []byte("sound")}))
+	if st.ready.left != 1 || st.waiting.left != 50 {
+		t.Errorf("for sound %d and %d are to be visited; want 1 and 50", st.ready.left, st.waiting.left)
+	}
+	l.poll()
+	p.frame(3, 9000, true)
+	if len(st.ready.members) != 51 || len(st.waiting.members) != 0 {
+		t.Errorf("after a keyframe %d play and %d wait; want 51 and none", len(st.ready.members), len(st.waiting.members))
+	}
+}
