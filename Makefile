@@ -1,4 +1,4 @@
-# The two commands that matter: make run, make test.
+# Start with make run and make test. docs/testing.md tells of the three tiers of tests.
 
 # A pipe fails with any of its commands.
 SHELL := bash
@@ -6,11 +6,11 @@ SHELL := bash
 
 GO      ?= go
 FLAGS   ?=
-FUZZTIME ?= 5s
+FUZZTIME ?= 30s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/attack -e /testenv/xdp -e /testenv/bench/trial)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/bench/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab testenv/bench/sink
@@ -28,15 +28,20 @@ TELL = awk '/skipped: missing/ { why = $$0; sub(/.*skipped: /, "", why) } \
 	/^FAIL/ { printf "%s", said; said = ""; failed = 1 } \
 	END { printf "%s", said; exit failed || !told }'
 
+# How results of tests are shown: SHOW=cat shows all that the tests say, with their figures.
+SHOW ?= $(TELL)
+TEST  = $(GO) test -v -count=1 -timeout 60m
+
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test race fuzz sim e2e attack xdp bench bench-smoke lint generate generated clean deps cross help
+.PHONY: all build run test check soak units play portable race fuzz seeds sim e2e peers attack xdp trial bench bench-smoke endure
+.PHONY: table lint generate generated clean deps peerdeps cross help
 
 all: build
 
 help: ## what there is to make
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1:	/p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1:	/p' Makefile | expand -t 12
 
 build: ## the server and the load generator, in bin/
 	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
@@ -44,65 +49,104 @@ build: ## the server and the load generator, in bin/
 run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
 	./bin/ringcast $(FLAGS)
 
-deps: ## what the tests need beside Go: installed on Debian as root, else tests skip by capability
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+# Debian packages that bring what the tests of each tier need beside Go, as package:command.
+TOOLS = chromium:chromium openssl:openssl ffmpeg:ffmpeg iproute2:ip systemd:systemd-analyze gcc:gcc libc6-dev:gcc
+PEERS = firefox-esr:firefox-esr python3-aiortc python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice \
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+
+# Installs what is missing of a list, on Debian as root; elsewhere tests skip by capability.
+install = @if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing=""; \
-		command -v chromium >/dev/null || missing="$$missing chromium"; \
-		command -v openssl >/dev/null || missing="$$missing openssl"; \
-		command -v ffmpeg >/dev/null || missing="$$missing ffmpeg"; \
-		command -v ip >/dev/null || missing="$$missing iproute2"; \
-		command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
-		command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+		for p in $(1); do \
+			if [ "$${p\#*:}" != "$$p" ] && command -v "$${p\#*:}" >/dev/null; then continue; fi; \
+			dpkg-query -W -f '$${Status}' "$${p%:*}" 2>/dev/null | grep -q 'ok installed' || missing="$$missing $${p%:*}"; \
+		done; \
 		if [ -n "$$missing" ]; then \
+			echo "installing$$missing"; \
 			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing; \
 		fi; \
-	fi
+	else echo "not root on Debian: nothing is installed, and tests that miss a program are skipped"; fi
 
-test: deps ## everything: units, simulation, browsers, attacks, short fuzzing, other platforms
-	$(GO) vet ./...
-	@$(GO) test -v $(QUIET) 2>&1 | $(TELL)
-	$(GO) test -count=1 -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/...
-	@$(GO) test -v -count=1 -timeout 20m ./testenv/e2e 2>&1 | $(TELL)
-	$(MAKE) attack xdp
-	@$(GO) test -v -count=1 -skip '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(TELL)
-	$(MAKE) bench-smoke
-	$(MAKE) fuzz cross
+deps: ## install what make test needs beside Go, on Debian as root
+	$(call install,$(TOOLS))
 
-race: deps ## the race detector over all but browsers, attacks and AF_XDP's faults
-	$(GO) test -race -timeout 20m $(QUIET)
-	$(GO) test -race -count=1 -timeout 20m -run "TestPion|TestRepublish" ./testenv/e2e
+peerdeps: deps ## install the real peers of make check too
+	$(call install,$(PEERS))
+
+# The tiers. Their parts, and the minutes that these take, are in docs/testing.md: keep both the same.
+test: ## the first tier, at most 10 minutes: units, simulation, a browser on each port
+	@.ci/tier test 10 deps units play
+
+check: ## the second tier, at most 60 minutes: all that must pass before a release
+	@.ci/tier check 60 peerdeps lint cross portable race e2e peers attack xdp trial bench-smoke fuzz
+
+soak: ## the third tier, hours, by hand: long runs whose figures go into the README
+	@FUZZTIME=10m .ci/tier soak 330 seeds endure table fuzz
+
+units: ## all tests that share the machine with others
+	@$(TEST) $(QUIET) 2>&1 | $(SHOW)
+
+play: ## a browser publishes and watches, once over sockets and once over AF_XDP
+	@$(TEST) -run '^TestBrowserCodecs$$/^VP8$$' ./testenv/e2e 2>&1 | $(SHOW)
+	@$(TEST) -run '^TestBrowser$$/^IPv4$$' ./testenv/xdp 2>&1 | $(SHOW)
+
+portable: ## the sealing of processors without AVX-512
+	@$(TEST) -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/... 2>&1 | $(SHOW)
+
+race: ## the race detector over all but browsers, attacks and AF_XDP's faults
+	@$(TEST) -race $(QUIET) 2>&1 | $(SHOW)
+	@$(TEST) -race -run 'TestPion|TestRepublish' ./testenv/e2e 2>&1 | $(SHOW)
 
 # Without a bound, making an interesting input smaller takes a minute each: most of the time there is. Up to
 # Go 1.26 the end of FUZZTIME itself can be reported as a failure (go.dev/issue/75804); a real one names its
 # input or says something else.
 fuzz: ## each fuzz target for FUZZTIME
-	@for f in $(FUZZERS); do \
+	@failed=""; for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
 		if ! out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) && \
 			{ echo "$$out" | grep -q 'Failing input' || ! echo "$$out" | grep -qx '    context deadline exceeded'; }; \
-		then echo "$$out"; exit 1; fi; \
+		then echo "$$out"; failed="$$failed $${f#*:}"; fi; \
 		echo "$$out" | grep -E 'elapsed|^ok' | tail -n 1; \
-	done
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 sim: ## the simulations with SEED
-	$(GO) test -count=1 -v ./testenv/sim -args -seed $(SEED)
+	@$(TEST) ./testenv/sim -args -seed $(SEED)
 
-e2e: deps ## real browsers
-	$(GO) test -count=1 -v -timeout 20m ./testenv/e2e
+seeds: ## the simulations with a hundred seeds
+	@failed=""; for seed in $$(seq 100); do \
+		$(TEST) ./testenv/sim -args -seed $$seed 2>&1 | $(SHOW) || failed="$$failed $$seed"; \
+	done; [ -z "$$failed" ] || { echo "failed with seeds$$failed"; exit 1; }
 
-attack: ## the attacks of the table in testenv/attack, with their figures
-	$(GO) test -count=1 -v -timeout 20m ./testenv/attack
+e2e: deps ## real browsers over sockets
+	@$(TEST) ./testenv/e2e 2>&1 | $(SHOW)
 
-xdp: deps ## the whole server on AF_XDP and what can happen to it, with the figures
-	$(GO) test -count=1 -v -timeout 10m ./testenv/xdp
+peers: peerdeps ## GStreamer, aiortc and Firefox publish and watch for a minute each
+	@$(TEST) ./testenv/peers 2>&1 | $(SHOW)
+
+attack: ## the attacks of the table in testenv/attack; SHOW=cat for their figures
+	@$(TEST) ./testenv/attack 2>&1 | $(SHOW)
+
+xdp: deps ## the whole server on AF_XDP and what can happen to it; SHOW=cat for the figures
+	@$(TEST) ./testenv/xdp 2>&1 | $(SHOW)
+
+trial: deps ## that ringbench's laboratory measures what it says
+	@$(TEST) -skip '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(SHOW)
+
+bench-smoke: deps ## that AF_XDP costs less than twice its recorded part of one sendto for each packet
+	@$(TEST) -run '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(SHOW)
 
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/... ./xsk/... ./bpf
 
-bench-smoke: deps ## that AF_XDP still costs what it did, by one sendto for each packet; skipped where no lab is possible
-	$(GO) test -count=1 -v -run '^TestSmoke$$' ./testenv/bench/trial
+endure: build ## ten minutes at more than half a core, on each port
+	./bin/ringbench soak --port xdp --share 0.6 --svg docs/bench/soak-xdp
+	./bin/ringbench soak --port segments --share 0.6 --svg docs/bench/soak-segments
+
+table: build ## the README's table, measured anew
+	./bin/ringbench table --dir docs/bench
 
 lint: generated ## format and static checks
+	$(GO) vet ./...
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
 	$(GO) tool staticcheck ./...
 

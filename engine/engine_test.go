@@ -30,7 +30,7 @@ func start(t *testing.T, cfg engine.Config) *engine.Engine {
 
 func shutdown(t *testing.T, e *engine.Engine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := e.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
@@ -84,24 +84,27 @@ func watch(t *testing.T, e *engine.Engine, stream string, got *atomic.Int64) *pe
 
 func connect(t *testing.T, p *peer.Peer, local engine.Local) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := p.Connect(ctx, local); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// until waits for something that must come within a few seconds.
+// patience bounds every wait for something that must come, on a machine that others use too.
+const patience = time.Minute
+
+// until waits for something that must come.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s: not within 10 s", what)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }
@@ -154,7 +157,7 @@ func TestLife(t *testing.T) {
 	stop()
 	shutdown(t, e)
 	for i, p := range append(peers, second) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if err := p.AwaitClose(ctx); err != nil {
 			t.Errorf("peer %d was not told goodbye: %v", i, err)
 		}

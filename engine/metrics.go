@@ -14,6 +14,7 @@ import (
 type shared struct {
 	drops  [worker.NumDropReasons]atomic.Uint64
 	counts [worker.NumCounters]atomic.Uint64
+	turns  atomic.Uint64 // of the loop
 	lost   atomic.Uint64 // messages that the lossy lanes had no room for
 	faults atomic.Uint64 // sessions ended because they made the worker panic
 	delays [len(worker.DelayBounds) + 1]atomic.Uint64
@@ -32,6 +33,7 @@ func (r *runner) publish() {
 		r.shared.delays[i].Store(v)
 	}
 	r.shared.delay.Store(int64(c.DelaySum))
+	r.shared.turns.Store(r.turns)
 }
 
 func counterDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -42,6 +44,7 @@ var (
 	dropDesc      = counterDesc("packets_dropped_total", "Datagrams, packets and wishes that went no further, by reason.", "reason")
 	lostDesc      = counterDesc("bus_lost_total", "Messages that the lossy lanes between workers had no room for.")
 	faultsDesc    = counterDesc("faults_total", "Sessions ended because they made a worker panic.")
+	turnsDesc     = counterDesc("worker_turns_total", "Turns of the workers' loops: few a second where nothing happens.", "worker")
 	delayDesc     = counterDesc("forwarding_delay_seconds", "Time from a packet's arrival to its first subscriber's frame.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
@@ -107,6 +110,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		delay += port.Time(r.shared.delay.Load())
 
 		s, name := r.port.Stats(), strconv.Itoa(r.index)
+		count(turnsDesc, r.shared.turns.Load(), name)
 		count(portReceivedDesc, s.Received, name)
 		count(portInBytesDesc, s.ReceivedBytes, name)
 		count(portSentDesc, s.Sent, name)

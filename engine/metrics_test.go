@@ -71,7 +71,7 @@ func TestMetrics(t *testing.T) {
 		"ringcast_port_received_datagrams_total", "ringcast_port_received_bytes_total", "ringcast_port_sent_datagrams_total",
 		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_sessions", "ringcast_streams",
 		"ringcast_dtls_handshakes_total", "ringcast_dtls_handshake_seconds", "ringcast_forwarding_delay_seconds",
-		"ringcast_sessions_refused_total", "ringcast_port_info",
+		"ringcast_sessions_refused_total", "ringcast_port_info", "ringcast_worker_turns_total",
 	}
 	until(t, "counts", func() bool {
 		families := collect()

@@ -45,6 +45,7 @@ type runner struct {
 	sleeping atomic.Bool
 	stop     atomic.Bool
 	beat     atomic.Int64 // start of the last turn, in port.Time
+	turns    uint64       // so far
 	shared   shared
 
 	in        port.Batch
@@ -117,6 +118,7 @@ func (r *runner) takeIn(now port.Time) (worked bool) {
 		r.received = r.port.Receive(now, &r.in)
 	}
 	r.beat.Store(int64(now))
+	r.turns++
 	worked = r.received > 0
 	worked = r.listen(now, r.bus.NextControl, controlTurn) || worked
 	worked = r.listen(now, r.bus.NextMedia, mediaTurn) || worked

@@ -347,7 +347,7 @@ func TestUnreadAnswerBlocksNobody(t *testing.T) {
 	var slow sync.WaitGroup
 	slow.Go(func() { b.http.ServeHTTP(u, r) })
 	<-u.writing
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := b.server.offers.enter(ctx); err != nil {
 		t.Errorf("an offer beside an answer that nobody reads: %v", err)

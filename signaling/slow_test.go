@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +26,10 @@ var slowBeginnings = []string{
 }
 
 // TestSlowlorisTimeouts has the timeouts of production and 5,000 connections that send a byte every
-// ten seconds; the clock is synctest's. testenv/attack has them on real sockets.
+// ten seconds, and beside them an honest offer each second, which must not wait; the clock is synctest's.
+// testenv/attack has them on real sockets.
 func TestSlowlorisTimeouts(t *testing.T) {
+	offer := fixture(t, obs)
 	b := newBench(t, Config{}) // outside the bubble: it belongs to no clock
 	synctest.Test(t, func(t *testing.T) {
 		crowd := 5000 / testenv.Slowdown
@@ -60,6 +63,19 @@ func TestSlowlorisTimeouts(t *testing.T) {
 				}
 			})
 		}
+		for n := range 2 * int(s.ReadTimeout/time.Second) {
+			if n == 0 {
+				synctest.Wait() // all slow ones are there
+			}
+			begun := time.Now()
+			if status := offerOnce(t, l.dial(), offer); status != http.StatusCreated {
+				t.Errorf("honest offer %d: status %d, want 201", n, status)
+			}
+			if took := time.Since(begun); took != 0 {
+				t.Errorf("honest offer %d waited for %v", n, took)
+			}
+			time.Sleep(time.Second)
+		}
 		slow.Wait()
 		if got := told408.Load(); got != int64(crowd/len(slowBeginnings)) {
 			t.Errorf("%d slow bodies were told 408, want %d", got, crowd/len(slowBeginnings))
@@ -71,6 +87,28 @@ func TestSlowlorisTimeouts(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// offerOnce posts an offer on a connection of its own and returns the status.
+func offerOnce(t *testing.T, c net.Conn, offer string) int {
+	t.Helper()
+	defer c.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://x/whip/honest", strings.NewReader(offer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/sdp")
+	r.Close = true
+	go func() { _ = r.Write(c) }() // its error shows as one of the answer
+	answer, err := http.ReadResponse(bufio.NewReader(c), r)
+	if err != nil {
+		t.Fatalf("an honest offer: %v", err)
+	}
+	defer answer.Body.Close()
+	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
+		t.Errorf("an honest offer: %v", err)
+	}
+	return answer.StatusCode
 }
 
 // pipeListener listens on net.Pipe.

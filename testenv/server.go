@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	startDeadline = 15 * time.Second
-	stopDeadline  = 10 * time.Second
+	startDeadline = time.Minute
+	stopDeadline  = time.Minute
 	// Chosen ports are free for a moment only; another process may be quicker.
 	startAttempts = 3
 	keptLog       = 256 << 10

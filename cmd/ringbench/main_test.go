@@ -42,7 +42,7 @@ func invoke(t *testing.T, args ...string) (status int, stdout, stderr string) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var out bytes.Buffer
 	status = command(ctx, args, &out, file)
@@ -211,7 +211,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	await := func(series string, want float64) {
 		t.Helper()
-		deadline := time.After(30 * time.Second)
+		deadline := time.After(time.Minute)
 		poll := time.NewTicker(20 * time.Millisecond)
 		defer poll.Stop()
 		for s.Metrics(t)[series] < want {

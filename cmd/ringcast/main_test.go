@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is for what takes milliseconds on a machine with nothing else to do.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // An output keeps what is written to it and lets tests wait for it.
 type output struct {

@@ -101,7 +101,7 @@ func beDropper(how string) {
 	for i := range turns {
 		select {
 		case <-turns[i]:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			d.Turned = false
 		}
 	}

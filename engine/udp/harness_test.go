@@ -33,7 +33,7 @@ func forAll(t *testing.T, test func(t *testing.T, open func(Config) (subject, er
 }
 
 // patience ends a test that hangs; nothing is measured by it.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // rig drives a port as a worker does.
 type rig struct {

@@ -31,8 +31,8 @@
 // what they leave. The stampede and the slow connections have a server process of their own. An
 // attacker is a bare socket.
 //
-// Pass lines count: sessions, packets, answers, bytes. Where a time is one, it is compared with the same of
-// the same run, or so long that only a server that hangs exceeds it.
+// Pass lines count: sessions, packets, answers, bytes. Times are in the log only, but for one that is compared with
+// the same of the same run. Waits for what must come have a minute, from the last progress on.
 //
 // Nothing sleeps to synchronize. A test knows that the server is done with what was sent when its
 // counters say so: a worker handles, answers, and only then publishes its counts, and what it answers is

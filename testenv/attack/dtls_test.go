@@ -52,7 +52,7 @@ func (a *arena) abuser(stream string) *abuser {
 func (x *abuser) check(h *stun.Hasher, nominate bool) {
 	x.t.Helper()
 	b := make([]byte, 2048)
-	for range 50 {
+	for start := time.Now(); time.Since(start) < patience; {
 		id := [12]byte{1}
 		x.send(h.AppendRequest(nil, &id, x.local.ICE.Ufrag+":peer", x.local.ICE.Password, 1, nominate, 1))
 		for {
@@ -87,6 +87,7 @@ func TestDTLSAbuse(t *testing.T) {
 		all = append(all, x)
 	}
 	before, stacks := heap(), stack()
+	nominated := time.Now()
 	for _, x := range all {
 		x.check(h, true)
 	}
@@ -127,8 +128,9 @@ func TestDTLSAbuse(t *testing.T) {
 		until(t, "next second", func() bool { return time.Since(begun) > time.Duration(rounds+1)*time.Second })
 	}
 	held, stacked := (heap()-before)/abusers, (stack()-stacks)/abusers
-	if n := inFlight(); n != abusers {
-		t.Errorf("%d handshakes in flight, want %d", n, abusers)
+	// On a slow machine the first may be refused already, but none before its time.
+	if n, age := inFlight(), time.Since(nominated); n != abusers && age < 10*time.Second {
+		t.Errorf("%d handshakes in flight after %v, want %d", n, age, abusers)
 	}
 	if held > budget {
 		t.Errorf("a handshake holds %d bytes", held)

@@ -53,6 +53,26 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// A progress fails the test if a count stands still for longer than patience, however large the count must get.
+type progress struct {
+	t     *testing.T
+	count int
+	since time.Time
+}
+
+func newProgress(t *testing.T) *progress { return &progress{t: t, since: time.Now()} }
+
+// to says where the count is.
+func (p *progress) to(count int) {
+	p.t.Helper()
+	switch {
+	case count != p.count:
+		p.count, p.since = count, time.Now()
+	case time.Since(p.since) > patience:
+		p.t.Fatalf("the count stays %d for %v", count, patience)
+	}
+}
+
 // An arena is an engine with its metrics and the list of the sessions that ended.
 type arena struct {
 	*engine.Engine

@@ -17,8 +17,9 @@ import (
 )
 
 // 5,000 connections to a server in its own process begin in each of the ways that keep one waiting, and then
-// send a byte every ten seconds. The server ends every one of them by its timeouts, and honest offers take
-// as long beside them as without. What exactly each timeout is, signaling's TestSlowlorisTimeouts holds.
+// send a byte every ten seconds. The server ends every one of them by its timeouts, and answers honest offers beside
+// them. How long these take is in the log; that they wait for no slow one, and what exactly each timeout is,
+// signaling's TestSlowlorisTimeouts holds, in virtual time.
 func TestSlowloris(t *testing.T) {
 	const crowd, honest = 5000 / testenv.Slowdown, 300
 	beginnings := []string{
@@ -121,12 +122,6 @@ func TestSlowloris(t *testing.T) {
 		crowd, p50s.Round(time.Millisecond), longest.Round(time.Millisecond), max(0, held-memory)/crowd, least, honest)
 	t.Logf("an honest offer: %v (median), %v (p99) before; %v, %v beside them (%d offers, %v at most); %v, %v after",
 		b50, b99, d50, d99, len(during), most, a50, a99)
-	if usual := max(b99, a99); d99 > 3*usual+20*time.Millisecond {
-		t.Errorf("the p99 of honest offers is %v beside slow connections and %v without", d99, usual)
-	}
-	if usual := max(b50, a50); d50 > 2*usual+2*time.Millisecond {
-		t.Errorf("the median of honest offers is %v beside slow connections and %v without", d50, usual)
-	}
 	if n := s.Metrics(t)["ringcast_faults_total"]; n != 0 {
 		t.Errorf("%v panics", n)
 	}

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"slices"
 	"testing"
-	"time"
 
 	"ringcast/engine/stun"
 )
@@ -172,7 +171,7 @@ func TestSTUNReflection(t *testing.T) {
 		x := a.tuple()
 		request := tt.request.integrity(password).fingerprint()
 		x.send(request)
-		n, ok := x.read(b, 5*time.Second)
+		n, ok := x.read(b, patience)
 		if !ok {
 			t.Errorf("%s: no answer", tt.name)
 			continue

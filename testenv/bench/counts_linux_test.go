@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is for what takes milliseconds on a machine with nothing else to do.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // await looks until something holds.
 func await(t *testing.T, what string, holds func() bool) {

@@ -101,7 +101,7 @@ func TestSinkCounts(t *testing.T) {
 				if n := count(); n != sent {
 					sent, since = n, time.Now()
 				}
-				return time.Since(since) > time.Second
+				return time.Since(since) > 3*time.Second
 			})
 			got, err := watcher.Stop()
 			if err != nil {

@@ -44,7 +44,7 @@ func TestLifecycle(t *testing.T) {
 		t.Error("an exception was not reported")
 	}
 	// The console comes by its own way, which may be slower than the answer.
-	for giveUp := time.Now().Add(5 * time.Second); !strings.Contains(tabs[0].Console(), "a 1"); time.Sleep(time.Millisecond) {
+	for giveUp := time.Now().Add(time.Minute); !strings.Contains(tabs[0].Console(), "a 1"); time.Sleep(time.Millisecond) {
 		if time.Now().After(giveUp) {
 			t.Fatalf("console: %q", tabs[0].Console())
 		}
@@ -64,7 +64,7 @@ func TestLifecycle(t *testing.T) {
 	}
 	// Its children name the profile, which lay in our own directory, on their command line.
 	var left []string
-	for giveUp := time.Now().Add(5 * time.Second); time.Now().Before(giveUp); time.Sleep(50 * time.Millisecond) {
+	for giveUp := time.Now().Add(time.Minute); time.Now().Before(giveUp); time.Sleep(50 * time.Millisecond) {
 		if left = mentioning(temp); len(left) == 0 {
 			break
 		}

@@ -10,10 +10,7 @@ import (
 
 // Without feedback Chromium would stay at its start bitrate of 300 kbit/s for ever.
 func TestBandwidthFeedback(t *testing.T) {
-	const (
-		goal   = 1_200_000
-		within = 15 * time.Second
-	)
+	const goal = 1_200_000
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
 	p := publish(t, b, browser.PublishOptions{
@@ -34,19 +31,16 @@ func TestBandwidthFeedback(t *testing.T) {
 	v := watch(t, b, browser.WatchOptions{Server: s.URL, Stream: "feedback"})
 	defer v.Close()
 	var took time.Duration
-	for took = time.Since(start); best < goal && took < within; took = time.Since(start) {
+	for took = time.Since(start); best < goal && took < patience; took = time.Since(start) {
 		let(t, 100*time.Millisecond)
 		sample()
 	}
 	e := publisherStats(t, p).Total()
 	t.Logf("available: first %.0f, best %.0f bit/s after %v; %d NACKs, %d PLIs", first, best, took.Round(time.Millisecond), e.NACKs, e.PLIs)
-	if first < 150_000 || first > 600_000 {
-		t.Errorf("the estimate started at %.0f bit/s, not near 300000", first)
-	}
 	if best < goal {
-		t.Errorf("the estimate reached %.0f bit/s within %v, want %d", best, within, goal)
+		t.Errorf("the estimate reached %.0f bit/s within %v, want %d", best, patience, goal)
 	}
-	if _, err := v.FirstFrame(deadline(t, 10*time.Second)); err != nil {
+	if _, err := v.FirstFrame(deadline(t, patience)); err != nil {
 		t.Error(err)
 	}
 }

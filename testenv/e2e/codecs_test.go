@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"ringcast/testenv"
 	"ringcast/testenv/browser"
@@ -12,6 +11,7 @@ import (
 
 // Each codec that Chromium encodes reaches two viewers with sound and without a loss.
 func TestBrowserCodecs(t *testing.T) {
+	const frames, sounds = 100, 400
 	b := startBrowser(t)
 	for _, c := range []struct {
 		codec                    string
@@ -35,14 +35,17 @@ func TestBrowserCodecs(t *testing.T) {
 			for i := range viewers {
 				viewers[i] = watch(t, b, browser.WatchOptions{Server: s.URL, Stream: stream})
 				defer viewers[i].Close()
-				f, err := viewers[i].FirstFrame(deadline(t, 15*time.Second))
+				f, err := viewers[i].FirstFrame(deadline(t, patience))
 				if err != nil {
 					t.Fatalf("viewer %d: %v; %+v", i, err, viewerStats(t, viewers[i]))
 				}
 				t.Logf("viewer %d: first frame after %v by %s", i, f.After, f.By)
 			}
 
-			let(t, 10*time.Second)
+			unread := testenv.UnreadDatagrams()
+			for _, v := range viewers {
+				played(t, v, frames, sounds)
+			}
 
 			sent := publisherStats(t, p)
 			if len(sent.Video) != 1 {
@@ -65,20 +68,14 @@ func TestBrowserCodecs(t *testing.T) {
 					i, got.Video.FramesDecoded, got.Video.KeyFramesDecoded, got.Video.FrameWidth, got.Video.FrameHeight,
 					got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.NACKs, got.Video.PLIs, got.Video.Freezes, got.Video.MeanJitterBuffer(),
 					got.Audio.PacketsReceived, got.Audio.PacketsLost, got.Audio.ConcealedSamples, got.Audio.TotalSamples)
-				if got.Video.FramesDecoded < 50 {
-					t.Errorf("viewer %d decoded %d frames, want 50 at least", i, got.Video.FramesDecoded)
-				}
 				if !strings.EqualFold(got.Video.Codec, e.Codec) {
 					t.Errorf("viewer %d decodes %s, want %s", i, got.Video.Codec, e.Codec)
-				}
-				// 50 packets a second.
-				if got.Audio.PacketsReceived < 400 || got.Audio.TotalSamples == 0 {
-					t.Errorf("viewer %d received %d audio packets, %d samples in 10 s", i, got.Audio.PacketsReceived, got.Audio.TotalSamples)
 				}
 				if got.Audio.TotalEnergy == 0 {
 					t.Errorf("viewer %d hears silence only", i)
 				}
-				if got.Video.PacketsLost != 0 || got.Audio.PacketsLost != 0 {
+				// A browser that gets too little of the processor leaves datagrams unread.
+				if lost := got.Video.PacketsLost + got.Audio.PacketsLost; lost > testenv.UnreadDatagrams()-unread {
 					t.Errorf("viewer %d lost %d video and %d audio packets", i, got.Video.PacketsLost, got.Audio.PacketsLost)
 				}
 				checkCipher(t, "viewer", got.Connection)
@@ -105,7 +102,7 @@ func stop(t *testing.T, who string, s interface {
 },
 ) {
 	t.Helper()
-	status, err := s.Stop(deadline(t, 10*time.Second))
+	status, err := s.Stop(deadline(t, patience))
 	if err != nil || status != 200 {
 		t.Errorf("DELETE of the %s: %d, %v; want 200", who, status, err)
 	}

@@ -608,7 +608,7 @@ func (s *pionSession) connectAs(t *testing.T, h *habit) *exchange {
 		h.offer(t, x.offer)
 	}
 	resp, body := s.post(t, x.offer.String())
-	for giveUp := time.Now().Add(10 * time.Second); resp.StatusCode == http.StatusConflict && time.Now().Before(giveUp); {
+	for giveUp := time.Now().Add(patience); resp.StatusCode == http.StatusConflict && time.Now().Before(giveUp); {
 		let(t, 50*time.Millisecond)
 		resp, body = s.post(t, x.offer.String())
 	}
@@ -631,7 +631,7 @@ func (s *pionSession) connectAs(t *testing.T, h *habit) *exchange {
 	}
 	select {
 	case <-s.connected:
-	case <-deadline(t, 15*time.Second).Done():
+	case <-deadline(t, patience).Done():
 		t.Fatalf("not connected: ICE %v, %v\noffer\n%s\nanswer\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(),
 			transportLines(x.offer.String()), transportLines(body))
 	}
@@ -644,7 +644,7 @@ func trickle(t *testing.T, s *pionSession, x *exchange, match string) {
 	t.Helper()
 	select {
 	case <-webrtc.GatheringCompletePromise(s.pc):
-	case <-deadline(t, 10*time.Second).Done():
+	case <-deadline(t, patience).Done():
 		t.Fatal("pion gathers for ever")
 	}
 	local := describe(s.pc.LocalDescription().SDP)

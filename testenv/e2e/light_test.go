@@ -38,7 +38,7 @@ func (x *lightPeers) connect(path, offer string) (p *peer.Peer, location string)
 	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
 	must(x.t, err)
 	x.t.Cleanup(p.Close)
-	ctx := deadline(x.t, 20*time.Second)
+	ctx := deadline(x.t, patience)
 	local, location, err := p.Post(ctx, x.client, x.server.URL+path, offer)
 	must(x.t, err)
 	must(x.t, p.Connect(ctx, local))
@@ -67,7 +67,7 @@ func (x *lightPeers) delete(location string) {
 // awaitMetric waits until a metric has a value.
 func (x *lightPeers) awaitMetric(name string, value float64) {
 	x.t.Helper()
-	for ctx := deadline(x.t, 10*time.Second); x.server.Metrics(x.t)[name] != value; let(x.t, 5*time.Millisecond) {
+	for ctx := deadline(x.t, patience); x.server.Metrics(x.t)[name] != value; let(x.t, 5*time.Millisecond) {
 		must(x.t, ctx.Err())
 	}
 }

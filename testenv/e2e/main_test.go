@@ -20,6 +20,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
+// patience bounds every wait for something that must come, on a machine that others use too. No test takes how
+// long something took for a measure of it.
+const patience = time.Minute
+
 // startBrowser runs Chromium until the test ends, and skips the test where there is none.
 func startBrowser(t *testing.T) *browser.Browser {
 	t.Helper()
@@ -58,7 +62,7 @@ func let(t *testing.T, d time.Duration) {
 
 func publish(t *testing.T, b *browser.Browser, o browser.PublishOptions) *browser.Publisher {
 	t.Helper()
-	p, err := b.Publish(deadline(t, 30*time.Second), o)
+	p, err := b.Publish(deadline(t, patience), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +72,7 @@ func publish(t *testing.T, b *browser.Browser, o browser.PublishOptions) *browse
 func watch(t *testing.T, b *browser.Browser, o browser.WatchOptions) *browser.Viewer {
 	t.Helper()
 	o.Retry = true
-	v, err := b.Watch(deadline(t, 30*time.Second), o)
+	v, err := b.Watch(deadline(t, patience), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +81,7 @@ func watch(t *testing.T, b *browser.Browser, o browser.WatchOptions) *browser.Vi
 
 func publisherStats(t *testing.T, p *browser.Publisher) browser.PublisherStats {
 	t.Helper()
-	s, err := p.Stats(deadline(t, 10*time.Second))
+	s, err := p.Stats(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,11 +90,26 @@ func publisherStats(t *testing.T, p *browser.Publisher) browser.PublisherStats {
 
 func viewerStats(t *testing.T, v *browser.Viewer) browser.ViewerStats {
 	t.Helper()
-	s, err := v.Stats(deadline(t, 10*time.Second))
+	s, err := v.Stats(deadline(t, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// played waits until a viewer has decoded some frames and received some packets of sound.
+func played(t *testing.T, v *browser.Viewer, frames, sounds int) browser.ViewerStats {
+	t.Helper()
+	for giveUp := time.Now().Add(patience); ; let(t, 200*time.Millisecond) {
+		s := viewerStats(t, v)
+		if s.Video.FramesDecoded >= frames && s.Audio.PacketsReceived >= sounds {
+			return s
+		}
+		if time.Now().After(giveUp) {
+			t.Fatalf("%d frames and %d audio packets within %v, want %d and %d",
+				s.Video.FramesDecoded, s.Audio.PacketsReceived, patience, frames, sounds)
+		}
+	}
 }
 
 // drops are the names that the server's drop counters start with.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"ringcast/testenv"
 	"ringcast/testenv/browser"
@@ -32,7 +31,7 @@ func TestOtherHost(t *testing.T) {
 			s.EndWith(t)
 			self, err := os.Executable()
 			must(t, err)
-			out, err := there.Run(deadline(t, 2*time.Minute), []string{
+			out, err := there.Run(deadline(t, patience), []string{
 				insideURL + "=" + s.URL, insideSource + "=" + c.source,
 				insideMedia + "=" + here.IPv4().String() + " " + here.IPv6().String(),
 				insideIP + "=" + there.IPv4().String() + " " + there.IPv6().String(),
@@ -68,12 +67,12 @@ func TestOtherHostInside(t *testing.T) {
 	source := os.Getenv(insideSource)
 	pub := openPage(t, b, server+"/?publish=other&codec=VP8&resolution=360&autostart=1&source="+source)
 	pub.until("ringcast.publisher?.state === 'live'")
-	secure, err := browser.Eval[bool](deadline(t, 5*time.Second), pub.tab, "isSecureContext")
+	secure, err := browser.Eval[bool](deadline(t, patience), pub.tab, "isSecureContext")
 	must(t, err)
 	if u, err := url.Parse(server); err != nil || secure != (u.Scheme == "https") {
 		t.Errorf("%s is a secure context: %v", server, secure)
 	}
-	chosen, err := browser.Eval[string](deadline(t, 5*time.Second), pub.tab, "document.querySelector('#source').value")
+	chosen, err := browser.Eval[string](deadline(t, patience), pub.tab, "document.querySelector('#source').value")
 	must(t, err)
 	if chosen != source {
 		t.Errorf("the page publishes %q, want %q", chosen, source)
@@ -86,7 +85,7 @@ func TestOtherHostInside(t *testing.T) {
 		Decoded, Width, Height, Keys, Milliseconds int
 		Local, Remote                              string
 	}
-	w, err := browser.Eval[watched](deadline(t, 10*time.Second), view.tab, `(async () => {
+	w, err := browser.Eval[watched](deadline(t, patience), view.tab, `(async () => {
 		const all = await ringcast.watcher.pc.getStats();
 		const of = (type, more) => [...all.values()].find((s) => s.type === type && more(s));
 		const video = of('inbound-rtp', (s) => s.kind === 'video');

@@ -45,7 +45,7 @@ func TestPage(t *testing.T) {
 	early.tab.Close()
 
 	// Leaving the page frees the stream at once, and a page without camera can take it over.
-	pattern.must(pattern.tab.Navigate(deadline(t, 10*time.Second), "about:blank"))
+	pattern.must(pattern.tab.Navigate(deadline(t, patience), "about:blank"))
 	pattern.tab.Close()
 	insecure := openPage(t, b, strings.Replace(s.URL, "127.0.0.1", browser.InsecureHost, 1)+"/?publish=nobody")
 	insecure.until("!document.querySelector('#insecure').hidden && document.querySelector('#source').value === 'pattern'")
@@ -67,15 +67,15 @@ func TestPage(t *testing.T) {
 	pub.shoot(dir, "publish")
 	view.shoot(dir, "watch")
 	phone := &page{t: t, tab: mustOpen(t, b)}
-	phone.must(phone.tab.Viewport(deadline(t, 10*time.Second), phoneWidth, phoneHeight, true))
-	phone.must(phone.tab.Navigate(deadline(t, 20*time.Second), s.URL+"/?watch=page&autostart=1"))
+	phone.must(phone.tab.Viewport(deadline(t, patience), phoneWidth, phoneHeight, true))
+	phone.must(phone.tab.Navigate(deadline(t, patience), s.URL+"/?watch=page&autostart=1"))
 	phone.until("ringcast.watcher?.state === 'live'")
 	phone.untilPlaying()
 	phone.fits("phone", true)
-	phone.must(phone.tab.Screenshot(deadline(t, 10*time.Second), filepath.Join(dir, "page-phone.png")))
-	phone.must(phone.tab.Viewport(deadline(t, 10*time.Second), phoneHeight, phoneWidth, true))
+	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone.png")))
+	phone.must(phone.tab.Viewport(deadline(t, patience), phoneHeight, phoneWidth, true))
 	phone.fits("phone on its side", true)
-	phone.must(phone.tab.Screenshot(deadline(t, 10*time.Second), filepath.Join(dir, "page-phone-landscape.png")))
+	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone-landscape.png")))
 	phone.tab.Close()
 
 	view.click("#unmute")
@@ -116,14 +116,14 @@ func openPage(t *testing.T, b *browser.Browser, url string) *page {
 	t.Helper()
 	tab := mustOpen(t, b)
 	p := &page{t: t, tab: tab}
-	p.must(tab.Viewport(deadline(t, 10*time.Second), desktopWidth, desktopHeight, false))
-	p.must(tab.Navigate(deadline(t, 20*time.Second), url))
+	p.must(tab.Viewport(deadline(t, patience), desktopWidth, desktopHeight, false))
+	p.must(tab.Navigate(deadline(t, patience), url))
 	return p
 }
 
 func mustOpen(t *testing.T, b *browser.Browser) *browser.Tab {
 	t.Helper()
-	tab, err := b.Open(deadline(t, 20*time.Second), "")
+	tab, err := b.Open(deadline(t, patience), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,24 +136,24 @@ func (p *page) must(err error) {
 	if err == nil {
 		return
 	}
-	state, _ := browser.Eval[string](deadline(p.t, 5*time.Second), p.tab, `[location.href,
+	state, _ := browser.Eval[string](deadline(p.t, patience), p.tab, `[location.href,
 		...['#badge', '#idle-title', '#idle-detail', '#error'].map((s) => s + ': ' + document.querySelector(s)?.textContent)].join('\n')`)
 	p.t.Fatalf("%v\n%s\nconsole:\n%s", err, state, p.tab.Console())
 }
 
 func (p *page) click(selector string) {
 	p.t.Helper()
-	p.must(p.tab.Click(deadline(p.t, 10*time.Second), selector))
+	p.must(p.tab.Click(deadline(p.t, patience), selector))
 }
 
 func (p *page) fill(selector, text string) {
 	p.t.Helper()
-	p.must(p.tab.Fill(deadline(p.t, 10*time.Second), selector, text))
+	p.must(p.tab.Fill(deadline(p.t, patience), selector, text))
 }
 
 func (p *page) until(expression string) {
 	p.t.Helper()
-	p.must(p.tab.Until(deadline(p.t, 30*time.Second), expression))
+	p.must(p.tab.Until(deadline(p.t, patience), expression))
 }
 
 // untilPlaying waits until ten more frames have been decoded.
@@ -162,7 +162,7 @@ func (p *page) untilPlaying() {
 	const decoded = `[...(await ringcast.watcher.pc.getStats()).values()]
 		.filter((s) => s.type === 'inbound-rtp' && s.kind === 'video').reduce((n, s) => n + s.framesDecoded, 0)`
 	p.until("ringcast.watcher?.pc")
-	_, err := browser.Eval[bool](deadline(p.t, 30*time.Second), p.tab, `(async () => {
+	_, err := browser.Eval[bool](deadline(p.t, patience), p.tab, `(async () => {
 		const start = `+decoded+`;
 		while (`+decoded+` < start + 10) await new Promise((done) => setTimeout(done, 50));
 		return true;
@@ -174,7 +174,7 @@ func (p *page) untilPlaying() {
 // that it fits.
 func (p *page) shoot(dir, name string) {
 	p.t.Helper()
-	ctx := deadline(p.t, 30*time.Second)
+	ctx := deadline(p.t, patience)
 	for _, look := range []struct {
 		suffix, scheme string
 		width, height  int
@@ -198,7 +198,7 @@ func (p *page) shoot(dir, name string) {
 func (p *page) fits(what string, mobile bool) {
 	p.t.Helper()
 	const least = 44 // CSS pixels, as WCAG 2.5.5 has it
-	bad, err := browser.Eval[[]string](deadline(p.t, 10*time.Second), p.tab, fmt.Sprintf(`(() => {
+	bad, err := browser.Eval[[]string](deadline(p.t, patience), p.tab, fmt.Sprintf(`(() => {
 		const bad = [];
 		const seen = [];
 		const root = document.documentElement;

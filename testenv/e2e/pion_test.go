@@ -119,7 +119,7 @@ func (s *pionSession) connect(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp, body := s.post(t, offer.SDP)
-	for giveUp := time.Now().Add(10 * time.Second); resp.StatusCode == http.StatusConflict && time.Now().Before(giveUp); {
+	for giveUp := time.Now().Add(patience); resp.StatusCode == http.StatusConflict && time.Now().Before(giveUp); {
 		let(t, 200*time.Millisecond)
 		resp, body = s.post(t, offer.SDP)
 	}
@@ -139,7 +139,7 @@ func (s *pionSession) connect(t *testing.T) {
 	}
 	select {
 	case <-s.connected:
-	case <-deadline(t, 15*time.Second).Done():
+	case <-deadline(t, patience).Done():
 		t.Fatalf("not connected: ICE %v, %v\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(), transportLines(body))
 	}
 	pair, err := s.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
@@ -400,7 +400,7 @@ func (r *received) len() int {
 // wait gives late packets and retransmissions time until the check succeeds.
 func (r *received) wait(t *testing.T, check func([]*rtp.Packet) error) {
 	t.Helper()
-	for giveUp := time.Now().Add(10 * time.Second); ; {
+	for giveUp := time.Now().Add(patience); ; {
 		r.mu.Lock()
 		packets := slices.Clone(r.packets)
 		r.mu.Unlock()

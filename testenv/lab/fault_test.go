@@ -70,7 +70,7 @@ func (f *flow) arrive(n, size int, passed func(sent int) (int, bool)) (got []int
 			return all
 		})
 		for len(got) < want {
-			if err := read(5 * time.Second); err != nil {
+			if err := read(patience); err != nil {
 				f.t.Fatalf("%d of %d packets arrived, want %d: %v", len(got), i, want, err)
 			}
 		}

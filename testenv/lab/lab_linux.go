@@ -26,8 +26,8 @@ const (
 	prefix = "rc-lab-"
 	// where ip netns looks for namespaces by name.
 	netnsDir = "/run/netns"
-	// patience is for processes to end whose parents are gone already, and for their output.
-	patience = 5 * time.Second
+	// patience is for processes to end whose parents are gone already, and for their output, on a busy machine too.
+	patience = time.Minute
 )
 
 // ErrLeft is wrapped by Close's error if something still ran on a host.
@@ -90,7 +90,7 @@ func (l *Lab) AddHost(name string) (*Host, error) {
 	return h, nil
 }
 
-// Close removes the hosts with all that is on them. What still runs gets five seconds to end, and is then
+// Close removes the hosts with all that is on them. What still runs gets a minute to end, and is then
 // killed and listed in an error that wraps ErrLeft.
 func (l *Lab) Close() error {
 	l.mu.Lock()

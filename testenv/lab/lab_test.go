@@ -40,7 +40,7 @@ func must(t testing.TB, err error) {
 
 // deadline gives one step of a test its time.
 func deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -48,9 +48,9 @@ func deadline(t testing.TB) context.Context {
 // eventually waits until the kernel, which does some things later, has done this one.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for giveUp := time.Now().Add(5 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for giveUp := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(giveUp) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func udp(t testing.TB, from, to *Host, source, destination netip.Addr) {
 	defer out.Close()
 	_, err = out.WriteToUDPAddrPort([]byte("hello"), in.LocalAddr().(*net.UDPAddr).AddrPort())
 	must(t, err)
-	must(t, in.SetReadDeadline(time.Now().Add(5*time.Second)))
+	must(t, in.SetReadDeadline(time.Now().Add(patience)))
 	b := make([]byte, 100)
 	n, got, err := in.ReadFromUDPAddrPort(b)
 	if err != nil {
@@ -316,7 +316,7 @@ func TestSweep(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	defer killed()
-	must(t, results.SetReadDeadline(time.Now().Add(10*time.Second)))
+	must(t, results.SetReadDeadline(time.Now().Add(patience)))
 	var m message
 	if err := json.NewDecoder(results).Decode(&m); err != nil || !m.Ready {
 		t.Fatalf("the child is not ready: %+v, %v", m, err)

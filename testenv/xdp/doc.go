@@ -7,7 +7,7 @@
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
 //	guard_linux_test.go          100,000 forged packets a second while 50 watch
-//	idle_linux_test.go           what a server with nothing to do uses
+//	idle_linux_test.go           how often a server with nothing to do wakes up
 //	unprivileged_linux_test.go   as nobody, with three capabilities
 //
 // # How outages are measured
@@ -18,6 +18,9 @@
 //
 //	down  publisher on the server's own loopback ─▶ server ─▶ cable ─▶ viewer
 //	up    publisher ─▶ cable ─▶ server ─▶ viewer on the server's own loopback
+//
+// What the machine adds, because it keeps a process waiting, shows in a flow over the loopback of the server's host
+// that no fault touches: the longest pause there is the noise, and a bound on an outage grows with it.
 //
 // Light peers ask for nothing again, so every packet lost shows. What goes over the loopback takes the companion
 // socket: XDP is on the cable only.

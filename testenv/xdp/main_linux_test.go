@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait for something that must come, on a machine that others use too.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -85,6 +86,8 @@ type stage struct {
 	here   *lab.Host
 	server *testenv.Server
 
+	// noise is how long this machine kept a packet on the loopback from being read, at worst, during the present fault.
+	noise time.Duration
 	// left and back are when the present fault took the way of packets down and gave it back.
 	left, back time.Duration
 
@@ -419,6 +422,10 @@ func (g *stage) flows(there *lab.Host, server, client netip.Addr) []*flow {
 	return []*flow{first, g.flow(up, pub, view, err)}
 }
 
+// slack is how many times the noise may be in what is measured: publisher, server and viewer may all have waited for
+// a processor, at both ends of an outage.
+const slack = 10
+
 // noticed is how soon an outage has been noticed: the kernel tells, and we look each 10 ms. What was handed to the
 // kernel before that may wait there. Likewise what is under way when the way is given back arrives.
 const noticed = 100 * time.Millisecond
@@ -428,7 +435,8 @@ func (g *stage) gone() { g.left = time.Since(epoch) }
 func (g *stage) home() { g.back = time.Since(epoch) }
 
 // measure does a fault and prints what it has cost. No flow may be silent for longer than allowed, or lose more
-// than was sent in that time. Of what the server was to send between gone and home, nothing may come later, and it
+// than was sent in that time. Allowed are the spans that the fault and the kernel's timers have, and on top of that
+// some of the noise that a flow past the fault meets meanwhile. Of what the server was to send between gone and home, nothing may come later, and it
 // counts that.
 func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault func()) {
 	t := g.t
@@ -439,15 +447,31 @@ func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault
 		f.begun = f.feed.number()
 		f.view.mark()
 	}
+	quiet := g.listen()
 	fault()
 	for _, f := range flows {
 		f.view.flows(t, f.feed)
 	}
-	let(t, 300*time.Millisecond) // what is late arrives, and counts are published
-	grown := g.server.Metrics(t).Sub(before)
-	counted := int(grown.Sum("ringcast_port_unsent"))
+	let(t, 300*time.Millisecond) // what is late arrives
 	for _, f := range flows {
-		f.settle()
+		f.settle(t)
+	}
+	g.noise = quiet()
+	allowed += slack * g.noise
+	noticed := noticed + slack*g.noise
+	// What is lost beyond the outage itself, the kernel has lost, for want of a neighbour, and does not say.
+	uncounted := func(f *flow, counted int) bool {
+		beyond := f.cost.outage - (g.back - g.left) + noticed
+		return f.name == down && g.back != 0 && f.cost.lost-counted > int(beyond/interval)+1
+	}
+	var grown testenv.Metrics
+	counted := 0
+	until(t, "counts of what was lost", func() bool {
+		grown = g.server.Metrics(t).Sub(before)
+		counted = int(grown.Sum("ringcast_port_unsent"))
+		return !slices.ContainsFunc(flows, func(f *flow) bool { return uncounted(f, counted) })
+	})
+	for _, f := range flows {
 		t.Logf("%s, %s: %v", name, f.name, f.cost)
 		if f.cost.outage > allowed {
 			t.Errorf("%s, %s: nothing for %v, allowed %v", name, f.name, f.cost.outage, allowed)
@@ -458,25 +482,59 @@ func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault
 		if f.name != down || g.back == 0 {
 			continue
 		}
-		// What is lost beyond the outage itself, the kernel has lost, for want of a neighbour, and does not say.
-		beyond := f.cost.outage - (g.back - g.left) + noticed
-		if f.cost.lost-counted > int(beyond/interval)+1 {
-			t.Errorf("%s, %s: %d packets lost, and the server counts %d", name, f.name, f.cost.lost, counted)
-		}
 		if n := f.view.between(g.left+noticed, g.back-noticed); n > 0 {
 			t.Errorf("%s, %s: %d packets of the outage came after it", name, f.name, n)
 		}
 	}
-	t.Logf("%s, server's counts:\n%s", name, grown.List(
+	t.Logf("%s: noise of %v, server's counts:\n%s", name, g.noise, grown.List(
 		"ringcast_port_unsent", "ringcast_xdp_queue_lost", "ringcast_xdp_outages", "ringcast_companion", "ringcast_xdp_detour", "ringcast_packets_dropped"))
 }
 
-// settle waits until the flow's newest packets are there and reckons.
-func (f *flow) settle() {
-	end := f.feed.number()
-	for giveUp := time.Now().Add(time.Second); f.view.lost(end-1, end) > 0 && time.Now().Before(giveUp); {
-		time.Sleep(interval)
+// listen sends packets through the loopback of the server's host, as often as a flow does, until the result is called.
+// That is the longest time between the arrivals of two.
+func (g *stage) listen() (longest func() time.Duration) {
+	g.t.Helper()
+	home, err := g.here.ListenUDP(netip.AddrPortFrom(loopback, 0))
+	must(g.t, err)
+	var worst time.Duration
+	var both sync.WaitGroup
+	quit := make(chan struct{})
+	both.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		to := home.LocalAddr().(*net.UDPAddr).AddrPort()
+		for {
+			select {
+			case <-tick.C:
+				_, _ = home.WriteToUDPAddrPort([]byte{0}, to) // an error shows as a pause
+			case <-quit:
+				home.Close()
+				return
+			}
+		}
+	})
+	both.Go(func() {
+		var b [1]byte
+		for last := time.Now(); ; {
+			if _, err := home.Read(b[:]); err != nil {
+				return
+			}
+			now := time.Now()
+			worst, last = max(worst, now.Sub(last)), now
+		}
+	})
+	return func() time.Duration {
+		close(quit)
+		both.Wait()
+		return worst
 	}
+}
+
+// settle waits until all that was sent so far has arrived or is lost, and reckons.
+func (f *flow) settle(t testing.TB) {
+	t.Helper()
+	end := f.feed.number()
+	f.view.flows(t, f.feed)
 	lost := f.view.lost(f.begun, end)
 	f.view.mu.Lock()
 	defer f.view.mu.Unlock()

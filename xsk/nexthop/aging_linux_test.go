@@ -88,7 +88,7 @@ func TestUsedNeighbourStays(t *testing.T) {
 	wire := a.wire(w.Link().Index)
 
 	verified, began := 0, time.Now()
-	giveUp := time.NewTimer(40 * time.Second)
+	giveUp := time.NewTimer(2 * patience)
 	defer giveUp.Stop()
 	for gone := false; !gone; {
 		select {

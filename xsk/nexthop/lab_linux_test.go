@@ -158,7 +158,7 @@ func (h *host) watch(name string, cfg Config) *watcher {
 }
 
 // patience bounds how long a change takes to be seen, which is some milliseconds.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // await waits for a condition, which is looked at with each snapshot, and logs how long it took.
 func (w *watcher) await(what string, condition func() bool) {
