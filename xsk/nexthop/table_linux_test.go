@@ -116,14 +116,16 @@ func TestStatesMakeNoGeneration(t *testing.T) {
 func TestTimeMakesGenerations(t *testing.T) {
 	a, _ := pair(t)
 	w := a.watch("v", Config{Refresh: 10 * time.Millisecond})
-	before, snapshot := w.Generation(), w.current.Load().generation
-	for began := time.Now(); w.Generation() < before+2; runtime.Gosched() {
+	const ticks = 20
+	before, tick, snapshot := w.Generation(), w.tick.Load(), w.current.Load().generation
+	for began := time.Now(); w.tick.Load() < tick+ticks || w.Generation() < before+ticks; runtime.Gosched() {
 		if time.Since(began) > patience {
 			t.Fatal("time makes no generations")
 		}
 	}
-	if now := w.current.Load().generation; now != snapshot {
-		t.Errorf("%d snapshots", now-snapshot)
+	// The kernel may have late news of the new cable, of which each is a snapshot.
+	if n := w.current.Load().generation - snapshot; n >= ticks/2 {
+		t.Errorf("%d snapshots in %d ticks, want them for the kernel's news only", n, ticks)
 	}
 }
 
