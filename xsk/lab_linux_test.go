@@ -89,6 +89,9 @@ func (s *site) open(cfg BundleConfig) (*Bundle, error) {
 	if cfg.Queues == nil {
 		cfg.Queues = s.queues
 	}
+	if cfg.BusyFor == 0 {
+		cfg.BusyFor = patience // the kernel frees a queue when it gets round to it
+	}
 	cfg.Release = func() error {
 		for _, q := range cfg.Queues {
 			if err := s.program.ClearSocket(q); err != nil {
