@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +54,32 @@ var (
 	// FFmpeg is the command of that name, to make media files with.
 	FFmpeg = Program("ffmpeg")
 )
+
+// Firefox is Debian's Firefox.
+var Firefox = Program("firefox-esr")
+
+// Python is an interpreter that can import a module and what else a line of Python asks for.
+func Python(name, line string) Capability {
+	return Capability{Name: name, Find: func() error {
+		_, err := PythonPath(name, line)
+		return err
+	}}
+}
+
+// PythonPath finds the interpreter of a capability that Python made: the system's before others, whose modules are not
+// the distribution's.
+func PythonPath(name, line string) (string, error) {
+	var reasons []string
+	for _, path := range []string{"/usr/bin/python3", "python3"} {
+		out, err := exec.Command(path, "-c", line).CombinedOutput()
+		if err == nil {
+			return path, nil
+		}
+		said := strings.Split(strings.TrimSpace(string(out)), "\n")
+		reasons = append(reasons, fmt.Sprintf("%s: %v %s", path, err, said[len(said)-1]))
+	}
+	return "", Missing(name, strings.Join(reasons, "; "))
+}
 
 // Cores is that this process may use at least n.
 func Cores(n int) Capability {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// UnreadDatagrams is how many datagrams the kernel has dropped since it started, because a socket of this network
-// namespace was full: its process did not read in time. It is 0 where the kernel does not say.
+// UnreadDatagrams is how many datagrams the kernel has dropped since it started, because a socket of this thread's
+// network namespace was full: its process did not read in time. It is 0 where the kernel does not say.
 func UnreadDatagrams() int {
 	sum := 0
-	if text, err := os.ReadFile("/proc/self/net/snmp"); err == nil {
+	if text, err := os.ReadFile("/proc/thread-self/net/snmp"); err == nil {
 		var names []string
 		for line := range strings.Lines(string(text)) {
 			fields := strings.Fields(line)
@@ -28,7 +28,7 @@ func UnreadDatagrams() int {
 			}
 		}
 	}
-	if text, err := os.ReadFile("/proc/self/net/snmp6"); err == nil {
+	if text, err := os.ReadFile("/proc/thread-self/net/snmp6"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "Udp6RcvbufErrors" {
 				n, _ := strconv.Atoi(fields[1])

@@ -85,9 +85,9 @@ func (h *Host) Dial(ctx context.Context, network, address string) (conn net.Conn
 	return conn, err
 }
 
-// Client makes requests from this host, each with a time limit of 15 seconds.
+// Client makes requests from this host, each with a time limit of a minute.
 func (h *Host) Client() *http.Client {
-	return &http.Client{Transport: &http.Transport{DialContext: h.Dial}, Timeout: 15 * time.Second}
+	return &http.Client{Transport: &http.Transport{DialContext: h.Dial}, Timeout: time.Minute}
 }
 
 // ListenUDP opens a UDP socket on this host.
