@@ -175,6 +175,24 @@ type Result struct {
 // PerPacket is the CPU time of one packet that arrived, in nanoseconds.
 func (r Result) PerPacket() float64 { return float64(r.CPU+r.Kernel) / float64(r.Arrived) }
 
+// settle is how many packets arrived of those that were sent. The last may be on their way still, so it waits until
+// nothing more comes: for a second, and longer for the first.
+func (b *Bench) settle(before, sent uint64) (arrived uint64, err error) {
+	for since, last := time.Now(), uint64(0); ; time.Sleep(5 * time.Millisecond) {
+		now, err := b.Sink.Sunk()
+		if err != nil {
+			return 0, err
+		}
+		if arrived = now.Packets - before; arrived != last {
+			since, last = time.Now(), arrived
+		}
+		still := time.Since(since)
+		if arrived == sent || still > time.Second && arrived > 0 || still > 10*time.Second {
+			return arrived, nil
+		}
+	}
+}
+
 // Round runs one contender once.
 func (b *Bench) Round(ctx context.Context, c Contender) (r Result, err error) {
 	before, err := b.Sink.Sunk()
@@ -193,17 +211,8 @@ func (b *Bench) Round(ctx context.Context, c Contender) (r Result, err error) {
 		return r, err
 	}
 	r.Kernel, r.Sink = now.Kernel-used.Kernel, now.Sink-used.Sink
-	// What sockets have sent may be on its way still: until nothing more comes.
-	for giveUp := time.Now().Add(time.Second); ; time.Sleep(5 * time.Millisecond) {
-		now, err := b.Sink.Sunk()
-		if err != nil {
-			return r, err
-		}
-		arrived := now.Packets - before.Packets
-		if arrived == r.Sent || time.Now().After(giveUp) {
-			r.Arrived = arrived
-			break
-		}
+	if r.Arrived, err = b.settle(before.Packets, r.Sent); err != nil {
+		return r, err
 	}
 	if r.Arrived == 0 {
 		return r, fmt.Errorf("%s: of %d packets none arrived", c.Name, r.Sent)
