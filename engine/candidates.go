@@ -1,60 +1,59 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
+
+	"ringcast/engine/candidate"
+	"ringcast/engine/host"
 )
 
-// candidates are the addresses at which the media port can be reached, the best first: those given,
-// else the one that was bound, else those of the interfaces. IPv4 comes before IPv6 of the same kind,
-// because some clients take the first only; loopback comes last, for peers on this machine.
-func candidates(listen netip.AddrPort, public []netip.Addr) ([]netip.AddrPort, error) {
-	addresses := slices.Clone(public)
-	switch {
-	case len(public) > 0:
-	case listen.Addr().IsValid() && !listen.Addr().IsUnspecified():
-		addresses = append(addresses, listen.Addr())
-	default:
-		all, err := net.InterfaceAddrs()
-		if err != nil {
-			return nil, fmt.Errorf("list the interfaces' addresses: %w", err)
-		}
-		only4 := listen.Addr().Is4()
-		for _, a := range all {
-			ip, ok := a.(*net.IPNet)
-			if !ok {
-				continue
-			}
-			addr, ok := netip.AddrFromSlice(ip.IP)
-			if addr = addr.Unmap(); !ok || addr.IsLinkLocalUnicast() || addr.IsMulticast() || only4 && !addr.Is4() {
-				continue
-			}
-			addresses = append(addresses, addr)
-		}
-		slices.SortStableFunc(addresses, func(a, b netip.Addr) int { return rank(a) - rank(b) })
-	}
-	if len(addresses) == 0 {
-		return nil, errors.New("no address to offer as a candidate; give one with --public-ip")
-	}
-	var out []netip.AddrPort
-	for _, a := range addresses {
-		if c := netip.AddrPortFrom(a.Unmap(), listen.Port()); !slices.Contains(out, c) {
-			out = append(out, c)
-		}
-	}
-	return out, nil
+// watchAddresses follows the addresses that peers are offered as candidates.
+func watchAddresses(cfg *Config) (*candidate.Watcher, error) {
+	return candidate.Watch(candidate.Config{
+		Log: cfg.Log, Listen: cfg.Listen.Addr(), Public: cfg.PublicIPs, Names: cfg.PublicNames, Lookup: cfg.Lookup,
+	})
 }
 
-func rank(a netip.Addr) int {
-	n := 0
-	if a.IsLoopback() {
-		n += 2
+// candidates are where a peer that signals from source reaches the media port now, the best first.
+func (e *Engine) candidates(source netip.Addr) ([]netip.AddrPort, error) {
+	addresses := e.addresses.For(source)
+	if len(addresses) == 0 {
+		return nil, ErrNoAddress
 	}
-	if a.Is6() {
-		n++
+	return withPort(addresses, e.media.number), nil
+}
+
+func withPort(addresses []netip.Addr, port uint16) []netip.AddrPort {
+	out := make([]netip.AddrPort, len(addresses))
+	for i, a := range addresses {
+		out[i] = netip.AddrPortFrom(a, port)
 	}
-	return n
+	return out
+}
+
+// Host is the part of the configuration that decides between AF_XDP and sockets. It looks PublicNames up; what
+// it does not find is the error, and the rest of what it returns is of use.
+func (c *Config) Host(ctx context.Context) (host.Config, error) {
+	public := slices.Clone(c.PublicIPs)
+	var failed error
+	for _, name := range c.PublicNames {
+		found, err := candidate.Resolve(ctx, name, c.Lookup, c.Listen.Addr().Is4())
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("public-ip: %w", err))
+		}
+		public = append(public, found...)
+	}
+	return c.host(public), failed
+}
+
+// host is Host with the public addresses, however they were given.
+func (c *Config) host(public []netip.Addr) host.Config {
+	if len(public) == 0 {
+		public = []netip.Addr{c.Listen.Addr()}
+	}
+	return host.Config{IO: c.IO, Interface: c.Interface, Addresses: public, CopyOnly: c.CopyOnly, Generic: c.Generic}
 }

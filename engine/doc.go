@@ -16,6 +16,11 @@
 // companion socket. It supervises the interface, too: what is down or gone is taken from the ports (Suspend),
 // which serve through the companion until it is back and they get new queues (Resume).
 //
+// # Candidates
+//
+// Each answer has the addresses at which its peer reaches the media port at that moment; package candidate follows
+// them.
+//
 // # Concurrency
 //
 // A runner is one locked OS thread and alone touches its worker and its port. The controller is one

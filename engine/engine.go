@@ -16,6 +16,7 @@ import (
 
 	"ringcast/engine/budget"
 	"ringcast/engine/bus"
+	"ringcast/engine/candidate"
 	"ringcast/engine/dtls"
 	"ringcast/engine/host"
 	"ringcast/engine/port"
@@ -31,8 +32,12 @@ type Config struct {
 	// Workers is how many threads serve it; 0 is one for each of CPUs, else for each core or, with AF_XDP,
 	// each receive queue.
 	Workers int
-	// PublicIPs replace the interfaces' addresses as candidates.
-	PublicIPs []netip.Addr
+	// PublicIPs replace the interfaces' addresses as candidates, and so do the addresses that PublicNames stand
+	// for. These are looked up at start and again at intervals; one that is not found keeps its last.
+	PublicIPs   []netip.Addr
+	PublicNames []string
+	// Lookup finds the addresses of a name, net.DefaultResolver by default.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Grace is how long viewers wait for a lost publisher to come back, 30 s by default.
 	Grace time.Duration
 	// Takeover lets a new publisher take a stream from a live one.
@@ -87,7 +92,7 @@ type Engine struct {
 	runners    []*runner
 	controller *controller
 	memory     *budget.Budget // of the packet histories
-	candidates []netip.AddrPort
+	addresses  *candidate.Watcher
 	busyPoll   bool
 	stop       chan struct{}
 	threads    sync.WaitGroup
@@ -119,8 +124,13 @@ func Start(cfg Config) (*Engine, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = len(cfg.CPUs) // 0: as many as the port can use
 	}
-	m, err := openMedia(&cfg)
+	addresses, err := watchAddresses(&cfg)
 	if err != nil {
+		return nil, err
+	}
+	m, err := openMedia(&cfg, addresses.Public())
+	if err != nil {
+		addresses.Close()
 		return nil, err
 	}
 	cfg.Workers = len(m.ports)
@@ -130,6 +140,7 @@ func Start(cfg Config) (*Engine, error) {
 		runtime.GOMAXPROCS(n)
 	}
 	e := &Engine{log: cfg.Log, now: udp.Now, media: m, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
+	e.addresses = addresses
 	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
@@ -137,10 +148,8 @@ func Start(cfg Config) (*Engine, error) {
 		}
 	}
 	listen := netip.AddrPortFrom(cfg.Listen.Addr(), m.number)
-	if e.candidates, err = candidates(listen, cfg.PublicIPs); err == nil {
-		e.controller, err = e.newController(&cfg, random)
-	}
-	if err != nil {
+	if e.controller, err = e.newController(&cfg, random); err != nil {
+		addresses.Close()
 		return nil, errors.Join(err, m.close())
 	}
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
@@ -160,7 +169,7 @@ func Start(cfg Config) (*Engine, error) {
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", m.rung, "listen", listen, "workers", cfg.Workers, "candidates", e.candidates)
+	e.log.Info("media port open", "io", m.rung, "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), m.number))
 	return e, nil
 }
 
@@ -211,20 +220,30 @@ func (e *Engine) Subscribe(ctx context.Context, stream string, p Peer) (Local, e
 }
 
 func (e *Engine) open(ctx context.Context, role bus.Role, stream string, p Peer) (l Local, err error) {
+	candidates, err := e.candidates(p.Source)
+	if err != nil {
+		return Local{}, err
+	}
 	if e := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); e != nil {
 		return Local{}, e
 	}
-	l.Candidates = e.candidates
+	l.Candidates = candidates
 	return l, err
 }
 
 // Restart makes new ICE credentials for a session whose peer has new ones, remote. The old stay valid
-// until the peer nominates with the new.
-func (e *Engine) Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials) (l Local, err error) {
+// until the peer nominates with the new. The peer may have moved, so source is where it signals from now.
+func (e *Engine) Restart(
+	ctx context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr,
+) (l Local, err error) {
+	candidates, err := e.candidates(source)
+	if err != nil {
+		return Local{}, err
+	}
 	if e := e.controller.do(ctx, func() { l, err = e.controller.restart(id, remote) }); e != nil {
 		return Local{}, e
 	}
-	l.Candidates = e.candidates
+	l.Candidates = candidates
 	return l, err
 }
 
@@ -311,5 +330,6 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	close(e.stop)
 	<-e.controller.done
+	e.addresses.Close()
 	return errors.Join(err, e.media.close())
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
-	"slices"
 
 	"ringcast/engine/host"
 	"ringcast/engine/port"
@@ -32,18 +31,10 @@ type refusal struct {
 	why  string
 }
 
-// Host is the part of the configuration that decides between AF_XDP and sockets.
-func (c *Config) Host() host.Config {
-	addresses := slices.Clone(c.PublicIPs)
-	if len(addresses) == 0 {
-		addresses = []netip.Addr{c.Listen.Addr()}
-	}
-	return host.Config{IO: c.IO, Interface: c.Interface, Addresses: addresses, CopyOnly: c.CopyOnly, Generic: c.Generic}
-}
-
-// openMedia goes down the ladder. What is refused is logged with its reason and remedy.
-func openMedia(cfg *Config) (*media, error) {
-	report, decision := host.Survey(cfg.Host())
+// openMedia goes down the ladder. What is refused is logged with its reason and remedy. The public addresses are
+// those at which peers reach us, as far as they are configured.
+func openMedia(cfg *Config, public []netip.Addr) (*media, error) {
+	report, decision := host.Survey(cfg.host(public))
 	var refused []refusal
 	for i := range decision.Refused {
 		for _, rung := range decision.Refused[i].Rungs {

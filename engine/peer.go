@@ -20,6 +20,8 @@ var (
 	ErrFull = errors.New("the server is full")
 	// ErrBusy: too many sessions are still to connect; try again soon.
 	ErrBusy = errors.New("too many sessions are still to connect")
+	// ErrNoAddress: the machine has no address that peers could reach; it may have one soon.
+	ErrNoAddress = errors.New("the server has no address")
 	// ErrNoSession: the session has ended, or never was.
 	ErrNoSession = errors.New("no such session")
 	// ErrClosing: the server is shutting down.

@@ -28,11 +28,12 @@ type fakeEngine struct {
 	err    error
 	opened func(id bus.SessionID)
 	// restarting is called in each Restart; restarts are the credentials of those that succeeded.
-	restarting func(id bus.SessionID)
-	restarts   []bus.Credentials
-	onEnd      func(bus.SessionID, bus.Reason)
-	last       bus.SessionID
-	live       map[bus.SessionID]string
+	restarting    func(id bus.SessionID)
+	restarts      []bus.Credentials
+	restartSource netip.Addr // of the last
+	onEnd         func(bus.SessionID, bus.Reason)
+	last          bus.SessionID
+	live          map[bus.SessionID]string
 	// peers are all that were opened, by id.
 	peers   map[bus.SessionID]engine.Peer
 	streams map[string]engine.Stream
@@ -109,7 +110,7 @@ func (e *fakeEngine) afterOpening(id bus.SessionID) {
 }
 
 // Restart is like the engine's: of Local it fills in only what is new.
-func (e *fakeEngine) Restart(_ context.Context, id bus.SessionID, remote bus.Credentials) (engine.Local, error) {
+func (e *fakeEngine) Restart(_ context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr) (engine.Local, error) {
 	if e.restarting != nil {
 		e.restarting(id)
 	}
@@ -121,7 +122,7 @@ func (e *fakeEngine) Restart(_ context.Context, id bus.SessionID, remote bus.Cre
 	if _, ok := e.live[id]; !ok {
 		return engine.Local{}, fmt.Errorf("restart: %w", engine.ErrNoSession)
 	}
-	e.restarts = append(e.restarts, remote)
+	e.restarts, e.restartSource = append(e.restarts, remote), source
 	n := strconv.Itoa(len(e.restarts))
 	return engine.Local{
 		ID: id, ICE: bus.Credentials{Ufrag: localUfrag + n, Password: localPassword + n}, Candidates: e.candidates,

@@ -120,6 +120,7 @@ func TestStatuses(t *testing.T) {
 		{"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", engine.ErrStreamTaken), 409, "live publisher", "Retry-After", "1"},
 		{"full", "POST", "/whip/a", sdp, obs, engine.ErrFull, 503, "no more sessions", "Retry-After", "10"},
 		{"busy", "POST", "/whip/a", sdp, obs, engine.ErrBusy, 503, "about to connect", "Retry-After", "2"},
+		{"no address", "POST", "/whip/a", sdp, obs, engine.ErrNoAddress, 503, "no address", "Retry-After", "2"},
 		{"full for viewers", "POST", "/whep/live", sdp, chromiumRX, engine.ErrFull, 503, "no more sessions", "Retry-After", "10"},
 		{"closing", "POST", "/whip/a", sdp, obs, engine.ErrClosing, 503, "shutting down", "Retry-After", "2"},
 		{"given up", "POST", "/whip/a", sdp, obs, context.Canceled, 503, "given up", "Retry-After", "1"},

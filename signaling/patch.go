@@ -55,7 +55,7 @@ func (s *Server) restart(
 	if err != nil {
 		return internal(err)
 	}
-	local, err := s.engine.Restart(r.Context(), of.id, remote)
+	local, err := s.engine.Restart(r.Context(), of.id, remote, r.source)
 	if err != nil {
 		return restartProblem(err)
 	}
@@ -84,6 +84,9 @@ func restartProblem(err error) *problem {
 	case errors.Is(err, engine.ErrFull):
 		p.kind, p.retryAfter = "full", retryFull
 		p.detail += "the server takes no more now; try again later"
+	case errors.Is(err, engine.ErrNoAddress):
+		p.kind, p.retryAfter = "no-address", retryBusy
+		p.detail += "the server has no address now; try again soon"
 	case errors.Is(err, engine.ErrClosing):
 		p.kind, p.retryAfter = "closing", retryClosing
 		p.detail += "the server is shutting down; try again later"

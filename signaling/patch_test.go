@@ -227,6 +227,7 @@ func TestRestartFails(t *testing.T) {
 	}{
 		{"full", engine.ErrFull, 503, "stays as it was"},
 		{"closing", fmt.Errorf("restart: %w", engine.ErrClosing), 503, "shutting down"},
+		{"no address", engine.ErrNoAddress, 503, "no address now"},
 		{"given up", context.DeadlineExceeded, 503, "given up"},
 		{"unforeseen", errors.New("private"), 500, "log"},
 	} {

@@ -81,6 +81,9 @@ func TestSourceIsUsed(t *testing.T) {
 		t.Errorf("the engine was told source %v, want %v", got, want)
 	}
 	ask(http.MethodPatch, w.Header().Get("Location"), secondICE+audioPart, fragmentType)
+	if got, want := b.engine.restartSource, netip.MustParseAddr("198.51.100.7"); got != want {
+		t.Errorf("the engine was told source %v of the restart, want %v", got, want)
+	}
 	ask(http.MethodGet, "/nothing", "", "")
 	b.server.rand = strings.NewReader("")
 	ask(http.MethodPost, "/whip/room", fixture(t, obs), sdpType)

@@ -27,8 +27,8 @@ type Engine interface {
 	Subscribe(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
 	// Restart gives a session new ICE credentials, ours and the peer's. The old ones stay valid
 	// until the peer nominates with the new; when Restart fails, they just stay. Of what it
-	// returns, only the credentials and candidates are looked at.
-	Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials) (engine.Local, error)
+	// returns, only the credentials and candidates are looked at. The source is the peer's now.
+	Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr) (engine.Local, error)
 	// Close ends the session; unknown ids are ignored.
 	Close(id bus.SessionID)
 	// Stream finds a stream that is being published.

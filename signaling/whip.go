@@ -217,6 +217,9 @@ func openProblem(err error, stream string) *problem {
 	case errors.Is(err, engine.ErrBusy):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "busy", "Server busy", retryBusy
 		p.detail += "too many sessions are about to connect; try again soon"
+	case errors.Is(err, engine.ErrNoAddress):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "no-address", "No address", retryBusy
+		p.detail += "the server has no address that peers could reach; try again soon"
 	case errors.Is(err, engine.ErrClosing):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "closing", "Server shutting down", retryClosing
 		p.detail += "the server is shutting down; try again later"

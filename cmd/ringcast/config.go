@@ -23,6 +23,7 @@ type Config struct {
 	HTTP, UDP, Admin string
 	Workers          int
 	PublicIPs        []netip.Addr
+	PublicNames      []string
 	LogLevel         slog.Level
 	LogJSON          bool
 
@@ -119,10 +120,10 @@ var settings = []setting{
 		}),
 	},
 	{
-		key: "public-ip", arg: "IP",
-		help:  "address that peers reach the media port at, instead of the interfaces' own; repeatable",
+		key: "public-ip", arg: "IP|NAME",
+		help:  "address that peers reach the media port at, or a name that is looked up now and then, instead of the interfaces' own; repeatable",
 		set:   addPublicIPs,
-		clear: func(c *Config) { c.PublicIPs = nil },
+		clear: func(c *Config) { c.PublicIPs, c.PublicNames = nil, nil },
 	},
 	{
 		key: "io", arg: "auto|udp|xdp", initial: "auto",
@@ -389,13 +390,25 @@ func addPublicIPs(c *Config, s string) error {
 		return nil
 	}
 	for part := range strings.SplitSeq(s, ",") {
-		a, err := netip.ParseAddr(strings.TrimSpace(part))
-		if err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
-			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1 expected")
+		part = strings.TrimSpace(part)
+		a, err := netip.ParseAddr(part)
+		switch {
+		case err != nil && publicName(part):
+			c.PublicNames = append(c.PublicNames, part)
+		case err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
+			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected")
+		default:
+			c.PublicIPs = append(c.PublicIPs, a.Unmap())
 		}
-		c.PublicIPs = append(c.PublicIPs, a.Unmap())
 	}
 	return nil
+}
+
+// publicName tells names from mistyped addresses: no top-level domain is a number.
+func publicName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return len(s) <= 253 && hostname.MatchString(s) && strings.Trim(last, "0123456789") != ""
 }
 
 func addTrustedProxies(c *Config, s string) error {

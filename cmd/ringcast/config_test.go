@@ -146,6 +146,21 @@ func TestFormsOfSources(t *testing.T) {
 	}{
 		{name: "one dash", args: []string{"-public-ip", "192.0.2.1"}, check: ips("[192.0.2.1]")},
 		{name: "repeated flag", args: []string{"--public-ip", "192.0.2.1", "--public-ip=::1"}, check: ips("[192.0.2.1 ::1]")},
+		{name: "names and addresses", args: []string{"--public-ip", "media.example.org,192.0.2.1", "--public-ip=a.b."}, check: func(c Config) error {
+			if fmt.Sprint(c.PublicIPs, c.PublicNames) != "[192.0.2.1] [media.example.org a.b.]" {
+				return fmt.Errorf("%v %v", c.PublicIPs, c.PublicNames)
+			}
+			return nil
+		}},
+		{
+			name: "flag before a name", file: "public-ip: media.example.org", args: []string{"--public-ip", "192.0.2.1"},
+			check: func(c Config) error {
+				if fmt.Sprint(c.PublicIPs, c.PublicNames) != "[192.0.2.1] []" {
+					return fmt.Errorf("%v %v", c.PublicIPs, c.PublicNames)
+				}
+				return nil
+			},
+		},
 		{name: "single value for a list", file: "public-ip: 192.0.2.1", check: ips("[192.0.2.1]")},
 		{name: "block list", file: "public-ip:\n  - 192.0.2.1\n  - ::1\n", check: ips("[192.0.2.1 ::1]")},
 		{name: "empty list", file: "public-ip: []", check: ips("[]")},
@@ -280,14 +295,14 @@ func TestConfigErrors(t *testing.T) {
 			},
 		},
 		{
-			name: "public addresses", file: "public-ip:\n  - 192.0.2.1\n  - example.org\n  - [1]\n",
+			name: "public addresses", file: "public-ip:\n  - 192.0.2.1\n  - 192.0.2.300\n  - [1]\n",
 			env: []string{"RINGCAST_PUBLIC_IP=192.0.2.1,,::1"}, args: []string{"--public-ip", "0.0.0.0", "--public-ip", "fe80::1%lo"},
 			want: []string{
 				`invalid value for public-ip in ringcast.yaml:4: a single value expected`,
-				`invalid value "example.org" for public-ip in ringcast.yaml:3: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
-				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
-				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
-				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1 expected`,
+				`invalid value "192.0.2.300" for public-ip in ringcast.yaml:3: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
 			},
 		},
 		{

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,7 +25,11 @@ func doctor(args, environ []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	e := engineConfig(&cfg, media, nil)
-	report, decision := host.Survey(e.Host())
+	choice, err := e.Host(context.Background())
+	if err != nil {
+		complain(stderr, err) // the report is still worth its while
+	}
+	report, decision := host.Survey(choice)
 	if cfg.IO == host.OnlySockets { // then Survey does not look, but the doctor does
 		report = host.Inspect(cfg.Interface)
 	}

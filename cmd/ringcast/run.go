@@ -107,8 +107,8 @@ func shutdown(e *engine.Engine, s *servers) error {
 
 func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Config {
 	return engine.Config{
-		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, MaxSessions: cfg.MaxSessions,
-		MaxPending: cfg.MaxPending, HistoryMemory: cfg.HistoryMemory,
+		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, PublicNames: cfg.PublicNames,
+		MaxSessions: cfg.MaxSessions, MaxPending: cfg.MaxPending, HistoryMemory: cfg.HistoryMemory,
 		Grace:    max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
 		Takeover: cfg.Takeover,
 

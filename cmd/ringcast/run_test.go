@@ -18,6 +18,7 @@ import (
 
 	"ringcast/engine/host"
 	"ringcast/engine/udp"
+	"ringcast/testenv/peer"
 )
 
 // refused runs the command in this process and expects that it ends with one line and status 1.
@@ -247,6 +248,25 @@ func TestTokens(t *testing.T) {
 	if i := slices.IndexFunc(shown, func(s string) bool { return strings.Contains(s, "s3cret") }); i >= 0 {
 		t.Errorf("a token is shown:\n%s", shown[i])
 	}
+}
+
+// A public address may be given by name, which the answer has the address of.
+func TestPublicName(t *testing.T) {
+	offer, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, "--public-ip", "localhost", "--udp", "0.0.0.0:0")
+	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	l, _, err := p.Post(t.Context(), trusting(t), "http://"+in.http+"/whip/x", string(offer))
+	if err != nil || len(l.Candidates) != 1 || l.Candidates[0].Addr() != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("got candidates %v, %v, want 127.0.0.1", l.Candidates, err)
+	}
+	in.stop(t)
 }
 
 func TestStreamsAreListed(t *testing.T) {

@@ -81,6 +81,9 @@ func identities(cfg *Config) (names []string, addresses []net.IP) {
 			addName(host)
 		}
 	}
+	for _, name := range cfg.PublicNames {
+		addName(strings.TrimSuffix(name, "."))
+	}
 	for _, ip := range cfg.PublicIPs {
 		addAddress(ip.AsSlice())
 	}

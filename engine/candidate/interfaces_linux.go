@@ -1,0 +1,128 @@
+package candidate
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// A routing is the kernel by two netlink sockets, both of the network namespace that they were opened in.
+type routing struct {
+	notices *nl.NetlinkSocket
+	kernel  *netlink.Handle
+}
+
+// openInterfaces subscribes before anything is listed, so that nothing falls in between.
+func openInterfaces() (interfaces, error) {
+	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to addresses: %w", err)
+	}
+	kernel, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		notices.Close()
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	return &routing{notices, kernel}, nil
+}
+
+// interval is for the case that a notification was missed in a way that nobody thought of.
+func (*routing) interval() time.Duration { return 30 * time.Second }
+
+func (r *routing) stop()  { r.notices.Close() }
+func (r *routing) close() { r.kernel.Close() }
+
+// mostFailures is how many readings of notifications may fail in a row.
+const mostFailures = 10
+
+// listen reports all that the kernel says and does not look at it: everything is listed again anyway. That
+// its queue overflowed (ENOBUFS) is one change more.
+func (r *routing) listen(changed func()) (err error) {
+	for failures := 0; failures < mostFailures; {
+		if _, _, err = r.notices.Receive(); err == nil {
+			failures = 0
+		} else if errors.Is(err, os.ErrClosed) {
+			return nil
+		} else {
+			failures++
+		}
+		changed()
+	}
+	return err
+}
+
+// read lists links and addresses. A change in between interrupts a list, and is notified.
+func (r *routing) read() ([]Address, error) {
+	links, err := r.kernel.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	addresses, err := r.kernel.AddrList(nil, unix.AF_UNSPEC)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	type linkInfo struct {
+		name   string
+		traits Traits
+	}
+	infos := make(map[int]linkInfo)
+	outer := make(map[int]bool) // bridges with a port to somewhere
+	for _, l := range links {
+		if a := l.Attrs(); a.MasterIndex != 0 && l.Type() != "veth" && l.Type() != "tuntap" {
+			outer[a.MasterIndex] = true
+		}
+	}
+	for _, l := range links {
+		a := l.Attrs()
+		info := linkInfo{name: a.Name}
+		if a.Flags&net.FlagUp == 0 || a.RawFlags&unix.IFF_RUNNING == 0 {
+			info.traits |= Down
+		}
+		if a.Flags&net.FlagLoopback != 0 {
+			info.traits |= Loopback
+		}
+		if a.Flags&net.FlagPointToPoint != 0 {
+			info.traits |= PointToPoint
+		}
+		if l.Type() == "bridge" && !outer[a.Index] {
+			info.traits |= Inner
+		}
+		infos[a.Index] = info
+	}
+	var out []Address
+	for _, a := range addresses {
+		info, known := infos[a.LinkIndex]
+		addr, ok := netip.AddrFromSlice(a.IP)
+		if !ok || !known {
+			continue // its link came after the links were listed; that is notified
+		}
+		network := a.IPNet
+		if a.Peer != nil {
+			network = a.Peer
+		}
+		out = append(out, Address{Addr: addr.Unmap(), Network: prefix(network), Link: info.name, Traits: info.traits | traits(addr, a.Flags)})
+	}
+	return out, nil
+}
+
+// traits are those that an address has by its flags (linux/if_addr.h). IFA_F_TEMPORARY of IPv6 is
+// IFA_F_SECONDARY of IPv4, which means no more than that the address is not its network's first.
+func traits(addr netip.Addr, flags int) (t Traits) {
+	if flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		t |= Tentative
+	}
+	if flags&unix.IFA_F_DEPRECATED != 0 {
+		t |= Deprecated
+	}
+	if addr.Is6() && flags&unix.IFA_F_TEMPORARY != 0 {
+		t |= Temporary
+	}
+	return t
+}

@@ -1,0 +1,290 @@
+package candidate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says what peers are to be offered.
+type Config struct {
+	// Log is told of every change, and of names that cannot be looked up.
+	Log *slog.Logger
+	// Listen is the address of the media port. Where it is specified, it is the only one.
+	Listen netip.Addr
+	// Public are offered instead of all others.
+	Public []netip.Addr
+	// Names are looked up now and then; what they stand for counts like Public.
+	Names []string
+	// Lookup finds the addresses of a name. nil: by net.DefaultResolver.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
+const (
+	// settleSpan is how long after a notification the interfaces are read: changes come in bursts.
+	settleSpan = 100 * time.Millisecond
+	// lookupSpan is how long one name may take.
+	lookupSpan = 5 * time.Second
+	// nameInterval is how often names are looked up, and retryInterval after a failure.
+	nameInterval  = 30 * time.Second
+	retryInterval = 5 * time.Second
+	// complainInterval is the least time between two log lines about names.
+	complainInterval = time.Minute
+)
+
+// interfaces are the machine's. The platform has them.
+type interfaces interface {
+	// read lists the addresses as they are now.
+	read() ([]Address, error)
+	// listen calls changed after each change until stop, or until it cannot go on.
+	listen(changed func()) error
+	stop()
+	// interval is how often to read without being told of a change.
+	interval() time.Duration
+	// close frees it once nobody reads or listens.
+	close()
+}
+
+// A Watcher keeps the addresses up to date. Close ends it.
+type Watcher struct {
+	cfg    Config
+	now    atomic.Pointer[set] // update writes it
+	cancel context.CancelFunc
+	ended  sync.WaitGroup
+
+	kernel interfaces // nil where the interfaces do not matter
+
+	mu     sync.Mutex // guards what follows
+	found  []Address  // on the interfaces
+	named  map[string][]netip.Addr
+	warned time.Time // of names
+	unread bool      // the last reading failed
+}
+
+// Watch looks at the interfaces and looks the names up, and goes on doing so until Close. A name that is
+// not found is no error: it may be later.
+func Watch(cfg Config) (*Watcher, error) { return watch(cfg, openInterfaces) }
+
+func watch(cfg Config, open func() (interfaces, error)) (*Watcher, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Lookup == nil {
+		cfg.Lookup = lookup
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &Watcher{cfg: cfg, cancel: cancel, named: make(map[string][]netip.Addr)}
+	if len(cfg.Public) == 0 && (!cfg.Listen.IsValid() || cfg.Listen.IsUnspecified()) {
+		var err error
+		if w.kernel, err = open(); err == nil {
+			if w.found, err = w.kernel.read(); err != nil {
+				w.kernel.stop()
+				w.kernel.close()
+			}
+		}
+		if err != nil {
+			cancel()
+			return nil, fmt.Errorf("list the interfaces' addresses: %w", err)
+		}
+	}
+	failed := w.lookUp(ctx)
+	w.update(false)
+	if w.kernel != nil {
+		changed := make(chan struct{}, 1)
+		w.ended.Go(func() { w.listen(ctx, changed) })
+		w.ended.Go(func() { w.follow(ctx, changed) })
+	}
+	if len(cfg.Names) > 0 {
+		w.ended.Go(func() { w.resolve(ctx, failed) })
+	}
+	return w, nil
+}
+
+func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+}
+
+// Close ends the following.
+func (w *Watcher) Close() {
+	w.cancel()
+	if w.kernel != nil {
+		w.kernel.stop()
+		defer w.kernel.close()
+	}
+	w.ended.Wait()
+}
+
+// For lists the addresses for a peer that signals from source, the best first. A source that nobody knows
+// is the zero Addr. The list is the caller's to read only. It is empty where the machine has no address.
+func (w *Watcher) For(source netip.Addr) []netip.Addr { return w.now.Load().forSource(source) }
+
+// All lists every address that some peer may be offered.
+func (w *Watcher) All() []netip.Addr { return w.now.Load().all() }
+
+// Public lists the addresses that an operator gave, those that names stand for included.
+func (w *Watcher) Public() []netip.Addr {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.public()
+}
+
+// public needs the lock.
+func (w *Watcher) public() []netip.Addr {
+	out := slices.Clone(w.cfg.Public)
+	for _, name := range w.cfg.Names {
+		for _, a := range w.named[name] {
+			if !slices.Contains(out, a) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// listen passes the kernel's notifications on, several as one.
+func (w *Watcher) listen(ctx context.Context, changed chan<- struct{}) {
+	err := w.kernel.listen(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		w.cfg.Log.Warn("changes of addresses are seen late", "within", w.kernel.interval(), "error", err)
+	}
+}
+
+// follow reads the interfaces after changes, and now and then in any case.
+func (w *Watcher) follow(ctx context.Context, changed <-chan struct{}) {
+	ticker := time.NewTicker(w.kernel.interval())
+	defer ticker.Stop()
+	settle := settleSpan
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-changed:
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settle):
+			}
+		}
+		began := time.Now()
+		found, err := w.kernel.read()
+		// However many interfaces there are, at most a tenth of the time is spent on them.
+		settle = max(settleSpan, 9*time.Since(began))
+		w.mu.Lock()
+		if err == nil {
+			w.found = found
+		} else if !w.unread {
+			w.cfg.Log.Warn("the interfaces' addresses cannot be read, the candidates stay", "error", err)
+		}
+		w.unread = err != nil
+		w.mu.Unlock()
+		w.update(true)
+	}
+}
+
+// resolve looks the names up at intervals, sooner after a failure.
+func (w *Watcher) resolve(ctx context.Context, failed bool) {
+	for {
+		wait := nameInterval
+		if failed {
+			wait = retryInterval
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		failed = w.lookUp(ctx)
+		w.update(true)
+	}
+}
+
+// lookUp asks for every name once. A name that is not found keeps its last addresses.
+func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
+	for _, name := range w.cfg.Names {
+		found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen.Is4())
+		if ctx.Err() != nil {
+			return true
+		}
+		w.mu.Lock()
+		if err == nil {
+			w.named[name] = found
+		} else {
+			failed = true
+			if now := time.Now(); now.Sub(w.warned) >= complainInterval {
+				w.warned = now
+				w.cfg.Log.Warn("a public name cannot be looked up", "name", name, "kept", w.named[name], "error", err)
+			}
+		}
+		w.mu.Unlock()
+	}
+	return failed
+}
+
+// Resolve finds the addresses of a name, IPv4 first, always in the same order. find may be nil; with only4
+// set IPv6 does not count. Finding none is an error.
+func Resolve(
+	ctx context.Context, name string, find func(context.Context, string) ([]netip.Addr, error), only4 bool,
+) ([]netip.Addr, error) {
+	if find == nil {
+		find = lookup
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookupSpan)
+	defer cancel()
+	found, err := find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, a := range found {
+		a = a.Unmap()
+		useless := a.IsUnspecified() || a.IsMulticast() || a.Is6() && (only4 || a.IsLinkLocalUnicast())
+		if !useless && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no address that the media port can be reached at", name)
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out, nil
+}
+
+// update makes the set of what is known, and logs what changed.
+func (w *Watcher) update(tell bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next := choose(w.found, w.cfg.Listen.Is4())
+	next.fixed = w.public()
+	if a := w.cfg.Listen; len(next.fixed) == 0 && a.IsValid() && !a.IsUnspecified() {
+		next.fixed = []netip.Addr{a.Unmap().WithZone("")}
+	}
+	last := w.now.Swap(&next)
+	if !tell {
+		return
+	}
+	before, after := last.all(), next.all()
+	missing := func(from []netip.Addr) func(netip.Addr) bool {
+		return func(a netip.Addr) bool { return slices.Contains(from, a) }
+	}
+	added := slices.DeleteFunc(slices.Clone(after), missing(before))
+	removed := slices.DeleteFunc(slices.Clone(before), missing(after))
+	switch {
+	case len(added)+len(removed) == 0:
+	case len(after) == 0:
+		w.cfg.Log.Warn("no candidates are left: the machine has no address", "removed", removed)
+	default:
+		w.cfg.Log.Info("candidates changed", "added", added, "removed", removed, "candidates", after)
+	}
+}
