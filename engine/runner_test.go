@@ -119,7 +119,7 @@ func TestBurstOfAnnouncements(t *testing.T) {
 	d.port.arrived = []port.Inbound{last}
 	known, most := 0, 0
 	d.port.onTransmit = func() {
-		n := d.worker.Census().Sessions
+		n := d.worker.Sessions()
 		known, most = n, max(most, n-known)
 	}
 	d.stop.Store(true)

@@ -80,10 +80,9 @@ func TestNoAllocations(t *testing.T) {
 			for _, sub := range subs {
 				sub.session.heard = s.now
 			}
-			for _, x := range s.w.owned {
-				x.session.heard = s.now
-				x.session.pub.recorder.BuildFeedbackPacket() // its own matter, twenty times a second
-			}
+			x := s.w.streams[1].pub
+			x.session.heard = s.now
+			x.session.pub.recorder.BuildFeedbackPacket() // its own matter, twenty times a second
 			s.drain()
 		})
 	})

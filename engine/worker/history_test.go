@@ -425,7 +425,7 @@ func TestIdleStreamHoldsNothing(t *testing.T) {
 		}
 	}
 	x.exchange()
-	held := func() int { return x.owner.w.Census().HistoryBytes + x.follower.w.Census().HistoryBytes }
+	held := func() int { return x.owner.w.memory.used + x.follower.w.memory.used }
 	if n := held(); n < 4<<20 {
 		t.Fatalf("two histories of 2 MB take %d bytes", n)
 	}

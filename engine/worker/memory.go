@@ -56,6 +56,9 @@ func (m *memory) give(p *page) {
 	m.free = append(m.free, p)
 }
 
+// held reports whether anything is drawn from the budget.
+func (m *memory) held() bool { return m.used > 0 || len(m.free) > 0 }
+
 // drawIndex takes n bytes for an index and reports whether they were there to take.
 func (m *memory) drawIndex(n int) bool {
 	ok := m.budget.Take(n)
@@ -94,20 +97,21 @@ func (m *memory) trim() {
 	}
 }
 
-// A squeeze shortens histories while the budget is tight, and lets them grow again while it is ample.
+// A squeeze shortens histories while the budget is tight, and lets them grow again while it is ample. It works in
+// rounds: all histories are adjusted alike, then it moves.
 type squeeze struct {
+	// tight is whether the budget was before this round, found whether a history was shortened in it.
+	tight, found bool
 	// bar is how many watchers a history may have and still be shortened. It rises while there is
 	// nothing left to shorten below it.
 	bar int
-	// found is whether a history was shortened since the bar last moved.
-	found bool
 }
 
 // adjust sets how long a history with some watchers keeps its packets, and reports whether it is less than
 // before.
-func (s *squeeze) adjust(h *history, watchers int, tight bool) bool {
+func (s *squeeze) adjust(h *history, watchers int) bool {
 	switch {
-	case tight && watchers <= s.bar && h.span > historyLeast && h.held() > 1:
+	case s.tight && watchers <= s.bar && h.span > historyLeast && h.held() > 1:
 		h.span = max(h.span/2, historyLeast)
 		s.found = true
 		return true
@@ -117,15 +121,15 @@ func (s *squeeze) adjust(h *history, watchers int, tight bool) bool {
 	return false
 }
 
-// move raises or lowers the bar. To be called after each round of adjust over all histories.
+// move begins the next round.
 func (s *squeeze) move(tight bool) {
 	switch {
 	case !tight:
 		s.bar /= 2
-	case !s.found:
+	case s.tight && !s.found:
 		s.bar = min(2*s.bar+1, 1<<20)
 	}
-	s.found = false
+	s.tight, s.found = tight, false
 }
 
 // tight reports whether the budget is, and this worker holds no less than its share of what all hold.

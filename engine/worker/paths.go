@@ -353,7 +353,7 @@ func (w *Worker) retire(now port.Time, p *path) {
 // recycle revokes the routes that have rested.
 func (w *Worker) recycle(now port.Time) {
 	n := 0
-	for n < len(w.retired) && w.retired[n].at <= now {
+	for n < min(len(w.retired), maxRecycled) && w.retired[n].at <= now {
 		r := w.retired[n].route
 		w.routes = append(w.routes, port.RouteChange{Route: r})
 		w.freeRoutes = append(w.freeRoutes, r)

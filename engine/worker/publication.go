@@ -21,6 +21,15 @@ type stream struct {
 	spent, repaid int
 
 	shapes []*shape
+	chore  chore
+}
+
+// An announcement is a publication as the controller told of it. Each worker has one of every stream, and nothing
+// else of a stream that it neither owns nor has subscribers of.
+type announcement struct {
+	generation bus.Generation
+	owner      int32
+	spec       *bus.Session
 }
 
 // A publication is one publisher's time on a stream. Its owner writes the layers' histories from
@@ -107,29 +116,54 @@ func (p *publication) track(k rtp.Kind) *track {
 	return nil
 }
 
+// stream finds or makes a stream that this worker owns or has subscribers of.
 func (w *Worker) stream(id bus.StreamID) *stream {
 	st := w.streams[id]
 	if st == nil {
 		st = &stream{id: id}
 		w.streams[id] = st
+		if a, ok := w.announced[id]; ok {
+			st.pub = w.newPublication(st, a)
+		}
 	}
 	return st
 }
 
 // openPublication handles PublicationOpened.
 func (w *Worker) openPublication(now port.Time, m *bus.Message) {
-	st := w.stream(m.Stream)
-	if st.pub != nil {
-		if m.Generation <= st.pub.generation {
-			return
-		}
-		w.dropPublication(st)
+	if m.Generation <= w.announced[m.Stream].generation {
+		return
 	}
-	p := &publication{stream: st, generation: m.Generation, owner: m.Worker, spec: m.Session}
-	p.tracks = make([]track, len(m.Session.Tracks))
+	w.announced[m.Stream] = announcement{m.Generation, int32(m.Worker), m.Session}
+	owned := m.Worker == w.cfg.Index
+	st := w.streams[m.Stream]
+	switch {
+	case st != nil:
+		if st.pub != nil {
+			w.dropPublication(st)
+		}
+		st.pub = w.newPublication(st, w.announced[m.Stream])
+	case owned:
+		st = w.stream(m.Stream)
+	default:
+		return // until somebody here watches it
+	}
+	if owned {
+		if s := w.sessions[m.Session.ID]; s != nil && s.pub != nil {
+			w.attach(now, s, st.pub)
+			w.replayEarly(now, s)
+		}
+	} else if st.subscribers() > 0 {
+		w.follow(now, st.pub)
+	}
+}
+
+func (w *Worker) newPublication(st *stream, a announcement) *publication {
+	p := &publication{stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec}
+	p.tracks = make([]track, len(a.spec.Tracks))
 	for i := range p.tracks {
 		t := &p.tracks[i]
-		t.spec = &m.Session.Tracks[i]
+		t.spec = &a.spec.Tracks[i]
 		t.active, t.told = -1, -1
 		for j := range t.spec.Formats {
 			f := &t.spec.Formats[j]
@@ -147,20 +181,16 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 			t.layers = append(t.layers, l)
 		}
 	}
-	st.pub = p
-	if p.owner == w.cfg.Index {
-		if s := w.sessions[m.Session.ID]; s != nil && s.pub != nil {
-			w.attach(s, p)
-			w.replayEarly(now, s)
-		}
-	} else if st.subscribers() > 0 {
-		w.follow(now, p)
-	}
+	return p
 }
 
 // closePublication handles PublicationClosed.
 func (w *Worker) closePublication(m *bus.Message) {
-	if st := w.streams[m.Stream]; st != nil && st.pub != nil && st.pub.generation == m.Generation {
+	if w.announced[m.Stream].generation != m.Generation {
+		return
+	}
+	delete(w.announced, m.Stream)
+	if st := w.streams[m.Stream]; st != nil && st.pub != nil {
 		w.dropPublication(st)
 		w.release(st)
 	}
@@ -177,19 +207,17 @@ func (w *Worker) dropPublication(st *stream) {
 	if p.session != nil && p.session.pub != nil {
 		p.session.pub.publication = nil
 	}
-	for i, o := range w.owned {
-		if o == p {
-			w.owned = append(w.owned[:i], w.owned[i+1:]...)
-			break
-		}
-	}
 }
 
-// release forgets a stream that has neither a publication nor a subscriber.
+// release forgets a stream that has neither a publication of this worker's own nor a subscriber.
 func (w *Worker) release(st *stream) {
-	if st.pub == nil && st.subscribers() == 0 && !st.queued {
-		delete(w.streams, st.id)
+	if st.pub != nil && st.pub.owner == w.cfg.Index || st.subscribers() > 0 || st.queued {
+		return
 	}
+	if st.pub != nil {
+		w.dropPublication(st)
+	}
+	delete(w.streams, st.id)
 }
 
 // record puts one packet into its layer's history and wakes who waits for it. h and data are of the
@@ -297,21 +325,4 @@ func (r *receiver) restart() {
 	next, _ := r.number(r.highest + 1)
 	ssrc, rtx, rate, miss := r.ssrc, r.rtx, r.clockRate, r.missing[:0]
 	*r = receiver{ssrc: ssrc, rtx: rtx, clockRate: rate, missing: miss, offset: next}
-}
-
-// tidy lets the histories shrink, also those of a follower; p may be nil.
-func (w *Worker) tidy(now port.Time, p *publication, tight bool) {
-	if p == nil {
-		return
-	}
-	for i := range p.tracks {
-		for _, l := range p.tracks[i].layers {
-			if w.squeeze.adjust(&l.history, l.users+len(p.followers), tight) {
-				w.count(HistoriesShortened)
-			}
-			l.history.tidy(now)
-			w.add(HistoryCut, l.history.cut)
-			l.history.cut = 0
-		}
-	}
 }

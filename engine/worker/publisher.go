@@ -54,10 +54,10 @@ func newPublisher(w *Worker, o *srtp.Opener) *publisher {
 }
 
 // attach ties a publisher's session to its publication and binds the SSRCs that were announced.
-func (w *Worker) attach(s *session, p *publication) {
+func (w *Worker) attach(now port.Time, s *session, p *publication) {
 	p.session = s
 	s.pub.publication = p
-	w.owned = append(w.owned, p)
+	w.chores.add(now, p.stream)
 	for i := range p.tracks {
 		t := &p.tracks[i]
 		// With BUNDLE a number means the same extension on every media line (RFC 8843 section 9).

@@ -280,6 +280,7 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 		return // it has come before
 	}
 	l.history.append(&m.Packet, m.Data[:n], m.Data[n:])
+	w.chores.add(now, l.pub.stream)
 	t := &l.pub.tracks[l.track]
 	if news {
 		t.fed = l

@@ -113,7 +113,7 @@ func TestFollow(t *testing.T) {
 	if n := len(x.owner.said(bus.Media)); n != 0 {
 		t.Errorf("%d packets were fed to nobody", n)
 	}
-	if h := x.follower.w.Census().HistoryBytes; h != 0 {
+	if h := x.follower.w.memory.used; h != 0 {
 		t.Errorf("a replica of %d bytes is left", h)
 	}
 	// And again.

@@ -45,9 +45,10 @@ type Worker struct {
 	sessions map[bus.SessionID]*session
 	byUfrag  map[string]*session
 	byPath   map[port.Path]*session
-	streams  map[bus.StreamID]*stream
-	// publications that this worker owns, for housekeeping.
-	owned     []*publication
+	// streams are those that this worker owns or has subscribers of, announced all that are published.
+	streams   map[bus.StreamID]*stream
+	announced map[bus.StreamID]announcement
+	chores    chores
 	deadlines deadlines
 	hasher    *stun.Hasher
 	header    rtp.Header // of the packet in hand
@@ -89,9 +90,6 @@ const (
 	maxHeldReports = 1024
 )
 
-// housekeepingInterval is how often histories are tidied and the controller is told of what changed.
-const housekeepingInterval = 500 * port.Millisecond
-
 // A reply is an answer to a check that is still to be written.
 type reply struct {
 	route    port.Route
@@ -132,15 +130,16 @@ func New(cfg Config) *Worker {
 		cfg.NewOpener = srtp.NewOpener
 	}
 	return &Worker{
-		cfg:      cfg,
-		sessions: make(map[bus.SessionID]*session),
-		byUfrag:  make(map[string]*session),
-		byPath:   make(map[port.Path]*session),
-		streams:  make(map[bus.StreamID]*stream),
-		hasher:   stun.NewHasher(),
-		memory:   newMemory(cfg.Memory),
-		replies:  make([]reply, 0, 64),
-		strays:   make([]stray, 0, maxStrays),
+		cfg:       cfg,
+		sessions:  make(map[bus.SessionID]*session),
+		byUfrag:   make(map[string]*session),
+		byPath:    make(map[port.Path]*session),
+		streams:   make(map[bus.StreamID]*stream),
+		announced: make(map[bus.StreamID]announcement),
+		hasher:    stun.NewHasher(),
+		memory:    newMemory(cfg.Memory),
+		replies:   make([]reply, 0, 64),
+		strays:    make([]stray, 0, maxStrays),
 
 		keyframes: keyframes{at: port.Never},
 	}
@@ -341,12 +340,12 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	}
 }
 
-// HandleTimeout does what is due.
+// HandleTimeout does some of what is due; Deadline tells when to call it for more.
 func (w *Worker) HandleTimeout(now port.Time) {
 	if w.keyframes.at <= now {
 		w.repeatKeyframes(now)
 	}
-	for w.deadlines.next() <= now {
+	for n := 0; n < maxTimeouts && w.deadlines.next() <= now; n++ {
 		s := w.deadlines[0]
 		w.current = s
 		for d := deadline(0); d < numDeadlines; d++ {
@@ -359,21 +358,7 @@ func (w *Worker) HandleTimeout(now port.Time) {
 	if len(w.asking) > 0 && now >= w.askAt {
 		w.askAgain(now)
 	}
-	if now >= w.housekeeping {
-		w.housekeeping = now + housekeepingInterval
-		for _, p := range w.owned {
-			w.tellHeard(p)
-			for i := range p.tracks {
-				w.tellActive(p, &p.tracks[i])
-			}
-		}
-		tight := w.memory.tight(w.cfg.Workers)
-		for _, st := range w.streams {
-			w.tidy(now, st.pub, tight)
-		}
-		w.squeeze.move(tight)
-		w.memory.trim()
-	}
+	w.doChores(now)
 	w.recycle(now)
 }
 
@@ -423,10 +408,10 @@ func (w *Worker) Deadline() port.Time {
 	if len(w.asking) > 0 {
 		at = min(at, w.askAt)
 	}
-	if len(w.streams) > 0 {
+	if w.memory.held() || w.squeeze.bar > 0 {
 		at = min(at, w.housekeeping)
 	}
-	return at
+	return min(at, w.chores.next())
 }
 
 // tellHeard keeps the controller informed of whether a publisher lives.
@@ -448,22 +433,8 @@ func (w *Worker) tellHeard(p *publication) {
 // Counters are the worker's counts so far.
 func (w *Worker) Counters() *Counters { return &w.counters }
 
-// Census is how many things a worker holds.
-type Census struct {
-	Sessions, Subscribers, Publications, HistoryBytes int
-}
-
-// Census counts what the worker holds, in time proportional to the number of streams.
-func (w *Worker) Census() Census {
-	c := Census{Sessions: len(w.sessions), HistoryBytes: w.memory.used}
-	for _, st := range w.streams {
-		c.Subscribers += st.subscribers()
-		if st.pub != nil {
-			c.Publications++
-		}
-	}
-	return c
-}
+// Sessions is how many sessions the worker knows of, its own and others'.
+func (w *Worker) Sessions() int { return len(w.sessions) }
 
 // Outgoing is what one Poll fills: frames and route changes for the port, messages for the bus.
 type Outgoing struct {
