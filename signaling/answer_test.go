@@ -290,6 +290,10 @@ func checkAnswer(t testing.TB, offer, answer string, tracks []rtp.Track) {
 	read := again.tracks()
 	for i := range told {
 		told[i].Encodings = nil
+		told[i].Formats = slices.Clone(told[i].Formats)
+		for j := range told[i].Formats {
+			told[i].Formats[j].Sets = "" // of the offer alone
+		}
 	}
 	for i := range read {
 		read[i].Encodings = nil
@@ -482,5 +486,49 @@ func TestStreamIdentifier(t *testing.T) {
 		if got := streamIdentifier(name); got != want {
 			t.Errorf("streamIdentifier(%q) = %q, want %q", name, got, want)
 		}
+	}
+}
+
+// Parameter sets that an offer announces reach the engine of a publisher's, and no answer repeats them.
+func TestAnnouncedSets(t *testing.T) {
+	const (
+		fmtp    = "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n"
+		h264    = "a=fmtp:96 packetization-mode=1; sprop-parameter-sets="
+		sets    = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
+		decoded = "\x00\x16\x67\x42\xc0\x0a\xda\x10\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x48\xf1\x22\x6a\x00\x05\x68\xce\x03\x9c\x80"
+		vps     = "\x00\x04\x40\x01\x0c\x01"
+		sps     = "\x00\x04\x42\x01\x01\x01"
+		pps     = "\x00\x03\x44\x01\xc1"
+	)
+	long := strings.Repeat("Z0LA", rtp.MaxSetsPayload/2)
+	for _, tt := range []struct{ name, codec, parameters, want string }{
+		{"none", "H264", fmtp, ""},
+		{"H.264", "H264", h264 + sets + "; profile-level-id=42C00A\r\n", decoded},
+		{"without padding", "H264", h264 + strings.ReplaceAll(sets, "=", "") + "\r\n", decoded},
+		{"a comma too many", "H264", h264 + "," + sets + ",\r\n", decoded},
+		{"one is no base64", "H264", h264 + "?," + sets + "\r\n", decoded},
+		{"too many", "H264", h264 + long + "\r\n", ""},
+		{"H.265", "H265", "a=fmtp:96 sprop-sps=QgEBAQ==;sprop-pps=RAHB;sprop-vps=QAEMAQ==\r\n", vps + sps + pps},
+		{"H.265's of H.264", "H264", "a=fmtp:96 packetization-mode=1;sprop-vps=QAEMAQ==\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, Config{})
+			offer := replace(t, replace(t, fixture(t, obs), fmtp, tt.parameters), "H264/90000", tt.codec+"/90000")
+			_, answer := b.mustPost("/whip/room", offer)
+			format := func() rtp.Format { return b.engine.lastPeer().Tracks[1].Formats[0] }
+			if got := format().Sets; got != tt.want {
+				t.Errorf("the engine was told %x; expected %x", got, tt.want)
+			}
+			checkAnswer(t, offer, answer, b.engine.lastPeer().Tracks)
+			_, watching := b.mustPost("/whep/room", replace(t, offer, "a=sendonly", "a=sendrecv"))
+			if got := format().Sets; got != "" {
+				t.Errorf("of a viewer the engine was told %x; expected nothing", got)
+			}
+			for _, text := range []string{answer, watching} {
+				if strings.Contains(text, "sprop-parameter-sets") || strings.Contains(text, "sprop-v") || strings.Contains(text, "sprop-p") {
+					t.Errorf("an answer repeats parameter sets:\n%s", text)
+				}
+			}
+		})
 	}
 }

@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,6 +39,7 @@ func (m *media) readFormats(s *section) error {
 		m.formats = append(m.formats, format{
 			Format: rtp.Format{
 				PayloadType: t, Codec: codec, Profile: profile,
+				Sets:     announcedSets(codec, table.parameters[t]),
 				Feedback: table.feedback[t] | table.feedbackAll,
 			},
 			encoding: table.encodings[t], parameters: table.parameters[t],
@@ -269,14 +272,43 @@ func parameter(parameters, key string) (string, bool) {
 	return "", false
 }
 
+// announcedSets are the parameter sets in a format's parameters as rtp.Format has them. What is no base64 is left
+// out, and all of them where they are too much to be kept: most encoders send them in the stream, too.
+func announcedSets(codec rtp.Codec, parameters string) string {
+	var names []string
+	switch codec {
+	case rtp.H264: // RFC 6184 section 8.1
+		names = []string{"sprop-parameter-sets"}
+	case rtp.H265: // RFC 7798 section 7.1
+		names = []string{"sprop-vps", "sprop-sps", "sprop-pps"}
+	}
+	var sets []byte
+	for _, name := range names {
+		value, _ := parameter(parameters, name)
+		for item := range strings.SplitSeq(value, ",") {
+			unit, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(item), "="))
+			if err != nil || len(unit) == 0 {
+				continue
+			}
+			if len(sets)+2+len(unit) > rtp.MaxSetsPayload {
+				return ""
+			}
+			sets = binary.BigEndian.AppendUint16(sets, uint16(len(unit)))
+			sets = append(sets, unit...)
+		}
+	}
+	return string(sets)
+}
+
 // answered is a format's parameters for an answer. A frame size or rate that a browser can decode
-// (RFC 7741) would come back to it as a limit on what it may send, so those are dropped.
+// (RFC 7741) would come back to it as a limit on what it may send, and parameter sets describe what the
+// other side sends: those are dropped.
 func answered(parameters string) string {
 	var kept []string
 	for p := range strings.SplitSeq(parameters, ";") {
 		name, _, _ := strings.Cut(p, "=")
 		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "", "max-fs", "max-fr":
+		case "", "max-fs", "max-fr", "sprop-parameter-sets", "sprop-vps", "sprop-sps", "sprop-pps":
 		default:
 			kept = append(kept, strings.TrimSpace(p))
 		}

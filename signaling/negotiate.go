@@ -76,6 +76,9 @@ func (o *offer) forSubscriber(s engine.Stream) ([]rtp.Track, error) {
 		m.settleTransportCC(!slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX == 0 }) &&
 			slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
 		m.encodings, m.simulcast = nil, false
+		for i := range m.formats {
+			m.formats[i].Sets = "" // of what the viewer would send
+		}
 	}
 	return o.tracks(), nil
 }

@@ -1,5 +1,7 @@
 package rtp
 
+import "strings"
+
 // Kind is what a track carries.
 type Kind uint8
 
@@ -66,8 +68,16 @@ type Format struct {
 	// AV1 "0" (profile), H.265 "1" (profile-id); empty for Opus and VP8. Levels are left out: offers
 	// seldom state the true one, Chromium's says 3.1 and it decodes 4K.
 	Profile string
+	// Sets are the H.264 or H.265 parameter sets that a publisher's offer announced (sprop-*, RFC 6184
+	// section 8.1, RFC 7798 section 7.1), each NAL unit preceded by 16 bits of length.
+	Sets string
 	// Feedback is which RTCP feedback was negotiated.
 	Feedback Feedback
+}
+
+// Aggregates reports whether the format's packets may hold several NAL units each.
+func (f *Format) Aggregates() bool {
+	return f.Codec == H265 || f.Codec == H264 && strings.HasSuffix(f.Profile, "/1")
 }
 
 // Feedback is a set of RTCP feedback messages (RFC 4585, RFC 5104).

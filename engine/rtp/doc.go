@@ -12,7 +12,7 @@
 //   - A Content is the parts of a keyframe that a payload holds, or a frame's payloads together.
 //   - An extended sequence number is the 16 bits of the wire continued to 64 by an Unwrapper.
 //
-// Nothing here keeps state but the Unwrapper, and nothing allocates.
+// Nothing here keeps state but the Unwrapper and ParameterSets, and nothing allocates.
 //
 // Concurrency: every value belongs to whoever holds it; functions share nothing.
 //

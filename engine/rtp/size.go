@@ -166,24 +166,7 @@ func skipScaling(r *bitReader, chroma uint32) {
 // sizeH265 reads a sequence parameter set (H.265 section 7.3.2.2).
 func sizeH265(r *bitReader) (width, height int) {
 	r.bits(4)
-	layers := int(r.bits(3))
-	r.bits(1)
-	r.skip(88 + 8) // the general part of profile_tier_level (section 7.3.3)
-	var profiles, levels [8]bool
-	for i := range layers {
-		profiles[i], levels[i] = r.bits(1) != 0, r.bits(1) != 0
-	}
-	if layers > 0 {
-		r.skip(2 * (8 - layers))
-	}
-	for i := range layers {
-		if profiles[i] {
-			r.skip(88)
-		}
-		if levels[i] {
-			r.skip(8)
-		}
-	}
+	r.skipProfile()
 	r.golomb() // sps_seq_parameter_set_id
 	chroma := r.golomb()
 	if chroma == 3 {

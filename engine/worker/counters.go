@@ -134,6 +134,12 @@ const (
 	SentPLIs
 	SentFeedbacks
 	Keyframes
+	// KeyframesCompleted: H.264 and H.265 keyframes that came without parameter sets and were given the
+	// latest ones.
+	KeyframesCompleted
+	// KeyframesLacking: keyframes that could not be given them. None were known, others had overtaken
+	// the keyframe, or a packet before it was missing.
+	KeyframesLacking
 	Forwarded // datagrams passed to the worker that owns their session
 	Replicated
 	// HistoriesShortened counts how often a history was told to keep less because the budget was tight.
@@ -170,6 +176,8 @@ var counterNames = [NumCounters]string{
 	SentPLIs:            "sent_plis",
 	SentFeedbacks:       "sent_transport_feedbacks",
 	Keyframes:           "received_keyframes",
+	KeyframesCompleted:  "completed_keyframes",
+	KeyframesLacking:    "incomplete_keyframes",
 	Forwarded:           "forwarded_datagrams",
 	Replicated:          "replicated_packets",
 	HistoriesShortened:  "histories_shortened",

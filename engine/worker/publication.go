@@ -266,7 +266,7 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		packet.Flags |= bus.Marker
 	}
 	if t.spec.Kind == rtp.Video {
-		w.readVideo(l, f.Codec, &packet, payload, ext == r.highest)
+		w.readVideo(l, f, &packet, payload, ext)
 	}
 	var ext8 [maxExtensions]byte
 	exts := forwardedExtensions(ext8[:0], h, data)
@@ -317,7 +317,7 @@ func (l *layer) restart() {
 	l.epoch++
 	l.history.release()
 	l.clock, l.arrivals, l.reported, l.clockTold = bus.Clock{}, bus.Clock{}, false, 0
-	l.unit = accessUnit{}
+	l.unit.restart()
 }
 
 // restart continues the numbering behind what there was, for a layer whose SSRC changed.

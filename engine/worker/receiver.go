@@ -15,8 +15,9 @@ const (
 	// startRoom is how many packets may come behind the very first and still be earlier: a
 	// stream whose first packets are reordered must not lose its first keyframe.
 	startRoom = 64
-	// maxSkips bounds the ranges of left-out padding that late packets are numbered around.
-	maxSkips = 16
+	// maxShifts bounds the places of left-out padding and insertions that late packets are numbered
+	// around.
+	maxShifts = 16
 
 	// A hole is asked for after nackDelay, so that reordering is not taken for loss, then again
 	// with growing pauses, nackTries times in about a second.
@@ -41,11 +42,10 @@ type receiver struct {
 	highest uint64
 	seen    [window / 64]uint64 // bit per extended sequence number, modulo window
 
-	// Padding-only packets take a sequence number but none in the history. Each skip is a row
-	// of them; skipped counts all packets ever left out.
-	skips    [maxSkips]skip
-	numSkips int
-	skipped  uint64
+	// Padding-only packets take a sequence number but none in the history, and insertions the
+	// reverse. Each shift is a place of them.
+	shifts    [maxShifts]shift
+	numShifts int
 
 	missing []missing
 
@@ -59,9 +59,10 @@ type receiver struct {
 	lastSRArrival port.Time
 }
 
-type skip struct {
-	end   uint64 // one past the last left-out extended sequence number
-	total uint64 // packets left out up to end
+// A shift raises the numbers of packets from an extended sequence number on.
+type shift struct {
+	from uint64
+	by   int64 // with all shifts before it
 }
 
 type missing struct {
@@ -104,7 +105,7 @@ func (r *receiver) accept(seq uint16, now port.Time, nack bool) (ext uint64, a a
 		r.highest = ext
 	case r.highest-ext >= window || ext < r.base:
 		return ext, tooOld
-	case r.seen[ext%window/64]&(1<<(ext%64)) != 0:
+	case r.came(ext):
 		return ext, duplicate
 	}
 	r.seen[ext%window/64] |= 1 << (ext % 64)
@@ -132,39 +133,57 @@ func (r *receiver) miss(first, end uint64, now port.Time) {
 }
 
 // skip leaves ext, which carried nothing, out of the numbering. Only the newest packet can be left
-// out: what came late has its number reserved already and must be passed on, empty.
+// out: a late one has its number reserved already and must be passed on, empty.
 func (r *receiver) skip(ext uint64) bool {
 	if ext != r.highest {
 		return false
 	}
-	r.skipped++
-	if n := r.numSkips; n > 0 && r.skips[(n-1)%maxSkips].end == ext {
-		s := &r.skips[(n-1)%maxSkips]
-		s.end, s.total = ext+1, r.skipped
-		return true
+	if n := r.numShifts; n > 0 && r.shifts[(n-1)%maxShifts].from == ext {
+		r.shifts[(n-1)%maxShifts].from++ // a row of them
 	}
-	r.skips[r.numSkips%maxSkips] = skip{end: ext + 1, total: r.skipped}
-	r.numSkips++
+	r.shift(ext+1, -1)
 	return true
 }
 
-// number is ext's place among all packets of the layer that carry something. ok is false when so much
-// padding was left out since that it cannot be told any more.
+// insert makes room for count numbers before ext, the newest packet: what follows it has none yet.
+func (r *receiver) insert(ext uint64, count int) { r.shift(ext, int64(count)) }
+
+// shift changes the numbers from an extended sequence number on, of which none was given away yet.
+func (r *receiver) shift(from uint64, by int64) {
+	if n := r.numShifts; n > 0 {
+		last := &r.shifts[(n-1)%maxShifts]
+		if last.from == from {
+			last.by += by
+			return
+		}
+		by += last.by
+	}
+	r.shifts[r.numShifts%maxShifts] = shift{from, by}
+	r.numShifts++
+}
+
+// number is ext's place among all packets of the layer that carry something. ok is false when so many
+// shifts came since that it cannot be computed any more.
 func (r *receiver) number(ext uint64) (number uint64, ok bool) {
-	left := uint64(0)
-	for i := r.numSkips - 1; ; i-- {
+	by := int64(0)
+	for i := r.numShifts - 1; ; i-- {
 		if i < 0 {
 			break
 		}
-		if i <= r.numSkips-1-maxSkips {
+		if i <= r.numShifts-1-maxShifts {
 			return 0, false
 		}
-		if s := &r.skips[i%maxSkips]; s.end <= ext {
-			left = s.total
+		if s := &r.shifts[i%maxShifts]; s.from <= ext {
+			by = s.by
 			break
 		}
 	}
-	return r.offset + ext - r.base - left, true
+	return r.offset + ext - r.base + uint64(by), true
+}
+
+// came reports whether ext, which is at most window below the highest, has been received.
+func (r *receiver) came(ext uint64) bool {
+	return r.seen[ext%window/64]&(1<<(ext%64)) != 0
 }
 
 // measure takes a packet into the interarrival jitter (RFC 3550 appendix A.8).
@@ -186,7 +205,7 @@ func (r *receiver) due(now port.Time, seqs []uint16) ([]uint16, port.Time) {
 	next := port.Never
 	keep := r.missing[:0]
 	for _, m := range r.missing {
-		if r.seen[m.ext%window/64]&(1<<(m.ext%64)) != 0 || r.highest-m.ext >= window {
+		if r.came(m.ext) || r.highest-m.ext >= window {
 			continue
 		}
 		if m.at <= now && len(seqs) < cap(seqs) {

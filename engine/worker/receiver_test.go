@@ -177,10 +177,14 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 	began := false
 	numbers := make(map[int]uint64)
 	skipped := make(map[int]bool)
+	inserted := make(map[int]int) // numbers before a packet
 	seen := make(map[int]bool)
-	ranges := func(above int) (n int) { // rows of padding behind above
+	ranges := func(above int) (n int) { // rows of padding and insertions behind above
 		last := -2
 		for s := above; s <= seq; s++ {
+			if inserted[s] > 0 {
+				n++
+			}
 			if skipped[s] {
 				if last != s-1 {
 					n++
@@ -211,10 +215,14 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 			skipped[s.seq] = true
 			continue
 		}
+		if ext == r.highest && rng.IntN(20) == 0 {
+			inserted[s.seq] = 1 + rng.IntN(3)
+			r.insert(ext, inserted[s.seq])
+		}
 		n, ok := r.number(ext)
 		if !ok {
-			if got := ranges(s.seq); got < maxSkips {
-				t.Fatalf("packet %d has no number, with %d rows of padding behind it", s.seq, got)
+			if got := ranges(s.seq); got < maxShifts {
+				t.Fatalf("packet %d has no number, with %d rows of padding and insertions behind it", s.seq, got)
 			}
 			continue
 		}
@@ -233,6 +241,7 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 				if !skipped[x] {
 					want++
 				}
+				want += uint64(inserted[x+1])
 			}
 			if n-lastNumber != want {
 				t.Fatalf("packets %d and %d have the numbers %d and %d; expected %d apart", last, s, lastNumber, n, want)

@@ -43,6 +43,8 @@ type Publisher struct {
 	Drift float64
 	// Pictures has VP8 carry picture IDs and TL0PICIDX.
 	Pictures bool
+	// SetsOnce sends H.264 parameter sets before the first picture alone.
+	SetsOnce bool
 	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its
 	// own; else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
 	Tiny, Ragged bool
@@ -77,6 +79,7 @@ type sending struct {
 	width uint16
 	// early and earlyRTX count the packets that named their RID.
 	early, earlyRTX int
+	announced       bool // its parameter sets were sent
 }
 
 // Publish adds a publisher of VP8 to a stream.
@@ -261,6 +264,10 @@ func (p *Publisher) sendPicture(l *sending) {
 		n = l.packets[1] + 2 + p.rand.IntN(6)
 	}
 	ts := p.timestamp(l)
+	if p.SetsOnce && key && !l.announced {
+		l.announced = true
+		p.send(l, false, ts, []byte(parameterSets), false)
+	}
 	size, longer := l.size/5+p.rand.IntN(l.size*4/5), p.rand.IntN(n)
 	for i := range n {
 		payload := p.payload(l, i == 0, key)
@@ -303,6 +310,9 @@ func (p *Publisher) clock() port.Time {
 	span := p.world.now - p.began
 	return span + port.Time(float64(span)*p.Drift)
 }
+
+// parameterSets are a sequence and a picture parameter set in one packet (RFC 6184 section 5.7.1).
+const parameterSets = "\x78\x00\x05\x67\x42\xe0\x1f\x80\x00\x02\x68\xc0"
 
 // payload is what stands in front of the stamp.
 func (p *Publisher) payload(l *sending, first, key bool) []byte {

@@ -69,6 +69,7 @@ type Packet struct {
 	Stamp     uint64 // 0 for padding
 	Start     bool   // of a picture
 	Key       bool   // of a keyframe's first packet
+	Sets      bool   // parameter sets, without a stamp
 	Timestamp uint32
 	// Picture and TL0 are VP8's, where there are any.
 	Pictured bool
@@ -212,6 +213,9 @@ func (p *Packet) parse(pt uint8, b []byte) {
 	switch {
 	case pt == typeOpus:
 		p.Start = true
+	case (pt == typeH264 || pt == typeH264RTX) && string(b) == parameterSets:
+		p.Sets = true
+		return
 	case pt == typeH264 || pt == typeH264RTX:
 		p.Start = b[1] == 0x80
 		p.Key = p.Start && b[0] == 0x65
