@@ -80,7 +80,7 @@ func (t *track) silent(now port.Time, l *layer) bool {
 }
 
 // choose finds the best layer that is sent: the one with the largest pictures, or of equals, and while none is known,
-// the one that the publisher named first: it lists them in the order of its preference (RFC 8853 section 5.2). One
+// the one that the publisher named first: it lists them in the order of its preference (RFC 8853 section 5). One
 // that came back late counts after the others. The present one stays while all are silent.
 func (t *track) choose(now port.Time) *layer {
 	var best *layer
