@@ -12,8 +12,12 @@ const (
 	silenceFrames = 4
 	// returnSpan is how long a layer that was silent has to send before it is taken again in place of another.
 	returnSpan = 2 * port.Second
-	// layersApart is how much later than another layer's the same picture of a layer may come.
+	// clocksApart is how far two layers' clocks may be off each other.
+	clocksApart = 10 * port.Millisecond
+	// Some encoders bring the same picture later in one layer than the next picture in another. After switchSpan
+	// without a switch, a keyframe that is layersApart behind is better than none.
 	layersApart = 50 * port.Millisecond
+	switchSpan  = 3 * port.Second
 )
 
 // A sending is what the owner knows of how a layer of several is sent.
@@ -66,7 +70,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 		return
 	}
 	left := t.best
-	t.best = best
+	t.best, t.chosen = best, now
 	w.wake(l.pub.stream, forAll) // its keyframe may be there
 	if left != nil && t.silent(now, left) && (l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0) {
 		w.lostKeyframe(now, best) // they see nothing until it comes
@@ -127,16 +131,19 @@ func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
 }
 
 // goesOn reports whether a receiver can go on with the keyframe of another layer: only with one that shows what it has
-// not seen yet. From an older one, all that follows would be late for good. The same picture comes later in some layers
-// than in others, so one that came after all that was sent may be a little behind.
+// not seen yet. From an older one, all that follows would be late for good. One that came after all that was sent may
+// show the same moment, or be a little behind.
 func (k *keyframe) goesOn(now port.Time, l *layer, x *progress) bool {
 	offset, ok := x.offsetFor(now, l)
 	if !ok {
 		return true
 	}
 	ahead := int32(k.timestamp + offset - x.timestamp)
-	late := int32(ticks(int64(layersApart), l.clockRate()))
-	return ahead > 0 || ahead >= -late && k.arrival >= x.arrival
+	behind := clocksApart
+	if now-l.pub.tracks[l.track].chosen > switchSpan {
+		behind = layersApart
+	}
+	return ahead > 0 || ahead >= -int32(ticks(int64(behind), l.clockRate())) && k.arrival >= x.arrival
 }
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe.

@@ -33,6 +33,8 @@ type rung struct {
 	seq   uint64
 	base  uint32
 	size  int
+	// late is how long after its capture a frame is sent.
+	late port.Time
 	// off stops the layer, key makes its next frame a keyframe. deaf leaves requests unanswered.
 	off, key, deaf bool
 }
@@ -109,14 +111,14 @@ func (x *simulcaster) run(span port.Time) {
 
 func (x *simulcaster) send(r *rung) {
 	x.Helper()
-	text := fmt.Sprintf("%s %d %s", r.rid, x.l.now-x.start, strings.Repeat("x", r.size))
+	text := fmt.Sprintf("%s %d %s", r.rid, x.l.now-r.late-x.start, strings.Repeat("x", r.size))
 	payload := vp8(true, r.key, text)
 	if r.key && r.width > 0 {
 		payload = vp8Sized(r.width, r.width*9/16, text)
 	}
 	r.key = false
 	ext := append([]byte{idMID << 4, 'v', idRID<<4 | byte(len(r.rid)-1)}, r.rid...)
-	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r), marker: true, ext: ext, payload: payload})
+	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) - ticks(int64(r.late), 90_000), marker: true, ext: ext, payload: payload})
 	r.seq++
 }
 
@@ -225,6 +227,32 @@ func TestSwitchAtTheSamePicture(t *testing.T) {
 	got, want := last.Timestamp-first.Timestamp, ticks(int64(last.captured-first.captured), 90_000)
 	if d := int32(got - want); d < -90 || d > 90 {
 		t.Errorf("after 40 switches the timestamps are %d off; want at most 90", d)
+	}
+}
+
+// An encoder may bring each picture of a layer later than the next one of another. Then no keyframe is ahead of what the
+// viewer has seen: after a while one that is a little behind has to do. A single one that came late is passed over.
+func TestSwitchToALateLayer(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "hi")
+	hi := x.rung("hi")
+	x.run(ms(100))
+	x.report()
+	hi.off, hi.late = true, ms(40)
+	x.run(port.Second)
+	hi.off, hi.key = false, true
+	x.run(returnSpan + ms(500))
+	if got := layers(x.shown()); got[len(got)-1] != "lo" {
+		t.Errorf("the viewer was sent %v; want the low layer as long as a better keyframe may come", got)
+	}
+	x.run(switchSpan + port.Second)
+	all := x.shown()
+	if got := layers(all); got[len(got)-1] != "hi" {
+		t.Fatalf("the viewer was sent %v; want the high layer in the end", got)
+	}
+	first, last := all[0], all[len(all)-1]
+	got, want := last.Timestamp-first.Timestamp, ticks(int64(last.captured-first.captured), 90_000)
+	if d := int32(got - want); d < 0 || d > 50*90 {
+		t.Errorf("the high layer is shown %d units late; want at most %d", d, 50*90)
 	}
 }
 

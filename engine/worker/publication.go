@@ -59,6 +59,8 @@ type track struct {
 	layers []*layer
 	// best is the layer that subscribers are to follow; nil before the first packet.
 	best *layer
+	// chosen is when best last changed.
+	chosen port.Time
 	// Only at the owner of several layers: when the newest frame of any began to arrive, and since when that goes on
 	// without a pause of all.
 	frame, since port.Time

@@ -65,6 +65,7 @@ func TestRepublish(t *testing.T) {
 			old.Stop()
 
 			checkOracle(t, w)
+			checkSync(t, subs, 5, old, pub)
 			var gaps, behind, clock []port.Time
 			for i, s := range subs {
 				var cut uint64
