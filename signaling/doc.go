@@ -40,8 +40,8 @@
 //
 // Behind a proxy all paths may begin with Config.Base, or with what a trusted proxy writes in
 // X-Forwarded-Prefix; the proxy may have taken it off the request. Locations and problems name absolute paths
-// with the base; the page's links are relative. A path that nothing has is answered with the URL that was
-// probably meant (paths.go).
+// with the base, and the page tells the browser the base of its relative links. A path that nothing has is
+// answered with the URL that was probably meant (paths.go).
 //
 // A request's source is what the engine's shares and the log know of its sender (proxy.go): the address of
 // the connection, or the client's as trusted proxies report it.

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -16,7 +17,7 @@ import (
 var pageFiles embed.FS
 
 // pagePolicy lets the page load and reach nothing but this server.
-const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 
 // pageTypes are the media types of what a page is made of. The system's table is asked for the rest:
 // it may lack these, or have them wrong.
@@ -51,8 +52,7 @@ func loadPage() page {
 		if err != nil {
 			return err
 		}
-		sum := sha256.Sum256(data)
-		f := pageFile{data: data, etag: `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+		f := pageFile{data: data, etag: tagOf(data)}
 		extension := path.Ext(name)
 		if f.contentType = pageTypes[extension]; f.contentType == "" {
 			f.contentType = mime.TypeByExtension(extension)
@@ -73,6 +73,20 @@ func loadPage() page {
 	return files
 }
 
+func tagOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`
+}
+
+// below is the page for a base. Its links are relative, and a browser that asked for /cast would resolve them
+// beside it, not below.
+func (f pageFile) below(base string) pageFile {
+	const head = "<head>\n"
+	f.data = bytes.Replace(f.data, []byte(head), []byte(head+`  <base href="`+base+`/">`+"\n"), 1)
+	f.etag = tagOf(f.data)
+	return f
+}
+
 func (p page) serve(w http.ResponseWriter, r *request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
@@ -82,6 +96,9 @@ func (p page) serve(w http.ResponseWriter, r *request) error {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return wrongMethod(r, pageMethods)
+	}
+	if r.base != "" && strings.HasPrefix(f.contentType, "text/html") {
+		f = f.below(r.base)
 	}
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("X-Content-Type-Options", "nosniff")

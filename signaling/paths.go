@@ -19,23 +19,6 @@ func (r *request) url(role bus.Role, stream string) string {
 	return r.base + "/" + rootOf(role) + "/" + stream
 }
 
-// toPage leads from the base itself to the page below it, whose links are relative.
-func toPage(w http.ResponseWriter, r *request) error {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return wrongMethod(r, pageMethods)
-	}
-	to := r.base + "/"
-	if r.URL.RawQuery != "" {
-		to += "?" + r.URL.RawQuery
-	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache")
-	h.Set("Content-Length", "0")
-	h.Set("Location", to)
-	w.WriteHeader(http.StatusTemporaryRedirect)
-	return nil
-}
-
 const maxStreamName = 128
 
 // validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never

@@ -77,17 +77,29 @@ func TestWrongURLsBelowBase(t *testing.T) {
 	}
 }
 
-func TestBaseLeadsToPage(t *testing.T) {
+// Below a base, the page's relative links start there, whether the URL ends with a slash or not.
+func TestPageBelowBase(t *testing.T) {
+	const link = `<base href="/cast/">`
 	b := newBench(t, Config{Base: "/cast"})
-	w := b.do(http.MethodGet, "/cast?watch=cam1&autostart=1", "")
-	if got, want := w.Header().Get("Location"), "/cast/?watch=cam1&autostart=1"; w.Code != http.StatusTemporaryRedirect || got != want {
-		t.Errorf("GET /cast: status %d, Location %q; want 307 and %q", w.Code, got, want)
-	}
-	for _, path := range []string{"/cast/", "/cast/index.html", "/", "/cast/app.js", "/cast/streams"} {
-		if w := b.do(http.MethodGet, path, ""); w.Code != http.StatusOK {
-			t.Errorf("GET %s: status %d, want 200", path, w.Code)
+	tag := ""
+	for _, path := range []string{"/cast?watch=cam1", "/cast/", "/cast/index.html", "/"} {
+		w := b.do(http.MethodGet, path, "")
+		if w.Code != http.StatusOK || strings.Count(w.Body.String(), link) != 1 {
+			t.Errorf("GET %s: status %d, %d times %s; want 200 and 1", path, w.Code, strings.Count(w.Body.String(), link), link)
+		}
+		tag = w.Header().Get("ETag")
+		if w := b.do(http.MethodGet, path, "", "If-None-Match", tag); w.Code != http.StatusNotModified {
+			t.Errorf("GET %s again: status %d, want 304", path, w.Code)
 		}
 	}
-	w = b.post("/cast", fixture(t, obs))
-	checkProblem(t, w, http.StatusMethodNotAllowed, "/cast/whip/{stream}")
+	for _, path := range []string{"/cast/app.js", "/cast/streams", "/app.js"} {
+		if w := b.do(http.MethodGet, path, ""); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "<base") {
+			t.Errorf("GET %s: status %d, want 200 without a base", path, w.Code)
+		}
+	}
+	root := newBench(t, Config{}).do(http.MethodGet, "/", "")
+	if strings.Contains(root.Body.String(), "<base") || root.Header().Get("ETag") == tag {
+		t.Errorf("without a base the page has one, or its tag %s is that of the other", tag)
+	}
+	checkProblem(t, b.post("/cast", fixture(t, obs)), http.StatusMethodNotAllowed, "/cast/whip/{stream}")
 }

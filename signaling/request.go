@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -28,7 +29,7 @@ func (s *Server) received(r *http.Request) (*request, error) {
 	}
 	// The proxy may have taken the base off, or have left it.
 	if rest, ok := strings.CutPrefix(out.path, out.base); ok && (rest == "" || rest[0] == '/') {
-		out.path = rest
+		out.path = cmp.Or(rest, "/")
 	}
 	return out, err
 }

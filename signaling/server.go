@@ -167,8 +167,6 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 		return nil
 	case r.path == streamsPath:
 		return s.serveStreams(w, r)
-	case r.path == "" && r.base != "":
-		return toPage(w, r)
 	}
 	return s.page.serve(w, r)
 }

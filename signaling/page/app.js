@@ -29,12 +29,17 @@ for (const name of ['bitrate', 'fps', 'rtt', 'loss', 'jitter']) plots[name] = { 
 const stats = new StatsPanel($('stats'), plots);
 // A viewer's session outlives the publisher's, so that the picture comes back by itself. But a server
 // that crashed is silent just so: ask it, less and less often.
-stats.onquiet = (seconds) => {
+stats.onquiet = (seconds, sample) => {
   if (session?.state !== 'live') return;
   if (seconds >= 2 && Number.isInteger(Math.log2(seconds))) session.verify();
   if (mode !== 'watch') return;
-  if (seconds === 0 && video.readyState >= 2) $('idle').hidden = true;
-  if (seconds >= 3) idle('Waiting for the publisher', 'Nothing has arrived for a moment. The picture comes back by itself.', true);
+  if (seconds >= 3) {
+    notice('Waiting for the publisher', 'Nothing has arrived for a moment. The picture comes back by itself.');
+  } else if (seconds === 0 && sample.pictures === 0 && performance.now() > session.connectedAt + 3000) {
+    listen();
+  } else if (seconds === 0 && sample.pictures > 0 && !video.requestVideoFrameCallback) {
+    picture();
+  }
 };
 
 const streams = new StreamList($('stream-list'), {
@@ -294,9 +299,45 @@ function show(stream) {
   }
   if (mode === 'publish') $('idle').hidden = true;
   video.play().catch(() => {});
-  video.requestVideoFrameCallback?.((now) => {
-    if (session instanceof Watcher && session.firstFrameAt === 0) session.firstFrameAt = now;
+  awaitPicture();
+}
+
+let awaited = false;
+
+// awaitPicture lets a viewer's next frame end the notice over the picture.
+function awaitPicture() {
+  if (awaited || !video.requestVideoFrameCallback) return;
+  awaited = true;
+  video.requestVideoFrameCallback((now) => {
+    awaited = false;
+    if (!(session instanceof Watcher)) return;
+    // Before that, it is the last frame of an earlier connection.
+    if (session.state !== 'live') return awaitPicture();
+    if (session.firstFrameAt === 0) session.firstFrameAt = now;
+    picture();
   });
+}
+
+// picture shows what a viewer sees. notice takes its place while there is nothing to see, and listen if
+// there is only sound.
+function picture() {
+  $('idle').hidden = true;
+  badge('Watching', true);
+  offerSound();
+}
+
+function notice(title, detail) {
+  idle(title, detail, true);
+  badge('Waiting');
+  offerSound();
+  awaitPicture();
+}
+
+function listen() {
+  idle('Sound only', 'No picture has come yet.');
+  badge('Listening', true);
+  offerSound();
+  awaitPicture();
 }
 
 function idle(title, detail = '', spin = false) {
@@ -326,8 +367,8 @@ function follow({ state, error, seconds }) {
       if (watching && session.attempts === 1) idle('Connecting', '', true);
       break;
     case 'live':
-      badge(watching ? 'Watching' : 'Live', true);
-      if (watching && video.readyState < 2) idle('Connected', 'Waiting for the first picture.', true);
+      if (watching) notice('Connected', 'Waiting for the first picture.');
+      else badge('Live', true);
       break;
     case 'waiting':
       wait(error, seconds);
@@ -402,8 +443,10 @@ function showStats() {
   $('stats').hidden = $('plots').hidden = !(wanted && session?.state === 'live');
 }
 
+// offerSound offers a viewer sound once there is something to see or to hear.
 function offerSound() {
-  $('unmute').hidden = !(mode === 'watch' && session?.state === 'live' && video.muted);
+  const playing = $('badge').classList.contains('live');
+  $('unmute').hidden = !(mode === 'watch' && session?.state === 'live' && playing && video.muted);
   showSound();
 }
 
@@ -452,10 +495,6 @@ $('resolution').addEventListener('change', () => {
   commands();
 });
 
-video.addEventListener('playing', () => {
-  $('idle').hidden = true;
-  offerSound();
-});
 video.addEventListener('volumechange', offerSound);
 $('sound').addEventListener('click', () => {
   if (mode === 'watch') video.muted = !video.muted;
@@ -531,6 +570,6 @@ offer('source', (kind) => kind === 'pattern' || (canCapture && (kind !== 'screen
 if (!canCapture) $('source').value = 'pattern';
 if (!matchMedia('(any-pointer: coarse)').matches) $('source').querySelector('[value=back]').hidden = true;
 if (typeof RTCRtpSender !== 'undefined') offer('codec', (codec) => codec === '' || canEncode(codec));
-$('secure-link').textContent = $('secure-link').href = `https://${location.host}/`;
-$('local-link').textContent = $('local-link').href = `http://localhost${location.port && `:${location.port}`}/`;
+$('secure-link').textContent = $('secure-link').href = `https://${location.host}${base.pathname}`;
+$('local-link').textContent = $('local-link').href = `http://localhost${location.port && `:${location.port}`}${base.pathname}`;
 presets();

@@ -162,7 +162,7 @@ class Session extends EventTarget {
       await this.prepare(pc);
       if (!current()) return;
       this.observe(pc, current);
-      await pc.setLocalDescription(await pc.createOffer());
+      await describe(pc);
       if (!current()) return;
       // The server is ICE-lite and learns our addresses from our checks: nothing to gather for.
       this.postedAt = performance.now();
@@ -255,6 +255,17 @@ class Session extends EventTarget {
   }
 }
 
+// describe makes our offer, for Opus with two channels: a browser that does not ask for them plays one, and
+// one that is not asked sends one (RFC 7587 section 7.1).
+async function describe(pc) {
+  const offer = await pc.createOffer();
+  try {
+    await pc.setLocalDescription({ type: 'offer', sdp: withParameter(offer.sdp, 'opus', 'stereo=1') });
+  } catch {
+    await pc.setLocalDescription(offer); // one channel is better than none
+  }
+}
+
 // busy says that a refusal is the server's state of the moment, and not about the request.
 function busy(error) {
   return error.retryAfter !== undefined || [502, 503, 504].includes(error.status);
@@ -332,10 +343,16 @@ async function keep(sender, preference) {
 // startBitrate lets the estimate of the network begin at some kbit/s instead of 300: Chromium and
 // Safari read it from the answer's codecs, others pass over it.
 function startBitrate(sdp, kbits) {
-  const parameter = `x-google-start-bitrate=${kbits}`;
-  for (const [, type] of sdp.matchAll(/^a=rtpmap:(\d+) (?:VP8|VP9|H264|AV1)\//gim)) {
+  return withParameter(sdp, 'VP8|VP9|H264|AV1', `x-google-start-bitrate=${kbits}`);
+}
+
+// withParameter adds a parameter to all formats of some codecs that lack it.
+function withParameter(sdp, codecs, parameter) {
+  for (const [, type] of sdp.matchAll(new RegExp(`^a=rtpmap:(\\d+) (?:${codecs})/`, 'gim'))) {
     const fmtp = new RegExp(`^a=fmtp:${type} [^\r\n]+`, 'm');
     const rtpmap = new RegExp(`^a=rtpmap:${type} [^\r\n]+`, 'm');
+    const known = sdp.match(fmtp)?.[0].split(/[ ;]+/).includes(parameter);
+    if (known) continue;
     sdp = fmtp.test(sdp)
       ? sdp.replace(fmtp, `$&;${parameter}`)
       : sdp.replace(rtpmap, `$&\r\na=fmtp:${type} ${parameter}`);

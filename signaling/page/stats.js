@@ -10,7 +10,7 @@ export class StatsPanel {
     this.cells = new Map();
     this.timer = 0;
     // Called with how many seconds the server has been silent: no media for a viewer, nothing at all
-    // for a publisher.
+    // for a publisher. The second argument is the sample.
     this.onquiet = () => {};
   }
 
@@ -55,7 +55,7 @@ export class StatsPanel {
     const before = this.last && this.last.pc === pc ? this.last.sample : null;
     const quiet = before && sample.heard === before.heard ? this.last.quiet + 1 : 0;
     this.last = { pc, sample, quiet };
-    if (before) this.onquiet(quiet);
+    if (before) this.onquiet(quiet, sample);
     const rate = before ? between(before, sample) : {};
     this.render(sample, rate, pc);
     this.draw(sample, rate);
@@ -146,6 +146,7 @@ function readReceiver(report) {
     heard: sum(inbound, 'bytesReceived'),
     packets: sum(inbound, 'packetsReceived'),
     lost: sum(inbound, 'packetsLost'),
+    pictures: video.packetsReceived || 0,
     fps: video.framesPerSecond,
     width: video.frameWidth,
     height: video.frameHeight,

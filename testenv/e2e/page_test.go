@@ -101,6 +101,9 @@ func TestPage(t *testing.T) {
 	t.Logf("screenshots in %s", dir)
 }
 
+// stepSpan is the patience with one step in a page.
+const stepSpan = 10 * time.Second
+
 // A page is a tab of the demo page whose steps fail the test.
 type page struct {
 	t   *testing.T
@@ -108,8 +111,8 @@ type page struct {
 }
 
 const (
-	desktopWidth, desktopHeight = 1280, 800
-	phoneWidth, phoneHeight     = 360, 780
+	desktopWidth, desktopHeight = 1440, 900
+	phoneWidth, phoneHeight     = 390, 844
 )
 
 func openPage(t *testing.T, b *browser.Browser, url string) *page {
@@ -184,17 +187,24 @@ func (p *page) shoot(dir, name string) {
 		{"desktop-dark", "dark", desktopWidth, desktopHeight, false},
 		{"phone-light", "light", phoneWidth, phoneHeight, true},
 		{"phone-dark", "dark", phoneWidth, phoneHeight, true},
+		{"small-light", "light", 320, 568, true},
+		{"small-dark", "dark", 320, 568, true},
+		// Just beside the widths where the layout changes: measured only.
+		{"", "light", 901, 700, false},
+		{"", "light", 621, 900, true},
 	} {
 		p.must(p.tab.ColorScheme(ctx, look.scheme))
 		p.must(p.tab.Viewport(ctx, look.width, look.height, look.mobile))
-		p.fits(name+" "+look.suffix, look.mobile)
-		p.must(p.tab.Screenshot(ctx, filepath.Join(dir, "page-"+name+"-"+look.suffix+".png")))
+		p.fits(fmt.Sprintf("%s %d by %d", name, look.width, look.height), look.mobile)
+		if look.suffix != "" {
+			p.must(p.tab.Screenshot(ctx, filepath.Join(dir, "page-"+name+"-"+look.suffix+".png")))
+		}
 	}
 	p.must(p.tab.Viewport(ctx, desktopWidth, desktopHeight, false))
 }
 
-// fits demands that the page does not scroll sideways, and on a phone that a finger hits every control,
-// and that one only.
+// fits demands that the page does not scroll sideways, that nothing lies over the notice on the picture or the
+// controls there, and on a phone that a finger hits every control, and that one only.
 func (p *page) fits(what string, mobile bool) {
 	p.t.Helper()
 	const least = 44 // CSS pixels, as WCAG 2.5.5 has it
@@ -202,18 +212,24 @@ func (p *page) fits(what string, mobile bool) {
 		const bad = [];
 		const seen = [];
 		const root = document.documentElement;
+		const mobile = %t;
+		const least = %d;
 		if (root.scrollWidth > root.clientWidth) bad.push('the page scrolls sideways: ' + root.scrollWidth + ' > ' + root.clientWidth);
-		if (!%t) return bad;
-		for (const e of document.querySelectorAll('button, input, select, summary, a')) {
+		const place = (e, within) => {
 			const name = e.id || e.className || e.tagName;
 			const r = (e.type === 'checkbox' ? e.closest('label') : e).getBoundingClientRect();
-			if (!e.checkVisibility()) continue;
-			if (Math.min(r.width, r.height) < %d) bad.push(name + ' is ' + r.width + ' by ' + r.height);
-			for (const [other, o] of seen) {
+			if (!e.checkVisibility() || r.width === 0) return;
+			if (r.left < 0 || r.right > root.clientWidth) bad.push(name + ' is outside of the page: ' + r.left + ' to ' + r.right);
+			if (mobile && e.matches('button, input, select, summary, a') && Math.min(r.width, r.height) < least) bad.push(name + ' is ' + r.width + ' by ' + r.height);
+			for (const [other, o] of within) {
 				if (r.left < o.right && o.left < r.right && r.top < o.bottom && o.top < r.bottom) bad.push(name + ' lies over ' + other);
 			}
-			seen.push([name, r]);
-		}
+			within.push([name, r]);
+		};
+		const controls = [];
+		for (const e of document.querySelectorAll('button, input, select, summary, a')) place(e, controls);
+		const onPicture = [];
+		for (const id of ['idle-title', 'idle-detail', 'spinner', 'badge', 'stats', 'unmute', 'tools']) place(document.getElementById(id), onPicture);
 		return bad;
 	})()`, mobile, least))
 	p.must(err)

@@ -1,0 +1,105 @@
+package e2e
+
+import (
+	"testing"
+
+	"ringcast/testenv"
+	"ringcast/testenv/browser"
+)
+
+// What is published in stereo is heard in stereo: the page asks for two channels on both sides, or Chromium
+// would send and play one.
+func TestPageStereo(t *testing.T) {
+	b := startBrowser(t)
+	s := testenv.StartServer(t, testenv.ServerOptions{})
+	pub := openPage(t, b, s.URL+"/?publish=stereo&source=pattern&codec=VP8&resolution=360&autostart=1")
+	pub.until("ringcast.publisher?.state === 'live'")
+	view := openPage(t, b, s.URL+"/?watch=stereo&autostart=1")
+	view.untilPlaying()
+	for _, side := range []struct {
+		page    *page
+		session string
+	}{{pub, "publisher"}, {view, "watcher"}} {
+		missing, err := browser.Eval[[]string](deadline(t, stepSpan), side.page.tab, `['localDescription', 'remoteDescription'].filter((d) => {
+			const sdp = ringcast.`+side.session+`.pc[d].sdp;
+			const type = sdp.match(/a=rtpmap:(\d+) opus\/48000\/2/)[1];
+			return !sdp.match(new RegExp('a=fmtp:' + type + ' .*'))?.[0].includes('stereo=1');
+		})`)
+		side.page.must(err)
+		if len(missing) > 0 {
+			t.Errorf("the %s's %q lack stereo=1", side.session, missing)
+		}
+	}
+
+	// A tone in the left channel alone.
+	_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, `(async () => {
+		const context = new AudioContext();
+		const tone = context.createOscillator();
+		const merger = context.createChannelMerger(2);
+		const out = context.createMediaStreamDestination();
+		tone.connect(merger, 0, 0);
+		merger.connect(out);
+		tone.start();
+		const sender = ringcast.publisher.pc.getSenders().find((s) => s.track?.kind === 'audio');
+		await sender.replaceTrack(out.stream.getAudioTracks()[0]);
+		return true;
+	})()`)
+	pub.must(err)
+	type loudness struct{ Left, Right float64 }
+	heard, err := browser.Eval[loudness](deadline(t, 2*stepSpan), view.tab, `(async () => {
+		const context = new AudioContext();
+		const splitter = context.createChannelSplitter(2);
+		context.createMediaStreamSource(ringcast.watcher.media).connect(splitter);
+		const [left, right] = [0, 1].map((channel) => {
+			const analyser = context.createAnalyser();
+			splitter.connect(analyser, channel);
+			const samples = new Float32Array(analyser.fftSize);
+			return () => {
+				analyser.getFloatTimeDomainData(samples);
+				return Math.sqrt(samples.reduce((sum, v) => sum + v * v, 0) / samples.length);
+			};
+		});
+		// The beep of the pattern is in both channels.
+		for (;;) {
+			const now = { Left: left(), Right: right() };
+			if (now.Left > 0.1 && now.Right < now.Left / 10) return now;
+			window.loudness = now;
+			await new Promise((done) => setTimeout(done, 50));
+		}
+	})()`)
+	if err != nil {
+		last, _ := browser.Eval[loudness](deadline(t, stepSpan), view.tab, "window.loudness")
+		t.Fatalf("a tone in the left channel is heard as %+v: %v", last, err)
+	}
+	t.Logf("heard %+v", heard)
+}
+
+// A stream that sends sound only is no picture that is late: the page says so, and offers the sound.
+func TestPageSoundOnly(t *testing.T) {
+	b := startBrowser(t)
+	s := testenv.StartServer(t, testenv.ServerOptions{})
+	pub := openPage(t, b, s.URL+"/?publish=sound&source=pattern&codec=VP8&resolution=360&autostart=1")
+	pub.until("ringcast.publisher?.state === 'live'")
+	replace := func(track string) {
+		t.Helper()
+		_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, `(async () => {
+			const sender = ringcast.publisher.pc.getTransceivers().find((t) => t.receiver.track.kind === 'video').sender;
+			window.picture ??= sender.track;
+			await sender.replaceTrack(`+track+`);
+			return true;
+		})()`)
+		pub.must(err)
+	}
+	replace("null")
+	view := openPage(t, b, s.URL+"/?watch=sound&autostart=1")
+	view.until("document.querySelector('#idle-title').textContent === 'Sound only'")
+	view.badge("Listening", true)
+	view.shoot(testenv.Artifacts(t), "sound")
+	view.click("#unmute")
+	view.until("!document.querySelector('#video').muted")
+
+	replace("window.picture")
+	view.until("document.querySelector('#idle').hidden")
+	view.badge("Watching", true)
+	view.clean()
+}
