@@ -21,8 +21,10 @@ type Address struct {
 type Traits uint8
 
 const (
-	// Down: the interface is down, or has no carrier.
+	// Down: the interface was switched off.
 	Down Traits = 1 << iota
+	// Silent: the interface has no carrier. It may be back in a moment: drivers reset a NIC for AF_XDP.
+	Silent
 	// Tentative: it is not known yet that no other host has the address (RFC 4862 section 5.4), or it is
 	// known that one has.
 	Tentative
@@ -117,9 +119,9 @@ func private(a netip.Addr) bool {
 // forSource lists the addresses for a peer that signals from source, the best first; the zero Addr is a
 // source that nobody knows. Where nothing else is left, confined addresses are for everybody.
 //
-// IPv4 comes before IPv6, because some clients take the first only. Among them those of the peer's network
-// come first, then those as private or public as its address. Loopback comes last: a proxy on this machine
-// makes all peers look like local ones.
+// IPv4 comes before IPv6, because some clients take the first only. Within a family those of the peer's network
+// come first, then those as private or public as its address; those without a carrier come last. Loopback comes
+// after all others: a proxy on this machine makes all peers look like local ones.
 func (s *set) forSource(source netip.Addr) []netip.Addr {
 	if len(s.fixed) > 0 {
 		return s.fixed
@@ -149,6 +151,7 @@ func (s *set) forSource(source netip.Addr) []netip.Addr {
 		return cmp.Or(
 			before(!a.loopback(), !b.loopback()),
 			before(a.Addr.Is4(), b.Addr.Is4()),
+			before(!a.Traits.has(Silent), !b.Traits.has(Silent)),
 			cmp.Compare(distance(a), distance(b)),
 			before(!a.Traits.has(PointToPoint), !b.Traits.has(PointToPoint)),
 		)

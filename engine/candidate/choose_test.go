@@ -71,6 +71,8 @@ func TestChoose(t *testing.T) {
 		{"link-local IPv6 needs a zone", []Address{lan4, on("eth0", "fe80::5/64", 0)}, false, "fe80::9", "192.168.1.5"},
 
 		{"down", []Address{lan4, on("wlan0", "192.168.2.5/24", Down)}, false, anybody, "192.168.1.5"},
+		{"without a carrier", []Address{on("eth0", "198.51.100.5/24", Silent), lan4, lan6}, false, anybody, "192.168.1.5 198.51.100.5 2001:db8:1::5"},
+		{"without a carrier, alone", []Address{lo4, on("eth0", "192.168.1.5/24", Silent)}, false, anybody, "192.168.1.5"},
 		{"own, though down", []Address{lo4, lan4, on("wlan0", "192.168.2.5/24", Down)}, false, "192.168.2.5", "192.168.1.5 127.0.0.1"},
 		{"tentative", []Address{lan4, on("eth0", "2001:db8:1::6/64", Tentative)}, false, anybody, "192.168.1.5"},
 		{"deprecated beside another", []Address{on("eth0", "2001:db8:2::5/64", Deprecated), lan6}, false, anybody, "2001:db8:1::5"},

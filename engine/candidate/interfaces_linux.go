@@ -82,8 +82,11 @@ func (r *routing) read() ([]Address, error) {
 	for _, l := range links {
 		a := l.Attrs()
 		info := linkInfo{name: a.Name}
-		if a.Flags&net.FlagUp == 0 || a.RawFlags&unix.IFF_RUNNING == 0 {
+		if a.Flags&net.FlagUp == 0 {
 			info.traits |= Down
+		}
+		if a.RawFlags&unix.IFF_RUNNING == 0 {
+			info.traits |= Silent
 		}
 		if a.Flags&net.FlagLoopback != 0 {
 			info.traits |= Loopback

@@ -21,7 +21,14 @@ const patience = 20 * time.Second
 type host struct {
 	*lab.Host
 	*Watcher
-	t *testing.T
+	t     *testing.T
+	other *host // at the other end of eth0
+}
+
+// silence takes the carrier away, by the other end of the cable, or gives it back.
+func (h *host) silence(other string) {
+	h.t.Helper()
+	h.other.ip("link set eth0 " + other)
 }
 
 // ip runs ip commands, one a line.
@@ -70,7 +77,7 @@ func startHost(t *testing.T) *host {
 	if _, err := l.Connect(ends[0], ends[1], lab.Link{}); err != nil {
 		t.Fatal(err)
 	}
-	h := &host{Host: ends[0].Host, t: t}
+	h := &host{Host: ends[0].Host, t: t, other: &host{Host: ends[1].Host, t: t}}
 	if err := h.Enter(func() (err error) {
 		h.Watcher, err = Watch(Config{Listen: netip.IPv6Unspecified()})
 		return err
@@ -104,6 +111,13 @@ func TestKernel(t *testing.T) {
 	h.await("a tunnel", "198.19.0.2", "198.19.0.1 198.18.1.1 fd00:2::1")
 	h.ip("link del tun0")
 	h.await("no tunnel", stranger, "198.18.1.1 fd00:2::1")
+
+	h.silence("down")
+	h.ip("addr add 198.18.1.2/24 dev eth0") // so that there is a change to wait for
+	h.await("without a carrier", stranger, "198.18.1.1 198.18.1.2 fd00:2::1")
+	h.silence("up")
+	h.ip("addr del 198.18.1.2/24 dev eth0")
+	h.await("with a carrier again", stranger, "198.18.1.1 fd00:2::1")
 
 	h.ip("link set eth0 down")
 	h.await("down", stranger, "127.0.0.1 ::1")

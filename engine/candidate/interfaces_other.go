@@ -31,8 +31,11 @@ func (*portable) read() ([]Address, error) {
 	var out []Address
 	for _, l := range links {
 		var t Traits
-		if l.Flags&net.FlagUp == 0 || l.Flags&net.FlagRunning == 0 {
+		if l.Flags&net.FlagUp == 0 {
 			t |= Down
+		}
+		if l.Flags&net.FlagRunning == 0 {
+			t |= Silent
 		}
 		if l.Flags&net.FlagLoopback != 0 {
 			t |= Loopback
