@@ -8,6 +8,7 @@
 //   - A compound is what one datagram carries: packets in a row. It may be reduced in size (RFC
 //     5506), that is, start with anything and be only one packet.
 //   - A Reader walks a compound.
+//   - Arrivals are the transport-wide sequence numbers that came, and when, until feedback tells of them.
 //
 // A Reader checks each packet's lengths before it hands it out, so that no iterator can run past
 // the end; at the first packet that is malformed the walk ends, as nothing behind it can be trusted.

@@ -72,19 +72,25 @@ func TestNoAllocations(t *testing.T) {
 	})
 	t.Run("timers and reports", func(t *testing.T) {
 		subs := s.w.streams[1].all()
+		packets := s.packets(runs + 1)
+		i := 0
+		before := s.w.counters.Counts[SentFeedbacks]
 		check(t, runs, func() {
 			s.now += 10 * port.Millisecond
+			s.publish(packets[i])
+			i++
 			if s.w.Deadline() <= s.now {
 				s.w.HandleTimeout(s.now)
 			}
 			for _, sub := range subs {
 				sub.session.heard = s.now
 			}
-			x := s.w.streams[1].pub
-			x.session.heard = s.now
-			x.session.pub.recorder.BuildFeedbackPacket() // its own matter, twenty times a second
+			s.w.streams[1].pub.session.heard = s.now
 			s.drain()
 		})
+		if got := s.w.counters.Counts[SentFeedbacks] - before; got < runs/10 {
+			t.Errorf("%d transport-wide feedbacks in %d packets; expected more", got, runs)
+		}
 	})
 }
 

@@ -65,8 +65,9 @@ type track struct {
 	// without a pause of all.
 	frame, since port.Time
 	// fed is the layer that the owner feeds, at a follower.
-	fed     *layer
-	formats [128]*rtp.Format // by payload type, of media and of retransmissions
+	fed *layer
+	// formats are the places in spec.Formats, plus 1, by payload type of media and of retransmissions.
+	formats [128]uint8
 	// active is the payload type sent now, -1 before the first packet; told is what the
 	// controller knows of.
 	active, told int
@@ -160,6 +161,14 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 	}
 }
 
+// format returns the format that a payload type, of media or of retransmissions, belongs to; nil if there is none.
+func (t *track) format(pt uint8) *rtp.Format {
+	if i := t.formats[pt&127]; i > 0 {
+		return &t.spec.Formats[i-1]
+	}
+	return nil
+}
+
 func (w *Worker) newPublication(st *stream, a announcement) *publication {
 	p := &publication{stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec}
 	p.tracks = make([]track, len(a.spec.Tracks))
@@ -167,11 +176,11 @@ func (w *Worker) newPublication(st *stream, a announcement) *publication {
 		t := &p.tracks[i]
 		t.spec = &a.spec.Tracks[i]
 		t.active, t.told = -1, -1
-		for j := range t.spec.Formats {
+		for j := range min(len(t.spec.Formats), 128) { // as many as there are payload types
 			f := &t.spec.Formats[j]
-			t.formats[f.PayloadType&127] = f
+			t.formats[f.PayloadType&127] = uint8(j + 1)
 			if f.RTX != 0 {
-				t.formats[f.RTX&127] = f
+				t.formats[f.RTX&127] = uint8(j + 1)
 			}
 		}
 		for j, e := range t.spec.Encodings {
@@ -227,7 +236,7 @@ func (w *Worker) release(st *stream) {
 func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, data []byte, pt uint8, seq uint16, payload []byte, arrival port.Time) {
 	l := src.layer
 	t := &l.pub.tracks[l.track]
-	f := t.formats[pt]
+	f := t.format(pt)
 	if f == nil || f.PayloadType != pt {
 		w.drop(DropPayloadType)
 		return

@@ -3,9 +3,8 @@ package worker
 import (
 	"encoding/binary"
 
-	"github.com/pion/interceptor/pkg/twcc"
-
 	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 )
@@ -27,8 +26,9 @@ type publisher struct {
 	publication *publication // nil before it was opened and after it was replaced
 	extensions  rtp.ExtensionMap
 	sources     []source
-	recorder    *twcc.Recorder
-	ssrc        uint32 // ours, in reports
+	arrivals    rtcp.Arrivals // of transport-wide numbers
+	media       uint32        // SSRC of the newest packet with one
+	ssrc        uint32        // ours, in reports
 	// checked is when STUN or SRTCP last came, told the session's heard that the controller
 	// knows of.
 	checked, told port.Time
@@ -48,9 +48,7 @@ type source struct {
 }
 
 func newPublisher(w *Worker, o *srtp.Opener) *publisher {
-	p := &publisher{opener: o, ssrc: uint32(w.cfg.Rand())}
-	p.recorder = twcc.NewRecorder(p.ssrc)
-	return p
+	return &publisher{opener: o, ssrc: uint32(w.cfg.Rand())}
 }
 
 // attach ties a publisher's session to its publication and binds the SSRCs that were announced.
@@ -80,7 +78,7 @@ func (w *Worker) attach(now port.Time, s *session, p *publication) {
 }
 
 func newReceiver(clockRate uint32) *receiver {
-	return &receiver{clockRate: clockRate, missing: make([]missing, 0, maxGap)}
+	return &receiver{clockRate: clockRate}
 }
 
 func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
@@ -154,7 +152,8 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		return
 	}
 	if v, ok := h.Value(data, rtp.TransportSequence); ok && len(v) == 2 {
-		p.recorder.Record(h.SSRC, binary.BigEndian.Uint16(v), int64(in.Arrival/port.Microsecond))
+		p.arrivals.Note(binary.BigEndian.Uint16(v), int64(in.Arrival))
+		p.media = h.SSRC
 		if !p.feedbackDue {
 			p.feedbackDue = true
 			w.deadlines.set(s, feedbackDeadline, now+feedbackInterval)
@@ -195,7 +194,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		w.count(ReceivedRTX)
 		// RFC 4588 section 4: the original sequence number, then the original payload.
 		seq, payload = binary.BigEndian.Uint16(payload), payload[2:]
-		f := p.publication.tracks[src.layer.track].formats[pt]
+		f := p.publication.tracks[src.layer.track].format(pt)
 		if f == nil || f.RTX != pt {
 			w.drop(DropRTX)
 			return
@@ -235,7 +234,7 @@ func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
 		w.drop(DropUnbound)
 		return nil
 	}
-	f := t.formats[h.PayloadType]
+	f := t.format(h.PayloadType)
 	if f == nil {
 		w.drop(DropPayloadType)
 		return nil
@@ -275,7 +274,7 @@ func (p *publication) trackByMID(mid []byte, ok bool) *track {
 func (p *publication) trackByFormat(pt uint8) *track {
 	var found *track
 	for i := range p.tracks {
-		if p.tracks[i].formats[pt] != nil {
+		if p.tracks[i].format(pt) != nil {
 			if found != nil {
 				return nil
 			}

@@ -12,6 +12,8 @@ const (
 	// maxGap is the largest hole that is asked for again; a larger one is a restart of the
 	// numbering and costs a keyframe.
 	maxGap = 512
+	// missingKept is room for missing packets that is kept when none is missing any more.
+	missingKept = 64
 	// startRoom is how many packets may come behind the very first and still be earlier: a
 	// stream whose first packets are reordered must not lose its first keyframe.
 	startRoom = 64
@@ -47,7 +49,7 @@ type receiver struct {
 	shifts    [maxShifts]shift
 	numShifts int
 
-	missing []missing
+	missing []missing // at most maxGap
 
 	// Receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
 	received      uint64 // as media; what a retransmission brought was lost all the same
@@ -127,7 +129,7 @@ func (r *receiver) past(seq uint16) bool {
 
 // miss notes that the packets from first up to end have not come yet.
 func (r *receiver) miss(first, end uint64, now port.Time) {
-	for e := first; e < end && len(r.missing) < cap(r.missing); e++ {
+	for e := first; e < end && len(r.missing) < maxGap; e++ {
 		r.missing = append(r.missing, missing{ext: e, at: now + nackDelay})
 	}
 }
@@ -219,7 +221,9 @@ func (r *receiver) due(now port.Time, seqs []uint16) ([]uint16, port.Time) {
 		next = min(next, m.at)
 		keep = append(keep, m)
 	}
-	r.missing = keep
+	if r.missing = keep; len(keep) == 0 && cap(keep) > missingKept {
+		r.missing = nil // a burst's memory
+	}
 	return seqs, next
 }
 

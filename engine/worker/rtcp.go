@@ -278,13 +278,12 @@ func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 	case s.reports&wantFeedback != 0:
 		s.reports &^= wantFeedback
 		s.pub.feedbackDue = false
-		for _, x := range s.pub.recorder.BuildFeedbackPacket() {
-			// The feedback's own marshalling allocates: twenty times a second and publisher,
-			// never per packet.
-			if raw, err := x.Marshal(); err == nil && len(b)+len(raw) <= rtcpRoom {
-				b = append(b, raw...)
-				w.count(SentFeedbacks)
-			}
+		n, more := len(b), false
+		if b, more = s.pub.arrivals.AppendFeedback(b, rtcpRoom, ours, s.pub.media); len(b) > n {
+			w.count(SentFeedbacks)
+		}
+		if more {
+			s.reports |= wantFeedback // the rest in another datagram
 		}
 	default:
 		s.reports &^= wantReport
@@ -309,8 +308,10 @@ func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []
 	l.request.pending = false
 	t := &p.tracks[l.track]
 	feedback := t.spec.Formats[0].Feedback
-	if t.active >= 0 && t.formats[t.active] != nil {
-		feedback = t.formats[t.active].Feedback
+	if t.active >= 0 {
+		if f := t.format(uint8(t.active)); f != nil {
+			feedback = f.Feedback
+		}
 	}
 	switch {
 	case feedback&rtp.PLI != 0:

@@ -16,9 +16,11 @@ const (
 	maxHeader = rtp.HeaderLen + 4 + 2 + maxMID + 2 + 2 + maxExtensions + 4
 	// maxTag is the longest tag that sealing adds, in bytes.
 	maxTag = 16
-	// templates is how many packets' headers a shape holds at once; a power of two. A subscriber
-	// takes its pending packets in a row, so this should cover a burst.
-	templates = 64
+	// templates is how many packets' headers a shape with many subscribers holds at once; a power of two. A
+	// subscriber takes its pending packets in a row, so this should cover a burst. A shape holds
+	// templatesPerUser for each of a few, and none for a single one, which needs each header once.
+	templates        = 64
+	templatesPerUser = 8
 	// maxShapes bounds the shapes of one stream that hold headers. What negotiates something
 	// rarer builds its headers one by one.
 	maxShapes = 8
@@ -33,12 +35,14 @@ type shape struct {
 	extensions rtp.ExtensionMap
 	formats    []rtp.Format
 	users      int
+	// listed is set for a shape that further subscribers may share.
+	listed bool
 
 	// generation is the publication that types and rtx are for.
 	generation bus.Generation
 	// types and rtx give the subscriber's payload types for the publisher's; 0xFF is none.
 	types, rtx [128]uint8
-	held       []template // empty or of length templates
+	held       []template // empty, or a power of two
 	spare      template   // for a shape that holds none
 }
 
@@ -60,12 +64,13 @@ func (st *stream) shapeOf(spec *rtp.Track) *shape {
 	for _, sh := range st.shapes {
 		if sh.kind == spec.Kind && sh.mid == spec.MID && sh.extensions == spec.Extensions && sameFormats(sh.formats, spec.Formats) {
 			sh.users++
+			sh.resize()
 			return sh
 		}
 	}
 	sh := &shape{kind: spec.Kind, mid: spec.MID, extensions: spec.Extensions, formats: spec.Formats, users: 1}
 	if len(st.shapes) < maxShapes {
-		sh.held = make([]template, templates)
+		sh.listed = true
 		st.shapes = append(st.shapes, sh)
 	}
 	return sh
@@ -73,6 +78,7 @@ func (st *stream) shapeOf(spec *rtp.Track) *shape {
 
 func (st *stream) leaveShape(sh *shape) {
 	if sh.users--; sh.users > 0 {
+		sh.resize()
 		return
 	}
 	for i, x := range st.shapes {
@@ -80,6 +86,24 @@ func (st *stream) leaveShape(sh *shape) {
 			st.shapes = append(st.shapes[:i], st.shapes[i+1:]...)
 			return
 		}
+	}
+}
+
+// resize gives a listed shape room for headers by its number of users. It shrinks late, so that a viewer who comes
+// and goes costs nothing.
+func (sh *shape) resize() {
+	if !sh.listed {
+		return
+	}
+	n := 0
+	if sh.users > 1 {
+		n = templates
+		for n/2 >= templatesPerUser*sh.users {
+			n /= 2
+		}
+	}
+	if n > len(sh.held) || 4*n < len(sh.held) {
+		sh.held = make([]template, n)
 	}
 }
 
@@ -124,7 +148,7 @@ func (sh *shape) match(p *publication) {
 func (sh *shape) template(l *layer, index uint64, e *entry) *template {
 	t := &sh.spare
 	if len(sh.held) > 0 {
-		t = &sh.held[index%templates]
+		t = &sh.held[index&uint64(len(sh.held)-1)]
 		if t.layer == l && t.index == index {
 			return t
 		}

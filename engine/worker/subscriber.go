@@ -299,7 +299,7 @@ func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, in
 
 // patch moves the picture IDs of a payload that was copied out of the history.
 func (r *run) patch(payload []byte, e *entry) {
-	f := r.layer.pub.tracks[r.layer.track].formats[e.PayloadType&127]
+	f := r.layer.pub.tracks[r.layer.track].format(e.PayloadType)
 	if f == nil {
 		return
 	}
