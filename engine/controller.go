@@ -399,6 +399,8 @@ func (c *controller) handleMessage(m *bus.Message) {
 	case bus.RecordReceived:
 		c.startHandshake(s)
 		c.dtls.Receive(m.ID, m.Data)
+	case bus.SessionSettled:
+		c.broadcast(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
 	case bus.SessionConnected:
 		c.dtls.Confirm(m.ID)
 	case bus.SessionHeard:

@@ -87,6 +87,9 @@ const (
 	// SessionHeard says when the publisher of session ID last sent anything authenticated
 	// (Arrival) and when media (MediaAt). Owner to controller, twice a second while that changes.
 	SessionHeard
+	// SessionSettled says that the peer of session ID nominated with the credentials whose user name fragment is
+	// Local.Ufrag, so that older ones are out of force. Worker to controller, who passes it on to all workers.
+	SessionSettled
 	// FormatActive says that track Track of Generation now carries the publisher's payload type
 	// PayloadType. Owner to controller.
 	FormatActive

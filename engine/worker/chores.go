@@ -84,10 +84,9 @@ func (w *Worker) doChores(now port.Time) {
 
 // tend does a publication's chores, and reports whether there will be more of them without news; p may be nil.
 func (w *Worker) tend(now port.Time, p *publication) (more bool) {
-	if p == nil {
+	if p == nil || !w.blame(p) {
 		return false
 	}
-	w.current = p.session
 	if p.session != nil {
 		more = true
 		w.tellHeard(p)

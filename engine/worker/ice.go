@@ -35,7 +35,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	w.count(ReceivedChecks)
-	r := reply{remote: in.Path, id: c.TransactionID, password: known.Password}
+	r := reply{session: s, remote: in.Path, id: c.TransactionID, password: known.Password}
 	switch {
 	case c.NumUnknown > 0:
 		r.code, r.unknown, r.nUnknown = 420, c.Unknown, c.NumUnknown
@@ -55,7 +55,11 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		s.pub.checked = now
 	}
 	if w.checked(now, s, at, &c) {
-		w.settle(s, known.Ufrag)
+		if w.settle(s, known.Ufrag) {
+			w.send(bus.Message{
+				Kind: bus.SessionSettled, To: bus.ControllerAddress, ID: s.spec.ID, Local: bus.Credentials{Ufrag: known.Ufrag},
+			})
+		}
 		w.claim(now, s, in.Path)
 	}
 	w.reply(&r)

@@ -104,7 +104,7 @@ func (w *Worker) repeatKeyframes(now port.Time) {
 	w.keyframes.at = port.Never
 	keep := w.keyframes.layers[:0]
 	for _, l := range w.keyframes.layers {
-		if !w.wanted(l) {
+		if !w.blame(l.pub) || !w.wanted(l) {
 			l.request.listed = false
 			continue
 		}

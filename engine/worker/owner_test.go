@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"fmt"
 	"testing"
 
 	"ringcast/engine/bus"
@@ -169,5 +170,72 @@ func TestStraysAreBounded(t *testing.T) {
 	l.poll()
 	if n := len(l.said(bus.Datagram)); n != maxStrays || l.drops(DropStrays) != 10 {
 		t.Errorf("%d forwarded, %d dropped", n, l.drops(DropStrays))
+	}
+}
+
+// ICE restarts that are never completed leave the credentials in force, at the owner and at the others; completed ones
+// end them everywhere.
+func TestRestartsThatNobodyCompletes(t *testing.T) {
+	for owner := range 2 {
+		l := newLab(t, 0, 2)
+		p := l.party(bus.Publisher, 1, published()...)
+		l.receive(p.path, p.check())
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+		// with makes a check by some credentials, 0 for the first.
+		with := func(restart int, nominate bool) []byte {
+			spec := *p.spec
+			if restart > 0 {
+				spec.Local = bus.Credentials{Ufrag: fmt.Sprint("restart", restart), Password: fmt.Sprint("password of restart ", restart)}
+				spec.RemoteUfrag = fmt.Sprint("remote", restart)
+			}
+			return (&party{lab: l, spec: &spec}).request(nominate)
+		}
+		restart := func(n int) {
+			l.tell(bus.Message{
+				Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: fmt.Sprint("remote", n),
+				Local: bus.Credentials{Ufrag: fmt.Sprint("restart", n), Password: fmt.Sprint("password of restart ", n)},
+			})
+		}
+		// taken reports whether a check is answered, or passed on to the owner.
+		taken := func(data []byte) bool {
+			l.forget()
+			l.receive(p.path, data)
+			return len(l.answers(p.path))+len(l.said(bus.Datagram)) > 0
+		}
+		say := func(what string, got, want bool) {
+			t.Helper()
+			if got != want {
+				t.Errorf("owner %d: %s: taken %t, want %t", owner, what, got, want)
+			}
+		}
+		for n := range 6 {
+			restart(n + 1)
+			say("a check by the credentials in force", taken(with(0, false)), true)
+			say("a check by the newest", taken(with(n+1, false)), true)
+		}
+		if n := len(l.w.byUfrag); n > maxCredentials {
+			t.Errorf("owner %d: %d user names of one session", owner, n)
+		}
+		if owner == 0 {
+			say("a nomination by the newest", taken(with(6, true)), true)
+			if m := l.said(bus.SessionSettled); len(m) != 1 || m[0].To != bus.ControllerAddress || m[0].Local.Ufrag != "restart6" {
+				t.Errorf("the owner told %+v of the end of the restart", m)
+			}
+			if taken(with(6, true)); len(l.said(bus.SessionSettled)) != 0 {
+				t.Error("the owner told the end of the restart twice")
+			}
+		} else {
+			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: bus.Credentials{Ufrag: "restart6"}})
+		}
+		say("the first after the end of the restart", taken(with(0, false)), false)
+		say("the newest after the end of the restart", taken(with(6, false)), true)
+		for n := range 3 {
+			restart(n + 7)
+		}
+		say("those in force after more restarts", taken(with(6, false)), true)
+		l.tell(closed(p))
+		if n := len(l.w.byUfrag); n != 0 {
+			t.Errorf("owner %d: %d user names of no session", owner, n)
+		}
 	}
 }

@@ -65,12 +65,15 @@ func (s *session) way() (r port.Route, ok bool) {
 // route is where media and reports of the session go. ok is false before a nomination, and when the selected
 // path is unproven and its credit spent; that is counted.
 func (w *Worker) route(s *session) (r port.Route, ok bool) {
-	if r, ok = s.way(); ok && s.trial && s.credit <= 0 {
+	if r, ok = s.way(); ok && s.withheld() {
 		w.drop(DropUnproven)
 		return 0, false
 	}
 	return r, ok
 }
+
+// withheld reports whether the selected path is unproven and has used up its credit.
+func (s *session) withheld() bool { return s.trial && s.credit <= 0 }
 
 // spend takes one datagram from the credit of an unproven path. False when that was the last.
 func (w *Worker) spend(now port.Time, s *session) bool {
@@ -109,7 +112,7 @@ func (w *Worker) evidence(now port.Time, s *session, at int) {
 	switch {
 	case at == int(s.selected):
 		s.trial = false
-	case at == int(s.wanted), s.selected < 0, s.trial && s.credit <= 0, now-s.paths[s.selected].heard >= holdSpan:
+	case at == int(s.wanted), s.selected < 0, s.withheld(), now-s.paths[s.selected].heard >= holdSpan:
 		w.selectPath(s, at, false)
 	case s.timers.at[pathDeadline] == port.Never:
 		w.deadlines.set(s, pathDeadline, s.paths[s.selected].heard+holdSpan)

@@ -39,7 +39,9 @@ type publication struct {
 	generation bus.Generation
 	owner      int
 	spec       *bus.Session
-	tracks     []track
+	// origin is this worker's session of the publisher; nil where there is none any more.
+	origin *session
+	tracks []track
 
 	// Only at the owner:
 	session   *session
@@ -170,7 +172,7 @@ func (t *track) format(pt uint8) *rtp.Format {
 }
 
 func (w *Worker) newPublication(st *stream, a announcement) *publication {
-	p := &publication{stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec}
+	p := &publication{stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec, origin: w.sessions[a.spec.ID]}
 	p.tracks = make([]track, len(a.spec.Tracks))
 	for i := range p.tracks {
 		t := &p.tracks[i]

@@ -100,6 +100,9 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
 		return
 	}
 	p := st.pub
+	if !w.blame(p) {
+		return
+	}
 	if int(m.Track) >= len(p.tracks) || int(m.Layer) >= len(p.tracks[m.Track].layers) {
 		return
 	}

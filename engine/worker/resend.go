@@ -156,7 +156,7 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *Outgoing) bool {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		for n := 0; n < resendBurst && t.repairs != nil && t.repairs.waiting > 0; {
+		for n := 0; n < resendBurst && !sub.session.withheld() && t.repairs != nil && t.repairs.waiting > 0; {
 			f := out.Reserve()
 			if f == nil {
 				return false

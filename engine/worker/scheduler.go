@@ -174,7 +174,7 @@ func (w *Worker) serve(sub *subscriber) {
 func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 	for w.active.head != nil {
 		st := w.active.head
-		fed := st.pub == nil || st.pub.feed(w, now, out)
+		fed := st.pub == nil || !w.blame(st.pub) || st.pub.feed(w, now, out)
 		for st.spent < quantum && st.busy() {
 			if !w.visitNext(now, st, out) {
 				return false

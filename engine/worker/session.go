@@ -94,9 +94,13 @@ type live struct {
 	sub *subscriber
 }
 
-// ice is the credentials of a session that restarted ICE: those in force, and while a restart is under
-// way the new ones before them.
+// ice is the credentials of a session that restarted ICE, the newest first: those in force, and while restarts are
+// under way the new ones before them.
 type ice struct{ credentials []credentials }
+
+// maxCredentials bounds the credentials of a session: those in force, those of the restart under way, and at workers
+// that do not own the session those of the restart before.
+const maxCredentials = 3
 
 // credentials are what checks of a session are authenticated by.
 type credentials struct {
@@ -124,31 +128,43 @@ func (w *Worker) open(spec *bus.Session) {
 	w.byUfrag[spec.Local.Ufrag] = s
 }
 
-// restart handles SessionRestarted. At the owner a restart that was never completed gives way to the
-// next. The others do not learn which was: they know one more, and leave it to the owner to answer.
+// restart handles SessionRestarted. A restart that was never completed gives way to the next, but the credentials that
+// were in force last stay: the last of the list. A worker may learn late which were completed, so it keeps one more.
 func (w *Worker) restart(s *session, m *bus.Message) {
 	if s.ice == nil {
 		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
 	}
-	old := s.ice.credentials
-	switch {
-	case s.live != nil && len(old) == 2:
-		delete(w.byUfrag, old[0].local.Ufrag)
-		old = old[1:]
-	case len(old) == 3:
-		delete(w.byUfrag, old[2].local.Ufrag)
-		old = old[:2]
+	all := append([]credentials{{m.Local, m.Remote}}, s.ice.credentials...)
+	most := maxCredentials
+	if int(s.owner) == w.cfg.Index {
+		most--
 	}
-	s.ice.credentials = append([]credentials{{m.Local, m.Remote}}, old...)
+	if n := len(all); n > most {
+		delete(w.byUfrag, all[n-2].local.Ufrag)
+		all = append(all[:n-2], all[n-1])
+	}
+	s.ice.credentials = all
 	w.byUfrag[m.Local.Ufrag] = s
 }
 
-// settle ends an ICE restart: the peer nominated with the new credentials.
-func (w *Worker) settle(s *session, local string) {
-	if s.ice != nil && len(s.ice.credentials) == 2 && s.ice.credentials[0].local.Ufrag == local {
-		delete(w.byUfrag, s.ice.credentials[1].local.Ufrag)
-		s.ice.credentials = s.ice.credentials[:1:1]
+// settle ends an ICE restart: the peer nominated with some credentials, so that all older ones are out of force. It
+// reports whether there were any.
+func (w *Worker) settle(s *session, local string) bool {
+	if s.ice == nil {
+		return false
 	}
+	all := s.ice.credentials
+	for i := range all {
+		if all[i].local.Ufrag != local || i == len(all)-1 {
+			continue
+		}
+		for _, old := range all[i+1:] {
+			delete(w.byUfrag, old.local.Ufrag)
+		}
+		s.ice.credentials = all[: i+1 : i+1]
+		return true
+	}
+	return false
 }
 
 // credential finds the password of ours for a check's user name; ok is false when the name is not in

@@ -140,6 +140,9 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 		return true
 	}
 	for i := range sub.tracks {
+		if sub.session.withheld() {
+			return true
+		}
 		t := &sub.tracks[i]
 		src := pub.track(t.spec.Kind)
 		if src == nil {
@@ -153,9 +156,6 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 		}
 		if !w.fillTrack(now, sub, t, src, route, out) {
 			return false
-		}
-		if s := sub.session; s.trial && s.credit <= 0 {
-			return true
 		}
 	}
 	return true

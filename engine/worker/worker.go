@@ -92,6 +92,7 @@ const (
 
 // A reply is an answer to a check that is still to be written.
 type reply struct {
+	session  *session
 	route    port.Route
 	remote   port.Path
 	id       [12]byte
@@ -297,6 +298,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	case bus.SessionOpened:
 		w.open(m.Session)
 	case bus.PublicationOpened:
+		w.current = w.sessions[m.ID]
 		w.openPublication(now, m)
 	case bus.PublicationClosed:
 		w.closePublication(m)
@@ -305,6 +307,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	case bus.Datagram:
 		// The sender forwards only what came over a path that it validated for this session.
 		if s := w.sessions[m.ID]; s != nil && int(s.owner) == w.cfg.Index {
+			w.current = s
 			if len(m.Data) > 0 && m.Data[0] > 3 { // a check speaks for itself
 				w.validate(now, s, m.Path)
 			}
@@ -326,6 +329,8 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 			w.own(now, s, m.Worker, m.Path)
 		case bus.SessionRestarted:
 			w.restart(s, m)
+		case bus.SessionSettled:
+			w.settle(s, m.Local.Ufrag)
 		case bus.SessionKeyed:
 			if s.live != nil {
 				w.key(now, s, m.Keys)
@@ -342,6 +347,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 
 // HandleTimeout does some of what is due; Deadline tells when to call it for more.
 func (w *Worker) HandleTimeout(now port.Time) {
+	w.current = nil
 	if w.keyframes.at <= now {
 		w.repeatKeyframes(now)
 	}
@@ -355,11 +361,23 @@ func (w *Worker) HandleTimeout(now port.Time) {
 			}
 		}
 	}
+	w.current = nil
 	if len(w.asking) > 0 && now >= w.askAt {
 		w.askAgain(now)
 	}
 	w.doChores(now)
 	w.recycle(now)
+}
+
+// blame makes a publication's publisher the session that is served; p may be nil. False when the publisher was given
+// up, after which the publication is only waited for to be closed.
+func (w *Worker) blame(p *publication) bool {
+	w.current = nil
+	if p == nil || p.origin == nil || p.origin.spec == nil {
+		return true
+	}
+	w.current = p.origin
+	return !p.origin.ending
 }
 
 func (w *Worker) timeout(now port.Time, s *session, d deadline) {
@@ -447,6 +465,7 @@ type Outgoing struct {
 // Poll fills out with what is to be sent next and reports whether there is more. The driver carries
 // out Routes, passes Messages on and transmits the frames before it calls the worker again.
 func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
+	w.current = nil
 	out.Routes = append(out.Routes, w.routes...)
 	w.routes = w.routes[:0]
 	if !w.pollMessages(out) {
@@ -493,6 +512,10 @@ func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
 			break
 		}
 		r := &w.replies[n]
+		w.current = r.session
+		if r.session.ending || r.session.spec == nil {
+			continue
+		}
 		if r.code == 0 {
 			f.Data = w.hasher.AppendSuccess(f.Data, &r.id, r.remote.Remote, r.password)
 		} else {
@@ -501,8 +524,11 @@ func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
 		f.Route, f.Born = r.route, now
 		out.Submit()
 	}
-	w.replies = w.replies[:copy(w.replies, w.replies[n:])]
+	rest := copy(w.replies, w.replies[n:])
+	clear(w.replies[rest:])
+	w.replies = w.replies[:rest]
 
+	w.current = nil
 	n = 0
 	for ; n < len(w.records); n++ {
 		r := &w.records[n]
@@ -518,7 +544,7 @@ func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
 		f.Route, f.Born = r.route, r.until-port.StaleAfter
 		out.Submit()
 	}
-	rest := copy(w.records, w.records[n:])
+	rest = copy(w.records, w.records[n:])
 	clear(w.records[rest:])
 	w.records = w.records[:rest]
 	return len(w.replies) == 0 && len(w.records) == 0

@@ -23,7 +23,7 @@ func restart(w *World, a *agent) ice {
 
 // During an ICE restart both the old and the new credentials are good, until the peer nominates with
 // the new: then the old ones are dead. Media knows nothing of it. And all that again, since a session
-// may restart many times, from whatever address.
+// may restart many times, from whatever address, also without completing it.
 func TestICERestart(t *testing.T) {
 	for _, x := range []struct {
 		name  string
@@ -39,9 +39,12 @@ func TestICERestart(t *testing.T) {
 			subs := watchers(w, 6)
 			w.Run(w.Now() + port.Second)
 			agents := []*agent{&pub.agent, &subs[0].agent, &subs[1].agent, &subs[2].agent}
-			for round := range 3 {
+			for round := range 4 {
 				for i, a := range agents {
 					old := a.ice
+					for range round { // restarts that the peer never completes
+						restart(w, a)
+					}
 					fresh := restart(w, a)
 					say := func(what string, ok, want bool) {
 						t.Helper()

@@ -455,6 +455,8 @@ func (c *controller) handle(m *bus.Message) {
 				Worker: s.owner, Session: s.spec,
 			})
 		}
+	case bus.SessionSettled:
+		c.world.tellAll(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
 	case bus.SessionEnded:
 		c.close(m.ID, m.Reason)
 	}
