@@ -72,7 +72,7 @@ func resultOf(err error) Result {
 // cmSealer is the Sealer of AES128CMSHA180. It seals in place, so the payload is copied first.
 type cmSealer struct {
 	cmTransform
-	sources controlSources
+	sources *controlSources // nil before the first packet: there are very many Sealers
 }
 
 func newCMSealer(k *Keys) (*cmSealer, error) {
@@ -103,5 +103,8 @@ func (s *cmSealer) Prefetch() {} // what it reads is pion's
 func (s *cmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 
 func (s *cmSealer) OpenRTCP(data []byte) ([]byte, Result) {
-	return openControl(&s.cmTransform, AES128CMSHA180, &s.sources, maxSubscriberSources, data)
+	if s.sources == nil {
+		s.sources = &controlSources{}
+	}
+	return openControl(&s.cmTransform, AES128CMSHA180, s.sources, maxSubscriberSources, data)
 }

@@ -37,7 +37,7 @@ func FuzzOpen(f *testing.F) {
 			if _, r := s.OpenRTCP(bytes.Clone(data)); r == OpenOK {
 				t.Error("Sealer opened SRTCP")
 			}
-			if len(o.sources.list) != 0 || len(o.control) != 0 {
+			if len(o.sources.list) != 0 || len(o.control.list) != 0 {
 				t.Error("a forgery left a source behind")
 			}
 

@@ -125,7 +125,7 @@ func sourceOf(packet []byte) uint32 { return binary.BigEndian.Uint32(packet[8:])
 // gcmSealer is the Sealer of AEADAES128GCM.
 type gcmSealer struct {
 	gcmTransform
-	sources controlSources
+	sources *controlSources // nil before the first packet: there are very many Sealers
 }
 
 func newGCMSealer(k *Keys) (*gcmSealer, error) {
@@ -154,5 +154,8 @@ func (s *gcmSealer) Prefetch() {
 func (s *gcmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 
 func (s *gcmSealer) OpenRTCP(data []byte) ([]byte, Result) {
-	return openControl(&s.gcmTransform, AEADAES128GCM, &s.sources, maxSubscriberSources, data)
+	if s.sources == nil {
+		s.sources = &controlSources{}
+	}
+	return openControl(&s.gcmTransform, AEADAES128GCM, s.sources, maxSubscriberSources, data)
 }

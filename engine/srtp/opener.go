@@ -6,6 +6,9 @@ import "encoding/binary"
 // simulcast layers and retransmissions need a dozen.
 const MaxSources = 64
 
+// maxForgotten is how many SSRCs an Opener remembers of those that it was told to forget.
+const maxForgotten = 4096
+
 // Result is what became of a packet that was to be opened.
 type Result uint8
 
@@ -49,6 +52,8 @@ type Opener struct {
 	profile   Profile
 	transform transform
 	sources   sources
+	forgotten graveyard
+	taken     uint64 // SRTP packets
 	control   controlSources
 }
 
@@ -98,13 +103,28 @@ func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
 		return nil, result
 	}
 	if src == nil {
+		if o.forgotten.has(ssrc) {
+			return nil, OpenReplayed
+		}
 		src = o.sources.add(ssrc)
 	}
 	src.accept(index)
+	o.taken++
+	src.heard = o.taken
 	return packet[:len(packet):len(packet)], OpenOK
 }
 
-// OpenRTCP opens an SRTCP packet where it lies, like OpenRTP.
+// Forget makes room for one more source after OpenRTP said OpenTooMany: it forgets the one that was heard longest ago
+// of those that keep does not keep. What comes from it later counts as replayed. ok is false where all are kept.
+func (o *Opener) Forget(keep func(ssrc uint32) bool) (ssrc uint32, ok bool) {
+	if ssrc, ok = o.sources.forget(keep); ok {
+		o.forgotten.add(ssrc, maxForgotten)
+	}
+	return ssrc, ok
+}
+
+// OpenRTCP opens an SRTCP packet where it lies, like OpenRTP. A source that was silent for long gives way to a new one
+// by itself.
 func (o *Opener) OpenRTCP(data []byte) ([]byte, Result) {
 	return openControl(o.transform, o.profile, &o.control, MaxSources, data)
 }
@@ -131,12 +151,18 @@ func openControl(t transform, p Profile, sources *controlSources, limit int, dat
 	switch {
 	case !fresh:
 		return nil, OpenReplayed
-	case !known && len(*sources) == limit:
+	case !known && !sources.hasRoom(limit):
 		return nil, OpenTooMany
 	}
 	packet, result := t.openRTCP(data, index)
 	if result != OpenOK {
 		return nil, result
+	}
+	if !known {
+		if sources.forgotten.has(ssrc) {
+			return nil, OpenReplayed
+		}
+		sources.makeRoom(limit)
 	}
 	sources.accept(ssrc, index)
 	return packet[:len(packet):len(packet)], OpenOK

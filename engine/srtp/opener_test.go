@@ -173,7 +173,7 @@ func TestForged(t *testing.T) {
 				o.OpenRTP(bytes.Clone(media))
 				o.OpenRTCP(bytes.Clone(control))
 				s.OpenRTCP(bytes.Clone(control))
-				if len(o.sources.list) != 1 || len(o.control) != 1 {
+				if len(o.sources.list) != 1 || len(o.control.list) != 1 {
 					t.Fatal("the true packets were not taken")
 				}
 			}
@@ -361,6 +361,91 @@ func TestForgedSources(t *testing.T) {
 			}
 			runtime.KeepAlive(o)
 			runtime.KeepAlive(s)
+		})
+	}
+}
+
+// TestForget lets a source give way to a new one: the one heard longest ago that is not kept. What comes from it later
+// is no longer told from a replay.
+func TestForget(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, theirs := testKeys(p)
+			o, publisher := mustOpener(t, ours), mustSealer(t, theirs)
+			take := func(ssrc uint32, seq uint16, want Result) {
+				t.Helper()
+				if _, got := o.OpenRTP(seal(publisher, rtpHeader(ssrc, seq), nil, uint64(seq))); got != want {
+					t.Errorf("packet %d of SSRC %d: %v, want %v", seq, ssrc, got, want)
+				}
+			}
+			for ssrc := range uint32(MaxSources) {
+				take(ssrc, 1, OpenOK)
+			}
+			take(0, 2, OpenOK)
+			take(500, 1, OpenTooMany)
+			if _, ok := o.Forget(func(uint32) bool { return true }); ok {
+				t.Error("a source was forgotten, though all are kept")
+			}
+			if ssrc, ok := o.Forget(func(ssrc uint32) bool { return ssrc < 3 }); !ok || ssrc != 3 {
+				t.Errorf("SSRC %d was forgotten (%t), want 3", ssrc, ok)
+			}
+			take(500, 1, OpenOK)
+			take(501, 1, OpenTooMany)
+			if ssrc, ok := o.Forget(func(uint32) bool { return false }); !ok || ssrc != 1 {
+				t.Errorf("SSRC %d was forgotten (%t), want 1", ssrc, ok)
+			}
+			take(3, 1, OpenReplayed)
+			take(3, 2, OpenReplayed)
+			take(0, 3, OpenOK)
+			take(500, 2, OpenOK)
+			if n := len(o.sources.list); n != MaxSources-1 {
+				t.Errorf("%d sources are known, want %d", n, MaxSources-1)
+			}
+			// Only so many are remembered.
+			for ssrc := range uint32(maxForgotten + 10) {
+				o.forgotten.add(10_000+ssrc, maxForgotten)
+			}
+			if n := len(o.forgotten.ssrcs); n != maxForgotten || o.forgotten.has(3) || !o.forgotten.has(10_000+maxForgotten+9) {
+				t.Errorf("%d forgotten SSRCs are remembered, want the last %d", n, maxForgotten)
+			}
+		})
+	}
+}
+
+// TestControlSourceGivesWay reports under ever more SSRCs: one that was silent for long gives way, and is no longer told
+// from a replay; a flood finds no room.
+func TestControlSourceGivesWay(t *testing.T) {
+	for _, p := range profiles {
+		t.Run(p.String(), func(t *testing.T) {
+			ours, theirs := testKeys(p)
+			s, publisher := mustSealer(t, ours), mustSealer(t, theirs)
+			report := func(ssrc uint32) []byte { return sealControlPacket(publisher.SealRTCP, receiverReport(ssrc)) }
+			take := func(data []byte, want Result) {
+				t.Helper()
+				if _, got := s.OpenRTCP(bytes.Clone(data)); got != want {
+					t.Fatalf("SSRC %x: %v, want %v", data[4:8], got, want)
+				}
+			}
+			first := report(0)
+			take(first, OpenOK)
+			for ssrc := range uint32(maxSubscriberSources - 1) {
+				take(report(1+ssrc), OpenOK)
+			}
+			for i := range forgetAfter - maxSubscriberSources {
+				if take(report(1), OpenOK); i%100 == 0 {
+					take(report(100), OpenTooMany)
+				}
+			}
+			take(report(100), OpenTooMany)
+			take(report(1), OpenOK)
+			take(report(100), OpenOK)
+			for range maxSubscriberSources {
+				take(report(1), OpenOK)
+			}
+			take(first, OpenReplayed)
+			take(report(0), OpenReplayed)
+			take(report(101), OpenOK)
+			take(report(1), OpenOK)
 		})
 	}
 }

@@ -1,5 +1,7 @@
 package srtp
 
+import "slices"
+
 // maxIndex is the highest index of an SRTP packet: 48 bits (RFC 3711 section 3.3.1).
 const maxIndex = 1<<48 - 1
 
@@ -58,6 +60,8 @@ func (w *window) accept(index uint64) {
 // A source is what an Opener knows of one SSRC's SRTP.
 type source struct {
 	ssrc uint32
+	// heard is the number of the session's last packet from the source.
+	heard uint64
 	window
 }
 
@@ -89,6 +93,41 @@ func (s *sources) add(ssrc uint32) *source {
 	return src
 }
 
+// forget removes the source that was heard longest ago of those that keep does not keep, and returns its SSRC.
+func (s *sources) forget(keep func(ssrc uint32) bool) (ssrc uint32, ok bool) {
+	oldest := -1
+	for i, src := range s.list {
+		if (oldest < 0 || src.heard < s.list[oldest].heard) && !keep(src.ssrc) {
+			oldest = i
+		}
+	}
+	if oldest < 0 {
+		return 0, false
+	}
+	ssrc = s.list[oldest].ssrc
+	s.list = append(s.list[:oldest], s.list[oldest+1:]...)
+	s.last = nil
+	return ssrc, true
+}
+
+// A graveyard remembers SSRCs whose windows were forgotten, the last size of them: what comes from one of those may be
+// a replay. It is searched for authentic packets of unknown sources only.
+type graveyard struct {
+	ssrcs []uint32
+	next  int
+}
+
+func (g *graveyard) add(ssrc uint32, size int) {
+	if len(g.ssrcs) < size {
+		g.ssrcs = append(g.ssrcs, ssrc)
+		return
+	}
+	g.ssrcs[g.next%size] = ssrc
+	g.next++
+}
+
+func (g *graveyard) has(ssrc uint32) bool { return slices.Contains(g.ssrcs, ssrc) }
+
 // controlWindowLen is how far, in packets, SRTCP may arrive behind the latest (RFC 3711 section 3.3.2
 // asks for at least 64).
 const controlWindowLen = 64
@@ -98,16 +137,29 @@ type controlSource struct {
 	ssrc    uint32
 	highest uint32
 	seen    uint64
+	// heard is the number of the session's last packet from the source.
+	heard uint32
 }
 
-// controlSources finds SRTCP windows by SSRC.
-type controlSources []controlSource
+// A source of SRTCP gives way to a new one once it was not among the last forgetAfter packets of its session. The SSRCs
+// of the last maxForgottenControl of those are remembered.
+const (
+	forgetAfter         = 1024
+	maxForgottenControl = 256
+)
+
+// controlSources finds SRTCP windows by SSRC, and counts the session's packets.
+type controlSources struct {
+	list      []controlSource
+	forgotten graveyard
+	taken     uint32
+}
 
 // fresh reports whether ssrc's packet index is neither seen nor too old to tell. known tells whether
 // anything authentic came from ssrc before.
-func (s controlSources) fresh(ssrc, index uint32) (fresh, known bool) {
-	for i := range s {
-		c := &s[i]
+func (s *controlSources) fresh(ssrc, index uint32) (fresh, known bool) {
+	for i := range s.list {
+		c := &s.list[i]
 		if c.ssrc != ssrc {
 			continue
 		}
@@ -122,8 +174,9 @@ func (s controlSources) fresh(ssrc, index uint32) (fresh, known bool) {
 
 // accept marks index, which is fresh and authenticated, as seen.
 func (s *controlSources) accept(ssrc, index uint32) {
-	for i := range *s {
-		c := &(*s)[i]
+	s.taken++
+	for i := range s.list {
+		c := &s.list[i]
 		if c.ssrc != ssrc {
 			continue
 		}
@@ -132,7 +185,34 @@ func (s *controlSources) accept(ssrc, index uint32) {
 			c.highest = index
 		}
 		c.seen |= 1 << (c.highest - index)
+		c.heard = s.taken
 		return
 	}
-	*s = append(*s, controlSource{ssrc: ssrc, highest: index, seen: 1})
+	s.list = append(s.list, controlSource{ssrc: ssrc, highest: index, seen: 1, heard: s.taken})
+}
+
+// hasRoom reports whether there is room for one more source, of at most limit, if one that is silent for long is
+// forgotten.
+func (s *controlSources) hasRoom(limit int) bool {
+	return len(s.list) < limit || s.taken-s.list[s.oldest()].heard >= forgetAfter
+}
+
+// makeRoom forgets the source that was heard longest ago if there are limit of them.
+func (s *controlSources) makeRoom(limit int) {
+	if len(s.list) < limit {
+		return
+	}
+	i := s.oldest()
+	s.forgotten.add(s.list[i].ssrc, maxForgottenControl)
+	s.list = append(s.list[:i], s.list[i+1:]...)
+}
+
+func (s *controlSources) oldest() int {
+	oldest := 0
+	for i := range s.list {
+		if s.taken-s.list[i].heard > s.taken-s.list[oldest].heard {
+			oldest = i
+		}
+	}
+	return oldest
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -10,8 +11,13 @@ import (
 )
 
 const (
-	// maxSources bounds the SSRCs that a publisher may use in one session.
-	maxSources = 64
+	// maxSources bounds the SSRCs that are bound to layers at a time: those that the opener knows, and those that were
+	// announced and never sent.
+	maxSources = srtp.MaxSources + 32
+	// A past source that was silent for sourceMemory gives way to a new one, but no more often than once in
+	// forgetPause, so that a flood of sources gains nothing.
+	sourceMemory = 60 * port.Second
+	forgetPause  = 10 * port.Second
 	// sourceSilence is longer than packets overtake each other: what a past source sends within it of
 	// its own last packet, and of its successor's, is late.
 	sourceSilence = 200 * port.Millisecond
@@ -33,6 +39,8 @@ type publisher struct {
 	// knows of.
 	checked, told port.Time
 	feedbackDue   bool
+	// forgotAt is when a source last gave way to a new one.
+	forgotAt port.Time
 }
 
 // A source is what an SSRC of a publisher turned out to be. At most one of a layer's media sources and one
@@ -91,6 +99,24 @@ func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
 	return src
 }
 
+// forget makes room for a new source, of what the opener remembers and of what is bound: the source that was heard
+// longest ago of those that belong to nothing, or are past and silent for long.
+func (p *publisher) forget(now port.Time) bool {
+	if p.forgotAt > 0 && now-p.forgotAt < forgetPause {
+		return false
+	}
+	ssrc, ok := p.opener.Forget(func(ssrc uint32) bool {
+		src := p.source(ssrc)
+		return src != nil && (!src.past || now-src.heard < sourceMemory)
+	})
+	if !ok {
+		return false
+	}
+	p.forgotAt = now
+	p.sources = slices.DeleteFunc(p.sources, func(x source) bool { return x.ssrc == ssrc })
+	return true
+}
+
 // present makes a source its layer's, and the one that was into a past one.
 func (p *publisher) present(src *source) {
 	for i := range p.sources {
@@ -139,6 +165,9 @@ func (p *publisher) source(ssrc uint32) *source {
 func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	p := s.pub
 	data, result := p.opener.OpenRTP(in.Data)
+	if result == srtp.OpenTooMany && p.forget(now) {
+		data, result = p.opener.OpenRTP(in.Data)
+	}
 	if result != srtp.OpenOK {
 		w.dropUnopened(result, DropRTP)
 		return

@@ -199,6 +199,42 @@ func TestManySSRCs(t *testing.T) {
 	}
 }
 
+// A publisher that changes its SSRC now and then goes on for days. What is recorded of a source that was forgotten is
+// not taken again.
+func TestSSRCChangesForDays(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	var first []byte
+	const changes = 3 * 24 * 60 / 10
+	for i := range uint32(changes) {
+		x := packet{ssrc: 0x70000 + i, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "key")}
+		data := p.seal(x)
+		if i == 0 {
+			first = data
+		}
+		taken := l.counted(ReceivedRTP)
+		l.receive(p.path, data)
+		if l.counted(ReceivedRTP) != taken+1 {
+			t.Fatalf("the packet under SSRC %d of %d was not taken: %v", i+1, changes, l.w.counters.Drops)
+		}
+		if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next == h.first {
+			t.Fatalf("the packet under SSRC %d of %d is not in the layer's history", i+1, changes)
+		}
+		for range 20 {
+			l.pass(29 * port.Second)
+			l.receive(p.path, p.check())
+		}
+	}
+	if n := len(l.w.sessions[p.spec.ID].pub.sources); n > maxSources {
+		t.Errorf("%d sources are bound, want at most %d", n, maxSources)
+	}
+	replayed := l.drops(DropReplay)
+	l.receive(p.path, first)
+	if n := l.drops(DropReplay) - replayed; n != 1 {
+		t.Errorf("a packet of a forgotten source was counted as replayed %d times, want once", n)
+	}
+}
+
 // A layer that goes on under another SSRC breaks its numbering, and goes on.
 func TestSSRCChange(t *testing.T) {
 	l := newLab(t, 0, 1)
