@@ -138,6 +138,9 @@ func (p *Place) Rest(span time.Duration) {
 	// Neither can fail but by Close, and then resting is over.
 	_ = p.file.SetReadDeadline(deadline)
 	_ = p.raw.Read(p.ready)
+	for i := range p.Fds { // those that did not end it are still watched
+		_ = p.watch(unix.EPOLL_CTL_MOD, int(p.Fds[i].Fd), 0)
+	}
 	n, _ := unix.Poll(p.Fds, 0)
 	p.heed(n)
 }

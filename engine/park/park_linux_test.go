@@ -76,6 +76,25 @@ func TestSleep(t *testing.T) {
 	}
 }
 
+// After a Rest nothing is watched, whether it ended by its time or by one of several descriptors: else each datagram
+// of a worker that only dozes would wake the runtime's poller.
+func TestRestWatchesNoLonger(t *testing.T) {
+	for name, end := range map[string]func(*Place){"its time": func(*Place) {}, "a wake": (*Place).Wake} {
+		p, _, w := open(t)
+		end(p)
+		p.Rest(dozeFor)
+		_, _ = unix.Write(w, []byte{1})
+		var events [4]unix.EpollEvent
+		if n, err := unix.EpollWait(p.epoll, events[:], 0); n != 0 || err != nil {
+			t.Errorf("after a Rest that ended by %s: %d descriptors are watched (%v); want none", name, n, err)
+		}
+		p.Doze(0)
+		if p.Fds[1].Revents == 0 {
+			t.Errorf("after a Rest that ended by %s: Doze misses what is readable", name)
+		}
+	}
+}
+
 func TestDozeAllocates(t *testing.T) {
 	p, _, _ := open(t)
 	if n := testing.AllocsPerRun(10, func() { p.Doze(2 * dozeFor) }); n != 0 {
