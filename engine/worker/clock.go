@@ -23,14 +23,25 @@ const (
 	arrivalsInterval = port.Second
 	// maxLateness is how much later than the earliest a packet may come and belong to the same clock.
 	maxLateness = port.Second
-	// maxStep is how far the publisher's wall clock may leave ours between two reports. Beyond, it was set.
-	maxStep = port.Second
+	// maxStep is how far the publisher's wall clock may leave ours between two reports. Beyond, it was set, or the
+	// report was held up: then the layer's own clock tells when it was made.
+	maxStep = 250 * port.Millisecond
 	// maxSkew bounds how far apart a report and the arrivals may see the same timestamp.
 	maxSkew = 10 * port.Second
 	// arrivalsLeak and wallSlew bound the drift that is followed: 1/4096 is 244 ppm, 1/2048 twice that.
 	arrivalsLeak = 4096
 	wallSlew     = 2048
 )
+
+// clocks relate a layer's timestamps to our time, and so to those of other layers and tracks.
+type clocks struct {
+	clock bus.Clock
+	// Only at the owner: arrivals is like clock, from the packets' arrival alone, reported set where clock is from the
+	// publisher's reports. clockTold is when followers were last told the clock.
+	arrivals  bus.Clock
+	reported  bool
+	clockTold port.Time
+}
 
 // A wall is the publisher's wall clock as its owner sees it, one for all tracks: one a track would let delays in the
 // network tear picture and sound apart.

@@ -21,6 +21,8 @@ type film struct {
 	seq   uint64
 	// wall is the publisher's wall clock, in nanoseconds since 1900; nil reports nothing.
 	wall func(now port.Time) int64
+	// mute is the SSRC that is not reported.
+	mute uint32
 	// late is how much later than the sound of the same moment a picture is sent.
 	late port.Time
 	// jump is added to the timestamps of what is captured from now on.
@@ -56,7 +58,7 @@ func (f *film) roll(span port.Time) {
 		f.p.sound(f.seq, f.timestamp(audioSSRC, f.l.now))
 		if f.wall != nil {
 			for ssrc, at := range map[uint32]uint64{videoSSRC: 15, audioSSRC: 40} {
-				if f.seq%50 == at {
+				if f.seq%50 == at && ssrc != f.mute {
 					f.report(ssrc)
 				}
 			}
@@ -166,11 +168,22 @@ func TestClockBecomesKnown(t *testing.T) {
 	}
 }
 
+// A publisher that reports one track only: the other goes by its arrivals, and the reports do not move the first.
+func TestOneTrackReported(t *testing.T) {
+	for _, mute := range []uint32{videoSSRC, audioSSRC} {
+		f := newFilm(t)
+		f.late, f.mute = 60*port.Millisecond, mute
+		f.wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
+		f.roll(10 * port.Second)
+		f.check(f.late, 5*port.Millisecond, 8)
+	}
+}
+
 // The publisher's wall clock is set while it sends: picture and sound stay together all the time, also while only one
 // of them was reported since.
 func TestClockStep(t *testing.T) {
 	const year = 365 * 24 * 3600 * port.Second
-	for _, step := range []port.Time{10 * year, -10 * year, 2 * port.Second, -2 * port.Second, 100 * port.Second} {
+	for _, step := range []port.Time{10 * year, -10 * year, 2 * port.Second, -2 * port.Second, 100 * port.Second, 300 * port.Millisecond, -300 * port.Millisecond} {
 		t.Run(fmt.Sprint(step.Seconds()), func(t *testing.T) {
 			f := newFilm(t)
 			f.late = 60 * port.Millisecond

@@ -82,8 +82,7 @@ type layer struct {
 	index   uint8
 	rid     string
 	history history
-	// clock relates the layer's timestamps to our time, and so to those of other layers and tracks.
-	clock   bus.Clock
+	clocks
 	request request
 	// users is how many subscriptions' present runs are on this layer.
 	users int
@@ -95,13 +94,10 @@ type layer struct {
 	epoch uint32
 
 	// Only at the owner:
-	receiver  *receiver
-	unit      accessUnit
-	last      port.Time // arrival of the newest packet
-	firs      uint8     // command number of the last FIR
-	clockTold port.Time // when followers were told the clock
-	arrivals  bus.Clock // like clock, from the packets' arrival alone
-	reported  bool      // clock is from the publisher's reports
+	receiver *receiver
+	unit     accessUnit
+	last     port.Time // arrival of the newest packet
+	firs     uint8     // command number of the last FIR
 	sending
 
 	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
@@ -329,7 +325,7 @@ func (w *Worker) tellActive(p *publication, t *track) {
 func (l *layer) restart() {
 	l.epoch++
 	l.history.release()
-	l.clock, l.arrivals, l.reported, l.clockTold = bus.Clock{}, bus.Clock{}, false, 0
+	l.clocks = clocks{}
 	l.unit.restart()
 }
 
