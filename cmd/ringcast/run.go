@@ -32,6 +32,7 @@ const (
 // anything is served.
 func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Signal) error {
 	log := newLog(&cfg, lines)
+	slog.SetDefault(log) // libraries that print by themselves must not wait for the log's reader either
 	certificates, err := newKeeper(&cfg, log, time.Now())
 	if err != nil {
 		return err

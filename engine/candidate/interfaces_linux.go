@@ -19,8 +19,17 @@ type routing struct {
 	kernel  *netlink.Handle
 }
 
-// openInterfaces subscribes before anything is listed, so that nothing falls in between.
-func openInterfaces() (interfaces, error) {
+// openInterfaces does without notifications where the kernel, or what stands in for it, has none.
+func openInterfaces() interfaces {
+	r, err := openRouting()
+	if err != nil {
+		return newPortable(err)
+	}
+	return r
+}
+
+// openRouting subscribes before anything is listed, so that nothing falls in between.
+func openRouting() (*routing, error) {
 	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to addresses: %w", err)

@@ -34,7 +34,7 @@ const (
 	// nameInterval is how often names are looked up, and retryInterval after a failure.
 	nameInterval  = 30 * time.Second
 	retryInterval = 5 * time.Second
-	// complainInterval is the least time between two log lines about names.
+	// complainInterval is the least time between two log lines about a name.
 	complainInterval = time.Minute
 )
 
@@ -60,18 +60,18 @@ type Watcher struct {
 
 	kernel interfaces // nil where the interfaces do not matter
 
-	mu     sync.Mutex // guards what follows
-	found  []Address  // on the interfaces
-	named  map[string][]netip.Addr
-	warned time.Time // of names
-	unread bool      // the last reading failed
+	mu     sync.Mutex              // guards what follows
+	found  []Address               // on the interfaces
+	named  map[string][]netip.Addr // what names stood for when they were found last
+	warned map[string]time.Time    // when it was logged last that a name is not found
+	unread bool                    // the last reading failed
 }
 
 // Watch looks at the interfaces and looks the names up, and goes on doing so until Close. A name that is
 // not found is no error: it may be later.
 func Watch(cfg Config) (*Watcher, error) { return watch(cfg, openInterfaces) }
 
-func watch(cfg Config, open func() (interfaces, error)) (*Watcher, error) {
+func watch(cfg Config, open func() interfaces) (*Watcher, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,16 +79,13 @@ func watch(cfg Config, open func() (interfaces, error)) (*Watcher, error) {
 		cfg.Lookup = lookup
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Watcher{cfg: cfg, cancel: cancel, named: make(map[string][]netip.Addr)}
+	w := &Watcher{cfg: cfg, cancel: cancel, named: make(map[string][]netip.Addr), warned: make(map[string]time.Time)}
 	if len(cfg.Public) == 0 && (!cfg.Listen.IsValid() || cfg.Listen.IsUnspecified()) {
+		w.kernel = open()
 		var err error
-		if w.kernel, err = open(); err == nil {
-			if w.found, err = w.kernel.read(); err != nil {
-				w.kernel.stop()
-				w.kernel.close()
-			}
-		}
-		if err != nil {
+		if w.found, err = w.kernel.read(); err != nil {
+			w.kernel.stop()
+			w.kernel.close()
 			cancel()
 			return nil, fmt.Errorf("list the interfaces' addresses: %w", err)
 		}
@@ -210,25 +207,26 @@ func (w *Watcher) resolve(ctx context.Context, failed bool) {
 	}
 }
 
-// lookUp asks for every name once. A name that is not found keeps its last addresses.
+// lookUp asks for every name once, all at a time. A name that is not found keeps its last addresses.
 func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
+	var asked sync.WaitGroup
 	for _, name := range w.cfg.Names {
-		found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen.Is4())
-		if ctx.Err() != nil {
-			return true
-		}
-		w.mu.Lock()
-		if err == nil {
-			w.named[name] = found
-		} else {
+		asked.Go(func() {
+			found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen.Is4())
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if err == nil {
+				w.named[name] = found
+				return
+			}
 			failed = true
-			if now := time.Now(); now.Sub(w.warned) >= complainInterval {
-				w.warned = now
+			if now := time.Now(); ctx.Err() == nil && now.Sub(w.warned[name]) >= complainInterval {
+				w.warned[name] = now
 				w.cfg.Log.Warn("a public name cannot be looked up", "name", name, "kept", w.named[name], "error", err)
 			}
-		}
-		w.mu.Unlock()
+		})
 	}
+	asked.Wait()
 	return failed
 }
 

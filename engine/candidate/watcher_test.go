@@ -33,7 +33,7 @@ func newMachine(addresses ...Address) *machine {
 	return &machine{addresses: addresses, notices: make(chan struct{}), ended: make(chan error, 2)}
 }
 
-func (m *machine) open() (interfaces, error) { return m, nil }
+func (m *machine) open() interfaces { return m }
 
 func (m *machine) read() ([]Address, error) {
 	m.mu.Lock()
@@ -266,6 +266,22 @@ func TestBound(t *testing.T) {
 		m := newMachine(lo4, lan4)
 		b := newBench(t, m, Config{Listen: addr("127.0.0.1")})
 		b.expect("bound to the loopback", addr("127.0.0.1"))
+	})
+}
+
+// The start waits for names that nobody answers about, but for all of them together.
+func TestSilentNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		b := newBench(t, newMachine(lan4), Config{Names: []string{"a", "b", "c"}, Lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}})
+		if waited := time.Since(began); waited != lookupSpan {
+			t.Errorf("the start took %v, want %v", waited, lookupSpan)
+		}
+		b.expect("nobody answers", lan4.Addr)
+		b.logged("nobody answers", "cannot be looked up", 3)
 	})
 }
 
