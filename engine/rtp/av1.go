@@ -14,18 +14,22 @@ const newSequence = 0x08
 // contentAV1 reads the OBU elements of a payload. The aggregation header's N bit is no witness: encoders
 // set it once, at each sequence header or in every packet.
 func contentAV1(p []byte) Content {
+	r := readAV1(p)
+	return r.content
+}
+
+func readAV1(p []byte) (r obuReader) {
 	if len(p) < 2 {
-		return 0
+		return r
 	}
 	header, rest := p[0], p[1:]
 	count := int(header >> 4 & 3) // of elements, of which the last has no length; 0 if all have one
-	var r obuReader
 	for n := 1; len(rest) > 0 && (count == 0 || n <= count); n++ {
 		size := len(rest)
 		if n != count {
 			var ok bool
 			if size, rest, ok = leb128(rest); !ok {
-				return r.content
+				return r
 			}
 		}
 		element := rest[:size]
@@ -33,9 +37,10 @@ func contentAV1(p []byte) Content {
 		if n == 1 && header&0x80 != 0 { // it continues an OBU (Z)
 			continue
 		}
+		r.cut = header&0x40 != 0 && len(rest) == 0 // it goes on in the next packet (Y)
 		r.read(element)
 	}
-	return r.content
+	return r
 }
 
 // An obuReader adds up what OBUs hold.
@@ -44,13 +49,17 @@ type obuReader struct {
 	// still is set after a sequence header whose frames are single pictures and have no header of
 	// their own (reduced_still_picture_header).
 	still bool
+	// sequence is the sequence header with its own header, if all of it came.
+	sequence []byte
+	// cut is set if the end of the element in hand is missing.
+	cut bool
 }
 
 // read reads an element: one OBU, or its beginning. Where OBUs tell their size more than one may follow,
 // against the specification.
 func (r *obuReader) read(p []byte) {
 	for len(p) > 0 {
-		header := p[0]
+		header, unit := p[0], p
 		body := p[1:]
 		spatial := byte(0)
 		if header&0x04 != 0 {
@@ -68,7 +77,15 @@ func (r *obuReader) read(p []byte) {
 				body, p = rest[:size], rest[size:]
 			}
 		}
-		r.judge(header>>3&0x0F, spatial, body)
+		if kind := header >> 3 & 0x0F; kind != obuSequenceHeader {
+			r.judge(kind, spatial, body)
+		} else {
+			r.content |= HasSets
+			r.still = len(body) > 0 && body[0]&0x08 != 0
+			if !r.cut || len(p) > 0 {
+				r.sequence = unit[:len(unit)-len(p)]
+			}
+		}
 	}
 }
 
@@ -76,15 +93,12 @@ func (r *obuReader) read(p []byte) {
 // show_frame 1 (AV1 specification section 5.9.2). Only the lowest spatial layer counts: those above are
 // predicted from it.
 func (r *obuReader) judge(kind, spatial byte, body []byte) {
-	switch kind {
-	case obuSequenceHeader:
-		r.content |= HasSets
-		r.still = len(body) > 0 && body[0]&0x08 != 0
-	case obuFrame, obuFrameHeader:
-		r.content |= HasFrame
-		if spatial == 0 && len(body) > 0 && (r.still || body[0]&0xF0 == 0x10) {
-			r.content |= HasIntra
-		}
+	if kind != obuFrame && kind != obuFrameHeader {
+		return
+	}
+	r.content |= HasFrame
+	if spatial == 0 && len(body) > 0 && (r.still || body[0]&0xF0 == 0x10) {
+		r.content |= HasIntra
 	}
 }
 
@@ -119,4 +133,26 @@ func SettleAV1(payload []byte, content Content) {
 	if starts {
 		payload[0] |= newSequence
 	}
+}
+
+// SequenceAV1 returns the sequence header OBU in an AV1 payload; nil if there is none, or not all of it.
+func SequenceAV1(payload []byte) []byte {
+	r := readAV1(payload)
+	return r.sequence
+}
+
+// AppendSequenceAV1 appends to b an AV1 payload with a sequence header put before its first element. It
+// is empty if the payload continues an OBU or counts as many elements as it can.
+func AppendSequenceAV1(b, payload, sequence []byte) []byte {
+	const one, most = 0x10, 0x30
+	if len(payload) < 2 || payload[0]&0x80 != 0 || payload[0]&most == most || len(sequence) > 127 {
+		return b
+	}
+	header := payload[0]
+	if header&most != 0 {
+		header += one
+	}
+	b = append(b, header, byte(len(sequence)))
+	b = append(b, sequence...)
+	return append(b, payload[1:]...)
 }

@@ -283,6 +283,33 @@ func TestSettleAV1(t *testing.T) {
 	SettleAV1(nil, 0)
 }
 
+func TestSequenceAV1(t *testing.T) {
+	const sequence = "\x08\x00\x01"
+	for _, c := range []struct {
+		name, payload string
+		has           string // the sequence header in it
+		with          string // with another before it
+	}{
+		{"keyframe", "\x10\x30\x10", "", "\x20\x03\x08\x00\x01\x30\x10"},
+		{"keyframe, which goes on", "\x50\x30\x10", "", "\x60\x03\x08\x00\x01\x30\x10"},
+		{"two elements", "\x20\x01\x28\x30\x10", "", "\x30\x03\x08\x00\x01\x01\x28\x30\x10"},
+		{"three elements", "\x30\x01\x28\x01\x28\x30\x10", "", ""},
+		{"lengths", "\x00\x02\x30\x10", "", "\x00\x03\x08\x00\x01\x02\x30\x10"},
+		{"continued", "\x90\x30\x10", "", ""},
+		{"sequence header", "\x20\x02\x08\x07\x30\x10", "\x08\x07", "\x30\x03\x08\x00\x01\x02\x08\x07\x30\x10"},
+		{"with a size", "\x10\x0a\x01\x07\x32\x01\x10", "\x0a\x01\x07", "\x20\x03\x08\x00\x01\x0a\x01\x07\x32\x01\x10"},
+		{"part of one", "\x50\x08\x07", "", "\x60\x03\x08\x00\x01\x08\x07"},
+		{"nothing", "", "", ""},
+	} {
+		if got := string(SequenceAV1([]byte(c.payload))); got != c.has {
+			t.Errorf("%s: has %x; expected %x", c.name, got, c.has)
+		}
+		if got := string(AppendSequenceAV1(nil, []byte(c.payload), []byte(sequence))); got != c.with {
+			t.Errorf("%s: becomes %x; expected %x", c.name, got, c.with)
+		}
+	}
+}
+
 // fuzzAV1 looks for a settled payload that is not settled, that lost its meaning, or that differs in more than
 // N.
 func fuzzAV1(t *testing.T, payload []byte) {
@@ -299,6 +326,15 @@ func fuzzAV1(t *testing.T, payload []byte) {
 	}
 	if n := payload[0]&newSequence != 0; n && (payload[0]&0x80 != 0 || content&HasSets == 0) {
 		t.Fatalf("AV1: N in %x", payload)
+	}
+	sequence := []byte{0x08, 0x00, 0x01}
+	if with := AppendSequenceAV1(nil, payload, sequence); len(with) > 0 {
+		if got := ContentOf(AV1, with); got&^HasIntra != (content|HasSets)&^HasIntra || got&content != content {
+			t.Fatalf("AV1: content %04b with a sequence header is %04b", content, got)
+		}
+		if got := SequenceAV1(with); SequenceAV1(payload) == nil && !bytes.Equal(got, sequence) {
+			t.Fatalf("AV1: %x holds the sequence header %x; expected %x", with, got, sequence)
+		}
 	}
 	settled := payload[0]
 	if SettleAV1(payload, content); payload[0] != settled {

@@ -19,10 +19,17 @@ type accessUnit struct {
 	// sets are the latest parameter sets of format's packets; nil while no codec has used any.
 	sets   *rtp.ParameterSets
 	format *rtp.Format
+	// sequence is the latest sequence header of AV1, at most maxSequence bytes.
+	sequence []byte
 }
 
+// maxSequence bounds an AV1 sequence header that is kept, in bytes. They have about 13.
+const maxSequence = 64
+
 // restart forgets the frame. The parameter sets stay: a source that broke off may not send them again.
-func (u *accessUnit) restart() { *u = accessUnit{lacking: u.lacking, sets: u.sets, format: u.format} }
+func (u *accessUnit) restart() {
+	*u = accessUnit{lacking: u.lacking, sets: u.sets, format: u.format, sequence: u.sequence}
+}
 
 // enter notes that a packet is the newest. follows tells whether the one before it came.
 func (u *accessUnit) enter(timestamp uint32, follows bool) {
@@ -65,8 +72,8 @@ func (u *accessUnit) learn(l *layer, f *rtp.Format, packet *bus.Packet, payload 
 }
 
 // readVideo notes what a packet of a video layer is, and settles what its payload says about it. ext is its
-// extended sequence number.
-func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload []byte, ext uint64) {
+// extended sequence number. The payload to record is returned.
+func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload []byte, ext uint64) []byte {
 	content := rtp.ContentOf(f.Codec, payload)
 	newest := ext == l.receiver.highest
 	if newest {
@@ -74,6 +81,7 @@ func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload 
 	}
 	switch f.Codec {
 	case rtp.AV1:
+		payload, content = w.completeAV1(&l.unit, packet, payload, content, newest)
 		rtp.SettleAV1(payload, content)
 	case rtp.H264, rtp.H265:
 		l.unit.learn(l, f, packet, payload)
@@ -95,6 +103,7 @@ func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload 
 		packet.Flags |= bus.HasPicture
 		packet.Picture, packet.TL0 = p.ID, p.TL0
 	}
+	return payload
 }
 
 // complete puts the parameter sets that a keyframe lacks into the history before the packet that begins
@@ -131,4 +140,27 @@ func (w *Worker) complete(l *layer, packet *bus.Packet, ext uint64, newest bool)
 	packet.Number = p.Number
 	u.sets.Sent()
 	w.count(KeyframesCompleted)
+}
+
+// completeAV1 puts the latest sequence header into the payload that begins a keyframe without one, and
+// returns the payload and its content. It must be in that payload: libwebrtc takes a packet of a sequence
+// header alone for a keyframe, which it cannot decode.
+func (w *Worker) completeAV1(u *accessUnit, packet *bus.Packet, payload []byte, content rtp.Content, newest bool) ([]byte, rtp.Content) {
+	switch {
+	case content&rtp.HasSets != 0:
+		if s := rtp.SequenceAV1(payload); newest && len(s) > 0 && len(s) <= maxSequence {
+			u.sequence = append(u.sequence[:0], s...)
+		}
+		return payload, content
+	case content&rtp.HasIntra == 0, packet.Timestamp != u.timestamp, u.content&rtp.HasSets != 0:
+		return payload, content
+	case newest && u.whole && len(u.sequence) > 0:
+		b := rtp.AppendSequenceAV1(w.completed[:0], payload, u.sequence)
+		if len(b) > 0 && maxHeader+len(b)+2+maxTag <= maxSent { // as a retransmission, too
+			w.count(KeyframesCompleted)
+			return b, content | rtp.HasSets
+		}
+	}
+	w.count(KeyframesLacking)
+	return payload, content
 }

@@ -134,8 +134,8 @@ const (
 	SentPLIs
 	SentFeedbacks
 	Keyframes
-	// KeyframesCompleted: H.264 and H.265 keyframes that came without parameter sets and were given the
-	// latest ones.
+	// KeyframesCompleted: keyframes that came without parameter sets (H.264, H.265) or sequence header (AV1)
+	// and were given the latest ones.
 	KeyframesCompleted
 	// KeyframesLacking: keyframes that could not be given them. None were known, others had overtaken
 	// the keyframe, or a packet before it was missing.

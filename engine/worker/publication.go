@@ -275,7 +275,7 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		packet.Flags |= bus.Marker
 	}
 	if t.spec.Kind == rtp.Video {
-		w.readVideo(l, f, &packet, payload, ext)
+		payload = w.readVideo(l, f, &packet, payload, ext)
 	}
 	var ext8 [maxExtensions]byte
 	exts := forwardedExtensions(ext8[:0], h, data)

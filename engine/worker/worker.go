@@ -77,7 +77,9 @@ type Worker struct {
 	// asking are the publications whose owner has not answered this worker's Follow; at askAt it is repeated.
 	asking []*publication
 	askAt  port.Time
-	seqs   [128]uint16 // scratch of NACK requests
+	// completed is scratch of an AV1 payload that a sequence header was put into.
+	completed [port.MaxDatagram + maxSequence + 2]byte
+	seqs      [128]uint16 // scratch of NACK requests
 }
 
 // The queues between two polls are bounded by these.
