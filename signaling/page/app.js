@@ -311,8 +311,8 @@ function awaitPicture() {
   video.requestVideoFrameCallback((now) => {
     awaited = false;
     if (!(session instanceof Watcher)) return;
-    // Before that, it is the last frame of an earlier connection.
-    if (session.state !== 'live') return awaitPicture();
+    // What comes while it waits is the last of an earlier connection.
+    if (session.state === 'waiting') return awaitPicture();
     if (session.firstFrameAt === 0) session.firstFrameAt = now;
     picture();
   });
@@ -367,8 +367,9 @@ function follow({ state, error, seconds }) {
       if (watching && session.attempts === 1) idle('Connecting', '', true);
       break;
     case 'live':
-      if (watching) notice('Connected', 'Waiting for the first picture.');
-      else badge('Live', true);
+      if (!watching) badge('Live', true);
+      else if (session.firstFrameAt > 0) picture();
+      else notice('Connected', 'Waiting for the first picture.');
       break;
     case 'waiting':
       wait(error, seconds);

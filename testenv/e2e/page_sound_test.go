@@ -93,13 +93,13 @@ func TestPageSoundOnly(t *testing.T) {
 	replace("null")
 	view := openPage(t, b, s.URL+"/?watch=sound&autostart=1")
 	view.until("document.querySelector('#idle-title').textContent === 'Sound only'")
-	view.badge("Listening", true)
+	view.untilBadge("Listening", true)
 	view.shoot(testenv.Artifacts(t), "sound")
 	view.click("#unmute")
 	view.until("!document.querySelector('#video').muted")
 
 	replace("window.picture")
 	view.until("document.querySelector('#idle').hidden")
-	view.badge("Watching", true)
+	view.untilBadge("Watching", true)
 	view.clean()
 }
