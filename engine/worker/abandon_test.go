@@ -104,8 +104,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		{"a keyframe asked for again", func(s *scene) func() {
 			pub := s.stream(1).pub
 			l := pub.tracks[0].layers[0]
-			s.w.keyframes.layers, s.w.keyframes.at = append(s.w.keyframes.layers, l), s.now
-			l.request.listed = true
+			s.w.keyframes.set(l, s.now)
 			pub.stream = nil
 			return timeout(s)
 		}, publisher},

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"container/heap"
+
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -28,7 +30,8 @@ type request struct {
 	lost    bool      // somebody who plays on lost the picture
 	join    bool      // a follower has somebody who waits
 	pending bool      // a PLI is to be written
-	listed  bool      // the layer is among the worker's keyframes
+	at      port.Time // when to look at it next, among the worker's keyframes
+	place   int       // there, plus 1; 0 if the layer is not among them
 }
 
 // answer notes that a keyframe began to arrive.
@@ -48,32 +51,65 @@ func (q *request) due(now port.Time) port.Time {
 	return max(now, q.last+joinKeyframeInterval)
 }
 
-// keyframes are the layers that keyframes are asked for, again and again while anybody waits. at is when to
-// look at them next, Never where there are none.
-type keyframes struct {
-	layers []*layer
-	at     port.Time
+// keyframes are the layers that keyframes are asked for, again and again while anybody waits: a heap by when to
+// look at them next.
+type keyframes []*layer
+
+// maxKeyframes bounds how many layers one HandleTimeout looks at.
+const maxKeyframes = 64
+
+// next is when to look at the first, Never where there are none.
+func (k keyframes) next() port.Time {
+	if len(k) == 0 {
+		return port.Never
+	}
+	return k[0].request.at
+}
+
+// set says when to look at a layer.
+func (k *keyframes) set(l *layer, at port.Time) {
+	l.request.at = at
+	if l.request.place == 0 {
+		heap.Push(k, l)
+	} else {
+		heap.Fix(k, l.request.place-1)
+	}
+}
+
+// Len, Less, Swap, Push and Pop are heap.Interface.
+func (k keyframes) Len() int           { return len(k) }
+func (k keyframes) Less(i, j int) bool { return k[i].request.at < k[j].request.at }
+
+func (k keyframes) Swap(i, j int) {
+	k[i], k[j] = k[j], k[i]
+	k[i].request.place, k[j].request.place = i+1, j+1
+}
+
+func (k *keyframes) Push(x any) {
+	l := x.(*layer)
+	*k = append(*k, l)
+	l.request.place = len(*k)
+}
+
+func (k *keyframes) Pop() any {
+	last := len(*k) - 1
+	l := (*k)[last]
+	(*k)[last] = nil
+	*k = (*k)[:last]
+	l.request.place = 0
+	return l
 }
 
 // wantKeyframe makes sure that keyframes of a layer are asked for while somebody waits for one.
 func (w *Worker) wantKeyframe(now port.Time, l *layer) {
-	w.listKeyframe(l)
 	w.askInTime(now, l)
 }
 
 // awaitKeyframe is for a layer of which nothing has come yet: publishers start with a keyframe, so it is asked
 // for only after a while. l may be nil.
 func (w *Worker) awaitKeyframe(now port.Time, l *layer) {
-	if l != nil && !l.request.listed {
-		w.listKeyframe(l)
-		w.keyframes.at = min(w.keyframes.at, now+keyframeInterval)
-	}
-}
-
-func (w *Worker) listKeyframe(l *layer) {
-	if q := &l.request; !q.listed {
-		q.listed = true
-		w.keyframes.layers = append(w.keyframes.layers, l)
+	if l != nil && l.request.place == 0 {
+		w.keyframes.set(l, now+keyframeInterval)
 	}
 }
 
@@ -101,23 +137,17 @@ func (w *Worker) keyframeWanted(now port.Time, l *layer, join bool) {
 
 // repeatKeyframes asks again where somebody still waits.
 func (w *Worker) repeatKeyframes(now port.Time) {
-	w.keyframes.at = port.Never
-	keep := w.keyframes.layers[:0]
-	for _, l := range w.keyframes.layers {
-		if !w.blame(l.pub) || !w.wanted(l) {
-			l.request.listed = false
-			continue
-		}
-		keep = append(keep, l)
-		if l.startable(now) {
+	for n := 0; n < maxKeyframes && w.keyframes.next() <= now; n++ {
+		switch l := w.keyframes[0]; {
+		case !w.blame(l.pub) || !w.wanted(l):
+			heap.Pop(&w.keyframes)
+		case l.startable(now):
 			w.wake(l.pub.stream, forAll)
-			w.keyframes.at = min(w.keyframes.at, now+keyframeInterval)
-			continue
+			w.keyframes.set(l, now+keyframeInterval)
+		default:
+			w.askInTime(now, l)
 		}
-		w.askInTime(now, l)
 	}
-	clear(w.keyframes.layers[len(keep):])
-	w.keyframes.layers = keep
 }
 
 // wanted reports whether anybody waits for a keyframe of a layer.
@@ -161,7 +191,7 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 	if at <= now { // nobody can be asked yet
 		at = now + keyframeInterval
 	}
-	w.keyframes.at = min(w.keyframes.at, at)
+	w.keyframes.set(l, at)
 }
 
 // askNow asks the publisher, or the owner of the publication; false where the publisher cannot be asked yet.

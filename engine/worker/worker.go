@@ -143,8 +143,6 @@ func New(cfg Config) *Worker {
 		memory:    newMemory(cfg.Memory),
 		replies:   make([]reply, 0, 64),
 		strays:    make([]stray, 0, maxStrays),
-
-		keyframes: keyframes{at: port.Never},
 	}
 }
 
@@ -350,9 +348,7 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 // HandleTimeout does some of what is due; Deadline tells when to call it for more.
 func (w *Worker) HandleTimeout(now port.Time) {
 	w.current = nil
-	if w.keyframes.at <= now {
-		w.repeatKeyframes(now)
-	}
+	w.repeatKeyframes(now)
 	for n := 0; n < maxTimeouts && w.deadlines.next() <= now; n++ {
 		s := w.deadlines[0]
 		w.current = s
@@ -421,7 +417,7 @@ func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
 
 // Deadline is when HandleTimeout is to be called next.
 func (w *Worker) Deadline() port.Time {
-	at := min(w.deadlines.next(), w.keyframes.at)
+	at := min(w.deadlines.next(), w.keyframes.next())
 	if len(w.retired) > 0 {
 		at = min(at, w.retired[0].at)
 	}
