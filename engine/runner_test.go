@@ -24,7 +24,6 @@ type desk struct {
 // stubPort lends a few frames. It takes none of them before a moment, and notes what it sends.
 type stubPort struct {
 	desk    *desk
-	lent    []port.Frame
 	kept    []port.Frame
 	free    int
 	opens   port.Time // nothing is sent before

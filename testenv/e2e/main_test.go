@@ -1,6 +1,6 @@
 // Package e2e puts real clients, Chromium and pion, against a real ringcast process on loopback.
 //
-//	go test ./testenv/e2e                                  everything, two minutes on two cores
+//	go test ./testenv/e2e                                  everything, four minutes on two cores
 //	go test ./testenv/e2e -run 'TestPion|TestRepublish'    what needs no browser
 //	RINGCAST_BIN=./ringcast go test ./testenv/e2e          a binary that was built elsewhere
 //	RINGCAST_ARGS='--workers 1' go test ./testenv/e2e      further flags for the server

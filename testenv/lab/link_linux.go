@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -94,7 +95,27 @@ func (c *Cable) Insert() error {
 		}
 	}
 	// The routes of one end want the carrier that the other gives.
-	return errors.Join(a.configure(false), b.configure(true), a.configure(true))
+	if err := errors.Join(a.configure(false), b.configure(true), a.configure(true)); err != nil || !a.up || !b.up {
+		return err
+	}
+	return errors.Join(a.run(), b.run())
+}
+
+// run waits until the kernel says that an interface whose ends are up is running: its word of the carrier comes from
+// a thread of its own, on a busy machine late, and programs that look for addresses go by it.
+func (d *Device) run() error {
+	for giveUp := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		link, err := d.Host.handle.LinkByIndex(d.Index)
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", d.Name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(giveUp) {
+			return fmt.Errorf("%s of %s is not running after %v", d.Name, d.Host.Name, patience)
+		}
+	}
 }
 
 // Remove deletes the interfaces, as a driver that is unloaded does. Remove and Insert are not for use along

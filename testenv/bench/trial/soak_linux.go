@@ -35,7 +35,7 @@ func Soak(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share 
 	if err := r.Fill(ctx); err != nil {
 		return nil, err
 	}
-	before, err := r.standstill(ctx)
+	before, err := r.standstill(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func Soak(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share 
 	if err := r.play(ctx, false); err != nil {
 		return s, err
 	}
-	after, err := r.standstill(ctx)
+	after, err := r.standstill(ctx, before)
 	if err != nil {
 		return s, err
 	}

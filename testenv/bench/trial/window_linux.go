@@ -18,9 +18,12 @@ const (
 	// settling is from the first frame of a window until it is measured.
 	settling = 700 * time.Millisecond
 	// draining is how long packets and counts may be on their way after the last frame.
-	draining = 3 * time.Second
+	draining = 10 * time.Second
 	// still is how long nothing must have moved then. Servers publish their counts a few times a second.
 	still = 400 * time.Millisecond
+	// late is how long it must have been so where the server's count and the sink's do not agree: on a busy machine
+	// a thread waits for longer than still.
+	late = 5 * time.Second
 )
 
 // state is all that is counted, while the publisher is paused.
@@ -46,7 +49,7 @@ type counts struct {
 func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error) {
 	before := r.stood
 	if before == nil {
-		if before, err = r.standstill(ctx); err != nil {
+		if before, err = r.standstill(ctx, nil); err != nil {
 			return w, err
 		}
 	}
@@ -80,7 +83,7 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 	if err := r.play(ctx, false); err != nil {
 		return w, err
 	}
-	after, err := r.standstill(ctx)
+	after, err := r.standstill(ctx, before)
 	if err != nil {
 		return w, err
 	}
@@ -132,8 +135,9 @@ func (r *Rig) wire() (netlink.LinkStatistics, error) {
 	return *link.Attrs().Statistics, nil
 }
 
-// standstill waits until nothing moves any more, and reads it.
-func (r *Rig) standstill(ctx context.Context) (*state, error) {
+// standstill waits until nothing moves any more, and reads it. Since the standstill before, if there was one, as much
+// should have arrived or been lost as was sent.
+func (r *Rig) standstill(ctx context.Context, before *state) (*state, error) {
 	var s state
 	var last Sunk
 	moved := time.Now()
@@ -145,8 +149,18 @@ func (r *Rig) standstill(ctx context.Context) (*state, error) {
 		if media(&now) != media(&last) {
 			last, moved = now, time.Now()
 		}
-		if time.Since(moved) >= still || time.Now().After(giveUp) {
+		pause := time.Since(moved)
+		if pause >= late || time.Now().After(giveUp) {
 			break
+		}
+		if pause >= still {
+			all, err := r.agree(ctx, before, &now)
+			if err != nil {
+				return nil, err
+			}
+			if all {
+				break
+			}
 		}
 		if err := r.wait(ctx, pollPause); err != nil {
 			return nil, err
@@ -166,6 +180,25 @@ func (r *Rig) standstill(ctx context.Context) (*state, error) {
 		return nil, err
 	}
 	return &s, nil
+}
+
+// agree tells whether all that the server has sent since a standstill has arrived at the sink or is lost, as far as the
+// server counts.
+func (r *Rig) agree(ctx context.Context, before *state, now *Sunk) (bool, error) {
+	if before == nil || before.metrics == nil {
+		return true, nil
+	}
+	m, err := r.metrics(ctx)
+	if err != nil {
+		return false, err
+	}
+	wire, err := r.wire()
+	if err != nil {
+		return false, err
+	}
+	grown, then := m.Sub(before.metrics), &before.viewing.Sunk
+	sent := grown["ringcast_sent_rtp_packets_total"] + grown["ringcast_sent_rtx_packets_total"]
+	return uint64(sent) == media(now)+now.Lost-media(then)-then.Lost+wire.TxDropped-before.wire.TxDropped, nil
 }
 
 // metrics are the server's, none of a foreign one.
