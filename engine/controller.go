@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"container/list"
 	"context"
 	"encoding/base64"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,17 +16,9 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
-	"ringcast/engine/rtp"
 )
 
 const (
-	// pendingSpan is how long a session may stay without a nominated path.
-	pendingSpan = 10 * port.Second
-	// A publisher is alive, and keeps its stream to itself, while media came within mediaSpan or
-	// anything authenticated within heardSpan: a crashed encoder can come back soon, a paused one
-	// is not robbed between two checks (Chromium's come every 2.7 s, Firefox's every 5).
-	mediaSpan = 2 * port.Second
-	heardSpan = 6 * port.Second
 	// tick is how often the controller looks for what has expired.
 	tick = 500 * time.Millisecond
 	// drainTurn bounds the messages, and the events of handshakes, that one turn takes in.
@@ -43,10 +35,8 @@ type controller struct {
 	bus     *bus.Endpoint
 	wake    func(to int)
 	workers int
-	limit   int // sessions
-	// pendingLimit bounds the sessions whose handshake is still to end.
-	pendingLimit int64
-	cname        string // in source descriptions of all sessions
+	limit   int    // sessions
+	cname   string // in source descriptions of all sessions
 	// grace is how long subscribers stay when their publisher is gone.
 	grace    port.Time
 	takeover bool // the newest publisher always wins
@@ -59,6 +49,8 @@ type controller struct {
 	// The rest belongs to the goroutine.
 	sessions   map[bus.SessionID]*session
 	streams    map[string]*stream
+	pool       pool
+	orphans    list.List // streams whose viewers wait for a publisher, in the order in which theirs left
 	lastID     bus.SessionID
 	lastStream bus.StreamID
 	generation bus.Generation
@@ -73,7 +65,8 @@ type controller struct {
 type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
 
-	denied [numDenials]atomic.Uint64
+	denied  [numDenials]atomic.Uint64
+	evicted atomic.Uint64 // pending sessions that gave way to others
 	// modes counts the subscribers that were served in rtp.ModeFit.
 	modes atomic.Uint64
 }
@@ -84,6 +77,7 @@ type denial int
 const (
 	deniedFull denial = iota
 	deniedBusy
+	deniedShare
 	deniedTaken
 	deniedClosing
 	numDenials
@@ -95,6 +89,7 @@ var denials = [numDenials]struct {
 }{
 	deniedFull:    {"full", ErrFull},
 	deniedBusy:    {"busy", ErrBusy},
+	deniedShare:   {"source_busy", ErrBusy},
 	deniedTaken:   {"stream_taken", ErrStreamTaken},
 	deniedClosing: {"closing", ErrClosing},
 }
@@ -105,9 +100,6 @@ func (n *census) deny(why denial) error {
 	return denials[why].err
 }
 
-// pending is how many sessions are still to connect.
-func (n *census) pending() int64 { return n.publishersPending.Load() + n.subscribersPending.Load() }
-
 // session is the controller's knowledge of a session. There are thousands, so what is needed for a
 // while only hangs on pointers.
 type session struct {
@@ -115,7 +107,10 @@ type session struct {
 	stream *stream
 	opened port.Time
 	owner  int32 // worker number, or nobody
+	place  int32 // among its stream's viewers or candidates, -1 for none
 	keyed  bool
+	// pending is nil once a subscriber is connected, and once a publisher has its stream.
+	pending *pending
 	// arrival is nil once the handshake has begun.
 	arrival *arrival
 	// publication is nil for subscribers.
@@ -132,22 +127,13 @@ type arrival struct {
 // publication is what the controller keeps of a publisher.
 type publication struct {
 	heard, media port.Time // when it last proved to be there
+	began        port.Time // when its media began; 0 before
 	generation   bus.Generation
 	since        time.Time
 	active       []int
 }
 
 const nobody = -1
-
-// stream is a name that is published or watched.
-type stream struct {
-	id        bus.StreamID
-	name      string
-	publisher *session  // who holds the name, keyed or not
-	live      *session  // whose publication the workers have
-	watching  int       // subscribers
-	left      port.Time // when the publisher left
-}
 
 // handshakes is the DTLS endpoint with a queue of its events, which come from many goroutines.
 type handshakes struct {
@@ -246,32 +232,40 @@ func (c *controller) broadcast(m bus.Message) {
 	}
 }
 
-// open makes a session, announces it to all workers and returns our side of it.
+// open makes a session, announces it to all workers and returns our side of it. A publisher of a stream that is
+// live becomes a candidate: what is live stays untouched until the candidate's media proves it.
 func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	st := c.streams[name]
+	live := st != nil && st.live != nil
 	switch {
 	case c.closing:
 		return Local{}, c.census.deny(deniedClosing)
 	case len(c.sessions) >= c.limit:
 		return Local{}, c.census.deny(deniedFull)
-	case c.census.pending() >= c.pendingLimit:
-		return Local{}, c.census.deny(deniedBusy)
-	case role == bus.Subscriber && (st == nil || st.live == nil):
+	case role == bus.Subscriber && !live:
 		return Local{}, ErrNoPublisher
-	case role == bus.Publisher && st != nil && st.publisher != nil:
-		if !c.takeover && c.alive(st.publisher) {
-			return Local{}, c.census.deny(deniedTaken)
-		}
-		// Silent, or never connected. Viewers stay for the newcomer.
-		c.close(st.publisher, bus.ReasonReplaced)
-		st = c.streams[name]
+	case role == bus.Publisher && live && !c.takeover && c.alive(st.live):
+		return Local{}, c.census.deny(deniedTaken)
 	}
+	victim, why, ok := c.pool.admit(c.now(), &p)
+	if !ok {
+		return Local{}, c.census.deny(why)
+	}
+	if victim != nil {
+		c.census.evicted.Add(1)
+		c.close(victim, bus.ReasonEvicted)
+	}
+	return c.describe(c.announce(role, name, &p)), nil
+}
+
+// announce makes a session and tells all workers of it.
+func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
+	st := c.streams[name]
 	if st == nil {
 		c.lastStream++
 		st = &stream{id: c.lastStream, name: name}
 		c.streams[name] = st
 	}
-
 	c.lastID++
 	spec := &bus.Session{
 		ID: c.lastID, Role: role, Stream: st.id,
@@ -286,25 +280,19 @@ func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
 	}
 	c.sessions[spec.ID] = s
 	if role == bus.Publisher {
-		st.publisher = s
 		s.publication = &publication{}
+		st.candidates.add(s)
 	} else {
 		spec.Tracks = c.negotiated.share(p.Tracks)
-		st.watching++
+		st.viewers.add(s)
 		if st.offersOtherMode(spec.Tracks) {
 			c.census.modes.Add(1)
 		}
 	}
-	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+	c.pool.add(s, p)
 	c.count(s, 1)
-	return c.describe(s), nil
-}
-
-// alive reports whether a publisher may keep its stream to itself.
-func (c *controller) alive(s *session) bool {
-	now := c.now()
-	p := s.publication
-	return s.keyed && (now-p.media < mediaSpan || now-p.heard < heardSpan)
+	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+	return s
 }
 
 // restart makes new credentials for a session; the old ones stay valid until the peer nominates with
@@ -345,20 +333,9 @@ func (c *controller) close(s *session, why bus.Reason) {
 	delete(c.sessions, id)
 	goodbye := c.dtls.Close(id)
 	st := s.stream
-	if st.live == s {
-		st.live, st.left = nil, c.now()
-		c.census.streams.Add(-1)
-		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.publication.generation})
-	}
-	if st.publisher == s {
-		st.publisher = nil
-	}
-	if s.spec.Role == bus.Subscriber {
-		st.watching--
-	}
-	if st.publisher == nil && st.watching == 0 {
-		delete(c.streams, st.name)
-	}
+	c.count(s, -1)
+	c.pool.remove(s)
+	c.leave(s)
 	for w := range c.workers {
 		m := bus.Message{Kind: bus.SessionClosed, ID: id}
 		if w == int(s.owner) {
@@ -366,7 +343,6 @@ func (c *controller) close(s *session, why bus.Reason) {
 		}
 		c.send(w, m)
 	}
-	c.count(s, -1)
 	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
 	for _, f := range c.onEnded {
 		f(id, why)
@@ -375,20 +351,15 @@ func (c *controller) close(s *session, why bus.Reason) {
 
 // handleMessage takes in what a worker tells.
 func (c *controller) handleMessage(m *bus.Message) {
-	if m.Kind == bus.FormatActive {
-		for _, st := range c.streams {
-			if st.id == m.Stream && st.live != nil && st.live.publication.generation == m.Generation && int(m.Track) < len(st.live.publication.active) {
-				st.live.publication.active[m.Track] = int(m.PayloadType)
-			}
-		}
-		return
-	}
 	s := c.sessions[m.ID]
 	if s == nil {
 		return // ended meanwhile
 	}
 	switch m.Kind {
+	case bus.SessionReached:
+		c.pool.reached(s)
 	case bus.SessionClaimed:
+		c.pool.reached(s)
 		if s.owner != nobody {
 			return // the first claim wins; all have been told
 		}
@@ -403,6 +374,12 @@ func (c *controller) handleMessage(m *bus.Message) {
 		c.broadcast(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
 	case bus.SessionConnected:
 		c.dtls.Confirm(m.ID)
+	case bus.MediaBegan:
+		c.contend(s)
+	case bus.FormatActive:
+		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
+			p.active[m.Track] = int(m.PayloadType)
+		}
 	case bus.SessionHeard:
 		if p := s.publication; p != nil {
 			p.heard, p.media = max(p.heard, m.Arrival), max(p.media, m.MediaAt)
@@ -437,11 +414,12 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	case dtls.Send:
 		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
 	case dtls.Keyed:
-		c.count(s, -1)
 		s.keyed = true
-		c.count(s, 1)
 		c.send(int(s.owner), bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
-		if s.spec.Role == bus.Publisher {
+		switch {
+		case s.spec.Role == bus.Subscriber:
+			c.settle(s)
+		case s.stream.live == nil:
 			c.goLive(s)
 		}
 		c.log.Info("session connected", "session", uint64(e.ID), "role", s.spec.Role, "stream", s.stream.name,
@@ -454,45 +432,39 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	}
 }
 
-// goLive makes a connected publisher's session the stream's publication on all workers.
-func (c *controller) goLive(s *session) {
-	st := s.stream
-	c.generation++
-	p := s.publication
-	p.generation, p.since, p.heard = c.generation, time.Now(), c.now()
-	p.active = make([]int, len(s.spec.Tracks))
-	for i := range p.active {
-		p.active[i] = -1
-	}
-	if st.live == nil {
-		c.census.streams.Add(1)
-	}
-	st.live = s
-	m := bus.Message{
-		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: p.generation,
-		Worker: int(s.owner), Session: s.spec,
-	}
-	c.send(int(s.owner), m) // before anybody can ask it for the stream
-	for w := range c.workers {
-		if w != int(s.owner) {
-			c.send(w, m)
-		}
-	}
+// settle takes a session out of those that are pending.
+func (c *controller) settle(s *session) {
+	c.count(s, -1)
+	c.pool.remove(s)
+	c.count(s, 1)
 }
 
 // expire ends sessions that never got anywhere, and those that wait for a publisher in vain.
 func (c *controller) expire() {
 	now := c.now()
-	for _, s := range c.sessions {
-		if s.owner == nobody && now-s.opened > pendingSpan ||
-			s.owner != nobody && !s.keyed && now-s.opened > 2*pendingSpan {
+	for e := c.pool.all.Front(); e != nil; {
+		s := e.Value.(*session)
+		e = e.Next()
+		switch waited := now - s.opened; {
+		case waited <= pendingSpan:
+			e = nil // all others are younger
+		case s.owner == nobody:
+			c.close(s, bus.ReasonNeverConnected)
+		case waited <= 2*pendingSpan:
+		case s.keyed:
+			c.close(s, bus.ReasonNoMedia)
+		default:
 			c.close(s, bus.ReasonNeverConnected)
 		}
 	}
-	for _, s := range c.sessions {
-		st := s.stream
-		if s.spec.Role == bus.Subscriber && st.live == nil && st.publisher == nil && now-st.left >= c.grace {
-			c.close(s, bus.ReasonNoPublisher)
+	for e := c.orphans.Front(); e != nil; {
+		st := e.Value.(*stream)
+		e = e.Next()
+		if now-st.left < c.grace {
+			return // all others were left later
+		}
+		for len(st.candidates) == 0 && len(st.viewers) > 0 {
+			c.close(st.viewers[len(st.viewers)-1], bus.ReasonNoPublisher)
 		}
 	}
 }
@@ -510,51 +482,15 @@ func (c *controller) shutdown() (done bool) {
 	return true
 }
 
-// describe is what others may know of a stream.
-func (st *stream) describe() Stream {
-	return Stream{
-		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
-		Since: st.live.publication.since, Subscribers: st.watching,
-	}
-}
-
-// offersOtherMode reports whether a subscriber's tracks fit what is published only by rtp.ModeFit.
-func (st *stream) offersOtherMode(tracks []rtp.Track) bool {
-	for i, t := range st.live.spec.Tracks {
-		active := st.live.publication.active[i]
-		for _, o := range tracks {
-			if o.Kind == t.Kind && fitOf(t.Formats, active, o.Formats) == rtp.ModeFit {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// fitOf is how well what was offered fits the active one of the published formats, or the first that it
-// fits at all while none is active.
-func fitOf(published []rtp.Format, active int, offered []rtp.Format) rtp.Fit {
-	for i := range published {
-		f := &published[i]
-		if active >= 0 && active != int(f.PayloadType) {
-			continue
-		}
-		if m := f.Match(offered); m != nil {
-			return f.Fit(m)
-		}
-	}
-	return rtp.NoFit
-}
-
 // count adds by to the number of sessions in s's state.
 func (c *controller) count(s *session, by int64) {
 	n := &c.census
 	switch {
-	case s.spec.Role == bus.Publisher && s.keyed:
+	case s.spec.Role == bus.Publisher && s.pending == nil:
 		n.publishers.Add(by)
 	case s.spec.Role == bus.Publisher:
 		n.publishersPending.Add(by)
-	case s.keyed:
+	case s.pending == nil:
 		n.subscribers.Add(by)
 	default:
 		n.subscribersPending.Add(by)

@@ -38,6 +38,8 @@
 //  2. A worker meets a nominated check and claims the session; the first claim wins, and the
 //     controller tells all who owns it. Others forward what they receive of it.
 //  3. DTLS runs beside the controller; the owner carries its datagrams and gets the keys.
-//  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe.
+//  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe. Where
+//     the stream has a publication, it stays until the newcomer's first authenticated media, and only
+//     gives way to it with Takeover or after a silence.
 //  5. Close, a close_notify, silence or shutdown end it, on all workers.
 package engine

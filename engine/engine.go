@@ -11,6 +11,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,8 +45,11 @@ type Config struct {
 	Takeover bool
 	// MaxSessions bounds the sessions, 20,000 by default; more are refused with ErrFull.
 	MaxSessions int
-	// MaxPending bounds those among them whose peers are still to connect, 4,000 by default; more are
-	// refused with ErrBusy. Who does not connect within 10 s is forgotten.
+	// MaxPending bounds those among them that are pending, 4,000 by default: their peers are still to connect,
+	// or they are publishers that wait to replace another. A source address (an IPv6 /64) may have a quarter of
+	// it, or 64 if that is more; an eighth is reserved for authorized publishers, which no share binds. Beyond
+	// that the oldest gives way that no check has reached for a second, or ErrBusy is returned. A session that
+	// does not connect within 10 s is forgotten.
 	MaxPending int
 	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes; a
 	// quarter of the machine's memory by default, or of the process's control group.
@@ -93,6 +97,7 @@ type Engine struct {
 	controller *controller
 	memory     *budget.Budget // of the packet histories
 	addresses  *candidate.Watcher
+	list       listing
 	busyPoll   bool
 	stop       chan struct{}
 	threads    sync.WaitGroup
@@ -100,6 +105,16 @@ type Engine struct {
 
 // ntpEpoch is the time from 1900, from which NTP counts, to 1970, in nanoseconds (RFC 5905 section 6).
 const ntpEpoch = 2_208_988_800 * int64(time.Second)
+
+// listAge is how old the list of streams may be.
+const listAge = 200 * port.Millisecond
+
+// A listing is the streams as they were at a moment.
+type listing struct {
+	mu  sync.Mutex // guards what follows
+	all []Stream
+	at  port.Time
+}
 
 // Start opens the media port and starts the workers. Shutdown ends them.
 func Start(cfg Config) (*Engine, error) {
@@ -175,7 +190,7 @@ func Start(cfg Config) (*Engine, error) {
 
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
-		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pendingLimit: int64(cfg.MaxPending),
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pool: newPool(cfg.MaxPending),
 		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
@@ -268,17 +283,24 @@ func (e *Engine) Stream(name string) (st Stream, ok bool) {
 	return st, ok
 }
 
-// Streams describes all streams that are published now, in no order.
-func (e *Engine) Streams() (all []Stream) {
-	c := e.controller
-	_ = c.do(context.Background(), func() {
-		for _, s := range c.streams {
-			if s.live != nil {
-				all = append(all, s.describe())
+// Streams describes all streams that are published now, in no order. It is up to listAge old: anybody may ask
+// for it, and each walk over the streams takes the controller's time.
+func (e *Engine) Streams() []Stream {
+	l := &e.list
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := e.now(); l.all == nil || now-l.at >= listAge {
+		l.all, l.at = nil, now
+		c := e.controller
+		_ = c.do(context.Background(), func() {
+			for _, s := range c.streams {
+				if s.live != nil {
+					l.all = append(l.all, s.describe())
+				}
 			}
-		}
-	})
-	return all
+		})
+	}
+	return slices.Clone(l.all)
 }
 
 // OnEnded registers a function that is told, on the controller's goroutine, of every session that

@@ -1,12 +1,12 @@
 package engine_test
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"testing"
 	"time"
 
 	"ringcast/engine"
+	"ringcast/engine/rtp"
 	"ringcast/testenv/peer"
 )
 
@@ -22,87 +22,57 @@ func offer(t *testing.T, e *engine.Engine, stream string) error {
 	return err
 }
 
-// A publisher keeps its stream while it is heard. One that fell silent gives way, so that a crashed
-// encoder can come back, and one that never connected does so at once.
-func TestPublisherGivesWay(t *testing.T) {
-	e := start(t, engine.Config{Workers: 2})
+// With Takeover the newest publisher wins, with its first media: requests alone do nothing, the one before is
+// told goodbye, and a viewer sees one numbering.
+func TestTakeover(t *testing.T) {
+	e := start(t, engine.Config{Workers: 2, Takeover: true})
 	defer shutdown(t, e)
-	for i := range 3 {
-		if err := offer(t, e, "nobody"); err != nil {
-			t.Errorf("publisher %d after some that never connected: %v", i, err)
-		}
-	}
-
-	p, stop := publish(t, e, "somebody")
-	defer p.Close()
-	until(t, "stream", func() bool { _, ok := e.Stream("somebody"); return ok })
-	if err := offer(t, e, "somebody"); !errors.Is(err, engine.ErrStreamTaken) {
-		t.Errorf("beside a live publisher: %v", err)
-	}
-	silent := time.Now()
-	stop()
-	until(t, "the stream's next publisher", func() bool {
-		err := offer(t, e, "somebody")
-		if err != nil && !errors.Is(err, engine.ErrStreamTaken) {
-			t.Fatal(err)
-		}
-		return err == nil
-	})
-	took := time.Since(silent)
-	t.Logf("a silent publisher gave way after %v", took)
-	if took < time.Second {
-		t.Errorf("it gave way after %v, want 2 s at least", took)
-	}
-}
-
-// Sessions whose peers are still to connect have a cap of their own; who has connected does not count, and
-// each that connects or gives up makes room for another.
-func TestPendingSessions(t *testing.T) {
-	const limit = 5
-	e := start(t, engine.Config{Workers: 2, MaxPending: limit})
-	defer shutdown(t, e)
-	p, stop := publish(t, e, "connected")
-	defer p.Close()
+	first, stop := publish(t, e, "contested")
+	defer first.Close()
 	defer stop()
-	until(t, "stream", func() bool { _, ok := e.Stream("connected"); return ok })
-	for i := range limit {
-		if err := offer(t, e, fmt.Sprint("pending", i)); err != nil {
-			t.Fatalf("pending session %d: %v", i, err)
+	until(t, "stream", func() bool { _, ok := e.Stream("contested"); return ok })
+
+	sequences := make(chan uint16, 100_000)
+	v, err := peer.New(peer.Config{OnRTP: func(_ *peer.Peer, packet []byte) {
+		var h rtp.Header
+		if h.Parse(packet, nil) {
+			sequences <- h.Sequence
 		}
-	}
-	if err := offer(t, e, "one more"); !errors.Is(err, engine.ErrBusy) {
-		t.Errorf("a publisher beside %d that are pending: %v", limit, err)
-	}
-	v, err := peer.New(peer.Config{}, loopback)
+	}}, loopback)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	if _, err := e.Subscribe(t.Context(), "connected", v.Offer(peer.Video())); !errors.Is(err, engine.ErrBusy) {
-		t.Errorf("a viewer beside %d that are pending: %v", limit, err)
+	local, err := e.Subscribe(t.Context(), "contested", v.Offer(peer.Video()))
+	if err != nil {
+		t.Fatal(err)
 	}
-	full := time.Now()
-	until(t, "room", func() bool {
-		local, err := e.Subscribe(t.Context(), "connected", v.Offer(peer.Video()))
-		if err == nil {
-			connect(t, v, local)
-		} else if !errors.Is(err, engine.ErrBusy) {
-			t.Fatal(err)
+	connect(t, v, local)
+	last, n := <-sequences, 1
+	flows := func(more int) {
+		for range more {
+			seq := <-sequences
+			if seq != last+1 {
+				t.Fatalf("sequence number %d follows %d after %d packets; expected no gap", seq, last, n)
+			}
+			last, n = seq, n+1
 		}
-		return err == nil
-	})
-	t.Logf("room after %v", time.Since(full))
-}
-
-// With Takeover the newest publisher wins.
-func TestTakeover(t *testing.T) {
-	e := start(t, engine.Config{Workers: 1, Takeover: true})
-	defer shutdown(t, e)
-	p, stop := publish(t, e, "contested")
-	defer p.Close()
-	defer stop()
-	until(t, "stream", func() bool { _, ok := e.Stream("contested"); return ok })
-	if err := offer(t, e, "contested"); err != nil {
-		t.Errorf("the newest publisher: %v", err)
 	}
+	flows(20)
+	for range 3 {
+		if err := offer(t, e, "contested"); err != nil {
+			t.Errorf("a newcomer: %v; expected that it may try", err)
+		}
+	}
+	flows(50)
+
+	second, stopSecond := publish(t, e, "contested")
+	defer second.Close()
+	defer stopSecond()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := first.AwaitClose(ctx); err != nil {
+		t.Errorf("the publisher that was replaced was not told goodbye: %v", err)
+	}
+	flows(len(sequences) + 50)
 }

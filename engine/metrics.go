@@ -50,6 +50,7 @@ var (
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
 	modesDesc     = counterDesc("h264_mode_mismatches_total", "Subscribers that are sent H.264 in packetization mode 1 but offered mode 0 only, or no parameters.")
+	evictedDesc   = counterDesc("sessions_evicted_total", "Sessions that no check had reached and that gave way to others.")
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
 	budgetDesc    = counterDesc("history_budget_bytes", "What the packet histories may take of memory.")
@@ -158,6 +159,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	for i := range denials {
 		count(deniedDesc, c.denied[i].Load(), denials[i].name)
 	}
+	count(evictedDesc, c.evicted.Load())
 
 	e.controller.dtls.collect(ch, count, gauge)
 }

@@ -25,6 +25,35 @@ func checkChallenge(t *testing.T, w *httptest.ResponseRecorder, status int, want
 	}
 }
 
+// The engine reserves room for publishers that showed the token; who need show none is like anybody.
+func TestEngineLearnsOfTokens(t *testing.T) {
+	const token = "a-token"
+	for _, tt := range []struct {
+		cfg  Config
+		root string
+		want bool
+	}{
+		{Config{PublishToken: token}, "whip", true},
+		{Config{PublishToken: token, ViewToken: token}, "whep", false},
+		{Config{}, "whip", false},
+		{Config{ViewToken: token}, "whip", false},
+	} {
+		b := newBench(t, tt.cfg)
+		bearer := []string{"Content-Type", sdpType, "Authorization", "Bearer " + token}
+		w := b.do(http.MethodPost, "/whip/room", fixture(t, obs), bearer...)
+		if tt.root == "whep" {
+			w = b.do(http.MethodPost, "/whep/room", fixture(t, chromiumRX), bearer...)
+		}
+		if w.Code != http.StatusCreated {
+			t.Fatalf("status %d: %s", w.Code, w.Body)
+		}
+		if got := b.engine.lastPeer().Authorized; got != tt.want {
+			t.Errorf("%s, tokens %t and %t: authorized %t; expected %t",
+				tt.root, tt.cfg.PublishToken != "", tt.cfg.ViewToken != "", got, tt.want)
+		}
+	}
+}
+
 // TestTokens tries every bearer on every resource of both roles.
 func TestTokens(t *testing.T) {
 	const publish, view = "publisher-token", "viewer:token"

@@ -211,7 +211,7 @@ var settings = []setting{
 	},
 	{
 		key: "takeover", initial: "false",
-		help: "let a new publisher replace the live one of a stream",
+		help: "let a new publisher replace the live one of a stream, once its media arrives",
 		set:  toggle(func(c *Config) *bool { return &c.Takeover }),
 	},
 	{

@@ -122,7 +122,8 @@ func TestMemoryOfABus(t *testing.T) {
 				}
 			}
 		})
-		t.Logf("%d workers: %d KB idle, %d KB more when told, %d KB more when each feeds each", workers, idle>>10, told>>10, fed>>10)
+		t.Logf("%d workers: %d KB idle, %d KB more when told, %d KB more when each feeds each",
+			workers, idle>>10, told>>10, fed>>10)
 		for _, x := range []struct {
 			name       string
 			got, bound int

@@ -79,19 +79,25 @@ const (
 	// SessionClaimed says that the sender met a nomination, or DTLS on a validated path, for the
 	// unowned session ID. Worker to controller.
 	SessionClaimed
+	// SessionReached says that an authenticated check reached the sender for the unowned session ID. Once from
+	// each worker, unless it claims the session at once. Worker to controller.
+	SessionReached
 	// SessionEnded says that the owner gave the session ID up; Reason says why. Owner to
 	// controller.
 	SessionEnded
 	// SessionConnected says that the first authenticated SRTP or SRTCP arrived. Owner to controller.
 	SessionConnected
+	// MediaBegan says that the first authenticated RTP of the publisher of session ID arrived. Owner to
+	// controller.
+	MediaBegan
 	// SessionHeard says when the publisher of session ID last sent anything authenticated
 	// (Arrival) and when media (MediaAt). Owner to controller, twice a second while that changes.
 	SessionHeard
 	// SessionSettled says that the peer of session ID nominated with the credentials whose user name fragment is
 	// Local.Ufrag, so that older ones are out of force. Worker to controller, who passes it on to all workers.
 	SessionSettled
-	// FormatActive says that track Track of Generation now carries the publisher's payload type
-	// PayloadType. Owner to controller.
+	// FormatActive says that track Track of Generation, which the publisher of session ID sends, now carries
+	// the publisher's payload type PayloadType. Owner to controller.
 	FormatActive
 	// Follow asks the owner of the stream's publication Generation to feed the sender; Unfollow
 	// ends it. Following is the owner's answer: it feeds the receiver from now on. Worker to worker.
@@ -133,11 +139,17 @@ const (
 	ReasonNoPublisher
 	ReasonReplaced
 	ReasonFault
+	// ReasonEvicted: nothing had reached the session, and another took its place.
+	ReasonEvicted
+	// ReasonTaken: another publisher, who is alive, has the stream.
+	ReasonTaken
+	// ReasonNoMedia: the publisher connected, but sent no media, while another had the stream.
+	ReasonNoMedia
 )
 
 var reasonNames = [...]string{
 	"closed", "consent expired", "never connected", "bye", "handshake failed", "codec not negotiated", "shutdown",
-	"no publisher", "replaced", "fault",
+	"no publisher", "replaced", "fault", "made room", "stream taken", "no media",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

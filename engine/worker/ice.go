@@ -61,6 +61,9 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 			})
 		}
 		w.claim(now, s, in.Path)
+	} else if !s.reached && s.owner == nobody {
+		s.reached = true
+		w.send(bus.Message{Kind: bus.SessionReached, To: bus.ControllerAddress, ID: s.spec.ID})
 	}
 	w.reply(&r)
 }

@@ -152,7 +152,7 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 	if owned {
 		if s := w.sessions[m.Session.ID]; s != nil && s.pub != nil {
 			w.attach(now, s, st.pub)
-			w.replayEarly(now, s)
+			w.replayOpened(now, s)
 		}
 	} else if st.subscribers() > 0 {
 		w.follow(now, st.pub)
@@ -306,14 +306,14 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 // tellActive tells the controller which payload type a track carries. Changes are told at housekeeping,
 // so that a publisher that alternates floods nobody.
 func (w *Worker) tellActive(p *publication, t *track) {
-	if t.active == t.told {
+	if t.active == t.told || p.session == nil {
 		return
 	}
 	t.told = t.active
 	for i := range p.tracks {
 		if &p.tracks[i] == t {
 			w.send(bus.Message{
-				Kind: bus.FormatActive, To: bus.ControllerAddress, Stream: p.stream.id,
+				Kind: bus.FormatActive, To: bus.ControllerAddress, ID: p.session.spec.ID, Stream: p.stream.id,
 				Generation: p.generation, Track: uint8(i), PayloadType: uint8(t.active),
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
@@ -39,6 +40,7 @@ type publisher struct {
 	// knows of.
 	checked, told port.Time
 	feedbackDue   bool
+	began         bool // RTP arrived
 	// forgotAt is when a source last gave way to a new one.
 	forgotAt port.Time
 }
@@ -175,13 +177,27 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	w.authenticated(now, s, &in.Path)
 	w.count(ReceivedRTP)
 	w.add(ReceivedRTPBytes, uint64(len(in.Data)))
+	if !p.began {
+		p.began = true
+		w.send(bus.Message{Kind: bus.MediaBegan, To: bus.ControllerAddress, ID: s.spec.ID})
+	}
+	if p.publication == nil {
+		w.hold(s, in, data)
+		return
+	}
+	w.takeRTP(now, s, in.Arrival, data)
+}
+
+// takeRTP takes in a packet that was opened.
+func (w *Worker) takeRTP(now port.Time, s *session, arrival port.Time, data []byte) {
+	p := s.pub
 	h := &w.header
 	if !h.Parse(data, &p.extensions) {
 		w.drop(DropRTP)
 		return
 	}
 	if v, ok := h.Value(data, rtp.TransportSequence); ok && len(v) == 2 {
-		p.arrivals.Note(binary.BigEndian.Uint16(v), int64(in.Arrival))
+		p.arrivals.Note(binary.BigEndian.Uint16(v), int64(arrival))
 		p.media = h.SSRC
 		if !p.feedbackDue {
 			p.feedbackDue = true
@@ -234,7 +250,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		}
 		pt = f.PayloadType
 	}
-	w.record(now, s, src, h, data, pt, seq, payload, in.Arrival)
+	w.record(now, s, src, h, data, pt, seq, payload, arrival)
 }
 
 // dropUnopened counts a packet that did not open; malformed is the reason for one that is none.

@@ -21,6 +21,15 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 	if !w.affordsRTCP(now, s) {
 		return
 	}
+	if s.pub.publication == nil {
+		w.hold(s, in, data)
+		return
+	}
+	w.takeRTCP(s, in.Arrival, data)
+}
+
+// takeRTCP takes in a publisher's compound that was opened.
+func (w *Worker) takeRTCP(s *session, arrival port.Time, data []byte) {
 	pub := s.pub.publication
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
@@ -34,7 +43,7 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 		case rtcp.SR:
 			if src := s.pub.source(p.SSRC); src != nil && !src.rtx && !src.past {
 				if info, ok := p.SenderInfo(); ok {
-					w.takeClock(pub, src.layer, &info, in.Arrival)
+					w.takeClock(pub, src.layer, &info, arrival)
 				}
 			}
 		case rtcp.BYE:

@@ -51,6 +51,8 @@ type session struct {
 	// claimed is set once this worker asked to become the owner; ending once the session was given
 	// up: nothing of it is handled any more, and nothing sent but the controller's goodbye.
 	claimed, ending bool
+	// reached is set once the controller knows that a check reached the session.
+	reached bool
 }
 
 // live is what an owner keeps of a session, and every worker while nobody owns it. It is nil at the
@@ -88,7 +90,7 @@ type live struct {
 	// in the worker's list of those.
 	inDue   bool
 	reports reports
-	early   []port.Inbound // RTP and RTCP of before the keys, copied
+	early   []port.Inbound // what hold keeps
 
 	pub *publisher
 	sub *subscriber
@@ -217,6 +219,7 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 		}
 		s.pub = newPublisher(w, opener)
 		w.shaken(now, s)
+		w.replayEarly(now, s)
 		w.deadlines.set(s, reportDeadline, now+port.Second)
 		return
 	}

@@ -205,12 +205,10 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		return
 	}
 	rtcp := rtp.IsRTCP(in.Data)
-	// Keys and publication come in two messages; a publisher is ready with both.
-	ready := s.pub != nil && s.pub.publication != nil
 	switch {
-	case ready && rtcp:
+	case s.pub != nil && rtcp:
 		w.handlePublisherRTCP(now, s, in)
-	case ready:
+	case s.pub != nil:
 		w.handleRTP(now, s, in)
 	case s.sub != nil && rtcp:
 		w.handleSubscriberRTCP(now, s, in)
@@ -218,26 +216,26 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		w.drop(DropRole)
 	case s.spec.Role == bus.Subscriber && !rtcp:
 		w.drop(DropRole)
-	case w.keepsEarly(s):
-		// The peer has its keys before the controller has told us ours.
-		s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), in.Data...)})
 	default:
-		w.drop(DropNotReady)
+		// The peer has its keys before the controller has told us ours.
+		w.hold(s, in, in.Data)
 	}
 }
 
-// keepsEarly takes a place for one more early packet of a session. Nothing of it is authenticated, so a session has few,
-// and the subscribers' places are none of the publishers'.
-func (w *Worker) keepsEarly(s *session) bool {
+// hold keeps a packet for a session that is not ready for it: as it came while there are no keys, opened while
+// a publisher with keys has no publication. What came before the keys is not authenticated, so a session has few
+// places, and the subscribers' are none of the publishers'.
+func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
 	held, most, all := &w.heldMedia, maxEarly, maxHeldMedia
 	if s.spec.Role == bus.Subscriber {
 		held, most, all = &w.heldReports, maxEarlyReports, maxHeldReports
 	}
 	if len(s.early) >= most || *held >= all {
-		return false
+		w.drop(DropNotReady)
+		return
 	}
 	*held++
-	return true
+	s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), data...)})
 }
 
 // takeEarly takes a session's early packets out of what is held.
@@ -252,11 +250,23 @@ func (w *Worker) takeEarly(s *session) []port.Inbound {
 	return early
 }
 
-// replayEarly handles what a session received before it was ready.
+// replayEarly handles what a session received before it had its keys.
 func (w *Worker) replayEarly(now port.Time, s *session) {
 	early := w.takeEarly(s)
 	for i := range early {
 		w.handleMedia(now, &early[i])
+	}
+}
+
+// replayOpened handles what a publisher sent between its keys and its publication.
+func (w *Worker) replayOpened(now port.Time, s *session) {
+	early := w.takeEarly(s)
+	for i := range early {
+		if in := &early[i]; rtp.IsRTCP(in.Data) {
+			w.takeRTCP(s, in.Arrival, in.Data)
+		} else {
+			w.takeRTP(now, s, in.Arrival, in.Data)
+		}
 	}
 }
 

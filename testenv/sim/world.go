@@ -110,6 +110,7 @@ func New(cfg Config) *World {
 	w.Network.dead = make(map[flow]bool)
 	w.control.world = w
 	w.control.sessions = make(map[bus.SessionID]*controlled)
+	w.control.live = make(map[bus.StreamID]*controlled)
 	for i := range cfg.Workers {
 		r := rand.New(rand.NewPCG(cfg.Seed, 100+uint64(i)))
 		random := r.Uint64
@@ -385,10 +386,12 @@ func (w *World) cut(a netip.AddrPort, off bool) {
 
 func (w *World) indexOf(a netip.AddrPort) int { return int(a.Port()) - firstPort }
 
-// controller is the stand-in for the engine's: claims and keys, no handshakes.
+// controller is the stand-in for the engine's: claims and keys, no handshakes. A publisher is live once it has
+// its keys, and where another is, once its media began: the newest always wins.
 type controller struct {
 	world      *World
 	sessions   map[bus.SessionID]*controlled
+	live       map[bus.StreamID]*controlled // the publisher whose publication the workers have
 	generation bus.Generation
 	ended      map[bus.SessionID]bus.Reason
 	endedAt    map[bus.SessionID]port.Time
@@ -447,19 +450,32 @@ func (c *controller) handle(m *bus.Message) {
 		s.keyed++
 		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
 		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
-		if s.spec.Role == bus.Publisher {
-			c.generation++
-			s.generation = c.generation
-			c.world.tellAll(bus.Message{
-				Kind: bus.PublicationOpened, ID: m.ID, Stream: s.spec.Stream, Generation: s.generation,
-				Worker: s.owner, Session: s.spec,
-			})
+		if s.spec.Role == bus.Publisher && c.live[s.spec.Stream] == nil {
+			c.goLive(s)
+		}
+	case bus.MediaBegan:
+		if live := c.live[s.spec.Stream]; live != s {
+			c.goLive(s)
+			if live != nil {
+				c.close(live.spec.ID, bus.ReasonReplaced)
+			}
 		}
 	case bus.SessionSettled:
 		c.world.tellAll(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
 	case bus.SessionEnded:
 		c.close(m.ID, m.Reason)
 	}
+}
+
+// goLive makes a publisher its stream's, on all workers.
+func (c *controller) goLive(s *controlled) {
+	c.live[s.spec.Stream] = s
+	c.generation++
+	s.generation = c.generation
+	c.world.tellAll(bus.Message{
+		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: s.spec.Stream, Generation: s.generation,
+		Worker: s.owner, Session: s.spec,
+	})
 }
 
 // restart gives a session new credentials (RFC 8445 section 2.4) and returns both sides' of them.
@@ -487,7 +503,8 @@ func (c *controller) close(id bus.SessionID, why bus.Reason) {
 		return
 	}
 	c.ended[id], c.endedAt[id] = why, c.world.now
-	if s.generation > 0 {
+	if c.live[s.spec.Stream] == s {
+		delete(c.live, s.spec.Stream)
 		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.generation})
 	}
 	c.world.tellAll(bus.Message{Kind: bus.SessionClosed, ID: id})

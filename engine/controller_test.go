@@ -1,0 +1,665 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/dtls"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+	"ringcast/engine/srtp"
+)
+
+// A registry is a controller without workers, ports and handshakes: the test speaks for all of them, on a clock
+// of its own.
+type registry struct {
+	*controller
+	t     *testing.T
+	now   port.Time
+	ends  []*bus.Endpoint // of the workers
+	ended map[bus.SessionID]bus.Reason
+}
+
+func newRegistry(t *testing.T, cfg Config) *registry {
+	t.Helper()
+	r := &registry{t: t, now: port.Second, ended: make(map[bus.SessionID]bus.Reason)}
+	cfg.Log, cfg.Workers = slog.New(slog.DiscardHandler), 2
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 20_000
+	}
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = 400
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = 30 * time.Second
+	}
+	e := &Engine{bus: bus.New(cfg.Workers), now: func() port.Time { return r.now }}
+	random := rand.NewChaCha8([32]byte{1})
+	c, err := e.newController(&cfg, func(b []byte) { _, _ = random.Read(b) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.controller, e.controller = c, c
+	for w := range cfg.Workers {
+		e.runners = append(e.runners, &runner{})
+		r.ends = append(r.ends, e.bus.Endpoint(w))
+	}
+	c.onEnded = append(c.onEnded, func(id bus.SessionID, why bus.Reason) { r.ended[id] = why })
+	t.Cleanup(func() {
+		if err := c.dtls.Shutdown(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// pass lets time pass, with a look for what has expired each half second.
+func (r *registry) pass(span port.Time) {
+	for until := r.now + span; r.now < until; {
+		r.now = min(r.now+port.Time(tick), until)
+		r.expire()
+	}
+}
+
+func from(address string) Peer {
+	return Peer{
+		ICE:          bus.Credentials{Ufrag: "peer", Password: "the password of the peer"},
+		Fingerprints: []Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("00:", 31) + "00"}},
+		Tracks:       []rtp.Track{{Kind: rtp.Audio, MID: "0", Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}}},
+		Source:       netip.MustParseAddr(address),
+	}
+}
+
+// must opens a session that is to be admitted.
+func (r *registry) must(role bus.Role, name string, p Peer) bus.SessionID {
+	r.t.Helper()
+	l, err := r.open(role, name, p)
+	if err != nil {
+		r.t.Fatalf("a session of %q was refused: %v", name, err)
+	}
+	return l.ID
+}
+
+// says handles a message of the first worker.
+func (r *registry) says(k bus.Kind, id bus.SessionID) {
+	r.handleMessage(&bus.Message{Kind: k, ID: id, Arrival: r.now, MediaAt: r.now})
+}
+
+// connect makes a session claimed and keyed.
+func (r *registry) connect(id bus.SessionID) {
+	r.says(bus.SessionClaimed, id)
+	r.handleEvent(&dtls.Event{Kind: dtls.Keyed, ID: id, Keys: &srtp.Keys{}})
+}
+
+// publish opens a publisher and brings it to its first media.
+func (r *registry) publish(name string) bus.SessionID {
+	r.t.Helper()
+	id := r.must(bus.Publisher, name, from("198.18.0.1"))
+	r.connect(id)
+	r.says(bus.MediaBegan, id)
+	return id
+}
+
+// live is the session whose publication a stream has, 0 for none.
+func (r *registry) live(name string) bus.SessionID {
+	if st := r.streams[name]; st != nil && st.live != nil {
+		return st.live.spec.ID
+	}
+	return 0
+}
+
+// told are the kinds of messages that the second worker was told since the last call, of the streams' lives.
+func (r *registry) told() (kinds []bus.Kind) {
+	e := r.ends[1]
+	for m := e.NextControl(); m != nil; m = e.NextControl() {
+		switch m.Kind {
+		case bus.PublicationOpened, bus.PublicationClosed, bus.SessionClosed:
+			kinds = append(kinds, m.Kind)
+		}
+		e.Done()
+	}
+	return kinds
+}
+
+// expect fails the test if a stream has another publisher than it should, or a session ended for another
+// reason; a reason of alive says that it has not ended.
+func (r *registry) expect(name string, live bus.SessionID, ended map[bus.SessionID]bus.Reason) {
+	r.t.Helper()
+	if got := r.live(name); got != live {
+		r.t.Errorf("session %d has the stream; expected %d", got, live)
+	}
+	for id, want := range ended {
+		if got, ok := r.ended[id]; !ok || got != want {
+			r.t.Errorf("session %d ended: %t, %v; expected %v", id, ok, got, want)
+		}
+	}
+	if len(r.ended) != len(ended) {
+		r.t.Errorf("sessions %v ended; expected %v", r.ended, ended)
+	}
+}
+
+type reasons = map[bus.SessionID]bus.Reason
+
+// A request alone, and a peer that connects but sends nothing, leave a stream to its publisher; both end by
+// themselves.
+func TestTakeoverByRequest(t *testing.T) {
+	for _, takeover := range []bool{true, false} {
+		r := newRegistry(t, Config{Takeover: takeover})
+		first := r.publish("s")
+		r.told()
+		r.pass(heardSpan) // so that without takeover, too, others may try
+		request := r.must(bus.Publisher, "s", from("198.18.0.2"))
+		silent := r.must(bus.Publisher, "s", from("198.18.0.3"))
+		r.connect(silent)
+		for range 19 {
+			r.pass(port.Second)
+			r.says(bus.SessionHeard, first)
+			if got := r.told(); slices.Contains(got, bus.PublicationOpened) || slices.Contains(got, bus.PublicationClosed) {
+				t.Fatalf("the workers were told %v of a stream that nobody took", got)
+			}
+		}
+		r.expect("s", first, reasons{request: bus.ReasonNeverConnected})
+		r.pass(2 * port.Second)
+		r.expect("s", first, reasons{request: bus.ReasonNeverConnected, silent: bus.ReasonNoMedia})
+		if n := r.pool.all.Len(); n != 0 {
+			t.Errorf("%d sessions are pending; expected none", n)
+		}
+	}
+}
+
+// The first media of a newcomer gives it the stream. The workers hear of the new publication before the old
+// session ends, and of no end in between.
+func TestTakeoverByMedia(t *testing.T) {
+	r := newRegistry(t, Config{Takeover: true})
+	first := r.publish("s")
+	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	r.connect(second)
+	r.told()
+	r.says(bus.MediaBegan, second)
+	r.expect("s", second, reasons{first: bus.ReasonReplaced})
+	if got, want := r.told(), []bus.Kind{bus.PublicationOpened, bus.SessionClosed}; !slices.Equal(got, want) {
+		t.Errorf("the workers were told %v; expected %v", got, want)
+	}
+	r.says(bus.MediaBegan, second) // said once, but it does no harm
+	r.expect("s", second, reasons{first: bus.ReasonReplaced})
+}
+
+// Of those that wait at once the first to send wins; one that comes later may win again.
+func TestTakeoverByMany(t *testing.T) {
+	r := newRegistry(t, Config{Takeover: true})
+	first := r.publish("s")
+	r.pass(port.Second)
+	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	third := r.must(bus.Publisher, "s", from("198.18.0.3"))
+	r.connect(second)
+	r.connect(third)
+	r.pass(port.Second)
+	r.says(bus.MediaBegan, third)
+	r.says(bus.MediaBegan, second)
+	r.expect("s", third, reasons{first: bus.ReasonReplaced, second: bus.ReasonReplaced})
+	r.pass(port.Second)
+	fourth := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	r.connect(fourth)
+	r.says(bus.MediaBegan, fourth)
+	r.expect("s", fourth, reasons{first: bus.ReasonReplaced, second: bus.ReasonReplaced, third: bus.ReasonReplaced})
+}
+
+// A publisher that connected to a free stream but sent nothing does not win over one that sends.
+func TestTakeoverFromTheSilent(t *testing.T) {
+	r := newRegistry(t, Config{Takeover: true})
+	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	silent := r.must(bus.Publisher, "s", from("198.18.0.1"))
+	r.connect(silent)
+	r.expect("s", silent, nil)
+	r.connect(second)
+	r.says(bus.MediaBegan, second)
+	r.expect("s", second, reasons{silent: bus.ReasonReplaced})
+}
+
+// Without takeover a publisher that is alive keeps its stream to itself: others are refused, and those that were
+// let in while it was silent lose when it is back before their media.
+func TestSilentPublisherGivesWay(t *testing.T) {
+	r := newRegistry(t, Config{})
+	first := r.publish("s")
+	if _, err := r.open(bus.Publisher, "s", from("198.18.0.2")); !errors.Is(err, ErrStreamTaken) {
+		t.Errorf("beside a live publisher: %v; expected %v", err, ErrStreamTaken)
+	}
+	r.pass(heardSpan)
+	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	third := r.must(bus.Publisher, "s", from("198.18.0.3"))
+	r.connect(second)
+	r.connect(third)
+	r.expect("s", first, nil)
+	r.says(bus.SessionHeard, first)
+	r.says(bus.MediaBegan, second)
+	r.expect("s", first, reasons{second: bus.ReasonTaken})
+	r.pass(heardSpan)
+	r.says(bus.MediaBegan, third)
+	r.expect("s", third, reasons{second: bus.ReasonTaken, first: bus.ReasonReplaced})
+}
+
+// When the publisher leaves, a newcomer that is connected goes on at once, else the first that connects.
+func TestCandidateGoesOn(t *testing.T) {
+	for _, connected := range []bool{true, false} {
+		r := newRegistry(t, Config{Takeover: true})
+		first := r.publish("s")
+		viewer := r.must(bus.Subscriber, "s", from("198.18.0.9"))
+		r.connect(viewer)
+		second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+		if connected {
+			r.connect(second)
+		}
+		r.says(bus.SessionEnded, first)
+		if !connected {
+			r.expect("s", 0, reasons{first: bus.ReasonClosed})
+			r.connect(second)
+		}
+		r.expect("s", second, reasons{first: bus.ReasonClosed})
+		r.pass(60 * port.Second)
+		r.expect("s", second, reasons{first: bus.ReasonClosed})
+		if n := r.orphans.Len(); n != 0 {
+			t.Errorf("%d streams wait for a publisher; expected none", n)
+		}
+	}
+}
+
+// Viewers wait for the grace time, not longer, and not at all where somebody is on the way.
+func TestGrace(t *testing.T) {
+	r := newRegistry(t, Config{Grace: 10 * time.Second})
+	var viewers []bus.SessionID
+	for _, name := range []string{"a", "b"} {
+		p := r.publish(name)
+		v := r.must(bus.Subscriber, name, from("198.18.0.9"))
+		r.connect(v)
+		viewers = append(viewers, v)
+		r.says(bus.SessionEnded, p)
+		r.pass(port.Second)
+	}
+	r.pass(7 * port.Second)
+	r.must(bus.Publisher, "a", from("198.18.0.2"))
+	r.pass(3 * port.Second)
+	if _, ok := r.ended[viewers[0]]; ok {
+		t.Error("a viewer was sent away while a publisher was on its way")
+	}
+	if why, ok := r.ended[viewers[1]]; !ok || why != bus.ReasonNoPublisher {
+		t.Errorf("a viewer whose publisher is gone ended: %t, %v; expected %v", ok, why, bus.ReasonNoPublisher)
+	}
+	r.pass(pendingSpan)
+	if why := r.ended[viewers[0]]; why != bus.ReasonNoPublisher {
+		t.Errorf("a viewer whose publisher never came ended for %v; expected %v", why, bus.ReasonNoPublisher)
+	}
+	if len(r.streams) != 0 || len(r.sessions) != 0 || r.orphans.Len() != 0 {
+		t.Errorf("%d streams, %d sessions, %d waiting are left; expected none",
+			len(r.streams), len(r.sessions), r.orphans.Len())
+	}
+}
+
+// One address sends 400 requests a second that nothing follows, for a minute. Nobody else is refused, and those
+// behind the same address get through.
+func TestPendingFlood(t *testing.T) {
+	r := newRegistry(t, Config{MaxPending: 4000})
+	r.publish("watched")
+	const rate, roundTrip = 400, 120 // requests
+	type guest struct {
+		id   bus.SessionID
+		from string
+	}
+	var guests []guest
+	for n := range 60 * rate {
+		r.now += port.Second / rate
+		r.must(bus.Publisher, fmt.Sprint("flood", n), from("198.18.66.66"))
+		switch n % 200 {
+		case 0:
+			for _, source := range []string{"198.18.1.1", "198.18.66.66"} {
+				guests = append(guests,
+					guest{r.must(bus.Publisher, fmt.Sprint("guest", source), from(source)), source},
+					guest{r.must(bus.Subscriber, "watched", from(source)), source})
+			}
+		case roundTrip:
+			for _, g := range guests {
+				if why, ok := r.ended[g.id]; ok {
+					t.Fatalf("session %d of %s ended within a round trip: %v", g.id, g.from, why)
+				}
+				r.says(bus.SessionReached, g.id)
+				r.connect(g.id)
+				r.says(bus.SessionEnded, g.id)
+			}
+			guests = guests[:0]
+			r.expire()
+			r.told()
+		}
+	}
+	if n := r.pool.all.Len(); n > 4000/4 {
+		t.Errorf("%d sessions of one address are pending; expected at most %d", n, 4000/4)
+	}
+	if n := r.census.evicted.Load(); n == 0 {
+		t.Error("no session gave way")
+	}
+}
+
+// Requests from everywhere fill the pool: the oldest that nothing reached gives way once it is old enough, one
+// whose peer exists does not, and authorized publishers have a reserve.
+func TestFullPool(t *testing.T) {
+	const limit = 400
+	r := newRegistry(t, Config{MaxPending: limit})
+	flood := func(n int) error {
+		_, err := r.open(bus.Publisher, fmt.Sprint("flood", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
+		return err
+	}
+	oldest := r.must(bus.Publisher, "reached", from("198.19.0.1"))
+	r.says(bus.SessionReached, oldest)
+	n := 0
+	for ; n < limit; n++ {
+		if err := flood(n); err != nil {
+			break
+		}
+	}
+	if want := limit - limit/8 - 1; n != want {
+		t.Errorf("%d sessions were admitted; expected %d", n, want)
+	}
+	if err := flood(n); !errors.Is(err, ErrBusy) {
+		t.Errorf("beside sessions that are a moment old: %v; expected %v", err, ErrBusy)
+	}
+	token := from("198.18.0.0")
+	token.Authorized = true
+	for i := range limit / 8 {
+		r.must(bus.Publisher, fmt.Sprint("token", i), token)
+	}
+	if _, err := r.open(bus.Publisher, "token", token); !errors.Is(err, ErrBusy) {
+		t.Errorf("an authorized publisher beyond the limit: %v; expected %v", err, ErrBusy)
+	}
+	r.now += reachSpan
+	for i := range 2 * limit {
+		if err := flood(n + i); i < n && err != nil {
+			t.Fatalf("request %d was refused: %v", i, err)
+		}
+	}
+	r.now += reachSpan
+	r.must(bus.Publisher, "late", from("198.19.0.2"))
+	if why, ok := r.ended[oldest]; ok {
+		t.Errorf("a session that a check reached ended: %v", why)
+	}
+	for id, why := range r.ended {
+		if why != bus.ReasonEvicted {
+			t.Errorf("session %d ended: %v; expected %v", id, why, bus.ReasonEvicted)
+		}
+	}
+	busy, evicted := r.census.denied[deniedBusy].Load(), r.census.evicted.Load()
+	if busy == 0 || evicted == 0 {
+		t.Errorf("%d refusals and %d evictions were counted; expected some of both", busy, evicted)
+	}
+	r.pass(2*pendingSpan + port.Second)
+	if len(r.sessions) != 0 || len(r.pool.sources) != 0 {
+		t.Errorf("%d sessions and %d sources are left; expected none", len(r.sessions), len(r.pool.sources))
+	}
+}
+
+// A share is that of an IPv6 /64, and refusals of a source are counted apart from those of everybody.
+func TestShareOfASource(t *testing.T) {
+	for _, c := range []struct {
+		limit, share int
+		address      func(n int) string
+	}{
+		{4000, 1000, func(int) string { return "198.18.0.1" }},
+		{4000, 1000, func(n int) string { return fmt.Sprintf("fd00:0:0:1::%x", n) }},
+		{4000, 1000, func(n int) string { return "::ffff:198.18.0.1" }},
+		{100, 64, func(int) string { return "198.18.0.1" }},
+		{32, 28, func(int) string { return "198.18.0.1" }}, // all but the reserve
+	} {
+		r := newRegistry(t, Config{MaxPending: c.limit})
+		n := 0
+		for ; n < c.limit; n++ {
+			if _, err := r.open(bus.Publisher, fmt.Sprint("s", n), from(c.address(n))); err != nil {
+				break
+			}
+		}
+		if n != c.share {
+			t.Errorf("of %d, %s had %d; expected %d", c.limit, c.address(0), n, c.share)
+		}
+		why := deniedShare
+		if c.share < leastShare {
+			why = deniedBusy
+		}
+		if got := r.census.denied[why].Load(); got != 1 {
+			t.Errorf("%d refusals as %s; expected 1", got, denials[why].name)
+		}
+	}
+}
+
+// Whatever happens in whatever order, the counts, the pool and the lists hold what there is.
+func TestRegistryStaysWhole(t *testing.T) {
+	for seed := range uint64(20) {
+		r := newRegistry(t, Config{MaxPending: 40, Takeover: seed%2 == 0, Grace: 5 * time.Second})
+		random := rand.New(rand.NewPCG(seed, 1))
+		var ids []bus.SessionID
+		for range 2000 {
+			if len(ids) > 100 {
+				ids = ids[50:]
+			}
+			id := bus.SessionID(0)
+			if len(ids) > 0 {
+				id = ids[random.IntN(len(ids))]
+			}
+			switch random.IntN(9) {
+			case 0, 1, 2:
+				p := from(fmt.Sprintf("198.18.0.%d", random.IntN(4)))
+				role := bus.Role(1 + random.IntN(2))
+				p.Authorized = role == bus.Publisher && random.IntN(4) == 0
+				if l, err := r.open(role, fmt.Sprint("s", random.IntN(5)), p); err == nil {
+					ids = append(ids, l.ID)
+				}
+			case 3:
+				r.says(bus.SessionReached, id)
+			case 4:
+				if s := r.sessions[id]; s != nil && !s.keyed {
+					r.connect(id)
+				}
+			case 5:
+				if s := r.sessions[id]; s != nil && s.publication != nil && s.keyed {
+					r.says(bus.MediaBegan, id)
+				}
+			case 6:
+				r.says(bus.SessionHeard, id)
+			case 7:
+				if s := r.sessions[id]; s != nil && random.IntN(2) == 0 {
+					r.says(bus.SessionEnded, id)
+				}
+			default:
+				r.pass(port.Time(random.Int64N(int64(2 * port.Second))))
+			}
+			r.told()
+			r.check()
+			if t.Failed() {
+				t.Fatalf("seed %d", seed)
+			}
+		}
+		r.shutdown()
+		if len(r.sessions)+len(r.streams)+r.pool.all.Len()+r.pool.unreached.Len()+len(r.pool.sources)+r.orphans.Len() != 0 {
+			t.Errorf("seed %d: something is left after the end", seed)
+		}
+	}
+}
+
+// check holds the controller's accounts against its sessions.
+func (r *registry) check() {
+	r.t.Helper()
+	var pending, unreached, live int
+	bySource := make(map[*origin]int)
+	for _, s := range r.sessions {
+		if s.pending != nil {
+			pending++
+			if s.pending.unreached != nil {
+				unreached++
+			}
+			if s.pending.source != nil {
+				bySource[s.pending.source]++
+			}
+		}
+		st := s.stream
+		if r.streams[st.name] != st {
+			r.t.Errorf("session %d has a stream that is none", s.spec.ID)
+		}
+		member := st.live == s
+		for _, g := range []group{st.candidates, st.viewers} {
+			member = member || s.place >= 0 && int(s.place) < len(g) && g[s.place] == s
+		}
+		if !member {
+			r.t.Errorf("session %d is no member of its stream", s.spec.ID)
+		}
+	}
+	waiting := 0
+	for _, st := range r.streams {
+		if st.live != nil {
+			live++
+		}
+		if st.orphan != nil {
+			waiting++
+			if st.live != nil || len(st.viewers) == 0 {
+				r.t.Errorf("stream %s waits for a publisher with %d viewers and live %v", st.name, len(st.viewers), st.live)
+			}
+		}
+	}
+	c := &r.census
+	census := c.publishersPending.Load() + c.subscribersPending.Load()
+	connected := c.publishers.Load() + c.subscribers.Load()
+	for _, x := range []struct {
+		name      string
+		got, want int
+	}{
+		{"pending", r.pool.all.Len(), pending},
+		{"pending in the census", int(census), pending},
+		{"connected in the census", int(connected), len(r.sessions) - pending},
+		{"unreached", r.pool.unreached.Len(), unreached},
+		{"sources", len(r.pool.sources), len(bySource)},
+		{"live streams in the census", int(c.streams.Load()), live},
+		{"streams that wait", r.orphans.Len(), waiting},
+	} {
+		if x.got != x.want {
+			r.t.Errorf("%s: %d; expected %d", x.name, x.got, x.want)
+		}
+	}
+	for o, n := range bySource {
+		if o.pending != n {
+			r.t.Errorf("%v has %d pending; expected %d", o.prefix, o.pending, n)
+		}
+	}
+	if pending > r.pool.limit {
+		r.t.Errorf("%d sessions are pending; expected at most %d", pending, r.pool.limit)
+	}
+}
+
+// What a track carries is told of one publication, by its session.
+func TestFormatActive(t *testing.T) {
+	r := newRegistry(t, Config{Takeover: true})
+	first := r.publish("a")
+	r.publish("b")
+	generation := r.sessions[first].publication.generation
+	for _, m := range []bus.Message{
+		{ID: first, Generation: generation, PayloadType: 111},
+		{ID: first, Generation: generation - 1, PayloadType: 1},
+		{ID: first, Generation: generation, Track: 1, PayloadType: 2},
+		{ID: first + 99, Generation: generation, PayloadType: 3},
+	} {
+		m.Kind = bus.FormatActive
+		r.handleMessage(&m)
+	}
+	if got := r.streams["a"].describe().Active; !slices.Equal(got, []int{111}) {
+		t.Errorf("the first stream carries %v; expected 111", got)
+	}
+	if got := r.streams["b"].describe().Active; !slices.Equal(got, []int{-1}) {
+		t.Errorf("the second stream carries %v; expected nothing", got)
+	}
+}
+
+// The end comes in steps, between which the controller can be asked.
+func TestShutdownInSteps(t *testing.T) {
+	r := newRegistry(t, Config{MaxPending: 4000})
+	for i := range 2*drainTurn + 1 {
+		p := from("198.18.0.1")
+		p.Source = netip.Addr{}
+		r.must(bus.Publisher, fmt.Sprint("s", i), p)
+	}
+	steps := 1
+	for ; !r.shutdown(); steps++ {
+		if n := len(r.ended); n != steps*drainTurn {
+			t.Errorf("%d sessions ended after %d steps; expected %d", n, steps, steps*drainTurn)
+		}
+		if _, err := r.open(bus.Publisher, "new", from("198.18.0.1")); !errors.Is(err, ErrClosing) {
+			t.Errorf("a publisher meanwhile: %v; expected %v", err, ErrClosing)
+		}
+	}
+	if steps != 3 || len(r.sessions) != 0 {
+		t.Errorf("%d sessions are left after %d steps; expected none after 3", len(r.sessions), steps)
+	}
+}
+
+// The list of streams is made anew a few times a second, however often it is asked for.
+func TestListOfStreams(t *testing.T) {
+	r := newRegistry(t, Config{})
+	e := &Engine{controller: r.controller, now: func() port.Time { return r.now }}
+	stop := make(chan struct{})
+	go r.run(stop)
+	defer func() { close(stop); <-r.done }()
+	publish := func(name string) {
+		if err := r.do(t.Context(), func() { r.publish(name) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("a")
+	list := e.Streams()
+	list[0].Name = "the caller's own"
+	publish("b")
+	if got := e.Streams(); len(got) != 1 || got[0].Name != "a" {
+		t.Errorf("the list is %v; expected that of a moment ago", got)
+	}
+	r.now += listAge
+	if got := e.Streams(); len(got) != 2 {
+		t.Errorf("%d streams are listed later; expected 2", len(got))
+	}
+}
+
+// What one FormatActive costs the controller, with few and with many streams.
+func BenchmarkFormatActive(b *testing.B) {
+	for _, streams := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(streams), func(b *testing.B) {
+			c := &controller{streams: map[string]*stream{}, sessions: map[bus.SessionID]*session{}}
+			for i := range streams {
+				s := &session{publication: &publication{generation: bus.Generation(i + 1), active: []int{-1, -1}}}
+				c.sessions[bus.SessionID(i+1)] = s
+				c.streams[fmt.Sprint("stream", i)] = &stream{id: bus.StreamID(i + 1), live: s}
+			}
+			n := 0
+			for b.Loop() {
+				n = (n + 37) % streams
+				c.handleMessage(&bus.Message{Kind: bus.FormatActive, ID: bus.SessionID(n + 1), Generation: bus.Generation(n + 1)})
+			}
+		})
+	}
+}
+
+// What a tick costs the controller with many sessions that are well.
+func BenchmarkExpire(b *testing.B) {
+	for _, sessions := range []int{200, 20_000} {
+		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
+			c := &controller{now: func() port.Time { return port.Second }, sessions: map[bus.SessionID]*session{}}
+			st := &stream{live: &session{}}
+			for i := range sessions {
+				s := &session{spec: &bus.Session{Role: bus.Subscriber}, stream: st, keyed: true}
+				st.viewers.add(s)
+				c.sessions[bus.SessionID(i+1)] = s
+			}
+			for b.Loop() {
+				c.expire()
+			}
+		})
+	}
+}

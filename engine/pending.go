@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"container/list"
+	"net/netip"
+
+	"ringcast/engine/port"
+)
+
+const (
+	// pendingSpan is how long a session may stay without a nominated path. Twice as long after its opening its
+	// peer must have its keys, and a publisher that waits to replace another must send media.
+	pendingSpan = 10 * port.Second
+	// reachSpan is how long a session is safe that no check has reached yet: several round trips. An older one
+	// gives way when there is no room.
+	reachSpan = port.Second
+	// leastShare is the smallest share of the pool for one source: a classroom.
+	leastShare = 64
+)
+
+// A pool bounds the sessions that are pending: opened, and still to connect. Anybody can open one with a single
+// request, so no source may have more than a share of it, sessions that no check ever reached make room for
+// new ones, and a reserve is for publishers with a token.
+type pool struct {
+	limit, share, reserve int
+	// all holds every pending session, unreached those that may give way; both the oldest first.
+	all, unreached list.List
+	sources        map[netip.Prefix]*origin
+}
+
+// An origin is what one party is assumed to hold: an IPv4 address, or an IPv6 /64.
+type origin struct {
+	prefix    netip.Prefix
+	pending   int
+	unreached list.List // of its own
+}
+
+// pending is a session's place in the pool.
+type pending struct {
+	// source is nil where no share applies: the source is unknown, or the publisher authorized.
+	source *origin
+	in     *list.Element // of pool.all
+	// unreached and bySource are the session's places among those that may give way, nil for one that may not.
+	unreached, bySource *list.Element
+}
+
+func newPool(limit int) pool {
+	return pool{
+		limit: limit, share: min(limit, max(leastShare, limit/4)), reserve: limit / 8,
+		sources: make(map[netip.Prefix]*origin),
+	}
+}
+
+// admit decides on a session that is to be opened. It returns the session that must end to make room, or nil;
+// with ok false there is none, and why says what is full.
+func (p *pool) admit(now port.Time, peer *Peer) (victim *session, why denial, ok bool) {
+	room := p.limit
+	waiting := &p.unreached
+	if !peer.Authorized {
+		room -= p.reserve
+		if x := p.sources[prefixOf(peer.Source)]; x != nil && x.pending >= p.share {
+			room, waiting, why = 0, &x.unreached, deniedShare
+		}
+	}
+	if p.all.Len() < room {
+		return nil, why, true
+	}
+	if why != deniedShare {
+		why = deniedBusy
+	}
+	if e := waiting.Front(); e != nil {
+		if s := e.Value.(*session); now-s.opened >= reachSpan {
+			return s, why, true
+		}
+	}
+	return nil, why, false
+}
+
+// add gives a session that was admitted its place.
+func (p *pool) add(s *session, peer *Peer) {
+	s.pending = &pending{in: p.all.PushBack(s)}
+	if peer.Authorized {
+		return
+	}
+	s.pending.unreached = p.unreached.PushBack(s)
+	prefix := prefixOf(peer.Source)
+	if !prefix.IsValid() {
+		return
+	}
+	x := p.sources[prefix]
+	if x == nil {
+		x = &origin{prefix: prefix}
+		p.sources[prefix] = x
+	}
+	x.pending++
+	s.pending.source, s.pending.bySource = x, x.unreached.PushBack(s)
+}
+
+// reached notes that an authenticated check reached a session: its peer exists, so it gives way to nobody.
+func (p *pool) reached(s *session) {
+	x := s.pending
+	if x == nil || x.unreached == nil {
+		return
+	}
+	p.unreached.Remove(x.unreached)
+	if x.bySource != nil {
+		x.source.unreached.Remove(x.bySource)
+	}
+	x.unreached, x.bySource = nil, nil
+}
+
+// remove takes a session out that is pending no more.
+func (p *pool) remove(s *session) {
+	x := s.pending
+	if x == nil {
+		return
+	}
+	p.reached(s)
+	p.all.Remove(x.in)
+	if x.source != nil {
+		if x.source.pending--; x.source.pending == 0 {
+			delete(p.sources, x.source.prefix)
+		}
+	}
+	s.pending = nil
+}
+
+// prefixOf is the part of an address that one party is assumed to hold; it is not valid for the zero Addr.
+func prefixOf(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 64
+	if a.Is4() {
+		bits = 32
+	}
+	prefix, err := a.Prefix(bits)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return prefix
+}

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"container/list"
+	"slices"
+	"time"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// A publisher is alive, and keeps its stream to itself, while media came within mediaSpan or
+	// anything authenticated within heardSpan: a crashed encoder can come back soon, a paused one
+	// is not robbed between two checks (Chromium's come every 2.7 s, Firefox's every 5).
+	mediaSpan = 2 * port.Second
+	heardSpan = 6 * port.Second
+)
+
+// stream is a name that is published or watched.
+type stream struct {
+	id   bus.StreamID
+	name string
+	live *session // whose publication the workers have
+	// candidates are publishers that may become live, viewers the subscribers.
+	candidates, viewers group
+	left                port.Time     // when the last live one left
+	orphan              *list.Element // of controller.orphans
+}
+
+// A group is the sessions of one kind that a stream has, in no order.
+type group []*session
+
+func (g *group) add(s *session) {
+	s.place = int32(len(*g))
+	*g = append(*g, s)
+}
+
+// remove takes a member out.
+func (g *group) remove(s *session) {
+	last := len(*g) - 1
+	(*g)[s.place] = (*g)[last]
+	(*g)[s.place].place = s.place
+	(*g)[last] = nil
+	*g = (*g)[:last]
+	s.place = -1
+}
+
+// describe is what others may know of a stream.
+func (st *stream) describe() Stream {
+	return Stream{
+		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
+		Since: st.live.publication.since, Subscribers: len(st.viewers),
+	}
+}
+
+// offersOtherMode reports whether a subscriber's tracks fit what is published only by rtp.ModeFit.
+func (st *stream) offersOtherMode(tracks []rtp.Track) bool {
+	for i, t := range st.live.spec.Tracks {
+		active := st.live.publication.active[i]
+		for _, o := range tracks {
+			if o.Kind == t.Kind && fitOf(t.Formats, active, o.Formats) == rtp.ModeFit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fitOf is how well what was offered fits the active one of the published formats, or the first that it
+// fits at all while none is active.
+func fitOf(published []rtp.Format, active int, offered []rtp.Format) rtp.Fit {
+	for i := range published {
+		f := &published[i]
+		if active >= 0 && active != int(f.PayloadType) {
+			continue
+		}
+		if m := f.Match(offered); m != nil {
+			return f.Fit(m)
+		}
+	}
+	return rtp.NoFit
+}
+
+// alive reports whether a publisher may keep its stream to itself.
+func (c *controller) alive(s *session) bool {
+	now := c.now()
+	p := s.publication
+	return s.keyed && (now-p.media < mediaSpan || now-p.heard < heardSpan)
+}
+
+// goLive makes a connected publisher's session the stream's publication on all workers, and ends the one
+// before it.
+func (c *controller) goLive(s *session) {
+	st := s.stream
+	old := st.live
+	c.settle(s)
+	st.candidates.remove(s)
+	c.generation++
+	p := s.publication
+	p.generation, p.since, p.heard = c.generation, time.Now(), c.now()
+	p.active = make([]int, len(s.spec.Tracks))
+	for i := range p.active {
+		p.active[i] = -1
+	}
+	if old == nil {
+		c.census.streams.Add(1)
+	}
+	st.live = s
+	c.adopt(st)
+	m := bus.Message{
+		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: p.generation,
+		Worker: int(s.owner), Session: s.spec,
+	}
+	c.send(int(s.owner), m) // before anybody can ask it for the stream
+	for w := range c.workers {
+		if w != int(s.owner) {
+			c.send(w, m)
+		}
+	}
+	if old != nil {
+		c.close(old, bus.ReasonReplaced)
+	}
+}
+
+// contend decides on a publisher whose media has begun. What is live stays while it is alive, and with takeover
+// unless the publisher came after its media began: of those that wait at once the first to send wins.
+func (c *controller) contend(s *session) {
+	live := s.stream.live
+	s.publication.began = c.now()
+	switch {
+	case live == s || !s.keyed:
+	case live == nil || !c.alive(live):
+		c.goLive(s)
+	case !c.takeover:
+		c.close(s, bus.ReasonTaken)
+	case live.publication.began > s.opened:
+		c.close(s, bus.ReasonReplaced)
+	default:
+		c.goLive(s)
+	}
+}
+
+// leave takes a session that ends out of its stream. When the live publisher leaves, a candidate that is
+// connected goes on in its place.
+func (c *controller) leave(s *session) {
+	st := s.stream
+	switch {
+	case st.live == s:
+		st.live, st.left = nil, c.now()
+		c.census.streams.Add(-1)
+		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.publication.generation})
+		if i := slices.IndexFunc(st.candidates, func(x *session) bool { return x.keyed }); i >= 0 && !c.closing {
+			c.goLive(st.candidates[i])
+		} else if len(st.viewers) > 0 {
+			st.orphan = c.orphans.PushBack(st)
+		}
+	case s.spec.Role == bus.Subscriber:
+		st.viewers.remove(s)
+	case s.place >= 0:
+		st.candidates.remove(s)
+	}
+	if len(st.viewers) == 0 {
+		c.adopt(st)
+		if st.live == nil && len(st.candidates) == 0 {
+			delete(c.streams, st.name)
+		}
+	}
+}
+
+// adopt takes a stream out of those whose viewers wait.
+func (c *controller) adopt(st *stream) {
+	if st.orphan != nil {
+		c.orphans.Remove(st.orphan)
+		st.orphan = nil
+	}
+}
