@@ -52,7 +52,8 @@ type Config struct {
 	// does not connect within 10 s is forgotten.
 	MaxPending int
 	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes; a
-	// quarter of the machine's memory by default, or of the process's control group.
+	// quarter of the machine's memory by default, or of the process's control group. The garbage collector
+	// may take as much again.
 	HistoryMemory int64
 	// Rand is the source of credentials, crypto/rand by default.
 	Rand io.Reader

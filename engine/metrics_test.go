@@ -17,6 +17,7 @@ import (
 
 	"ringcast/bpf"
 	"ringcast/engine"
+	"ringcast/engine/budget"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/worker"
 )
@@ -69,7 +70,7 @@ func TestMetrics(t *testing.T) {
 		"ringcast_sent_rtp_bytes_total", "ringcast_received_rtcp_packets_total", "ringcast_sent_rtcp_packets_total",
 		"ringcast_received_plis_total", "ringcast_received_stun_checks_total", "ringcast_received_keyframes_total",
 		"ringcast_port_received_datagrams_total", "ringcast_port_received_bytes_total", "ringcast_port_sent_datagrams_total",
-		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_sessions", "ringcast_streams",
+		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_history_budget_bytes", "ringcast_sessions", "ringcast_streams",
 		"ringcast_dtls_handshakes_total", "ringcast_dtls_handshake_seconds", "ringcast_forwarding_delay_seconds",
 		"ringcast_sessions_refused_total", "ringcast_port_info", "ringcast_worker_turns_total",
 	}
@@ -138,6 +139,29 @@ func TestMetrics(t *testing.T) {
 	}
 	if series != 0 {
 		t.Errorf("%d series more with %d viewers than without", series, viewers)
+	}
+}
+
+// The budget of the histories is what was set, or a quarter of the memory.
+func TestHistoryBudgetMetric(t *testing.T) {
+	for limit, want := range map[int64]int64{0: budget.RAM() / 4, 64 << 20: 64 << 20} {
+		e := start(t, engine.Config{Workers: 1, HistoryMemory: limit})
+		registry := prometheus.NewRegistry()
+		registry.MustRegister(e)
+		all, err := registry.Gather()
+		shutdown(t, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := int64(-1)
+		for _, f := range all {
+			if f.GetName() == "ringcast_history_budget_bytes" {
+				got = int64(f.GetMetric()[0].GetGauge().GetValue())
+			}
+		}
+		if got != want {
+			t.Errorf("HistoryMemory %d makes a budget of %d bytes; expected %d", limit, got, want)
+		}
 	}
 }
 

@@ -26,12 +26,17 @@ type chore struct {
 // leave the list.
 type chores struct{ head, tail *stream }
 
+// nextChore is when chores are due that were done now.
+func nextChore(now port.Time) port.Time {
+	return (now + choreInterval + choreGrid - 1) / choreGrid * choreGrid
+}
+
 // add lists a stream, unless it is listed already.
 func (c *chores) add(now port.Time, st *stream) {
 	if st.chore.listed {
 		return
 	}
-	st.chore = chore{due: (now + choreInterval + choreGrid - 1) / choreGrid * choreGrid, listed: true}
+	st.chore = chore{due: nextChore(now), listed: true}
 	if c.tail == nil {
 		c.head = st
 	} else {
@@ -76,7 +81,7 @@ func (w *Worker) doChores(now port.Time) {
 	w.current = nil
 	// A round is over when all that was due has been visited; one that never ends is cut.
 	if over := w.chores.next() > now || now >= w.housekeeping+choreInterval; over && now >= w.housekeeping {
-		w.housekeeping = now + choreInterval
+		w.housekeeping = nextChore(now)
 		w.squeeze.move(w.memory.tight(w.cfg.Workers))
 		w.memory.trim()
 	}
