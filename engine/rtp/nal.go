@@ -185,16 +185,20 @@ func (u *nalUnit) contentH265() Content {
 	return 0
 }
 
+// maxSEI bounds how much of an SEI unit is read, in bytes. The messages that encoders put before a recovery point
+// have about ten each.
+const maxSEI = 128
+
 // hasRecoveryPoint walks the messages of an SEI unit (H.264 section 7.3.2.3, H.265 section 7.3.5).
 func hasRecoveryPoint(body []byte) bool {
-	r := bitReader{rest: body}
+	r := bitReader{rest: body[:min(len(body), maxSEI)]}
 	for len(r.rest) > 2 { // a message has a type and a size; a byte ends them all
 		kind, size := r.number(), r.number()
 		if kind == recoveryPoint {
 			return !r.bad
 		}
 		for ; size > 0 && !r.bad; size-- {
-			r.bits(8)
+			r.load()
 		}
 	}
 	return false
@@ -252,12 +256,12 @@ func (r *bitReader) golomb() uint32 {
 	return 1<<zeros - 1 + r.bits(zeros)
 }
 
-// number reads an SEI message's type or size: bytes of 255 and one more add up.
+// number reads an SEI message's type or size from whole bytes: some of 255 and one more add up.
 func (r *bitReader) number() (n int) {
 	for !r.bad {
-		b := r.bits(8)
-		n += int(b)
-		if b != 255 {
+		r.load()
+		n += int(r.byte)
+		if r.byte != 255 {
 			break
 		}
 	}

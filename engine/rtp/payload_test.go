@@ -2,6 +2,7 @@ package rtp
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/pion/rtp/codecs"
@@ -67,6 +68,8 @@ var contents = []struct {
 	{"recovery point after an escaped message", H264, "\x06\x01\x04\x00\x00\x03\x01\x00\x06\x01\xc4\x80", HasKey},
 	{"recovery point within another message", H264, "\x06\x05\x03\x06\x01\xc4\x80", 0},
 	{"SEI cut short", H264, "\x06\xff\xff\xff\xff", 0},
+	{"recovery point far behind", H264, "\x06\x05\x7f" + strings.Repeat("x", 0x7f) + "\x06\x01\xc4\x80", 0},
+	{"recovery point behind", H264, "\x06\x05\x70" + strings.Repeat("x", 0x70) + "\x06\x01\xc4\x80", HasKey},
 	{"SEI of no end", H264, "\x06\x05\xff\xff\xff\x06\x01", 0},
 	{"delimiter", H264, "\x09\x10", 0},
 	{"STAP-A of SPS and PPS", H264, "\x78\x00\x04\x67\x42\xe0\x1f\x00\x04\x68\xce\x3c\x80", HasSets},

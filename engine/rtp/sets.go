@@ -7,6 +7,8 @@ const (
 	// most some hundred bytes together.
 	maxSets     = 16
 	maxSetBytes = 1024
+	// maxUnits is how many NAL units of one packet are read: a thousand tiny ones would cost much time.
+	maxUnits = 64
 	// MaxSetsPayload is the longest payload that Aggregate makes, in bytes.
 	MaxSetsPayload = 2 + 2*maxSets + maxSetBytes
 )
@@ -62,7 +64,7 @@ func (s *ParameterSets) Take(payload []byte, number uint64, current bool) {
 }
 
 func (s *ParameterSets) take(r nalReader, number uint64, current bool) {
-	for {
+	for range maxUnits {
 		u, ok := r.next()
 		if !ok {
 			return

@@ -279,6 +279,23 @@ func TestMissingIsOfOneAccessUnit(t *testing.T) {
 	}
 }
 
+// A packet of many tiny units costs no more than one of a few.
+func TestUnitsOfOnePacketAreBounded(t *testing.T) {
+	payload := []byte("\x78")
+	for id := range uint32(maxUnits + 20) {
+		u := ppsH264(id, 0, "")
+		payload = append(append(payload, 0, byte(len(u))), u...)
+	}
+	var s ParameterSets
+	s.Reset(H264, "")
+	s.Take(payload, 1, true)
+	s.Begin()
+	got := missing(&s)
+	if want := ppsH264(maxUnits-1, 0, ""); len(got) != maxSets || got[maxSets-1] != want {
+		t.Errorf("%d sets, the last %x; expected %d, the last %x", len(got), got[len(got)-1], maxSets, want)
+	}
+}
+
 func TestParameterSetsAllocateNothing(t *testing.T) {
 	var s ParameterSets
 	s.Reset(H265, "")

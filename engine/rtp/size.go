@@ -122,7 +122,8 @@ func sizeH264(r *bitReader) (width, height int) {
 		r.bits(1)
 		r.golomb()
 		r.golomb()
-		for n := r.golomb(); n > 0 && !r.bad; n-- {
+		const most = 255 // num_ref_frames_in_pic_order_cnt_cycle
+		for n := min(r.golomb(), most); n > 0 && !r.bad; n-- {
 			r.golomb()
 		}
 	}
