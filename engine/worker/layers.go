@@ -18,6 +18,8 @@ const (
 	// without a switch, a keyframe that is layersApart behind is better than none.
 	layersApart = 50 * port.Millisecond
 	switchSpan  = 3 * port.Second
+	// A layer whose keyframe was lost before its size was read is asked for another, at most maxQueries times.
+	maxQueries = 3
 )
 
 // A sending is what the owner knows of how a layer of several is sent.
@@ -30,6 +32,9 @@ type sending struct {
 	pace port.Time
 	// since is when the layer came back after it was silent, 0 before that.
 	since port.Time
+	// queries counts the keyframes that were asked for to learn the area, queried is when one last was.
+	queries uint8
+	queried port.Time
 	// ended is set by the publisher's goodbye, until the layer is sent again.
 	ended bool
 }
@@ -65,14 +70,20 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	}
 	s.ended = false
 	s.frame = now
+	watched := l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0
 	best := t.choose(now)
+	if s.area == 0 && best.area > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
+		s.queries++
+		s.queried = now
+		w.lostKeyframe(now, l)
+	}
 	if best == t.best {
 		return
 	}
 	left := t.best
 	t.best, t.chosen = best, now
 	w.wake(l.pub.stream, forAll) // its keyframe may be there
-	if left != nil && t.silent(now, left) && (l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0) {
+	if left != nil && t.silent(now, left) && watched {
 		w.lostKeyframe(now, best) // they see nothing until it comes
 	}
 }

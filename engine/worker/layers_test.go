@@ -290,6 +290,28 @@ func TestOrderOfLayers(t *testing.T) {
 	}
 }
 
+// A layer's first keyframe was lost, and nothing tells of it: another is asked for, or nobody would ever see the layer. A
+// layer that does not tell its size then either is left in peace.
+func TestSizeOfALostKeyframe(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "mid", "hi")
+	x.rung("hi").key = false
+	x.run(3 * port.Second)
+	if got := layers(x.shown()); got[len(got)-1] != "hi" {
+		t.Errorf("the viewer was sent %v; want the high layer in the end", got)
+	}
+	x = newSimulcaster(t, map[string]uint16{"lo": 320, "mid": 640}, "lo", "mid", "hi")
+	x.run(20 * port.Second)
+	asked := 0
+	for _, rid := range x.asked {
+		if rid == "hi" {
+			asked++
+		}
+	}
+	if asked != maxQueries {
+		t.Errorf("%d keyframes were asked for of a layer without a size; want %d", asked, maxQueries)
+	}
+}
+
 // A layer is silent after four of its mean distances of frames, 300 ms to 2 s, while others are sent. Then the next
 // lower one's keyframe is asked for at once.
 func TestSilentLayer(t *testing.T) {
