@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -118,4 +119,52 @@ func BenchmarkOpen(b *testing.B) {
 	for b.Loop() {
 		bench.mustPost("/whip/room", offer)
 	}
+}
+
+// FuzzRequest asks for any path in any way, also as another server's clients do. It must be answered, below 500,
+// with headers that are single lines and a Location only for a session.
+func FuzzRequest(f *testing.F) {
+	for _, seed := range []struct{ method, path, query, asked string }{
+		{"POST", "/whip/room", "", ""},
+		{"POST", "/rtc/v1/whip/", "app=live&stream=cam1", ""},
+		{"POST", "/index/api/whep", "stream=%2e%2e", ""},
+		{"POST", "/live/cam1/whip", "", ""},
+		{"POST", "/app/cam1", "direction=whip&transport=tcp", ""},
+		{"POST", "/api/whip", "", ""},
+		{"PATCH", "/cast/whip/a/b/", "", ""},
+		{"OPTIONS", "/whep/room", "", "authorization,content-type,x-requested-with"},
+		{"OPTIONS", "*", "", "x-a\r\nSet-Cookie: a=b, traceparent"},
+		{"GET", "//evil.example/\"/whip/\xff", "%zz;&", ""},
+		{"HEAD", "", "watch=room", ""},
+	} {
+		f.Add(seed.method, seed.path, seed.query, seed.asked)
+	}
+	offer := fixture(f, obs)
+	f.Fuzz(func(t *testing.T, method, path, query, asked string) {
+		for _, base := range []string{"", "/cast"} {
+			b := newBench(t, Config{Base: base})
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(offer))
+			r.Method, r.URL.Path, r.URL.RawQuery = method, path, query
+			r.Header.Set("Content-Type", sdpType)
+			r.Header["Access-Control-Request-Headers"] = []string{asked}
+			w := httptest.NewRecorder()
+			b.http.ServeHTTP(w, r)
+			if w.Code >= 500 {
+				t.Fatalf("%s %q: status %d: %s", method, path, w.Code, w.Body)
+			}
+			if w.Code >= 400 && method != http.MethodHead && w.Body.Len() > 0 && w.Header().Get("Content-Range") == "" {
+				checkProblem(t, w, w.Code, "")
+			}
+			for name, values := range w.Header() {
+				for _, v := range values {
+					if strings.ContainsAny(v, "\r\n") {
+						t.Errorf("%s %q: %s: %q", method, path, name, v)
+					}
+				}
+			}
+			if (w.Header().Get("Location") != "") != (w.Code == http.StatusCreated) {
+				t.Errorf("%s %q: status %d, Location %q", method, path, w.Code, w.Header().Get("Location"))
+			}
+		}
+	})
 }
