@@ -35,8 +35,8 @@ func withPort(addresses []netip.Addr, port uint16) []netip.AddrPort {
 	return out
 }
 
-// Host is the part of the configuration that decides between AF_XDP and sockets. It looks PublicNames up; what
-// it does not find is the error, and the rest of what it returns is of use.
+// Host is the part of the configuration that decides between AF_XDP and sockets. It looks PublicNames up.
+// Beside an error, about names that are not found, the result holds for the others.
 func (c *Config) Host(ctx context.Context) (host.Config, error) {
 	public := slices.Clone(c.PublicIPs)
 	var failed error

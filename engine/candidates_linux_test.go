@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"ringcast/engine"
 	"ringcast/engine/bus"
@@ -20,89 +19,102 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// An engine that started before its machine had an address serves peers at each address as it comes: every
-// answer, and that of an ICE restart, has those of the moment, and the media port is reached there.
-func TestCandidatesFollowTheKernel(t *testing.T) {
+// A site is a server's host, with an engine and no address, and the host of its clients.
+type site struct {
+	t              *testing.T
+	engine         *engine.Engine
+	server, client *lab.Host
+	source         netip.Addr // of the clients
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.Program("ip"))
 	l := lab.New(t)
-	server, err := l.AddHost("server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := l.AddHost("client")
-	if err != nil {
-		t.Fatal(err)
-	}
-	own := netip.MustParseAddr("198.18.0.100")
-	if _, err := l.Connect(lab.End{Host: server, Name: "eth0"},
-		lab.End{Host: client, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(own, 24)}}, lab.Link{}); err != nil {
-		t.Fatal(err)
-	}
-	ip := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command("ip", append([]string{"-n", server.Name}, args...)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %q: %v\n%s", args, err, bytes.TrimSpace(out))
+	s := &site{t: t, source: netip.MustParseAddr("198.18.0.100")}
+	var err error
+	for name, host := range map[string]**lab.Host{"server": &s.server, "client": &s.client} {
+		if *host, err = l.AddHost(name); err != nil {
+			t.Fatal(err)
 		}
 	}
-	var e *engine.Engine
-	if err := server.Enter(func() (err error) {
-		e, err = engine.Start(engine.Config{Workers: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	here := lab.End{Host: s.server, Name: "eth0"}
+	there := lab.End{Host: s.client, Name: "eth0", Addrs: []netip.Prefix{netip.PrefixFrom(s.source, 24)}}
+	if _, err := l.Connect(here, there, lab.Link{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.server.Enter(func() (err error) {
+		s.engine, err = engine.Start(engine.Config{Workers: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
-	defer shutdown(t, e)
+	return s
+}
 
+// ip runs an ip command on the server's host.
+func (s *site) ip(args ...string) {
+	s.t.Helper()
+	if out, err := exec.Command("ip", append([]string{"-n", s.server.Name}, args...)...).CombinedOutput(); err != nil {
+		s.t.Fatalf("ip %q: %v\n%s", args, err, bytes.TrimSpace(out))
+	}
+}
+
+// publish opens a session for a peer on the clients' host.
+func (s *site) publish(p *peer.Peer, stream string) engine.Local {
+	s.t.Helper()
+	o := p.Offer(peer.Video())
+	o.Source = s.source
+	l, err := s.engine.Publish(s.t.Context(), stream, o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return l
+}
+
+// offered are the addresses of an answer.
+func offered(l engine.Local) (out []netip.Addr) {
+	for _, c := range l.Candidates {
+		out = append(out, c.Addr())
+	}
+	return out
+}
+
+// An engine that started before its machine had an address serves peers at each address as it comes: every
+// answer, and that of an ICE restart, has those of the moment, and the media port is reached there.
+func TestCandidatesFollowTheKernel(t *testing.T) {
+	s := newSite(t)
+	defer shutdown(t, s.engine)
 	first, second := netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")
-	at := func(l engine.Local) (out []netip.Addr) {
-		for _, c := range l.Candidates {
-			out = append(out, c.Addr())
-		}
-		return out
-	}
-	p := newPeer(t, client, own)
-	offer := func(stream string) engine.Local {
-		t.Helper()
-		o := p.Offer(peer.Video())
-		o.Source = own
-		l, err := e.Publish(t.Context(), stream, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	if got := at(offer("early")); slices.Contains(got, first) || len(got) == 0 {
+	p := newPeer(t, s.client, s.source)
+	if got := offered(s.publish(p, "early")); slices.Contains(got, first) || len(got) == 0 {
 		t.Errorf("before there is an address: got %v, want the loopback's", got)
 	}
-	ip("addr", "add", "198.18.0.1/24", "dev", "eth0")
+	s.ip("addr", "add", "198.18.0.1/24", "dev", "eth0")
 	var opened engine.Local
 	until(t, "the new address in an answer", func() bool {
-		opened = offer("first")
-		return slices.Equal(at(opened), []netip.Addr{first})
+		opened = s.publish(p, "first")
+		return slices.Equal(offered(opened), []netip.Addr{first})
 	})
 	connect(t, p, opened)
 
-	ip("addr", "del", "198.18.0.1/24", "dev", "eth0")
-	ip("addr", "add", "198.18.0.2/24", "dev", "eth0")
+	s.ip("addr", "del", "198.18.0.1/24", "dev", "eth0")
+	s.ip("addr", "add", "198.18.0.2/24", "dev", "eth0")
 	until(t, "the other address in the answer to a restart", func() bool {
-		again, err := e.Restart(t.Context(), opened.ID, bus.Credentials{Ufrag: "new1", Password: "newPasswordOfThePeer12"}, own)
+		remote := bus.Credentials{Ufrag: "new1", Password: "newPasswordOfThePeer12"}
+		again, err := s.engine.Restart(t.Context(), opened.ID, remote, s.source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.Equal(at(again), []netip.Addr{second})
+		return slices.Equal(offered(again), []netip.Addr{second})
 	})
-	local := offer("second")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	moved := newPeer(t, client, own)
-	if err := moved.Connect(ctx, local); err != nil {
-		t.Errorf("at %v: %v", at(local), err)
-	}
+	moved := newPeer(t, s.client, s.source)
+	connect(t, moved, s.publish(moved, "second"))
 
-	ip("link", "set", "lo", "down")
-	ip("link", "set", "eth0", "down")
+	s.ip("link", "set", "lo", "down")
+	s.ip("link", "set", "eth0", "down")
 	until(t, "the refusal without any address", func() bool {
-		_, err := e.Publish(t.Context(), "nowhere", engine.Peer{Source: own})
+		_, err := s.engine.Publish(t.Context(), "nowhere", engine.Peer{Source: s.source})
 		return errors.Is(err, engine.ErrNoAddress)
 	})
 }

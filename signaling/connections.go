@@ -33,8 +33,8 @@ const (
 // them, a new one takes the place of the one that has been without a whole request for longest; where all
 // are being served, it waits until one ends.
 //
-// What keeps connections from being accepted, such as the limit of open files, is logged once a minute. The
-// server tries again, as long as the listener itself is in order.
+// Failures to accept, such as for the limit of open files, are logged once a minute. The server tries again, as
+// long as the listener itself is in order.
 func Limit(l net.Listener, most int, log *slog.Logger) net.Listener {
 	return &limited{Listener: l, log: log, places: make(chan struct{}, most), quiet: list.New()}
 }
@@ -84,10 +84,10 @@ func (l *limited) Accept() (net.Conn, error) {
 }
 
 // broken are the errors of accept(2) that say something about the listener. All others pass: they are about
-// one connection, or about what the process or the machine is short of.
+// one connection, or about a shortage in the process or the machine.
 var broken = []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK}
 
-// failed is what http.Server is told of an error: it tries again, after a pause, if that is a passing one.
+// failed makes the error for http.Server, which tries again, after a pause, if it is a passing one.
 func (l *limited) failed(err error) error {
 	if slices.ContainsFunc(broken, func(b error) bool { return errors.Is(err, b) }) {
 		return err
@@ -98,7 +98,7 @@ func (l *limited) failed(err error) error {
 		l.failures, l.logged = 0, now
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		l.evict() // its descriptor is for who waits
+		l.evict() // its descriptor is for the one that waits
 	}
 	return passing{err}
 }

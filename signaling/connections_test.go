@@ -34,7 +34,8 @@ type crowdedServer struct {
 func newCrowdedServer(t *testing.T, most int) *crowdedServer {
 	t.Helper()
 	b := newBench(t, Config{TrustedProxies: trustedNetworks})
-	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failures: make(chan error)}}
+	pipe := &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failures: make(chan error)}
+	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: pipe}
 	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil))).(*limited)
 	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
@@ -216,7 +217,7 @@ func TestAcceptFails(t *testing.T) {
 // A listener that is broken ends its server.
 func TestListenerIsBroken(t *testing.T) {
 	for _, want := range broken {
-		l := Limit(&pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failure: want}, 1, slog.New(slog.DiscardHandler))
+		l := Limit(&pipeListener{closed: make(chan struct{}), failure: want}, 1, slog.New(slog.DiscardHandler))
 		if err := NewHTTPServer("pipe", http.NotFoundHandler()).Serve(l); !errors.Is(err, want) {
 			t.Errorf("served until: got %v, want %v", err, want)
 		}

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// certificateInterval is how often the files are read. Reading survives whatever way a tool has of
-	// replacing them: renames, links to another directory, a mounted volume.
+	// certificateInterval is how often the files are read. Reading survives every way of replacing
+	// them: renames, links to another directory, a mounted volume.
 	certificateInterval = time.Second
-	// renewalSpan is how long before its end a self-signed certificate is replaced. Whoever pinned it has
-	// to pin the next, so it is late.
+	// renewalSpan is how long before its end a self-signed certificate is replaced. Clients that
+	// pinned it must pin the next, so it is late.
 	renewalSpan = 30 * 24 * time.Hour
 )
 
@@ -121,7 +121,8 @@ func (k *keeper) check(now time.Time, asked bool) {
 			k.bad = k.take()
 			if k.bad == nil {
 				leaf := k.current.Load().Leaf
-				k.log.Info("serving a new certificate", "file", k.cfg.TLSCert, "sha256", fingerprint(leaf.Raw), "expires", leaf.NotAfter)
+				k.log.Info("serving a new certificate", "file", k.cfg.TLSCert, "sha256", fingerprint(leaf.Raw),
+					"expires", leaf.NotAfter)
 			} else if !asked {
 				return // tools write one file after the other: the next look finds whether this is all
 			}

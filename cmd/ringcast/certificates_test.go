@@ -39,7 +39,7 @@ func trusting(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 
-// place makes a link at path in one step, whatever is there.
+// place makes a link at path in one step, in place of any file there.
 func place(t *testing.T, target, path string) {
 	t.Helper()
 	if err := errors.Join(os.Symlink(target, path+".new"), os.Rename(path+".new", path)); err != nil {
@@ -74,9 +74,10 @@ func TestCertificateIsRenewed(t *testing.T) {
 		{"written over", func() { writeCertificate(t, live, time.Now()) }},
 		{"renamed", func() {
 			v := next()
-			err := errors.Join(os.Rename(filepath.Join(v, "cert.pem"), certFile), os.Rename(filepath.Join(v, "key.pem"), keyFile))
-			if err != nil {
-				t.Fatal(err)
+			for name, path := range map[string]string{"cert.pem": certFile, "key.pem": keyFile} {
+				if err := os.Rename(filepath.Join(v, name), path); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}},
 		{"links as certbot's", func() {
@@ -154,7 +155,8 @@ func TestBrokenCertificateKeepsTheOld(t *testing.T) {
 		write(keyFile, good.key)
 		text.Reset()
 		k.check(now, false)
-		if c := k.current.Load(); c == first || !c.Leaf.Equal(first.Leaf) || !strings.Contains(text.String(), "serving a new certificate") {
+		logged := strings.Contains(text.String(), "serving a new certificate")
+		if c := k.current.Load(); c == first || !c.Leaf.Equal(first.Leaf) || !logged {
 			t.Errorf("%s: not served after it was mended; log:\n%s", name, &text)
 		}
 		first = k.current.Load()

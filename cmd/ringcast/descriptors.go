@@ -19,7 +19,7 @@ const (
 // publicConnections bounds the public listener's connections, so that sockets, files and the admin
 // listener never lack a descriptor. It warns where the limit of open files makes them fewer.
 func publicConnections(limit, open int, log *slog.Logger) int {
-	// What is open now may be opened a second time beside itself: ports that recover do that.
+	// Ports that recover open their sockets again before the old ones are closed: hence twice.
 	n := limit - 2*open - spareDescriptors - adminConnections
 	if n >= signaling.MaxConnections {
 		return signaling.MaxConnections
@@ -30,7 +30,7 @@ func publicConnections(limit, open int, log *slog.Logger) int {
 	return n
 }
 
-// openDescriptors counts what is open, or guesses where that is not shown.
+// openDescriptors counts the open descriptors, or guesses where the system does not list them.
 func openDescriptors() int {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {

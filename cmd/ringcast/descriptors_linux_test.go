@@ -49,7 +49,8 @@ func TestFewDescriptors(t *testing.T) {
 	e := in.stderr.entry(t, "the limit of open files leaves room for few HTTP connections")
 	most, _ := e["connections"].(float64)
 	if most < leastConnections || most >= limit-adminConnections-spareDescriptors || e["limit"] != float64(limit) {
-		t.Errorf("the warning tells of limit %v and %v connections, want %d and some, but with a reserve", e["limit"], most, limit)
+		t.Errorf("the warning tells of limit %v and %v connections, want %d and some, but with a reserve",
+			e["limit"], most, limit)
 	}
 	var hoard []net.Conn
 	defer func() {

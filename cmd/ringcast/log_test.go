@@ -22,7 +22,7 @@ import (
 // A reader of the log that takes a line only when the test says so.
 type slowReader struct {
 	bytes.Buffer
-	turn chan error // what a write returns
+	turn chan error // the results of writes
 }
 
 func (r *slowReader) Write(p []byte) (int, error) {
@@ -48,7 +48,8 @@ func (r *slowReader) read(t *testing.T) (lines []int) {
 			Level, Msg string
 			Lines      int
 		}
-		if err := json.Unmarshal([]byte(line), &note); err != nil || note.Msg != "log lines were dropped" || note.Level != "WARN" {
+		err := json.Unmarshal([]byte(line), &note)
+		if err != nil || note.Msg != "log lines were dropped" || note.Level != "WARN" {
 			t.Fatalf("not a line that was written: %q, %v", line, err)
 		}
 		lines = append(lines, -note.Lines)
@@ -63,8 +64,8 @@ func equal(t *testing.T, what string, got, want any) {
 	}
 }
 
-// A stalled reader holds up nobody. The lines that it has no room for are counted, and their number stands
-// in their place, whatever the least level is.
+// A stalled reader holds up nobody. Lines without room are counted, and their number stands in their place, at
+// any least level.
 func TestStalledReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &slowReader{turn: make(chan error)}
@@ -214,7 +215,7 @@ func converse(t *testing.T, in *instance) {
 	}
 }
 
-// dropped is what the metrics say.
+// dropped reads the count of dropped lines from the metrics.
 func dropped(t *testing.T, in *instance) float64 {
 	t.Helper()
 	_, text := get(t, "http://"+in.admin+"/metrics")
@@ -225,7 +226,7 @@ func dropped(t *testing.T, in *instance) float64 {
 	return m.Sum("ringcast_log_lines_dropped_total")
 }
 
-// The process goes on, and ends as it should, whatever its log's reader does.
+// The process goes on, and ends as it should, while its log's reader is gone or stalled.
 func TestLogReader(t *testing.T) {
 	t.Run("gone", func(t *testing.T) {
 		in, reading, _ := startWithPipe(t)

@@ -17,7 +17,7 @@ type Address struct {
 	Traits Traits
 }
 
-// Traits are what the kernel says of an address and its interface.
+// Traits are properties of an address and its interface, as the kernel reports them.
 type Traits uint8
 
 const (
@@ -52,7 +52,7 @@ type set struct {
 	open, confined []Address
 }
 
-// deprecatedSites is what site-local addresses were (RFC 3879).
+// deprecatedSites is the network of site-local addresses (RFC 3879).
 var deprecatedSites = netip.MustParsePrefix("fec0::/10")
 
 // choose sorts the interfaces' addresses. Without IPv6 on the media port only4 is set.

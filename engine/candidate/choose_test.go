@@ -84,7 +84,7 @@ func TestChoose(t *testing.T) {
 
 		{"anycast on the loopback", []Address{lo4, on("lo", "203.0.113.99/32", Loopback), lan4}, false, anybody, "203.0.113.99 192.168.1.5"},
 		{"a private address on the loopback", []Address{lo4, on("lo", "10.255.255.254/32", Loopback), lan4}, false, anybody, "192.168.1.5"},
-		{"what is no address of a host", []Address{on("eth0", "224.0.0.1/4", 0), on("eth0", "::/0", 0), on("eth0", "fec0::1/64", 0), lan4}, false, anybody, "192.168.1.5"},
+		{"no addresses of a host", []Address{on("eth0", "224.0.0.1/4", 0), on("eth0", "::/0", 0), on("eth0", "fec0::1/64", 0), lan4}, false, anybody, "192.168.1.5"},
 	} {
 		s := choose(row.all, row.only4)
 		var got []string
@@ -97,7 +97,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// What an operator gave is for everybody, in the operator's order.
+// An operator's addresses are for everybody, in the operator's order.
 func TestFixed(t *testing.T) {
 	s := choose([]Address{lo4, lan4}, false)
 	s.fixed = []netip.Addr{addr("2001:db8::1"), addr("127.0.0.1"), addr("192.0.2.1")}
@@ -111,7 +111,7 @@ func TestFixed(t *testing.T) {
 	}
 }
 
-// Whatever the machine has, loopback is last and offered to no stranger who has a choice.
+// On any machine loopback is last, and no stranger with a choice is offered it.
 func TestLoopbackIsLast(t *testing.T) {
 	pool := []Address{lo4, lo6, lan4, lan6, wide4, docker, tunnel, zeroconf}
 	for mask := range 1 << len(pool) {

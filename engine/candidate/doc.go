@@ -2,7 +2,7 @@
 //
 // Words, smallest to largest:
 //
-//   - An Address is one that the machine has on an interface, with what the kernel says of it.
+//   - An Address is one that the machine has on an interface, with its network and its traits.
 //   - A confined address reaches few peers: loopback, a bridge of containers, IPv4 link-local. It is
 //     offered to peers of its own network only.
 //   - A set is all addresses at one moment. Of a set and a peer's source follows the list for that peer.

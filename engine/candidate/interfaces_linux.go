@@ -19,7 +19,7 @@ type routing struct {
 	kernel  *netlink.Handle
 }
 
-// openInterfaces does without notifications where the kernel, or what stands in for it, has none.
+// openInterfaces does without notifications where the kernel, or a sandbox in its place, has none.
 func openInterfaces() interfaces {
 	r, err := openRouting()
 	if err != nil {
@@ -119,7 +119,9 @@ func (r *routing) read() ([]Address, error) {
 		if a.Peer != nil {
 			network = a.Peer
 		}
-		out = append(out, Address{Addr: addr.Unmap(), Network: prefix(network), Link: info.name, Traits: info.traits | traits(addr, a.Flags)})
+		out = append(out, Address{
+			Addr: addr.Unmap(), Network: prefix(network), Link: info.name, Traits: info.traits | traits(addr, a.Flags),
+		})
 	}
 	return out, nil
 }

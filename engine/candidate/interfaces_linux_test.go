@@ -14,7 +14,7 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// patience is for what the kernel does within milliseconds.
+// patience bounds every wait for the kernel, which takes milliseconds.
 const patience = 20 * time.Second
 
 // A host is one of testenv/lab with a watcher on it.
@@ -107,7 +107,8 @@ func TestKernel(t *testing.T) {
 	h.ip("addr change fd00:1::1/64 dev eth0 preferred_lft 0", "addr add fd00:2::1/64 dev eth0")
 	h.await("a new prefix", stranger, "198.18.1.1 fd00:2::1")
 
-	h.ip("link add tun0 type veth peer name tun1", "link set tun0 up", "link set tun1 up", "addr add 198.19.0.1 peer 198.19.0.2 dev tun0")
+	h.ip("link add tun0 type veth peer name tun1", "link set tun0 up", "link set tun1 up",
+		"addr add 198.19.0.1 peer 198.19.0.2 dev tun0")
 	h.await("a tunnel", "198.19.0.2", "198.19.0.1 198.18.1.1 fd00:2::1")
 	h.ip("link del tun0")
 	h.await("no tunnel", stranger, "198.18.1.1 fd00:2::1")
@@ -145,7 +146,7 @@ func TestTentative(t *testing.T) {
 	h.await("after the probes", "203.0.113.9", "198.18.0.1 fd00:1::1")
 }
 
-// What the kernel's queue has no room for is seen all the same.
+// Changes that overflow the kernel's queue are seen all the same.
 func TestOverflow(t *testing.T) {
 	h := startHost(t)
 	r := h.kernel.(*routing)

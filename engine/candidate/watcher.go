@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Config says what peers are to be offered.
+// Config says which addresses peers are offered.
 type Config struct {
 	// Log is told of every change, and of names that cannot be looked up.
 	Log *slog.Logger
@@ -20,7 +20,7 @@ type Config struct {
 	Listen netip.Addr
 	// Public are offered instead of all others.
 	Public []netip.Addr
-	// Names are looked up now and then; what they stand for counts like Public.
+	// Names are looked up now and then; their addresses count like Public.
 	Names []string
 	// Lookup finds the addresses of a name. nil: by net.DefaultResolver.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -62,7 +62,7 @@ type Watcher struct {
 
 	mu     sync.Mutex              // guards what follows
 	found  []Address               // on the interfaces
-	named  map[string][]netip.Addr // what names stood for when they were found last
+	named  map[string][]netip.Addr // the last addresses of each name
 	warned map[string]time.Time    // when it was logged last that a name is not found
 	unread bool                    // the last reading failed
 }
@@ -259,7 +259,7 @@ func Resolve(
 	return out, nil
 }
 
-// update makes the set of what is known, and logs what changed.
+// update makes the set of the addresses known now, and logs every change if tell is set.
 func (w *Watcher) update(tell bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

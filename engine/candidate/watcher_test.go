@@ -26,7 +26,7 @@ type machine struct {
 	reads     int
 
 	notices chan struct{}
-	ended   chan error // what listen ends with
+	ended   chan error // the result of listen
 }
 
 func newMachine(addresses ...Address) *machine {
@@ -57,7 +57,7 @@ func (m *machine) stop()                   { m.ended <- nil }
 func (m *machine) close()                  {}
 func (m *machine) interval() time.Duration { return time.Minute }
 
-// have changes the addresses. What is read is err, if there is one.
+// have changes the addresses. Readings fail with err, unless it is nil.
 func (m *machine) have(err error, addresses ...Address) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -114,7 +114,7 @@ func newBench(t *testing.T, m *machine, cfg Config) *bench {
 	return b
 }
 
-// expect checks what a stranger is offered.
+// expect checks the list for a stranger.
 func (b *bench) expect(when string, want ...netip.Addr) {
 	b.t.Helper()
 	if got := b.For(addr("198.51.100.9")); !slices.Equal(got, want) {
@@ -176,7 +176,7 @@ func TestFollowWithoutNotices(t *testing.T) {
 	})
 }
 
-// A reading that fails leaves what was known, and is logged once.
+// A reading that fails leaves the last addresses, and is logged once.
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(lan4)
@@ -197,8 +197,8 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Until a name is found the interfaces stand in. A name that is lost keeps its last addresses, and what goes
-// wrong is logged once a minute.
+// Until a name is found the interfaces stand in. A name that is lost keeps its last addresses. Failures are
+// logged once a minute.
 func TestNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const name = "media.example.org"
@@ -273,10 +273,11 @@ func TestBound(t *testing.T) {
 func TestSilentNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		b := newBench(t, newMachine(lan4), Config{Names: []string{"a", "b", "c"}, Lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		silent := func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}})
+		}
+		b := newBench(t, newMachine(lan4), Config{Names: []string{"a", "b", "c"}, Lookup: silent})
 		if waited := time.Since(began); waited != lookupSpan {
 			t.Errorf("the start took %v, want %v", waited, lookupSpan)
 		}
@@ -289,13 +290,14 @@ func TestSilentNames(t *testing.T) {
 func TestCloseDuringLookup(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		b := newBench(t, newMachine(lan4), Config{Names: []string{"a"}, Lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+		once := func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			if calls++; calls == 1 {
 				return []netip.Addr{addr("192.0.2.1")}, nil
 			}
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}})
+		}
+		b := newBench(t, newMachine(lan4), Config{Names: []string{"a"}, Lookup: once})
 		time.Sleep(nameInterval + time.Second)
 		began := time.Now()
 		b.Close()
