@@ -57,6 +57,23 @@ func (c *crowd) send(span port.Time) (most int64) {
 	return most
 }
 
+// accounts fails unless the memory that is drawn is that which histories hold.
+func (l *lab) accounts() {
+	l.Helper()
+	held := 0
+	for _, st := range l.w.streams {
+		for i := 0; st.pub != nil && i < len(st.pub.tracks); i++ {
+			for _, x := range st.pub.tracks[i].layers {
+				held += x.history.size()
+			}
+		}
+	}
+	m := l.w.memory
+	if drawn := m.budget.Held(); m.used != held || drawn != int64(held+len(m.free)*pageSize) {
+		l.Errorf("histories hold %d bytes, with %d free pages; %d count as used and %d as drawn", held, len(m.free), m.used, drawn)
+	}
+}
+
 // However many streams send how much, with one keyframe each, their histories keep to the budget. Those that
 // somebody watches are shortened last, and what is on its way is never lost.
 func TestHistoryBudget(t *testing.T) {
@@ -100,6 +117,7 @@ func TestHistoryBudget(t *testing.T) {
 	if held := c.memory.Held(); held > limit*3/4 {
 		t.Errorf("100 streams hold %d bytes of %d", held, limit)
 	}
+	c.accounts()
 }
 
 // Where all streams are watched alike, all are shortened, and viewers still get everything.

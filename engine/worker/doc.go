@@ -64,5 +64,6 @@
 //
 // Every call brings the time; none is asked for. A layer's timestamps are placed in it by the layer's clock, see
 // clock.go: subscribers' reports, and the step from one layer to another, go by that. Deadlines are named (see deadline) and kept in one
-// heap, each session by its earliest.
+// heap, each session by its earliest. Streams are tidied in turn (see chores). No call walks all sessions or all streams:
+// HandleTimeout does a bounded part of what is due, and Deadline asks for the rest at once.
 package worker

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -74,6 +75,7 @@ func FuzzWorker(f *testing.F) {
 func play(t *testing.T, script []byte) {
 	l := newLab(t, 0, 2)
 	l.w.cfg.EvenRuns = true
+	l.w.memory = newMemory(budget.New(24 << 10)) // soon tight
 	p := l.publish(1, 1, published()...)
 	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
 	p.frame(0, 0, true)
@@ -154,6 +156,7 @@ func play(t *testing.T, script []byte) {
 		}
 	}
 	l.poll()
+	l.accounts()
 	answers := 0
 	for _, d := range l.sent {
 		if d.data[0] <= 3 {
