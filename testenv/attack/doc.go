@@ -13,6 +13,8 @@
 //	ssrc_test.go       exhaustion of SSRCs
 //	floods_test.go     floods of PLI and NACK, small; the large ones are testenv/sim's
 //	abandoned_test.go  POSTs that nothing follows
+//	pending_test.go    offers of one address as fast as it can, while others join
+//	takeover_test.go   takeover by POST: publishers that never connect, or send no media
 //	slowloris_test.go  5,000 connections that send a byte each ten seconds
 //	tokens_test.go     token confusion
 //	stampede_test.go   10,000 POSTs at once while media flows
