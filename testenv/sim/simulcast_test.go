@@ -54,7 +54,7 @@ func TestSimulcast(t *testing.T) {
 
 			logCounters(t, w)
 			checkOracle(t, w)
-			checkSync(t, subs, 15, pub)
+			checkSync(t, subs, 12, pub)
 			var frozen [2]map[string][]port.Time // at the owner, at followers
 			frozen[0], frozen[1] = make(map[string][]port.Time), make(map[string][]port.Time)
 			cuts := 0
