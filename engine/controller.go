@@ -269,10 +269,11 @@ func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
 	c.lastID++
 	spec := &bus.Session{
 		ID: c.lastID, Role: role, Stream: st.id,
-		Local:       bus.Credentials{Ufrag: c.token(6), Password: c.token(18)},
-		RemoteUfrag: strings.Clone(p.ICE.Ufrag),
-		Tracks:      p.Tracks,
-		CNAME:       c.cname,
+		Local:        bus.Credentials{Ufrag: c.token(6), Password: c.token(18)},
+		RemoteUfrag:  strings.Clone(p.ICE.Ufrag),
+		Tracks:       p.Tracks,
+		CNAME:        c.cname,
+		CompoundRTCP: p.CompoundRTCP,
 	}
 	s := &session{
 		spec: spec, stream: st, owner: nobody, opened: c.now(),

@@ -36,6 +36,9 @@ type Peer struct {
 	Fingerprints []Fingerprint
 	// Passive is set when the peer waits for our ClientHello (it offered setup:passive).
 	Passive bool
+	// CompoundRTCP is set when the peer did not offer reduced-size RTCP (a=rtcp-rsize) for every media line: what it
+	// is sent is compound then (RFC 3550 section 6.1).
+	CompoundRTCP bool
 	// Tracks are the negotiated media lines. A subscriber's SSRCs are filled in by the engine.
 	Tracks []rtp.Track
 	// Source is the address that the peer signals from, behind any proxies; the zero Addr is unknown.

@@ -92,6 +92,16 @@ func (o *offer) live(yield func(*media) bool) {
 	}
 }
 
+// compound reports whether some line lacks a=rtcp-rsize, so that RTCP must not be of reduced size (RFC 5506 section 5).
+func (o *offer) compound() bool {
+	for m := range o.live {
+		if !m.rsize {
+			return true
+		}
+	}
+	return false
+}
+
 // tracks is what is left of the offer in the engine's words.
 func (o *offer) tracks() []rtp.Track {
 	var tracks []rtp.Track

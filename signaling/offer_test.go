@@ -128,6 +128,17 @@ func TestPeerVariants(t *testing.T) {
 			t.Errorf("peer %+v", p)
 		}
 	})
+	t.Run("compound RTCP", func(t *testing.T) {
+		both := replace(t, fixture(t, obs), "a=rtcp-mux\r\n", "a=rtcp-mux\r\na=rtcp-rsize\r\n")
+		one := strings.Replace(both, "a=rtcp-rsize\r\n", "", 1)
+		for i, text := range []string{both, one, fixture(t, obs)} {
+			b := newBench(t, Config{})
+			b.mustPost("/whip/room", text)
+			if got := b.engine.lastPeer().CompoundRTCP; got != (i > 0) {
+				t.Errorf("a=rtcp-rsize on %d lines of 2: compound RTCP %v, want %v", 2-i, got, i > 0)
+			}
+		}
+	})
 	t.Run("setup passive", func(t *testing.T) {
 		if p := line(t, "actpass", "passive"); !p.Passive {
 			t.Error("the peer is not said to be passive")

@@ -137,6 +137,7 @@ func (s *Server) negotiate(r *request, body []byte, role bus.Role, stream, place
 	}
 	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, Source: r.source}
 	peer.Authorized = role == bus.Publisher && s.tokens.publish.set
+	peer.CompoundRTCP = o.compound()
 	call := s.engine.Publish
 	if role == bus.Subscriber {
 		call = s.engine.Subscribe

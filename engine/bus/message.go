@@ -46,6 +46,8 @@ type Session struct {
 	RemoteUfrag string
 	// Tracks are the negotiated media lines in the order of the offer.
 	Tracks []rtp.Track
+	// CompoundRTCP is set when the peer did not offer reduced-size RTCP (RFC 5506 section 5).
+	CompoundRTCP bool
 	// CNAME is the canonical name in source descriptions, shared by the tracks.
 	CNAME string
 }

@@ -31,6 +31,10 @@ func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound
 // takeRTCP takes in a publisher's compound that was opened.
 func (w *Worker) takeRTCP(s *session, arrival port.Time, data []byte) {
 	pub := s.pub.publication
+	if !s.accepts(data) {
+		w.drop(DropRTCP)
+		return
+	}
 	var p rtcp.Packet
 	for r := rtcp.NewReader(data); ; {
 		if !r.Next(&p) {
@@ -74,6 +78,17 @@ func (w *Worker) affordsRTCP(now port.Time, s *session) bool {
 	return true
 }
 
+// accepts reports whether an opened datagram of RTCP begins as it may. Without reduced-size RTCP it is to begin with a
+// report (RFC 3550 appendix A.2). aiortc sends feedback and goodbyes alone without having offered that, and
+// libdatachannel feedback, so those are taken from everybody.
+func (s *session) accepts(data []byte) bool {
+	switch data[1] {
+	case 200, 201, 203, 205, 206: // SR, RR, BYE, RTPFB, PSFB
+		return true
+	}
+	return !s.spec.CompoundRTCP
+}
+
 // handleSubscriberRTCP takes in what a subscriber reports and asks for.
 func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
 	sub := s.sub
@@ -85,6 +100,10 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 	w.authenticated(now, s, &in.Path)
 	w.count(ReceivedRTCP)
 	if !w.affordsRTCP(now, s) {
+		return
+	}
+	if !s.accepts(data) {
+		w.drop(DropRTCP)
 		return
 	}
 	var p rtcp.Packet
@@ -248,13 +267,27 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 // rtcpRoom is how long a compound may be before it is sealed.
 const rtcpRoom = 1200
 
-// reportToPublisher writes one datagram of what is due to a publisher and clears what it covers.
+// reportToPublisher writes one datagram of what is due to a publisher and clears what it covers. Feedback goes alone only
+// where reduced-size RTCP was negotiated (RFC 5506); else an empty report and our name precede it (RFC 3550 section 6.1).
 func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 	p := s.pub.publication
 	if p == nil {
 		s.reports = 0
 		return b
 	}
+	start := len(b)
+	if s.spec.CompoundRTCP && s.reports&^wantReport != 0 {
+		b = rtcp.AppendReceiverReport(b, s.pub.ssrc, nil)
+		b = rtcp.AppendSDES(b, s.pub.ssrc, s.spec.CNAME)
+	}
+	head := len(b)
+	if b = w.appendToPublisher(now, s, p, b); len(b) == head {
+		return b[:start]
+	}
+	return b
+}
+
+func (w *Worker) appendToPublisher(now port.Time, s *session, p *publication, b []byte) []byte {
 	ours := s.pub.ssrc
 	switch {
 	case s.reports&wantPLI != 0:

@@ -6,6 +6,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
+	"ringcast/engine/srtp"
 )
 
 // A layer's clock goes through the run that the media goes through: a subscriber that maps a packet's timestamp by the
@@ -194,6 +195,79 @@ func TestForgedRTCP(t *testing.T) {
 	}
 	if forged, replayed := l.drops(DropSRTPAuth), l.drops(DropReplay); forged != 100 || replayed != 1 {
 		t.Errorf("%d forged and %d replayed packets were counted; want 100 and 1", forged, replayed)
+	}
+}
+
+// A publisher that did not offer reduced-size RTCP is sent compounds alone, each beginning with a report and naming us;
+// one that did is sent feedback alone.
+func TestCompoundsToPublisher(t *testing.T) {
+	for _, compound := range []bool{false, true} {
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		p.spec.CompoundRTCP = compound
+		l.watch(1, watched(true)...)
+		transport := func(n byte) []byte { return []byte{idTransport<<4 | 1, 0, n} }
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ext: transport(1), payload: vp8(true, false, "")}) // no keyframe: a PLI
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 4, ext: transport(2), payload: vp8(true, false, "")}) // a NACK
+		l.pass(2 * port.Second)
+		seen := make(map[rtcp.Type]int)
+		for _, d := range p.sent() {
+			data, result := p.sealer.OpenRTCP(append([]byte(nil), d.data...))
+			if result != srtp.OpenOK {
+				t.Fatalf("RTCP to the publisher: %v", result)
+			}
+			var x rtcp.Packet
+			var kinds []rtcp.Type
+			for r := rtcp.NewReader(data); r.Next(&x); {
+				kinds = append(kinds, x.Type)
+				seen[x.Type]++
+			}
+			whole := len(kinds) > 1 && kinds[0] == rtcp.RR && kinds[1] == rtcp.SDES
+			if alone := len(kinds) == 1; kinds[0] != rtcp.RR && compound || kinds[0] == rtcp.RR && !whole || !compound && kinds[0] != rtcp.RR && !alone {
+				t.Errorf("compound %t: a datagram of %v", compound, kinds)
+			}
+		}
+		for _, kind := range []rtcp.Type{rtcp.PLI, rtcp.NACK, rtcp.TransportCC, rtcp.RR} {
+			if seen[kind] == 0 {
+				t.Errorf("compound %t: no %v was sent", compound, kind)
+			}
+		}
+	}
+}
+
+// What a peer sends without having offered reduced-size RTCP begins with a report. Feedback and goodbyes alone are taken
+// all the same, because peers in use send them.
+func TestReducedSizeRTCP(t *testing.T) {
+	report := rtcp.AppendReceiverReport(nil, 7, nil)
+	for _, x := range []struct {
+		name    string
+		data    []byte
+		refused bool // where compounds are due
+	}{
+		{"a report", report, false},
+		{"a description behind a report", rtcp.AppendSDES(report, 7, "name"), false},
+		{"NACK", appendNACK([]uint16{1}), false},
+		{"PLI", appendPLI(), false},
+		{"a goodbye", rtcp.AppendBye(nil, 9), false},
+		{"a description alone", rtcp.AppendSDES(nil, 7, "name"), true},
+		{"an application's own", []byte{0x80, 204, 0, 2, 0, 0, 0, 7, 'n', 'a', 'm', 'e'}, true},
+		{"an extended report alone", []byte{0x80, 207, 0, 1, 0, 0, 0, 7}, true},
+	} {
+		for _, compound := range []bool{false, true} {
+			l := newLab(t, 0, 1)
+			p := l.publish(1, 1, published()...)
+			s := l.watch(1, watched(true)...)
+			p.spec.CompoundRTCP, s.spec.CompoundRTCP = compound, compound
+			s.rtcp(x.data)
+			p.rtcp(x.data)
+			want := uint64(0)
+			if compound && x.refused {
+				want = 2
+			}
+			if got := l.drops(DropRTCP); got != want {
+				t.Errorf("%s, compound %t: refused %d times, want %d", x.name, compound, got, want)
+			}
+		}
 	}
 }
 
