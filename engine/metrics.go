@@ -73,7 +73,7 @@ var (
 
 	workerDescs = func() (d [worker.NumCounters]*prometheus.Desc) {
 		for c := range worker.NumCounters {
-			d[c] = counterDesc(c.String()+"_total", "See the counter of this name in package worker.")
+			d[c] = counterDesc(c.String()+"_total", c.Help())
 		}
 		return d
 	}()

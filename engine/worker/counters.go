@@ -188,6 +188,44 @@ var counterNames = [NumCounters]string{
 
 func (c Counter) String() string { return counterNames[c] }
 
+// counterHelp is what the metrics say of the counters.
+var counterHelp = [NumCounters]string{
+	ReceivedChecks:      "Authentic ICE connectivity checks.",
+	ReceivedIndications: "Well-formed Binding indications, which prove nothing.",
+	ReceivedRTP:         "SRTP packets of publishers that opened.",
+	ReceivedRTPBytes:    "Bytes of those, as they came.",
+	ReceivedRTCP:        "SRTCP packets that opened.",
+	ReceivedDuplicates:  "RTP packets that had come before: spurious or needless retransmissions.",
+	ReceivedRTX:         "Retransmissions of publishers.",
+	ReceivedNACKs:       "Sequence numbers that subscribers asked for.",
+	ReceivedPLIs:        "Picture loss indications of subscribers.",
+	ReceivedFIRs:        "Full intra requests of subscribers.",
+	ReceivedREMBs:       "Bandwidth estimates of subscribers.",
+	ReceivedFeedbacks:   "Transport-wide feedback of subscribers.",
+	ReceivedReports:     "Report blocks of subscribers.",
+	IgnoredReports:      "Sender reports whose timestamp is not of the time at which they came.",
+	ReceivedBYEs:        "RTCP goodbyes.",
+	SentRTP:             "RTP packets sent to subscribers, retransmissions left out.",
+	SentRTPBytes:        "Bytes of RTP sent to subscribers, sealed, retransmissions included.",
+	SentRTX:             "Packets sent to subscribers again.",
+	SentRTCP:            "SRTCP packets sent.",
+	SentNACKs:           "Sequence numbers that publishers were asked for.",
+	SentPLIs:            "Keyframes that publishers were asked for.",
+	SentFeedbacks:       "Transport-wide feedback sent to publishers.",
+	Keyframes:           "Keyframes of publishers.",
+	KeyframesCompleted:  "Keyframes that came without parameter sets and were given the latest ones.",
+	KeyframesLacking:    "Keyframes that came without parameter sets and could not be given any.",
+	Forwarded:           "Datagrams passed to the worker that owns their session.",
+	Replicated:          "Packets copied to workers that follow a stream.",
+	HistoriesShortened:  "Histories told to keep less because the memory budget was tight.",
+	HistoryCut:          "Packets that left a history before their time.",
+	PathMoves:           "Sessions that are sent to by another path than before.",
+	PathsGivenUp:        "Paths that were nominated and not proven in time.",
+}
+
+// Help is what the counter counts, in a sentence.
+func (c Counter) Help() string { return counterHelp[c] }
+
 // Counters are a worker's counts. They only grow.
 type Counters struct {
 	Drops  [NumDropReasons]uint64
