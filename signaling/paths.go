@@ -63,8 +63,8 @@ func wrongName(r *request, role bus.Role, rest string) *problem {
 	place, _, _ := strings.Cut(rest, "/")
 	return &problem{
 		status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name",
-		detail: fmt.Sprintf("%s cannot name a stream; expected %s with 1 to %d characters out of A-Z a-z 0-9 . _ ~ - , but not . or ..",
-			quote(place), r.url(role, suggested(rest)), maxStreamName),
+		detail: fmt.Sprintf("%s cannot name a stream; expected %s with 1 to %d characters "+
+			"out of A-Z a-z 0-9 . _ ~ - , but not . or ..", quote(place), r.url(role, suggested(rest)), maxStreamName),
 	}
 }
 
@@ -80,8 +80,8 @@ func trailingSlash(r *request, role bus.Role, stream string) *problem {
 func slashInName(r *request, role bus.Role, rest string) *problem {
 	return &problem{
 		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed", allow: sessionMethods,
-		detail: fmt.Sprintf("POST %s: a stream's name has no slash, and the URL of a session takes no POST; expected a name such as %s",
-			quote(r.URL.Path), r.url(role, suggested(rest))),
+		detail: fmt.Sprintf("POST %s: a stream's name has no slash, and the URL of a session takes no POST; "+
+			"expected a name such as %s", quote(r.URL.Path), r.url(role, suggested(rest))),
 	}
 }
 
@@ -133,7 +133,9 @@ func otherServers(r *request) (e endpoint, ok bool) {
 	} else {
 		e.role, ok = roleOf(query.Get("direction"))
 	}
-	stream = slices.DeleteFunc(slices.Clone(stream), func(s string) bool { return slices.Contains(fillers, strings.ToLower(s)) })
+	stream = slices.DeleteFunc(slices.Clone(stream), func(s string) bool {
+		return slices.Contains(fillers, strings.ToLower(s))
+	})
 	e.stream = suggested(cmp.Or(query.Get("stream"), strings.Join(stream, "/")))
 	return e, ok
 }

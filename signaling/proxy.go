@@ -88,7 +88,8 @@ func ParseBase(text string) (string, error) {
 	if base == "" {
 		return "", nil
 	}
-	bad := fmt.Errorf("a path such as /cast expected, of at most %d characters, with A-Z a-z 0-9 . _ ~ - between the slashes", maxBase)
+	bad := fmt.Errorf("a path such as /cast expected, of at most %d characters, "+
+		"with A-Z a-z 0-9 . _ ~ - between the slashes", maxBase)
 	if len(base) > maxBase || base[0] != '/' {
 		return "", bad
 	}
