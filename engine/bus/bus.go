@@ -150,7 +150,10 @@ func (in *inbound) next(b *Bus) (*Message, *Lane) {
 				return m, l
 			}
 		}
-		in.at, in.left = (in.at+1)%len(in.lanes), visit
+		if in.at++; in.at == len(in.lanes) {
+			in.at = 0
+		}
+		in.left = visit
 	}
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 	"unsafe"
@@ -168,5 +169,18 @@ func BenchmarkLane(b *testing.B) {
 		from.Send(m)
 		to.NextMedia()
 		to.Done()
+	}
+}
+
+// What a look at lanes of which most are not there costs: each turn of a worker takes one.
+func BenchmarkNothing(b *testing.B) {
+	for _, workers := range []int{2, 16, 64} {
+		b.Run(fmt.Sprint(workers), func(b *testing.B) {
+			to := New(workers).Endpoint(1)
+			for b.Loop() {
+				to.NextControl()
+				to.NextMedia()
+			}
+		})
 	}
 }

@@ -32,9 +32,9 @@ type Config struct {
 //
 // These feed it, one at a time, with a time that never goes back:
 //
-//   - HandleMessage, for each message of the bus. The driver drains the bus after receiving and
-//     before HandlePacket, so that a session announced before its HTTP answer is known when its
-//     first check arrives.
+//   - HandleMessage, for each message of the bus. The driver takes in all of the controller's after receiving
+//     and before HandlePacket, so that a session announced before its HTTP answer is known when its first
+//     check arrives; a worker's never before those of the controller that were sent earlier.
 //   - HandlePacket, for each datagram.
 //   - HandleTimeout, when Deadline has passed.
 //

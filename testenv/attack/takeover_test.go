@@ -26,7 +26,8 @@ func TestTakeoverByPOST(t *testing.T) {
 	sdp := offer(t, obsOffer)
 	for i := range posts {
 		client := http.Client{Transport: via{h, fmt.Sprintf("198.18.2.%d:1000", i)}}
-		if status, err := post(t.Context(), &client, "http://server/whip/taken", sdp); status != http.StatusCreated || err != nil {
+		status, err := post(t.Context(), &client, "http://server/whip/taken", sdp)
+		if status != http.StatusCreated || err != nil {
 			t.Fatalf("offer %d: status %d, %v; expected %d", i, status, err, http.StatusCreated)
 		}
 	}
