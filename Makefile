@@ -81,7 +81,7 @@ check: ## the second tier, at most 60 minutes: all that must pass before a relea
 	@.ci/tier check 60 peerdeps lint cross portable race e2e peers attack xdp trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into the README
-	@FUZZTIME=10m .ci/tier soak 330 seeds endure table fuzz
+	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
 
 units: ## all tests that share the machine with others
 	@$(TEST) $(QUIET) 2>&1 | $(SHOW)
