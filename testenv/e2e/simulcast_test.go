@@ -27,7 +27,7 @@ func TestBrowserSimulcast(t *testing.T) {
 				t.Helper()
 				start, got := time.Now(), 0
 				for got != want {
-					if time.Since(start) > 30*time.Second {
+					if time.Since(start) > patience {
 						t.Fatalf("the viewer decodes pictures %d wide, want %d; published %+v", got, want, publisherStats(t, p).Video)
 					}
 					let(t, 100*time.Millisecond)
@@ -37,7 +37,7 @@ func TestBrowserSimulcast(t *testing.T) {
 			}
 			active := func(layer int, on bool) {
 				t.Helper()
-				_, err := browser.Eval[bool](deadline(t, 10*time.Second), p.Tab, fmt.Sprintf(`(async () => {
+				_, err := browser.Eval[bool](deadline(t, patience), p.Tab, fmt.Sprintf(`(async () => {
 					const sender = harness.pc.getSenders().find((s) => s.track && s.track.kind === 'video');
 					const parameters = sender.getParameters();
 					parameters.encodings[%d].active = %t;
@@ -48,6 +48,7 @@ func TestBrowserSimulcast(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			unread := testenv.UnreadDatagrams()
 			width(960)
 			let(t, 2*time.Second)
 			before := viewerStats(t, v)
@@ -61,7 +62,8 @@ func TestBrowserSimulcast(t *testing.T) {
 			got := viewerStats(t, v)
 			t.Logf("frozen going down %.2f s, up %.2f s; %d keyframes decoded, %d PLIs, %d packets lost", down.Video.FrozenSeconds-before.Video.FrozenSeconds,
 				got.Video.FrozenSeconds-down.Video.FrozenSeconds, got.Video.KeyFramesDecoded, got.Video.PLIs, got.Video.PacketsLost)
-			if got.Video.PacketsLost != 0 {
+			// A browser that gets too little of the processor leaves datagrams unread.
+			if got.Video.PacketsLost > testenv.UnreadDatagrams()-unread {
 				t.Errorf("%d packets were lost, want none", got.Video.PacketsLost)
 			}
 		})
