@@ -58,8 +58,9 @@ func TestPLIFlood(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if n, most := asked, 2+int(time.Since(start)/interval); n == 0 || n > most {
-		t.Errorf("the publisher was asked %d times, want 1 to %d", n, most)
+	// The stream has a keyframe each 150 ms, which viewers get whether they ask or not.
+	if n, most := asked, 2+int(time.Since(start)/interval); n > most {
+		t.Errorf("the publisher was asked %d times, want at most %d", n, most)
 	}
 	t.Logf("%d PLI of %d viewers in %v: %d to the publisher", sent, viewers, span, asked)
 	a.sane()
