@@ -40,11 +40,12 @@ func TestSlowloris(t *testing.T) {
 		for !enough(len(took)) {
 			turn++
 			begun := time.Now()
-			status, err := post(ctx, client, fmt.Sprint(s.URL, "/whip/s", turn%100), sdp)
+			status, location, err := openAt(ctx, client, fmt.Sprint(s.URL, "/whip/s", turn%100), sdp)
 			if err != nil || status != http.StatusCreated {
 				t.Fatalf("an honest offer: status %d, %v", status, err)
 			}
 			took = append(took, time.Since(begun))
+			end(t, ctx, client, s.URL+location) // or they would fill their source's share of what may be pending
 		}
 		return took
 	}
@@ -124,5 +125,22 @@ func TestSlowloris(t *testing.T) {
 		b50, b99, d50, d99, len(during), most, a50, a99)
 	if n := s.Metrics(t)["ringcast_faults_total"]; n != 0 {
 		t.Errorf("%v panics", n)
+	}
+}
+
+// end ends a session by its URL.
+func end(t *testing.T, ctx context.Context, client *http.Client, url string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("the end of a session: status %d, want 200", res.StatusCode)
 	}
 }
