@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"ringcast/engine/bus"
@@ -366,5 +367,35 @@ func TestLateKeyframeOfAnotherLayer(t *testing.T) {
 	got := x.video()
 	if len(got) == 0 || got[len(got)-1] != "number 66" {
 		t.Errorf("the subscriber was sent %v; expected the layer that is fed, up to 66", got)
+	}
+}
+
+// A feed begins with the newest packet of sound, which the lane loses, and a late one comes after it: the
+// subscriber starts with the newest, since what lies between them never comes.
+func TestSoundStartsWithTheNewest(t *testing.T) {
+	x := &pair{owner: newLab(t, 0, 2), follower: newLab(t, 1, 2)}
+	x.p = x.owner.publish(1, 1, published()...)
+	x.follower.ids = 100
+	x.follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: x.p.spec})
+	x.p.sound(0, 0)
+	for _, seq := range []uint64{2, 3, 4, 1} { // 1 is late
+		x.p.sound(seq, uint32(seq)*960)
+	}
+	x.lose = func(m *bus.Message) bool {
+		lost := m.Kind == bus.Media && m.Track == 1 && m.Packet.Number%startRoom == 4 && m.Start > 0
+		return lost
+	}
+	x.s = x.follower.watch(1, watched(false)...)
+	x.exchange()
+	x.lose = nil
+	x.pass(100 * port.Millisecond)
+	x.p.sound(5, 5*960)
+	x.exchange()
+	var got []string
+	for _, r := range x.s.media(subAudio) {
+		got = append(got, string(r.payload))
+	}
+	if want := []string{"sound 4", "sound 5"}; !slices.Equal(got, want) {
+		t.Errorf("the subscriber was sent %q; want %q", got, want)
 	}
 }

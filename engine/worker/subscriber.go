@@ -19,6 +19,8 @@ const (
 	catchUpAge   = 60 * port.Millisecond
 	catchUpBurst = 16
 	catchUpPause = 5 * port.Millisecond
+	// feedStart is how many packets a feed has to bring before sound starts beside holes in it.
+	feedStart = 4
 	// maxRuns is how many runs a subscriber can still answer NACKs for.
 	maxRuns = 3
 	// maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
@@ -331,7 +333,9 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	}
 	h := &best.history
 	if t.spec.Kind == rtp.Audio {
-		if h.next == h.first || !t.waiting {
+		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
+		// come: what lies between will never be here.
+		if !t.waiting || h.next == h.first || h.next-h.first < feedStart && len(best.holes) > 0 {
 			return !t.waiting
 		}
 		i := h.liveEdge()
