@@ -78,19 +78,23 @@ func TestPageStereo(t *testing.T) {
 func TestPageSoundOnly(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
-	pub := openPage(t, b, s.URL+"/?publish=sound&source=pattern&codec=VP8&resolution=360&autostart=1")
+	pub := openPage(t, b, s.URL+"/?publish=sound&source=pattern&codec=VP8&resolution=360")
+	// The page's picture is taken from its sender before anything is sent.
+	_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, `(() => {
+		const add = RTCPeerConnection.prototype.addTransceiver;
+		RTCPeerConnection.prototype.addTransceiver = function (track, init) {
+			const transceiver = add.call(this, track, init);
+			if (track.kind === 'video') {
+				transceiver.sender.replaceTrack(null);
+				window.showPicture = () => transceiver.sender.replaceTrack(track).then(() => true);
+			}
+			return transceiver;
+		};
+		return true;
+	})()`)
+	pub.must(err)
+	pub.click("#start")
 	pub.until("ringcast.publisher?.state === 'live'")
-	replace := func(track string) {
-		t.Helper()
-		_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, `(async () => {
-			const sender = ringcast.publisher.pc.getTransceivers().find((t) => t.receiver.track.kind === 'video').sender;
-			window.picture ??= sender.track;
-			await sender.replaceTrack(`+track+`);
-			return true;
-		})()`)
-		pub.must(err)
-	}
-	replace("null")
 	view := openPage(t, b, s.URL+"/?watch=sound&autostart=1")
 	view.until("document.querySelector('#idle-title').textContent === 'Sound only'")
 	view.untilBadge("Listening", true)
@@ -98,7 +102,8 @@ func TestPageSoundOnly(t *testing.T) {
 	view.click("#unmute")
 	view.until("!document.querySelector('#video').muted")
 
-	replace("window.picture")
+	_, err = browser.Eval[bool](deadline(t, stepSpan), pub.tab, "window.showPicture()")
+	pub.must(err)
 	view.until("document.querySelector('#idle').hidden")
 	view.untilBadge("Watching", true)
 	view.clean()
