@@ -22,8 +22,8 @@ const (
 	quantum = 64 * frameCost
 )
 
-// A circle is subscribers of one stream that are visited in a fixed order, each once for all news since the
-// last visit. The zero circle is empty.
+// A circle is subscribers of one stream that are visited in a fixed order, from the last to the first, each once
+// for all news since the last visit. The zero circle is empty.
 type circle struct {
 	members []*subscriber
 	// walk is whose turn is next, left how many are still to be visited.
@@ -58,8 +58,16 @@ func (c *circle) remove(sub *subscriber) (moved *subscriber) {
 
 // renew says that there is news for all members. Who is first moves on by one with each idle spell.
 func (c *circle) renew() {
-	if n := len(c.members); c.left == 0 && n > 0 {
-		c.walk = (c.walk + 1) % n
+	if c.left == 0 {
+		c.walk--
+	}
+	c.left = len(c.members)
+}
+
+// renewFromEnd is renew for a circle that the visited leave: the last leaves without another taking its place.
+func (c *circle) renewFromEnd() {
+	if c.left == 0 {
+		c.walk = len(c.members) - 1
 	}
 	c.left = len(c.members)
 }
@@ -69,15 +77,15 @@ func (c *circle) next() *subscriber {
 	if c.left == 0 {
 		return nil
 	}
-	if c.walk >= len(c.members) {
-		c.walk = 0
+	if n := len(c.members); c.walk < 0 || c.walk >= n {
+		c.walk = (c.walk%n + n) % n
 	}
 	return c.members[c.walk]
 }
 
 // visited moves on to the next member.
 func (c *circle) visited() {
-	c.walk++
+	c.walk--
 	c.left--
 }
 
@@ -144,7 +152,7 @@ func (q *streamQueue) take() *stream {
 func (w *Worker) wake(st *stream, n news) {
 	st.ready.renew()
 	if n == forAll {
-		st.waiting.renew()
+		st.waiting.renewFromEnd()
 	}
 	if !st.queued {
 		w.active.add(st)
@@ -288,10 +296,10 @@ func (st *stream) subscribers() int { return len(st.ready.members) + len(st.wait
 
 // foresee prefetches data of the next three members, following one more pointer for each step closer.
 func (c *circle) foresee() {
-	if i := c.walk + 3; i < len(c.members) {
+	if i := c.walk - 3; i >= 0 {
 		prefetch.Of(c.members[i])
 	}
-	if i := c.walk + 2; i < len(c.members) {
+	if i := c.walk - 2; i >= 0 {
 		sub := c.members[i]
 		prefetch.Of(sub.session)
 		sub.sealer.Prefetch()
@@ -299,7 +307,7 @@ func (c *circle) foresee() {
 			prefetch.Of(&sub.tracks[t])
 		}
 	}
-	if i := c.walk + 1; i < len(c.members) {
+	if i := c.walk - 1; i >= 0 {
 		sub := c.members[i]
 		if s := sub.session; s.live != nil && s.selected >= 0 {
 			prefetch.Of(&s.paths[s.selected])

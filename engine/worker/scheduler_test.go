@@ -25,7 +25,7 @@ func TestCircle(t *testing.T) {
 				delete(owing, c.remove(gone)) // what is handed out is visited
 				delete(owing, gone)
 			case k < 4:
-				c.renew()
+				[...]func(*circle){(*circle).renew, (*circle).renewFromEnd}[r.IntN(2)](&c)
 				for _, m := range c.members {
 					owing[m] = true
 				}
