@@ -35,7 +35,7 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test check soak units play portable race fuzz seeds sim e2e peers attack xdp trial bench bench-smoke endure
+.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim e2e peers attack xdp trial bench bench-smoke endure
 .PHONY: table lint generate generated clean deps peerdeps cross help
 
 all: build
@@ -78,7 +78,7 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 	@.ci/tier test 10 deps units play
 
 check: ## the second tier, at most 60 minutes: all that must pass before a release
-	@.ci/tier check 60 peerdeps lint cross portable race e2e peers attack xdp trial bench-smoke fuzz
+	@.ci/tier check 60 peerdeps lint cross portable nonces race e2e peers attack xdp trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into the README
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
@@ -92,6 +92,9 @@ play: ## a browser publishes and watches, once over sockets and once over AF_XDP
 
 portable: ## the sealing of processors without AVX-512
 	@$(TEST) -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/... 2>&1 | $(SHOW)
+
+nonces: ## anything that may happen, with a hundred seeds: no nonce is used for two things
+	@$(TEST) -run '^TestSeeds$$' ./testenv/sim -args -seeds 100 2>&1 | $(SHOW)
 
 race: ## the race detector over all but browsers, attacks and AF_XDP's faults
 	@$(TEST) -race $(QUIET) 2>&1 | $(SHOW)

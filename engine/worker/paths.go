@@ -353,8 +353,20 @@ func (w *Worker) retire(now port.Time, p *path) {
 	}
 }
 
+// recycleAt is when the next route has rested. A port that takes nothing leaves answers waiting here: as long as
+// they do, no route changes its meaning.
+func (w *Worker) recycleAt() port.Time {
+	if len(w.retired) == 0 || len(w.replies)+len(w.records) > 0 {
+		return port.Never
+	}
+	return w.retired[0].at
+}
+
 // recycle revokes the routes that have rested.
 func (w *Worker) recycle(now port.Time) {
+	if w.recycleAt() > now {
+		return
+	}
 	n := 0
 	for n < min(len(w.retired), maxRecycled) && w.retired[n].at <= now {
 		r := w.retired[n].route

@@ -404,3 +404,23 @@ func TestSessionSizes(t *testing.T) {
 		}
 	}
 }
+
+// While the port takes nothing, answers wait. The route that they leave by rests for as long.
+func TestRouteOfAWaitingAnswerRests(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.quietly(p.path, p.check()) // nothing is polled: the answer waits
+	l.w.HandleMessage(l.now, &bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 1})
+	for range 3 {
+		l.now += routeRest
+		l.w.HandleTimeout(l.now)
+	}
+	l.poll() // fails for a frame on a route that leads nowhere
+	if n := len(l.answers(p.path)); n != 1 {
+		t.Errorf("%d answers; want the one that waited", n)
+	}
+	l.pass(routeRest)
+	if len(l.routes) != 0 {
+		t.Errorf("%d routes were never revoked", len(l.routes))
+	}
+}

@@ -428,9 +428,7 @@ func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
 // Deadline is when HandleTimeout is to be called next.
 func (w *Worker) Deadline() port.Time {
 	at := min(w.deadlines.next(), w.keyframes.next())
-	if len(w.retired) > 0 {
-		at = min(at, w.retired[0].at)
-	}
+	at = min(at, w.recycleAt())
 	if len(w.asking) > 0 {
 		at = min(at, w.askAt)
 	}
