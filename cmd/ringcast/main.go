@@ -8,7 +8,7 @@
 // SIGHUP makes it read the certificate's files at once; else it does so when they change.
 //
 // It ends with status 0 after SIGTERM or SIGINT (with 1 at once after a second one), with 1 when
-// something fails and with 2 when the settings make no sense.
+// something fails and with 78 when the settings make no sense. A crash ends with 2, which is the runtime's.
 package main
 
 import (
@@ -40,9 +40,9 @@ type signals struct {
 
 // What the process ends with.
 const (
-	exitDone = iota
-	exitFailed
-	exitUsage
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 78 // EX_CONFIG of sysexits.h: a crash ends with 2, and systemd must tell the two apart
 )
 
 // command is the whole program; it returns the status to exit with.

@@ -37,6 +37,10 @@ func TestUnitIsValid(t *testing.T) {
 
 // The unit gives what the program keeps, tells systemd as it expects, and lets through what AF_XDP uses.
 func TestUnitMatchesProgram(t *testing.T) {
+	const crashed = 2 // the runtime's status after a panic, and after the watchdog's SIGABRT
+	if exitUsage == crashed || exitUsage == exitFailed {
+		t.Errorf("settings that make no sense end with %d; want a status of their own: a crash is started again", exitUsage)
+	}
 	content, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)
