@@ -204,8 +204,8 @@ func hasRecoveryPoint(body []byte) bool {
 	return false
 }
 
-// A bitReader reads a NAL unit without its emulation prevention bytes (H.264 section 7.4.1). Beyond the
-// end it yields zeros and turns bad.
+// A bitReader reads a NAL unit without its emulation prevention bytes (H.264 section 7.4.1). At the end it turns bad:
+// no value read from then on means anything, and reading on costs nothing.
 type bitReader struct {
 	rest []byte
 	// plain is set where there are none of those bytes: in VP9 and AV1.
@@ -217,7 +217,7 @@ type bitReader struct {
 }
 
 func (r *bitReader) bits(n int) (v uint32) {
-	for ; n > 0; n-- {
+	for ; n > 0 && !r.bad; n-- {
 		if r.bit == 0 {
 			r.load()
 		}

@@ -7,8 +7,9 @@ const (
 	// most some hundred bytes together.
 	maxSets     = 16
 	maxSetBytes = 1024
-	// maxUnits is how many NAL units of one packet are read: a thousand tiny ones would cost much time.
-	maxUnits = 64
+	// maxUnits is how many NAL units of one packet are read: a thousand tiny ones would cost much time. Beside the
+	// sets that are kept there may be a delimiter, some SEI and a slice.
+	maxUnits = maxSets + 8
 	// MaxSetsPayload is the longest payload that Aggregate makes, in bytes.
 	MaxSetsPayload = 2 + 2*maxSets + maxSetBytes
 )

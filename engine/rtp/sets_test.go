@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sets decodes sprop parameters as SDP has them to what Reset takes.
@@ -275,6 +277,54 @@ func TestMissingIsOfOneAccessUnit(t *testing.T) {
 		}
 		if got := missing(&s); !slices.Equal(got, c.want) {
 			t.Errorf("after %x: missing %x; expected %x", c.unit, got, c.want)
+		}
+	}
+}
+
+// Sets that claim more than they have, and many of them in one packet, cost less than to read the packet bit by bit:
+// nobody's forged packet may cost much more than another. Both times are the best of many, measured in turns.
+func TestForgedSetsAreCheap(t *testing.T) {
+	// Seven sub-layers whose profiles and levels, 84 bytes, are announced and missing.
+	unit := "\x42\x01\x0e" + strings.Repeat("\x01", 12) + "\xff\xff\xff\x01"
+	payload := []byte("\x60\x01" + strings.Repeat("\x00"+string([]byte{byte(len(unit))})+unit, 64))
+	var s ParameterSets
+	s.Reset(H265, "")
+	got := time.Duration(math.MaxInt64)
+	want := got
+	for range 200 {
+		start := time.Now()
+		s.Take(payload, 1, true)
+		got = min(got, time.Since(start))
+
+		start = time.Now()
+		r := bitReader{rest: payload}
+		for !r.bad {
+			r.bits(1)
+		}
+		want = min(want, time.Since(start))
+	}
+	t.Logf("%v for a packet of %d bytes; %v to read its bits", got, len(payload), want)
+	if got > want {
+		t.Errorf("%v for a packet of %d bytes; expected at most %v, as long as its bits take", got, len(payload), want)
+	}
+}
+
+// skip leaves a reader where as many single bits leave it, emulation prevention and the end included.
+func TestSkip(t *testing.T) {
+	data := []byte("\x47\x00\x00\x03\x01\x9a\x00\x00\x03\x00\x00\x03\x00\x5c\xe1")
+	for before := range 20 {
+		for n := range 8*len(data) + 9 {
+			a, b := bitReader{rest: data}, bitReader{rest: data}
+			a.bits(before)
+			b.bits(before)
+			a.skip(n)
+			for range n {
+				b.bits(1)
+			}
+			got, want := a.bits(5), b.bits(5)
+			if a.bad != b.bad || !a.bad && got != want {
+				t.Errorf("%d bits, then %d skipped: %05b, bad %v; expected %05b, bad %v", before, n, got, a.bad, want, b.bad)
+			}
 		}
 	}
 }

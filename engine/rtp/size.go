@@ -276,10 +276,11 @@ func (r *bitReader) size(width, height int) (int, int) {
 	return valid(width, height)
 }
 
-// skip leaves out n bits.
+// skip leaves out n bits, byte by byte as far as it can.
 func (r *bitReader) skip(n int) {
-	for ; n > 32; n -= 32 {
-		r.bits(32)
+	for left := r.bit; n >= 8 && !r.bad; n -= 8 {
+		r.load()
+		r.bit = left
 	}
 	r.bits(n)
 }
