@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -49,8 +50,8 @@ type limited struct {
 	logged   time.Time
 
 	mu sync.Mutex
-	// quiet are the connections between requests, or before the end of one's header, in the order in
-	// which they became so.
+	// quiet are the connections without a whole request, in the order in which they became so. The header of a
+	// next request sends a connection to the end.
 	quiet *list.List
 }
 
@@ -65,6 +66,7 @@ type place struct {
 	// The listener's lock guards these.
 	element *list.Element // in quiet, or nil
 	closed  bool
+	serving int // whole requests; over HTTP/2 there may be several
 }
 
 func (l *limited) Accept() (net.Conn, error) {
@@ -79,7 +81,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.places <- struct{}{}
 	}
 	p := &place{Conn: c, listener: l}
-	l.setQuiet(p, true)
+	l.update(p, func() {})
 	return p, nil
 }
 
@@ -120,15 +122,26 @@ func (l *limited) evict() {
 	}
 }
 
-func (l *limited) setQuiet(p *place, quiet bool) {
+// update changes a place, and then its element in quiet accordingly.
+func (l *limited) update(p *place, change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case quiet && p.element == nil && !p.closed:
+	change()
+	switch quiet := p.serving == 0 && !p.closed; {
+	case quiet && p.element == nil:
 		p.element = l.quiet.PushBack(p)
 	case !quiet && p.element != nil:
 		l.quiet.Remove(p.element)
 		p.element = nil
+	}
+}
+
+// toEnd makes a quiet connection the last that gives way.
+func (l *limited) toEnd(p *place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.element != nil {
+		l.quiet.MoveToBack(p.element)
 	}
 }
 
@@ -143,14 +156,10 @@ func (p *place) SetReadDeadline(t time.Time) error {
 // Close frees the place.
 func (p *place) Close() error {
 	err := p.Conn.Close()
-	l := p.listener
-	l.setQuiet(p, false)
-	l.mu.Lock()
-	first := !p.closed
-	p.closed = true
-	l.mu.Unlock()
+	first := false
+	p.listener.update(p, func() { first, p.closed = !p.closed, true })
 	if first {
-		<-l.places
+		<-p.listener.places
 	}
 	return err
 }
@@ -162,11 +171,57 @@ func follow(c net.Conn, state http.ConnState) {
 		return
 	}
 	switch state {
-	case http.StateActive:
-		p.listener.setQuiet(p, false)
+	case http.StateActive: // a header is there
+		p.listener.toEnd(p)
 	case http.StateIdle:
 		p.idle.Store(true)
-		p.listener.setQuiet(p, true)
+		p.listener.update(p, func() { p.serving = 0 })
+		p.listener.toEnd(p)
+	}
+}
+
+// countWhole calls h. It tells a limited listener when a request is there as a whole: from then on its connection
+// gives way to nobody.
+func countWhole(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, _ := r.Context().Value(placeKey{}).(*place)
+		if p == nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		b := &countedBody{ReadCloser: r.Body, place: p}
+		if r.Body == http.NoBody {
+			b.end()
+		} else {
+			r.Body = b
+		}
+		h.ServeHTTP(w, r)
+		// Over HTTP/1 the answer may still wait to be sent: the connection's next state tells of its end.
+		if b.whole && r.ProtoMajor > 1 {
+			p.listener.update(p, func() { p.serving = max(p.serving-1, 0) })
+		}
+	})
+}
+
+// A countedBody is a request's body that counts the request as whole at its end. The handler's goroutine has it.
+type countedBody struct {
+	io.ReadCloser
+	place *place
+	whole bool
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.end()
+	}
+	return n, err
+}
+
+func (b *countedBody) end() {
+	if !b.whole {
+		b.whole = true
+		b.place.listener.update(b.place, func() { b.place.serving++ })
 	}
 }
 

@@ -38,6 +38,12 @@ func newCrowdedServer(t *testing.T, most int) *crowdedServer {
 	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: pipe}
 	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil))).(*limited)
 	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/read-and-hold" {
+			if _, err := io.ReadAll(r.Body); err == nil {
+				<-s.hold
+			}
+			return
+		}
 		if r.URL.Path == "/hold" {
 			<-s.hold
 			return
@@ -130,6 +136,56 @@ func TestConnectionLimit(t *testing.T) {
 		close(s.hold)
 		s.held.Wait()
 	})
+}
+
+// A connection whose request is not there as a whole gives way too: with a header alone, anybody could keep every
+// place for 10 s.
+func TestConnectionLimitCountsBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 4
+		s := newCrowdedServer(t, most)
+		served := s.pipe.dial()
+		s.held.Go(func() {
+			_, _ = io.WriteString(served, "POST /read-and-hold HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody")
+			if r, err := http.ReadResponse(bufio.NewReader(served), nil); err != nil || r.StatusCode != 200 {
+				t.Errorf("a whole request, being served: %v; want 200", err)
+			}
+		})
+		synctest.Wait()
+		var slow []net.Conn
+		for _, path := range []string{"/whip/slow", "/nothing-reads-the-body", "/read-and-hold"} {
+			c := s.pipe.dial()
+			_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\nv", path, sdpType)
+			slow = append(slow, c)
+			synctest.Wait()
+		}
+		for i := range slow {
+			begun := time.Now()
+			c := s.pipe.dial()
+			if status, err := s.request(c, "/hold-not"); status != 404 || err != nil {
+				t.Errorf("newcomer %d: got %d, %v; want 404", i, status, err)
+			}
+			if waited := time.Since(begun); waited != 0 {
+				t.Errorf("newcomer %d waited for %v; want 0", i, waited)
+			}
+			synctest.Wait()
+			for j, other := range slow {
+				if got := hungUp(other); got != (j <= i) {
+					t.Errorf("after newcomer %d slow connection %d has ended: got %t, want %t", i, j, got, j <= i)
+				}
+			}
+		}
+		close(s.hold)
+		s.held.Wait()
+	})
+}
+
+// hungUp reads what a connection has been sent, and reports whether the server has closed it.
+func hungUp(c net.Conn) bool {
+	_ = c.SetReadDeadline(time.Now().Add(time.Nanosecond))
+	_, err := io.Copy(io.Discard, c)
+	_ = c.SetReadDeadline(time.Time{})
+	return err == nil || errors.Is(err, io.ErrClosedPipe)
 }
 
 // Where all connections are being served, who comes waits until one ends.

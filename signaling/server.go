@@ -249,7 +249,7 @@ const requestSpan = 10 * time.Second
 func NewHTTPServer(addr string, h http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
-		Handler:           h,
+		Handler:           countWhole(h),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       requestSpan,
 		WriteTimeout:      20 * time.Second,
