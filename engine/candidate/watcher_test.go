@@ -42,6 +42,12 @@ func (m *machine) read() ([]Address, error) {
 	return slices.Clone(m.addresses), m.err
 }
 
+func (m *machine) readings() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
+
 func (m *machine) listen(changed func()) error {
 	for {
 		select {
@@ -147,8 +153,8 @@ func TestFollow(t *testing.T) {
 		time.Sleep(2 * settleSpan)
 		b.expect("after a burst", lan4.Addr)
 		b.logged("after a burst", "candidates changed", 1)
-		if m.reads > 3 {
-			t.Errorf("got %d readings for a burst, want at most 3", m.reads)
+		if n := m.readings(); n > 3 {
+			t.Errorf("got %d readings for a burst, want at most 3", n)
 		}
 		m.notices <- struct{}{} // of nothing that matters
 		time.Sleep(2 * settleSpan)
@@ -250,8 +256,8 @@ func TestNamesBesideAddresses(t *testing.T) {
 			Names: []string{"b.example.org", "a.example.org"}, Lookup: n.lookup,
 		})
 		b.expect("one of two found", addr("192.0.2.1"), addr("203.0.113.7"))
-		if m.reads != 0 {
-			t.Errorf("got %d readings of interfaces that do not matter", m.reads)
+		if n := m.readings(); n != 0 {
+			t.Errorf("got %d readings of interfaces that do not matter", n)
 		}
 		n.set("b.example.org", addr("203.0.113.8"))
 		time.Sleep(retryInterval)
