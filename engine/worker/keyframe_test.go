@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 )
@@ -301,5 +302,34 @@ func TestFIRWherePLIIsNotNegotiated(t *testing.T) {
 	}
 	if len(numbers) != 3 {
 		t.Errorf("%d different FIRs; expected 3", len(numbers))
+	}
+}
+
+// Who waited before the stream was published, and whose first packets are no keyframe, gets one; whether SSRCs
+// were announced or not.
+func TestWaiterOfNewPublication(t *testing.T) {
+	for _, announced := range []bool{true, false} {
+		l := newLab(t, 0, 1)
+		v := published()[:1]
+		if !announced {
+			v[0].Encodings[0].SSRC, v[0].Encodings[0].RTXSSRC = 0, 0
+		}
+		l.publish(1, 1, v...)
+		s := l.watch(1, watched(true)...)
+		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+		l.pass(2 * port.Second)
+		p := l.publish(1, 2, v...)
+		l.forget()
+		for i := range uint64(30) {
+			p.frame(100+i, uint32(i*3000), false)
+			l.pass(33 * port.Millisecond)
+		}
+		if count(p.asked(), rtcp.PLI) == 0 {
+			t.Errorf("announced %t: no keyframe was asked for in a second", announced)
+		}
+		p.frame(200, 900_000, true)
+		if n := len(s.media(subVideo)); n != 1 {
+			t.Errorf("announced %t: %d packets at the keyframe; want 1", announced, n)
+		}
 	}
 }

@@ -289,8 +289,9 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		w.begin(now, t, l)
 	}
 	l.last = arrival
+	who := newsOf(&packet, t.spec.Kind)
 	if t.best == nil {
-		t.best = l
+		t.best, who = l, forAll // a keyframe can be asked for now
 	}
 	first := t.active < 0
 	t.active = int(pt)
@@ -299,7 +300,7 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 	}
 	// A layer that nobody is sent, of a simulcast, wakes nobody.
 	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
-		w.wake(l.pub.stream, newsOf(&packet, t.spec.Kind))
+		w.wake(l.pub.stream, who)
 	}
 }
 
