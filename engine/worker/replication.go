@@ -170,7 +170,7 @@ func (w *Worker) sendClock(l *layer, worker int) {
 
 func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
 	for _, f := range p.followers {
-		if f.worker == m.From && len(f.again) < maxAgain && m.Epoch == l.epoch {
+		if f.worker == m.From && len(f.again) < maxAgain && m.Epoch == l.epoch && !f.resends(l, m.Index, m.Index+uint64(m.Count)) {
 			f.again = append(f.again, again{l, m.Index, m.Index + uint64(min(m.Count, maxAgainPackets))})
 			w.wake(p.stream, forReady)
 		}
@@ -181,13 +181,13 @@ func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
 // messages is full.
 func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 	for _, f := range p.followers {
-		if !f.resend(w, out) {
-			return false
-		}
 		for i := range f.feeds {
 			if !f.run(w, now, &f.feeds[i], &p.tracks[i], out) {
 				return false
 			}
+		}
+		if !f.resend(w, out) {
+			return false
 		}
 	}
 	p.unfed = false
@@ -196,6 +196,13 @@ func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 		f.left = feedQuantum
 	}
 	return true
+}
+
+// resends reports whether a row of packets waits to be resent already.
+func (f *follower) resends(l *layer, index, end uint64) bool {
+	return slices.ContainsFunc(f.again, func(a again) bool {
+		return a.layer == l && a.index <= index && min(end, index+maxAgainPackets) <= a.end
+	})
 }
 
 // resend emits what a follower lost.

@@ -399,3 +399,28 @@ func TestSoundStartsWithTheNewest(t *testing.T) {
 		t.Errorf("the subscriber was sent %q; want %q", got, want)
 	}
 }
+
+// A follower that asks for the same packets over and over is sent them once, and the live ones first.
+func TestRepeatedResendRequests(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := l.publish(1, 1, published()...)
+	p.frame(1, 3000, true)
+	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+	for i := range uint64(300) {
+		p.frame(2+i, uint32(6000+i*30), false)
+	}
+	l.pass(port.Millisecond)
+	l.forget()
+	for range 60 {
+		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.ResendWanted, From: 1, Stream: 1, Generation: 1, Count: 256})
+	}
+	p.frame(400, 90_000, false)
+	l.pass(port.Millisecond)
+	all := l.said(bus.Media)
+	if len(all) != 257 {
+		t.Errorf("%d packets were sent; want 256 and the live one", len(all))
+	}
+	if len(all) == 0 || all[0].Packet.Timestamp != 90_000 {
+		t.Error("the live packet was not the first")
+	}
+}
