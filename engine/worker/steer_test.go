@@ -394,3 +394,29 @@ func TestOlderGenerations(t *testing.T) {
 		t.Errorf("%d packets of the present publication came", n)
 	}
 }
+
+// Who starts in the past of a stream of 4,000 packets a second catches up with it.
+func TestCatchUpWithAFastStream(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()[:1]...)
+	seq := uint64(1)
+	var s *sub
+	for ms := range 1400 {
+		for k := range 4 {
+			p.frame(seq, uint32(ms/16)*1440, ms%1000 == 0 && k == 0)
+			seq++
+		}
+		l.pass(port.Millisecond)
+		if ms == 400 {
+			s = l.watch(1, watched(true)[:1]...)
+		}
+		l.forget()
+	}
+	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
+	if behind := x.runs[len(x.runs)-1].layer.history.next - x.cursor; behind > 300 {
+		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUpAge", behind)
+	}
+	if n := l.drops(DropStalled); n != 0 {
+		t.Errorf("%d packets were skipped; want none", n)
+	}
+}

@@ -19,6 +19,8 @@ const (
 	catchUpAge   = 60 * port.Millisecond
 	catchUpBurst = 16
 	catchUpPause = 5 * port.Millisecond
+	// catchUpTurns is in how many bursts at most the rest is sent: a fast stream must not outrun who starts.
+	catchUpTurns = 10
 	// feedStart is how many packets a feed has to bring before sound starts beside holes in it.
 	feedStart = 4
 	// maxRuns is how many runs a subscriber can still answer NACKs for.
@@ -175,7 +177,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	if s := sub.session; t.cursor < l.history.next && s.timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second)) // silent until now
 	}
-	late := 0
+	late, pending := 0, l.history.next-min(t.cursor, l.history.next)
 	for t.cursor < l.history.next {
 		e := l.history.at(t.cursor)
 		if e.Number < r.first {
@@ -183,7 +185,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			continue
 		}
 		if now-e.Arrival > catchUpAge {
-			if late++; late > catchUpBurst {
+			if late++; late > catchUpBurst && uint64(late) > pending/catchUpTurns {
 				t.pause = now + catchUpPause
 				w.deadlines.set(sub.session, catchUpDeadline, t.pause)
 				return true
