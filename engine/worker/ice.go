@@ -47,13 +47,18 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	at := w.validate(now, s, in.Path)
-	if at < 0 || w.forward(s, in) {
+	if at < 0 {
+		return
+	}
+	if s.live == nil {
+		x := &s.paths[at]
+		x.proven = x.takes(now, &c) || x.proven
+		x.nominated = x.nominated || c.UseCandidate
+	}
+	if w.forward(now, s, in) {
 		return
 	}
 	r.route = s.paths[at].route
-	if s.pub != nil {
-		s.pub.checked = now
-	}
 	if w.checked(now, s, at, &c) {
 		if w.settle(s, known.Ufrag) {
 			w.send(bus.Message{
@@ -71,7 +76,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 // refuse answers an authentic check that is in error. Such a check validates no path, so one over a path that is
 // unknown is answered by a route that is given up at once.
 func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
-	if w.forward(s, in) {
+	if w.forward(now, s, in) {
 		return
 	}
 	if at := s.find(&in.Path); at >= 0 && s.paths[at].hasRoute {

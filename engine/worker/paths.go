@@ -11,6 +11,9 @@ const (
 	// holdSpan is longer than the pause between two checks of any client that is known. A path that was silent
 	// for as long gives way to another that is heard.
 	holdSpan = 6 * port.Second
+	// takeSpan is longer than the pause between two reports of any client that is known. A path that was silent for
+	// as long may become another session's.
+	takeSpan = 8 * port.Second
 	// An unproven path is sent pathCredit datagrams at most, for trialSpan at most. A session gets a new
 	// pathCredit no more often than once in creditSpan, so that nominations of ever more addresses gain nothing.
 	pathCredit = 200
@@ -30,8 +33,10 @@ type path struct {
 	// heard is when the peer last proved to be there by this path, 0 before the first time.
 	heard port.Time
 	// route is what we send on; only an owner, or a worker while nobody owns the session, has it.
-	route    port.Route
-	hasRoute bool
+	route port.Route
+	// transaction is a part of the transaction ID of the last check that introduced or nominated the path.
+	transaction uint32
+	hasRoute    bool
 	// proven is set once something authentic came over the path after its first check was answered.
 	proven bool
 	// nominated is set once the peer nominated the path.
@@ -88,14 +93,11 @@ func (w *Worker) spend(now port.Time, s *session) bool {
 // whose path was lost to another, because some peers nominate only once. A check proves the path unless it is the first,
 // the nomination itself, or either of them repeated: those need no more than one forged datagram.
 func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nominates bool) {
-	s.heard = now
-	x := &s.paths[at]
-	transaction := binary.BigEndian.Uint64(c.TransactionID[4:])
-	known := x.heard > 0 && (!c.UseCandidate || x.nominated)
-	if known && transaction != s.transaction {
+	if s.paths[at].takes(now, c) {
 		w.evidence(now, s, at)
-	} else {
-		x.heard, s.transaction = now, transaction
+		if s.pub != nil {
+			s.pub.checked = now
+		}
 	}
 	nominates = c.UseCandidate || s.selected < 0 && int(s.owner) == w.cfg.Index
 	if nominates {
@@ -104,13 +106,29 @@ func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nomi
 	return nominates
 }
 
-// evidence notes that something authentic came over a path after its first check was answered.
+// takes notes a good check and reports whether it is evidence for the path: the first check is none, nor the first
+// nomination, nor either of them again.
+func (x *path) takes(now port.Time, c *stun.Check) (evidence bool) {
+	transaction := binary.BigEndian.Uint32(c.TransactionID[4:])
+	known := x.heard > 0 && (!c.UseCandidate || x.nominated)
+	if known && transaction != x.transaction {
+		return true
+	}
+	x.heard, x.transaction = now, transaction
+	return false
+}
+
+// evidence notes that something authentic came over a path after its first check was answered. Only that keeps the
+// session.
 func (w *Worker) evidence(now port.Time, s *session, at int) {
 	x := &s.paths[at]
-	x.heard = now
+	s.heard, x.heard = now, now
 	x.proven = true
 	switch {
 	case at == int(s.selected):
+		if s.trial && s.sub != nil {
+			w.serve(s.sub) // what the trial withheld
+		}
 		s.trial = false
 	case at == int(s.wanted), s.selected < 0, s.withheld(), now-s.paths[s.selected].heard >= holdSpan:
 		w.selectPath(s, at, false)
@@ -151,6 +169,9 @@ func (w *Worker) selectPath(s *session, at int, trial bool) {
 		w.count(PathMoves)
 	}
 	s.selected, s.wanted, s.trial = int16(at), -1, trial
+	if s.sub != nil {
+		w.serve(s.sub) // what waits goes there
+	}
 }
 
 // tendPaths does what time does to paths: it ends trials, leaves a silent path for one that is heard, and forgets
@@ -229,14 +250,14 @@ func (w *Worker) shaken(now port.Time, s *session) {
 
 // holds reports whether a session keeps a path against another's checks: else anybody with a session
 // could take a path away with one check from a forged address. A session that is connected holds its proven
-// paths, each until it was silent for holdSpan. Paths of a session that another worker owns are held, because
-// only the owner can judge.
+// paths, each until it was silent for takeSpan. Of a session that another worker owns, checks prove a path here as
+// well, and what is forwarded keeps it.
 func (s *session) holds(now port.Time, p *port.Path) bool {
-	if s.live == nil {
-		return true
-	}
 	at := s.find(p)
-	return at >= 0 && !s.ending && s.keyed() && s.paths[at].proven && now-s.paths[at].heard < holdSpan
+	if at < 0 || s.ending || s.live != nil && !s.keyed() {
+		return false
+	}
+	return s.paths[at].proven && now-s.paths[at].heard < takeSpan
 }
 
 // validate notes that an authenticated check came over p and returns the path's index. Where it must not, it
@@ -304,6 +325,9 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 		s.wanted = without(s.wanted, i)
 		if s.selected = without(s.selected, i); s.selected < 0 {
 			s.selected, s.trial, s.wavered = int16(s.lastProven(now)), false, true
+			if s.sub != nil {
+				w.serve(s.sub)
+			}
 		}
 		return
 	}

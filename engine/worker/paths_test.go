@@ -424,3 +424,98 @@ func TestRouteOfAWaitingAnswerRests(t *testing.T) {
 		t.Errorf("%d routes were never revoked", len(l.routes))
 	}
 }
+
+// One forged check that arrives twice, with a check over an own new port in between, proves nothing; nor do checks
+// over ever new ports keep the session.
+func TestAimedByRepetition(t *testing.T) {
+	a := newAim(t)
+	victim, own := pathOf(5000), pathOf(6000)
+	forged, same := a.viewer.request(true), a.viewer.request(false)
+	a.receive(victim, forged)
+	a.receive(own, same)
+	a.receive(victim, forged)
+	a.forget()
+	a.run(180*port.Second, 100*port.Millisecond, func() { a.receive(own, same) })
+	if n := a.to(victim); n > 40 {
+		t.Errorf("%d datagrams to the victim; want at most 40", n)
+	}
+}
+
+func TestAimedFromNewPorts(t *testing.T) {
+	a := newAim(t)
+	victim := pathOf(5000)
+	a.receive(victim, a.viewer.request(true))
+	a.receive(victim, a.viewer.request(true))
+	a.forget()
+	n := 6000
+	a.run(180*port.Second, 100*port.Millisecond, func() {
+		n++
+		a.receive(pathOf(n), a.viewer.request(false))
+	})
+	if n, most := a.to(victim), 31*15; n > most {
+		t.Errorf("%d datagrams to the victim; want at most %d, until consent ends", n, most)
+	}
+}
+
+// One forged check of a session that another worker owns keeps nobody from connecting.
+func TestForeignSessionHoldsNothingByOneCheck(t *testing.T) {
+	l := newLab(t, 0, 2)
+	a := l.party(bus.Subscriber, 1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
+	v := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(v.path, a.request(false)) // forged, once
+	l.receive(v.path, v.check())
+	if len(l.said(bus.SessionClaimed)) == 0 {
+		t.Errorf("the other peer cannot connect: %d checks were dropped", l.drops(DropPathHeld))
+	}
+}
+
+// Nor does it take the path of a viewer that checks, reports and was quiet for a moment.
+func TestForeignSessionTakesNoLivePath(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := l.publish(1, 1, published()...)
+	p.frame(1, 3000, true)
+	s := l.watch(1, watched(true)...)
+	a := l.party(bus.Subscriber, 1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
+	report := func() { s.rtcp([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}) }
+	report()
+	l.pass(takeSpan + port.Second)
+	l.receive(s.path, a.request(false)) // forged
+	l.forget()
+	for i := range uint64(10) {
+		report()
+		l.receive(s.path, s.request(false))
+		p.frame(2+i, uint32(6000+3000*i), true)
+		l.pass(3 * port.Second)
+	}
+	if n := l.to(s.path); n < 10 {
+		t.Errorf("%d datagrams to the viewer; want its ten frames", n)
+	}
+	if n := len(l.said(bus.SessionEnded)); n != 0 {
+		t.Errorf("%d sessions ended; want none", n)
+	}
+}
+
+// What a trial withheld is sent once the path is proven, without waiting for the publisher's next packet.
+func TestProofServes(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(1, 3000, true)
+	s := l.watch(1, watched(true)...)
+	l.pass(100 * port.Millisecond)
+	p.frame(2, 6000, false)
+	l.pass(20 * port.Second)
+	moved := pathOf(7000)
+	l.receive(moved, s.request(true))
+	l.forget()
+	for i := range uint64(300) {
+		p.frame(3+i, 9000, false)
+	}
+	l.pass(50 * port.Millisecond)
+	l.receive(moved, s.request(true)) // proven
+	l.pass(500 * port.Millisecond)
+	if n := l.to(moved) + l.to(s.path); n < 300 {
+		t.Errorf("%d datagrams; want the picture of 300", n)
+	}
+}

@@ -121,15 +121,6 @@ func (sub *subscriber) awaitsRepair() bool {
 	return false
 }
 
-// forgetRepairs drops the resends that wait: there is no way to the subscriber.
-func (sub *subscriber) forgetRepairs() {
-	for i := range sub.tracks {
-		if r := sub.tracks[i].repairs; r != nil {
-			r.waiting, r.wanted = 0, [len(r.wanted)]uint64{}
-		}
-	}
-}
-
 // asks handles a subscriber's request for a sequence number of one of its tracks.
 func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	t := &sub.tracks[track]

@@ -236,7 +236,7 @@ func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
 		c.visited()
 	}
 	w.seat(sub)
-	if sub.awaitsRepair() {
+	if out.Filled > start && sub.awaitsRepair() {
 		w.serve(sub)
 	}
 	return true
@@ -250,8 +250,7 @@ func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgo
 	}
 	route, ok := w.route(sub.session)
 	if !ok || sub.session.ending {
-		sub.forgetRepairs()
-		return true
+		return true // what changes that puts the subscriber in line again
 	}
 	if indebted && !w.repair(now, sub, route, out) {
 		return false

@@ -69,8 +69,6 @@ type live struct {
 	creditAt port.Time
 	// trialEnd is when the trial of the selected path ends.
 	trialEnd port.Time
-	// transaction is the end of the transaction ID of the last check that introduced or nominated a path.
-	transaction uint64
 	// records is how many more datagrams of DTLS are passed on.
 	records int16
 	// control is what is left of maxControl.

@@ -176,7 +176,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 		return
 	}
 	w.current = s
-	if w.forward(s, in) {
+	if w.forward(now, s, in) {
 		return
 	}
 	s.refill(now)
@@ -201,7 +201,7 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		return
 	}
 	w.current = s
-	if w.forward(s, in) {
+	if w.forward(now, s, in) {
 		return
 	}
 	rtcp := rtp.IsRTCP(in.Data)
@@ -273,7 +273,6 @@ func (w *Worker) replayOpened(now port.Time, s *session) {
 // authenticated notes that the peer proved to be there by fresh SRTP or SRTCP, over a path. That is consent
 // enough (RFC 7675 asks for STUN): some publishers send no checks, some subscribers Binding indications only.
 func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
-	s.heard = now
 	if at := s.find(p); at >= 0 {
 		w.evidence(now, s, at)
 	}
@@ -284,9 +283,12 @@ func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
 }
 
 // forward passes a packet on to the worker that owns its session, if that is another one.
-func (w *Worker) forward(s *session, in *port.Inbound) bool {
+func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
 	if s.live != nil {
 		return false
+	}
+	if at := s.find(&in.Path); at >= 0 && s.paths[at].proven {
+		s.paths[at].heard = now
 	}
 	if len(w.strays) == cap(w.strays) {
 		w.drop(DropStrays)
@@ -363,7 +365,7 @@ func (w *Worker) HandleTimeout(now port.Time) {
 		s := w.deadlines[0]
 		w.current = s
 		for d := deadline(0); d < numDeadlines; d++ {
-			if s.timers.at[d] <= now {
+			if s.timers.at[d] <= now && !s.ending {
 				w.deadlines.set(s, d, port.Never)
 				w.timeout(now, s, d)
 			}
