@@ -34,7 +34,8 @@ const (
 	Temporary
 	// Loopback: the interface is a loopback.
 	Loopback
-	// Inner: the interface is a bridge that joins containers and virtual machines, and no network.
+	// Inner: the interface is a bridge that joins containers and virtual machines, and no network: neither by a
+	// port nor by the default route.
 	Inner
 	// PointToPoint: the link has one peer, as tunnels and modems have.
 	PointToPoint
@@ -69,6 +70,12 @@ func choose(all []Address, only4 bool) (s set) {
 		case only4 && addr.Is6():
 		default:
 			usable = append(usable, a)
+		}
+	}
+	if !slices.ContainsFunc(usable, func(a Address) bool { return !a.confined() }) {
+		// A bridge is the machine's only network: the host is a container with a bridge inside.
+		for i := range usable {
+			usable[i].Traits &^= Inner
 		}
 	}
 	for _, a := range usable {
@@ -117,7 +124,7 @@ func private(a netip.Addr) bool {
 }
 
 // forSource lists the addresses for a peer that signals from source, the best first; the zero Addr is a
-// source that nobody knows. Where nothing else is left, confined addresses are for everybody.
+// source that nobody knows. Where nothing else is left, confined addresses are for everybody, loopback last of all.
 //
 // IPv4 comes before IPv6, because some clients take the first only. Within a family those of the peer's network
 // come first, then those as private or public as its address; those without a carrier come last. Loopback comes
@@ -134,6 +141,9 @@ func (s *set) forSource(source netip.Addr) []netip.Addr {
 		if here && a.loopback() || a.Network.Contains(source) {
 			list = append(list, a)
 		}
+	}
+	if len(list) == 0 {
+		list = slices.DeleteFunc(slices.Clone(s.confined), Address.loopback)
 	}
 	if len(list) == 0 {
 		list = slices.Clone(s.confined)

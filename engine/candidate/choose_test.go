@@ -66,6 +66,10 @@ func TestChoose(t *testing.T) {
 		{"nor for this machine", []Address{docker, lan4, lo4}, false, "127.0.0.1", "192.168.1.5 127.0.0.1"},
 		{"a container", []Address{lan4, docker}, false, "172.17.0.2", "172.17.0.1 192.168.1.5"},
 		{"nothing but containers", []Address{lo4, docker}, false, "172.17.0.2", "172.17.0.1"},
+		{"nothing but containers, for others", []Address{lo4, docker}, false, anybody, "172.17.0.1"},
+		{"nothing but containers, for this machine", []Address{lo4, docker}, false, "127.0.0.1", "172.17.0.1 127.0.0.1"},
+		{"containers beside link-local IPv4", []Address{lo4, zeroconf, docker}, false, anybody, "172.17.0.1"},
+		{"nothing but link-local IPv4", []Address{lo4, lo6, zeroconf}, false, anybody, "169.254.7.7"},
 		{"link-local IPv4 is for its network", []Address{zeroconf, lan4}, false, anybody, "192.168.1.5"},
 		{"and its network", []Address{lan4, zeroconf}, false, "169.254.9.9", "169.254.7.7 192.168.1.5"},
 		{"link-local IPv6 needs a zone", []Address{lan4, on("eth0", "fe80::5/64", 0)}, false, "fe80::9", "192.168.1.5"},
@@ -116,11 +120,11 @@ func TestLoopbackIsLast(t *testing.T) {
 	pool := []Address{lo4, lo6, lan4, lan6, wide4, docker, tunnel, zeroconf}
 	for mask := range 1 << len(pool) {
 		var all []Address
-		open := false
+		other := false
 		for i, a := range pool {
 			if mask>>i&1 == 1 {
 				all = append(all, a)
-				open = open || !a.confined()
+				other = other || !a.loopback()
 			}
 		}
 		s := choose(all, false)
@@ -130,7 +134,7 @@ func TestLoopbackIsLast(t *testing.T) {
 			if i >= 0 && slices.ContainsFunc(got[i:], func(a netip.Addr) bool { return !a.IsLoopback() }) {
 				t.Fatalf("%v from %q: loopback is not last: %v", all, source, got)
 			}
-			if i >= 0 && open && source == "198.51.100.9" {
+			if i >= 0 && other && source == "198.51.100.9" {
 				t.Fatalf("%v from %q: loopback for a stranger: %v", all, source, got)
 			}
 			if len(got) == 0 && len(all) > 0 {

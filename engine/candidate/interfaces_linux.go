@@ -28,9 +28,13 @@ func openInterfaces() interfaces {
 	return r
 }
 
+// abroad are addresses that only a default route leads to. Nothing is sent to them.
+var abroad = []net.IP{net.IPv4(1, 1, 1, 1), net.ParseIP("2606:4700:4700::1111")}
+
 // openRouting subscribes before anything is listed, so that nothing falls in between.
 func openRouting() (*routing, error) {
-	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to addresses: %w", err)
 	}
@@ -82,7 +86,13 @@ func (r *routing) read() ([]Address, error) {
 		traits Traits
 	}
 	infos := make(map[int]linkInfo)
-	outer := make(map[int]bool) // bridges with a port to somewhere
+	outer := make(map[int]bool) // bridges with a port to somewhere, or with the default route
+	for _, a := range abroad {
+		routes, _ := r.kernel.RouteGet(a) // an error: there is none
+		for _, route := range routes {
+			outer[route.LinkIndex] = true
+		}
+	}
 	for _, l := range links {
 		if a := l.Attrs(); a.MasterIndex != 0 && l.Type() != "veth" && l.Type() != "tuntap" {
 			outer[a.MasterIndex] = true

@@ -130,6 +130,10 @@ func TestKernel(t *testing.T) {
 		"link add veth0 type veth peer name veth1", "link set veth0 master br0", "link set veth0 up", "link set veth1 up")
 	h.await("containers", container, "198.18.200.1 198.18.1.1 fd00:2::1")
 	h.await("containers", stranger, "198.18.1.1 fd00:2::1")
+	h.ip("route add default via 198.18.200.2 dev br0") // as in a container with a bridge inside
+	h.await("a bridge to the default router", stranger, "198.18.1.1 198.18.200.1 fd00:2::1")
+	h.ip("route del default")
+	h.await("containers again", stranger, "198.18.1.1 fd00:2::1")
 	h.ip("link add port0 type vxlan id 5 dstport 4789 dev eth0", "link set port0 master br0", "link set port0 up")
 	h.await("a bridge of networks", stranger, "198.18.1.1 198.18.200.1 fd00:2::1")
 }
