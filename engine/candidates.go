@@ -41,7 +41,7 @@ func (c *Config) Host(ctx context.Context) (host.Config, error) {
 	public := slices.Clone(c.PublicIPs)
 	var failed error
 	for _, name := range c.PublicNames {
-		found, err := candidate.Resolve(ctx, name, c.Lookup, c.Listen.Addr().Is4())
+		found, err := candidate.Resolve(ctx, name, c.Lookup, c.Listen.Addr())
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("public-ip: %w", err))
 		}

@@ -256,7 +256,7 @@ func TestPublicName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := start(t, "--public-ip", "localhost", "--udp", "0.0.0.0:0")
+	in := start(t, "--public-ip", "localhost", "--udp", "127.0.0.2:0")
 	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)

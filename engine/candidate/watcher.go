@@ -78,6 +78,13 @@ func watch(cfg Config, open func() interfaces) (*Watcher, error) {
 	if cfg.Lookup == nil {
 		cfg.Lookup = lookup
 	}
+	cfg.Public = slices.DeleteFunc(slices.Clone(cfg.Public), func(a netip.Addr) bool {
+		served := serves(cfg.Listen, a)
+		if !served {
+			cfg.Log.Warn("the media port does not have this public address's family", "address", a, "listen", cfg.Listen)
+		}
+		return !served
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &Watcher{cfg: cfg, cancel: cancel, named: make(map[string][]netip.Addr), warned: make(map[string]time.Time)}
 	if len(cfg.Public) == 0 && (!cfg.Listen.IsValid() || cfg.Listen.IsUnspecified()) {
@@ -101,6 +108,13 @@ func watch(cfg Config, open func() interfaces) (*Watcher, error) {
 		w.ended.Go(func() { w.resolve(ctx, failed) })
 	}
 	return w, nil
+}
+
+// serves tells whether a port on listen has the family of an address. No address, and IPv6's unspecified one,
+// have both.
+func serves(listen, a netip.Addr) bool {
+	both := !listen.IsValid() || listen == netip.IPv6Unspecified()
+	return both || listen.Unmap().Is4() == a.Unmap().Is4()
 }
 
 func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
@@ -212,7 +226,7 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 	var asked sync.WaitGroup
 	for _, name := range w.cfg.Names {
 		asked.Go(func() {
-			found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen.Is4())
+			found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if err == nil {
@@ -230,10 +244,10 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 	return failed
 }
 
-// Resolve finds the addresses of a name, IPv4 first, always in the same order. find may be nil; with only4
-// set IPv6 does not count. Finding none is an error.
+// Resolve finds the addresses of a name at which others reach a port on listen, IPv4 first, always in the same
+// order. find may be nil. Finding none is an error.
 func Resolve(
-	ctx context.Context, name string, find func(context.Context, string) ([]netip.Addr, error), only4 bool,
+	ctx context.Context, name string, find func(context.Context, string) ([]netip.Addr, error), listen netip.Addr,
 ) ([]netip.Addr, error) {
 	if find == nil {
 		find = lookup
@@ -247,13 +261,14 @@ func Resolve(
 	var out []netip.Addr
 	for _, a := range found {
 		a = a.Unmap()
-		useless := a.IsUnspecified() || a.IsMulticast() || a.Is6() && (only4 || a.IsLinkLocalUnicast())
-		if !useless && !slices.Contains(out, a) {
+		// Debian's /etc/hosts has 127.0.1.1 for the machine's own name.
+		useless := a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsLoopback() && !listen.IsLoopback()
+		if !useless && serves(listen, a) && !slices.Contains(out, a) {
 			out = append(out, a)
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s has no address that the media port can be reached at", name)
+		return nil, fmt.Errorf("%s has no address that others reach the media port at: it has %v", name, found)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out, nil

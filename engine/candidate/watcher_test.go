@@ -266,6 +266,49 @@ func TestNamesBesideAddresses(t *testing.T) {
 	})
 }
 
+// A name that stands for the machine itself, as Debian's /etc/hosts has it, or for a network without a router,
+// counts as not found.
+func TestNamesOfNoUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &names{answers: map[string][]netip.Addr{"a": {addr("127.0.1.1"), addr("::1"), addr("169.254.7.7")}}}
+		b := newBench(t, newMachine(lo4, lan4), Config{Listen: netip.IPv6Unspecified(), Names: []string{"a"}, Lookup: n.lookup})
+		b.expect("of no use", lan4.Addr)
+		b.logged("of no use", "127.0.1.1", 1)
+		n.set("a", addr("127.0.1.1"), addr("203.0.113.7"))
+		time.Sleep(retryInterval)
+		synctest.Wait()
+		b.expect("one of use", addr("203.0.113.7"))
+		local := newBench(t, newMachine(), Config{Listen: addr("127.0.0.1"), Names: []string{"b"}, Lookup: n.lookup})
+		n.set("b", addr("127.0.0.1"))
+		time.Sleep(retryInterval)
+		synctest.Wait()
+		local.expect("a port on the loopback", addr("127.0.0.1"))
+	})
+}
+
+// An operator's addresses of a family that the port does not have are not offered.
+func TestPublicOfAnotherFamily(t *testing.T) {
+	four, six := addr("192.0.2.1"), addr("2001:db8::7")
+	for _, row := range []struct {
+		listen       string
+		public, want []netip.Addr
+		warnings     int
+	}{
+		{"0.0.0.0", []netip.Addr{six, four}, []netip.Addr{four}, 1},
+		{"0.0.0.0", []netip.Addr{six}, []netip.Addr{lan4.Addr}, 1},
+		{"198.51.100.5", []netip.Addr{six}, []netip.Addr{addr("198.51.100.5")}, 1},
+		{"2001:db8::5", []netip.Addr{four, six}, []netip.Addr{six}, 1},
+		{"::", []netip.Addr{six, four}, []netip.Addr{six, four}, 0},
+		{"", []netip.Addr{six, four}, []netip.Addr{six, four}, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t, newMachine(lan4), Config{Listen: addr(row.listen), Public: row.public})
+			b.expect(row.listen, row.want...)
+			b.logged(row.listen, "public address", row.warnings)
+		})
+	}
+}
+
 // A port that is bound to one address has no other.
 func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
