@@ -19,12 +19,15 @@ BPF = bpf testenv/lab testenv/bench/sink
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
 
-# Of go test -v: a line for each package, what was skipped and why, and all that a failed package said.
-TELL = awk '/skipped: missing/ { why = $$0; sub(/.*skipped: /, "", why) } \
-	/^ *--- SKIP/ { print "skipped " $$3 ": " why } \
+# Of go test -v: a line for each package, what was skipped and why, and all that a failed package said. It fails where
+# there was nothing to run, as for a name of a test or sub-test that there is not.
+TELL = awk '/^=== / { name = $$3 } \
+	/skipped: missing/ { why[name] = $$0; sub(/.*skipped: /, "", why[name]) } \
+	/^ *--- SKIP/ { print "skipped " $$3 ": " ($$3 in why ? why[$$3] : "no missing capability"); delete why[$$3] } \
 	/^(=== |PASS$$| *--- (PASS|SKIP))/ { next } \
 	{ said = said $$0 "\n" } \
 	/^(ok|\?) / { print; said = ""; told = 1 } \
+	/^ok .*\[no tests to run\]/ { failed = 1 } \
 	/^FAIL/ { printf "%s", said; said = ""; failed = 1 } \
 	END { printf "%s", said; exit failed || !told }'
 
@@ -86,9 +89,12 @@ soak: ## the third tier, hours, by hand: long runs whose figures go into the REA
 units: ## all tests that share the machine with others
 	@$(TEST) $(QUIET) 2>&1 | $(SHOW)
 
+# A part runs all its commands, also after one that failed.
 play: ## a browser publishes and watches, once over sockets and once over AF_XDP
-	@$(TEST) -run '^TestBrowserCodecs$$/^VP8$$' ./testenv/e2e 2>&1 | $(SHOW)
-	@$(TEST) -run '^TestBrowser$$/^IPv4$$' ./testenv/xdp 2>&1 | $(SHOW)
+	@failed=0; \
+	$(TEST) -run '^TestBrowserCodecs$$/^VP8$$' ./testenv/e2e 2>&1 | $(SHOW) || failed=1; \
+	$(TEST) -run '^TestBrowser$$/^IPv4$$' ./testenv/xdp 2>&1 | $(SHOW) || failed=1; \
+	exit $$failed
 
 portable: ## the sealing of processors without AVX-512
 	@$(TEST) -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/... 2>&1 | $(SHOW)
@@ -97,13 +103,16 @@ nonces: ## anything that may happen, with a hundred seeds: no nonce is used for 
 	@$(TEST) -run '^TestSeeds$$' ./testenv/sim -args -seeds 100 2>&1 | $(SHOW)
 
 race: ## the race detector over all but browsers, attacks and AF_XDP's faults
-	@$(TEST) -race $(QUIET) 2>&1 | $(SHOW)
-	@$(TEST) -race -run 'TestPion|TestRepublish' ./testenv/e2e 2>&1 | $(SHOW)
+	@failed=0; \
+	$(TEST) -race $(QUIET) 2>&1 | $(SHOW) || failed=1; \
+	$(TEST) -race -run 'TestPion|TestRepublish' ./testenv/e2e 2>&1 | $(SHOW) || failed=1; \
+	exit $$failed
 
 # Without a bound, making an interesting input smaller takes a minute each: most of the time there is. Up to
 # Go 1.26 the end of FUZZTIME itself can be reported as a failure (go.dev/issue/75804); a real one names its
 # input or says something else.
 fuzz: ## each fuzz target for FUZZTIME
+	@[ -n "$(FUZZERS)" ] || { echo "no fuzz targets were found"; exit 1; }
 	@failed=""; for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
 		if ! out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) && \
@@ -142,23 +151,25 @@ bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/... ./xsk/... ./bpf
 
 endure: build ## ten minutes at more than half a core, on each port
-	./bin/ringbench soak --port xdp --share 0.6 --svg docs/bench/soak-xdp
-	./bin/ringbench soak --port segments --share 0.6 --svg docs/bench/soak-segments
+	@failed=""; for port in xdp segments; do \
+		./bin/ringbench soak --port $$port --share 0.6 --svg docs/bench/soak-$$port || failed="$$failed $$port"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 table: build ## the README's table, measured anew
 	./bin/ringbench table --dir docs/bench
 
-lint: generated ## format and static checks
-	$(GO) vet ./...
-	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
-	$(GO) tool staticcheck ./...
+lint: ## format and static checks
+	@failed=""; \
+	$(MAKE) --no-print-directory generated || failed="$$failed generated"; \
+	$(GO) vet ./... || failed="$$failed vet"; \
+	out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt failed or would change files:" $$out; failed="$$failed gofumpt"; }; \
+	$(GO) tool staticcheck ./... || failed="$$failed staticcheck"; \
+	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 cross: ## the platforms that we build for but do not test on
-	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
-	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringcast
-	GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/ringcast
-	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringbench
-	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/ringbench
+	@failed=""; for c in linux/arm64/ringcast darwin/arm64/ringcast windows/amd64/ringcast linux/arm64/ringbench darwin/arm64/ringbench; do \
+		echo "$$c"; p=$${c%/*}; GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/$${c##*/} || failed="$$failed $$c"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 generate: ## generated code
 	$(GO) generate ./...
@@ -166,7 +177,7 @@ generate: ## generated code
 generated: ## the committed BPF objects are what their source makes, where the same compiler can tell
 	@if clang --version 2>/dev/null | grep -qwF "version $(CLANG)" && command -v llvm-strip >/dev/null && [ -d /usr/include/bpf ]; then \
 		before=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
-		$(GO) generate $(BPF:%=./%); \
+		$(GO) generate $(BPF:%=./%) || exit 1; \
 		after=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
 		if [ "$$before" != "$$after" ]; then echo "the BPF objects were not what their sources make; they are now"; exit 1; fi; \
 	else echo "BPF: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
