@@ -56,8 +56,13 @@ func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Sign
 	if cfg.IO != host.OnlySockets {
 		host.RaiseMemlock()
 	}
-	e, err := engine.Start(engineConfig(&cfg, media, log))
-	if err != nil {
+	settings := engineConfig(&cfg, media, log)
+	settings.Lookup = lookupUntil(ctx)
+	e, err := engine.Start(settings)
+	switch {
+	case err != nil && ctx.Err() != nil: // a name that was not looked up may be why
+		return nil
+	case err != nil:
 		return refusal(err)
 	}
 	var s servers
@@ -85,6 +90,16 @@ func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Sign
 	ended()
 	tell(log, daemon.SdNotifyStopping)
 	return errors.Join(err, shutdown(e, &s))
+}
+
+// lookupUntil looks names up as long as ctx is not over, so that a start that is called off waits for none.
+func lookupUntil(ctx context.Context) func(context.Context, string) ([]netip.Addr, error) {
+	return func(one context.Context, name string) ([]netip.Addr, error) {
+		one, cancel := context.WithCancel(one)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return net.DefaultResolver.LookupNetIP(one, "ip", name)
+	}
 }
 
 // refusal names the setting that the engine could not start with.

@@ -269,6 +269,31 @@ func TestPublicName(t *testing.T) {
 	in.stop(t)
 }
 
+// A stop during the start does not wait for a name server that is silent.
+func TestStopDuringLookup(t *testing.T) {
+	usual := net.DefaultResolver
+	asked := make(chan struct{}, 100)
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	defer func() { net.DefaultResolver = usual }()
+	stop, stderr, ended := make(chan os.Signal, 1), newOutput(), make(chan int, 1)
+	go func() {
+		args := withLocal([]string{"--public-ip", "media.example.org"})
+		ended <- command(args, nil, io.Discard, stderr, signals{stop: stop})
+	}()
+	<-asked
+	stop <- syscall.SIGTERM
+	if status := <-ended; status != exitDone {
+		t.Errorf("got status %d, want %d", status, exitDone)
+	}
+	if log := stderr.String(); strings.Contains(log, "cannot be looked up") { // after its 5 s
+		t.Errorf("the start waited for the name:\n%s", log)
+	}
+}
+
 func TestStreamsAreListed(t *testing.T) {
 	in := start(t)
 	if status, text := get(t, "http://"+in.admin+"/api/streams"); status != http.StatusOK {

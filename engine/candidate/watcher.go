@@ -2,6 +2,7 @@ package candidate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -234,7 +235,7 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 				return
 			}
 			failed = true
-			if now := time.Now(); ctx.Err() == nil && now.Sub(w.warned[name]) >= complainInterval {
+			if now := time.Now(); !errors.Is(err, context.Canceled) && now.Sub(w.warned[name]) >= complainInterval {
 				w.warned[name] = now
 				w.cfg.Log.Warn("a public name cannot be looked up", "name", name, "kept", w.named[name], "error", err)
 			}
