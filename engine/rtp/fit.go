@@ -14,8 +14,8 @@ const (
 	// ModeFit: H.264 of packetization mode 1 for a receiver that names mode 0 only, or no parameters.
 	// Depacketizers take both modes as a rule, so this is the last choice and no refusal.
 	ModeFit
-	// ProfileFit: H.264 of a profile that the receiver does not name. Encoders and offers seldom
-	// agree on it, and decoders take more than they name.
+	// ProfileFit: H.264 of a profile that the receiver does not name, with 8 bits and 4:2:0 chroma.
+	// Encoders and offers seldom agree on it, and decoders take more of these than they name.
 	ProfileFit
 	// SubsetFit: the receiver's profile includes the sender's.
 	SubsetFit
@@ -81,10 +81,14 @@ func fitSubset(includes []uint8, sent, taken string) Fit {
 func fitH264(sent, taken string) Fit {
 	s, mode, _ := strings.Cut(sent, "/")
 	t, takes, _ := strings.Cut(taken, "/")
+	class := h264Class(s)
+	included := s == t || h264Includes(h264Class(t), class)
 	switch {
+	case class > h264High && !included:
+		return NoFit
 	case mode == "1" && takes != "1":
 		return ModeFit
-	case s == t || h264Includes(h264Class(t), h264Class(s)):
+	case included:
 		return SubsetFit
 	}
 	return ProfileFit
@@ -101,8 +105,10 @@ const (
 	h264ConstrainedBaseline
 	h264Main
 	h264High
+	// From here on pictures may have more bits or other chroma, which no decoder of those before can show.
 	h264High10
 	h264High422
+	h264CAVLC444 // includes none of those before
 	h264High444
 )
 
@@ -111,7 +117,11 @@ func h264Includes(a, b h264Set) bool {
 	switch {
 	case a == h264Unknown || b == h264Unknown:
 		return false
-	case b == h264ConstrainedBaseline || a == b:
+	case a == b:
+		return true
+	case a == h264CAVLC444:
+		return false
+	case b == h264ConstrainedBaseline:
 		return true
 	case a == h264Extended:
 		return b == h264Baseline
@@ -151,6 +161,8 @@ func h264Class(digits string) h264Set {
 		return h264High10
 	case 0x7A:
 		return h264High422
+	case 0x2C:
+		return h264CAVLC444
 	case 0xF4:
 		return h264High444
 	}
