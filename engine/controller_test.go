@@ -350,7 +350,7 @@ func TestPendingFlood(t *testing.T) {
 // whose peer exists does not, and authorized publishers have a reserve.
 func TestFullPool(t *testing.T) {
 	const limit = 400
-	r := newRegistry(t, Config{MaxPending: limit})
+	r := newRegistry(t, Config{MaxPending: limit, Reserve: true})
 	flood := func(n int) error {
 		_, err := r.open(bus.Publisher, fmt.Sprint("flood", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
 		return err
@@ -403,6 +403,15 @@ func TestFullPool(t *testing.T) {
 	}
 }
 
+// Where no publisher can be authorized nothing is kept for one.
+func TestNoReserve(t *testing.T) {
+	const limit = 400
+	r := newRegistry(t, Config{MaxPending: limit})
+	for n := range limit {
+		r.must(bus.Publisher, fmt.Sprint("s", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
+	}
+}
+
 // A share is that of an IPv6 /64, and refusals of a source are counted apart from those of everybody.
 func TestShareOfASource(t *testing.T) {
 	for _, c := range []struct {
@@ -415,7 +424,7 @@ func TestShareOfASource(t *testing.T) {
 		{100, 64, func(int) string { return "198.18.0.1" }},
 		{32, 28, func(int) string { return "198.18.0.1" }}, // all but the reserve
 	} {
-		r := newRegistry(t, Config{MaxPending: c.limit})
+		r := newRegistry(t, Config{MaxPending: c.limit, Reserve: true})
 		n := 0
 		for ; n < c.limit; n++ {
 			if _, err := r.open(bus.Publisher, fmt.Sprint("s", n), from(c.address(n))); err != nil {

@@ -47,10 +47,12 @@ type Config struct {
 	MaxSessions int
 	// MaxPending bounds those among them that are pending, 4,000 by default: their peers are still to connect,
 	// or they are publishers that wait to replace another. A source address (an IPv6 /64) may have a quarter of
-	// it, or 64 if that is more; an eighth is reserved for authorized publishers, which no share binds. Beyond
-	// that the oldest gives way that no check has reached for a second, or ErrBusy is returned. A session that
-	// does not connect within 10 s is forgotten.
+	// it, or 64 if that is more; no share binds authorized publishers. Beyond that the oldest gives way that no
+	// check has reached for a second, or ErrBusy is returned. A session that has no path after 10 s is forgotten,
+	// and so is one that is still pending after 20 s.
 	MaxPending int
+	// Reserve keeps an eighth of MaxPending for authorized publishers.
+	Reserve bool
 	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes; a
 	// quarter of the machine's memory by default, or of the process's control group. The garbage collector
 	// may take as much again.
@@ -191,7 +193,7 @@ func Start(cfg Config) (*Engine, error) {
 
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
-		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pool: newPool(cfg.MaxPending),
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pool: newPool(cfg),
 		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),

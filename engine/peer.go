@@ -43,8 +43,8 @@ type Peer struct {
 	Tracks []rtp.Track
 	// Source is the address that the peer signals from, behind any proxies; the zero Addr is unknown.
 	Source netip.Addr
-	// Authorized is set for a publisher that showed the token which the server demands. A part of the room for
-	// sessions that are still to connect is reserved for these.
+	// Authorized is set for a publisher that showed the token which the server demands. Config.Reserve
+	// keeps room for these.
 	Authorized bool
 }
 

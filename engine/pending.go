@@ -20,7 +20,7 @@ const (
 
 // A pool bounds the sessions that are pending: opened, and still to connect. Anybody can open one with a single
 // request, so no source may have more than a share of it, sessions that no check ever reached make room for
-// new ones, and a reserve is for publishers with a token.
+// new ones, and a reserve is for publishers with a token, if there is one.
 type pool struct {
 	limit, share, reserve int
 	// all holds every pending session, unreached those that may give way; both the oldest first.
@@ -44,11 +44,13 @@ type pending struct {
 	unreached, bySource *list.Element
 }
 
-func newPool(limit int) pool {
-	return pool{
-		limit: limit, share: min(limit, max(leastShare, limit/4)), reserve: limit / 8,
-		sources: make(map[netip.Prefix]*origin),
+func newPool(cfg *Config) pool {
+	limit := cfg.MaxPending
+	p := pool{limit: limit, share: min(limit, max(leastShare, limit/4)), sources: make(map[netip.Prefix]*origin)}
+	if cfg.Reserve {
+		p.reserve = limit / 8
 	}
+	return p
 }
 
 // admit decides on a session that is to be opened. It returns the session that must end to make room, or nil;

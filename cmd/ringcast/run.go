@@ -125,6 +125,7 @@ func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Co
 	return engine.Config{
 		Log: log, Listen: media, Workers: cfg.Workers, PublicIPs: cfg.PublicIPs, PublicNames: cfg.PublicNames,
 		MaxSessions: cfg.MaxSessions, MaxPending: cfg.MaxPending, HistoryMemory: cfg.HistoryMemory,
+		Reserve:  cfg.PublishToken != "",
 		Grace:    max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
 		Takeover: cfg.Takeover,
 

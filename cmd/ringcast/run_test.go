@@ -334,6 +334,12 @@ func TestEngineConfig(t *testing.T) {
 		!e.Checksum4 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}
+	if e := engineConfig(&Config{PublishToken: "s3cret"}, netip.AddrPort{}, nil); !e.Reserve {
+		t.Error("with a token nothing is reserved for publishers that show it")
+	}
+	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Reserve {
+		t.Error("without a token room is reserved for nobody")
+	}
 	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Grace <= 0 || e.Grace > time.Millisecond {
 		t.Errorf("no grace became %v", e.Grace)
 	}
