@@ -62,7 +62,7 @@ func suggested(text string) string {
 func wrongName(r *request, role bus.Role, rest string) *problem {
 	place, _, _ := strings.Cut(rest, "/")
 	return &problem{
-		status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name",
+		status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name", private: true,
 		detail: fmt.Sprintf("%s cannot name a stream; expected %s with 1 to %d characters "+
 			"out of A-Z a-z 0-9 . _ ~ - , but not . or ..", quote(place), r.url(role, suggested(rest)), maxStreamName),
 	}
@@ -80,6 +80,7 @@ func trailingSlash(r *request, role bus.Role, stream string) *problem {
 func slashInName(r *request, role bus.Role, rest string) *problem {
 	return &problem{
 		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed", allow: sessionMethods,
+		private: true,
 		detail: fmt.Sprintf("POST %s: a stream's name has no slash, and the URL of a session takes no POST; "+
 			"expected a name such as %s", quote(r.URL.Path), r.url(role, suggested(rest))),
 	}
@@ -88,7 +89,7 @@ func slashInName(r *request, role bus.Role, rest string) *problem {
 // strayed is the problem of a path that nothing has. A client that was made for another server is told where
 // it finds here what it looks for.
 func strayed(r *request) *problem {
-	p := &problem{status: http.StatusNotFound, kind: "not-found", title: "Not found"}
+	p := &problem{status: http.StatusNotFound, kind: "not-found", title: "Not found", private: true}
 	p.detail = fmt.Sprintf("nothing has the path %s; expected ", quote(r.URL.Path))
 	e, ok := otherServers(r)
 	switch {

@@ -1,6 +1,8 @@
 package signaling
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -102,4 +104,22 @@ func TestPageBelowBase(t *testing.T) {
 		t.Errorf("without a base the page has one, or its tag %s is that of the other", tag)
 	}
 	checkProblem(t, b.post("/cast", fixture(t, obs)), http.StatusMethodNotAllowed, "/cast/whip/{stream}")
+}
+
+// A session's URL is its key: wherever a client sends it by mistake, the log does not have it.
+func TestLogHasNoSecrets(t *testing.T) {
+	const secret = "AbCdEfGhIjKlMnOpQrStUvWx"
+	for _, path := range []string{
+		"/whip/cam1/", "/whep/cam1/", "/whip/my%20cam/", "/WHIP/cam1/", "/cast/whip/cam1/", "/cam1/whip/", "/x?stream=",
+	} {
+		for _, method := range []string{"POST", "PATCH", "DELETE", "GET", "PUT"} {
+			var log bytes.Buffer
+			handler := slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})
+			b := newBench(t, Config{Log: slog.New(handler)})
+			b.do(method, path+secret, "")
+			if text := log.String(); strings.Contains(text, secret) || !strings.Contains(text, "request refused") {
+				t.Errorf("%s %s: want a line without the secret, got\n%s", method, path+secret, text)
+			}
+		}
+	}
 }

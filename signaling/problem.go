@@ -29,6 +29,8 @@ type problem struct {
 	challenge string
 	// cause is for the log only.
 	cause error
+	// private: the detail quotes a path, which may hold the secret of a session's URL. It is not logged.
+	private bool
 }
 
 func (p *problem) Error() string {

@@ -202,8 +202,12 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 	if p.status == http.StatusInternalServerError {
 		s.log.Error("request failed", "method", r.Method, "source", r.source, "error", err)
 	} else {
+		detail := p.detail
+		if p.private {
+			detail = p.title
+		}
 		s.log.Debug("request refused", "method", r.Method, "source", r.source,
-			"status", p.status, "kind", p.kind, "detail", p.detail)
+			"status", p.status, "kind", p.kind, "detail", detail)
 	}
 	p.write(w, r)
 }
