@@ -31,6 +31,7 @@ type keeper struct {
 	files files
 	bad   error            // why the files do not serve, nil if they do
 	told  bool             // of bad
+	waits bool             // the files are in order, but not at this time
 	ended *tls.Certificate // the one whose end was logged
 }
 
@@ -63,7 +64,7 @@ func newKeeper(cfg *Config, log *slog.Logger, now time.Time) (*keeper, error) {
 		return k, k.sign(now)
 	case cfg.TLSCert != "":
 		k.files = readFiles(cfg.TLSCert, cfg.TLSKey)
-		if err := k.take(); err != nil {
+		if err := k.take(now); err != nil {
 			return nil, err
 		}
 		k.warnOfEnd(now)
@@ -113,17 +114,19 @@ func (k *keeper) check(now time.Time, asked bool) {
 		leaf := k.current.Load().Leaf
 		if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter.Add(-renewalSpan)) {
 			k.bad = k.sign(now)
+			k.told = k.told && k.bad != nil
 		}
 	} else {
 		k.warnOfEnd(now)
-		if f := readFiles(k.cfg.TLSCert, k.cfg.TLSKey); !f.equal(&k.files) {
-			k.files, k.told = f, false
-			k.bad = k.take()
+		f := readFiles(k.cfg.TLSCert, k.cfg.TLSKey)
+		if changed := !f.equal(&k.files); changed || k.waits {
+			k.files, k.told = f, k.told && !changed
+			k.bad = k.take(now)
 			if k.bad == nil {
 				leaf := k.current.Load().Leaf
 				k.log.Info("serving a new certificate", "file", k.cfg.TLSCert, "sha256", fingerprint(leaf.Raw),
 					"expires", leaf.NotAfter)
-			} else if !asked {
+			} else if changed && !asked {
 				return // tools write one file after the other: the next look finds whether this is all
 			}
 		}
@@ -155,14 +158,25 @@ func (k *keeper) sign(now time.Time) error {
 	return nil
 }
 
-// take makes the certificate of the files the current one.
-func (k *keeper) take() error {
+// timely tells whether a certificate is valid at a time, as far as its dates go.
+func timely(c *tls.Certificate, now time.Time) bool {
+	return !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter)
+}
+
+// take makes the certificate of the files the current one. One that is not valid now replaces none that is.
+func (k *keeper) take(now time.Time) error {
+	k.waits = false
 	if k.files.err != nil {
 		return k.files.err
 	}
 	certificate, err := tls.X509KeyPair(k.files.chain, k.files.key)
 	if err != nil {
 		return fmt.Errorf("tls-cert %s with tls-key %s: %w", k.cfg.TLSCert, k.cfg.TLSKey, err)
+	}
+	if c := k.current.Load(); c != nil && timely(c, now) && !timely(&certificate, now) {
+		k.waits = true
+		return fmt.Errorf("tls-cert %s is valid from %v to %v, not now", k.cfg.TLSCert,
+			certificate.Leaf.NotBefore, certificate.Leaf.NotAfter)
 	}
 	k.current.Store(&certificate)
 	return nil

@@ -167,6 +167,61 @@ func TestBrokenCertificateKeepsTheOld(t *testing.T) {
 	look("after that", false, 0)
 }
 
+// A pair whose time is over, or has not come, does not replace one that is valid. It does once the time comes, or
+// once the old one has ended too.
+func TestUntimelyCertificateWaits(t *testing.T) {
+	now := time.Now()
+	const day = 24 * time.Hour
+	for name, row := range map[string]struct {
+		made, later time.Duration // from now
+		replaces    bool          // later
+	}{
+		"expired":               {-2 * selfSignedSpan, day, false},
+		"expired, and so it is": {-2 * selfSignedSpan, 2 * selfSignedSpan, true},
+		"not valid yet":         {2 * day, day, false},
+		"valid at last":         {2 * day, 3 * day, true},
+	} {
+		certFile, keyFile := writeCertificate(t, t.TempDir(), now)
+		var text bytes.Buffer
+		k, err := newKeeper(&Config{TLSCert: certFile, TLSKey: keyFile}, slog.New(slog.NewTextHandler(&text, nil)), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := k.current.Load()
+		writeCertificate(t, filepath.Dir(certFile), now.Add(row.made))
+		for range 5 {
+			k.check(now, false)
+		}
+		equal(t, name+": stays", k.current.Load() == first, true)
+		equal(t, name+": complaints", strings.Count(text.String(), "cannot be replaced"), 1)
+		text.Reset()
+		for range 5 {
+			k.check(now.Add(row.later), false)
+		}
+		equal(t, name+": replaced later", k.current.Load() != first, row.replaces)
+		equal(t, name+": told later", strings.Count(text.String(), "serving a new certificate") == 1, row.replaces)
+	}
+}
+
+// Each time that self-signed certificates begin to fail is logged once.
+func TestFailedSigningIsLogged(t *testing.T) {
+	now := time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
+	beyond := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC) // no certificate can hold the end's year
+	var text bytes.Buffer
+	k, err := newKeeper(&Config{TLSSelf: true}, slog.New(slog.NewTextHandler(&text, nil)), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for times := 1; times <= 2; times++ {
+		for range 3 {
+			k.check(beyond, false)
+		}
+		equal(t, "complaints", strings.Count(text.String(), "cannot be replaced"), times)
+		now = now.Add(selfSignedSpan)
+		k.check(now, false)
+	}
+}
+
 func TestEndOfCertificateIsReported(t *testing.T) {
 	now := time.Now()
 	certFile, keyFile := writeCertificate(t, t.TempDir(), now)
