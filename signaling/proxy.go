@@ -58,21 +58,21 @@ func (p proxies) source(r *http.Request) netip.Addr {
 }
 
 // prefix is the path that trusted proxies took off a request's, as X-Forwarded-Prefix tells: that of the
-// outermost proxy comes first. ok is false if none tells.
+// outermost proxy comes first. ok is false if none tells; an empty header tells nothing, "/" is the root.
 func (p proxies) prefix(r *http.Request) (prefix string, ok bool, err error) {
-	values := r.Header.Values("X-Forwarded-Prefix")
-	if peer, _ := parseHop(r.RemoteAddr); len(values) == 0 || !p.trust(peer) {
+	text := strings.Join(r.Header.Values("X-Forwarded-Prefix"), ",")
+	if peer, _ := parseHop(r.RemoteAddr); strings.Trim(text, ", \t") == "" || !p.trust(peer) {
 		return "", false, nil
 	}
 	var path strings.Builder
-	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		path.WriteString(strings.TrimSuffix(strings.TrimSpace(part), "/"))
 	}
 	prefix, err = ParseBase(path.String())
 	if err != nil {
 		return "", false, &problem{
 			status: http.StatusBadRequest, kind: "prefix", title: "Invalid X-Forwarded-Prefix",
-			detail: "X-Forwarded-Prefix is " + quote(strings.Join(values, ", ")) + "; " + err.Error(),
+			detail: "X-Forwarded-Prefix is " + quote(text) + "; " + err.Error(),
 		}
 	}
 	return prefix, true, nil

@@ -174,6 +174,9 @@ func TestPrefix(t *testing.T) {
 		{"two proxies in one line", "", proxy, []string{"/tv, /cast"}, "/whip/room", "/tv/cast/whip/room/"},
 		{"the root", "", proxy, []string{"/"}, "/whip/room", "/whip/room/"},
 		{"a prefix instead of the base", "/old", proxy, []string{"/cast"}, "/whip/room", "/cast/whip/room/"},
+		{"an empty prefix beside a base", "/cast", proxy, []string{""}, "/whip/room", "/cast/whip/room/"},
+		{"empty elements beside a base", "/cast", proxy, []string{" ,", ""}, "/cast/whip/room", "/cast/whip/room/"},
+		{"the root beside a base", "/cast", proxy, []string{"/"}, "/whip/room", "/whip/room/"},
 		{"a stranger's prefix", "/cast", stranger, []string{"/evil"}, "/whip/room", "/cast/whip/room/"},
 		{"a stranger's nonsense", "", stranger, []string{"//evil.example"}, "/whip/room", "/whip/room/"},
 	} {
