@@ -421,6 +421,7 @@ func TestShareOfASource(t *testing.T) {
 		{4000, 1000, func(int) string { return "198.18.0.1" }},
 		{4000, 1000, func(n int) string { return fmt.Sprintf("fd00:0:0:1::%x", n) }},
 		{4000, 1000, func(n int) string { return "::ffff:198.18.0.1" }},
+		{4000, 1000, func(n int) string { return "::" }}, // hidden by proxies
 		{100, 64, func(int) string { return "198.18.0.1" }},
 		{32, 28, func(int) string { return "198.18.0.1" }}, // all but the reserve
 	} {

@@ -41,7 +41,8 @@ type Peer struct {
 	CompoundRTCP bool
 	// Tracks are the negotiated media lines. A subscriber's SSRCs are filled in by the engine.
 	Tracks []rtp.Track
-	// Source is the address that the peer signals from, behind any proxies; the zero Addr is unknown.
+	// Source is the address that the peer signals from, behind any proxies. The zero Addr is unknown, maybe this machine;
+	// the unspecified address stands for hosts elsewhere that a proxy hides. They share one share.
 	Source netip.Addr
 	// Authorized is set for a publisher that showed the token which the server demands. Config.Reserve
 	// keeps room for these.

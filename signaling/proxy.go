@@ -32,9 +32,14 @@ func (p proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
+// hidden is the source of all clients whose addresses trusted proxies do not tell ("unknown", "_hidden"). They are
+// somewhere else, unlike the proxy: its address could make them peers of this machine. Limits count them as one.
+var hidden = netip.IPv6Unspecified()
+
 // source is the address that a request came from, as far as trusted proxies tell: the connection's peer, or
 // if that is a trusted proxy, the rightmost address in X-Forwarded-For that is none. Addresses left of it
-// are the client's own words. It is the zero Addr if the connection has no address.
+// are the client's own words. It is the zero Addr if the connection has no address, and hidden if a proxy does not
+// tell the client's.
 //
 // Forwarded (RFC 7239) is not read. A proxy writes one of the two headers and lets the other pass, so a
 // client could choose its source by sending the other.
@@ -50,7 +55,7 @@ func (p proxies) source(r *http.Request) netip.Addr {
 		}
 		hop, ok := parseHop(text)
 		if !ok {
-			return source // whatever the proxy hides, it is the last address that is known
+			return hidden
 		}
 		source = hop
 	}

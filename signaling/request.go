@@ -10,7 +10,8 @@ import (
 // A request is an HTTP request with all that was found out about its way here.
 type request struct {
 	*http.Request
-	// source is the address that limits and logs count the request for; the zero value is unknown.
+	// source is the address that limits and logs count the request for; the zero value is unknown,
+	// and hidden is somebody else's.
 	source netip.Addr
 	// base is the path in front of all paths of this server, as the client sees them: empty, or such as
 	// /cast. path is the request's without it.

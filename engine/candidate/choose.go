@@ -124,7 +124,7 @@ func private(a netip.Addr) bool {
 }
 
 // forSource lists the addresses for a peer that signals from source, the best first; the zero Addr is a
-// source that nobody knows. Where nothing else is left, confined addresses are for everybody, loopback last of all.
+// source that nobody knows, the unspecified address one elsewhere. Where nothing else is left, confined addresses are for everybody, loopback last of all.
 //
 // IPv4 comes before IPv6, because some clients take the first only. Within a family those of the peer's network
 // come first, then those as private or public as its address; those without a carrier come last. Loopback comes

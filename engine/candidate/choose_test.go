@@ -48,6 +48,7 @@ func TestChoose(t *testing.T) {
 		{"by any loopback address", []Address{lo4, lan4}, false, "127.0.0.53", "192.168.1.5 127.0.0.1"},
 		{"by a mapped one", []Address{lo4, lan4}, false, "::ffff:127.0.0.1", "192.168.1.5 127.0.0.1"},
 		{"by the machine's own address", []Address{lo4, lan4, lan6}, false, "192.168.1.5", "192.168.1.5 2001:db8:1::5 127.0.0.1"},
+		{"hidden by a proxy", []Address{lo4, lo6, lan4, wide4}, false, "::", "203.0.113.7 192.168.1.5"},
 		{"source unknown", []Address{lo4, lan4}, false, "", "192.168.1.5 127.0.0.1"},
 		{"without a network", []Address{lo4, lo6}, false, "127.0.0.1", "127.0.0.1 ::1"},
 		{"without a network, from elsewhere", []Address{lo4, lo6}, false, anybody, "127.0.0.1 ::1"},
