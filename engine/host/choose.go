@@ -43,6 +43,8 @@ const (
 	FactBPF          Fact = "BPF"
 	FactCapabilities Fact = "capabilities"
 	FactMemlock      Fact = "memlock"
+	FactKind         Fact = "kind"
+	FactMaster       Fact = "master"
 	FactLink         Fact = "link"
 	FactMTU          Fact = "MTU"
 	FactQueues       Fact = "queues"
@@ -108,7 +110,7 @@ func Choose(cfg Config, r Report) Decision {
 	}
 	if d.findInterface(cfg, r) {
 		d.checkMachine(cfg, r)
-		d.checkInterface(r.NIC, r.Kernel.PageSize)
+		d.checkInterface(r.NIC, r.Links, r.Kernel.PageSize)
 	}
 	d.checkWishes(cfg)
 	for _, rung := range allXDP {
@@ -211,11 +213,15 @@ func (d *Decision) checkMachine(cfg Config, r Report) {
 }
 
 // checkInterface looks at the interface and its driver.
-func (d *Decision) checkInterface(n *NIC, page int) {
+func (d *Decision) checkInterface(n *NIC, links []Link, page int) {
 	if n.Loopback {
 		d.refuse(allXDP, FactInterface, "name the interface of a network; sockets serve this machine's own peers",
 			"%s is the loopback and has no wire", n.Name)
 		return
+	}
+	stacked := d.checkStack(n, links)
+	if stacked && d.refusal(Generic) != nil {
+		return // whatever else there is, mending it would not help
 	}
 	if !n.Up {
 		d.refuse(allXDP, FactLink, fmt.Sprintf("`ip link set dev %s up`", n.Name), "%s is down", n.Name)
@@ -233,7 +239,9 @@ func (d *Decision) checkInterface(n *NIC, page int) {
 	case q.TX < q.RX:
 		d.note("%d of %d receive queues can be served, as many as send: what arrives on others goes through the kernel", q.TX, q.RX)
 	}
-	d.checkDriver(n, page)
+	if !stacked { // else it is not this driver that XDP is about
+		d.checkDriver(n, page)
+	}
 	for i := range n.Gateways {
 		if g := &n.Gateways[i]; !g.Resolved() {
 			d.note("the MAC address of gateway %s is not known (%s): packets to it go through the kernel until it is", g.Address, g.State)

@@ -41,6 +41,7 @@ func (r *Report) inspectLinks(name string) error {
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
 	for _, link := range links {
 		l := describe(link, addresses)
+		l.stack(link, links)
 		r.Links = append(r.Links, l)
 		if l.Name != name {
 			continue
@@ -70,6 +71,29 @@ func describe(link netlink.Link, addresses []netlink.Addr) Link {
 		}
 	}
 	return l
+}
+
+// stack fills in how the interface stands to others.
+func (l *Link) stack(link netlink.Link, links []netlink.Link) {
+	a := link.Attrs()
+	if kind := link.Type(); kind != "device" {
+		l.Kind = kind
+	}
+	if tun, ok := link.(*netlink.Tuntap); ok {
+		l.Kind = map[netlink.TuntapMode]string{netlink.TUNTAP_MODE_TUN: "tun", netlink.TUNTAP_MODE_TAP: "tap"}[tun.Mode]
+	}
+	l.NoEthernet = a.EncapType != "ether" && a.EncapType != "loopback"
+	for _, other := range links {
+		o := other.Attrs()
+		// The link of a veth is its peer. Of one with a namespace's number, the index is of another namespace.
+		under := a.ParentIndex == o.Index && o.Index != a.Index && a.NetNsID < 0 && l.Kind != "veth"
+		if under || o.MasterIndex == a.Index {
+			l.Lower = append(l.Lower, o.Name)
+		}
+		if a.MasterIndex == o.Index {
+			l.Master = o.Name
+		}
+	}
 }
 
 func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link) error {

@@ -69,6 +69,15 @@ type Link struct {
 	MAC       string         `json:"mac,omitempty"`
 	MTU       int            `json:"mtu"`
 	Addresses []netip.Prefix `json:"addresses"`
+	// Kind is the kernel's name for a kind of software, as ip -d link prints it; empty for hardware.
+	Kind string `json:"kind,omitempty"`
+	// Master is the interface that this one belongs to, as a port of a bridge does.
+	Master string `json:"master,omitempty"`
+	// Lower are the interfaces below: the ports of a bond, the one that a VLAN is on. Those in other network
+	// namespaces are missing.
+	Lower []string `json:"lower,omitempty"`
+	// NoEthernet is set where packets have no Ethernet header, as in most tunnels.
+	NoEthernet bool `json:"no_ethernet,omitempty"`
 }
 
 // A NIC is a Link and what its driver tells.

@@ -84,6 +84,7 @@ func (p *printer) nic(r *Report) {
 	}
 	p.row(FactInterface, "%s", n.Name)
 	p.plain("driver", "%s", cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown"))
+	p.stack(n, r.Links)
 	switch {
 	case !n.Up:
 		p.mark(bad, string(FactLink), "down %s", n.MAC)
@@ -119,6 +120,29 @@ func (p *printer) nic(r *Report) {
 		p.plain("gateway", "%s", strings.TrimSpace(fmt.Sprintf("%s is %s %s", g.Address, g.State, g.MAC)))
 	}
 	p.section("interface")
+}
+
+// stack has no rows for hardware that stands alone. Of a veth, its peer has a row.
+func (p *printer) stack(n *NIC, links []Link) {
+	kind := n.Kind
+	if len(n.Lower) > 0 {
+		kind = strings.TrimSpace(kind + " over " + strings.Join(n.Lower, ", "))
+	}
+	if n.NoEthernet {
+		kind = strings.TrimSpace(kind + " without Ethernet frames")
+	}
+	if kind != "" && kind != "veth" {
+		p.row(FactKind, "%s", kind)
+	}
+	if n.Master != "" {
+		master := n.Master
+		for _, l := range links {
+			if l.Name == master && l.Kind != "" {
+				master += " (" + l.Kind + ")"
+			}
+		}
+		p.row(FactMaster, "%s", master)
+	}
 }
 
 // String tells what the driver's XDP can do.

@@ -1,0 +1,87 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A stacked is one of the kernel's interfaces of software on which AF_XDP cannot do what it does on
+// hardware. Of the formats' arguments the first is the interface, the second those below it.
+type stacked struct {
+	rungs          []Rung // that are refused
+	reason, remedy string
+}
+
+// remedyOutside suits every interface whose traffic passes through another one that AF_XDP could use.
+const remedyOutside = "give the media port an address on a network interface of its own and name that; sockets serve on %[1]s"
+
+// remedyWire suits every interface that packets of a network never pass.
+const remedyWire = "--interface names the one by which packets come in; the address may stay on %[1]s"
+
+// stackedKinds knows kinds by their IFLA_INFO_KIND. Generic XDP is left where the kernel runs it on the
+// interface itself. Kinds that are missing here offer XDP as hardware does (veth, tap), or the kernel says that
+// they have none.
+var stackedKinds = map[string]stacked{
+	// bond_xdp_set in drivers/net/bonding/bond_main.c hands the program to the ports; xsk_rcv_check in
+	// net/xdp/xsk.c then drops every packet, because the port's queue is not one of the bond's.
+	"bond": {native, "%[1]s is a bond: XDP runs on its ports (%[2]s), and sockets of %[1]s get none of their packets", remedyOutside},
+	// Neither has an ndo_bpf. What they receive came by their ports' queues.
+	"team":   {native, "%[1]s is a team of ports (%[2]s) and has no XDP of its own", remedyOutside},
+	"bridge": {native, "%[1]s is a bridge of ports (%[2]s) and has no XDP of its own", remedyOutside},
+	"openvswitch": {
+		native, "%[1]s is a port inside Open vSwitch and has no XDP of its own", remedyOutside,
+	},
+	// XDP on the interface below gets the frames of these, but they are not its own: tagged, for another MAC
+	// address, or in a tunnel. The program passes them to the kernel.
+	"vlan":      {native, "%[1]s is a VLAN on %[2]s and has no XDP of its own; XDP on %[2]s leaves tagged frames to the kernel", remedyOutside},
+	"macvlan":   {native, "%[1]s is a macvlan on %[2]s and has no XDP of its own", remedyOutside},
+	"ipvlan":    {native, "%[1]s is an ipvlan on %[2]s and has no XDP of its own", remedyOutside},
+	"vxlan":     {native, "%[1]s is a VXLAN tunnel and has no XDP of its own", remedyOutside},
+	"geneve":    {native, "%[1]s is a GENEVE tunnel and has no XDP of its own", remedyOutside},
+	"gretap":    {native, "%[1]s is a GRE tunnel and has no XDP of its own", remedyOutside},
+	"ip6gretap": {native, "%[1]s is a GRE tunnel and has no XDP of its own", remedyOutside},
+	// The program that opened /dev/tapN reads their packets, not this machine.
+	"macvtap": {allXDP, "%[1]s is a macvtap, whose packets another program reads", "name the interface that has the addresses"},
+	"ipvtap":  {allXDP, "%[1]s is an ipvtap, whose packets another program reads", "name the interface that has the addresses"},
+	// No packet of a network passes through these.
+	"dummy": {allXDP, "%[1]s is a dummy and has no wire", remedyWire},
+	"ifb":   {allXDP, "%[1]s is an ifb, which only takes detours of traffic control", remedyWire},
+	"vrf":   {allXDP, "%[1]s is a VRF; packets come in by its members (%[2]s)", remedyWire},
+}
+
+// checkStack refuses interfaces that stand for others, or belong to one that does. It tells whether it refused
+// any rung.
+func (d *Decision) checkStack(n *NIC, links []Link) bool {
+	before := len(d.Refused)
+	below := strings.Join(n.Lower, ", ")
+	if below == "" {
+		below = "none"
+	}
+	fill := func(format string) string {
+		// An argument that a format does not name would be reported in the text.
+		return fmt.Sprintf(format+"%[3]s", n.Name, below, "")
+	}
+	kind, known := stackedKinds[n.Kind]
+	switch {
+	case n.NoEthernet:
+		reason := "%[1]s carries no Ethernet frames"
+		if n.Kind != "" {
+			reason += " (" + n.Kind + ")"
+		}
+		d.refuse(allXDP, FactKind, fill(remedyOutside), "%s", fill(reason))
+	case known:
+		d.refuse(kind.rungs, FactKind, fill(kind.remedy), "%s", fill(kind.reason))
+	case len(n.Lower) > 0:
+		// As of hv_netvsc: netvsc_vf_setxdp in drivers/net/hyperv/netvsc_bpf.c hands the program to the VF.
+		d.refuse(native, FactKind, fill(remedyOutside), "%s",
+			fill("%[1]s stands for %[2]s: XDP would run there, and sockets of %[1]s get none of those packets"))
+	}
+	if i := slices.IndexFunc(links, func(l Link) bool { return l.Name == n.Master }); i >= 0 && links[i].Kind != "vrf" {
+		master := strings.TrimSpace(links[i].Kind + " " + n.Master)
+		d.refuse(allXDP, FactMaster,
+			fmt.Sprintf("take %s out of %s and give it an address; sockets serve on %[2]s", n.Name, n.Master),
+			"%s belongs to %s, which has the addresses and the routes", n.Name, master)
+	}
+	return len(d.Refused) > before
+}
