@@ -31,6 +31,8 @@ func (d *Decision) checkDriver(n *NIC, page int) {
 		d.checkENA(n, min(page, enaMaxPage))
 	case "veth":
 		d.checkPeer(n, page-vethOverhead)
+	case "hv_netvsc":
+		d.note("accelerated networking must stay off for %s: XDP would run on its VF, too, and AF_XDP would get none of those packets", n.Name)
 	case "virtio_net":
 		d.limitMTU(n, page-virtioOverhead)
 		d.note("should the driver refuse XDP: `ethtool -K %s gro off lro off` takes off what the host may have to merge packets", n.Name)

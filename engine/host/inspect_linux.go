@@ -38,20 +38,28 @@ func (r *Report) inspectLinks(name string) error {
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
-	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
-	for _, link := range links {
-		l := describe(link, addresses)
-		l.stack(link, links)
-		r.Links = append(r.Links, l)
-		if l.Name != name {
+	r.Links = describeAll(links, addresses)
+	for i, link := range links {
+		if r.Links[i].Name != name {
 			continue
 		}
-		r.NIC = &NIC{Link: l, Gateways: []Gateway{}}
+		r.NIC = &NIC{Link: r.Links[i], Gateways: []Gateway{}}
 		if err := r.NIC.inspect(h, link, links); err != nil {
 			return fmt.Errorf("inspect %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// describeAll sorts the kernel's links and makes a Link of each.
+func describeAll(links []netlink.Link, addresses []netlink.Addr) []Link {
+	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
+	all := make([]Link, len(links))
+	for i, link := range links {
+		all[i] = describe(link, addresses)
+		all[i].stack(link, links)
+	}
+	return all
 }
 
 func describe(link netlink.Link, addresses []netlink.Addr) Link {

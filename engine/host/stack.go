@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,38 +51,48 @@ var stackedKinds = map[string]stacked{
 	"vrf":   {allXDP, "%[1]s is a VRF; packets come in by its members (%[2]s)", remedyWire},
 }
 
-// checkStack refuses interfaces that stand for others, or belong to one that does. It tells whether it refused
+// checkStack refuses interfaces that stand on others, or belong to one that does. It tells whether it refused
 // any rung.
 func (d *Decision) checkStack(n *NIC, links []Link) bool {
 	before := len(d.Refused)
-	below := strings.Join(n.Lower, ", ")
-	if below == "" {
-		below = "none"
-	}
-	fill := func(format string) string {
-		// An argument that a format does not name would be reported in the text.
-		return fmt.Sprintf(format+"%[3]s", n.Name, below, "")
-	}
+	below := cmp.Or(strings.Join(n.Lower, ", "), "none")
+	// An argument that a format does not name would be reported in the text: the last is there to be named.
+	fill := func(format string) string { return fmt.Sprintf(format+"%[3]s", n.Name, below, "") }
 	kind, known := stackedKinds[n.Kind]
 	switch {
 	case n.NoEthernet:
-		reason := "%[1]s carries no Ethernet frames"
+		kind = stacked{allXDP, "%[1]s carries no Ethernet frames", remedyOutside}
 		if n.Kind != "" {
-			reason += " (" + n.Kind + ")"
+			kind.reason += " (" + n.Kind + ")"
 		}
-		d.refuse(allXDP, FactKind, fill(remedyOutside), "%s", fill(reason))
-	case known:
+	case !known && len(n.Lower) > 0:
+		kind = stacked{native, "%[1]s stands on %[2]s: packets come by queues of %[2]s, and sockets of %[1]s get none of them", remedyOutside}
+		if n.Driver == "hv_netvsc" { // netvsc_vf_setxdp in drivers/net/hyperv/netvsc_bpf.c hands the program to the VF, too
+			kind.remedy = "sockets serve on %[1]s; without accelerated networking AF_XDP copies there"
+		}
+	}
+	if kind.rungs != nil {
 		d.refuse(kind.rungs, FactKind, fill(kind.remedy), "%s", fill(kind.reason))
-	case len(n.Lower) > 0:
-		// As of hv_netvsc: netvsc_vf_setxdp in drivers/net/hyperv/netvsc_bpf.c hands the program to the VF.
-		d.refuse(native, FactKind, fill(remedyOutside), "%s",
-			fill("%[1]s stands for %[2]s: XDP would run there, and sockets of %[1]s get none of those packets"))
 	}
-	if i := slices.IndexFunc(links, func(l Link) bool { return l.Name == n.Master }); i >= 0 && links[i].Kind != "vrf" {
-		master := strings.TrimSpace(links[i].Kind + " " + n.Master)
-		d.refuse(allXDP, FactMaster,
-			fmt.Sprintf("take %s out of %s and give it an address; sockets serve on %[2]s", n.Name, n.Master),
-			"%s belongs to %s, which has the addresses and the routes", n.Name, master)
-	}
+	d.checkMaster(n, links)
 	return len(d.Refused) > before
+}
+
+// checkMaster refuses ports: what arrives on them is addressed to the master, and routes lead through it. The
+// members of a VRF keep their addresses and routes.
+func (d *Decision) checkMaster(n *NIC, links []Link) {
+	i := slices.IndexFunc(links, func(l Link) bool { return l.Name == n.Master })
+	if i < 0 || links[i].Kind == "vrf" {
+		return
+	}
+	master, remedy := strings.TrimSpace(links[i].Kind+" "+n.Master), ""
+	switch links[i].Kind {
+	case "": // a VF of hv_netvsc; the kernel put it there
+		remedy = "sockets serve on " + n.Master
+	case "openvswitch":
+		remedy = fmt.Sprintf("take %s out of Open vSwitch and give it an address; sockets serve on ports inside", n.Name)
+	default:
+		remedy = fmt.Sprintf("take %s out of %s and give it an address; sockets serve on %[2]s", n.Name, n.Master)
+	}
+	d.refuse(allXDP, FactMaster, remedy, "%s belongs to %s, which has the addresses and the routes", n.Name, master)
 }

@@ -17,7 +17,7 @@ func belongTo(kind string) func(*Report) {
 	return func(r *Report) { r.NIC.Master, r.Links[2].Kind = "eth1", kind }
 }
 
-// What stands for other interfaces, or belongs to one that does, is refused even if its driver offers all of
+// What stands on other interfaces, or belongs to one that does, is refused even if its driver offers all of
 // XDP, as a bond's does; what remains is what the kernel runs on the interface itself.
 func TestChooseStacked(t *testing.T) {
 	const outside = "; give the media port an address on a network interface of its own and name that; sockets serve on eth0"
@@ -57,11 +57,12 @@ func TestChooseStacked(t *testing.T) {
 		{"VRF", stackOn("vrf"), "udp", "eth0 is a VRF; packets come in by its members (eth1)" + wire},
 		{
 			"hv_netvsc with a VF", func(r *Report) { r.NIC.Driver, r.NIC.Lower = "hv_netvsc", []string{"eth1"} }, "xdp-generic udp",
-			"eth0 stands for eth1: XDP would run there, and sockets of eth0 get none of those packets" + outside,
+			"eth0 stands on eth1: packets come by queues of eth1, and sockets of eth0 get none of them; " +
+				"sockets serve on eth0; without accelerated networking AF_XDP copies there",
 		},
 		{
 			"an unknown kind over others", stackOn("new"), "xdp-generic udp",
-			"eth0 stands for eth1: XDP would run there, and sockets of eth0 get none of those packets" + outside,
+			"eth0 stands on eth1: packets come by queues of eth1, and sockets of eth0 get none of them" + outside,
 		},
 		{
 			"WireGuard", func(r *Report) { r.NIC.Kind, r.NIC.NoEthernet = "wireguard", true }, "udp",
@@ -78,7 +79,12 @@ func TestChooseStacked(t *testing.T) {
 		},
 		{
 			"VF of hv_netvsc", belongTo(""), "udp",
-			"eth0 belongs to eth1, which has the addresses and the routes; take eth0 out of eth1 and give it an address; sockets serve on eth1",
+			"eth0 belongs to eth1, which has the addresses and the routes; sockets serve on eth1",
+		},
+		{
+			"port of Open vSwitch", belongTo("openvswitch"), "udp",
+			"eth0 belongs to openvswitch eth1, which has the addresses and the routes; " +
+				"take eth0 out of Open vSwitch and give it an address; sockets serve on ports inside",
 		},
 		{"member of a VRF", belongTo("vrf"), "xdp-copy xdp-generic udp", ""},
 		{"veth", func(r *Report) { r.NIC.Kind, r.NIC.Driver = "veth", "veth" }, "xdp-copy xdp-generic udp", ""},

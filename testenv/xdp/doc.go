@@ -6,6 +6,7 @@
 //	faults_linux_test.go         link flap, carrier loss, a new interface, a neighbour's new MAC, a second server
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
+//	stacked_linux_test.go        generic XDP on interfaces that stand on others
 //	guard_linux_test.go          100,000 forged packets a second while 50 watch
 //	idle_linux_test.go           how often a server with nothing to do wakes up
 //	unprivileged_linux_test.go   as nobody, with three capabilities
