@@ -153,6 +153,9 @@ func (p *Program) attach(dev netlink.Link) (err error) {
 	return nil
 }
 
+// Queues is how many receive queues may get a socket.
+func (p *Program) Queues() int { return p.config.Queues }
+
 // Generic is whether the kernel emulates XDP for this program, because native attaching was refused.
 func (p *Program) Generic() bool { return p.NativeRefusal() != nil }
 

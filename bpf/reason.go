@@ -52,6 +52,9 @@ const (
 	NumReasons
 )
 
+// FirstRedirect is the first of the reasons for which a packet went to a socket.
+const FirstRedirect = RedirectSTUNNew
+
 var reasonNames = [NumReasons]string{
 	PassShort:         "pass_short",
 	PassNotIP:         "pass_not_ip",

@@ -17,6 +17,10 @@ type QueueStats struct {
 	// Kicks counts the system calls that sent; Again, Busy, NoBuffers, Down and Failed how many of
 	// them returned EAGAIN, EBUSY (one frame was dropped), ENOBUFS, ENETDOWN, and any other error.
 	Kicks, Again, Busy, NoBuffers, Down, Failed uint64
+	// Completed counts the frames that came back from the kernel, sent or dropped. Waiting is whether the queue
+	// depends on the next one: its frames are all that the port has, or a NIC that reads the TX ring itself does not.
+	Completed uint64
+	Waiting   bool
 	// Abandoned counts frames that were with the kernel when the queue was closed.
 	Abandoned uint64
 	// Kernel is XDP_STATISTICS, at most a second old. TXInvalid also counts frames that were
@@ -46,7 +50,8 @@ type queueCounters struct {
 	shared  struct {
 		received, sent                              atomic.Uint64
 		kicks, again, busy, noBuffers, down, failed atomic.Uint64
-		abandoned                                   atomic.Uint64
+		abandoned, completed                        atomic.Uint64
+		waiting                                     atomic.Bool
 		kernel                                      [6]atomic.Uint64
 	}
 }
@@ -61,6 +66,10 @@ func (c *queueCounters) publish() {
 	publish(&c.shared.down, c.Down)
 	publish(&c.shared.failed, c.Failed)
 	publish(&c.shared.abandoned, c.Abandoned)
+	publish(&c.shared.completed, c.Completed)
+	if c.Waiting != c.shared.waiting.Load() {
+		c.shared.waiting.Store(c.Waiting)
+	}
 }
 
 // askKernel reads the socket's own counters.
@@ -90,6 +99,8 @@ func (c *queueCounters) snapshot() QueueStats {
 		Down:      c.shared.down.Load(),
 		Failed:    c.shared.failed.Load(),
 		Abandoned: c.shared.abandoned.Load(),
+		Completed: c.shared.completed.Load(),
+		Waiting:   c.shared.waiting.Load(),
 		Kernel: KernelStats{
 			RXDropped: k[0].Load(), RXInvalid: k[1].Load(), TXInvalid: k[2].Load(),
 			RXRingFull: k[3].Load(), FillRingEmpty: k[4].Load(), TXRingEmpty: k[5].Load(),

@@ -205,10 +205,12 @@ func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
 	}
 	queue := p.out.transmit(now, out)
 	p.counters.publishSent()
-	for i := range p.out.senders {
-		p.out.senders[i].counters.publish()
-	}
 	p.out.lender.settle(out, queue)
+	for i := range p.out.senders {
+		s := &p.out.senders[i]
+		s.counters.Waiting = p.out.waits(i)
+		s.counters.publish()
+	}
 	if pending {
 		p.takeOver(out)
 	}

@@ -230,11 +230,18 @@ func TestZeroCopy(t *testing.T) {
 		t.Error("woken while awake")
 	}
 	q.budget = 3
+	if !r.Details().Queues[0].Waiting {
+		t.Error("not told to wait for a NIC that reads nothing")
+	}
 	q.kick() // the NIC, on its own
 	r.revoke(1)
 	r.transmit(testFrames) // takes nothing back
 	q.kick()
 	r.expectSent(q, want...)
+	r.transmit(testFrames)
+	if r.Details().Queues[0].Waiting {
+		t.Error("told to wait for a NIC that reads everything")
+	}
 
 	// It sleeps, and cannot be woken at once.
 	q.q.tx.shared.flags = &asleep

@@ -3,6 +3,7 @@ package xsk
 import (
 	"log/slog"
 	"math"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -124,6 +125,7 @@ func (t *transmitter) detach() {
 		s := &t.senders[i]
 		s.counters.askKernel(s.fd)
 		s.counters.earlier = s.counters.Kernel
+		s.counters.Waiting = false
 		s.counters.publish()
 	}
 	t.senders = nil
@@ -176,6 +178,17 @@ func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (queue []port.
 	return queue
 }
 
+// waits reports whether a sender depends on the next frame that comes back from the kernel.
+func (t *transmitter) waits(sender int) bool {
+	s := &t.senders[sender]
+	if s.zeroCopy && s.tx.consumed() != s.tx.next {
+		return true
+	}
+	return t.lender.lent == 0 && slices.ContainsFunc(t.lender.chunks, func(c chunk) bool {
+		return c.offered && int(c.sender) == sender
+	})
+}
+
 // collect takes back the memory of what was sent and learns what the kernel has taken since. Its index tells,
 // but it is not stored after a call in which nothing but dropped frames left the ring (EBUSY); the memory
 // of those has come back by then.
@@ -189,6 +202,7 @@ func (t *transmitter) collect(s *sender) {
 			}
 		}
 		s.completion.release(n)
+		s.counters.Completed += uint64(n)
 	}
 	if s.zeroCopy {
 		return

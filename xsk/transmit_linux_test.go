@@ -420,6 +420,12 @@ func TestFramesInFlight(t *testing.T) {
 	if next := r.Port.out.next(r.now); next != r.clock+retryAfter {
 		t.Errorf("Wait sleeps until %d, though memory may come back any moment", next)
 	}
+	if s := r.Details().Queues[0]; !s.Waiting || s.Completed != 0 {
+		t.Errorf("waiting %v with %d completed, want true with 0", s.Waiting, s.Completed)
+	}
 	q.letGo()
 	r.transmit(testFrames)
+	if s := r.Details().Queues[0]; s.Waiting || s.Completed != 2*testFrames {
+		t.Errorf("waiting %v with %d completed, want false with %d", s.Waiting, s.Completed, 2*testFrames)
+	}
 }
