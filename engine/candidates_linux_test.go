@@ -178,8 +178,8 @@ func TestPublicNameChoosesTheInterface(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if !e.Rung().XDP() {
-		t.Errorf("got %s, want AF_XDP", e.Rung())
+	if !e.Rungs()[0].XDP() {
+		t.Errorf("got %s, want AF_XDP", e.Rungs()[0])
 	}
 	shutdown(t, e)
 }

@@ -12,9 +12,10 @@
 //
 // A media is one port for each worker, all on one UDP port. openMedia goes down the ladder that package host
 // chose, AF_XDP's rungs first, and takes the first that opens. On sockets there is no more to it. On AF_XDP
-// an xdp holds what the ports share: the program that steers packets to them, the next hops and the kernel's
-// companion socket. It supervises the interface, too: what is down or gone is taken from the ports (Suspend),
-// which serve through the companion until it is back and they get new queues (Resume).
+// an xdp holds what all ports share, the kernel's companion socket, and a nic for each interface. A nic holds what
+// the ports of its workers share: the program that steers packets to them, and the next hops. Its recovery watches
+// over the interface. While that is down, gone, deaf or stuck, the ports have no queues (Suspend) and serve through
+// the companion; when it is back they get new ones (Resume).
 //
 // # Candidates
 //
@@ -24,8 +25,8 @@
 // # Concurrency
 //
 // A runner is one locked OS thread and alone touches its worker and its port. The controller is one
-// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events. AF_XDP's
-// supervisor is another; it reaches the ports by Suspend and Resume. Metrics are published by runners into
+// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events. Each interface's
+// recovery is another; it reaches the ports by Suspend and Resume. Metrics are published by runners into
 // atomics and read by whoever asks.
 //
 // Workers share one thing beside the bus: a budget.Budget, an atomic that bounds the memory of all their packet

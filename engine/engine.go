@@ -31,7 +31,7 @@ type Config struct {
 	// Listen is the address of the media port.
 	Listen netip.AddrPort
 	// Workers is how many threads serve it; 0 is one for each of CPUs, else for each core or, with AF_XDP,
-	// each receive queue.
+	// each receive queue. Each interface of AF_XDP has one at least.
 	Workers int
 	// PublicIPs replace the interfaces' addresses as candidates, and so do the addresses that PublicNames stand
 	// for. These are looked up at start and again at intervals; one that is not found keeps its last.
@@ -62,9 +62,9 @@ type Config struct {
 
 	// IO says how packets enter and leave, host.Auto by default.
 	IO host.IO
-	// Interface is the network interface that AF_XDP uses; without it host.Auto and host.OnlyXDP take the
-	// only one that carries the PublicIPs, or the address of Listen.
-	Interface string
+	// Interfaces are the network interfaces that AF_XDP uses; without any, host.Auto and host.OnlyXDP take
+	// those that carry the PublicIPs, or the address of Listen.
+	Interfaces []string
 	// CopyOnly does without AF_XDP's zerocopy mode.
 	CopyOnly bool
 	// Generic lets AF_XDP run on the kernel's generic XDP where the driver has none of its own.
@@ -187,7 +187,7 @@ func Start(cfg Config) (*Engine, error) {
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", m.rung, "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), m.number))
+	e.log.Info("media port open", "io", joinRungs(m.rungs()), "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), m.number))
 	return e, nil
 }
 

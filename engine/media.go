@@ -7,18 +7,18 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strings"
 
 	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
 )
 
-// A media is the media port on the rung of the ladder that was taken: a port for each worker, and on
-// AF_XDP what they share.
+// A media is the media port: a port for each worker, and on AF_XDP what they share.
 type media struct {
 	ports   []port.Port
 	number  uint16 // of the UDP port
-	rung    host.Rung
 	refused []refusal
 	// evenRuns is set where a run of equal frames leaves as one message.
 	evenRuns bool
@@ -27,58 +27,69 @@ type media struct {
 
 // A refusal is why a better rung was not taken.
 type refusal struct {
-	rung host.Rung
-	why  string
+	device string // the interface, empty where none is meant
+	rung   host.Rung
+	why    string
 }
 
 // openMedia goes down the ladder. What is refused is logged with its reason and remedy. The public addresses are
 // those at which peers reach us, as far as they are configured.
 func openMedia(cfg *Config, public []netip.Addr) (*media, error) {
-	report, decision := host.Survey(cfg.host(public))
+	var surveys []host.Survey
+	if cfg.IO != host.OnlySockets {
+		surveys = host.Look(cfg.host(public))
+	}
+	var usable []host.Survey
 	var refused []refusal
-	for i := range decision.Refused {
-		for _, rung := range decision.Refused[i].Rungs {
-			refused = append(refused, refusal{rung, decision.Refused[i].String()})
-		}
-	}
-	if err := decision.Err(); err != nil {
-		return nil, err
-	}
-	// Who names no interface, nor an address that tells one, does not ask for AF_XDP.
-	asked := cfg.IO != host.OnlySockets && decision.Interface != ""
-	var failed error
-	for _, rung := range decision.Rungs {
-		m, err := openRung(cfg, rung, report, &decision)
-		if err == nil {
-			m.rung, m.refused = rung, refused
-			level := slog.LevelWarn
-			if rung.XDP() {
-				level = slog.LevelInfo
-			}
-			for _, r := range refused {
-				if asked {
-					cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "io", r.rung, "reason", r.why)
-				}
-			}
-			return m, nil
-		}
-		if rung == host.Sockets {
+	for _, s := range surveys {
+		if err := s.Decision.Err(); err != nil {
 			return nil, err
 		}
-		err = fmt.Errorf("%s: %w", rung, err)
-		if failed != nil {
-			err = fmt.Errorf("%w; %w", failed, err) // one line
+		for i := range s.Decision.Refused {
+			for _, rung := range s.Decision.Refused[i].Rungs {
+				refused = append(refused, refusal{s.Decision.Interface, rung, s.Decision.Refused[i].String()})
+			}
 		}
-		failed = err
-		refused = append(refused, refusal{rung, err.Error()})
+		if slices.ContainsFunc(s.Decision.Rungs, host.Rung.XDP) {
+			usable = append(usable, s)
+		}
 	}
-	return nil, failed
+	var m *media
+	var err error
+	if len(usable) > 0 {
+		var failed []refusal
+		m, failed, err = openXDP(cfg, usable)
+		refused = append(refused, failed...)
+		if err != nil && (cfg.IO == host.OnlyXDP || !errors.Is(err, host.ErrRefused)) {
+			return nil, err
+		}
+	}
+	if m == nil {
+		if m, err = openSockets(cfg); err != nil {
+			return nil, err
+		}
+	}
+	m.refused = refused
+	m.tell(cfg)
+	return m, nil
 }
 
-func openRung(cfg *Config, rung host.Rung, report host.Report, d *host.Decision) (*media, error) {
-	if rung.XDP() {
-		return openXDP(cfg, rung, report, d)
+// tell logs why better rungs were not taken.
+func (m *media) tell(cfg *Config) {
+	for _, r := range m.refused {
+		if r.device == "" {
+			continue // without an interface, or an address that tells one, nobody asks for AF_XDP
+		}
+		level := slog.LevelWarn
+		if m.xdp.serves(r.device) {
+			level = slog.LevelInfo
+		}
+		cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "interface", r.device, "io", r.rung, "reason", r.why)
 	}
+}
+
+// openSockets opens the media port on the kernel's UDP.
+func openSockets(cfg *Config) (*media, error) {
 	workers := cfg.Workers
 	if workers == 0 {
 		workers = runtime.NumCPU()
@@ -97,8 +108,25 @@ func openRung(cfg *Config, rung host.Rung, report host.Report, d *host.Decision)
 	return m, nil
 }
 
-// Rung is the way in which packets enter and leave.
-func (e *Engine) Rung() host.Rung { return e.media.rung }
+// rungs are the ways in which packets enter and leave, each once.
+func (m *media) rungs() []host.Rung {
+	if m.xdp == nil {
+		return []host.Rung{host.Sockets}
+	}
+	return m.xdp.rungs()
+}
+
+// joinRungs lists rungs for the log.
+func joinRungs(all []host.Rung) string {
+	var texts []string
+	for _, rung := range all {
+		texts = append(texts, string(rung))
+	}
+	return strings.Join(texts, ",")
+}
+
+// Rungs are the ways in which packets enter and leave: that of sockets, or those of the interfaces of AF_XDP.
+func (e *Engine) Rungs() []host.Rung { return e.media.rungs() }
 
 // close closes the ports, which no worker uses any more, and what they shared.
 func (m *media) close() (err error) {
@@ -112,4 +140,16 @@ func (m *media) close() (err error) {
 		err = errors.Join(err, m.xdp.close())
 	}
 	return err
+}
+
+// inOneLine joins errors for a line of a log.
+func inOneLine(errs []error) (joined error) {
+	for _, err := range errs {
+		if joined == nil {
+			joined = err
+		} else {
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
 }

@@ -54,8 +54,8 @@ var (
 	streamsDesc   = counterDesc("streams", "Streams that are published now.")
 	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, replicas included.")
 	budgetDesc    = counterDesc("history_budget_bytes", "What the packet histories may take of memory.")
-	rungDesc      = counterDesc("port_info", "Which kind of port is in use.", "io")
-	refusedDesc   = counterDesc("port_refused_info", "Better kinds of port, and why they are not in use.", "io", "reason")
+	rungDesc      = counterDesc("port_info", "Which kinds of port are in use.", "io")
+	refusedDesc   = counterDesc("port_refused_info", "Better kinds of port, and why they are not in use.", "interface", "io", "reason")
 
 	portReceivedDesc  = counterDesc("port_received_datagrams_total", "Datagrams that the ports received.", "worker")
 	portInBytesDesc   = counterDesc("port_received_bytes_total", "Payload bytes that the ports received.", "worker")
@@ -141,9 +141,11 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(historyDesc, float64(e.memory.Held()))
 	gauge(budgetDesc, float64(e.memory.Limit()))
 	gauge(occupancyDesc, e.bus.Occupancy())
-	gauge(rungDesc, 1, string(e.media.rung))
+	for _, rung := range e.media.rungs() {
+		gauge(rungDesc, 1, string(rung))
+	}
 	for _, r := range e.media.refused {
-		gauge(refusedDesc, 1, string(r.rung), r.why)
+		gauge(refusedDesc, 1, r.device, string(r.rung), r.why)
 	}
 	if e.media.xdp != nil {
 		e.media.xdp.collect(count, gauge)

@@ -10,15 +10,17 @@ import (
 	"ringcast/engine/host"
 )
 
-// An xdp is what the workers' AF_XDP ports share. There is none here.
+// An xdp is the media port on AF_XDP. There is none here.
 type xdp struct{}
 
-func openXDP(*Config, host.Rung, host.Report, *host.Decision) (*media, error) {
-	return nil, errors.New("AF_XDP needs Linux")
+func openXDP(*Config, []host.Survey) (*media, []refusal, error) {
+	return nil, nil, errors.New("AF_XDP needs Linux")
 }
 
-func (*xdp) stop()        {}
-func (*xdp) close() error { return nil }
+func (*xdp) stop()              {}
+func (*xdp) close() error       { return nil }
+func (*xdp) serves(string) bool { return false }
+func (*xdp) rungs() []host.Rung { return nil }
 
 func (*xdp) collect(func(*prometheus.Desc, uint64, ...string), func(*prometheus.Desc, float64, ...string)) {
 }

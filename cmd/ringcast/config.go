@@ -27,16 +27,16 @@ type Config struct {
 	LogLevel         slog.Level
 	LogJSON          bool
 
-	IO        host.IO
-	Interface string
-	CopyOnly  bool
-	Generic   bool
-	GuardOff  bool
-	STUNRate  int
-	Checksum4 bool
-	Batching  udp.Batching
-	BusyPoll  bool
-	CPUs      []int
+	IO         host.IO
+	Interfaces []string
+	CopyOnly   bool
+	Generic    bool
+	GuardOff   bool
+	STUNRate   int
+	Checksum4  bool
+	Batching   udp.Batching
+	BusyPoll   bool
+	CPUs       []int
 
 	PublishToken, ViewToken Secret
 	Takeover                bool
@@ -135,8 +135,9 @@ var settings = []setting{
 	},
 	{
 		key: "interface", arg: "DEV",
-		help: "network interface for AF_XDP, else the one that has public-ip",
-		set:  text(func(c *Config) *string { return &c.Interface }, interfaceName),
+		help:  "network interface for AF_XDP, else those that have public-ip; repeatable",
+		set:   addInterfaces,
+		clear: func(c *Config) { c.Interfaces = nil },
 	},
 	{
 		key: "zerocopy", arg: "auto|off", initial: "auto",
@@ -315,10 +316,26 @@ func choice(field func(*Config) *bool, yes, no string) func(*Config, string) err
 	}
 }
 
+func addInterfaces(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		name := strings.TrimSpace(part)
+		if err := interfaceName(name); err != nil {
+			return err
+		}
+		if !slices.Contains(c.Interfaces, name) {
+			c.Interfaces = append(c.Interfaces, name)
+		}
+	}
+	return nil
+}
+
 // interfaceName checks what Linux takes for one (dev_valid_name in net/core/dev.c); which there are is
 // seen when it is used.
 func interfaceName(s string) error {
-	if len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
+	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
 		return errors.New("the name of a network interface, such as eth0, expected")
 	}
 	return nil

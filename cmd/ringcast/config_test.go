@@ -28,11 +28,14 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		file, env, flag    string
 		inFile, inEnv, won string // as the field prints; where empty, the value itself
 	}{
-		"http":      {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
-		"udp":       {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
-		"admin":     {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
-		"io":        {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
-		"interface": {field: func(c *Config) any { return c.Interface }, initial: "", file: "eth0", env: "br-lan", flag: "enp3s0f1.7"},
+		"http":  {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
+		"udp":   {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
+		"admin": {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
+		"io":    {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
+		"interface": {
+			field: func(c *Config) any { return c.Interfaces }, initial: "[]",
+			file: "[eth0, eth1]", inFile: "[eth0 eth1]", env: "br-lan, ens6,br-lan", inEnv: "[br-lan ens6]", flag: "enp3s0f1.7", won: "[enp3s0f1.7]",
+		},
 		"zerocopy":  {field: func(c *Config) any { return c.CopyOnly }, initial: "false", file: "off", inFile: "true", env: "auto", inEnv: "false", flag: "off", won: "true"},
 		"generic":   {field: func(c *Config) any { return c.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
 		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},

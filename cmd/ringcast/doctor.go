@@ -29,28 +29,35 @@ func doctor(args, environ []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		complain(stderr, err) // the report is still worth its while
 	}
-	report, decision := host.Survey(choice)
-	if cfg.IO == host.OnlySockets { // then Survey does not look, but the doctor does
-		report = host.Inspect(cfg.Interface)
-	}
-	if len(plain) < len(args) {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		err = out.Encode(struct {
-			Report   host.Report   `json:"report"`
-			Decision host.Decision `json:"decision"`
-		}{report, decision})
-	} else {
-		err = host.Print(stdout, report, decision, isTerminal(stdout))
-	}
-	if err != nil {
+	surveys := host.Look(choice)
+	if err := print(stdout, surveys, len(plain) < len(args)); err != nil {
 		complain(stderr, fmt.Errorf("print the report: %w", err))
 		return exitFailed
 	}
-	if !decision.Taken().XDP() {
-		return exitFailed
+	for _, s := range surveys {
+		if !s.Decision.Taken().XDP() {
+			return exitFailed
+		}
 	}
 	return exitDone
+}
+
+// print tells of each interface, as a list in JSON or as text.
+func print(w io.Writer, surveys []host.Survey, asJSON bool) error {
+	if asJSON {
+		out := json.NewEncoder(w)
+		out.SetIndent("", "  ")
+		return out.Encode(surveys)
+	}
+	for i, s := range surveys {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		if err := host.Print(w, s.Report, s.Decision, isTerminal(w)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // isTerminal tells whether people look at it.

@@ -61,11 +61,11 @@ func consultAs(t *testing.T, h *lab.Host, user uint32, capabilities []cap.Value,
 		t.Fatal(err)
 	}
 	_ = p.Wait() // the status tells what the output does
-	said := struct{ Decision *host.Decision }{&d}
-	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
+	var said []host.Survey
+	if err := json.Unmarshal(out.Bytes(), &said); err != nil || len(said) != 1 {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	return d
+	return said[0].Decision
 }
 
 // What differs between machines is not part of the expected texts: their kernel, what this process may
@@ -221,14 +221,11 @@ func TestDoctor(t *testing.T) {
 
 	t.Run("JSON", func(t *testing.T) {
 		out, status := consult(t, a, "--json", "--interface", "eth0")
-		var said struct {
-			Report   host.Report
-			Decision host.Decision
-		}
-		if err := json.Unmarshal([]byte(out), &said); err != nil || status != exitDone {
+		var said []host.Survey
+		if err := json.Unmarshal([]byte(out), &said); err != nil || status != exitDone || len(said) != 1 {
 			t.Fatalf("status %d, %v:\n%s", status, err, out)
 		}
-		n, d := said.Report.NIC, said.Decision
+		n, d := said[0].Report.NIC, said[0].Decision
 		if n == nil || n.Driver != "veth" || n.MTU != 1500 || n.Features == nil || !n.Features.Redirect ||
 			d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
 			t.Errorf("%s", out)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -66,7 +67,7 @@ func run(ctx context.Context, cfg Config, lines *logQueue, reload <-chan os.Sign
 		return refusal(err)
 	}
 	var s servers
-	if err := dropPrivileges(e.Rung().XDP()); err != nil {
+	if err := dropPrivileges(slices.ContainsFunc(e.Rungs(), host.Rung.XDP)); err != nil {
 		return errors.Join(fmt.Errorf("give up privileges: %w", err), shutdown(e, &s))
 	}
 
@@ -129,7 +130,7 @@ func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Co
 		Grace:    max(cfg.Grace, 1), // to the engine 0 is the default, to us no grace at all
 		Takeover: cfg.Takeover,
 
-		IO: cfg.IO, Interface: cfg.Interface, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
+		IO: cfg.IO, Interfaces: cfg.Interfaces, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Checksum4: cfg.Checksum4,
 		Batching: cfg.Batching, BusyPoll: cfg.BusyPoll, CPUs: cfg.CPUs,
 	}

@@ -62,7 +62,7 @@ func TestPortsInUse(t *testing.T) {
 }
 
 func TestRefusalNamesTheSetting(t *testing.T) {
-	d := host.Choose(host.Config{IO: host.OnlyXDP, Interface: "eth9"}, host.Report{OS: "linux"})
+	d := host.Choose(host.Config{IO: host.OnlyXDP}, "eth9", host.Report{OS: "linux"})
 	for want, err := range map[string]error{
 		"io: AF_XDP cannot be used: interface eth9 not found; `ip link` lists those there are": d.Err(),
 		"udp: open the media port: " + syscall.EADDRINUSE.Error():                              syscall.EADDRINUSE,
@@ -323,14 +323,14 @@ func TestEngineConfig(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	c, err = load([]string{
-		"--io", "xdp", "--interface", "eth0", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
+		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
 		"--checksum4", "on", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e = engineConfig(&c, netip.AddrPort{}, nil)
-	if e.IO != host.OnlyXDP || e.Interface != "eth0" || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
+	if e.IO != host.OnlyXDP || !slices.Equal(e.Interfaces, []string{"eth0", "eth1"}) || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
 		!e.Checksum4 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}

@@ -101,9 +101,10 @@ func (d *Decision) note(format string, args ...any) {
 	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
 }
 
-// Choose decides which rungs are left of the ladder.
-func Choose(cfg Config, r Report) Decision {
-	d := Decision{Interface: cfg.Interface, Rungs: []Rung{}, Refused: []Refusal{}, Notes: []string{}}
+// Choose decides which rungs of the ladder are left for an interface, by a report on it. Without a name it tells why
+// there is none.
+func Choose(cfg Config, name string, r Report) Decision {
+	d := Decision{Interface: name, Rungs: []Rung{}, Refused: []Refusal{}, Notes: []string{}}
 	if cfg.IO == OnlySockets {
 		d.Rungs = append(d.Rungs, Sockets)
 		return d
@@ -135,12 +136,9 @@ func (d *Decision) findInterface(cfg Config, r Report) bool {
 		return false
 	}
 	if d.Interface == "" {
-		name, why := pick(cfg, r.Links)
-		if why != "" {
-			d.refuse(allXDP, FactInterface, "--interface names one", "%s", why)
-			return false
-		}
-		d.Interface = name
+		_, why := pick(cfg, r.Links)
+		d.refuse(allXDP, FactInterface, "--interface names one", "%s", why)
+		return false
 	}
 	if r.NIC == nil || r.NIC.Name != d.Interface {
 		d.refuse(allXDP, FactInterface, "`ip link` lists those there are", "interface %s not found", d.Interface)
@@ -149,9 +147,9 @@ func (d *Decision) findInterface(cfg Config, r Report) bool {
 	return true
 }
 
-// pick finds the only interface that carries the addresses at which peers reach us.
-func pick(cfg Config, links []Link) (name, why string) {
-	var found, sought []string
+// pick finds the interfaces that carry the addresses at which peers reach us, or tells why there are none.
+func pick(cfg Config, links []Link) (found []string, why string) {
+	var sought []string
 	for _, a := range cfg.Addresses {
 		if !a.IsValid() || a.IsUnspecified() {
 			continue
@@ -163,15 +161,19 @@ func pick(cfg Config, links []Link) (name, why string) {
 			}
 		}
 	}
+	// Whoever names the loopback's address beside others means those.
+	if len(found) > 1 {
+		found = slices.DeleteFunc(found, func(name string) bool {
+			return slices.ContainsFunc(links, func(l Link) bool { return l.Name == name && l.Loopback })
+		})
+	}
 	switch {
 	case len(sought) == 0:
-		return "", "no interface is named, nor an address that tells one"
+		return nil, "no interface is named, nor an address that tells one"
 	case len(found) == 0:
-		return "", "no interface carries " + strings.Join(sought, " or ")
-	case len(found) > 1:
-		return "", strings.Join(sought, " and ") + " are on several interfaces: " + strings.Join(found, ", ")
+		return nil, "no interface carries " + strings.Join(sought, " or ")
 	}
-	return found[0], ""
+	return found, ""
 }
 
 func (l *Link) carries(a netip.Addr) bool {

@@ -20,7 +20,7 @@ func machine() Report {
 	return Report{
 		OS: "linux", Kernel: Kernel{Release: "6.18.0", PageSize: 4096, BTF: true},
 		Process: Process{UID: 1000, Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: Unlimited, MemlockHard: Unlimited},
-		Links:   []Link{{Name: "lo", Loopback: true, Up: true, Carrier: true}, link, other},
+		Links:   []Link{{Name: "lo", Loopback: true, Up: true, Carrier: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}, link, other},
 		NIC: &NIC{
 			Link: link, Driver: "nic", Version: "1.0", Queues: Queues{RX: 2, TX: 2, MaxRX: 8, MaxTX: 8},
 			Features: &Features{Basic: true, Redirect: true},
@@ -41,7 +41,7 @@ func TestChoose(t *testing.T) {
 	const noZeroCopy = "xdp-zerocopy: the driver (nic 1.0) has no zerocopy; packets are copied once more"
 	for _, row := range []struct {
 		name   string
-		cfg    Config // Interface eth0 unless it says more
+		cfg    Config // Interfaces eth0 unless it says more
 		change func(*Report)
 		rungs  string
 		// refused are the refusals: the rungs, reason and remedy.
@@ -92,11 +92,11 @@ func TestChoose(t *testing.T) {
 			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be looked at: open netlink: permission denied; see whether `ip link` works here"},
 		},
 		{
-			name: "no such interface", cfg: Config{Interface: "eth9"}, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
+			name: "no such interface", cfg: Config{Interfaces: []string{"eth9"}}, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
 			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: interface eth9 not found; `ip link` lists those there are"},
 		},
 		{
-			name: "loopback", cfg: Config{Interface: "lo", Generic: true}, rungs: "udp",
+			name: "loopback", cfg: Config{Interfaces: []string{"lo"}, Generic: true}, rungs: "udp",
 			change: func(r *Report) { r.NIC = &NIC{Link: r.Links[0], Queues: Queues{RX: 1, TX: 1}} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy xdp-generic: lo is the loopback and has no wire; name the interface of a network; sockets serve this machine's own peers",
@@ -304,10 +304,11 @@ func TestChoose(t *testing.T) {
 			if row.change != nil {
 				row.change(&r)
 			}
-			if row.cfg.Interface == "" {
-				row.cfg.Interface = "eth0"
+			name := "eth0"
+			if len(row.cfg.Interfaces) > 0 {
+				name = row.cfg.Interfaces[0]
 			}
-			d := Choose(row.cfg, r)
+			d := Choose(row.cfg, name, r)
 			if got := join(d.Rungs); got != row.rungs {
 				t.Errorf("rungs %q, want %q", got, row.rungs)
 			}
@@ -328,7 +329,7 @@ func TestChoose(t *testing.T) {
 			}
 			// Whatever refuses AF_XDP makes it an error where nothing else is wanted.
 			row.cfg.IO = OnlyXDP
-			if strict := Choose(row.cfg, r); (strict.Err() != nil) != (len(strict.Rungs) == 0) {
+			if strict := Choose(row.cfg, name, r); (strict.Err() != nil) != (len(strict.Rungs) == 0) {
 				t.Errorf("%v with %v", strict.Err(), strict.Rungs)
 			} else if err := strict.Err(); err != nil && (!errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "\n")) {
 				t.Errorf("%q", err)
@@ -343,32 +344,32 @@ func join(rungs []Rung) string { return strings.Trim(fmt.Sprint(rungs), "[]") }
 func TestChooseByAddress(t *testing.T) {
 	for _, row := range []struct {
 		addresses string
-		taken     Rung
+		names     string
 		reason    string
 	}{
-		{"198.18.0.2", Copy, ""},
-		{"fd00::2 198.18.0.2", Copy, ""},
-		{"::ffff:198.18.0.2", Copy, ""},
-		{"0.0.0.0 198.18.0.2", Copy, ""},
-		{"203.0.113.1 198.18.0.2", Copy, ""}, // the former may be that of a NAT
-		{"", Sockets, "no interface is named, nor an address that tells one"},
-		{"::", Sockets, "no interface is named, nor an address that tells one"},
-		{"203.0.113.1", Sockets, "no interface carries 203.0.113.1"},
-		{"203.0.113.1 2001:db8::1", Sockets, "no interface carries 203.0.113.1 or 2001:db8::1"},
-		{"198.18.0.2 198.18.1.2", Sockets, "198.18.0.2 and 198.18.1.2 are on several interfaces: eth0, eth1"},
-		{"198.18.1.2", Sockets, "interface eth1 not found"}, // it was not looked at: Survey does
+		{"198.18.0.2", "eth0", ""},
+		{"fd00::2 198.18.0.2", "eth0", ""},
+		{"::ffff:198.18.0.2", "eth0", ""},
+		{"0.0.0.0 198.18.0.2", "eth0", ""},
+		{"203.0.113.1 198.18.0.2", "eth0", ""}, // the former may be that of a NAT
+		{"198.18.0.2 198.18.1.2", "eth0 eth1", ""},
+		{"127.0.0.1 198.18.1.2", "eth1", ""},
+		{"127.0.0.1", "lo", ""},
+		{"", "", "no interface is named, nor an address that tells one"},
+		{"::", "", "no interface is named, nor an address that tells one"},
+		{"203.0.113.1", "", "no interface carries 203.0.113.1"},
+		{"203.0.113.1 2001:db8::1", "", "no interface carries 203.0.113.1 or 2001:db8::1"},
 	} {
 		cfg := Config{IO: Auto}
 		for a := range strings.FieldsSeq(row.addresses) {
 			cfg.Addresses = append(cfg.Addresses, netip.MustParseAddr(a))
 		}
-		d := Choose(cfg, machine())
-		reason := ""
-		if r := d.refusal(Copy); r != nil {
-			reason = r.Reason
+		names, reason := pick(cfg, machine().Links)
+		if got := strings.Join(names, " "); got != row.names || reason != row.reason {
+			t.Errorf("%q: %q, %q; want %q, %q", row.addresses, got, reason, row.names, row.reason)
 		}
-		if d.Taken() != row.taken || reason != row.reason {
-			t.Errorf("%q: %s, %q", row.addresses, d.Taken(), reason)
+		if d := Choose(cfg, "", machine()); len(names) == 0 && (d.Taken() != Sockets || d.refusal(Copy).Reason != row.reason) {
+			t.Errorf("%q: took %s for %v", row.addresses, d.Taken(), d.Refused)
 		}
 	}
 }
@@ -376,7 +377,7 @@ func TestChooseByAddress(t *testing.T) {
 func TestErrorNamesTheRefusal(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
-	d := Choose(Config{IO: OnlyXDP, Interface: "eth0"}, r)
+	d := Choose(Config{IO: OnlyXDP}, "eth0", r)
 	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498"
 	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken().XDP() {
 		t.Errorf("%v, taken %q", err, d.Taken())
@@ -388,7 +389,7 @@ func TestQueues(t *testing.T) {
 	for _, row := range []struct{ rx, tx, want int }{{4, 4, 4}, {4, 2, 2}, {1, 8, 1}} {
 		r := machine()
 		r.NIC.Queues = Queues{RX: row.rx, TX: row.tx}
-		if d := Choose(Config{Interface: "eth0"}, r); d.Queues != row.want || d.Taken() != Copy {
+		if d := Choose(Config{}, "eth0", r); d.Queues != row.want || d.Taken() != Copy {
 			t.Errorf("%+v: %d queues, %s", row, d.Queues, d.Taken())
 		}
 	}

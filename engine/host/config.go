@@ -21,9 +21,8 @@ const (
 // Config is what an operator asked for, as far as it decides which rung is taken.
 type Config struct {
 	IO IO
-	// Interface is the one that AF_XDP is to use. If it is empty, the one that carries the Addresses
-	// is meant.
-	Interface string
+	// Interfaces are those that AF_XDP is to use. Without any, those are meant that carry the Addresses.
+	Interfaces []string
 	// Addresses are those at which peers reach the media port, as far as they are configured.
 	// Unspecified ones do not count.
 	Addresses []netip.Addr

@@ -62,6 +62,30 @@ func describeAll(links []netlink.Link, addresses []netlink.Addr) []Link {
 	return all
 }
 
+// CountQueues is how many queues of an interface both receive and send now.
+func CountQueues(name string) (int, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, fmt.Errorf("open netlink: %w", err)
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("look up %s: %w", name, err)
+	}
+	e, err := openEthtool()
+	if err != nil {
+		return 0, err
+	}
+	defer e.close()
+	a := link.Attrs()
+	n := NIC{Queues: Queues{RX: a.NumRxQueues, TX: a.NumTxQueues}}
+	if err := e.channels(&n, a.Index); err != nil {
+		return 0, err
+	}
+	return min(n.Queues.RX, n.Queues.TX), nil
+}
+
 func describe(link netlink.Link, addresses []netlink.Addr) Link {
 	a := link.Attrs()
 	l := Link{

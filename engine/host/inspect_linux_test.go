@@ -128,7 +128,7 @@ func TestInspect(t *testing.T) {
 		if p == nil || p.ID == 0 || p.Mode != mode {
 			t.Errorf("%s program: %+v", mode, p)
 		}
-		if d := Choose(Config{Interface: "eth0", Generic: true}, r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
+		if d := Choose(Config{Generic: true}, "eth0", r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
 			t.Errorf("%s program: %s, %v", mode, d.Taken(), d.Refused)
 		}
 	}
@@ -170,7 +170,8 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 			return v, err
 		}
 	}
-	r, d := Survey(Config{Interface: "v0"})
+	s := Look(Config{Interfaces: []string{"v0"}})[0]
+	r, d := s.Report, s.Decision
 	if r.NIC == nil || r.NIC.Peer == nil || r.NIC.Peer.MTU != p.PeerMTU || r.NIC.Peer.TX != p.PeerTX || r.NIC.Queues.RX != p.RX {
 		return v, fmt.Errorf("inspected %+v, peer %+v", r.NIC, r.NIC.Peer)
 	}

@@ -93,7 +93,7 @@ func TestChooseStacked(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := machine()
 			row.change(&r)
-			d := Choose(Config{Interface: "eth0", Generic: true}, r)
+			d := Choose(Config{Generic: true}, "eth0", r)
 			if got := join(d.Rungs); got != row.rungs {
 				t.Errorf("rungs %q, want %q", got, row.rungs)
 			}

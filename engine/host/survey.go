@@ -1,19 +1,26 @@
 package host
 
-import "runtime"
+// A Survey is what was found out about an interface, and what was decided.
+type Survey struct {
+	Report   Report   `json:"report"`
+	Decision Decision `json:"decision"`
+}
 
-// Survey inspects the machine and chooses. Where only sockets are wanted it does not look.
-func Survey(cfg Config) (Report, Decision) {
-	if cfg.IO == OnlySockets {
-		r := Report{OS: runtime.GOOS}
-		return r, Choose(cfg, r)
+// Look inspects the machine and chooses for each interface that AF_XDP may use. There is always one survey: if no
+// interface is meant it tells why.
+func Look(cfg Config) []Survey {
+	names := cfg.Interfaces
+	if len(names) == 0 {
+		// The addresses tell which are meant; then these can be looked at.
+		r := Inspect("")
+		if names, _ = pick(cfg, r.Links); len(names) == 0 {
+			return []Survey{{r, Choose(cfg, "", r)}}
+		}
 	}
-	r := Inspect(cfg.Interface)
-	d := Choose(cfg, r)
-	if cfg.Interface == "" && d.Interface != "" {
-		// The addresses told which one is meant; now it can be looked at.
-		r = Inspect(d.Interface)
-		d = Choose(cfg, r)
+	var all []Survey
+	for _, name := range names {
+		r := Inspect(name)
+		all = append(all, Survey{r, Choose(cfg, name, r)})
 	}
-	return r, d
+	return all
 }

@@ -1,0 +1,77 @@
+package engine
+
+import "time"
+
+const (
+	// deafSpan is how long the signs of a deaf or stuck interface must last.
+	deafSpan = 2 * time.Second
+	// deafLooks is how many looks must have seen them. A process that stood still sees one long look, no more.
+	deafLooks = 4
+	// lookEvery is the time between two looks.
+	lookEvery = 500 * time.Millisecond
+)
+
+// A suspicion grows while one thing goes on and another that should follow from it does not.
+type suspicion struct {
+	cause, effect uint64 // as of the last look
+	since         time.Time
+	looks         int
+}
+
+// confirmed takes in the two counts, and reports whether the first has grown in every look for deafSpan while the
+// second stood still.
+func (s *suspicion) confirmed(now time.Time, cause, effect uint64) bool {
+	grown, moved := cause != s.cause, effect != s.effect
+	s.cause, s.effect = cause, effect
+	switch {
+	case moved:
+		s.looks = 0
+		return false
+	case !grown:
+		return false // no news is no sign of anything
+	case s.looks == 0:
+		s.since = now
+	}
+	s.looks++
+	return s.looks >= deafLooks && now.Sub(s.since) >= deafSpan
+}
+
+// signs are what a look at an interface sees; all counts only grow.
+type signs struct {
+	redirected uint64 // packets that the XDP program sent to sockets
+	received   uint64 // frames that came out of them
+	queues     []queueSigns
+}
+
+// queueSigns are those of a queue that sends.
+type queueSigns struct {
+	completed uint64 // sent frames whose memory came back
+	waiting   bool   // it depends on the next of these
+}
+
+// A vigil finds out what no event tells. The program's redirects fail in silence where the socket is not of the very
+// device whose queue they come from (xsk_rcv_check in net/xdp/xsk.c), and nothing tells of a queue that sends no more.
+type vigil struct {
+	deafness  suspicion
+	stuckness []suspicion // of each queue
+	waits     []uint64    // looks that saw the queue wait
+}
+
+// look takes in the signs, and tells what is the matter, if anything is.
+func (v *vigil) look(now time.Time, s signs) (why string) {
+	for len(v.waits) < len(s.queues) {
+		v.stuckness, v.waits = append(v.stuckness, suspicion{}), append(v.waits, 0)
+	}
+	for i, q := range s.queues {
+		if q.waiting {
+			v.waits[i]++
+		}
+		if v.stuckness[i].confirmed(now, v.waits[i], q.completed) {
+			why = "stuck: a queue takes packets, and sends none"
+		}
+	}
+	if v.deafness.confirmed(now, s.redirected, s.received) {
+		why = "deaf: the XDP program hands packets over, and no queue receives any"
+	}
+	return why
+}

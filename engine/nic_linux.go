@@ -1,0 +1,226 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ringcast/bpf"
+	"ringcast/engine/host"
+	"ringcast/xsk"
+	"ringcast/xsk/nexthop"
+)
+
+const (
+	// busyPollSpan is how long a busy worker has the NIC polled at a time; it comes back at once.
+	busyPollSpan = 20 * time.Microsecond
+	// maxSlots bounds the queues that an interface may come to have later.
+	maxSlots = 1024
+)
+
+// A nic is an interface that AF_XDP serves: the XDP program on it, the next hops behind it, and the ports of the
+// workers that have its queues. Its goroutine watches over it (recovery_linux.go).
+type nic struct {
+	log     *slog.Logger
+	name    string
+	bundle  xsk.BundleConfig
+	program *bpf.Program
+	hops    *nexthop.Table
+	ports   []*xsk.Port // one for each of its workers
+
+	rung    atomic.Pointer[host.Rung] // that its queues are on, or were before they were given up
+	outages atomic.Uint64
+	deaf    atomic.Uint64
+
+	ending  chan struct{}
+	watched sync.WaitGroup
+}
+
+// open opens an interface on one of its rungs, for so many workers. If it fails, close frees what there is.
+func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n *nic, err error) {
+	n = &nic{log: cfg.Log.With("interface", s.Decision.Interface), name: s.Decision.Interface, ending: make(chan struct{})}
+	// Not the public addresses: behind a NAT those are on no interface of ours.
+	var addresses []netip.Addr
+	if a := cfg.Listen.Addr(); a.IsValid() && !a.IsUnspecified() {
+		addresses = append(addresses, a)
+	}
+	queues := s.Decision.Queues
+	n.program, err = bpf.Attach(bpf.Config{
+		Interface: n.name, Port: x.companion.LocalPort(), Addresses: addresses,
+		Queues: max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots)), Tuples: maxPaths * cfg.MaxSessions,
+		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Generic: rung == host.Generic,
+	})
+	if err != nil {
+		return n, err
+	}
+	n.hops, err = nexthop.Watch(nexthop.Config{Interface: n.name, Log: cfg.Log})
+	if err != nil {
+		return n, err
+	}
+	n.bundle = xsk.BundleConfig{Mode: xsk.Copy}
+	if rung == host.ZeroCopy {
+		n.bundle.Mode = xsk.ZeroCopy
+		if s.Report.NIC.Driver == "ena" {
+			n.bundle.ChunkSize = 4096 // with less it copies, and does not say so
+		}
+	}
+	if cfg.BusyPoll {
+		n.bundle.BusyPoll = busyPollSpan
+	}
+	var info xsk.Info
+	for w := range workers {
+		b, err := n.open(w, workers, queues)
+		if err != nil {
+			return n, err
+		}
+		info = b.Info()
+		p, err := xsk.New(x.port(cfg, n, b))
+		if err != nil {
+			return n, errors.Join(err, b.Close())
+		}
+		n.ports = append(n.ports, p)
+		if err := n.steer(b); err != nil {
+			return n, err
+		}
+	}
+	n.rung.Store(&rung)
+	n.log.Info("AF_XDP open", "io", rung, "queues", queues, "workers", workers,
+		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", !cfg.GuardOff)
+	return n, nil
+}
+
+// open makes the queues of one of several workers: every so many of the interface's.
+func (n *nic) open(worker, workers, queues int) (*xsk.Bundle, error) {
+	cfg := n.bundle
+	cfg.Interface = n.hops.Link().Index
+	for q := worker; q < queues; q += workers {
+		cfg.Queues = append(cfg.Queues, q)
+	}
+	mine := cfg.Queues
+	cfg.Release = func() (err error) {
+		for _, q := range mine {
+			err = errors.Join(err, n.program.ClearSocket(q))
+		}
+		return err
+	}
+	return xsk.Open(cfg)
+}
+
+// steer has the program hand a bundle's queues to its sockets.
+func (n *nic) steer(b *xsk.Bundle) error {
+	for _, s := range b.Sockets() {
+		if err := n.program.SetSocket(s.Queue, s.FD); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resume puts the program back on the interface, if that is a new one, and gives every port without a bundle new
+// queues, of those that the interface has now. Where zerocopy is refused now, it copies. The ports must have given
+// up their old bundles.
+func (n *nic) resume() error {
+	if attached, err := n.program.Attached(); err != nil || !attached {
+		if err := n.program.Reattach(); err != nil {
+			return err
+		}
+	}
+	queues, err := host.CountQueues(n.name)
+	if err != nil {
+		return err
+	}
+	workers := len(n.ports)
+	if queues < workers {
+		n.log.Warn("fewer queues than workers, the others send through the kernel", "queues", queues, "workers", workers)
+	}
+	for w, p := range n.ports[:min(queues, workers)] {
+		if !p.Details().Suspended {
+			continue // it resumed at an earlier try
+		}
+		b, err := n.open(w, workers, min(queues, n.program.Queues()))
+		if err != nil {
+			return fmt.Errorf("worker %d: %w", w, err)
+		}
+		n.settleOn(b.Info())
+		if err := n.steer(b); err != nil {
+			return errors.Join(err, b.Close())
+		}
+		if err := p.Resume(b); err != nil {
+			return errors.Join(err, b.Close())
+		}
+	}
+	return nil
+}
+
+// settleOn notes the rung that a bundle turned out to be on.
+func (n *nic) settleOn(info xsk.Info) {
+	was, now := *n.rung.Load(), host.Copy
+	switch {
+	case was == host.Generic:
+		return
+	case info.ZeroCopy:
+		now = host.ZeroCopy
+	}
+	if was == now {
+		return
+	}
+	n.rung.Store(&now)
+	if now == host.Copy {
+		n.log.Warn("zerocopy is refused now, packets are copied", "reason", info.ZeroCopyRefused)
+	} else {
+		n.log.Info("zerocopy is back")
+	}
+}
+
+// suspended counts the ports that have no queues now.
+func (n *nic) suspended() (count int) {
+	for _, p := range n.ports {
+		if p.Details().Suspended {
+			count++
+		}
+	}
+	return count
+}
+
+// signs are what a vigil looks at.
+func (n *nic) signs() (s signs) {
+	exits, err := n.program.Counters()
+	if err != nil {
+		return s // it cannot happen while the program is open
+	}
+	for reason := bpf.FirstRedirect; reason < bpf.NumReasons; reason++ {
+		s.redirected += exits[reason]
+	}
+	for _, p := range n.ports {
+		d := p.Details()
+		for i := range d.Queues {
+			s.received += d.Queues[i].Received
+			s.queues = append(s.queues, queueSigns{d.Queues[i].Completed, d.Queues[i].Waiting})
+		}
+	}
+	return s
+}
+
+// stop ends the watching; the ports may be closed then.
+func (n *nic) stop() {
+	close(n.ending)
+	n.watched.Wait()
+}
+
+// close frees all. Ports that workers had are closed already: closing them again does nothing.
+func (n *nic) close() (err error) {
+	for _, p := range n.ports {
+		err = errors.Join(err, p.Close())
+	}
+	if n.program != nil {
+		err = errors.Join(err, n.program.Close())
+	}
+	if n.hops != nil {
+		err = errors.Join(err, n.hops.Close())
+	}
+	return err
+}

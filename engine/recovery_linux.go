@@ -1,0 +1,148 @@
+package engine
+
+import (
+	"time"
+
+	"ringcast/engine/host"
+	"ringcast/xsk"
+	"ringcast/xsk/nexthop"
+)
+
+const (
+	// downSpan is how long a link may be down before the ports give their queues up. What lies on the
+	// rings goes out when it comes back, so it must not be longer than frames may be late.
+	downSpan = 100 * time.Millisecond
+	// settleSpan is how long a link may be down after we bound our sockets: with zerocopy some drivers
+	// reset the interface then, and giving up for it would never end.
+	settleSpan = 3 * time.Second
+	// A recovery that fails is tried again after retryFirst, then twice as late, up to retryLast.
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 5 * time.Second
+)
+
+// A recovery watches over an interface. While that is down or gone, deaf or stuck, the ports serve through the
+// companion; when it is back they get new queues. It belongs to one goroutine.
+//
+//	serving ──down for long, gone, deaf, stuck──▶ suspended ──up, and all queues are given up──▶ serving
+type recovery struct {
+	*nic
+
+	up        bool
+	suspended bool
+	distrust  bool              // it was deaf or stuck: it stays suspended until the interface is another
+	released  []<-chan struct{} // closed when the ports' old queues are released
+	due       <-chan time.Time  // to give up, or to try to recover again
+	pause     time.Duration     // before the next try to recover
+	bound     time.Time         // when the present queues were opened
+
+	vigil vigil
+}
+
+// watch follows the interface until stop.
+func (n *nic) watch() {
+	if n.bundle.Mode == xsk.ZeroCopy {
+		n.bundle.Mode = xsk.Auto // there is no other ladder to go down from now on
+	}
+	r := recovery{nic: n, up: true, bound: time.Now(), pause: retryFirst}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-n.ending:
+			return
+		case event := <-n.hops.Events():
+			r.heed(event)
+		case now := <-look.C:
+			if r.up && !r.suspended {
+				r.look(now)
+			}
+		case <-r.due:
+			if r.up {
+				r.recover()
+			} else {
+				r.suspend("the link is down")
+			}
+		}
+	}
+}
+
+// heed takes in a change of the link.
+func (r *recovery) heed(event nexthop.LinkEvent) {
+	switch event.Change {
+	case nexthop.LinkGone:
+		r.up, r.distrust = false, false
+		r.suspend("the interface is gone")
+	case nexthop.LinkDown:
+		r.up = false
+		if r.suspended {
+			r.due = nil
+			return
+		}
+		wait := downSpan
+		if time.Since(r.bound) < settleSpan {
+			wait = settleSpan
+		}
+		r.due = time.After(wait)
+	case nexthop.LinkUp:
+		r.up, r.due, r.pause = true, nil, retryFirst
+		if r.suspended {
+			r.recover()
+		}
+	case nexthop.LinkBack: // it is of use once it is up
+	}
+}
+
+// look suspends for what no event tells.
+func (r *recovery) look(now time.Time) {
+	if why := r.vigil.look(now, r.signs()); why != "" {
+		r.deaf.Add(1)
+		r.distrust = true
+		r.suspend(why + "; it stays so until the interface is made anew")
+	}
+}
+
+// suspend has all ports give their queues up. Some may have had theirs back already.
+func (r *recovery) suspend(why string) {
+	if !r.suspended {
+		r.log.Warn("AF_XDP suspended, packets go through the kernel", "reason", why)
+		r.outages.Add(1)
+	}
+	for _, p := range r.ports {
+		r.released = append(r.released, p.Suspend())
+	}
+	r.suspended, r.due = true, nil
+}
+
+// recover gives the ports queues again, once the old ones are released: that clears the same slots of the program.
+func (r *recovery) recover() {
+	if r.distrust {
+		return
+	}
+	for _, done := range r.released {
+		select {
+		case <-done:
+		case <-r.ending:
+			return
+		}
+	}
+	r.released = nil
+	err := r.resume()
+	if err == nil {
+		r.log.Info("AF_XDP resumed", "io", *r.rung.Load())
+		r.suspended, r.due, r.bound = false, nil, time.Now()
+		return
+	}
+	if r.pause == retryFirst {
+		r.log.Warn("AF_XDP cannot resume yet", "error", err)
+	}
+	r.due = time.After(r.pause)
+	r.pause = min(2*r.pause, retryLast)
+}
+
+// current is the way in which the interface's packets go now.
+func (n *nic) current() host.Rung {
+	if n.suspended() == len(n.ports) {
+		return host.Sockets
+	}
+	return *n.rung.Load()
+}
