@@ -114,6 +114,22 @@ func (d *Device) Offload(feature string, on bool) error {
 	return nil
 }
 
+// SetQueues sets how many receive, and as many transmit, queues of the device are in use, as ethtool -L does: at most
+// those that it was made with. The kernel refuses to take away a queue with an AF_XDP socket.
+func (d *Device) SetQueues(n int) error {
+	request := netlink.NewAttributeEncoder()
+	request.Nested(unix.ETHTOOL_A_CHANNELS_HEADER, func(header *netlink.AttributeEncoder) error {
+		header.Uint32(unix.ETHTOOL_A_HEADER_DEV_INDEX, uint32(d.Index))
+		return nil
+	})
+	request.Uint32(unix.ETHTOOL_A_CHANNELS_RX_COUNT, uint32(n))
+	request.Uint32(unix.ETHTOOL_A_CHANNELS_TX_COUNT, uint32(n))
+	if _, err := d.generic("ethtool", unix.ETHTOOL_MSG_CHANNELS_SET, netlink.Request|netlink.Acknowledge, request); err != nil {
+		return fmt.Errorf("set the queues of %s to %d: %w", d.Name, n, err)
+	}
+	return nil
+}
+
 // generic asks a family of generic netlink on the device's host.
 func (d *Device) generic(family string, command uint8, flags netlink.HeaderFlags, request *netlink.AttributeEncoder) ([]genetlink.Message, error) {
 	data, err := request.Encode()

@@ -4,6 +4,8 @@
 //	browser_linux_test.go        Chromium publishes and watches: media goes through XDP both ways, and no other way
 //	routed_linux_test.go         peers behind a router; the gateway changes
 //	faults_linux_test.go         link flap, carrier loss, a new interface, a neighbour's new MAC, a second server
+//	deaf_linux_test.go           sockets that no packet reaches
+//	several_linux_test.go        two interfaces; fewer queues than before
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others

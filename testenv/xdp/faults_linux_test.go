@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -116,6 +117,33 @@ func TestInterfaceRecreated(t *testing.T) {
 		})
 		g.onQueues()
 	})
+}
+
+// The process stands still while the interface is made anew, as in a paused virtual machine: it learns all of it at once.
+// The old queues must be given up before the new ones are set, or giving up takes the new ones out.
+func TestStandstill(t *testing.T) {
+	g, cable, client := pair(t, "--cpus", "0,1")
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	for range 8 {
+		outages := g.server.Metrics(t)["ringcast_xdp_outages_total"]
+		must(t, syscall.Kill(g.server.PID(), syscall.SIGSTOP))
+		must(t, cable.Remove())
+		must(t, cable.Insert())
+		must(t, syscall.Kill(g.server.PID(), syscall.SIGCONT))
+		until(t, "another outage", func() bool { return g.server.Metrics(t)["ringcast_xdp_outages_total"] > outages })
+		until(t, "AF_XDP in use", func() bool { return g.server.Metrics(t)["ringcast_xdp_suspended_workers"] == 0 })
+		for _, f := range flows {
+			f.view.flows(t, f.feed)
+		}
+		before := g.server.Metrics(t)
+		for _, f := range flows {
+			f.view.flows(t, f.feed)
+		}
+		g.onQueues()
+		if n := g.server.Metrics(t).Sub(before)[`ringcast_xdp_packets_total{reason="pass_no_socket"}`]; n > 0 {
+			t.Errorf("%v packets found no socket in their queue, want 0", n)
+		}
+	}
 }
 
 func TestNeighbourMAC(t *testing.T) {

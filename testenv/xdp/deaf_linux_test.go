@@ -1,0 +1,93 @@
+package xdp
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+
+	"ringcast/testenv/lab"
+	"ringcast/xsk"
+)
+
+// slots finds the map of sockets of the XDP program on a host's interface.
+func slots(h *lab.Host, device string) (*ebpf.Map, error) {
+	dev, err := h.Netlink().LinkByName(device)
+	if err != nil {
+		return nil, err
+	}
+	if dev.Attrs().Xdp == nil || dev.Attrs().Xdp.ProgId == 0 {
+		return nil, fmt.Errorf("no XDP program on %s", device)
+	}
+	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(dev.Attrs().Xdp.ProgId))
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return nil, err
+	}
+	ids, _ := info.MapIDs()
+	for _, id := range ids {
+		m, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			return nil, err
+		}
+		if m.Type() == ebpf.XSKMap {
+			return m, nil
+		}
+		m.Close()
+	}
+	return nil, fmt.Errorf("the XDP program on %s has no map of sockets", device)
+}
+
+// deafSpan and lookEvery are how long deafness lasts before it is believed, and the time between two looks at it.
+const (
+	deafSpan  = 2 * time.Second
+	lookEvery = 500 * time.Millisecond
+)
+
+// A bond runs the program on the queues of its members, and our sockets are the bond's: the kernel drops each packet
+// and tells nobody. Here sockets of another interface make it so.
+func TestDeaf(t *testing.T) {
+	g, _, client := pair(t)
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	must(t, g.here.Netlink().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other0", NumRxQueues: 1, NumTxQueues: 1}, PeerName: "other1"}))
+	for _, name := range []string{"other0", "other1"} {
+		dev, err := g.here.Netlink().LinkByName(name)
+		must(t, err)
+		must(t, g.here.Netlink().LinkSetUp(dev))
+	}
+	dev, err := g.here.Netlink().LinkByName("other0")
+	must(t, err)
+	var stranger *xsk.Bundle
+	must(t, g.here.Enter(func() (err error) {
+		stranger, err = xsk.Open(xsk.BundleConfig{Interface: dev.Attrs().Index, Queues: []int{0}, Mode: xsk.Copy})
+		return err
+	}))
+	t.Cleanup(func() { must(t, stranger.Close()) })
+	m, err := slots(g.here, "eth0")
+	must(t, err)
+	defer m.Close()
+
+	const found = deafSpan + lookEvery*4
+	g.measure("every queue is deaf", flows, found+mend, func() {
+		for q := range uint32(2) {
+			must(t, m.Put(q, uint32(stranger.Sockets()[0].FD)))
+		}
+		until(t, "deafness is found", func() bool { return g.server.Metrics(t)["ringcast_xdp_deaf_total"] == 1 })
+	})
+	before := g.server.Metrics(t)
+	for _, f := range flows {
+		f.view.flows(t, f.feed)
+	}
+	if grown := g.server.Metrics(t).Sub(before); grown.Sum("ringcast_xdp_queue_") > 0 {
+		t.Errorf("queues are in use though they are deaf:\n%s", grown.List("ringcast_xdp_queue_"))
+	}
+	if got := g.server.Metrics(t)[`ringcast_xdp_interface_info{interface="eth0",io="udp"}`]; got != 1 {
+		t.Errorf("the interface is not told to be on sockets:\n%s", g.server.Metrics(t).List("ringcast_xdp_interface_info"))
+	}
+}
