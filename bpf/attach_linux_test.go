@@ -128,7 +128,9 @@ func inNamespace(t *testing.T) {
 // otherwise.
 func cable(t *testing.T, change func(*netlink.Veth)) {
 	t.Helper()
-	pair := netlink.NewVeth(netlink.LinkAttrs{Name: "a", MTU: 1500, NumRxQueues: 2, NumTxQueues: 2})
+	pair := netlink.NewVeth(netlink.LinkAttrs{
+		Name: "a", MTU: 1500, NumRxQueues: 2, NumTxQueues: 2, HardwareAddr: serverMAC[:],
+	})
 	pair.PeerName, pair.PeerMTU, pair.PeerNumRxQueues, pair.PeerNumTxQueues = "b", 1500, 2, 2
 	if change != nil {
 		change(pair)
@@ -375,6 +377,53 @@ func TestAttachLargeMTU(t *testing.T) {
 		}
 	}
 	mustAttach(t, Config{Interface: "a"}) // so the remedy is one
+}
+
+// The program takes what is addressed to the interface, whichever address that has, and leaves the kernel the rest.
+func TestHardwareAddress(t *testing.T) {
+	inNamespace(t)
+	cable(t, func(v *netlink.Veth) { v.HardwareAddr = []byte{2, 9, 8, 7, 6, 5} })
+	p := mustAttach(t, Config{Interface: "a"})
+	frame := mediaOn(path4)
+	was := with(frame, 0, 2, 9, 8, 7, 6, 5)
+	deliver(t, p, was, 3, DropMedia)
+	deliver(t, p, frame, 3, PassOtherMAC)
+
+	if err := netlink.LinkSetHardwareAddr(device(t, "a"), serverMAC[:]); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, p, frame, 3, PassOtherMAC) // as before, until it is told
+	if err := p.SetAddress(serverMAC); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, p, frame, 3, DropMedia)
+	deliver(t, p, was, 3, PassOtherMAC)
+
+	// A device of the same name and another address.
+	if err := netlink.LinkDel(device(t, "a")); err != nil {
+		t.Fatal(err)
+	}
+	cable(t, func(v *netlink.Veth) { v.HardwareAddr = []byte{2, 9, 8, 7, 6, 5} })
+	if err := p.Reattach(); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, p, was, 3, DropMedia)
+	deliver(t, p, frame, 3, PassOtherMAC)
+}
+
+// What carries IP without Ethernet is refused, and nothing is attached.
+func TestAttachWithoutEthernet(t *testing.T) {
+	inNamespace(t)
+	tun := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tun0"}, Mode: netlink.TUNTAP_MODE_TUN}
+	if err := netlink.LinkAdd(tun); err != nil {
+		t.Fatal(err)
+	}
+	for _, generic := range []bool{false, true} {
+		refused(t, Config{Interface: "tun0", Generic: generic}, ErrNoEthernet, "tun0", "sockets")
+	}
+	if id := attachedTo(t, "tun0"); id != 0 {
+		t.Errorf("program %d attached", id)
+	}
 }
 
 func TestAttachFewQueues(t *testing.T) {

@@ -10,8 +10,10 @@
 //	Ethernet   another type, a VLAN tag           kernel
 //	IP         options, extension headers,
 //	           fragments, another protocol        kernel
-//	UDP        not our port, not our address,
-//	           multicast, broadcast               kernel
+//	UDP        not our port                       kernel
+//	Ethernet   not to our interface's address:
+//	           a guest's (macvlan), a group's     kernel
+//	IP         not our address                    kernel
 //	length     claims what cannot be              dropped
 //	class      of the first byte (RFC 7983):
 //	           none that is spoken here           dropped

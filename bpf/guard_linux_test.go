@@ -217,6 +217,7 @@ func TestClose(t *testing.T) {
 		"Revoke":      func() error { return p.Revoke(path4) },
 		"SetSocket":   func() error { return p.SetSocket(0, 0) },
 		"ClearSocket": func() error { return p.ClearSocket(0) },
+		"SetAddress":  func() error { return p.SetAddress(serverMAC) },
 		"Counters":    func() error { _, err := p.Counters(); return err },
 		"Attached":    func() error { _, err := p.Attached(); return err },
 	} {

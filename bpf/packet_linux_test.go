@@ -24,6 +24,9 @@ var (
 	path6 = port.Path{Remote: peer6, Local: server6.Addr()}
 )
 
+// serverMAC is the interface's hardware address.
+var serverMAC = [6]byte{2, 0, 0, 0, 0, 1}
+
 // Where things are in the frames of datagram.
 const (
 	atIP       = 14
@@ -38,7 +41,7 @@ const (
 
 // datagram is the Ethernet frame of a UDP datagram.
 func datagram(from, to netip.AddrPort, payload ...byte) []byte {
-	f := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
+	f := append(serverMAC[:], 2, 0, 0, 0, 0, 2)
 	udp := udpLength + len(payload)
 	if from.Addr().Is4() {
 		f = append(f, 0x08, 0x00, 0x45, 0)
@@ -104,6 +107,9 @@ func loadedInto(t testing.TB, knowsLength bool, cfg Config, allow ...port.Path) 
 			t.Error(err)
 		}
 	})
+	if err := p.SetAddress(serverMAC); err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range allow {
 		if err := p.Allow(path); err != nil {
 			t.Fatal(err)

@@ -137,7 +137,19 @@ func load(cfg Config, knowsLength bool) (*Program, error) {
 // attach makes the link, which the kernel undoes when this process ends, however it ends.
 func (p *Program) attach(dev netlink.Link) (err error) {
 	p.native = nil
-	options := link.XDPOptions{Program: p.objects.Steer, Interface: dev.Attrs().Index, Flags: link.XDPDriverMode}
+	a := dev.Attrs()
+	if a.EncapType != "ether" && a.EncapType != "loopback" {
+		return &Refusal{
+			Interface: a.Name, Reason: ErrNoEthernet, Err: fmt.Errorf("its link type is %s", a.EncapType),
+			Remedy: "serve by sockets, or on the interface that carries its packets",
+		}
+	}
+	var address [6]byte
+	copy(address[:], a.HardwareAddr) // which is left out where it is zero: lo's
+	if err := p.setAddress(address); err != nil {
+		return err
+	}
+	options := link.XDPOptions{Program: p.objects.Steer, Interface: a.Index, Flags: link.XDPDriverMode}
 	if p.link, err = link.AttachXDP(options); err == nil {
 		return nil
 	}
@@ -155,6 +167,27 @@ func (p *Program) attach(dev netlink.Link) (err error) {
 
 // Queues is how many receive queues may get a socket.
 func (p *Program) Queues() int { return p.config.Queues }
+
+// SetAddress says which hardware address the interface has now. Frames to any other are passed to the kernel. Attach
+// and Reattach find it out themselves.
+func (p *Program) SetAddress(address [6]byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	return p.setAddress(address)
+}
+
+// setAddress is SetAddress for callers that hold the lock, or alone know the program.
+func (p *Program) setAddress(address [6]byte) error {
+	var word [8]byte
+	copy(word[:], address[:])
+	if err := p.objects.HardwareAddress.Set(binary.LittleEndian.Uint64(word[:])); err != nil {
+		return fmt.Errorf("set the hardware address: %w", err)
+	}
+	return nil
+}
 
 // Generic is whether the kernel emulates XDP for this program, because native attaching was refused.
 func (p *Program) Generic() bool { return p.NativeRefusal() != nil }

@@ -18,7 +18,10 @@ const (
 	PassFragment
 	// PassOtherPort: UDP, but not to the media port.
 	PassOtherPort
-	// PassOtherAddress: to the media port of an address that Config.Addresses does not list, or of a group.
+	// PassOtherMAC: to the media port, but the frame is addressed to another interface, such as a macvlan's on
+	// ours, or to a group.
+	PassOtherMAC
+	// PassOtherAddress: to the media port of an address that Config.Addresses does not list.
 	PassOtherAddress
 	// PassNoSocket: meant for a worker, but its queue has no socket.
 	PassNoSocket
@@ -62,6 +65,7 @@ var reasonNames = [NumReasons]string{
 	PassNotUDP:        "pass_not_udp",
 	PassFragment:      "pass_fragment",
 	PassOtherPort:     "pass_other_port",
+	PassOtherMAC:      "pass_other_mac",
 	PassOtherAddress:  "pass_other_address",
 	PassNoSocket:      "pass_no_socket",
 	DropLength:        "drop_length",

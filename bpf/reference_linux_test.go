@@ -65,7 +65,10 @@ func reference(s setting, f []byte) Reason {
 	bucket := bucketOf(source)
 	// Tuples are of 16-byte addresses, so an IPv4 address and its mapped form are one.
 	source, destination = source.Unmap(), destination.Unmap()
-	if f[0]&1 != 0 || s == ours && !slices.Contains([]netip.Addr{server4.Addr(), server6.Addr()}, destination) {
+	if [6]byte(f) != serverMAC {
+		return PassOtherMAC
+	}
+	if s == ours && !slices.Contains([]netip.Addr{server4.Addr(), server6.Addr()}, destination) {
 		return PassOtherAddress
 	}
 	length := int(binary.BigEndian.Uint16(datagram[4:]))

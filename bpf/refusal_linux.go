@@ -14,6 +14,7 @@ import (
 // What Attach may be refused for. Each comes wrapped in a Refusal.
 var (
 	ErrNoInterface = errors.New("there is no such interface")
+	ErrNoEthernet  = errors.New("it carries no Ethernet frames")
 	ErrAttached    = errors.New("another XDP program is attached")
 	ErrNoNative    = errors.New("its driver has no native XDP")
 	ErrMTU         = errors.New("the MTU is too large for XDP")

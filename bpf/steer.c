@@ -23,7 +23,8 @@ enum reason {
 	PASS_NOT_UDP,       // another protocol, or an IPv6 extension header
 	PASS_FRAGMENT,      // first or later, both families
 	PASS_OTHER_PORT,    // not the media port
-	PASS_OTHER_ADDRESS, // the media port of an address that is not ours to serve, or of a group
+	PASS_OTHER_MAC,     // the media port, in a frame to another interface (a macvlan's on ours) or to a group
+	PASS_OTHER_ADDRESS, // the media port of an address that is not ours to serve
 	PASS_NO_SOCKET,     // for a worker, but its queue has no socket
 
 	// Nowhere.
@@ -57,6 +58,10 @@ volatile const __u8 guarded;
 volatile const __u8 knows_length;         // the kernel has bpf_xdp_get_buff_len, as from 5.18
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
+
+// Our interface's hardware address, its first byte the lowest; the two highest bytes are 0. User space writes, at once
+// whole, also while the program runs.
+volatile __u64 hardware_address;
 
 // IPv4 addresses are v4-mapped (RFC 4291, section 2.5.5.2), so one table serves both families. An IPv6
 // packet with such a source is a forgery, and no easier to make than one from the IPv4 address itself.
@@ -176,6 +181,15 @@ static __always_inline void map_ipv4(struct address *to, const __be32 *from)
 	__builtin_memcpy(&to->byte[12], from, sizeof(*from));
 }
 
+// ours reports whether a frame is for our interface. Others' come by where it has guests (macvlan), where a switch
+// floods, and with addresses of groups, from which nobody is answered.
+static __always_inline int ours(const struct ethhdr *eth)
+{
+	__u64 to = *(const __u32 *)eth->h_dest | (__u64)*(const __u16 *)(eth->h_dest + 4) << 32;
+
+	return to == hardware_address;
+}
+
 // judge finds the reason. A function of its own so that BTF describes enum reason.
 static __noinline enum reason judge(struct xdp_md *ctx)
 {
@@ -235,8 +249,8 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return PASS_SHORT;
 	if (udp->dest != bpf_htons(media_port))
 		return PASS_OTHER_PORT;
-	if (eth->h_dest[0] & 1) // multicast, broadcast: nobody is answered from such an address
-		return PASS_OTHER_ADDRESS;
+	if (!ours(eth))
+		return PASS_OTHER_MAC;
 	if (!any_address && !bpf_map_lookup_elem(&addresses, &tuple.local))
 		return PASS_OTHER_ADDRESS;
 

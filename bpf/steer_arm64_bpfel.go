@@ -25,6 +25,7 @@ const (
 	steerProgSteer             = "steer"
 	steerVarAnyAddress         = "any_address"
 	steerVarGuarded            = "guarded"
+	steerVarHardwareAddress    = "hardware_address"
 	steerVarKnowsLength        = "knows_length"
 	steerVarMediaPort          = "media_port"
 	steerVarStunGlobalInterval = "stun_global_interval"
@@ -94,6 +95,7 @@ type steerMapSpecs struct {
 type steerVariableSpecs struct {
 	AnyAddress         *ebpf.VariableSpec `ebpf:"any_address"`
 	Guarded            *ebpf.VariableSpec `ebpf:"guarded"`
+	HardwareAddress    *ebpf.VariableSpec `ebpf:"hardware_address"`
 	KnowsLength        *ebpf.VariableSpec `ebpf:"knows_length"`
 	MediaPort          *ebpf.VariableSpec `ebpf:"media_port"`
 	StunGlobalInterval *ebpf.VariableSpec `ebpf:"stun_global_interval"`
@@ -145,6 +147,7 @@ func (m *steerMaps) Close() error {
 type steerVariables struct {
 	AnyAddress         *ebpf.Variable `ebpf:"any_address"`
 	Guarded            *ebpf.Variable `ebpf:"guarded"`
+	HardwareAddress    *ebpf.Variable `ebpf:"hardware_address"`
 	KnowsLength        *ebpf.Variable `ebpf:"knows_length"`
 	MediaPort          *ebpf.Variable `ebpf:"media_port"`
 	StunGlobalInterval *ebpf.Variable `ebpf:"stun_global_interval"`

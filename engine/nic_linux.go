@@ -61,6 +61,7 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	if err != nil {
 		return n, err
 	}
+	n.tellAddress() // it may have changed since the program was attached
 	n.bundle = xsk.BundleConfig{Mode: xsk.Copy}
 	if rung == host.ZeroCopy {
 		n.bundle.Mode = xsk.ZeroCopy
@@ -108,6 +109,14 @@ func (n *nic) open(worker, workers, queues int) (*xsk.Bundle, error) {
 		return err
 	}
 	return xsk.Open(cfg)
+}
+
+// tellAddress tells the program which hardware address the interface has now. Until then the kernel gets what is
+// addressed to it, and the companion receives that.
+func (n *nic) tellAddress() {
+	if err := n.program.SetAddress(n.hops.Link().Address); err != nil {
+		n.log.Error("packets to the interface's new address go through the kernel", "error", err)
+	}
 }
 
 // steer has the program hand a bundle's queues to its sockets.

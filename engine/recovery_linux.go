@@ -88,6 +88,8 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 		if r.suspended {
 			r.recover()
 		}
+	case nexthop.LinkAddress:
+		r.tellAddress()
 	case nexthop.LinkBack: // it is of use once it is up
 	}
 }

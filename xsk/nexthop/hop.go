@@ -20,7 +20,7 @@ var ErrNoInterface = errors.New("no such interface")
 // A LinkChange is what happened to the interface.
 type LinkChange uint8
 
-// The changes, in the order in which an interface that is taken away and comes back goes through them.
+// The changes, the first four in the order in which an interface that is taken away and comes back goes through them.
 const (
 	// LinkDown: it can not send: switched off, or without carrier.
 	LinkDown LinkChange = iota + 1
@@ -30,6 +30,8 @@ const (
 	LinkBack
 	// LinkUp: it can send.
 	LinkUp
+	// LinkAddress: it has another hardware address, whatever else it is.
+	LinkAddress
 )
 
 func (c LinkChange) String() string {
@@ -42,6 +44,8 @@ func (c LinkChange) String() string {
 		return "back"
 	case LinkUp:
 		return "up"
+	case LinkAddress:
+		return "address"
 	}
 	return "unknown"
 }

@@ -263,10 +263,10 @@ func TestResolveZones(t *testing.T) {
 
 func TestLinkChangeNames(t *testing.T) {
 	names := map[string]bool{}
-	for c := LinkDown; c <= LinkUp; c++ {
+	for c := LinkDown; c <= LinkAddress; c++ {
 		names[c.String()] = true
 	}
-	if len(names) != 4 || names["unknown"] || !strings.Contains(LinkChange(0).String(), "unknown") {
+	if len(names) != 5 || names["unknown"] || !strings.Contains(LinkChange(0).String(), "unknown") {
 		t.Errorf("%v", names)
 	}
 }

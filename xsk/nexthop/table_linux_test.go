@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -322,6 +323,21 @@ func TestLinkState(t *testing.T) {
 		hop, ok := w.Resolve(pathOnLink4)
 		return ok && hop.Source == mac(0x3a)
 	})
+	if e := w.awaitEvents(LinkAddress); e.Index != index || w.Link().Address != mac(0x3a) {
+		t.Errorf("%+v, address %v, want index %d and %v", e, hardware(w.Link().Address), index, mac(0x3a))
+	}
+
+	// Told of both where both change at once.
+	a.ip("link", "set", "v", "down")
+	a.ip("link", "set", "v", "address", mac(0x3b).String())
+	w.await("another address", func() bool { return w.Link().Address == mac(0x3b) && !w.Link().Up })
+	for seen := []LinkChange{}; len(seen) < 2; {
+		e := <-w.Events()
+		if e.Change != LinkDown && e.Change != LinkAddress || slices.Contains(seen, e.Change) {
+			t.Fatalf("%v after %v, want down and address, each once", e.Change, seen)
+		}
+		seen = append(seen, e.Change)
+	}
 }
 
 // The interface is followed by name through deletion and another index.
