@@ -48,12 +48,16 @@
 //  6. Settle. Frames that the kernel has not taken are kept, in order; chunks that are free are lent.
 //
 // In zerocopy mode the NIC reads the ring whenever it likes, so what was submitted counts as sent, is not taken
-// back, and may leave late after an outage; a new bundle has empty rings.
+// back, and may leave late after an outage; a new bundle has empty rings. Some drivers send within the kick (virtio).
+// Others raise an interrupt and send later (igb, igc, ixgbe, i40e, ice, mlx5). So a kick that leaves frames on the ring
+// is repeated after 50 µs, then after 100, up to a millisecond. The pause ends early once the driver has got to the
+// end of the ring as that kick showed it.
 //
 // # The way in (the worker's thread)
 //
 // Receive first gives the chunks that the last one handed out back to the fill rings, then reads the RX rings, each
-// in turn being the first. Checksums are not verified: virtual interfaces leave them unfinished, and NICs
+// in turn being the first. A driver that asks to be kicked for the fill ring gets a kick for each 64 chunks, or each
+// turn while it holds fewer than 64. With busy polling every turn kicks. Checksums are not verified: virtual interfaces leave them unfinished, and NICs
 // check them before XDP. Then, for one port of all, the companion: when a poll has announced something, and
 // otherwise once a millisecond, since asking costs a system call. It has a batch of its own, so neither
 // starves the other.

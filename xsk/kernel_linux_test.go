@@ -29,6 +29,7 @@ type kernelQueue struct {
 	q                      *queue
 	cachedProd, cachedCons uint32
 	fillCons, rxProd       uint32
+	stock                  []uint64 // chunks that lie with the driver
 	completionProd         uint32
 
 	budget int // frames of a call
@@ -36,6 +37,9 @@ type kernelQueue struct {
 	verdict func() unix.Errno
 	// whole answers for a whole call before anything is looked at.
 	whole func() unix.Errno
+	// late has a kick only raise an interrupt; the driver runs when the test calls interrupt.
+	late   bool
+	raised bool
 	// held is sent frames whose memory has not come back yet, if hold is set.
 	hold bool
 	held []uint64
@@ -47,26 +51,51 @@ type kernelQueue struct {
 
 const testRing = 64
 
+// newZeroCopy makes the kernel of a driver whose kick raises an interrupt, as igb's and ice's do: the call returns 0
+// before the driver has looked at the ring.
+func newZeroCopy(n int) *kernel {
+	const receiveFrames = 1024
+	k := newKernelOf(BundleConfig{Queues: slices.Collect(seq(n)), ReceiveFrames: receiveFrames, TransmitFrames: testRing}, 0)
+	k.bundle.info.ZeroCopy = true
+	for _, q := range k.queues {
+		q.late = true
+	}
+	return k
+}
+
+// interrupt runs the driver, if a kick has asked for it.
+func (q *kernelQueue) interrupt() {
+	if q.raised {
+		q.raised = false
+		_ = q.transfer()
+	}
+}
+
 // newKernel makes a bundle of n queues whose rings' indices begin at start.
 func newKernel(n, transmitFrames int, start uint32) *kernel {
-	cfg, err := BundleConfig{Interface: 7, Queues: slices.Collect(seq(n)), ReceiveFrames: testRing, TransmitFrames: transmitFrames}.withDefaults()
+	return newKernelOf(BundleConfig{Queues: slices.Collect(seq(n)), ReceiveFrames: testRing, TransmitFrames: transmitFrames}, start)
+}
+
+func newKernelOf(cfg BundleConfig, start uint32) *kernel {
+	cfg.Interface = 7
+	cfg, err := cfg.withDefaults()
 	if err != nil {
 		panic(err)
 	}
 	b := &Bundle{config: cfg}
-	b.memory = make([]byte, b.firstReceive(n)*cfg.ChunkSize)
+	b.memory = make([]byte, b.firstReceive(len(cfg.Queues))*cfg.ChunkSize)
 	k := &kernel{bundle: b}
-	for i := range n {
+	for i := range cfg.Queues {
 		q := &queue{number: i, fd: i}
 		need := uint32(unix.XDP_RING_NEED_WAKEUP)
 		shared := func() indices {
 			p, c, flags := start, start, uint32(0)
 			return indices{&p, &c, &flags}
 		}
-		q.fill = newProducer(shared(), make([]uint64, testRing))
-		q.rx = newConsumer(shared(), make([]unix.XDPDesc, testRing))
-		q.completion = newConsumer(shared(), make([]uint64, transmitFrames))
-		q.tx = newProducer(shared(), make([]unix.XDPDesc, transmitFrames))
+		q.fill = newProducer(shared(), make([]uint64, cfg.ReceiveFrames))
+		q.rx = newConsumer(shared(), make([]unix.XDPDesc, cfg.ReceiveFrames))
+		q.completion = newConsumer(shared(), make([]uint64, cfg.TransmitFrames))
+		q.tx = newProducer(shared(), make([]unix.XDPDesc, cfg.TransmitFrames))
 		q.tx.shared.flags = &need
 		q.fillFrom(b.firstReceive(i), cfg)
 		b.queues = append(b.queues, q)
@@ -99,6 +128,15 @@ func (q *kernelQueue) kick() (errno unix.Errno) {
 			return errno
 		}
 	}
+	if q.late {
+		q.raised = true
+		return 0
+	}
+	return q.transfer()
+}
+
+// transfer sends what lies on the ring.
+func (q *kernelQueue) transfer() (errno unix.Errno) {
 	ring, sent, budget := &q.q.tx, false, q.budget
 	for {
 		if q.cachedProd == q.cachedCons {
@@ -167,18 +205,31 @@ func (q *kernelQueue) letGo() {
 
 // receive delivers a frame, false if the fill or the RX ring leaves no room.
 func (q *kernelQueue) receive(data []byte) bool {
-	fill, rx := &q.q.fill, &q.q.rx
-	if q.fillCons == atomic.LoadUint32(fill.shared.producer) || q.rxProd-atomic.LoadUint32(rx.shared.consumer) == testRing {
+	if len(q.stock) == 0 {
+		q.stockUp(1)
+	}
+	rx := &q.q.rx
+	if len(q.stock) == 0 || q.rxProd-atomic.LoadUint32(rx.shared.consumer) == uint32(len(rx.entries)) {
 		return false
 	}
-	address := fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
-	q.fillCons++
-	atomic.StoreUint32(fill.shared.consumer, q.fillCons)
+	last := len(q.stock) - 1
+	address := q.stock[last] + unix.XDP_PACKET_HEADROOM
+	q.stock = q.stock[:last]
 	copy(q.k.bundle.memory[address:], data)
-	rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+	rx.entries[int(q.rxProd)&(len(rx.entries)-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
 	q.rxProd++
 	atomic.StoreUint32(rx.shared.producer, q.rxProd)
 	return true
+}
+
+// stockUp takes chunks from the fill ring until there are n to receive into.
+func (q *kernelQueue) stockUp(n int) {
+	fill := &q.q.fill
+	for len(q.stock) < n && q.fillCons != atomic.LoadUint32(fill.shared.producer) {
+		q.stock = append(q.stock, fill.entries[int(q.fillCons)&(len(fill.entries)-1)])
+		q.fillCons++
+	}
+	atomic.StoreUint32(fill.shared.consumer, q.fillCons)
 }
 
 // hops is a NextHops of one answer for all paths.

@@ -140,6 +140,7 @@ func New(cfg Config) (*Port, error) {
 	p.in = receiver{
 		counters: &p.counters,
 		batch:    cfg.Batch,
+		kick:     kickReceive,
 		inbound:  make([]port.Inbound, 0, 2*cfg.Batch),
 	}
 	if cfg.ReadsCompanion {

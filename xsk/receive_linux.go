@@ -10,11 +10,16 @@ import (
 // companionEvery is how often the companion is asked when no poll does: a system call each time.
 const companionEvery = port.Millisecond
 
+// refillAtLeast is how many chunks are worth a kick. Some drivers ask for one after each poll that found fewer packets
+// than it may take (ena_xdp_clean_rx_irq_zc), which would be a system call a turn.
+const refillAtLeast = 64
+
 // receiver is the way in. It belongs to the worker's thread.
 type receiver struct {
 	counters  *counters
 	companion Companion // nil: not ours to read
 	batch     int
+	kick      func(fd int)
 
 	memory  []byte
 	chunk   int
@@ -32,6 +37,7 @@ type intake struct {
 	*queue
 	counters *queueCounters
 	borrowed []uint64 // chunks that the last Receive handed out
+	refilled int      // chunks that were given back since the last kick
 }
 
 // attach receives from a bundle too, from now on.
@@ -39,7 +45,7 @@ func (r *receiver) attach(b *Bundle) {
 	r.memory, r.chunk = b.memory, b.config.ChunkSize
 	r.zone = strconv.Itoa(b.config.Interface)
 	for _, q := range b.queues {
-		r.queues = append(r.queues, intake{q, r.counters.of(q.number), make([]uint64, 0, r.batch)})
+		r.queues = append(r.queues, intake{queue: q, counters: r.counters.of(q.number), borrowed: make([]uint64, 0, r.batch)})
 	}
 	r.turn = 0
 }
@@ -90,11 +96,20 @@ func (r *receiver) refill(q *intake) {
 			q.fill.put(address)
 		}
 		q.fill.submit()
+		q.refilled += len(q.borrowed)
 		q.borrowed = q.borrowed[:0]
 	}
-	if q.busyPoll || q.fill.shared.needsWakeup() {
-		kickReceive(q.fd)
+	if q.busyPoll || q.fill.shared.needsWakeup() && (q.refilled >= refillAtLeast || q.starving()) {
+		q.refilled = 0
+		r.kick(q.fd)
 	}
+}
+
+// starving reports whether the driver holds so few chunks that it needs those on the fill ring now. It holds those that
+// it took from there and has not passed on to the RX ring; both rings' indices begin at the same number.
+func (q *intake) starving() bool {
+	taken := q.fill.consumed()
+	return taken != q.fill.next && taken-(q.rx.next+q.rx.peek()) < refillAtLeast
 }
 
 // take hands out n frames of a queue.

@@ -54,8 +54,10 @@ type sender struct {
 
 	again port.Time // no kick before
 	// backoff is how long the next kick was put off because the last one sent nothing; 0 if it did. Until it
-	// is, the ring gets one frame at a time, as what is there may have to be taken back.
+	// is, the ring of copy mode gets one frame at a time, as what is there may have to be taken back.
 	backoff port.Time
+	// kicked is the end of the TX ring as of the last kick. A driver in zerocopy mode that has got there has run.
+	kicked uint32
 	// drained is false while the ring holds descriptors that were taken back; nothing is put behind
 	// them, since they have to be passed by kicks.
 	drained bool
@@ -205,6 +207,9 @@ func (t *transmitter) collect(s *sender) {
 		s.counters.Completed += uint64(n)
 	}
 	if s.zeroCopy {
+		if s.backoff > 0 && int32(s.tx.consumed()-s.kicked) >= 0 {
+			s.backoff, s.again = 0, 0
+		}
 		return
 	}
 	if n := s.tx.consumed() - s.head; int32(n) > 0 {
@@ -287,17 +292,19 @@ func (t *transmitter) invalidate(s *sender) {
 }
 
 // drain kicks until the kernel has passed what was taken back: one descriptor a call, and it may say so only after
-// the last.
+// the last. A driver in zerocopy mode is kicked once, as it may run later.
 func (t *transmitter) drain(s *sender) {
 	for range s.tx.next - s.tx.consumed() + 2 {
 		if s.drained = s.tx.consumed() == s.tx.next; s.drained {
 			return
 		}
-		if errno := t.count(s, t.kick(s.fd)); errno != 0 {
+		if errno := t.count(s, t.kick(s.fd)); errno != 0 || s.zeroCopy {
 			break
 		}
 	}
-	s.again = t.now + retryDown
+	if s.drained = s.tx.consumed() == s.tx.next; !s.drained {
+		s.again = t.now + retryDown
+	}
 }
 
 // count counts a kick and what it returned.
@@ -506,6 +513,7 @@ func (t *transmitter) drive(s *sender) {
 	for {
 		before := s.head
 		errno := t.count(s, t.kick(s.fd))
+		s.kicked = s.tx.next
 		t.collect(s)
 		moved := s.head != before
 		if moved && errno != unix.EBUSY {
@@ -515,10 +523,9 @@ func (t *transmitter) drive(s *sender) {
 		repeat := moved
 		switch errno {
 		case 0:
-			if s.zeroCopy { // the NIC is awake, and goes on by itself
-				s.backoff = 0
-				return
-			}
+			// Most drivers of zerocopy mode raise an interrupt, and have not run yet. What they left on the ring
+			// is no reason to kick again before a pause is over.
+			sent = sent || s.zeroCopy
 		case unix.EAGAIN:
 		case unix.EBUSY:
 			if moved {
