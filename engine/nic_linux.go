@@ -65,9 +65,6 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	n.bundle = xsk.BundleConfig{Mode: xsk.Copy}
 	if rung == host.ZeroCopy {
 		n.bundle.Mode = xsk.ZeroCopy
-		if s.Report.NIC.Driver == "ena" {
-			n.bundle.ChunkSize = 4096 // with less it copies, and does not say so
-		}
 	}
 	if cfg.BusyPoll {
 		n.bundle.BusyPoll = busyPollSpan

@@ -4,7 +4,8 @@
 //
 // # Words
 //
-//   - The UMEM is memory that we share with the kernel, cut into chunks of 2 or 4 KB. A chunk is one frame's.
+//   - The UMEM is memory that we share with the kernel, cut into chunks: of 2 KB in copy mode, of 4 KB in zerocopy
+//     mode, where the driver makes its buffers of them. A chunk is one frame's.
 //   - A ring is a queue of numbers or descriptors between the kernel and us. Each queue has four. Two carry
 //     received frames: the fill ring (empty chunks, to the kernel) and the RX ring (full ones, back). Two
 //     carry frames to send: the TX ring and the completion ring.
@@ -57,10 +58,10 @@
 //
 // Receive first gives the chunks that the last one handed out back to the fill rings, then reads the RX rings, each
 // in turn being the first. A driver that asks to be kicked for the fill ring gets a kick for each 64 chunks, or each
-// turn while it holds fewer than 64. With busy polling every turn kicks. Checksums are not verified: virtual interfaces leave them unfinished, and NICs
-// check them before XDP. Then, for one port of all, the companion: when a poll has announced something, and
-// otherwise once a millisecond, since asking costs a system call. It has a batch of its own, so neither
-// starves the other.
+// turn while it holds fewer than 64. With busy polling every turn kicks. Checksums are not verified: virtual
+// interfaces leave them unfinished, and NICs check them before XDP. Then, for one port of all, the companion: when a
+// poll has announced something, and otherwise once a millisecond, since asking costs a system call. It has a batch of
+// its own, so neither starves the other.
 //
 // # Outages
 //

@@ -3,6 +3,7 @@ package xsk
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,8 @@ var (
 	ErrNoProgram = errors.New("no XDP program is attached")
 	// ErrUnsupported: the kernel or the driver cannot do it.
 	ErrUnsupported = errors.New("not supported by this kernel or driver")
+	// ErrZeroCopy: the driver has zerocopy, but not for this device, this queue or this packet memory.
+	ErrZeroCopy = errors.New("the driver refuses zerocopy")
 )
 
 // openError says what failed, why as far as we know the kernel, and what the kernel said.
@@ -53,7 +56,7 @@ var (
 		unix.ENOPROTOOPT: ErrUnsupported,
 		unix.EOPNOTSUPP:  ErrUnsupported,
 	}
-	bindReasons = map[unix.Errno]error{
+	copyReasons = map[unix.Errno]error{
 		unix.EPERM:      ErrPrivilege,
 		unix.EBUSY:      ErrQueueBusy,
 		unix.EINVAL:     ErrNoQueue, // all else that is invalid was ruled out before
@@ -62,4 +65,24 @@ var (
 		unix.ENXIO:      ErrNoProgram,
 		unix.EOPNOTSUPP: ErrUnsupported,
 	}
+	// With zerocopy the driver answers too (ndo_bpf with XDP_SETUP_XSK_POOL), and the same numbers mean more.
+	zeroCopyReasons = map[unix.Errno]error{
+		// virtnet_xsk_pool_enable without a DMA device, mlx5e_validate_xsk_param, each driver's check of the queue
+		unix.EINVAL: fmt.Errorf("%w: a virtio device needs ACCESS_PLATFORM (iommu_platform=on in QEMU), with pages of 16 or "+
+			"64 KB chunks of 4 KB may not fit, and the queue must both receive and send", ErrZeroCopy),
+		// virtnet_xsk_pool_enable; the bind itself asks for no capability
+		unix.EPERM:      fmt.Errorf("%w: virtio_net needs napi_tx=1", ErrZeroCopy),
+		unix.ENOENT:     fmt.Errorf("%w: virtio_net needs mergeable receive buffers (mrg_rxbuf=on in QEMU)", ErrZeroCopy),
+		unix.ENOMEM:     fmt.Errorf("%w: the packet memory cannot be mapped for the device", ErrZeroCopy), // xp_dma_map
+		unix.EOPNOTSUPP: fmt.Errorf("%w: this driver has none, or needs larger chunks", ErrUnsupported),
+	}
 )
+
+// bindReasons are the meanings of bind's errors, in zerocopy mode or in copy mode.
+func bindReasons(zeroCopy bool) map[unix.Errno]error {
+	reasons := maps.Clone(copyReasons)
+	if zeroCopy {
+		maps.Copy(reasons, zeroCopyReasons)
+	}
+	return reasons
+}

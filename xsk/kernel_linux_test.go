@@ -55,7 +55,7 @@ const testRing = 64
 // before the driver has looked at the ring.
 func newZeroCopy(n int) *kernel {
 	const receiveFrames = 1024
-	k := newKernelOf(BundleConfig{Queues: slices.Collect(seq(n)), ReceiveFrames: receiveFrames, TransmitFrames: testRing}, 0)
+	k := newKernelOf(BundleConfig{Mode: ZeroCopy, ReceiveFrames: receiveFrames, TransmitFrames: testRing}, n, 0)
 	k.bundle.info.ZeroCopy = true
 	for _, q := range k.queues {
 		q.late = true
@@ -73,19 +73,19 @@ func (q *kernelQueue) interrupt() {
 
 // newKernel makes a bundle of n queues whose rings' indices begin at start.
 func newKernel(n, transmitFrames int, start uint32) *kernel {
-	return newKernelOf(BundleConfig{Queues: slices.Collect(seq(n)), ReceiveFrames: testRing, TransmitFrames: transmitFrames}, start)
+	return newKernelOf(BundleConfig{Mode: Copy, ReceiveFrames: testRing, TransmitFrames: transmitFrames}, n, start)
 }
 
-func newKernelOf(cfg BundleConfig, start uint32) *kernel {
-	cfg.Interface = 7
+func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
+	cfg.Interface, cfg.Queues = 7, slices.Collect(seq(n))
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		panic(err)
 	}
 	b := &Bundle{config: cfg}
-	b.memory = make([]byte, b.firstReceive(len(cfg.Queues))*cfg.ChunkSize)
+	b.memory = make([]byte, b.firstReceive(n)*cfg.ChunkSize)
 	k := &kernel{bundle: b}
-	for i := range cfg.Queues {
+	for i := range n {
 		q := &queue{number: i, fd: i}
 		need := uint32(unix.XDP_RING_NEED_WAKEUP)
 		shared := func() indices {

@@ -75,7 +75,7 @@ func TestCyclesLeaveNothing(t *testing.T) {
 	if err := cycle(0); err != nil {
 		t.Fatal(err)
 	}
-	const all = cycles * (64 + 64) * 2048 // bytes of UMEM
+	const all = cycles * (64 + 64) * zeroCopyChunk // bytes of UMEM
 	descriptors, mappings := held(t)
 	memory := resident(t)
 	begin := time.Now()
@@ -194,7 +194,7 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	large := BundleConfig{ReceiveFrames: 1 << 15, NoHugePages: true} // 64 MB
+	large := BundleConfig{ReceiveFrames: 1 << 15, NoHugePages: true} // 128 MB
 	for _, c := range []struct {
 		name       string
 		capability int

@@ -68,7 +68,7 @@ func TestEcho(t *testing.T) {
 // Two queues on one UMEM, and chunks of both sizes.
 func TestSharedUMEM(t *testing.T) {
 	for name, cfg := range map[string]BundleConfig{
-		"defaults": {}, "4096": {ChunkSize: 4096}, "headroom": {Headroom: 64, NoHugePages: true},
+		"defaults": {}, "2048": {Mode: Copy}, "headroom": {Headroom: 64, NoHugePages: true},
 		"busy poll": {BusyPoll: 20 * time.Microsecond},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -112,6 +113,7 @@ func Choose(cfg Config, name string, r Report) Decision {
 	if d.findInterface(cfg, r) {
 		d.checkMachine(cfg, r)
 		d.checkInterface(r.NIC, r.Links, r.Kernel.PageSize)
+		d.checkMemory(cfg, r.Process)
 	}
 	d.checkWishes(cfg)
 	for _, rung := range allXDP {
@@ -203,14 +205,21 @@ func (d *Decision) checkMachine(cfg Config, r Report) {
 	}
 
 	d.Queues = min(r.NIC.Queues.RX, r.NIC.Queues.TX)
-	memory := cfg.QueueMemory
-	if memory == 0 {
-		memory = defaultQueueMemory
+}
+
+// checkMemory refuses the rungs whose packet memory may not be locked. It comes last: where zerocopy is refused anyway,
+// its larger memory is of no interest.
+func (d *Decision) checkMemory(cfg Config, p Process) {
+	if slices.Contains(p.Capabilities, ipcLock) || slices.Contains(p.Capabilities, sysResource) {
+		return
 	}
-	memory *= uint64(max(d.Queues, 1))
-	if r.Process.MemlockHard < memory && !can(ipcLock) && !can(sysResource) {
-		d.refuse(allXDP, FactMemlock, "`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity",
-			"RLIMIT_MEMLOCK is %s and packet memory takes %s", size(r.Process.MemlockHard), size(memory))
+	const remedy = "`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity"
+	copying := cmp.Or(cfg.QueueMemory, defaultQueueMemory) * uint64(max(d.Queues, 1))
+	if zeroCopy := 2 * copying; p.MemlockHard < copying {
+		d.refuse(allXDP, FactMemlock, remedy, "RLIMIT_MEMLOCK is %s and packet memory takes %s", size(p.MemlockHard), size(copying))
+	} else if p.MemlockHard < zeroCopy && d.refusal(ZeroCopy) == nil {
+		d.refuse(onlyZeroCopy, FactMemlock, remedy,
+			"RLIMIT_MEMLOCK is %s and packet memory for zerocopy takes %s", size(p.MemlockHard), size(zeroCopy))
 	}
 }
 

@@ -159,9 +159,27 @@ func TestChoose(t *testing.T) {
 		{
 			name: "little memlock", change: func(r *Report) { r.Process.Memlock, r.Process.MemlockHard = 64<<10, 8<<20 }, rungs: "udp",
 			refused: []string{
+				noZeroCopy,
 				"xdp-zerocopy xdp-copy xdp-generic: RLIMIT_MEMLOCK is 8 MiB and packet memory takes 12 MiB; " +
 					"`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity",
-				noZeroCopy,
+			},
+		},
+		{
+			name: "memlock that suffices for copying only", rungs: "xdp-copy udp",
+			change: func(r *Report) {
+				r.NIC.Features.ZeroCopy = true
+				r.Process.Memlock, r.Process.MemlockHard = 64<<10, 24<<20-1
+			},
+			refused: []string{
+				"xdp-zerocopy: RLIMIT_MEMLOCK is 23 MiB and packet memory for zerocopy takes 24 MiB; " +
+					"`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity",
+			},
+		},
+		{
+			name: "memlock that just suffices for zerocopy", rungs: "xdp-zerocopy xdp-copy udp",
+			change: func(r *Report) {
+				r.NIC.Features.ZeroCopy = true
+				r.Process.Memlock, r.Process.MemlockHard = 64<<10, 24<<20
 			},
 		},
 		{

@@ -30,8 +30,8 @@ type Config struct {
 	CopyOnly bool
 	// Generic lets AF_XDP run where the driver has no XDP of its own.
 	Generic bool
-	// QueueMemory is how many bytes of packet memory AF_XDP will register with the kernel for each
-	// queue; 0 is 6 MiB: 2,048 frames to receive and 1,024 to send, of 2 KiB each.
+	// QueueMemory is how many bytes of packet memory AF_XDP registers with the kernel for each queue where it copies; 0
+	// is 6 MiB: 2,048 frames to receive and 1,024 to send, of 2 KiB each. Zero-copy takes 4 KiB a frame, twice as much.
 	QueueMemory uint64
 }
 

@@ -1,0 +1,54 @@
+package xsk
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The same error of bind means something else once a driver has been asked for zerocopy.
+func TestBindReasons(t *testing.T) {
+	for _, c := range []struct {
+		errno    unix.Errno
+		zeroCopy bool
+		want     error
+		says     string
+		again    bool // whether copying is tried after zerocopy
+	}{
+		{unix.EINVAL, false, ErrNoQueue, "no such queue", false},
+		{unix.EINVAL, true, ErrZeroCopy, "ACCESS_PLATFORM", true},
+		{unix.EPERM, false, ErrPrivilege, "CAP_NET_RAW", false},
+		{unix.EPERM, true, ErrZeroCopy, "napi_tx", true},
+		{unix.ENOENT, true, ErrZeroCopy, "mergeable", true},
+		{unix.ENOMEM, true, ErrZeroCopy, "mapped", true},
+		{unix.EOPNOTSUPP, false, ErrUnsupported, "not supported", false},
+		{unix.EOPNOTSUPP, true, ErrUnsupported, "this driver has none", true},
+		{unix.EBUSY, true, ErrQueueBusy, "another AF_XDP socket", false},
+		{unix.ENETDOWN, true, ErrDown, "down", false},
+		{unix.ENODEV, true, ErrNoInterface, "no such interface", false},
+		{unix.ENXIO, true, ErrNoProgram, "no XDP program", true},
+	} {
+		err := openError("bind to queue 0", c.errno, bindReasons(c.zeroCopy))
+		if !errors.Is(err, c.want) || !errors.Is(err, c.errno) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v with zerocopy %t is %q, want %q with %q", c.errno, c.zeroCopy, err, c.want, c.says)
+		}
+		if c.zeroCopy && errors.Is(err, ErrNoQueue) {
+			t.Errorf("%v with zerocopy is %q", c.errno, err)
+		}
+		if got := refusesZeroCopy(err); c.zeroCopy && got != c.again {
+			t.Errorf("%v with zerocopy: copying is tried: %t, want %t", c.errno, got, c.again)
+		}
+	}
+}
+
+// Zerocopy needs chunks of 4 KB, and so does what may turn out to be zerocopy.
+func TestChunkSizeByMode(t *testing.T) {
+	for mode, want := range map[Mode]int{ZeroCopy: 4096, Auto: 4096, Copy: 2048} {
+		cfg, err := BundleConfig{Queues: []int{0}, Mode: mode}.withDefaults()
+		if err != nil || cfg.ChunkSize != want {
+			t.Errorf("mode %d has chunks of %d bytes, want %d; %v", mode, cfg.ChunkSize, want, err)
+		}
+	}
+}
