@@ -126,6 +126,13 @@ func (a *arena) ended(id bus.SessionID) (bus.Reason, bool) {
 	return why, ok
 }
 
+// forget frees the list of the sessions that ended, which grows with each.
+func (a *arena) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ends = make(map[bus.SessionID]bus.Reason)
+}
+
 // scrape is the engine's metrics as they are now.
 func (a *arena) scrape() testenv.Metrics {
 	w := httptest.NewRecorder()
@@ -309,7 +316,30 @@ func (a *arena) watchWith(stream string, payloads func([]byte)) *viewer {
 	}
 	v.expect(local)
 	connect(a.t, v.Peer, local)
+	v.keepConsent(a.t)
 	return v
+}
+
+// keepConsent checks as browsers do, until the test ends: an attack may last longer than consent (RFC 7675, 30 s).
+func (v *viewer) keepConsent(t *testing.T) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() {
+		close(quit)
+		<-done
+	})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(2500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = v.Check(false) // what is lost, the next one makes up for
+			case <-quit:
+				return
+			}
+		}
+	}()
 }
 
 func (v *viewer) take(_ *peer.Peer, packet []byte) {

@@ -43,13 +43,15 @@ type Config struct {
 
 // A Peer is one side of a session. Offer makes what the engine wants to know, Connect does the rest.
 type Peer struct {
-	Ours   bus.Credentials
-	Local  engine.Local // the server's side, after Connect
-	cfg    Config
-	cert   tls.Certificate
-	conn   *net.UDPConn
-	dtls   *dtls.Conn
-	hasher *stun.Hasher // of the goroutine that calls Connect, Check
+	Ours  bus.Credentials
+	Local engine.Local // the server's side, after Connect
+	cfg   Config
+	cert  tls.Certificate
+	conn  *net.UDPConn
+	dtls  *dtls.Conn
+
+	checking sync.Mutex   // guards what follows
+	hasher   *stun.Hasher // of the checks
 
 	answered chan struct{} // closed at the first success
 	answers  chan struct{} // one element once there was another
@@ -124,11 +126,13 @@ func (p *Peer) Connect(ctx context.Context, local engine.Local) error {
 	}
 }
 
-// Check sends one connectivity check.
+// Check sends one connectivity check. Safe from any goroutine once connected.
 func (p *Peer) Check(nominate bool) error {
 	var id [12]byte
 	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixNano()))
 	name := p.Local.ICE.Ufrag + ":" + p.Ours.Ufrag
+	p.checking.Lock()
+	defer p.checking.Unlock()
 	_, err := p.conn.WriteToUDPAddrPort(
 		p.hasher.AppendRequest(nil, &id, name, p.Local.ICE.Password, 1, nominate, 1), p.Local.Candidates[0])
 	return err
