@@ -55,5 +55,8 @@ func (c *Config) host(public []netip.Addr) host.Config {
 	if len(public) == 0 {
 		public = []netip.Addr{c.Listen.Addr()}
 	}
-	return host.Config{IO: c.IO, Interfaces: c.Interfaces, Addresses: public, CopyOnly: c.CopyOnly, Generic: c.Generic}
+	return host.Config{
+		IO: c.IO, Interfaces: c.Interfaces, Addresses: public, CopyOnly: c.CopyOnly, Generic: c.Generic,
+		CPUs: c.CPUs, BusyPoll: c.BusyPoll,
+	}
 }

@@ -30,6 +30,9 @@ func doctor(args, environ []string, stdout, stderr io.Writer) int {
 		complain(stderr, err) // the report is still worth its while
 	}
 	surveys := host.Look(choice)
+	for i := range surveys {
+		surveys[i].Tune(choice)
+	}
 	if err := print(stdout, surveys, len(plain) < len(args)); err != nil {
 		complain(stderr, fmt.Errorf("print the report: %w", err))
 		return exitFailed

@@ -81,6 +81,7 @@ var variable = []struct {
 	{regexp.MustCompile(`([0-9a-f]{2}:){5}[0-9a-f]{2}`), "MAC"},
 	{regexp.MustCompile(` fe80::\S+`), ""},
 	{regexp.MustCompile(`(gateway +\S+ is )\w+( MAC)?`), "${1}STATE"},
+	{regexp.MustCompile(`\n(note: packet memory gets no huge pages.*\n)`), ""},
 	{regexp.MustCompile(`\n(note: the MAC address of gateway .*\n)+`), ""},
 }
 

@@ -240,9 +240,7 @@ func (d *Decision) checkInterface(n *NIC, links []Link, page int) {
 		d.note("%s has no carrier: nothing goes in or out until it has", n.Name)
 	}
 	if p := n.Program; p != nil {
-		d.refuse(allXDP, FactProgram,
-			fmt.Sprintf("stop what attached it (`bpftool prog show id %d` tells), or name another interface", p.ID),
-			"another XDP program (id %d, %s) is attached to %s", p.ID, p.Mode, n.Name)
+		d.refuse(allXDP, FactProgram, p.remedy(n.Name), "another XDP program (%s) is attached to %s", p, n.Name)
 	}
 	switch q := n.Queues; {
 	case d.Queues == 0:
@@ -261,6 +259,25 @@ func (d *Decision) checkInterface(n *NIC, links []Link, page int) {
 	if n.Up && len(n.Gateways) == 0 {
 		d.note("no default route leads through %s: AF_XDP reaches its own networks and those that routes name", n.Name)
 	}
+}
+
+// remedy is how to get rid of a program, which depends on its owner. An interface has one program: a host of
+// several has a dispatcher, which calls them in turn but could not call ours.
+func (p *Program) remedy(device string) string {
+	switch {
+	case p.Name == "xdp_dispatcher":
+		return fmt.Sprintf("libxdp put it there: `xdp-loader status %s` lists whose programs it calls, `xdp-loader unload %[1]s --all` ends them", device)
+	case strings.HasPrefix(p.Name, "cil_xdp"):
+		return "it is Cilium's: loadBalancer.acceleration=disabled ends it"
+	}
+	return fmt.Sprintf("stop what attached it (`bpftool prog show id %d` tells), or name another interface", p.ID)
+}
+
+func (p *Program) String() string {
+	if p.Name == "" {
+		return fmt.Sprintf("id %d, %s", p.ID, p.Mode)
+	}
+	return fmt.Sprintf("id %d, %s, %s", p.ID, p.Mode, p.Name)
 }
 
 // checkWishes takes out what was not asked for. It says so only where nothing else is the matter.

@@ -120,6 +120,24 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
+			name: "the dispatcher of libxdp", rungs: "udp",
+			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native", Name: "xdp_dispatcher"} },
+			refused: []string{
+				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, xdp_dispatcher) is attached to eth0; " +
+					"libxdp put it there: `xdp-loader status eth0` lists whose programs it calls, `xdp-loader unload eth0 --all` ends them",
+				noZeroCopy,
+			},
+		},
+		{
+			name: "Cilium", rungs: "udp",
+			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native", Name: "cil_xdp_entry"} },
+			refused: []string{
+				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, cil_xdp_entry) is attached to eth0; " +
+					"it is Cilium's: loadBalancer.acceleration=disabled ends it",
+				noZeroCopy,
+			},
+		},
+		{
 			name: "no privileges", rungs: "udp",
 			change: func(r *Report) {
 				r.Process.Capabilities = nil

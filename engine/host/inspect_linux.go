@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -132,7 +133,7 @@ func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link
 	a := link.Attrs()
 	n.Driver, n.Version = driver(n.Name)
 	if a.Xdp != nil && a.Xdp.Attached {
-		n.Program = &Program{ID: a.Xdp.ProgId, Mode: mode(a.Xdp.AttachMode)}
+		n.Program = &Program{ID: a.Xdp.ProgId, Mode: mode(a.Xdp.AttachMode), Name: programName(a.Xdp.ProgId)}
 	}
 	n.Queues = Queues{RX: a.NumRxQueues, TX: a.NumTxQueues}
 	e, err := openEthtool()
@@ -155,6 +156,19 @@ func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link
 		}
 	}
 	return n.inspectGateways(h, a.Index)
+}
+
+func programName(id uint32) string {
+	program, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		return ""
+	}
+	defer program.Close()
+	info, err := program.Info()
+	if err != nil {
+		return ""
+	}
+	return info.Name
 }
 
 // mode names what IFLA_XDP_ATTACHED says (include/uapi/linux/if_link.h).

@@ -127,6 +127,8 @@ func (f *Features) native() bool { return f.Basic && f.Redirect }
 type Program struct {
 	ID   uint32 `json:"id"`
 	Mode string `json:"mode"` // native, generic or offloaded
+	// Name is the program's own, empty where we may not ask (CAP_SYS_ADMIN).
+	Name string `json:"name,omitempty"`
 }
 
 // A Peer is the other end of a veth.

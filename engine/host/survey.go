@@ -4,6 +4,14 @@ package host
 type Survey struct {
 	Report   Report   `json:"report"`
 	Decision Decision `json:"decision"`
+	Tuning   *Tuning  `json:"tuning,omitempty"`
+}
+
+// Tune adds what makes the interface's rungs faster or slower, and notes on what is worth changing.
+func (s *Survey) Tune(cfg Config) {
+	t := Tune(s.Decision.Interface)
+	s.Tuning = &t
+	s.Decision.Notes = append(s.Decision.Notes, t.Advise(cfg, &s.Decision)...)
 }
 
 // Look inspects the machine and chooses for each interface that AF_XDP may use. There is always one survey: if no
@@ -14,13 +22,13 @@ func Look(cfg Config) []Survey {
 		// The addresses tell which are meant; then these can be looked at.
 		r := Inspect("")
 		if names, _ = pick(cfg, r.Links); len(names) == 0 {
-			return []Survey{{r, Choose(cfg, "", r)}}
+			return []Survey{{Report: r, Decision: Choose(cfg, "", r)}}
 		}
 	}
 	var all []Survey
 	for _, name := range names {
 		r := Inspect(name)
-		all = append(all, Survey{r, Choose(cfg, name, r)})
+		all = append(all, Survey{Report: r, Decision: Choose(cfg, name, r)})
 	}
 	return all
 }

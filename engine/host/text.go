@@ -110,7 +110,7 @@ func (p *printer) nic(r *Report) {
 	}
 	program := "none attached"
 	if n.Program != nil {
-		program = fmt.Sprintf("id %d, %s", n.Program.ID, n.Program.Mode)
+		program = n.Program.String()
 	}
 	p.row(FactProgram, "%s", program)
 	if n.Peer != nil {
