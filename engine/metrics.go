@@ -150,6 +150,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	if e.media.xdp != nil {
 		e.media.xdp.collect(count, gauge)
 	}
+	ownAllowances.collect(count)
 
 	c := &e.controller.census
 	gauge(sessionDesc, float64(c.publishersPending.Load()), "publisher", "pending")
