@@ -170,16 +170,27 @@ func Open(cfg BundleConfig) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{config: cfg}
-	if err := b.open(); err != nil {
+	modes := []Mode{cfg.Mode}
+	if cfg.Mode == Auto {
+		modes = []Mode{ZeroCopy, Copy}
+	}
+	var info Info
+	for _, mode := range modes {
+		b := &Bundle{config: cfg, info: info}
+		if err = b.open(mode); err == nil {
+			return b, nil
+		}
 		b.config.Release = nil // nobody has seen the sockets
 		_ = b.Close()
-		return nil, fmt.Errorf("open AF_XDP on interface %d: %w", cfg.Interface, err)
+		if !refusesZeroCopy(err) {
+			break
+		}
+		info.ZeroCopyRefused = err
 	}
-	return b, nil
+	return nil, fmt.Errorf("open AF_XDP on interface %d: %w", cfg.Interface, err)
 }
 
-func (b *Bundle) open() error {
+func (b *Bundle) open(mode Mode) error {
 	for i, number := range b.config.Queues {
 		q, err := newQueue(number)
 		if err != nil {
@@ -200,7 +211,11 @@ func (b *Bundle) open() error {
 		q.fillFrom(b.firstReceive(i), b.config)
 		b.tune(q)
 	}
-	if err := b.bindFirst(); err != nil {
+	flags := uint16(unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP)
+	if mode == ZeroCopy {
+		flags = unix.XDP_ZEROCOPY | unix.XDP_USE_NEED_WAKEUP
+	}
+	if err := b.bind(b.queues[0], flags); err != nil {
 		return err
 	}
 	options, err := unix.GetsockoptInt(b.queues[0].fd, unix.SOL_XDP, unix.XDP_OPTIONS)
@@ -270,22 +285,9 @@ func (b *Bundle) tune(q *queue) {
 	q.busyPoll = true
 }
 
-// bindFirst goes down the ladder.
-func (b *Bundle) bindFirst() error {
-	first := b.queues[0]
-	if b.config.Mode != Copy {
-		err := b.bind(first, unix.XDP_ZEROCOPY|unix.XDP_USE_NEED_WAKEUP)
-		if err == nil || b.config.Mode == ZeroCopy || !refusesZeroCopy(err) {
-			return err
-		}
-		b.info.ZeroCopyRefused = err
-	}
-	return b.bind(first, unix.XDP_COPY|unix.XDP_USE_NEED_WAKEUP)
-}
-
-// refusesZeroCopy reports whether the same bind may succeed with copying.
+// refusesZeroCopy reports whether the same bundle may open with copying.
 func refusesZeroCopy(err error) bool {
-	for _, hopeless := range []error{ErrPrivilege, ErrQueueBusy, ErrDown, ErrNoInterface} {
+	for _, hopeless := range []error{ErrPrivilege, ErrMemlock, ErrQueueBusy, ErrDown, ErrNoInterface} {
 		if errors.Is(err, hopeless) {
 			return false
 		}
