@@ -63,6 +63,8 @@ var (
 	portOutBytesDesc  = counterDesc("port_sent_bytes_total", "Payload bytes that the ports sent.", "worker")
 	portCallsDesc     = counterDesc("port_send_calls_total", "System calls that sent.", "worker")
 	portUnsentDesc    = counterDesc("port_unsent_datagrams_total", "Datagrams that could not be sent, by reason.", "reason")
+	portRestedDesc    = counterDesc("port_route_rests_total", "Pauses of routes whose datagrams the kernel refused.")
+	portWholeDesc     = counterDesc("port_unsegmented_routes_total", "Times that the kernel would not segment the datagrams of a route.")
 	portMalformedDesc = counterDesc("port_malformed_datagrams_total", "Arrivals that could not be used.")
 
 	handshakesDesc     = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
@@ -95,7 +97,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	var counts [worker.NumCounters]uint64
 	var delays [len(worker.DelayBounds) + 1]uint64
 	var delay port.Time
-	var faults, lost, stale, refused, unroutable, malformed uint64
+	var faults, lost, stale, refused, unroutable, malformed, rested, whole uint64
 	for _, r := range e.runners {
 		for i := range drops {
 			drops[i] += r.shared.drops[i].Load()
@@ -118,7 +120,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		count(portOutBytesDesc, s.SentBytes, name)
 		count(portCallsDesc, s.Calls, name)
 		stale, refused, unroutable = stale+s.Stale, refused+s.Refused, unroutable+s.Unroutable
-		malformed += s.Malformed
+		malformed, rested, whole = malformed+s.Malformed, rested+s.Rested, whole+s.Unsegmented
 	}
 	for i, v := range drops {
 		count(dropDesc, v, worker.DropReason(i).String())
@@ -137,6 +139,8 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	count(portUnsentDesc, stale, "stale")
 	count(portUnsentDesc, refused, "refused")
 	count(portUnsentDesc, unroutable, "unroutable")
+	count(portRestedDesc, rested)
+	count(portWholeDesc, whole)
 	count(portMalformedDesc, malformed)
 	gauge(historyDesc, float64(e.memory.Held()))
 	gauge(budgetDesc, float64(e.memory.Limit()))

@@ -87,7 +87,8 @@ func TestMetrics(t *testing.T) {
 	for _, name := range append(moved, // and what must be there
 		"ringcast_sent_nacks_total", "ringcast_received_nacks_total", "ringcast_sent_plis_total", "ringcast_received_firs_total",
 		"ringcast_sent_rtx_packets_total", "ringcast_received_rtx_packets_total", "ringcast_bus_occupancy_ratio",
-		"ringcast_bus_lost_total", "ringcast_port_unsent_datagrams_total", "ringcast_dtls_handshakes_in_flight",
+		"ringcast_bus_lost_total", "ringcast_port_unsent_datagrams_total", "ringcast_port_route_rests_total",
+		"ringcast_port_unsegmented_routes_total", "ringcast_dtls_handshakes_in_flight",
 		"ringcast_dtls_records_dropped_total", "ringcast_faults_total", "ringcast_replicated_packets_total") {
 		if families[name] == nil {
 			t.Errorf("no %s", name)

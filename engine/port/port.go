@@ -146,6 +146,11 @@ type Stats struct {
 	Stale uint64
 	// Refused counts frames that the kernel refused for good (unreachable, too long).
 	Refused uint64
+	// Rested counts the rests that routes were given because the kernel refused their frames again and again; what was to
+	// be sent meanwhile is among the refused.
+	Rested uint64
+	// Unsegmented counts the times that the kernel would not cut a route's runs, which were sent one by one then.
+	Unsegmented uint64
 	// Unroutable counts frames whose route was revoked while they waited.
 	Unroutable uint64
 	// Malformed counts arrivals that could not be used: cut off, or from no usable address.

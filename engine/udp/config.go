@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-
-	"ringcast/engine/port"
 )
 
 // Config says what to open. Its zero value is a working one: any address, a free port, one worker.
@@ -105,21 +103,6 @@ func (c Config) withDefaults() (Config, error) {
 // ErrNoSegmentation is what Segmentation reports where UDP_SEGMENT was never in use: switched off, or
 // unknown to this platform.
 var ErrNoSegmentation = errors.New("UDP segmentation is not in use")
-
-// A SegmentationError says that the kernel or the NIC did not take a segmented message that it took,
-// or will take, as separate datagrams.
-type SegmentationError struct {
-	Route    port.Route
-	Size     int // bytes of each datagram but the last
-	Segments int
-	Err      error
-}
-
-func (e *SegmentationError) Error() string {
-	return fmt.Sprintf("send %d segments of %d bytes on route %d: %v", e.Segments, e.Size, e.Route, e.Err)
-}
-
-func (e *SegmentationError) Unwrap() error { return e.Err }
 
 // scopeID is the interface index that a zone stands for, 0 for none or an unknown one.
 func scopeID(zone string) uint32 {

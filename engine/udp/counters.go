@@ -14,6 +14,7 @@ type counters struct {
 		received, receivedBytes, malformed atomic.Uint64
 		sent, sentBytes, calls             atomic.Uint64
 		stale, refused, unroutable         atomic.Uint64
+		rested, unsegmented                atomic.Uint64
 	}
 }
 
@@ -30,6 +31,8 @@ func (c *counters) publishSent() {
 	publish(&c.shared.stale, c.Stale)
 	publish(&c.shared.refused, c.Refused)
 	publish(&c.shared.unroutable, c.Unroutable)
+	publish(&c.shared.rested, c.Rested)
+	publish(&c.shared.unsegmented, c.Unsegmented)
 }
 
 // publish stores only what changed: a store is a locked instruction, a load is not.
@@ -51,5 +54,7 @@ func (c *counters) snapshot() port.Stats {
 		Stale:         c.shared.stale.Load(),
 		Refused:       c.shared.refused.Load(),
 		Unroutable:    c.shared.unroutable.Load(),
+		Rested:        c.shared.rested.Load(),
+		Unsegmented:   c.shared.unsegmented.Load(),
 	}
 }

@@ -30,9 +30,12 @@
 //     again, to learn what is wrong with its first.
 //  6. Verdict on that first message:
 //     full (EAGAIN, ENOBUFS): it and all behind it are kept, in order;
-//     not as a segmented one (EIO for the port; EINVAL, EMSGSIZE for the route): back to 4 from its
-//     first frame, one message per frame from now on. Nothing is lost;
-//     anything else: its frames are counted as refused, the next message is offered.
+//     not as a segmented one (EIO, EINVAL, EMSGSIZE): back to 4 from its first frame, one message per
+//     frame on this route for the next 10 s. Nothing is lost;
+//     anything else: its frames are counted as refused, the next message is offered. All of these are
+//     about the path (a firewall's EPERM, a closed route's EACCES or EINVAL), so after two on end the
+//     route rests: for 10 ms at first, for 320 ms at last. Its frames are counted as refused meanwhile,
+//     without a call each, and without ending the others' calls early.
 //  7. Settle. What is kept moves to the front of the array, the rest of it is lent to the worker.
 //
 // # The way in (the worker's thread)

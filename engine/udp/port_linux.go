@@ -81,11 +81,11 @@ func newPort(s socket, cfg Config) (*Port, error) {
 // LocalPort is the UDP port that is bound.
 func (p *Port) LocalPort() uint16 { return p.socket.local.Port() }
 
-// Segmentation is nil while runs leave as segmented messages, ErrNoSegmentation where they never did, and
-// a *SegmentationError once the kernel refused. Safe from any thread.
+// Segmentation is nil where runs leave as segmented messages, unless the kernel refuses that on some route, and
+// ErrNoSegmentation where they do not. Safe from any thread.
 func (p *Port) Segmentation() error {
-	if reason := p.out.refusal.Load(); reason != nil {
-		return *reason
+	if !p.out.segmenting {
+		return ErrNoSegmentation
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package udp
 
 import (
 	"log/slog"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +21,15 @@ const (
 	// sendRetries bounds how often one offer is repeated after an interruption.
 	sendRetries = 8
 
+	// A route whose frames the kernel refuses twice on end rests for restAtLeast, and twice as long each time that it is
+	// refused again, up to restAtMost.
+	restAtLeast = 10 * port.Millisecond
+	restAtMost  = 32 * restAtLeast
+	// segmentAgain is how long a route does without segmentation once the kernel has refused it.
+	segmentAgain = 10 * port.Second
+
+	warnInterval = 60 * port.Second
+
 	// Room for the control messages of a route, and of a message: that and the segment size.
 	sourceRoom = 40
 	outRoom    = sourceRoom + 24
@@ -31,10 +39,13 @@ const (
 type route struct {
 	name      rawAddress
 	source    [sourceRoom]byte
-	nameLen   uint8 // 0: revoked
+	nameLen   uint8 // 0: revoked, or it rests
 	sourceLen uint8
-	// whole: the kernel refused a segmented message on this path, so they are sent one by one.
-	whole bool
+	// resting is nameLen while the route rests, else 0.
+	resting  uint8
+	failures uint8     // messages on end that the kernel refused for good
+	rest     port.Time // when the route may be tried again
+	whole    port.Time // until then, its frames are sent one by one
 }
 
 // message is what the kernel's answer to a chunk's entry is applied to.
@@ -51,7 +62,7 @@ type slot struct {
 	control [outRoom]byte
 }
 
-// transmitter is the way out. It belongs to the worker's thread, but for refusal.
+// transmitter is the way out. It belongs to the worker's thread.
 type transmitter struct {
 	fd       int
 	family   int
@@ -67,13 +78,11 @@ type transmitter struct {
 	messages [chunkMessages]message
 	vectors  []unix.Iovec
 
-	perCall    int  // messages that one call offers, at most chunkMessages
-	segmenting bool // runs are cut by the kernel
-	told       bool // the log knows of a route that is sent whole
-	starved    bool // the kernel lacks memory for what is kept
-
-	// refusal is why the port as a whole does not segment; nil while it does.
-	refusal atomic.Pointer[error]
+	perCall    int       // messages that one call offers, at most chunkMessages
+	segmenting bool      // runs are cut by the kernel
+	failing    int       // routes with failures
+	quiet      port.Time // no warning about a route before
+	starved    bool      // the kernel lacks memory for what is kept
 }
 
 // init prepares headers that point into t, so t must stay where it is.
@@ -93,14 +102,6 @@ func (t *transmitter) init(s socket, cfg Config, c *counters) {
 		t.perCall = 1
 	}
 	t.segmenting = s.gso && cfg.Batching == Segmented
-	if !t.segmenting {
-		t.refuse(ErrNoSegmentation)
-	}
-}
-
-func (t *transmitter) refuse(reason error) {
-	t.segmenting = false
-	t.refusal.Store(&reason)
 }
 
 // setRoutes carries out route changes.
@@ -111,6 +112,9 @@ func (t *transmitter) setRoutes(changes []port.RouteChange) {
 			t.routes = append(t.routes, make([]route, missing)...)
 		}
 		r := &t.routes[c.Route]
+		if r.failures > 0 {
+			t.failing--
+		}
 		*r = route{}
 		if !c.Path.Remote.IsValid() {
 			t.lender.revoke(c.Route)
@@ -132,7 +136,7 @@ func (t *transmitter) send(now port.Time, queue []port.Frame) (done int) {
 			done++
 			continue
 		}
-		finished, full := t.offer(t.gather(now, queue, done))
+		finished, full := t.offer(now, t.gather(now, queue, done))
 		done += finished
 		if full {
 			break
@@ -147,11 +151,25 @@ func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64
 	switch {
 	case t.lender.stale(now, queue, i):
 		return &t.counters.Stats.Stale
-	case uint64(f.Route) >= uint64(len(t.routes)) || t.routes[f.Route].nameLen == 0:
+	case uint64(f.Route) >= uint64(len(t.routes)):
 		return &t.counters.Stats.Unroutable
+	case t.routes[f.Route].nameLen == 0:
+		return t.awaken(now, &t.routes[f.Route])
 	case len(f.Data) > port.MaxDatagram:
 		return &t.counters.Stats.Refused
 	}
+	return nil
+}
+
+// awaken ends a route's rest if that is over. Else it is the counter of what cannot be sent on the route.
+func (t *transmitter) awaken(now port.Time, r *route) *uint64 {
+	if r.resting == 0 {
+		return &t.counters.Stats.Unroutable
+	}
+	if now < r.rest {
+		return &t.counters.Stats.Refused
+	}
+	r.nameLen, r.resting = r.resting, 0
 	return nil
 }
 
@@ -180,7 +198,7 @@ func (t *transmitter) run(now port.Time, queue []port.Frame, next int) message {
 	first := &queue[next]
 	size := len(first.Data)
 	m := message{route: first.Route, frames: 1, bytes: size}
-	if !t.segmenting || t.routes[first.Route].whole || size == 0 {
+	if !t.segmenting || now < t.routes[first.Route].whole || size == 0 {
 		return m
 	}
 	for i := next + 1; i < len(queue) && m.frames < maxSegments; i++ {
@@ -218,7 +236,7 @@ func (t *transmitter) address(at int, m message, vectors []unix.Iovec) {
 
 // offer hands the chunk's first count messages to the kernel. It returns how many frames are done with
 // and whether the kernel takes no more for now. Fewer than offered without that: gather again.
-func (t *transmitter) offer(count int) (done int, full bool) {
+func (t *transmitter) offer(now port.Time, count int) (done int, full bool) {
 	retries := 0
 	for at := 0; at < count; {
 		taken, errno := t.sendmmsg(t.fd, t.headers[at:count])
@@ -228,6 +246,9 @@ func (t *transmitter) offer(count int) (done int, full bool) {
 				done += m.frames
 				t.counters.Sent += uint64(m.frames)
 				t.counters.SentBytes += uint64(m.bytes)
+			}
+			if t.failing > 0 {
+				t.forgive(t.messages[at : at+taken])
 			}
 			at += taken
 			continue
@@ -242,12 +263,15 @@ func (t *transmitter) offer(count int) (done int, full bool) {
 		case errno == unix.EAGAIN || errno == 0:
 			return done, true
 		case m.size > 0 && unsegmentable(errno):
-			t.degrade(m, errno)
+			t.degrade(now, m, errno)
 			return done, false
 		default:
 			t.counters.Refused += uint64(m.frames)
 			done += m.frames
 			at++
+			if t.blame(now, m, errno) {
+				return done, false
+			}
 		}
 	}
 	return done, false
@@ -258,21 +282,51 @@ func unsegmentable(errno unix.Errno) bool {
 	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE
 }
 
-// degrade gives up segmentation after the kernel refused m: EIO is the device's answer (no checksum
-// offload, or a transform on the way) and ends it for the port. EINVAL and EMSGSIZE are about the
-// path (segments beyond its MTU, which the kernel fragments if they come alone, or a source that we no
-// longer own), and one viewer's path must not slow down all others.
-func (t *transmitter) degrade(m *message, errno unix.Errno) {
-	reason := &SegmentationError{Route: m.route, Size: m.size, Segments: m.frames, Err: errno}
-	if errno == unix.EIO {
-		t.refuse(reason)
-		t.log.Warn("UDP segmentation refused, sending datagrams one by one", "error", reason)
-		return
+// degrade sends a route's frames one by one for a while, after the kernel refused m. Each of the errors is about the
+// path: EIO a device without checksum offload or a transform on the way, EMSGSIZE segments beyond its MTU (which the
+// kernel fragments if they come alone), EINVAL either of them in older kernels, or a source that we no longer own.
+func (t *transmitter) degrade(now port.Time, m *message, errno unix.Errno) {
+	t.routes[m.route].whole = now + segmentAgain
+	t.counters.Unsegmented++
+	t.warn(now, "UDP segmentation refused on a route, sending its datagrams one by one",
+		"route", m.route, "segments", m.frames, "size", m.size, "error", errno)
+}
+
+// blame notes that the kernel refused m for good, and whether its route rests now. What is refused may be a single
+// datagram, as by a firewall's rate limit, so the first refusal causes no rest.
+func (t *transmitter) blame(now port.Time, m *message, errno unix.Errno) (rests bool) {
+	if errno == unix.EMSGSIZE {
+		return false // it is about the datagram
 	}
-	t.routes[m.route].whole = true
-	if !t.told {
-		t.told = true
-		t.log.Warn("UDP segmentation refused on a route, sending its datagrams one by one; further routes are not reported",
-			"error", reason)
+	r := &t.routes[m.route]
+	r.failures++
+	if r.failures == 1 {
+		t.failing++
+		return false
+	}
+	rest := min(restAtLeast<<(r.failures-2), restAtMost)
+	r.failures = min(r.failures, 16) // it must neither wrap nor shift too far
+	r.rest = now + rest
+	r.nameLen, r.resting = 0, r.nameLen
+	t.counters.Rested++
+	t.warn(now, "datagrams refused on a route, pausing it", "route", m.route, "error", errno)
+	return true
+}
+
+// forgive ends the failures of routes whose messages were sent.
+func (t *transmitter) forgive(sent []message) {
+	for i := range sent {
+		if r := &t.routes[sent[i].route]; r.failures > 0 {
+			r.failures = 0
+			t.failing--
+		}
+	}
+}
+
+// warn logs about a route now and then.
+func (t *transmitter) warn(now port.Time, message string, attributes ...any) {
+	if now >= t.quiet {
+		t.quiet = now + warnInterval
+		t.log.Warn(message, attributes...)
 	}
 }
