@@ -172,10 +172,7 @@ func Start(cfg Config) (*Engine, error) {
 	}
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
 	for i, p := range m.ports {
-		r := &runner{engine: e, index: i, cpu: -1, port: p, bus: e.bus.Endpoint(i)}
-		if n := len(cfg.CPUs); n > 0 {
-			r.cpu = cfg.CPUs[i%n]
-		}
+		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Endpoint(i)}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
 		w.Wall, w.Memory = wall, e.memory
@@ -189,6 +186,14 @@ func Start(cfg Config) (*Engine, error) {
 	go e.controller.run(e.stop)
 	e.log.Info("media port open", "io", joinRungs(m.rungs()), "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), m.number))
 	return e, nil
+}
+
+// cpu is the core that a worker is kept on, -1 for any.
+func (c *Config) cpu(worker int) int {
+	if len(c.CPUs) == 0 {
+		return -1
+	}
+	return c.CPUs[worker%len(c.CPUs)]
 }
 
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {

@@ -31,6 +31,7 @@ type nic struct {
 	program *bpf.Program
 	hops    *nexthop.Table
 	ports   []*xsk.Port // one for each of its workers
+	cpus    []int       // that these workers are kept on
 
 	rung    atomic.Pointer[host.Rung] // that its queues are on, or were before they were given up
 	outages atomic.Uint64
@@ -60,6 +61,13 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	n.hops, err = nexthop.Watch(nexthop.Config{Interface: n.name, Log: cfg.Log})
 	if err != nil {
 		return n, err
+	}
+	before := 0 // workers of other interfaces
+	for _, other := range x.nics {
+		before += len(other.ports)
+	}
+	for w := range workers {
+		n.cpus = append(n.cpus, cfg.cpu(before+w))
 	}
 	n.tellAddress() // it may have changed since the program was attached
 	n.bundle = xsk.BundleConfig{Mode: xsk.Copy}
@@ -91,8 +99,9 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	return n, nil
 }
 
-// open makes the queues of one of several workers: every so many of the interface's.
-func (n *nic) open(worker, workers, queues int) (*xsk.Bundle, error) {
+// open makes the queues of one of several workers: every so many of the interface's. Their memory comes from the
+// worker's NUMA node: the kernel pins it for good, so it could not follow the worker later.
+func (n *nic) open(worker, workers, queues int) (b *xsk.Bundle, err error) {
 	cfg := n.bundle
 	cfg.Interface = n.hops.Link().Index
 	for q := worker; q < queues; q += workers {
@@ -105,7 +114,8 @@ func (n *nic) open(worker, workers, queues int) (*xsk.Bundle, error) {
 		}
 		return err
 	}
-	return xsk.Open(cfg)
+	onCPU(n.cpus[worker], func() { b, err = xsk.Open(cfg) })
+	return b, err
 }
 
 // tellAddress tells the program which hardware address the interface has now. Until then the kernel gets what is
