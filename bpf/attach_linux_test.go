@@ -256,7 +256,7 @@ func TestQueues(t *testing.T) {
 	cable(t, nil)
 	p := mustAttach(t, Config{Interface: "a", Queues: 2})
 	narrow := loaded(t, Config{Queues: 1}, path4)
-	if err := errors.Join(p.Allow(path4), p.SetSocket(1, xdpSocket(t))); err != nil {
+	if err := errors.Join(p.Allow(path4, testRate), p.SetSocket(1, xdpSocket(t))); err != nil {
 		t.Fatal(err)
 	}
 	frame := mediaOn(path4)
@@ -438,7 +438,7 @@ func TestDeviceDeleted(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
 	p := mustAttach(t, Config{Interface: "a"})
-	if err := p.Allow(path4); err != nil {
+	if err := p.Allow(path4, testRate); err != nil {
 		t.Fatal(err)
 	}
 	expectAttached := func(want bool) {

@@ -13,7 +13,7 @@ func BenchmarkSteer(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
 	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4, path6)
 	for i := range 10000 {
-		if err := p.Allow(pathOf(i)); err != nil {
+		if err := p.Allow(pathOf(i), testRate); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -21,6 +21,8 @@ func BenchmarkSteer(b *testing.B) {
 	drainSource(b, drained, stranger4.Addr())
 	drainedGlobal := loaded(b, Config{})
 	drainGlobal(b, drainedGlobal)
+	spent := loaded(b, Config{}, path4)
+	drainTuple(b, spent, path4)
 	unguarded := loaded(b, Config{GuardOff: true})
 	payload := func(b byte) []byte { return append(first(b), make([]byte, 1172)...) }
 	for _, c := range []struct {
@@ -31,6 +33,7 @@ func BenchmarkSteer(b *testing.B) {
 	}{
 		{"RTP allowed, IPv4", p, datagram(peer4, server4, payload(media)...), RedirectMedia},
 		{"RTP allowed, IPv6", p, datagram(peer6, server6, payload(media)...), RedirectMedia},
+		{"RTP over its tuple's rate", spent, datagram(peer4, server4, payload(media)...), DropTupleRate},
 		{"RTP refused, IPv4", p, datagram(stranger4, server4, payload(media)...), DropMedia},
 		{"RTP refused, IPv6", p, datagram(stranger6, server6, payload(media)...), DropMedia},
 		{"RTP unguarded", unguarded, datagram(peer4, server4, payload(media)...), RedirectUnguarded},
@@ -91,7 +94,7 @@ func BenchmarkAllowRevoke(b *testing.B) {
 	p := loaded(b, Config{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := p.Allow(path4); err != nil {
+		if err := p.Allow(path4, testRate); err != nil {
 			b.Fatal(err)
 		}
 		if err := p.Revoke(path4); err != nil {

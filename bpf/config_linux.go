@@ -19,7 +19,7 @@ type Config struct {
 	// Queues is how many receive queues may get a socket, counted from queue 0. Default 1.
 	Queues int
 	// Tuples is how many peers may be allowed at once; a session may have several paths. Default
-	// 16,384, of about 100 bytes of kernel memory each.
+	// 16,384, of about 120 bytes of kernel memory each.
 	Tuples int
 	// GuardOff hands everything on the port to the workers, whoever sent it. For measuring.
 	GuardOff bool

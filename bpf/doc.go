@@ -17,6 +17,7 @@
 //	length     claims what cannot be              dropped
 //	class      of the first byte (RFC 7983):
 //	           none that is spoken here           dropped
+//	           any, allowed tuple over its rate   dropped
 //	           RTP, RTCP, DTLS, allowed tuple     socket of its queue
 //	           RTP, RTCP, DTLS, any other         dropped
 //	           STUN, allowed tuple                socket of its queue
@@ -33,7 +34,12 @@
 //
 // A tuple is a peer's address and port and the local address it sends to; the local port is always ours.
 // A tuple becomes allowed when a worker has authenticated its STUN check, and from then on costs one look-up
-// per packet. Everybody else has STUN alone, in two token buckets of a second's worth: one per source
+// per packet. A viewer's machine may send junk too, so each allowed tuple has a token bucket of a second's
+// worth. Its rate comes with Allow. It is far beyond what a session of its role can have to send (package
+// worker). A forger that knows a viewer's address and port can use up that viewer's bucket, and so end that
+// session, but no other.
+//
+// Everybody else has STUN alone, in two token buckets of a second's worth: one per source
 // address (IPv6 by /64, since whoever has one address of it has them all), one per CPU for all sources.
 // So forged media and DTLS never reach a worker by AF_XDP, one source cannot use up what all have, and
 // many sources cannot take more of a worker than the global rate is worth. What the kernel gets first
@@ -41,8 +47,8 @@
 // batch at a time.
 //
 // The allow-list is a plain hash of fixed size. When it is full, Allow says so and counts it; an LRU
-// would silently cut off somebody who watches. Its values count how many routes, of any worker, need
-// the tuple, so this side remembers nothing per tuple. The buckets of sources are an LRU: a forgotten
+// would silently cut off somebody who watches. This side counts how many routes, of any worker, need
+// the tuple; the program alone writes to its bucket. The buckets of sources are an LRU: a forgotten
 // source starts anew, and the global limit holds.
 //
 // # Attaching

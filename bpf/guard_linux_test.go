@@ -29,12 +29,12 @@ func mediaOn(path port.Path) []byte {
 	return datagram(path.Remote, netip.AddrPortFrom(path.Local, mediaPort), first(media)...)
 }
 
-// routes reads the allow-list itself.
-func routes(t testing.TB, p *Program) map[tuple]uint32 {
+// listed reads the allow-list itself.
+func listed(t testing.TB, p *Program) map[tuple]allowance {
 	t.Helper()
-	all := map[tuple]uint32{}
+	all := map[tuple]allowance{}
 	var key tuple
-	var value uint32
+	var value allowance
 	entries := p.objects.Allowed.Iterate()
 	for entries.Next(&key, &value) {
 		all[key] = value
@@ -53,13 +53,13 @@ func TestAllowCounts(t *testing.T) {
 		frame := mediaOn(path)
 		expect(t, p, frame, xdpDrop, DropMedia)
 		for range 3 {
-			if err := p.Allow(path); err != nil {
+			if err := p.Allow(path, testRate); err != nil {
 				t.Fatal(err)
 			}
 			expect(t, p, frame, xdpRedirect, RedirectMedia)
 		}
-		if p.Allowed() != 1 || routes(t, p)[tupleOf(path)] != 3 {
-			t.Errorf("allowed %d paths, %v; want one with 3 routes", p.Allowed(), routes(t, p))
+		if n := p.allowed[tupleOf(path)].routes; p.Allowed() != 1 || len(listed(t, p)) != 1 || n != 3 {
+			t.Errorf("allowed %d paths, %v, %d routes; want one with 3 routes", p.Allowed(), listed(t, p), n)
 		}
 		for left := 2; left >= 0; left-- {
 			if err := p.Revoke(path); err != nil {
@@ -73,8 +73,8 @@ func TestAllowCounts(t *testing.T) {
 		if err := p.Revoke(path); err != nil {
 			t.Errorf("revoke what is not allowed: %v", err)
 		}
-		if p.Allowed() != 0 || len(routes(t, p)) != 0 {
-			t.Errorf("allowed %d paths, %v; want none", p.Allowed(), routes(t, p))
+		if p.Allowed() != 0 || len(listed(t, p)) != 0 {
+			t.Errorf("allowed %d paths, %v; want none", p.Allowed(), listed(t, p))
 		}
 	}
 }
@@ -84,7 +84,7 @@ func TestAllowIgnoresZones(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	p := loaded(t, Config{})
 	remote, local := netip.MustParseAddr("fe80::2"), netip.MustParseAddr("fe80::1")
-	err := p.Allow(port.Path{Remote: netip.AddrPortFrom(remote.WithZone("7"), 50000), Local: local.WithZone("7")})
+	err := p.Allow(port.Path{Remote: netip.AddrPortFrom(remote.WithZone("7"), 50000), Local: local.WithZone("7")}, testRate)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,12 +97,12 @@ func TestAllowListFull(t *testing.T) {
 	const capacity = 100
 	p := loaded(t, Config{Tuples: capacity})
 	for i := range capacity {
-		if err := p.Allow(pathOf(i)); err != nil {
+		if err := p.Allow(pathOf(i), testRate); err != nil {
 			t.Fatalf("path %d of %d: %v", i, capacity, err)
 		}
 	}
 	for i := range 10 {
-		if err := p.Allow(pathOf(capacity + i)); !errors.Is(err, ErrFull) {
+		if err := p.Allow(pathOf(capacity+i), testRate); !errors.Is(err, ErrFull) {
 			t.Fatalf("a path too many: %v", err)
 		}
 	}
@@ -115,13 +115,13 @@ func TestAllowListFull(t *testing.T) {
 	expect(t, p, mediaOn(pathOf(capacity)), xdpDrop, DropMedia)
 
 	// Another route of a path that is allowed needs no room. A path that goes makes some.
-	if err := p.Allow(pathOf(7)); err != nil {
+	if err := p.Allow(pathOf(7), testRate); err != nil {
 		t.Errorf("another route: %v", err)
 	}
 	if err := p.Revoke(pathOf(8)); err != nil {
 		t.Error(err)
 	}
-	if err := p.Allow(pathOf(capacity)); err != nil {
+	if err := p.Allow(pathOf(capacity), testRate); err != nil {
 		t.Errorf("after one has gone: %v", err)
 	}
 	expect(t, p, mediaOn(pathOf(capacity)), xdpRedirect, RedirectMedia)
@@ -134,15 +134,15 @@ func TestAllowConcurrently(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const workers, paths, turns = 8, 5, 400
 	p := loaded(t, Config{Tuples: paths})
-	if err := p.Allow(pathOf(0)); err != nil {
+	if err := p.Allow(pathOf(0), testRate); err != nil {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	var want [paths]uint32
+	var want [paths]int
 	want[0] = 1
 	for w := range workers {
 		random := rand.New(rand.NewPCG(1, uint64(w)))
-		var mine [paths]uint32
+		var mine [paths]int
 		script := make([]func() error, 0, turns)
 		for range turns {
 			i := random.IntN(paths)
@@ -151,7 +151,7 @@ func TestAllowConcurrently(t *testing.T) {
 				script = append(script, func() error { return p.Revoke(pathOf(i)) })
 			} else {
 				mine[i]++
-				script = append(script, func() error { return p.Allow(pathOf(i)) })
+				script = append(script, func() error { return p.Allow(pathOf(i), testRate) })
 			}
 		}
 		for i, n := range mine {
@@ -184,10 +184,14 @@ func TestAllowConcurrently(t *testing.T) {
 	if counters[DropMedia] != 0 || counters[RedirectMedia] == 0 {
 		t.Errorf("%d packets of a path that was allowed were dropped, %d passed", counters[DropMedia], counters[RedirectMedia])
 	}
-	got := routes(t, p)
+	left := listed(t, p)
 	for i, n := range want {
-		if got[tupleOf(pathOf(i))] != n {
-			t.Errorf("path %d has %d routes, want %d", i, got[tupleOf(pathOf(i))], n)
+		key := tupleOf(pathOf(i))
+		if got := p.allowed[key].routes; got != n {
+			t.Errorf("path %d has %d routes, want %d", i, got, n)
+		}
+		if _, ok := left[key]; ok != (n > 0) {
+			t.Errorf("path %d in the list: %v, with %d routes", i, ok, n)
 		}
 	}
 }
@@ -200,7 +204,7 @@ func TestClose(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for err := error(nil); !errors.Is(err, os.ErrClosed); {
-				if err = p.Allow(path4); err != nil && !errors.Is(err, os.ErrClosed) {
+				if err = p.Allow(path4, testRate); err != nil && !errors.Is(err, os.ErrClosed) {
 					t.Error(err)
 					return
 				}
@@ -213,7 +217,7 @@ func TestClose(t *testing.T) {
 	}
 	all.Wait()
 	for name, call := range map[string]func() error{
-		"Allow":       func() error { return p.Allow(path4) },
+		"Allow":       func() error { return p.Allow(path4, testRate) },
 		"Revoke":      func() error { return p.Revoke(path4) },
 		"SetSocket":   func() error { return p.SetSocket(0, 0) },
 		"ClearSocket": func() error { return p.ClearSocket(0) },

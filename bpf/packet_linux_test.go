@@ -24,6 +24,9 @@ var (
 	path6 = port.Path{Remote: peer6, Local: server6.Addr()}
 )
 
+// testRate has a bucket that no test and no benchmark empties.
+const testRate = 1_000_000_000
+
 // serverMAC is the interface's hardware address.
 var serverMAC = [6]byte{2, 0, 0, 0, 0, 1}
 
@@ -91,14 +94,14 @@ func loaded(t testing.TB, cfg Config, allow ...port.Path) *Program {
 }
 
 // loadedInto is loaded into a kernel that knows the length of frames, or behaves as if it did not.
-func loadedInto(t testing.TB, knowsLength bool, cfg Config, allow ...port.Path) *Program {
+func loadedInto(t testing.TB, recent bool, cfg Config, allow ...port.Path) *Program {
 	t.Helper()
 	cfg.Interface, cfg.Port = "none", mediaPort
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := load(cfg, knowsLength)
+	p, err := load(cfg, recent)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +114,7 @@ func loadedInto(t testing.TB, knowsLength bool, cfg Config, allow ...port.Path) 
 		t.Fatal(err)
 	}
 	for _, path := range allow {
-		if err := p.Allow(path); err != nil {
+		if err := p.Allow(path, testRate); err != nil {
 			t.Fatal(err)
 		}
 	}

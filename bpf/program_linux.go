@@ -33,8 +33,8 @@ type Program struct {
 	link    link.Link
 	native  error // why it is not attached natively; nil if it is
 	closed  bool
-	allowed int    // entries of the allow-list
-	refused uint64 // Allows that found it full
+	allowed map[tuple]need // the allow-list's entries
+	refused uint64         // Allows that found it full
 }
 
 // Attach loads the program and attaches it to the interface: natively, or generically where native
@@ -96,9 +96,8 @@ func (p *Program) Reattach() error {
 	return p.attach(dev)
 }
 
-// load puts program and maps into the kernel, which may know the length of a frame or not. Nothing runs
-// yet.
-func load(cfg Config, knowsLength bool) (*Program, error) {
+// load puts program and maps into the kernel, which is recent from 5.18 on. Nothing runs yet.
+func load(cfg Config, recent bool) (*Program, error) {
 	spec, err := loadSteer()
 	if err != nil {
 		return nil, err
@@ -113,7 +112,7 @@ func load(cfg Config, knowsLength bool) (*Program, error) {
 		{steerVarMediaPort, cfg.Port},
 		{steerVarAnyAddress, len(cfg.Addresses) == 0},
 		{steerVarGuarded, !cfg.GuardOff},
-		{steerVarKnowsLength, knowsLength},
+		{steerVarRecent, recent},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
 	} {
@@ -121,7 +120,7 @@ func load(cfg Config, knowsLength bool) (*Program, error) {
 			return nil, fmt.Errorf("set %s: %w", variable.name, err)
 		}
 	}
-	p := &Program{config: cfg}
+	p := &Program{config: cfg, allowed: make(map[tuple]need)}
 	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the XDP program: %w", err)
 	}
@@ -254,38 +253,57 @@ func tupleOf(path port.Path) (t tuple) {
 	return t
 }
 
-// Allow lets DTLS and media of the path through until as many Revokes as Allows have named it. It
-// returns ErrFull, and counts it, if there is no room for another path; then nothing has changed, and no
-// Revoke may follow. It takes two system calls, a microsecond or two.
-func (p *Program) Allow(path port.Path) error {
+// A need is what an entry of the allow-list is there for.
+type need struct {
+	routes int
+	rate   uint32 // the most generous of the routes'; 0: any
+}
+
+// covers reports whether a rate asks for no more than the need's entry gives.
+func (n need) covers(rate uint32) bool {
+	return n.routes > 0 && (n.rate == 0 || rate != 0 && rate <= n.rate)
+}
+
+// allowance is struct allowance of steer.c: what the allow-list holds of a tuple.
+type allowance struct {
+	Full     uint64
+	Interval uint32
+	Zero     uint32
+}
+
+// interval is the nanoseconds per packet of a rate.
+func interval(rate uint32) uint32 {
+	if rate == 0 {
+		return 0
+	}
+	return uint32(port.Second) / rate
+}
+
+// Allow lets packets of the path through until as many Revokes as Allows have named it: rate packets a second, and
+// a second's worth at once after a second's silence; any number if it is 0. The most generous Allow holds until the
+// last is revoked. It returns ErrFull, and counts it, if there is no room for another path; then nothing has changed,
+// and no Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
+func (p *Program) Allow(path port.Path, rate uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return os.ErrClosed
 	}
 	key := tupleOf(path)
-	var routes uint32
-	err := p.objects.Allowed.Lookup(&key, &routes)
-	if err == nil {
-		routes++
-		if err := p.objects.Allowed.Update(&key, &routes, ebpf.UpdateExist); err != nil {
-			return fmt.Errorf("allow another route of %v: %w", path, err)
+	n := p.allowed[key]
+	if !n.covers(rate) {
+		err := p.objects.Allowed.Update(&key, &allowance{Interval: interval(rate)}, ebpf.UpdateAny)
+		if errors.Is(err, unix.E2BIG) {
+			p.refused++
+			return ErrFull
 		}
-		return nil
+		if err != nil {
+			return fmt.Errorf("allow %v: %w", path, err)
+		}
+		n.rate = rate
 	}
-	if !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("look up %v: %w", path, err)
-	}
-	routes = 1
-	err = p.objects.Allowed.Update(&key, &routes, ebpf.UpdateNoExist)
-	if errors.Is(err, unix.E2BIG) {
-		p.refused++
-		return ErrFull
-	}
-	if err != nil {
-		return fmt.Errorf("allow %v: %w", path, err)
-	}
-	p.allowed++
+	n.routes++
+	p.allowed[key] = n
 	return nil
 }
 
@@ -297,22 +315,18 @@ func (p *Program) Revoke(path port.Path) error {
 		return os.ErrClosed
 	}
 	key := tupleOf(path)
-	var routes uint32
-	err := p.objects.Allowed.Lookup(&key, &routes)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
+	n, ok := p.allowed[key]
+	if !ok {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("look up %v: %w", path, err)
+	if n.routes--; n.routes > 0 {
+		p.allowed[key] = n
+		return nil
 	}
-	if routes--; routes > 0 {
-		err = p.objects.Allowed.Update(&key, &routes, ebpf.UpdateExist)
-	} else if err = p.objects.Allowed.Delete(&key); err == nil {
-		p.allowed--
-	}
-	if err != nil {
+	if err := p.objects.Allowed.Delete(&key); err != nil {
 		return fmt.Errorf("revoke %v: %w", path, err)
 	}
+	delete(p.allowed, key)
 	return nil
 }
 
@@ -320,7 +334,7 @@ func (p *Program) Revoke(path port.Path) error {
 func (p *Program) Allowed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.allowed
+	return len(p.allowed)
 }
 
 // Refused is how many Allows returned ErrFull.

@@ -35,6 +35,8 @@ const (
 	DropDTLS
 	// DropMedia: RTP or RTCP from a tuple that is not allowed.
 	DropMedia
+	// DropTupleRate: anything from an allowed tuple that sends more than its Allow says.
+	DropTupleRate
 	// DropSTUNSource: STUN from a tuple that is not allowed and whose address sent too much of it.
 	DropSTUNSource
 	// DropSTUNGlobal: STUN from a tuple that is not allowed when all those together sent too much.
@@ -72,6 +74,7 @@ var reasonNames = [NumReasons]string{
 	DropNoClass:       "drop_no_class",
 	DropDTLS:          "drop_dtls",
 	DropMedia:         "drop_media",
+	DropTupleRate:     "drop_tuple_rate",
 	DropSTUNSource:    "drop_stun_source",
 	DropSTUNGlobal:    "drop_stun_global",
 	RedirectSTUNNew:   "redirect_stun_new",

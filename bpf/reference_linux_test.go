@@ -94,6 +94,8 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	}
 	known := path == path4 || path == path6
 	switch b := payload[0]; {
+	case known && s == spent && (b < 4 || b >= 20 && b < 64 || b >= 128 && b < 192):
+		return DropTupleRate
 	case b >= 128 && b < 192:
 		if known {
 			return RedirectMedia

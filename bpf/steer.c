@@ -32,6 +32,7 @@ enum reason {
 	DROP_NO_CLASS,    // empty, or a first byte that is no STUN, DTLS, RTP or RTCP
 	DROP_DTLS,        // from a tuple that is not allowed
 	DROP_MEDIA,       // RTP or RTCP, the same
+	DROP_TUPLE_RATE,  // from an allowed tuple, but more than its session can have to send
 	DROP_STUN_SOURCE, // its source asks too often
 	DROP_STUN_GLOBAL, // all new sources together do
 
@@ -55,7 +56,7 @@ enum {
 volatile const __u16 media_port;
 volatile const __u8 any_address;          // serve every destination address, not only those of addresses
 volatile const __u8 guarded;
-volatile const __u8 knows_length;         // the kernel has bpf_xdp_get_buff_len, as from 5.18
+volatile const __u8 recent;               // the kernel has bpf_xdp_get_buff_len, as from 5.18
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
 
@@ -85,13 +86,22 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-// Which tuples may send DTLS and media, and how many routes need each. User space writes. No LRU: that
-// would evict a viewer without anybody noticing.
+// What an allowed tuple may send.
+struct allowance {
+	__u64 full;     // when its bucket will be full again (take); this program writes
+	__u32 interval; // nanoseconds per packet, 0: as many as there are; user space writes
+	__u32 zero;
+};
+
+// Which tuples may send DTLS and media. User space adds, replaces and deletes whole entries; a bucket is full then.
+// This program may still write to the bucket of an entry that was deleted just now, and its memory may be another's
+// by then: that one then has to wait for its bucket to fill, for a second at most, and gets its packets through at
+// its rate meanwhile. No LRU: that would evict a viewer without anybody noticing.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); // Config.Tuples
 	__type(key, struct tuple);
-	__type(value, __u32);
+	__type(value, struct allowance);
 } allowed SEC(".maps");
 
 // The destination addresses that are ours, unless any_address. User space writes.
@@ -190,6 +200,17 @@ static __always_inline int ours(const struct ethhdr *eth)
 	return to == hardware_address;
 }
 
+// spend takes a packet from what a tuple is allowed, if there is some left. It goes by the clock that is cheaper and
+// stands still between the kernel's ticks (as from 5.11): ten milliseconds are little beside the bucket's second.
+static __always_inline int spend(struct allowance *allowance)
+{
+	__u32 interval = allowance->interval;
+
+	if (!interval)
+		return 1;
+	return take(&allowance->full, recent ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns(), interval);
+}
+
 // judge finds the reason. A function of its own so that BTF describes enum reason.
 static __noinline enum reason judge(struct xdp_md *ctx)
 {
@@ -202,7 +223,8 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 	__u32 room;   // bytes that IP has for UDP
 	__u32 length;
 	__u8 first;
-	int ipv6, known;
+	struct allowance *allowance;
+	int ipv6;
 
 	if ((void *)(eth + 1) > end)
 		return PASS_SHORT;
@@ -262,7 +284,7 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 	length = bpf_ntohs(udp->len);
 	if (length < sizeof(*udp) || length > room)
 		return DROP_LENGTH;
-	if (knows_length && before + room > bpf_xdp_get_buff_len(ctx))
+	if (recent && before + room > bpf_xdp_get_buff_len(ctx))
 		return DROP_LENGTH;
 
 	if (!guarded)
@@ -275,12 +297,14 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 	if (!(first <= 3 || (first >= 20 && first <= 63) || (first >= 128 && first <= 191)))
 		return DROP_NO_CLASS;
 	tuple.port = udp->source;
-	known = bpf_map_lookup_elem(&allowed, &tuple) != 0;
+	allowance = bpf_map_lookup_elem(&allowed, &tuple);
+	if (allowance && !spend(allowance))
+		return DROP_TUPLE_RATE;
 	if (first >= 128)
-		return known ? REDIRECT_MEDIA : DROP_MEDIA;
+		return allowance ? REDIRECT_MEDIA : DROP_MEDIA;
 	if (first >= 20)
-		return known ? REDIRECT_DTLS : DROP_DTLS;
-	return known ? REDIRECT_STUN : admit(&tuple.remote, ipv6);
+		return allowance ? REDIRECT_DTLS : DROP_DTLS;
+	return allowance ? REDIRECT_STUN : admit(&tuple.remote, ipv6);
 }
 
 SEC("xdp")

@@ -26,8 +26,8 @@ const (
 	steerVarAnyAddress         = "any_address"
 	steerVarGuarded            = "guarded"
 	steerVarHardwareAddress    = "hardware_address"
-	steerVarKnowsLength        = "knows_length"
 	steerVarMediaPort          = "media_port"
+	steerVarRecent             = "recent"
 	steerVarStunGlobalInterval = "stun_global_interval"
 	steerVarStunSourceInterval = "stun_source_interval"
 )
@@ -96,8 +96,8 @@ type steerVariableSpecs struct {
 	AnyAddress         *ebpf.VariableSpec `ebpf:"any_address"`
 	Guarded            *ebpf.VariableSpec `ebpf:"guarded"`
 	HardwareAddress    *ebpf.VariableSpec `ebpf:"hardware_address"`
-	KnowsLength        *ebpf.VariableSpec `ebpf:"knows_length"`
 	MediaPort          *ebpf.VariableSpec `ebpf:"media_port"`
+	Recent             *ebpf.VariableSpec `ebpf:"recent"`
 	StunGlobalInterval *ebpf.VariableSpec `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.VariableSpec `ebpf:"stun_source_interval"`
 }
@@ -148,8 +148,8 @@ type steerVariables struct {
 	AnyAddress         *ebpf.Variable `ebpf:"any_address"`
 	Guarded            *ebpf.Variable `ebpf:"guarded"`
 	HardwareAddress    *ebpf.Variable `ebpf:"hardware_address"`
-	KnowsLength        *ebpf.Variable `ebpf:"knows_length"`
 	MediaPort          *ebpf.Variable `ebpf:"media_port"`
+	Recent             *ebpf.Variable `ebpf:"recent"`
 	StunGlobalInterval *ebpf.Variable `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.Variable `ebpf:"stun_source_interval"`
 }

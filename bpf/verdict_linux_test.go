@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"ringcast/engine/port"
 	"ringcast/testenv"
 )
 
@@ -30,6 +31,7 @@ const (
 	nowhere               // queue 0 has no socket
 	noTokens              // no tokens for new STUN of anybody
 	noTokensOfOne         // none for that of stranger4 and stranger6
+	spent                 // path4 and path6 have sent all that they may
 	settings
 )
 
@@ -53,6 +55,8 @@ func inAll(t testing.TB) []*Program {
 	if err := programs[nowhere].ClearSocket(0); err != nil {
 		t.Fatal(err)
 	}
+	drainTuple(t, programs[spent], path4)
+	drainTuple(t, programs[spent], path6)
 	drainGlobal(t, programs[noTokens])
 	drainSource(t, programs[noTokensOfOne], stranger4.Addr())
 	drainSource(t, programs[noTokensOfOne], stranger6.Addr())
@@ -184,6 +188,15 @@ func verdicts() []row {
 		{"DTLS from another port", guarded, datagram(portOf(peer4, 50001), server4, first(dtls)...), xdpDrop, DropDTLS},
 		{"DTLS to another local address", guarded, datagram(peer6, at("fd00::9", mediaPort), first(dtls)...), xdpDrop, DropDTLS},
 
+		// The limit of an allowed tuple, which is for all of its classes together, and for no other tuple.
+		{"media, tuple spent, IPv4", spent, media4, xdpDrop, DropTupleRate},
+		{"media, tuple spent, IPv6", spent, media6, xdpDrop, DropTupleRate},
+		{"DTLS, tuple spent", spent, datagram(peer4, server4, first(dtls)...), xdpDrop, DropTupleRate},
+		{"STUN, tuple spent", spent, datagram(peer6, server6, first(stun)...), xdpDrop, DropTupleRate},
+		{"no class, tuple spent", spent, datagram(peer4, server4, first(0xff)...), xdpDrop, DropNoClass},
+		{"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, first(stun)...), xdpRedirect, RedirectSTUNNew},
+		{"media to another local address, tuple spent", spent, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
+
 		// The limits on STUN.
 		{"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, first(stun)...), xdpDrop, DropSTUNSource},
 		{"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNSource},
@@ -295,6 +308,15 @@ func monotonic(t testing.TB) uint64 {
 		t.Fatal(err)
 	}
 	return uint64(now.Nano())
+}
+
+// drainTuple empties the bucket of an allowed path.
+func drainTuple(t testing.TB, p *Program, path port.Path) {
+	t.Helper()
+	key := tupleOf(path)
+	if err := p.objects.Allowed.Put(&key, &allowance{Full: inAnHour(t), Interval: 1}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // drainSource empties the bucket of an address.

@@ -112,9 +112,9 @@ func share(workers int, surveys []host.Survey) []int {
 }
 
 // Allow implements xsk.Guard: a path's packets may come by any interface.
-func (x *xdp) Allow(p port.Path) error {
+func (x *xdp) Allow(p port.Path, rate uint32) error {
 	for i, n := range x.nics {
-		if err := n.program.Allow(p); err != nil {
+		if err := n.program.Allow(p, rate); err != nil {
 			for _, before := range x.nics[:i] {
 				err = errors.Join(err, before.program.Revoke(p))
 			}

@@ -298,10 +298,12 @@ func (n *notes) FD() int { return -1 } // poll passes it over
 // doorman is a guard that takes notes.
 type doorman struct {
 	allowed map[port.Path]int
+	rate    uint32 // of the last Allow
 	err     error
 }
 
-func (d *doorman) Allow(p port.Path) error {
+func (d *doorman) Allow(p port.Path, rate uint32) error {
+	d.rate = rate
 	if d.err == nil {
 		d.allowed[p]++
 	}

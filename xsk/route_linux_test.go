@@ -125,7 +125,11 @@ func TestGuard(t *testing.T) {
 		}
 		return 0
 	}
-	r.route(0, to(1))
+	r.out.Routes = append(r.out.Routes, port.RouteChange{Route: 0, Path: to(1), Rate: 2000})
+	r.transmit(testFrames)
+	if r.guard.rate != 2000 {
+		t.Errorf("allowed %d packets a second, want the route's 2000", r.guard.rate)
+	}
 	r.route(1, to(1)) // a second session on one path
 	r.add(0, payload(1))
 	r.transmit(testFrames)

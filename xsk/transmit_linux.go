@@ -340,7 +340,7 @@ func (t *transmitter) setRoutes(changes []port.RouteChange) {
 		*r = route{}
 		t.paths[c.Route] = c.Path
 		if c.Path.Remote.IsValid() {
-			*r = route{open: true, room: noHop, sender: t.senderOf(c.Route), admitted: t.admit(c.Path)}
+			*r = route{open: true, room: noHop, sender: t.senderOf(c.Route), admitted: t.admit(c)}
 			t.resolve(r, c.Path)
 		} else {
 			t.forget(c.Route)
@@ -352,11 +352,11 @@ func (t *transmitter) setRoutes(changes []port.RouteChange) {
 }
 
 // admit asks the guard to let a peer pass, before anything is sent to it: its answer comes at once.
-func (t *transmitter) admit(p port.Path) bool {
+func (t *transmitter) admit(c *port.RouteChange) bool {
 	if t.guard == nil {
 		return false
 	}
-	if err := t.guard.Allow(p); err != nil {
+	if err := t.guard.Allow(c.Path, c.Rate); err != nil {
 		t.counters.details.GuardRefusals++
 		t.warn(&t.quietGuard, "the guard refuses a path", "error", err)
 		return false

@@ -88,7 +88,7 @@ func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
 		w.drop(DropPaths)
 		return
 	}
-	once := path{Path: in.Path, route: w.takeRoute(in.Path), hasRoute: true}
+	once := path{Path: in.Path, route: w.takeRoute(s, in.Path), hasRoute: true}
 	r.route = once.route
 	w.retire(now, &once)
 	w.reply(r)

@@ -24,6 +24,7 @@ type lab struct {
 	out    Outgoing
 	memory [][]byte // of out.Frames
 	routes map[port.Route]port.Path
+	rates  map[port.Path]uint32 // of the last route there
 	hasher *stun.Hasher
 	random uint64
 	ids    bus.SessionID
@@ -63,7 +64,7 @@ const labWall = 3_700_000_000e9
 func newLab(tb testing.TB, index, workers int) *lab {
 	tb.Helper()
 	l := &lab{
-		TB: tb, now: 10 * port.Second, routes: make(map[port.Route]port.Path), hasher: stun.NewHasher(),
+		TB: tb, now: 10 * port.Second, routes: make(map[port.Route]port.Path), rates: make(map[port.Path]uint32), hasher: stun.NewHasher(),
 		random: 1, seed: maphash.MakeSeed(), seals: make(map[seal]uint64),
 	}
 	sealers := 0
@@ -159,7 +160,7 @@ func (l *lab) take() {
 		if c.Path == (port.Path{}) {
 			delete(l.routes, c.Route)
 		} else {
-			l.routes[c.Route] = c.Path
+			l.routes[c.Route], l.rates[c.Path] = c.Path, c.Rate
 		}
 	}
 	for i := range l.out.Messages {

@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/binary"
 
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
 )
@@ -288,7 +289,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 		w.byPath[p] = s
 	}
 	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
-		x.route, x.hasRoute = w.takeRoute(p), true
+		x.route, x.hasRoute = w.takeRoute(s, p), true
 	}
 	return at
 }
@@ -348,6 +349,24 @@ func without(index int16, i int) int16 {
 // port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
 const routeRest = GoodbyeSpan + port.StaleAfter
 
+// What a peer may send by one path, in datagrams a second: about four times what an honest one has to send.
+const (
+	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl), 64 of
+	// DTLS, checks. Browsers send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at
+	// random, they send about 450: a NACK for each gap, 50 repetitions, 20 reports of arrivals.
+	viewerRate = 2000
+	// publisherRate is four times 96 Mbit/s in packets of 1,200 bytes.
+	publisherRate = 40000
+)
+
+// rate is what the peer may send by one path.
+func (s *session) rate() uint32 {
+	if s.spec.Role == bus.Publisher {
+		return publisherRate
+	}
+	return viewerRate
+}
+
 // maxRetired is how many routes may rest for a refused check to be answered by one more.
 const maxRetired = 256
 
@@ -356,8 +375,8 @@ type retired struct {
 	at    port.Time
 }
 
-// takeRoute gives a path a number that no frame refers to.
-func (w *Worker) takeRoute(p port.Path) port.Route {
+// takeRoute gives a path of a session a number that no frame refers to.
+func (w *Worker) takeRoute(s *session, p port.Path) port.Route {
 	var r port.Route
 	if n := len(w.freeRoutes); n > 0 {
 		r = w.freeRoutes[n-1]
@@ -366,7 +385,7 @@ func (w *Worker) takeRoute(p port.Path) port.Route {
 		r = w.nextRoute
 		w.nextRoute++
 	}
-	w.routes = append(w.routes, port.RouteChange{Route: r, Path: p})
+	w.routes = append(w.routes, port.RouteChange{Route: r, Path: p, Rate: s.rate()})
 	return r
 }
 

@@ -66,6 +66,29 @@ func (a *aim) run(span, step port.Time, second func()) {
 // A peer nominates a victim's address with one forged check, and goes on with plain checks from its own: the
 // victim is sent 200 datagrams or three seconds of them, the peer gets the stream back, and the guard forgets
 // the victim.
+// A guard drops nothing that a session of its role could be served for: the worker's own bounds are tighter.
+func TestRouteRates(t *testing.T) {
+	l := newLab(t, 0, 1)
+	const served = maxControl/controlCost + maxRecords
+	for _, c := range []struct {
+		role  bus.Role
+		rate  uint32
+		least uint32
+	}{{bus.Subscriber, viewerRate, served}, {bus.Publisher, publisherRate, 10 * served}} {
+		p := l.party(c.role, 1, watched(true)...)
+		l.receive(p.path, p.check())
+		if got := l.rates[p.path]; got != c.rate || got < c.least {
+			t.Errorf("a %v may send %d datagrams a second, want %d and no fewer than %d", c.role, got, c.rate, c.least)
+		}
+		// The path of a check in error gets a route for the answer.
+		wrong := pathOf(int(c.role) + 500)
+		l.receive(wrong, signed(l, p, p.spec.Local.Password, 0x7ABC, make([]byte, 4), 0x0025, []byte{}))
+		if got := l.rates[wrong]; got != c.rate {
+			t.Errorf("a %v may send %d datagrams a second by a path once, want %d", c.role, got, c.rate)
+		}
+	}
+}
+
 func TestAimedStream(t *testing.T) {
 	for _, x := range []struct {
 		name    string

@@ -9,7 +9,7 @@
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others
-//	guard_linux_test.go          100,000 forged packets a second while 50 watch
+//	guard_linux_test.go          100,000 forged packets a second while 50 watch, 200,000 of a viewer's own
 //	guests_linux_test.go         a macvlan on the interface has the same port; the interface's MAC changes
 //	idle_linux_test.go           how often a server with nothing to do wakes up
 //	unprivileged_linux_test.go   as nobody, with three capabilities

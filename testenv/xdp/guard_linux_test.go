@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -17,12 +18,12 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// flood says what a forger sends: media, DTLS and STUN in turns, from one source or from one each.
+// flood says what a forger sends: media, DTLS and STUN in turns, from one source, or from one each.
 type (
 	flood struct {
 		Device         string
 		Source, Target [6]byte
-		To             netip.AddrPort
+		From, To       netip.AddrPort
 		Random         bool
 		Rate           int // packets a second
 		Seconds        int
@@ -145,11 +146,11 @@ func forgedFrame(in flood, payload []byte) []byte {
 	ip := b[14:]
 	ip[0], ip[8], ip[9] = 0x45, 64, 17
 	binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-	copy(ip[12:], []byte{198, 19, 0, 1})
-	to := in.To.Addr().As4()
+	from, to := in.From.Addr().As4(), in.To.Addr().As4()
+	copy(ip[12:], from[:])
 	copy(ip[16:], to[:])
 	udp := ip[20:]
-	binary.BigEndian.PutUint16(udp, 5000)
+	binary.BigEndian.PutUint16(udp, in.From.Port())
 	binary.BigEndian.PutUint16(udp[2:], in.To.Port())
 	binary.BigEndian.PutUint16(udp[4:], uint16(len(udp)))
 	copy(udp[8:], payload)
@@ -194,7 +195,7 @@ func TestGuard(t *testing.T) {
 			var took []time.Duration
 			storm := g.span(t, guard, func() {
 				call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), client, flood{
-					Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC), To: netip.AddrPortFrom(at, 7000),
+					Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC), From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
 					Random: c.random, Rate: rate, Seconds: seconds,
 				}, 1)
 				must(t, err)
@@ -239,6 +240,60 @@ func TestGuard(t *testing.T) {
 				t.Errorf("%v packets of unknown paths came to the workers", n)
 			}
 		})
+	}
+}
+
+// A viewer's own machine sends 200,000 packets a second of junk where it can, from the viewer's address and port. The
+// workers get no more of it than a viewer may send, all else is counted, and nobody loses a packet.
+func TestInsider(t *testing.T) {
+	const viewers, rate, seconds, allowed = 20, 200_000, 4, 2000
+	g, cable, client := pair(t)
+	at := g.here.IPv4()
+	feed := g.feed(g.publish(client, client.IPv4(), at, "guard"))
+	all := g.crowd(client, at, "guard", viewers)
+	for _, v := range all {
+		v.flows(t, feed)
+	}
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	must(t, err)
+	defer stats.Close()
+	guard := program(t, cable.A)
+	calm := g.span(t, guard, func() { let(t, 3*time.Second) })
+
+	from := all[0].Socket().LocalAddr().(*net.UDPAddr).AddrPort()
+	begun := feed.number()
+	var sent flooded
+	storm := g.span(t, guard, func() {
+		call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), client, flood{
+			Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+			From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), To: netip.AddrPortFrom(at, 7000),
+			Rate: rate, Seconds: seconds,
+		}, 1)
+		must(t, err)
+		sent, err = call.Wait()
+		must(t, err)
+	})
+	end := feed.number()
+	lost := 0
+	for _, v := range all { // the insider watches on too
+		v.flows(t, feed)
+		lost += v.lost(begun, end)
+	}
+	total := sent.Media + sent.DTLS + sent.STUN
+	dropped := storm.grown[`ringcast_xdp_packets_total{reason="drop_tuple_rate"}`]
+	t.Logf("%d packets of junk in %v, %.0f a second, of which XDP dropped %.0f; %d viewers lost %d packets",
+		total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), dropped, viewers, lost)
+	t.Logf("the server took %.1f %% of a core, %.1f without, %.2f times as much; the program %.0f ns a packet, %.0f without",
+		100*storm.share, 100*calm.share, storm.share/calm.share, storm.nanoseconds, calm.nanoseconds)
+	t.Logf("the server's counts:\n%s", storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
+	if least := float64(total) - allowed*(sent.Took.Seconds()+1); dropped < least {
+		t.Errorf("XDP dropped %v of %d packets of junk, want %.0f at least", dropped, total, least)
+	}
+	if most := float64(total) + allowed*(sent.Took.Seconds()+1); dropped > most {
+		t.Errorf("XDP dropped %v packets, want %.0f at most: junk, and what that viewer sent", dropped, most)
+	}
+	if full := storm.grown.Sum("ringcast_xdp_queue_lost_frames"); float64(lost) > full*viewers {
+		t.Errorf("%d packets lost, and %v frames for full rings", lost, full)
 	}
 }
 

@@ -1,0 +1,116 @@
+package bpf
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"ringcast/testenv"
+)
+
+// passed puts a frame through the program many times and returns how many times each Reason was counted, and the
+// seconds that it took at most.
+func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint64, seconds float64) {
+	t.Helper()
+	before, err := p.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := monotonic(t)
+	if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: frame, Repeat: times}); err != nil {
+		t.Fatal(err)
+	}
+	seconds = time.Duration(monotonic(t) - start).Seconds()
+	if grown, err = p.Counters(); err != nil {
+		t.Fatal(err)
+	}
+	for reason := range grown {
+		grown[reason] -= before[reason]
+	}
+	return grown, seconds
+}
+
+// An allowed tuple may send a second's worth at once and then its rate, whatever it sends; the others do not feel it.
+func TestTupleRate(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	t.Run("recent kernel", func(t *testing.T) { testTupleRate(t, true) })
+	t.Run("old kernel", func(t *testing.T) { testTupleRate(t, false) })
+}
+
+func testTupleRate(t *testing.T, recent bool) {
+	const rate, sent = 1000, 5000
+	const tick = 0.01 // in seconds, of the coarse clock, at most
+	for _, c := range []struct {
+		name    string
+		first   byte
+		passing Reason
+	}{{"media", media, RedirectMedia}, {"DTLS", dtls, RedirectDTLS}, {"STUN", stun, RedirectSTUN}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := loadedInto(t, recent, Config{})
+			if err := errors.Join(p.Allow(path4, rate), p.Allow(path6, 0)); err != nil {
+				t.Fatal(err)
+			}
+			grown, seconds := passed(t, p, datagram(peer4, server4, first(c.first)...), sent)
+			most := rate + uint64(rate*(seconds+tick)) + 1
+			if n := grown[c.passing]; n < rate || n > most {
+				t.Errorf("%d of %d passed, want %d to %d", n, sent, rate, most)
+			}
+			// An interrupted run starts over.
+			if n := grown[c.passing] + grown[DropTupleRate]; n < sent {
+				t.Errorf("%d passed or dropped for the rate, want %d", n, sent)
+			}
+			grown, _ = passed(t, p, datagram(peer6, server6, first(c.first)...), sent)
+			if n := grown[c.passing]; n < sent || grown[DropTupleRate] != 0 {
+				t.Errorf("without a rate %d of %d passed, %d were dropped", n, sent, grown[DropTupleRate])
+			}
+		})
+	}
+}
+
+// The most generous route of a path counts, until the last is gone. None but a more generous one refills the bucket.
+func TestTupleRateOfRoutes(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	p := loaded(t, Config{})
+	key := tupleOf(path4)
+	for _, step := range []struct {
+		name     string
+		rate     uint32
+		interval uint32
+		full     bool // the bucket, afterwards
+	}{
+		{"first", 1000, 1_000_000, true},
+		{"the same", 1000, 1_000_000, false},
+		{"less", 500, 1_000_000, false},
+		{"more", 2000, 500_000, true},
+		{"any", 0, 0, true},
+		{"less than any", 40000, 0, false},
+	} {
+		if all := listed(t, p); len(all) > 0 {
+			spoilt := all[key]
+			spoilt.Full = 1
+			if err := p.objects.Allowed.Put(&key, &spoilt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.Allow(path4, step.rate); err != nil {
+			t.Fatal(err)
+		}
+		got := listed(t, p)[key]
+		if got.Interval != step.interval || (got.Full == 0) != step.full {
+			t.Errorf("%s: %+v, want interval %d and a new bucket: %v", step.name, got, step.interval, step.full)
+		}
+	}
+	for range 6 {
+		if err := p.Revoke(path4); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Allow(path4, 500); err != nil {
+		t.Fatal(err)
+	}
+	if got := listed(t, p)[key]; got.Interval != 2_000_000 {
+		t.Errorf("after the last was revoked: interval %d, want 2000000", got.Interval)
+	}
+}
