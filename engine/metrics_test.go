@@ -169,9 +169,9 @@ func TestHistoryBudgetMetric(t *testing.T) {
 // What the README says of counters is about metrics and labels that there are. Those of AF_XDP exist only
 // where it runs, so this looks for them where they are written down.
 func TestReadme(t *testing.T) {
-	var texts [5]string
+	var texts [6]string
 	for i, name := range [...]string{
-		"../README.md", "metrics.go", "xdp_metrics_linux.go", "controller.go", "../cmd/ringcast/run.go",
+		"../README.md", "metrics.go", "allowances.go", "xdp_metrics_linux.go", "controller.go", "../cmd/ringcast/run.go",
 	} {
 		content, err := os.ReadFile(name)
 		if err != nil {
