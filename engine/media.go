@@ -74,17 +74,24 @@ func openMedia(cfg *Config, public []netip.Addr) (*media, error) {
 	return m, nil
 }
 
-// tell logs why better rungs were not taken.
+// tell logs why better rungs were not taken, each reason once.
 func (m *media) tell(cfg *Config) {
-	for _, r := range m.refused {
-		if r.device == "" {
+	for i, r := range m.refused {
+		same := func(other refusal) bool { return other.device == r.device && other.why == r.why }
+		if r.device == "" || slices.ContainsFunc(m.refused[:i], same) {
 			continue // without an interface, or an address that tells one, nobody asks for AF_XDP
 		}
-		level := slog.LevelWarn
-		if m.xdp.serves(r.device) {
-			level = slog.LevelInfo
+		var all []host.Rung
+		for _, other := range m.refused[i:] {
+			if same(other) {
+				all = append(all, other.rung)
+			}
 		}
-		cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "interface", r.device, "io", r.rung, "reason", r.why)
+		level := slog.LevelInfo
+		if slices.Contains(all, host.Copy) && !m.xdp.serves(r.device) { // else this is not why it is sockets
+			level = slog.LevelWarn
+		}
+		cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "interface", r.device, "io", joinRungs(all), "reason", r.why)
 	}
 }
 
