@@ -16,6 +16,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
+	"ringcast/engine/ufrag"
 )
 
 const (
@@ -23,6 +24,9 @@ const (
 	tick = 500 * time.Millisecond
 	// drainTurn bounds the messages, and the events of handshakes, that one turn takes in.
 	drainTurn = 512
+	// ufragTerm is how long a key makes ufrags. It is valid for as long again, so for longer than a session may be
+	// pending.
+	ufragTerm = 3600 * port.Second
 )
 
 // A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests come to
@@ -55,6 +59,8 @@ type controller struct {
 	lastStream bus.StreamID
 	generation bus.Generation
 	negotiated negotiated
+	ufrags     *ufrag.Keys
+	turnedAt   port.Time // when ufrags became the keys
 	closing    bool
 	onEnded    []func(bus.SessionID, bus.Reason)
 
@@ -109,6 +115,8 @@ type session struct {
 	owner  int32 // worker number, or nobody
 	place  int32 // among its stream's viewers or candidates, -1 for none
 	keyed  bool
+	// restarts counts the session's ICE restarts.
+	restarts uint16
 	// pending is nil once a subscriber is connected, and once a publisher has its stream.
 	pending *pending
 	// arrival is nil once the handshake has begun.
@@ -269,7 +277,7 @@ func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
 	c.lastID++
 	spec := &bus.Session{
 		ID: c.lastID, Role: role, Stream: st.id,
-		Local:        bus.Credentials{Ufrag: c.token(6), Password: c.token(18)},
+		Local:        c.credentials(c.lastID, role, 0),
 		RemoteUfrag:  strings.Clone(p.ICE.Ufrag),
 		Tracks:       p.Tracks,
 		CNAME:        c.cname,
@@ -304,7 +312,8 @@ func (c *controller) restart(id bus.SessionID, remote bus.Credentials) (Local, e
 		return Local{}, ErrNoSession
 	}
 	l := c.describe(s)
-	l.ICE = bus.Credentials{Ufrag: c.token(6), Password: c.token(18)}
+	s.restarts++
+	l.ICE = c.credentials(id, s.spec.Role, s.restarts)
 	c.broadcast(bus.Message{Kind: bus.SessionRestarted, ID: id, Local: l.ICE, Remote: remote.Ufrag})
 	return l, nil
 }
@@ -316,6 +325,23 @@ func (c *controller) describe(s *session) Local {
 		ID: s.spec.ID, ICE: s.spec.Local, Tracks: s.spec.Tracks, CNAME: s.spec.CNAME,
 		Fingerprint: Fingerprint{Algorithm: algorithm, Value: value},
 	}
+}
+
+// credentials are our half of a session's. Only the password is secret.
+func (c *controller) credentials(id bus.SessionID, role bus.Role, restart uint16) bus.Credentials {
+	return bus.Credentials{
+		Ufrag:    c.ufrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: restart}),
+		Password: c.token(18),
+	}
+}
+
+// turnUfrags makes a new key for ufrags when it is time. The workers know it before any ufrag is made by it.
+func (c *controller) turnUfrags(now port.Time) {
+	if now-c.turnedAt < ufragTerm {
+		return
+	}
+	c.ufrags, c.turnedAt = c.ufrags.Turn(c.random), now
+	c.broadcast(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: c.ufrags})
 }
 
 // token is n random bytes, a multiple of 3, in letters that ICE and SDP allow.
@@ -440,9 +466,10 @@ func (c *controller) settle(s *session) {
 	c.count(s, 1)
 }
 
-// expire ends sessions that never got anywhere, and those that wait for a publisher in vain.
+// expire ends sessions that never got anywhere, and those that wait for a publisher in vain. It turns the ufrags' keys.
 func (c *controller) expire() {
 	now := c.now()
+	c.turnUfrags(now)
 	for e := c.pool.all.Front(); e != nil; {
 		s := e.Value.(*session)
 		e = e.Next()

@@ -22,6 +22,7 @@ import (
 	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
+	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
 )
 
@@ -175,7 +176,7 @@ func Start(cfg Config) (*Engine, error) {
 		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Endpoint(i)}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
-		w.Wall, w.Memory = wall, e.memory
+		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}
@@ -203,6 +204,7 @@ func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, e
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
 		sessions: make(map[bus.SessionID]*session), streams: make(map[string]*stream),
+		ufrags: ufrag.New(random), turnedAt: e.now(),
 	}
 	c.negotiated, c.cname = newNegotiated(random), c.token(9)
 	h := &handshakes{}

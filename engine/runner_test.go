@@ -2,7 +2,6 @@ package engine
 
 import (
 	"encoding/binary"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -10,6 +9,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
+	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
 )
 
@@ -74,6 +74,9 @@ func (p *stubPort) Wake()                {}
 func (p *stubPort) Stats() port.Stats    { return p.stats }
 func (p *stubPort) Close() error         { return nil }
 
+// deskUfrags are the keys of a desk's worker.
+var deskUfrags = ufrag.New(func(b []byte) { clear(b) })
+
 func newDesk() *desk {
 	d := &desk{now: port.Second}
 	d.port = &stubPort{desk: d, free: 128}
@@ -84,7 +87,7 @@ func newDesk() *desk {
 		return d.now
 	}}
 	d.runner = &runner{engine: e, cpu: -1, port: d.port, bus: b.Endpoint(0)}
-	d.runner.worker = worker.New(worker.Config{Workers: 1, Rand: func() uint64 { return 4 }})
+	d.runner.worker = worker.New(worker.Config{Workers: 1, Rand: func() uint64 { return 4 }, Ufrags: deskUfrags})
 	e.runners = []*runner{d.runner}
 	e.controller = &controller{news: make(chan struct{}, 1)}
 	return d
@@ -94,7 +97,7 @@ func newDesk() *desk {
 func (d *desk) announce(id bus.SessionID) (check port.Inbound) {
 	spec := &bus.Session{
 		ID: id, Role: bus.Publisher, Stream: bus.StreamID(id), RemoteUfrag: "peer",
-		Local: bus.Credentials{Ufrag: fmt.Sprint("ours", id), Password: "the password of a session"},
+		Local: bus.Credentials{Ufrag: deskUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(bus.Publisher)}), Password: "the password of a session"},
 	}
 	d.controller.Send(&bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 8), byte(id)}), 5000)

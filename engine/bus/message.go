@@ -4,6 +4,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/engine/ufrag"
 )
 
 // SessionID names a session for as long as the process runs; it is never reused and never 0.
@@ -117,6 +118,8 @@ const (
 	PublicationOpened
 	// PublicationClosed ends publication Generation. Controller to all workers.
 	PublicationClosed
+	// UfragKeysTurned brings UfragKeys, by which ufrags are checked from now on. Controller to all workers.
+	UfragKeysTurned
 
 	// Media carries one packet of a layer to a follower. Media lane.
 	Media
@@ -171,6 +174,7 @@ type Message struct {
 	Reason     Reason
 	Session    *Session
 	Keys       *srtp.Keys
+	UfragKeys  *ufrag.Keys
 	Local      Credentials
 	Remote     string // the peer's user name fragment
 

@@ -10,7 +10,8 @@
 //
 // Binding indications are only recognized (IsIndication), so that they can be counted.
 //
-// The way of a check: IsBindingRequest sorts out everything else, Check.Parse finds the attributes
+// The way of a check: IsBindingRequest sorts out everything else. LocalUfrag finds the ufrag, so that a forged one costs
+// nothing more. Check.Parse finds the attributes
 // and proves the FINGERPRINT, the caller looks up the password of LocalUfrag, Hasher.Verify proves
 // MESSAGE-INTEGRITY, and AppendSuccess or AppendError answers. What fails before that gets no answer.
 //

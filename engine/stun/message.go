@@ -68,6 +68,23 @@ func IsIndication(data []byte) bool {
 	return ok && w.ended
 }
 
+// LocalUfrag finds the receiver's half of USERNAME in a Binding request (RFC 8445 section 7.2.2), before anything
+// else of it is believed. It is nil where there is none.
+func LocalUfrag(data []byte) []byte {
+	if !IsBindingRequest(data) {
+		return nil
+	}
+	for w := (walk{rest: data[headerLen:]}); w.next(); {
+		if w.kind == attrUsername {
+			if local, _, ok := bytes.Cut(w.value, []byte{':'}); ok {
+				return local
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
 // A Check is a Binding request parsed to values; slices borrow from the datagram.
 type Check struct {
 	TransactionID [12]byte

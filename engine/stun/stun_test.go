@@ -106,6 +106,33 @@ func (b *builder) setLength(more int) *builder {
 	return b
 }
 
+// The ufrag is found wherever USERNAME stands, and in nothing but a Binding request with a whole one.
+func TestLocalUfrag(t *testing.T) {
+	indication := newRequest().add(attrUsername, "local:remote").setLength(0).data
+	indication[1] = bindingIndication
+	short := newRequest().add(attrUsername, "local:remote").data
+	for _, c := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"first", newRequest().add(attrUsername, "local:remote").data, "local"},
+		{"after others", newRequest().add(attrPriority, "1234").add(0x8022, "software").add(attrUsername, "local:remote").data, "local"},
+		{"first of two", newRequest().add(attrUsername, "local:remote").add(attrUsername, "x:y").data, "local"},
+		{"no colon", newRequest().add(attrUsername, "local").data, ""},
+		{"none", newRequest().add(attrPriority, "1234").data, ""},
+		{"after integrity", newRequest().integrity("p").add(attrUsername, "local:remote").data, ""},
+		{"cut short", short[:len(short)-1], ""},
+		{"indication", indication, ""},
+		{"header alone", newRequest().data, ""},
+		{"nothing", nil, ""},
+	} {
+		if got := LocalUfrag(c.data); string(got) != c.want || (got == nil) != (c.want == "") {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	const user = "local:remote"
 	ordinary := func() *builder { return newRequest().add(attrUsername, user) }
@@ -515,6 +542,9 @@ func FuzzParse(f *testing.F) {
 			}
 			var c Check
 			if c.Parse(data) {
+				if got := LocalUfrag(data); !bytes.Equal(got, c.LocalUfrag) {
+					t.Errorf("LocalUfrag finds %q, Parse %q", got, c.LocalUfrag)
+				}
 				m := &pion.Message{Raw: bytes.Clone(data)}
 				if err := m.Decode(); err != nil {
 					t.Fatalf("pion: %v", err)

@@ -10,8 +10,12 @@ const (
 	DropUnknownProtocol DropReason = iota
 	// DropSTUN: neither a well-formed Binding request with a fingerprint nor a Binding indication.
 	DropSTUN
+	// DropForged: a check whose ufrag is none that this process can have made lately.
+	DropForged
 	// DropUfrag: a check for no known session.
 	DropUfrag
+	// DropUfragFlood: more checks over unknown paths than one session may get.
+	DropUfragFlood
 	// DropSTUNAuth: a check with a wrong MESSAGE-INTEGRITY.
 	DropSTUNAuth
 	// DropPath: DTLS, RTP or RTCP over a path that no check validated.
@@ -75,7 +79,9 @@ const (
 var dropNames = [NumDropReasons]string{
 	DropUnknownProtocol: "unknown_protocol",
 	DropSTUN:            "stun_malformed",
+	DropForged:          "stun_forged_ufrag",
 	DropUfrag:           "stun_unknown_ufrag",
+	DropUfragFlood:      "stun_ufrag_flood",
 	DropSTUNAuth:        "stun_unauthenticated",
 	DropPath:            "path_not_validated",
 	DropPathHeld:        "path_held",

@@ -48,6 +48,14 @@
 // A path that was nominated and not proven within six seconds is forgotten. Its route is revoked, so the guard
 // forgets it too.
 //
+// # Checks
+//
+// A check is believed step by step, the cheapest first. Its ufrag must carry a tag of this process (package ufrag): a
+// forged one needs no look-up and no hash of the message. Its session must exist and have these credentials. Over a path
+// that is unknown, the session must have a check left: 50 a second before it has a path and while it restarts ICE, 5
+// afterwards, which is enough for a peer whose NAT gives it new ports. Only then is the MESSAGE-INTEGRITY verified. The
+// XDP program takes the first and the third.
+//
 // # Ownership
 //
 // Frames are lent by the port, inbound datagrams borrowed until HandlePacket returns, the Data of

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 
@@ -70,7 +69,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	n := uint64(1)
 	s := &stage{
 		now: port.Second, scratch: make([]byte, port.FrameSize),
-		w: New(Config{Workers: 1, Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 }}),
+		w: New(Config{Workers: 1, Ufrags: labUfrags, Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 }}),
 	}
 	s.out.Messages = make([]bus.Message, 0, 256)
 	s.out.Frames = make([]port.Frame, 256)
@@ -81,7 +80,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	open := func(id int, role bus.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
 		spec := &bus.Session{
 			ID: bus.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
-			Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%d", id), Password: "a password of this session"},
+			Local:       bus.Credentials{Ufrag: nameOf(bus.SessionID(id), role, 0), Password: "a password of this session"},
 			RemoteUfrag: "peer",
 		}
 		server, peer := stageKeys(byte(id))

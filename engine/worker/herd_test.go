@@ -2,7 +2,6 @@ package worker
 
 import (
 	"encoding/binary"
-	"fmt"
 	"testing"
 
 	"ringcast/engine/bus"
@@ -57,7 +56,7 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 	}
 	rand := func() uint64 { h.random = h.random*6364136223846793005 + 1442695040888963407; return h.random >> 20 }
 	for i := range workers {
-		h.workers = append(h.workers, New(Config{Index: i, Workers: workers, Rand: rand}))
+		h.workers = append(h.workers, New(Config{Index: i, Workers: workers, Rand: rand, Ufrags: labUfrags}))
 	}
 	h.out.Messages = make([]bus.Message, 0, 256)
 	h.out.Frames = make([]port.Frame, 256)
@@ -72,7 +71,7 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 		server, own := stageKeys(byte(id))
 		p := herdPeer{path: pathOf(id), owner: owner, keys: server, spec: &bus.Session{
 			ID: bus.SessionID(id), Role: role, Stream: bus.StreamID(i + 1), Tracks: tracks[role-1][0].Tracks, CNAME: "cname",
-			Local: bus.Credentials{Ufrag: fmt.Sprintf("ours%d", id), Password: "a password of this session"}, RemoteUfrag: "peer",
+			Local: bus.Credentials{Ufrag: nameOf(bus.SessionID(id), role, 0), Password: "a password of this session"}, RemoteUfrag: "peer",
 		}}
 		var tx [12]byte
 		p.check = hasher.AppendRequest(nil, &tx, p.spec.Local.Ufrag+":peer", p.spec.Local.Password, 1, true, 1)

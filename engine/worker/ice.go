@@ -4,12 +4,28 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
+	"ringcast/engine/ufrag"
+)
+
+const (
+	// newPathInterval is the time that one check over an unknown path costs its session, openInterval while the
+	// session has no path yet or restarts ICE. Up to newPathBurst may be owed. The XDP program has the same figures.
+	newPathInterval = port.Second / 5
+	openInterval    = port.Second / 50
+	newPathBurst    = port.Second
 )
 
 // handleCheck answers a connectivity check (RFC 8445 section 7.3) as an ICE-lite agent: always
 // controlled, never asking itself. What is not authenticated gets no answer at all, so that nobody
 // can be made the target of ours.
 func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
+	// First of all: nobody can make a tag without an answer of ours, so a forged check costs nothing more.
+	name := stun.LocalUfrag(in.Data)
+	id, verdict := w.ufrags.Check(name)
+	if name != nil && verdict == ufrag.Forged {
+		w.drop(DropForged)
+		return
+	}
 	var c stun.Check
 	if !c.Parse(in.Data) {
 		if stun.IsIndication(in.Data) {
@@ -19,7 +35,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		}
 		return
 	}
-	s := w.byUfrag[string(c.LocalUfrag)]
+	s := w.sessions[bus.SessionID(id.Session)]
 	if s == nil || s.ending {
 		w.drop(DropUfrag)
 		return
@@ -28,6 +44,10 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	known, ok := s.credential(c.LocalUfrag, c.RemoteUfrag)
 	if !ok {
 		w.drop(DropUfrag)
+		return
+	}
+	if !s.admits(now, &in.Path) {
+		w.drop(DropUfragFlood)
 		return
 	}
 	if !w.hasher.Verify(&c, known.Password) {
@@ -71,6 +91,24 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		w.send(bus.Message{Kind: bus.SessionReached, To: bus.ControllerAddress, ID: s.spec.ID})
 	}
 	w.reply(&r)
+}
+
+// admits takes what a check over an unknown path costs, and reports whether the session had it. So nobody can make us
+// verify checks at any rate with the ufrag of one answer. What is kept is the time at which nothing will be owed.
+func (s *session) admits(now port.Time, p *port.Path) bool {
+	if s.find(p) >= 0 {
+		return true
+	}
+	interval := newPathInterval
+	if s.owner == nobody || s.ice != nil && len(s.ice.credentials) > 1 {
+		interval = openInterval
+	}
+	at := max(s.newPathsAt, now) + interval
+	if at-now > newPathBurst {
+		return false
+	}
+	s.newPathsAt = at
+	return true
 }
 
 // refuse answers an authentic check that is in error. Such a check validates no path, so one over a path that is

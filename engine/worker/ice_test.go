@@ -64,13 +64,18 @@ func TestChecksThatGetNoAnswer(t *testing.T) {
 		return b
 	}
 	other := *p.spec
-	other.Local.Ufrag = "unknown"
+	other.Local.Ufrag = nameOf(99, other.Role, 0)
 	stranger := &party{lab: l, spec: &other, path: p.path}
+	other2, other3 := *p.spec, *p.spec
+	other2.Local.Ufrag, other3.Local.Ufrag = nameOf(p.spec.ID, p.spec.Role, 1), "forged"
+	restarted, forged := &party{lab: l, spec: &other2}, &party{lab: l, spec: &other3}
 	foreign := *p.spec
 	foreign.RemoteUfrag = "other"
 	for name, data := range map[string][]byte{
 		"wrong password":         signed(l, p, "another password"),
 		"unknown user":           stranger.check(),
+		"unknown restart":        restarted.check(),
+		"no ufrag of ours":       forged.check(),
 		"wrong remote half":      (&party{lab: l, spec: &foreign}).check(),
 		"fingerprint":            flip(len(good) - 1),
 		"integrity":              flip(len(good) - 20),
@@ -210,8 +215,8 @@ func TestPathFlood(t *testing.T) {
 		}
 	}
 	taken := maxPaths - 1 + int(checks/10*port.Millisecond/pathSpan)
-	if n := int(l.drops(DropPaths)); n < checks-taken-1 || n > checks-maxPaths {
-		t.Errorf("%d of %d checks were dropped", n, checks)
+	if n := int(l.drops(DropPaths) + l.drops(DropUfragFlood)); n < checks-taken-1 || n > checks-maxPaths {
+		t.Errorf("%d of %d checks were dropped, want %d to %d", n, checks, checks-taken-1, checks-maxPaths)
 	}
 	l.forget()
 	l.receive(p.path, p.request(false))

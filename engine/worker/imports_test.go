@@ -18,7 +18,7 @@ func TestSansIO(t *testing.T) {
 		"net": true, "os": true, "syscall": true, "time": true, "sync": true, "sync/atomic": true,
 		"golang.org/x/sys/unix": true, "golang.org/x/net": true, "log": true, "log/slog": true, "runtime": true,
 	}
-	for _, dir := range []string{".", "../rtp", "../rtcp", "../srtp", "../stun", "../port"} {
+	for _, dir := range []string{".", "../rtp", "../rtcp", "../srtp", "../stun", "../ufrag", "../port"} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", dir, len(files), err)

@@ -13,6 +13,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
+	"ringcast/engine/ufrag"
 )
 
 // A lab is one worker under test with its clock and the peers that it serves. What it sends is kept
@@ -57,6 +58,18 @@ type seal struct {
 
 const labFrames = 64
 
+// labUfrags are the keys of all workers under test.
+var labUfrags = ufrag.New(func(b []byte) {
+	for i := range b {
+		b[i] = byte(i)
+	}
+})
+
+// nameOf is the ufrag of a session after some restarts.
+func nameOf(id bus.SessionID, role bus.Role, restart int) string {
+	return labUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: uint16(restart)})
+}
+
 // labWall is the server's wall clock at time 0, in nanoseconds since 1900.
 const labWall = 3_700_000_000e9
 
@@ -68,7 +81,7 @@ func newLab(tb testing.TB, index, workers int) *lab {
 		random: 1, seed: maphash.MakeSeed(), seals: make(map[seal]uint64),
 	}
 	sealers := 0
-	l.w = New(Config{Index: index, Workers: workers, Rand: l.rand, Wall: labWall, NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
+	l.w = New(Config{Index: index, Workers: workers, Rand: l.rand, Ufrags: labUfrags, Wall: labWall, NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
 		s, err := srtp.NewSealer(k)
 		sealers++
 		return &oracle{s, l, sealers}, err
@@ -236,7 +249,7 @@ func (l *lab) party(role bus.Role, stream bus.StreamID, tracks ...rtp.Track) *pa
 	id := l.ids
 	p := &party{lab: l, path: pathOf(int(id)), spec: &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
-		Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%d", id), Password: fmt.Sprintf("the password of session %d", id)},
+		Local:       bus.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("the password of session %d", id)},
 		RemoteUfrag: fmt.Sprintf("theirs%d", id),
 	}}
 	fill := func(size int, b byte) []byte {

@@ -185,7 +185,7 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		with := func(restart int, nominate bool) []byte {
 			spec := *p.spec
 			if restart > 0 {
-				spec.Local = bus.Credentials{Ufrag: fmt.Sprint("restart", restart), Password: fmt.Sprint("password of restart ", restart)}
+				spec.Local = bus.Credentials{Ufrag: nameOf(spec.ID, spec.Role, restart), Password: fmt.Sprint("password of restart ", restart)}
 				spec.RemoteUfrag = fmt.Sprint("remote", restart)
 			}
 			return (&party{lab: l, spec: &spec}).request(nominate)
@@ -193,7 +193,7 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		restart := func(n int) {
 			l.tell(bus.Message{
 				Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: fmt.Sprint("remote", n),
-				Local: bus.Credentials{Ufrag: fmt.Sprint("restart", n), Password: fmt.Sprint("password of restart ", n)},
+				Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)},
 			})
 		}
 		// taken reports whether a check is answered, or passed on to the owner.
@@ -213,19 +213,19 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 			say("a check by the credentials in force", taken(with(0, false)), true)
 			say("a check by the newest", taken(with(n+1, false)), true)
 		}
-		if n := len(l.w.byUfrag); n > maxCredentials {
+		if n := len(l.w.sessions[p.spec.ID].ice.credentials); n > maxCredentials {
 			t.Errorf("owner %d: %d user names of one session", owner, n)
 		}
 		if owner == 0 {
 			say("a nomination by the newest", taken(with(6, true)), true)
-			if m := l.said(bus.SessionSettled); len(m) != 1 || m[0].To != bus.ControllerAddress || m[0].Local.Ufrag != "restart6" {
+			if m := l.said(bus.SessionSettled); len(m) != 1 || m[0].To != bus.ControllerAddress || m[0].Local.Ufrag != nameOf(p.spec.ID, p.spec.Role, 6) {
 				t.Errorf("the owner told %+v of the end of the restart", m)
 			}
 			if taken(with(6, true)); len(l.said(bus.SessionSettled)) != 0 {
 				t.Error("the owner told the end of the restart twice")
 			}
 		} else {
-			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: bus.Credentials{Ufrag: "restart6"}})
+			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 6)}})
 		}
 		say("the first after the end of the restart", taken(with(0, false)), false)
 		say("the newest after the end of the restart", taken(with(6, false)), true)
@@ -234,8 +234,6 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		}
 		say("those in force after more restarts", taken(with(6, false)), true)
 		l.tell(closed(p))
-		if n := len(l.w.byUfrag); n != 0 {
-			t.Errorf("owner %d: %d user names of no session", owner, n)
-		}
+		say("the newest after the end of the session", taken(with(6, false)), false)
 	}
 }

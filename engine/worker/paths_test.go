@@ -399,16 +399,22 @@ func TestRefusedCheckValidatesNothing(t *testing.T) {
 // A flood of checks that are refused takes up few routes.
 func TestRefusalFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
-	bad := signed(l, p, p.spec.Local.Password, 0x8029, make([]byte, 8))
-	for n := range 2000 {
-		l.receive(pathOf(1000+n), bad)
+	const sessions, checks, burst = 10, 200, int(newPathBurst / openInterval)
+	for s := range sessions {
+		p := l.party(bus.Subscriber, 1, watched(true)...)
+		bad := signed(l, p, p.spec.Local.Password, 0x8029, make([]byte, 8))
+		for n := range checks {
+			l.receive(pathOf(1000+s*checks+n), bad)
+		}
 	}
 	if n := len(l.routes); n > maxRetired {
-		t.Errorf("%d routes after 2000 refused checks, want at most %d", n, maxRetired)
+		t.Errorf("%d routes after %d refused checks, want at most %d", n, sessions*checks, maxRetired)
 	}
-	if n := l.drops(DropPaths); n != 2000-maxRetired {
-		t.Errorf("%d were dropped, want %d", n, 2000-maxRetired)
+	if n := l.drops(DropPaths); n != sessions*uint64(burst)-maxRetired {
+		t.Errorf("%d were dropped for their paths, want %d", n, sessions*burst-maxRetired)
+	}
+	if n := l.drops(DropUfragFlood); n != sessions*uint64(checks-burst) {
+		t.Errorf("%d were dropped for their number, want %d", n, sessions*(checks-burst))
 	}
 }
 

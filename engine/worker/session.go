@@ -53,6 +53,8 @@ type session struct {
 	claimed, ending bool
 	// reached is set once the controller knows that a check reached the session.
 	reached bool
+	// newPathsAt is when checks over unknown paths will have been paid for, see admits.
+	newPathsAt port.Time
 }
 
 // live is what an owner keeps of a session, and every worker while nobody owns it. It is nil at the
@@ -125,7 +127,6 @@ func (w *Worker) open(spec *bus.Session) {
 	}
 	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl}}
 	w.sessions[spec.ID] = s
-	w.byUfrag[spec.Local.Ufrag] = s
 }
 
 // restart handles SessionRestarted. A restart that was never completed gives way to the next, but the credentials that
@@ -140,11 +141,9 @@ func (w *Worker) restart(s *session, m *bus.Message) {
 		most--
 	}
 	if n := len(all); n > most {
-		delete(w.byUfrag, all[n-2].local.Ufrag)
 		all = append(all[:n-2], all[n-1])
 	}
 	s.ice.credentials = all
-	w.byUfrag[m.Local.Ufrag] = s
 }
 
 // settle ends an ICE restart: the peer nominated with some credentials, so that all older ones are out of force. It
@@ -157,9 +156,6 @@ func (w *Worker) settle(s *session, local string) bool {
 	for i := range all {
 		if all[i].local.Ufrag != local || i == len(all)-1 {
 			continue
-		}
-		for _, old := range all[i+1:] {
-			delete(w.byUfrag, old.local.Ufrag)
 		}
 		s.ice.credentials = all[: i+1 : i+1]
 		return true
@@ -236,12 +232,6 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 // path's route outlives its session by a little.
 func (w *Worker) close(now port.Time, s *session) {
 	delete(w.sessions, s.spec.ID)
-	delete(w.byUfrag, s.spec.Local.Ufrag)
-	if s.ice != nil {
-		for _, c := range s.ice.credentials {
-			delete(w.byUfrag, c.local.Ufrag)
-		}
-	}
 	for i := range s.paths {
 		w.retire(now, &s.paths[i])
 		delete(w.byPath, s.paths[i].Path)

@@ -350,9 +350,9 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		l.pass(routeRest + keyframeInterval)
 		w := l.w
-		if len(w.sessions)+len(w.byUfrag)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes) != 0 {
-			t.Fatalf("round %d: left are %d sessions, %d users, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
-				round, len(w.sessions), len(w.byUfrag), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.retired))
+		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes) != 0 {
+			t.Fatalf("round %d: left are %d sessions, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
+				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.retired))
 		}
 		if w.Deadline() != port.Never {
 			t.Fatalf("round %d: something is due at %d", round, w.Deadline())

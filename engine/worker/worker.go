@@ -7,6 +7,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
+	"ringcast/engine/ufrag"
 )
 
 // Config is what a worker is made with. Rand is required.
@@ -16,6 +17,8 @@ type Config struct {
 	// Rand is the source of everything random that needs no secrecy from others of the process:
 	// first sequence numbers, SSRCs of our reports, spreading of timers.
 	Rand func() uint64
+	// Ufrags are the keys that ufrags are checked by, until a message brings others. Without any, no check passes.
+	Ufrags *ufrag.Keys
 	// Wall is the wall clock at Time 0, in nanoseconds since 1900: what subscribers' sender reports are stamped with.
 	Wall int64
 	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
@@ -43,8 +46,8 @@ type Config struct {
 type Worker struct {
 	cfg      Config
 	sessions map[bus.SessionID]*session
-	byUfrag  map[string]*session
 	byPath   map[port.Path]*session
+	ufrags   *ufrag.Keys
 	// streams are those that this worker owns or has subscribers of, announced all that are published.
 	streams   map[bus.StreamID]*stream
 	announced map[bus.StreamID]announcement
@@ -132,10 +135,13 @@ func New(cfg Config) *Worker {
 	if cfg.NewOpener == nil {
 		cfg.NewOpener = srtp.NewOpener
 	}
+	if cfg.Ufrags == nil {
+		cfg.Ufrags = &ufrag.Keys{}
+	}
 	return &Worker{
 		cfg:       cfg,
+		ufrags:    cfg.Ufrags,
 		sessions:  make(map[bus.SessionID]*session),
-		byUfrag:   make(map[string]*session),
 		byPath:    make(map[port.Path]*session),
 		streams:   make(map[bus.StreamID]*stream),
 		announced: make(map[bus.StreamID]announcement),
@@ -309,6 +315,8 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 	switch m.Kind {
 	case bus.SessionOpened:
 		w.open(m.Session)
+	case bus.UfragKeysTurned:
+		w.ufrags = m.UfragKeys
 	case bus.PublicationOpened:
 		w.current = w.sessions[m.ID]
 		w.openPublication(now, m)

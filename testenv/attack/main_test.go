@@ -155,6 +155,16 @@ func (a *arena) awaitDrops(reason string, before, n int) {
 	until(a.t, "drops for "+reason, func() bool { return a.drops(reason)-before >= n })
 }
 
+// refusals is how many checks by a genuine ufrag were refused: for a wrong password, or, when there were many over
+// unknown paths, unverified.
+func (a *arena) refusals() int { return a.drops("stun_unauthenticated") + a.drops("stun_ufrag_flood") }
+
+// awaitRefusals waits until so many more were refused than before.
+func (a *arena) awaitRefusals(before, n int) {
+	a.t.Helper()
+	until(a.t, "refused checks", func() bool { return a.refusals()-before >= n })
+}
+
 // sane ends an attack: no worker panicked, and none is stuck.
 func (a *arena) sane() {
 	a.t.Helper()

@@ -12,6 +12,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
 )
 
@@ -118,8 +119,10 @@ func New(cfg Config) *World {
 			random = func() uint64 { return cfg.Random(r.Uint64()) }
 		}
 		x := &simWorker{
-			Worker: worker.New(worker.Config{Index: i, Workers: cfg.Workers, Rand: random, EvenRuns: true, NewSealer: w.Oracle.NewSealer}),
-			index:  i, routes: make(map[port.Route]port.Path), next: port.Never,
+			Worker: worker.New(worker.Config{
+				Index: i, Workers: cfg.Workers, Rand: random, Ufrags: ufrags, EvenRuns: true, NewSealer: w.Oracle.NewSealer,
+			}),
+			index: i, routes: make(map[port.Route]port.Path), next: port.Never,
 			loss:  rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
 			turns: rand.New(rand.NewPCG(cfg.Seed, 300+uint64(i))),
 		}
@@ -408,13 +411,21 @@ type controlled struct {
 	restarts      int
 }
 
+// ufrags are the keys of every world.
+var ufrags = ufrag.New(func(b []byte) { clear(b) })
+
+// nameOf is the ufrag of a session after some restarts.
+func nameOf(id bus.SessionID, role bus.Role, restart int) string {
+	return ufrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: uint16(restart)})
+}
+
 // open announces a session to all workers and returns the peer's keys, those of the server mirrored.
 func (c *controller) open(role bus.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile) (*bus.Session, *srtp.Keys) {
 	r := c.world.rand
 	id := bus.SessionID(len(c.sessions) + 1)
 	spec := &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
-		Local:       bus.Credentials{Ufrag: fmt.Sprintf("ours%04d", id), Password: fmt.Sprintf("password-of-session-%06d", id)},
+		Local:       bus.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("password-of-session-%06d", id)},
 		RemoteUfrag: fmt.Sprintf("peer%04d", id),
 	}
 	bytes := func(n int) []byte {
@@ -483,7 +494,7 @@ func (c *controller) restart(id bus.SessionID) (local bus.Credentials, remote st
 	s := c.sessions[id]
 	s.restarts++
 	local = bus.Credentials{
-		Ufrag:    fmt.Sprintf("ours%04d-%d", id, s.restarts),
+		Ufrag:    nameOf(id, s.spec.Role, s.restarts),
 		Password: fmt.Sprintf("password-of-session-%06d-%d", id, s.restarts),
 	}
 	remote = fmt.Sprintf("peer%04d-%d", id, s.restarts)

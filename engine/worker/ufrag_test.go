@@ -1,0 +1,135 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/ufrag"
+)
+
+// named is a check of a peer by another ufrag.
+func (p *party) named(name string) []byte {
+	spec := *p.spec
+	spec.Local.Ufrag = name
+	return (&party{lab: p.lab, spec: &spec}).request(false)
+}
+
+// others makes keys that are not the lab's.
+func others(seed byte) *ufrag.Keys {
+	return ufrag.New(func(b []byte) {
+		for i := range b {
+			b[i] = seed + byte(i)
+		}
+	})
+}
+
+// Forged checks are dropped for that alone, over known paths and unknown ones. What has no USERNAME is malformed, as
+// before. Nothing is allocated.
+func TestForgedChecks(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	l.forget()
+	forgeries := []string{"none", "", p.spec.Local.Ufrag + "A", others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})}
+	for _, name := range forgeries {
+		l.receive(p.path, p.named(name))
+		l.receive(pathOf(5000), p.named(name))
+	}
+	if n := l.drops(DropForged); n != 2*uint64(len(forgeries)) || len(l.sent) != 0 {
+		t.Errorf("%d of %d dropped as forged, %d answers, want all and none", n, 2*len(forgeries), len(l.sent))
+	}
+	in := port.Inbound{Path: pathOf(5001), Data: p.named("none")}
+	if n := testing.AllocsPerRun(100, func() { l.w.HandlePacket(l.now, &in) }); n != 0 {
+		t.Errorf("%v allocations for each, want 0", n)
+	}
+	// No forgery takes anything from the session.
+	l.receive(pathOf(5002), p.request(false))
+	if n := len(l.answers(pathOf(5002))); n != 1 {
+		t.Errorf("%d answers to the peer after the forgeries, want 1", n)
+	}
+}
+
+// Keys turn twice: new sessions are checked by the new keys, and a session that is older than both still moves to
+// a new address, checks on, and restarts. A forgery of an old term is dropped: no session has it.
+func TestKeysTurn(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p.connect()
+	fill := func(b []byte) { clear(b) }
+	keys := labUfrags
+	for range 2 {
+		keys = keys.Turn(fill)
+		l.tell(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: keys})
+	}
+	if _, v := keys.Check([]byte(p.spec.Local.Ufrag)); v != ufrag.Expired {
+		t.Fatalf("verdict %d for the session's ufrag, want %d", v, ufrag.Expired)
+	}
+	l.forget()
+	l.receive(p.path, p.request(false))
+	moved := pathOf(5000)
+	l.receive(moved, p.check())
+	if a, b := len(l.answers(p.path)), len(l.answers(moved)); a != 1 || b != 1 {
+		t.Errorf("%d answers at the old address, %d at the new, want 1 and 1", a, b)
+	}
+	forged := []byte(p.spec.Local.Ufrag)
+	forged[len(forged)-1] ^= 1
+	l.receive(pathOf(5001), p.named(string(forged)))
+	l.receive(pathOf(5001), p.named(nameOf(99, p.spec.Role, 0)))
+	if n := l.drops(DropUfrag); n != 2 || len(l.answers(pathOf(5001))) != 0 {
+		t.Errorf("%d of 2 forgeries dropped for no session, %d answers, want 2 and 0", n, len(l.answers(pathOf(5001))))
+	}
+	// What is made now is checked by the new keys.
+	name := keys.Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role), Restart: 1})
+	l.tell(bus.Message{
+		Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: p.spec.RemoteUfrag,
+		Local: bus.Credentials{Ufrag: name, Password: p.spec.Local.Password},
+	})
+	l.forget()
+	l.receive(moved, p.named(name))
+	if n := len(l.answers(moved)); n != 1 {
+		t.Errorf("%d answers by the restart's ufrag, want 1", n)
+	}
+}
+
+// The ufrag of one answer lets through 50 checks a second from anywhere, 5 once the session has a path, and 50 again
+// while it restarts ICE. Its own paths are never limited.
+func TestUfragFlood(t *testing.T) {
+	for owner := range 2 {
+		l := newLab(t, 0, 2)
+		p := l.party(bus.Subscriber, 1, watched(true)...)
+		from := 1000
+		// flood sends more than is ever let through in a second, from addresses of their own, and counts what is.
+		flood := func(data []byte) (n int) {
+			l.pass(newPathBurst)
+			before := l.drops(DropUfragFlood)
+			for range 100 {
+				l.receive(pathOf(from), data)
+				from++
+			}
+			return 100 - int(l.drops(DropUfragFlood)-before)
+		}
+		wrong := signed(l, p, "another password")
+		say := func(when string, got, want int) {
+			t.Helper()
+			if got != want {
+				t.Errorf("owner %d: %s: %d verified, want %d", owner, when, got, want)
+			}
+		}
+		say("without a path", flood(wrong), 50)
+		l.pass(openInterval)
+		l.receive(p.path, p.check())
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+		say("with a path", flood(wrong), 5)
+		l.forget()
+		for range 100 {
+			l.receive(p.path, p.request(false))
+		}
+		say("over its path", len(l.answers(p.path))+len(l.said(bus.Datagram)), 100)
+		l.tell(bus.Message{
+			Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: "remote",
+			Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password},
+		})
+		say("during a restart", flood(wrong), 50)
+	}
+}
