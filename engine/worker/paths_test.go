@@ -63,9 +63,6 @@ func (a *aim) run(span, step port.Time, second func()) {
 	}
 }
 
-// A peer nominates a victim's address with one forged check, and goes on with plain checks from its own: the
-// victim is sent 200 datagrams or three seconds of them, the peer gets the stream back, and the guard forgets
-// the victim.
 // A guard drops nothing that a session of its role could be served for: the worker's own bounds are tighter.
 func TestRouteRates(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -89,6 +86,9 @@ func TestRouteRates(t *testing.T) {
 	}
 }
 
+// A peer nominates a victim's address with one forged check, and goes on with plain checks from its own: the
+// victim is sent 200 datagrams or three seconds of them, the peer gets the stream back, and the guard forgets
+// the victim.
 func TestAimedStream(t *testing.T) {
 	for _, x := range []struct {
 		name    string
