@@ -367,16 +367,53 @@ func TestAttachLoopback(t *testing.T) {
 	refused(t, Config{Interface: "lo", Generic: true}, ErrAttached)
 }
 
+// Where the kernel hands over frames in several pieces, an MTU of jumbo frames is none too large.
 func TestAttachLargeMTU(t *testing.T) {
+	testenv.Need(t, testenv.XDPFrags)
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.MTU, v.PeerMTU = 9000, 9000 })
-	refused(t, Config{Interface: "a"}, ErrMTU, "9000", fmt.Sprint(pageMTU), "ip link set")
+	p := mustAttach(t, Config{Interface: "a"})
+	if p.Generic() {
+		t.Errorf("generic, because %v", p.NativeRefusal())
+	}
+	other := netip.AddrPortFrom(server4.Addr(), mediaPort+1)
+	for _, c := range []struct {
+		size   int
+		to     netip.AddrPort
+		reason Reason
+	}{
+		{1472, server4, DropMedia},
+		{1473, server4, DropTooLong},
+		{3500, server4, DropTooLong},
+		{8972, server4, DropTooLong},
+		{8972, other, PassOtherPort},
+	} {
+		deliver(t, p, datagram(peer4, c.to, sized(c.size)...), 5, c.reason)
+	}
+}
+
+// Before Linux 5.18 it is, and lowering it is the remedy.
+func TestAttachLargeMTUOnOldKernels(t *testing.T) {
+	inNamespace(t)
+	cable(t, func(v *netlink.Veth) { v.MTU, v.PeerMTU = 9000, 9000 })
+	p := loadedInto(t, false, Config{})
+	err := p.attach(device(t, "a"))
+	if !errors.Is(err, ErrMTU) {
+		t.Fatalf("%v, want a refusal for %v", err, ErrMTU)
+	}
+	for _, part := range []string{"9000", fmt.Sprint(pageMTU), "ip link set"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
 	for _, name := range []string{"a", "b"} {
 		if err := netlink.LinkSetMTU(device(t, name), pageMTU); err != nil {
 			t.Fatal(err)
 		}
 	}
-	mustAttach(t, Config{Interface: "a"}) // so the remedy is one
+	if err := p.attach(device(t, "a")); err != nil {
+		t.Error(err)
+	}
 }
 
 // The program takes what is addressed to the interface, whichever address that has, and leaves the kernel the rest.

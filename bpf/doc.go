@@ -15,6 +15,7 @@
 //	           a guest's (macvlan), a group's     kernel
 //	IP         not our address                    kernel
 //	length     claims what cannot be              dropped
+//	           longer than any datagram of ours   dropped
 //	class      of the first byte (RFC 7983):
 //	           none that is spoken here           dropped
 //	           any, allowed tuple over its rate   dropped
@@ -27,6 +28,9 @@
 // What ends inside a header goes to the kernel, as does what is meant for a socket where the queue has
 // none (bpf_redirect_map falls through an empty slot; a full ring or an empty fill ring drops instead,
 // which the socket counts in XDP_STATISTICS). A kernel socket on the same port takes all of that.
+//
+// With a large MTU a frame may lie in several pieces (as from Linux 5.18, where the driver can), of which
+// the program sees the first. The headers are in that. The kernel gets such frames whole.
 //
 // VLAN tags that the NIC strips are invisible here; Config.Addresses then decides.
 //

@@ -67,6 +67,15 @@ func datagram(from, to netip.AddrPort, payload ...byte) []byte {
 // first is a payload of plausible length with its first byte given.
 func first(b byte) []byte { return append([]byte{b}, make([]byte, 27)...) }
 
+// sized is a packet of media of a length.
+func sized(n int) []byte { return append(first(media), make([]byte, n-28)...) }
+
+// cut is a frame without its last byte.
+func cut(f []byte) []byte { return f[:len(f)-1] }
+
+// onePiece is a length, in bytes, that the kernel runs in one piece, on pages of 4 KB.
+const onePiece = 3400
+
 // with overwrites bytes of a frame.
 func with(f []byte, at int, bytes ...byte) []byte {
 	f = slices.Clone(f)

@@ -96,11 +96,18 @@ func (p *Program) Reattach() error {
 	return p.attach(dev)
 }
 
+// udpHeader is the length, in bytes, of a UDP header.
+const udpHeader = 8
+
 // load puts program and maps into the kernel, which is recent from 5.18 on. Nothing runs yet.
 func load(cfg Config, recent bool) (*Program, error) {
 	spec, err := loadSteer()
 	if err != nil {
 		return nil, err
+	}
+	if recent {
+		// Frames of a large MTU come in several pieces: drivers that want all in one refuse such an MTU.
+		spec.Programs[steerProgSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	}
 	spec.Maps[steerMapXsks].MaxEntries = uint32(cfg.Queues)
 	spec.Maps[steerMapAllowed].MaxEntries = uint32(cfg.Tuples)
@@ -112,6 +119,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 		{steerVarMediaPort, cfg.Port},
 		{steerVarAnyAddress, len(cfg.Addresses) == 0},
 		{steerVarGuarded, !cfg.GuardOff},
+		{steerVarLongest, uint16(udpHeader + port.MaxDatagram)},
 		{steerVarRecent, recent},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},

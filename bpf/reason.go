@@ -29,6 +29,8 @@ const (
 	// DropLength: the IP or UDP header claims a length that cannot be. This and the following up
 	// to DropSTUNGlobal went nowhere.
 	DropLength
+	// DropTooLong: a datagram longer than port.MaxDatagram.
+	DropTooLong
 	// DropNoClass: an empty datagram, or a first byte of neither STUN nor DTLS nor RTP or RTCP.
 	DropNoClass
 	// DropDTLS: DTLS from a tuple that is not allowed.
@@ -71,6 +73,7 @@ var reasonNames = [NumReasons]string{
 	PassOtherAddress:  "pass_other_address",
 	PassNoSocket:      "pass_no_socket",
 	DropLength:        "drop_length",
+	DropTooLong:       "drop_too_long",
 	DropNoClass:       "drop_no_class",
 	DropDTLS:          "drop_dtls",
 	DropMedia:         "drop_media",

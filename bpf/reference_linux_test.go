@@ -75,6 +75,9 @@ func reference(s setting, f []byte) Reason {
 	if claimed > len(datagram) || length > claimed || length < udpLength {
 		return DropLength
 	}
+	if length > udpLength+port.MaxDatagram {
+		return DropTooLong
+	}
 	if s == unguarded {
 		return RedirectUnguarded
 	}
@@ -181,8 +184,8 @@ func FuzzSteer(f *testing.F) {
 	}
 	programs := inAll(f)
 	f.Fuzz(func(t *testing.T, s uint8, frame []byte) {
-		// The kernel runs no frame that is shorter than its header or longer than its page.
-		if len(frame) < atIP || len(frame) > 3400 {
+		// The kernel runs no frame that is shorter than its header.
+		if len(frame) < atIP || len(frame) > 10_000 {
 			return
 		}
 		which := setting(s) % settings

@@ -29,6 +29,7 @@ enum reason {
 
 	// Nowhere.
 	DROP_LENGTH,      // what IP or UDP says about lengths cannot be
+	DROP_TOO_LONG,    // no datagram of ours is as long; its frame may lie in several pieces
 	DROP_NO_CLASS,    // empty, or a first byte that is no STUN, DTLS, RTP or RTCP
 	DROP_DTLS,        // from a tuple that is not allowed
 	DROP_MEDIA,       // RTP or RTCP, the same
@@ -56,6 +57,7 @@ enum {
 volatile const __u16 media_port;
 volatile const __u8 any_address;          // serve every destination address, not only those of addresses
 volatile const __u8 guarded;
+volatile const __u16 longest;             // UDP length of the longest datagram that the workers take
 volatile const __u8 recent;               // the kernel has bpf_xdp_get_buff_len, as from 5.18
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
@@ -286,6 +288,10 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return DROP_LENGTH;
 	if (recent && before + room > bpf_xdp_get_buff_len(ctx))
 		return DROP_LENGTH;
+
+	// An AF_XDP socket takes no frame in several pieces, and all that is not too long lies in one.
+	if (length > longest)
+		return DROP_TOO_LONG;
 
 	if (!guarded)
 		return REDIRECT_UNGUARDED;

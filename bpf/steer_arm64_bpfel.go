@@ -26,6 +26,7 @@ const (
 	steerVarAnyAddress         = "any_address"
 	steerVarGuarded            = "guarded"
 	steerVarHardwareAddress    = "hardware_address"
+	steerVarLongest            = "longest"
 	steerVarMediaPort          = "media_port"
 	steerVarRecent             = "recent"
 	steerVarStunGlobalInterval = "stun_global_interval"
@@ -96,6 +97,7 @@ type steerVariableSpecs struct {
 	AnyAddress         *ebpf.VariableSpec `ebpf:"any_address"`
 	Guarded            *ebpf.VariableSpec `ebpf:"guarded"`
 	HardwareAddress    *ebpf.VariableSpec `ebpf:"hardware_address"`
+	Longest            *ebpf.VariableSpec `ebpf:"longest"`
 	MediaPort          *ebpf.VariableSpec `ebpf:"media_port"`
 	Recent             *ebpf.VariableSpec `ebpf:"recent"`
 	StunGlobalInterval *ebpf.VariableSpec `ebpf:"stun_global_interval"`
@@ -148,6 +150,7 @@ type steerVariables struct {
 	AnyAddress         *ebpf.Variable `ebpf:"any_address"`
 	Guarded            *ebpf.Variable `ebpf:"guarded"`
 	HardwareAddress    *ebpf.Variable `ebpf:"hardware_address"`
+	Longest            *ebpf.Variable `ebpf:"longest"`
 	MediaPort          *ebpf.Variable `ebpf:"media_port"`
 	Recent             *ebpf.Variable `ebpf:"recent"`
 	StunGlobalInterval *ebpf.Variable `ebpf:"stun_global_interval"`

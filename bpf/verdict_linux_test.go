@@ -176,7 +176,22 @@ func verdicts() []row {
 		{"empty datagram, IPv6", guarded, datagram(peer6, server6), xdpDrop, DropNoClass},
 		{"empty datagram in a frame padded with what looks like RTP", guarded, append(datagram(peer4, server4), first(media)...), xdpDrop, DropNoClass},
 		{"one byte", guarded, datagram(peer4, server4, media), xdpRedirect, RedirectMedia},
-		{"largest datagram of a page", guarded, datagram(peer4, server4, append(first(media), make([]byte, 3000)...)...), xdpRedirect, RedirectMedia},
+		{"longest datagram, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram)...), xdpRedirect, RedirectMedia},
+		{"longest datagram, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram)...), xdpRedirect, RedirectMedia},
+		{"a byte too long, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram+1)...), xdpDrop, DropTooLong},
+		{"a byte too long, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram+1)...), xdpDrop, DropTooLong},
+		{"too long, no guard", unguarded, datagram(peer4, server4, sized(3000)...), xdpDrop, DropTooLong},
+		{"too long, of a stranger, no socket", nowhere, datagram(stranger4, server4, sized(3000)...), xdpDrop, DropTooLong},
+		{"too long, and a byte is missing", guarded, cut(datagram(peer4, server4, sized(3000)...)), xdpDrop, DropLength},
+		{"too long, another port", guarded, datagram(peer4, portOf(server4, 53), sized(3000)...), xdpPass, PassOtherPort},
+
+		// Frames in several pieces.
+		{"datagram of 9,000 bytes, IPv4", guarded, datagram(peer4, server4, sized(9000)...), xdpDrop, DropTooLong},
+		{"datagram of 9,000 bytes, IPv6", guarded, datagram(peer6, server6, sized(9000)...), xdpDrop, DropTooLong},
+		{"9,000 bytes, of which one is missing", guarded, cut(datagram(peer4, server4, sized(9000)...)), xdpDrop, DropLength},
+		{"9,000 bytes to another port", guarded, datagram(peer4, portOf(server4, 53), sized(9000)...), xdpPass, PassOtherPort},
+		{"9,000 bytes of TCP", guarded, with(datagram(peer4, server4, sized(9000)...), atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
+		{"short datagram in a frame of 9,000 bytes", guarded, append(slices.Clone(media4), make([]byte, 9000)...), xdpRedirect, RedirectMedia},
 
 		// The allow-list: remote address, remote port, local address.
 		{"media from another port, IPv4", guarded, datagram(portOf(peer4, 50001), server4, first(media)...), xdpDrop, DropMedia},
@@ -289,6 +304,11 @@ func TestVerdictsOfOldKernels(t *testing.T) {
 				"IPv4 length beyond the frame", "IPv4 length 65535",
 				"IPv6 length beyond the frame", "IPv6 length 65535":
 				verdict, reason = xdpRedirect, RedirectMedia
+			case "too long, and a byte is missing", "9,000 bytes, of which one is missing":
+				reason = DropTooLong
+			}
+			if len(row.frame) > onePiece {
+				return // the program takes no frame in several
 			}
 			expect(t, p, row.frame, verdict, reason)
 		})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,6 +21,15 @@ var UDPSegmentation = Capability{Name: "udp-segmentation", Find: func() error {
 		if err := unix.SetsockoptInt(socket, unix.IPPROTO_UDP, option, 1); err != nil {
 			return Missing("udp-segmentation", name+": "+err.Error())
 		}
+	}
+	return nil
+}}
+
+// XDPFrags is a kernel that hands frames in several pieces to XDP programs (Linux 5.18), and the right to load one.
+var XDPFrags = Capability{Name: "xdp-frags", Find: func() error {
+	err := features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen)
+	if err != nil {
+		return Missing("xdp-frags", err.Error())
 	}
 	return nil
 }}

@@ -33,7 +33,7 @@ type End struct {
 type Link struct {
 	// Queues is the number of receive, and of transmit, queues at each end.
 	Queues int
-	// MTU is that of both ends in bytes. Native XDP takes at most 3,506.
+	// MTU is that of both ends in bytes. Native XDP takes at most 3,506 where a program wants frames in one piece.
 	MTU int
 }
 

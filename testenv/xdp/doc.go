@@ -11,6 +11,7 @@
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others
 //	guard_linux_test.go          100,000 forged packets a second while 50 watch, 200,000 of a viewer's own
 //	guests_linux_test.go         a macvlan on the interface has the same port; the interface's MAC changes
+//	jumbo_linux_test.go          an MTU of 9,000
 //	idle_linux_test.go           how often a server with nothing to do wakes up
 //	unprivileged_linux_test.go   as nobody, with three capabilities
 //
