@@ -75,9 +75,11 @@ type Config struct {
 	// STUNRate is how many STUN messages a second the XDP program passes of one source that no worker
 	// knows (an IPv4 address, an IPv6 /64), 4,000 by default.
 	STUNRate int
-	// Checksum4 fills in the UDP checksum of what AF_XDP sends over IPv4, too; over IPv6 it is always
+	// Checksum4Off leaves the UDP checksum out of what AF_XDP sends over IPv4; over IPv6 it is always
 	// there.
-	Checksum4 bool
+	Checksum4Off bool
+	// DSCP is the codepoint of all datagrams of the media port, 0 to 63 (RFC 2474).
+	DSCP uint8
 	// Batching is how sockets send, udp.Segmented by default; the others are there to compare with.
 	Batching udp.Batching
 	// BusyPoll keeps workers from ever sleeping: each takes a whole core.

@@ -104,7 +104,7 @@ func openSockets(cfg *Config) (*media, error) {
 	if !udp.Balances() {
 		workers = 1
 	}
-	ports, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: workers, Batching: cfg.Batching, Log: cfg.Log})
+	ports, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: workers, Batching: cfg.Batching, DSCP: cfg.DSCP, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func openXDP(cfg *Config, surveys []host.Survey) (m *media, failed []refusal, er
 		}
 	}()
 	// The socket first: if the port is taken, nothing else matters.
-	x.companion, err = udp.OpenCompanion(udp.Config{Address: cfg.Listen, Log: cfg.Log})
+	x.companion, err = udp.OpenCompanion(udp.Config{Address: cfg.Listen, DSCP: cfg.DSCP, Log: cfg.Log})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -81,7 +81,7 @@ func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, e
 func (x *xdp) port(cfg *Config, n *nic, b *xsk.Bundle) xsk.Config {
 	return xsk.Config{
 		Bundle: b, Guard: x, NextHops: n.hops, Companion: x.companion, ReadsCompanion: len(x.nics)+len(n.ports) == 0,
-		Now: udp.Now, LocalPort: x.companion.LocalPort(), Checksum4: cfg.Checksum4, Log: n.log,
+		Now: udp.Now, LocalPort: x.companion.LocalPort(), Checksum4Off: cfg.Checksum4Off, DSCP: cfg.DSCP, Log: n.log,
 	}
 }
 

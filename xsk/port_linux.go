@@ -59,8 +59,10 @@ type Config struct {
 	LocalPort uint16
 	// ReadsCompanion has Receive yield what the companion received: for one port of all.
 	ReadsCompanion bool
-	// Checksum4 sends UDP checksums over IPv4 too (see package frame).
-	Checksum4 bool
+	// Checksum4Off sends no UDP checksums over IPv4 (see package frame).
+	Checksum4Off bool
+	// DSCP is the codepoint of all frames, 0 to 63 (RFC 2474).
+	DSCP uint8
 	// Frames is how many frames the port lends or keeps at most. Default 256.
 	Frames int
 	// Batch is the most frames from XDP that one Receive yields. Default 64.
@@ -93,6 +95,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("xsk: Frames is %d", c.Frames)
 	case c.Batch < 0:
 		return c, fmt.Errorf("xsk: Batch is %d", c.Batch)
+	case c.DSCP > 63:
+		return c, fmt.Errorf("xsk: DSCP is %d, at most 63", c.DSCP)
 	}
 	return c, fits(c.Bundle, c.Frames)
 }
@@ -152,7 +156,7 @@ func New(cfg Config) (*Port, error) {
 		companion: cfg.Companion,
 		guard:     cfg.Guard,
 		localPort: cfg.LocalPort,
-		options:   frame.Options{Checksum: cfg.Checksum4},
+		options:   frame.Options{Checksum4Off: cfg.Checksum4Off, TrafficClass: cfg.DSCP << 2},
 		counters:  &p.counters,
 		log:       cfg.Log,
 		kick:      kickTransmit,

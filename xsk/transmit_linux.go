@@ -400,7 +400,9 @@ func (t *transmitter) resolve(r *route, p port.Path) {
 		r.room = noHop
 		return
 	}
-	r.template = frame.Make(hop.Source, hop.Destination, p, t.localPort, t.options)
+	options := t.options
+	options.HopLimit = hop.HopLimit
+	r.template = frame.Make(hop.Source, hop.Destination, p, t.localPort, options)
 	r.room = int16(min(max(r.template.Room(hop.MTU), 0), math.MaxInt16))
 }
 

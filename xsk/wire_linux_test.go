@@ -21,7 +21,7 @@ func TestEcho(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/checksum=%t", c.server, checksum), func(t *testing.T) {
 				s := newSite(t, 1)
-				l := s.newPort(s.mustOpen(BundleConfig{}), Config{Checksum4: checksum})
+				l := s.newPort(s.mustOpen(BundleConfig{}), Config{Checksum4Off: !checksum})
 				server, client := netip.MustParseAddr(c.server), netip.MustParseAddr(c.client)
 				asked, from := server, client
 				if server.IsLinkLocalUnicast() {

@@ -96,7 +96,7 @@ const labExamples = `  What a packet costs AF_XDP with 1,000 viewers, besides th
   Every way of sending, in turns:
     ringbench lab --viewers 500 --compare xdp segments messages off
   Two builds, and flags of the server:
-    ringbench lab --compare xdp@./before xdp "xdp --checksum4 on"
+    ringbench lab --compare xdp@./before xdp "xdp --checksum4 off"
   Another server; {ip} is its address, {n} a stream's number:
     ringbench lab --port 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
 `

@@ -27,16 +27,17 @@ type Config struct {
 	LogLevel         slog.Level
 	LogJSON          bool
 
-	IO         host.IO
-	Interfaces []string
-	CopyOnly   bool
-	Generic    bool
-	GuardOff   bool
-	STUNRate   int
-	Checksum4  bool
-	Batching   udp.Batching
-	BusyPoll   bool
-	CPUs       []int
+	IO           host.IO
+	Interfaces   []string
+	CopyOnly     bool
+	Generic      bool
+	GuardOff     bool
+	STUNRate     int
+	Checksum4Off bool
+	DSCP         uint8
+	Batching     udp.Batching
+	BusyPoll     bool
+	CPUs         []int
 
 	PublishToken, ViewToken Secret
 	Takeover                bool
@@ -160,9 +161,14 @@ var settings = []setting{
 		set:  number(func(c *Config) *int { return &c.STUNRate }, 1, 1_000_000),
 	},
 	{
-		key: "checksum4", arg: "on|off", initial: "off",
-		help: "AF_XDP: compute the UDP checksum over IPv4 too, for the few networks that ask for it",
-		set:  choice(func(c *Config) *bool { return &c.Checksum4 }, "on", "off"),
+		key: "checksum4", arg: "on|off", initial: "on",
+		help: "AF_XDP: compute the UDP checksum over IPv4 too; off saves some time, and a few networks drop what comes without",
+		set:  choice(func(c *Config) *bool { return &c.Checksum4Off }, "off", "on"),
+	},
+	{
+		key: "dscp", arg: "none|af41|ef|N", initial: "none",
+		help: "mark of all media packets for networks that give some precedence: a codepoint from 0 to 63, or its name",
+		set:  setDSCP,
 	},
 	{
 		key: "batching", arg: "HOW", initial: "segments",
@@ -370,6 +376,21 @@ func setGrace(c *Config, s string) error {
 		return errors.New("a duration such as 30s or 2m expected, not below 0")
 	}
 	c.Grace = d
+	return nil
+}
+
+// setDSCP takes a codepoint, by its number or by its name (RFC 2597, RFC 3246).
+func setDSCP(c *Config, s string) error {
+	names := map[string]uint8{"none": 0, "af41": 34, "ef": 46}
+	if value, ok := names[strings.ToLower(s)]; ok {
+		c.DSCP = value
+		return nil
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n > 63 {
+		return errors.New("none, af41, ef or a whole number from 0 to 63 expected")
+	}
+	c.DSCP = uint8(n)
 	return nil
 }
 

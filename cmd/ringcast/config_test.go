@@ -40,7 +40,8 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"generic":   {field: func(c *Config) any { return c.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
 		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
 		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
-		"checksum4": {field: func(c *Config) any { return c.Checksum4 }, initial: "false", file: "on", inFile: "true", env: "off", inEnv: "false", flag: "on", won: "true"},
+		"checksum4": {field: func(c *Config) any { return c.Checksum4Off }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
+		"dscp":      {field: func(c *Config) any { return c.DSCP }, initial: "0", file: "ef", inFile: "46", env: "AF41", inEnv: "34", flag: "63", won: "63"},
 		"batching":  {field: func(c *Config) any { return c.Batching }, initial: "segments", file: "messages", env: "segments", flag: "off"},
 		"busy-poll": {field: func(c *Config) any { return c.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
 		"cpus": {
@@ -345,16 +346,18 @@ func TestConfigErrors(t *testing.T) {
 			},
 		},
 		{
-			name: "switches of AF_XDP", file: "guard: auto\nzerocopy: on\nchecksum4: 1\nstun-rate: 0\n",
-			args: []string{"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x"},
+			name: "switches of AF_XDP", file: "guard: auto\nzerocopy: on\nchecksum4: 1\nstun-rate: 0\ndscp: 64\n",
+			args: []string{"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x", "--dscp", "af42"},
 			want: []string{
 				`invalid value "auto" for guard in ringcast.yaml:1: off or on expected`,
 				`invalid value "on" for zerocopy in ringcast.yaml:2: off or auto expected`,
-				`invalid value "1" for checksum4 in ringcast.yaml:3: on or off expected`,
+				`invalid value "1" for checksum4 in ringcast.yaml:3: off or on expected`,
 				`invalid value "0" for stun-rate in ringcast.yaml:4: a whole number from 1 to 1000000 expected`,
+				`invalid value "64" for dscp in ringcast.yaml:5: none, af41, ef or a whole number from 0 to 63 expected`,
 				`invalid value "eth0:1" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
 				`invalid value "averyveryverylongname" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
 				`invalid value "x" for busy-poll in flag --busy-poll: true or false expected`,
+				`invalid value "af42" for dscp in flag --dscp: none, af41, ef or a whole number from 0 to 63 expected`,
 			},
 		},
 		{

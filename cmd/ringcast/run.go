@@ -131,7 +131,8 @@ func engineConfig(cfg *Config, media netip.AddrPort, log *slog.Logger) engine.Co
 		Takeover: cfg.Takeover,
 
 		IO: cfg.IO, Interfaces: cfg.Interfaces, CopyOnly: cfg.CopyOnly, Generic: cfg.Generic,
-		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Checksum4: cfg.Checksum4,
+		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Checksum4Off: cfg.Checksum4Off,
+		DSCP:     cfg.DSCP,
 		Batching: cfg.Batching, BusyPoll: cfg.BusyPoll, CPUs: cfg.CPUs,
 	}
 }

@@ -324,14 +324,14 @@ func TestEngineConfig(t *testing.T) {
 	}
 	c, err = load([]string{
 		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
-		"--checksum4", "on", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
+		"--checksum4", "off", "--dscp", "af41", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e = engineConfig(&c, netip.AddrPort{}, nil)
 	if e.IO != host.OnlyXDP || !slices.Equal(e.Interfaces, []string{"eth0", "eth1"}) || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
-		!e.Checksum4 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
+		!e.Checksum4Off || e.DSCP != 34 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}
 	if e := engineConfig(&Config{PublishToken: "s3cret"}, netip.AddrPort{}, nil); !e.Reserve {

@@ -32,13 +32,13 @@ type envelope struct {
 
 var envelopes = sync.Pool{New: func() any { return new(envelope) }}
 
-// OpenCompanion binds cfg's address. Of the rest of cfg, Batch and Log count.
+// OpenCompanion binds cfg's address. Of the rest of cfg, Batch, DSCP and Log count.
 func OpenCompanion(cfg Config) (*Companion, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	group, err := openGroup(cfg.Address, 1)
+	group, err := openGroup(cfg, 1)
 	if err != nil {
 		return nil, err
 	}

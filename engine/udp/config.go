@@ -22,6 +22,8 @@ type Config struct {
 	Batch int
 	// Batching is how many datagrams a system call sends. Default Segmented, the most.
 	Batching Batching
+	// DSCP is the codepoint of all datagrams, 0 to 63 (RFC 2474). Default 0, which is the system's own too.
+	DSCP uint8
 	// Log hears of degradations. Default: nobody.
 	Log *slog.Logger
 }
@@ -67,6 +69,9 @@ const (
 // spread one port over several sockets.
 var ErrOneWorker = errors.New("this platform serves a UDP port with one worker only")
 
+// ErrNoDSCP is returned by Open where the system does not let programs mark their datagrams.
+var ErrNoDSCP = errors.New("Windows marks datagrams by a policy of the administrator's only (New-NetQosPolicy)")
+
 func (c Config) withDefaults() (Config, error) {
 	for _, field := range []struct {
 		name  string
@@ -86,6 +91,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Batch > maxBatch {
 		return c, fmt.Errorf("udp: Batch is %d, at most %d", c.Batch, maxBatch)
+	}
+	if c.DSCP > 63 {
+		return c, fmt.Errorf("udp: DSCP is %d, at most 63", c.DSCP)
 	}
 	if c.Workers > 1 && !Balances() {
 		return c, fmt.Errorf("udp: %d workers: %w", c.Workers, ErrOneWorker)

@@ -36,7 +36,7 @@ func Open(cfg Config) ([]*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	group, err := openGroup(cfg.Address, cfg.Workers)
+	group, err := openGroup(cfg, cfg.Workers)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -106,6 +107,14 @@ func (p *portable) open(cfg Config) error {
 		p.free <- new(datagram)
 	}
 	for _, c := range conns {
+		if err := c.mark(cfg.DSCP); err != nil {
+			for _, c := range conns {
+				err = errors.Join(err, c.Close())
+			}
+			return fmt.Errorf("set DSCP %d on UDP %s: %w", cfg.DSCP, p.bound, err)
+		}
+	}
+	for _, c := range conns {
 		c.prepare(cfg.Log)
 		p.readers.Go(func() { p.read(c) })
 	}
@@ -176,6 +185,19 @@ func bindConn(address netip.AddrPort) (*conn, error) {
 
 func (c *conn) port() uint16 {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+}
+
+// mark gives all that is sent a codepoint.
+func (c *conn) mark(dscp uint8) error {
+	switch {
+	case dscp == 0:
+		return nil
+	case runtime.GOOS == "windows": // which takes the option and does nothing
+		return ErrNoDSCP
+	case c.v6:
+		return ipv6.NewPacketConn(c.UDPConn).SetTrafficClass(int(dscp) << 2)
+	}
+	return ipv4.NewPacketConn(c.UDPConn).SetTOS(int(dscp) << 2)
 }
 
 // prepare asks for what makes the conn better, without insisting.

@@ -23,8 +23,9 @@ type socket struct {
 	gso    bool // the kernel knows UDP_SEGMENT
 }
 
-// openGroup binds n sockets to one address.
-func openGroup(address netip.AddrPort, n int) (group []socket, err error) {
+// openGroup binds n sockets to cfg's address.
+func openGroup(cfg Config, n int) (group []socket, err error) {
+	address, dscp := cfg.Address, int(cfg.DSCP)
 	defer func() {
 		if err != nil {
 			for _, s := range group {
@@ -33,10 +34,10 @@ func openGroup(address netip.AddrPort, n int) (group []socket, err error) {
 			group = nil
 		}
 	}()
-	first, err := openSocket(address, false)
+	first, err := openSocket(address, dscp, false)
 	if address.Addr() == netip.IPv6Unspecified() && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)) {
 		address = netip.AddrPortFrom(netip.IPv4Unspecified(), address.Port())
-		first, err = openSocket(address, false)
+		first, err = openSocket(address, dscp, false)
 	}
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func openGroup(address netip.AddrPort, n int) (group []socket, err error) {
 		return group, fmt.Errorf("set SO_REUSEPORT on UDP %s: %w", first.local, err)
 	}
 	for len(group) < n {
-		s, err := openSocket(first.local, true)
+		s, err := openSocket(first.local, dscp, true)
 		if err != nil {
 			return group, err
 		}
@@ -60,7 +61,7 @@ func openGroup(address netip.AddrPort, n int) (group []socket, err error) {
 }
 
 // openSocket opens and binds one socket. All options are set before it can receive.
-func openSocket(address netip.AddrPort, share bool) (s socket, err error) {
+func openSocket(address netip.AddrPort, dscp int, share bool) (s socket, err error) {
 	s.family = unix.AF_INET
 	if address.Addr().Is6() {
 		s.family = unix.AF_INET6
@@ -74,7 +75,7 @@ func openSocket(address netip.AddrPort, share bool) (s socket, err error) {
 			_ = unix.Close(s.fd)
 		}
 	}()
-	if err := s.setOptions(address.Addr(), share); err != nil {
+	if err := s.setOptions(address.Addr(), dscp, share); err != nil {
 		return s, err
 	}
 	if err := unix.Bind(s.fd, sockaddr(address)); err != nil {
@@ -88,7 +89,7 @@ func openSocket(address netip.AddrPort, share bool) (s socket, err error) {
 	return s, nil
 }
 
-func (s *socket) setOptions(local netip.Addr, share bool) error {
+func (s *socket) setOptions(local netip.Addr, dscp int, share bool) error {
 	type option struct {
 		name              string
 		level, key, value int
@@ -102,6 +103,13 @@ func (s *socket) setOptions(local netip.Addr, share bool) error {
 		wanted = []option{
 			{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only},
 			{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
+		}
+	}
+	if dscp != 0 {
+		// The kernel takes the octet, of which the lower two bits are ECN's. A dual-stack socket has one for each family.
+		wanted = append(wanted, option{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, dscp << 2})
+		if s.family == unix.AF_INET6 {
+			wanted = append(wanted, option{"IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp << 2})
 		}
 	}
 	if share {

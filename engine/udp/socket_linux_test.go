@@ -309,7 +309,7 @@ func TestMergedDatagramsThatAreTooLong(t *testing.T) {
 
 func TestCutOffIsMalformed(t *testing.T) {
 	testenv.Need(t, testenv.UDPSegmentation)
-	s, err := openSocket(wildcard6, false)
+	s, err := openSocket(wildcard6, 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}

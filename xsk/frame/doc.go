@@ -22,13 +22,19 @@
 //
 // # UDP checksums
 //
-// IPv6 requires them (RFC 8200 §8.1), so there the payload is read once more. With IPv4 they are
-// optional (RFC 768: zero means none) and by default we leave them out, as receivers accept it, and what
-// we carry is authenticated anyway: SRTP, DTLS and STUN each detect a flipped bit, and Ethernet's own
-// checksum guards each link. What is lost: a datagram damaged inside a router arrives at the wrong
-// port or is dropped by the application and not by the peer's kernel, and a few middleboxes mistrust
-// such datagrams (NAT from IPv4 to IPv6 must compute the checksum, or drops them: RFC 7915 §4.5). For
-// peers behind those, Options.Checksum turns it on.
+// IPv6 requires them (RFC 8200 §8.1). Over IPv4 they are optional (RFC 768: zero means none), but a few middleboxes
+// mistrust datagrams without: a translator from IPv4 to IPv6 must compute the checksum, or drops them (RFC 7915 §4.5).
+// So there is one by default, which costs a walk over the payload: about 35 ns for 1,230 bytes that are in the cache.
+//
+// Options.Checksum4Off leaves them out over IPv4. Receivers accept that, and our payload is authenticated anyway: SRTP,
+// DTLS and STUN each detect a flipped bit, and Ethernet's own checksum guards each link. What is lost: a datagram
+// damaged inside a router arrives at the wrong port, or is dropped by the application and not by the peer's kernel.
+//
+// # Flow labels
+//
+// An IPv6 header carries a flow label, 20 bits of a hash over addresses and ports (RFC 6437). Routers that spread their
+// load by the label, without a look at the ports, put each viewer on a way of its own. The kernel's sockets do the same
+// (net.ipv6.auto_flowlabels, 1 by default); their labels differ from ours.
 //
 // # The way in
 //

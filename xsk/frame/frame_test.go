@@ -2,10 +2,13 @@ package frame
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
+	"hash/crc32"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -38,7 +41,7 @@ var kernelFrames = []struct {
 	{"IPv6 odd EF", path6, 0xb8, "ringcast!", "02000000000b02000000000a86dd6b86b25c00111140fd000000000000000000000000000001fd0000000000000000000000000000021b58c35100114e7772696e676361737421"},
 }
 
-// We write what the kernel writes, but for the flow label, which it makes up.
+// We write what the kernel writes, but for the flow label, whose hash is keyed there.
 func TestAsTheKernel(t *testing.T) {
 	for _, k := range kernelFrames {
 		t.Run(k.name, func(t *testing.T) {
@@ -50,8 +53,13 @@ func TestAsTheKernel(t *testing.T) {
 				want[15] &= 0xf0
 				want[16], want[17] = 0, 0
 			}
-			tpl := Make(ourMAC, peerMAC, k.path, ourPort, Options{Checksum: true, TrafficClass: k.class})
-			if got := put(&tpl, []byte(k.payload), 0); !bytes.Equal(got, want) {
+			tpl := Make(ourMAC, peerMAC, k.path, ourPort, Options{TrafficClass: k.class})
+			got := put(&tpl, []byte(k.payload), 0)
+			if k.path.Remote.Addr().Is6() {
+				got[15] &= 0xf0
+				got[16], got[17] = 0, 0
+			}
+			if !bytes.Equal(got, want) {
 				t.Errorf("wrote\n%x, the kernel\n%x", got, want)
 			}
 			path, payload, ok := Parse(want, "")
@@ -92,7 +100,7 @@ func reference(path port.Path, payload []byte, id uint16, opt Options) []byte {
 	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
 	udp = append(udp, 0, 0)
 	udp = append(udp, payload...)
-	if opt.Checksum || path.Local.Is6() {
+	if !opt.Checksum4Off || path.Local.Is6() {
 		check := naive(local, remote, []byte{0, 17}, udp[4:6], udp)
 		if check == 0 {
 			check = 0xffff
@@ -104,14 +112,15 @@ func reference(path port.Path, payload []byte, id uint16, opt Options) []byte {
 	if path.Local.Is4() {
 		ip := binary.BigEndian.AppendUint16([]byte{0x45, opt.TrafficClass}, uint16(20+len(udp)))
 		ip = binary.BigEndian.AppendUint16(ip, id)
-		ip = append(ip, 0x40, 0, 64, 17, 0, 0)
+		ip = append(ip, 0x40, 0, cmp.Or(opt.HopLimit, 64), 17, 0, 0)
 		ip = append(append(ip, local...), remote...)
 		binary.BigEndian.PutUint16(ip[10:], naive(ip))
 		return append(append(append(f, 0x08, 0x00), ip...), udp...)
 	}
-	ip := binary.BigEndian.AppendUint32(nil, 6<<28|uint32(opt.TrafficClass)<<20)
+	label := crc32.Checksum(slices.Concat(local, remote, udp[:4]), crc32.MakeTable(crc32.Castagnoli)) & 0xfffff
+	ip := binary.BigEndian.AppendUint32(nil, 6<<28|uint32(opt.TrafficClass)<<20|label)
 	ip = binary.BigEndian.AppendUint16(ip, uint16(len(udp)))
-	ip = append(ip, 17, 64)
+	ip = append(ip, 17, cmp.Or(opt.HopLimit, 64))
 	ip = append(append(ip, local...), remote...)
 	return append(append(append(f, 0x86, 0xdd), ip...), udp...)
 }
@@ -126,10 +135,10 @@ func TestAgainstReference(t *testing.T) {
 		opt  Options
 	}{
 		{"IPv4", path4, Options{}},
-		{"IPv4 class", path4, Options{TrafficClass: 0x88}},
-		{"IPv4 checksum", path4, Options{Checksum: true, TrafficClass: 0xff}},
+		{"IPv4 class", path4, Options{TrafficClass: 0xff}},
+		{"IPv4 without checksum", path4, Options{Checksum4Off: true, TrafficClass: 0x88, HopLimit: 255}},
 		{"IPv6", path6, Options{}},
-		{"IPv6 class", path6, Options{TrafficClass: 0x1f}},
+		{"IPv6 class", path6, Options{TrafficClass: 0x1f, HopLimit: 1}},
 		{"IPv6 link-local", pathLL, Options{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -195,7 +204,7 @@ func TestSum(t *testing.T) {
 // receivers drop (RFC 768, RFC 8200 §8.1).
 func TestZeroChecksum(t *testing.T) {
 	for _, path := range []port.Path{path4, path6} {
-		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{Checksum: true})
+		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{})
 		field := func(payload []byte) uint16 {
 			f := put(&tpl, payload, 0)
 			return binary.BigEndian.Uint16(f[len(f)-len(payload)-2:])
@@ -227,6 +236,55 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// Flow labels are those of a hash: the same for all datagrams of a path, and spread evenly over paths that differ in
+// the port or the address alone. Routers take a few bits of them.
+func TestFlowLabel(t *testing.T) {
+	label := func(path port.Path, payload string) uint32 {
+		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{TrafficClass: 0xff})
+		return binary.BigEndian.Uint32(put(&tpl, []byte(payload), 7)[14:]) & 0xfffff
+	}
+	if a, b := label(path6, "a"), label(path6, "another"); a != b || a == 0 {
+		t.Errorf("labels %#x and %#x on one path, want one that is not zero", a, b)
+	}
+	const paths, ways = 4096, 16
+	address := path6.Remote.Addr().As16()
+	for name, path := range map[string]func(i int) port.Path{
+		"port": func(i int) port.Path {
+			return port.Path{Remote: netip.AddrPortFrom(path6.Remote.Addr(), uint16(20000+i)), Local: path6.Local}
+		},
+		"address": func(i int) port.Path {
+			binary.BigEndian.PutUint16(address[14:], uint16(i))
+			return port.Path{Remote: netip.AddrPortFrom(netip.AddrFrom16(address), 50000), Local: path6.Local}
+		},
+	} {
+		for _, shift := range []int{0, 8, 16} { // the bits that a router takes
+			var loads [ways]int
+			for i := range paths {
+				loads[label(path(i), "")>>shift%ways]++
+			}
+			for way, load := range loads {
+				if mean := paths / ways; load < mean/2 || load > 2*mean {
+					t.Errorf("paths that differ in the %s, bits from %d: way %d has %d of %d, want about %d", name, shift, way, load, paths, mean)
+				}
+			}
+		}
+	}
+	if got := flowLabel(zeroLabel()); got != 1 {
+		t.Errorf("label %#x instead of none, want 1", got)
+	}
+}
+
+// zeroLabel is a tuple whose hash ends in 20 zeros.
+func zeroLabel() []byte {
+	tuple := make([]byte, 36)
+	for i := uint32(0); ; i++ {
+		binary.BigEndian.PutUint32(tuple, i)
+		if crc32.Checksum(tuple, castagnoli)&0xfffff == 0 {
+			return tuple
+		}
+	}
+}
+
 // There is a template for each viewer.
 func TestTemplateIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Template{}); size > 72 {
@@ -237,7 +295,7 @@ func TestTemplateIsSmall(t *testing.T) {
 func TestAllocations(t *testing.T) {
 	payload := make([]byte, 1230)
 	for _, path := range []port.Path{path4, path6, pathLL} {
-		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{Checksum: true})
+		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{})
 		chunk := append(make([]byte, Headroom), payload...)
 		if n := testing.AllocsPerRun(100, func() { tpl.Put(chunk, len(payload), 7) }); n != 0 {
 			t.Errorf("Put: %v allocations", n)

@@ -153,7 +153,7 @@ func FuzzPutParse(f *testing.F) {
 			return
 		}
 		path := port.Path{Remote: netip.AddrPortFrom(to, number), Local: from}
-		opt := Options{Checksum: checksum, TrafficClass: class}
+		opt := Options{Checksum4Off: !checksum, TrafficClass: class}
 		tpl := Make(ourMAC, peerMAC, path, ourPort, opt)
 		got := put(&tpl, payload, id)
 		if want := reference(path, payload, uint16(id), opt); !bytes.Equal(got, want) {

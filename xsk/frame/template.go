@@ -1,7 +1,9 @@
 package frame
 
 import (
+	"cmp"
 	"encoding/binary"
+	"hash/crc32"
 	"math/bits"
 
 	"ringcast/engine/port"
@@ -26,7 +28,7 @@ const (
 	etherTypeIPv4 = 0x0800
 	etherTypeIPv6 = 0x86dd
 	protocolUDP   = 17
-	hopLimit      = 64     // RFC 1700 recommends it, Linux uses it
+	usualHopLimit = 64     // RFC 1700 recommends it, Linux's default
 	dontFragment  = 0x4000 // of the flags and offset word
 	moreFragments = 0x2000
 	fragmentAt    = 0x1fff
@@ -34,11 +36,13 @@ const (
 
 // Options are what a path's headers carry by choice.
 type Options struct {
-	// Checksum asks for UDP checksums over IPv4; see the package's comment for what speaks for and
+	// Checksum4Off leaves UDP checksums out over IPv4; see the package's comment for what speaks for and
 	// against. Over IPv6 there is always one.
-	Checksum bool
+	Checksum4Off bool
 	// TrafficClass is the octet of DSCP (upper six bits) and ECN (RFC 2474 §3, RFC 3168 §5).
 	TrafficClass uint8
+	// HopLimit is how many routers may pass the datagram on (IPv4's time to live). 0 is 64.
+	HopLimit uint8
 }
 
 // A Template is the headers of one path, with what changes from packet to packet left out. There is one
@@ -60,6 +64,7 @@ type Template struct {
 // interface and of the next hop.
 func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Options) (t Template) {
 	local, remote := path.Local.As16(), path.Remote.Addr().As16()
+	hopLimit := cmp.Or(opt.HopLimit, usualHopLimit)
 	udp := t.head[udpAt:]
 	binary.BigEndian.PutUint16(udp[0:], localPort)
 	binary.BigEndian.PutUint16(udp[2:], path.Remote.Port())
@@ -68,7 +73,7 @@ func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Opt
 	etherType := uint16(etherTypeIPv4)
 	if path.Remote.Addr().Is4() {
 		t.start = ipv4At - ethernetLen
-		t.checksum = opt.Checksum
+		t.checksum = !opt.Checksum4Off
 		ip := t.head[ipv4At:udpAt]
 		ip[0] = 0x45 // version, and 5 words of header
 		ip[1] = opt.TrafficClass
@@ -84,13 +89,12 @@ func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Opt
 		t.checksum = true
 		etherType = etherTypeIPv6
 		ip := t.head[ipv6At:udpAt]
-		ip[0] = 0x60 | opt.TrafficClass>>4
-		ip[1] = opt.TrafficClass << 4
 		ip[6] = protocolUDP
 		ip[7] = hopLimit
 		addresses = ip[8:40]
 		copy(addresses, local[:])
 		copy(addresses[16:], remote[:])
+		binary.BigEndian.PutUint32(ip, 6<<28|uint32(opt.TrafficClass)<<20|flowLabel(t.head[ipv6At+8:udpAt+4]))
 	}
 	partial := bits.ReverseBytes16(fold(sum(addresses, sum(udp[:4], 0))))
 	t.pseudo = add(partial, protocolUDP)
@@ -100,6 +104,16 @@ func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Opt
 	copy(ethernet[6:], source[:])
 	binary.BigEndian.PutUint16(ethernet[12:], etherType)
 	return t
+}
+
+// castagnoli is the polynomial that processors have an instruction for.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// flowLabel is made of addresses and ports, which lie next to each other, so it is one for all datagrams of a path. By
+// it alone some routers choose among equal ways, so tuples must differ in it (RFC 6437 §3, RFC 6438). It is never zero,
+// which means that there is none.
+func flowLabel(tuple []byte) uint32 {
+	return max(crc32.Checksum(tuple, castagnoli)&0xfffff, 1)
 }
 
 // Room is the largest payload, in bytes, that passes a link or route whose MTU is mtu, which counts from the IP

@@ -9,6 +9,8 @@ type Hop struct {
 	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the
 	// route.
 	MTU int
+	// HopLimit is what the kernel would give the datagram (IPv4's time to live); 0 if it is not known.
+	HopLimit uint8
 	// Down says, where there is no next hop, that it is because our interface cannot send. A socket of the
 	// kernel's could do no more than queue a datagram for a neighbour, to send it when the link is back.
 	Down bool
