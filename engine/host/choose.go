@@ -112,7 +112,7 @@ func Choose(cfg Config, name string, r Report) Decision {
 	}
 	if d.findInterface(cfg, r) {
 		d.checkMachine(cfg, r)
-		d.checkInterface(r.NIC, r.Links, r.Kernel.PageSize)
+		d.checkInterface(r.NIC, r.Links, &r.Kernel)
 		d.checkMemory(cfg, r.Process)
 	}
 	d.checkWishes(cfg)
@@ -224,7 +224,7 @@ func (d *Decision) checkMemory(cfg Config, p Process) {
 }
 
 // checkInterface looks at the interface and its driver.
-func (d *Decision) checkInterface(n *NIC, links []Link, page int) {
+func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	if n.Loopback {
 		d.refuse(allXDP, FactInterface, "name the interface of a network; sockets serve this machine's own peers",
 			"%s is the loopback and has no wire", n.Name)
@@ -249,7 +249,7 @@ func (d *Decision) checkInterface(n *NIC, links []Link, page int) {
 		d.note("%d of %d receive queues can be served, as many as send: what arrives on others goes through the kernel", q.TX, q.RX)
 	}
 	if !stacked { // else it is not this driver that XDP is about
-		d.checkDriver(n, page)
+		d.checkDriver(n, k)
 	}
 	for i := range n.Gateways {
 		if g := &n.Gateways[i]; !g.Resolved() {

@@ -18,7 +18,7 @@ func machine() Report {
 	}
 	other := Link{Name: "eth1", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.1.2/24")}}
 	return Report{
-		OS: "linux", Kernel: Kernel{Release: "6.18.0", PageSize: 4096, BTF: true},
+		OS: "linux", Kernel: Kernel{Release: "6.18.0", PageSize: 4096, Frags: true, BTF: true},
 		Process: Process{UID: 1000, Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: Unlimited, MemlockHard: Unlimited},
 		Links:   []Link{{Name: "lo", Loopback: true, Up: true, Carrier: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}, link, other},
 		NIC: &NIC{
@@ -261,9 +261,50 @@ func TestChoose(t *testing.T) {
 			name: "ENA with the MTU of EC2 and all its channels", rungs: "udp",
 			change: func(r *Report) { ena(r); r.NIC.MTU = 9001; r.NIC.Queues.RX, r.NIC.Queues.TX = 4, 4 },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498",
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
 				"xdp-zerocopy xdp-copy: 4 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
 				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+			},
+		},
+		{
+			name: "ENA of Amazon with the MTU of EC2", rungs: "xdp-copy udp",
+			change: func(r *Report) { ena(r); r.NIC.MTU, r.NIC.Version = 9001, "2.14.0g" },
+			refused: []string{
+				"xdp-zerocopy: MTU 9001 is too large for zerocopy, which wants packets in one piece; " +
+					"`ip link set dev eth0 mtu 1500`, at most 3498; until then packets are copied once more",
+			},
+			notes: []string{"should the driver refuse XDP for the MTU of 9001: it was built without XDP in several pieces, and wants at most 3498"},
+		},
+		{
+			name: "ENA of Amazon with the MTU of EC2, before 2.14", rungs: "udp",
+			change: func(r *Report) { ena(r); r.NIC.MTU, r.NIC.Version = 9001, "2.13.2g" },
+			refused: []string{
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
+				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+			},
+		},
+		{
+			name: "ENA of Amazon with the MTU of EC2, before Linux 5.18", rungs: "udp",
+			change: func(r *Report) { ena(r); r.Kernel.Frags, r.NIC.MTU, r.NIC.Version = false, 9001, "2.14.0g" },
+			refused: []string{
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498",
+				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+			},
+		},
+		{
+			name: "ENA of Amazon with the largest MTU of zerocopy", rungs: "xdp-zerocopy xdp-copy udp",
+			change: func(r *Report) { ena(r); r.NIC.MTU, r.NIC.Version = 3498, "2.14.0g" },
+		},
+		{
+			name: "largest MTU of zerocopy", rungs: "xdp-zerocopy xdp-copy udp",
+			change: func(r *Report) { r.NIC.Features.ZeroCopy, r.NIC.MTU = true, 3050 },
+		},
+		{
+			name: "MTU too large for zerocopy", rungs: "xdp-copy udp",
+			change: func(r *Report) { r.NIC.Features.ZeroCopy, r.NIC.MTU = true, 3051 },
+			refused: []string{
+				"xdp-zerocopy: MTU 3051 is too large for zerocopy, which wants packets in one piece; " +
+					"`ip link set dev eth0 mtu 1500`, at most 3050; until then packets are copied once more",
 			},
 		},
 		{
@@ -300,8 +341,16 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "veth", rungs: "xdp-copy udp",
-			change:  func(r *Report) { r.NIC.Driver = "veth"; r.NIC.MTU = 9000; r.NIC.Peer = &Peer{"eth1", 3506, 2} },
+			name: "veth with jumbo frames", rungs: "xdp-copy udp",
+			change:  func(r *Report) { r.NIC.Driver = "veth"; r.NIC.MTU = 9000; r.NIC.Peer = &Peer{"eth1", 9000, 2} },
+			refused: []string{"xdp-zerocopy: the driver (veth 1.0) has no zerocopy; packets are copied once more"},
+		},
+		{
+			name: "veth before Linux 5.18", rungs: "xdp-copy udp",
+			change: func(r *Report) {
+				r.NIC.Driver, r.Kernel.Frags = "veth", false
+				r.NIC.MTU, r.NIC.Peer = 9000, &Peer{"eth1", 3506, 2}
+			},
 			refused: []string{"xdp-zerocopy: the driver (veth 1.0) has no zerocopy; packets are copied once more"},
 		},
 		{
@@ -311,7 +360,7 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "veth whose peer has too much", rungs: "udp",
-			change: func(r *Report) { r.NIC.Driver = "veth"; r.NIC.Peer = &Peer{"eth1", 3507, 3} },
+			change: func(r *Report) { r.NIC.Driver, r.Kernel.Frags, r.NIC.Peer = "veth", false, &Peer{"eth1", 3507, 3} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 3507 of its peer eth1 is too large for XDP on veth; `ip link set dev eth1 mtu 1500`, at most 3506",
 				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
@@ -327,7 +376,13 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "virtio_net", change: func(r *Report) { r.NIC.Driver = "virtio_net"; r.NIC.MTU = 3507 }, rungs: "udp",
+			name: "virtio_net", change: func(r *Report) { r.NIC.Driver, r.NIC.MTU = "virtio_net", 9000 }, rungs: "xdp-copy udp",
+			refused: []string{"xdp-zerocopy: the driver (virtio_net 1.0) has no zerocopy; packets are copied once more"},
+			notes:   []string{"should the driver refuse XDP: `ethtool -K eth0 gro off lro off` takes off what the host may have to merge packets"},
+		},
+		{
+			name: "virtio_net before Linux 6.3", rungs: "udp",
+			change: func(r *Report) { r.NIC.Driver, r.NIC.MTU, r.NIC.Features = "virtio_net", 3507, nil },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 3507 is too large for XDP on virtio_net; `ip link set dev eth0 mtu 1500`, at most 3506",
 				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
@@ -414,7 +469,7 @@ func TestErrorNamesTheRefusal(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
 	d := Choose(Config{IO: OnlyXDP}, "eth0", r)
-	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498"
+	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on"
 	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken().XDP() {
 		t.Errorf("%v, taken %q", err, d.Taken())
 	}

@@ -9,11 +9,20 @@ import (
 
 // What drivers take off a page for the largest MTU with an XDP program that wants packets in one piece:
 // 256 bytes of headroom, 320 for struct skb_shared_info at the page's end, and what comes around the IP
-// packet. Of pages of 4,096 bytes this leaves 3,498 and 3,506.
+// packet. Of pages of 4,096 bytes this leaves 3,498 and 3,506. Ours takes packets in several pieces, where kernel
+// and driver hand them over (pieces).
 const (
 	enaOverhead    = 256 + 320 + 14 + 4 + 4 // Ethernet, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h
 	vethOverhead   = 256 + 320 + 14         // Ethernet: veth_xdp_set in drivers/net/veth.c; of the peer's MTU
 	virtioOverhead = 256 + 320 + 14         // Ethernet: virtnet_xdp_set in drivers/net/virtio_net.c
+)
+
+// With zerocopy a packet has to fit one chunk of packet memory. XDP's headroom leaves 3,840 bytes of that, and igb, igc
+// and ixgbe round those down to 3,072 (SRRCTL.BSIZEPKT counts in KB). Around the IP packet come Ethernet, VLAN tag and
+// checksum. ENA's own limit is the chunk's as well.
+const (
+	chunk       = 4096
+	zeroCopyMTU = 3072 - 14 - 4 - 4
 )
 
 // enaMaxPage is the largest page that ENA uses (ENA_PAGE_SIZE).
@@ -24,17 +33,19 @@ const enaMaxRing = 1024
 
 // checkDriver looks at what the driver is known, or tells, to ask for. What it asks for beyond that
 // shows when the program is attached.
-func (d *Decision) checkDriver(n *NIC, page int) {
+func (d *Decision) checkDriver(n *NIC, k *Kernel) {
 	before := len(d.Refused)
+	onePiece := zeroCopyMTU
 	switch n.Driver {
 	case "ena":
-		d.checkENA(n, min(page, enaMaxPage))
+		onePiece = chunk - enaOverhead
+		d.checkENA(n, k)
 	case "veth":
-		d.checkPeer(n, page-vethOverhead)
+		d.checkPeer(n, k)
 	case "hv_netvsc":
 		d.note("accelerated networking must stay off for %s: XDP would run on its VF, too, and AF_XDP would get none of those packets", n.Name)
 	case "virtio_net":
-		d.limitMTU(n, page-virtioOverhead)
+		d.limitMTU(n, k, k.PageSize-virtioOverhead, "")
 		d.note("should the driver refuse XDP: `ethtool -K %s gro off lro off` takes off what the host may have to merge packets", n.Name)
 	}
 	if len(d.Refused) > before {
@@ -50,6 +61,9 @@ func (d *Decision) checkDriver(n *NIC, page int) {
 			remedy = "Amazon's own driver can from 2.13 on; until then packets are copied once more"
 		}
 		d.refuse(onlyZeroCopy, FactFeatures, remedy, "the driver (%s) has no zerocopy", name)
+	} else if n.MTU > onePiece {
+		d.refuse(onlyZeroCopy, FactMTU, setMTU(n.Name, onePiece)+"; until then packets are copied once more",
+			"MTU %d is too large for zerocopy, which wants packets in one piece", n.MTU)
 	}
 }
 
@@ -68,17 +82,43 @@ func (n *NIC) zeroCopy() bool {
 	return true
 }
 
-func (d *Decision) limitMTU(n *NIC, limit int) {
-	if n.MTU > limit {
-		d.refuse(native, FactMTU, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Name, limit),
-			"MTU %d is too large for XDP on %s", n.MTU, n.Driver)
+// pieces tells whether the driver hands packets over in several pieces, so that any MTU will do.
+func (n *NIC) pieces(k *Kernel) bool {
+	switch n.Driver {
+	case "veth":
+		return k.Frags
+	case "virtio_net":
+		return k.Frags && n.Features != nil // both are from Linux 6.3 there
+	case "ena":
+		return k.Frags && amazons(n.Version, 2, 14)
 	}
+	return false
+}
+
+// limitMTU refuses an MTU that is too large for packets in one piece, if the driver knows no other. The remedy gets
+// an addition.
+func (d *Decision) limitMTU(n *NIC, k *Kernel, limit int, remedy string) {
+	if n.MTU > limit && !n.pieces(k) {
+		d.refuse(native, FactMTU, setMTU(n.Name, limit)+remedy, "MTU %d is too large for XDP on %s", n.MTU, n.Driver)
+	}
+}
+
+// setMTU is the command that lowers an MTU.
+func setMTU(name string, limit int) string {
+	return fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", name, limit)
 }
 
 // checkENA knows the rules of Amazon's Elastic Network Adapter. An XDP program takes a send queue for
 // each receive queue out of the same maximum.
-func (d *Decision) checkENA(n *NIC, page int) {
-	d.limitMTU(n, page-enaOverhead)
+func (d *Decision) checkENA(n *NIC, k *Kernel) {
+	limit, remedy := min(k.PageSize, enaMaxPage)-enaOverhead, ""
+	if k.Frags {
+		remedy = ", or Amazon's own driver from 2.14 on"
+	}
+	d.limitMTU(n, k, limit, remedy)
+	if n.MTU > limit && n.pieces(k) {
+		d.note("should the driver refuse XDP for the MTU of %d: it was built without XDP in several pieces, and wants at most %d", n.MTU, limit)
+	}
 	if q := n.Queues; q.MaxRX > 0 && 2*q.RX > q.MaxRX && !amazons(n.Version, 2, 17) {
 		remedy := fmt.Sprintf("`ethtool -L %s combined %d`", n.Name, q.MaxRX/2)
 		if q.MaxRX < 2 {
@@ -94,13 +134,14 @@ func (d *Decision) checkENA(n *NIC, page int) {
 
 // checkPeer looks at a veth's other end, where it can be seen. The driver offers XDP unless the peer sends
 // on more queues than this end receives on.
-func (d *Decision) checkPeer(n *NIC, maxMTU int) {
+func (d *Decision) checkPeer(n *NIC, k *Kernel) {
+	limit := k.PageSize - vethOverhead
 	name, sends := "its peer", "more"
 	if n.Peer != nil {
 		name, sends = name+" "+n.Peer.Name, strconv.Itoa(n.Peer.TX)
 	}
-	if n.Peer != nil && n.Peer.MTU > maxMTU {
-		d.refuse(native, FactPeer, fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", n.Peer.Name, maxMTU),
+	if n.Peer != nil && n.Peer.MTU > limit && !n.pieces(k) {
+		d.refuse(native, FactPeer, setMTU(n.Peer.Name, limit),
 			"MTU %d of %s is too large for XDP on veth", n.Peer.MTU, name)
 	}
 	if n.Peer != nil && n.Peer.TX > n.Queues.RX || n.Features != nil && !n.Features.native() {

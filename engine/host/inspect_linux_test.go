@@ -14,26 +14,23 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
 
-// attachTo attaches a program that passes everything, natively or else generically.
-func attachTo(index int, generic bool) (link.Link, error) {
+// attachTo attaches a program that passes everything, in a mode and loaded with flags.
+func attachTo(index int, mode link.XDPAttachFlags, flags uint32) (link.Link, error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, License: "MIT", Name: "passes_all",
+		Type: ebpf.XDP, License: "MIT", Name: "passes_all", Flags: flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer program.Close()
-	flags := link.XDPDriverMode
-	if generic {
-		flags = link.XDPGenericMode
-	}
-	return link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: flags})
+	return link.AttachXDP(link.XDPOptions{Program: program, Interface: index, Flags: mode})
 }
 
 // An inspection of one interface, with nothing attached and with each kind of program.
@@ -46,10 +43,10 @@ var inspect = lab.Register("inspect", func(_ context.Context, name string, _ fun
 		return i, err
 	}
 	for _, mode := range []struct {
-		generic bool
-		report  *Report
-	}{{false, &i.Native}, {true, &i.Generic}} {
-		attached, err := attachTo(device.Index, mode.generic)
+		flags  link.XDPAttachFlags
+		report *Report
+	}{{link.XDPDriverMode, &i.Native}, {link.XDPGenericMode, &i.Generic}} {
+		attached, err := attachTo(device.Index, mode.flags, 0)
 		if err != nil {
 			return i, err
 		}
@@ -140,6 +137,7 @@ type pair struct {
 	RX, PeerTX int
 	PeerMTU    int
 	Down       bool
+	OnePiece   bool // as before Linux 5.18, where programs want packets so
 }
 
 // A verdict is what Choose says of a pair, and what the kernel.
@@ -173,6 +171,10 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 	}
 	s := Look(Config{Interfaces: []string{"v0"}})[0]
 	r, d := s.Report, s.Decision
+	if p.OnePiece {
+		r.Kernel.Frags = false
+		d = Choose(Config{}, "v0", r)
+	}
 	if r.NIC == nil || r.NIC.Peer == nil || r.NIC.Peer.MTU != p.PeerMTU || r.NIC.Peer.TX != p.PeerTX || r.NIC.Queues.RX != p.RX {
 		return v, fmt.Errorf("inspected %+v, peer %+v", r.NIC, r.NIC.Peer)
 	}
@@ -181,7 +183,11 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 	if err != nil {
 		return v, err
 	}
-	attached, err := attachTo(device.Index, false)
+	var flags uint32
+	if r.Kernel.Frags {
+		flags = unix.BPF_F_XDP_HAS_FRAGS
+	}
+	attached, err := attachTo(device.Index, link.XDPDriverMode, flags)
 	if err != nil {
 		v.Kernel = err.Error()
 		return v, nil
@@ -197,6 +203,10 @@ func TestChooseAgreesWithKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	most := os.Getpagesize() - vethOverhead
+	onePiece := 1 // refusal, where this kernel has no other
+	if inspectKernel().Frags {
+		onePiece = 0
+	}
 	for _, row := range []struct {
 		pair
 		facts []Fact
@@ -205,9 +215,11 @@ func TestChooseAgreesWithKernel(t *testing.T) {
 		{pair{RX: 1, PeerTX: 1, PeerMTU: 1500}, nil, true},
 		{pair{RX: 2, PeerTX: 1, PeerMTU: 1500}, nil, true},
 		{pair{RX: 1, PeerTX: 2, PeerMTU: 1500}, []Fact{FactPeer}, false},
-		{pair{RX: 1, PeerTX: 1, PeerMTU: most}, nil, true},
-		{pair{RX: 1, PeerTX: 1, PeerMTU: most + 1}, []Fact{FactPeer}, false},
-		{pair{RX: 1, PeerTX: 2, PeerMTU: most + 5000}, []Fact{FactPeer, FactPeer}, false},
+		{pair{RX: 1, PeerTX: 1, PeerMTU: most, OnePiece: true}, nil, true},
+		{pair{RX: 1, PeerTX: 1, PeerMTU: most + 1, OnePiece: true}, []Fact{FactPeer}, false},
+		{pair{RX: 1, PeerTX: 2, PeerMTU: most + 5000, OnePiece: true}, []Fact{FactPeer, FactPeer}, false},
+		{pair{RX: 1, PeerTX: 1, PeerMTU: most + 1}, []Fact{FactPeer}[:onePiece], onePiece == 0},
+		{pair{RX: 1, PeerTX: 1, PeerMTU: 65535}, []Fact{FactPeer}[:onePiece], onePiece == 0},
 		// A program can be attached to what is down; a socket cannot be bound.
 		{pair{RX: 1, PeerTX: 1, PeerMTU: 1500, Down: true}, []Fact{FactLink}, true},
 	} {

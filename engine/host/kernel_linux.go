@@ -2,10 +2,12 @@ package host
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/cap"
@@ -25,6 +27,7 @@ func inspectKernel() (k Kernel) {
 	if err := features.HaveProgramType(ebpf.XDP); err != nil {
 		k.NoBPF = err.Error()
 	}
+	k.Frags = !errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), ebpf.ErrNotSupported) // of the same release
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	k.BTF = err == nil
 	disabled, err := os.ReadFile("/proc/sys/kernel/unprivileged_bpf_disabled")

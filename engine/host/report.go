@@ -27,6 +27,9 @@ type Kernel struct {
 	NoAFXDP string `json:"no_af_xdp,omitempty"`
 	// NoBPF says why the smallest XDP program could not be loaded.
 	NoBPF string `json:"no_bpf,omitempty"`
+	// Frags tells whether XDP programs may take frames in several pieces, as from Linux 5.18. It is true where
+	// this process may not ask.
+	Frags bool `json:"frags"`
 	// BTF tells whether the kernel describes its own types.
 	BTF bool `json:"btf"`
 	// UnprivilegedBPF is kernel.unprivileged_bpf_disabled turned around. XDP programs take
