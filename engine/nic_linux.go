@@ -58,7 +58,7 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	if err != nil {
 		return n, err
 	}
-	n.hops, err = nexthop.Watch(nexthop.Config{Interface: n.name, Log: cfg.Log})
+	n.hops, err = nexthop.Watch(nexthop.Config{Interface: n.name, Port: x.companion.LocalPort(), Log: cfg.Log})
 	if err != nil {
 		return n, err
 	}

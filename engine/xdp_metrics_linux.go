@@ -14,6 +14,7 @@ var (
 	xdpAllowedDesc   = counterDesc("xdp_guard_paths", "Paths whose DTLS and media the guard lets through.")
 	xdpRefusedDesc   = counterDesc("xdp_guard_refused_total", "Paths that the guard had no room for.")
 	xdpRungDesc      = counterDesc("xdp_interface_info", "How packets of an interface go now; udp while its queues are given up.", "interface", "io")
+	xdpForgedDesc    = counterDesc("xdp_own_source_datagrams_total", "Datagrams from outside that said that they came from this host; dropped.")
 	xdpOutagesDesc   = counterDesc("xdp_outages_total", "Times that the interface was down, gone, deaf or stuck, and packets went through the kernel.")
 	xdpDeafDesc      = counterDesc("xdp_deaf_total", "Outages because no queue received what the XDP program handed over, or a queue sent nothing.")
 	xdpSuspendedDesc = counterDesc("xdp_suspended_workers", "Workers that have no queue now and use the companion socket.")
@@ -34,7 +35,7 @@ var (
 // collect gives the metrics of AF_XDP. Those of several interfaces are sums, but for the queues'.
 func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
 	var exits [bpf.NumReasons]uint64
-	var outages, deaf, unresolved, tooLong, refused uint64
+	var outages, deaf, unresolved, elsewhere, ourselves, tooLong, forged, refused uint64
 	var suspended int
 	for _, n := range x.nics {
 		if counters, err := n.program.Counters(); err == nil {
@@ -46,7 +47,8 @@ func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge fun
 		outages, deaf, suspended = outages+n.outages.Load(), deaf+n.deaf.Load(), suspended+n.suspended()
 		for _, p := range n.ports {
 			d := p.Details()
-			unresolved, tooLong, refused = unresolved+d.Unresolved, tooLong+d.TooLong, refused+d.GuardRefusals
+			unresolved, elsewhere, ourselves = unresolved+d.Unresolved, elsewhere+d.Elsewhere, ourselves+d.Ourselves
+			tooLong, forged, refused = tooLong+d.TooLong, forged+d.OwnSources, refused+d.GuardRefusals
 			for i := range d.Queues {
 				collectQueue(&d.Queues[i], n.name, count)
 			}
@@ -61,7 +63,10 @@ func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge fun
 	count(xdpRefusedDesc, refused)
 	gauge(xdpSuspendedDesc, float64(suspended))
 	count(detourDesc, unresolved, "no_next_hop")
+	count(detourDesc, elsewhere, "routed_elsewhere")
+	count(detourDesc, ourselves, "own_host")
 	count(detourDesc, tooLong, "too_long")
+	count(xdpForgedDesc, forged)
 	s := x.companion.Stats()
 	count(companionReceivedDesc, s.Received)
 	count(companionSentDesc, s.Sent)

@@ -47,8 +47,11 @@ func processTime() time.Duration {
 }
 
 // Resolve and Generation make an errand a NextHops, Send and so on a Companion that has nothing to do.
-func (e errand) Generation() uint32                    { return 1 }
-func (e errand) Resolve(port.Path) (nexthop.Hop, bool) { return e.Hop, true }
+func (e errand) Generation() uint32                      { return 1 }
+func (e errand) Follow(port.Path) nexthop.Way            { return e }
+func (e errand) Own(netip.Addr) bool                     { return false }
+func (e errand) Resolve() (nexthop.Hop, nexthop.Verdict) { return e.Hop, nexthop.Usable }
+func (e errand) Forget()                                 {}
 
 // sendOurs sends through a Port, as a worker that is never out of packets does, but that it seals nothing: the
 // payload is what lies in the frame.

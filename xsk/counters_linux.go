@@ -115,9 +115,11 @@ type Details struct {
 	// sends, that went through the companion. All but the failed are in port.Stats too, and these
 	// as Refused.
 	CompanionReceived, CompanionSent, CompanionRefused uint64
-	// Unresolved counts frames that had no next hop, TooLong those beyond the path's MTU. Both went
-	// to the companion.
-	Unresolved, TooLong uint64
+	// Unresolved counts frames that had no next hop, Elsewhere those that leave by another interface, Ourselves
+	// those for this host, TooLong those beyond the path's MTU. All went to the companion.
+	Unresolved, Elsewhere, Ourselves, TooLong uint64
+	// OwnSources counts frames that came from outside, and said that they came from this host. They were dropped.
+	OwnSources uint64
 	// GuardRefusals counts routes whose path the guard did not admit.
 	GuardRefusals uint64
 	// Suspended is whether the port has no bundle.
@@ -134,7 +136,8 @@ type counters struct {
 		sent, sentBytes, calls                             atomic.Uint64
 		stale, refused, unroutable                         atomic.Uint64
 		companionReceived, companionSent, companionRefused atomic.Uint64
-		unresolved, tooLong, guardRefusals                 atomic.Uint64
+		unresolved, elsewhere, ourselves, tooLong          atomic.Uint64
+		ownSources, guardRefusals                          atomic.Uint64
 		queues                                             atomic.Pointer[[]*queueCounters]
 	}
 }
@@ -161,6 +164,7 @@ func (c *counters) publishReceived() {
 	publish(&c.shared.receivedBytes, c.ReceivedBytes)
 	publish(&c.shared.malformed, c.Malformed)
 	publish(&c.shared.companionReceived, c.details.CompanionReceived)
+	publish(&c.shared.ownSources, c.details.OwnSources)
 }
 
 func (c *counters) publishSent() {
@@ -173,6 +177,8 @@ func (c *counters) publishSent() {
 	publish(&c.shared.companionSent, c.details.CompanionSent)
 	publish(&c.shared.companionRefused, c.details.CompanionRefused)
 	publish(&c.shared.unresolved, c.details.Unresolved)
+	publish(&c.shared.elsewhere, c.details.Elsewhere)
+	publish(&c.shared.ourselves, c.details.Ourselves)
 	publish(&c.shared.tooLong, c.details.TooLong)
 	publish(&c.shared.guardRefusals, c.details.GuardRefusals)
 }
@@ -206,7 +212,10 @@ func (c *counters) snapshotDetails() Details {
 		CompanionSent:     c.shared.companionSent.Load(),
 		CompanionRefused:  c.shared.companionRefused.Load(),
 		Unresolved:        c.shared.unresolved.Load(),
+		Elsewhere:         c.shared.elsewhere.Load(),
+		Ourselves:         c.shared.ourselves.Load(),
 		TooLong:           c.shared.tooLong.Load(),
+		OwnSources:        c.shared.ownSources.Load(),
 		GuardRefusals:     c.shared.guardRefusals.Load(),
 	}
 	if queues := c.shared.queues.Load(); queues != nil {

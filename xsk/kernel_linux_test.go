@@ -232,11 +232,14 @@ func (q *kernelQueue) stockUp(n int) {
 	atomic.StoreUint32(fill.shared.consumer, q.fillCons)
 }
 
-// hops is a NextHops of one answer for all paths.
+// hops is a NextHops of one answer for all paths, and the Way of each.
 type hops struct {
 	generation atomic.Uint32
-	hop        atomic.Pointer[nexthop.Hop] // nil: none
+	hop        atomic.Pointer[nexthop.Hop] // nil: none, for the reason why
+	why        nexthop.Verdict
+	own        netip.Addr // our only address
 	asked      int
+	followed   atomic.Int32 // so many ways are not forgotten
 }
 
 func newHops() *hops {
@@ -247,12 +250,21 @@ func newHops() *hops {
 
 func (h *hops) Generation() uint32 { return h.generation.Load() }
 
-func (h *hops) Resolve(port.Path) (nexthop.Hop, bool) {
+func (h *hops) Own(a netip.Addr) bool { return a == h.own }
+
+func (h *hops) Follow(port.Path) nexthop.Way {
+	h.followed.Add(1)
+	return h
+}
+
+func (h *hops) Forget() { h.followed.Add(-1) }
+
+func (h *hops) Resolve() (nexthop.Hop, nexthop.Verdict) {
 	h.asked++
 	if hop := h.hop.Load(); hop != nil {
-		return *hop, !hop.Down
+		return *hop, nexthop.Usable
 	}
-	return nexthop.Hop{}, false
+	return nexthop.Hop{}, h.why
 }
 
 func (h *hops) set(hop *nexthop.Hop) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,13 +24,14 @@ type Guard interface {
 	Revoke(port.Path) error
 }
 
-// NextHops knows where frames to a peer go. Its methods are called by the ports' threads, for every batch
-// and for every change.
+// NextHops knows where frames to a peer go. Its methods are called by the ports' threads.
 type NextHops interface {
-	// Generation changes whenever an earlier Resolve may have become wrong.
+	// Generation changes whenever an earlier Resolve of a Way may have become wrong. Asked for every batch.
 	Generation() uint32
-	// Resolve returns the next hop, false if there is none or it is not known to be reachable.
-	Resolve(port.Path) (nexthop.Hop, bool)
+	// Follow begins to follow a path, for every change of a route.
+	Follow(port.Path) nexthop.Way
+	// Own reports whether an address is this host's. Asked for every received frame.
+	Own(netip.Addr) bool
 }
 
 // A Companion is the kernel's socket on the same UDP port: it takes what XDP passes to the kernel, and
@@ -143,6 +145,7 @@ func New(cfg Config) (*Port, error) {
 	}
 	p.in = receiver{
 		counters: &p.counters,
+		hops:     cfg.NextHops,
 		batch:    cfg.Batch,
 		kick:     kickReceive,
 		inbound:  make([]port.Inbound, 0, 2*cfg.Batch),

@@ -17,6 +17,7 @@ const refillAtLeast = 64
 // receiver is the way in. It belongs to the worker's thread.
 type receiver struct {
 	counters  *counters
+	hops      NextHops
 	companion Companion // nil: not ours to read
 	batch     int
 	kick      func(fd int)
@@ -125,6 +126,12 @@ func (r *receiver) take(now port.Time, q *intake, n int) {
 		path, payload, ok := frame.Parse(r.memory[d.Addr:end], r.zone)
 		if !ok || len(payload) > port.MaxDatagram {
 			r.counters.Malformed++
+			continue
+		}
+		// The kernel drops these (a martian source) as long as it sees them. Whoever forged one would have us send
+		// to this host's own services.
+		if r.hops.Own(path.Remote.Addr()) {
+			r.counters.details.OwnSources++
 			continue
 		}
 		r.inbound = append(r.inbound, port.Inbound{Path: path, Data: payload, Arrival: now})

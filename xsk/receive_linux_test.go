@@ -61,6 +61,35 @@ func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 	r.expect(port.Stats{Malformed: 3 * testRing})
 }
 
+// What says that it comes from this host came from outside: it is dropped, counted, and its memory returned.
+func TestOurOwnAddressesAsSources(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, Config{})
+	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{}) // from local4
+	chunk := make([]byte, frame.Headroom+1)
+	start := tpl.Put(chunk, 1, 0)
+	for i := range 3 * testRing {
+		r.hops.own = local4
+		if i%3 == 0 {
+			r.hops.own = to(1).Remote.Addr()
+		}
+		if !k.queues[0].receive(chunk[start:]) {
+			t.Fatal("no room")
+		}
+		want := 0
+		if i%3 == 0 {
+			want = 1
+		}
+		if n := r.Receive(r.clock, &r.in); n != want {
+			t.Fatalf("%d datagrams, want %d", n, want)
+		}
+	}
+	r.expect(port.Stats{Received: testRing})
+	if got := r.Details().OwnSources; got != 2*testRing {
+		t.Errorf("%d counted, want %d", got, 2*testRing)
+	}
+}
+
 func TestQueuesTakeTurns(t *testing.T) {
 	k := newKernel(2, testRing, 0)
 	r := newRig(t, k, Config{Batch: 4})

@@ -2,6 +2,7 @@ package xsk
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -113,6 +114,55 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	}
 	if s := r.Stats(); s.Sent != 4 || s.Refused != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// What does not leave by the interface goes through the companion, and is counted by the reason.
+func TestDetoursAreToldApart(t *testing.T) {
+	for why, want := range map[nexthop.Verdict]Details{
+		nexthop.Unresolved: {Unresolved: 2, CompanionSent: 2},
+		nexthop.Elsewhere:  {Elsewhere: 2, CompanionSent: 2},
+		nexthop.Ourselves:  {Ourselves: 2, CompanionSent: 2},
+	} {
+		r := newRig(t, newKernel(1, testRing, 0), Config{})
+		r.hops.why = why
+		r.hops.set(nil)
+		r.route(0, to(1))
+		r.add(0, payload(1))
+		r.add(0, payload(2))
+		r.transmit(testFrames)
+		r.expectCompanion([2]int{1, 1}, [2]int{1, 2})
+		got := r.Details()
+		got.Queues = nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %+v, want %+v", why, got, want)
+		}
+	}
+}
+
+// A path is followed while a route leads there.
+func TestPathsAreFollowedWhileRouted(t *testing.T) {
+	r := newRig(t, newKernel(1, testRing, 0), Config{})
+	for _, c := range []struct {
+		change func()
+		want   int32
+	}{
+		{func() { r.route(0, to(1)) }, 1},
+		{func() { r.route(5, to(1)) }, 2},
+		{func() { r.route(0, to(2)) }, 2}, // moved
+		{func() { r.revoke(0) }, 1},
+		{func() { r.revoke(0) }, 1},
+		{func() { r.revoke(9) }, 1}, // never there
+		{func() { r.route(1, to(3)) }, 2},
+		{func() { r.Close() }, 0},
+	} {
+		c.change()
+		if c.want > 0 {
+			r.transmit(testFrames)
+		}
+		if got := r.hops.followed.Load(); got != c.want {
+			t.Errorf("%d paths are followed, want %d", got, c.want)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"ringcast/engine/port"
 	"ringcast/xsk/frame"
+	"ringcast/xsk/nexthop"
 )
 
 const (
@@ -34,8 +35,9 @@ type route struct {
 	sender     uint8  // the queue
 	open       bool   // false: revoked
 	admitted   bool   // the guard lets the peer pass
-	down       bool   // it has no next hop because the link is down
 	generation uint32 // of the next hops when it was resolved
+
+	verdict nexthop.Verdict // why it has no next hop
 }
 
 // noHop is the room of a route without next hop, less than any frame needs.
@@ -80,9 +82,10 @@ type transmitter struct {
 	lender  lender
 	routes  []route
 	paths   []port.Path
-	senders []sender // none while suspended
-	shift   uint     // log2 of the chunk size
-	id      uint32   // IPv4's
+	ways    []nexthop.Way // nil where there is no path
+	senders []sender      // none while suspended
+	shift   uint          // log2 of the chunk size
+	id      uint32        // IPv4's
 
 	generation uint32    // of the next hops, as of this Transmit
 	asked      port.Time // when the kernel's counters were read last
@@ -334,14 +337,17 @@ func (t *transmitter) setRoutes(changes []port.RouteChange) {
 		if missing := int(c.Route) + 1 - len(t.routes); missing > 0 {
 			t.routes = append(t.routes, make([]route, missing)...)
 			t.paths = append(t.paths, make([]port.Path, missing)...)
+			t.ways = append(t.ways, make([]nexthop.Way, missing)...)
 		}
 		r := &t.routes[c.Route]
 		before, admitted := t.paths[c.Route], r.admitted
 		*r = route{}
 		t.paths[c.Route] = c.Path
+		t.unfollow(c.Route)
 		if c.Path.Remote.IsValid() {
 			*r = route{open: true, room: noHop, sender: t.senderOf(c.Route), admitted: t.admit(c)}
-			t.resolve(r, c.Path)
+			t.ways[c.Route] = t.hops.Follow(c.Path)
+			t.resolve(r, c.Route)
 		} else {
 			t.forget(c.Route)
 		}
@@ -371,9 +377,18 @@ func (t *transmitter) dismiss(p port.Path) {
 	}
 }
 
-// dismissAll takes back all of them.
+// unfollow has the next hops of a route's path not followed any more.
+func (t *transmitter) unfollow(r port.Route) {
+	if way := t.ways[r]; way != nil {
+		way.Forget()
+		t.ways[r] = nil
+	}
+}
+
+// dismissAll takes back all of them, and follows no path any more.
 func (t *transmitter) dismissAll() {
 	for i := range t.routes {
+		t.unfollow(port.Route(i))
 		if t.routes[i].admitted {
 			t.routes[i].admitted = false
 			t.dismiss(t.paths[i])
@@ -392,17 +407,16 @@ func (t *transmitter) forget(r port.Route) {
 }
 
 // resolve finds where a route's frames go.
-func (t *transmitter) resolve(r *route, p port.Path) {
+func (t *transmitter) resolve(r *route, number port.Route) {
 	r.generation = t.generation
-	hop, ok := t.hops.Resolve(p)
-	r.down = hop.Down
-	if !ok {
+	var hop nexthop.Hop
+	if hop, r.verdict = t.ways[number].Resolve(); r.verdict != nexthop.Usable {
 		r.room = noHop
 		return
 	}
 	options := t.options
 	options.HopLimit = hop.HopLimit
-	r.template = frame.Make(hop.Source, hop.Destination, p, t.localPort, options)
+	r.template = frame.Make(hop.Source, hop.Destination, t.paths[number], t.localPort, options)
 	r.room = int16(min(max(r.template.Room(hop.MTU), 0), math.MaxInt16))
 }
 
@@ -435,7 +449,7 @@ func (t *transmitter) offer(queue []port.Frame) (left bool) {
 		}
 		r := &t.routes[f.Route]
 		if r.generation != t.generation || r.room == noHop {
-			t.resolve(r, t.paths[f.Route])
+			t.resolve(r, f.Route)
 		}
 		if size > int(r.room) || len(t.senders) == 0 || !t.senders[r.sender].drained {
 			t.sendByCompanion(f, r)
@@ -484,13 +498,17 @@ func (t *transmitter) send() (onward bool) {
 // sendByCompanion sends what AF_XDP cannot through the kernel, which finds the next hop, fragments, or knows
 // why it does neither.
 func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
-	if r.down {
+	if r.verdict == nexthop.Down {
 		t.counters.Refused++
 		t.lender.drop(f)
 		return
 	}
 	switch {
 	case len(t.senders) == 0 || !t.senders[r.sender].drained: // all go there
+	case r.verdict == nexthop.Elsewhere:
+		t.counters.details.Elsewhere++
+	case r.verdict == nexthop.Ourselves:
+		t.counters.details.Ourselves++
 	case r.room == noHop:
 		t.counters.details.Unresolved++
 	default:

@@ -178,7 +178,8 @@ func TestStaleFramesAreDropped(t *testing.T) {
 func TestDownNothingIsSent(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
-	r.hops.set(&nexthop.Hop{Down: true})
+	r.hops.set(nil)
+	r.hops.why = nexthop.Down
 	r.route(0, to(1))
 	r.add(0, payload(1))
 	r.add(0, payload(2))

@@ -79,12 +79,12 @@ func TestUsedNeighbourStays(t *testing.T) {
 	}
 	a.batch(crowd)
 	news := a.neighbourNews()
-	w := a.watch("v", Config{Refresh: 100 * time.Millisecond, Linger: time.Hour})
+	w := a.watch("v", Config{Refresh: 100 * time.Millisecond})
 	a.send("198.18.0.2:1")
 	a.send("198.18.0.3:1")
 	w.awaitHop(pathOnLink4, mac(0xb))
 	w.await("the unused one", func() bool { return w.knows("198.18.0.3") })
-	before := w.current.Load().generation
+	before := w.Generation()
 	wire := a.wire(w.Link().Index)
 
 	verified, began := 0, time.Now()
@@ -93,9 +93,9 @@ func TestUsedNeighbourStays(t *testing.T) {
 	for gone := false; !gone; {
 		select {
 		case n := <-news:
-			hop, ok := w.Resolve(pathOnLink4)
-			if !ok {
-				t.Fatalf("after %v the neighbour in use is gone", time.Since(began))
+			hop, got := w.resolve(pathOnLink4)
+			if got != Usable {
+				t.Fatalf("after %v the neighbour in use is %v", time.Since(began), got)
 			}
 			if err := wire.send(pathOnLink4, hop); err != nil {
 				t.Fatal(err)
@@ -123,10 +123,8 @@ func TestUsedNeighbourStays(t *testing.T) {
 		t.Errorf("verified %d times", verified)
 	}
 	w.await("the unused one is gone", func() bool { return !w.knows("198.18.0.3") })
-	if _, ok := w.Resolve(pathOnLink4); !ok {
-		t.Error("the used one is gone")
-	}
-	if now := w.current.Load().generation; now != before+1 {
+	w.expect(pathOnLink4, Usable)
+	if now := w.Generation(); now != before+1 {
 		t.Errorf("%d generations for one neighbour that went", now-before)
 	}
 }
@@ -139,7 +137,7 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	a.hasten("v")
 	b.address("v", "198.18.0.3/24")
 	a.ip("neigh", "add", "198.18.0.4", "lladdr", mac(4).String(), "dev", "v", "nud", "permanent")
-	w := a.watch("v", Config{Refresh: 50 * time.Millisecond, Linger: time.Hour})
+	w := a.watch("v", Config{Refresh: 50 * time.Millisecond})
 	for _, to := range []string{"198.18.0.2:1", "198.18.0.3:1", "[fd00::2]:1"} {
 		a.send(to)
 	}
@@ -149,8 +147,8 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	w.await("the unused one", func() bool { return w.knows("198.18.0.3") })
 
 	b.ip("addr", "flush", "dev", "v")
-	w.awaitNone(pathOnLink4)
-	w.awaitNone(pathOnLink6)
+	w.awaitVerdict(pathOnLink4, Unresolved)
+	w.awaitVerdict(pathOnLink6, Unresolved)
 	if !w.knows("198.18.0.3") {
 		t.Error("the unused one was asked, too")
 	}
@@ -163,26 +161,4 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	b.address("v", "198.18.0.2/24")
 	a.send("198.18.0.2:1")
 	w.awaitHop(pathOnLink4, mac(0xe))
-}
-
-func TestInUse(t *testing.T) {
-	for _, c := range []struct {
-		used, tick uint32
-		want       bool
-	}{
-		{0, 1, false}, // never
-		{0, 100, false},
-		{1, 1, true},
-		{7, 7, true},
-		{7, 8, true},
-		{7, 10, true},
-		{7, 11, false},
-		{7, 1000, false},
-	} {
-		n := newNeighbour(nil, mac(1), netlink.NUD_STALE)
-		n.used.Store(c.used)
-		if got := n.inUse(c.tick, 3); got != c.want {
-			t.Errorf("used at %d, now %d: %v", c.used, c.tick, got)
-		}
-	}
 }

@@ -1,56 +1,65 @@
 // Package nexthop knows to which hardware address a datagram goes next, which AF_XDP has to be told and
-// only the kernel knows. It follows the kernel's link, routes and neighbours over netlink and answers from
-// a snapshot of them.
+// only the kernel knows. It asks the kernel how each path leaves, follows the kernel's neighbours over netlink, and
+// answers from what it was told.
 //
 // # Words
 //
 //   - The link is the interface that AF_XDP is bound to; it is followed by name, whatever its index.
-//   - A route says for a range of addresses where they are: on the link, behind a gateway on it, our own,
-//     or none of the link's business.
+//   - A way is a path that a port sends on. Its answer is the kernel's: by which interface the path leaves, to which
+//     next hop, and how much passes; or that it leads to this host, or nowhere.
 //   - A neighbour is a host on the link whose hardware address the kernel holds usable.
-//   - A snapshot is all of them at one moment, never changed; each has a generation.
+//   - A snapshot is the link, our own addresses and the neighbours at one moment, never changed.
+//   - A turn is one round of listing and asking.
 //
 // # The way of a change
 //
-//		kernel ─netlink─▶ listen ─▶ follow ─▶ snapshot ─▶ Resolve, on the workers' threads
-//		                              └─▶ Events
+//	kernel ─netlink─▶ listen ─▶ follow ─▶ snapshot, answers ─▶ Way.Resolve, on the workers' threads
+//	       ─ICMP────▶ hear ───────┘ │ ▲         └─▶ Events
+//	                       questions└─┘ answers
 //
-//	 1. listen (one goroutine) receives the kernel's notifications.
-//	 2. follow (another) applies those of neighbours one by one. All others only make it list the link
-//	    and the routes again, since not every change of a route is notified: IPv4 routes go silently with
-//	    their link. When notifications were lost (ENOBUFS) the neighbours are listed again too.
-//	 3. What Resolve may answer differently about makes a new snapshot with the next generation: a
-//	    neighbour's address or its becoming usable or not, a route, the link's index, address, MTU or
-//	    state. A neighbour that goes from reachable to stale and back makes none. Snapshots are at least
-//	    Config.Settle apart, so that a storm costs a bounded share of a core; the first is immediate.
-//	 4. A worker compares Generation from time to time and resolves its routes again when it has changed.
+//	 1. listen (one goroutine for each of two sockets) receives the kernel's notifications, hear what routers say of
+//	    packets that were too big for a path.
+//	 2. follow (another) applies those of neighbours one by one. Those of links and addresses make it list the link and
+//	    our own addresses again. When notifications were lost (ENOBUFS) it lists the neighbours again too.
+//	 3. It asks for a way (RTM_GETROUTE) as soon as that is followed. It asks for all of them after any
+//	    notification but a neighbour's: what changed is not looked at, since not every change of a route is notified
+//	    (IPv4 routes go silently with their link). It asks for those to a destination that a router named. And
+//	    it asks for all each 5 Config.Refresh, because the kernel forgets a path MTU in silence.
+//	 4. What Resolve answers otherwise than before is a new generation. A neighbour that goes from reachable to stale
+//	    and back makes none, nor does the first answer about a way.
+//	 5. A worker compares Generation from time to time and resolves its routes again when it has changed. A
+//	    way without next hop it resolves for every datagram.
 //
-// # What Resolve does not know
+// # What it costs
 //
-// Resolve says no whenever the datagram has to go another way than by the link, or when the next hop is
-// not resolved. Then the datagram belongs to a socket of the kernel's, which takes the right interface,
-// and resolves the neighbour with that very datagram; the notification leads to a new generation and the
-// next Resolve succeeds. Nothing here asks for addresses on its own.
+// A question costs some microseconds, and one system call carries 64. Turns are at least Config.Settle apart and take at
+// most a tenth of the time, so a change reaches 20,000 ways within about a second, and the first ones at once. Routes
+// are never listed: a table of a million is none of our concern. While a turn is due that asks for all ways, further
+// notifications of routes are left to the kernel, which drops them.
 //
-// Of routing, the tables local and main are followed, in this order, as the kernel does without policy
-// rules; rules beyond the kernel's three are warned of. Routes for one type of service are passed over,
-// and of several next hops only the first on the link is taken, where the kernel spreads flows over all.
-// The prefix of sources that an IPv6 route may be restricted to and the preference that a router
-// advertised are not looked at.
+// # What is asked
 //
-// # Keeping neighbours alive
+// The question is how a socket of ours would send: from the path's local address, with the protocol and both ports, by
+// no interface in particular. So rules, tables, next hop objects and the choice among several next hops are the kernel's,
+// and so is the path MTU that it has learned. Only a link in a VRF is named by the VRF, and one of a link-local
+// address by its zone. Whatever leaves by another interface belongs to a socket of the kernel's. Packet marks and
+// IPsec policies are not asked for.
 //
-// To the kernel, a neighbour that only AF_XDP sends to looks unused: after its reachable time it becomes
-// stale, and is thrown out when there are many. So Resolve stamps the neighbour it found with a tick, one
-// per Config.Refresh, and follow tells the kernel once a tick that the stale ones stamped lately are in
-// use (NTF_USE). The kernel does what it does for its own traffic: it waits a few seconds, asks
-// the neighbour by unicast, and holds it reachable or failed by the answer. A worker therefore resolves a
-// route that it sends on at least once in Config.Linger, changed generation or not. A neighbour that is
-// thrown out nevertheless costs one round by the kernel's socket.
+// Path MTUs the kernel learns from routers that drop a frame of ours: the ICMP message names our UDP port, which
+// the companion socket has, and the kernel keeps the MTU for the destination.
+//
+// # Neighbours
+//
+// Where the next hop is not resolved, the datagram belongs to a socket of the kernel's too, which resolves it with that
+// very datagram; the notification leads to a new generation. Besides, each Config.Refresh follow tells the
+// kernel that the next hops of all ways are in use (NTF_USE), if it does not know them or if they are stale: to the
+// kernel, a neighbour that only AF_XDP sends to looks unused, becomes stale, and is thrown out when there are many.
+// The kernel does what it does for its own traffic: it waits a few seconds, asks the neighbour by unicast, and holds it
+// reachable or failed by the answer.
 //
 // # Concurrency
 //
-// Resolve, Generation, Link and Close are safe from any thread; Resolve and Generation take no lock
-// and allocate nothing. The netlink sockets belong to the network namespace of the thread that called
-// Watch.
+// A Way belongs to the thread that asked for it. Follow takes a lock for a moment, which is once for each path. Follow,
+// Generation, Own, Link and Close are safe from any thread; Resolve, Generation and Own take no lock and
+// allocate nothing. The sockets belong to the network namespace of the thread that called Watch.
 package nexthop

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"syscall"
 	"time"
 
@@ -47,7 +46,7 @@ type listing uint8
 
 const (
 	listNothing listing = iota
-	listRoutes          // link and routes
+	listLink            // and our own addresses
 	listAll             // and the neighbours
 )
 
@@ -58,14 +57,16 @@ type follower struct {
 	table  *Table
 
 	link       Link
-	routes     []route
-	ranges     ranges // the routes, flattened; snapshots share it
+	own        addressSet
 	neighbours map[address]*neighbour
+	ways       roster
 
 	relist  listing
 	changed bool   // since the last snapshot: something that Resolve answers from
+	news    bool   // the kernel told of routes since the last turn
 	lives   uint32 // how often the link went away
 	told    Link   // the link, as far as Events has been received
+	round   uint32 // of refreshes
 	warned  time.Time
 }
 
@@ -78,37 +79,51 @@ func (f *follower) begin() error {
 		return ErrNoInterface
 	}
 	f.told = f.link
-	f.warnOfRules()
 	f.publish()
 	return nil
 }
 
-// follow applies what listen hands over until the table is closed.
-func (f *follower) follow(notices <-chan notice) {
-	defer f.kernel.Close()
+// sources are what follow is told.
+type sources struct {
+	notices <-chan notice     // of links, addresses and neighbours
+	routes  <-chan notice     // of routes, rules and next hops
+	tooBig  <-chan netip.Addr // destinations whose path MTU may be another
+}
+
+// follow applies what it is told until the table is closed.
+func (f *follower) follow(from sources) {
+	defer f.close()
 	defer close(f.table.events)
 	refresh := time.NewTicker(f.cfg.Refresh)
 	defer refresh.Stop()
-	// settled fires when the next snapshot may be made; it is armed while one is due.
+	// settled fires when the next turn may be taken; it is armed while there is something to do.
 	settled := time.NewTimer(0)
 	settled.Stop()
 	var earliest time.Time
 	due := false
 	for {
 		event, after, events := f.nextEvent()
+		routes, tooBig := from.routes, from.tooBig
+		if f.news { // one more would add nothing, and storms are best left to the kernel
+			routes = nil
+		}
+		if f.ways.hinted() {
+			tooBig = nil
+		}
 		select {
-		case n := <-notices:
+		case n := <-from.notices:
 			f.apply(n)
+		case n := <-routes:
+			f.applyRoutes(n)
+		case destination := <-tooBig:
+			f.ways.hint(destination)
+			// The kernel shows us the message a moment before it heeds it.
+			earliest = later(earliest, time.Now().Add(f.cfg.Settle))
+		case <-f.table.arrivals:
+			f.ways.add(f.table.arrived())
 		case <-settled.C:
 			due = false
-			began := time.Now()
-			pause := f.cfg.Settle
-			if !f.renew() {
-				pause = max(pause, retryListing)
-			}
-			// However large the tables are, at most a tenth of the time is spent on them.
-			ended := time.Now()
-			earliest = ended.Add(max(pause, 9*ended.Sub(began)))
+			earliest = f.turn()
 		case <-refresh.C:
 			f.refresh()
 		case events <- event:
@@ -116,17 +131,41 @@ func (f *follower) follow(notices <-chan notice) {
 		case <-f.table.done:
 			return
 		}
-		if !due && (f.changed || f.relist != listNothing) {
+		if !due && (f.changed || f.news || f.relist != listNothing || f.ways.pending()) {
 			due = true
 			settled.Reset(max(0, time.Until(earliest)))
 		}
 	}
 }
 
-// retryListing is the pause after a listing that failed.
-const retryListing = time.Second
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
-// apply takes a notice in.
+func (f *follower) close() {
+	f.kernel.Close()
+	f.ways.asker.close()
+}
+
+// retryAfter is the pause after a listing or a question that failed.
+const retryAfter = time.Second
+
+// turn lists and asks what is due, and says when the next turn may be. However much there is to ask, at most a tenth
+// of the time is spent on it.
+func (f *follower) turn() (next time.Time) {
+	began := time.Now()
+	pause := f.cfg.Settle
+	if !f.renew() {
+		pause = max(pause, retryAfter)
+	}
+	ended := time.Now()
+	return ended.Add(max(pause, 9*ended.Sub(began)))
+}
+
+// apply takes in a notice of links, addresses or neighbours.
 func (f *follower) apply(n notice) {
 	if n.lost {
 		f.cfg.Log.Debug("Notifications of the kernel were lost, listing again", "interface", f.cfg.Interface)
@@ -148,8 +187,21 @@ func (f *follower) apply(n notice) {
 			}
 			fallthrough
 		default:
-			f.relist = max(f.relist, listRoutes)
+			f.relist = max(f.relist, listLink)
 		}
+	}
+}
+
+// applyRoutes takes in a notice of routes, rules or next hops. What they say now is asked for each way.
+func (f *follower) applyRoutes(n notice) {
+	f.news = true
+	own := n.lost
+	for _, m := range n.messages {
+		isRoute := m.Header.Type == unix.RTM_NEWROUTE || m.Header.Type == unix.RTM_DELROUTE
+		own = own || isRoute && len(m.Data) >= unix.SizeofRtMsg && m.Data[7] == unix.RTN_LOCAL
+	}
+	if own {
+		f.relist = max(f.relist, listLink)
 	}
 }
 
@@ -170,7 +222,7 @@ func (f *follower) learn(n *netlink.Neigh, deleted bool) {
 	case known != nil && known.address == hardware:
 		known.state = n.State
 	default:
-		f.neighbours[k] = newNeighbour(known, hardware, n.State)
+		f.neighbours[k] = &neighbour{address: hardware, state: n.State}
 		f.changed = true
 	}
 }
@@ -193,33 +245,39 @@ func usable(n *netlink.Neigh) (at netip.Addr, hardware [6]byte, ok bool) {
 	return at, hardware, hardware[0]&1 == 0 && hardware != [6]byte{}
 }
 
-// renew lists what has to be listed and publishes what has changed. It reports whether it could.
+// renew lists and asks what is due, and publishes what has changed. It reports whether it could.
 func (f *follower) renew() bool {
+	if f.news || f.relist != listNothing {
+		f.news = false
+		f.ways.askAll() // not every change of a route is notified: IPv4's go silently with their link
+	}
 	if f.relist != listNothing {
 		if err := f.list(); err != nil {
 			// What is known stays, and what has to be listed too.
-			f.warn("Cannot list links, routes and neighbours", err)
+			f.warn("Cannot list links, addresses and neighbours", err)
 			return false
 		}
 	}
+	changed, err := f.ways.ask(f.link)
 	if f.changed {
 		f.publish()
+	} else if changed {
+		f.table.generation.Add(1)
 	}
-	return true
+	if f.cfg.renewed != nil {
+		f.cfg.renewed(f)
+	}
+	if err != nil {
+		f.warn("Cannot ask for routes", err)
+	}
+	return err == nil
 }
 
 // publish makes a snapshot of what is known.
 func (f *follower) publish() {
 	f.changed = false
-	var generation uint32
-	if before := f.table.current.Load(); before != nil {
-		generation = before.generation + 1
-	}
-	s := newSnapshot(generation, f.cfg.Interface, f.link, f.ranges, maps.Clone(f.neighbours))
-	f.table.current.Store(s)
-	if f.cfg.published != nil {
-		f.cfg.published(s)
-	}
+	f.table.current.Store(&snapshot{f.link, f.own, maps.Clone(f.neighbours)})
+	f.table.generation.Add(1)
 }
 
 // listAttempts is how often a listing is begun again because the kernel's tables changed under it.
@@ -240,12 +298,12 @@ func (f *follower) listOnce() error {
 	if err != nil {
 		return fmt.Errorf("ask for the link: %w", err)
 	}
-	var routes []route
+	own, err := f.listOwn(link)
+	if err != nil {
+		return err
+	}
 	neighbours := map[address]*neighbour{}
 	if link.Index != 0 {
-		if routes, err = f.listRoutes(link.Index); err != nil {
-			return fmt.Errorf("list routes: %w", err)
-		}
 		if link.Index == f.link.Index && link.life == f.link.life && f.relist != listAll {
 			neighbours = f.neighbours
 		} else if neighbours, err = f.listNeighbours(link.Index); err != nil {
@@ -253,14 +311,10 @@ func (f *follower) listOnce() error {
 		}
 	}
 	same := func(a, b *neighbour) bool { return a.address == b.address }
-	if link != f.link || !maps.EqualFunc(neighbours, f.neighbours, same) {
+	if link != f.link || !own.equal(&f.own) || !maps.EqualFunc(neighbours, f.neighbours, same) {
 		f.changed = true
 	}
-	if !slices.Equal(routes, f.routes) {
-		f.changed = true
-		f.ranges = flatten(routes)
-	}
-	f.link, f.routes, f.neighbours, f.relist = link, routes, neighbours, listNothing
+	f.link, f.own, f.neighbours, f.relist = link, own, neighbours, listNothing
 	return nil
 }
 
@@ -277,10 +331,44 @@ func (f *follower) listLink() (Link, error) {
 	a := l.Attrs()
 	link := Link{Index: a.Index, MTU: a.MTU, life: f.lives, Up: a.RawFlags&able == able}
 	copy(link.Address[:], a.HardwareAddr)
+	if a.MasterIndex != 0 {
+		master, err := f.kernel.LinkByIndex(a.MasterIndex)
+		if err != nil {
+			return Link{}, fmt.Errorf("its master: %w", err)
+		}
+		link.domain = domainOf(master)
+	}
 	return link, nil
 }
 
-// listNeighbours are those on the link, with the stamps of those that we knew.
+// domainOf is the VRF that a link's master is, if it is one.
+func domainOf(master netlink.Link) vrf {
+	if v, ok := master.(*netlink.Vrf); ok {
+		return vrf{v.Index, v.Table}
+	}
+	return vrf{}
+}
+
+// listOwn are the addresses of this host. Those of a link in a VRF are in the table of that.
+func (f *follower) listOwn(link Link) (addressSet, error) {
+	tables := []uint32{unix.RT_TABLE_LOCAL}
+	if link.domain.table != 0 {
+		tables = append(tables, link.domain.table)
+	}
+	var all []netip.Prefix
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		for _, table := range tables {
+			own, err := f.ways.asker.ours(family, table)
+			if err != nil {
+				return addressSet{}, err
+			}
+			all = append(all, own...)
+		}
+	}
+	return newAddressSet(all), nil
+}
+
+// listNeighbours are those on the link.
 func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	list, err := f.kernel.NeighListExecute(netlink.Ndmsg{Index: uint32(index)})
 	if err != nil {
@@ -290,107 +378,43 @@ func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	for i := range list {
 		n := &list[i]
 		if at, hardware, ok := usable(n); ok && at.IsValid() {
-			k := address(at.As16())
-			neighbours[k] = newNeighbour(f.neighbours[k], hardware, n.State)
+			neighbours[at.As16()] = &neighbour{address: hardware, state: n.State}
 		}
 	}
 	return neighbours, nil
 }
 
-// listRoutes are those of the tables local and main.
-func (f *follower) listRoutes(index int) (routes []route, err error) {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		// The filter for no table lets all of them through.
-		every := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-		list, err := f.kernel.RouteListFiltered(family, every, netlink.RT_FILTER_TABLE)
-		if err != nil {
-			return nil, err
-		}
-		for i := range list {
-			if r, ok := readRoute(&list[i], index); ok {
-				routes = append(routes, r)
-			}
-		}
-	}
-	return routes, nil
-}
-
-// readRoute reads a route of the kernel's as one for the interface of the index; ok is false if it does
-// not count.
-func readRoute(r *netlink.Route, index int) (out route, ok bool) {
-	dead := r.Flags&unix.RTNH_F_DEAD != 0
-	if dead || r.Tos != 0 || r.Dst == nil || r.Table != unix.RT_TABLE_MAIN && r.Table != unix.RT_TABLE_LOCAL {
-		return route{}, false
-	}
-	first, valid := netip.AddrFromSlice(r.Dst.IP) // IPv4 in 4 bytes, but for the default route, in 16
-	ones, size := r.Dst.Mask.Size()
-	if !valid || size == 0 {
-		return route{}, false
-	}
-	bits := 128 - size + ones
-	out = route{first: first.As16(), bits: bits, rank: bits, metric: uint32(r.Priority)}
-	if r.Table == unix.RT_TABLE_LOCAL {
-		out.rank += rankLocal
-	}
-	switch r.Type {
-	case unix.RTN_LOCAL:
-		out.reach = ourOwn
-	case unix.RTN_UNICAST:
-		out.way = readHop(r, index)
-	}
-	return out, true
-}
-
-// readHop says where a unicast route leads, seen from the interface of the index. Of several next hops it
-// takes the first on that interface.
-func readHop(r *netlink.Route, index int) way {
-	hops := r.MultiPath
-	if len(hops) == 0 {
-		hops = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via, Encap: r.Encap}}
-	}
-	for _, hop := range hops {
-		if hop.LinkIndex != index || hop.Flags&unix.RTNH_F_DEAD != 0 || hop.Encap != nil || r.Encap != nil {
-			continue
-		}
-		gateway := hop.Gw
-		if via, ok := hop.Via.(*netlink.Via); ok { // of the other family: IPv4 behind an IPv6 router
-			gateway = via.Addr
-		}
-		w := way{reach: onLink, mtu: r.MTU}
-		if len(gateway) != 0 {
-			addr, ok := netip.AddrFromSlice(gateway)
-			if !ok {
-				return way{}
-			}
-			w.reach, w.gateway = viaGateway, addr.As16()
-		}
-		return w
-	}
-	return way{}
-}
-
-// refresh tells the kernel of stale neighbours that are in use.
+// refresh tells the kernel that the next hops of all ways are in use: it asks for those that it does not know, and
+// verifies those that are stale. Now and then it has all ways asked for again.
 func (f *follower) refresh() {
-	now := f.table.tick.Load()
-	linger := uint32((f.cfg.Linger + f.cfg.Refresh - 1) / f.cfg.Refresh)
-	for k, n := range f.neighbours {
-		if n.state != netlink.NUD_STALE || !n.inUse(now, linger) {
+	f.round++
+	if f.round%reviewRounds == 0 {
+		f.ways.askAll()
+	}
+	for _, w := range f.ways.all {
+		a := w.answer.Load()
+		if w.gone.Load() || a == nil || a.reach != byLink || a.index != f.link.Index || !f.link.Up {
 			continue
 		}
-		// Never of permanent ones: being told of their use takes their permanence away
-		// (net/core/neighbour.c, ____neigh_update). The hardware address is not looked at.
+		n := f.neighbours[a.next]
+		if n != nil {
+			// Never of permanent ones: being told of their use takes their permanence away
+			// (net/core/neighbour.c, ____neigh_update).
+			if n.round == f.round || n.state != netlink.NUD_STALE {
+				continue
+			}
+			n.round = f.round
+		}
 		err := f.kernel.NeighSet(&netlink.Neigh{
-			LinkIndex:    f.link.Index,
-			IP:           net.IP(netip.AddrFrom16(k).Unmap().AsSlice()),
-			HardwareAddr: n.address[:],
-			Flags:        netlink.NTF_USE,
+			LinkIndex: f.link.Index,
+			IP:        net.IP(netip.AddrFrom16(a.next).Unmap().AsSlice()),
+			Flags:     netlink.NTF_USE,
 		})
 		if err != nil {
 			f.warn("Cannot keep a neighbour alive; needs CAP_NET_ADMIN", err)
 			break
 		}
 	}
-	f.table.tick.Store(now + 1)
 }
 
 // nextEvent is what Events has to tell next and the link as it is known afterwards; events is nil if
@@ -419,23 +443,5 @@ func (f *follower) warn(message string, err error) {
 	if now := time.Now(); now.Sub(f.warned) > time.Minute {
 		f.warned = now
 		f.cfg.Log.Warn(message, "interface", f.cfg.Interface, "error", err)
-	}
-}
-
-// warnOfRules tells of policy rules, which we do not follow.
-func (f *follower) warnOfRules() {
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		rules, err := f.kernel.RuleList(family)
-		if err != nil {
-			continue // without IPv6, or without rules at all
-		}
-		for _, r := range rules {
-			switch r.Table {
-			case unix.RT_TABLE_LOCAL, unix.RT_TABLE_MAIN, unix.RT_TABLE_DEFAULT:
-			default:
-				f.cfg.Log.Warn("Policy routing rules are not followed: paths are found by the main table",
-					"interface", f.cfg.Interface, "rule", r.String())
-			}
-		}
 	}
 }

@@ -6,14 +6,53 @@ import "errors"
 type Hop struct {
 	// Source and Destination are the hardware addresses of our interface and of the next hop.
 	Source, Destination [6]byte
-	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the
-	// route.
+	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the path, as far
+	// as the kernel knows it.
 	MTU int
 	// HopLimit is what the kernel would give the datagram (IPv4's time to live); 0 if it is not known.
 	HopLimit uint8
-	// Down says, where there is no next hop, that it is because our interface cannot send. A socket of the
-	// kernel's could do no more than queue a datagram for a neighbour, to send it when the link is back.
-	Down bool
+}
+
+// A Verdict is what is known of how a path leaves.
+type Verdict uint8
+
+const (
+	// Unresolved: the kernel has not answered yet, has no route, or does not know the next hop's hardware address.
+	Unresolved Verdict = iota
+	// Usable: frames leave by our interface, as the Hop says.
+	Usable
+	// Elsewhere: the kernel's routes lead by another interface.
+	Elsewhere
+	// Ourselves: the peer's address is one of this host's.
+	Ourselves
+	// Down: our interface cannot send. A socket of the kernel's could do no more than queue a datagram for a
+	// neighbour, to send it when the link is back.
+	Down
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Unresolved:
+		return "unresolved"
+	case Usable:
+		return "usable"
+	case Elsewhere:
+		return "elsewhere"
+	case Ourselves:
+		return "ourselves"
+	case Down:
+		return "down"
+	}
+	return "unknown"
+}
+
+// A Way is one path that is followed. Its methods belong to one thread, that of the Follow that returned it.
+type Way interface {
+	// Resolve says how the path leaves now. The Hop counts where the verdict is Usable. It takes no lock, makes
+	// no system call and allocates nothing.
+	Resolve() (Hop, Verdict)
+	// Forget ends following. The Way is not used any more.
+	Forget()
 }
 
 // ErrNoInterface is wrapped by Watch's error if there is no interface of the name.

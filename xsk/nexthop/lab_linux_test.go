@@ -86,13 +86,19 @@ func (h *host) inside(f func() error) {
 // send sends a datagram through a socket of the kernel's, as the engine does when there is no next hop.
 func (h *host) send(to string) {
 	h.t.Helper()
+	h.sendLong(to, 1)
+}
+
+// sendLong sends one of so many bytes.
+func (h *host) sendLong(to string, size int) {
+	h.t.Helper()
 	h.inside(func() error {
 		conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.MustParseAddrPort(to)))
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		_, err = conn.Write([]byte("x"))
+		_, err = conn.Write(make([]byte, size))
 		return err
 	})
 }
@@ -127,19 +133,24 @@ func linkLocal(number byte) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 11: 0xff, 12: 0xfe, 15: number})
 }
 
-// A watcher is a table and the news of its snapshots.
+// A watcher is a table, the news of its turns, and the paths that the test follows.
 type watcher struct {
 	*Table
 	t    testing.TB
 	news chan struct{}
+	ways map[port.Path]Way
 }
 
 // watch follows an interface of the host's until the test ends.
 func (h *host) watch(name string, cfg Config) *watcher {
 	h.t.Helper()
-	w := &watcher{t: h.t, news: make(chan struct{}, 1)}
+	w := &watcher{t: h.t, news: make(chan struct{}, 1), ways: make(map[port.Path]Way)}
 	cfg.Interface = name
-	cfg.published = func(*snapshot) {
+	also := cfg.renewed
+	cfg.renewed = func(f *follower) {
+		if also != nil {
+			also(f)
+		}
 		select {
 		case w.news <- struct{}{}:
 		default:
@@ -155,6 +166,22 @@ func (h *host) watch(name string, cfg Config) *watcher {
 		}
 	})
 	return w
+}
+
+// follow follows a path, and returns when the kernel has said something about it.
+func (w *watcher) follow(p port.Path) *way {
+	w.t.Helper()
+	if w.ways[p] == nil {
+		w.ways[p] = w.Follow(p)
+		w.await(fmt.Sprintf("an answer about %v", p.Remote), func() bool { return w.ways[p].(*way).answer.Load() != nil })
+	}
+	return w.ways[p].(*way)
+}
+
+// resolve says how a path leaves now.
+func (w *watcher) resolve(p port.Path) (Hop, Verdict) {
+	w.t.Helper()
+	return w.follow(p).Resolve()
 }
 
 // patience bounds how long a change takes to be seen, which is some milliseconds.
@@ -186,20 +213,28 @@ func (w *watcher) awaitHop(p port.Path, to hardware) Hop {
 	w.t.Helper()
 	var hop Hop
 	w.await(fmt.Sprintf("%v by %v", p.Remote, to), func() bool {
-		var ok bool
-		hop, ok = w.Resolve(p)
-		return ok && hop.Destination == to
+		var verdict Verdict
+		hop, verdict = w.resolve(p)
+		return verdict == Usable && hop.Destination == to
 	})
 	return hop
 }
 
-// awaitNone waits until a path leads nowhere.
-func (w *watcher) awaitNone(p port.Path) {
+// awaitVerdict waits until a path has no next hop, for a reason.
+func (w *watcher) awaitVerdict(p port.Path, want Verdict) {
 	w.t.Helper()
-	w.await(fmt.Sprintf("%v by none", p.Remote), func() bool {
-		_, ok := w.Resolve(p)
-		return !ok
+	w.await(fmt.Sprintf("%v %v", p.Remote, want), func() bool {
+		_, got := w.resolve(p)
+		return got == want
 	})
+}
+
+// expect demands what is known of a path that is new.
+func (w *watcher) expect(p port.Path, want Verdict) {
+	w.t.Helper()
+	if hop, got := w.resolve(p); got != want {
+		w.t.Errorf("%v from %v is %v by %+v, want %v", p.Remote, p.Local, got, hop, want)
+	}
 }
 
 // awaitEvents waits for these events, in order. A link that goes away may be seen down first, or not.

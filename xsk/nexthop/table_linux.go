@@ -3,7 +3,9 @@ package nexthop
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,98 +21,161 @@ import (
 type Config struct {
 	// Interface is the name of the interface that AF_XDP is bound to.
 	Interface string
+	// Port is the UDP port that the paths leave from, for routing that looks at ports. 0: none that matters.
+	Port uint16
 	// Log is told of what an operator can do something about. nil: nobody is.
 	Log *slog.Logger
 	// Refresh is how often the kernel is told of neighbours in use: well below the minute after which it
 	// throws stale ones out (gc_stale_time). 0: every 2 seconds.
 	Refresh time.Duration
-	// Linger is for how long after its last Resolve a neighbour counts as in use. 0: 3 minutes.
-	Linger time.Duration
-	// Settle is the shortest time between two snapshots. 0: 10 milliseconds.
+	// Settle is the shortest time between two turns of listing and asking. 0: 10 milliseconds.
 	Settle time.Duration
 
-	// For tests: what is told of each snapshot, and the room for notifications.
-	published func(*snapshot)
-	buffer    int
+	// For tests: what is told of each turn of listing and asking, and the room for notifications.
+	renewed func(*follower)
+	buffer  int
 }
 
 // A Table follows the kernel's routes and neighbours for one interface. Close ends it.
 type Table struct {
-	current atomic.Pointer[snapshot] // follow writes it
-	tick    atomic.Uint32            // counts Config.Refresh; follow writes it
-	events  chan LinkEvent
+	current    atomic.Pointer[snapshot] // follow writes it
+	generation atomic.Uint32            // follow's too
+	events     chan LinkEvent
 
-	notices *nl.NetlinkSocket
+	arrivals chan struct{} // holds something while fresh does
+	mu       sync.Mutex
+	fresh    []*way // that follow has not seen yet
+
+	closers []io.Closer // what follow and the listeners read from
 	done    chan struct{}
 	once    sync.Once
 	ended   sync.WaitGroup
 }
 
-// groups are the notifications that we follow.
-var groups = []uint{
-	unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH,
-	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
-	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE,
-	unix.RTNLGRP_NEXTHOP,
-}
+// groups are the notifications that change what we know; routeGroups those that only say that routes may be others.
+var (
+	groups = []uint{
+		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+	}
+	routeGroups = []uint{
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_NEXTHOP,
+	}
+)
 
-// noticeBuffer is the room, in bytes, for notifications that follow has not come to. What overflows is
-// listed again.
-const noticeBuffer = 1 << 20
+const (
+	// noticeBuffer is the room, in bytes, for notifications that follow has not come to. What overflows is
+	// listed again.
+	noticeBuffer = 1 << 20
+	// routeBuffer is the same for routes: little, as one notification says as much as many.
+	routeBuffer = 4 << 10
+	// reviewRounds is how many refreshes apart all ways are asked for again, for what is not notified: a path MTU
+	// that the kernel forgets.
+	reviewRounds = 5
+)
 
 // Watch begins to follow. It has the first snapshot when it returns. The error wraps ErrNoInterface if
 // the interface is not there; from then on, it may come and go.
 func Watch(cfg Config) (*Table, error) {
 	cfg.Refresh = cmp.Or(cfg.Refresh, 2*time.Second)
-	cfg.Linger = cmp.Or(cfg.Linger, 3*time.Minute)
 	cfg.Settle = cmp.Or(cfg.Settle, 10*time.Millisecond)
 	cfg.buffer = cmp.Or(cfg.buffer, noticeBuffer)
-	if cfg.Refresh < 0 || cfg.Linger < 0 || cfg.Settle < 0 {
-		return nil, fmt.Errorf("follow %s: negative interval: %v, %v, %v", cfg.Interface, cfg.Refresh, cfg.Linger, cfg.Settle)
+	if cfg.Refresh < 0 || cfg.Settle < 0 {
+		return nil, fmt.Errorf("follow %s: negative interval: %v, %v", cfg.Interface, cfg.Refresh, cfg.Settle)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-
-	// Subscribed before anything is listed, so that nothing falls in between.
-	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
-	if err != nil {
-		return nil, fmt.Errorf("subscribe to routes and neighbours: %w", err)
-	}
-	// Best effort: what the kernel allows without force is enough but for storms.
-	if notices.SetReceiveBufferSize(cfg.buffer, true) != nil {
-		_ = notices.SetReceiveBufferSize(cfg.buffer, false)
-	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		notices.Close()
-		return nil, fmt.Errorf("open netlink: %w", err)
-	}
-	t := &Table{events: make(chan LinkEvent), notices: notices, done: make(chan struct{})}
-	f := &follower{cfg: cfg, kernel: handle, table: t, ranges: flatten(nil), relist: listAll}
-	t.tick.Store(1)
-	if err := f.begin(); err != nil {
-		notices.Close()
-		handle.Close()
+	t := &Table{events: make(chan LinkEvent), arrivals: make(chan struct{}, 1), done: make(chan struct{})}
+	if err := t.open(cfg); err != nil {
+		t.closeAll()
 		return nil, fmt.Errorf("follow %s: %w", cfg.Interface, err)
 	}
-	messages := make(chan notice, 64)
-	t.ended.Go(func() { listen(notices, messages, t.done) })
-	t.ended.Go(func() { f.follow(messages) })
 	return t, nil
 }
 
-// Resolve finds how a path leaves by the interface. It says no if the path leaves by another or is
-// not to be left by at all, if path.Local is none of this host's addresses, if the link is down (which the Hop says), or if
-// the next hop's hardware address is not known; what then is sent through a socket of the kernel's makes
-// the kernel find it out. See the package's comment for how often to call it.
-func (t *Table) Resolve(p port.Path) (Hop, bool) {
-	return t.current.Load().resolve(p, t.tick.Load())
+// open opens the sockets and begins. What it opened is among the closers, whatever it returns.
+func (t *Table) open(cfg Config) error {
+	// Subscribed before anything is listed, so that nothing falls in between.
+	notices, err := t.subscribe(cfg.buffer, groups)
+	if err != nil {
+		return err
+	}
+	routes, err := t.subscribe(routeBuffer, routeGroups)
+	if err != nil {
+		return err
+	}
+	kernel, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	asker, err := newAsker()
+	if err != nil {
+		kernel.Close()
+		return err
+	}
+	f := &follower{
+		cfg: cfg, table: t, kernel: kernel, relist: listAll,
+		ways: roster{asker: asker, local: cfg.Port, name: cfg.Interface},
+	}
+	if err := f.begin(); err != nil {
+		f.close()
+		return err
+	}
+	from := sources{t.listen(notices, 64), t.listen(routes, 0), t.hear(cfg.Log)}
+	t.ended.Go(func() { f.follow(from) })
+	return nil
 }
 
-// Generation changes when Resolve may answer differently than before, and with each Config.Refresh, since
-// only who resolves again shows that a neighbour is still in use. Take it before resolving.
-func (t *Table) Generation() uint32 { return t.current.Load().generation + t.tick.Load() }
+// subscribe opens a socket that the kernel's notifications of some groups come to.
+func (t *Table) subscribe(buffer int, groups []uint) (*nl.NetlinkSocket, error) {
+	s, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to the kernel's notifications: %w", err)
+	}
+	t.closers = append(t.closers, closer(s.Close))
+	// Best effort: what the kernel allows without force is enough but for storms.
+	if s.SetReceiveBufferSize(buffer, true) != nil {
+		_ = s.SetReceiveBufferSize(buffer, false)
+	}
+	return s, nil
+}
+
+// listen has a goroutine hand over what comes to a socket.
+func (t *Table) listen(s *nl.NetlinkSocket, room int) <-chan notice {
+	to := make(chan notice, room)
+	t.ended.Go(func() { listen(s, to, t.done) })
+	return to
+}
+
+// Follow begins to follow a path, and returns at once: until the kernel has answered, the Way is Unresolved, and
+// what is sent through a socket of the kernel's meanwhile has it find out the next hop.
+func (t *Table) Follow(p port.Path) Way {
+	w := &way{table: t, path: p}
+	t.mu.Lock()
+	t.fresh = append(t.fresh, w)
+	t.mu.Unlock()
+	select {
+	case t.arrivals <- struct{}{}:
+	default:
+	}
+	return w
+}
+
+// arrived takes over the ways that follow has not seen yet.
+func (t *Table) arrived() (fresh []*way) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fresh, t.fresh = t.fresh, nil
+	return fresh
+}
+
+// Generation changes when a Way that was not Unresolved may resolve to something else than before. Take it before
+// resolving.
+func (t *Table) Generation() uint32 { return t.generation.Load() }
+
+// Own reports whether an address is this host's. Packets from such an address do not come from outside, unless they
+// are forged.
+func (t *Table) Own(a netip.Addr) bool { return t.current.Load().own.holds(a) }
 
 // Link is the interface as it is now.
 func (t *Table) Link() Link { return t.current.Load().link }
@@ -119,12 +184,26 @@ func (t *Table) Link() Link { return t.current.Load().link }
 // before that is not told. It is closed by Close.
 func (t *Table) Events() <-chan LinkEvent { return t.events }
 
-// Close ends following. Resolve keeps answering from the last snapshot.
+// Close ends following. Ways keep resolving as they did last.
 func (t *Table) Close() error {
 	t.once.Do(func() {
 		close(t.done)
-		t.notices.Close()
+		t.closeAll()
 	})
 	t.ended.Wait()
+	return nil
+}
+
+func (t *Table) closeAll() {
+	for _, c := range t.closers {
+		c.Close()
+	}
+}
+
+// A closer is a Close that cannot fail.
+type closer func()
+
+func (c closer) Close() error {
+	c()
 	return nil
 }

@@ -1,0 +1,324 @@
+package nexthop
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"ringcast/engine/port"
+)
+
+// An asker asks the kernel about routes, on a socket of its own. The kernel answers within the call that asks, so
+// nothing here waits.
+type asker struct {
+	fd     int
+	number uint32 // of the last message
+	taken  int    // messages that the kernel sent
+	out    []byte
+	in     []byte
+}
+
+// A question is how a path leaves.
+type question struct {
+	path  port.Path
+	local uint16 // the UDP port that it leaves from, for routing that looks at ports; 0: any
+	oif   int    // the interface or VRF that it is bound to; 0: none
+}
+
+// questionsAtMost bounds a batch: all answers lie in the socket's buffer at once.
+const questionsAtMost = 64
+
+func newAsker() (*asker, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open netlink: %w", err)
+	}
+	a := &asker{fd: fd, in: make([]byte, 1<<16)}
+	// Strict checks make the kernel heed the filter of a listing, instead of telling us all of its tables.
+	if err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err == nil {
+		err = unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) // only the kernel may answer
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set netlink up: %w", err)
+	}
+	return a, nil
+}
+
+func (a *asker) close() { unix.Close(a.fd) }
+
+// ask asks at most questionsAtMost questions in one call, and hands on the answers that came. A question may stay
+// without one when the kernel lacks memory.
+func (a *asker) ask(questions []question, answered func(i int, got answer)) error {
+	a.out = a.out[:0]
+	first := a.number + 1
+	for i := range questions {
+		a.number++
+		a.out = appendQuestion(a.out, a.number, &questions[i])
+	}
+	if _, err := unix.Write(a.fd, a.out); err != nil {
+		return fmt.Errorf("ask for routes: %w", err)
+	}
+	return a.read(func(m message) (done bool) {
+		if i := m.number - first; i < uint32(len(questions)) {
+			if got, ok := readAnswer(m, questions[i].path.Remote.Addr()); ok {
+				answered(int(i), got)
+			}
+		}
+		return false
+	})
+}
+
+// ours lists the addresses of this host that a table of one family names.
+func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error) {
+	a.number++
+	number := a.number
+	a.out = appendMessage(a.out[:0], number, unix.NLM_F_DUMP, unix.RtMsg{Family: family, Type: unix.RTN_LOCAL}, func(b []byte) []byte {
+		return appendAttribute(b, unix.RTA_TABLE, binary.NativeEndian.AppendUint32(nil, table))
+	})
+	if _, err := unix.Write(a.fd, a.out); err != nil {
+		return nil, fmt.Errorf("list our addresses: %w", err)
+	}
+	var failed error
+	err = a.read(func(m message) (done bool) {
+		if m.number != number {
+			return false // of an earlier question that was given up
+		}
+		if m.flags&unix.NLM_F_DUMP_INTR != 0 {
+			failed = netlink.ErrDumpInterrupted
+		}
+		switch m.kind {
+		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			// There is no such table (ENOENT), or no such family.
+			if e := m.errno(); e != 0 && e != unix.ENOENT && e != unix.EAFNOSUPPORT && e != unix.EOPNOTSUPP {
+				failed = fmt.Errorf("list our addresses: %w", e)
+			}
+			return true
+		case unix.RTM_NEWROUTE:
+			if p, ok := readOurs(m.data); ok {
+				out = append(out, p)
+			}
+		}
+		return false
+	})
+	return out, errors.Join(err, failed)
+}
+
+// read hands on messages until take has enough or none is left.
+func (a *asker) read(take func(message) (done bool)) error {
+	for {
+		n, err := unix.Read(a.fd, a.in)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("read netlink: %w", err)
+		}
+		for rest := a.in[:n]; len(rest) > 0; {
+			var m message
+			var ok bool
+			if m, rest, ok = cutMessage(rest); !ok {
+				return errors.New("read netlink: a message that is cut off")
+			}
+			a.taken++
+			if take(m) {
+				return nil
+			}
+		}
+	}
+}
+
+// appendQuestion appends one request for a route.
+func appendQuestion(b []byte, number uint32, q *question) []byte {
+	remote := q.path.Remote.Addr()
+	header := unix.RtMsg{Family: unix.AF_INET6, Dst_len: 128, Src_len: 128}
+	if remote.Is4() {
+		header = unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32}
+	}
+	if !q.path.Local.IsValid() {
+		header.Src_len = 0
+	}
+	return appendMessage(b, number, 0, header, func(b []byte) []byte {
+		b = appendAttribute(b, unix.RTA_DST, remote.AsSlice())
+		if q.path.Local.IsValid() {
+			b = appendAttribute(b, unix.RTA_SRC, q.path.Local.AsSlice())
+		}
+		if q.oif != 0 {
+			b = appendAttribute(b, unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, uint32(q.oif)))
+		}
+		// Rules may look at these, and the choice among several next hops.
+		b = appendAttribute(b, unix.RTA_IP_PROTO, []byte{unix.IPPROTO_UDP})
+		if q.local != 0 {
+			b = appendAttribute(b, unix.RTA_SPORT, binary.BigEndian.AppendUint16(nil, q.local))
+		}
+		if p := q.path.Remote.Port(); p != 0 {
+			b = appendAttribute(b, unix.RTA_DPORT, binary.BigEndian.AppendUint16(nil, p))
+		}
+		return b
+	})
+}
+
+// appendMessage appends an RTM_GETROUTE with what attributes append.
+func appendMessage(b []byte, number uint32, flags uint16, header unix.RtMsg, attributes func([]byte) []byte) []byte {
+	start := len(b)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the length, which is not known yet
+	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETROUTE)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
+	b = binary.NativeEndian.AppendUint32(b, number)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows whom it answers
+	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos, header.Table, header.Protocol, header.Scope, header.Type)
+	b = binary.NativeEndian.AppendUint32(b, header.Flags)
+	b = attributes(b)
+	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+// appendAttribute appends an attribute, and zeros up to the next multiple of 4.
+func appendAttribute(b []byte, kind uint16, value []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofRtAttr+len(value)))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = append(b, value...)
+	return append(b, make([]byte, -len(value)&3)...)
+}
+
+// A message is one of netlink's (struct nlmsghdr); its data is borrowed.
+type message struct {
+	kind, flags uint16
+	number      uint32
+	data        []byte
+}
+
+// cutMessage takes the first message off; ok is false if there is no whole one.
+func cutMessage(b []byte) (m message, rest []byte, ok bool) {
+	if len(b) < unix.SizeofNlMsghdr {
+		return m, nil, false
+	}
+	size := binary.NativeEndian.Uint32(b)
+	if size < unix.SizeofNlMsghdr || uint64(size) > uint64(len(b)) {
+		return m, nil, false
+	}
+	m = message{
+		kind: binary.NativeEndian.Uint16(b[4:]), flags: binary.NativeEndian.Uint16(b[6:]),
+		number: binary.NativeEndian.Uint32(b[8:]), data: b[unix.SizeofNlMsghdr:size],
+	}
+	return m, b[min(len(b), int(size+3)&^3):], true
+}
+
+// errno is what an NLMSG_ERROR or NLMSG_DONE says.
+func (m *message) errno() unix.Errno {
+	if len(m.data) < 4 {
+		return 0
+	}
+	return unix.Errno(-int32(binary.NativeEndian.Uint32(m.data)))
+}
+
+// attributes calls each for every attribute (struct rtattr) of b, up to the first that is not whole.
+func attributes(b []byte, each func(kind uint16, value []byte)) {
+	for len(b) >= unix.SizeofRtAttr {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < unix.SizeofRtAttr || size > len(b) {
+			return
+		}
+		each(binary.NativeEndian.Uint16(b[2:])&^flagsMask, b[unix.SizeofRtAttr:size])
+		b = b[min(len(b), (size+3)&^3):]
+	}
+}
+
+// readAnswer reads what the kernel says of the way to an address; ok is false if it is no answer.
+func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
+	switch m.kind {
+	case unix.NLMSG_ERROR:
+		switch m.errno() {
+		case 0, unix.ENOBUFS, unix.ENOMEM, unix.EINTR:
+			return answer{}, false
+		}
+		return answer{}, true // no route, a forbidden one, or not from that address
+	case unix.RTM_NEWROUTE:
+	default:
+		return answer{}, false
+	}
+	if len(m.data) < unix.SizeofRtMsg {
+		return answer{}, false
+	}
+	a.next = remote.As16()
+	tunnel, valid := false, true
+	attributes(m.data[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
+		switch kind {
+		case unix.RTA_OIF:
+			if len(value) >= 4 {
+				a.index = int(int32(binary.NativeEndian.Uint32(value)))
+			}
+		case unix.RTA_VIA: // a gateway of the other family
+			value = value[min(2, len(value)):]
+			fallthrough
+		case unix.RTA_GATEWAY:
+			var gateway netip.Addr
+			gateway, valid = netip.AddrFromSlice(value)
+			if valid {
+				a.next = gateway.As16()
+			}
+		case unix.RTA_METRICS:
+			attributes(value, func(kind uint16, value []byte) {
+				if kind == unix.RTAX_MTU && len(value) >= 4 {
+					a.mtu = int(min(binary.NativeEndian.Uint32(value), mtuAtMost))
+				}
+			})
+		case unix.RTA_ENCAP:
+			tunnel = true
+		}
+	})
+	switch m.data[7] { // rtm_type
+	case unix.RTN_LOCAL, unix.RTN_ANYCAST:
+		return answer{reach: thisHost}, true
+	case unix.RTN_UNICAST:
+	default:
+		return answer{}, true
+	}
+	if a.index <= 0 || !valid {
+		return answer{}, true
+	}
+	a.reach = byLink
+	if tunnel {
+		a = answer{reach: byLink, index: encapsulated}
+	}
+	return a, true
+}
+
+const (
+	// flagsMask is what a type carries beside the type (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+	flagsMask = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
+	// mtuAtMost is the largest MTU of IP.
+	mtuAtMost = 65535
+	// encapsulated stands for the interface of routes that put a header around what they send. It is none of ours.
+	encapsulated = -1
+)
+
+// readOurs reads a route of a listing as a prefix of our own addresses.
+func readOurs(b []byte) (p netip.Prefix, ok bool) {
+	if len(b) < unix.SizeofRtMsg || b[7] != unix.RTN_LOCAL {
+		return p, false
+	}
+	length := 4
+	if b[0] == unix.AF_INET6 {
+		length = 16
+	}
+	first := make([]byte, length) // for 0.0.0.0/0 there is no RTA_DST
+	attributes(b[unix.SizeofRtMsg:], func(kind uint16, value []byte) {
+		if kind == unix.RTA_DST {
+			first = slices.Clone(value)
+		}
+	})
+	if len(first) != length {
+		return p, false
+	}
+	addr, _ := netip.AddrFromSlice(first)
+	p, err := addr.Prefix(int(b[1]))
+	return p, err == nil
+}

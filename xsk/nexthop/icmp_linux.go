@@ -1,0 +1,98 @@
+package nexthop
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// The kernel remembers the path MTU that a router tells of, for the destination, and notifies nobody. So we hear
+// what the router says too, and ask for the paths to that destination again. That it comes from a router is not
+// checked: it is a hint to ask, not an answer.
+
+// icmpBuffer is the room, in bytes, for hints that nobody has come to. A router repeats what is lost.
+const icmpBuffer = 16 << 10
+
+// hearTooBig opens sockets that hear of packets that were too big for their path. It may yield some and an error.
+func hearTooBig() (sockets []*net.IPConn, err error) {
+	four, err4 := net.ListenIP("ip4:icmp", nil)
+	if err4 == nil {
+		sockets = append(sockets, four)
+		_ = four.SetReadBuffer(icmpBuffer)
+		// The first halfword of ICMP, behind the IP header: destination unreachable, fragmentation needed (RFC 792).
+		only, _ := bpf.Assemble([]bpf.Instruction{
+			bpf.LoadMemShift{Off: 0},
+			bpf.LoadIndirect{Off: 0, Size: 2},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0x0304, SkipFalse: 1},
+			bpf.RetConstant{Val: 0xffff},
+			bpf.RetConstant{Val: 0},
+		})
+		err4 = ipv4.NewPacketConn(four).SetBPF(only)
+	}
+	six, err6 := net.ListenIP("ip6:ipv6-icmp", nil)
+	if err6 == nil {
+		sockets = append(sockets, six)
+		_ = six.SetReadBuffer(icmpBuffer)
+		var only ipv6.ICMPFilter
+		only.SetAll(true)
+		only.Accept(ipv6.ICMPTypePacketTooBig)
+		err6 = ipv6.NewPacketConn(six).SetICMPFilter(&only)
+	}
+	return sockets, errors.Join(err4, err6)
+}
+
+// hear has goroutines hand over the destinations of packets that were too big.
+func (t *Table) hear(log *slog.Logger) <-chan netip.Addr {
+	sockets, err := hearTooBig()
+	if err != nil {
+		log.Debug("Changes of path MTUs are noticed late", "error", err)
+	}
+	to := make(chan netip.Addr)
+	for _, s := range sockets {
+		t.closers = append(t.closers, s)
+		t.ended.Go(func() { hearAt(s, to, t.done) })
+	}
+	return to
+}
+
+// hearAt does so for one socket until that is closed.
+func hearAt(socket *net.IPConn, to chan<- netip.Addr, done <-chan struct{}) {
+	six := socket.LocalAddr().(*net.IPAddr).IP.To4() == nil
+	b := make([]byte, 512)
+	for {
+		n, _, err := socket.ReadFromIP(b)
+		if err != nil {
+			return
+		}
+		destination, ok := tooBig(b[:n], six)
+		if !ok {
+			continue
+		}
+		select {
+		case to <- destination:
+		case <-done:
+			return
+		}
+	}
+}
+
+// tooBig reads where the packet was bound for that an ICMP message says was too big (RFC 792, RFC 4443 section 3.2):
+// behind the message's own 8 bytes is the packet's IP header.
+func tooBig(b []byte, six bool) (destination netip.Addr, ok bool) {
+	const header = 8
+	if six {
+		if len(b) < header+40 || b[0] != byte(ipv6.ICMPTypePacketTooBig) {
+			return destination, false
+		}
+		return netip.AddrFrom16([16]byte(b[header+24:])), true
+	}
+	if len(b) < header+20 || b[0] != byte(ipv4.ICMPTypeDestinationUnreachable) || b[1] != 4 {
+		return destination, false
+	}
+	return netip.AddrFrom4([4]byte(b[header+16:])), true
+}

@@ -1,0 +1,159 @@
+package nexthop
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+)
+
+// A roster is the ways that are followed, and which of them the kernel is to be asked for. It belongs to follow.
+type roster struct {
+	asker *asker
+	local uint16 // the UDP port that all leave from
+	name  string // of the interface
+
+	all    []*way
+	cursor int    // the next of all
+	left   int    // so many of all, from cursor on and around, are to be asked for
+	urgent []*way // these before
+	hints  []netip.Addr
+
+	asking    []*way
+	questions []question
+}
+
+// errUnanswered: the kernel lacked memory for an answer.
+var errUnanswered = errors.New("the kernel did not answer")
+
+const (
+	// waysAtMost bounds the ways that one turn asks for.
+	waysAtMost = 1024
+	// hintsAtMost bounds the destinations that are looked for at a time: each costs a look at every way.
+	hintsAtMost = 16
+)
+
+// pending reports whether there is something to ask.
+func (r *roster) pending() bool { return r.left > 0 || len(r.urgent) > 0 || len(r.hints) > 0 }
+
+// hinted reports whether there is no room for another hint.
+func (r *roster) hinted() bool { return len(r.hints) >= hintsAtMost }
+
+// add follows more ways, and has them asked for first.
+func (r *roster) add(ways []*way) {
+	r.all = append(r.all, ways...)
+	r.urgent = append(r.urgent, ways...)
+}
+
+// askAll has all ways asked for. In a storm of reasons to, every way keeps its turn, as they are gone through around.
+func (r *roster) askAll() { r.left = len(r.all) }
+
+// hint has the ways to a destination asked for.
+func (r *roster) hint(destination netip.Addr) {
+	if !slices.Contains(r.hints, destination) {
+		r.hints = append(r.hints, destination)
+	}
+}
+
+// ask asks for ways that are due, a bounded number. changed is whether one leaves otherwise than was known. After an
+// error the ways that were to be asked for are due again.
+func (r *roster) ask(link Link) (changed bool, err error) {
+	if len(r.hints) > 0 {
+		for _, w := range r.all {
+			if slices.Contains(r.hints, w.path.Remote.Addr().WithZone("")) {
+				r.urgent = append(r.urgent, w)
+			}
+		}
+		r.hints = r.hints[:0]
+	}
+	for asked := 0; asked < waysAtMost; asked += len(r.asking) {
+		if r.choose(link); len(r.asking) == 0 {
+			break
+		}
+		missing := len(r.asking)
+		err := r.asker.ask(r.questions, func(i int, got answer) {
+			missing--
+			changed = r.asking[i].learn(got) || changed
+			r.asking[i] = nil
+		})
+		if err == nil && missing > 0 {
+			err = errUnanswered
+		}
+		if err != nil {
+			r.urgent = append(r.urgent, slices.DeleteFunc(r.asking, func(w *way) bool { return w == nil })...)
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// choose fills asking, and its questions, with what is due. What needs no question is answered.
+func (r *roster) choose(link Link) {
+	r.asking, r.questions = r.asking[:0], r.questions[:0]
+	for len(r.asking) < questionsAtMost {
+		w := r.next()
+		if w == nil {
+			return
+		}
+		if oif, ok := r.bound(w.path.Remote.Addr(), link); ok {
+			r.asking = append(r.asking, w)
+			r.questions = append(r.questions, question{w.path, r.local, oif})
+		} else {
+			w.learn(answer{reach: byLink, index: encapsulated})
+		}
+	}
+}
+
+// next takes the next way that is due, nil if none is. Ways that nobody wants to know of any more it leaves out.
+func (r *roster) next() *way {
+	for len(r.urgent) > 0 {
+		w := r.urgent[0]
+		if r.urgent = r.urgent[1:]; !w.gone.Load() {
+			return w
+		}
+	}
+	r.urgent = nil
+	for ; r.left > 0; r.left-- {
+		if r.cursor >= len(r.all) {
+			r.cursor = 0
+		}
+		w := r.all[r.cursor]
+		if w.gone.Load() {
+			last := len(r.all) - 1
+			r.all[r.cursor], r.all[last] = r.all[last], nil
+			r.all = r.all[:last]
+			continue
+		}
+		r.cursor++
+		r.left--
+		return w
+	}
+	return nil
+}
+
+// bound is the interface that a question to an address names: that of a link-local address's zone, since there are
+// such addresses on every link, and the VRF that the link is in, as a socket there is bound to it. ok is false where
+// the zone is none that we know.
+func (r *roster) bound(remote netip.Addr, link Link) (oif int, ok bool) {
+	if !remote.Is6() || !remote.IsLinkLocalUnicast() {
+		return link.domain.index, true
+	}
+	switch zone := remote.Zone(); zone {
+	case "", r.name:
+		return link.Index, true
+	default:
+		index, err := strconv.Atoi(zone)
+		return index, err == nil && index > 0
+	}
+}
+
+// learn takes in what the kernel says, and reports whether a way that left somehow leaves otherwise now. A way's first
+// answer is none that its user could have relied on.
+func (w *way) learn(got answer) (changed bool) {
+	before := w.answer.Load()
+	if before != nil && *before == got {
+		return false
+	}
+	w.answer.Store(&got)
+	return before != nil
+}

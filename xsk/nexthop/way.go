@@ -1,0 +1,98 @@
+package nexthop
+
+import (
+	"sync/atomic"
+
+	"ringcast/engine/port"
+)
+
+// A Link is the interface at one moment.
+type Link struct {
+	// Index is the kernel's number for it, 0 while there is none of the name.
+	Index int
+	// Address is its hardware address.
+	Address [6]byte
+	// MTU is the largest IP datagram that it sends, in bytes.
+	MTU int
+	// Up is whether it can send: switched on, and with carrier.
+	Up bool
+
+	// life tells links of one index apart, of which the earlier has gone.
+	life uint32
+	// domain is the VRF that the link belongs to, the zero vrf if none.
+	domain vrf
+}
+
+// A vrf is a routing domain of its own.
+type vrf struct {
+	index int    // of its interface, which stands for it in questions
+	table uint32 // its routes, our own addresses among them
+}
+
+// A neighbour is a host on the link with a usable hardware address. A new address is a new neighbour.
+type neighbour struct {
+	address [6]byte // written before it is shared
+	state   int     // NUD_*; follow alone reads and writes it
+	round   uint32  // the last refresh that looked at it; follow's too
+}
+
+// A snapshot is what Resolve answers from beside the way's own answer. It is never changed.
+type snapshot struct {
+	link       Link
+	own        addressSet
+	neighbours map[address]*neighbour
+}
+
+// A reach is where an answer says that the peer is.
+type reach uint8
+
+const (
+	nowhere  reach = iota // the kernel does not send there
+	byLink                // behind an interface
+	thisHost              // here
+)
+
+// An answer is the kernel's, to the question how a path leaves.
+type answer struct {
+	reach reach
+	index int     // of the interface, for byLink
+	next  address // whose hardware address frames go to, for byLink: a gateway or the peer
+	mtu   int     // what is known to pass, 0: as much as the interface takes
+}
+
+// A way is one path that a port sends on.
+type way struct {
+	table  *Table
+	path   port.Path
+	answer atomic.Pointer[answer] // follow writes it; nil: none yet
+	gone   atomic.Bool            // its user writes it: nobody wants to know any more
+}
+
+// Resolve implements Way.
+func (w *way) Resolve() (Hop, Verdict) {
+	s, a := w.table.current.Load(), w.answer.Load()
+	switch {
+	case a == nil || a.reach == nowhere || s.link.Index == 0:
+		return Hop{}, Unresolved
+	case a.reach == thisHost:
+		return Hop{}, Ourselves
+	case a.index != s.link.Index:
+		return Hop{}, Elsewhere
+	case !s.own.holds(w.path.Local): // the kernel does not always look
+		return Hop{}, Unresolved
+	case !s.link.Up:
+		return Hop{}, Down
+	}
+	n := s.neighbours[a.next]
+	if n == nil {
+		return Hop{}, Unresolved
+	}
+	hop := Hop{Source: s.link.Address, Destination: n.address, MTU: s.link.MTU}
+	if a.mtu != 0 {
+		hop.MTU = min(hop.MTU, a.mtu)
+	}
+	return hop, Usable
+}
+
+// Forget implements Way.
+func (w *way) Forget() { w.gone.Store(true) }
