@@ -3,6 +3,7 @@
 //
 //	browser_linux_test.go        Chromium publishes and watches: media goes through XDP both ways, and no other way
 //	routed_linux_test.go         peers behind a router; the gateway changes
+//	paths_linux_test.go          rules for a second interface, a path's learned MTU, our own addresses as sources
 //	faults_linux_test.go         link flap, carrier loss, a new interface, a neighbour's new MAC, a second server
 //	deaf_linux_test.go           sockets that no packet reaches
 //	several_linux_test.go        two interfaces; fewer queues than before

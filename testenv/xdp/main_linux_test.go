@@ -226,6 +226,7 @@ const interval = 4 * time.Millisecond
 // A feed publishes numbered packets. The numbers begin at 30, a keyframe's.
 type feed struct {
 	*peer.Peer
+	size       int // of the payloads
 	quit, done chan struct{}
 
 	mu   sync.Mutex
@@ -241,8 +242,10 @@ const (
 	stamps = 16
 )
 
-func (g *stage) feed(p *peer.Peer) *feed {
-	f := &feed{Peer: p, quit: make(chan struct{}), done: make(chan struct{}), next: 30}
+func (g *stage) feed(p *peer.Peer) *feed { return g.feedOf(p, payloadSize) }
+
+func (g *stage) feedOf(p *peer.Peer, size int) *feed {
+	f := &feed{Peer: p, size: size, quit: make(chan struct{}), done: make(chan struct{}), next: 30}
 	go f.run()
 	g.t.Cleanup(f.stop)
 	return f
@@ -257,7 +260,7 @@ func (f *feed) run() {
 		case <-f.quit:
 			return
 		}
-		packet := peer.Packet(n, payloadSize)
+		packet := peer.Packet(n, f.size)
 		binary.BigEndian.PutUint64(packet[rtp.HeaderLen+stamps:], n)
 		f.mu.Lock()
 		f.next = n + 1
