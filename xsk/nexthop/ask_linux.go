@@ -17,6 +17,7 @@ import (
 // nothing here waits.
 type asker struct {
 	fd     int
+	udp    int    // a socket that shows what the kernel gives those which say nothing
 	number uint32 // of the last message
 	taken  int    // messages that the kernel sent
 	out    []byte
@@ -38,10 +39,13 @@ func newAsker() (*asker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	a := &asker{fd: fd, in: make([]byte, 1<<16)}
+	a := &asker{fd: fd, udp: -1, in: make([]byte, 1<<16)}
 	// Strict checks make the kernel heed the filter of a listing, instead of telling us all of its tables.
 	if err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err == nil {
 		err = unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) // only the kernel may answer
+	}
+	if err == nil {
+		a.udp, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -50,7 +54,10 @@ func newAsker() (*asker, error) {
 	return a, nil
 }
 
-func (a *asker) close() { unix.Close(a.fd) }
+func (a *asker) close() {
+	unix.Close(a.fd)
+	unix.Close(a.udp)
+}
 
 // ask asks at most questionsAtMost questions in one call, and hands on the answers that came. A question may stay
 // without one when the kernel lacks memory.
@@ -107,6 +114,57 @@ func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error)
 		return false
 	})
 	return out, errors.Join(err, failed)
+}
+
+// hopLimits asks what datagrams by a link are given. Changes of these are not notified.
+func (a *asker) hopLimits(index int) (h hopLimits, err error) {
+	if ttl, err := unix.GetsockoptInt(a.udp, unix.IPPROTO_IP, unix.IP_TTL); err == nil {
+		h.four = uint8(ttl)
+	}
+	a.number++
+	number := a.number
+	b := binary.NativeEndian.AppendUint32(a.out[:0], unix.SizeofNlMsghdr+unix.SizeofIfInfomsg)
+	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETLINK)
+	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
+	b = binary.NativeEndian.AppendUint32(b, number)
+	b = binary.NativeEndian.AppendUint64(b, 0) // to the kernel; of any family, any type
+	b = binary.NativeEndian.AppendUint32(b, uint32(index))
+	a.out = binary.NativeEndian.AppendUint64(b, 0) // no flags
+	if _, err := unix.Write(a.fd, a.out); err != nil {
+		return h, fmt.Errorf("ask for hop limits: %w", err)
+	}
+	err = a.read(func(m message) (done bool) {
+		if m.number == number && m.kind == unix.RTM_NEWLINK {
+			h.six = readHopLimit(m.data)
+		}
+		return false
+	})
+	return h, err
+}
+
+// readHopLimit finds IPv6's hop limit in what the kernel says of a link, 0 if there is none.
+func readHopLimit(b []byte) (limit uint8) {
+	if len(b) < unix.SizeofIfInfomsg {
+		return 0
+	}
+	const hopLimit = 4 // of the array of IFLA_INET6_CONF, where DEVCONF_HOPLIMIT is the second
+	within := func(wanted uint16, next func([]byte)) func(uint16, []byte) {
+		return func(kind uint16, value []byte) {
+			if kind == wanted {
+				next(value)
+			}
+		}
+	}
+	attributes(b[unix.SizeofIfInfomsg:], within(unix.IFLA_AF_SPEC, func(families []byte) {
+		attributes(families, within(unix.AF_INET6, func(six []byte) {
+			attributes(six, within(unix.IFLA_INET6_CONF, func(values []byte) {
+				if len(values) >= hopLimit+4 {
+					limit = uint8(min(binary.NativeEndian.Uint32(values[hopLimit:]), 255))
+				}
+			}))
+		}))
+	}))
+	return limit
 }
 
 // read hands on messages until take has enough or none is left.
@@ -265,11 +323,7 @@ func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
 				a.next = gateway.As16()
 			}
 		case unix.RTA_METRICS:
-			attributes(value, func(kind uint16, value []byte) {
-				if kind == unix.RTAX_MTU && len(value) >= 4 {
-					a.mtu = int(min(binary.NativeEndian.Uint32(value), mtuAtMost))
-				}
-			})
+			a.mtu, a.hops = readMetrics(value)
 		case unix.RTA_ENCAP:
 			tunnel = true
 		}
@@ -299,6 +353,22 @@ const (
 	// encapsulated stands for the interface of routes that put a header around what they send. It is none of ours.
 	encapsulated = -1
 )
+
+// readMetrics reads what a route says of the datagrams that take it; 0 where it says nothing.
+func readMetrics(b []byte) (mtu int, hops uint8) {
+	attributes(b, func(kind uint16, value []byte) {
+		if len(value) < 4 {
+			return
+		}
+		switch n := binary.NativeEndian.Uint32(value); kind {
+		case unix.RTAX_MTU:
+			mtu = int(min(n, mtuAtMost))
+		case unix.RTAX_HOPLIMIT:
+			hops = uint8(min(n, 255))
+		}
+	})
+	return mtu, hops
+}
 
 // readOurs reads a route of a listing as a prefix of our own addresses.
 func readOurs(b []byte) (p netip.Prefix, ok bool) {

@@ -39,11 +39,12 @@ func TestReadAnswer(t *testing.T) {
 		want    answer
 		ok      bool
 	}{
-		"on the link":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif), answer{byLink, 7, mapped("198.18.9.9"), 0}, true},
-		"by a gateway":        {answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway, oif), answer{byLink, 7, mapped("198.18.0.1"), 0}, true},
-		"by one of IPv6":      {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA, via...), oif), answer{byLink, 7, mapped("fe80::1"), 0}, true},
-		"learned MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, mtu, oif), answer{byLink, 7, mapped("198.18.9.9"), 1400}, true},
-		"immense MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0xff, 0xff, 0xff, 0xff)...), oif), answer{byLink, 7, mapped("198.18.9.9"), 65535}, true},
+		"on the link":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
+		"by a gateway":        {answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway, oif), answer{byLink, 7, mapped("198.18.0.1"), 0, 0}, true},
+		"by one of IPv6":      {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA, via...), oif), answer{byLink, 7, mapped("fe80::1"), 0, 0}, true},
+		"learned MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, mtu, oif), answer{byLink, 7, mapped("198.18.9.9"), 1400, 0}, true},
+		"hop limit":           {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_METRICS, attribute(unix.RTAX_HOPLIMIT, 33, 0, 0, 0)...), oif), answer{byLink, 7, mapped("198.18.9.9"), 0, 33}, true},
+		"immense MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0xff, 0xff, 0xff, 0xff)...), oif), answer{byLink, 7, mapped("198.18.9.9"), 65535, 0}, true},
 		"tunnel":              {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, attribute(unix.RTA_ENCAP, 1)), answer{reach: byLink, index: encapsulated}, true},
 		"our own":             {answerOf(unix.AF_INET, unix.RTN_LOCAL, attribute(unix.RTA_OIF, 1, 0, 0, 0)), answer{reach: thisHost}, true},
 		"anycast of ours":     {answerOf(unix.AF_INET6, unix.RTN_ANYCAST, oif), answer{reach: thisHost}, true},
@@ -58,8 +59,8 @@ func TestReadAnswer(t *testing.T) {
 		"no memory":           {refusal(unix.ENOBUFS), answer{}, false},
 		"done":                {message{kind: unix.NLMSG_DONE, data: []byte{0, 0, 0, 0}}, answer{}, false},
 		"cut off":             {message{kind: unix.RTM_NEWROUTE, data: make([]byte, unix.SizeofRtMsg-1)}, answer{}, false},
-		"attribute too short": {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{3, 0, 1, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0}, true},
-		"attribute too long":  {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{200, 0, 5, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0}, true},
+		"attribute too short": {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{3, 0, 1, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
+		"attribute too long":  {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{200, 0, 5, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
 	} {
 		if got, ok := readAnswer(c.message, peer); ok != c.ok || ok && got != c.want {
 			t.Errorf("%s: %+v %v, want %+v %v", name, got, ok, c.want, c.ok)
@@ -116,7 +117,7 @@ func TestVRF(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, ok := readAnswer(message{kind: unix.RTM_NEWROUTE, data: data}, peer.Remote.Addr())
-	if want := (answer{byLink, 2, netip.MustParseAddr("198.18.0.2").As16(), 0}); !ok || got != want {
+	if want := (answer{byLink, 2, netip.MustParseAddr("198.18.0.2").As16(), 0, 0}); !ok || got != want {
 		t.Errorf("%+v %v, want %+v", got, ok, want)
 	}
 }
@@ -148,7 +149,7 @@ func TestQuestions(t *testing.T) {
 		t.Errorf("%d answers, want %d", answers, len(questions))
 	}
 	for i, a := range got {
-		want := answer{byLink, index, questions[i].path.Remote.Addr().As16(), 0}
+		want := answer{byLink, index, questions[i].path.Remote.Addr().As16(), 0, 0}
 		if i >= 6 {
 			want = answer{}
 		}
@@ -165,6 +166,8 @@ func FuzzNetlink(f *testing.F) {
 		answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_OIF, 7, 0, 0, 0), attribute(unix.RTA_GATEWAY, 198, 18, 0, 1)),
 		answerOf(unix.AF_INET6, unix.RTN_LOCAL, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0x78, 5, 0, 0)...)),
 		refusal(unix.ENETUNREACH),
+		{kind: unix.RTM_NEWLINK, data: append(make([]byte, unix.SizeofIfInfomsg), attribute(unix.IFLA_AF_SPEC,
+			attribute(unix.AF_INET6, attribute(unix.IFLA_INET6_CONF, 0, 0, 0, 0, 64, 0, 0, 0)...)...)...)},
 	} {
 		b := append([]byte{byte(16 + len(m.data)), 0, 0, 0, byte(m.kind), byte(m.kind >> 8), 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, m.data...)
 		f.Add(b)
@@ -186,6 +189,7 @@ func FuzzNetlink(f *testing.F) {
 					t.Errorf("%+v", a)
 				}
 			}
+			readHopLimit(m.data)
 			if p, ok := readOurs(m.data); ok && !p.IsValid() {
 				t.Errorf("%v", p)
 			}

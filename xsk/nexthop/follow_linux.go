@@ -331,6 +331,9 @@ func (f *follower) listLink() (Link, error) {
 	a := l.Attrs()
 	link := Link{Index: a.Index, MTU: a.MTU, life: f.lives, Up: a.RawFlags&able == able}
 	copy(link.Address[:], a.HardwareAddr)
+	if link.hops, err = f.ways.asker.hopLimits(a.Index); err != nil {
+		return Link{}, err
+	}
 	if a.MasterIndex != 0 {
 		master, err := f.kernel.LinkByIndex(a.MasterIndex)
 		if err != nil {

@@ -164,6 +164,31 @@ func TestForgottenPathMTU(t *testing.T) {
 	w.mtu(far4, 1500)
 }
 
+// Datagrams have the hop limit that the kernel would give them: its default for the family, or the route's.
+func TestHopLimits(t *testing.T) {
+	a, _ := pair(t)
+	a.set("net/ipv4/ip_default_ttl=77", "net/ipv6/conf/v/hop_limit=99")
+	w := a.watch("v", Config{})
+	for _, c := range []struct {
+		path  port.Path
+		first uint8
+		route string
+	}{
+		{pathOnLink4, 77, "-4 route add 198.18.0.2/32 dev v hoplimit 33"},
+		{pathOnLink6, 99, "-6 route add fd00::2/128 dev v hoplimit 33"},
+	} {
+		a.send(c.path.Remote.String())
+		if hop := w.awaitHop(c.path, mac(0xb)); hop.HopLimit != c.first {
+			t.Errorf("%v: %d, want %d", c.path.Remote, hop.HopLimit, c.first)
+		}
+		a.ip(strings.Fields(c.route)...)
+		w.await("the route's", func() bool {
+			hop, got := w.resolve(c.path)
+			return got == Usable && hop.HopLimit == 33
+		})
+	}
+}
+
 // The next hop of a path is asked for even if the kernel is sent nothing for it.
 func TestNextHopIsAskedFor(t *testing.T) {
 	a, _ := pair(t)

@@ -50,7 +50,7 @@ func TestOnLink(t *testing.T) {
 		}
 		before := w.Generation()
 		a.send(p.Remote.String())
-		if hop := w.awaitHop(p, mac(0xb)); hop != (Hop{Source: mac(0xa), Destination: mac(0xb), MTU: 1500}) {
+		if hop := w.awaitHop(p, mac(0xb)); hop != (Hop{Source: mac(0xa), Destination: mac(0xb), MTU: 1500, HopLimit: 64}) {
 			t.Errorf("%v: %+v", p, hop)
 		}
 		if w.Generation() == before {

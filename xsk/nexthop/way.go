@@ -1,6 +1,7 @@
 package nexthop
 
 import (
+	"net/netip"
 	"sync/atomic"
 
 	"ringcast/engine/port"
@@ -19,8 +20,20 @@ type Link struct {
 
 	// life tells links of one index apart, of which the earlier has gone.
 	life uint32
+	// hops are what the kernel gives datagrams that leave by the link, where their route says nothing. 0: not known.
+	hops hopLimits
 	// domain is the VRF that the link belongs to, the zero vrf if none.
 	domain vrf
+}
+
+// hopLimits are those of IPv4 (time to live) and of IPv6.
+type hopLimits struct{ four, six uint8 }
+
+func (h hopLimits) of(remote netip.Addr) uint8 {
+	if remote.Is4() {
+		return h.four
+	}
+	return h.six
 }
 
 // A vrf is a routing domain of its own.
@@ -58,6 +71,7 @@ type answer struct {
 	index int     // of the interface, for byLink
 	next  address // whose hardware address frames go to, for byLink: a gateway or the peer
 	mtu   int     // what is known to pass, 0: as much as the interface takes
+	hops  uint8   // the hop limit, 0: the interface's
 }
 
 // A way is one path that a port sends on.
@@ -90,6 +104,9 @@ func (w *way) Resolve() (Hop, Verdict) {
 	hop := Hop{Source: s.link.Address, Destination: n.address, MTU: s.link.MTU}
 	if a.mtu != 0 {
 		hop.MTU = min(hop.MTU, a.mtu)
+	}
+	if hop.HopLimit = a.hops; a.hops == 0 {
+		hop.HopLimit = s.link.hops.of(w.path.Remote.Addr())
 	}
 	return hop, Usable
 }
