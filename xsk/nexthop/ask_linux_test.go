@@ -135,8 +135,12 @@ func TestQuestions(t *testing.T) {
 	index := w.Link().Index
 	unbound := func(remote string) port.Path { return port.Path{Remote: netip.MustParseAddrPort(remote)} }
 	questions := []question{
-		{pathOnLink4, 7000, 0}, {pathOnLink6, 7000, 0}, {pathOnLink4, 0, index}, {pathOnLink6, 0, index},
-		{unbound("198.18.0.2:0"), 0, 0}, {unbound("[fd00::2]:0"), 0, 0},
+		{pathOnLink4, 7000, 0},
+		{pathOnLink6, 7000, 0},
+		{pathOnLink4, 0, index},
+		{pathOnLink6, 0, index},
+		{unbound("198.18.0.2:0"), 0, 0},
+		{unbound("[fd00::2]:0"), 0, 0},
 		{path("198.18.0.77", "198.18.0.2:1"), 7000, 0}, // not our address
 		{path("198.18.0.1", "203.0.113.1:1"), 7000, 0}, // no route
 	}

@@ -77,18 +77,21 @@ func TestMultipath(t *testing.T) {
 	}{
 		{
 			[]string{"-4 route add 203.0.113.0/24 nexthop via 198.18.0.2 nexthop via 198.18.0.3"},
-			"198.18.0.1", "203.0.113.9", map[string]hardware{"198.18.0.2": mac(0xb), "198.18.0.3": mac(0xc)},
+			"198.18.0.1", "203.0.113.9",
+			map[string]hardware{"198.18.0.2": mac(0xb), "198.18.0.3": mac(0xc)},
 		},
 		{
 			[]string{"-6 route add fd00:99::/64 nexthop via fd00::2 nexthop via fd00::3"},
-			"fd00::1", "fd00:99::9", map[string]hardware{"fd00::2": mac(0xb), "fd00::3": mac(0xc)},
+			"fd00::1", "fd00:99::9",
+			map[string]hardware{"fd00::2": mac(0xb), "fd00::3": mac(0xc)},
 		},
 		{ // next hops as objects, and a group of them
 			[]string{
 				"nexthop add id 2 via 198.18.0.2 dev v", "nexthop add id 3 via 198.18.0.3 dev v", "nexthop add id 9 group 2/3",
 				"route add 198.51.100.0/24 nhid 9",
 			},
-			"198.18.0.1", "198.51.100.9", map[string]hardware{"198.18.0.2": mac(0xb), "198.18.0.3": mac(0xc)},
+			"198.18.0.1", "198.51.100.9",
+			map[string]hardware{"198.18.0.2": mac(0xb), "198.18.0.3": mac(0xc)},
 		},
 	} {
 		for _, line := range c.routes {
