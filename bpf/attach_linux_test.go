@@ -448,6 +448,35 @@ func TestHardwareAddress(t *testing.T) {
 	deliver(t, p, frame, 3, PassOtherMAC)
 }
 
+// A device that another one has taken the name of keeps the program, which Attached tells. Reattach moves it.
+func TestNameTaken(t *testing.T) {
+	inNamespace(t)
+	cable(t, nil)
+	p := mustAttach(t, Config{Interface: "a"})
+	was := attachedTo(t, "a")
+	for from, to := range map[string]string{"a": "c", "b": "d"} {
+		if err := netlink.LinkSetName(device(t, from), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if on, err := p.Attached(); on || err != nil {
+		t.Errorf("nothing has the name: attached %v, %v, want false, nil", on, err)
+	}
+	cable(t, nil)
+	if on, err := p.Attached(); on || err != nil {
+		t.Errorf("another device has the name: attached %v, %v, want false, nil", on, err)
+	}
+	if err := p.Reattach(); err != nil {
+		t.Fatal(err)
+	}
+	if old, now := attachedTo(t, "c"), attachedTo(t, "a"); old != 0 || now != was {
+		t.Errorf("programs %d on the old device and %d on the new one, want 0 and %d", old, now, was)
+	}
+	if on, err := p.Attached(); !on || err != nil {
+		t.Errorf("attached again: %v, %v, want true, nil", on, err)
+	}
+}
+
 // What carries IP without Ethernet is refused, and nothing is attached.
 func TestAttachWithoutEthernet(t *testing.T) {
 	inNamespace(t)

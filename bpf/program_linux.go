@@ -206,7 +206,8 @@ func (p *Program) NativeRefusal() error {
 	return p.native
 }
 
-// Attached is whether the program still is on its interface: not if that was deleted.
+// Attached is whether the program is on the interface that has the name now: not if the one that it was put on was
+// deleted or has another name.
 func (p *Program) Attached() (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -220,8 +221,15 @@ func (p *Program) Attached() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("ask about the XDP link: %w", err)
 	}
-	xdp := info.XDP()
-	return xdp != nil && xdp.Ifindex != 0, nil
+	dev, err := lookUp(p.config.Interface)
+	if errors.Is(err, ErrNoInterface) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	xdp := info.XDP() // of a deleted interface the index is 0
+	return xdp != nil && int(xdp.Ifindex) == dev.Attrs().Index, nil
 }
 
 // SetSocket makes the AF_XDP socket fd the destination of a queue's packets, in place of what it was.
