@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/bench/trial)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/zerocopy -e /testenv/bench/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab testenv/bench/sink
@@ -38,7 +38,7 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim e2e peers attack xdp trial bench bench-smoke endure
+.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim e2e peers attack xdp zerocopy trial bench bench-smoke endure
 .PHONY: table lint generate generated clean deps peerdeps cross help
 
 all: build
@@ -81,7 +81,7 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 	@.ci/tier test 10 deps units play
 
 check: ## the second tier, at most 60 minutes: all that must pass before a release
-	@.ci/tier check 60 peerdeps lint cross portable nonces race e2e peers attack xdp trial bench-smoke fuzz
+	@.ci/tier check 60 peerdeps lint cross portable nonces race e2e peers attack xdp zerocopy trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into the README
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
@@ -140,6 +140,9 @@ attack: ## the attacks of the table in testenv/attack; SHOW=cat for their figure
 
 xdp: deps ## the whole server on AF_XDP and what can happen to it; SHOW=cat for the figures
 	@$(TEST) ./testenv/xdp 2>&1 | $(SHOW)
+
+zerocopy: ## AF_XDP without copies, in VMs; SHOW=cat for the figures
+	@$(TEST) ./testenv/zerocopy 2>&1 | $(SHOW)
 
 trial: deps ## that ringbench's laboratory measures what it says
 	@$(TEST) -skip '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(SHOW)

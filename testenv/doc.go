@@ -9,6 +9,7 @@
 //   - forge writes datagrams that no honest peer would send,
 //   - attack attacks a whole server, one file for each kind of attack,
 //   - xdp runs a whole server on AF_XDP and takes away what it stands on,
+//   - zerocopy runs a whole server on emulated NICs that take AF_XDP without copies,
 //   - browser drives headless Chromium,
 //   - e2e holds the tests that put browsers and pion against the server,
 //   - scale tests what many viewers cost the server's memory,
