@@ -33,9 +33,9 @@ var stackedKinds = map[string]stacked{
 	"openvswitch": {
 		native, "%[1]s is a port inside Open vSwitch and has no XDP of its own", remedyOutside,
 	},
-	// XDP on the interface below gets the frames of these, but they are not its own: tagged, for another MAC
-	// address, or in a tunnel. The program passes them to the kernel.
-	"vlan":      {native, "%[1]s is a VLAN on %[2]s and has no XDP of its own; XDP on %[2]s leaves tagged frames to the kernel", remedyOutside},
+	// XDP on the interface below gets the frames of these, but routes do not lead through it: what it takes would be
+	// answered through the kernel. Most it passes: they are tagged, for another MAC address, or in a tunnel.
+	"vlan":      {native, "%[1]s is a VLAN on %[2]s and has no XDP of its own", remedyOutside},
 	"macvlan":   {native, "%[1]s is a macvlan on %[2]s and has no XDP of its own", remedyOutside},
 	"ipvlan":    {native, "%[1]s is an ipvlan on %[2]s and has no XDP of its own", remedyOutside},
 	"vxlan":     {native, "%[1]s is a VXLAN tunnel and has no XDP of its own", remedyOutside},

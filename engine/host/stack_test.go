@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestChooseStacked(t *testing.T) {
 		{"inside Open vSwitch", stackOn("openvswitch"), "xdp-generic udp", "eth0 is a port inside Open vSwitch and has no XDP of its own" + outside},
 		{
 			"VLAN", stackOn("vlan"), "xdp-generic udp",
-			"eth0 is a VLAN on eth1 and has no XDP of its own; XDP on eth1 leaves tagged frames to the kernel" + outside,
+			"eth0 is a VLAN on eth1 and has no XDP of its own" + outside,
 		},
 		{"macvlan", stackOn("macvlan"), "xdp-generic udp", "eth0 is a macvlan on eth1 and has no XDP of its own" + outside},
 		{"ipvlan", stackOn("ipvlan"), "xdp-generic udp", "eth0 is an ipvlan on eth1 and has no XDP of its own" + outside},
@@ -111,5 +112,24 @@ func TestChooseStacked(t *testing.T) {
 				t.Errorf("refused %v", d.Refused)
 			}
 		})
+	}
+}
+
+// The page for operators speaks of every kind that is refused.
+func TestPageNamesKinds(t *testing.T) {
+	page, err := os.ReadFile("../../docs/nics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ToLower(string(page))
+	words := map[string]string{"openvswitch": "open vswitch", "gretap": "gre", "ip6gretap": "gre", "ipvtap": "macvtap"}
+	for kind := range stackedKinds {
+		word := words[kind]
+		if word == "" {
+			word = kind
+		}
+		if !strings.Contains(text, word) {
+			t.Errorf("docs/nics.md does not speak of %s", word)
+		}
 	}
 }
