@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
@@ -18,7 +20,7 @@ import (
 func TestJumbo(t *testing.T) {
 	testenv.Need(t, testenv.XDPFrags)
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
-		g, _, client := pairOf(t, lab.Link{Queues: 2, MTU: 9000}, func(binary string) *exec.Cmd {
+		g, cable, client := pairOf(t, lab.Link{Queues: 2, MTU: 9000}, func(binary string) *exec.Cmd {
 			return exec.Command(binary, "--io", "xdp", "--interface", "eth0")
 		})
 		at := of(g.here)
@@ -26,6 +28,9 @@ func TestJumbo(t *testing.T) {
 		g.onQueues()
 		if m := g.server.Metrics(t); m[`ringcast_port_info{io="xdp-copy"}`] != 1 {
 			t.Errorf("not on the driver's XDP:\n%s", m.List("ringcast_port"))
+		}
+		for _, f := range flows {
+			f.begun = f.feed.number()
 		}
 
 		// Datagrams to the media port, all longer than any of ours.
@@ -48,20 +53,44 @@ func TestJumbo(t *testing.T) {
 			t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
 		}
 
+		// Checks in frames that go on behind the datagram, in further pieces: the program hands them over, and the
+		// queue's socket has no room for them.
+		before = g.server.Metrics(t)
+		const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
+		padded := append(forgedFrame(flood{
+			Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+			From: netip.AddrPortFrom(client.IPv4(), 9), To: netip.AddrPortFrom(g.here.IPv4(), 7000),
+		}, forgedSTUN()), make([]byte, 8500)...)
+		for range 10 {
+			must(t, client.Enter(func() error { return cast(cable.B.Index, padded) }))
+		}
+		until(t, "padded frames to be handed over", func() bool { return g.server.Metrics(t).Sub(before)[handedOver] >= 10 })
+
 		// The kernel's own, each way.
 		carry(t, g.here, client, at)
 		carry(t, client, g.here, of(client))
 
 		for _, f := range flows {
-			f.begun = f.view.first
-			f.view.flows(t, f.feed)
 			f.settle(t)
 			if f.cost.lost > 0 {
 				t.Errorf("%s: %d packets lost, want none", f.name, f.cost.lost)
 			}
 		}
+		if n := g.server.Metrics(t).Sub(before).Sum("ringcast_packets_dropped"); n != 0 {
+			t.Errorf("%v of the padded frames came to the workers, want none", n)
+		}
 		g.onQueues()
 	})
+}
+
+// cast writes a frame to a device of this thread's host.
+func cast(device int, frame []byte) error {
+	socket, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(socket)
+	return unix.Sendto(socket, frame, 0, &unix.SockaddrLinklayer{Ifindex: device})
 }
 
 // carry sends a megabyte by TCP to a host, and a datagram of 8,900 bytes to a UDP port of it.
