@@ -108,7 +108,7 @@ func TestOneOfTwoRefused(t *testing.T) {
 	if m[`ringcast_xdp_interface_info{interface="eth0",io="xdp-copy"}`] != 1 || m.Sum("ringcast_xdp_interface_info") != 1 {
 		t.Errorf("got, want eth0 alone on xdp-copy:\n%s", m.List("ringcast_xdp_interface"))
 	}
-	if log := s.Log(); !strings.Contains(log, "interface=lo io=xdp-copy reason=\"lo is the loopback") {
+	if log := s.Log(); !strings.Contains(log, "interface=lo io=xdp-zerocopy,xdp-copy,xdp-generic reason=\"lo is the loopback") {
 		t.Errorf("the log does not say why lo is refused:\n%s", log)
 	}
 	g := stageOf(t, server, s)
