@@ -393,6 +393,7 @@ func (f *follower) refresh() {
 	f.round++
 	if f.round%reviewRounds == 0 {
 		f.ways.askAll()
+		f.relist = max(f.relist, listLink) // its hop limits
 	}
 	for _, w := range f.ways.all {
 		a := w.answer.Load()

@@ -69,7 +69,7 @@ const (
 	// routeBuffer is the same for routes: little, as one notification says as much as many.
 	routeBuffer = 4 << 10
 	// reviewRounds is how many refreshes apart all ways are asked for again, for what is not notified: a path MTU
-	// that the kernel forgets.
+	// that the kernel forgets, hop limits that an administrator or a router changes.
 	reviewRounds = 5
 )
 
