@@ -118,8 +118,9 @@ func (l *Link) stack(link netlink.Link, links []netlink.Link) {
 	l.NoEthernet = a.EncapType != "ether" && a.EncapType != "loopback"
 	for _, other := range links {
 		o := other.Attrs()
-		// The link of a veth is its peer. Of one with a namespace's number, the index is of another namespace.
-		under := a.ParentIndex == o.Index && o.Index != a.Index && a.NetNsID < 0 && l.Kind != "veth"
+		// The link of a pair is the peer. Of one with a namespace's number, the index is of another namespace.
+		pair := l.Kind == "veth" || l.Kind == "netkit"
+		under := a.ParentIndex == o.Index && o.Index != a.Index && a.NetNsID < 0 && !pair
 		if under || o.MasterIndex == a.Index {
 			l.Lower = append(l.Lower, o.Name)
 		}
