@@ -10,6 +10,7 @@
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others
+//	unseen_linux_test.go         what a tap sees of the port
 //	guard_linux_test.go          100,000 forged packets a second while 50 watch, 200,000 of a viewer's own
 //	guests_linux_test.go         a macvlan on the interface has the same port; the interface's MAC changes
 //	jumbo_linux_test.go          an MTU of 9,000
