@@ -70,7 +70,7 @@ const (
 var ErrOneWorker = errors.New("this platform serves a UDP port with one worker only")
 
 // ErrNoDSCP is returned by Open where the system does not let programs mark their datagrams.
-var ErrNoDSCP = errors.New("Windows marks datagrams by a policy of the administrator's only (New-NetQosPolicy)")
+var ErrNoDSCP = errors.New("programs cannot mark datagrams on Windows, a policy of the administrator's can (New-NetQosPolicy)")
 
 func (c Config) withDefaults() (Config, error) {
 	for _, field := range []struct {
