@@ -105,6 +105,11 @@ func load(cfg Config, recent bool) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The coarse clocks go on with each jiffy.
+	var jiffy unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &jiffy); err != nil {
+		return nil, fmt.Errorf("ask how long a jiffy is: %w", err)
+	}
 	if recent {
 		// Frames of a large MTU come in several pieces: drivers that want all in one refuse such an MTU.
 		spec.Programs[steerProgSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
@@ -121,6 +126,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 		{steerVarGuarded, !cfg.GuardOff},
 		{steerVarLongest, uint16(udpHeader + port.MaxDatagram)},
 		{steerVarRecent, recent},
+		{steerVarJiffy, uint32(jiffy.Nano())},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
 	} {

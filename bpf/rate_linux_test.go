@@ -10,6 +10,9 @@ import (
 	"ringcast/testenv"
 )
 
+// step is how far the program's clock may go on, in seconds, while the kernel's coarse one does not: two ticks.
+const step = 0.02
+
 // passed puts a frame through the program many times and returns how many times each Reason was counted, and the
 // seconds that it took at most.
 func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint64, seconds float64) {
@@ -18,11 +21,11 @@ func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint6
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := monotonic(t)
+	start := coarse(t)
 	if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: frame, Repeat: times}); err != nil {
 		t.Fatal(err)
 	}
-	seconds = time.Duration(monotonic(t) - start).Seconds()
+	seconds = time.Duration(coarse(t) - start).Seconds()
 	if grown, err = p.Counters(); err != nil {
 		t.Fatal(err)
 	}
@@ -35,25 +38,19 @@ func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint6
 // An allowed tuple may send a second's worth at once and then its rate, whatever it sends; the others do not feel it.
 func TestTupleRate(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	t.Run("recent kernel", func(t *testing.T) { testTupleRate(t, true) })
-	t.Run("old kernel", func(t *testing.T) { testTupleRate(t, false) })
-}
-
-func testTupleRate(t *testing.T, recent bool) {
 	const rate, sent = 1000, 5000
-	const tick = 0.01 // in seconds, of the coarse clock, at most
 	for _, c := range []struct {
 		name    string
 		first   byte
 		passing Reason
 	}{{"media", media, RedirectMedia}, {"DTLS", dtls, RedirectDTLS}, {"STUN", stun, RedirectSTUN}} {
 		t.Run(c.name, func(t *testing.T) {
-			p := loadedInto(t, recent, Config{})
+			p := loaded(t, Config{})
 			if err := errors.Join(p.Allow(path4, rate), p.Allow(path6, 0)); err != nil {
 				t.Fatal(err)
 			}
 			grown, seconds := passed(t, p, datagram(peer4, server4, first(c.first)...), sent)
-			most := rate + uint64(rate*(seconds+tick)) + 1
+			most := rate + uint64(rate*(seconds+step)) + 1
 			if n := grown[c.passing]; n < rate || n > most {
 				t.Errorf("%d of %d passed, want %d to %d", n, sent, rate, most)
 			}
@@ -112,5 +109,31 @@ func TestTupleRateOfRoutes(t *testing.T) {
 	}
 	if got := listed(t, p)[key]; got.Interval != 2_000_000 {
 		t.Errorf("after the last was revoked: interval %d, want 2000000", got.Interval)
+	}
+}
+
+// The program's clock keeps time with the kernel's coarse one, which the same tick moves.
+func TestClock(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	p := loaded(t, Config{})
+	if err := p.Allow(path4, testRate); err != nil {
+		t.Fatal(err)
+	}
+	// look is what the program's clock shows, and the kernel's before and after.
+	look := func() (before, shown, after uint64) {
+		before = coarse(t)
+		expect(t, p, mediaOn(path4), xdpRedirect, RedirectMedia)
+		return before, listed(t, p)[tupleOf(path4)].Full, coarse(t)
+	}
+	before1, shown1, after1 := look()
+	before2, shown2, after2 := look()
+	for before2-after1 < uint64(time.Second/2) {
+		before2, shown2, after2 = look()
+	}
+	grown := time.Duration(shown2 - shown1)
+	const off = time.Duration(step*float64(time.Second)) + time.Millisecond // which NTP may slew
+	least, most := time.Duration(before2-after1)-off, time.Duration(after2-before1)+off
+	if grown < least || grown > most {
+		t.Errorf("the clock went on by %v, want %v to %v", grown, least, most)
 	}
 }

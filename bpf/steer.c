@@ -59,6 +59,7 @@ volatile const __u8 any_address;          // serve every destination address, no
 volatile const __u8 guarded;
 volatile const __u16 longest;             // UDP length of the longest datagram that the workers take
 volatile const __u8 recent;               // the kernel has bpf_xdp_get_buff_len, as from 5.18
+volatile const __u32 jiffy;                // nanoseconds
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
 
@@ -139,17 +140,25 @@ struct {
 	__type(value, __u64);
 } exits SEC(".maps");
 
+// now is the buckets' clock, in nanoseconds since some time before the kernel's start. It stands still between the
+// kernel's ticks: ten milliseconds at most, which are little beside a bucket's second. Reading it is one load, where
+// a clock without steps costs as much as a look-up.
+static __always_inline __u64 now(void)
+{
+	return bpf_jiffies64() * jiffy;
+}
+
 // take takes one token from a bucket that holds a second's worth of them, if there is one. All it stores
 // is the time when it will be full again. Two CPUs that meet in one bucket may take one token for
 // both: that costs precision, not safety.
-static __always_inline int take(volatile __u64 *full, __u64 now, __u32 interval)
+static __always_inline int take(volatile __u64 *full, __u32 interval)
 {
-	__u64 at = *full;
+	__u64 at = *full, time = now();
 
-	if (at < now)
-		at = now;
+	if (at < time)
+		at = time;
 	at += interval;
-	if (at - now > NSEC_PER_SEC)
+	if (at - time > NSEC_PER_SEC)
 		return 0;
 	*full = at;
 	return 1;
@@ -159,7 +168,6 @@ static __always_inline int take(volatile __u64 *full, __u64 now, __u32 interval)
 // forger needs no state to send.
 static __always_inline enum reason admit(struct address *source, int ipv6)
 {
-	__u64 now = bpf_ktime_get_ns();
 	__u32 zero = 0;
 	__u64 *one, *all;
 
@@ -168,17 +176,17 @@ static __always_inline enum reason admit(struct address *source, int ipv6)
 		__builtin_memset(&source->byte[8], 0, 8);
 
 	one = bpf_map_lookup_elem(&stun_sources, source);
-	if (one && !take(one, now, stun_source_interval))
+	if (one && !take(one, stun_source_interval))
 		return DROP_STUN_SOURCE;
 
 	// Refused here, a new source is not recorded: a flood of forged ones evicts no others and
 	// costs no update.
 	all = bpf_map_lookup_elem(&stun_global, &zero);
-	if (all && !take(all, now, stun_global_interval))
+	if (all && !take(all, stun_global_interval))
 		return DROP_STUN_GLOBAL;
 
 	if (!one) {
-		__u64 full = now + stun_source_interval;
+		__u64 full = now() + stun_source_interval;
 
 		bpf_map_update_elem(&stun_sources, source, &full, BPF_ANY);
 	}
@@ -202,15 +210,12 @@ static __always_inline int ours(const struct ethhdr *eth)
 	return to == hardware_address;
 }
 
-// spend takes a packet from what a tuple is allowed, if there is some left. It goes by the clock that is cheaper and
-// stands still between the kernel's ticks (as from 5.11): ten milliseconds are little beside the bucket's second.
+// spend takes a packet from what a tuple is allowed, if there is some left.
 static __always_inline int spend(struct allowance *allowance)
 {
 	__u32 interval = allowance->interval;
 
-	if (!interval)
-		return 1;
-	return take(&allowance->full, recent ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns(), interval);
+	return !interval || take(&allowance->full, interval);
 }
 
 // judge finds the reason. A function of its own so that BTF describes enum reason.

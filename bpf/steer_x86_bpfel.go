@@ -26,6 +26,7 @@ const (
 	steerVarAnyAddress         = "any_address"
 	steerVarGuarded            = "guarded"
 	steerVarHardwareAddress    = "hardware_address"
+	steerVarJiffy              = "jiffy"
 	steerVarLongest            = "longest"
 	steerVarMediaPort          = "media_port"
 	steerVarRecent             = "recent"
@@ -97,6 +98,7 @@ type steerVariableSpecs struct {
 	AnyAddress         *ebpf.VariableSpec `ebpf:"any_address"`
 	Guarded            *ebpf.VariableSpec `ebpf:"guarded"`
 	HardwareAddress    *ebpf.VariableSpec `ebpf:"hardware_address"`
+	Jiffy              *ebpf.VariableSpec `ebpf:"jiffy"`
 	Longest            *ebpf.VariableSpec `ebpf:"longest"`
 	MediaPort          *ebpf.VariableSpec `ebpf:"media_port"`
 	Recent             *ebpf.VariableSpec `ebpf:"recent"`
@@ -150,6 +152,7 @@ type steerVariables struct {
 	AnyAddress         *ebpf.Variable `ebpf:"any_address"`
 	Guarded            *ebpf.Variable `ebpf:"guarded"`
 	HardwareAddress    *ebpf.Variable `ebpf:"hardware_address"`
+	Jiffy              *ebpf.Variable `ebpf:"jiffy"`
 	Longest            *ebpf.Variable `ebpf:"longest"`
 	MediaPort          *ebpf.Variable `ebpf:"media_port"`
 	Recent             *ebpf.Variable `ebpf:"recent"`
