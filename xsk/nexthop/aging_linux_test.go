@@ -2,6 +2,7 @@ package nexthop
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -161,4 +162,37 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	b.address("v", "198.18.0.2/24")
 	a.send("198.18.0.2:1")
 	w.awaitHop(pathOnLink4, mac(0xe))
+}
+
+// The kernel is told of each next hop once, and only of those that it does not know or that are stale.
+func TestOverlookedNeighbours(t *testing.T) {
+	const index = 3
+	next := func(number byte) address { return address{15: number} }
+	f := follower{link: Link{Index: index, Up: true}, neighbours: map[address]*neighbour{
+		next(1): {state: netlink.NUD_STALE}, next(2): {state: netlink.NUD_REACHABLE}, next(3): {state: netlink.NUD_PERMANENT},
+		next(9): {state: netlink.NUD_STALE}, // nobody's
+	}}
+	follow := func(a *answer, gone bool) {
+		w := &way{}
+		w.answer.Store(a)
+		w.gone.Store(gone)
+		f.ways.all = append(f.ways.all, w)
+	}
+	for number := range byte(5) {
+		for range 10 {
+			follow(&answer{reach: byLink, index: index, next: next(number)}, false)
+		}
+	}
+	follow(nil, false)
+	follow(&answer{reach: byLink, index: index, next: next(5)}, true)
+	follow(&answer{reach: byLink, index: 7, next: next(6)}, false)
+	follow(&answer{reach: thisHost, next: next(7)}, false)
+	follow(&answer{next: next(8)}, false)
+	if got, want := f.overlooked(), map[address]struct{}{next(0): {}, next(1): {}, next(4): {}}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	f.link.Up = false
+	if got := f.overlooked(); len(got) > 0 {
+		t.Errorf("%v while the link is down, want none", got)
+	}
 }

@@ -390,35 +390,48 @@ func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 // refresh tells the kernel that the next hops of all ways are in use: it asks for those that it does not know, and
 // verifies those that are stale. Now and then it has all ways asked for again.
 func (f *follower) refresh() {
-	f.round++
-	if f.round%reviewRounds == 0 {
+	if f.round++; f.round%reviewRounds == 0 {
 		f.ways.askAll()
 		f.relist = max(f.relist, listLink) // its hop limits
 	}
-	for _, w := range f.ways.all {
-		a := w.answer.Load()
-		if w.gone.Load() || a == nil || a.reach != byLink || a.index != f.link.Index || !f.link.Up {
-			continue
-		}
-		n := f.neighbours[a.next]
-		if n != nil {
-			// Never of permanent ones: being told of their use takes their permanence away
-			// (net/core/neighbour.c, ____neigh_update).
-			if n.round == f.round || n.state != netlink.NUD_STALE {
-				continue
-			}
-			n.round = f.round
-		}
+	left := neighboursAtMost
+	for next := range f.overlooked() {
 		err := f.kernel.NeighSet(&netlink.Neigh{
 			LinkIndex: f.link.Index,
-			IP:        net.IP(netip.AddrFrom16(a.next).Unmap().AsSlice()),
+			IP:        net.IP(netip.AddrFrom16(next).Unmap().AsSlice()),
 			Flags:     netlink.NTF_USE,
 		})
 		if err != nil {
 			f.warn("Cannot keep a neighbour alive; needs CAP_NET_ADMIN", err)
-			break
+			return
+		}
+		if left--; left == 0 {
+			return // the others have their turn in one of the next rounds, as a map has no order
 		}
 	}
+}
+
+// neighboursAtMost bounds the system calls of a refresh.
+const neighboursAtMost = 4096
+
+// overlooked are the next hops that the kernel will not have asked for or verified on its own.
+func (f *follower) overlooked() map[address]struct{} {
+	out := make(map[address]struct{})
+	if !f.link.Up {
+		return out
+	}
+	for _, w := range f.ways.all {
+		a := w.answer.Load()
+		if w.gone.Load() || a == nil || a.reach != byLink || a.index != f.link.Index {
+			continue
+		}
+		// Never permanent ones: being told of their use takes their permanence away (net/core/neighbour.c,
+		// ____neigh_update).
+		if n := f.neighbours[a.next]; n == nil || n.state == netlink.NUD_STALE {
+			out[a.next] = struct{}{}
+		}
+	}
+	return out
 }
 
 // nextEvent is what Events has to tell next and the link as it is known afterwards; events is nil if

@@ -17,6 +17,10 @@ func keyOf(a address) key {
 	return key{binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])}
 }
 
+func (k key) before(other key) bool {
+	return k.high < other.high || k.high == other.high && k.low < other.low
+}
+
 func (k key) compare(other key) int {
 	return cmp.Or(cmp.Compare(k.high, other.high), cmp.Compare(k.low, other.low))
 }
@@ -74,13 +78,13 @@ func (s *addressSet) holds(a netip.Addr) bool {
 	low, high := 0, len(spans) // the spans before low begin at k or before, those from high on behind it
 	for low < high {
 		middle := int(uint(low+high) / 2)
-		if spans[middle].first.compare(k) <= 0 {
-			low = middle + 1
-		} else {
+		if k.before(spans[middle].first) {
 			high = middle
+		} else {
+			low = middle + 1
 		}
 	}
-	return low > 0 && k.compare(spans[low-1].last) <= 0
+	return low > 0 && !spans[low-1].last.before(k)
 }
 
 func (s *addressSet) equal(other *addressSet) bool {

@@ -46,7 +46,6 @@ type vrf struct {
 type neighbour struct {
 	address [6]byte // written before it is shared
 	state   int     // NUD_*; follow alone reads and writes it
-	round   uint32  // the last refresh that looked at it; follow's too
 }
 
 // A snapshot is what Resolve answers from beside the way's own answer. It is never changed.
