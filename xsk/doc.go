@@ -29,11 +29,11 @@
 //     mode the kernel reads a TX ring only within our own calls (a kick, or Wait's poll), so descriptors that it
 //     has not taken are ours. It may have seen the ring's index, which thus cannot go back: they are made
 //     invalid, and the kernel passes over them, one a call (drain). XDP_STATISTICS counts them.
-//  3. Routes. Every RouteChange becomes a template of headers, with the next hop in it, and the guard is told
-//     before anything is sent there.
+//  3. Routes. Every RouteChange has its path's next hop followed and the guard told before anything is sent there.
+//     When the next hop is known, it becomes a template of headers.
 //  4. Offer. Every frame gets its headers and a descriptor. Its route is resolved again only if the next hops have
 //     a new generation or it has no hop. Frames that are too old, unroutable, or longer than any path takes are
-//     counted and dropped; those without next hop, or longer than their path takes, go through the companion
+//     counted and dropped; those without next hop here, or longer than their path takes, go through the companion
 //     at once. The TX ring has a place for every chunk that there is.
 //  5. Kick. The producer's index is stored once a batch. One kick takes 32 frames, or Info.Budget where the kernel
 //     can be told, and is repeated while it makes progress. What it answers:
@@ -59,9 +59,9 @@
 // Receive first gives the chunks that the last one handed out back to the fill rings, then reads the RX rings, each
 // in turn being the first. A driver that asks to be kicked for the fill ring gets a kick for each 64 chunks, or each
 // turn while it holds fewer than 64. With busy polling every turn kicks. Checksums are not verified: virtual
-// interfaces leave them unfinished, and NICs check them before XDP. Then, for one port of all, the companion: when a
-// poll has announced something, and otherwise once a millisecond, since asking costs a system call. It has a batch of
-// its own, so neither starves the other.
+// interfaces leave them unfinished, and NICs check them before XDP. Frames from an address of this host are dropped:
+// they are forged. Then, for one port of all, the companion: when a poll has announced something, and otherwise once a
+// millisecond, since asking costs a system call. It has a batch of its own, so neither starves the other.
 //
 // # Outages
 //
