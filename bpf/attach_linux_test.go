@@ -172,6 +172,9 @@ func mustAttach(t *testing.T, cfg Config) *Program {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
+	if err := p.SetUfragKeys(testUfrags); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -240,7 +243,7 @@ func TestAttach(t *testing.T) {
 		t.Errorf("programs %d on a and %d on b, want one on a", attachedTo(t, "a"), attachedTo(t, "b"))
 	}
 	deliver(t, p, datagram(peer4, server4, first(media)...), 10, DropMedia)
-	deliver(t, p, datagram(peer4, server4, first(stun)...), 10, PassNoSocket)
+	deliver(t, p, datagram(peer4, server4, newcomer()...), 10, PassNoSocket)
 
 	if err := p.Close(); err != nil {
 		t.Error(err)

@@ -12,14 +12,16 @@ import (
 func BenchmarkSteer(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
 	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4, path6)
+	flooded := loaded(b, Config{})
+	drainUfrags(b, flooded)
 	for i := range 10000 {
 		if err := p.Allow(pathOf(i), testRate); err != nil {
 			b.Fatal(err)
 		}
 	}
-	drained := loaded(b, Config{})
+	drained := loaded(b, Config{freshRate: testRate})
 	drainSource(b, drained, stranger4.Addr())
-	drainedGlobal := loaded(b, Config{})
+	drainedGlobal := loaded(b, Config{freshRate: testRate})
 	drainGlobal(b, drainedGlobal)
 	spent := loaded(b, Config{}, path4)
 	drainTuple(b, spent, path4)
@@ -38,8 +40,13 @@ func BenchmarkSteer(b *testing.B) {
 		{"RTP refused, IPv6", p, datagram(stranger6, server6, payload(media)...), DropMedia},
 		{"RTP unguarded", unguarded, datagram(peer4, server4, payload(media)...), RedirectUnguarded},
 		{"STUN allowed", p, datagram(peer4, server4, first(stun)...), RedirectSTUN},
-		{"STUN over its source's limit", drained, datagram(stranger4, server4, first(stun)...), DropSTUNSource},
-		{"STUN over the global limit", drainedGlobal, datagram(stranger4, server4, first(stun)...), DropSTUNGlobal},
+		{"STUN without a name", p, datagram(stranger4, server4, first(stun)...), DropSTUNUnnamed},
+		{"STUN forged", p, stranger(checkBy(forgedName)), DropSTUNForged},
+		{"STUN forged, libnice's order", p, stranger(checkBy(forgedName, attribute(0x24, "prio"))), DropSTUNForged},
+		{"STUN of a term that is over", p, stranger(checkBy(goneName)), DropSTUNForged},
+		{"STUN over its ufrag's limit", flooded, stranger(newcomer()), DropSTUNUfrag},
+		{"STUN over its source's limit", drained, datagram(stranger4, server4, newcomer()...), DropSTUNSource},
+		{"STUN over the global limit", drainedGlobal, datagram(stranger4, server4, newcomer()...), DropSTUNGlobal},
 		{"other port", p, datagram(peer4, peer4, payload(media)...), PassOtherPort},
 		{"TCP", p, with(datagram(peer4, server4, payload(media)...), atIP+9, 6), PassNotUDP},
 		{"ARP", p, with(datagram(peer4, server4, first(0)...), 12, 0x08, 0x06), PassNotIP},
@@ -59,7 +66,7 @@ func BenchmarkSteer(b *testing.B) {
 // the limits, so each is a run of its own and the first line tells how much of that is measuring.
 func BenchmarkSteerOneByOne(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4)
+	p := loaded(b, Config{freshRate: testRate, STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4)
 	for _, c := range []struct {
 		name   string
 		frame  []byte
@@ -67,8 +74,8 @@ func BenchmarkSteerOneByOne(b *testing.B) {
 		reason Reason
 	}{
 		{"other port", datagram(peer4, peer4, first(stun)...), false, PassOtherPort},
-		{"STUN of a known source", datagram(stranger4, server4, first(stun)...), false, RedirectSTUNNew},
-		{"STUN of new sources", datagram(stranger4, server4, first(stun)...), true, RedirectSTUNNew},
+		{"STUN of a known source", datagram(stranger4, server4, newcomer()...), false, RedirectSTUNNew},
+		{"STUN of new sources", datagram(stranger4, server4, newcomer()...), true, RedirectSTUNNew},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			expect(b, p, c.frame, verdictOf(c.reason), c.reason)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"ringcast/engine/port"
 )
 
 // Config says what to steer. Interface and Port are required.
@@ -21,9 +23,12 @@ type Config struct {
 	// Tuples is how many peers may be allowed at once; a session may have several paths. Default
 	// 16,384, of about 120 bytes of kernel memory each.
 	Tuples int
+	// Sessions is how many sessions that have a path may keep their ufrags known, as many as there may be.
+	// Default 16,384, of about 100 bytes of kernel memory each.
+	Sessions int
 	// GuardOff hands everything on the port to the workers, whoever sent it. For measuring.
 	GuardOff bool
-	// STUNRate is how many STUN messages a second an address (an IPv6 /64) may send from tuples
+	// STUNRate is how many checks by ufrags of ours an address (an IPv6 /64) may send a second from tuples
 	// that are not allowed, and how many at once after a second's silence. One office is one
 	// address. Default 4,000, at most 1,000,000.
 	STUNRate int
@@ -33,10 +38,17 @@ type Config struct {
 	// Generic permits the kernel's emulation where the driver has no XDP of its own. It costs
 	// more than sockets do, so it is for trying things out.
 	Generic bool
+
+	// freshRate and keptRate are how many checks a second of new tuples one ufrag is good for, before its
+	// session has a path and afterwards. Zero: 50 and 5, as package worker has it. Others for tests.
+	freshRate, keptRate int
 }
 
 const (
 	defaultTuples         = 16384
+	defaultSessions       = 16384
+	defaultFreshRate      = 50
+	defaultKeptRate       = 5
 	defaultSTUNRate       = 4000
 	defaultGlobalSTUNRate = 20000
 	maxRate               = 1000000
@@ -56,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	}{
 		{"Queues", &c.Queues, 1, 1 << 16},
 		{"Tuples", &c.Tuples, defaultTuples, 1 << 24},
+		{"Sessions", &c.Sessions, defaultSessions, 1 << 24},
+		{"freshRate", &c.freshRate, defaultFreshRate, int(port.Second)},
+		{"keptRate", &c.keptRate, defaultKeptRate, int(port.Second)},
 		{"STUNRate", &c.STUNRate, defaultSTUNRate, maxRate},
 		{"GlobalSTUNRate", &c.GlobalSTUNRate, defaultGlobalSTUNRate, maxRate},
 	} {

@@ -22,8 +22,11 @@
 //	           RTP, RTCP, DTLS, allowed tuple     socket of its queue
 //	           RTP, RTCP, DTLS, any other         dropped
 //	           STUN, allowed tuple                socket of its queue
-//	           STUN, any other, within limits     socket of its queue
-//	           STUN over a limit                  dropped
+//	           STUN, any other: no check with a
+//	           user name like ours                dropped
+//	           a forged user name                 dropped
+//	           over a limit                       dropped
+//	           else                               socket of its queue
 //
 // What ends inside a header goes to the kernel, as does what is meant for a socket where the queue has
 // none (bpf_redirect_map falls through an empty slot; a full ring or an empty fill ring drops instead,
@@ -43,17 +46,26 @@
 // worker). A forger that knows a viewer's address and port can use up that viewer's bucket, and so end that
 // session, but no other.
 //
-// Everybody else has STUN alone, in two token buckets of a second's worth: one per source
+// Everybody else has connectivity checks alone. Such a check must begin its user name with a ufrag of ours, whose tag
+// only our keys can make (package ufrag). It is verified before any bucket, so a flood of forged checks takes nothing
+// from anybody. Each ufrag has a bucket: a sender with one answer to a POST gets 50 checks a second to the workers, from
+// whatever addresses, and 5 once that session has a path. A peer whose NAT gives it a new port needs one. There are two
+// valid keys. Older ufrags are known only while their session has a path (KeepUfrag).
+//
+// Where USERNAME stands among the attributes does not matter if at most 96 bytes of others come before it. Other STUN of
+// unknown tuples is dropped: we send no requests that could be answered, and an indication proves nothing.
+//
+// Behind that are two more token buckets of a second's worth, against senders with many answers: one per source
 // address (IPv6 by /64, since whoever has one address of it has them all), one per CPU for all sources.
-// So forged media and DTLS never reach a worker by AF_XDP, one source cannot use up what all have, and
+// So forged media, DTLS and checks never reach a worker by AF_XDP, one source cannot use up what all have, and
 // many sources cannot take more of a worker than the global rate is worth. What the kernel gets first
 // (fragments, IP options) is unguarded: it comes by the companion socket, of which a worker takes a
 // batch at a time.
 //
 // The allow-list is a plain hash of fixed size. When it is full, Allow says so and counts it; an LRU
 // would silently cut off somebody who watches. This side counts how many routes, of any worker, need
-// the tuple; the program alone writes to its bucket. The buckets of sources are an LRU: a forgotten
-// source starts anew, and the global limit holds.
+// the tuple; the program alone writes to its bucket. The ufrags that are kept are such a list, too. The buckets of
+// sources, and of ufrags without a path, are LRUs: who is forgotten starts anew, and the global limit holds.
 //
 // # Attaching
 //

@@ -217,13 +217,16 @@ func TestClose(t *testing.T) {
 	}
 	all.Wait()
 	for name, call := range map[string]func() error{
-		"Allow":       func() error { return p.Allow(path4, testRate) },
-		"Revoke":      func() error { return p.Revoke(path4) },
-		"SetSocket":   func() error { return p.SetSocket(0, 0) },
-		"ClearSocket": func() error { return p.ClearSocket(0) },
-		"SetAddress":  func() error { return p.SetAddress(serverMAC) },
-		"Counters":    func() error { _, err := p.Counters(); return err },
-		"Attached":    func() error { _, err := p.Attached(); return err },
+		"Allow":        func() error { return p.Allow(path4, testRate) },
+		"Revoke":       func() error { return p.Revoke(path4) },
+		"SetUfragKeys": func() error { return p.SetUfragKeys(testUfrags) },
+		"KeepUfrag":    func() error { return p.KeepUfrag(freshName) },
+		"ForgetUfrag":  func() error { return p.ForgetUfrag(freshName) },
+		"SetSocket":    func() error { return p.SetSocket(0, 0) },
+		"ClearSocket":  func() error { return p.ClearSocket(0) },
+		"SetAddress":   func() error { return p.SetAddress(serverMAC) },
+		"Counters":     func() error { _, err := p.Counters(); return err },
+		"Attached":     func() error { _, err := p.Attached(); return err },
 	} {
 		if err := call(); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%s after Close: %v", name, err)
@@ -243,13 +246,13 @@ func TestSTUNRates(t *testing.T) {
 		config  Config
 		refused Reason
 	}{
-		{"one source", Config{STUNRate: 1000, GlobalSTUNRate: maxRate}, DropSTUNSource},
-		{"all sources", Config{STUNRate: maxRate, GlobalSTUNRate: 1000}, DropSTUNGlobal},
+		{"one source", Config{freshRate: testRate, STUNRate: 1000, GlobalSTUNRate: maxRate}, DropSTUNSource},
+		{"all sources", Config{freshRate: testRate, STUNRate: maxRate, GlobalSTUNRate: 1000}, DropSTUNGlobal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onOneCPU(t)
 			p := loaded(t, c.config)
-			frame := datagram(stranger6, server6, first(stun)...)
+			frame := datagram(stranger6, server6, newcomer()...)
 			start := coarse(t)
 			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: frame, Repeat: sent}); err != nil {
 				t.Fatal(err)
@@ -300,8 +303,8 @@ func TestSTUNBuckets(t *testing.T) {
 		if source.Addr().Is6() {
 			to = server6
 		}
-		expect(t, p, datagram(source, to, first(stun)...), xdpRedirect, RedirectSTUNNew)
-		expect(t, drained, datagram(source, to, first(stun)...), xdpDrop, DropSTUNGlobal)
+		expect(t, p, datagram(source, to, newcomer()...), xdpRedirect, RedirectSTUNNew)
+		expect(t, drained, datagram(source, to, newcomer()...), xdpDrop, DropSTUNGlobal)
 	}
 	expect(t, p, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectSTUN)
 

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/ufrag"
 )
 
 const mediaPort = 7000
@@ -76,6 +78,58 @@ func cut(f []byte) []byte { return f[:len(f)-1] }
 // onePiece is a length, in bytes, that the kernel runs in one piece, on pages of 4 KB.
 const onePiece = 3400
 
+// testUfrags are the keys of all programs under test. What oldUfrags makes has expired.
+var (
+	oldUfrags  = ufrag.New(func(b []byte) { copy(b, "the key of a term that is over") })
+	testUfrags = func() *ufrag.Keys {
+		k := oldUfrags
+		for _, secret := range []string{"this is the key before", "this is the present key"} {
+			k = k.Turn(func(b []byte) { copy(b, secret) })
+		}
+		return k
+	}()
+)
+
+// otherUfrags are somebody else's keys of the same term.
+var otherUfrags = func() *ufrag.Keys {
+	k := oldUfrags
+	for range 2 {
+		k = k.Turn(func(b []byte) { copy(b, "somebody else's key") })
+	}
+	return k
+}()
+
+// freshName and beforeName are ufrags of sessions without a path, keptName and keptOldName of sessions that have one.
+// goneName has expired, and forgedName was made by somebody else.
+var (
+	freshName   = testUfrags.Make(ufrag.ID{Session: 1, Role: 2})
+	keptName    = testUfrags.Make(ufrag.ID{Session: 2, Role: 1})
+	keptOldName = oldUfrags.Make(ufrag.ID{Session: 3, Restart: 4, Role: 1})
+	beforeName  = oldUfrags.Turn(func(b []byte) { copy(b, "this is the key before") }).Make(ufrag.ID{Session: 5, Role: 2})
+	forgedName  = otherUfrags.Make(ufrag.ID{Session: 1, Role: 2})
+	goneName    = oldUfrags.Make(ufrag.ID{Session: 4, Role: 1})
+)
+
+// checkBy is a connectivity check by a user name that begins with a ufrag. Other attributes come before it.
+func checkBy(name string, before ...[]byte) []byte {
+	b := []byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+	for _, a := range append(before, attribute(0x0006, name+":peer"), attribute(0x0008, "an integrity of 20 b"), attribute(0x8028, "crc.")) {
+		b = append(b, a...)
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)-20))
+	return b
+}
+
+func attribute(kind uint16, value string) []byte {
+	b := binary.BigEndian.AppendUint16(nil, kind)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(value)))
+	b = append(b, value...)
+	return append(b, make([]byte, -len(b)&3)...)
+}
+
+// newcomer is a check by freshName.
+func newcomer() []byte { return checkBy(freshName) }
+
 // with overwrites bytes of a frame.
 func with(f []byte, at int, bytes ...byte) []byte {
 	f = slices.Clone(f)
@@ -120,6 +174,10 @@ func loadedInto(t testing.TB, recent bool, cfg Config, allow ...port.Path) *Prog
 		}
 	})
 	if err := p.SetAddress(serverMAC); err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(p.SetUfragKeys(testUfrags), p.KeepUfrag(keptName), p.KeepUfrag(keptOldName))
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range allow {

@@ -116,6 +116,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 	}
 	spec.Maps[steerMapXsks].MaxEntries = uint32(cfg.Queues)
 	spec.Maps[steerMapAllowed].MaxEntries = uint32(cfg.Tuples)
+	spec.Maps[steerMapUfragsKept].MaxEntries = uint32(cfg.Sessions)
 	spec.Maps[steerMapAddresses].MaxEntries = max(1, uint32(len(cfg.Addresses)))
 	for _, variable := range []struct {
 		name  string
@@ -127,6 +128,8 @@ func load(cfg Config, recent bool) (*Program, error) {
 		{steerVarLongest, uint16(udpHeader + port.MaxDatagram)},
 		{steerVarRecent, recent},
 		{steerVarJiffy, uint32(jiffy.Nano())},
+		{steerVarUfragFreshInterval, uint32(port.Second) / uint32(cfg.freshRate)},
+		{steerVarUfragKeptInterval, uint32(port.Second) / uint32(cfg.keptRate)},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
 	} {

@@ -39,6 +39,14 @@ const (
 	DropMedia
 	// DropTupleRate: anything from an allowed tuple that sends more than its Allow says.
 	DropTupleRate
+	// DropSTUNUnnamed: STUN from a tuple that is not allowed, and no check with a user name of our form among
+	// its first attributes.
+	DropSTUNUnnamed
+	// DropSTUNForged: a check from a tuple that is not allowed, whose ufrag was not made here, or long ago and
+	// for no session that has a path.
+	DropSTUNForged
+	// DropSTUNUfrag: a check from a tuple that is not allowed, by a ufrag that is used too often.
+	DropSTUNUfrag
 	// DropSTUNSource: STUN from a tuple that is not allowed and whose address sent too much of it.
 	DropSTUNSource
 	// DropSTUNGlobal: STUN from a tuple that is not allowed when all those together sent too much.
@@ -78,6 +86,9 @@ var reasonNames = [NumReasons]string{
 	DropDTLS:          "drop_dtls",
 	DropMedia:         "drop_media",
 	DropTupleRate:     "drop_tuple_rate",
+	DropSTUNUnnamed:   "drop_stun_unnamed",
+	DropSTUNForged:    "drop_stun_forged",
+	DropSTUNUfrag:     "drop_stun_ufrag",
 	DropSTUNSource:    "drop_stun_source",
 	DropSTUNGlobal:    "drop_stun_global",
 	RedirectSTUNNew:   "redirect_stun_new",

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/ufrag"
 	"ringcast/testenv"
 )
 
@@ -112,15 +113,41 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	case b > 3:
 		return DropNoClass
 	}
+	name, named := referenceName(payload)
+	_, verdict := testUfrags.Check(name)
+	kept := string(name) == keptName || string(name) == keptOldName
 	switch {
 	case known:
 		return RedirectSTUN
+	case !named:
+		return DropSTUNUnnamed
+	case !kept && verdict != ufrag.Genuine:
+		return DropSTUNForged
+	case s == noTokensOfUfrag && (kept || string(name) == freshName):
+		return DropSTUNUfrag
 	case s == noTokensOfOne && (bucket == bucketOf(stranger4.Addr()) || bucket == bucketOf(stranger6.Addr())):
 		return DropSTUNSource
 	case s == noTokens:
 		return DropSTUNGlobal
 	}
 	return RedirectSTUNNew
+}
+
+// referenceName finds what may be a ufrag of ours in a Binding request.
+func referenceName(payload []byte) (name []byte, ok bool) {
+	const header, attributes, least = 20, 96, 4 + ufrag.Length + 1
+	if len(payload) < header || binary.BigEndian.Uint16(payload) != 1 || binary.BigEndian.Uint32(payload[4:]) != 0x2112A442 {
+		return nil, false
+	}
+	for at := header; at <= header+attributes && at+least <= len(payload); {
+		length := int(binary.BigEndian.Uint16(payload[at+2:]))
+		if binary.BigEndian.Uint16(payload[at:]) == 6 {
+			value := payload[at+4:]
+			return value[:ufrag.Length], length > ufrag.Length && value[ufrag.Length] == ':'
+		}
+		at += 4 + (length+3)&^3
+	}
+	return nil, false
 }
 
 // verdictOf is where a reason leads, by its name.

@@ -33,9 +33,12 @@ enum reason {
 	DROP_NO_CLASS,    // empty, or a first byte that is no STUN, DTLS, RTP or RTCP
 	DROP_DTLS,        // from a tuple that is not allowed
 	DROP_MEDIA,       // RTP or RTCP, the same
-	DROP_TUPLE_RATE,  // from an allowed tuple, but more than its session can have to send
-	DROP_STUN_SOURCE, // its source asks too often
-	DROP_STUN_GLOBAL, // all new sources together do
+	DROP_TUPLE_RATE,   // from an allowed tuple, but more than its session can have to send
+	DROP_STUN_UNNAMED, // from a tuple that is not allowed, and no check with a user name like ours; so the next four
+	DROP_STUN_FORGED,  // the user name was not made here, or long ago and for no session that has a path
+	DROP_STUN_UFRAG,   // the user name is used too often
+	DROP_STUN_SOURCE,  // its source asks too often
+	DROP_STUN_GLOBAL,  // all new sources together do
 
 	// To the socket of their queue.
 	REDIRECT_STUN_NEW,  // from a tuple that is not allowed yet, within the limits
@@ -51,6 +54,13 @@ enum {
 	FIRST_DROP = DROP_LENGTH,
 	FIRST_REDIRECT = REDIRECT_STUN_NEW,
 	NSEC_PER_SEC = 1000000000,
+
+	// STUN (RFC 8489, sections 5 and 18.3).
+	BINDING_REQUEST = 0x0001,
+	MAGIC_COOKIE = 0x2112A442,
+	USERNAME = 0x0006,
+	// How many bytes of attributes there may be before USERNAME: more than all that ICE knows, and 60 of SOFTWARE.
+	BEFORE_USERNAME = 96,
 };
 
 // Set before loading, constant for the verifier.
@@ -60,6 +70,8 @@ volatile const __u8 guarded;
 volatile const __u16 longest;             // UDP length of the longest datagram that the workers take
 volatile const __u8 recent;               // the kernel has bpf_xdp_get_buff_len, as from 5.18
 volatile const __u32 jiffy;                // nanoseconds
+volatile const __u32 ufrag_fresh_interval; // nanoseconds per check of new tuples by a ufrag without a path
+volatile const __u32 ufrag_kept_interval;  // the same by a ufrag of a session that has one
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
 
@@ -132,6 +144,45 @@ struct {
 	__type(value, __u64);
 } stun_global SEC(".maps");
 
+// The keys of package ufrag, each in its place for as long as it is valid. User space writes, before it makes the first
+// ufrag with the key. An update is not one step, but what it replaces is not in use any more, nor yet.
+struct key {
+	__u64 term; // four letters, the first the lowest; 0: no key
+	__u64 low;
+	__u64 high;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct key);
+} ufrag_keys SEC(".maps");
+
+// A ufrag of ours with the colon after it, as numbers of eight letters, the first the lowest. Package ufrag says what
+// is where: 4 letters of term and 11 of session, restart and role, then 16 of tag.
+struct ufrag {
+	__u64 word[4];
+};
+
+// Per ufrag of a session that has no path yet, when its bucket will be full again (take). This program writes, and
+// only what carries a tag of ours gets here. An LRU: who is forgotten starts with a full bucket.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct ufrag);
+	__type(value, __u64);
+} ufrags_fresh SEC(".maps");
+
+// The same of sessions that have a path. They may outlive the key that made their ufrag, and still move to new tuples.
+// User space adds and deletes; this program writes to buckets, with the race that is described at allowed.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); // Config.Sessions
+	__type(key, struct ufrag);
+	__type(value, __u64);
+} ufrags_kept SEC(".maps");
+
 // The counters, by reason. This program writes, each CPU its own.
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -164,12 +215,141 @@ static __always_inline int take(volatile __u64 *full, __u32 interval)
 	return 1;
 }
 
-// admit decides about STUN from a tuple that is not allowed: everybody's first packet, and all that a
-// forger needs no state to send.
-static __always_inline enum reason admit(struct address *source, int ipv6)
+struct stunhdr {
+	__be16 type;
+	__be16 length;
+	__be32 cookie;
+	__u8 transaction[12];
+};
+
+struct attribute {
+	__be16 type;
+	__be16 length;
+};
+
+// find looks for a ufrag that may be ours in a Binding request: at the start of USERNAME, with a colon after it (RFC
+// 8445, section 7.2.2). length is the datagram's. Attributes come in any order (Chromium, Firefox and pion send
+// USERNAME first, libnice PRIORITY). Each place where one may start is tried in turn: packet pointers cannot
+// be added to here (see judge), but with constants.
+static __noinline int find(const void *stun, const void *end, __u32 length, struct ufrag *ufrag)
 {
-	__u32 zero = 0;
+	const struct stunhdr *header = stun;
+	__u32 at = sizeof(*header); // where the next attribute starts
+	__u32 here;
+
+	if ((void *)(header + 1) > end)
+		return 0;
+	if (header->type != bpf_htons(BINDING_REQUEST) || header->cookie != bpf_htonl(MAGIC_COOKIE))
+		return 0;
+#pragma clang loop unroll(full)
+	for (here = sizeof(*header); here <= sizeof(*header) + BEFORE_USERNAME; here += 4) {
+		const struct attribute *attribute = stun + here;
+		const __u64 *word = (void *)(attribute + 1);
+
+		if (here != at)
+			continue;
+		// A message that ends before has no room for the integrity that comes after USERNAME.
+		if (here + sizeof(*attribute) + sizeof(*ufrag) > length || (void *)(word + 4) > end)
+			return 0;
+		if (attribute->type == bpf_htons(USERNAME)) {
+			ufrag->word[0] = word[0];
+			ufrag->word[1] = word[1];
+			ufrag->word[2] = word[2];
+			ufrag->word[3] = word[3];
+			return bpf_ntohs(attribute->length) >= sizeof(*ufrag) && word[3] >> 56 == ':';
+		}
+		at += sizeof(*attribute) + ((bpf_ntohs(attribute->length) + 3) & ~3);
+	}
+	return 0;
+}
+
+#define ROTATE(x, bits) ((x) << (bits) | (x) >> (64 - (bits)))
+
+#define SIP_ROUND                                                    \
+	do {                                                             \
+		v0 += v1, v1 = ROTATE(v1, 13), v1 ^= v0, v0 = ROTATE(v0, 32); \
+		v2 += v3, v3 = ROTATE(v3, 16), v3 ^= v2;                      \
+		v0 += v3, v3 = ROTATE(v3, 21), v3 ^= v0;                      \
+		v2 += v1, v1 = ROTATE(v1, 17), v1 ^= v2, v2 = ROTATE(v2, 32); \
+	} while (0)
+
+// tagged reports whether a ufrag's tag is its first 15 letters' SipHash-2-4, written as package ufrag does.
+static __noinline int tagged(const struct ufrag *ufrag, const struct key *key)
+{
+	const __u64 *word = ufrag->word, nibbles = 0x0f0f0f0f0f0f0f0f, letter_a = 0x4141414141414141;
+	__u64 v0 = key->low ^ 0x736f6d6570736575, v1 = key->high ^ 0x646f72616e646f6d;
+	__u64 v2 = key->low ^ 0x6c7967656e657261, v3 = key->high ^ 0x7465646279746573;
+	__u64 last = (word[1] & 0x00ffffffffffffff) | 15ULL << 56; // the seven other letters, and how many there are
+	__u64 sum;
+
+	v3 ^= word[0];
+	SIP_ROUND;
+	SIP_ROUND;
+	v0 ^= word[0];
+	v3 ^= last;
+	SIP_ROUND;
+	SIP_ROUND;
+	v0 ^= last;
+	v2 ^= 0xff;
+	SIP_ROUND;
+	SIP_ROUND;
+	SIP_ROUND;
+	SIP_ROUND;
+	sum = v0 ^ v1 ^ v2 ^ v3;
+	return (word[1] >> 56 | word[2] << 8) == (sum & nibbles) + letter_a &&
+	       (word[2] >> 56 | word[3] << 8) == (sum >> 4 & nibbles) + letter_a;
+}
+
+// vouch judges a check by its ufrag. A forged one costs the tag and nothing more: no clock, no bucket. It returns
+// REDIRECT_STUN_NEW if there is nothing against the check.
+static __noinline enum reason vouch(const struct ufrag *ufrag)
+{
+	__u32 i, genuine = 0;
+	__u64 *full;
+
+#pragma clang loop unroll(full)
+	for (i = 0; i < 2; i++) {
+		__u32 place = i;
+		const struct key *key = bpf_map_lookup_elem(&ufrag_keys, &place);
+
+		if (!key || !key->term || key->term != (__u32)ufrag->word[0])
+			continue;
+		if (!tagged(ufrag, key))
+			return DROP_STUN_FORGED;
+		genuine = 1;
+	}
+
+	// Whatever its key: the session knows its ufrag, and nobody else can guess the tag.
+	full = bpf_map_lookup_elem(&ufrags_kept, ufrag);
+	if (full)
+		return take(full, ufrag_kept_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
+	if (!genuine)
+		return DROP_STUN_FORGED;
+
+	full = bpf_map_lookup_elem(&ufrags_fresh, ufrag);
+	if (!full) {
+		__u64 first = now() + ufrag_fresh_interval;
+
+		bpf_map_update_elem(&ufrags_fresh, ufrag, &first, BPF_ANY);
+		return REDIRECT_STUN_NEW;
+	}
+	return take(full, ufrag_fresh_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
+}
+
+// admit decides about STUN from a tuple that is not allowed: everybody's first packet, and all that a
+// forger needs no state to send. Answers to checks never come, because we send none; indications prove nothing.
+static __always_inline enum reason admit(const void *stun, const void *end, __u32 length, struct address *source, int ipv6)
+{
+	struct ufrag ufrag = {};
+	enum reason reason;
 	__u64 *one, *all;
+	__u32 zero = 0;
+
+	if (!find(stun, end, length, &ufrag))
+		return DROP_STUN_UNNAMED;
+	reason = vouch(&ufrag);
+	if (reason != REDIRECT_STUN_NEW)
+		return reason;
 
 	// Whoever has an IPv6 address has its /64.
 	if (ipv6)
@@ -315,7 +495,7 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return allowance ? REDIRECT_MEDIA : DROP_MEDIA;
 	if (first >= 20)
 		return allowance ? REDIRECT_DTLS : DROP_DTLS;
-	return allowance ? REDIRECT_STUN : admit(&tuple.remote, ipv6);
+	return allowance ? REDIRECT_STUN : admit(udp + 1, end, length - sizeof(*udp), &tuple.remote, ipv6);
 }
 
 SEC("xdp")

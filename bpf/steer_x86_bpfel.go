@@ -21,6 +21,9 @@ const (
 	steerMapExits              = "exits"
 	steerMapStunGlobal         = "stun_global"
 	steerMapStunSources        = "stun_sources"
+	steerMapUfragKeys          = "ufrag_keys"
+	steerMapUfragsFresh        = "ufrags_fresh"
+	steerMapUfragsKept         = "ufrags_kept"
 	steerMapXsks               = "xsks"
 	steerProgSteer             = "steer"
 	steerVarAnyAddress         = "any_address"
@@ -32,6 +35,8 @@ const (
 	steerVarRecent             = "recent"
 	steerVarStunGlobalInterval = "stun_global_interval"
 	steerVarStunSourceInterval = "stun_source_interval"
+	steerVarUfragFreshInterval = "ufrag_fresh_interval"
+	steerVarUfragKeptInterval  = "ufrag_kept_interval"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -88,6 +93,9 @@ type steerMapSpecs struct {
 	Exits       *ebpf.MapSpec `ebpf:"exits"`
 	StunGlobal  *ebpf.MapSpec `ebpf:"stun_global"`
 	StunSources *ebpf.MapSpec `ebpf:"stun_sources"`
+	UfragKeys   *ebpf.MapSpec `ebpf:"ufrag_keys"`
+	UfragsFresh *ebpf.MapSpec `ebpf:"ufrags_fresh"`
+	UfragsKept  *ebpf.MapSpec `ebpf:"ufrags_kept"`
 	Xsks        *ebpf.MapSpec `ebpf:"xsks"`
 }
 
@@ -104,6 +112,8 @@ type steerVariableSpecs struct {
 	Recent             *ebpf.VariableSpec `ebpf:"recent"`
 	StunGlobalInterval *ebpf.VariableSpec `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.VariableSpec `ebpf:"stun_source_interval"`
+	UfragFreshInterval *ebpf.VariableSpec `ebpf:"ufrag_fresh_interval"`
+	UfragKeptInterval  *ebpf.VariableSpec `ebpf:"ufrag_kept_interval"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -131,6 +141,9 @@ type steerMaps struct {
 	Exits       *ebpf.Map `ebpf:"exits"`
 	StunGlobal  *ebpf.Map `ebpf:"stun_global"`
 	StunSources *ebpf.Map `ebpf:"stun_sources"`
+	UfragKeys   *ebpf.Map `ebpf:"ufrag_keys"`
+	UfragsFresh *ebpf.Map `ebpf:"ufrags_fresh"`
+	UfragsKept  *ebpf.Map `ebpf:"ufrags_kept"`
 	Xsks        *ebpf.Map `ebpf:"xsks"`
 }
 
@@ -141,6 +154,9 @@ func (m *steerMaps) Close() error {
 		m.Exits,
 		m.StunGlobal,
 		m.StunSources,
+		m.UfragKeys,
+		m.UfragsFresh,
+		m.UfragsKept,
 		m.Xsks,
 	)
 }
@@ -158,6 +174,8 @@ type steerVariables struct {
 	Recent             *ebpf.Variable `ebpf:"recent"`
 	StunGlobalInterval *ebpf.Variable `ebpf:"stun_global_interval"`
 	StunSourceInterval *ebpf.Variable `ebpf:"stun_source_interval"`
+	UfragFreshInterval *ebpf.Variable `ebpf:"ufrag_fresh_interval"`
+	UfragKeptInterval  *ebpf.Variable `ebpf:"ufrag_kept_interval"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -24,13 +25,14 @@ const (
 type setting int
 
 const (
-	guarded       setting = iota
-	ours                  // only server4 and server6 are served
-	unguarded             // the guard is off, nobody is allowed
-	nowhere               // queue 0 has no socket
-	noTokens              // no tokens for new STUN of anybody
-	noTokensOfOne         // none for that of stranger4 and stranger6
-	spent                 // path4 and path6 have sent all that they may
+	guarded         setting = iota
+	ours                    // only server4 and server6 are served
+	unguarded               // the guard is off, nobody is allowed
+	nowhere                 // queue 0 has no socket
+	noTokens                // no tokens for new STUN of anybody
+	noTokensOfOne           // none for that of stranger4 and stranger6
+	noTokensOfUfrag         // none for new STUN by freshName, keptName and keptOldName
+	spent                   // path4 and path6 have sent all that they may
 	settings
 )
 
@@ -42,7 +44,7 @@ var (
 // inAll are programs for all settings. Their buckets hold more than a test can take.
 func inAll(t testing.TB) []*Program {
 	t.Helper()
-	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}
+	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate}
 	listed := plenty
 	listed.Addresses = []netip.Addr{server4.Addr(), server6.Addr()}
 	programs := make([]*Program, settings)
@@ -54,6 +56,7 @@ func inAll(t testing.TB) []*Program {
 	if err := programs[nowhere].ClearSocket(0); err != nil {
 		t.Fatal(err)
 	}
+	drainUfrags(t, programs[noTokensOfUfrag])
 	drainTuple(t, programs[spent], path4)
 	drainTuple(t, programs[spent], path6)
 	drainGlobal(t, programs[noTokens])
@@ -70,6 +73,9 @@ type row struct {
 	verdict uint32
 	reason  Reason
 }
+
+// stranger is a datagram of stranger4.
+func stranger(payload []byte) []byte { return datagram(stranger4, server4, payload...) }
 
 func verdicts() []row {
 	media4, media6 := datagram(peer4, server4, first(media)...), datagram(peer6, server6, first(media)...)
@@ -140,7 +146,7 @@ func verdicts() []row {
 		{"IPv6 address that holds a listed IPv4 address", ours, datagram(peer6, at("::c612:1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
 		{"multicast", guarded, with(media4, 0, 0x01, 0x00, 0x5e, 0x00, 0x00, 0x01), xdpPass, PassOtherMAC},
 		{"broadcast", unguarded, with(media6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherMAC},
-		{"broadcast of a stranger's STUN", guarded, with(datagram(stranger4, server4, first(stun)...), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherMAC},
+		{"broadcast of a stranger's STUN", guarded, with(datagram(stranger4, server4, newcomer()...), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherMAC},
 		{"another MAC, first byte", guarded, with(media4, 0, 6), xdpPass, PassOtherMAC},
 		{"another MAC, third byte", guarded, with(media4, 2, 1), xdpPass, PassOtherMAC},
 		{"another MAC, fourth byte", unguarded, with(media6, 3, 0x80), xdpPass, PassOtherMAC},
@@ -208,23 +214,62 @@ func verdicts() []row {
 		{"DTLS, tuple spent", spent, datagram(peer4, server4, first(dtls)...), xdpDrop, DropTupleRate},
 		{"STUN, tuple spent", spent, datagram(peer6, server6, first(stun)...), xdpDrop, DropTupleRate},
 		{"no class, tuple spent", spent, datagram(peer4, server4, first(0xff)...), xdpDrop, DropNoClass},
-		{"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, first(stun)...), xdpRedirect, RedirectSTUNNew},
+		{"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
 		{"media to another local address, tuple spent", spent, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
 
 		// The limits on STUN.
-		{"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, first(stun)...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, from another port", noTokensOfOne, datagram(portOf(stranger4, 1), server4, first(stun)...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, same /64", noTokensOfOne, datagram(at("fd00:3::ffff:1", 1), server6, first(stun)...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, same /64, other half of it", noTokensOfOne, datagram(at("fd00:3::8000:0:0:1", 1), server6, first(stun)...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, next /64", noTokensOfOne, datagram(at("fd00:3:0:1::3", 1), server6, first(stun)...), xdpRedirect, RedirectSTUNNew},
-		{"STUN, source drained, next IPv4 address", noTokensOfOne, datagram(at("198.18.0.4", 1), server4, first(stun)...), xdpRedirect, RedirectSTUNNew},
-		{"STUN, all drained, IPv4", noTokens, datagram(stranger4, server4, first(stun)...), xdpDrop, DropSTUNGlobal},
-		{"STUN, all drained, IPv6", noTokens, datagram(stranger6, server6, first(stun)...), xdpDrop, DropSTUNGlobal},
+		{"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, newcomer()...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, from another port", noTokensOfOne, datagram(portOf(stranger4, 1), server4, newcomer()...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, same /64", noTokensOfOne, datagram(at("fd00:3::ffff:1", 1), server6, newcomer()...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, same /64, other half of it", noTokensOfOne, datagram(at("fd00:3::8000:0:0:1", 1), server6, newcomer()...), xdpDrop, DropSTUNSource},
+		{"STUN, source drained, next /64", noTokensOfOne, datagram(at("fd00:3:0:1::3", 1), server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{"STUN, source drained, next IPv4 address", noTokensOfOne, datagram(at("198.18.0.4", 1), server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{"STUN, all drained, IPv4", noTokens, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNGlobal},
+		{"STUN, all drained, IPv6", noTokens, datagram(stranger6, server6, newcomer()...), xdpDrop, DropSTUNGlobal},
 		{"STUN, all drained, allowed tuple, IPv4", noTokens, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectSTUN},
 		{"STUN, all drained, allowed tuple, IPv6", noTokens, datagram(peer6, server6, first(stun)...), xdpRedirect, RedirectSTUN},
-		{"STUN, source drained, IPv6 packet from that IPv4 address", noTokensOfOne, datagram(at("::ffff:198.18.0.3", 1), server6, first(stun)...), xdpRedirect, RedirectSTUNNew},
+		{"STUN, source drained, IPv6 packet from that IPv4 address", noTokensOfOne, datagram(at("::ffff:198.18.0.3", 1), server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
 		{"media, all drained, allowed tuple", noTokens, media4, xdpRedirect, RedirectMedia},
+
+		// The ufrags of strangers' checks.
+		{"check of a session without a path, IPv4", guarded, datagram(stranger4, server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{"check of a session without a path, IPv6", guarded, datagram(stranger6, server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{"check of a session with a path", guarded, datagram(stranger4, server4, checkBy(keptName)...), xdpRedirect, RedirectSTUNNew},
+		{"check of a session older than its key", guarded, datagram(stranger6, server6, checkBy(keptOldName)...), xdpRedirect, RedirectSTUNNew},
+		{"check of a session that is gone", guarded, datagram(stranger4, server4, checkBy(goneName)...), xdpDrop, DropSTUNForged},
+		{"check by the key before", guarded, datagram(stranger4, server4, checkBy(beforeName)...), xdpRedirect, RedirectSTUNNew},
+		{"check by other keys", guarded, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
+		{"check by no key", guarded, datagram(stranger4, server4, checkBy(string(make([]byte, 31)))...), xdpDrop, DropSTUNForged},
+		{"forged, all drained", noTokens, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
+		{"forged, ufrags drained", noTokensOfUfrag, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
+		{"ufrag drained, no path", noTokensOfUfrag, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNUfrag},
+		{"ufrag drained, path", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptName)...), xdpDrop, DropSTUNUfrag},
+		{"ufrag drained, older than its key", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptOldName)...), xdpDrop, DropSTUNUfrag},
+		{"ufrag drained, another's", noTokensOfUfrag, datagram(stranger6, server6, checkBy(beforeName)...), xdpRedirect, RedirectSTUNNew},
+		{"ufrag drained, allowed tuple", noTokensOfUfrag, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
+		{"forged, allowed tuple", guarded, datagram(peer4, server4, checkBy(forgedName)...), xdpRedirect, RedirectSTUN},
+		{"libnice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"))), xdpRedirect, RedirectSTUNNew},
+		{"all that ICE knows first", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
+			attribute(0xC057, "cost"), attribute(0x8022, "software, and its long version"))), xdpRedirect, RedirectSTUNNew},
+		{"last place for the name", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 92)))), xdpRedirect, RedirectSTUNNew},
+		{"beyond the last place", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))), xdpDrop, DropSTUNUnnamed},
+		{"attribute longer than the message", guarded, stranger(checkBy(freshName, []byte{0x80, 0x22, 0xff, 0xff})), xdpDrop, DropSTUNUnnamed},
+		{"no name", guarded, stranger(append(newcomer()[:20], attribute(0x24, strings.Repeat("x", 60))...)), xdpDrop, DropSTUNUnnamed},
+		{"name cut short", guarded, stranger(newcomer()[:20+4+31]), xdpDrop, DropSTUNUnnamed},
+		{"name and nothing else", guarded, stranger(newcomer()[:20+4+32]), xdpRedirect, RedirectSTUNNew},
+		{"attribute shorter than the name in it", guarded, stranger(with(newcomer(), 20+2, 0, 31)), xdpDrop, DropSTUNUnnamed},
+		{"ufrag of 8 letters", guarded, stranger(checkBy("abcdefgh")), xdpDrop, DropSTUNUnnamed},
+		{"letter too many", guarded, stranger(checkBy(freshName + "A")), xdpDrop, DropSTUNUnnamed},
+		{"no colon", guarded, stranger(with(newcomer(), 20+4+31, ';')), xdpDrop, DropSTUNUnnamed},
+		{"halves exchanged", guarded, stranger(checkBy("peer:" + freshName)), xdpDrop, DropSTUNUnnamed},
+		{"indication", guarded, stranger(with(newcomer(), 0, 0, 0x11)), xdpDrop, DropSTUNUnnamed},
+		{"success response", guarded, stranger(with(newcomer(), 0, 1, 1)), xdpDrop, DropSTUNUnnamed},
+		{"Allocate request", guarded, stranger(with(newcomer(), 0, 0, 3)), xdpDrop, DropSTUNUnnamed},
+		{"no cookie", guarded, stranger(with(newcomer(), 4, 0)), xdpDrop, DropSTUNUnnamed},
+		{"STUN header alone", guarded, stranger(newcomer()[:20]), xdpDrop, DropSTUNUnnamed},
+		{"STUN header less a byte", guarded, stranger(newcomer()[:19]), xdpDrop, DropSTUNUnnamed},
+		{"name behind the datagram, in the frame", guarded, with(stranger(newcomer()), atUDP4+4, 0, udpLength+20), xdpDrop, DropSTUNUnnamed},
 
 		// The guard off.
 		{"STUN, no guard", unguarded, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectUnguarded},
@@ -238,8 +283,16 @@ func verdicts() []row {
 		// A queue without a socket. The guard guards the kernel's socket too.
 		{"media, no socket, IPv4", nowhere, media4, xdpPass, PassNoSocket},
 		{"media, no socket, IPv6", nowhere, media6, xdpPass, PassNoSocket},
-		{"new STUN, no socket", nowhere, datagram(stranger4, server4, first(stun)...), xdpPass, PassNoSocket},
+		{"new STUN, no socket", nowhere, datagram(stranger4, server4, newcomer()...), xdpPass, PassNoSocket},
 		{"media of a stranger, no socket", nowhere, datagram(stranger4, server4, first(media)...), xdpDrop, DropMedia},
+	}
+	// Each letter of a ufrag counts.
+	for at := range freshName {
+		b := []byte(freshName)
+		b[at] ^= 1
+		table = append(table, row{
+			fmt.Sprintf("another letter %d", at), guarded, stranger(checkBy(string(b))), xdpDrop, DropSTUNForged,
+		})
 	}
 	// The classes of first bytes at their edges, from allowed tuples and others.
 	type class struct {
@@ -248,7 +301,7 @@ func verdicts() []row {
 		verdict, elseVerdict uint32
 	}
 	for _, c := range []class{
-		{[]byte{0, 1, 3}, RedirectSTUN, RedirectSTUNNew, xdpRedirect, xdpRedirect},
+		{[]byte{0, 1, 3}, RedirectSTUN, DropSTUNUnnamed, xdpRedirect, xdpDrop},
 		{[]byte{20, 22, 63}, RedirectDTLS, DropDTLS, xdpRedirect, xdpDrop},
 		{[]byte{128, 144, 191}, RedirectMedia, DropMedia, xdpRedirect, xdpDrop},
 		{[]byte{4, 16, 19, 64, 79, 80, 127, 192, 255}, DropNoClass, DropNoClass, xdpDrop, xdpDrop},
@@ -289,7 +342,7 @@ func TestVerdicts(t *testing.T) {
 // gets as far as its first byte goes.
 func TestVerdictsOfOldKernels(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loadedInto(t, false, Config{}, path4, path6)
+	p := loadedInto(t, false, Config{freshRate: testRate, keptRate: testRate}, path4, path6)
 	for _, row := range verdicts() {
 		if row.setting != guarded {
 			continue
@@ -334,6 +387,22 @@ func drainTuple(t testing.TB, p *Program, path port.Path) {
 	key := tupleOf(path)
 	if err := p.objects.Allowed.Put(&key, &allowance{Full: never, Interval: 1}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// drainUfrags empties the buckets of the ufrags that there are.
+func drainUfrags(t testing.TB, p *Program) {
+	t.Helper()
+	for name, m := range map[string]*ebpf.Map{
+		freshName: p.objects.UfragsFresh, keptName: p.objects.UfragsKept, keptOldName: p.objects.UfragsKept,
+	} {
+		key, err := keptUfragOf(name)
+		if err == nil {
+			err = m.Put(&key, never)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

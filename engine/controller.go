@@ -60,11 +60,21 @@ type controller struct {
 	generation bus.Generation
 	negotiated negotiated
 	ufrags     *ufrag.Keys
-	turnedAt   port.Time // when ufrags became the keys
+	guard      ufragGuard // nil where there is none
+	turnedAt   port.Time  // when ufrags became the keys
 	closing    bool
 	onEnded    []func(bus.SessionID, bus.Reason)
 
 	census census
+}
+
+// A ufragGuard judges checks by their ufrags before any worker sees them: the XDP program.
+type ufragGuard interface {
+	// SetUfragKeys comes before a ufrag is made by the keys.
+	SetUfragKeys(*ufrag.Keys) error
+	// KeepUfrag tells the ufrag in force of a session that has a path, ForgetUfrag that it is so no more.
+	KeepUfrag(string) error
+	ForgetUfrag(string) error
 }
 
 // census is what metrics show of the controller.
@@ -117,6 +127,8 @@ type session struct {
 	keyed  bool
 	// restarts counts the session's ICE restarts.
 	restarts uint16
+	// ufrag is the one in force: of the last credentials that the peer nominated with.
+	ufrag string
 	// pending is nil once a subscriber is connected, and once a publisher has its stream.
 	pending *pending
 	// arrival is nil once the handshake has begun.
@@ -285,7 +297,7 @@ func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
 	}
 	s := &session{
 		spec: spec, stream: st, owner: nobody, opened: c.now(),
-		arrival: &arrival{fingerprints: p.Fingerprints, passive: p.Passive},
+		arrival: &arrival{fingerprints: p.Fingerprints, passive: p.Passive}, ufrag: spec.Local.Ufrag,
 	}
 	c.sessions[spec.ID] = s
 	if role == bus.Publisher {
@@ -335,12 +347,39 @@ func (c *controller) credentials(id bus.SessionID, role bus.Role, restart uint16
 	}
 }
 
-// turnUfrags makes a new key for ufrags when it is time. The workers know it before any ufrag is made by it.
+// keep tells the guard the ufrag in force of a session that has a path, and forget takes that back.
+func (c *controller) keep(s *session) {
+	if c.guard == nil {
+		return
+	}
+	if err := c.guard.KeepUfrag(s.ufrag); err != nil {
+		c.log.Error("the guard cannot keep a ufrag", "session", uint64(s.spec.ID), "error", err)
+	}
+}
+
+func (c *controller) forget(s *session) {
+	if c.guard == nil || s.owner == nobody {
+		return
+	}
+	if err := c.guard.ForgetUfrag(s.ufrag); err != nil {
+		c.log.Error("the guard cannot forget a ufrag", "session", uint64(s.spec.ID), "error", err)
+	}
+}
+
+// turnUfrags makes a new key for ufrags when it is time. Guard and workers know it before any ufrag is made by it.
 func (c *controller) turnUfrags(now port.Time) {
 	if now-c.turnedAt < ufragTerm {
 		return
 	}
-	c.ufrags, c.turnedAt = c.ufrags.Turn(c.random), now
+	keys := c.ufrags.Turn(c.random)
+	c.turnedAt = now
+	if c.guard != nil {
+		if err := c.guard.SetUfragKeys(keys); err != nil {
+			c.log.Error("the keys of ufrags stay", "error", err)
+			return
+		}
+	}
+	c.ufrags = keys
 	c.broadcast(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: c.ufrags})
 }
 
@@ -358,6 +397,7 @@ func (c *controller) close(s *session, why bus.Reason) {
 		return
 	}
 	delete(c.sessions, id)
+	c.forget(s)
 	goodbye := c.dtls.Close(id)
 	st := s.stream
 	c.count(s, -1)
@@ -391,6 +431,7 @@ func (c *controller) handleMessage(m *bus.Message) {
 			return // the first claim wins; all have been told
 		}
 		s.owner = int32(m.From)
+		c.keep(s)
 		s.arrival.source = m.Path.Remote.Addr()
 		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: m.From, Path: m.Path})
 		c.startHandshake(s)
@@ -398,6 +439,10 @@ func (c *controller) handleMessage(m *bus.Message) {
 		c.startHandshake(s)
 		c.dtls.Receive(m.ID, m.Data)
 	case bus.SessionSettled:
+		c.forget(s)
+		if s.ufrag = m.Local.Ufrag; s.owner != nobody {
+			c.keep(s)
+		}
 		c.broadcast(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
 	case bus.SessionConnected:
 		c.dtls.Confirm(m.ID)

@@ -72,7 +72,7 @@ type Config struct {
 	Generic bool
 	// GuardOff lets the XDP program pass datagrams of any sender to the workers, for measuring.
 	GuardOff bool
-	// STUNRate is how many STUN messages a second the XDP program passes of one source that no worker
+	// STUNRate is how many checks by ufrags of ours the XDP program passes a second of one source that no worker
 	// knows (an IPv4 address, an IPv6 /64), 4,000 by default.
 	STUNRate int
 	// Checksum4Off leaves the UDP checksum out of what AF_XDP sends over IPv4; over IPv6 it is always
@@ -172,6 +172,13 @@ func Start(cfg Config) (*Engine, error) {
 	if e.controller, err = e.newController(&cfg, random); err != nil {
 		addresses.Close()
 		return nil, errors.Join(err, m.close())
+	}
+	if m.xdp != nil {
+		e.controller.guard = m.xdp
+		if err := m.xdp.SetUfragKeys(e.controller.ufrags); err != nil {
+			addresses.Close()
+			return nil, errors.Join(err, m.close())
+		}
 	}
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
 	for i, p := range m.ports {

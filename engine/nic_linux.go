@@ -52,7 +52,7 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	queues := s.Decision.Queues
 	n.program, err = bpf.Attach(bpf.Config{
 		Interface: n.name, Port: x.companion.LocalPort(), Addresses: addresses,
-		Queues: max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots)), Tuples: maxPaths * cfg.MaxSessions,
+		Queues: max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots)), Tuples: maxPaths * cfg.MaxSessions, Sessions: cfg.MaxSessions,
 		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Generic: rung == host.Generic,
 	})
 	if err != nil {

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+	"slices"
 	"testing"
 
 	"ringcast/engine/bus"
@@ -77,4 +79,107 @@ func TestUfragKeysTurn(t *testing.T) {
 	r.expire()
 	r.judge("the first ufrag after two hours", r.ufrags, l, 0, ufrag.Expired)
 	r.judge("the restart's after an hour", r.ufrags, restarted, 1, ufrag.Genuine)
+}
+
+// A fakeGuard notes what it is told.
+type fakeGuard struct {
+	keys  *ufrag.Keys
+	kept  []string
+	fails error
+}
+
+func (g *fakeGuard) SetUfragKeys(k *ufrag.Keys) error {
+	if g.fails == nil {
+		g.keys = k
+	}
+	return g.fails
+}
+
+func (g *fakeGuard) KeepUfrag(name string) error {
+	g.kept = append(g.kept, name)
+	return nil
+}
+
+func (g *fakeGuard) ForgetUfrag(name string) error {
+	at := slices.Index(g.kept, name)
+	if at < 0 {
+		return errors.New("not kept")
+	}
+	g.kept = slices.Delete(g.kept, at, at+1)
+	return nil
+}
+
+// The guard keeps the ufrag in force of every session that has a path, and of no other.
+func TestGuardKeepsUfrags(t *testing.T) {
+	r := newRegistry(t, Config{})
+	g := &fakeGuard{}
+	r.guard = g
+	expect := func(when string, want ...string) {
+		t.Helper()
+		if !slices.Equal(g.kept, want) {
+			t.Errorf("%s: %q are kept, want %q", when, g.kept, want)
+		}
+	}
+	open := func(name string) Local {
+		t.Helper()
+		l, err := r.open(bus.Publisher, name, from("198.18.0.1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	settle := func(l Local) {
+		r.handleMessage(&bus.Message{Kind: bus.SessionSettled, ID: l.ID, Local: bus.Credentials{Ufrag: l.ICE.Ufrag}})
+	}
+	restart := func(l Local) Local {
+		t.Helper()
+		l, err := r.restart(l.ID, bus.Credentials{Ufrag: "new", Password: "the new password of the peer"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	a, b := open("a"), open("b")
+	expect("without a path")
+	r.connect(a.ID)
+	expect("with a path", a.ICE.Ufrag)
+	r.says(bus.SessionClaimed, a.ID) // another worker's claim, too late
+	expect("claimed twice", a.ICE.Ufrag)
+	again := restart(a)
+	expect("a restart begins", a.ICE.Ufrag)
+	settle(again)
+	expect("the restart is completed", again.ICE.Ufrag)
+
+	// A restart that is completed before there was a path.
+	again2 := restart(b)
+	settle(again2)
+	expect("no path yet", again.ICE.Ufrag)
+	r.connect(b.ID)
+	expect("both", again.ICE.Ufrag, again2.ICE.Ufrag)
+
+	r.close(r.sessions[a.ID], bus.ReasonClosed)
+	expect("one has ended", again2.ICE.Ufrag)
+	c := open("c")
+	r.close(r.sessions[c.ID], bus.ReasonClosed)
+	r.close(r.sessions[b.ID], bus.ReasonClosed)
+	expect("all have ended")
+}
+
+// The guard gets new keys before any ufrag is made by them. If it cannot take them, the old ones stay in use.
+func TestGuardGetsKeysFirst(t *testing.T) {
+	r := newRegistry(t, Config{})
+	g := &fakeGuard{fails: errors.New("no")}
+	r.guard = g
+	first := r.ufrags
+	r.now += ufragTerm
+	r.expire()
+	if keys, _ := r.keysTold(0); r.ufrags != first || keys != nil {
+		t.Error("keys turned that the guard does not have")
+	}
+	g.fails = nil
+	r.now += ufragTerm
+	r.expire()
+	if keys, _ := r.keysTold(0); r.ufrags == first || g.keys != r.ufrags || keys != r.ufrags {
+		t.Errorf("the guard has keys %p, the worker %p, want %p", g.keys, keys, r.ufrags)
+	}
 }

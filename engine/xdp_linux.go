@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 
+	"ringcast/bpf"
 	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
+	"ringcast/engine/ufrag"
 	"ringcast/xsk"
 )
 
@@ -128,6 +130,29 @@ func (x *xdp) Allow(p port.Path, rate uint32) error {
 func (x *xdp) Revoke(p port.Path) (err error) {
 	for _, n := range x.nics {
 		err = errors.Join(err, n.program.Revoke(p))
+	}
+	return err
+}
+
+// SetUfragKeys implements ufragGuard: checks may come by any interface.
+func (x *xdp) SetUfragKeys(keys *ufrag.Keys) error {
+	return x.each(func(p *bpf.Program) error { return p.SetUfragKeys(keys) })
+}
+
+// KeepUfrag implements ufragGuard.
+func (x *xdp) KeepUfrag(name string) error {
+	return x.each(func(p *bpf.Program) error { return p.KeepUfrag(name) })
+}
+
+// ForgetUfrag implements ufragGuard.
+func (x *xdp) ForgetUfrag(name string) error {
+	return x.each(func(p *bpf.Program) error { return p.ForgetUfrag(name) })
+}
+
+// each calls f for the program of each interface.
+func (x *xdp) each(f func(*bpf.Program) error) (err error) {
+	for _, n := range x.nics {
+		err = errors.Join(err, f(n.program))
 	}
 	return err
 }
