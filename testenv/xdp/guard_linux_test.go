@@ -18,13 +18,14 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// flood says what a forger sends: media, DTLS and STUN in turns, from one source, or from one each.
+// flood says what a forger sends: media, DTLS and STUN in turns, or Checks in turns, from one source, or from one each.
 type (
 	flood struct {
 		Device         string
 		Source, Target [6]byte
 		From, To       netip.AddrPort
 		Random         bool
+		Checks         [][]byte
 		Rate           int // packets a second
 		Seconds        int
 	}
@@ -60,6 +61,15 @@ var forge = lab.Register("forge", func(ctx context.Context, in flood, ready func
 		payload []byte
 		count   *int
 	}{{forgedMedia(), &out.Media}, {forgedDTLS(), &out.DTLS}, {forgedSTUN(), &out.STUN}}
+	if len(in.Checks) > 0 {
+		kinds = kinds[:0]
+	}
+	for _, check := range in.Checks {
+		kinds = append(kinds, struct {
+			payload []byte
+			count   *int
+		}{check, &out.STUN})
+	}
 	for i := range frames {
 		frames[i] = forgedFrame(in, kinds[i%len(kinds)].payload)
 		vectors[i].Base = &frames[i][0]
@@ -302,6 +312,7 @@ type span struct {
 	grown       testenv.Metrics
 	nanoseconds float64 // the program's, each packet
 	share       float64 // of a core, the server's
+	seconds     float64 // its length
 }
 
 // span measures what the server and its program use while f runs.
@@ -313,7 +324,8 @@ func (g *stage) span(t *testing.T, guard *ebpf.Program, f func()) span {
 	f()
 	after, err := guard.Stats()
 	must(t, err)
-	s := span{share: (usage(t, g) - used).Seconds() / time.Since(begun).Seconds(), grown: g.server.Metrics(t).Sub(metrics)}
+	s := span{seconds: time.Since(begun).Seconds(), grown: g.server.Metrics(t).Sub(metrics)}
+	s.share = (usage(t, g) - used).Seconds() / s.seconds
 	s.nanoseconds = float64(after.Runtime-before.Runtime) / max(1, float64(after.RunCount-before.RunCount))
 	return s
 }
