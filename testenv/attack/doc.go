@@ -10,6 +10,7 @@
 //	malformed_test.go  RTP padding and header extensions
 //	dtls_test.go       DTLS abuse on a validated tuple
 //	stun_test.go       STUN reflection and amplification
+//	stunflood_test.go  floods of checks, forged or with one real ufrag, while others join
 //	ssrc_test.go       exhaustion of SSRCs
 //	floods_test.go     floods of PLI and NACK, small; the large ones are testenv/sim's
 //	abandoned_test.go  POSTs that nothing follows
