@@ -27,5 +27,5 @@
 // serial line. The host reads that, and a scene passes if it passed in the VM.
 //
 // Nothing depends on how fast the host is. The VM's clock counts instructions (QEMU's icount) and skips idle time.
-// A busy host slows down all that is in the VM, its clock included. A run of both NICs is about three minutes of one core.
+// A busy host slows down all that is in the VM, its clock included. Each VM uses one core for two to four minutes.
 package zerocopy

@@ -22,7 +22,7 @@ import (
 
 const (
 	serverAddress, clientAddress = "198.18.0.1", "198.18.0.2"
-	network                      = "/24"
+	network                      = "/16"
 	whip                         = "http://" + serverAddress + ":8080/whip/film"
 	whep                         = "http://" + serverAddress + ":8080/whep/film"
 )

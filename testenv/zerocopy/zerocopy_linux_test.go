@@ -69,7 +69,9 @@ func machines() []machine {
 			{"doctor", (*stage).doctor},
 			{"socket", (*stage).socket},
 			{"media", (*stage).media},
-			{"every queue", (*stage).everyQueue},
+		}
+		queues  = []scene{{"every queue", (*stage).everyQueue}}
+		outages = []scene{
 			{"link down for 2 s", func(g *stage, t *testing.T) { g.linkDown(t, 2*time.Second) }},
 			{"link down for 20 ms", func(g *stage, t *testing.T) { g.linkDown(t, 20*time.Millisecond) }},
 			{"driver unbound and bound", (*stage).rebind},
@@ -88,8 +90,8 @@ func machines() []machine {
 		igb    = append([]string{"-device", "pcie-root-port,id=rp"}, nic("igb,bus=rp", nicMAC)...)
 	)
 	return []machine{
-		{"virtio", 1, slices.Concat(virtio, others), slices.Concat(beginning, end)},
-		{"igb", 2, slices.Concat(igb, others), slices.Concat(beginning, channels, end)},
+		{"virtio", 1, slices.Concat(virtio, others), slices.Concat(beginning, outages, end)},
+		{"igb", 2, slices.Concat(igb, others), slices.Concat(beginning, queues, outages, channels, end)},
 	}
 }
 
@@ -107,7 +109,10 @@ func TestZeroCopy(t *testing.T) {
 	image, err := makeImage(debian, t.TempDir())
 	must(t, err)
 	for _, m := range machines() {
-		t.Run(m.name, func(t *testing.T) { m.watch(t, debian, image) })
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel() // a VM uses one core
+			m.watch(t, debian, image)
+		})
 	}
 }
 
