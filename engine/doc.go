@@ -35,7 +35,8 @@
 // # Life of a session
 //
 //  1. Publish or Subscribe: the controller makes credentials and announces the session to all
-//     workers before it answers, so before the peer's first check.
+//     workers before it answers, so before the peer's first check. The ufrag carries a tag (package ufrag), by whose
+//     keys workers and XDP programs tell forged checks. The controller turns the keys each hour.
 //  2. A worker meets a nominated check and claims the session; the first claim wins, and the
 //     controller tells all who owns it. Others forward what they receive of it.
 //  3. DTLS runs beside the controller; the owner carries its datagrams and gets the keys.

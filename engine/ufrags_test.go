@@ -28,7 +28,8 @@ func (r *registry) keysTold(worker int) (keys *ufrag.Keys, after int) {
 func (r *registry) judge(when string, keys *ufrag.Keys, l Local, restart uint16, want ufrag.Verdict) {
 	r.t.Helper()
 	id, v := keys.Check([]byte(l.ICE.Ufrag))
-	if wanted := (ufrag.ID{Session: uint64(l.ID), Restart: restart, Role: uint8(bus.Publisher)}); id != wanted || v != want {
+	wanted := ufrag.ID{Session: uint64(l.ID), Restart: restart, Role: uint8(bus.Publisher)}
+	if id != wanted || v != want {
 		r.t.Errorf("%s: %+v, verdict %d; want %+v, %d", when, id, v, wanted, want)
 	}
 }

@@ -19,39 +19,9 @@ const (
 // controlled, never asking itself. What is not authenticated gets no answer at all, so that nobody
 // can be made the target of ours.
 func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
-	// First of all: nobody can make a tag without an answer of ours, so a forged check costs nothing more.
-	name := stun.LocalUfrag(in.Data)
-	id, verdict := w.ufrags.Check(name)
-	if name != nil && verdict == ufrag.Forged {
-		w.drop(DropForged)
-		return
-	}
 	var c stun.Check
-	if !c.Parse(in.Data) {
-		if stun.IsIndication(in.Data) {
-			w.count(ReceivedIndications)
-		} else {
-			w.drop(DropSTUN)
-		}
-		return
-	}
-	s := w.sessions[bus.SessionID(id.Session)]
-	if s == nil || s.ending {
-		w.drop(DropUfrag)
-		return
-	}
-	w.current = s
-	known, ok := s.credential(c.LocalUfrag, c.RemoteUfrag)
-	if !ok {
-		w.drop(DropUfrag)
-		return
-	}
-	if !s.admits(now, &in.Path) {
-		w.drop(DropUfragFlood)
-		return
-	}
-	if !w.hasher.Verify(&c, known.Password) {
-		w.drop(DropSTUNAuth)
+	s, known := w.authenticate(now, in, &c)
+	if s == nil {
 		return
 	}
 	w.count(ReceivedChecks)
@@ -91,6 +61,44 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		w.send(bus.Message{Kind: bus.SessionReached, To: bus.ControllerAddress, ID: s.spec.ID})
 	}
 	w.reply(&r)
+}
+
+// authenticate finds the session of a check and the credentials that it was made with, the cheapest tests first. The
+// session is nil if the check is not authentic, which is counted.
+func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s *session, known bus.Credentials) {
+	// Nobody can make a tag without an answer of ours, so a forged check costs no look-up and no hash of the message.
+	name := stun.LocalUfrag(in.Data)
+	id, verdict := w.ufrags.Check(name)
+	if name != nil && verdict == ufrag.Forged {
+		w.drop(DropForged)
+		return nil, known
+	}
+	if !c.Parse(in.Data) {
+		if stun.IsIndication(in.Data) {
+			w.count(ReceivedIndications)
+		} else {
+			w.drop(DropSTUN)
+		}
+		return nil, known
+	}
+	s = w.sessions[bus.SessionID(id.Session)]
+	if s == nil || s.ending {
+		w.drop(DropUfrag)
+		return nil, known
+	}
+	w.current = s
+	known, ok := s.credential(c.LocalUfrag, c.RemoteUfrag)
+	switch {
+	case !ok:
+		w.drop(DropUfrag)
+	case !s.admits(now, &in.Path):
+		w.drop(DropUfragFlood)
+	case !w.hasher.Verify(c, known.Password):
+		w.drop(DropSTUNAuth)
+	default:
+		return s, known
+	}
+	return nil, known
 }
 
 // admits takes what a check over an unknown path costs, and reports whether the session had it. So nobody can make us

@@ -31,7 +31,8 @@ func TestForgedChecks(t *testing.T) {
 	p := l.party(bus.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	l.forget()
-	forgeries := []string{"none", "", p.spec.Local.Ufrag + "A", others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})}
+	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
+	forgeries := []string{"none", "", p.spec.Local.Ufrag + "A", stolen}
 	for _, name := range forgeries {
 		l.receive(p.path, p.named(name))
 		l.receive(pathOf(5000), p.named(name))
