@@ -228,9 +228,9 @@ struct attribute {
 };
 
 // find looks for a ufrag that may be ours in a Binding request: at the start of USERNAME, with a colon after it (RFC
-// 8445, section 7.2.2). length is the datagram's. Attributes come in any order (Chromium, Firefox and pion send
-// USERNAME first, libnice PRIORITY). Each place where one may start is tried in turn: packet pointers cannot
-// be added to here (see judge), but with constants.
+// 8445, section 7.2.2). length is the datagram's. Attributes come in any order: pion and aioice begin with USERNAME,
+// libnice sends it after PRIORITY, libjuice after ICE-CONTROLLING. Each place where one may start is tried in turn,
+// because to packet pointers only constants can be added here (see judge).
 static __noinline int find(const void *stun, const void *end, __u32 length, struct ufrag *ufrag)
 {
 	const struct stunhdr *header = stun;
@@ -338,7 +338,8 @@ static __noinline enum reason vouch(const struct ufrag *ufrag)
 
 // admit decides about STUN from a tuple that is not allowed: everybody's first packet, and all that a
 // forger needs no state to send. Answers to checks never come, because we send none; indications prove nothing.
-static __always_inline enum reason admit(const void *stun, const void *end, __u32 length, struct address *source, int ipv6)
+static __always_inline enum reason
+admit(const void *stun, const void *end, __u32 length, struct address *source, int ipv6)
 {
 	struct ufrag ufrag = {};
 	enum reason reason;

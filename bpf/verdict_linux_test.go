@@ -250,6 +250,7 @@ func verdicts() []row {
 		{"ufrag drained, allowed tuple", noTokensOfUfrag, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
 		{"forged, allowed tuple", guarded, datagram(peer4, server4, checkBy(forgedName)...), xdpRedirect, RedirectSTUN},
 		{"libnice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"))), xdpRedirect, RedirectSTUNNew},
+		{"libjuice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"))), xdpRedirect, RedirectSTUNNew},
 		{"all that ICE knows first", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
 			attribute(0xC057, "cost"), attribute(0x8022, "software, and its long version"))), xdpRedirect, RedirectSTUNNew},
 		{"last place for the name", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 92)))), xdpRedirect, RedirectSTUNNew},
