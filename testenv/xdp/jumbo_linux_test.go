@@ -53,14 +53,14 @@ func TestJumbo(t *testing.T) {
 			t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
 		}
 
-		// Checks in frames that go on behind the datagram, in further pieces: the program hands them over, and the
+		// Checks of a session in frames that go on behind the datagram, in further pieces: the program hands them over, and the
 		// queue's socket has no room for them.
 		before = g.server.Metrics(t)
 		const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
 		padded := append(forgedFrame(flood{
 			Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
 			From: netip.AddrPortFrom(client.IPv4(), 9), To: netip.AddrPortFrom(g.here.IPv4(), 7000),
-		}, forgedSTUN()), make([]byte, 8500)...)
+		}, g.realCheck(t, client, client.IPv4(), up)), make([]byte, 8500)...)
 		for range 10 {
 			must(t, client.Enter(func() error { return cast(cable.B.Index, padded) }))
 		}
