@@ -157,7 +157,7 @@ var settings = []setting{
 	},
 	{
 		key: "stun-rate", arg: "N", initial: "4000",
-		help: "AF_XDP: STUN messages a second that the guard passes of one address with no session",
+		help: "AF_XDP: genuine connection attempts a second that the guard passes of one address",
 		set:  number(func(c *Config) *int { return &c.STUNRate }, 1, 1_000_000),
 	},
 	{

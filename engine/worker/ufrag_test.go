@@ -134,3 +134,32 @@ func TestUfragFlood(t *testing.T) {
 		say("during a restart", flood(wrong), 50)
 	}
 }
+
+// What a check from an unknown address costs, by how far it gets.
+func BenchmarkRefusedCheck(b *testing.B) {
+	l := newLab(b, 0, 1)
+	p := l.party(bus.Subscriber, 1, watched(true)...)
+	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
+	for _, c := range []struct {
+		name  string
+		check []byte
+		drop  DropReason
+	}{
+		{"forged", p.named(stolen), DropForged},
+		{"no session", p.named(nameOf(99, p.spec.Role, 0)), DropUfrag},
+		{"wrong password", signed(l, p, "another password"), DropSTUNAuth},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			in := port.Inbound{Path: pathOf(5000), Data: c.check}
+			before, n := l.drops(c.drop), 0
+			for b.Loop() {
+				l.now += openInterval // so that no check is one too many
+				l.w.HandlePacket(l.now, &in)
+				n++
+			}
+			if got := l.drops(c.drop) - before; got != uint64(n) {
+				b.Errorf("%v was counted %d times, want %d", c.drop, got, n)
+			}
+		})
+	}
+}
