@@ -11,7 +11,7 @@ import (
 // What one packet costs in the program, with 10,000 paths allowed. The kernel measures.
 func BenchmarkSteer(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4, path6)
+	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, knownRate: testRate}, path4, path6)
 	flooded := loaded(b, Config{})
 	drainUfrags(b, flooded)
 	for i := range 10000 {
@@ -39,7 +39,11 @@ func BenchmarkSteer(b *testing.B) {
 		{"RTP refused, IPv4", p, datagram(stranger4, server4, payload(media)...), DropMedia},
 		{"RTP refused, IPv6", p, datagram(stranger6, server6, payload(media)...), DropMedia},
 		{"RTP unguarded", unguarded, datagram(peer4, server4, payload(media)...), RedirectUnguarded},
-		{"STUN allowed", p, datagram(peer4, server4, first(stun)...), RedirectSTUN},
+		{"RTCP allowed", p, datagram(peer4, server4, rtcp()...), RedirectMedia},
+		{"check allowed", p, datagram(peer4, server4, checkBy(keptName)...), RedirectSTUN},
+		{"check allowed, no path", p, datagram(peer4, server4, newcomer()...), RedirectSTUN},
+		{"check forged, allowed tuple", p, datagram(peer4, server4, checkBy(forgedName)...), DropSTUNForged},
+		{"other STUN allowed", p, datagram(peer4, server4, first(stun)...), RedirectSTUN},
 		{"STUN without a name", p, datagram(stranger4, server4, first(stun)...), DropSTUNUnnamed},
 		{"STUN forged", p, stranger(checkBy(forgedName)), DropSTUNForged},
 		{"STUN forged, libnice's order", p, stranger(checkBy(forgedName, attribute(0x24, "prio"))), DropSTUNForged},

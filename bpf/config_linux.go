@@ -21,10 +21,10 @@ type Config struct {
 	// Queues is how many receive queues may get a socket, counted from queue 0. Default 1.
 	Queues int
 	// Tuples is how many peers may be allowed at once; a session may have several paths. Default
-	// 16,384, of about 120 bytes of kernel memory each.
+	// 16,384, of about 140 bytes of kernel memory each.
 	Tuples int
 	// Sessions is how many sessions that have a path may keep their ufrags known, as many as there may be.
-	// Default 16,384, of about 100 bytes of kernel memory each.
+	// Default 16,384, of about 110 bytes of kernel memory each.
 	Sessions int
 	// GuardOff hands everything on the port to the workers, whoever sent it. For measuring.
 	GuardOff bool
@@ -42,6 +42,9 @@ type Config struct {
 	// freshRate and keptRate are how many checks a second of new tuples one ufrag is good for, before its
 	// session has a path and afterwards. Zero: 50 and 5, as package worker has it. Others for tests.
 	freshRate, keptRate int
+	// knownRate is the same of allowed tuples, at any time. Zero: 200, since an agent begins no more than one check
+	// in 5 ms (RFC 8445 section 14.2). Another for tests.
+	knownRate int
 }
 
 const (
@@ -49,6 +52,7 @@ const (
 	defaultSessions       = 16384
 	defaultFreshRate      = 50
 	defaultKeptRate       = 5
+	defaultKnownRate      = 200
 	defaultSTUNRate       = 4000
 	defaultGlobalSTUNRate = 20000
 	maxRate               = 1000000
@@ -71,6 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"Sessions", &c.Sessions, defaultSessions, 1 << 24},
 		{"freshRate", &c.freshRate, defaultFreshRate, int(port.Second)},
 		{"keptRate", &c.keptRate, defaultKeptRate, int(port.Second)},
+		{"knownRate", &c.knownRate, defaultKnownRate, int(port.Second)},
 		{"STUNRate", &c.STUNRate, defaultSTUNRate, maxRate},
 		{"GlobalSTUNRate", &c.GlobalSTUNRate, defaultGlobalSTUNRate, maxRate},
 	} {

@@ -69,6 +69,9 @@ func datagram(from, to netip.AddrPort, payload ...byte) []byte {
 // first is a payload of plausible length with its first byte given.
 func first(b byte) []byte { return append([]byte{b}, make([]byte, 27)...) }
 
+// rtcp is a receiver report of plausible length.
+func rtcp() []byte { return with(first(media), 1, 201) }
+
 // sized is a packet of media of a length.
 func sized(n int) []byte { return append(first(media), make([]byte, n-28)...) }
 

@@ -130,6 +130,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 		{steerVarJiffy, uint32(jiffy.Nano())},
 		{steerVarUfragFreshInterval, uint32(port.Second) / uint32(cfg.freshRate)},
 		{steerVarUfragKeptInterval, uint32(port.Second) / uint32(cfg.keptRate)},
+		{steerVarUfragKnownInterval, uint32(port.Second) / uint32(cfg.knownRate)},
 		{steerVarStunSourceInterval, uint32(port.Second) / uint32(cfg.STUNRate)},
 		{steerVarStunGlobalInterval, uint32(port.Second) / uint32(cfg.GlobalSTUNRate)},
 	} {
@@ -291,9 +292,9 @@ func (n need) covers(rate uint32) bool {
 
 // allowance is struct allowance of steer.c: what the allow-list holds of a tuple.
 type allowance struct {
-	Full     uint64
-	Interval uint32
-	Zero     uint32
+	Media, Reports, Others uint64
+	Interval               uint32
+	Zero                   uint32
 }
 
 // interval is the nanoseconds per packet of a rate.
@@ -304,8 +305,9 @@ func interval(rate uint32) uint32 {
 	return uint32(port.Second) / rate
 }
 
-// Allow lets packets of the path through until as many Revokes as Allows have named it: rate packets a second, and
-// a second's worth at once after a second's silence; any number if it is 0. The most generous Allow holds until the
+// Allow lets packets of the path through until as many Revokes as Allows have named it: rate packets a second of RTP,
+// as many of RTCP and a sixteenth of the rest, and a second's worth at once after a second's silence; any number if it is 0, at least 16 otherwise.
+// Checks are judged by their ufrags alone. The most generous Allow holds until the
 // last is revoked. It returns ErrFull, and counts it, if there is no room for another path; then nothing has changed,
 // and no Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
 func (p *Program) Allow(path port.Path, rate uint32) error {

@@ -35,30 +35,36 @@ func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint6
 	return grown, seconds
 }
 
-// An allowed tuple may send a second's worth at once and then its rate, whatever it sends; the others do not feel it.
+// An allowed tuple may send a second's worth of each kind at once and then its rate; the others do not feel it.
 func TestTupleRate(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	const rate, sent = 1000, 5000
+	const rate, sent = 1600, 5000
 	for _, c := range []struct {
 		name    string
-		first   byte
+		payload []byte
+		rate    uint64
 		passing Reason
-	}{{"media", media, RedirectMedia}, {"DTLS", dtls, RedirectDTLS}, {"STUN", stun, RedirectSTUN}} {
+	}{
+		{"RTP", first(media), rate, RedirectMedia},
+		{"RTCP", rtcp(), rate, RedirectMedia},
+		{"DTLS", first(dtls), rate / 16, RedirectDTLS},
+		{"STUN", first(stun), rate / 16, RedirectSTUN},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := loaded(t, Config{})
 			if err := errors.Join(p.Allow(path4, rate), p.Allow(path6, 0)); err != nil {
 				t.Fatal(err)
 			}
-			grown, seconds := passed(t, p, datagram(peer4, server4, first(c.first)...), sent)
-			most := rate + uint64(rate*(seconds+step)) + 1
-			if n := grown[c.passing]; n < rate || n > most {
-				t.Errorf("%d of %d passed, want %d to %d", n, sent, rate, most)
+			grown, seconds := passed(t, p, datagram(peer4, server4, c.payload...), sent)
+			most := c.rate + uint64(float64(c.rate)*(seconds+step)) + 1
+			if n := grown[c.passing]; n < c.rate || n > most {
+				t.Errorf("%d of %d passed, want %d to %d", n, sent, c.rate, most)
 			}
 			// An interrupted run starts over.
 			if n := grown[c.passing] + grown[DropTupleRate]; n < sent {
 				t.Errorf("%d passed or dropped for the rate, want %d", n, sent)
 			}
-			grown, _ = passed(t, p, datagram(peer6, server6, first(c.first)...), sent)
+			grown, _ = passed(t, p, datagram(peer6, server6, c.payload...), sent)
 			if n := grown[c.passing]; n < sent || grown[DropTupleRate] != 0 {
 				t.Errorf("without a rate %d of %d passed, %d were dropped", n, sent, grown[DropTupleRate])
 			}
@@ -86,7 +92,7 @@ func TestTupleRateOfRoutes(t *testing.T) {
 	} {
 		if all := listed(t, p); len(all) > 0 {
 			spoilt := all[key]
-			spoilt.Full = 1
+			spoilt.Media, spoilt.Reports, spoilt.Others = 1, 1, 1
 			if err := p.objects.Allowed.Put(&key, &spoilt); err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +101,7 @@ func TestTupleRateOfRoutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := listed(t, p)[key]
-		if got.Interval != step.interval || (got.Full == 0) != step.full {
+		if got.Interval != step.interval || (got == allowance{Interval: got.Interval}) != step.full {
 			t.Errorf("%s: %+v, want interval %d and a new bucket: %v", step.name, got, step.interval, step.full)
 		}
 	}
@@ -123,7 +129,7 @@ func TestClock(t *testing.T) {
 	look := func() (before, shown, after uint64) {
 		before = coarse(t)
 		expect(t, p, mediaOn(path4), xdpRedirect, RedirectMedia)
-		return before, listed(t, p)[tupleOf(path4)].Full, coarse(t)
+		return before, listed(t, p)[tupleOf(path4)].Media, coarse(t)
 	}
 	before1, shown1, after1 := look()
 	before2, shown2, after2 := look()

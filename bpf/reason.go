@@ -37,15 +37,15 @@ const (
 	DropDTLS
 	// DropMedia: RTP or RTCP from a tuple that is not allowed.
 	DropMedia
-	// DropTupleRate: anything from an allowed tuple that sends more than its Allow says.
+	// DropTupleRate: anything but a check, from an allowed tuple that sends more of the kind than its Allow says.
 	DropTupleRate
 	// DropSTUNUnnamed: STUN from a tuple that is not allowed, and no check with a user name of our form among
 	// its first attributes.
 	DropSTUNUnnamed
-	// DropSTUNForged: a check from a tuple that is not allowed, whose ufrag was not made here, or long ago and
-	// for no session that has a path.
+	// DropSTUNForged: a check from any tuple, whose ufrag was not made here, or long ago and for no session that has
+	// a path.
 	DropSTUNForged
-	// DropSTUNUfrag: a check from a tuple that is not allowed, by a ufrag that is used too often.
+	// DropSTUNUfrag: a check from any tuple, by a ufrag that is used too often.
 	DropSTUNUfrag
 	// DropSTUNSource: STUN from a tuple that is not allowed and whose address sent too much of it.
 	DropSTUNSource

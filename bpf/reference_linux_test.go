@@ -97,7 +97,9 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 		return DropNoClass
 	}
 	known := path == path4 || path == path6
+	name, named := referenceName(payload)
 	switch b := payload[0]; {
+	case named: // a check
 	case known && s == spent && (b < 4 || b >= 20 && b < 64 || b >= 128 && b < 192):
 		return DropTupleRate
 	case b >= 128 && b < 192:
@@ -113,16 +115,17 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	case b > 3:
 		return DropNoClass
 	}
-	name, named := referenceName(payload)
 	_, verdict := testUfrags.Check(name)
 	kept := string(name) == keptName || string(name) == keptOldName
 	switch {
-	case known:
+	case !named && known:
 		return RedirectSTUN
 	case !named:
 		return DropSTUNUnnamed
 	case !kept && verdict != ufrag.Genuine:
 		return DropSTUNForged
+	case known:
+		return RedirectSTUN
 	case s == noTokensOfUfrag && (kept || string(name) == freshName):
 		return DropSTUNUfrag
 	case s == noTokensOfOne && (bucket == bucketOf(stranger4.Addr()) || bucket == bucketOf(stranger6.Addr())):

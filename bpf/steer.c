@@ -33,12 +33,12 @@ enum reason {
 	DROP_NO_CLASS,    // empty, or a first byte that is no STUN, DTLS, RTP or RTCP
 	DROP_DTLS,        // from a tuple that is not allowed
 	DROP_MEDIA,       // RTP or RTCP, the same
-	DROP_TUPLE_RATE,   // from an allowed tuple, but more than its session can have to send
-	DROP_STUN_UNNAMED, // from a tuple that is not allowed, and no check with a user name like ours; so the next four
+	DROP_TUPLE_RATE,   // from an allowed tuple, but more of its kind than its session can have to send
+	DROP_STUN_UNNAMED, // from a tuple that is not allowed, and no check with a user name like ours
 	DROP_STUN_FORGED,  // the user name was not made here, or long ago and for no session that has a path
 	DROP_STUN_UFRAG,   // the user name is used too often
-	DROP_STUN_SOURCE,  // its source asks too often
-	DROP_STUN_GLOBAL,  // all new sources together do
+	DROP_STUN_SOURCE,  // from a tuple that is not allowed, and its source asks too often
+	DROP_STUN_GLOBAL,  // from a tuple that is not allowed, and all new sources together ask too often
 
 	// To the socket of their queue.
 	REDIRECT_STUN_NEW,  // from a tuple that is not allowed yet, within the limits
@@ -59,6 +59,8 @@ enum {
 	BINDING_REQUEST = 0x0001,
 	MAGIC_COOKIE = 0x2112A442,
 	USERNAME = 0x0006,
+	// An allowed tuple needs little DTLS: a handshake, and a goodbye.
+	OTHERS_SHARE = 16,
 	// How many bytes of attributes there may be before USERNAME: more than all that ICE knows, and 60 of SOFTWARE.
 	BEFORE_USERNAME = 96,
 };
@@ -72,6 +74,7 @@ volatile const __u8 recent;               // the kernel has bpf_xdp_get_buff_len
 volatile const __u32 jiffy;                // nanoseconds
 volatile const __u32 ufrag_fresh_interval; // nanoseconds per check of new tuples by a ufrag without a path
 volatile const __u32 ufrag_kept_interval;  // the same by a ufrag of a session that has one
+volatile const __u32 ufrag_known_interval; // nanoseconds per check of allowed tuples by either
 volatile const __u32 stun_source_interval; // nanoseconds per STUN message of one source
 volatile const __u32 stun_global_interval; // nanoseconds per STUN message of new tuples, per CPU
 
@@ -101,15 +104,18 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-// What an allowed tuple may send.
+// What an allowed tuple may send beside checks. Each kind has a bucket, so a forger who sends one kind in the tuple's
+// name takes none of the others. This program writes when the buckets will be full again (take), user space the rest.
 struct allowance {
-	__u64 full;     // when its bucket will be full again (take); this program writes
-	__u32 interval; // nanoseconds per packet, 0: as many as there are; user space writes
+	__u64 media;    // RTP
+	__u64 reports;  // RTCP
+	__u64 others;   // DTLS, and STUN that is no check: one for OTHERS_SHARE of the above
+	__u32 interval; // nanoseconds per packet, 0: as many as there are
 	__u32 zero;
 };
 
-// Which tuples may send DTLS and media. User space adds, replaces and deletes whole entries; a bucket is full then.
-// This program may still write to the bucket of an entry that was deleted just now, and its memory may be another's
+// Which tuples may send DTLS and media. User space adds, replaces and deletes whole entries; buckets are full then.
+// This program may still write to a bucket of an entry that was deleted just now, and its memory may be another's
 // by then: that one then has to wait for its bucket to fill, for a second at most, and gets its packets through at
 // its rate meanwhile. No LRU: that would evict a viewer without anybody noticing.
 struct {
@@ -165,13 +171,19 @@ struct ufrag {
 	__u64 word[4];
 };
 
-// Per ufrag of a session that has no path yet, when its bucket will be full again (take). This program writes, and
-// only what carries a tag of ours gets here. An LRU: who is forgotten starts with a full bucket.
+// When the buckets of a ufrag will be full again (take).
+struct uses {
+	__u64 new;   // of checks of tuples that are not allowed
+	__u64 known; // of those that are. Not the tuple's: one whose own ufrag is genuine may forge the tuple
+};
+
+// Of sessions that have no path yet. This program writes, and only what carries a tag of ours gets here. An LRU:
+// a ufrag that is forgotten starts with full buckets.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct ufrag);
-	__type(value, __u64);
+	__type(value, struct uses);
 } ufrags_fresh SEC(".maps");
 
 // The same of sessions that have a path. They may outlive the key that made their ufrag, and still move to new tuples.
@@ -180,7 +192,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); // Config.Sessions
 	__type(key, struct ufrag);
-	__type(value, __u64);
+	__type(value, struct uses);
 } ufrags_kept SEC(".maps");
 
 // The counters, by reason. This program writes, each CPU its own.
@@ -202,7 +214,7 @@ static __always_inline __u64 now(void)
 // take takes one token from a bucket that holds a second's worth of them, if there is one. All it stores
 // is the time when it will be full again. Two CPUs that meet in one bucket may take one token for
 // both: that costs precision, not safety.
-static __always_inline int take(volatile __u64 *full, __u32 interval)
+static __always_inline int take(volatile __u64 *full, __u64 interval)
 {
 	__u64 at = *full, time = now();
 
@@ -300,12 +312,21 @@ static __noinline int tagged(const struct ufrag *ufrag, const struct key *key)
 	       (word[2] >> 56 | word[3] << 8) == (sum >> 4 & nibbles) + letter_a;
 }
 
-// vouch judges a check by its ufrag. A forged one costs the tag and nothing more: no clock, no bucket. It returns
-// REDIRECT_STUN_NEW if there is nothing against the check.
-static __noinline enum reason vouch(const struct ufrag *ufrag)
+// use takes one use of a ufrag, if there is one left.
+static __always_inline enum reason use(struct uses *uses, int known, __u32 new_interval)
+{
+	if (known)
+		return take(&uses->known, ufrag_known_interval) ? REDIRECT_STUN : DROP_STUN_UFRAG;
+	return take(&uses->new, new_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
+}
+
+// vouch judges a check by its ufrag; known says that its tuple is allowed. A forged one costs the tag and nothing more:
+// no clock, no bucket. It returns REDIRECT_STUN or REDIRECT_STUN_NEW if there is nothing against the check.
+static __noinline enum reason vouch(const struct ufrag *ufrag, int known)
 {
 	__u32 i, genuine = 0;
-	__u64 *full;
+	struct uses first = {}, *uses;
+	enum reason reason;
 
 #pragma clang loop unroll(full)
 	for (i = 0; i < 2; i++) {
@@ -320,37 +341,25 @@ static __noinline enum reason vouch(const struct ufrag *ufrag)
 	}
 
 	// Whatever its key: the session knows its ufrag, and nobody else can guess the tag.
-	full = bpf_map_lookup_elem(&ufrags_kept, ufrag);
-	if (full)
-		return take(full, ufrag_kept_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
+	uses = bpf_map_lookup_elem(&ufrags_kept, ufrag);
+	if (uses)
+		return use(uses, known, ufrag_kept_interval);
 	if (!genuine)
 		return DROP_STUN_FORGED;
 
-	full = bpf_map_lookup_elem(&ufrags_fresh, ufrag);
-	if (!full) {
-		__u64 first = now() + ufrag_fresh_interval;
-
-		bpf_map_update_elem(&ufrags_fresh, ufrag, &first, BPF_ANY);
-		return REDIRECT_STUN_NEW;
-	}
-	return take(full, ufrag_fresh_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
+	uses = bpf_map_lookup_elem(&ufrags_fresh, ufrag);
+	if (uses)
+		return use(uses, known, ufrag_fresh_interval);
+	reason = use(&first, known, ufrag_fresh_interval);
+	bpf_map_update_elem(&ufrags_fresh, ufrag, &first, BPF_ANY);
+	return reason;
 }
 
-// admit decides about STUN from a tuple that is not allowed: everybody's first packet, and all that a
-// forger needs no state to send. Answers to checks never come, because we send none; indications prove nothing.
-static __always_inline enum reason
-admit(const void *stun, const void *end, __u32 length, struct address *source, int ipv6)
+// admit decides about a check that its ufrag vouches for, from a tuple that is not allowed.
+static __always_inline enum reason admit(struct address *source, int ipv6)
 {
-	struct ufrag ufrag = {};
-	enum reason reason;
 	__u64 *one, *all;
 	__u32 zero = 0;
-
-	if (!find(stun, end, length, &ufrag))
-		return DROP_STUN_UNNAMED;
-	reason = vouch(&ufrag);
-	if (reason != REDIRECT_STUN_NEW)
-		return reason;
 
 	// Whoever has an IPv6 address has its /64.
 	if (ipv6)
@@ -391,12 +400,36 @@ static __always_inline int ours(const struct ethhdr *eth)
 	return to == hardware_address;
 }
 
-// spend takes a packet from what a tuple is allowed, if there is some left.
-static __always_inline int spend(struct allowance *allowance)
+// spend takes a packet from one of a tuple's buckets, if there is some left. The reason is for then.
+static __always_inline enum reason spend(__u64 *full, __u64 interval, enum reason reason)
 {
-	__u32 interval = allowance->interval;
+	// Here the pointer is made, before paths of several buckets meet: see judge about adding to pointers.
+	asm volatile("" : "+r"(full));
+	return !interval || take(full, interval) ? reason : DROP_TUPLE_RATE;
+}
 
-	return !interval || take(&allowance->full, interval);
+// hear decides about STUN. Checks are all that a session has to send from a new tuple, and what keeps it on an old
+// one. A forger of an allowed tuple does not know its session's ufrag. Answers to checks never come, because we send
+// none; indications prove nothing.
+static __always_inline enum reason hear(const void *stun, const void *end, __u32 length, struct tuple *tuple,
+					struct allowance *allowance, int ipv6)
+{
+	struct ufrag ufrag = {};
+	enum reason reason;
+
+	if (!find(stun, end, length, &ufrag)) {
+		if (!allowance)
+			return DROP_STUN_UNNAMED;
+		return spend(&allowance->others, (__u64)allowance->interval * OTHERS_SHARE, REDIRECT_STUN);
+	}
+	reason = vouch(&ufrag, allowance != 0);
+	return reason == REDIRECT_STUN_NEW ? admit(&tuple->remote, ipv6) : reason;
+}
+
+// reports tells RTCP from RTP (RFC 5761, section 4). A datagram of one byte is neither, whatever comes after it.
+static __always_inline int reports(const __u8 *payload, const void *end)
+{
+	return (void *)(payload + 2) <= end && payload[1] >= 192 && payload[1] <= 223;
 }
 
 // judge finds the reason. A function of its own so that BTF describes enum reason.
@@ -490,13 +523,15 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return DROP_NO_CLASS;
 	tuple.port = udp->source;
 	allowance = bpf_map_lookup_elem(&allowed, &tuple);
-	if (allowance && !spend(allowance))
-		return DROP_TUPLE_RATE;
-	if (first >= 128)
-		return allowance ? REDIRECT_MEDIA : DROP_MEDIA;
-	if (first >= 20)
-		return allowance ? REDIRECT_DTLS : DROP_DTLS;
-	return allowance ? REDIRECT_STUN : admit(udp + 1, end, length - sizeof(*udp), &tuple.remote, ipv6);
+	if (first <= 3)
+		return hear(udp + 1, end, length - sizeof(*udp), &tuple, allowance, ipv6);
+	if (!allowance)
+		return first >= 128 ? DROP_MEDIA : DROP_DTLS;
+	if (first < 128)
+		return spend(&allowance->others, (__u64)allowance->interval * OTHERS_SHARE, REDIRECT_DTLS);
+	if (reports((void *)(udp + 1), end))
+		return spend(&allowance->reports, allowance->interval, REDIRECT_MEDIA);
+	return spend(&allowance->media, allowance->interval, REDIRECT_MEDIA);
 }
 
 SEC("xdp")

@@ -37,6 +37,7 @@ const (
 	steerVarStunSourceInterval = "stun_source_interval"
 	steerVarUfragFreshInterval = "ufrag_fresh_interval"
 	steerVarUfragKeptInterval  = "ufrag_kept_interval"
+	steerVarUfragKnownInterval = "ufrag_known_interval"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -114,6 +115,7 @@ type steerVariableSpecs struct {
 	StunSourceInterval *ebpf.VariableSpec `ebpf:"stun_source_interval"`
 	UfragFreshInterval *ebpf.VariableSpec `ebpf:"ufrag_fresh_interval"`
 	UfragKeptInterval  *ebpf.VariableSpec `ebpf:"ufrag_kept_interval"`
+	UfragKnownInterval *ebpf.VariableSpec `ebpf:"ufrag_known_interval"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -176,6 +178,7 @@ type steerVariables struct {
 	StunSourceInterval *ebpf.Variable `ebpf:"stun_source_interval"`
 	UfragFreshInterval *ebpf.Variable `ebpf:"ufrag_fresh_interval"`
 	UfragKeptInterval  *ebpf.Variable `ebpf:"ufrag_kept_interval"`
+	UfragKnownInterval *ebpf.Variable `ebpf:"ufrag_known_interval"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

@@ -32,6 +32,9 @@ func (p *Program) SetUfragKeys(keys *ufrag.Keys) error {
 	return nil
 }
 
+// ufragUses is struct uses of steer.c.
+type ufragUses struct{ New, Known uint64 }
+
 // A keptUfrag is struct ufrag of steer.c: the ufrag, and the colon after it.
 type keptUfrag [ufrag.Length + 1]byte
 
@@ -57,7 +60,7 @@ func (p *Program) KeepUfrag(name string) error {
 	if p.closed {
 		return os.ErrClosed
 	}
-	err = p.objects.UfragsKept.Put(&key, uint64(0))
+	err = p.objects.UfragsKept.Put(&key, &ufragUses{})
 	if errors.Is(err, unix.E2BIG) {
 		return ErrFull
 	}

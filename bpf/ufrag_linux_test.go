@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"ringcast/engine/port"
 	"ringcast/engine/ufrag"
 	"ringcast/testenv"
 )
@@ -26,7 +27,8 @@ func entries(t *testing.T, m *ebpf.Map) (n int) {
 }
 
 // One ufrag is good for 50 checks a second from new tuples, and for 5 once its session has a path, however old its key
-// may be. Forged checks are good for none, and leave no trace in any bucket.
+// may be. From allowed tuples it is good for 200, whatever the tuples' own rates. Forged checks are good for none, and
+// leave no trace in any bucket.
 func TestUfragRates(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const sent = 5000
@@ -34,17 +36,30 @@ func TestUfragRates(t *testing.T) {
 		name  string
 		ufrag string
 		rate  uint64
+		known bool
 		other Reason
 	}{
-		{"no path", freshName, 50, DropSTUNUfrag},
-		{"path", keptName, 5, DropSTUNUfrag},
-		{"older than its key", keptOldName, 5, DropSTUNUfrag},
-		{"forged", forgedName, 0, DropSTUNForged},
-		{"gone", goneName, 0, DropSTUNForged},
+		{"no path", freshName, 50, false, DropSTUNUfrag},
+		{"path", keptName, 5, false, DropSTUNUfrag},
+		{"older than its key", keptOldName, 5, false, DropSTUNUfrag},
+		{"forged", forgedName, 0, false, DropSTUNForged},
+		{"gone", goneName, 0, false, DropSTUNForged},
+		{"no path, allowed tuple", freshName, 200, true, DropSTUNUfrag},
+		{"path, allowed tuple", keptName, 200, true, DropSTUNUfrag},
+		{"older than its key, allowed tuple", keptOldName, 200, true, DropSTUNUfrag},
+		{"forged, allowed tuple", forgedName, 0, true, DropSTUNForged},
+		{"gone, allowed tuple", goneName, 0, true, DropSTUNForged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onOneCPU(t)
 			p := loaded(t, Config{})
+			passing := RedirectSTUNNew
+			if c.known {
+				if err := p.Allow(port.Path{Remote: stranger4, Local: server4.Addr()}, 1); err != nil {
+					t.Fatal(err)
+				}
+				passing = RedirectSTUN
+			}
 			start := coarse(t)
 			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: stranger(checkBy(c.ufrag)), Repeat: sent}); err != nil {
 				t.Fatal(err)
@@ -57,16 +72,16 @@ func TestUfragRates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := counters[RedirectSTUNNew]; n < c.rate || n > most {
+			if n := counters[passing]; n < c.rate || n > most {
 				t.Errorf("admitted %d of %d, want %d to %d", n, sent, c.rate, most)
 			}
-			if n := counters[c.other] + counters[RedirectSTUNNew]; n < sent { // an interrupted system call starts over
-				t.Errorf("%v grew by %d, admitted %d, sent %d", c.other, counters[c.other], counters[RedirectSTUNNew], sent)
+			if n := counters[c.other] + counters[passing]; n < sent { // an interrupted system call starts over
+				t.Errorf("%v grew by %d, admitted %d, sent %d", c.other, counters[c.other], counters[passing], sent)
 			}
-			if n := entries(t, p.objects.StunSources); (n > 0) != (c.rate > 0) {
+			if n := entries(t, p.objects.StunSources); (n > 0) != (c.rate > 0 && !c.known) {
 				t.Errorf("%d buckets of sources for a rate of %d", n, c.rate)
 			}
-			if n := entries(t, p.objects.UfragsFresh); (n > 0) != (c.rate == 50) {
+			if n := entries(t, p.objects.UfragsFresh); (n > 0) != (c.ufrag == freshName) {
 				t.Errorf("%d buckets of ufrags for a rate of %d", n, c.rate)
 			}
 		})

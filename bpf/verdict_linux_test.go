@@ -44,7 +44,7 @@ var (
 // inAll are programs for all settings. Their buckets hold more than a test can take.
 func inAll(t testing.TB) []*Program {
 	t.Helper()
-	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate}
+	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate, knownRate: testRate}
 	listed := plenty
 	listed.Addresses = []netip.Addr{server4.Addr(), server6.Addr()}
 	programs := make([]*Program, settings)
@@ -208,11 +208,17 @@ func verdicts() []row {
 		{"DTLS from another port", guarded, datagram(portOf(peer4, 50001), server4, first(dtls)...), xdpDrop, DropDTLS},
 		{"DTLS to another local address", guarded, datagram(peer6, at("fd00::9", mediaPort), first(dtls)...), xdpDrop, DropDTLS},
 
-		// The limit of an allowed tuple, which is for all of its classes together, and for no other tuple.
+		// The limits of an allowed tuple, which are for no other, and for no check.
 		{"media, tuple spent, IPv4", spent, media4, xdpDrop, DropTupleRate},
 		{"media, tuple spent, IPv6", spent, media6, xdpDrop, DropTupleRate},
 		{"DTLS, tuple spent", spent, datagram(peer4, server4, first(dtls)...), xdpDrop, DropTupleRate},
+		{"RTCP, tuple spent", spent, datagram(peer6, server6, rtcp()...), xdpDrop, DropTupleRate},
 		{"STUN, tuple spent", spent, datagram(peer6, server6, first(stun)...), xdpDrop, DropTupleRate},
+		{"indication, tuple spent", spent, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...), xdpDrop, DropTupleRate},
+		{"check, tuple spent, no path", spent, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
+		{"check, tuple spent, path", spent, datagram(peer6, server6, checkBy(keptName)...), xdpRedirect, RedirectSTUN},
+		{"check, tuple spent, older than its key", spent, datagram(peer4, server4, checkBy(keptOldName)...), xdpRedirect, RedirectSTUN},
+		{"forged check, tuple spent", spent, datagram(peer4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
 		{"no class, tuple spent", spent, datagram(peer4, server4, first(0xff)...), xdpDrop, DropNoClass},
 		{"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
 		{"media to another local address, tuple spent", spent, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
@@ -248,7 +254,10 @@ func verdicts() []row {
 		{"ufrag drained, older than its key", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptOldName)...), xdpDrop, DropSTUNUfrag},
 		{"ufrag drained, another's", noTokensOfUfrag, datagram(stranger6, server6, checkBy(beforeName)...), xdpRedirect, RedirectSTUNNew},
 		{"ufrag drained, allowed tuple", noTokensOfUfrag, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
-		{"forged, allowed tuple", guarded, datagram(peer4, server4, checkBy(forgedName)...), xdpRedirect, RedirectSTUN},
+		{"forged, allowed tuple", guarded, datagram(peer4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
+		{"gone, allowed tuple", guarded, datagram(peer6, server6, checkBy(goneName)...), xdpDrop, DropSTUNForged},
+		{"beyond the last place, allowed tuple", guarded, datagram(peer4, server4, checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))...), xdpRedirect, RedirectSTUN},
+		{"indication, allowed tuple", guarded, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...), xdpRedirect, RedirectSTUN},
 		{"libnice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"))), xdpRedirect, RedirectSTUNNew},
 		{"libjuice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"))), xdpRedirect, RedirectSTUNNew},
 		{"all that ICE knows first", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
@@ -343,7 +352,7 @@ func TestVerdicts(t *testing.T) {
 // gets as far as its first byte goes.
 func TestVerdictsOfOldKernels(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loadedInto(t, false, Config{freshRate: testRate, keptRate: testRate}, path4, path6)
+	p := loadedInto(t, false, Config{freshRate: testRate, keptRate: testRate, knownRate: testRate}, path4, path6)
 	for _, row := range verdicts() {
 		if row.setting != guarded {
 			continue
@@ -382,16 +391,16 @@ func coarse(t testing.TB) uint64 {
 	return uint64(now.Nano())
 }
 
-// drainTuple empties the bucket of an allowed path.
+// drainTuple empties the buckets of an allowed path.
 func drainTuple(t testing.TB, p *Program, path port.Path) {
 	t.Helper()
 	key := tupleOf(path)
-	if err := p.objects.Allowed.Put(&key, &allowance{Full: never, Interval: 1}); err != nil {
+	if err := p.objects.Allowed.Put(&key, &allowance{Media: never, Reports: never, Others: never, Interval: 1}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// drainUfrags empties the buckets of the ufrags that there are.
+// drainUfrags empties the buckets of the ufrags that there are, as far as new tuples go.
 func drainUfrags(t testing.TB, p *Program) {
 	t.Helper()
 	for name, m := range map[string]*ebpf.Map{
@@ -399,7 +408,7 @@ func drainUfrags(t testing.TB, p *Program) {
 	} {
 		key, err := keptUfragOf(name)
 		if err == nil {
-			err = m.Put(&key, never)
+			err = m.Put(&key, &ufragUses{New: never})
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 
 // A Guard lets a peer's packets pass the XDP program. Its methods are called by the ports' threads.
 type Guard interface {
-	// Allow lets packets of the path pass, at most rate a second (0: any number), until as many Revokes as
+	// Allow lets packets of the path pass, at most rate a second of each kind (0: any number), until as many Revokes as
 	// Allows have named it. An error (the guard is full) is counted; the route sends all the same.
 	Allow(p port.Path, rate uint32) error
 	// Revoke takes back one Allow that succeeded.

@@ -50,8 +50,8 @@ type RouteChange struct {
 	Route Route
 	// Path is where the route leads; the zero Path revokes the route.
 	Path Path
-	// Rate is the most datagrams a second that the peer may send by the path, and a second's worth of them at
-	// once. A port that has a guard drops more. 0 is any number.
+	// Rate is the most datagrams of RTP a second that the peer may send by the path, and a second's worth of them at
+	// once; of RTCP it is the same again, of DTLS a sixteenth. A port that has a guard drops more. 0 is any number.
 	Rate uint32
 }
 

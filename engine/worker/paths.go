@@ -349,10 +349,10 @@ func without(index int16, i int) int16 {
 // port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
 const routeRest = GoodbyeSpan + port.StaleAfter
 
-// What a peer may send by one path, in datagrams a second: about four times what an honest one has to send.
+// How much RTP and how much RTCP a peer may send by one path, in datagrams a second: about four times what an honest one
+// has to send.
 const (
-	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl), 64 of
-	// DTLS, checks. Browsers send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at
+	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl). Browsers send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at
 	// random, they send about 450: a NACK for each gap, 50 repetitions, 20 reports of arrivals.
 	viewerRate = 2000
 	// publisherRate is four times 96 Mbit/s in packets of 1,200 bytes.

@@ -253,10 +253,12 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A viewer's own machine sends 200,000 packets a second of junk where it can, from the viewer's address and port. The
-// workers get no more of it than a viewer may send, all else is counted, and nobody loses a packet.
+// A viewer's own machine, or somebody who knows the viewer's address and port, sends 200,000 packets a second of junk
+// where it can, from that address and port. The workers get no more of each kind than a viewer may send, all else is
+// counted, and nobody loses a packet. All checks of that viewer come through, so its session lives on.
 func TestInsider(t *testing.T) {
-	const viewers, rate, seconds, allowed = 20, 200_000, 4, 2000
+	const viewers, rate, seconds, checks = 20, 200_000, 4, 200
+	const allowed = 2000 + 125 // RTP, and DTLS with STUN that is no check of ours
 	g, cable, client := pair(t)
 	at := g.here.IPv4()
 	feed := g.feed(g.publish(client, client.IPv4(), at, "guard"))
@@ -280,6 +282,10 @@ func TestInsider(t *testing.T) {
 			Rate: rate, Seconds: seconds,
 		}, 1)
 		must(t, err)
+		for range checks {
+			must(t, all[0].Check(false))
+			let(t, seconds*time.Second/checks)
+		}
 		sent, err = call.Wait()
 		must(t, err)
 	})
@@ -302,8 +308,12 @@ func TestInsider(t *testing.T) {
 	if most := float64(total) + allowed*(sent.Took.Seconds()+1); dropped > most {
 		t.Errorf("XDP dropped %v packets, want %.0f at most: junk, and what that viewer sent", dropped, most)
 	}
-	if full := storm.grown.Sum("ringcast_xdp_queue_lost_frames"); float64(lost) > full*viewers {
+	full := storm.grown.Sum("ringcast_xdp_queue_lost_frames")
+	if float64(lost) > full*viewers {
 		t.Errorf("%d packets lost, and %v frames for full rings", lost, full)
+	}
+	if n := storm.grown["ringcast_received_stun_checks_total"]; n+full < checks {
+		t.Errorf("the workers got %v checks, and %v frames were lost for full rings; want %d at least of the insider", n, full, checks)
 	}
 }
 
