@@ -11,6 +11,7 @@ func printHelp(w io.Writer) {
 	fmt.Fprint(w, `ringbench puts load on a WHIP/WHEP server and tells what its viewers get.
 
 Usage: ringbench COMMAND [flags]
+       ringbench --version
 
 `)
 	for _, s := range subcommands {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ringcast/engine/version"
 	"ringcast/testenv/bench/report"
 )
 
@@ -64,6 +65,9 @@ func command(ctx context.Context, args []string, stdout io.Writer, stderr *os.Fi
 	switch args[0] {
 	case "help", "--help", "-help", "-h":
 		printHelp(stdout)
+		return exitDone
+	case "version", "--version", "-version":
+		fmt.Fprintln(stdout, "ringbench", version.Read())
 		return exitDone
 	}
 	for _, s := range subcommands {

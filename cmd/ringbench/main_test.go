@@ -13,12 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"ringcast/engine/version"
 	"ringcast/testenv"
 	"ringcast/testenv/bench/report"
 )
@@ -61,6 +63,8 @@ func TestUsage(t *testing.T) {
 	}{
 		{nil, exitUsage, "Usage: ringbench COMMAND"},
 		{[]string{"--help"}, exitDone, "Examples:"},
+		{[]string{"--version"}, exitDone, "ringbench " + version.Read().String() + "\n"},
+		{[]string{"version"}, exitDone, runtime.Version()},
 		{[]string{"wach"}, exitUsage, `unknown command "wach"`},
 		{[]string{"publish", "--help"}, exitDone, "ringbench publish --whip http"},
 		{[]string{"watch", "--help"}, exitDone, "--viewers N"},

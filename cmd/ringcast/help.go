@@ -9,6 +9,7 @@ const helpHead = `ringcast serves a WHIP publisher's stream to many WHEP viewers
 
 Usage: ringcast [flags]
        ringcast doctor [flags] [--json]   tells what AF_XDP could do here with these settings, and why not
+       ringcast --version                 prints the version and the commit
 
 Each setting may come from a YAML file, its environment variable or its flag; the later of these wins.
 A key of the file is the flag without dashes. Lists: a YAML list, commas in a variable, flags repeated.

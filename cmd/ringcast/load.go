@@ -13,8 +13,11 @@ import (
 	"github.com/goccy/go-yaml/parser"
 )
 
-// errHelp is returned by load where help was asked for.
-var errHelp = errors.New("help asked for")
+// load returns these where flags ask for a text and not for a server.
+var (
+	errHelp    = errors.New("help asked for")
+	errVersion = errors.New("version asked for")
+)
 
 // A given is a value that a source gave to a setting.
 type given struct {
@@ -34,8 +37,8 @@ func load(args, environ []string) (Config, error) {
 		}
 	}
 	flags, flagErr := readFlags(args)
-	if errors.Is(flagErr, errHelp) {
-		return c, errHelp
+	if errors.Is(flagErr, errHelp) || errors.Is(flagErr, errVersion) {
+		return c, flagErr
 	}
 	variables, envErr := readEnvironment(environ)
 
@@ -98,8 +101,11 @@ func readFlags(args []string) (out []given, err error) {
 			return out, errors.Join(err, fmt.Errorf("argument %d is not a flag; --help lists all settings", all-len(args)))
 		}
 		name, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
-		if name == "help" || name == "h" {
+		switch name {
+		case "help", "h":
 			return nil, errHelp
+		case "version":
+			return nil, errVersion
 		}
 		s := find(name)
 		switch {
@@ -143,7 +149,7 @@ func readEnvironment(environ []string) (out []given, err error) {
 }
 
 // testVariables steer package testenv, from whose tests the server inherits them.
-var testVariables = []string{"RINGCAST_BIN", "RINGCAST_ARGS", "RINGCAST_ARTIFACTS", "RINGCAST_CHROMIUM"}
+var testVariables = []string{"RINGCAST_BIN", "RINGCAST_ARGS", "RINGCAST_ARTIFACTS", "RINGCAST_CHROMIUM", "RINGCAST_NEED"}
 
 // serviceLink matches, without the prefix, what Kubernetes and Docker tell every container about a
 // service that is called ringcast, or ringcast-something.

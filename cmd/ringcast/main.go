@@ -3,7 +3,7 @@
 // Settings come from four sources, each stronger than the one before: the defaults, a YAML file, the
 // environment, flags. The table of settings in config.go drives all of them and --help.
 //
-// ringcast doctor serves nothing: it tells what the machine can do for AF_XDP.
+// ringcast doctor serves nothing: it tells what the machine can do for AF_XDP. --version prints the build.
 //
 // SIGHUP makes it read the certificate's files at once; else it does so when they change.
 //
@@ -21,6 +21,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"ringcast/engine/version"
 )
 
 func main() {
@@ -68,8 +70,12 @@ func command(args, environ []string, stdout, stderr io.Writer, asked signals) in
 
 // explain is for what load returned as its error.
 func explain(err error, stdout, stderr io.Writer) int {
-	if errors.Is(err, errHelp) {
+	switch {
+	case errors.Is(err, errHelp):
 		printHelp(stdout)
+		return exitDone
+	case errors.Is(err, errVersion):
+		fmt.Fprintln(stdout, "ringcast", version.Read())
 		return exitDone
 	}
 	complain(stderr, err)

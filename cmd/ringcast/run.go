@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -19,6 +20,7 @@ import (
 
 	"ringcast/engine"
 	"ringcast/engine/host"
+	"ringcast/engine/version"
 	"ringcast/signaling"
 )
 
@@ -146,12 +148,23 @@ func publicHandler(cfg *Config, e *engine.Engine, log *slog.Logger) http.Handler
 
 func adminHandler(e *engine.Engine, lines *logQueue, log *slog.Logger) http.Handler {
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(e, prometheus.NewCounterFunc(prometheus.CounterOpts{
+	metrics.MustRegister(buildInfo(version.Read()), e, prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "ringcast_log_lines_dropped_total",
 		Help: "Log lines that were not written because the log's reader stalled or was gone.",
 	}, func() float64 { return float64(lines.dropped.Load()) }))
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready, Streams: e.Streams})
+}
+
+// buildInfo is a metric that is always 1. Its labels identify the build, so graphs can show when it changed.
+func buildInfo(v version.Info) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "ringcast_build_info",
+		Help: "The build of this server, in labels: version, commit, whether files differed from it, Go's version.",
+		ConstLabels: prometheus.Labels{
+			"version": v.Version, "revision": v.Revision, "modified": strconv.FormatBool(v.Modified), "goversion": v.Go,
+		},
+	}, func() float64 { return 1 })
 }
 
 func listen(key, address string) (net.Listener, error) {

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
+
+	"ringcast/engine/version"
 )
 
 // Machine is where and of what figures were taken.
@@ -21,7 +22,7 @@ type Machine struct {
 
 // ThisMachine asks the kernel; what it does not tell is empty.
 func ThisMachine() Machine {
-	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Commit: commit()}
+	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Commit: version.Read().Commit()}
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(text))
 	}
@@ -37,23 +38,6 @@ func ThisMachine() Machine {
 		}
 	}
 	return m
-}
-
-func commit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	revision, changed := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = "+"
-		}
-	}
-	return revision + changed
 }
 
 func (m Machine) String() string {
