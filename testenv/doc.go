@@ -20,6 +20,7 @@
 // Environment:
 //
 //	CI=true              a missing capability fails the test instead of skipping it
+//	RINGCAST_NEED        names of capabilities, separated by spaces, that fail the test when missing
 //	RINGCAST_BIN         path of a server binary to test instead of building cmd/ringcast
 //	RINGCAST_ARGS        further flags for the server, separated by spaces
 //	RINGCAST_ARTIFACTS   directory for screenshots; default os.TempDir()/ringcast-artifacts

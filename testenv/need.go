@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -161,8 +162,8 @@ func ChromiumPath() (string, error) {
 	return "", Missing("chromium", fmt.Sprintf("none of %v is in PATH", names))
 }
 
-// Need skips the test if the machine lacks a capability, and fails it instead where CI=true. A
-// test that has what it needs must run: if it skips itself later, it fails.
+// Need skips the test if the machine lacks a capability. It fails the test instead where CI=true, or where
+// RINGCAST_NEED names the capability. A test that has what it needs must run: if it skips itself later, it fails.
 func Need(t testing.TB, capabilities ...Capability) {
 	t.Helper()
 	for _, c := range capabilities {
@@ -173,6 +174,8 @@ func Need(t testing.TB, capabilities ...Capability) {
 			t.Fatalf("the machine's %s does not work: %v", c.Name, err)
 		case inCI():
 			t.Fatalf("CI must have every capability: %v", err)
+		case slices.Contains(strings.Fields(os.Getenv("RINGCAST_NEED")), c.Name):
+			t.Fatalf("RINGCAST_NEED asks for the capability: %v", err)
 		default:
 			t.Skipf("skipped: %v", err)
 		}
