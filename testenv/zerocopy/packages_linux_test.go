@@ -72,8 +72,8 @@ var debian = sync.OnceValues(func() (string, error) {
 	if _, err := os.Stat(keyring); err != nil {
 		return "", testenv.Missing("zerocopy-vm", err.Error())
 	}
-	fresh, err := os.MkdirTemp(cache, "new-")
-	if err != nil {
+	fresh := filepath.Join(cache, "new")
+	if err := errors.Join(os.RemoveAll(fresh), os.Mkdir(fresh, 0o755)); err != nil { // a run was killed in the middle
 		return "", err
 	}
 	defer os.RemoveAll(fresh)
