@@ -18,6 +18,8 @@ type roster struct {
 	left   int    // so many of all, from cursor on and around, are to be asked for
 	urgent []*way // these before
 	hints  []netip.Addr
+	named  []*way // these, to destinations of earlier hints, in turns with all
+	even   bool   // whose turn it is
 
 	asking    []*way
 	questions []question
@@ -34,7 +36,9 @@ const (
 )
 
 // pending reports whether there is something to ask.
-func (r *roster) pending() bool { return r.left > 0 || len(r.urgent) > 0 || len(r.hints) > 0 }
+func (r *roster) pending() bool {
+	return r.left > 0 || len(r.urgent) > 0 || len(r.named) > 0 || len(r.hints) > 0
+}
 
 // hinted reports whether there is no room for another hint.
 func (r *roster) hinted() bool { return len(r.hints) >= hintsAtMost }
@@ -58,10 +62,11 @@ func (r *roster) hint(destination netip.Addr) {
 // ask asks for ways that are due, a bounded number. changed is whether one leaves otherwise than was known. After an
 // error the ways that were to be asked for are due again.
 func (r *roster) ask(link Link) (changed bool, err error) {
-	if len(r.hints) > 0 {
+	// Hints may be forged, without end. So they wait until all ways of the ones before were asked for.
+	if len(r.hints) > 0 && len(r.named) == 0 {
 		for _, w := range r.all {
 			if slices.Contains(r.hints, w.path.Remote.Addr().WithZone("")) {
-				r.urgent = append(r.urgent, w)
+				r.named = append(r.named, w)
 			}
 		}
 		r.hints = r.hints[:0]
@@ -106,13 +111,34 @@ func (r *roster) choose(link Link) {
 
 // next takes the next way that is due, nil if none is. Ways that nobody wants to know of any more it leaves out.
 func (r *roster) next() *way {
-	for len(r.urgent) > 0 {
-		w := r.urgent[0]
-		if r.urgent = r.urgent[1:]; !w.gone.Load() {
+	if w := first(&r.urgent); w != nil {
+		return w
+	}
+	if r.even = !r.even; r.even {
+		if w := first(&r.named); w != nil {
 			return w
 		}
 	}
-	r.urgent = nil
+	if w := r.nextOfAll(); w != nil {
+		return w
+	}
+	return first(&r.named)
+}
+
+// first takes the first way off that somebody still wants to know of, nil if there is none.
+func first(ways *[]*way) *way {
+	for len(*ways) > 0 {
+		w := (*ways)[0]
+		if *ways = (*ways)[1:]; !w.gone.Load() {
+			return w
+		}
+	}
+	*ways = nil
+	return nil
+}
+
+// nextOfAll is next of those that are gone through around.
+func (r *roster) nextOfAll() *way {
 	for ; r.left > 0; r.left-- {
 		if r.cursor >= len(r.all) {
 			r.cursor = 0
