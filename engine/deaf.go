@@ -39,7 +39,7 @@ func (s *suspicion) confirmed(now time.Time, cause, effect uint64) bool {
 // signs are what a look at an interface sees; all counts only grow.
 type signs struct {
 	redirected uint64 // packets that the XDP program sent to sockets
-	received   uint64 // frames that came out of them
+	received   uint64 // frames that came out of them, or that they had no room for
 	queues     []queueSigns
 }
 

@@ -214,8 +214,9 @@ func (n *nic) signs() (s signs) {
 	for _, p := range n.ports {
 		d := p.Details()
 		for i := range d.Queues {
-			s.received += d.Queues[i].Received
-			s.queues = append(s.queues, queueSigns{d.Queues[i].Completed, d.Queues[i].Waiting})
+			q := &d.Queues[i]
+			s.received += q.Received + q.Kernel.RXDropped + q.Kernel.RXRingFull + q.Kernel.FillRingEmpty
+			s.queues = append(s.queues, queueSigns{q.Completed, q.Waiting})
 		}
 	}
 	return s

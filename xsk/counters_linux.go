@@ -23,7 +23,7 @@ type QueueStats struct {
 	Waiting   bool
 	// Abandoned counts frames that were with the kernel when the queue was closed.
 	Abandoned uint64
-	// Kernel is XDP_STATISTICS, at most a second old. TXInvalid also counts frames that were
+	// Kernel is XDP_STATISTICS, half a second old if the worker is awake. TXInvalid also counts frames that were
 	// taken back from the ring.
 	Kernel KernelStats
 }

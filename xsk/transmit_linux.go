@@ -25,6 +25,10 @@ const (
 	dropsAtMost   = 16
 	repeatsAtMost = 4
 
+	// askEvery is the time between two questions for the kernel's counters. With the worker's own idle second it is
+	// less than the engine waits before it believes that an interface is deaf.
+	askEvery = port.Second / 2
+
 	warnInterval = 60 * port.Second
 )
 
@@ -174,7 +178,7 @@ func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (queue []port.
 		again = t.send() && left
 		t.markTaken(queue)
 	}
-	if now-t.asked >= port.Second || now < t.asked {
+	if now-t.asked >= askEvery || now < t.asked {
 		t.asked = now
 		for i := range t.senders {
 			t.senders[i].counters.askKernel(t.senders[i].fd)

@@ -2,12 +2,15 @@ package xdp
 
 import (
 	"fmt"
+	"net/netip"
+	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
+	"ringcast/testenv"
 	"ringcast/testenv/lab"
 	"ringcast/xsk"
 )
@@ -89,5 +92,31 @@ func TestDeaf(t *testing.T) {
 	}
 	if got := g.server.Metrics(t)[`ringcast_xdp_interface_info{interface="eth0",io="udp"}`]; got != 1 {
 		t.Errorf("the interface is not told to be on sockets:\n%s", g.server.Metrics(t).List("ringcast_xdp_interface_info"))
+	}
+}
+
+// A frame may be longer than any that a socket has room for, though its datagram is not: the kernel drops it, and says
+// so. A sender of nothing else must not make the interface look deaf.
+func TestTooLongForSockets(t *testing.T) {
+	testenv.Need(t, testenv.XDPFrags)
+	g, cable, client := pairOf(t, lab.Link{Queues: 2, MTU: 9000}, func(binary string) *exec.Cmd {
+		return exec.Command(binary, "--io", "xdp", "--interface", "eth0", "--guard", "off")
+	})
+	frame := append(forgedFrame(flood{
+		Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+		From: netip.AddrPortFrom(client.IPv4(), 9), To: netip.AddrPortFrom(g.here.IPv4(), 7000),
+	}, forgedMedia()), make([]byte, 4000)...)
+	for range 3 * (deafSpan + lookEvery) / lookEvery {
+		for range 5 {
+			must(t, client.Enter(func() error { return cast(cable.B.Index, frame) }))
+			let(t, lookEvery/5)
+		}
+	}
+	m := g.server.Metrics(t)
+	if m[`ringcast_xdp_packets_total{reason="redirect_unguarded"}`] == 0 || m.Sum("ringcast_xdp_queue_received_frames_total") > 0 {
+		t.Errorf("got other than frames which the program hands over and no queue receives:\n%s", m.List("ringcast_xdp_packets", "ringcast_xdp_queue"))
+	}
+	if n := m["ringcast_xdp_outages_total"]; n > 0 {
+		t.Errorf("%v outages, want none:\n%s", n, m.List("ringcast_xdp_deaf", "ringcast_xdp_queue_lost"))
 	}
 }
