@@ -28,7 +28,7 @@ type recovery struct {
 	*nic
 
 	up        bool
-	suspended bool
+	suspended bool              // some port still lacks the queues that an outage took
 	distrust  bool              // it was deaf or stuck: it stays suspended until the interface is another
 	released  []<-chan struct{} // closed when the ports' old queues are released
 	due       <-chan time.Time  // to give up, or to try to recover again
@@ -53,7 +53,7 @@ func (n *nic) watch() {
 		case event := <-n.hops.Events():
 			r.heed(event)
 		case now := <-look.C:
-			if r.up && !r.suspended {
+			if r.up && r.serves() {
 				r.look(now)
 			}
 		case <-r.due:
@@ -74,7 +74,7 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 		r.suspend("the interface is gone")
 	case nexthop.LinkDown:
 		r.up = false
-		if r.suspended {
+		if !r.serves() {
 			r.due = nil
 			return
 		}
@@ -105,7 +105,7 @@ func (r *recovery) look(now time.Time) {
 
 // suspend has all ports give their queues up. Some may have had theirs back already.
 func (r *recovery) suspend(why string) {
-	if !r.suspended {
+	if r.serves() {
 		r.log.Warn("AF_XDP suspended, packets go through the kernel", "reason", why)
 		r.outages.Add(1)
 	}
@@ -143,8 +143,11 @@ func (r *recovery) recover() {
 
 // current is the way in which the interface's packets go now.
 func (n *nic) current() host.Rung {
-	if n.suspended() == len(n.ports) {
+	if !n.serves() {
 		return host.Sockets
 	}
 	return *n.rung.Load()
 }
+
+// serves reports whether a port of the interface has queues. While others are refused theirs, some may.
+func (n *nic) serves() bool { return n.suspended() < len(n.ports) }

@@ -5,11 +5,13 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
+	"ringcast/xsk"
 )
 
 // On either of two interfaces, one of IPv4 and one of IPv6, media goes by AF_XDP, from one to the other, too. When one
@@ -140,4 +142,37 @@ func TestFewerQueues(t *testing.T) {
 	for _, f := range flows {
 		f.view.flows(t, f.feed)
 	}
+}
+
+// Another socket takes a queue while the interface is made anew. The workers of the others do without it, and give up
+// theirs all the same when the link goes down.
+func TestQueueTaken(t *testing.T) {
+	g, cable, client := pair(t)
+	flows := g.flows(client, g.here.IPv4(), client.IPv4())
+	suspended := func() float64 { return g.server.Metrics(t)["ringcast_xdp_suspended_workers"] }
+	must(t, syscall.Kill(g.server.PID(), syscall.SIGSTOP))
+	must(t, cable.Remove())
+	must(t, cable.Insert())
+	var stranger *xsk.Bundle
+	must(t, g.here.Enter(func() (err error) {
+		stranger, err = xsk.Open(xsk.BundleConfig{Interface: cable.A.Index, Queues: []int{1}, Mode: xsk.Copy})
+		return err
+	}))
+	t.Cleanup(func() { must(t, stranger.Close()) })
+	must(t, syscall.Kill(g.server.PID(), syscall.SIGCONT))
+	until(t, "one worker on AF_XDP", func() bool { return suspended() == 1 })
+	for _, f := range flows {
+		f.view.flows(t, f.feed)
+	}
+
+	must(t, cable.B.Down())
+	until(t, "no worker on AF_XDP", func() bool { return suspended() == 2 })
+	must(t, cable.B.Up())
+	until(t, "one worker on AF_XDP again", func() bool { return suspended() == 1 })
+	must(t, stranger.Close())
+	until(t, "all workers on AF_XDP", func() bool { return suspended() == 0 })
+	for _, f := range flows {
+		f.view.flows(t, f.feed)
+	}
+	g.onQueues()
 }
