@@ -44,7 +44,7 @@ func openXDP(cfg *Config, surveys []host.Survey) (m *media, failed []refusal, er
 		refused, err := x.add(cfg, &surveys[i], workers)
 		failed = append(failed, refused...)
 		if err != nil {
-			errs = append(errs, err)
+			errs = append(errs, fmt.Errorf("%s: %w", surveys[i].Decision.Interface, err))
 		}
 	}
 	if len(errs) > 0 && (cfg.IO == host.OnlyXDP || len(x.nics) == 0) {

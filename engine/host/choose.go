@@ -214,13 +214,33 @@ func (d *Decision) checkMemory(cfg Config, p Process) {
 		return
 	}
 	const remedy = "`ulimit -l unlimited`, in a systemd unit LimitMEMLOCK=infinity"
-	copying := cmp.Or(cfg.QueueMemory, defaultQueueMemory) * uint64(max(d.Queues, 1))
-	if zeroCopy := 2 * copying; p.MemlockHard < copying {
-		d.refuse(allXDP, FactMemlock, remedy, "RLIMIT_MEMLOCK is %s and packet memory takes %s", size(p.MemlockHard), size(copying))
+	copying := cfg.Locked + d.copying(cfg)
+	others := ""
+	if cfg.Locked > 0 {
+		others = fmt.Sprintf(" (%s of it for other interfaces)", size(cfg.Locked))
+	}
+	if zeroCopy := copying + d.copying(cfg); p.MemlockHard < copying {
+		d.refuse(allXDP, FactMemlock, remedy, "RLIMIT_MEMLOCK is %s and packet memory takes %s%s", size(p.MemlockHard), size(copying), others)
 	} else if p.MemlockHard < zeroCopy && d.refusal(ZeroCopy) == nil {
 		d.refuse(onlyZeroCopy, FactMemlock, remedy,
-			"RLIMIT_MEMLOCK is %s and packet memory for zerocopy takes %s", size(p.MemlockHard), size(zeroCopy))
+			"RLIMIT_MEMLOCK is %s and packet memory for zerocopy takes %s%s", size(p.MemlockHard), size(zeroCopy), others)
 	}
+}
+
+// copying is how many bytes of packet memory the interface's queues take where the kernel copies.
+func (d *Decision) copying(cfg Config) uint64 {
+	return cmp.Or(cfg.QueueMemory, defaultQueueMemory) * uint64(max(d.Queues, 1))
+}
+
+// memory is how many bytes of packet memory the interface takes on the first of its rungs.
+func (d *Decision) memory(cfg Config) uint64 {
+	switch {
+	case !d.Taken().XDP():
+		return 0
+	case d.Taken() == ZeroCopy:
+		return 2 * d.copying(cfg)
+	}
+	return d.copying(cfg)
 }
 
 // checkInterface looks at the interface and its driver.

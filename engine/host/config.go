@@ -33,6 +33,8 @@ type Config struct {
 	// QueueMemory is how many bytes of packet memory AF_XDP registers with the kernel for each queue where it copies; 0
 	// is 6 MiB: 2,048 frames to receive and 1,024 to send, of 2 KiB each. Zero-copy takes 4 KiB a frame, twice as much.
 	QueueMemory uint64
+	// Locked is how many bytes of packet memory other interfaces register: one limit counts for all.
+	Locked uint64
 	// CPUs are those that workers are pinned to; BusyPoll keeps workers awake. Both count for advice only.
 	CPUs     []int
 	BusyPoll bool

@@ -25,10 +25,16 @@ func Look(cfg Config) []Survey {
 			return []Survey{{Report: r, Decision: Choose(cfg, "", r)}}
 		}
 	}
-	var all []Survey
+	return surveyEach(cfg, names, Inspect)
+}
+
+// surveyEach chooses for each interface, in the order in which they are opened.
+func surveyEach(cfg Config, names []string, inspect func(string) Report) (all []Survey) {
 	for _, name := range names {
-		r := Inspect(name)
-		all = append(all, Survey{Report: r, Decision: Choose(cfg, name, r)})
+		r := inspect(name)
+		d := Choose(cfg, name, r)
+		all = append(all, Survey{Report: r, Decision: d})
+		cfg.Locked += d.memory(cfg)
 	}
 	return all
 }
