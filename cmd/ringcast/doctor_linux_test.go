@@ -228,7 +228,7 @@ func TestDoctor(t *testing.T) {
 			d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
 			t.Errorf("%s", out)
 		}
-		if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 || tuning.UDPHash != nil {
+		if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 || tuning.Interrupts == nil || tuning.UDPHash != nil {
 			t.Errorf("tuning %+v of a veth", tuning)
 		}
 	})

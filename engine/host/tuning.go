@@ -22,7 +22,7 @@ type Tuning struct {
 	// madvise (we ask) or never; it is empty if the kernel has none.
 	HugePages   int    `json:"huge_pages"`
 	Transparent string `json:"transparent_huge_pages"`
-	// Interrupts are the CPUs that take each of the interface's interrupts.
+	// Interrupts are the CPUs that take each of the interface's interrupts; empty where it has none.
 	Interrupts []string `json:"interrupts"`
 	// IRQBalance tells whether irqbalance runs.
 	IRQBalance bool `json:"irqbalance"`
@@ -118,4 +118,6 @@ func joinCPUs(cpus []int) string {
 }
 
 // noTuning is a Tuning of which nothing is known.
-func noTuning() Tuning { return Tuning{CPUs: runtime.NumCPU(), Node: -1, Nodes: map[int]string{}} }
+func noTuning() Tuning {
+	return Tuning{CPUs: runtime.NumCPU(), Node: -1, Nodes: map[int]string{}, Interrupts: []string{}}
+}

@@ -52,7 +52,7 @@ func (r root) tuning(name string) Tuning {
 	t.Transparent, _, _ = strings.Cut(mode, "]")
 	t.DeferHardIRQs = r.number(0, "/sys/class/net/%s/napi_defer_hard_irqs", name)
 	t.GROFlushTimeout = time.Duration(r.number(0, "/sys/class/net/%s/gro_flush_timeout", name))
-	t.Interrupts = r.interrupts(name)
+	t.Interrupts = append(t.Interrupts, r.interrupts(name)...)
 	t.IRQBalance = r.runs("irqbalance")
 	return t
 }

@@ -5,8 +5,9 @@
 //	routed_linux_test.go         peers behind a router; the gateway changes
 //	paths_linux_test.go          rules for a second interface, a path's learned MTU, our own addresses as sources
 //	faults_linux_test.go         link flap, carrier loss, a new interface, a neighbour's new MAC, a second server
-//	deaf_linux_test.go           sockets that no packet reaches
-//	several_linux_test.go        two interfaces; fewer queues than before
+//	deaf_linux_test.go           sockets that no packet reaches; frames that sockets refuse
+//	several_linux_test.go        two interfaces; fewer queues than before; another socket takes a queue
+//	moves_linux_test.go          a viewer moves between two interfaces
 //	blocked_linux_test.go        a peer that takes nothing
 //	refusals_linux_test.go       what AF_XDP cannot start on: one line, or sockets
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others
