@@ -352,8 +352,9 @@ const routeRest = GoodbyeSpan + port.StaleAfter
 // How much RTP and how much RTCP a peer may send by one path, in datagrams a second: about four times what an honest one
 // has to send.
 const (
-	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl). Browsers send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at
-	// random, they send about 450: a NACK for each gap, 50 repetitions, 20 reports of arrivals.
+	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl). Browsers
+	// send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at random, they send about 450: a
+	// NACK for each gap, 50 repetitions, 20 reports of arrivals.
 	viewerRate = 2000
 	// publisherRate is four times 96 Mbit/s in packets of 1,200 bytes.
 	publisherRate = 40000
