@@ -9,7 +9,7 @@ import (
 )
 
 var allowanceDesc = counterDesc("nic_allowance_exceeded_total",
-	"Packets that the network of an EC2 instance queued or dropped beyond an allowance of the instance, as the driver counts them.",
+	"Packets that EC2 queued or dropped because the instance was over an allowance, as the driver counts them.",
 	"interface", "allowance")
 
 // Allowances are what the machine's network lets an instance send and receive. The kernel sees nothing of what is

@@ -126,6 +126,13 @@ func TestMetrics(t *testing.T) {
 	if problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint(); err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
+	for name, f := range families {
+		for sentence := range strings.SplitSeq(strings.TrimSuffix(f.GetHelp(), "."), ". ") {
+			if n := len(strings.Fields(sentence)); n < 2 || n > 25 || !strings.HasSuffix(f.GetHelp(), ".") {
+				t.Errorf("%s: help %q; want sentences of 2 to 25 words, each with a full stop", name, f.GetHelp())
+			}
+		}
+	}
 	// As many series with as without viewers.
 	other := start(t, engine.Config{Workers: 2})
 	defer shutdown(t, other)

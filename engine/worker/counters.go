@@ -113,124 +113,109 @@ var dropNames = [NumDropReasons]string{
 
 func (d DropReason) String() string { return dropNames[d] }
 
-// Counter is something else that is counted.
+// Counter is an event that a worker counts, other than a drop; its metric says which.
 type Counter uint8
 
 const (
-	ReceivedChecks      Counter = iota
-	ReceivedIndications         // Binding indications, which prove nothing
+	ReceivedChecks Counter = iota
+	ReceivedIndications
 	ReceivedRTP
 	ReceivedRTPBytes
 	ReceivedRTCP
-	ReceivedDuplicates // RTP that had come before: spurious or needless retransmissions
+	ReceivedDuplicates
 	ReceivedRTX
-	ReceivedNACKs // sequence numbers that subscribers asked for
+	ReceivedNACKs
 	ReceivedPLIs
 	ReceivedFIRs
 	ReceivedREMBs
-	ReceivedFeedbacks // transport-wide feedback of subscribers
-	ReceivedReports   // report blocks
-	IgnoredReports    // publishers' sender reports whose timestamp is not of the time at which they came
+	ReceivedFeedbacks
+	ReceivedReports
+	IgnoredReports
 	ReceivedBYEs
 	SentRTP
 	SentRTPBytes
 	SentRTX
 	SentRTCP
-	SentNACKs // sequence numbers that publishers were asked for
+	SentNACKs
 	SentPLIs
 	SentFeedbacks
 	Keyframes
-	// KeyframesCompleted: keyframes that came without parameter sets (H.264, H.265) or sequence header (AV1)
-	// and were given the latest ones.
 	KeyframesCompleted
-	// KeyframesLacking: keyframes that could not be given them. None were known, others had overtaken
-	// the keyframe, or a packet before it was missing.
 	KeyframesLacking
-	Forwarded // datagrams passed to the worker that owns their session
+	Forwarded
 	Replicated
-	// HistoriesShortened counts how often a history was told to keep less because the budget was tight.
 	HistoriesShortened
-	// HistoryCut counts the packets that left a history within its span, because of the budget or the
-	// history's cap.
 	HistoryCut
-	PathMoves    // sessions that are sent to by another path than before
-	PathsGivenUp // paths that were nominated and never proven
+	PathMoves
+	PathsGivenUp
+
 	NumCounters
 )
 
-var counterNames = [NumCounters]string{
-	ReceivedChecks:      "received_stun_checks",
-	ReceivedIndications: "received_stun_indications",
-	ReceivedRTP:         "received_rtp_packets",
-	ReceivedRTPBytes:    "received_rtp_bytes",
-	ReceivedRTCP:        "received_rtcp_packets",
-	ReceivedDuplicates:  "received_rtp_duplicates",
-	ReceivedRTX:         "received_rtx_packets",
-	ReceivedNACKs:       "received_nacks",
-	ReceivedPLIs:        "received_plis",
-	ReceivedFIRs:        "received_firs",
-	ReceivedREMBs:       "received_rembs",
-	ReceivedFeedbacks:   "received_transport_feedbacks",
-	ReceivedReports:     "received_report_blocks",
-	IgnoredReports:      "ignored_sender_reports",
-	ReceivedBYEs:        "received_byes",
-	SentRTP:             "sent_rtp_packets",
-	SentRTPBytes:        "sent_rtp_bytes",
-	SentRTX:             "sent_rtx_packets",
-	SentRTCP:            "sent_rtcp_packets",
-	SentNACKs:           "sent_nacks",
-	SentPLIs:            "sent_plis",
-	SentFeedbacks:       "sent_transport_feedbacks",
-	Keyframes:           "received_keyframes",
-	KeyframesCompleted:  "completed_keyframes",
-	KeyframesLacking:    "incomplete_keyframes",
-	Forwarded:           "forwarded_datagrams",
-	Replicated:          "replicated_packets",
-	HistoriesShortened:  "histories_shortened",
-	HistoryCut:          "history_cut_packets",
-	PathMoves:           "path_moves",
-	PathsGivenUp:        "paths_given_up",
+// counters has the name of each counter's metric, without prefix and suffix, and its help text.
+var counters = [NumCounters]struct{ name, help string }{
+	ReceivedChecks: {"received_stun_checks", "ICE connectivity checks with a valid MESSAGE-INTEGRITY."},
+	ReceivedIndications: {
+		"received_stun_indications",
+		"Well-formed STUN Binding indications. They prove nothing and keep no session.",
+	},
+	ReceivedRTP: {"received_rtp_packets", "SRTP packets of publishers that were authentic."},
+	ReceivedRTPBytes: {
+		"received_rtp_bytes",
+		"Bytes of the authentic SRTP packets of publishers, headers and tags included.",
+	},
+	ReceivedRTCP: {"received_rtcp_packets", "SRTCP packets that were authentic."},
+	ReceivedDuplicates: {
+		"received_rtp_duplicates",
+		"RTP packets that had come before: retransmissions that were not needed.",
+	},
+	ReceivedRTX:       {"received_rtx_packets", "Retransmissions (RTX) of publishers."},
+	ReceivedNACKs:     {"received_nacks", "Sequence numbers that subscribers asked for by NACK."},
+	ReceivedPLIs:      {"received_plis", "Picture loss indications of subscribers."},
+	ReceivedFIRs:      {"received_firs", "Full intra requests of subscribers."},
+	ReceivedREMBs:     {"received_rembs", "Bandwidth estimates (REMB) of subscribers."},
+	ReceivedFeedbacks: {"received_transport_feedbacks", "Transport-wide feedback messages of subscribers."},
+	ReceivedReports:   {"received_report_blocks", "Report blocks of subscribers."},
+	IgnoredReports: {
+		"ignored_sender_reports",
+		"Sender reports of publishers whose RTP timestamp did not fit the time of arrival.",
+	},
+	ReceivedBYEs:  {"received_byes", "RTCP BYE packets."},
+	SentRTP:       {"sent_rtp_packets", "RTP packets sent to subscribers, retransmissions not included."},
+	SentRTPBytes:  {"sent_rtp_bytes", "Bytes of SRTP sent to subscribers, tags and retransmissions included."},
+	SentRTX:       {"sent_rtx_packets", "Packets sent to subscribers again, after a NACK."},
+	SentRTCP:      {"sent_rtcp_packets", "SRTCP packets sent."},
+	SentNACKs:     {"sent_nacks", "Sequence numbers that the server asked publishers for by NACK."},
+	SentPLIs:      {"sent_plis", "Keyframe requests (PLI) sent to publishers."},
+	SentFeedbacks: {"sent_transport_feedbacks", "Transport-wide feedback messages sent to publishers."},
+	Keyframes:     {"received_keyframes", "Keyframes of publishers."},
+	KeyframesCompleted: {
+		"completed_keyframes",
+		"Keyframes without parameter sets (H.264, H.265) or sequence header (AV1) that got the latest ones.",
+	},
+	KeyframesLacking: {
+		"incomplete_keyframes",
+		"Keyframes without parameter sets or sequence header that could not get any. None were known, others " +
+			"had overtaken the keyframe, or a packet before it was missing.",
+	},
+	Forwarded:  {"forwarded_datagrams", "Datagrams passed to the worker that owns their session."},
+	Replicated: {"replicated_packets", "Packets copied to other workers with subscribers of the stream."},
+	HistoriesShortened: {
+		"histories_shortened",
+		"Times that a packet history had to keep less because the memory budget was tight.",
+	},
+	HistoryCut: {
+		"history_cut_packets",
+		"Packets that a history dropped before their second was over, because of its cap or the memory budget.",
+	},
+	PathMoves:    {"path_moves", "Times that the path to a peer changed."},
+	PathsGivenUp: {"paths_given_up", "Paths that were nominated and not proven in time."},
 }
 
-func (c Counter) String() string { return counterNames[c] }
+func (c Counter) String() string { return counters[c].name }
 
-// counterHelp is what the metrics say of the counters.
-var counterHelp = [NumCounters]string{
-	ReceivedChecks:      "Authentic ICE connectivity checks.",
-	ReceivedIndications: "Well-formed Binding indications, which prove nothing.",
-	ReceivedRTP:         "SRTP packets of publishers that opened.",
-	ReceivedRTPBytes:    "Bytes of those, as they came.",
-	ReceivedRTCP:        "SRTCP packets that opened.",
-	ReceivedDuplicates:  "RTP packets that had come before: spurious or needless retransmissions.",
-	ReceivedRTX:         "Retransmissions of publishers.",
-	ReceivedNACKs:       "Sequence numbers that subscribers asked for.",
-	ReceivedPLIs:        "Picture loss indications of subscribers.",
-	ReceivedFIRs:        "Full intra requests of subscribers.",
-	ReceivedREMBs:       "Bandwidth estimates of subscribers.",
-	ReceivedFeedbacks:   "Transport-wide feedback of subscribers.",
-	ReceivedReports:     "Report blocks of subscribers.",
-	IgnoredReports:      "Sender reports whose timestamp is not of the time at which they came.",
-	ReceivedBYEs:        "RTCP goodbyes.",
-	SentRTP:             "RTP packets sent to subscribers, retransmissions left out.",
-	SentRTPBytes:        "Bytes of RTP sent to subscribers, sealed, retransmissions included.",
-	SentRTX:             "Packets sent to subscribers again.",
-	SentRTCP:            "SRTCP packets sent.",
-	SentNACKs:           "Sequence numbers that publishers were asked for.",
-	SentPLIs:            "Keyframes that publishers were asked for.",
-	SentFeedbacks:       "Transport-wide feedback sent to publishers.",
-	Keyframes:           "Keyframes of publishers.",
-	KeyframesCompleted:  "Keyframes that came without parameter sets and were given the latest ones.",
-	KeyframesLacking:    "Keyframes that came without parameter sets and could not be given any.",
-	Forwarded:           "Datagrams passed to the worker that owns their session.",
-	Replicated:          "Packets copied to workers that follow a stream.",
-	HistoriesShortened:  "Histories told to keep less because the memory budget was tight.",
-	HistoryCut:          "Packets that left a history before their time.",
-	PathMoves:           "Sessions that are sent to by another path than before.",
-	PathsGivenUp:        "Paths that were nominated and not proven in time.",
-}
-
-// Help is what the counter counts, in a sentence.
-func (c Counter) Help() string { return counterHelp[c] }
+// Help returns the help text of the counter's metric.
+func (c Counter) Help() string { return counters[c].help }
 
 // Counters are a worker's counts. They only grow.
 type Counters struct {
