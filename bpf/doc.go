@@ -41,8 +41,8 @@
 // per packet. A viewer's machine may send junk too, so each allowed tuple has token buckets of a second's
 // worth: one for RTP, one for RTCP, and a small one for DTLS and for STUN that is no check. Their rate comes with Allow.
 // It is far beyond what a session of its role can have to send (package worker). A forger that knows a viewer's address
-// and port can use up a bucket: of RTCP the viewer's NACKs are lost then, for as long as the flood lasts. SRTP has
-// nothing that could be verified here. The session lives on, by its checks.
+// and port can use up a bucket. While such a flood lasts, a viewer's NACKs may be lost, or a publisher's media, since
+// SRTP cannot be verified here. The session lives on, by its checks, and plays on afterwards.
 //
 // Everybody else has connectivity checks alone. A check must begin its user name with a ufrag of ours, whose tag
 // only our keys can make (package ufrag). It is verified before any bucket, so a flood of forged checks takes nothing
@@ -63,9 +63,10 @@
 // batch at a time.
 //
 // The allow-list is a plain hash of fixed size. When it is full, Allow says so and counts it; an LRU
-// would silently cut off somebody who watches. This side counts how many routes, of any worker, need
+// would silently cut off a viewer. This side counts how many routes, of any worker, need
 // the tuple; the program alone writes to its bucket. The ufrags that are kept are such a list, too. The buckets of
-// sources, and of ufrags without a path, are LRUs: who is forgotten starts anew, and the global limit holds.
+// sources, and of ufrags without a path, are LRUs: a forgotten one starts with a full bucket, and the global
+// limit holds.
 //
 // # Attaching
 //

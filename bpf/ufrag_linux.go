@@ -47,8 +47,8 @@ func keptUfragOf(name string) (k keptUfrag, err error) {
 	return k, nil
 }
 
-// KeepUfrag tells the program the ufrag of a session that has a path: from then on it admits 5 checks a second of new
-// tuples by it instead of 50, and does so until ForgetUfrag, however old its key may be. It returns ErrFull if
+// KeepUfrag lists the ufrag of a session that has a path. From then on the program admits 5 checks a second of new
+// tuples by it instead of 50. It does so until ForgetUfrag, however old the ufrag's key may be. It returns ErrFull if
 // Config.Sessions are kept already. A system call, a microsecond.
 func (p *Program) KeepUfrag(name string) error {
 	key, err := keptUfragOf(name)

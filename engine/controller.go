@@ -72,7 +72,7 @@ type controller struct {
 type ufragGuard interface {
 	// SetUfragKeys comes before a ufrag is made by the keys.
 	SetUfragKeys(*ufrag.Keys) error
-	// KeepUfrag tells the ufrag in force of a session that has a path, ForgetUfrag that it is so no more.
+	// KeepUfrag lists the ufrag in force of a session that has a path, ForgetUfrag takes it off the list.
 	KeepUfrag(string) error
 	ForgetUfrag(string) error
 }
@@ -347,7 +347,7 @@ func (c *controller) credentials(id bus.SessionID, role bus.Role, restart uint16
 	}
 }
 
-// keep tells the guard the ufrag in force of a session that has a path, and forget takes that back.
+// keep lists a session's ufrag with the guard once the session has a path, and forget takes that back.
 func (c *controller) keep(s *session) {
 	if c.guard == nil {
 		return

@@ -22,7 +22,7 @@ const (
 	maxSlots = 1024
 )
 
-// A nic is an interface that AF_XDP serves: the XDP program on it, the next hops behind it, and the ports of the
+// A nic is an interface that AF_XDP serves: the XDP program on it, its next hops, and the ports of the
 // workers that have its queues. Its goroutine watches over it (recovery_linux.go).
 type nic struct {
 	log     *slog.Logger
@@ -126,7 +126,7 @@ func (n *nic) tellAddress() {
 	}
 }
 
-// steer has the program hand a bundle's queues to its sockets.
+// steer makes the program hand a bundle's queues to its sockets.
 func (n *nic) steer(b *xsk.Bundle) error {
 	for _, s := range b.Sockets() {
 		if err := n.program.SetSocket(s.Queue, s.FD); err != nil {

@@ -1,5 +1,5 @@
-// Package ufrag makes our half of ICE user names so that a flood of checks can be told from peers without any
-// state, much as SYN cookies do for TCP. A ufrag carries a tag that only the process's keys can make. A check whose
+// Package ufrag makes our half of ICE user names so that forged checks differ from peers' without any state, much as
+// SYN cookies do for TCP. A ufrag carries a tag that only the process's keys can make. A check whose
 // tag is wrong was not made from an answer of ours: its sender needs no look-up, no HMAC and no place in a limit.
 //
 // A ufrag is 31 letters:
@@ -16,8 +16,8 @@
 //
 // A key makes ufrags for one term, an hour, and stays valid for the next. So a ufrag that was harvested opens
 // nothing two hours later. A pending session lives for seconds, so its key is always valid. A session that has a path
-// may last for days and move to a new address then. Its ufrag is Expired, which says nothing about its tag: only who
-// knows the session can tell, a worker by its credentials, the XDP program by the list of ufrags that it keeps.
+// may last for days and move to a new address then. Its ufrag is Expired, which says nothing about its tag. A worker
+// decides then by the session's credentials, the XDP program by the list of ufrags that it keeps.
 //
 // # Concurrency
 //

@@ -39,7 +39,7 @@ var values = func() (v [256]uint8) {
 
 const noDigit = 255
 
-// An ID tells one ufrag from all others of the process.
+// An ID is unique among the ufrags of the process.
 type ID struct {
 	// Session is the session's number, below 1<<48.
 	Session uint64
@@ -55,7 +55,7 @@ type Verdict uint8
 const (
 	// Forged: not a ufrag, or its tag is wrong.
 	Forged Verdict = iota
-	// Expired: a ufrag of a term whose key is gone, or was never there. Only the session's credentials can tell.
+	// Expired: a ufrag of a term whose key is gone, or was never there. Only the session's credentials decide.
 	Expired
 	// Genuine: its tag is right.
 	Genuine
@@ -108,7 +108,7 @@ func (k *Keys) Make(id ID) string {
 	return string(b[:])
 }
 
-// Check judges a ufrag. Unless it is forged, the ID is what it says.
+// Check judges a ufrag. Unless it is forged, its ID is returned too.
 func (k *Keys) Check(ufrag []byte) (ID, Verdict) {
 	if len(ufrag) != Length {
 		return ID{}, Forged

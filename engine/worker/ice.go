@@ -102,7 +102,7 @@ func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s
 }
 
 // admits takes what a check over an unknown path costs, and reports whether the session had it. So nobody can make us
-// verify checks at any rate with the ufrag of one answer. What is kept is the time at which nothing will be owed.
+// verify checks at any rate with the ufrag of one answer. newPathsAt is the time at which nothing will be owed.
 func (s *session) admits(now port.Time, p *port.Path) bool {
 	if s.find(p) >= 0 {
 		return true

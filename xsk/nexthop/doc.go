@@ -1,6 +1,6 @@
-// Package nexthop knows to which hardware address a datagram goes next, which AF_XDP has to be told and
-// only the kernel knows. It asks the kernel how each path leaves, follows the kernel's neighbours over netlink, and
-// answers from what it was told.
+// Package nexthop knows to which hardware address a datagram goes next. AF_XDP needs it in each frame, and
+// only the kernel knows it. The package asks the kernel how each path leaves, follows the kernel's neighbours over
+// netlink, and answers from both.
 //
 // # Words
 //
@@ -22,10 +22,10 @@
 //	 2. follow (another) applies those of neighbours one by one. Those of links and addresses make it list the link and
 //	    our own addresses again. When notifications were lost (ENOBUFS) it lists the neighbours again too.
 //	 3. It asks for a way (RTM_GETROUTE) as soon as that is followed. It asks for all of them after any
-//	    notification but a neighbour's: what changed is not looked at, since not every change of a route is notified
+//	    notification but a neighbour's. It does not look at the change, since not every change of a route is notified
 //	    (IPv4 routes go silently with their link). It asks for those to a destination that a router named. And
 //	    it asks for all each 5 Config.Refresh, because the kernel forgets a path MTU in silence.
-//	 4. What Resolve answers otherwise than before is a new generation. A neighbour that goes from reachable to stale
+//	 4. Another answer of Resolve than before makes a new generation. A neighbour that goes from reachable to stale
 //	    and back makes none, nor does the first answer about a way.
 //	 5. A worker compares Generation from time to time and resolves its routes again when it has changed. A
 //	    way without next hop it resolves for every datagram.
@@ -36,6 +36,9 @@
 // most a tenth of the time, so a change reaches 20,000 ways within about a second, and the first ones at once. Routes
 // are never listed: a table of a million is none of our concern. While a turn is due that asks for all ways, further
 // notifications of routes are left to the kernel, which drops them.
+//
+// Anybody may forge what a router says of packets too big. Such hints wait until the ways of the ones before were asked
+// for. They take turns with a turn over all ways, and new ways come before both.
 //
 // # What is asked
 //
@@ -51,10 +54,9 @@
 // # Neighbours
 //
 // Where the next hop is not resolved, the datagram belongs to a socket of the kernel's too, which resolves it with that
-// very datagram; the notification leads to a new generation. Besides, each Config.Refresh follow tells the
-// kernel that the next hops of all ways are in use (NTF_USE), if it does not know them or if they are stale: to the
-// kernel, a neighbour that only AF_XDP sends to looks unused, becomes stale, and is thrown out when there are many.
-// The kernel does what it does for its own traffic: it waits a few seconds, asks the neighbour by unicast, and holds it
+// very datagram; the notification leads to a new generation. Each Config.Refresh, follow also marks the next hops of
+// all ways as used (NTF_USE), where the kernel does not know them or holds them stale. To the kernel, a neighbour that
+// only AF_XDP sends to looks unused, becomes stale, and is thrown out when there are many. The kernel does what it does for its own traffic: it waits a few seconds, asks the neighbour by unicast, and holds it
 // reachable or failed by the answer.
 //
 // # Concurrency

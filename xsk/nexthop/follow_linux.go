@@ -153,8 +153,8 @@ func (f *follower) close() {
 // retryAfter is the pause after a listing or a question that failed.
 const retryAfter = time.Second
 
-// turn lists and asks what is due, and says when the next turn may be. However much there is to ask, at most a tenth
-// of the time is spent on it.
+// turn lists and asks as far as that is due, and returns when the next turn may be. However much there is to ask, at
+// most a tenth of the time is spent on it.
 func (f *follower) turn() (next time.Time) {
 	began := time.Now()
 	pause := f.cfg.Settle
@@ -192,7 +192,7 @@ func (f *follower) apply(n notice) {
 	}
 }
 
-// applyRoutes takes in a notice of routes, rules or next hops. What they say now is asked for each way.
+// applyRoutes takes in a notice of routes, rules or next hops. All ways are asked for then.
 func (f *follower) applyRoutes(n notice) {
 	f.news = true
 	own := n.lost
@@ -245,7 +245,7 @@ func usable(n *netlink.Neigh) (at netip.Addr, hardware [6]byte, ok bool) {
 	return at, hardware, hardware[0]&1 == 0 && hardware != [6]byte{}
 }
 
-// renew lists and asks what is due, and publishes what has changed. It reports whether it could.
+// renew lists and asks as far as that is due, and publishes changes. It reports whether it could.
 func (f *follower) renew() bool {
 	if f.news || f.relist != listNothing {
 		f.news = false
@@ -387,8 +387,8 @@ func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	return neighbours, nil
 }
 
-// refresh tells the kernel that the next hops of all ways are in use: it asks for those that it does not know, and
-// verifies those that are stale. Now and then it has all ways asked for again.
+// refresh marks the next hops of all ways as used: the kernel asks for those that it does not know, and
+// verifies those that are stale. Now and then it makes all ways due.
 func (f *follower) refresh() {
 	if f.round++; f.round%reviewRounds == 0 {
 		f.ways.askAll()

@@ -9,11 +9,11 @@ type Hop struct {
 	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the path, as far
 	// as the kernel knows it.
 	MTU int
-	// HopLimit is what the kernel would give the datagram (IPv4's time to live); 0 if it is not known.
+	// HopLimit is the one that the kernel would set (IPv4's time to live); 0 if it is not known.
 	HopLimit uint8
 }
 
-// A Verdict is what is known of how a path leaves.
+// A Verdict says how a path leaves, as far as that is known.
 type Verdict uint8
 
 const (

@@ -11,11 +11,11 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// The kernel remembers the path MTU that a router tells of, for the destination, and notifies nobody. So we hear
-// what the router says too, and ask for the paths to that destination again. That it comes from a router is not
+// The kernel remembers a path MTU that a router reports, for the destination, and notifies nobody. So we receive the
+// router's message too, and ask for the paths to that destination again. That it comes from a router is not
 // checked: it is a hint to ask, not an answer.
 
-// icmpBuffer is the room, in bytes, for hints that nobody has come to. A router repeats what is lost.
+// icmpBuffer is the room, in bytes, for hints that wait. A router repeats lost ones.
 const icmpBuffer = 16 << 10
 
 // hearTooBig opens sockets that hear of packets that were too big for their path. It may yield some and an error.
@@ -24,7 +24,7 @@ func hearTooBig() (sockets []*net.IPConn, err error) {
 	if err4 == nil {
 		sockets = append(sockets, four)
 		_ = four.SetReadBuffer(icmpBuffer)
-		// The first halfword of ICMP, behind the IP header: destination unreachable, fragmentation needed (RFC 792).
+		// The first halfword of ICMP, after the IP header: destination unreachable, fragmentation needed (RFC 792).
 		only, _ := bpf.Assemble([]bpf.Instruction{
 			bpf.LoadMemShift{Off: 0},
 			bpf.LoadIndirect{Off: 0, Size: 2},
@@ -46,7 +46,7 @@ func hearTooBig() (sockets []*net.IPConn, err error) {
 	return sockets, errors.Join(err4, err6)
 }
 
-// hear has goroutines hand over the destinations of packets that were too big.
+// hear starts goroutines that hand over the destinations of packets that were too big.
 func (t *Table) hear(log *slog.Logger) <-chan netip.Addr {
 	sockets, err := hearTooBig()
 	if err != nil {
@@ -82,7 +82,7 @@ func hearAt(socket *net.IPConn, to chan<- netip.Addr, done <-chan struct{}) {
 }
 
 // tooBig reads where the packet was bound for that an ICMP message says was too big (RFC 792, RFC 4443 section 3.2):
-// behind the message's own 8 bytes is the packet's IP header.
+// after the message's own 8 bytes comes the packet's IP header.
 func tooBig(b []byte, six bool) (destination netip.Addr, ok bool) {
 	const header = 8
 	if six {

@@ -75,7 +75,7 @@ func (s *addressSet) of(a netip.Addr) *[]span {
 // holds reports whether the address, whatever its zone, is in the set.
 func (s *addressSet) holds(a netip.Addr) bool {
 	spans, k := *s.of(a), keyOf(a.As16())
-	low, high := 0, len(spans) // the spans before low begin at k or before, those from high on behind it
+	low, high := 0, len(spans) // the spans before low begin at k or before, those from high on after it
 	for low < high {
 		middle := int(uint(low+high) / 2)
 		if k.before(spans[middle].first) {

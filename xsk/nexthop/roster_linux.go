@@ -43,16 +43,16 @@ func (r *roster) pending() bool {
 // hinted reports whether there is no room for another hint.
 func (r *roster) hinted() bool { return len(r.hints) >= hintsAtMost }
 
-// add follows more ways, and has them asked for first.
+// add follows more ways, which are asked for first.
 func (r *roster) add(ways []*way) {
 	r.all = append(r.all, ways...)
 	r.urgent = append(r.urgent, ways...)
 }
 
-// askAll has all ways asked for. In a storm of reasons to, every way keeps its turn, as they are gone through around.
+// askAll makes all ways due. In a storm of such calls every way keeps its turn, as the cursor goes on around.
 func (r *roster) askAll() { r.left = len(r.all) }
 
-// hint has the ways to a destination asked for.
+// hint makes the ways to a destination due.
 func (r *roster) hint(destination netip.Addr) {
 	if !slices.Contains(r.hints, destination) {
 		r.hints = append(r.hints, destination)
@@ -92,7 +92,7 @@ func (r *roster) ask(link Link) (changed bool, err error) {
 	return changed, nil
 }
 
-// choose fills asking, and its questions, with what is due. What needs no question is answered.
+// choose fills asking, and its questions, with ways that are due. A way that needs no question is answered.
 func (r *roster) choose(link Link) {
 	r.asking, r.questions = r.asking[:0], r.questions[:0]
 	for len(r.asking) < questionsAtMost {
@@ -125,7 +125,7 @@ func (r *roster) next() *way {
 	return first(&r.named)
 }
 
-// first takes the first way off that somebody still wants to know of, nil if there is none.
+// first takes the first way off that is not forgotten, nil if there is none.
 func first(ways *[]*way) *way {
 	for len(*ways) > 0 {
 		w := (*ways)[0]
@@ -137,7 +137,7 @@ func first(ways *[]*way) *way {
 	return nil
 }
 
-// nextOfAll is next of those that are gone through around.
+// nextOfAll takes the next way at the cursor.
 func (r *roster) nextOfAll() *way {
 	for ; r.left > 0; r.left-- {
 		if r.cursor >= len(r.all) {

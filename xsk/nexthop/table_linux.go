@@ -31,7 +31,7 @@ type Config struct {
 	// Settle is the shortest time between two turns of listing and asking. 0: 10 milliseconds.
 	Settle time.Duration
 
-	// For tests: what is told of each turn of listing and asking, and the room for notifications.
+	// For tests: renewed is called after each turn of listing and asking; buffer is the room for notifications.
 	renewed func(*follower)
 	buffer  int
 }
@@ -52,7 +52,7 @@ type Table struct {
 	ended   sync.WaitGroup
 }
 
-// groups are the notifications that change what we know; routeGroups those that only say that routes may be others.
+// groups are the notifications that change our knowledge; routeGroups those after which routes may be others.
 var (
 	groups = []uint{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_NEIGH, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
@@ -140,7 +140,7 @@ func (t *Table) subscribe(buffer int, groups []uint) (*nl.NetlinkSocket, error) 
 	return s, nil
 }
 
-// listen has a goroutine hand over what comes to a socket.
+// listen starts a goroutine that hands over a socket's notifications.
 func (t *Table) listen(s *nl.NetlinkSocket, room int) <-chan notice {
 	to := make(chan notice, room)
 	t.ended.Go(func() { listen(s, to, t.done) })
@@ -148,7 +148,7 @@ func (t *Table) listen(s *nl.NetlinkSocket, room int) <-chan notice {
 }
 
 // Follow begins to follow a path, and returns at once: until the kernel has answered, the Way is Unresolved, and
-// what is sent through a socket of the kernel's meanwhile has it find out the next hop.
+// a datagram through a socket of the kernel's meanwhile makes it find the next hop.
 func (t *Table) Follow(p port.Path) Way {
 	w := &way{table: t, path: p}
 	t.mu.Lock()

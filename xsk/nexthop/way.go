@@ -18,7 +18,7 @@ type Link struct {
 	// Up is whether it can send: switched on, and with carrier.
 	Up bool
 
-	// life tells links of one index apart, of which the earlier has gone.
+	// life differs between links of one index, of which the earlier has gone.
 	life uint32
 	// hops are what the kernel gives datagrams that leave by the link, where their route says nothing. 0: not known.
 	hops hopLimits
@@ -48,7 +48,7 @@ type neighbour struct {
 	state   int     // NUD_*; follow alone reads and writes it
 }
 
-// A snapshot is what Resolve answers from beside the way's own answer. It is never changed.
+// Resolve answers from a snapshot and the way's own answer. A snapshot is never changed.
 type snapshot struct {
 	link       Link
 	own        addressSet
@@ -60,7 +60,7 @@ type reach uint8
 
 const (
 	nowhere  reach = iota // the kernel does not send there
-	byLink                // behind an interface
+	byLink                // by an interface
 	thisHost              // here
 )
 
@@ -69,7 +69,7 @@ type answer struct {
 	reach reach
 	index int     // of the interface, for byLink
 	next  address // whose hardware address frames go to, for byLink: a gateway or the peer
-	mtu   int     // what is known to pass, 0: as much as the interface takes
+	mtu   int     // the largest datagram known to pass, 0: the interface's
 	hops  uint8   // the hop limit, 0: the interface's
 }
 
