@@ -99,7 +99,7 @@ func (r *recovery) look(now time.Time) {
 	if why := r.vigil.look(now, r.signs()); why != "" {
 		r.deaf.Add(1)
 		r.distrust = true
-		r.suspend(why + "; it stays so until the interface is made anew")
+		r.suspend(why + "; sockets serve until the interface is removed and added again, or the server restarts")
 	}
 }
 
@@ -112,7 +112,7 @@ func (r *recovery) suspend(why string) {
 	for _, p := range r.ports {
 		r.released = append(r.released, p.Suspend())
 	}
-	r.suspended, r.due = true, nil
+	r.suspended, r.due, r.vigil = true, nil, vigil{}
 }
 
 // recover gives the ports queues again, once the old ones are released: that clears the same slots of the program.
