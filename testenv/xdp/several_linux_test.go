@@ -14,12 +14,13 @@ import (
 	"ringcast/xsk"
 )
 
-// On either of two interfaces, one of IPv4 and one of IPv6, media goes by AF_XDP, from one to the other, too. When one
-// is taken away the other notices nothing.
-func TestTwoInterfaces(t *testing.T) {
+// twoInterfaces is a server with two interfaces, and a host at each: first at eth0, second at eth1, whose cable it
+// returns.
+func twoInterfaces(t *testing.T) (g *stage, cable *lab.Cable, hosts map[string]*lab.Host) {
+	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	l := lab.New(t)
-	hosts := map[string]*lab.Host{}
+	hosts = map[string]*lab.Host{}
 	for _, name := range []string{"server", "first", "second"} {
 		h, err := l.AddHost(name)
 		must(t, err)
@@ -36,11 +37,18 @@ func TestTwoInterfaces(t *testing.T) {
 	must(t, err)
 	viewer := end("second", "eth0", "fd00:1::2/64", "198.18.1.2/24")
 	viewer.Gateways = []netip.Addr{netip.MustParseAddr("198.18.1.1")} // to the server's HTTP
-	cable, err := l.Connect(end("server", "eth1", "fd00:1::1/64", "198.18.1.1/24"), viewer, lab.Link{})
+	cable, err = l.Connect(end("server", "eth1", "fd00:1::1/64", "198.18.1.1/24"), viewer, lab.Link{})
 	must(t, err)
-	g := newStage(t, hosts["server"], func(binary string) *exec.Cmd {
+	g = newStage(t, hosts["server"], func(binary string) *exec.Cmd {
 		return exec.Command(binary, "--io", "xdp", "--interface", "eth0", "--interface", "eth1")
 	})
+	return g, cable, hosts
+}
+
+// On either of two interfaces, one of IPv4 and one of IPv6, media goes by AF_XDP, from one to the other, too. When one
+// is taken away the other notices nothing.
+func TestTwoInterfaces(t *testing.T) {
+	g, cable, hosts := twoInterfaces(t)
 	four, six := hosts["server"].IPv4(), hosts["server"].IPv6()
 	first, second := hosts["first"], hosts["second"]
 
