@@ -87,11 +87,11 @@ func (m *media) tell(cfg *Config) {
 				all = append(all, other.rung)
 			}
 		}
-		level := slog.LevelInfo
+		level, event := slog.LevelInfo, "a faster way for packets is refused"
 		if slices.Contains(all, host.Copy) && !m.xdp.serves(r.device) { // else this is not why it is sockets
-			level = slog.LevelWarn
+			level, event = slog.LevelWarn, "falling back to sockets"
 		}
-		cfg.Log.Log(context.Background(), level, "a better way for packets is not taken", "interface", r.device, "io", joinRungs(all), "reason", r.why)
+		cfg.Log.Log(context.Background(), level, event, "interface", r.device, "io", joinRungs(all), "reason", r.why)
 	}
 }
 

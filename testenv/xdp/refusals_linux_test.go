@@ -39,7 +39,7 @@ func onSockets(t *testing.T, s *testenv.Server, why string) {
 	}
 	var told []string
 	for line := range strings.Lines(s.Log()) {
-		if strings.Contains(line, "level=WARN") && strings.Contains(line, "a better way for packets is not taken") {
+		if strings.Contains(line, "level=WARN") && strings.Contains(line, "falling back to sockets") {
 			told = append(told, line)
 		}
 	}
