@@ -56,8 +56,9 @@
 // Where the next hop is not resolved, the datagram belongs to a socket of the kernel's too, which resolves it with that
 // very datagram; the notification leads to a new generation. Each Config.Refresh, follow also marks the next hops of
 // all ways as used (NTF_USE), where the kernel does not know them or holds them stale. To the kernel, a neighbour that
-// only AF_XDP sends to looks unused, becomes stale, and is thrown out when there are many. The kernel does what it does for its own traffic: it waits a few seconds, asks the neighbour by unicast, and holds it
-// reachable or failed by the answer.
+// only AF_XDP sends to looks unused, becomes stale, and is thrown out when there are many. The kernel does the same as
+// for its own traffic: it waits a few seconds, asks the neighbour by unicast, and holds it reachable or failed by the
+// answer.
 //
 // # Concurrency
 //
