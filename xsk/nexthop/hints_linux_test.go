@@ -3,44 +3,58 @@ package nexthop
 import (
 	"fmt"
 	"testing"
+
+	"ringcast/engine/port"
 )
 
-// Many peers share an address, and somebody forges hints about it without end. What waits for its turn stays bounded,
-// and a new way is asked for in the next turn.
-func TestHintsWithoutEnd(t *testing.T) {
+// asked is a roster that asks the kernel of a host.
+func asked(t *testing.T) *roster {
+	t.Helper()
 	a, _ := pair(t)
-	var asker *asker
+	r := &roster{local: 7000, name: "v"}
 	a.inside(func() (err error) {
-		asker, err = newAsker()
+		r.asker, err = newAsker()
 		return err
 	})
-	t.Cleanup(asker.close)
+	t.Cleanup(r.asker.close)
+	return r
+}
+
+// enter follows one more path.
+func (r *roster) enter(p port.Path) *way {
+	w := &way{path: p}
+	r.add([]*way{w})
+	return w
+}
+
+// turn asks as one turn does.
+func (r *roster) turn(t *testing.T) {
+	t.Helper()
+	if _, err := r.ask(Link{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Many peers share an address, and somebody forges hints about it without end. The ways that wait stay bounded, a new
+// way is asked for in the next turn, and all others within twice as many turns as without hints.
+func TestHintsWithoutEnd(t *testing.T) {
+	r := asked(t)
 	const peers, turns = 5 * waysAtMost, 40
-	r := roster{asker: asker, local: 7000, name: "v"}
-	follow := func(peer string) *way {
-		w := &way{path: path("198.18.0.1", peer)}
-		r.add([]*way{w})
-		return w
-	}
-	turn := func() {
-		t.Helper()
-		if _, err := r.ask(Link{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := follow("198.18.0.2:1")
+	first := r.enter(path("198.18.0.1", "198.18.0.2:1"))
 	for i := range peers {
-		follow(fmt.Sprintf("198.18.0.2:%d", i+2))
+		r.enter(path("198.18.0.1", fmt.Sprintf("198.18.0.2:%d", i+2)))
 	}
 	for r.pending() {
-		turn()
+		r.turn(t)
+	}
+	flooded := func() {
+		r.hint(first.path.Remote.Addr())
+		r.turn(t)
 	}
 	for i := range turns {
-		r.hint(first.path.Remote.Addr())
-		turn()
-		w := follow(fmt.Sprintf("198.18.0.3:%d", i+1))
-		r.hint(first.path.Remote.Addr())
-		turn()
+		flooded()
+		w := r.enter(path("198.18.0.1", fmt.Sprintf("198.18.0.3:%d", i+1)))
+		flooded()
 		if w.answer.Load() == nil {
 			t.Fatalf("turn %d: a new way waits behind %d others, want it asked for in its first turn", i, len(r.urgent))
 		}
@@ -48,22 +62,33 @@ func TestHintsWithoutEnd(t *testing.T) {
 			t.Fatalf("turn %d: %d ways wait, want no more than the %d that there are", i, n, len(r.all))
 		}
 	}
-	// Whatever hints come, all have their turn within twice as many turns as without any.
 	r.askAll()
 	for n := 0; r.left > 0; n++ {
 		if most := 2 * (len(r.all)/waysAtMost + 1); n > most {
 			t.Fatalf("%d of %d ways were not asked for in %d turns", r.left, len(r.all), most)
 		}
-		r.hint(first.path.Remote.Addr())
-		turn()
+		flooded()
 	}
-	// The hints are not forgotten.
-	first.answer.Store(&answer{})
-	r.hint(first.path.Remote.Addr())
-	for r.pending() {
-		turn()
+}
+
+// Of hints that are all the same no more are read in a turn than of others. They are heeded once, and then there is
+// room again.
+func TestSameHints(t *testing.T) {
+	r := asked(t)
+	w := r.enter(path("198.18.0.1", "198.18.0.2:1"))
+	r.turn(t)
+	w.answer.Store(&answer{})
+	for i := range hintsAtMost {
+		if r.hinted() {
+			t.Fatalf("no room after %d hints, want room for %d", i, hintsAtMost)
+		}
+		r.hint(w.path.Remote.Addr())
 	}
-	if *first.answer.Load() == (answer{}) {
-		t.Error("a way to the address of a hint was not asked for")
+	if !r.hinted() {
+		t.Errorf("room for more after %d hints in one turn, want none", hintsAtMost)
+	}
+	r.turn(t)
+	if got := *w.answer.Load(); got == (answer{}) || r.hinted() || r.pending() {
+		t.Errorf("after the turn: answer %+v, no room %t, pending %t; want another answer, false, false", got, r.hinted(), r.pending())
 	}
 }

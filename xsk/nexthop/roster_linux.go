@@ -18,6 +18,7 @@ type roster struct {
 	left   int    // so many of all, from cursor on and around, are to be asked for
 	urgent []*way // these before
 	hints  []netip.Addr
+	heard  int    // hints since these were empty, the same ones included
 	named  []*way // these, to destinations of earlier hints, in turns with all
 	even   bool   // whose turn it is
 
@@ -40,8 +41,8 @@ func (r *roster) pending() bool {
 	return r.left > 0 || len(r.urgent) > 0 || len(r.named) > 0 || len(r.hints) > 0
 }
 
-// hinted reports whether there is no room for another hint.
-func (r *roster) hinted() bool { return len(r.hints) >= hintsAtMost }
+// hinted reports whether there is no room for another hint. A flood of them stays with the kernel then, which drops it.
+func (r *roster) hinted() bool { return r.heard >= hintsAtMost }
 
 // add follows more ways, which are asked for first.
 func (r *roster) add(ways []*way) {
@@ -54,6 +55,7 @@ func (r *roster) askAll() { r.left = len(r.all) }
 
 // hint makes the ways to a destination due.
 func (r *roster) hint(destination netip.Addr) {
+	r.heard++
 	if !slices.Contains(r.hints, destination) {
 		r.hints = append(r.hints, destination)
 	}
@@ -69,7 +71,7 @@ func (r *roster) ask(link Link) (changed bool, err error) {
 				r.named = append(r.named, w)
 			}
 		}
-		r.hints = r.hints[:0]
+		r.hints, r.heard = r.hints[:0], 0
 	}
 	for asked := 0; asked < waysAtMost; asked += len(r.asking) {
 		if r.choose(link); len(r.asking) == 0 {
