@@ -46,8 +46,8 @@ all: build
 help: ## what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1:	/p' Makefile | expand -t 12
 
-build: ## the server and the load generator, in bin/
-	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
+build: ## the server, the load generator and a small SFU to measure against, in bin/
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/... ./testenv/bench/sfu
 
 run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
 	./bin/ringcast $(FLAGS)

@@ -30,7 +30,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.Program("ip"))
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	s := &site{t: t, source: netip.MustParseAddr("198.18.0.100")}
 	var err error
 	for name, host := range map[string]**lab.Host{"server": &s.server, "client": &s.client} {
@@ -163,7 +163,7 @@ func TestPublicName(t *testing.T) {
 // AF_XDP takes the interface that has a public name's address, as it does with the address itself.
 func TestPublicNameChoosesTheInterface(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	server, _ := lab.Pair(t, lab.Link{Queues: 1})
+	server, _ := testenv.Pair(t, lab.Link{Queues: 1})
 	cfg := engine.Config{
 		IO: host.OnlyXDP, PublicNames: []string{"media.example.org"}, MaxSessions: 10,
 		Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{server.IPv4()}, nil },

@@ -1,9 +1,13 @@
 // Package testenv is what tests that need more than the Go runtime share: named capabilities of
-// the machine with an honest way to skip (Need), and the real server as a process (StartServer).
+// the machine with an honest way to skip (Need), the real server as a process (StartServer), and networks of hosts
+// (Pair). It is for tests alone: it takes a testing.TB. A program that ships imports subpackages that do without.
 //
 // Its subpackages:
 //
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
+//   - capability finds out what the machine can do,
+//   - server runs a server as a process and reads its metrics,
+//   - records is the network that a handshake of pion's sees,
 //   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
 //   - peer is a light WebRTC peer, of which a test can have hundreds,
 //   - forge writes datagrams that no honest peer would send,

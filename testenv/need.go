@@ -12,24 +12,15 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"ringcast/testenv/capability"
 )
 
 // A Capability is something that a test needs of the machine and that not every machine has.
-type Capability struct {
-	Name string
-	// Find returns nil if the machine has the capability, an error that wraps ErrMissing if it
-	// has not, and any other error if it should have but does not work. Only the second excuses
-	// a test.
-	Find func() error
-}
+type Capability = capability.Capability
 
-// ErrMissing is wrapped by a Capability's Find where the machine lacks it.
-var ErrMissing = errors.New("missing capability")
-
-// Missing returns an error that wraps ErrMissing and names the capability.
-func Missing(capability, why string) error {
-	return fmt.Errorf("%w %q: %s", ErrMissing, capability, why)
-}
+// Missing is the error of a capability that the machine lacks.
+func Missing(name, why string) error { return capability.Missing(name, why) }
 
 // Chromium is a browser to drive.
 var Chromium = Capability{Name: "chromium", Find: func() error {
@@ -170,7 +161,7 @@ func Need(t testing.TB, capabilities ...Capability) {
 		err := c.Find()
 		switch {
 		case err == nil:
-		case !errors.Is(err, ErrMissing):
+		case !errors.Is(err, capability.ErrMissing):
 			t.Fatalf("the machine's %s does not work: %v", c.Name, err)
 		case inCI():
 			t.Fatalf("CI must have every capability: %v", err)

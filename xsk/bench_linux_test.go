@@ -164,7 +164,7 @@ var sendAsavie = lab.Register("asavie-bench", func(ctx context.Context, e errand
 func openBench(t testing.TB) (*lab.Bench, errand) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.GCC)
-	b, err := lab.New(t).OpenBench(1)
+	b, err := testenv.NewLab(t).OpenBench(1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type site struct {
 func newSite(t testing.TB, queues int) *site {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	s := &site{t: t, lab: l}
 	var err error
 	if s.server, err = l.AddHost("server"); err != nil {

@@ -13,8 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv"
 	"ringcast/testenv/bench/trial"
+	"ringcast/testenv/capability"
 	"ringcast/testenv/lab"
 )
 
@@ -52,6 +52,8 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	f.IntVar(&c.Streams, "streams", c.Streams, "`N` streams, which viewers are spread over")
 	f.IntVar(&c.Sample, "sample", c.Sample, "`K` viewers that open and check every packet")
 	f.Float64Var(&c.Ramp, "ramp", c.Ramp, "`VIEWERS` that begin each second")
+	f.StringVar(&c.Ringcast, "ringcast", beside("ringcast"), "run `PROGRAM` for the contenders that are ringcast")
+	f.StringVar(&c.SFU, "sfu", beside("sfu"), "run `PROGRAM` for the contender sfu")
 	f.Var(&t.rate, "bitrate", "of a stream's video without headers and tags, `BIT/S`")
 	f.Float64Var(&c.FrameRate, "fps", c.FrameRate, "`FRAMES` a second")
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "`SEED` of content, credentials and numbers")
@@ -59,12 +61,21 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	return f, t
 }
 
+// beside is the path of a program in this one's directory, where make build leaves all of them.
+func beside(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	return filepath.Join(filepath.Dir(self), name)
+}
+
 // parse reads the flags and makes contenders of what they name, or of the defaults. Then it gets this process ready for a
-// lab; done must be called in the end.
-func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string) (contenders []trial.Contender, log *slog.Logger, done func(), err error) {
+// lab.
+func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string) (contenders []trial.Contender, log *slog.Logger, err error) {
 	rest, err := parseMixed(f, args, stdout, examples)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	t.cfg.Bitrate = int(t.rate)
 	t.cfg.Progress = t.out.progress(stderr)
@@ -75,12 +86,12 @@ func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, std
 	for _, name := range names {
 		c, err := trial.ParseContender(name, t.urls)
 		if err != nil {
-			return nil, nil, nil, fmt.Errorf("%w: %w", errUsage, err)
+			return nil, nil, fmt.Errorf("%w: %w", errUsage, err)
 		}
 		contenders = append(contenders, c)
 	}
-	log, done, err = prepare(stderr, t.cfg.ClientCPU)
-	return contenders, log, done, err
+	log, err = prepare(stderr, t.cfg.ClientCPU)
+	return contenders, log, err
 }
 
 // one is the only contender.
@@ -112,11 +123,10 @@ func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os
 	f.BoolVar(&c.Floor, "floor", c.Floor, "measure the C floor in each round")
 	f.IntVar(&c.LoseEvery, "lose-every", 0, "lose each `N`-th packet at the client, to see that it is seen")
 	f.StringVar(&svg, "svg", "", "draw the rounds into `FILE`")
-	contenders, log, done, err := t.parse(f, args, stdout, stderr, labExamples, "xdp")
+	contenders, log, err := t.parse(f, args, stdout, stderr, labExamples, "xdp")
 	if err != nil {
 		return err
 	}
-	defer done()
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -147,11 +157,10 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	f.BoolVar(&fresh, "fresh", false, "begin anew instead of going on")
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender and count")
-	contenders, log, done, err := t.parse(f, args, stdout, stderr, tableExamples, "xdp", "segments", "messages", "off")
+	contenders, log, err := t.parse(f, args, stdout, stderr, tableExamples, "xdp", "segments", "messages", "off")
 	if err != nil {
 		return err
 	}
-	defer done()
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -188,11 +197,10 @@ func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *o
 	f.Float64Var(&share, "share", 0.6, "`PART` of the server's core that viewers are to take")
 	f.DurationVar(&lasts, "duration", 10*time.Minute, "`TIME` that it lasts")
 	f.StringVar(&svg, "svg", "", "draw charts into files that begin with `PREFIX`")
-	contenders, log, done, err := t.parse(f, args, stdout, stderr, soakExamples, "xdp")
+	contenders, log, err := t.parse(f, args, stdout, stderr, soakExamples, "xdp")
 	if err != nil {
 		return err
 	}
-	defer done()
 	c, err := one(contenders)
 	if err != nil {
 		return err
@@ -222,11 +230,10 @@ func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	f.IntVar(&t.cfg.Viewers, "viewers", t.cfg.Viewers, "`N` viewers that watch meanwhile")
 	f.Var(&rates, "rate", "`JOINS` a second; may be repeated (default 300, 500 and 700)")
 	f.DurationVar(&lasts, "duration", 3*time.Second, "`TIME` of each rate")
-	contenders, log, done, err := t.parse(f, args, stdout, stderr, joinsExamples, "xdp")
+	contenders, log, err := t.parse(f, args, stdout, stderr, joinsExamples, "xdp")
 	if err != nil {
 		return err
 	}
-	defer done()
 	c, err := one(contenders)
 	if err != nil {
 		return err
@@ -255,11 +262,10 @@ func memoryCommand(ctx context.Context, args []string, stdout io.Writer, stderr 
 	f.IntVar(&few, "from", 500, "`N` viewers, and")
 	f.IntVar(&many, "to", 2500, "`N` viewers")
 	f.IntVar(&t.cfg.Rounds, "repeat", t.cfg.Rounds, "`N` starts with each number")
-	contenders, log, done, err := t.parse(f, args, stdout, stderr, memoryExamples, "xdp")
+	contenders, log, err := t.parse(f, args, stdout, stderr, memoryExamples, "xdp")
 	if err != nil {
 		return err
 	}
-	defer done()
 	c, err := one(contenders)
 	if err != nil {
 		return err
@@ -289,18 +295,17 @@ func (n *numbers) Set(text string) error {
 }
 
 // prepare sees whether a lab is possible here and keeps this process off the server's core.
-func prepare(stderr io.Writer, cpu int) (log *slog.Logger, done func(), err error) {
-	if err := testenv.NetworkNamespaces.Find(); err != nil {
-		return nil, nil, fmt.Errorf("a lab is not possible here, are you root? %w", err)
+func prepare(stderr io.Writer, cpu int) (*slog.Logger, error) {
+	if err := capability.NetworkNamespaces.Find(); err != nil {
+		return nil, fmt.Errorf("a lab is not possible here, are you root? %w", err)
 	}
-	if err := testenv.XDP.Find(); err != nil {
-		return nil, nil, fmt.Errorf("a lab is not possible here: %w", err)
+	if err := capability.XDP.Find(); err != nil {
+		return nil, fmt.Errorf("a lab is not possible here: %w", err)
 	}
 	if err := stayOn(cpu); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return log, func() { _ = testenv.RemoveBuilt() }, nil // it is in the temporary directory
+	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil
 }
 
 // stayOn confines all threads of this process, and those to come, to a core.

@@ -48,7 +48,7 @@ func TestDoctorOfSoftware(t *testing.T) {
 	} {
 		t.Run(row.file, func(t *testing.T) {
 			testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.Program("ip"))
-			h, _ := lab.Pair(t, lab.Link{})
+			h, _ := testenv.Pair(t, lab.Link{})
 			ip := func(line string) (string, error) {
 				out, err := h.Run(t.Context(), nil, "ip", strings.Fields(line)...)
 				return string(out), err

@@ -191,7 +191,7 @@ peer: v0 receives on 2 queues and its peer v1 sends on 3
 
 func TestDoctor(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.Program("ip"))
-	a, _ := lab.Pair(t, lab.Link{Queues: 2})
+	a, _ := testenv.Pair(t, lab.Link{Queues: 2})
 	run := func(args ...string) {
 		t.Helper()
 		if out, err := a.Run(t.Context(), nil, args[0], args[1:]...); err != nil {
@@ -274,7 +274,7 @@ func TestDoctor(t *testing.T) {
 // Three capabilities suffice, of whatever user, and each of them is needed.
 func TestDoctorOfUsers(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	h, _ := lab.Pair(t, lab.Link{})
+	h, _ := testenv.Pair(t, lab.Link{})
 	const nobody = 65534
 	three := []cap.Value{cap.NET_RAW, cap.NET_ADMIN, cap.BPF}
 	refusal := func(d host.Decision) string {

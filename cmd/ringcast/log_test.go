@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ringcast/testenv"
+	"ringcast/testenv/server"
 )
 
 // A reader of the log that takes a line only when the test says so.
@@ -219,7 +219,7 @@ func converse(t *testing.T, in *instance) {
 func dropped(t *testing.T, in *instance) float64 {
 	t.Helper()
 	_, text := get(t, "http://"+in.admin+"/metrics")
-	m, err := testenv.ParseMetrics(strings.NewReader(text))
+	m, err := server.ParseMetrics(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}

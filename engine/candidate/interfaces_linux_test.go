@@ -65,7 +65,7 @@ func (h *host) await(when, source, want string) {
 func startHost(t *testing.T) *host {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.Program("ip"))
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	var ends []lab.End
 	for _, name := range []string{"server", "other"} {
 		h, err := l.AddHost(name)

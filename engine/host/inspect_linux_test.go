@@ -60,7 +60,7 @@ var inspect = lab.Register("inspect", func(_ context.Context, name string, _ fun
 
 func TestInspect(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	server, client := lab.Pair(t, lab.Link{Queues: 3, MTU: 1400})
+	server, client := testenv.Pair(t, lab.Link{Queues: 3, MTU: 1400})
 	// A datagram that has arrived made the server know one gateway's address.
 	there, err := client.ListenUDP(netip.AddrPortFrom(client.IPv4(), 9))
 	if err != nil {
@@ -198,7 +198,7 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 // What the kernel refuses Choose has refused, and what it takes Choose lets pass.
 func TestChooseAgreesWithKernel(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	h, err := lab.New(t).AddHost("host")
+	h, err := testenv.NewLab(t).AddHost("host")
 	if err != nil {
 		t.Fatal(err)
 	}

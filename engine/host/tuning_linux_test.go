@@ -108,7 +108,7 @@ var statistics = lab.Register("statistics", func(_ context.Context, name string,
 // A veth has statistics: the number of its peer, and counters for each queue.
 func TestStatistics(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces)
-	server, client := lab.Pair(t, lab.Link{Queues: 2})
+	server, client := testenv.Pair(t, lab.Link{Queues: 2})
 	got, err := statistics.Run(t.Context(), server, "eth0")
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
 
@@ -193,7 +194,7 @@ func TestNewPathDoesNotRest(t *testing.T) {
 
 // The kernel's own answers, of routes that an administrator closed.
 func TestClosedRoutes(t *testing.T) {
-	host, peer := lab.Pair(t, lab.Link{})
+	host, peer := testenv.Pair(t, lab.Link{})
 	open := []string{peer.IPv4().String(), "198.18.1.2", "198.18.2.2", "198.18.3.2"} // the first is, the others are not
 	for i, kind := range []int{unix.RTN_PROHIBIT, unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE} {
 		_, network, err := net.ParseCIDR(open[1+i] + "/32")

@@ -24,6 +24,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/testenv"
 	"ringcast/testenv/peer"
+	"ringcast/testenv/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(mainOf{m}) }
@@ -137,7 +138,7 @@ func (a *arena) forget() {
 func (a *arena) scrape() testenv.Metrics {
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	m, err := testenv.ParseMetrics(w.Body)
+	m, err := server.ParseMetrics(w.Body)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -27,9 +26,9 @@ import (
 // startSFU runs pion's SFU with further flags until the test ends and returns its root URL.
 func startSFU(t *testing.T, flags ...string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "sfu")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "ringcast/testenv/bench/sfu").CombinedOutput(); err != nil {
-		t.Fatalf("build sfu: %v\n%s", err, out)
+	binary, err := testenv.Build("ringcast/testenv/bench/sfu")
+	if err != nil {
+		t.Fatal(err)
 	}
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {

@@ -67,8 +67,8 @@ func TestSinkCounts(t *testing.T) {
 		{"every hundredth lost", 100, 8_000_000, 110_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server, client := lab.Pair(t, lab.Link{})
-			s, err := server.StartServer(t.Context(), nil, "--io", "udp", "--workers", "1")
+			server, client := testenv.Pair(t, lab.Link{})
+			s, err := testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -148,8 +148,8 @@ func TestUpstreamLoss(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	for _, rtx := range []bool{true, false} {
 		t.Run(map[bool]string{true: "RTX", false: "plain"}[rtx], func(t *testing.T) {
-			server, client := lab.Pair(t, lab.Link{})
-			s, err := server.StartServer(t.Context(), nil, "--io", "udp", "--workers", "1")
+			server, client := testenv.Pair(t, lab.Link{})
+			s, err := testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "1")
 			if err != nil {
 				t.Fatal(err)
 			}

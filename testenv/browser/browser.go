@@ -23,7 +23,7 @@ const (
 	closeDeadline = 10 * time.Second
 )
 
-// Available returns nil if there is a Chromium that starts. The error wraps testenv.ErrMissing
+// Available returns nil if there is a Chromium that starts. The error wraps capability.ErrMissing
 // and names the capability "chromium" if there is none.
 func Available() error {
 	path, err := testenv.ChromiumPath()

@@ -1,14 +1,15 @@
 package e2e
 
 import (
-	"context"
+	"bytes"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"ringcast/testenv"
-	bench "ringcast/testenv/bench/publish"
 	"ringcast/testenv/browser"
 )
 
@@ -31,30 +32,13 @@ func TestFilesInBrowser(t *testing.T) {
 		t.Run(c.codec, func(t *testing.T) {
 			s := testenv.StartServer(t, testenv.ServerOptions{})
 			dir := t.TempDir()
-			cfg := bench.Default()
-			cfg.URL, cfg.FrameRate = s.URL+"/whip/file", 25
-			cfg.Files = []string{filepath.Join(dir, c.file)}
-			testenv.TestSource(t, cfg.Files[0], seconds*time.Second, c.args...)
+			files := []string{filepath.Join(dir, c.file)}
+			testenv.TestSource(t, files[0], seconds*time.Second, c.args...)
 			if c.sound {
-				cfg.Files = append(cfg.Files, filepath.Join(dir, "sound.ogg"))
-				testenv.TestTone(t, cfg.Files[1], 3*time.Second)
+				files = append(files, filepath.Join(dir, "sound.ogg"))
+				testenv.TestTone(t, files[1], 3*time.Second)
 			}
-			ctx, end := context.WithCancel(t.Context())
-			ended := make(chan struct{})
-			defer func() { end(); <-ended }()
-			go func() {
-				defer close(ended)
-				r, err := bench.Run(ctx, cfg)
-				if err != nil {
-					t.Errorf("publish: %v", err)
-					return
-				}
-				var table strings.Builder
-				if err := r.Table(&table); err != nil {
-					t.Error(err)
-				}
-				t.Logf("\n%s", table.String())
-			}()
+			publishFiles(t, s.URL+"/whip/file", files...)
 
 			unread := testenv.UnreadDatagrams()
 			v := watch(t, b, browser.WatchOptions{Server: s.URL, Stream: "file"})
@@ -92,6 +76,32 @@ func TestFilesInBrowser(t *testing.T) {
 			}
 		})
 	}
+}
+
+// publishFiles has ringbench publish files at 25 frames a second, round and round, until the test ends.
+func publishFiles(t *testing.T, url string, files ...string) {
+	t.Helper()
+	ringbench, err := testenv.Build("ringcast/cmd/ringbench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"publish", "--quiet", "--whip", url, "--fps", "25"}
+	for _, file := range files {
+		args = append(args, "--file", file)
+	}
+	var out bytes.Buffer
+	cmd := exec.Command(ringbench, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended, which Wait tells
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("publish: %v", err)
+		}
+		t.Logf("\n%s", out.String())
+	})
 }
 
 // countColours is how many of the eight corners of the colour cube fill a hundredth of the picture each.

@@ -25,8 +25,8 @@ func TestOtherHost(t *testing.T) {
 		{"tls self", "camera", []string{"--tls", "self"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			here, there := lab.Pair(t, lab.Link{})
-			s, err := here.StartServer(t.Context(), nil, c.args...)
+			here, there := testenv.Pair(t, lab.Link{})
+			s, err := testenv.StartOn(t.Context(), here, nil, c.args...)
 			must(t, err)
 			s.EndWith(t)
 			self, err := os.Executable()

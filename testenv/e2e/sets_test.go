@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"ringcast/testenv"
-	bench "ringcast/testenv/bench/publish"
 	"ringcast/testenv/browser"
 )
 
@@ -19,11 +17,9 @@ func TestLateViewerOfSetsSentOnce(t *testing.T) {
 	testenv.Need(t, testenv.FFmpeg)
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
-	cfg := bench.Default()
-	cfg.URL, cfg.FrameRate = s.URL+"/whip/once", 25
-	cfg.Files = []string{filepath.Join(t.TempDir(), "video.h264")}
-	testenv.TestSource(t, cfg.Files[0], time.Minute, "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50")
-	data, err := os.ReadFile(cfg.Files[0])
+	file := filepath.Join(t.TempDir(), "video.h264")
+	testenv.TestSource(t, file, time.Minute, "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50")
+	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,18 +27,10 @@ func TestLateViewerOfSetsSentOnce(t *testing.T) {
 	if dropped == 0 {
 		t.Fatal("the encoder sent its parameter sets once by itself")
 	}
-	if err := os.WriteFile(cfg.Files[0], once, 0o600); err != nil {
+	if err := os.WriteFile(file, once, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, end := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	defer func() { end(); <-ended }()
-	go func() {
-		defer close(ended)
-		if _, err := bench.Run(ctx, cfg); err != nil {
-			t.Errorf("publish: %v", err)
-		}
-	}()
+	publishFiles(t, s.URL+"/whip/once", file)
 
 	first := watch(t, b, browser.WatchOptions{Server: s.URL, Stream: "once"})
 	defer first.Close()

@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab
+package lab_test
 
 import (
 	"context"
@@ -13,20 +13,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 // openBench opens a bench until the test ends.
-func openBench(t testing.TB) *Bench {
+func openBench(t testing.TB) *lab.Bench {
 	t.Helper()
 	testenv.Need(t, testenv.XDP, testenv.GCC)
-	b, err := New(t).OpenBench(2)
+	b, err := testenv.NewLab(t).OpenBench(2)
 	must(t, err)
 	t.Cleanup(func() { must(t, b.Close()) })
 	return b
 }
 
 // dribble sends packets one at a time from Go.
-var dribble = Register("dribble", func(ctx context.Context, to string, ready func()) (s Sample, err error) {
+var dribble = lab.Register("dribble", func(ctx context.Context, to string, ready func()) (s lab.Sample, err error) {
 	conn, err := net.Dial("udp4", to)
 	if err != nil {
 		return s, err
@@ -47,8 +48,8 @@ var dribble = Register("dribble", func(ctx context.Context, to string, ready fun
 // come one after the other.
 func TestFloor(t *testing.T) {
 	b := openBench(t)
-	contenders := []Contender{CallContender(b, "Go, one by one", dribble, b.Receiver.IPv4().String()+":10000")}
-	for _, f := range []Floor{{Mode: "xsk"}, {Mode: "xsk", Batch: 256}, {Mode: "mmsg"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "sendto"}} {
+	contenders := []lab.Contender{lab.CallContender(b, "Go, one by one", dribble, b.Receiver.IPv4().String()+":10000")}
+	for _, f := range []lab.Floor{{Mode: "xsk"}, {Mode: "xsk", Batch: 256}, {Mode: "mmsg"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "sendto"}} {
 		f.Time = 100 * time.Millisecond
 		c, err := b.Floor(f)
 		must(t, err)
@@ -66,7 +67,7 @@ func TestFloor(t *testing.T) {
 			t.Errorf("%s: %v CPU in %v for %d packets", c.Name, r.CPU, r.Wall, r.Sent)
 		}
 	}
-	for _, f := range []Floor{{Mode: "gso"}, {Mode: "xsk", Batch: 257}, {Mode: "no such"}} {
+	for _, f := range []lab.Floor{{Mode: "gso"}, {Mode: "xsk", Batch: 257}, {Mode: "no such"}} {
 		c, err := b.Floor(f)
 		must(t, err)
 		if _, err := b.Round(deadline(t), c); err == nil || !strings.Contains(err.Error(), "exit status 2") {
@@ -77,15 +78,15 @@ func TestFloor(t *testing.T) {
 
 // Rounds are void whose floor is far above the best, also if the best comes last.
 func TestReport(t *testing.T) {
-	result := func(ns, sent, arrived uint64) Result {
-		return Result{Sample: Sample{Sent: sent, CPU: time.Duration(ns * arrived), Wall: time.Second}, Arrived: arrived}
+	result := func(ns, sent, arrived uint64) lab.Result {
+		return lab.Result{Sample: lab.Sample{Sent: sent, CPU: time.Duration(ns * arrived), Wall: time.Second}, Arrived: arrived}
 	}
-	r := Report{Contenders: []string{"floor", "ours"}}
+	r := lab.Report{Contenders: []string{"floor", "ours"}}
 	for _, ns := range [][2]uint64{{500, 600}, {639, 639}, {520, 1040}, {700, 70}, {490, 490}} {
-		r.Rounds = append(r.Rounds, Turn{Results: []Result{result(ns[0], 100, 100), result(ns[1], 1000, 990)}})
+		r.Rounds = append(r.Rounds, lab.Turn{Results: []lab.Result{result(ns[0], 100, 100), result(ns[1], 1000, 990)}})
 	}
-	r.judge()
-	if len(r.good()) != 3 || !r.Rounds[1].Void || !r.Rounds[3].Void {
+	r.Judge()
+	if len(r.Good()) != 3 || !r.Rounds[1].Void || !r.Rounds[3].Void {
 		t.Errorf("void: %+v", r.Rounds)
 	}
 	for _, c := range []struct{ got, want float64 }{
@@ -108,8 +109,8 @@ func TestReport(t *testing.T) {
 func TestCompare(t *testing.T) {
 	b := openBench(t)
 	var order strings.Builder
-	one := func(name string, ns time.Duration) Contender {
-		return Contender{name, func(context.Context) (s Sample, err error) {
+	one := func(name string, ns time.Duration) lab.Contender {
+		return lab.Contender{name, func(context.Context) (s lab.Sample, err error) {
 			order.WriteString(name)
 			conn, err := b.Sender.Dial(t.Context(), "udp4", fmt.Sprintf("%s:%d", b.Receiver.IPv4(), 10000))
 			if err != nil {
@@ -121,7 +122,7 @@ func TestCompare(t *testing.T) {
 					return s, err
 				}
 			}
-			return Sample{Sent: 10, CPU: 10 * ns * 1e6, Wall: time.Second}, nil
+			return lab.Sample{Sent: 10, CPU: 10 * ns * 1e6, Wall: time.Second}, nil
 		}}
 	}
 	r, err := b.Compare(t.Context(), 0, one("A", 500), one("B", 1000))
@@ -133,7 +134,7 @@ func TestCompare(t *testing.T) {
 	if ratio := r.Ratio(1, 0); ratio < 1.7 || ratio > 2.1 {
 		t.Errorf("ratio %g", ratio)
 	}
-	if _, err := b.Compare(t.Context(), 0, Contender{"none", func(context.Context) (Sample, error) { return Sample{Sent: 1}, nil }}); err == nil {
+	if _, err := b.Compare(t.Context(), 0, lab.Contender{"none", func(context.Context) (lab.Sample, error) { return lab.Sample{Sent: 1}, nil }}); err == nil {
 		t.Errorf("nothing arrived, and that is fine")
 	}
 }
@@ -145,8 +146,8 @@ func TestCompare(t *testing.T) {
 // It prints what the ways of sending cost in C.
 func BenchmarkFloor(b *testing.B) {
 	bench := openBench(b)
-	var all []Contender
-	for _, f := range []Floor{{Mode: "xsk"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "mmsg"}, {Mode: "sendto"}} {
+	var all []lab.Contender
+	for _, f := range []lab.Floor{{Mode: "xsk"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "mmsg"}, {Mode: "sendto"}} {
 		c, err := bench.Floor(f)
 		must(b, err)
 		all = append(all, c)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab
+package lab_test
 
 import (
 	"context"
@@ -9,10 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 // spin uses as much CPU time as it is told.
-var spin = Register("spin", func(ctx context.Context, in time.Duration, ready func()) (used time.Duration, err error) {
+var spin = lab.Register("spin", func(ctx context.Context, in time.Duration, ready func()) (used time.Duration, err error) {
 	used = processTime()
 	for end := used + in; processTime() < end; {
 	}
@@ -31,10 +34,10 @@ func processTime() time.Duration {
 }
 
 func TestUsage(t *testing.T) {
-	server, _ := Pair(t, Link{})
+	server, _ := testenv.Pair(t, lab.Link{})
 	c, err := spin.Start(deadline(t), server, 100*time.Millisecond, 0)
 	must(t, err)
-	u, err := ReadUsage(c.PID, []int{0}, nil)
+	u, err := lab.ReadUsage(c.PID, []int{0}, nil)
 	must(t, err)
 	used, err := c.Stop()
 	must(t, err)
@@ -45,21 +48,21 @@ func TestUsage(t *testing.T) {
 	if u.Kernel <= 0 || u.Idle <= 0 || u.Total() != u.Process+u.Kernel {
 		t.Errorf("since the machine started: %+v", u)
 	}
-	if _, err := ReadUsage(c.PID, nil, nil); err == nil {
+	if _, err := lab.ReadUsage(c.PID, nil, nil); err == nil {
 		t.Errorf("a process that has ended has used something")
 	}
-	if rss, err := Resident(os.Getpid()); err != nil || rss < 1<<20 || rss > 1<<32 {
+	if rss, err := lab.Resident(os.Getpid()); err != nil || rss < 1<<20 || rss > 1<<32 {
 		t.Errorf("resident: %d, %v", rss, err)
 	}
-	if _, err := Resident(c.PID); err == nil {
+	if _, err := lab.Resident(c.PID); err == nil {
 		t.Errorf("a process that has ended has memory")
 	}
 }
 
 // StartServer pins, and its metrics are read on its host.
 func TestServer(t *testing.T) {
-	server, client := Pair(t, Link{})
-	s, err := server.StartServer(t.Context(), []int{1})
+	server, client := testenv.Pair(t, lab.Link{})
+	s, err := testenv.StartOn(t.Context(), server, []int{1})
 	must(t, err)
 	s.EndWith(t)
 	var set unix.CPUSet

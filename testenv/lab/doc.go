@@ -14,8 +14,10 @@
 // built from a Lab with AddHost and Connect. A cable is a veth pair, both ends born inside, with as many
 // queues each way as asked for.
 //
-//	server, router, client := lab.Routed(t, lab.Link{Queues: 2})
-//	s, err := server.StartServer(ctx, []int{0}, "--io", "xdp", "--interface", "eth0")
+//	l, err := lab.Open(log)
+//	defer l.Close()
+//	server, router, client, err := l.Routed(lab.Link{Queues: 2})
+//	s, err := server.StartServer(ctx, []int{0}, exec.Command("bin/ringcast", "--io", "xdp", "--interface", "eth0"))
 //	…
 //	fault, err := router.Device("north").Egress(lab.Fault{Port: 7000, DropEvery: 100})
 //	…

@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab
+package lab_test
 
 import (
 	"errors"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 // A flow sends numbered packets from the client to a port of the server, one at a time, and says which arrive.
@@ -24,7 +25,7 @@ type flow struct {
 	to      netip.AddrPort
 }
 
-func newFlow(t testing.TB, client, server *Host, to netip.AddrPort) *flow {
+func newFlow(t testing.TB, client, server *lab.Host, to netip.AddrPort) *flow {
 	t.Helper()
 	in, err := server.ListenUDP(to)
 	must(t, err)
@@ -70,7 +71,7 @@ func (f *flow) arrive(n, size int, passed func(sent int) (int, bool)) (got []int
 			return all
 		})
 		for len(got) < want {
-			if err := read(patience); err != nil {
+			if err := read(lab.Patience); err != nil {
 				f.t.Fatalf("%d of %d packets arrived, want %d: %v", len(got), i, want, err)
 			}
 		}
@@ -82,7 +83,7 @@ func (f *flow) arrive(n, size int, passed func(sent int) (int, bool)) (got []int
 }
 
 // passed is for arrive.
-func (in *Injector) passed(t testing.TB, sees bool) func(sent int) (int, bool) {
+func passed(t testing.TB, in *lab.Injector, sees bool) func(sent int) (int, bool) {
 	return func(sent int) (int, bool) {
 		c, err := in.Counts()
 		must(t, err)
@@ -101,26 +102,26 @@ func numbers(n int, drop func(int) bool) (all []int) {
 
 func TestFaults(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	server, router, client := Routed(t, Link{Queues: 2})
+	server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 	never := func(int) bool { return false }
 	const n = 1000
 	for _, c := range []struct {
 		name   string
-		fault  Fault
+		fault  lab.Fault
 		want   []int
-		counts Counts
+		counts lab.Counts
 	}{
-		{"none", Fault{}, numbers(n, never), Counts{Seen: n}},
-		{"every 7th", Fault{DropEvery: 7}, numbers(n, func(i int) bool { return i%7 == 0 }), Counts{Seen: n, Dropped: n / 7}},
-		{"too long for IPv4", Fault{Longest: 127}, nil, Counts{Seen: n, Dropped: n}},
-		{"just short enough for IPv4", Fault{Longest: 128}, numbers(n, never), Counts{Seen: n}},
-		{"all by chance", Fault{Drop: 1}, nil, Counts{Seen: n, Dropped: n}},
-		{"another port", Fault{Drop: 1, Port: 6999}, numbers(n, never), Counts{}},
-		{"its port", Fault{DropEvery: 2, Port: 7000}, numbers(n, func(i int) bool { return i%2 == 0 }), Counts{Seen: n, Dropped: n / 2}},
+		{"none", lab.Fault{}, numbers(n, never), lab.Counts{Seen: n}},
+		{"every 7th", lab.Fault{DropEvery: 7}, numbers(n, func(i int) bool { return i%7 == 0 }), lab.Counts{Seen: n, Dropped: n / 7}},
+		{"too long for IPv4", lab.Fault{Longest: 127}, nil, lab.Counts{Seen: n, Dropped: n}},
+		{"just short enough for IPv4", lab.Fault{Longest: 128}, numbers(n, never), lab.Counts{Seen: n}},
+		{"all by chance", lab.Fault{Drop: 1}, nil, lab.Counts{Seen: n, Dropped: n}},
+		{"another port", lab.Fault{Drop: 1, Port: 6999}, numbers(n, never), lab.Counts{}},
+		{"its port", lab.Fault{DropEvery: 2, Port: 7000}, numbers(n, func(i int) bool { return i%2 == 0 }), lab.Counts{Seen: n, Dropped: n / 2}},
 	} {
 		for _, where := range []struct {
 			name   string
-			attach func(Fault) (*Injector, error)
+			attach func(lab.Fault) (*lab.Injector, error)
 		}{
 			{"egress", router.Device("south").Egress},
 			{"ingress", server.Device("eth0").Ingress},
@@ -135,7 +136,7 @@ func TestFaults(t *testing.T) {
 					in, err := where.attach(fault)
 					must(t, err)
 					defer func() { must(t, in.Remove()) }()
-					got := f.arrive(n, 100, in.passed(t, c.counts.Seen > 0))
+					got := f.arrive(n, 100, passed(t, in, c.counts.Seen > 0))
 					if !slices.Equal(got, c.want) {
 						t.Errorf("%d arrived, want %d: %v", len(got), len(c.want), got)
 					}
@@ -150,13 +151,13 @@ func TestFaults(t *testing.T) {
 
 func TestDuplicates(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	server, client := Pair(t, Link{})
+	server, client := testenv.Pair(t, lab.Link{})
 	f := newFlow(t, client, server, netip.AddrPortFrom(server.IPv4(), 7000))
-	in, err := client.Device("eth0").Egress(Fault{DuplicateEvery: 10, DropEvery: 25})
+	in, err := client.Device("eth0").Egress(lab.Fault{DuplicateEvery: 10, DropEvery: 25})
 	must(t, err)
-	got := f.arrive(100, 50, in.passed(t, true))
+	got := f.arrive(100, 50, passed(t, in, true))
 	// What is dropped is not duplicated: the 50th and the 100th.
-	if c, err := in.Counts(); err != nil || c != (Counts{Seen: 100, Dropped: 4, Duplicated: 8}) {
+	if c, err := in.Counts(); err != nil || c != (lab.Counts{Seen: 100, Dropped: 4, Duplicated: 8}) {
 		t.Errorf("counted %+v, %v", c, err)
 	}
 	var want []int
@@ -173,7 +174,7 @@ func TestDuplicates(t *testing.T) {
 		t.Errorf("arrived: %v", got)
 	}
 	must(t, in.Remove())
-	if _, err := server.Device("eth0").Ingress(Fault{Duplicate: 1}); err == nil {
+	if _, err := server.Device("eth0").Ingress(lab.Fault{Duplicate: 1}); err == nil {
 		t.Errorf("an ingress fault duplicates")
 	}
 }
@@ -181,16 +182,16 @@ func TestDuplicates(t *testing.T) {
 // Chance does what it is asked to, within five standard deviations, and the same again with the same seed.
 func TestChance(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	server, client := Pair(t, Link{})
+	server, client := testenv.Pair(t, lab.Link{})
 	const n = 20_000
-	run := func(f Fault) (Counts, []int) {
+	run := func(f lab.Fault) (lab.Counts, []int) {
 		t.Helper()
 		in, err := client.Device("eth0").Egress(f)
 		must(t, err)
 		defer func() { must(t, in.Remove()) }()
 		fl := newFlow(t, client, server, netip.AddrPortFrom(server.IPv4(), 7000))
 		defer fl.close()
-		got := fl.arrive(n, 10, in.passed(t, true))
+		got := fl.arrive(n, 10, passed(t, in, true))
 		c, err := in.Counts()
 		must(t, err)
 		return c, got
@@ -202,17 +203,17 @@ func TestChance(t *testing.T) {
 		}
 		t.Logf("%s: %g, want %g", what, got, want)
 	}
-	c, first := run(Fault{Drop: 0.05, Seed: 1})
+	c, first := run(lab.Fault{Drop: 0.05, Seed: 1})
 	near("dropped", float64(c.Dropped), 0.05*n, math.Sqrt(n*0.05*0.95))
-	if _, again := run(Fault{Drop: 0.05, Seed: 1}); !slices.Equal(first, again) {
+	if _, again := run(lab.Fault{Drop: 0.05, Seed: 1}); !slices.Equal(first, again) {
 		t.Errorf("the same seed dropped others")
 	}
-	if _, other := run(Fault{Drop: 0.05, Seed: 2}); slices.Equal(first, other) {
+	if _, other := run(lab.Fault{Drop: 0.05, Seed: 2}); slices.Equal(first, other) {
 		t.Errorf("another seed dropped the same")
 	}
 
 	// A tenth of the time in bursts of 8 packets, which lose every one.
-	c, got := run(Fault{Burst: Burst{Enter: 1. / 72, Leave: 1. / 8, Drop: 1}, Seed: 3})
+	c, got := run(lab.Fault{Burst: lab.Burst{Enter: 1. / 72, Leave: 1. / 8, Drop: 1}, Seed: 3})
 	bursts, last := 0, 0
 	for _, i := range append(got, n+1) {
 		if i != last+1 {
@@ -226,7 +227,7 @@ func TestChance(t *testing.T) {
 
 func TestSink(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	server, client := Pair(t, Link{Queues: 2})
+	server, client := testenv.Pair(t, lab.Link{Queues: 2})
 	sink, err := server.Device("eth0").Sink(7000)
 	must(t, err)
 	threads, err := server.Device("eth0").Threaded(1)
@@ -247,17 +248,17 @@ func TestSink(t *testing.T) {
 		f := newFlow(t, client, server, netip.AddrPortFrom(ip, 7000))
 		before, err := sink.Sunk()
 		must(t, err)
-		count := func() Sunk {
+		count := func() lab.Sunk {
 			s, err := sink.Sunk()
 			must(t, err)
-			return Sunk{s.Packets - before.Packets, s.Bytes - before.Bytes}
+			return lab.Sunk{s.Packets - before.Packets, s.Bytes - before.Bytes}
 		}
 		header := uint64(28)
 		if ip.Is6() {
 			header = 48
 		}
 		f.arrive(500, 1000, func(sent int) (int, bool) { return 0, count().Packets == uint64(sent) })
-		if got := count(); got != (Sunk{500, 500 * (1000 + header)}) {
+		if got := count(); got != (lab.Sunk{500, 500 * (1000 + header)}) {
 			t.Errorf("counted %+v", got)
 		}
 		f.close()
@@ -270,7 +271,7 @@ func TestSink(t *testing.T) {
 
 // With checksums left to a veth, receivers see the pseudo-header's; with the offload off, whole ones.
 func TestOffload(t *testing.T) {
-	server, client := Pair(t, Link{})
+	server, client := testenv.Pair(t, lab.Link{})
 	eth0 := client.Device("eth0")
 	if err := eth0.Offload("no-such-feature", true); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("an unknown feature: %v", err)

@@ -21,7 +21,7 @@ import (
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv"
+	"ringcast/testenv/server"
 )
 
 // A Host is a network namespace, as a machine of its own.
@@ -231,19 +231,10 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// StartServer runs the server on this host as its user would, on the ports that are the default, and on the
-// given CPUs, or on any if none is given. It returns when the server is ready; Stop it, or let EndWith do
-// that. Its methods that ask it something do so from this host.
-func (h *Host) StartServer(ctx context.Context, cpus []int, args ...string) (*testenv.Server, error) {
-	binary, err := testenv.Binary()
-	if err != nil {
-		return nil, fmt.Errorf("no server to run: %w", err)
-	}
-	return h.StartServerAs(ctx, cpus, exec.Command(binary, args...))
-}
-
-// StartServerAs is StartServer with a command line, which may say how to run the server and as whom.
-func (h *Host) StartServerAs(ctx context.Context, cpus []int, cmd *exec.Cmd) (*testenv.Server, error) {
+// StartServer runs a ringcast on this host as its user would, on the ports that are the default, and on the given CPUs,
+// or on any if none is given. The command line may say how to run it and as whom. It returns when the server is ready;
+// Stop it. Its methods that ask it something do so from this host.
+func (h *Host) StartServer(ctx context.Context, cpus []int, cmd *exec.Cmd) (*server.Server, error) {
 	ip := h.IPv4()
 	admin := netip.AddrPortFrom(ip, 9090).String()
 	cmd.Args = append(cmd.Args, "--admin", admin)
@@ -251,7 +242,7 @@ func (h *Host) StartServerAs(ctx context.Context, cpus []int, cmd *exec.Cmd) (*t
 	if slices.Contains(cmd.Args, "--tls") {
 		scheme = "https"
 	}
-	return testenv.Launch{
+	return server.Launch{
 		URL:   scheme + "://" + netip.AddrPortFrom(ip, 8080).String(),
 		Admin: "http://" + admin,
 		UDP:   netip.AddrPortFrom(ip, 7000).String(),

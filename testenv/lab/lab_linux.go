@@ -11,14 +11,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
-
-	"ringcast/testenv"
 )
 
 const (
@@ -59,23 +56,6 @@ func Open(log *slog.Logger) (*Lab, error) {
 	}
 	name := fmt.Sprintf("%s%d-%s-%d-", prefix, os.Getpid(), started, labs.Add(1))
 	return &Lab{log: log, prefix: name, patience: patience}, nil
-}
-
-// New opens a lab until the test ends, which fails if something is still running then. The test is skipped
-// where there are no network namespaces.
-func New(t testing.TB) *Lab {
-	t.Helper()
-	testenv.Need(t, testenv.NetworkNamespaces)
-	l, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatalf("open the lab: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Errorf("close the lab: %v", err)
-		}
-	})
-	return l
 }
 
 // AddHost adds a host that has a loopback interface only.

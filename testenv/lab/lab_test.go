@@ -1,6 +1,6 @@
 //go:build linux
 
-package lab
+package lab_test
 
 import (
 	"context"
@@ -24,10 +24,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/testenv"
+	"ringcast/testenv/lab"
 )
 
 func TestMain(m *testing.M) {
-	Child()
+	lab.Child()
 	os.Exit(testenv.Main(m))
 }
 
@@ -40,7 +41,7 @@ func must(t testing.TB, err error) {
 
 // deadline gives one step of a test its time.
 func deadline(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -48,15 +49,15 @@ func deadline(t testing.TB) context.Context {
 // eventually waits until the kernel, which does some things later, has done this one.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for giveUp := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+	for giveUp := time.Now().Add(lab.Patience); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(giveUp) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", lab.Patience, what)
 		}
 	}
 }
 
 // udp sends a datagram from one host to another's address and checks that it arrives, from where it should.
-func udp(t testing.TB, from, to *Host, source, destination netip.Addr) {
+func udp(t testing.TB, from, to *lab.Host, source, destination netip.Addr) {
 	t.Helper()
 	in, err := to.ListenUDP(netip.AddrPortFrom(destination, 0))
 	must(t, err)
@@ -66,7 +67,7 @@ func udp(t testing.TB, from, to *Host, source, destination netip.Addr) {
 	defer out.Close()
 	_, err = out.WriteToUDPAddrPort([]byte("hello"), in.LocalAddr().(*net.UDPAddr).AddrPort())
 	must(t, err)
-	must(t, in.SetReadDeadline(time.Now().Add(patience)))
+	must(t, in.SetReadDeadline(time.Now().Add(lab.Patience)))
 	b := make([]byte, 100)
 	n, got, err := in.ReadFromUDPAddrPort(b)
 	if err != nil {
@@ -78,10 +79,10 @@ func udp(t testing.TB, from, to *Host, source, destination netip.Addr) {
 }
 
 func TestPair(t *testing.T) {
-	server, client := Pair(t, Link{Queues: 2, MTU: 1400})
+	server, client := testenv.Pair(t, lab.Link{Queues: 2, MTU: 1400})
 	udp(t, client, server, client.IPv4(), server.IPv4())
 	udp(t, client, server, client.IPv6(), server.IPv6())
-	for _, h := range []*Host{server, client} {
+	for _, h := range []*lab.Host{server, client} {
 		link, err := h.Netlink().LinkByName("eth0")
 		must(t, err)
 		if a := link.Attrs(); a.NumRxQueues != 2 || a.NumTxQueues != 2 || a.MTU != 1400 || a.Index != h.Device("eth0").Index {
@@ -98,7 +99,7 @@ func TestPair(t *testing.T) {
 }
 
 func TestRouter(t *testing.T) {
-	server, router, client := Routed(t, Link{})
+	server, router, client := testenv.Routed(t, lab.Link{})
 	udp(t, client, server, client.IPv4(), server.IPv4())
 	udp(t, server, client, server.IPv6(), client.IPv6())
 
@@ -130,7 +131,7 @@ func TestRouter(t *testing.T) {
 
 // What happens to cables and addresses, and that the network works again after each.
 func TestLinkFaults(t *testing.T) {
-	server, router, client := Routed(t, Link{Queues: 2})
+	server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 	both := func() {
 		t.Helper()
 		udp(t, server, client, server.IPv4(), client.IPv4())
@@ -177,14 +178,14 @@ func TestLinkFaults(t *testing.T) {
 }
 
 func TestReplaceCable(t *testing.T) {
-	l := New(t)
+	l := testenv.NewLab(t)
 	a, err := l.AddHost("a")
 	must(t, err)
 	b, err := l.AddHost("b")
 	must(t, err)
 	c, err := l.Connect(
-		End{Host: a, Name: "wan", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5}, Addrs: prefixes("198.18.7.1/24", "fd00:7::1/64"), Gateways: addrs("198.18.7.2")},
-		End{Host: b, Name: "lan", Addrs: prefixes("198.18.7.2/24", "fd00:7::2/64")}, Link{Queues: 3})
+		lab.End{Host: a, Name: "wan", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5}, Addrs: lab.Prefixes("198.18.7.1/24", "fd00:7::1/64"), Gateways: lab.Addrs("198.18.7.2")},
+		lab.End{Host: b, Name: "lan", Addrs: lab.Prefixes("198.18.7.2/24", "fd00:7::2/64")}, lab.Link{Queues: 3})
 	must(t, err)
 	was, mac := c.A.Index, c.B.MAC
 	must(t, c.Remove())
@@ -201,7 +202,7 @@ func TestReplaceCable(t *testing.T) {
 
 // Commands are killed with their context, and errors are those of exec.
 func TestRun(t *testing.T) {
-	server, _ := Pair(t, Link{})
+	server, _ := testenv.Pair(t, lab.Link{})
 	out, err := server.Run(t.Context(), []string{"GREETING=hello"}, "sh", "-c", "echo $GREETING; exit 3")
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 3 || string(out) != "hello\n" {
 		t.Errorf("%q, %v", out, err)
@@ -227,7 +228,7 @@ func TestRun(t *testing.T) {
 }
 
 // sum is a Func that computes, waits or fails.
-var sum = Register("sum", func(ctx context.Context, in []int, ready func()) (total int, err error) {
+var sum = lab.Register("sum", func(ctx context.Context, in []int, ready func()) (total int, err error) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
 		return 0, err
@@ -255,7 +256,7 @@ const (
 )
 
 func TestFunc(t *testing.T) {
-	server, _ := Pair(t, Link{})
+	server, _ := testenv.Pair(t, lab.Link{})
 	if got, err := sum.Run(deadline(t), server, []int{1, 2, 3}); err != nil || got != 6 {
 		t.Errorf("%d, %v", got, err)
 	}
@@ -280,12 +281,12 @@ func TestFunc(t *testing.T) {
 }
 
 // owner builds a lab, leaves a process in it that nobody waits for, and waits to be killed.
-var owner = Register("owner", func(ctx context.Context, in struct{}, ready func()) (struct{}, error) {
-	l, err := Open(slog.New(slog.NewTextHandler(os.Stdout, nil)))
+var owner = lab.Register("owner", func(ctx context.Context, in struct{}, ready func()) (struct{}, error) {
+	l, err := lab.Open(slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	if err != nil {
 		return in, err
 	}
-	server, _, err := l.Pair(Link{})
+	server, _, err := l.Pair(lab.Link{})
 	if err != nil {
 		return in, err
 	}
@@ -299,7 +300,7 @@ var owner = Register("owner", func(ctx context.Context, in struct{}, ready func(
 // A process that is killed in the middle of its work leaves namespaces and processes, and the next one
 // removes them; but not those of one that is still there.
 func TestSweep(t *testing.T) {
-	ours, _ := Pair(t, Link{})
+	ours, _ := testenv.Pair(t, lab.Link{})
 	// Not on a host, where it would have mounts of its own.
 	self, err := os.Executable()
 	must(t, err)
@@ -307,7 +308,7 @@ func TestSweep(t *testing.T) {
 	must(t, err)
 	defer results.Close()
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), childVariable+"="+owner.name)
+	cmd.Env = append(os.Environ(), lab.ChildVariable+"="+owner.Name())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = strings.NewReader("{}"), t.Output(), t.Output(), []*os.File{theirs}
 	must(t, cmd.Start())
 	theirs.Close()
@@ -316,12 +317,12 @@ func TestSweep(t *testing.T) {
 		_ = cmd.Wait()
 	})
 	defer killed()
-	must(t, results.SetReadDeadline(time.Now().Add(patience)))
-	var m message
+	must(t, results.SetReadDeadline(time.Now().Add(lab.Patience)))
+	var m lab.Message
 	if err := json.NewDecoder(results).Decode(&m); err != nil || !m.Ready {
 		t.Fatalf("the child is not ready: %+v, %v", m, err)
 	}
-	pattern := fmt.Sprintf("%s/%s%d-*", netnsDir, prefix, cmd.Process.Pid)
+	pattern := fmt.Sprintf("%s/%s%d-*", lab.NetnsDir, lab.Prefix, cmd.Process.Pid)
 	names, err := filepath.Glob(pattern)
 	must(t, err)
 	if len(names) != 2 {
@@ -331,18 +332,18 @@ func TestSweep(t *testing.T) {
 	eventually(t, "a process that was left", func() bool {
 		running = nil
 		for _, name := range names {
-			pids, err := processesIn(name)
+			pids, err := lab.ProcessesIn(name)
 			must(t, err)
 			running = append(running, pids...)
 		}
 		return len(running) == 1
 	})
-	must(t, Sweep(slog.New(slog.NewTextHandler(io.Discard, nil))))
+	must(t, lab.Sweep(slog.New(slog.NewTextHandler(io.Discard, nil))))
 	if got, _ := filepath.Glob(pattern); len(got) != 2 {
 		t.Fatalf("swept while the owner lived: %q", got)
 	}
 	killed()
-	must(t, Sweep(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	must(t, lab.Sweep(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if got, _ := filepath.Glob(pattern); len(got) > 0 {
 		t.Errorf("not swept: %q", got)
 	}
@@ -350,7 +351,7 @@ func TestSweep(t *testing.T) {
 		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", running[0]))
 		return err != nil || strings.Contains(string(state), ") Z ")
 	})
-	if _, err := os.Stat(filepath.Join(netnsDir, ours.Name)); err != nil {
+	if _, err := os.Stat(filepath.Join(lab.NetnsDir, ours.Name)); err != nil {
 		t.Errorf("ours was swept: %v", err)
 	}
 }
@@ -358,20 +359,20 @@ func TestSweep(t *testing.T) {
 // Close says what it had to kill.
 func TestLeftRunning(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces)
-	l, err := Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	l, err := lab.Open(slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
-	server, _, err := l.Pair(Link{})
+	server, _, err := l.Pair(lab.Link{})
 	must(t, err)
 	p, err := server.Start(context.Background(), exec.Command("sleep", "1234"))
 	must(t, err)
-	l.patience = 0
-	if err := l.Close(); !errors.Is(err, ErrLeft) || !strings.Contains(err.Error(), "sleep 1234") {
+	l.SetPatience(0)
+	if err := l.Close(); !errors.Is(err, lab.ErrLeft) || !strings.Contains(err.Error(), "sleep 1234") {
 		t.Errorf("closed: %v", err)
 	}
 	if err := p.Wait(); err == nil {
 		t.Errorf("it was not killed")
 	}
-	if _, err := os.Stat(filepath.Join(netnsDir, server.Name)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(lab.NetnsDir, server.Name)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the namespace is there: %v", err)
 	}
 }

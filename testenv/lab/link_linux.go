@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -319,24 +318,4 @@ func addrs(all ...string) (as []netip.Addr) {
 		as = append(as, netip.MustParseAddr(a))
 	}
 	return as
-}
-
-// Pair is Lab.Pair in a lab of the test's own.
-func Pair(t testing.TB, link Link) (server, client *Host) {
-	t.Helper()
-	server, client, err := New(t).Pair(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server, client
-}
-
-// Routed is Lab.Routed in a lab of the test's own.
-func Routed(t testing.TB, link Link) (server, router, client *Host) {
-	t.Helper()
-	server, router, client, err := New(t).Routed(link)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server, router, client
 }

@@ -24,7 +24,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
-	"ringcast/testenv/bench/session"
+	"ringcast/testenv/records"
 )
 
 // Certificate is shared by all peers of a process: making one takes longer than all else.
@@ -56,7 +56,7 @@ type Peer struct {
 	answered chan struct{} // closed at the first success
 	answers  chan struct{} // one element once there was another
 	once     sync.Once
-	records  *session.Records
+	records  *records.Conn
 	reading  sync.WaitGroup
 
 	mu     sync.Mutex // guards what follows
@@ -80,7 +80,7 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
 		conn: cfg.Socket,
 	}
-	p.records = session.NewRecords(p.Send)
+	p.records = records.New(p.Send)
 	if p.conn != nil {
 		return p, nil
 	}

@@ -100,10 +100,10 @@ type stage struct {
 // time and without a loss.
 func TestPeers(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces)
-	server, client := lab.Pair(t, lab.Link{})
+	server, client := testenv.Pair(t, lab.Link{})
 	s := &stage{client: client, dir: t.TempDir()}
 	var err error
-	s.server, err = server.StartServer(t.Context(), nil, "--io", "udp", "--workers", "2", "--tls", "self")
+	s.server, err = testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "2", "--tls", "self")
 	must(t, err)
 	s.server.EndWith(t)
 	for name, text := range map[string][]byte{"client.py": clientScript, "gstreamer.py": gstreamerScript, "aiortc_peer.py": aiortcScript} {

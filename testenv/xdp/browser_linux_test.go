@@ -100,7 +100,7 @@ func TestBrowser(t *testing.T) {
 	testenv.Need(t, testenv.Chromium)
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-		server, client := lab.Pair(t, lab.Link{Queues: 2})
+		server, client := testenv.Pair(t, lab.Link{Queues: 2})
 		g := newStage(t, server, func(binary string) *exec.Cmd {
 			return exec.Command(binary, "--io", "xdp", "--interface", "eth0", "--workers", "2", "--tls", "self", "--public-ip", of(server).String())
 		})

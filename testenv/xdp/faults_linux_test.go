@@ -10,6 +10,7 @@ import (
 
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
+	"ringcast/testenv/server"
 )
 
 // pair is a server on AF_XDP with two workers on two queues, and a client, at the ends of one cable.
@@ -24,7 +25,7 @@ func pair(t *testing.T, args ...string) (g *stage, cable *lab.Cable, client *lab
 func pairOf(t *testing.T, link lab.Link, command func(binary string) *exec.Cmd) (g *stage, cable *lab.Cable, client *lab.Host) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	server, err := l.AddHost("server")
 	must(t, err)
 	client, err = l.AddHost("client")
@@ -200,7 +201,7 @@ func TestSecondServer(t *testing.T) {
 		out, err := g.here.Run(deadline(t, patience), nil, binary, append(args, "--admin", "", "--io", "xdp")...)
 		refused(t, "--io xdp", string(out), err, "another XDP program (id ")
 
-		second, err := testenv.Launch{
+		second, err := testenv.Wrap(server.Launch{
 			URL: "http://" + netip.AddrPortFrom(g.here.IPv4(), 8081).String(), Admin: "http://" + netip.AddrPortFrom(g.here.IPv4(), 9091).String(),
 			Cmd: exec.Command(binary, append(args, "--admin", netip.AddrPortFrom(g.here.IPv4(), 9091).String())...),
 			Run: func(cmd *exec.Cmd) (func() error, error) {
@@ -211,7 +212,7 @@ func TestSecondServer(t *testing.T) {
 				return p.Wait, nil
 			},
 			Client: g.here.Client(),
-		}.Start(t.Context())
+		}.Start(t.Context()))
 		must(t, err)
 		onSockets(t, second, "another XDP program (id ")
 		other := stageOf(t, g.here, second)

@@ -17,7 +17,7 @@ import (
 // addGuest gives a device a guest: a host whose eth0 is a macvlan on it, with a MAC and addresses of its own.
 func addGuest(t *testing.T, d *lab.Device, addrs ...string) *lab.Host {
 	t.Helper()
-	guest, err := lab.New(t).AddHost("guest")
+	guest, err := testenv.NewLab(t).AddHost("guest")
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.ParentIndex, attrs.Namespace = "eth0", d.Index, netlink.NsFd(guest.NetNS())

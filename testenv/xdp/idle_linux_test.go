@@ -21,7 +21,7 @@ func TestIdle(t *testing.T) {
 	const viewers, span = 100, 5 * time.Second
 	for _, io := range []string{"xdp", "udp"} {
 		t.Run(io, func(t *testing.T) {
-			server, client := lab.Pair(t, lab.Link{Queues: 2})
+			server, client := testenv.Pair(t, lab.Link{Queues: 2})
 			g := newStage(t, server, func(binary string) *exec.Cmd {
 				return exec.Command(binary, "--io", io, "--interface", "eth0", "--workers", fmt.Sprint(workers))
 			})

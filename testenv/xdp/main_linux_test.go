@@ -102,7 +102,7 @@ func newStage(t *testing.T, here *lab.Host, command func(binary string) *exec.Cm
 	t.Helper()
 	binary, err := testenv.Binary()
 	must(t, err)
-	s, err := here.StartServerAs(t.Context(), nil, command(binary))
+	s, err := testenv.StartCommandOn(t.Context(), here, nil, command(binary))
 	must(t, err)
 	s.EndWith(t)
 	return stageOf(t, here, s)

@@ -17,7 +17,7 @@ import (
 // stays with its worker: that one sends by AF_XDP on its own interface, and through the companion by the other.
 func TestMoveToOtherInterface(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	server, err := l.AddHost("server")
 	must(t, err)
 	client, err := l.AddHost("client")

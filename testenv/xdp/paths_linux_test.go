@@ -19,7 +19,7 @@ import (
 func twoCards(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	server, router, client, err := l.Routed(lab.Link{Queues: 2})
 	must(t, err)
 	prefix := func(s string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(s)} }
@@ -101,7 +101,7 @@ func TestWrongCard(t *testing.T) {
 func TestLearnedPathMTU(t *testing.T) {
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-		server, router, client := lab.Routed(t, lab.Link{Queues: 2})
+		server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 		for _, d := range []*lab.Device{router.Device("north"), client.Device("eth0")} {
 			link, err := d.Host.Netlink().LinkByIndex(d.Index)
 			must(t, err)

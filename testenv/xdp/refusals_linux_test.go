@@ -88,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l := lab.New(t)
+			l := testenv.NewLab(t)
 			server, client, err := l.Pair(lab.Link{})
 			must(t, err)
 			if c.device == "eth1" {
@@ -113,7 +113,7 @@ func TestRefusals(t *testing.T) {
 			err = p.Wait()
 			refused(t, "--io xdp", out.String(), err, c.why)
 
-			s, err := server.StartServerAs(t.Context(), nil, command())
+			s, err := testenv.StartCommandOn(t.Context(), server, nil, command())
 			must(t, err)
 			s.EndWith(t)
 			onSockets(t, s, c.why)

@@ -21,7 +21,7 @@ const aging = 6 * time.Second
 func TestBehindRouter(t *testing.T) {
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-		server, router, client := lab.Routed(t, lab.Link{Queues: 2})
+		server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 		// A router that announces nothing is found out when its entry gets old: here, sooner than in 30 s.
 		for _, family := range []string{"ipv4", "ipv6"} {
 			for name, value := range map[string]string{"base_reachable_time_ms": "1000", "delay_first_probe_time": "1", "retrans_time_ms": "100"} {

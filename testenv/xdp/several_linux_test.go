@@ -19,7 +19,7 @@ import (
 func twoInterfaces(t *testing.T) (g *stage, cable *lab.Cable, hosts map[string]*lab.Host) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	hosts = map[string]*lab.Host{}
 	for _, name := range []string{"server", "first", "second"} {
 		h, err := l.AddHost(name)
@@ -105,13 +105,13 @@ func TestOneOfTwoRefused(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	binary, err := testenv.Binary()
 	must(t, err)
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	server, client, err := l.Pair(lab.Link{})
 	must(t, err)
 	out, err := server.Run(deadline(t, patience), nil, binary, "--io", "xdp", "--interface", "eth0", "--interface", "lo", "--admin", "")
 	refused(t, "--io xdp", string(out), err, "lo is the loopback")
 
-	s, err := server.StartServerAs(t.Context(), nil, exec.Command(binary, "--interface", "eth0", "--interface", "lo"))
+	s, err := testenv.StartCommandOn(t.Context(), server, nil, exec.Command(binary, "--interface", "eth0", "--interface", "lo"))
 	must(t, err)
 	s.EndWith(t)
 	m := s.Metrics(t)

@@ -30,7 +30,7 @@ func TestStacked(t *testing.T) {
 	} {
 		t.Run(c.kind, func(t *testing.T) {
 			testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.Program("ip"))
-			server, client := lab.Pair(t, lab.Link{})
+			server, client := testenv.Pair(t, lab.Link{})
 			own := []netip.Addr{server.IPv4(), server.IPv6()}
 			ip := func(line string) {
 				t.Helper()
@@ -49,7 +49,7 @@ func TestStacked(t *testing.T) {
 			g.onQueues()
 			must(t, g.server.Stop())
 
-			s, err := server.StartServer(t.Context(), nil, "--public-ip", own[0].String())
+			s, err := testenv.StartOn(t.Context(), server, nil, "--public-ip", own[0].String())
 			must(t, err)
 			s.EndWith(t)
 			onSockets(t, s, c.why)

@@ -15,7 +15,6 @@ import (
 
 	"ringcast/engine/host"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/report"
 )
 
 // Metrics of the server.
@@ -99,7 +98,7 @@ func (g *stage) everyQueue(t *testing.T) {
 }
 
 // whole demands that a flow lost and damaged nothing, on either way.
-func whole(t *testing.T, viewers int, sent report.Publish, got report.Watch) {
+func whole(t *testing.T, viewers int, sent published, got watched) {
 	t.Helper()
 	if sent.VideoPackets == 0 || sent.Unsent != 0 || sent.Feedback.Lost != 0 {
 		t.Errorf("the publisher sent %d packets of which it could not send %d and %d were lost, want some, 0, 0",

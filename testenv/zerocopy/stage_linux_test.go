@@ -3,6 +3,8 @@ package zerocopy
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +18,8 @@ import (
 
 	"ringcast/engine/host"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/report"
 	"ringcast/testenv/lab"
+	"ringcast/testenv/server"
 )
 
 const (
@@ -43,7 +45,7 @@ func newStage(t *testing.T, queues int) *stage {
 	lo, err := netlink.LinkByName("lo")
 	must(t, err)
 	must(t, netlink.LinkSetUp(lo))
-	g.client, err = lab.New(t).AddHost("client")
+	g.client, err = testenv.NewLab(t).AddHost("client")
 	must(t, err)
 	peer, err := findNIC(peerMAC, "peer0")
 	must(t, err)
@@ -101,10 +103,10 @@ func named(t *testing.T, name string) netlink.Link {
 
 // start runs a server.
 func start(args ...string) (*testenv.Server, error) {
-	return testenv.Launch{
+	return testenv.Wrap(server.Launch{
 		URL: "http://" + serverAddress + ":8080", Admin: "http://127.0.0.1:9090", UDP: serverAddress + ":7000",
 		Cmd: exec.Command("/bin/ringcast", append([]string{"--public-ip", serverAddress}, args...)...),
-	}.Start(context.Background()) // it outlives the scene that starts it
+	}.Start(context.Background())) // it outlives the scene that starts it
 }
 
 // serve runs a server until the test ends.
@@ -188,8 +190,72 @@ func (f *flow) mustRun(t *testing.T, p *lab.Process, file string) {
 	}
 }
 
+// published is what we look at of the report that ringbench publish writes, watched of that of ringbench watch.
+type (
+	published struct {
+		VideoPackets uint64 `json:"video_packets"`
+		Unsent       uint64 `json:"unsent_datagrams"`
+		Feedback     struct {
+			Lost int64 `json:"reported_lost"`
+		} `json:"feedback"`
+	}
+	watched struct {
+		Playing int            `json:"playing"`
+		Lost    map[string]int `json:"lost,omitempty"`
+		All     struct {
+			Packets uint64 `json:"packets"`
+			Missing uint64 `json:"missing_packets"`
+		} `json:"all"`
+		Sample struct {
+			Packets   uint64 `json:"packets"`
+			Missing   uint64 `json:"missing_packets"`
+			Damaged   uint64 `json:"damaged_packets"`
+			Unopened  uint64 `json:"unopened_packets"`
+			Unsent    uint64 `json:"lost_upstream_packets"`
+			Frames    uint64 `json:"frames"`
+			Keyframes uint64 `json:"keyframes"`
+			Restarts  uint64 `json:"source_restarts"`
+		} `json:"sample"`
+	}
+)
+
+// read reads a report, which must have all the fields that we look at: none must pass for zero.
+func read(text []byte, into any) error {
+	if err := json.Unmarshal(text, into); err != nil {
+		return err
+	}
+	ours, err := json.Marshal(into)
+	if err != nil {
+		return err
+	}
+	var want, got map[string]any
+	if err := errors.Join(json.Unmarshal(ours, &want), json.Unmarshal(text, &got)); err != nil {
+		return err
+	}
+	return holds(got, want)
+}
+
+// holds returns an error for a name of want that got does not have, also within objects.
+func holds(got, want map[string]any) error {
+	for name, value := range want {
+		has, ok := got[name]
+		if !ok {
+			return fmt.Errorf("the report has no %q", name)
+		}
+		inner, ok := value.(map[string]any)
+		if !ok {
+			continue
+		}
+		object, _ := has.(map[string]any)
+		if err := holds(object, inner); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // end waits for the viewers, or ends them, then ends the publisher, and returns what they report.
-func (f *flow) end(t *testing.T, now bool) (sent report.Publish, got report.Watch) {
+func (f *flow) end(t *testing.T, now bool) (sent published, got watched) {
 	t.Helper()
 	if now {
 		must(t, f.viewers.Signal(os.Interrupt))
@@ -207,7 +273,7 @@ func (f *flow) end(t *testing.T, now bool) (sent report.Publish, got report.Watc
 		}
 		b, err := os.ReadFile(file)
 		must(t, err)
-		must(t, json.Unmarshal(b, into))
+		must(t, read(b, into))
 	}
 	wait(f.viewers, f.got, &got)
 	must(t, f.publisher.Signal(os.Interrupt))

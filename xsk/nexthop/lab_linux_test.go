@@ -30,7 +30,7 @@ type host struct {
 func hosts(t testing.TB, names ...string) (out []*host) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.Program("ip"))
-	l := lab.New(t)
+	l := testenv.NewLab(t)
 	for _, name := range names {
 		h, err := l.AddHost(name)
 		if err != nil {

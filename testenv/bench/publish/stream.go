@@ -18,6 +18,7 @@ import (
 	"ringcast/testenv/bench/media"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/bench/session"
+	"ringcast/testenv/records"
 )
 
 const (
@@ -71,10 +72,10 @@ type stream struct {
 	stats     report.Publish
 	lost      map[uint32]int32 // by SSRC, from the last report
 
-	frame   []byte           // to seal into
-	scratch []byte           // plain header and payload
-	check   []byte           // a STUN message
-	records *session.Records // while shaking hands; nil before and after
+	frame   []byte        // to seal into
+	scratch []byte        // plain header and payload
+	check   []byte        // a STUN message
+	records *records.Conn // while shaking hands; nil before and after
 }
 
 // connect does all that comes before media.
@@ -157,7 +158,7 @@ func (s *stream) handleSTUN(b []byte, from netip.AddrPort) bool {
 }
 
 func (s *stream) handshake(ctx context.Context) (*srtp.Keys, error) {
-	s.records = session.NewRecords(s.write)
+	s.records = records.New(s.write)
 	s.reading.Go(s.receive)
 	return session.Handshake(ctx, s.records, s.certificate, s.answer)
 }

@@ -8,11 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/pion/dtls/v3"
@@ -21,14 +17,12 @@ import (
 	"github.com/pion/logging"
 
 	"ringcast/engine/srtp"
+	"ringcast/testenv/records"
 )
 
 // flightInterval is when an unanswered flight is sent again. Browsers begin at 50 ms; a generator that
 // shares its machine with the server must not add load to what is late already.
 const flightInterval = 200 * time.Millisecond
-
-// maxQueued is how many datagrams wait for the handshake at most.
-const maxQueued = 64
 
 // A Certificate is what we show the server.
 type Certificate struct {
@@ -55,10 +49,10 @@ func colons(sum []byte) string {
 	return strings.Join(hex, ":")
 }
 
-// Handshake runs DTLS over records, as client or, where the answer says so, as server, and returns the
-// SRTP keys. It leaves neither goroutines nor a connection; records is closed then.
-func Handshake(ctx context.Context, records *Records, c *Certificate, a *Answer) (*srtp.Keys, error) {
-	defer records.Close()
+// Handshake runs DTLS over a network, as client or, where the answer says so, as server, and returns the
+// SRTP keys. It leaves neither goroutines nor a connection; the network is closed then.
+func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *Answer) (*srtp.Keys, error) {
+	defer network.Close()
 	options := []dtls.Option{
 		dtls.WithCertificates(c.pair),
 		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80),
@@ -71,7 +65,7 @@ func Handshake(ctx context.Context, records *Records, c *Certificate, a *Answer)
 			return checkFingerprint(a.Fingerprints, raw)
 		}),
 	}
-	conn, err := dial(records, options, a.Server)
+	conn, err := dial(network, options, a.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -87,19 +81,19 @@ func Handshake(ctx context.Context, records *Records, c *Certificate, a *Answer)
 	return export(&state, srtp.Profile(profile), a.Server)
 }
 
-func dial(records *Records, options []dtls.Option, server bool) (*dtls.Conn, error) {
+func dial(network *records.Conn, options []dtls.Option, server bool) (*dtls.Conn, error) {
 	if server {
 		all := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true)}
 		for _, o := range options {
 			all = append(all, o)
 		}
-		return dtls.ServerWithOptions(records, nowhere, all...)
+		return dtls.ServerWithOptions(network, network.LocalAddr(), all...)
 	}
 	var all []dtls.ClientOption
 	for _, o := range options {
 		all = append(all, o)
 	}
-	return dtls.ClientWithOptions(records, nowhere, all...)
+	return dtls.ClientWithOptions(network, network.LocalAddr(), all...)
 }
 
 // export derives the SRTP master keys (RFC 5764 section 4.2).
@@ -146,104 +140,6 @@ func checkFingerprint(wanted []Fingerprint, raw [][]byte) error {
 	}
 	return errors.New("the certificate is not the one whose fingerprint the answer tells")
 }
-
-// Records is the network that a handshake sees.
-type Records struct {
-	send   func([]byte) error
-	queue  chan []byte
-	closed chan struct{}
-	once   sync.Once
-
-	mu       sync.Mutex
-	deadline time.Time
-	moved    chan struct{} // closed when the deadline moves
-}
-
-// NewRecords makes a network whose datagrams leave by send, which may be called from any goroutine.
-func NewRecords(send func([]byte) error) *Records {
-	return &Records{send: send, queue: make(chan []byte, maxQueued), closed: make(chan struct{}), moved: make(chan struct{})}
-}
-
-// Put hands in a received datagram, which is copied. As on a socket, what does not fit is lost.
-func (r *Records) Put(datagram []byte) {
-	select {
-	case r.queue <- append([]byte(nil), datagram...):
-	default:
-	}
-}
-
-// ReadFrom implements net.PacketConn.
-func (r *Records) ReadFrom(b []byte) (int, net.Addr, error) {
-	for {
-		r.mu.Lock()
-		deadline, moved := r.deadline, r.moved
-		r.mu.Unlock()
-		var due <-chan time.Time
-		var timer *time.Timer
-		if !deadline.IsZero() {
-			timer = time.NewTimer(time.Until(deadline))
-			due = timer.C
-		}
-		n, again, err := r.wait(b, due, moved)
-		if timer != nil {
-			timer.Stop()
-		}
-		if !again {
-			return n, nowhere, err
-		}
-	}
-}
-
-func (r *Records) wait(b []byte, due <-chan time.Time, moved <-chan struct{}) (n int, again bool, err error) {
-	select {
-	case x := <-r.queue:
-		return copy(b, x), false, nil
-	case <-r.closed:
-		return 0, false, io.EOF // ends pion's reader with nothing sent
-	case <-due:
-		return 0, false, os.ErrDeadlineExceeded
-	case <-moved:
-		return 0, true, nil
-	}
-}
-
-// WriteTo implements net.PacketConn.
-func (r *Records) WriteTo(b []byte, _ net.Addr) (int, error) {
-	select {
-	case <-r.closed:
-		return len(b), nil
-	default:
-		return len(b), r.send(b)
-	}
-}
-
-// Close implements net.PacketConn. What comes or goes later is lost.
-func (r *Records) Close() error {
-	r.once.Do(func() { close(r.closed) })
-	return nil
-}
-
-// LocalAddr implements net.PacketConn.
-func (r *Records) LocalAddr() net.Addr { return nowhere }
-
-// SetDeadline implements net.PacketConn. Writes never wait.
-func (r *Records) SetDeadline(t time.Time) error { return r.SetReadDeadline(t) }
-
-// SetReadDeadline implements net.PacketConn.
-func (r *Records) SetReadDeadline(t time.Time) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.deadline = t
-	close(r.moved)
-	r.moved = make(chan struct{})
-	return nil
-}
-
-// SetWriteDeadline implements net.PacketConn.
-func (r *Records) SetWriteDeadline(time.Time) error { return nil }
-
-// nowhere stands for both ends: records know no addresses.
-var nowhere net.Addr = &net.UDPAddr{}
 
 // silence is a logger that says nothing: errors are returned.
 type silence struct{}

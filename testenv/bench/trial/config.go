@@ -31,6 +31,8 @@ type Config struct {
 	// Floor measures the C floor in each round too.
 	Floor bool
 	Seed  uint64
+	// Ringcast and SFU are the paths of the programs that run where a contender names none.
+	Ringcast, SFU string
 	// Progress may be nil.
 	Progress *report.Progress
 }

@@ -11,7 +11,7 @@ import (
 type Contender struct {
 	// Name is what it was called by.
 	Name string
-	// Binary is a ringcast; empty for the one beside this program, or else one built for the occasion.
+	// Binary is a ringcast, or an sfu; empty for the Config's.
 	Binary string
 	// Args are ringcast's flags beside those for addresses and workers, or the whole command line of
 	// another server if URLs says where it listens.

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/lab"
+	"ringcast/testenv/server"
 )
 
 const (
@@ -37,7 +38,7 @@ type Rig struct {
 	cfg            Config
 	lab            *lab.Lab
 	server, client *lab.Host
-	process        *testenv.Server
+	process        *server.Server
 	publishing     *lab.Call[*report.Publish]
 	watching       *lab.Call[*report.Watch]
 	orders         *http.Client
@@ -115,9 +116,9 @@ func (r *Rig) here(text string) string {
 	return strings.ReplaceAll(text, "{ip}", r.server.IPv4().String())
 }
 
-func (r *Rig) startServer(ctx context.Context) (*testenv.Server, error) {
+func (r *Rig) startServer(ctx context.Context) (*server.Server, error) {
 	c, ip := &r.Contender, r.server.IPv4().String()
-	l := testenv.Launch{
+	l := server.Launch{
 		Client: r.server.Client(),
 		Run: func(cmd *exec.Cmd) (func() error, error) {
 			p, err := r.server.Start(context.WithoutCancel(ctx), cmd, r.cfg.ServerCPUs...)
@@ -129,7 +130,7 @@ func (r *Rig) startServer(ctx context.Context) (*testenv.Server, error) {
 	}
 	switch {
 	case !c.foreign():
-		binary, err := find(c.Binary, "ringcast", "ringcast/cmd/ringcast")
+		binary, err := program(c.Binary, r.cfg.Ringcast)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +142,7 @@ func (r *Rig) startServer(ctx context.Context) (*testenv.Server, error) {
 	case strings.HasPrefix(c.Name, "cmd:"):
 		l.Cmd = exec.Command(r.here(c.Args[0]))
 	default:
-		binary, err := find(c.Binary, "sfu", "ringcast/testenv/bench/sfu")
+		binary, err := program(c.Binary, r.cfg.SFU)
 		if err != nil {
 			return nil, err
 		}
@@ -172,24 +173,18 @@ func (r *Rig) startServer(ctx context.Context) (*testenv.Server, error) {
 	return l.Start(ctx)
 }
 
-// find is a program that was asked for, or is beside this one, or is built now.
-func find(asked, name, pkg string) (string, error) {
-	if asked != "" {
-		return filepath.Abs(asked)
-	}
-	self, err := os.Executable()
+// program is the path of a contender's program: the one asked for, or else the configured one.
+func program(asked, configured string) (string, error) {
+	path, err := filepath.Abs(cmp.Or(asked, configured))
 	if err != nil {
 		return "", err
 	}
-	if beside := filepath.Join(filepath.Dir(self), name); executable(beside) {
-		return beside, nil
+	if info, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("no program to measure, see --ringcast and --sfu: %w", err)
+	} else if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return "", fmt.Errorf("no program to measure, see --ringcast and --sfu: %s is not executable", path)
 	}
-	return testenv.Build(pkg)
-}
-
-func executable(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+	return path, nil
 }
 
 // Fill has the viewers join, while the publisher plays, and pauses it when they are there.

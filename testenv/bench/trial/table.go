@@ -27,9 +27,9 @@ func (r *Report) Table(out io.Writer) error {
 			of(func(w *Window) float64 { return w.ViewerBits / 1e9 }).short(2),
 			of(func(w *Window) float64 { return w.WireBits / 1e9 }).short(2),
 			of(func(w *Window) float64 { return float64(w.RSS) / 1e6 }).short(0),
-			of(server(func(s *Server) float64 { return float64(s.Heap) / 1e6 })).short(0),
-			of(server(func(s *Server) float64 { return float64(s.Calls) / float64(max(s.Datagrams, 1)) })).short(4),
-			of(server(func(s *Server) float64 { return s.Forwarding.P99 })).short(2),
+			of(ofServer(func(s *Server) float64 { return float64(s.Heap) / 1e6 })).short(0),
+			of(ofServer(func(s *Server) float64 { return float64(s.Calls) / float64(max(s.Datagrams, 1)) })).short(4),
+			of(ofServer(func(s *Server) float64 { return s.Forwarding.P99 })).short(2),
 			of(func(w *Window) float64 { return w.Delay.P50 }).short(2)+", "+of(func(w *Window) float64 { return w.Delay.P99 }).short(2),
 		)
 	}
@@ -92,8 +92,8 @@ func (r *Report) floors() Spread {
 	return spread(all)
 }
 
-// server makes a figure of ringcast's own counts; other servers have none.
-func server(f func(*Server) float64) func(*Window) float64 {
+// ofServer makes a figure of ringcast's own counts; other servers have none.
+func ofServer(f func(*Server) float64) func(*Window) float64 {
 	return func(w *Window) float64 {
 		if w.Server == nil {
 			return 0

@@ -38,6 +38,19 @@ func contender(t *testing.T, text string) Contender {
 	return c
 }
 
+// defaults is Default with programs that are built now.
+func defaults(t *testing.T) Config {
+	t.Helper()
+	cfg := Default()
+	for program, pkg := range map[*string]string{&cfg.Ringcast: "ringcast/cmd/ringcast", &cfg.SFU: "ringcast/testenv/bench/sfu"} {
+		var err error
+		if *program, err = testenv.Build(pkg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cfg
+}
+
 // openRig has viewers watch a contender until the test ends.
 func openRig(t *testing.T, cfg Config, c Contender) *Rig {
 	t.Helper()
@@ -66,7 +79,7 @@ func TestThreeCounts(t *testing.T) {
 		loseEvery int
 	}{{"xdp", 0}, {"xdp", 100}, {"segments", 0}, {"segments", 100}, {"messages", 0}, {"off", 0}} {
 		t.Run(fmt.Sprint(c.port, " ", c.loseEvery), func(t *testing.T) {
-			cfg := Default()
+			cfg := defaults(t)
 			// Not a multiple of what a loss hits: each viewer has its share.
 			cfg.Viewers, cfg.Streams, cfg.Sample, cfg.LoseEvery, cfg.Window = 203, 2, 20, c.loseEvery, 2*time.Second
 			r := openRig(t, cfg, contender(t, c.port))
@@ -132,7 +145,7 @@ var spinning = lab.Register("spin", func(ctx context.Context, _ struct{}, ready 
 // Viewers that get too little time make a window void.
 func TestStarvedClient(t *testing.T) {
 	able(t)
-	cfg := Default()
+	cfg := defaults(t)
 	cfg.Viewers, cfg.Window = 50, time.Second
 	r := openRig(t, cfg, contender(t, "xdp"))
 	for range 2 {
@@ -166,7 +179,7 @@ const (
 // TestSmoke is make bench-smoke.
 func TestSmoke(t *testing.T) {
 	able(t)
-	cfg := Default()
+	cfg := defaults(t)
 	cfg.Viewers, cfg.Rounds, cfg.Window, cfg.Floor = smokeViewers, 5, 700*time.Millisecond, false
 	r, err := Compare(t.Context(), logger(t), cfg, contender(t, "xdp"), contender(t, "off"))
 	if err != nil {
@@ -190,7 +203,7 @@ func TestSmoke(t *testing.T) {
 // However a run ends, nothing of it is left, and its error says what happened.
 func TestEnds(t *testing.T) {
 	able(t)
-	cfg := Default()
+	cfg := defaults(t)
 	cfg.Viewers, cfg.Rounds, cfg.Window, cfg.Floor = 10, 1000, minWindow, false
 	left := func(t *testing.T) {
 		t.Helper()
@@ -240,6 +253,17 @@ func TestEnds(t *testing.T) {
 		}
 		left(t)
 	})
+	t.Run("no ringcast", func(t *testing.T) {
+		cfg := cfg
+		for _, path := range []string{"", t.TempDir(), filepath.Join(t.TempDir(), "ringcast")} {
+			cfg.Ringcast = path
+			_, err := Compare(t.Context(), logger(t), cfg, contender(t, "off"))
+			if err == nil || !strings.Contains(err.Error(), "--ringcast") || !strings.Contains(err.Error(), path) {
+				t.Errorf("with ringcast at %q: %v, want an error that names it and the flag", path, err)
+			}
+		}
+		left(t)
+	})
 	t.Run("busy polling against others", func(t *testing.T) {
 		if _, err := Compare(t.Context(), logger(t), cfg, contender(t, "xdp --busy-poll"), contender(t, "off")); err == nil {
 			t.Error("measured")
@@ -250,7 +274,7 @@ func TestEnds(t *testing.T) {
 // The peer is measured like ringcast, but for what it does not tell.
 func TestForeignServer(t *testing.T) {
 	able(t)
-	cfg := Default()
+	cfg := defaults(t)
 	cfg.Viewers, cfg.Window = 20, time.Second
 	r := openRig(t, cfg, contender(t, "sfu"))
 	w, err := r.Window(t.Context(), cfg.Window)
@@ -266,7 +290,7 @@ func TestForeignServer(t *testing.T) {
 // Soaks, joins and footprints, as short as they may be, tell what they are to tell.
 func TestOtherRuns(t *testing.T) {
 	able(t)
-	cfg := Default()
+	cfg := defaults(t)
 	cfg.Viewers, cfg.Rounds, cfg.Window = 30, 1, minWindow
 	t.Run("soak", func(t *testing.T) {
 		e, err := Soak(t.Context(), logger(t), cfg, contender(t, "xdp"), 0, 4*time.Second)

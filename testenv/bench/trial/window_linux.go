@@ -9,9 +9,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"ringcast/testenv"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/lab"
+	"ringcast/testenv/server"
 )
 
 const (
@@ -31,7 +31,7 @@ type state struct {
 	viewing   Viewing
 	published *report.Publish
 	wire      netlink.LinkStatistics
-	metrics   testenv.Metrics // nil of a foreign server
+	metrics   server.Metrics // nil of a foreign server
 }
 
 // counts are read while packets flow.
@@ -202,7 +202,7 @@ func (r *Rig) agree(ctx context.Context, before *state, now *Sunk) (bool, error)
 }
 
 // metrics are the server's, none of a foreign one.
-func (r *Rig) metrics(ctx context.Context) (testenv.Metrics, error) {
+func (r *Rig) metrics(ctx context.Context) (server.Metrics, error) {
 	if r.Contender.foreign() {
 		return nil, nil
 	}
@@ -286,13 +286,13 @@ func (w *Window) tally(a, b *state) {
 }
 
 // forwarding is how long packets of a steady time took.
-func forwarding(grown testenv.Metrics) Forwarding {
+func forwarding(grown server.Metrics) Forwarding {
 	const name = "ringcast_forwarding_delay_seconds"
 	return Forwarding{P50: 1000 * grown.Quantile(name, 0.5), P99: 1000 * grown.Quantile(name, 0.99)}
 }
 
 // rung is the kind of port that the server has.
-func rung(m testenv.Metrics) string {
+func rung(m server.Metrics) string {
 	for series := range m {
 		if rest, ok := strings.CutPrefix(series, `ringcast_port_info{io="`); ok {
 			return strings.TrimSuffix(rest, `"}`)
@@ -302,7 +302,7 @@ func rung(m testenv.Metrics) string {
 }
 
 // reasons sums a metric that has a label reason by that.
-func reasons(m testenv.Metrics, name string) map[string]uint64 {
+func reasons(m server.Metrics, name string) map[string]uint64 {
 	sums := map[string]uint64{}
 	for series, n := range m {
 		if _, labels, ok := strings.Cut(series, name+"{"); ok {

@@ -17,6 +17,7 @@ import (
 	"ringcast/engine/stun"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/bench/session"
+	"ringcast/testenv/records"
 )
 
 const (
@@ -249,7 +250,7 @@ func (l *loop) nominate(v *viewer, socket int) {
 	l.reschedule(v)
 	// The socket stays open while pion may write: closing it is the loop's, which waits for the
 	// handshake's end in all cases.
-	v.records = session.NewRecords(func(b []byte) error {
+	v.records = records.New(func(b []byte) error {
 		_, err := unix.Write(fd, b)
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"ringcast/engine/srtp"
 	"ringcast/testenv/bench/report"
 	"ringcast/testenv/bench/session"
+	"ringcast/testenv/records"
 )
 
 // A phase is how far a viewer has come.
@@ -32,7 +33,7 @@ type viewer struct {
 	sockets []int
 	port    uint16
 	phase   phase
-	records *session.Records // while shaking hands
+	records *records.Conn // while shaking hands
 	// early is media that came while the handshake's goroutine was about to return the keys.
 	early []early
 
