@@ -10,10 +10,10 @@ FUZZTIME ?= 30s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/zerocopy -e /testenv/bench/trial)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/zerocopy -e /ringbench/internal/trial)
 
 # The packages with BPF programs.
-BPF = bpf testenv/lab testenv/bench/sink
+BPF = bpf testenv/lab cmd/ringbench/internal/sink
 
 # Every fuzz target as package:name.
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
@@ -47,7 +47,7 @@ help: ## what there is to make
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1:	/p' Makefile | expand -t 12
 
 build: ## the server, the load generator and a small SFU to measure against, in bin/
-	$(GO) build -buildvcs=auto -o bin/ ./cmd/... ./testenv/bench/sfu
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
 
 run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
 	./bin/ringcast $(FLAGS)
@@ -145,10 +145,10 @@ zerocopy: ## AF_XDP without copies, in VMs; SHOW=cat for the figures
 	@$(TEST) ./testenv/zerocopy 2>&1 | $(SHOW)
 
 trial: deps ## that ringbench's laboratory measures what it says
-	@$(TEST) -skip '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(SHOW)
+	@$(TEST) -skip '^TestSmoke$$' ./cmd/ringbench/internal/trial 2>&1 | $(SHOW)
 
 bench-smoke: deps ## that AF_XDP costs less than twice its recorded part of one sendto for each packet
-	@$(TEST) -run '^TestSmoke$$' ./testenv/bench/trial 2>&1 | $(SHOW)
+	@$(TEST) -run '^TestSmoke$$' ./cmd/ringbench/internal/trial 2>&1 | $(SHOW)
 
 bench: ## what one packet costs
 	$(GO) test -run '^$$' -bench . ./engine/... ./xsk/... ./bpf

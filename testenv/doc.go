@@ -17,7 +17,6 @@
 //   - browser drives headless Chromium,
 //   - e2e holds the tests that put browsers and pion against the server,
 //   - scale tests what many viewers cost the server's memory,
-//   - bench is the load generator ringbench, its laboratory, and a second server to hold figures against,
 //   - firefox drives headless Firefox,
 //   - peers holds the tests that put GStreamer, aiortc and Firefox against the server.
 //

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv/bench/trial"
+	"ringcast/cmd/ringbench/internal/trial"
 	"ringcast/testenv/capability"
 	"ringcast/testenv/lab"
 )

@@ -1,8 +1,17 @@
 // Command ringbench publishes to and watches any WHIP/WHEP server, and measures what viewers get.
 //
-// What it does is in testenv/bench; here are its flags. It ends with status 0 when the run is over or
-// was interrupted, with 1 when something failed and with 2 when the flags make no sense. SIGINT and
-// SIGTERM end a run early, with the report so far; a second one ends it at once.
+// Here are its flags, and the tests of its parts together. Its parts are in internal:
+//
+//   - session is one WHIP or WHEP session from the peer's side: offer, answer, ICE, DTLS,
+//   - media makes and splits what is published,
+//   - publish and watch are the two sides,
+//   - report is what they say,
+//   - sink counts viewers' media by XDP and drops it, for thousands of them,
+//   - trial measures what servers cost, in a lab of its own,
+//   - sfu is a second server to measure against: pion's SFU as one would write it.
+//
+// It ends with status 0 when the run is over or was interrupted, with 1 when something failed and with 2 when the
+// flags make no sense. SIGINT and SIGTERM end a run early, with the report so far; a second one ends it at once.
 package main
 
 import (
@@ -17,8 +26,8 @@ import (
 	"strings"
 	"syscall"
 
+	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/engine/version"
-	"ringcast/testenv/bench/report"
 )
 
 // What the process ends with.

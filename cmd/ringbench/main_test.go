@@ -20,15 +20,16 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/engine/version"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/report"
 )
 
 // asRingbench makes the test binary behave as the command, so that signals and exit statuses are real.
 const asRingbench = "TEST_AS_RINGBENCH"
 
 func TestMain(m *testing.M) {
+	child()
 	if os.Getenv(asRingbench) != "" {
 		main()
 		return

@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"ringcast/testenv/bench/publish"
+	"ringcast/cmd/ringbench/internal/publish"
 )
 
 const publishExamples = `  One generated stream of 2 Mbit/s until interrupted:

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"ringcast/testenv/bench/session"
-	"ringcast/testenv/bench/sink"
+	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/cmd/ringbench/internal/sink"
 )
 
 func openSink(device string, loseEvery int) (*sink.Sink, error) {

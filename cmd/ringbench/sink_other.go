@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 
-	"ringcast/testenv/bench/watch"
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 func openSink(string, int) (interface {

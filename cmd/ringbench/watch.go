@@ -8,8 +8,8 @@ import (
 	"io"
 	"os"
 
-	"ringcast/testenv/bench/session"
-	"ringcast/testenv/bench/watch"
+	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 const watchExamples = `  One viewer that checks every packet, until interrupted:

@@ -3,7 +3,7 @@
 // to every viewer's PeerConnection; interceptors are pion's default; all media is on one UDP port through
 // its mux, ICE is lite.
 //
-//	go run ./testenv/bench/sfu --http 127.0.0.1:8081 --udp 127.0.0.1:7001
+//	go run ./cmd/ringbench/internal/sfu --http 127.0.0.1:8081 --udp 127.0.0.1:7001
 //	ringbench publish --whip http://127.0.0.1:8081/whip/bench
 //	ringbench watch --whep http://127.0.0.1:8081/whep/bench --viewers 100
 package main

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // Config says what all contenders of a run are put through. Default has usable values.

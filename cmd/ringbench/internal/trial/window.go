@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // A Window is what one contender did in one piece of steady time.

@@ -42,7 +42,7 @@ func contender(t *testing.T, text string) Contender {
 func defaults(t *testing.T) Config {
 	t.Helper()
 	cfg := Default()
-	for program, pkg := range map[*string]string{&cfg.Ringcast: "ringcast/cmd/ringcast", &cfg.SFU: "ringcast/testenv/bench/sfu"} {
+	for program, pkg := range map[*string]string{&cfg.Ringcast: "ringcast/cmd/ringcast", &cfg.SFU: "ringcast/cmd/ringbench/internal/sfu"} {
 		var err error
 		if *program, err = testenv.Build(pkg); err != nil {
 			t.Fatal(err)

@@ -6,8 +6,8 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"ringcast/cmd/ringbench/internal/watch"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/watch"
 )
 
 const (

@@ -1,23 +1,16 @@
-package bench
+package main
 
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"testing"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/publish"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/watch"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/publish"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/watch"
-	"ringcast/testenv/lab"
 )
-
-func TestMain(m *testing.M) {
-	lab.Child()
-	os.Exit(testenv.Main(m))
-}
 
 // patience is for what takes milliseconds on a machine with nothing else to do.
 const patience = time.Minute

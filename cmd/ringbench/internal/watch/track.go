@@ -3,9 +3,9 @@ package watch
 import (
 	"time"
 
+	"ringcast/cmd/ringbench/internal/media"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
-	"ringcast/testenv/bench/media"
 )
 
 const (

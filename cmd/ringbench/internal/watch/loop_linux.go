@@ -11,12 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
 	"ringcast/testenv/records"
 )
 

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"bufio"
@@ -17,16 +17,16 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/publish"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/watch"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/publish"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/watch"
 )
 
 // startSFU runs pion's SFU with further flags until the test ends and returns its root URL.
 func startSFU(t *testing.T, flags ...string) string {
 	t.Helper()
-	binary, err := testenv.Build("ringcast/testenv/bench/sfu")
+	binary, err := testenv.Build("ringcast/cmd/ringbench/internal/sfu")
 	if err != nil {
 		t.Fatal(err)
 	}

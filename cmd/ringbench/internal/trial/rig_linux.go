@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/testenv/lab"
 	"ringcast/testenv/server"
 )

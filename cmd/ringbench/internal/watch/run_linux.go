@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
 )
 
 const (

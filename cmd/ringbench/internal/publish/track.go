@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/media"
 	"ringcast/engine/rtp"
-	"ringcast/testenv/bench/media"
 )
 
 // kept is how many video packets can be sent again: at 2 Mbit/s, eight seconds' worth.

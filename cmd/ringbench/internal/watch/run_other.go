@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // Run watches with Linux's epoll and recvmmsg, and says so elsewhere.

@@ -9,7 +9,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
-	"ringcast/testenv/bench/watch"
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 // Totals are of all media that came.

@@ -8,11 +8,11 @@ import (
 	"sync"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/media"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtp"
 	"ringcast/engine/stun"
-	"ringcast/testenv/bench/media"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
 )
 
 const (

@@ -14,11 +14,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ringcast/testenv/bench/publish"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
-	"ringcast/testenv/bench/sink"
-	"ringcast/testenv/bench/watch"
+	"ringcast/cmd/ringbench/internal/publish"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/cmd/ringbench/internal/sink"
+	"ringcast/cmd/ringbench/internal/watch"
 	"ringcast/testenv/lab"
 )
 

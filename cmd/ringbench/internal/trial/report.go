@@ -4,7 +4,7 @@ import (
 	"math"
 	"slices"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // Report is what contenders did, round by round.

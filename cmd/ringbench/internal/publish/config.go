@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // What a run may ask for.

@@ -1,4 +1,4 @@
-package bench
+package main
 
 import (
 	"context"
@@ -6,12 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/publish"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/cmd/ringbench/internal/sink"
+	"ringcast/cmd/ringbench/internal/watch"
 	"ringcast/testenv"
-	"ringcast/testenv/bench/publish"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
-	"ringcast/testenv/bench/sink"
-	"ringcast/testenv/bench/watch"
 	"ringcast/testenv/lab"
 )
 

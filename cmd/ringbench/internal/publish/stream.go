@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/media"
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
-	"ringcast/testenv/bench/media"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
 	"ringcast/testenv/records"
 )
 

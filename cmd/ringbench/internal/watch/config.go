@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/engine/rtp"
-	"ringcast/testenv/bench/report"
 )
 
 const (

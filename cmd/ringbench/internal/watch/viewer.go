@@ -1,11 +1,11 @@
 package watch
 
 import (
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
-	"ringcast/testenv/bench/report"
-	"ringcast/testenv/bench/session"
 	"ringcast/testenv/records"
 )
 

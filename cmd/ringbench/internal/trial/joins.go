@@ -5,7 +5,7 @@ import (
 	"io"
 	"text/tabwriter"
 
-	"ringcast/testenv/bench/report"
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // Joining is how viewers got in while others watched.
