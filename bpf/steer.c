@@ -426,7 +426,8 @@ static __always_inline enum reason hear(const void *stun, const void *end, __u32
 	return reason == REDIRECT_STUN_NEW ? admit(&tuple->remote, ipv6) : reason;
 }
 
-// reports tells RTCP from RTP (RFC 5761, section 4). A datagram of one byte is neither, whatever comes after it.
+// reports tells RTCP from RTP (RFC 5761, section 4). After a datagram of one byte it reads the frame's padding: such a
+// datagram is junk in either bucket.
 static __always_inline int reports(const __u8 *payload, const void *end)
 {
 	return (void *)(payload + 2) <= end && payload[1] >= 192 && payload[1] <= 223;
