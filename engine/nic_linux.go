@@ -33,6 +33,8 @@ type nic struct {
 	ports   []*xsk.Port // one for each of its workers
 	cpus    []int       // that these workers are kept on
 
+	queues int // that it had when they were opened last
+
 	rung    atomic.Pointer[host.Rung] // that its queues are on, or were before they were given up
 	outages atomic.Uint64
 	deaf    atomic.Uint64
@@ -93,6 +95,7 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 			return n, err
 		}
 	}
+	n.queues = queues
 	n.rung.Store(&rung)
 	n.log.Info("AF_XDP open", "io", rung, "queues", queues, "workers", workers,
 		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", !cfg.GuardOff)
@@ -149,6 +152,7 @@ func (n *nic) resume() error {
 	if err != nil {
 		return err
 	}
+	n.queues = queues
 	workers := len(n.ports)
 	if queues < workers {
 		n.log.Warn("fewer queues than workers, the others send through the kernel", "queues", queues, "workers", workers)
@@ -190,6 +194,12 @@ func (n *nic) settleOn(info xsk.Info) {
 	} else {
 		n.log.Info("zerocopy is back")
 	}
+}
+
+// requeued reports whether the interface has another number of queues now than when they were opened.
+func (n *nic) requeued() bool {
+	queues, err := host.CountQueues(n.name)
+	return err == nil && queues != n.queues // whatever keeps us from asking, a recovery could do no better
 }
 
 // suspended counts the ports that have no queues now.

@@ -15,6 +15,8 @@ const (
 	// settleSpan is how long a link may be down after we bound our sockets: with zerocopy some drivers
 	// reset the interface then, and giving up for it would never end.
 	settleSpan = 3 * time.Second
+	// settleZeroCopy is the same where the NIC uses our memory: igb takes more than three seconds to reset.
+	settleZeroCopy = 10 * time.Second
 	// A recovery that fails is tried again after retryFirst, then twice as late, up to retryLast.
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 5 * time.Second
@@ -78,13 +80,12 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 			r.due = nil
 			return
 		}
-		wait := downSpan
-		if time.Since(r.bound) < settleSpan {
-			wait = settleSpan
-		}
-		r.due = time.After(wait)
+		r.due = time.After(r.patience())
 	case nexthop.LinkUp:
 		r.up, r.due, r.pause = true, nil, retryFirst
+		if !r.suspended && r.requeued() {
+			r.suspend("the interface has other queues than before")
+		}
 		if r.suspended {
 			r.recover()
 		}
@@ -92,6 +93,18 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 		r.tellAddress()
 	case nexthop.LinkBack: // it is of use once it is up
 	}
+}
+
+// patience is how long the link may be down before the queues are given up.
+func (r *recovery) patience() time.Duration {
+	settle := settleSpan
+	if *r.rung.Load() == host.ZeroCopy {
+		settle = settleZeroCopy
+	}
+	if time.Since(r.bound) < settle {
+		return settle
+	}
+	return downSpan
 }
 
 // look suspends for what no event tells.

@@ -150,6 +150,13 @@ func TestFewerQueues(t *testing.T) {
 	for _, f := range flows {
 		f.view.flows(t, f.feed)
 	}
+
+	// The link is back before the queue that is left is given up.
+	must(t, cable.A.Down())
+	must(t, cable.A.SetQueues(2))
+	must(t, cable.B.SetQueues(2))
+	must(t, cable.A.Up())
+	g.onQueues()
 }
 
 // Another socket takes a queue while the interface is made anew. The workers of the others do without it, and give up
