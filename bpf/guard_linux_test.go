@@ -330,3 +330,27 @@ func TestSTUNBuckets(t *testing.T) {
 		t.Errorf("a bucket for %s, which the global limit refused", netip.AddrFrom16(key))
 	}
 }
+
+// A driver may take seconds to attach the program anew. What workers ask of it does not wait for that: another
+// interface's packets have nothing to do with it.
+func TestWorkersDoNotWaitForDrivers(t *testing.T) {
+	testenv.Need(t, testenv.XDP)
+	p := loaded(t, Config{Queues: 1})
+	p.attaching.Lock() // as Reattach does, for as long as it takes
+	defer p.attaching.Unlock()
+	done := make(chan error)
+	go func() {
+		path := pathOf(1)
+		_, err := p.Counters()
+		done <- errors.Join(err, p.Allow(path, 1), p.Revoke(path), p.ClearSocket(0),
+			p.SetUfragKeys(testUfrags), p.KeepUfrag(freshName), p.ForgetUfrag(freshName))
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the workers wait while a driver attaches")
+	}
+}

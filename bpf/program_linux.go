@@ -28,11 +28,15 @@ var ErrFull = errors.New("the guard's allow-list is full")
 type Program struct {
 	config Config
 
+	// attaching guards link and native. It is held while a driver attaches, which may take seconds: no worker waits
+	// for it.
+	attaching sync.Mutex
+	link      link.Link
+	native    error // why it is not attached natively; nil if it is
+
 	mu      sync.Mutex // guards all below, and makes look-up and update of a tuple one step
 	objects steerObjects
-	link    link.Link
-	native  error // why it is not attached natively; nil if it is
-	closed  bool
+	closed  bool           // it is set with both locks held, so either lets one read it
 	allowed map[tuple]need // the allow-list's entries
 	refused uint64         // Allows that found it full
 }
@@ -78,8 +82,8 @@ func lookUp(name string) (netlink.Link, error) {
 // Reattach puts the program on the interface that has the name now, after the one that it was on was
 // deleted. What was allowed stays allowed; queues need new sockets. It is refused as Attach is.
 func (p *Program) Reattach() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
 	if p.closed {
 		return os.ErrClosed
 	}
@@ -188,15 +192,15 @@ func (p *Program) Queues() int { return p.config.Queues }
 // SetAddress says which hardware address the interface has now. Frames to any other are passed to the kernel. Attach
 // and Reattach find it out themselves.
 func (p *Program) SetAddress(address [6]byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
 	if p.closed {
 		return os.ErrClosed
 	}
 	return p.setAddress(address)
 }
 
-// setAddress is SetAddress for callers that hold the lock, or alone know the program.
+// setAddress is SetAddress for callers that hold attaching, or alone know the program.
 func (p *Program) setAddress(address [6]byte) error {
 	var word [8]byte
 	copy(word[:], address[:])
@@ -211,16 +215,16 @@ func (p *Program) Generic() bool { return p.NativeRefusal() != nil }
 
 // NativeRefusal is why the program is not attached natively, nil if it is.
 func (p *Program) NativeRefusal() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
 	return p.native
 }
 
 // Attached is whether the program is on the interface that has the name now: not if the one that it was put on was
 // deleted or has another name.
 func (p *Program) Attached() (bool, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
 	if p.closed {
 		return false, os.ErrClosed
 	}
@@ -393,17 +397,19 @@ func (p *Program) Counters() ([]uint64, error) {
 
 // Close detaches the program and frees it. The kernel's stack gets all packets from then on.
 func (p *Program) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
 	if p.closed {
 		return nil
 	}
-	p.closed = true
 	var err error
 	if p.link != nil {
 		if err = p.link.Close(); err != nil {
 			err = fmt.Errorf("detach the XDP program: %w", err)
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
 	return errors.Join(err, p.objects.Close())
 }
