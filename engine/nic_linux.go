@@ -95,7 +95,9 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 			return n, err
 		}
 	}
-	n.queues = queues
+	if n.queues, err = host.CountQueues(n.name); err != nil { // as a driver counts them with the program attached
+		return n, err
+	}
 	n.rung.Store(&rung)
 	n.log.Info("AF_XDP open", "io", rung, "queues", queues, "workers", workers,
 		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", !cfg.GuardOff)

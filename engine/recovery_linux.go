@@ -83,9 +83,6 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 		r.due = time.After(r.patience())
 	case nexthop.LinkUp:
 		r.up, r.due, r.pause = true, nil, retryFirst
-		if !r.suspended && r.requeued() {
-			r.suspend("the interface has other queues than before")
-		}
 		if r.suspended {
 			r.recover()
 		}
@@ -107,8 +104,14 @@ func (r *recovery) patience() time.Duration {
 	return downSpan
 }
 
-// look suspends for what no event tells.
+// look suspends for what no event tells. The number of queues may change while the link stays up, or is down for less
+// than it takes to notice.
 func (r *recovery) look(now time.Time) {
+	if !r.suspended && r.requeued() {
+		r.suspend("the interface has other queues than before")
+		r.recover()
+		return
+	}
 	if why := r.vigil.look(now, r.signs()); why != "" {
 		r.deaf.Add(1)
 		r.distrust = true
@@ -144,6 +147,7 @@ func (r *recovery) recover() {
 	err := r.resume()
 	if err == nil {
 		r.log.Info("AF_XDP resumed", "io", *r.rung.Load())
+		r.pause = retryFirst
 		r.suspended, r.due, r.bound = false, nil, time.Now()
 		return
 	}

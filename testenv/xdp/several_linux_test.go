@@ -151,7 +151,8 @@ func TestFewerQueues(t *testing.T) {
 		f.view.flows(t, f.feed)
 	}
 
-	// The link is back before the queue that is left is given up.
+	// The link is back before the queue that is left is given up, mostly so soon that no event tells of it. (A veth that
+	// is up does not run the program on a queue that it gets.)
 	must(t, cable.A.Down())
 	must(t, cable.A.SetQueues(2))
 	must(t, cable.B.SetQueues(2))
