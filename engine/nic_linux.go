@@ -154,11 +154,11 @@ func (n *nic) resume() error {
 	if err != nil {
 		return err
 	}
-	n.queues = queues
 	workers := len(n.ports)
-	if queues < workers {
+	if queues < workers && queues != n.queues { // once, however often a recovery tries
 		n.log.Warn("fewer queues than workers, the others send through the kernel", "queues", queues, "workers", workers)
 	}
+	n.queues = queues
 	for w, p := range n.ports[:min(queues, workers)] {
 		if !p.Details().Suspended {
 			continue // it resumed at an earlier try
