@@ -6,9 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
-
 	"ringcast/engine/stun"
 	"ringcast/engine/ufrag"
 	"ringcast/testenv/lab"
@@ -60,39 +57,24 @@ func TestSTUNFlood(t *testing.T) {
 // joinFlooded floods the guard, which must drop the checks for a reason.
 func joinFlooded(t *testing.T, reason string, real bool) {
 	const viewers = 50
-	g, cable, client := pair(t)
+	g := besiege(t, viewers, "flood")
 	// The honest and the flood share a wire: who finds it full waits, for what it drops is not the server's loss.
-	must(t, cable.B.Backpressure())
-	at := g.here.IPv4()
-	feed := g.feed(g.publish(client, client.IPv4(), at, "flood"))
-	all := g.crowd(client, at, "flood", viewers)
-	for _, v := range all {
-		v.flows(t, feed)
-	}
-	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-	must(t, err)
-	defer stats.Close()
-	guard := program(t, cable.A)
-	calm := g.span(t, guard, func() { let(t, 3*time.Second) })
+	must(t, g.cable.B.Backpressure())
 	checks := forgedChecks()
 	if real {
-		checks = [][]byte{g.realCheck(t, client, client.IPv4(), "flood")}
+		checks = [][]byte{g.realCheck(t, g.client, g.client.IPv4(), "flood")}
 	}
 
-	begun := feed.number()
+	begun := g.film.number()
 	var sent flooded
-	storm := g.span(t, guard, func() { sent = g.flood(t, cable, client, feed, checks) })
-	end := feed.number()
-	lost := 0
-	for _, v := range all {
-		v.flows(t, feed)
-		lost += v.lost(begun, end)
-	}
+	storm := g.span(t, g.guard, func() { sent = g.flood(t, checks) })
+	end := g.film.number()
+	lost := g.lost(t, begun, end)
 	dropped := storm.grown[fmt.Sprintf("ringcast_xdp_packets_total{reason=%q}", reason)]
 	t.Logf("%d checks in %v, %.0f a second, of which XDP dropped %.0f; %d viewers lost %d packets of %d each",
 		sent.STUN, sent.Took.Round(time.Millisecond), float64(sent.STUN)/sent.Took.Seconds(), dropped, viewers, lost, end-begun)
 	t.Logf("the program took %.0f ns a packet, %.0f without the flood; the server %.1f %% of a core, %.1f without",
-		storm.nanoseconds, calm.nanoseconds, 100*storm.share, 100*calm.share)
+		storm.nanoseconds, g.calm.nanoseconds, 100*storm.share, 100*g.calm.share)
 	t.Logf("the server's counts:\n%s", storm.grown.List(
 		"ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
 	most := 0.0
@@ -112,12 +94,12 @@ func joinFlooded(t *testing.T, reason string, real bool) {
 }
 
 // flood sends checks for ten seconds. Meanwhile viewers join, one after the other.
-func (g *stage) flood(t *testing.T, cable *lab.Cable, client *lab.Host, feed *feed, checks [][]byte) flooded {
+func (g *siege) flood(t *testing.T, checks [][]byte) flooded {
 	t.Helper()
 	const joiners, rate, seconds = 20, 500_000, 10
 	at := g.here.IPv4()
-	call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), client, flood{
-		Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+	call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
+		Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC),
 		From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
 		Random: true, Checks: checks, Rate: rate, Seconds: seconds,
 	}, 1)
@@ -126,12 +108,12 @@ func (g *stage) flood(t *testing.T, cable *lab.Cable, client *lab.Host, feed *fe
 	for i := range joiners {
 		let(t, seconds*time.Second/joiners)
 		posted := time.Now()
-		v, err := g.watch(deadline(t, patience), client, client.IPv4(), at, "flood")
+		v, err := g.watch(deadline(t, patience), g.client, g.client.IPv4(), at, "flood")
 		if err != nil {
 			t.Errorf("joiner %d: %v", i, err)
 			continue
 		}
-		v.flows(t, feed)
+		v.flows(t, g.film)
 		took = append(took, time.Since(posted).Round(time.Millisecond))
 	}
 	sent, err := call.Wait()

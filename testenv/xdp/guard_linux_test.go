@@ -178,6 +178,46 @@ func program(t *testing.T, d *lab.Device) *ebpf.Program {
 	return p
 }
 
+// A siege is a server that plays to viewers while a test attacks it.
+type siege struct {
+	*stage
+	cable    *lab.Cable
+	client   *lab.Host
+	film     *feed // that the viewers watch
+	audience []*viewer
+	guard    *ebpf.Program
+	calm     span // before the attack
+}
+
+// besiege has so many watch a stream, and measures them undisturbed.
+func besiege(t *testing.T, viewers int, stream string) *siege {
+	t.Helper()
+	s := &siege{}
+	s.stage, s.cable, s.client = pair(t)
+	at := s.here.IPv4()
+	s.film = s.feed(s.publish(s.client, s.client.IPv4(), at, stream))
+	s.audience = s.stage.crowd(s.client, at, stream, viewers)
+	for _, v := range s.audience {
+		v.flows(t, s.film)
+	}
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	must(t, err)
+	t.Cleanup(func() { stats.Close() })
+	s.guard = program(t, s.cable.A)
+	s.calm = s.span(t, s.guard, func() { let(t, 3*time.Second) })
+	return s
+}
+
+// lost are the packets, from one number to before another, that did not reach viewers.
+func (s *siege) lost(t *testing.T, from, to uint64) (n int) {
+	t.Helper()
+	for _, v := range s.audience {
+		v.flows(t, s.film)
+		n += v.lost(from, to)
+	}
+	return n
+}
+
 // Forged media, DTLS and STUN, 100,000 packets a second where the machine can, while 50 watch: nobody loses a packet,
 // others join, and the workers see none of the media and DTLS.
 func TestGuard(t *testing.T) {
@@ -187,57 +227,39 @@ func TestGuard(t *testing.T) {
 		random bool
 	}{{"one source", false}, {"random sources", true}} {
 		t.Run(c.name, func(t *testing.T) {
-			g, cable, client := pair(t)
+			g := besiege(t, viewers, "guard")
 			at := g.here.IPv4()
-			feed := g.feed(g.publish(client, client.IPv4(), at, "guard"))
-			all := g.crowd(client, at, "guard", viewers)
-			for _, v := range all {
-				v.flows(t, feed)
-			}
-			stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-			must(t, err)
-			defer stats.Close()
-			guard := program(t, cable.A)
-			calm := g.span(t, guard, func() { let(t, 3*time.Second) })
-
-			begun := feed.number()
+			begun := g.film.number()
 			var sent flooded
 			var took []time.Duration
-			storm := g.span(t, guard, func() {
-				call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), client, flood{
-					Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC), From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
+			storm := g.span(t, g.guard, func() {
+				call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
+					Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC), From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
 					Random: c.random, Rate: rate, Seconds: seconds,
 				}, 1)
 				must(t, err)
 				for i := range joiners {
 					let(t, time.Second)
 					posted := time.Now()
-					v, err := g.watch(deadline(t, patience), client, client.IPv4(), at, "guard")
+					v, err := g.watch(deadline(t, patience), g.client, g.client.IPv4(), at, "guard")
 					if err != nil {
 						t.Errorf("joiner %d: %v", i, err)
 						continue
 					}
-					v.flows(t, feed)
+					v.flows(t, g.film)
 					took = append(took, time.Since(posted).Round(time.Millisecond))
 				}
 				sent, err = call.Wait()
 				must(t, err)
 			})
-			end := feed.number()
-			for _, v := range all {
-				v.flows(t, feed)
-			}
-			lost, got := 0, 0
-			for _, v := range all {
-				lost += v.lost(begun, end)
-				got += int(end - begun)
-			}
+			end := g.film.number()
+			lost, got := g.lost(t, begun, end), viewers*int(end-begun)
 			total := sent.Media + sent.DTLS + sent.STUN
 			reason := func(r string) float64 { return storm.grown[`ringcast_xdp_packets_total{reason="`+r+`"}`] }
 			t.Logf("%s: %d forged packets in %v, %.0f a second; %d viewers were sent %d packets and lost %d; %d joined in %v",
 				c.name, total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), viewers, got, lost, len(took), took)
 			t.Logf("the program took %.0f ns a packet, %.0f without the flood; the server %.1f %% of a core, %.1f without",
-				storm.nanoseconds, calm.nanoseconds, 100*storm.share, 100*calm.share)
+				storm.nanoseconds, g.calm.nanoseconds, 100*storm.share, 100*g.calm.share)
 			t.Logf("to the workers: %v of %d STUN\n%s", reason("redirect_stun_new"), sent.STUN, storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
 			// A worker that gets too little of a processor may find its ring full, which is counted.
 			if full := storm.grown.Sum("ringcast_xdp_queue_lost_frames"); float64(lost) > full*viewers {
@@ -259,48 +281,33 @@ func TestGuard(t *testing.T) {
 func TestInsider(t *testing.T) {
 	const viewers, rate, seconds, checks = 20, 200_000, 4, 200
 	const allowed = 2000 + 125 // RTP, and DTLS with STUN that is no check of ours
-	g, cable, client := pair(t)
-	at := g.here.IPv4()
-	feed := g.feed(g.publish(client, client.IPv4(), at, "guard"))
-	all := g.crowd(client, at, "guard", viewers)
-	for _, v := range all {
-		v.flows(t, feed)
-	}
-	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-	must(t, err)
-	defer stats.Close()
-	guard := program(t, cable.A)
-	calm := g.span(t, guard, func() { let(t, 3*time.Second) })
-
-	from := all[0].Socket().LocalAddr().(*net.UDPAddr).AddrPort()
-	begun := feed.number()
+	g := besiege(t, viewers, "guard")
+	at, insider := g.here.IPv4(), g.audience[0] // who watches on too
+	from := insider.Socket().LocalAddr().(*net.UDPAddr).AddrPort()
+	begun := g.film.number()
 	var sent flooded
-	storm := g.span(t, guard, func() {
-		call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), client, flood{
-			Device: "eth0", Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+	storm := g.span(t, g.guard, func() {
+		call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
+			Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC),
 			From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), To: netip.AddrPortFrom(at, 7000),
 			Rate: rate, Seconds: seconds,
 		}, 1)
 		must(t, err)
 		for range checks {
-			must(t, all[0].Check(false))
+			must(t, insider.Check(false))
 			let(t, seconds*time.Second/checks)
 		}
 		sent, err = call.Wait()
 		must(t, err)
 	})
-	end := feed.number()
-	lost := 0
-	for _, v := range all { // the insider watches on too
-		v.flows(t, feed)
-		lost += v.lost(begun, end)
-	}
+	end := g.film.number()
+	lost := g.lost(t, begun, end)
 	total := sent.Media + sent.DTLS + sent.STUN
 	dropped := storm.grown[`ringcast_xdp_packets_total{reason="drop_tuple_rate"}`]
 	t.Logf("%d packets of junk in %v, %.0f a second, of which XDP dropped %.0f; %d viewers lost %d packets",
 		total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), dropped, viewers, lost)
 	t.Logf("the server took %.1f %% of a core, %.1f without, %.2f times as much; the program %.0f ns a packet, %.0f without",
-		100*storm.share, 100*calm.share, storm.share/calm.share, storm.nanoseconds, calm.nanoseconds)
+		100*storm.share, 100*g.calm.share, storm.share/g.calm.share, storm.nanoseconds, g.calm.nanoseconds)
 	t.Logf("the server's counts:\n%s", storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
 	if least := float64(total) - allowed*(sent.Took.Seconds()+1); dropped < least {
 		t.Errorf("XDP dropped %v of %d packets of junk, want %.0f at least", dropped, total, least)
