@@ -44,7 +44,7 @@
 // and port can use up a bucket. While such a flood lasts, a viewer's NACKs may be lost, or a publisher's media, since
 // SRTP cannot be verified here. The session lives on, by its checks, and plays on afterwards.
 //
-// Everybody else has connectivity checks alone. A check must begin its user name with a ufrag of ours, whose tag
+// Everybody else may send connectivity checks only. A check must begin its user name with a ufrag of ours, whose tag
 // only our keys can make (package ufrag). It is verified before any bucket, so a flood of forged checks takes nothing
 // from anybody. Each ufrag has a bucket: a sender with one answer to a POST gets 50 checks a second to the workers, from
 // whatever addresses, and 5 once that session has a path. A peer whose NAT gives it a new port needs one. A second bucket
