@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -451,22 +453,10 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	l.route(0, to(0))
 	l.Transmit(now(), &l.out)
 
-	// Of higher priority than the thread. A goroutine would not do, the Go scheduler interrupts it.
-	hog := exec.Command("timeout", "-s", "KILL", "1", "chrt", "-f", "60", "taskset", "-c", strconv.Itoa(cpu), "sh", "-c", "echo; while :; do :; done")
-	running, err := hog.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := hog.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := running.Read(make([]byte, 1)); err != nil {
-		t.Fatal(err)
-	}
+	// The hog starves every thread on its CPU, so all of this process's leave it first.
 	runtime.LockOSThread()
-	if err := pinTo(other); err != nil {
-		t.Fatal(err)
-	}
+	pinProcess(t, other)
+	release := occupy(t, cpu)
 	begin, turns := now(), uint64(0)
 	for now()-begin < blocked {
 		for range min(5, l.out.Free()) {
@@ -485,7 +475,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	if st.Sent > 600 || st.Stale == 0 {
 		t.Errorf("the peer was not blocked: %+v", st)
 	}
-	_ = hog.Wait() // it was killed
+	release()
 	l.flush()
 	l.add(0, payload(1200))
 	l.flush()
@@ -503,9 +493,63 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	}
 }
 
-// pinTo keeps this thread on a CPU.
-func pinTo(cpu int) error {
-	var set unix.CPUSet
-	set.Set(cpu)
-	return unix.SchedSetaffinity(0, &set)
+// occupy keeps a CPU from every thread of lower priority than FIFO 60 until release is called. It needs a process of
+// its own: the Go scheduler would interrupt a goroutine.
+func occupy(t *testing.T, cpu int) (release func()) {
+	t.Helper()
+	// timeout ends it even if this process dies first.
+	hog := exec.Command("timeout", "-s", "KILL", "60", "chrt", "-f", "60", "taskset", "-c", strconv.Itoa(cpu),
+		"sh", "-c", "echo; while :; do :; done")
+	running, err := hog.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := hog.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_ = syscall.Kill(-hog.Process.Pid, syscall.SIGKILL)
+		_ = hog.Wait() // it was killed
+	})
+	t.Cleanup(release)
+	if _, err := running.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return release
+}
+
+// pinProcess keeps all threads of this process, and those they start, on one CPU until the test ends.
+func pinProcess(t *testing.T, cpu int) {
+	t.Helper()
+	var before, only unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		t.Fatal(err)
+	}
+	only.Set(cpu)
+	pin := func(set *unix.CPUSet) {
+		for moved := true; moved; { // a thread that was not moved yet may have started another
+			threads, err := os.ReadDir("/proc/self/task")
+			if err != nil {
+				t.Fatal(err)
+			}
+			moved = false
+			for _, thread := range threads {
+				tid, err := strconv.Atoi(thread.Name())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var has unix.CPUSet
+				if err := unix.SchedGetaffinity(tid, &has); errors.Is(err, unix.ESRCH) || has == *set {
+					continue
+				}
+				if err := unix.SchedSetaffinity(tid, set); err != nil && !errors.Is(err, unix.ESRCH) {
+					t.Fatal(err)
+				}
+				moved = true
+			}
+		}
+	}
+	pin(&only)
+	t.Cleanup(func() { pin(&before) })
 }
