@@ -38,7 +38,7 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim e2e peers attack xdp zerocopy trial bench bench-smoke endure
+.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp zerocopy trial bench bench-smoke endure
 .PHONY: table lint generate generated clean deps peerdeps cross help
 
 all: build
@@ -123,6 +123,9 @@ fuzz: ## each fuzz target for FUZZTIME
 
 sim: ## the simulations with SEED
 	@$(TEST) ./testenv/sim -args -seed $(SEED)
+
+traces: ## hashes of all that each simulation with SEED sends: equal after a change that alters nothing on the wire
+	@$(TEST) ./testenv/sim -args -seed $(SEED) -seeds 20 | grep -o 'Test[^:]*: trace.*'
 
 seeds: ## the simulations with a hundred seeds
 	@failed=""; for seed in $$(seq 100); do \

@@ -11,7 +11,7 @@ import (
 // The media lanes between workers refuse three messages of ten for a second. What was refused is
 // asked for again over the control lanes, which lose nothing: in the end all is there.
 func TestFullBus(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.Publish(theStream, 60)
 	pub.Pictures = true

@@ -96,7 +96,7 @@ func TestLipSync(t *testing.T) {
 			reports int // at least, of 11 or 12
 		}{{"calm", calm, 8}, {"under loss", lossy, 4}} {
 			t.Run(x.name+", "+network.name, func(t *testing.T) {
-				w := New(Config{Seed: begin(t), Workers: 4, Faults: network.faults})
+				w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: network.faults})
 				w.Place(0)
 				pub := w.Publish(theStream, 60)
 				pub.Wall, pub.Drift = x.wall, x.drift

@@ -19,6 +19,15 @@ func begin(t *testing.T) uint64 {
 	return *seedFlag
 }
 
+// newWorld makes a world. When the test ends it prints the world's trace, so that a change that means to alter
+// nothing on the wire can be held against the traces before it.
+func newWorld(t *testing.T, cfg Config) *World {
+	t.Helper()
+	w := New(cfg)
+	t.Cleanup(func() { t.Logf("%s: trace %016x of %d datagrams", t.Name(), w.Trace(), w.Network.Sent) })
+	return w
+}
+
 // scaled is n, or less of it under the race detector.
 func scaled(n, race int) int {
 	if testenv.RaceEnabled {

@@ -14,7 +14,7 @@ import (
 // checks lives as long as its media flows, and no longer.
 func TestConsent(t *testing.T) {
 	const span = 30 * port.Second
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.Publish(theStream, 60)
 	pub.layers[0].packets = [2]int{1, 1}

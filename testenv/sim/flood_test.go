@@ -15,7 +15,7 @@ import (
 // most once in 500 ms.
 func TestPLIFlood(t *testing.T) {
 	n, span := scaled(1000, 100), 2*port.Second
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	pub := w.Publish(theStream, 300)
 	pub.layers[0].packets = [2]int{1, 1}
 	w.Run(w.Now() + 200*port.Millisecond)
@@ -76,7 +76,7 @@ func checkApart(t *testing.T, p *Publisher, interval port.Time) {
 // fifth of the media and the initial budget, and the media itself does not suffer.
 func TestNACKFlood(t *testing.T) {
 	const initial = 64 << 10 // bytes that a subscriber may be sent again before it was sent anything
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	pub := w.Publish(theStream, 60)
 	w.Run(w.Now() + 200*port.Millisecond)
 	type account struct {
@@ -156,7 +156,7 @@ func TestNACKFlood(t *testing.T) {
 // second.
 func TestSteadyJoiners(t *testing.T) {
 	rate := scaled(50, 10)
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	pub := w.Publish(theStream, 1_000_000)
 	pub.layers[0].packets = [2]int{1, 1}
 	w.Run(w.Now() + port.Second)

@@ -12,7 +12,7 @@ import (
 // each publication at once, no request comes too early, and a worker is answered once.
 func TestFollowersOfARepublishedStream(t *testing.T) {
 	const workers, rounds = 4, 5
-	w := New(Config{Seed: begin(t), Workers: workers, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})
 	asked := make(map[bus.Generation]int)
 	w.onMessage = func(m *bus.Message) {
 		if m.Kind == bus.Follow {

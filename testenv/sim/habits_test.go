@@ -27,7 +27,7 @@ var habits = []struct {
 func TestHabits(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: workers, Faults: calm})
+			w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})
 			var pubs []*Publisher
 			var subs []*Subscriber
 			for i, x := range habits {
@@ -73,7 +73,7 @@ func TestHabits(t *testing.T) {
 func TestRebindingOfOnceNominators(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: workers, Faults: calm})
+			w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})
 			w.Place(0)
 			pub := w.Publish(theStream, 60)
 			pub.habit = nominatesOnce
@@ -147,7 +147,7 @@ func (h nobodysHost) address() netip.AddrPort { return h.addr }
 func TestAimedStreams(t *testing.T) {
 	for _, workers := range []int{1, 4} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: workers, Faults: calm})
+			w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})
 			pub := w.Publish(theStream, 60)
 			w.Run(w.Now() + 200*port.Millisecond)
 			subs := watchers(w, 8)

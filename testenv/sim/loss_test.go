@@ -26,8 +26,8 @@ type outcome struct {
 }
 
 // crowd runs one publisher and n subscribers, who join during the first second, for span.
-func crowd(seed uint64, n int, span port.Time, faults Faults, busLoss float64) *outcome {
-	w := New(Config{Seed: seed, Workers: 4, Faults: faults, BusLoss: busLoss})
+func crowd(t *testing.T, seed uint64, n int, span port.Time, faults Faults, busLoss float64) *outcome {
+	w := newWorld(t, Config{Seed: seed, Workers: 4, Faults: faults, BusLoss: busLoss})
 	o := &outcome{world: w}
 	const stream = bus.StreamID(1)
 	o.pub = w.Publish(stream, 60)
@@ -52,7 +52,7 @@ func crowd(seed uint64, n int, span port.Time, faults Faults, busLoss float64) *
 // One publisher, 200 subscribers, 4 workers, 5 % loss, reordering and duplicates both ways: from its
 // first keyframe on every subscriber holds everything, in order and once.
 func TestCrowdUnderLoss(t *testing.T) {
-	checkCrowd(t, crowd(begin(t), 200, 5*port.Second, lossy, 0.01), 5*port.Second)
+	checkCrowd(t, crowd(t, begin(t), 200, 5*port.Second, lossy, 0.01), 5*port.Second)
 }
 
 func checkCrowd(t *testing.T, o *outcome, span port.Time) {
@@ -104,10 +104,9 @@ func head(x []uint64) []uint64 { return x[:min(len(x), 8)] }
 // The same seed gives the same trace, another seed another.
 func TestSameSeedSameTrace(t *testing.T) {
 	seed := *seedFlag
-	a := crowd(seed, 20, port.Second, lossy, 0.01).world.Trace()
-	b := crowd(seed, 20, port.Second, lossy, 0.01).world.Trace()
-	c := crowd(seed+1, 20, port.Second, lossy, 0.01).world.Trace()
-	t.Logf("seed %d: trace %016x", seed, a)
+	a := crowd(t, seed, 20, port.Second, lossy, 0.01).world.Trace()
+	b := crowd(t, seed, 20, port.Second, lossy, 0.01).world.Trace()
+	c := crowd(t, seed+1, 20, port.Second, lossy, 0.01).world.Trace()
 	if a != b {
 		t.Errorf("seed %d gave the traces %016x and %016x", seed, a, b)
 	}

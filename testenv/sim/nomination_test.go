@@ -19,7 +19,7 @@ func TestTwoNominationsAtOnce(t *testing.T) {
 		{"jittered", Faults{Delay: 15 * port.Millisecond, Jitter: 3 * port.Millisecond, Loss: 0.02}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: x.faults})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: x.faults})
 			pub := w.Publish(theStream, 60)
 			w.Run(w.Now() + 200*port.Millisecond)
 			var subs []*Subscriber

@@ -12,7 +12,7 @@ import (
 // A NAT forgets some subscribers, and they turn up with addresses that hash to another worker: their
 // next check moves the path. Owner, keys and numbering stay.
 func TestRebinding(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.Publish(theStream, 60)
 	w.Place(anyone)
@@ -75,7 +75,7 @@ func TestRebinding(t *testing.T) {
 
 // A publisher's address changes to one of another worker: what it sent in between is asked for again.
 func TestPublisherRebinding(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.Publish(theStream, 60)
 	w.Place(anyone)

@@ -27,7 +27,7 @@ func TestRepublish(t *testing.T) {
 		{"under loss", lossy, true, true, port.Second},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: x.faults})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: x.faults})
 			w.Place(0)
 			old := w.Publish(theStream, 60)
 			old.Pictures = true
@@ -133,7 +133,7 @@ func lossyCut(t *testing.T, i int, s *Subscriber, high [2]uint64) (cut uint64) {
 
 // The new publisher sends another codec. Who negotiated it plays on, who did not is told to go.
 func TestRepublishWithAnotherCodec(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	old := w.Publish(theStream, 60)
 	w.Place(anyone)

@@ -33,7 +33,7 @@ func TestICERestart(t *testing.T) {
 		{"other worker", true},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 			pub := w.Publish(theStream, 60)
 			w.Run(w.Now() + 200*port.Millisecond)
 			subs := watchers(w, 6)

@@ -20,7 +20,7 @@ func TestSeeds(t *testing.T) {
 	seals, again := uint64(0), uint64(0)
 	for seed := first; seed < first+*seedsFlag; seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := anything(seed)
+			w := anything(t, seed)
 			checkOracle(t, w)
 			seals += w.Oracle.Seals
 			again += w.Oracle.Again
@@ -33,8 +33,8 @@ func TestSeeds(t *testing.T) {
 }
 
 // anything plays a few seconds of all that can happen.
-func anything(seed uint64) *World {
-	w := New(Config{Seed: seed, Workers: 1 + int(seed%3), Faults: lossy, BusLoss: 0.01})
+func anything(t *testing.T, seed uint64) *World {
+	w := newWorld(t, Config{Seed: seed, Workers: 1 + int(seed%3), Faults: lossy, BusLoss: 0.01})
 	w.Network.Faults.Loss = 0.1 * w.rand.Float64()
 	publish := func() *Publisher {
 		var rids []string

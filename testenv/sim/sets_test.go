@@ -20,7 +20,7 @@ func TestSetsSentOnce(t *testing.T) {
 		{"lossy", lossy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: c.faults, BusLoss: 0.01})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: c.faults, BusLoss: 0.01})
 			w.Place(0)
 			pub := w.PublishAs(theStream, 30, rtp.H264)
 			pub.SetsOnce, pub.Padding = true, true

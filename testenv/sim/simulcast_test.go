@@ -20,7 +20,7 @@ func TestSimulcast(t *testing.T) {
 		bus    float64
 	}{{"calm", calm, 0}, {"under loss", lossy, 0.01}} {
 		t.Run(x.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: x.faults, BusLoss: x.bus})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: x.faults, BusLoss: x.bus})
 			w.Place(0)
 			pub := w.PublishAs(theStream, 300, rtp.VP8, "q", "h", "f")
 			pub.Pictures = true
@@ -92,7 +92,7 @@ func TestSimulcast(t *testing.T) {
 // Of each layer's feed to each follower the first packets are lost on the bus, those with which the
 // layer's keyframe starts. They are asked for again; subscribers must switch all the same, and soon.
 func TestSwitchWithFullBus(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.PublishAs(theStream, 1_000_000, rtp.VP8, "q", "h", "f")
 	pub.Pictures = true

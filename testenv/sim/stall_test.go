@@ -21,7 +21,7 @@ func TestStalledWorker(t *testing.T) {
 		{"jumped far", 4000 * port.Millisecond, 1},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+			w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 			w.Place(0)
 			pub := w.Publish(theStream, 60)
 			pub.Pictures = true
@@ -94,7 +94,7 @@ func checkStall(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int,
 // One subscriber's network is gone for a while. Nothing of ours stalls: what the history still holds
 // is asked for again, and nobody else notices.
 func TestPartitionedSubscriber(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 4, Faults: calm})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	pub := w.Publish(theStream, 60)
 	w.Run(w.Now() + 200*port.Millisecond)
 	subs := watchers(w, 16)

@@ -15,7 +15,7 @@ func TestTurns(t *testing.T) {
 	for _, turn := range []port.Time{300 * port.Microsecond, port.Millisecond, 3 * port.Millisecond} {
 		t.Run(fmt.Sprint(turn.Seconds()), func(t *testing.T) {
 			n := scaled(100, 30)
-			w := New(Config{
+			w := newWorld(t, Config{
 				Seed: begin(t), Workers: 1, Turn: turn,
 				Faults: Faults{Loss: 0.05, Delay: 15 * port.Millisecond, Jitter: 50 * port.Microsecond},
 			})
@@ -39,7 +39,7 @@ func TestTurns(t *testing.T) {
 
 // Packets of any length come through as those of two lengths do.
 func TestRaggedFrames(t *testing.T) {
-	w := New(Config{Seed: begin(t), Workers: 2, Faults: lossy})
+	w := newWorld(t, Config{Seed: begin(t), Workers: 2, Faults: lossy})
 	pub := w.Publish(theStream, 60)
 	pub.Ragged = true
 	w.Run(w.Now() + 200*port.Millisecond)

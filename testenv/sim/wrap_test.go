@@ -12,7 +12,7 @@ import (
 // its rollover counter) and those of its retransmissions, the timestamps on both sides, the outgoing
 // sequence numbers, and those of our retransmissions.
 func TestWrapAround(t *testing.T) {
-	w := New(Config{
+	w := newWorld(t, Config{
 		Seed: begin(t), Workers: 2, BusLoss: 0.001,
 		Faults: Faults{Loss: 0.01, Reorder: 0.01, Duplicate: 0.01, Delay: 15 * port.Millisecond, Late: 8 * port.Millisecond},
 		// The first sequence numbers are the highest that are allowed, 2^15-1, and timestamps
