@@ -158,7 +158,7 @@ bench: ## what one packet costs
 
 endure: build ## ten minutes at more than half a core, on each port
 	@failed=""; for port in xdp segments; do \
-		./bin/ringbench soak --port $$port --share 0.6 --svg docs/bench/soak-$$port || failed="$$failed $$port"; \
+		./bin/ringbench soak --io $$port --share 0.6 --svg docs/bench/soak-$$port || failed="$$failed $$port"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 table: build ## the README's table, measured anew

@@ -26,9 +26,13 @@ ringbench COMMAND --help tells more. SIGINT ends a run with the report so far.
 `)
 }
 
+// printFlags prints all flags but those without a usage text, which are old names of others.
 func printFlags(w io.Writer, f *flag.FlagSet, examples string) {
 	fmt.Fprintf(w, "Usage: ringbench %s [flags]\n\n", f.Name())
 	f.VisitAll(func(x *flag.Flag) {
+		if x.Usage == "" {
+			return
+		}
 		arg, usage := flag.UnquoteUsage(x)
 		head := "--" + x.Name
 		if arg != "" && arg != "value" {

@@ -45,7 +45,8 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	t.rate = bitrate(t.cfg.Bitrate)
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	c := &t.cfg
-	f.Var(&t.names, "port", "measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind it; sfu; or cmd:COMMAND LINE")
+	f.Var(&t.names, "io", "measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind it; sfu; or cmd:COMMAND LINE")
+	f.Var(&t.names, "port", "") // the old name of --io, for one more release
 	f.StringVar(&t.urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
 	f.StringVar(&t.urls.WHEP, "whep", "", "WHEP `URL` of cmd:")
 	f.StringVar(&t.urls.Ready, "ready", "", "`URL` that cmd: answers once it is ready; else its WHEP URL")
@@ -103,20 +104,20 @@ func one(contenders []trial.Contender) (trial.Contender, error) {
 }
 
 const labExamples = `  What a packet costs AF_XDP with 1,000 viewers, besides the C floor:
-    ringbench lab --port xdp --viewers 1000
+    ringbench lab --io xdp --viewers 1000
   Every way of sending, in turns:
     ringbench lab --viewers 500 --compare xdp segments messages off
   Two builds, and flags of the server:
     ringbench lab --compare xdp@./before xdp "xdp --checksum4 off"
   Another server; {ip} is its address, {n} a stream's number:
-    ringbench lab --port 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
+    ringbench lab --io 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
 `
 
 func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
 	f, t := newTrialFlags("lab")
 	c := &t.cfg
 	var svg string
-	f.Var(&t.names, "compare", "the same as --port; more `CONTENDERS` may follow without a flag, and take turns")
+	f.Var(&t.names, "compare", "the same as --io; more `CONTENDERS` may follow without a flag, and take turns")
 	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers of each contender")
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender")
@@ -185,7 +186,7 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 }
 
 const soakExamples = `  Ten minutes at 60 % of what one core can do, with charts soak-memory.svg and soak-load.svg:
-    ringbench soak --port xdp --share 0.6 --svg soak --json soak.json
+    ringbench soak --io xdp --share 0.6 --svg soak --json soak.json
 `
 
 func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
@@ -252,7 +253,7 @@ func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 }
 
 const memoryExamples = `  Heap, stacks and resident memory that a viewer adds, from 500 to 2,500 viewers:
-    ringbench memory --port xdp
+    ringbench memory --io xdp
 `
 
 func memoryCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {

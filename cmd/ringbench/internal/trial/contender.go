@@ -26,8 +26,8 @@ type URLs struct {
 	Ready string
 }
 
-// ports are the ways in which packets leave ringcast, with the flags that choose them.
-var ports = map[string][]string{
+// ways holds, for each way in which ringcast sends its packets, the flags that choose it.
+var ways = map[string][]string{
 	"xdp":      {"--io", "xdp", "--interface", device},
 	"segments": {"--io", "udp", "--batching", "segments"},
 	"messages": {"--io", "udp", "--batching", "messages"},
@@ -39,7 +39,7 @@ const device = "eth0" // of both hosts
 // sfuURLs are where internal/sfu listens.
 var sfuURLs = URLs{WHIP: "http://{ip}:8081/whip/bench{n}", WHEP: "http://{ip}:8081/whep/bench{n}", Ready: "http://{ip}:8081/"}
 
-// ParseContender reads PORT[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE, for which urls must be
+// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE, for which urls must be
 // given.
 func ParseContender(text string, urls URLs) (Contender, error) {
 	c := Contender{Name: text}
@@ -60,13 +60,13 @@ func ParseContender(text string, urls URLs) (Contender, error) {
 	if len(words) == 0 {
 		return c, errors.New("a contender has no name")
 	}
-	port, binary, _ := strings.Cut(words[0], "@")
+	way, binary, _ := strings.Cut(words[0], "@")
 	c.Binary = binary
-	if port == "sfu" {
+	if way == "sfu" {
 		c.URLs, c.Args = sfuURLs, append([]string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}, words[1:]...)
 		return c, nil
 	}
-	flags, ok := ports[port]
+	flags, ok := ways[way]
 	if !ok {
 		return c, fmt.Errorf("%q: xdp, segments, messages, off, sfu or cmd:… expected", text)
 	}

@@ -12,7 +12,7 @@
 //
 // Words:
 //
-//   - A Contender is a server: ringcast with some port and flags, or another one's command line.
+//   - A Contender is a server: ringcast with some --io and flags, or another one's command line.
 //   - A Rig is a contender on hosts of its own, with publisher and viewers.
 //   - A Window is a piece of steady time in which one rig plays and all is measured.
 //   - A Round has a window of each contender, and a turn of the C floor. Contenders are all up the whole time;

@@ -47,8 +47,8 @@ func TestParseContender(t *testing.T) {
 		}
 	}
 	// The ports' own flags are not changed by what comes behind them.
-	if fmt.Sprint(ports["segments"]) != "[--io udp --batching segments]" {
-		t.Error(ports["segments"])
+	if fmt.Sprint(ways["segments"]) != "[--io udp --batching segments]" {
+		t.Error(ways["segments"])
 	}
 }
 
