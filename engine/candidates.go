@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"ringcast/engine/api"
 	"ringcast/engine/candidate"
 	"ringcast/engine/host"
 )
@@ -22,7 +23,7 @@ func watchAddresses(cfg *Config) (*candidate.Watcher, error) {
 func (e *Engine) candidates(source netip.Addr) ([]netip.AddrPort, error) {
 	addresses := e.addresses.For(source)
 	if len(addresses) == 0 {
-		return nil, ErrNoAddress
+		return nil, api.ErrNoAddress
 	}
 	return withPort(addresses, e.media.number), nil
 }

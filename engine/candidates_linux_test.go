@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/host"
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
@@ -61,7 +61,7 @@ func (s *site) ip(args ...string) {
 }
 
 // publish opens a session for a peer on the clients' host.
-func (s *site) publish(p *peer.Peer, stream string) engine.Local {
+func (s *site) publish(p *peer.Peer, stream string) api.Local {
 	s.t.Helper()
 	o := p.Offer(peer.Video())
 	o.Source = s.source
@@ -73,7 +73,7 @@ func (s *site) publish(p *peer.Peer, stream string) engine.Local {
 }
 
 // offered are the addresses of an answer.
-func offered(l engine.Local) (out []netip.Addr) {
+func offered(l api.Local) (out []netip.Addr) {
 	for _, c := range l.Candidates {
 		out = append(out, c.Addr())
 	}
@@ -91,7 +91,7 @@ func TestCandidatesFollowTheKernel(t *testing.T) {
 		t.Errorf("before there is an address: got %v, want the loopback's", got)
 	}
 	s.ip("addr", "add", "198.18.0.1/24", "dev", "eth0")
-	var opened engine.Local
+	var opened api.Local
 	until(t, "the new address in an answer", func() bool {
 		opened = s.publish(p, "first")
 		return slices.Equal(offered(opened), []netip.Addr{first})
@@ -101,7 +101,7 @@ func TestCandidatesFollowTheKernel(t *testing.T) {
 	s.ip("addr", "del", "198.18.0.1/24", "dev", "eth0")
 	s.ip("addr", "add", "198.18.0.2/24", "dev", "eth0")
 	until(t, "the other address in the answer to a restart", func() bool {
-		remote := bus.Credentials{Ufrag: "new1", Password: "newPasswordOfThePeer12"}
+		remote := api.Credentials{Ufrag: "new1", Password: "newPasswordOfThePeer12"}
 		again, err := s.engine.Restart(t.Context(), opened.ID, remote, s.source)
 		if err != nil {
 			t.Fatal(err)
@@ -114,8 +114,8 @@ func TestCandidatesFollowTheKernel(t *testing.T) {
 	s.ip("link", "set", "lo", "down")
 	s.ip("link", "set", "eth0", "down")
 	until(t, "the refusal without any address", func() bool {
-		_, err := s.engine.Publish(t.Context(), "nowhere", engine.Peer{Source: s.source})
-		return errors.Is(err, engine.ErrNoAddress)
+		_, err := s.engine.Publish(t.Context(), "nowhere", api.Offer{Source: s.source})
+		return errors.Is(err, api.ErrNoAddress)
 	})
 }
 
@@ -147,7 +147,7 @@ func TestPublicName(t *testing.T) {
 			return []netip.Addr{netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("203.0.113.7")}, nil
 		},
 	})
-	l, err := e.Publish(t.Context(), "named", engine.Peer{Source: netip.MustParseAddr("127.0.0.1")})
+	l, err := e.Publish(t.Context(), "named", api.Offer{Source: netip.MustParseAddr("127.0.0.1")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
@@ -51,11 +52,11 @@ type controller struct {
 	dtls  *handshakes
 
 	// The rest belongs to the goroutine.
-	sessions   map[bus.SessionID]*session
+	sessions   map[api.SessionID]*session
 	streams    map[string]*stream
 	pool       pool
 	orphans    list.List // streams whose viewers wait for a publisher, in the order in which theirs left
-	lastID     bus.SessionID
+	lastID     api.SessionID
 	lastStream bus.StreamID
 	generation bus.Generation
 	negotiated negotiated
@@ -63,7 +64,7 @@ type controller struct {
 	guard      ufragGuard // nil where there is none
 	turnedAt   port.Time  // when ufrags became the keys
 	closing    bool
-	onEnded    []func(bus.SessionID, bus.Reason)
+	onEnded    []func(api.SessionID, api.Reason)
 
 	census census
 }
@@ -103,11 +104,11 @@ var denials = [numDenials]struct {
 	name string
 	err  error
 }{
-	deniedFull:    {"full", ErrFull},
-	deniedBusy:    {"busy", ErrBusy},
-	deniedShare:   {"source_busy", ErrBusy},
-	deniedTaken:   {"stream_taken", ErrStreamTaken},
-	deniedClosing: {"closing", ErrClosing},
+	deniedFull:    {"full", api.ErrFull},
+	deniedBusy:    {"busy", api.ErrBusy},
+	deniedShare:   {"source_busy", api.ErrBusy},
+	deniedTaken:   {"stream_taken", api.ErrStreamTaken},
+	deniedClosing: {"closing", api.ErrClosing},
 }
 
 // deny counts a session that is not opened, and gives the error that says so.
@@ -139,7 +140,7 @@ type session struct {
 
 // arrival is what is known of a peer until its handshake begins.
 type arrival struct {
-	fingerprints []Fingerprint
+	fingerprints []api.Fingerprint
 	passive      bool
 	source       netip.Addr
 }
@@ -228,7 +229,7 @@ func (c *controller) do(ctx context.Context, f func()) error {
 	select {
 	case c.calls <- func() { f(); close(ran) }:
 	case <-c.done:
-		return ErrClosing
+		return api.ErrClosing
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -236,7 +237,7 @@ func (c *controller) do(ctx context.Context, f func()) error {
 	case <-ran:
 		return nil
 	case <-c.done:
-		return ErrClosing
+		return api.ErrClosing
 	}
 }
 
@@ -254,32 +255,32 @@ func (c *controller) broadcast(m bus.Message) {
 
 // open makes a session, announces it to all workers and returns our side of it. A publisher of a stream that is
 // live becomes a candidate: what is live stays untouched until the candidate's media proves it.
-func (c *controller) open(role bus.Role, name string, p Peer) (Local, error) {
+func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, error) {
 	st := c.streams[name]
 	live := st != nil && st.live != nil
 	switch {
 	case c.closing:
-		return Local{}, c.census.deny(deniedClosing)
+		return api.Local{}, c.census.deny(deniedClosing)
 	case len(c.sessions) >= c.limit:
-		return Local{}, c.census.deny(deniedFull)
-	case role == bus.Subscriber && !live:
-		return Local{}, ErrNoPublisher
-	case role == bus.Publisher && live && !c.takeover && c.alive(st.live):
-		return Local{}, c.census.deny(deniedTaken)
+		return api.Local{}, c.census.deny(deniedFull)
+	case role == api.Subscriber && !live:
+		return api.Local{}, api.ErrNoPublisher
+	case role == api.Publisher && live && !c.takeover && c.alive(st.live):
+		return api.Local{}, c.census.deny(deniedTaken)
 	}
 	victim, why, ok := c.pool.admit(c.now(), &p)
 	if !ok {
-		return Local{}, c.census.deny(why)
+		return api.Local{}, c.census.deny(why)
 	}
 	if victim != nil {
 		c.census.evicted.Add(1)
-		c.close(victim, bus.ReasonEvicted)
+		c.close(victim, api.ReasonEvicted)
 	}
 	return c.describe(c.announce(role, name, &p)), nil
 }
 
 // announce makes a session and tells all workers of it.
-func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
+func (c *controller) announce(role api.Role, name string, p *api.Offer) *session {
 	st := c.streams[name]
 	if st == nil {
 		c.lastStream++
@@ -300,7 +301,7 @@ func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
 		arrival: &arrival{fingerprints: p.Fingerprints, passive: p.Passive}, ufrag: spec.Local.Ufrag,
 	}
 	c.sessions[spec.ID] = s
-	if role == bus.Publisher {
+	if role == api.Publisher {
 		s.publication = &publication{}
 		st.candidates.add(s)
 	} else {
@@ -318,10 +319,10 @@ func (c *controller) announce(role bus.Role, name string, p *Peer) *session {
 
 // restart makes new credentials for a session; the old ones stay valid until the peer nominates with
 // the new.
-func (c *controller) restart(id bus.SessionID, remote bus.Credentials) (Local, error) {
+func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Local, error) {
 	s := c.sessions[id]
 	if s == nil {
-		return Local{}, ErrNoSession
+		return api.Local{}, api.ErrNoSession
 	}
 	l := c.describe(s)
 	s.restarts++
@@ -331,17 +332,17 @@ func (c *controller) restart(id bus.SessionID, remote bus.Credentials) (Local, e
 }
 
 // describe is our side of a session.
-func (c *controller) describe(s *session) Local {
+func (c *controller) describe(s *session) api.Local {
 	algorithm, value := c.dtls.Fingerprint()
-	return Local{
+	return api.Local{
 		ID: s.spec.ID, ICE: s.spec.Local, Tracks: s.spec.Tracks, CNAME: s.spec.CNAME,
-		Fingerprint: Fingerprint{Algorithm: algorithm, Value: value},
+		Fingerprint: api.Fingerprint{Algorithm: algorithm, Value: value},
 	}
 }
 
 // credentials are our half of a session's. Only the password is secret.
-func (c *controller) credentials(id bus.SessionID, role bus.Role, restart uint16) bus.Credentials {
-	return bus.Credentials{
+func (c *controller) credentials(id api.SessionID, role api.Role, restart uint16) api.Credentials {
+	return api.Credentials{
 		Ufrag:    c.ufrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: restart}),
 		Password: c.token(18),
 	}
@@ -391,7 +392,7 @@ func (c *controller) token(n int) string {
 }
 
 // close ends a session: it says goodbye where it can, and everything about it is freed.
-func (c *controller) close(s *session, why bus.Reason) {
+func (c *controller) close(s *session, why api.Reason) {
 	id := s.spec.ID
 	if c.sessions[id] == nil {
 		return
@@ -489,7 +490,7 @@ func (c *controller) handleEvent(e *dtls.Event) {
 		s.keyed = true
 		c.send(int(s.owner), bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
 		switch {
-		case s.spec.Role == bus.Subscriber:
+		case s.spec.Role == api.Subscriber:
 			c.settle(s)
 		case s.stream.live == nil:
 			c.goLive(s)
@@ -498,9 +499,9 @@ func (c *controller) handleEvent(e *dtls.Event) {
 			"srtp", e.Keys.Profile, "worker", s.owner)
 	case dtls.Failed:
 		c.log.Info("handshake failed", "session", uint64(e.ID), "stream", s.stream.name, "error", e.Err)
-		c.close(s, bus.ReasonHandshakeFailed)
+		c.close(s, api.ReasonHandshakeFailed)
 	case dtls.Closed:
-		c.close(s, bus.ReasonBye)
+		c.close(s, api.ReasonBye)
 	}
 }
 
@@ -522,12 +523,12 @@ func (c *controller) expire() {
 		case waited <= pendingSpan:
 			e = nil // all others are younger
 		case s.owner == nobody:
-			c.close(s, bus.ReasonNeverConnected)
+			c.close(s, api.ReasonNeverConnected)
 		case waited <= 2*pendingSpan:
 		case s.keyed:
-			c.close(s, bus.ReasonNoMedia)
+			c.close(s, api.ReasonNoMedia)
 		default:
-			c.close(s, bus.ReasonNeverConnected)
+			c.close(s, api.ReasonNeverConnected)
 		}
 	}
 	for e := c.orphans.Front(); e != nil; {
@@ -537,7 +538,7 @@ func (c *controller) expire() {
 			return // all others were left later
 		}
 		for len(st.candidates) == 0 && len(st.viewers) > 0 {
-			c.close(st.viewers[len(st.viewers)-1], bus.ReasonNoPublisher)
+			c.close(st.viewers[len(st.viewers)-1], api.ReasonNoPublisher)
 		}
 	}
 }
@@ -550,7 +551,7 @@ func (c *controller) shutdown() (done bool) {
 		if n++; n > drainTurn {
 			return false
 		}
-		c.close(s, bus.ReasonShutdown)
+		c.close(s, api.ReasonShutdown)
 	}
 	return true
 }
@@ -559,9 +560,9 @@ func (c *controller) shutdown() (done bool) {
 func (c *controller) count(s *session, by int64) {
 	n := &c.census
 	switch {
-	case s.spec.Role == bus.Publisher && s.pending == nil:
+	case s.spec.Role == api.Publisher && s.pending == nil:
 		n.publishers.Add(by)
-	case s.spec.Role == bus.Publisher:
+	case s.spec.Role == api.Publisher:
 		n.publishersPending.Add(by)
 	case s.pending == nil:
 		n.subscribers.Add(by)

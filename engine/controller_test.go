@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
@@ -26,12 +27,12 @@ type registry struct {
 	t     *testing.T
 	now   port.Time
 	ends  []*bus.Endpoint // of the workers
-	ended map[bus.SessionID]bus.Reason
+	ended map[api.SessionID]api.Reason
 }
 
 func newRegistry(t *testing.T, cfg Config) *registry {
 	t.Helper()
-	r := &registry{t: t, now: port.Second, ended: make(map[bus.SessionID]bus.Reason)}
+	r := &registry{t: t, now: port.Second, ended: make(map[api.SessionID]api.Reason)}
 	cfg.Log, cfg.Workers = slog.New(slog.DiscardHandler), 2
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 20_000
@@ -53,7 +54,7 @@ func newRegistry(t *testing.T, cfg Config) *registry {
 		e.runners = append(e.runners, &runner{})
 		r.ends = append(r.ends, e.bus.Endpoint(w))
 	}
-	c.onEnded = append(c.onEnded, func(id bus.SessionID, why bus.Reason) { r.ended[id] = why })
+	c.onEnded = append(c.onEnded, func(id api.SessionID, why api.Reason) { r.ended[id] = why })
 	t.Cleanup(func() {
 		if err := c.dtls.Shutdown(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
@@ -70,17 +71,17 @@ func (r *registry) pass(span port.Time) {
 	}
 }
 
-func from(address string) Peer {
-	return Peer{
-		ICE:          bus.Credentials{Ufrag: "peer", Password: "the password of the peer"},
-		Fingerprints: []Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("00:", 31) + "00"}},
+func from(address string) api.Offer {
+	return api.Offer{
+		ICE:          api.Credentials{Ufrag: "peer", Password: "the password of the peer"},
+		Fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("00:", 31) + "00"}},
 		Tracks:       []rtp.Track{{Kind: rtp.Audio, MID: "0", Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}}},
 		Source:       netip.MustParseAddr(address),
 	}
 }
 
 // must opens a session that is to be admitted.
-func (r *registry) must(role bus.Role, name string, p Peer) bus.SessionID {
+func (r *registry) must(role api.Role, name string, p api.Offer) api.SessionID {
 	r.t.Helper()
 	l, err := r.open(role, name, p)
 	if err != nil {
@@ -90,27 +91,27 @@ func (r *registry) must(role bus.Role, name string, p Peer) bus.SessionID {
 }
 
 // says handles a message of the first worker.
-func (r *registry) says(k bus.Kind, id bus.SessionID) {
+func (r *registry) says(k bus.Kind, id api.SessionID) {
 	r.handleMessage(&bus.Message{Kind: k, ID: id, Arrival: r.now, MediaAt: r.now})
 }
 
 // connect makes a session claimed and keyed.
-func (r *registry) connect(id bus.SessionID) {
+func (r *registry) connect(id api.SessionID) {
 	r.says(bus.SessionClaimed, id)
 	r.handleEvent(&dtls.Event{Kind: dtls.Keyed, ID: id, Keys: &srtp.Keys{}})
 }
 
 // publish opens a publisher and brings it to its first media.
-func (r *registry) publish(name string) bus.SessionID {
+func (r *registry) publish(name string) api.SessionID {
 	r.t.Helper()
-	id := r.must(bus.Publisher, name, from("198.18.0.1"))
+	id := r.must(api.Publisher, name, from("198.18.0.1"))
 	r.connect(id)
 	r.says(bus.MediaBegan, id)
 	return id
 }
 
 // live is the session whose publication a stream has, 0 for none.
-func (r *registry) live(name string) bus.SessionID {
+func (r *registry) live(name string) api.SessionID {
 	if st := r.streams[name]; st != nil && st.live != nil {
 		return st.live.spec.ID
 	}
@@ -132,7 +133,7 @@ func (r *registry) told() (kinds []bus.Kind) {
 
 // expect fails the test if a stream has another publisher than it should, or a session ended for another
 // reason; a reason of alive says that it has not ended.
-func (r *registry) expect(name string, live bus.SessionID, ended map[bus.SessionID]bus.Reason) {
+func (r *registry) expect(name string, live api.SessionID, ended map[api.SessionID]api.Reason) {
 	r.t.Helper()
 	if got := r.live(name); got != live {
 		r.t.Errorf("session %d has the stream; expected %d", got, live)
@@ -147,7 +148,7 @@ func (r *registry) expect(name string, live bus.SessionID, ended map[bus.Session
 	}
 }
 
-type reasons = map[bus.SessionID]bus.Reason
+type reasons = map[api.SessionID]api.Reason
 
 // A request alone, and a peer that connects but sends nothing, leave a stream to its publisher; both end by
 // themselves.
@@ -157,8 +158,8 @@ func TestTakeoverByRequest(t *testing.T) {
 		first := r.publish("s")
 		r.told()
 		r.pass(heardSpan) // so that without takeover, too, others may try
-		request := r.must(bus.Publisher, "s", from("198.18.0.2"))
-		silent := r.must(bus.Publisher, "s", from("198.18.0.3"))
+		request := r.must(api.Publisher, "s", from("198.18.0.2"))
+		silent := r.must(api.Publisher, "s", from("198.18.0.3"))
 		r.connect(silent)
 		for range 19 {
 			r.pass(port.Second)
@@ -167,9 +168,9 @@ func TestTakeoverByRequest(t *testing.T) {
 				t.Fatalf("the workers were told %v of a stream that nobody took", got)
 			}
 		}
-		r.expect("s", first, reasons{request: bus.ReasonNeverConnected})
+		r.expect("s", first, reasons{request: api.ReasonNeverConnected})
 		r.pass(2 * port.Second)
-		r.expect("s", first, reasons{request: bus.ReasonNeverConnected, silent: bus.ReasonNoMedia})
+		r.expect("s", first, reasons{request: api.ReasonNeverConnected, silent: api.ReasonNoMedia})
 		if n := r.pool.all.Len(); n != 0 {
 			t.Errorf("%d sessions are pending; expected none", n)
 		}
@@ -181,16 +182,16 @@ func TestTakeoverByRequest(t *testing.T) {
 func TestTakeoverByMedia(t *testing.T) {
 	r := newRegistry(t, Config{Takeover: true})
 	first := r.publish("s")
-	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	second := r.must(api.Publisher, "s", from("198.18.0.2"))
 	r.connect(second)
 	r.told()
 	r.says(bus.MediaBegan, second)
-	r.expect("s", second, reasons{first: bus.ReasonReplaced})
+	r.expect("s", second, reasons{first: api.ReasonReplaced})
 	if got, want := r.told(), []bus.Kind{bus.PublicationOpened, bus.SessionClosed}; !slices.Equal(got, want) {
 		t.Errorf("the workers were told %v; expected %v", got, want)
 	}
 	r.says(bus.MediaBegan, second) // said once, but it does no harm
-	r.expect("s", second, reasons{first: bus.ReasonReplaced})
+	r.expect("s", second, reasons{first: api.ReasonReplaced})
 }
 
 // Of those that wait at once the first to send wins; one that comes later may win again.
@@ -198,31 +199,31 @@ func TestTakeoverByMany(t *testing.T) {
 	r := newRegistry(t, Config{Takeover: true})
 	first := r.publish("s")
 	r.pass(port.Second)
-	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
-	third := r.must(bus.Publisher, "s", from("198.18.0.3"))
+	second := r.must(api.Publisher, "s", from("198.18.0.2"))
+	third := r.must(api.Publisher, "s", from("198.18.0.3"))
 	r.connect(second)
 	r.connect(third)
 	r.pass(port.Second)
 	r.says(bus.MediaBegan, third)
 	r.says(bus.MediaBegan, second)
-	r.expect("s", third, reasons{first: bus.ReasonReplaced, second: bus.ReasonReplaced})
+	r.expect("s", third, reasons{first: api.ReasonReplaced, second: api.ReasonReplaced})
 	r.pass(port.Second)
-	fourth := r.must(bus.Publisher, "s", from("198.18.0.2"))
+	fourth := r.must(api.Publisher, "s", from("198.18.0.2"))
 	r.connect(fourth)
 	r.says(bus.MediaBegan, fourth)
-	r.expect("s", fourth, reasons{first: bus.ReasonReplaced, second: bus.ReasonReplaced, third: bus.ReasonReplaced})
+	r.expect("s", fourth, reasons{first: api.ReasonReplaced, second: api.ReasonReplaced, third: api.ReasonReplaced})
 }
 
 // A publisher that connected to a free stream but sent nothing does not win over one that sends.
 func TestTakeoverFromTheSilent(t *testing.T) {
 	r := newRegistry(t, Config{Takeover: true})
-	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
-	silent := r.must(bus.Publisher, "s", from("198.18.0.1"))
+	second := r.must(api.Publisher, "s", from("198.18.0.2"))
+	silent := r.must(api.Publisher, "s", from("198.18.0.1"))
 	r.connect(silent)
 	r.expect("s", silent, nil)
 	r.connect(second)
 	r.says(bus.MediaBegan, second)
-	r.expect("s", second, reasons{silent: bus.ReasonReplaced})
+	r.expect("s", second, reasons{silent: api.ReasonReplaced})
 }
 
 // Without takeover a publisher that is alive keeps its stream to itself: others are refused, and those that were
@@ -230,21 +231,21 @@ func TestTakeoverFromTheSilent(t *testing.T) {
 func TestSilentPublisherGivesWay(t *testing.T) {
 	r := newRegistry(t, Config{})
 	first := r.publish("s")
-	if _, err := r.open(bus.Publisher, "s", from("198.18.0.2")); !errors.Is(err, ErrStreamTaken) {
-		t.Errorf("beside a live publisher: %v; expected %v", err, ErrStreamTaken)
+	if _, err := r.open(api.Publisher, "s", from("198.18.0.2")); !errors.Is(err, api.ErrStreamTaken) {
+		t.Errorf("beside a live publisher: %v; expected %v", err, api.ErrStreamTaken)
 	}
 	r.pass(heardSpan)
-	second := r.must(bus.Publisher, "s", from("198.18.0.2"))
-	third := r.must(bus.Publisher, "s", from("198.18.0.3"))
+	second := r.must(api.Publisher, "s", from("198.18.0.2"))
+	third := r.must(api.Publisher, "s", from("198.18.0.3"))
 	r.connect(second)
 	r.connect(third)
 	r.expect("s", first, nil)
 	r.says(bus.SessionHeard, first)
 	r.says(bus.MediaBegan, second)
-	r.expect("s", first, reasons{second: bus.ReasonTaken})
+	r.expect("s", first, reasons{second: api.ReasonTaken})
 	r.pass(heardSpan)
 	r.says(bus.MediaBegan, third)
-	r.expect("s", third, reasons{second: bus.ReasonTaken, first: bus.ReasonReplaced})
+	r.expect("s", third, reasons{second: api.ReasonTaken, first: api.ReasonReplaced})
 }
 
 // When the publisher leaves, a newcomer that is connected goes on at once, else the first that connects.
@@ -252,20 +253,20 @@ func TestCandidateGoesOn(t *testing.T) {
 	for _, connected := range []bool{true, false} {
 		r := newRegistry(t, Config{Takeover: true})
 		first := r.publish("s")
-		viewer := r.must(bus.Subscriber, "s", from("198.18.0.9"))
+		viewer := r.must(api.Subscriber, "s", from("198.18.0.9"))
 		r.connect(viewer)
-		second := r.must(bus.Publisher, "s", from("198.18.0.2"))
+		second := r.must(api.Publisher, "s", from("198.18.0.2"))
 		if connected {
 			r.connect(second)
 		}
 		r.says(bus.SessionEnded, first)
 		if !connected {
-			r.expect("s", 0, reasons{first: bus.ReasonClosed})
+			r.expect("s", 0, reasons{first: api.ReasonClosed})
 			r.connect(second)
 		}
-		r.expect("s", second, reasons{first: bus.ReasonClosed})
+		r.expect("s", second, reasons{first: api.ReasonClosed})
 		r.pass(60 * port.Second)
-		r.expect("s", second, reasons{first: bus.ReasonClosed})
+		r.expect("s", second, reasons{first: api.ReasonClosed})
 		if n := r.orphans.Len(); n != 0 {
 			t.Errorf("%d streams wait for a publisher; expected none", n)
 		}
@@ -275,27 +276,27 @@ func TestCandidateGoesOn(t *testing.T) {
 // Viewers wait for the grace time, not longer, and not at all where somebody is on the way.
 func TestGrace(t *testing.T) {
 	r := newRegistry(t, Config{Grace: 10 * time.Second})
-	var viewers []bus.SessionID
+	var viewers []api.SessionID
 	for _, name := range []string{"a", "b"} {
 		p := r.publish(name)
-		v := r.must(bus.Subscriber, name, from("198.18.0.9"))
+		v := r.must(api.Subscriber, name, from("198.18.0.9"))
 		r.connect(v)
 		viewers = append(viewers, v)
 		r.says(bus.SessionEnded, p)
 		r.pass(port.Second)
 	}
 	r.pass(7 * port.Second)
-	r.must(bus.Publisher, "a", from("198.18.0.2"))
+	r.must(api.Publisher, "a", from("198.18.0.2"))
 	r.pass(3 * port.Second)
 	if _, ok := r.ended[viewers[0]]; ok {
 		t.Error("a viewer was sent away while a publisher was on its way")
 	}
-	if why, ok := r.ended[viewers[1]]; !ok || why != bus.ReasonNoPublisher {
-		t.Errorf("a viewer whose publisher is gone ended: %t, %v; expected %v", ok, why, bus.ReasonNoPublisher)
+	if why, ok := r.ended[viewers[1]]; !ok || why != api.ReasonNoPublisher {
+		t.Errorf("a viewer whose publisher is gone ended: %t, %v; expected %v", ok, why, api.ReasonNoPublisher)
 	}
 	r.pass(pendingSpan)
-	if why := r.ended[viewers[0]]; why != bus.ReasonNoPublisher {
-		t.Errorf("a viewer whose publisher never came ended for %v; expected %v", why, bus.ReasonNoPublisher)
+	if why := r.ended[viewers[0]]; why != api.ReasonNoPublisher {
+		t.Errorf("a viewer whose publisher never came ended for %v; expected %v", why, api.ReasonNoPublisher)
 	}
 	if len(r.streams) != 0 || len(r.sessions) != 0 || r.orphans.Len() != 0 {
 		t.Errorf("%d streams, %d sessions, %d waiting are left; expected none",
@@ -310,19 +311,19 @@ func TestPendingFlood(t *testing.T) {
 	r.publish("watched")
 	const rate, roundTrip = 400, 120 // requests
 	type guest struct {
-		id   bus.SessionID
+		id   api.SessionID
 		from string
 	}
 	var guests []guest
 	for n := range 60 * rate {
 		r.now += port.Second / rate
-		r.must(bus.Publisher, fmt.Sprint("flood", n), from("198.18.66.66"))
+		r.must(api.Publisher, fmt.Sprint("flood", n), from("198.18.66.66"))
 		switch n % 200 {
 		case 0:
 			for _, source := range []string{"198.18.1.1", "198.18.66.66"} {
 				guests = append(guests,
-					guest{r.must(bus.Publisher, fmt.Sprint("guest", source), from(source)), source},
-					guest{r.must(bus.Subscriber, "watched", from(source)), source})
+					guest{r.must(api.Publisher, fmt.Sprint("guest", source), from(source)), source},
+					guest{r.must(api.Subscriber, "watched", from(source)), source})
 			}
 		case roundTrip:
 			for _, g := range guests {
@@ -352,10 +353,10 @@ func TestFullPool(t *testing.T) {
 	const limit = 400
 	r := newRegistry(t, Config{MaxPending: limit, Reserve: true})
 	flood := func(n int) error {
-		_, err := r.open(bus.Publisher, fmt.Sprint("flood", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
+		_, err := r.open(api.Publisher, fmt.Sprint("flood", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
 		return err
 	}
-	oldest := r.must(bus.Publisher, "reached", from("198.19.0.1"))
+	oldest := r.must(api.Publisher, "reached", from("198.19.0.1"))
 	r.says(bus.SessionReached, oldest)
 	n := 0
 	for ; n < limit; n++ {
@@ -366,16 +367,16 @@ func TestFullPool(t *testing.T) {
 	if want := limit - limit/8 - 1; n != want {
 		t.Errorf("%d sessions were admitted; expected %d", n, want)
 	}
-	if err := flood(n); !errors.Is(err, ErrBusy) {
-		t.Errorf("beside sessions that are a moment old: %v; expected %v", err, ErrBusy)
+	if err := flood(n); !errors.Is(err, api.ErrBusy) {
+		t.Errorf("beside sessions that are a moment old: %v; expected %v", err, api.ErrBusy)
 	}
 	token := from("198.18.0.0")
 	token.Authorized = true
 	for i := range limit / 8 {
-		r.must(bus.Publisher, fmt.Sprint("token", i), token)
+		r.must(api.Publisher, fmt.Sprint("token", i), token)
 	}
-	if _, err := r.open(bus.Publisher, "token", token); !errors.Is(err, ErrBusy) {
-		t.Errorf("an authorized publisher beyond the limit: %v; expected %v", err, ErrBusy)
+	if _, err := r.open(api.Publisher, "token", token); !errors.Is(err, api.ErrBusy) {
+		t.Errorf("an authorized publisher beyond the limit: %v; expected %v", err, api.ErrBusy)
 	}
 	r.now += reachSpan
 	for i := range 2 * limit {
@@ -384,13 +385,13 @@ func TestFullPool(t *testing.T) {
 		}
 	}
 	r.now += reachSpan
-	r.must(bus.Publisher, "late", from("198.19.0.2"))
+	r.must(api.Publisher, "late", from("198.19.0.2"))
 	if why, ok := r.ended[oldest]; ok {
 		t.Errorf("a session that a check reached ended: %v", why)
 	}
 	for id, why := range r.ended {
-		if why != bus.ReasonEvicted {
-			t.Errorf("session %d ended: %v; expected %v", id, why, bus.ReasonEvicted)
+		if why != api.ReasonEvicted {
+			t.Errorf("session %d ended: %v; expected %v", id, why, api.ReasonEvicted)
 		}
 	}
 	busy, evicted := r.census.denied[deniedBusy].Load(), r.census.evicted.Load()
@@ -408,7 +409,7 @@ func TestNoReserve(t *testing.T) {
 	const limit = 400
 	r := newRegistry(t, Config{MaxPending: limit})
 	for n := range limit {
-		r.must(bus.Publisher, fmt.Sprint("s", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
+		r.must(api.Publisher, fmt.Sprint("s", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
 	}
 }
 
@@ -428,7 +429,7 @@ func TestShareOfASource(t *testing.T) {
 		r := newRegistry(t, Config{MaxPending: c.limit, Reserve: true})
 		n := 0
 		for ; n < c.limit; n++ {
-			if _, err := r.open(bus.Publisher, fmt.Sprint("s", n), from(c.address(n))); err != nil {
+			if _, err := r.open(api.Publisher, fmt.Sprint("s", n), from(c.address(n))); err != nil {
 				break
 			}
 		}
@@ -450,20 +451,20 @@ func TestRegistryStaysWhole(t *testing.T) {
 	for seed := range uint64(20) {
 		r := newRegistry(t, Config{MaxPending: 40, Takeover: seed%2 == 0, Grace: 5 * time.Second})
 		random := rand.New(rand.NewPCG(seed, 1))
-		var ids []bus.SessionID
+		var ids []api.SessionID
 		for range 2000 {
 			if len(ids) > 100 {
 				ids = ids[50:]
 			}
-			id := bus.SessionID(0)
+			id := api.SessionID(0)
 			if len(ids) > 0 {
 				id = ids[random.IntN(len(ids))]
 			}
 			switch random.IntN(9) {
 			case 0, 1, 2:
 				p := from(fmt.Sprintf("198.18.0.%d", random.IntN(4)))
-				role := bus.Role(1 + random.IntN(2))
-				p.Authorized = role == bus.Publisher && random.IntN(4) == 0
+				role := api.Role(1 + random.IntN(2))
+				p.Authorized = role == api.Publisher && random.IntN(4) == 0
 				if l, err := r.open(role, fmt.Sprint("s", random.IntN(5)), p); err == nil {
 					ids = append(ids, l.ID)
 				}
@@ -596,15 +597,15 @@ func TestShutdownInSteps(t *testing.T) {
 	for i := range 2*drainTurn + 1 {
 		p := from("198.18.0.1")
 		p.Source = netip.Addr{}
-		r.must(bus.Publisher, fmt.Sprint("s", i), p)
+		r.must(api.Publisher, fmt.Sprint("s", i), p)
 	}
 	steps := 1
 	for ; !r.shutdown(); steps++ {
 		if n := len(r.ended); n != steps*drainTurn {
 			t.Errorf("%d sessions ended after %d steps; expected %d", n, steps, steps*drainTurn)
 		}
-		if _, err := r.open(bus.Publisher, "new", from("198.18.0.1")); !errors.Is(err, ErrClosing) {
-			t.Errorf("a publisher meanwhile: %v; expected %v", err, ErrClosing)
+		if _, err := r.open(api.Publisher, "new", from("198.18.0.1")); !errors.Is(err, api.ErrClosing) {
+			t.Errorf("a publisher meanwhile: %v; expected %v", err, api.ErrClosing)
 		}
 	}
 	if steps != 3 || len(r.sessions) != 0 {
@@ -641,16 +642,16 @@ func TestListOfStreams(t *testing.T) {
 func BenchmarkFormatActive(b *testing.B) {
 	for _, streams := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(streams), func(b *testing.B) {
-			c := &controller{streams: map[string]*stream{}, sessions: map[bus.SessionID]*session{}}
+			c := &controller{streams: map[string]*stream{}, sessions: map[api.SessionID]*session{}}
 			for i := range streams {
 				s := &session{publication: &publication{generation: bus.Generation(i + 1), active: []int{-1, -1}}}
-				c.sessions[bus.SessionID(i+1)] = s
+				c.sessions[api.SessionID(i+1)] = s
 				c.streams[fmt.Sprint("stream", i)] = &stream{id: bus.StreamID(i + 1), live: s}
 			}
 			n := 0
 			for b.Loop() {
 				n = (n + 37) % streams
-				c.handleMessage(&bus.Message{Kind: bus.FormatActive, ID: bus.SessionID(n + 1), Generation: bus.Generation(n + 1)})
+				c.handleMessage(&bus.Message{Kind: bus.FormatActive, ID: api.SessionID(n + 1), Generation: bus.Generation(n + 1)})
 			}
 		})
 	}
@@ -660,12 +661,12 @@ func BenchmarkFormatActive(b *testing.B) {
 func BenchmarkExpire(b *testing.B) {
 	for _, sessions := range []int{200, 20_000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
-			c := &controller{now: func() port.Time { return port.Second }, sessions: map[bus.SessionID]*session{}}
+			c := &controller{now: func() port.Time { return port.Second }, sessions: map[api.SessionID]*session{}}
 			st := &stream{live: &session{}}
 			for i := range sessions {
-				s := &session{spec: &bus.Session{Role: bus.Subscriber}, stream: st, keyed: true}
+				s := &session{spec: &bus.Session{Role: api.Subscriber}, stream: st, keyed: true}
 				st.viewers.add(s)
-				c.sessions[bus.SessionID(i+1)] = s
+				c.sessions[api.SessionID(i+1)] = s
 			}
 			for b.Loop() {
 				c.expire()

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"ringcast/engine/api"
 	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/candidate"
@@ -44,12 +45,12 @@ type Config struct {
 	Grace time.Duration
 	// Takeover lets a new publisher take a stream from a live one.
 	Takeover bool
-	// MaxSessions bounds the sessions, 20,000 by default; more are refused with ErrFull.
+	// MaxSessions bounds the sessions, 20,000 by default; more are refused with api.ErrFull.
 	MaxSessions int
 	// MaxPending bounds those among them that are pending, 4,000 by default: their peers are still to connect,
 	// or they are publishers that wait to replace another. A source address (an IPv6 /64) may have a quarter of
 	// it, or 64 if that is more; no share binds authorized publishers. Beyond that the oldest gives way that no
-	// check has reached for a second, or ErrBusy is returned. A session that has no path after 10 s is forgotten,
+	// check has reached for a second, or api.ErrBusy is returned. A session that has no path after 10 s is forgotten,
 	// and so is one that is still pending after 20 s.
 	MaxPending int
 	// Reserve keeps an eighth of MaxPending for authorized publishers.
@@ -118,7 +119,7 @@ const listAge = 200 * port.Millisecond
 // A listing is the streams as they were at a moment.
 type listing struct {
 	mu  sync.Mutex // guards what follows
-	all []Stream
+	all []api.Stream
 	at  port.Time
 }
 
@@ -212,7 +213,7 @@ func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, e
 		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
-		sessions: make(map[bus.SessionID]*session), streams: make(map[string]*stream),
+		sessions: make(map[api.SessionID]*session), streams: make(map[string]*stream),
 		ufrags: ufrag.New(random), turnedAt: e.now(),
 	}
 	c.negotiated, c.cname = newNegotiated(random), c.token(9)
@@ -244,22 +245,22 @@ func (e *Engine) wake(address int) {
 }
 
 // Publish opens a session for a publisher of a stream.
-func (e *Engine) Publish(ctx context.Context, stream string, p Peer) (Local, error) {
-	return e.open(ctx, bus.Publisher, stream, p)
+func (e *Engine) Publish(ctx context.Context, stream string, p api.Offer) (api.Local, error) {
+	return e.open(ctx, api.Publisher, stream, p)
 }
 
 // Subscribe opens a session for a subscriber of a stream.
-func (e *Engine) Subscribe(ctx context.Context, stream string, p Peer) (Local, error) {
-	return e.open(ctx, bus.Subscriber, stream, p)
+func (e *Engine) Subscribe(ctx context.Context, stream string, p api.Offer) (api.Local, error) {
+	return e.open(ctx, api.Subscriber, stream, p)
 }
 
-func (e *Engine) open(ctx context.Context, role bus.Role, stream string, p Peer) (l Local, err error) {
+func (e *Engine) open(ctx context.Context, role api.Role, stream string, p api.Offer) (l api.Local, err error) {
 	candidates, err := e.candidates(p.Source)
 	if err != nil {
-		return Local{}, err
+		return api.Local{}, err
 	}
 	if e := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); e != nil {
-		return Local{}, e
+		return api.Local{}, e
 	}
 	l.Candidates = candidates
 	return l, err
@@ -268,31 +269,31 @@ func (e *Engine) open(ctx context.Context, role bus.Role, stream string, p Peer)
 // Restart makes new ICE credentials for a session whose peer has new ones, remote. The old stay valid
 // until the peer nominates with the new. The peer may have moved, so source is where it signals from now.
 func (e *Engine) Restart(
-	ctx context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr,
-) (l Local, err error) {
+	ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr,
+) (l api.Local, err error) {
 	candidates, err := e.candidates(source)
 	if err != nil {
-		return Local{}, err
+		return api.Local{}, err
 	}
 	if e := e.controller.do(ctx, func() { l, err = e.controller.restart(id, remote) }); e != nil {
-		return Local{}, e
+		return api.Local{}, e
 	}
 	l.Candidates = candidates
 	return l, err
 }
 
 // Close ends a session; an unknown one is ignored.
-func (e *Engine) Close(id bus.SessionID) {
+func (e *Engine) Close(id api.SessionID) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { // when the controller has ended, so has the session
 		if s := c.sessions[id]; s != nil {
-			c.close(s, bus.ReasonClosed)
+			c.close(s, api.ReasonClosed)
 		}
 	})
 }
 
 // Stream describes a stream that is published now.
-func (e *Engine) Stream(name string) (st Stream, ok bool) {
+func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 	c := e.controller
 	_ = c.do(context.Background(), func() {
 		if s := c.streams[name]; s != nil && s.live != nil {
@@ -304,7 +305,7 @@ func (e *Engine) Stream(name string) (st Stream, ok bool) {
 
 // Streams describes all streams that are published now, in no order. It is up to listAge old: anybody may ask
 // for it, and each walk over the streams takes the controller's time.
-func (e *Engine) Streams() []Stream {
+func (e *Engine) Streams() []api.Stream {
 	l := &e.list
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -324,7 +325,7 @@ func (e *Engine) Streams() []Stream {
 
 // OnEnded registers a function that is told, on the controller's goroutine, of every session that
 // ends. It must not call the Engine.
-func (e *Engine) OnEnded(f func(bus.SessionID, bus.Reason)) {
+func (e *Engine) OnEnded(f func(api.SessionID, api.Reason)) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { c.onEnded = append(c.onEnded, f) })
 }
@@ -336,7 +337,7 @@ func (e *Engine) Ready() error {
 		return err
 	}
 	if closing {
-		return ErrClosing
+		return api.ErrClosing
 	}
 	for _, r := range e.runners {
 		if quiet := e.now() - port.Time(r.beat.Load()); quiet > stuckSpan {

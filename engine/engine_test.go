@@ -10,7 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/testenv/peer"
 )
 
@@ -82,7 +82,7 @@ func watch(t *testing.T, e *engine.Engine, stream string, got *atomic.Int64) *pe
 	return p
 }
 
-func connect(t *testing.T, p *peer.Peer, local engine.Local) {
+func connect(t *testing.T, p *peer.Peer, local api.Local) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -114,9 +114,9 @@ func until(t *testing.T, what string, ok func() bool) {
 func TestLife(t *testing.T) {
 	e := start(t, engine.Config{Workers: 3})
 	var ended atomic.Int64
-	e.OnEnded(func(bus.SessionID, bus.Reason) { ended.Add(1) })
+	e.OnEnded(func(api.SessionID, api.Reason) { ended.Add(1) })
 
-	if _, err := e.Subscribe(t.Context(), "life", engine.Peer{}); err != engine.ErrNoPublisher {
+	if _, err := e.Subscribe(t.Context(), "life", api.Offer{}); err != api.ErrNoPublisher {
 		t.Errorf("subscribed to nothing: %v", err)
 	}
 	first, stop := publish(t, e, "life")
@@ -167,7 +167,7 @@ func TestLife(t *testing.T) {
 	if n := ended.Load(); n != viewers+2 {
 		t.Errorf("%d sessions ended, want %d", n, viewers+2)
 	}
-	if _, err := e.Publish(context.Background(), "life", engine.Peer{}); err != engine.ErrClosing {
+	if _, err := e.Publish(context.Background(), "life", api.Offer{}); err != api.ErrClosing {
 		t.Errorf("published after shutdown: %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/srtp"
 )
@@ -51,11 +51,11 @@ func TestPanicEndsOneSession(t *testing.T) {
 		}))
 	defer shutdown(t, e)
 	type end struct {
-		id  bus.SessionID
-		why bus.Reason
+		id  api.SessionID
+		why api.Reason
 	}
 	ends := make(chan end, 10)
-	e.OnEnded(func(id bus.SessionID, why bus.Reason) { ends <- end{id, why} })
+	e.OnEnded(func(id api.SessionID, why api.Reason) { ends <- end{id, why} })
 
 	publisher, stop := publish(t, e, "isolated")
 	defer publisher.Close()
@@ -73,7 +73,7 @@ func TestPanicEndsOneSession(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := <-ends; got.id != victim.Local.ID || got.why != bus.ReasonFault {
+	if got := <-ends; got.id != victim.Local.ID || got.why != api.ReasonFault {
 		t.Errorf("session %d ended (%v), want %d for a fault", got.id, got.why, victim.Local.ID)
 	}
 	seen := gotOther.Load()

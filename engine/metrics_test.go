@@ -17,6 +17,7 @@ import (
 
 	"ringcast/bpf"
 	"ringcast/engine"
+	"ringcast/engine/api"
 	"ringcast/engine/budget"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/worker"
@@ -45,7 +46,7 @@ func TestMetrics(t *testing.T) {
 	}
 	until(t, "all connected", func() bool { return offer(t, e, "pending") == nil })
 	until(t, "a refusal", func() bool { // where the one before is not old enough to give way
-		return errors.Is(offer(t, e, "busy"), engine.ErrBusy)
+		return errors.Is(offer(t, e, "busy"), api.ErrBusy)
 	})
 
 	collect := func() map[string]*dto.MetricFamily {

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"net/netip"
 
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 )
 
@@ -55,7 +56,7 @@ func newPool(cfg *Config) pool {
 
 // admit decides on a session that is to be opened. It returns the session that must end to make room, or nil;
 // with ok false there is none, and why says what is full.
-func (p *pool) admit(now port.Time, peer *Peer) (victim *session, why denial, ok bool) {
+func (p *pool) admit(now port.Time, peer *api.Offer) (victim *session, why denial, ok bool) {
 	room := p.limit
 	waiting := &p.unreached
 	if !peer.Authorized {
@@ -79,7 +80,7 @@ func (p *pool) admit(now port.Time, peer *Peer) (victim *session, why denial, ok
 }
 
 // add gives a session that was admitted its place.
-func (p *pool) add(s *session, peer *Peer) {
+func (p *pool) add(s *session, peer *api.Offer) {
 	s.pending = &pending{in: p.all.PushBack(s)}
 	if peer.Authorized {
 		return

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
@@ -94,10 +95,10 @@ func newDesk() *desk {
 }
 
 // announce opens a session, and check is its peer's nomination.
-func (d *desk) announce(id bus.SessionID) (check port.Inbound) {
+func (d *desk) announce(id api.SessionID) (check port.Inbound) {
 	spec := &bus.Session{
-		ID: id, Role: bus.Publisher, Stream: bus.StreamID(id), RemoteUfrag: "peer",
-		Local: bus.Credentials{Ufrag: deskUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(bus.Publisher)}), Password: "the password of a session"},
+		ID: id, Role: api.Publisher, Stream: bus.StreamID(id), RemoteUfrag: "peer",
+		Local: api.Credentials{Ufrag: deskUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(api.Publisher)}), Password: "the password of a session"},
 	}
 	d.controller.Send(&bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 8), byte(id)}), 5000)
@@ -115,7 +116,7 @@ func TestBurstOfAnnouncements(t *testing.T) {
 	const sessions = 10 * controlTurn
 	d := newDesk()
 	last := port.Inbound{}
-	for id := range bus.SessionID(sessions) {
+	for id := range api.SessionID(sessions) {
 		last = d.announce(id + 1)
 	}
 	d.port.arrived = []port.Inbound{last}
@@ -155,7 +156,7 @@ func TestGoodbyesAtTheEnd(t *testing.T) {
 	} {
 		d := newDesk()
 		var checks []port.Inbound
-		for id := range bus.SessionID(sessions) {
+		for id := range api.SessionID(sessions) {
 			checks = append(checks, d.announce(id+1))
 		}
 		d.port.arrived = checks
@@ -167,7 +168,7 @@ func TestGoodbyesAtTheEnd(t *testing.T) {
 			}
 			turns++
 			d.port.opens, d.port.sent = d.now+x.opens, nil
-			for id := range bus.SessionID(sessions) {
+			for id := range api.SessionID(sessions) {
 				d.controller.Send(&bus.Message{Kind: bus.SessionClosed, ID: id + 1, Data: []byte("goodbye")})
 			}
 		}

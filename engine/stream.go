@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -48,8 +49,8 @@ func (g *group) remove(s *session) {
 }
 
 // describe is what others may know of a stream.
-func (st *stream) describe() Stream {
-	return Stream{
+func (st *stream) describe() api.Stream {
+	return api.Stream{
 		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
 		Since: st.live.publication.since, Subscribers: len(st.viewers),
 	}
@@ -120,7 +121,7 @@ func (c *controller) goLive(s *session) {
 		}
 	}
 	if old != nil {
-		c.close(old, bus.ReasonReplaced)
+		c.close(old, api.ReasonReplaced)
 	}
 }
 
@@ -134,9 +135,9 @@ func (c *controller) contend(s *session) {
 	case live == nil || !c.alive(live):
 		c.goLive(s)
 	case !c.takeover:
-		c.close(s, bus.ReasonTaken)
+		c.close(s, api.ReasonTaken)
 	case live.publication.began > s.opened:
-		c.close(s, bus.ReasonReplaced)
+		c.close(s, api.ReasonReplaced)
 	default:
 		c.goLive(s)
 	}
@@ -156,7 +157,7 @@ func (c *controller) leave(s *session) {
 		} else if len(st.viewers) > 0 {
 			st.orphan = c.orphans.PushBack(st)
 		}
-	case s.spec.Role == bus.Subscriber:
+	case s.spec.Role == api.Subscriber:
 		st.viewers.remove(s)
 	case s.place >= 0:
 		st.candidates.remove(s)

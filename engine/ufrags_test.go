@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/ufrag"
 )
@@ -25,10 +26,10 @@ func (r *registry) keysTold(worker int) (keys *ufrag.Keys, after int) {
 }
 
 // judge checks a ufrag, and what it says of its session.
-func (r *registry) judge(when string, keys *ufrag.Keys, l Local, restart uint16, want ufrag.Verdict) {
+func (r *registry) judge(when string, keys *ufrag.Keys, l api.Local, restart uint16, want ufrag.Verdict) {
 	r.t.Helper()
 	id, v := keys.Check([]byte(l.ICE.Ufrag))
-	wanted := ufrag.ID{Session: uint64(l.ID), Restart: restart, Role: uint8(bus.Publisher)}
+	wanted := ufrag.ID{Session: uint64(l.ID), Restart: restart, Role: uint8(api.Publisher)}
 	if id != wanted || v != want {
 		r.t.Errorf("%s: %+v, verdict %d; want %+v, %d", when, id, v, wanted, want)
 	}
@@ -39,7 +40,7 @@ func (r *registry) judge(when string, keys *ufrag.Keys, l Local, restart uint16,
 func TestUfragKeysTurn(t *testing.T) {
 	r := newRegistry(t, Config{})
 	first := r.ufrags
-	l, err := r.open(bus.Publisher, "stream", from("198.18.0.1"))
+	l, err := r.open(api.Publisher, "stream", from("198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestUfragKeysTurn(t *testing.T) {
 	if r.ufrags == first {
 		t.Fatal("no keys turned after an hour")
 	}
-	restarted, err := r.restart(l.ID, bus.Credentials{Ufrag: "new", Password: "the new password of the peer"})
+	restarted, err := r.restart(l.ID, api.Credentials{Ufrag: "new", Password: "the new password of the peer"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestUfragKeysTurn(t *testing.T) {
 	r.judge("the first ufrag after an hour", r.ufrags, l, 0, ufrag.Genuine)
 	r.judge("the restart's", r.ufrags, restarted, 1, ufrag.Genuine)
 	r.judge("the restart's by the keys before", first, restarted, 1, ufrag.Expired)
-	again, err := r.restart(l.ID, bus.Credentials{Ufrag: "newer", Password: "the newer password of the peer"})
+	again, err := r.restart(l.ID, api.Credentials{Ufrag: "newer", Password: "the newer password of the peer"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,20 +122,20 @@ func TestGuardKeepsUfrags(t *testing.T) {
 			t.Errorf("%s: %q are kept, want %q", when, g.kept, want)
 		}
 	}
-	open := func(name string) Local {
+	open := func(name string) api.Local {
 		t.Helper()
-		l, err := r.open(bus.Publisher, name, from("198.18.0.1"))
+		l, err := r.open(api.Publisher, name, from("198.18.0.1"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
-	settle := func(l Local) {
-		r.handleMessage(&bus.Message{Kind: bus.SessionSettled, ID: l.ID, Local: bus.Credentials{Ufrag: l.ICE.Ufrag}})
+	settle := func(l api.Local) {
+		r.handleMessage(&bus.Message{Kind: bus.SessionSettled, ID: l.ID, Local: api.Credentials{Ufrag: l.ICE.Ufrag}})
 	}
-	restart := func(l Local) Local {
+	restart := func(l api.Local) api.Local {
 		t.Helper()
-		l, err := r.restart(l.ID, bus.Credentials{Ufrag: "new", Password: "the new password of the peer"})
+		l, err := r.restart(l.ID, api.Credentials{Ufrag: "new", Password: "the new password of the peer"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,11 +159,11 @@ func TestGuardKeepsUfrags(t *testing.T) {
 	r.connect(b.ID)
 	expect("both", again.ICE.Ufrag, again2.ICE.Ufrag)
 
-	r.close(r.sessions[a.ID], bus.ReasonClosed)
+	r.close(r.sessions[a.ID], api.ReasonClosed)
 	expect("one has ended", again2.ICE.Ufrag)
 	c := open("c")
-	r.close(r.sessions[c.ID], bus.ReasonClosed)
-	r.close(r.sessions[b.ID], bus.ReasonClosed)
+	r.close(r.sessions[c.ID], api.ReasonClosed)
+	r.close(r.sessions[b.ID], api.ReasonClosed)
 	expect("all have ended")
 }
 

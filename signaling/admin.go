@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 )
 
 // AdminConfig is what the admin listener shows.
@@ -20,7 +20,7 @@ type AdminConfig struct {
 	// Ready tells why no new sessions are welcome; nil, or a nil error, is ready.
 	Ready func() error
 	// Streams are what /api/streams lists; without it there is no such path.
-	Streams func() []engine.Stream
+	Streams func() []api.Stream
 }
 
 // AdminHandler serves the admin listener: /metrics, /livez, /readyz, /api/streams and /debug/pprof/. It

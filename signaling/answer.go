@@ -8,14 +8,13 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
 // answer writes down what is left of the offer, from our side. ICE, DTLS and candidates stand in the
 // media parts: FFmpeg and libdatachannel look for them there.
-func (o *offer) answer(role bus.Role, stream string, local engine.Local, origin uint64) ([]byte, error) {
+func (o *offer) answer(role api.Role, stream string, local api.Local, origin uint64) ([]byte, error) {
 	d := sdp.SessionDescription{
 		Origin: sdp.Origin{
 			Username: "-", SessionID: origin, SessionVersion: 1,
@@ -49,7 +48,7 @@ func (o *offer) answer(role bus.Role, stream string, local engine.Local, origin 
 			out.Attributes = append(out.Attributes, candidateAttributes(candidates)...)
 		}
 		out.Attributes = append(out.Attributes, m.mediaAttributes(role)...)
-		if role == bus.Subscriber {
+		if role == api.Subscriber {
 			out.Attributes = append(out.Attributes, sourceAttributes(stream, local.CNAME, &local.Tracks[track])...)
 		}
 		track++
@@ -67,7 +66,7 @@ func iceAttributes() []sdp.Attribute {
 	return []sdp.Attribute{flag("ice-lite"), attribute("ice-options", "ice2")}
 }
 
-func credentialAttributes(c bus.Credentials) []sdp.Attribute {
+func credentialAttributes(c api.Credentials) []sdp.Attribute {
 	return []sdp.Attribute{attribute("ice-ufrag", c.Ufrag), attribute("ice-pwd", c.Password)}
 }
 
@@ -89,7 +88,7 @@ func (m *media) refused() *sdp.MediaDescription {
 }
 
 // description is the m= and c= lines and the identification of a live line.
-func (m *media) description(role bus.Role, candidates []netip.AddrPort) *sdp.MediaDescription {
+func (m *media) description(role api.Role, candidates []netip.AddrPort) *sdp.MediaDescription {
 	// RFC 8839: without a candidate the default is port 9 of nowhere.
 	address := netip.AddrPortFrom(netip.IPv4Unspecified(), 9)
 	if len(candidates) > 0 {
@@ -111,7 +110,7 @@ func (m *media) description(role bus.Role, candidates []netip.AddrPort) *sdp.Med
 		out.Attributes = append(out.Attributes, attribute("mid", m.mid))
 	}
 	direction := sdp.DirectionRecvOnly
-	if role == bus.Subscriber {
+	if role == api.Subscriber {
 		direction = sdp.DirectionSendOnly
 	}
 	out.Attributes = append(out.Attributes, flag(direction.String()))
@@ -126,7 +125,7 @@ func connection(a netip.Addr) *sdp.ConnectionInformation {
 	return &sdp.ConnectionInformation{NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: a.String()}}
 }
 
-func (o *offer) transportAttributes(local engine.Local) []sdp.Attribute {
+func (o *offer) transportAttributes(local api.Local) []sdp.Attribute {
 	// We are the DTLS server unless the peer insists on being that, so that we choose the SRTP
 	// profile.
 	setup := "passive"
@@ -165,7 +164,7 @@ func hostPriority(i int) uint32 {
 }
 
 // mediaAttributes is what an answer repeats of a live line.
-func (m *media) mediaAttributes(role bus.Role) []sdp.Attribute {
+func (m *media) mediaAttributes(role api.Role) []sdp.Attribute {
 	out := []sdp.Attribute{flag("rtcp-mux")}
 	if m.rsize {
 		out = append(out, flag("rtcp-rsize"))
@@ -183,7 +182,7 @@ func (m *media) mediaAttributes(role bus.Role) []sdp.Attribute {
 	for i := range m.formats {
 		out = append(out, m.formats[i].attributes()...)
 	}
-	if role == bus.Publisher && m.simulcast {
+	if role == api.Publisher && m.simulcast {
 		var rids []string
 		for _, e := range m.encodings {
 			out = append(out, attribute("rid", e.RID+" recv"))

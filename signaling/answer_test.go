@@ -9,8 +9,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -337,9 +336,9 @@ func TestAnswerWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := o.answer(bus.Publisher, "room", engine.Local{
-		ICE:         bus.Credentials{Ufrag: "uuuu", Password: "pppppppppppppppppppppp"},
-		Fingerprint: engine.Fingerprint{Algorithm: "sha-256", Value: "00:11"},
+	answer, err := o.answer(api.Publisher, "room", api.Local{
+		ICE:         api.Credentials{Ufrag: "uuuu", Password: "pppppppppppppppppppppp"},
+		Fingerprint: api.Fingerprint{Algorithm: "sha-256", Value: "00:11"},
 		Candidates:  []netip.AddrPort{netip.MustParseAddrPort("[2001:db8::1]:443")},
 		Tracks:      tracks,
 	}, 42)

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"strings"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // A token is what a bearer must show. The zero value is none, and nothing matches it.
@@ -29,8 +29,8 @@ func (t token) is(text string) bool {
 type tokens struct{ publish, view token }
 
 // of is the token of a role, and that of the other one.
-func (t *tokens) of(role bus.Role) (own, other token) {
-	if role == bus.Subscriber {
+func (t *tokens) of(role api.Role) (own, other token) {
+	if role == api.Subscriber {
 		return t.view, t.publish
 	}
 	return t.publish, t.view
@@ -41,7 +41,7 @@ const keySeparator = ":"
 
 // authorize lets a request to a resource of a role pass if its bearer is the role's token. A client
 // that shows {key}:{token} on a fixed URL shows the same on the session's, so that form passes too.
-func (s *Server) authorize(r *request, role bus.Role) error {
+func (s *Server) authorize(r *request, role api.Role) error {
 	if own, _ := s.tokens.of(role); !own.set {
 		return nil
 	}
@@ -54,7 +54,7 @@ func (s *Server) authorize(r *request, role bus.Role) error {
 }
 
 // admit is nil if any of the texts is the role's token.
-func (s *Server) admit(role bus.Role, texts ...string) error {
+func (s *Server) admit(role api.Role, texts ...string) error {
 	own, other := s.tokens.of(role)
 	known := false
 	for _, text := range texts {
@@ -75,7 +75,7 @@ func (s *Server) admit(role bus.Role, texts ...string) error {
 
 // streamKey is the stream that the bearer of a request to a fixed URL names: {key}, and where the role
 // has a token, {key}:{token}.
-func (s *Server) streamKey(r *request, role bus.Role) (string, error) {
+func (s *Server) streamKey(r *request, role api.Role) (string, error) {
 	own, _ := s.tokens.of(role)
 	form := "the stream key"
 	if own.set {
@@ -111,8 +111,8 @@ func bearer(r *request) (text string, ok bool) {
 	return text, text != "" && strings.EqualFold(scheme, "Bearer")
 }
 
-func tokenName(role bus.Role) string {
-	if role == bus.Subscriber {
+func tokenName(role api.Role) string {
+	if role == api.Subscriber {
 		return "view token"
 	}
 	return "publish token"

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 const (
@@ -268,9 +268,9 @@ func checkFixedSession(t *testing.T, b *bench, w *httptest.ResponseRecorder, roo
 	headers := []string{"Authorization", authorization, "Content-Type", fragmentType, "If-Match", w.Header().Get("ETag")}
 	checkTrickled(t, b.do(http.MethodPatch, location, audioPart+oneMore, headers...))
 	checkRestarted(t, b.do(http.MethodPatch, location, secondICE, headers...), w.Header().Get("ETag"))
-	role := bus.Publisher
+	role := api.Publisher
 	if root == whepRoot {
-		role = bus.Subscriber
+		role = api.Subscriber
 	}
 	if own, _ := b.server.tokens.of(role); own.set {
 		checkChallenge(t, b.do(http.MethodDelete, location, ""), http.StatusUnauthorized, realm)

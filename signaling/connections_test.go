@@ -18,7 +18,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 )
 
 // A crowded server is a limited listener on pipes with an HTTP server that holds requests until told.
@@ -297,7 +297,7 @@ func testOfferQueue(t *testing.T) {
 		queue.Go(func() { left <- o.enter(gone) })
 	}
 	synctest.Wait()
-	if err := o.enter(t.Context()); !errors.Is(err, engine.ErrBusy) {
+	if err := o.enter(t.Context()); !errors.Is(err, api.ErrBusy) {
 		t.Errorf("beyond those that may wait: %v", err)
 	}
 	hangUp()

@@ -16,8 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -26,26 +25,26 @@ type fakeEngine struct {
 	mu sync.Mutex
 	// err fails the next openings; opened is called after each, before it returns.
 	err    error
-	opened func(id bus.SessionID)
+	opened func(id api.SessionID)
 	// restarting is called in each Restart; restarts are the credentials of those that succeeded.
-	restarting    func(id bus.SessionID)
-	restarts      []bus.Credentials
+	restarting    func(id api.SessionID)
+	restarts      []api.Credentials
 	restartSource netip.Addr // of the last
-	onEnd         func(bus.SessionID, bus.Reason)
-	last          bus.SessionID
-	live          map[bus.SessionID]string
+	onEnd         func(api.SessionID, api.Reason)
+	last          api.SessionID
+	live          map[api.SessionID]string
 	// peers are all that were opened, by id.
-	peers   map[bus.SessionID]engine.Peer
-	streams map[string]engine.Stream
+	peers   map[api.SessionID]api.Offer
+	streams map[string]api.Stream
 	// candidates are what Local says; see newFakeEngine.
 	candidates []netip.AddrPort
 }
 
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{
-		live:    make(map[bus.SessionID]string),
-		peers:   make(map[bus.SessionID]engine.Peer),
-		streams: make(map[string]engine.Stream),
+		live:    make(map[api.SessionID]string),
+		peers:   make(map[api.SessionID]api.Offer),
+		streams: make(map[string]api.Stream),
 		candidates: []netip.AddrPort{
 			netip.MustParseAddrPort("192.0.2.1:8189"), netip.MustParseAddrPort("[2001:db8::1]:8190"),
 		},
@@ -58,37 +57,37 @@ const (
 	localFingerprint = "00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:1F"
 )
 
-func (e *fakeEngine) open(stream string, p engine.Peer) (engine.Local, error) {
+func (e *fakeEngine) open(stream string, p api.Offer) (api.Local, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err != nil {
-		return engine.Local{}, e.err
+		return api.Local{}, e.err
 	}
 	e.last++
 	e.live[e.last] = stream
 	e.peers[e.last] = p
-	return engine.Local{
+	return api.Local{
 		ID:          e.last,
-		ICE:         bus.Credentials{Ufrag: localUfrag, Password: localPassword},
-		Fingerprint: engine.Fingerprint{Algorithm: "sha-256", Value: localFingerprint},
+		ICE:         api.Credentials{Ufrag: localUfrag, Password: localPassword},
+		Fingerprint: api.Fingerprint{Algorithm: "sha-256", Value: localFingerprint},
 		Candidates:  e.candidates,
 		Tracks:      slices.Clone(p.Tracks),
 		CNAME:       "cname",
 	}, nil
 }
 
-func (e *fakeEngine) Publish(_ context.Context, stream string, p engine.Peer) (engine.Local, error) {
+func (e *fakeEngine) Publish(_ context.Context, stream string, p api.Offer) (api.Local, error) {
 	l, err := e.open(stream, p)
 	if err == nil {
 		e.mu.Lock()
-		e.streams[stream] = engine.Stream{Name: stream, Tracks: p.Tracks, Active: []int{-1, -1}[:len(p.Tracks)]}
+		e.streams[stream] = api.Stream{Name: stream, Tracks: p.Tracks, Active: []int{-1, -1}[:len(p.Tracks)]}
 		e.mu.Unlock()
 		e.afterOpening(l.ID)
 	}
 	return l, err
 }
 
-func (e *fakeEngine) Subscribe(_ context.Context, stream string, p engine.Peer) (engine.Local, error) {
+func (e *fakeEngine) Subscribe(_ context.Context, stream string, p api.Offer) (api.Local, error) {
 	l, err := e.open(stream, p)
 	if err == nil {
 		for i := range l.Tracks {
@@ -103,35 +102,35 @@ func (e *fakeEngine) Subscribe(_ context.Context, stream string, p engine.Peer) 
 	return l, err
 }
 
-func (e *fakeEngine) afterOpening(id bus.SessionID) {
+func (e *fakeEngine) afterOpening(id api.SessionID) {
 	if e.opened != nil {
 		e.opened(id)
 	}
 }
 
 // Restart is like the engine's: of Local it fills in only what is new.
-func (e *fakeEngine) Restart(_ context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr) (engine.Local, error) {
+func (e *fakeEngine) Restart(_ context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error) {
 	if e.restarting != nil {
 		e.restarting(id)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err != nil {
-		return engine.Local{}, e.err
+		return api.Local{}, e.err
 	}
 	if _, ok := e.live[id]; !ok {
-		return engine.Local{}, fmt.Errorf("restart: %w", engine.ErrNoSession)
+		return api.Local{}, fmt.Errorf("restart: %w", api.ErrNoSession)
 	}
 	e.restarts, e.restartSource = append(e.restarts, remote), source
 	n := strconv.Itoa(len(e.restarts))
-	return engine.Local{
-		ID: id, ICE: bus.Credentials{Ufrag: localUfrag + n, Password: localPassword + n}, Candidates: e.candidates,
+	return api.Local{
+		ID: id, ICE: api.Credentials{Ufrag: localUfrag + n, Password: localPassword + n}, Candidates: e.candidates,
 	}, nil
 }
 
-func (e *fakeEngine) Close(id bus.SessionID) { e.end(id, bus.ReasonClosed) }
+func (e *fakeEngine) Close(id api.SessionID) { e.end(id, api.ReasonClosed) }
 
-func (e *fakeEngine) end(id bus.SessionID, why bus.Reason) {
+func (e *fakeEngine) end(id api.SessionID, why api.Reason) {
 	e.mu.Lock()
 	_, ok := e.live[id]
 	delete(e.live, id)
@@ -141,20 +140,20 @@ func (e *fakeEngine) end(id bus.SessionID, why bus.Reason) {
 	}
 }
 
-func (e *fakeEngine) Stream(name string) (engine.Stream, bool) {
+func (e *fakeEngine) Stream(name string) (api.Stream, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s, ok := e.streams[name]
 	return s, ok
 }
 
-func (e *fakeEngine) Streams() []engine.Stream {
+func (e *fakeEngine) Streams() []api.Stream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Collect(maps.Values(e.streams))
 }
 
-func (e *fakeEngine) OnEnded(f func(bus.SessionID, bus.Reason)) { e.onEnd = f }
+func (e *fakeEngine) OnEnded(f func(api.SessionID, api.Reason)) { e.onEnd = f }
 
 func (e *fakeEngine) liveSessions() int {
 	e.mu.Lock()
@@ -163,7 +162,7 @@ func (e *fakeEngine) liveSessions() int {
 }
 
 // lastPeer is what the engine was told of the session opened last.
-func (e *fakeEngine) lastPeer() engine.Peer {
+func (e *fakeEngine) lastPeer() api.Offer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.peers[e.last]

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -18,7 +18,7 @@ func FuzzOffer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, offer []byte) {
 		b := newBench(t, Config{})
-		b.engine.streams["room"] = engine.Stream{
+		b.engine.streams["room"] = api.Stream{
 			Name: "room", Active: []int{-1, 51},
 			Tracks: []rtp.Track{
 				{Kind: rtp.Audio, Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}},

@@ -6,8 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -97,7 +96,7 @@ func TestHabits(t *testing.T) {
 		offer func(t *testing.T) string
 		has   []string
 		not   []string
-		check func(t *testing.T, p engine.Peer)
+		check func(t *testing.T, p api.Offer)
 	}{
 		{
 			"everything at session level",
@@ -111,8 +110,8 @@ func TestHabits(t *testing.T) {
 			},
 			[]string{"a=recvonly\r\na=ice-ufrag:LocalUfrag\r\n", "a=setup:passive\r\n"},
 			[]string{"a=sendonly"},
-			func(t *testing.T, p engine.Peer) {
-				if p.ICE != (bus.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"}) || len(p.Fingerprints) != 1 || p.Passive {
+			func(t *testing.T, p api.Offer) {
+				if p.ICE != (api.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"}) || len(p.Fingerprints) != 1 || p.Passive {
 					t.Errorf("peer %+v", p)
 				}
 			},
@@ -122,7 +121,7 @@ func TestHabits(t *testing.T) {
 			func(t *testing.T) string { return fixture(t, firefoxTX) },
 			[]string{"a=mid:0\r\na=recvonly\r\n", "a=mid:1\r\na=recvonly\r\n"},
 			[]string{"a=sendrecv", "a=sendonly", "a=ice-options:trickle"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if len(p.Fingerprints) != 1 || !strings.HasPrefix(p.Fingerprints[0].Value, "F3:02:90") {
 					t.Errorf("fingerprints %+v", p.Fingerprints)
 				}
@@ -135,7 +134,7 @@ func TestHabits(t *testing.T) {
 			},
 			[]string{"a=group:BUNDLE 0 1\r\n", "m=video 8189 UDP/TLS/RTP/SAVPF 96\r\n"},
 			[]string{"m=video 0", "a=inactive", "bundle-only"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if len(p.Tracks) != 2 {
 					t.Errorf("tracks %+v", p.Tracks)
 				}
@@ -150,7 +149,7 @@ func TestHabits(t *testing.T) {
 			},
 			[]string{"m=video 8189 UDP/TLS/RTP/SAVPF 96\r\n"},
 			nil,
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if p.ICE.Ufrag != "6QoC" {
 					t.Errorf("credentials %+v", p.ICE)
 				}
@@ -164,7 +163,7 @@ func TestHabits(t *testing.T) {
 			},
 			[]string{"a=ice-ufrag:LocalUfrag\r\n"},
 			[]string{"6QoC", "Othr"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if p.ICE.Ufrag != "6QoC" {
 					t.Errorf("credentials %+v, want those of the tagged line", p.ICE)
 				}
@@ -187,7 +186,7 @@ func TestHabits(t *testing.T) {
 			func(*testing.T) string { return crlf(ffmpeg) },
 			[]string{"a=setup:active\r\n", "m=audio 8189 UDP/TLS/RTP/SAVPF 111\r\n", "a=extmap-allow-mixed\r\n"},
 			[]string{"a=setup:passive", "a=extmap:", "\r\na=crypto"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if !p.Passive || p.Tracks[1].Encodings[0] != (rtp.Encoding{SSRC: 3421098765}) {
 					t.Errorf("peer %+v", p)
 				}
@@ -198,7 +197,7 @@ func TestHabits(t *testing.T) {
 			func(t *testing.T) string { return fixture(t, obs) },
 			nil,
 			[]string{"a=extmap", "rtx", "transport-cc", "a=ssrc"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				for i, want := range []uint32{1001, 1002} {
 					tr := p.Tracks[i]
 					if !slices.Equal(tr.Encodings, []rtp.Encoding{{SSRC: want}}) || tr.Extensions != (rtp.ExtensionMap{}) {
@@ -215,7 +214,7 @@ func TestHabits(t *testing.T) {
 				"a=rtpmap:97 OPUS/48000/2\r\n", "m=audio 8189 ",
 			},
 			[]string{"m=audio 0"},
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if p.ICE.Ufrag != "Yd2hpPnMpvXrPPkAjF0sZ1kkGjDqqhbV" || p.Tracks[0].MID != "video0" ||
 					p.Tracks[1].Formats[0] != (rtp.Format{PayloadType: 97, Codec: rtp.Opus}) {
 					t.Errorf("peer %+v", p)
@@ -229,7 +228,7 @@ func TestHabits(t *testing.T) {
 			},
 			[]string{"a=rtpmap:111 OPUS/48000/2\r\n", "a=rtpmap:96 h264/90000\r\n"},
 			nil,
-			func(t *testing.T, p engine.Peer) {
+			func(t *testing.T, p api.Offer) {
 				if p.Tracks[0].Formats[0].Codec != rtp.Opus || p.Tracks[1].Formats[0].Codec != rtp.H264 {
 					t.Errorf("tracks %+v", p.Tracks)
 				}

@@ -16,8 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 type problemBody struct {
@@ -116,13 +115,13 @@ func TestStatuses(t *testing.T) {
 		{"large", "POST", "/whip/a", sdp, strings.Repeat("v", 64<<10+1), nil, 413, "65536", "", ""},
 		{"no codec", "POST", "/whip/a", sdp, "no codec", nil, 422, "PCMU", "", ""},
 		{"nobody publishes", "POST", "/whep/a", sdp, chromiumRX, nil, 409, "publish", "Retry-After", "1"},
-		{"nobody publishes any more", "POST", "/whep/live", sdp, chromiumRX, engine.ErrNoPublisher, 409, "publish", "Retry-After", "1"},
-		{"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", engine.ErrStreamTaken), 409, "live publisher", "Retry-After", "1"},
-		{"full", "POST", "/whip/a", sdp, obs, engine.ErrFull, 503, "no more sessions", "Retry-After", "10"},
-		{"busy", "POST", "/whip/a", sdp, obs, engine.ErrBusy, 503, "about to connect", "Retry-After", "2"},
-		{"no address", "POST", "/whip/a", sdp, obs, engine.ErrNoAddress, 503, "no address", "Retry-After", "2"},
-		{"full for viewers", "POST", "/whep/live", sdp, chromiumRX, engine.ErrFull, 503, "no more sessions", "Retry-After", "10"},
-		{"closing", "POST", "/whip/a", sdp, obs, engine.ErrClosing, 503, "shutting down", "Retry-After", "2"},
+		{"nobody publishes any more", "POST", "/whep/live", sdp, chromiumRX, api.ErrNoPublisher, 409, "publish", "Retry-After", "1"},
+		{"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", api.ErrStreamTaken), 409, "live publisher", "Retry-After", "1"},
+		{"full", "POST", "/whip/a", sdp, obs, api.ErrFull, 503, "no more sessions", "Retry-After", "10"},
+		{"busy", "POST", "/whip/a", sdp, obs, api.ErrBusy, 503, "about to connect", "Retry-After", "2"},
+		{"no address", "POST", "/whip/a", sdp, obs, api.ErrNoAddress, 503, "no address", "Retry-After", "2"},
+		{"full for viewers", "POST", "/whep/live", sdp, chromiumRX, api.ErrFull, 503, "no more sessions", "Retry-After", "10"},
+		{"closing", "POST", "/whip/a", sdp, obs, api.ErrClosing, 503, "shutting down", "Retry-After", "2"},
 		{"given up", "POST", "/whip/a", sdp, obs, context.Canceled, 503, "given up", "Retry-After", "1"},
 		{"unforeseen", "POST", "/whip/a", sdp, obs, errors.New("private"), 500, "log", "", ""},
 		{"PUT", "PUT", "/whip/a", sdp, obs, nil, 405, "PUT", "Allow", "OPTIONS, GET, HEAD, POST"},
@@ -267,11 +266,11 @@ func TestDelete(t *testing.T) {
 func TestEnded(t *testing.T) {
 	b := newBench(t, Config{})
 	location, _ := b.mustPost("/whip/room", fixture(t, obs))
-	b.engine.end(b.engine.last, bus.ReasonConsentExpired)
+	b.engine.end(b.engine.last, api.ReasonConsentExpired)
 	checkProblem(t, b.do(http.MethodGet, location, ""), http.StatusNotFound, "ended")
 
 	// The end may be reported before the opening has returned.
-	b.engine.opened = func(id bus.SessionID) { b.engine.end(id, bus.ReasonShutdown) }
+	b.engine.opened = func(id api.SessionID) { b.engine.end(id, api.ReasonShutdown) }
 	w := b.post("/whip/early", fixture(t, obs))
 	checkProblem(t, w, http.StatusServiceUnavailable, "shutdown")
 	if w.Header().Get("Retry-After") == "" || w.Header().Get("Location") != "" {
@@ -286,7 +285,7 @@ func TestEnded(t *testing.T) {
 func TestAbandoned(t *testing.T) {
 	b := newBench(t, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
-	b.engine.opened = func(bus.SessionID) { cancel() }
+	b.engine.opened = func(api.SessionID) { cancel() }
 	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/whip/room", strings.NewReader(fixture(t, obs)))
 	r.Header.Set("Content-Type", sdpType)
 	w := httptest.NewRecorder()
@@ -380,7 +379,7 @@ func TestTrackMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := o.answer(bus.Publisher, "room", engine.Local{}, 0); err == nil {
+	if _, err := o.answer(api.Publisher, "room", api.Local{}, 0); err == nil {
 		t.Error("an answer without tracks")
 	}
 }
@@ -397,7 +396,7 @@ func TestConcurrent(t *testing.T) {
 				if i%2 == 0 {
 					b.do(http.MethodDelete, location, "")
 				} else {
-					b.engine.end(b.engine.lastOf(fmt.Sprintf("room%d", i)), bus.ReasonBye)
+					b.engine.end(b.engine.lastOf(fmt.Sprintf("room%d", i)), api.ReasonBye)
 				}
 				if w := b.do(http.MethodGet, location, ""); w.Code != http.StatusNotFound {
 					t.Errorf("status %d", w.Code)
@@ -412,7 +411,7 @@ func TestConcurrent(t *testing.T) {
 }
 
 // lastOf is the latest live session of a stream.
-func (e *fakeEngine) lastOf(stream string) (last bus.SessionID) {
+func (e *fakeEngine) lastOf(stream string) (last api.SessionID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, s := range e.live {

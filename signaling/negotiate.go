@@ -9,7 +9,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -52,7 +52,7 @@ func (o *offer) forPublisher() ([]rtp.Track, error) {
 
 // forSubscriber narrows the offer to what we send of s, with what s carries now in first place. All
 // other codecs that we could forward stay, so that a later publication may use them.
-func (o *offer) forSubscriber(s engine.Stream) ([]rtp.Track, error) {
+func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 	for m := range o.live {
 		if !receives(m.direction) {
 			return nil, unacceptable("m=%s is %s; expected recvonly or sendrecv: WHEP is for watching, WHIP for publishing",
@@ -159,7 +159,7 @@ func (m *media) hasRTX() bool {
 
 // publishedFormats is what a stream's track of a kind carries now; before its first packet, whatever
 // it may come to carry. It is empty if the stream has no such track.
-func publishedFormats(s engine.Stream, kind rtp.Kind) []rtp.Format {
+func publishedFormats(s api.Stream, kind rtp.Kind) []rtp.Format {
 	i := slices.IndexFunc(s.Tracks, func(t rtp.Track) bool { return t.Kind == kind })
 	if i < 0 {
 		return nil

@@ -9,8 +9,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -31,12 +30,12 @@ type offer struct {
 	// manyStreams is set if the live lines belong to more than one MediaStream.
 	manyStreams bool
 
-	ice          bus.Credentials
-	fingerprints []engine.Fingerprint
+	ice          api.Credentials
+	fingerprints []api.Fingerprint
 	// passive is set when the peer waits for our ClientHello.
 	passive bool
 	// credentials are the distinct pairs of all live lines.
-	credentials []bus.Credentials
+	credentials []api.Credentials
 }
 
 // media is one media line.
@@ -316,11 +315,11 @@ func (o *offer) readTransport(sections []section, shared section) error {
 		case !validCredential(password, minPassword):
 			return malformed("a=ice-pwd has %d characters; expected %d to 256", len(password), minPassword)
 		}
-		c := bus.Credentials{Ufrag: ufrag, Password: password}
+		c := api.Credentials{Ufrag: ufrag, Password: password}
 		if known := slices.Index(o.credentials, c); known >= 0 {
 			c = o.credentials[known]
 		} else {
-			c = bus.Credentials{Ufrag: strings.Clone(ufrag), Password: strings.Clone(password)}
+			c = api.Credentials{Ufrag: strings.Clone(ufrag), Password: strings.Clone(password)}
 			o.credentials = append(o.credentials, c)
 		}
 		if i == o.transport {
@@ -379,7 +378,7 @@ func (o *offer) readFingerprints(values []string) error {
 				return malformed("a=fingerprint:%s; expected %d pairs of hexadecimal digits joined by colons", quote(v), h.size)
 			}
 			o.fingerprints = append(o.fingerprints,
-				engine.Fingerprint{Algorithm: h.name, Value: strings.ToUpper(strings.Clone(value))})
+				api.Fingerprint{Algorithm: h.name, Value: strings.ToUpper(strings.Clone(value))})
 		}
 	}
 	if len(o.fingerprints) == 0 {

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -19,7 +18,7 @@ func TestPeer(t *testing.T) {
 	const allFeedback = rtp.NACK | rtp.PLI | rtp.FIR | rtp.TransportCC
 	tests := []struct {
 		offer       string
-		ice         bus.Credentials
+		ice         api.Credentials
 		fingerprint string // how it begins
 		formats     []rtp.Format
 		audio       rtp.Encoding
@@ -27,7 +26,7 @@ func TestPeer(t *testing.T) {
 	}{
 		{
 			obs,
-			bus.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"},
+			api.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"},
 			"E9:BF:C4",
 			[]rtp.Format{
 				{PayloadType: 111, Codec: rtp.Opus},
@@ -38,7 +37,7 @@ func TestPeer(t *testing.T) {
 		},
 		{
 			chromiumTX + "-simulcast",
-			bus.Credentials{Ufrag: "AbrH", Password: "cqmvum2mn4ybnMcMD1Ix2sIR"},
+			api.Credentials{Ufrag: "AbrH", Password: "cqmvum2mn4ybnMcMD1Ix2sIR"},
 			"BE:1B:E2",
 			[]rtp.Format{
 				{PayloadType: 111, Codec: rtp.Opus, Feedback: rtp.TransportCC},
@@ -58,7 +57,7 @@ func TestPeer(t *testing.T) {
 		},
 		{
 			firefoxTX,
-			bus.Credentials{Ufrag: "572c9e28", Password: "eafce7b785c0f5d3ba39aebff8028644"},
+			api.Credentials{Ufrag: "572c9e28", Password: "eafce7b785c0f5d3ba39aebff8028644"},
 			"F3:02:90",
 			[]rtp.Format{
 				{PayloadType: 109, Codec: rtp.Opus, Feedback: rtp.TransportCC},
@@ -98,7 +97,7 @@ func TestPeer(t *testing.T) {
 }
 
 func TestPeerVariants(t *testing.T) {
-	line := func(t *testing.T, edit ...string) engine.Peer {
+	line := func(t *testing.T, edit ...string) api.Offer {
 		t.Helper()
 		text := fixture(t, obs)
 		for i := 0; i < len(edit); i += 2 {
@@ -146,7 +145,7 @@ func TestPeerVariants(t *testing.T) {
 	})
 	t.Run("fingerprints", func(t *testing.T) {
 		p := line(t, "a=fingerprint:sha-256 E9", "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-256 e9")
-		want := []engine.Fingerprint{{Algorithm: "sha-256", Value: "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8"}}
+		want := []api.Fingerprint{{Algorithm: "sha-256", Value: "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8"}}
 		if !reflect.DeepEqual(p.Fingerprints, want) {
 			t.Errorf("fingerprints %+v, want %+v", p.Fingerprints, want)
 		}
@@ -307,7 +306,7 @@ func TestSubscriberFormats(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, Config{})
-			b.engine.streams["room"] = engine.Stream{Name: "room", Tracks: tt.tracks, Active: tt.active}
+			b.engine.streams["room"] = api.Stream{Name: "room", Tracks: tt.tracks, Active: tt.active}
 			w := b.post("/whep/room", fixture(t, tt.offer))
 			if tt.first == "" {
 				p := checkProblem(t, w, http.StatusUnprocessableEntity, tt.offered)
@@ -345,7 +344,7 @@ func TestSubscriberModes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, Config{})
-			b.engine.streams["room"] = engine.Stream{Name: "room", Active: []int{50}, Tracks: []rtp.Track{{
+			b.engine.streams["room"] = api.Stream{Name: "room", Active: []int{50}, Tracks: []rtp.Track{{
 				Kind: rtp.Video, Formats: []rtp.Format{{PayloadType: 50, Codec: rtp.H264, Profile: tt.published}},
 			}}}
 			offer := replace(t, replace(t, fixture(t, obs), "a=sendonly", "a=recvonly"), offered, tt.parameters)
@@ -402,7 +401,7 @@ func TestSubscriberVariants(t *testing.T) {
 	})
 	t.Run("no rtpmap", func(t *testing.T) {
 		b := newBench(t, Config{})
-		b.engine.streams["room"] = engine.Stream{Name: "room"}
+		b.engine.streams["room"] = api.Stream{Name: "room"}
 		p := checkProblem(t, b.post("/whep/room", replace(t, fixture(t, firefoxRX), "a=rtpmap:", "a=x:")),
 			http.StatusUnprocessableEntity, "offers none")
 		if len(p.Offered) != 0 || !slices.Equal(p.Available, []string{"opus"}) {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 )
 
 const (
@@ -21,12 +21,12 @@ type offers struct {
 	waiting atomic.Int32
 }
 
-// enter waits for its turn, which leave ends. It fails with engine.ErrBusy when too many wait already, and
+// enter waits for its turn, which leave ends. It fails with api.ErrBusy when too many wait already, and
 // with ctx's error.
 func (o *offers) enter(ctx context.Context) error {
 	if o.waiting.Add(1) > maxWaiting {
 		o.waiting.Add(-1)
-		return engine.ErrBusy
+		return api.ErrBusy
 	}
 	defer o.waiting.Add(-1)
 	select {

@@ -8,8 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // maxPast is how many credentials of earlier ICE sessions a session remembers.
@@ -49,7 +48,7 @@ func (s *Server) patch(w http.ResponseWriter, r *request, to *session) error {
 // restart begins a new ICE session. When it fails, the old one stays as it is (RFC 9725 section
 // 4.3.3).
 func (s *Server) restart(
-	w http.ResponseWriter, r *request, of *session, all []bus.Credentials, remote bus.Credentials,
+	w http.ResponseWriter, r *request, of *session, all []api.Credentials, remote api.Credentials,
 ) error {
 	chance, err := s.draw()
 	if err != nil {
@@ -79,15 +78,15 @@ func restartProblem(err error) *problem {
 		detail: "the ICE session stays as it was: ", cause: err,
 	}
 	switch {
-	case errors.Is(err, engine.ErrNoSession): // it ended a moment ago
+	case errors.Is(err, api.ErrNoSession): // it ended a moment ago
 		return noSession()
-	case errors.Is(err, engine.ErrFull):
+	case errors.Is(err, api.ErrFull):
 		p.kind, p.retryAfter = "full", retryFull
 		p.detail += "the server takes no more now; try again later"
-	case errors.Is(err, engine.ErrNoAddress):
+	case errors.Is(err, api.ErrNoAddress):
 		p.kind, p.retryAfter = "no-address", retryBusy
 		p.detail += "the server has no address now; try again soon"
-	case errors.Is(err, engine.ErrClosing):
+	case errors.Is(err, api.ErrClosing):
 		p.kind, p.retryAfter = "closing", retryClosing
 		p.detail += "the server is shutting down; try again later"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -125,7 +124,7 @@ func (s *session) precondition(values []string) error {
 }
 
 // restarted replaces the ICE session.
-func (s *session) restarted(tag etag, remote []bus.Credentials) {
+func (s *session) restarted(tag etag, remote []api.Credentials) {
 	s.past = slices.Concat(s.past, s.remote)
 	s.past = slices.Clone(s.past[max(0, len(s.past)-maxPast):])
 	s.remote = hashedAll(remote)
@@ -133,7 +132,7 @@ func (s *session) restarted(tag etag, remote []bus.Credentials) {
 }
 
 // knownCredentials reports whether c is one of known; a password left out is not compared.
-func knownCredentials(known []shown, c bus.Credentials) bool {
+func knownCredentials(known []shown, c api.Credentials) bool {
 	h := hashed(c)
 	return slices.ContainsFunc(known, func(k shown) bool {
 		return k.ufrag == h.ufrag && (c.Password == "" || k.password == h.password)

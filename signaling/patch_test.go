@@ -13,8 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // What the captured offer of OBS says of ICE, and fragments of it and of later ICE sessions.
@@ -28,8 +27,8 @@ const (
 )
 
 var (
-	second = bus.Credentials{Ufrag: "EsAw", Password: "P2uYro0UCOQ4zxjKXaWCBui1"}
-	third  = bus.Credentials{Ufrag: "ysXw", Password: "vw5LmwG4y/e6dPP/zAP9Gp5k"}
+	second = api.Credentials{Ufrag: "EsAw", Password: "P2uYro0UCOQ4zxjKXaWCBui1"}
+	third  = api.Credentials{Ufrag: "ysXw", Password: "vw5LmwG4y/e6dPP/zAP9Gp5k"}
 )
 
 // patch sends a fragment; without a match there is no If-Match.
@@ -152,8 +151,8 @@ a=end-of-candidates
 	}
 	// A password alone makes a restart, too.
 	checkRestarted(t, b.patch(location, strings.Replace(thirdICE, "vw5L", "other", 1), `"*"`), again)
-	fourth := bus.Credentials{Ufrag: third.Ufrag, Password: strings.Replace(third.Password, "vw5L", "other", 1)}
-	if want := []bus.Credentials{second, third, fourth}; !slices.Equal(b.engine.restarts, want) {
+	fourth := api.Credentials{Ufrag: third.Ufrag, Password: strings.Replace(third.Password, "vw5L", "other", 1)}
+	if want := []api.Credentials{second, third, fourth}; !slices.Equal(b.engine.restarts, want) {
 		t.Errorf("restarts %+v, want %+v", b.engine.restarts, want)
 	}
 	if w := b.do(http.MethodDelete, location, "", "If-Match", first); w.Code != http.StatusOK {
@@ -165,18 +164,18 @@ a=end-of-candidates
 func TestRestartCredentials(t *testing.T) {
 	for _, tt := range []struct {
 		name, fragment string
-		want           []bus.Credentials
+		want           []api.Credentials
 	}{
-		{"for the session", secondICE + audioPart, []bus.Credentials{second}},
-		{"for the line", audioPart + secondICE, []bus.Credentials{second}},
-		{"for the line that has the transport", audioPart + secondICE + videoPart + thirdICE, []bus.Credentials{second}},
-		{"in the other order", videoPart + thirdICE + audioPart + secondICE, []bus.Credentials{second}},
-		{"the line's before the session's", thirdICE + audioPart + secondICE, []bus.Credentials{second}},
-		{"the session's before another line's", secondICE + videoPart + thirdICE, []bus.Credentials{second}},
-		{"for another line only", videoPart + secondICE, []bus.Credentials{second}},
-		{"for a line without a mid", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" + secondICE, []bus.Credentials{second}},
+		{"for the session", secondICE + audioPart, []api.Credentials{second}},
+		{"for the line", audioPart + secondICE, []api.Credentials{second}},
+		{"for the line that has the transport", audioPart + secondICE + videoPart + thirdICE, []api.Credentials{second}},
+		{"in the other order", videoPart + thirdICE + audioPart + secondICE, []api.Credentials{second}},
+		{"the line's before the session's", thirdICE + audioPart + secondICE, []api.Credentials{second}},
+		{"the session's before another line's", secondICE + videoPart + thirdICE, []api.Credentials{second}},
+		{"for another line only", videoPart + secondICE, []api.Credentials{second}},
+		{"for a line without a mid", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" + secondICE, []api.Credentials{second}},
 		{"new for another line only", obsICE + audioPart + videoPart + thirdICE, nil},
-		{"in a whole description", "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" + audioPart + secondICE, []bus.Credentials{second}},
+		{"in a whole description", "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" + audioPart + secondICE, []api.Credentials{second}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, Config{})
@@ -225,9 +224,9 @@ func TestRestartFails(t *testing.T) {
 		status int
 		names  string
 	}{
-		{"full", engine.ErrFull, 503, "stays as it was"},
-		{"closing", fmt.Errorf("restart: %w", engine.ErrClosing), 503, "shutting down"},
-		{"no address", engine.ErrNoAddress, 503, "no address now"},
+		{"full", api.ErrFull, 503, "stays as it was"},
+		{"closing", fmt.Errorf("restart: %w", api.ErrClosing), 503, "shutting down"},
+		{"no address", api.ErrNoAddress, 503, "no address now"},
 		{"given up", context.DeadlineExceeded, 503, "given up"},
 		{"unforeseen", errors.New("private"), 500, "log"},
 	} {
@@ -248,7 +247,7 @@ func TestRestartFails(t *testing.T) {
 	t.Run("ended meanwhile", func(t *testing.T) {
 		b := newBench(t, Config{})
 		location, _ := b.publish(fixture(t, obs))
-		b.engine.restarting = func(id bus.SessionID) { b.engine.end(id, bus.ReasonBye) }
+		b.engine.restarting = func(id api.SessionID) { b.engine.end(id, api.ReasonBye) }
 		checkProblem(t, b.patch(location, secondICE, "*"), http.StatusNotFound, "ended")
 	})
 	t.Run("no chance", func(t *testing.T) {
@@ -288,7 +287,7 @@ func TestRestartRace(t *testing.T) {
 	}
 
 	meet := make(chan struct{})
-	b.engine.restarting = func(bus.SessionID) { <-meet }
+	b.engine.restarting = func(api.SessionID) { <-meet }
 	for range 2 {
 		wg.Go(func() { checkNot5xx(t, b.patch(location, secondICE, "*")) })
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // anyStream stands for a stream's name in the URLs of problems.
@@ -15,7 +15,7 @@ const anyStream = "{stream}"
 
 // url is the absolute path of a role's endpoint as the client sees it. Clients resolve a path that is
 // relative in different ways.
-func (r *request) url(role bus.Role, stream string) string {
+func (r *request) url(role api.Role, stream string) string {
 	return r.base + "/" + rootOf(role) + "/" + stream
 }
 
@@ -59,7 +59,7 @@ func suggested(text string) string {
 }
 
 // wrongName is the problem of a first segment that names no stream. rest is all that follows the role.
-func wrongName(r *request, role bus.Role, rest string) *problem {
+func wrongName(r *request, role api.Role, rest string) *problem {
 	place, _, _ := strings.Cut(rest, "/")
 	return &problem{
 		status: http.StatusBadRequest, kind: "stream-name", title: "Invalid stream name", private: true,
@@ -68,7 +68,7 @@ func wrongName(r *request, role bus.Role, rest string) *problem {
 	}
 }
 
-func trailingSlash(r *request, role bus.Role, stream string) *problem {
+func trailingSlash(r *request, role api.Role, stream string) *problem {
 	return &problem{
 		status: http.StatusNotFound, kind: "not-found", title: "Not found",
 		detail: fmt.Sprintf("the path %s ends with a slash; expected %s", quote(r.URL.Path), r.url(role, stream)),
@@ -77,7 +77,7 @@ func trailingSlash(r *request, role bus.Role, stream string) *problem {
 
 // slashInName is the problem of an offer for something below a stream. Other servers have such names, here it
 // is the URL of a session.
-func slashInName(r *request, role bus.Role, rest string) *problem {
+func slashInName(r *request, role api.Role, rest string) *problem {
 	return &problem{
 		status: http.StatusMethodNotAllowed, kind: "method", title: "Method not allowed", allow: sessionMethods,
 		private: true,
@@ -95,7 +95,7 @@ func strayed(r *request) *problem {
 	switch {
 	case !ok:
 		p.detail += fmt.Sprintf("%s/ for the page, %s to publish or %s to watch",
-			r.base, r.url(bus.Publisher, anyStream), r.url(bus.Subscriber, anyStream))
+			r.base, r.url(api.Publisher, anyStream), r.url(api.Subscriber, anyStream))
 	case e.stream == anyStream:
 		p.detail += fmt.Sprintf("%s, or %s with Authorization: Bearer and the stream key",
 			r.url(e.role, anyStream), r.base+"/"+rootOf(e.role))
@@ -110,7 +110,7 @@ func strayed(r *request) *problem {
 
 // An endpoint is what a path of another server stands for.
 type endpoint struct {
-	role   bus.Role
+	role   api.Role
 	stream string // anyStream if there is none
 	// base is what comes before the role, if a stream follows it.
 	base string
@@ -142,9 +142,9 @@ func otherServers(r *request) (e endpoint, ok bool) {
 }
 
 // roleOf is the role of an endpoint's root, in any case.
-func roleOf(segment string) (bus.Role, bool) {
+func roleOf(segment string) (api.Role, bool) {
 	if strings.EqualFold(segment, whepRoot) {
-		return bus.Subscriber, true
+		return api.Subscriber, true
 	}
-	return bus.Publisher, strings.EqualFold(segment, whipRoot)
+	return api.Publisher, strings.EqualFold(segment, whipRoot)
 }

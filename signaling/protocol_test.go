@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 )
 
 // TestProtocol has a line for each thing that the WHIP and WHEP specifications, or what clients make of
@@ -68,7 +68,7 @@ func TestProtocol(t *testing.T) {
 		{"restart", Config{}, "PATCH", whipSession, fragmentType, restarting, "*", "", nil, 200, []string{"a=ice-lite\r\na=ice-options:ice2\r\na=ice-ufrag:LocalUfrag1\r\na=ice-pwd:", "typ host"}, headers{"ETag": `^"[\w-]+"$`, "Content-Type": fragmentType}},
 		{"restart of a viewer's", Config{}, "PATCH", whepSession, fragmentType, secondICE, `"*"`, "", nil, 200, []string{"a=ice-ufrag:"}, headers{"ETag": `^"`}},
 		{"restart by the current tag", Config{}, "PATCH", whipSession, fragmentType, restarting, tag, "", nil, 200, []string{"a=ice-ufrag:"}, headers{"ETag": `^"`}},
-		{"restart fails", Config{}, "PATCH", whipSession, fragmentType, restarting, "*", "", engine.ErrFull, 503, nil, headers{"ETag": "", "Retry-After": `^\d+$`}},
+		{"restart fails", Config{}, "PATCH", whipSession, fragmentType, restarting, "*", "", api.ErrFull, 503, nil, headers{"ETag": "", "Retry-After": `^\d+$`}},
 		// Preconditions
 		{"trickle without If-Match", Config{}, "PATCH", whipSession, fragmentType, trickled, "", "", nil, 428, nil, nil},
 		{"restart without If-Match", Config{}, "PATCH", whipSession, fragmentType, restarting, "", "", nil, 428, nil, nil},
@@ -93,8 +93,8 @@ func TestProtocol(t *testing.T) {
 		{"GET a session", Config{}, "GET", whipSession, "", "", "", "", nil, 204, nil, nil},
 		{"HEAD a session", Config{}, "HEAD", whepSession, "", "", "", "", nil, 204, nil, nil},
 		// Load
-		{"busy", Config{}, "POST", whipURL, sdpType, obs, "", "", engine.ErrBusy, 503, nil, headers{"Retry-After": `^\d+$`}},
-		{"full", Config{}, "POST", whepURL, sdpType, chromiumRX, "", "", engine.ErrFull, 503, nil, headers{"Retry-After": `^\d+$`}},
+		{"busy", Config{}, "POST", whipURL, sdpType, obs, "", "", api.ErrBusy, 503, nil, headers{"Retry-After": `^\d+$`}},
+		{"full", Config{}, "POST", whepURL, sdpType, chromiumRX, "", "", api.ErrFull, 503, nil, headers{"Retry-After": `^\d+$`}},
 		{"no redirect of an unclean path", Config{}, "POST", "/whip//live", sdpType, obs, "", "", nil, 400, nil, headers{"Location": ""}},
 		// No publisher, no codec
 		{"WHEP, nobody publishes", Config{}, "POST", "/whep/nobody", sdpType, chromiumRX, "", "", nil, 409, nil, headers{"Retry-After": `^\d+$`}},
@@ -178,7 +178,7 @@ func checkHeaders(t *testing.T, w *httptest.ResponseRecorder, want map[string]st
 }
 
 // obsStream is the stream of OBS's offer once its packets come.
-func obsStream(t *testing.T) engine.Stream {
+func obsStream(t *testing.T) api.Stream {
 	t.Helper()
 	b := newBench(t, Config{})
 	b.mustPost("/whip/live", fixture(t, obs))

@@ -8,8 +8,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // fragment is what an SDP fragment (RFC 8840 section 9) tells an ICE-lite server. It is only valid
@@ -19,7 +18,7 @@ type fragment struct {
 	// parts are those that have credentials, the session's first; a password that is not given is
 	// empty. credentials are their distinct pairs.
 	parts       []fragmentPart
-	credentials []bus.Credentials
+	credentials []api.Credentials
 	candidates  int
 	// complete is set by a=end-of-candidates.
 	complete bool
@@ -28,7 +27,7 @@ type fragment struct {
 // fragmentPart is what one media part says, or with an empty mid the session part.
 type fragmentPart struct {
 	mid string
-	ice bus.Credentials
+	ice api.Credentials
 }
 
 func parseFragment(body []byte, lim Limits) (fragment, error) {
@@ -108,7 +107,7 @@ func (f *fragment) add(part fragmentPart) error {
 
 // credentialsOf are those for the line that carries the transport: its own, else the session's, else
 // the first of any. They are empty if the fragment shows none.
-func (f *fragment) credentialsOf(mid string) bus.Credentials {
+func (f *fragment) credentialsOf(mid string) api.Credentials {
 	for _, wanted := range []string{mid, ""} {
 		for _, p := range f.parts {
 			if p.mid == wanted {
@@ -119,14 +118,14 @@ func (f *fragment) credentialsOf(mid string) bus.Credentials {
 	if len(f.parts) > 0 {
 		return f.parts[0].ice
 	}
-	return bus.Credentials{}
+	return api.Credentials{}
 }
 
 // transportLine is the media line that speaks for the transport, as fragments name it.
 type transportLine struct{ kind, mid string }
 
 // fragment is our side of a new ICE session (RFC 8840 section 9), in the words of the first answer.
-func (t transportLine) fragment(local engine.Local) []byte {
+func (t transportLine) fragment(local api.Local) []byte {
 	b := attributeLines(nil, iceAttributes())
 	b = attributeLines(b, credentialAttributes(local.ICE))
 	b = append(b, "m="+t.kind+" 9 UDP/TLS/RTP/SAVPF 0\r\n"...)

@@ -15,29 +15,28 @@ import (
 	"sync"
 	"time"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // Engine is what signaling needs of the media engine. All methods may be called concurrently.
 type Engine interface {
 	// Publish opens a publisher's session. When it returns, every worker knows the session.
-	Publish(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
+	Publish(ctx context.Context, stream string, p api.Offer) (api.Local, error)
 	// Subscribe opens a subscriber's session.
-	Subscribe(ctx context.Context, stream string, p engine.Peer) (engine.Local, error)
+	Subscribe(ctx context.Context, stream string, p api.Offer) (api.Local, error)
 	// Restart gives a session new ICE credentials, ours and the peer's. The old ones stay valid
 	// until the peer nominates with the new; when Restart fails, they just stay. Of what it
 	// returns, only the credentials and candidates are looked at. The source is the peer's now.
-	Restart(ctx context.Context, id bus.SessionID, remote bus.Credentials, source netip.Addr) (engine.Local, error)
+	Restart(ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error)
 	// Close ends the session; unknown ids are ignored.
-	Close(id bus.SessionID)
+	Close(id api.SessionID)
 	// Stream finds a stream that is being published.
-	Stream(name string) (engine.Stream, bool)
-	Streams() []engine.Stream
+	Stream(name string) (api.Stream, bool)
+	Streams() []api.Stream
 	// OnEnded registers what is called, from the engine's goroutine, once for each session that
 	// ended for any reason. The call may come before Publish or Subscribe has returned the
 	// session, and from inside Close; it never blocks.
-	OnEnded(func(id bus.SessionID, why bus.Reason))
+	OnEnded(func(id api.SessionID, why api.Reason))
 }
 
 // Config is how a Server works; the zero value of every field is useful.
@@ -159,9 +158,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	root, rest, _ := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	switch {
 	case root == whipRoot:
-		return s.serveRole(w, r, bus.Publisher, rest)
+		return s.serveRole(w, r, api.Publisher, rest)
 	case root == whepRoot:
-		return s.serveRole(w, r, bus.Subscriber, rest)
+		return s.serveRole(w, r, api.Subscriber, rest)
 	case r.Method == http.MethodOptions:
 		options(w, r, pageMethods, "", "")
 		return nil
@@ -173,7 +172,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 
 // serveRole answers what is under /whip or /whep. OPTIONS come first and for any path, because no
 // preflight can show who it is from.
-func (s *Server) serveRole(w http.ResponseWriter, r *request, role bus.Role, rest string) error {
+func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
 	place, secret, isSession := strings.Cut(rest, "/")
 	switch {
@@ -212,7 +211,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 	p.write(w, r)
 }
 
-func (s *Server) sessionEnded(id bus.SessionID, why bus.Reason) {
+func (s *Server) sessionEnded(id api.SessionID, why api.Reason) {
 	ended := s.sessions.ended(id, why)
 	if ended == nil {
 		return

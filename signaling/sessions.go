@@ -5,20 +5,20 @@ import (
 	"slices"
 	"sync"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // session is what signaling keeps of a session while it lives. There are thousands, so of what is only
 // compared hashes are kept.
 type session struct {
-	id     bus.SessionID
+	id     api.SessionID
 	stream string
 	// secret is the last segment of the session's URL: who knows it may end the session.
 	secret string
 	// mid is that of the media line that speaks for the transport, a video line if video is set.
 	mid   string
 	etag  etag // of the current ICE session
-	role  bus.Role
+	role  api.Role
 	video bool
 	fixed bool // the URL has fixedPlace instead of the stream's name
 
@@ -52,12 +52,12 @@ type shown struct{ ufrag, password uint64 }
 
 var shownSeed = maphash.MakeSeed()
 
-func hashed(c bus.Credentials) shown {
+func hashed(c api.Credentials) shown {
 	return shown{maphash.String(shownSeed, c.Ufrag), maphash.String(shownSeed, c.Password)}
 }
 
 // hashedAll keeps each pair once: most peers show the same on every line.
-func hashedAll(all []bus.Credentials) []shown {
+func hashedAll(all []api.Credentials) []shown {
 	var out []shown
 	for _, c := range all {
 		if h := hashed(c); !slices.Contains(out, h) {
@@ -82,11 +82,11 @@ type sessions struct {
 	mu       sync.Mutex
 	bySecret map[string]*session
 	// byID also holds sessions whose URL is gone already but which the engine has yet to end.
-	byID map[bus.SessionID]*session
+	byID map[api.SessionID]*session
 	// opening is how many calls to the engine are under way, and early which sessions ended
 	// while some were: the end of one may be reported before its opening has returned here.
 	opening int
-	early   map[bus.SessionID]bus.Reason
+	early   map[api.SessionID]api.Reason
 }
 
 // begin must come before each call that opens a session, and end after add or its failure.
@@ -105,7 +105,7 @@ func (t *sessions) end() {
 }
 
 // add makes s known, or reports why it has ended already.
-func (t *sessions) add(s *session) (why bus.Reason, ok bool) {
+func (t *sessions) add(s *session) (why api.Reason, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if why, ended := t.early[s.id]; ended {
@@ -114,7 +114,7 @@ func (t *sessions) add(s *session) (why bus.Reason, ok bool) {
 	}
 	if t.bySecret == nil {
 		t.bySecret = make(map[string]*session)
-		t.byID = make(map[bus.SessionID]*session)
+		t.byID = make(map[api.SessionID]*session)
 	}
 	t.bySecret[s.secret] = s
 	t.byID[s.id] = s
@@ -122,7 +122,7 @@ func (t *sessions) add(s *session) (why bus.Reason, ok bool) {
 }
 
 // find is the session of one URL. A secret under another stream's or role's path is unknown.
-func (t *sessions) find(role bus.Role, place, secret string) (*session, bool) {
+func (t *sessions) find(role api.Role, place, secret string) (*session, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.bySecret[secret]
@@ -144,14 +144,14 @@ func (t *sessions) forget(s *session) bool {
 }
 
 // ended removes a session that is over. It returns nil for one not known (yet).
-func (t *sessions) ended(id bus.SessionID, why bus.Reason) *session {
+func (t *sessions) ended(id api.SessionID, why api.Reason) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.byID[id]
 	if !ok {
 		if t.opening > 0 {
 			if t.early == nil {
-				t.early = make(map[bus.SessionID]bus.Reason)
+				t.early = make(map[api.SessionID]api.Reason)
 			}
 			t.early[id] = why
 		}

@@ -8,8 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -43,7 +42,7 @@ type inspectedTrack struct {
 // serveStreams answers /streams. A stream's name is all that a viewer needs where there is no view
 // token, and where there is one the list takes it too.
 func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
-	if err := s.authorize(r, bus.Subscriber); err != nil {
+	if err := s.authorize(r, api.Subscriber); err != nil {
 		return err
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -63,7 +62,7 @@ func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
 }
 
 // inspectStreams answers the admin listener's /api/streams.
-func inspectStreams(w http.ResponseWriter, streams []engine.Stream) error {
+func inspectStreams(w http.ResponseWriter, streams []api.Stream) error {
 	list := []inspected{}
 	for _, st := range byName(streams) {
 		in := inspected{Name: st.Name, Tracks: []inspectedTrack{}, Since: st.Since.UTC(), Subscribers: st.Subscribers}
@@ -85,7 +84,7 @@ func inspectStreams(w http.ResponseWriter, streams []engine.Stream) error {
 }
 
 // activeFormat is what a track carries now; ok is false before its first packet.
-func activeFormat(st *engine.Stream, track int) (f rtp.Format, ok bool) {
+func activeFormat(st *api.Stream, track int) (f rtp.Format, ok bool) {
 	if track >= len(st.Active) {
 		return f, false
 	}
@@ -98,8 +97,8 @@ func activeFormat(st *engine.Stream, track int) (f rtp.Format, ok bool) {
 }
 
 // byName orders streams, which the engine lists in no order.
-func byName(streams []engine.Stream) []engine.Stream {
-	slices.SortFunc(streams, func(a, b engine.Stream) int { return cmp.Compare(a.Name, b.Name) })
+func byName(streams []api.Stream) []api.Stream {
+	slices.SortFunc(streams, func(a, b api.Stream) int { return cmp.Compare(a.Name, b.Name) })
 	return streams
 }
 

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"ringcast/engine"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
-var someStreams = map[string]engine.Stream{
+var someStreams = map[string]api.Stream{
 	"b": {Name: "b", Since: time.Date(2026, 11, 3, 12, 0, 0, 500_000_000, time.FixedZone("", 3600)), Subscribers: 3},
 	"a": {
 		Name: "a", Since: time.Date(2026, 11, 3, 10, 0, 0, 0, time.UTC), Subscribers: 2,
@@ -68,8 +68,8 @@ func TestAdminStreams(t *testing.T) {
 		AdminHandler(cfg).ServeHTTP(w, httptest.NewRequest(method, "/api/streams", nil))
 		return w
 	}
-	list := func() []engine.Stream {
-		return []engine.Stream{someStreams["early"], someStreams["b"], someStreams["a"]}
+	list := func() []api.Stream {
+		return []api.Stream{someStreams["early"], someStreams["b"], someStreams["a"]}
 	}
 	w := get(AdminConfig{Streams: list}, http.MethodGet)
 	const want = `[{"name":"a","tracks":[{"kind":"audio","mid":"0","codec":"opus"},` +
@@ -81,7 +81,7 @@ func TestAdminStreams(t *testing.T) {
 	if w.Code != http.StatusOK || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("status %d, %v\n got %s\nwant %s", w.Code, w.Header(), w.Body, want)
 	}
-	if w := get(AdminConfig{Streams: func() []engine.Stream { return nil }}, http.MethodGet); w.Body.String() != "[]\n" {
+	if w := get(AdminConfig{Streams: func() []api.Stream { return nil }}, http.MethodGet); w.Body.String() != "[]\n" {
 		t.Errorf("no streams are %s", w.Body)
 	}
 	if w := get(AdminConfig{Streams: list}, http.MethodPost); w.Code != http.StatusMethodNotAllowed {

@@ -10,8 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // The media types of offers and answers, and of trickled candidates (RFC 8840 section 9).
@@ -30,7 +29,7 @@ const (
 )
 
 // serveFixed answers /whip and /whep, where the bearer names the stream. Only a POST needs it to.
-func (s *Server) serveFixed(w http.ResponseWriter, r *request, role bus.Role) error {
+func (s *Server) serveFixed(w http.ResponseWriter, r *request, role api.Role) error {
 	if r.Method != http.MethodPost {
 		return s.serveEndpoint(w, r, role, "")
 	}
@@ -42,7 +41,7 @@ func (s *Server) serveFixed(w http.ResponseWriter, r *request, role bus.Role) er
 }
 
 // serveEndpoint answers /whip/{stream} and /whep/{stream}.
-func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role bus.Role, stream string) error {
+func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role api.Role, stream string) error {
 	if err := s.authorize(r, role); err != nil {
 		return err
 	}
@@ -58,8 +57,8 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role bus.Role,
 
 // describe answers GET and HEAD of an endpoint. A WHEP endpoint shows that it is one by its media type. The
 // body is empty, since there is no description before an offer.
-func describe(w http.ResponseWriter, role bus.Role) error {
-	if role == bus.Publisher {
+func describe(w http.ResponseWriter, role api.Role) error {
+	if role == api.Publisher {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
@@ -71,7 +70,7 @@ func describe(w http.ResponseWriter, role bus.Role) error {
 }
 
 // serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
-func (s *Server) serveSession(w http.ResponseWriter, r *request, role bus.Role, place, secret string) error {
+func (s *Server) serveSession(w http.ResponseWriter, r *request, role api.Role, place, secret string) error {
 	if err := s.authorize(r, role); err != nil {
 		return err
 	}
@@ -101,7 +100,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *request, role bus.Role, 
 }
 
 // open answers an offer with a session, whose URL is under place.
-func (s *Server) open(w http.ResponseWriter, r *request, role bus.Role, stream, place string) error {
+func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, place string) error {
 	body, err := s.body(w, r, sdpType)
 	if err != nil {
 		return err
@@ -125,7 +124,7 @@ func (s *Server) open(w http.ResponseWriter, r *request, role bus.Role, stream, 
 
 // negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: who
 // does not read its answer keeps nobody waiting.
-func (s *Server) negotiate(r *request, body []byte, role bus.Role, stream, place string) (*session, []byte, error) {
+func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place string) (*session, []byte, error) {
 	ctx := r.Context()
 	if err := s.offers.enter(ctx); err != nil {
 		return nil, nil, openProblem(err, stream)
@@ -135,15 +134,15 @@ func (s *Server) negotiate(r *request, body []byte, role bus.Role, stream, place
 	if err != nil {
 		return nil, nil, err
 	}
-	peer := engine.Peer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, Source: r.source}
-	peer.Authorized = role == bus.Publisher && s.tokens.publish.set
+	peer := api.Offer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, Source: r.source}
+	peer.Authorized = role == api.Publisher && s.tokens.publish.set
 	peer.CompoundRTCP = o.compound()
 	call := s.engine.Publish
-	if role == bus.Subscriber {
+	if role == api.Subscriber {
 		call = s.engine.Subscribe
 		published, ok := s.engine.Stream(stream)
 		if !ok {
-			return nil, nil, openProblem(engine.ErrNoPublisher, stream)
+			return nil, nil, openProblem(api.ErrNoPublisher, stream)
 		}
 		peer.Tracks, err = o.forSubscriber(published)
 	} else {
@@ -184,18 +183,18 @@ func (s *Server) negotiate(r *request, body []byte, role bus.Role, stream, place
 // start opens the session in the engine and enters it in the table.
 func (s *Server) start(
 	ctx context.Context,
-	call func(context.Context, string, engine.Peer) (engine.Local, error),
-	opened *session, peer engine.Peer,
-) (engine.Local, error) {
+	call func(context.Context, string, api.Offer) (api.Local, error),
+	opened *session, peer api.Offer,
+) (api.Local, error) {
 	s.sessions.begin()
 	defer s.sessions.end()
 	local, err := call(ctx, opened.stream, peer)
 	if err != nil {
-		return engine.Local{}, openProblem(err, opened.stream)
+		return api.Local{}, openProblem(err, opened.stream)
 	}
 	opened.id = local.ID
 	if why, ok := s.sessions.add(opened); !ok {
-		return engine.Local{}, &problem{
+		return api.Local{}, &problem{
 			status: http.StatusServiceUnavailable, kind: "ended-early", title: "Session ended at once",
 			detail: "the session ended before it was answered (" + why.String() + "); try again", retryAfter: retryStream,
 		}
@@ -207,22 +206,22 @@ func (s *Server) start(
 func openProblem(err error, stream string) *problem {
 	p := &problem{detail: fmt.Sprintf("stream %s: ", quote(stream)), cause: err}
 	switch {
-	case errors.Is(err, engine.ErrNoPublisher):
+	case errors.Is(err, api.ErrNoPublisher):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "no-publisher", "No publisher", retryStream
 		p.detail += "nobody publishes it now; expected a live publisher, so try again later"
-	case errors.Is(err, engine.ErrStreamTaken):
+	case errors.Is(err, api.ErrStreamTaken):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "stream-taken", "Stream taken", retryStream
 		p.detail += "a live publisher holds it; expected a free name, so end that session, try again later or choose another"
-	case errors.Is(err, engine.ErrFull):
+	case errors.Is(err, api.ErrFull):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "full", "Server full", retryFull
 		p.detail += "the server takes no more sessions now; try again later"
-	case errors.Is(err, engine.ErrBusy):
+	case errors.Is(err, api.ErrBusy):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "busy", "Server busy", retryBusy
 		p.detail += "too many sessions are about to connect; try again soon"
-	case errors.Is(err, engine.ErrNoAddress):
+	case errors.Is(err, api.ErrNoAddress):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "no-address", "No address", retryBusy
 		p.detail += "the server has no address that peers could reach; try again soon"
-	case errors.Is(err, engine.ErrClosing):
+	case errors.Is(err, api.ErrClosing):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "closing", "Server shutting down", retryClosing
 		p.detail += "the server is shutting down; try again later"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -279,7 +278,7 @@ func wrongMethod(r *request, allow string) *problem {
 		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow),
 	}
 	if r.Method == http.MethodPost {
-		p.detail += fmt.Sprintf(". Offers go to %s or %s", r.url(bus.Publisher, anyStream), r.url(bus.Subscriber, anyStream))
+		p.detail += fmt.Sprintf(". Offers go to %s or %s", r.url(api.Publisher, anyStream), r.url(api.Subscriber, anyStream))
 	}
 	return p
 }
@@ -291,8 +290,8 @@ func noSession() *problem {
 	}
 }
 
-func rootOf(role bus.Role) string {
-	if role == bus.Subscriber {
+func rootOf(role api.Role) string {
+	if role == api.Subscriber {
 		return whepRoot
 	}
 	return whipRoot

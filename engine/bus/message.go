@@ -1,14 +1,12 @@
 package bus
 
 import (
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/ufrag"
 )
-
-// SessionID names a session for as long as the process runs; it is never reused and never 0.
-type SessionID uint64
 
 // StreamID names a stream, that is, a name that is or was published under.
 type StreamID uint32
@@ -16,34 +14,14 @@ type StreamID uint32
 // Generation counts the publications of all streams; a later publication has a larger one.
 type Generation uint32
 
-// Role is which side of a stream a session is on.
-type Role uint8
-
-const (
-	Publisher Role = iota + 1
-	Subscriber
-)
-
-func (r Role) String() string {
-	if r == Publisher {
-		return "publisher"
-	}
-	return "subscriber"
-}
-
-// Credentials are a user name fragment and password of ICE (RFC 8445 section 5.3).
-type Credentials struct {
-	Ufrag, Password string
-}
-
 // Session is what the controller announces to every worker. It is immutable once announced, so that
 // all workers share one copy.
 type Session struct {
-	ID     SessionID
-	Role   Role
+	ID     api.SessionID
+	Role   api.Role
 	Stream StreamID
 	// Local are our credentials; RemoteUfrag is the peer's half of the user name.
-	Local       Credentials
+	Local       api.Credentials
 	RemoteUfrag string
 	// Tracks are the negotiated media lines in the order of the offer.
 	Tracks []rtp.Track
@@ -130,35 +108,6 @@ const (
 // Lossy reports whether messages of this kind travel in the lossy lane, where Data is copied.
 func (k Kind) Lossy() bool { return k >= Media }
 
-// Reason is why a session ended.
-type Reason uint8
-
-const (
-	ReasonClosed Reason = iota
-	ReasonConsentExpired
-	ReasonNeverConnected
-	ReasonBye
-	ReasonHandshakeFailed
-	ReasonCodec
-	ReasonShutdown
-	ReasonNoPublisher
-	ReasonReplaced
-	ReasonFault
-	// ReasonEvicted: nothing had reached the session, and another took its place.
-	ReasonEvicted
-	// ReasonTaken: another publisher, who is alive, has the stream.
-	ReasonTaken
-	// ReasonNoMedia: the publisher connected, but sent no media, while another had the stream.
-	ReasonNoMedia
-)
-
-var reasonNames = [...]string{
-	"closed", "consent expired", "never connected", "bye", "handshake failed", "codec not negotiated", "shutdown",
-	"no publisher", "replaced", "fault", "made room", "stream taken", "no media",
-}
-
-func (r Reason) String() string { return reasonNames[r] }
-
 // Message is one thing that workers and the controller tell each other. Which fields have a meaning
 // depends on Kind. In the control lanes Data belongs to the receiver; in the media lane it is
 // borrowed until HandleMessage returns.
@@ -167,15 +116,15 @@ type Message struct {
 	// To and From are worker numbers or ControllerAddress. The bus sets From.
 	To, From int
 
-	ID         SessionID
+	ID         api.SessionID
 	Stream     StreamID
 	Generation Generation
 	Worker     int
-	Reason     Reason
+	Reason     api.Reason
 	Session    *Session
 	Keys       *srtp.Keys
 	UfragKeys  *ufrag.Keys
-	Local      Credentials
+	Local      api.Credentials
 	Remote     string // the peer's user name fragment
 
 	Track, Layer uint8

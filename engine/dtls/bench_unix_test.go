@@ -10,7 +10,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/testenv/forge"
 )
 
@@ -60,7 +60,7 @@ func BenchmarkHandshake(b *testing.B) {
 				client, server = append(client, o), append(server, o)
 			}
 			fingerprints := peerFingerprint()
-			id := bus.SessionID(0)
+			id := api.SessionID(0)
 			start := cpuTime(b)
 			for b.Loop() {
 				id++

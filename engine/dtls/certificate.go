@@ -16,6 +16,8 @@ import (
 	"math/big"
 	"strings"
 	"time"
+
+	"ringcast/engine/api"
 )
 
 // Our certificate is valid at any time: the clock may be wrong at start, and the process may run for years.
@@ -51,12 +53,6 @@ func newCertificate(random io.Reader) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-// Fingerprint is a certificate's hash as SDP writes it (RFC 8122 section 5): the hash's name, and
-// hexadecimal pairs joined by colons.
-type Fingerprint struct {
-	Algorithm, Value string
-}
-
 // digest is a Fingerprint made ready to compare.
 type digest struct {
 	hash crypto.Hash
@@ -72,7 +68,7 @@ var trusted = map[string]crypto.Hash{
 }
 
 // usable returns those of the fingerprints that are well-formed and of a trusted algorithm.
-func usable(fingerprints []Fingerprint) []digest {
+func usable(fingerprints []api.Fingerprint) []digest {
 	var digests []digest
 	for _, f := range fingerprints {
 		hash, ok := trusted[strings.ToLower(f.Algorithm)]

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/srtp"
 )
 
@@ -86,13 +86,13 @@ func (c *Config) setDefaults() error {
 
 // Params describe one handshake.
 type Params struct {
-	ID bus.SessionID
+	ID api.SessionID
 	// Source is the address that ICE validated; it only counts towards MaxPerSource.
 	Source netip.Addr
 	// Client is set when we send the ClientHello, because the peer is passive.
 	Client bool
 	// Fingerprints are the certificates that the peer may show; one match suffices.
-	Fingerprints []Fingerprint
+	Fingerprints []api.Fingerprint
 }
 
 // EventKind is what an Event says.
@@ -126,7 +126,7 @@ func (k EventKind) String() string {
 
 // Event is what an Endpoint tells the controller about a session.
 type Event struct {
-	ID       bus.SessionID
+	ID       api.SessionID
 	Kind     EventKind
 	Datagram []byte
 	Keys     *srtp.Keys
@@ -148,7 +148,7 @@ type Endpoint struct {
 	counts  counters
 
 	mu       sync.Mutex // guards what follows; never held while emitting
-	sessions map[bus.SessionID]*session
+	sessions map[api.SessionID]*session
 	sources  map[netip.Prefix]int // handshakes in flight
 	inFlight int
 	shutdown bool
@@ -170,7 +170,7 @@ func New(cfg Config, emit func(Event)) (*Endpoint, error) {
 		certificate: certificate,
 		fingerprint: fingerprintOf(certificate.Certificate[0]),
 		slots:       make(chan struct{}, cfg.Concurrency),
-		sessions:    make(map[bus.SessionID]*session),
+		sessions:    make(map[api.SessionID]*session),
 		sources:     make(map[netip.Prefix]int),
 	}, nil
 }
@@ -215,7 +215,7 @@ func (e *Endpoint) Start(p Params) error {
 
 // Receive takes in a datagram of DTLS records and owns it from then on. Datagrams of unknown
 // sessions are ignored.
-func (e *Endpoint) Receive(id bus.SessionID, datagram []byte) {
+func (e *Endpoint) Receive(id api.SessionID, datagram []byte) {
 	e.mu.Lock()
 	s := e.sessions[id]
 	e.mu.Unlock()
@@ -228,7 +228,7 @@ func (e *Endpoint) Receive(id bus.SessionID, datagram []byte) {
 
 // Confirm tells that the peer's first authenticated SRTP or SRTCP was seen. It proves that the peer
 // has our last flight, which is freed.
-func (e *Endpoint) Confirm(id bus.SessionID) {
+func (e *Endpoint) Confirm(id api.SessionID) {
 	e.mu.Lock()
 	s := e.sessions[id]
 	e.mu.Unlock()
@@ -239,7 +239,7 @@ func (e *Endpoint) Confirm(id bus.SessionID) {
 
 // Close forgets a session. If it was keyed, the datagram to send to the peer, our close_notify, is
 // returned; else the result is nil, and a handshake in flight ends without an event.
-func (e *Endpoint) Close(id bus.SessionID) (closeNotify []byte) {
+func (e *Endpoint) Close(id api.SessionID) (closeNotify []byte) {
 	e.mu.Lock()
 	s := e.sessions[id]
 	delete(e.sessions, id)

@@ -13,7 +13,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/crypto/elliptic"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/srtp"
 )
 
@@ -32,7 +32,7 @@ func TestHandshakeInBothRoles(t *testing.T) {
 				// The peer's view of our certificate is what we announce.
 				state, _ := p.conn.ConnectionState()
 				algorithm, value := l.endpoint.Fingerprint()
-				if err := checkFingerprint(usable([]Fingerprint{{algorithm, value}}), state.PeerCertificates); err != nil {
+				if err := checkFingerprint(usable([]api.Fingerprint{{Algorithm: algorithm, Value: value}}), state.PeerCertificates); err != nil {
 					t.Error(err)
 				}
 				p.leave()
@@ -118,24 +118,24 @@ func TestFingerprints(t *testing.T) {
 		h.Write(der)
 		return strings.TrimSuffix(strings.ToUpper(colons(hex.EncodeToString(h.Sum(nil)))), ":")
 	}
-	wrong := Fingerprint{"sha-256", strings.Repeat("00:", 31) + "00"}
+	wrong := api.Fingerprint{Algorithm: "sha-256", Value: strings.Repeat("00:", 31) + "00"}
 	for _, c := range []struct {
 		name         string
-		fingerprints []Fingerprint
+		fingerprints []api.Fingerprint
 		start        error
 		mismatch     bool
 	}{
-		{name: "sha-256", fingerprints: []Fingerprint{{"sha-256", value(crypto.SHA256)}}},
-		{name: "sha-384", fingerprints: []Fingerprint{{"sha-384", value(crypto.SHA384)}}},
-		{name: "sha-512", fingerprints: []Fingerprint{{"sha-512", value(crypto.SHA512)}}},
-		{name: "case", fingerprints: []Fingerprint{{"SHA-256", strings.ToLower(value(crypto.SHA256))}}},
-		{name: "one of two", fingerprints: []Fingerprint{wrong, {"sha-256", value(crypto.SHA256)}}},
-		{name: "beside one that is unknown", fingerprints: []Fingerprint{{"md5", "00"}, {"sha-256", value(crypto.SHA256)}}},
-		{name: "mismatch", fingerprints: []Fingerprint{wrong}, mismatch: true},
-		{name: "sha-1", fingerprints: []Fingerprint{{"sha-1", strings.Repeat("00:", 19) + "00"}}, start: ErrNoFingerprint},
-		{name: "none", fingerprints: []Fingerprint{}, start: ErrNoFingerprint},
-		{name: "too short", fingerprints: []Fingerprint{{"sha-256", "00:11"}}, start: ErrNoFingerprint},
-		{name: "not hexadecimal", fingerprints: []Fingerprint{{"sha-256", strings.Repeat("xy:", 31) + "xy"}}, start: ErrNoFingerprint},
+		{name: "sha-256", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
+		{name: "sha-384", fingerprints: []api.Fingerprint{{Algorithm: "sha-384", Value: value(crypto.SHA384)}}},
+		{name: "sha-512", fingerprints: []api.Fingerprint{{Algorithm: "sha-512", Value: value(crypto.SHA512)}}},
+		{name: "case", fingerprints: []api.Fingerprint{{Algorithm: "SHA-256", Value: strings.ToLower(value(crypto.SHA256))}}},
+		{name: "one of two", fingerprints: []api.Fingerprint{wrong, {Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
+		{name: "beside one that is unknown", fingerprints: []api.Fingerprint{{Algorithm: "md5", Value: "00"}, {Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
+		{name: "mismatch", fingerprints: []api.Fingerprint{wrong}, mismatch: true},
+		{name: "sha-1", fingerprints: []api.Fingerprint{{Algorithm: "sha-1", Value: strings.Repeat("00:", 19) + "00"}}, start: ErrNoFingerprint},
+		{name: "none", fingerprints: []api.Fingerprint{}, start: ErrNoFingerprint},
+		{name: "too short", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: "00:11"}}, start: ErrNoFingerprint},
+		{name: "not hexadecimal", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("xy:", 31) + "xy"}}, start: ErrNoFingerprint},
 	} {
 		for _, passive := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, passive %v", c.name, passive), func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestCaps(t *testing.T) {
 			{"2001:db8::3", ErrTooMany},
 		} {
 			drop := func(func([]byte)) func([]byte) { return func([]byte) {} }
-			p, err := l.tryJoin(scenario{id: bus.SessionID(i + 1), source: c.source, toEndpoint: drop})
+			p, err := l.tryJoin(scenario{id: api.SessionID(i + 1), source: c.source, toEndpoint: drop})
 			if !errors.Is(err, c.want) {
 				t.Errorf("%d %s: %v, want %v", i, c.source, err, c.want)
 			}
@@ -256,7 +256,7 @@ func TestManyAtOnce(t *testing.T) {
 			inLab(t, Config{Concurrency: 1}, func(t *testing.T, l *lab) {
 				var peers []*peer
 				for i := range 60 {
-					peers = append(peers, l.join(scenario{id: bus.SessionID(i + 1), passive: passive}))
+					peers = append(peers, l.join(scenario{id: api.SessionID(i + 1), passive: passive}))
 				}
 				for _, p := range peers {
 					p.ready()
@@ -306,7 +306,7 @@ func TestCloseWhileHandshaking(t *testing.T) {
 // TestCloseWithinEvents calls back into the Endpoint from emit.
 func TestCloseWithinEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &lab{t: t, sent: map[bus.SessionID][][]byte{}, links: map[bus.SessionID]func([]byte){}}
+		l := &lab{t: t, sent: map[api.SessionID][][]byte{}, links: map[api.SessionID]func([]byte){}}
 		notify := make(chan []byte, 1)
 		e, err := New(Config{}, func(ev Event) {
 			l.take(ev)

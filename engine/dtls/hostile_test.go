@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/testenv/forge"
 )
 
@@ -127,7 +127,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := heap()
-		for id := range bus.SessionID(n) {
+		for id := range api.SessionID(n) {
 			if err := e.Start(Params{ID: id + 1, Fingerprints: peerFingerprint()}); err != nil {
 				t.Fatal(err)
 			}
@@ -135,7 +135,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 		synctest.Wait()
 		idle := heap()
 		junk := make([]byte, 8000)
-		for id := range bus.SessionID(n) {
+		for id := range api.SessionID(n) {
 			large := id%2 == 0
 			number := uint64(0)
 			send := func(contentType byte, epoch uint16, body ...byte) {
@@ -170,7 +170,7 @@ func TestMemoryUnderAttack(t *testing.T) {
 		for range e.cfg.Concurrency {
 			e.slots <- struct{}{}
 		}
-		for id := range bus.SessionID(n) {
+		for id := range api.SessionID(n) {
 			for i := range 500 {
 				d := make([]byte, 0, 60000) // a large buffer behind a small datagram
 				d = append(d, forge.Record(typeHandshake, 1, uint64(i), junk[:maxSealed]...)...)
@@ -208,7 +208,7 @@ func bubbled() int {
 func TestNothingIsLeft(t *testing.T) {
 	const n = 200
 	inLab(t, Config{}, func(t *testing.T, l *lab) {
-		shake := func(id bus.SessionID) {
+		shake := func(id api.SessionID) {
 			p := l.join(scenario{id: id})
 			p.ready()
 			p.leave()
@@ -221,12 +221,12 @@ func TestNothingIsLeft(t *testing.T) {
 			clear(l.sent)
 			clear(l.links)
 		}
-		for id := range bus.SessionID(10) { // what is made once
+		for id := range api.SessionID(10) { // what is made once
 			shake(id + 1)
 		}
 		forget()
 		routines, before := bubbled(), heap()
-		for id := range bus.SessionID(n) {
+		for id := range api.SessionID(n) {
 			shake(id + 100)
 		}
 		forget()
@@ -248,7 +248,7 @@ func TestNothingIsLeft(t *testing.T) {
 func TestCallsFromEverywhere(t *testing.T) {
 	inLab(t, Config{Timeout: 2 * time.Second}, func(t *testing.T, l *lab) {
 		var wg sync.WaitGroup
-		for id := range bus.SessionID(20) {
+		for id := range api.SessionID(20) {
 			p := l.join(scenario{id: id + 1, passive: id%2 == 0})
 			for worker := range uint64(3) {
 				wg.Go(func() {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/srtp"
 )
 
@@ -30,13 +30,13 @@ type lab struct {
 
 	mu     sync.Mutex
 	events []Event // but Sends
-	sent   map[bus.SessionID][][]byte
-	links  map[bus.SessionID]func([]byte) // what becomes of Sends
+	sent   map[api.SessionID][][]byte
+	links  map[api.SessionID]func([]byte) // what becomes of Sends
 	peers  []*peer
 }
 
 func newLab(t testing.TB, cfg Config) *lab {
-	l := &lab{t: t, sent: map[bus.SessionID][][]byte{}, links: map[bus.SessionID]func([]byte){}}
+	l := &lab{t: t, sent: map[api.SessionID][][]byte{}, links: map[api.SessionID]func([]byte){}}
 	e, err := New(cfg, l.take)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +103,7 @@ func (l *lab) take(ev Event) {
 }
 
 // happened returns the events of a session but Sends.
-func (l *lab) happened(id bus.SessionID) []Event {
+func (l *lab) happened(id api.SessionID) []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var events []Event
@@ -115,7 +115,7 @@ func (l *lab) happened(id bus.SessionID) []Event {
 	return events
 }
 
-func (l *lab) kinds(id bus.SessionID) []EventKind {
+func (l *lab) kinds(id api.SessionID) []EventKind {
 	var kinds []EventKind
 	for _, ev := range l.happened(id) {
 		kinds = append(kinds, ev.Kind)
@@ -123,7 +123,7 @@ func (l *lab) kinds(id bus.SessionID) []EventKind {
 	return kinds
 }
 
-func (l *lab) wantKinds(id bus.SessionID, want ...EventKind) {
+func (l *lab) wantKinds(id api.SessionID, want ...EventKind) {
 	l.t.Helper()
 	if got := l.kinds(id); !slices.Equal(got, want) {
 		for _, ev := range l.happened(id) {
@@ -134,14 +134,14 @@ func (l *lab) wantKinds(id bus.SessionID, want ...EventKind) {
 }
 
 // sends returns how many datagrams were sent to the peer of a session.
-func (l *lab) sends(id bus.SessionID) int {
+func (l *lab) sends(id api.SessionID) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.sent[id])
 }
 
 // failure returns the error of the session's Failed event, waiting for it.
-func (l *lab) failure(id bus.SessionID) error {
+func (l *lab) failure(id api.SessionID) error {
 	l.t.Helper()
 	time.Sleep(time.Minute)
 	l.wantKinds(id, Failed)
@@ -151,7 +151,7 @@ func (l *lab) failure(id bus.SessionID) error {
 // A peer is the browser's side of a session.
 type peer struct {
 	l    *lab
-	id   bus.SessionID
+	id   api.SessionID
 	wire *wire
 	conn *dtls.Conn
 	done chan error
@@ -159,12 +159,12 @@ type peer struct {
 
 // A scenario says how a peer is to be, where it matters.
 type scenario struct {
-	id           bus.SessionID // 1 if not set
+	id           api.SessionID // 1 if not set
 	source       string
 	passive      bool // the Endpoint is the client
 	noSRTP       bool
 	options      []dtls.Option
-	fingerprints []Fingerprint
+	fingerprints []api.Fingerprint
 	// toPeer and toEndpoint are the links; nil delivers everything.
 	toPeer, toEndpoint func(deliver func([]byte)) func([]byte)
 }
@@ -177,8 +177,8 @@ var peerCertificate = sync.OnceValue(func() tls.Certificate {
 	return c
 })
 
-func peerFingerprint() []Fingerprint {
-	return []Fingerprint{{"sha-256", fingerprintOf(peerCertificate().Certificate[0])}}
+func peerFingerprint() []api.Fingerprint {
+	return []api.Fingerprint{{Algorithm: "sha-256", Value: fingerprintOf(peerCertificate().Certificate[0])}}
 }
 
 // join starts a session and its peer.

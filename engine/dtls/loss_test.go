@@ -13,7 +13,7 @@ import (
 	"github.com/pion/dtls/v3/pkg/protocol/extension"
 	message "github.com/pion/dtls/v3/pkg/protocol/handshake"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 // arrived is what the peer's goodbye shows: both ends have the keys, whatever was lost. Our handshake
@@ -176,7 +176,7 @@ func TestSplitClientHello(t *testing.T) {
 				fragments := refragment(seed, func(rng *rand.Rand) int { return 150 + rng.IntN(1000) })
 				rough := lossy(seed, 0.1, 0.1, 20*time.Millisecond)
 				l.join(scenario{
-					id:         bus.SessionID(seed + 1),
+					id:         api.SessionID(seed + 1),
 					options:    []dtls.Option{largeHello()},
 					toEndpoint: func(deliver func([]byte)) func([]byte) { return fragments(rough(deliver)) },
 				}).arrived()

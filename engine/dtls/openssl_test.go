@@ -24,12 +24,13 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/engine/api"
 	"ringcast/engine/srtp"
 	"ringcast/testenv"
 )
 
 // opensslPeer writes a key and a certificate for openssl and returns their files and fingerprint.
-func opensslPeer(t *testing.T, useRSA bool) (certFile, keyFile string, fingerprints []Fingerprint) {
+func opensslPeer(t *testing.T, useRSA bool) (certFile, keyFile string, fingerprints []api.Fingerprint) {
 	t.Helper()
 	var key, public any
 	if useRSA {
@@ -66,7 +67,7 @@ func opensslPeer(t *testing.T, useRSA bool) (certFile, keyFile string, fingerpri
 			t.Fatal(err)
 		}
 	}
-	return certFile, keyFile, []Fingerprint{{"sha-256", fingerprintOf(der)}}
+	return certFile, keyFile, []api.Fingerprint{{Algorithm: "sha-256", Value: fingerprintOf(der)}}
 }
 
 // TestOpenSSL makes handshakes with openssl's own client and server over loopback UDP, compares the

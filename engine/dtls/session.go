@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 )
 
 const (
@@ -25,7 +25,7 @@ const resendInterval = 40 * time.Millisecond
 // A session is what an Endpoint knows of one: a handshake first, afterwards just enough to say
 // good-bye. There is one for every viewer, so it is small.
 type session struct {
-	id bus.SessionID
+	id api.SessionID
 
 	mu     sync.Mutex // guards what follows; never held while emitting
 	hs     *handshake // nil when the handshake is over

@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/srtp"
@@ -150,7 +151,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			if !panics(then) {
 				t.Fatal("it did not panic")
 			}
-			want := map[int]bus.SessionID{publisher: s.pub.spec.ID, viewer: s.viewer.spec.ID}[x.blame]
+			want := map[int]api.SessionID{publisher: s.pub.spec.ID, viewer: s.viewer.spec.ID}[x.blame]
 			id, ok := l.w.Abandon()
 			if ok != (x.blame != none) || ok && id != want {
 				t.Errorf("session %d is blamed (%t), want %d; the one served before was %d", id, ok, want, s.other.spec.ID)
@@ -162,7 +163,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			l.poll()
 			l.w.HandleTimeout(l.now)
 			l.poll()
-			if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].ID != want || ended[0].Reason != bus.ReasonFault {
+			if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].ID != want || ended[0].Reason != api.ReasonFault {
 				t.Errorf("ended %+v, want session %d for a fault", ended, want)
 			}
 		})

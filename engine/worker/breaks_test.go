@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -193,7 +194,7 @@ func TestFeedbackAfterPathLoss(t *testing.T) {
 		})
 	}
 	send(0)
-	thief := l.party(bus.Subscriber, 1, watched(true)...)
+	thief := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, thief.check()) // the peer closed that session and uses its socket for another
 	l.pass(port.Second)
 	p.path = pathOf(4000)
@@ -215,7 +216,7 @@ func TestPathTakenAway(t *testing.T) {
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
 	p.frame(0, 0, true)
-	thief := l.party(bus.Subscriber, 1, watched(true)...)
+	thief := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(s.path, thief.request(false)) // from a forged address
 	l.pass(port.Second)
 	l.receive(s.path, s.request(false))
@@ -235,7 +236,7 @@ func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 	s := l.watch(1, watched(true)...)
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0x82, 0}})
 	l.pass(port.Millisecond)
-	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != bus.ReasonCodec {
+	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != api.ReasonCodec {
 		t.Fatalf("ended: %+v", m)
 	}
 	l.forget()

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 )
@@ -11,7 +12,7 @@ import (
 // candidate is a publisher that is connected and waits for the controller to give it its stream.
 func (l *lab) candidate(stream bus.StreamID) *pub {
 	l.Helper()
-	p := &pub{party: l.party(bus.Publisher, stream, published()...)}
+	p := &pub{party: l.party(api.Publisher, stream, published()...)}
 	p.connect()
 	sealerOf(l, p)
 	return p
@@ -22,7 +23,7 @@ func (l *lab) candidate(stream bus.StreamID) *pub {
 func TestMediaBegins(t *testing.T) {
 	for _, early := range []bool{false, true} {
 		l := newLab(t, 0, 1)
-		p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+		p := &pub{party: l.party(api.Publisher, 1, published()...)}
 		l.receive(p.path, p.check())
 		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
 		sealerOf(t, p)
@@ -98,20 +99,20 @@ func TestCandidateReplaces(t *testing.T) {
 // where the check nominates.
 func TestSessionReached(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	for range 3 {
 		l.receive(p.path, p.request(false))
 	}
 	if n := len(l.said(bus.SessionReached)); n != 1 {
 		t.Errorf("the controller was told %d times that a check came; expected once", n)
 	}
-	nominated := l.party(bus.Subscriber, 1, watched(true)...)
+	nominated := l.party(api.Subscriber, 1, watched(true)...)
 	l.forget()
 	l.receive(nominated.path, nominated.check())
 	if reached, claimed := len(l.said(bus.SessionReached)), len(l.said(bus.SessionClaimed)); reached != 0 || claimed != 1 {
 		t.Errorf("a nomination was told as %d checks and %d claims; expected 1 claim", reached, claimed)
 	}
-	forged := l.party(bus.Subscriber, 1, watched(true)...)
+	forged := l.party(api.Subscriber, 1, watched(true)...)
 	l.forget()
 	check := forged.request(false)
 	check[len(check)-10]++

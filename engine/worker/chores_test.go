@@ -4,6 +4,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 )
@@ -134,7 +135,7 @@ func TestUnwatchedStreamIsCheap(t *testing.T) {
 	}
 	const n = 1000
 	l := newLab(t, 1, 2)
-	spec := &bus.Session{ID: 1, Role: bus.Publisher, Tracks: published()}
+	spec := &bus.Session{ID: 1, Role: api.Publisher, Tracks: published()}
 	var opened bus.Message
 	i := 0
 	allocations := testing.AllocsPerRun(n, func() {

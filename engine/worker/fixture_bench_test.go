@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -77,10 +78,10 @@ func newStage(tb testing.TB, subscribers int) *stage {
 		s.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
 	}
 	hasher := stun.NewHasher()
-	open := func(id int, role bus.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
+	open := func(id int, role api.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
 		spec := &bus.Session{
-			ID: bus.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
-			Local:       bus.Credentials{Ufrag: nameOf(bus.SessionID(id), role, 0), Password: "a password of this session"},
+			ID: api.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
+			Local:       api.Credentials{Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session"},
 			RemoteUfrag: "peer",
 		}
 		server, peer := stageKeys(byte(id))
@@ -94,7 +95,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 		s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
 		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOwned, ID: spec.ID})
 		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionKeyed, ID: spec.ID, Keys: server})
-		if role == bus.Publisher {
+		if role == api.Publisher {
 			s.w.HandleMessage(s.now, &bus.Message{Kind: bus.PublicationOpened, ID: spec.ID, Stream: 1, Generation: 1, Session: spec})
 		}
 		s.drain()
@@ -102,7 +103,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	}
 	track := stageTrack()
 	track.Encodings = []rtp.Encoding{{SSRC: stageSSRC}}
-	path, _, keys := open(1, bus.Publisher, track)
+	path, _, keys := open(1, api.Publisher, track)
 	s.pubPath = path
 	var err error
 	if s.sealer, err = srtp.NewSealer(keys); err != nil {
@@ -111,7 +112,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	for i := range subscribers {
 		track := stageTrack()
 		track.SSRC, track.RTXSSRC = uint32(0x20000000+2*i), uint32(0x20000001+2*i)
-		path, check, keys := open(2+i, bus.Subscriber, track)
+		path, check, keys := open(2+i, api.Subscriber, track)
 		s.paths, s.checks = append(s.paths, path), append(s.checks, check)
 		if i < 16 {
 			o, err := srtp.NewOpener(keys)
@@ -179,7 +180,7 @@ func (s *stage) feedback(sub int, seq uint16) []byte {
 }
 
 // subscriber is the worker's state of a subscriber.
-func (s *stage) subscriber(sub int) *subscriber { return s.w.sessions[bus.SessionID(2+sub)].sub }
+func (s *stage) subscriber(sub int) *subscriber { return s.w.sessions[api.SessionID(2+sub)].sub }
 
 // sequence is the sequence number that a subscriber was sent last.
 func (s *stage) sequence(sub int) uint16 {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -277,7 +278,7 @@ func (l *lab) lastVideo(s *sub) uint64 {
 // broken controller would say is left out: another owner for a session that is keyed, keys of no use.
 func message(l *lab, p *pub, subs []*sub, data []byte) {
 	m := bus.Message{
-		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: bus.SessionID(data[1]), Stream: bus.StreamID(data[2] % 3),
+		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: api.SessionID(data[1]), Stream: bus.StreamID(data[2] % 3),
 		Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6, Index: uint64(data[5]) << (data[6] % 12),
 		Count: uint32(data[7]), Epoch: uint32(data[6] % 4), Data: data[8:], Path: p.path, Arrival: l.now, Worker: 1,
 	}

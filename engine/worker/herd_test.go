@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/srtp"
@@ -66,16 +67,16 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 	hasher := stun.NewHasher()
 	tracks := [...][]bus.Session{{{Tracks: published()}}, {{Tracks: watched(true)}}}
 	tracks[0][0].Tracks[0].Formats[0].Feedback |= 8 // transport-wide feedback
-	peer := func(i int, role bus.Role, owner int) herdPeer {
+	peer := func(i int, role api.Role, owner int) herdPeer {
 		id := len(h.pubs) + len(h.subs) + 1
 		server, own := stageKeys(byte(id))
 		p := herdPeer{path: pathOf(id), owner: owner, keys: server, spec: &bus.Session{
-			ID: bus.SessionID(id), Role: role, Stream: bus.StreamID(i + 1), Tracks: tracks[role-1][0].Tracks, CNAME: "cname",
-			Local: bus.Credentials{Ufrag: nameOf(bus.SessionID(id), role, 0), Password: "a password of this session"}, RemoteUfrag: "peer",
+			ID: api.SessionID(id), Role: role, Stream: bus.StreamID(i + 1), Tracks: tracks[role-1][0].Tracks, CNAME: "cname",
+			Local: api.Credentials{Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session"}, RemoteUfrag: "peer",
 		}}
 		var tx [12]byte
 		p.check = hasher.AppendRequest(nil, &tx, p.spec.Local.Ufrag+":peer", p.spec.Local.Password, 1, true, 1)
-		if role == bus.Publisher {
+		if role == api.Publisher {
 			var err error
 			if p.sealer, err = srtp.NewSealer(own); err != nil {
 				tb.Fatal(err)
@@ -84,10 +85,10 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 		return p
 	}
 	for i := range streams {
-		h.pubs = append(h.pubs, peer(i, bus.Publisher, i%workers))
+		h.pubs = append(h.pubs, peer(i, api.Publisher, i%workers))
 	}
 	for i := range viewers {
-		h.subs = append(h.subs, peer(i, bus.Subscriber, (i+1)%workers))
+		h.subs = append(h.subs, peer(i, api.Subscriber, (i+1)%workers))
 	}
 	return h
 }
@@ -101,7 +102,7 @@ func (h *herd) open(peers []herdPeer) {
 		h.receive(p, p.check)
 		h.tellAll(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: p.owner, Path: p.path})
 		h.tell(p.owner, bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.keys})
-		if p.spec.Role == bus.Publisher {
+		if p.spec.Role == api.Publisher {
 			h.tellAll(bus.Message{
 				Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: p.spec.Stream, Generation: bus.Generation(i + 1),
 				Worker: p.owner, Session: p.spec,

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
@@ -52,7 +53,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	if w.checked(now, s, at, &c) {
 		if w.settle(s, known.Ufrag) {
 			w.send(bus.Message{
-				Kind: bus.SessionSettled, To: bus.ControllerAddress, ID: s.spec.ID, Local: bus.Credentials{Ufrag: known.Ufrag},
+				Kind: bus.SessionSettled, To: bus.ControllerAddress, ID: s.spec.ID, Local: api.Credentials{Ufrag: known.Ufrag},
 			})
 		}
 		w.claim(now, s, in.Path)
@@ -65,7 +66,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 
 // authenticate finds the session of a check and the credentials that it was made with, the cheapest tests first. The
 // session is nil if the check is not authentic, which is counted.
-func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s *session, known bus.Credentials) {
+func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s *session, known api.Credentials) {
 	// Nobody can make a tag without an answer of ours, so a forged check costs no look-up and no hash of the message.
 	name := stun.LocalUfrag(in.Data)
 	id, verdict := w.ufrags.Check(name)
@@ -81,7 +82,7 @@ func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s
 		}
 		return nil, known
 	}
-	s = w.sessions[bus.SessionID(id.Session)]
+	s = w.sessions[api.SessionID(id.Session)]
 	if s == nil || s.ending {
 		w.drop(DropUfrag)
 		return nil, known

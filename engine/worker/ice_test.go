@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 )
@@ -39,7 +40,7 @@ func signed(l *lab, p *party, password string, attributes ...any) []byte {
 
 func TestCheckIsAnswered(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.request(false))
 	answers := l.answers(p.path)
 	if len(answers) != 1 {
@@ -56,7 +57,7 @@ func TestCheckIsAnswered(t *testing.T) {
 
 func TestChecksThatGetNoAnswer(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	good := p.check()
 	flip := func(at int) []byte {
 		b := append([]byte(nil), good...)
@@ -110,7 +111,7 @@ func withoutFingerprint(b []byte) []byte {
 
 func TestCheckErrors(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	for name, c := range map[string]struct {
 		data []byte
 		code byte
@@ -199,7 +200,7 @@ func TestPathLimit(t *testing.T) {
 // and the guard's: each of a path that was given up rests.
 func TestPathFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	const (
 		checks = 5000
@@ -228,7 +229,7 @@ func TestPathFlood(t *testing.T) {
 // A route rests before it is used again, so that a frame which the port kept never reaches another.
 func TestRoutesRest(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	var route port.Route
 	for r, path := range l.routes {
@@ -240,7 +241,7 @@ func TestRoutesRest(t *testing.T) {
 	if l.routes[route] != p.path {
 		t.Error("a route was revoked at once: what the port kept is lost, or goes astray")
 	}
-	q := l.party(bus.Subscriber, 1, watched(true)...)
+	q := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(q.path, q.check())
 	if l.routes[route] != p.path {
 		t.Fatal("a route was given away while it rested")
@@ -253,7 +254,7 @@ func TestRoutesRest(t *testing.T) {
 	if _, ok := l.routes[route]; ok {
 		t.Fatal("a rested route was not revoked")
 	}
-	r := l.party(bus.Subscriber, 1, watched(true)...)
+	r := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(r.path, r.check())
 	if l.routes[route] != r.path {
 		t.Error("a rested route is not used again: the port's table grows without end")
@@ -266,7 +267,7 @@ func TestRoutesRest(t *testing.T) {
 // More checks than the queue holds between two polls are dropped and counted.
 func TestRepliesAreBounded(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	check := p.check()
 	for range maxReplies + 10 {
 		l.quietly(p.path, check)

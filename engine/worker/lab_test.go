@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -28,7 +29,7 @@ type lab struct {
 	rates  map[port.Path]uint32 // of the last route there
 	hasher *stun.Hasher
 	random uint64
-	ids    bus.SessionID
+	ids    api.SessionID
 
 	sent     []datagram
 	messages []bus.Message
@@ -66,7 +67,7 @@ var labUfrags = ufrag.New(func(b []byte) {
 })
 
 // nameOf is the ufrag of a session after some restarts.
-func nameOf(id bus.SessionID, role bus.Role, restart int) string {
+func nameOf(id api.SessionID, role api.Role, restart int) string {
 	return labUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: uint16(restart)})
 }
 
@@ -243,13 +244,13 @@ type party struct {
 }
 
 // party announces a session.
-func (l *lab) party(role bus.Role, stream bus.StreamID, tracks ...rtp.Track) *party {
+func (l *lab) party(role api.Role, stream bus.StreamID, tracks ...rtp.Track) *party {
 	l.Helper()
 	l.ids++
 	id := l.ids
 	p := &party{lab: l, path: pathOf(int(id)), spec: &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
-		Local:       bus.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("the password of session %d", id)},
+		Local:       api.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("the password of session %d", id)},
 		RemoteUfrag: fmt.Sprintf("theirs%d", id),
 	}}
 	fill := func(size int, b byte) []byte {
@@ -371,7 +372,7 @@ type pub struct {
 // publish connects a publisher and opens its publication.
 func (l *lab) publish(stream bus.StreamID, generation bus.Generation, tracks ...rtp.Track) *pub {
 	l.Helper()
-	p := &pub{party: l.party(bus.Publisher, stream, tracks...), generation: generation}
+	p := &pub{party: l.party(api.Publisher, stream, tracks...), generation: generation}
 	p.connect()
 	var err error
 	if p.sealer, err = srtp.NewSealer(p.keys); err != nil {
@@ -498,7 +499,7 @@ type sub struct {
 // watch connects a subscriber.
 func (l *lab) watch(stream bus.StreamID, tracks ...rtp.Track) *sub {
 	l.Helper()
-	s := &sub{party: l.party(bus.Subscriber, stream, tracks...)}
+	s := &sub{party: l.party(api.Subscriber, stream, tracks...)}
 	s.connect()
 	s.fresh()
 	s.talker = s.opener

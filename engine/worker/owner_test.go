@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/rtcp"
 )
@@ -11,7 +12,7 @@ import (
 // The first nomination claims the session; checks are answered meanwhile, DTLS is passed on.
 func TestClaim(t *testing.T) {
 	l := newLab(t, 2, 4)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.request(false))
 	if len(l.said(bus.SessionClaimed)) != 0 {
 		t.Error("a check without a nomination claimed")
@@ -25,7 +26,7 @@ func TestClaim(t *testing.T) {
 	if n := len(l.answers(p.path)); n != 4 {
 		t.Errorf("%d answers to 4 checks", n)
 	}
-	q := l.party(bus.Subscriber, 1, watched(true)...)
+	q := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(q.path, q.request(false))
 	l.forget()
 	l.receive(q.path, clientHello) // before the nomination
@@ -43,7 +44,7 @@ func TestClaim(t *testing.T) {
 // A worker that does not own a session forwards what comes for it, and sends nothing itself.
 func TestForwardToOwner(t *testing.T) {
 	l := newLab(t, 1, 2)
-	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	sealerOf(t, p)
 	l.receive(p.path, p.check()) // claims
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
@@ -85,9 +86,9 @@ func TestForwardToOwner(t *testing.T) {
 // start; a viewer's reports wait for a check.
 func TestForwardUnmet(t *testing.T) {
 	l := newLab(t, 0, 2)
-	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	sealerOf(t, p)
-	v := l.party(bus.Subscriber, 1, watched(true)...)
+	v := l.party(api.Subscriber, 1, watched(true)...)
 	for _, x := range []*party{p.party, v} {
 		l.tell(bus.Message{Kind: bus.SessionOwned, ID: x.spec.ID, Worker: 1, Path: x.path})
 	}
@@ -114,7 +115,7 @@ func TestOwnerTakesForwarded(t *testing.T) {
 	s := l.watch(1, watched(true)...)
 	l.forget()
 	elsewhere := pathOf(500)
-	forwarded := func(id bus.SessionID, data []byte) {
+	forwarded := func(id api.SessionID, data []byte) {
 		l.tell(bus.Message{Kind: bus.Datagram, From: 1, ID: id, Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...)})
 	}
 	forwarded(p.spec.ID, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key")}))
@@ -131,7 +132,7 @@ func TestOwnerTakesForwarded(t *testing.T) {
 		t.Error("a forwarded nomination was not followed")
 	}
 	// Not for a session of another owner, nor an unknown one.
-	q := l.party(bus.Subscriber, 1, watched(true)...)
+	q := l.party(api.Subscriber, 1, watched(true)...)
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: q.spec.ID, Worker: 1})
 	l.forget()
 	forwarded(q.spec.ID, q.check())
@@ -144,7 +145,7 @@ func TestOwnerTakesForwarded(t *testing.T) {
 // A worker that claimed and lost gives its routes up.
 func TestLostClaim(t *testing.T) {
 	l := newLab(t, 1, 2)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
 	l.pass(routeRest)
@@ -160,7 +161,7 @@ func TestLostClaim(t *testing.T) {
 // A flood of forwards is bounded; the excess is counted.
 func TestStraysAreBounded(t *testing.T) {
 	l := newLab(t, 1, 2)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
 	l.forget()
@@ -178,14 +179,14 @@ func TestStraysAreBounded(t *testing.T) {
 func TestRestartsThatNobodyCompletes(t *testing.T) {
 	for owner := range 2 {
 		l := newLab(t, 0, 2)
-		p := l.party(bus.Publisher, 1, published()...)
+		p := l.party(api.Publisher, 1, published()...)
 		l.receive(p.path, p.check())
 		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
 		// with makes a check by some credentials, 0 for the first.
 		with := func(restart int, nominate bool) []byte {
 			spec := *p.spec
 			if restart > 0 {
-				spec.Local = bus.Credentials{Ufrag: nameOf(spec.ID, spec.Role, restart), Password: fmt.Sprint("password of restart ", restart)}
+				spec.Local = api.Credentials{Ufrag: nameOf(spec.ID, spec.Role, restart), Password: fmt.Sprint("password of restart ", restart)}
 				spec.RemoteUfrag = fmt.Sprint("remote", restart)
 			}
 			return (&party{lab: l, spec: &spec}).request(nominate)
@@ -193,7 +194,7 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		restart := func(n int) {
 			l.tell(bus.Message{
 				Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: fmt.Sprint("remote", n),
-				Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)},
+				Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)},
 			})
 		}
 		// taken reports whether a check is answered, or passed on to the owner.
@@ -225,7 +226,7 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 				t.Error("the owner told the end of the restart twice")
 			}
 		} else {
-			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 6)}})
+			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 6)}})
 		}
 		say("the first after the end of the restart", taken(with(0, false)), false)
 		say("the newest after the end of the restart", taken(with(6, false)), true)

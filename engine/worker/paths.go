@@ -3,7 +3,7 @@ package worker
 import (
 	"encoding/binary"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
 )
@@ -365,7 +365,7 @@ const (
 
 // rate is what the peer may send by one path.
 func (s *session) rate() uint32 {
-	if s.spec.Role == bus.Publisher {
+	if s.spec.Role == api.Publisher {
 		return publisherRate
 	}
 	return viewerRate

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -68,10 +69,10 @@ func TestRouteRates(t *testing.T) {
 	l := newLab(t, 0, 1)
 	const served = maxControl/controlCost + maxRecords
 	for _, c := range []struct {
-		role  bus.Role
+		role  api.Role
 		rate  uint32
 		least uint32
-	}{{bus.Subscriber, viewerRate, served}, {bus.Publisher, publisherRate, 10 * served}} {
+	}{{api.Subscriber, viewerRate, served}, {api.Publisher, publisherRate, 10 * served}} {
 		p := l.party(c.role, 1, watched(true)...)
 		l.receive(p.path, p.check())
 		if got := l.rates[p.path]; got != c.rate || got < c.least {
@@ -294,7 +295,7 @@ func TestHandshakeProves(t *testing.T) {
 	for _, wavers := range []bool{false, true} {
 		l := newLab(t, 0, 1)
 		a := &aim{lab: l, pub: l.publish(1, 1, published()...)}
-		s := &sub{party: l.party(bus.Subscriber, 1, watched(true)...)}
+		s := &sub{party: l.party(api.Subscriber, 1, watched(true)...)}
 		to, want := s.path, 400
 		l.receive(s.path, s.check())
 		l.tell(bus.Message{Kind: bus.SessionOwned, ID: s.spec.ID})
@@ -370,7 +371,7 @@ func TestRefusedCheckValidatesNothing(t *testing.T) {
 	} {
 		for _, owner := range []int{nobody, 0, 1} {
 			l := newLab(t, 0, 2)
-			p := l.party(bus.Publisher, 1, published()...)
+			p := l.party(api.Publisher, 1, published()...)
 			if owner != nobody {
 				l.receive(p.path, p.check())
 				l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
@@ -401,7 +402,7 @@ func TestRefusalFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
 	const sessions, checks, burst = 10, 200, int(newPathBurst / openInterval)
 	for s := range sessions {
-		p := l.party(bus.Subscriber, 1, watched(true)...)
+		p := l.party(api.Subscriber, 1, watched(true)...)
 		bad := signed(l, p, p.spec.Local.Password, 0x8029, make([]byte, 8))
 		for n := range checks {
 			l.receive(pathOf(1000+s*checks+n), bad)
@@ -437,7 +438,7 @@ func TestSessionSizes(t *testing.T) {
 // While the port takes nothing, answers wait. The route that they leave by rests for as long.
 func TestRouteOfAWaitingAnswerRests(t *testing.T) {
 	l := newLab(t, 0, 2)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.quietly(p.path, p.check()) // nothing is polled: the answer waits
 	l.w.HandleMessage(l.now, &bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 1})
 	for range 3 {
@@ -489,9 +490,9 @@ func TestAimedFromNewPorts(t *testing.T) {
 // One forged check of a session that another worker owns keeps nobody from connecting.
 func TestForeignSessionHoldsNothingByOneCheck(t *testing.T) {
 	l := newLab(t, 0, 2)
-	a := l.party(bus.Subscriber, 1, watched(true)...)
+	a := l.party(api.Subscriber, 1, watched(true)...)
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
-	v := l.party(bus.Subscriber, 1, watched(true)...)
+	v := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(v.path, a.request(false)) // forged, once
 	l.receive(v.path, v.check())
 	if len(l.said(bus.SessionClaimed)) == 0 {
@@ -505,7 +506,7 @@ func TestForeignSessionTakesNoLivePath(t *testing.T) {
 	p := l.publish(1, 1, published()...)
 	p.frame(1, 3000, true)
 	s := l.watch(1, watched(true)...)
-	a := l.party(bus.Subscriber, 1, watched(true)...)
+	a := l.party(api.Subscriber, 1, watched(true)...)
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
 	report := func() { s.rtcp([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}) }
 	report()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -191,7 +192,7 @@ func TestFollowerReportsAndPLIs(t *testing.T) {
 func TestFollowIsRepeated(t *testing.T) {
 	owner, follower := newLab(t, 0, 2), newLab(t, 1, 2)
 	x := &pair{owner: owner, follower: follower}
-	spec := &bus.Session{ID: 1, Role: bus.Publisher, Stream: 1, Tracks: published()}
+	spec := &bus.Session{ID: 1, Role: api.Publisher, Stream: 1, Tracks: published()}
 	follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
 	follower.ids = 100
 	x.s = follower.watch(1, watched(false)...)
@@ -222,7 +223,7 @@ func TestFollowIsRepeated(t *testing.T) {
 // A worker that does not want to be fed any more does not ask again.
 func TestUnfollowEndsAsking(t *testing.T) {
 	l := newLab(t, 1, 2)
-	spec := &bus.Session{ID: 1, Role: bus.Publisher, Stream: 1, Tracks: published()}
+	spec := &bus.Session{ID: 1, Role: api.Publisher, Stream: 1, Tracks: published()}
 	l.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
 	l.ids = 100
 	s := l.watch(1, watched(false)...)

@@ -1,7 +1,7 @@
 package worker
 
 import (
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
@@ -149,7 +149,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 		case rtcp.BYE:
 			w.count(ReceivedBYEs)
 			if sub.leaves(&p) {
-				w.end(s, bus.ReasonBye)
+				w.end(s, api.ReasonBye)
 			}
 		}
 	}

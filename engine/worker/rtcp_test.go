@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -140,7 +141,7 @@ func TestBye(t *testing.T) {
 	}
 	s.rtcp(rtcp.AppendBye(report(7), 8, 7))
 	ended := l.said(bus.SessionEnded)
-	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != bus.ReasonBye || ended[0].To != bus.ControllerAddress {
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonBye || ended[0].To != bus.ControllerAddress {
 		t.Fatalf("a subscriber's goodbye: %+v", ended)
 	}
 	l.tell(closed(s.party))

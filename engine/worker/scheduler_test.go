@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -119,7 +120,7 @@ func TestJoinersShareTurns(t *testing.T) {
 	}
 	var joiners []*party
 	for range 200 {
-		p := l.party(bus.Subscriber, 1, watched(true)...)
+		p := l.party(api.Subscriber, 1, watched(true)...)
 		l.receive(p.path, p.check())
 		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
 		joiners = append(joiners, p)

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/srtp"
@@ -106,7 +107,7 @@ const maxCredentials = 3
 
 // credentials are what checks of a session are authenticated by.
 type credentials struct {
-	local  bus.Credentials
+	local  api.Credentials
 	remote string // the peer's user name fragment
 }
 
@@ -165,7 +166,7 @@ func (w *Worker) settle(s *session, local string) bool {
 
 // credential finds the password of ours for a check's user name; ok is false when the name is not in
 // force.
-func (s *session) credential(local, remote []byte) (c bus.Credentials, ok bool) {
+func (s *session) credential(local, remote []byte) (c api.Credentials, ok bool) {
 	if s.ice == nil {
 		return s.spec.Local, s.spec.Local.Ufrag == string(local) && s.spec.RemoteUfrag == string(remote)
 	}
@@ -191,7 +192,7 @@ func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
 		s.live = nil
 		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
 		// it comes by the kernel's socket, which one worker reads.
-		if s.spec.Role == bus.Publisher && claimed.Remote.IsValid() {
+		if s.spec.Role == api.Publisher && claimed.Remote.IsValid() {
 			w.validate(now, s, claimed)
 		}
 		return
@@ -205,7 +206,7 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 	if s.keyed() {
 		return // one association, one key (RFC 5764 section 4.1)
 	}
-	if s.spec.Role == bus.Publisher {
+	if s.spec.Role == api.Publisher {
 		opener, err := w.cfg.NewOpener(keys)
 		if err != nil {
 			w.drop(DropKeys)
@@ -252,7 +253,7 @@ func (w *Worker) close(now port.Time, s *session) {
 }
 
 // end gives a session up: the controller decides and answers with SessionClosed.
-func (w *Worker) end(s *session, why bus.Reason) {
+func (w *Worker) end(s *session, why api.Reason) {
 	if s.ending {
 		return
 	}

@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -45,7 +46,7 @@ func TestConsentOfSubscriber(t *testing.T) {
 	}
 	live(port.Second, quiet)
 	ended := l.said(bus.SessionEnded)
-	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != bus.ReasonConsentExpired {
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonConsentExpired {
 		t.Fatalf("%.1f s after its last fresh report: %+v", (l.now - last).Seconds(), ended)
 	}
 	l.pass(60 * port.Second)
@@ -96,7 +97,7 @@ func TestConsentOfPublisher(t *testing.T) {
 	forged[len(forged)-1] ^= 1
 	l.receive(p.path, forged)
 	l.pass(port.Second)
-	if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].Reason != bus.ReasonConsentExpired {
+	if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].Reason != api.ReasonConsentExpired {
 		t.Errorf("after 30 s without an authentic packet: %+v", ended)
 	}
 }
@@ -138,7 +139,7 @@ func TestUnvalidatedPath(t *testing.T) {
 // A session passes a bounded amount of DTLS a second to the controller.
 func TestDTLSFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	l.forget()
 	for range 10 * maxRecords {
@@ -207,7 +208,7 @@ func TestRecordsLeftAtKeys(t *testing.T) {
 // right behind them.
 func TestRecordsAreSent(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.tell(bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte("too early: no path")})
 	l.receive(p.path, p.check())
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
@@ -227,7 +228,7 @@ func TestRecordsAreSent(t *testing.T) {
 // Media that comes before the keys waits a little, and is bounded.
 func TestEarlyMedia(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
 	sealerOf(t, p)
@@ -250,7 +251,7 @@ func TestEarlyMediaOfMany(t *testing.T) {
 	media := append([]byte{0x80, 96}, make([]byte, 40)...)
 	report := append([]byte{0x80, 201}, make([]byte, 40)...)
 	for range 2 * maxHeldReports / maxEarlyReports {
-		p := l.party(bus.Subscriber, 1, watched(true)...)
+		p := l.party(api.Subscriber, 1, watched(true)...)
 		l.receive(p.path, p.check())
 		for range 2 * maxEarlyReports {
 			l.quietly(p.path, media)
@@ -260,7 +261,7 @@ func TestEarlyMediaOfMany(t *testing.T) {
 	if l.w.heldReports != maxHeldReports || l.w.heldMedia != 0 {
 		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.heldReports, l.w.heldMedia, maxHeldReports)
 	}
-	p := &pub{party: l.party(bus.Publisher, 1, published()...)}
+	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())
 	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
 	sealerOf(t, p)

@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/binary"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -200,7 +201,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 			// It cannot play what is published now, and no packet of it ever will.
 			w.drop(DropCodec)
 			t.cursor++
-			w.end(sub.session, bus.ReasonCodec)
+			w.end(sub.session, api.ReasonCodec)
 			return true
 		}
 		if !fits(tmpl, e) {

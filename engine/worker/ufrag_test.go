@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/ufrag"
@@ -28,7 +29,7 @@ func others(seed byte) *ufrag.Keys {
 // before. Nothing is allocated.
 func TestForgedChecks(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
 	l.forget()
 	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
@@ -55,7 +56,7 @@ func TestForgedChecks(t *testing.T) {
 // a new address, checks on, and restarts. A forgery of an old term is dropped: no session has it.
 func TestKeysTurn(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	p.connect()
 	fill := func(b []byte) { clear(b) }
 	keys := labUfrags
@@ -84,7 +85,7 @@ func TestKeysTurn(t *testing.T) {
 	name := keys.Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role), Restart: 1})
 	l.tell(bus.Message{
 		Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: p.spec.RemoteUfrag,
-		Local: bus.Credentials{Ufrag: name, Password: p.spec.Local.Password},
+		Local: api.Credentials{Ufrag: name, Password: p.spec.Local.Password},
 	})
 	l.forget()
 	l.receive(moved, p.named(name))
@@ -98,7 +99,7 @@ func TestKeysTurn(t *testing.T) {
 func TestUfragFlood(t *testing.T) {
 	for owner := range 2 {
 		l := newLab(t, 0, 2)
-		p := l.party(bus.Subscriber, 1, watched(true)...)
+		p := l.party(api.Subscriber, 1, watched(true)...)
 		from := 1000
 		// flood sends more than is ever let through in a second, from addresses of their own, and counts what is.
 		flood := func(data []byte) (n int) {
@@ -129,7 +130,7 @@ func TestUfragFlood(t *testing.T) {
 		say("over its path", len(l.answers(p.path))+len(l.said(bus.Datagram)), 100)
 		l.tell(bus.Message{
 			Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: "remote",
-			Local: bus.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password},
+			Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password},
 		})
 		say("during a restart", flood(wrong), 50)
 	}
@@ -138,7 +139,7 @@ func TestUfragFlood(t *testing.T) {
 // What a check from an unknown address costs, by how far it gets.
 func BenchmarkRefusedCheck(b *testing.B) {
 	l := newLab(b, 0, 1)
-	p := l.party(bus.Subscriber, 1, watched(true)...)
+	p := l.party(api.Subscriber, 1, watched(true)...)
 	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
 	for _, c := range []struct {
 		name  string

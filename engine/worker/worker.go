@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/api"
 	"ringcast/engine/budget"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -45,7 +46,7 @@ type Config struct {
 // so. Deadline is to be read after Poll has said that there is no more.
 type Worker struct {
 	cfg      Config
-	sessions map[bus.SessionID]*session
+	sessions map[api.SessionID]*session
 	byPath   map[port.Path]*session
 	ufrags   *ufrag.Keys
 	// streams are those that this worker owns or has subscribers of, announced all that are published.
@@ -121,7 +122,7 @@ const GoodbyeSpan = port.Second
 // A stray is a datagram for another worker. Its memory is used again.
 type stray struct {
 	to      int
-	id      bus.SessionID
+	id      api.SessionID
 	path    port.Path
 	arrival port.Time
 	data    []byte
@@ -141,7 +142,7 @@ func New(cfg Config) *Worker {
 	return &Worker{
 		cfg:       cfg,
 		ufrags:    cfg.Ufrags,
-		sessions:  make(map[bus.SessionID]*session),
+		sessions:  make(map[api.SessionID]*session),
 		byPath:    make(map[port.Path]*session),
 		streams:   make(map[bus.StreamID]*stream),
 		announced: make(map[bus.StreamID]announcement),
@@ -220,7 +221,7 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 		w.handleSubscriberRTCP(now, s, in)
 	case s.sub != nil:
 		w.drop(DropRole)
-	case s.spec.Role == bus.Subscriber && !rtcp:
+	case s.spec.Role == api.Subscriber && !rtcp:
 		w.drop(DropRole)
 	default:
 		// The peer has its keys before the controller has told us ours.
@@ -233,7 +234,7 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 // places, and the subscribers' are none of the publishers'.
 func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
 	held, most, all := &w.heldMedia, maxEarly, maxHeldMedia
-	if s.spec.Role == bus.Subscriber {
+	if s.spec.Role == api.Subscriber {
 		held, most, all = &w.heldReports, maxEarlyReports, maxHeldReports
 	}
 	if len(s.early) >= most || *held >= all {
@@ -247,7 +248,7 @@ func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
 // takeEarly takes a session's early packets out of what is held.
 func (w *Worker) takeEarly(s *session) []port.Inbound {
 	held := &w.heldMedia
-	if s.spec.Role == bus.Subscriber {
+	if s.spec.Role == api.Subscriber {
 		held = &w.heldReports
 	}
 	early := s.early
@@ -407,7 +408,7 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 			w.deadlines.set(s, d, s.heard+consentSpan)
 			return
 		}
-		w.end(s, bus.ReasonConsentExpired)
+		w.end(s, api.ReasonConsentExpired)
 	case reportDeadline:
 		w.deadlines.set(s, d, now+w.reportPause(now, s))
 		w.want(s, wantReport)
@@ -425,13 +426,13 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 // Abandon is what a driver calls after it has recovered from a panic in one of the other methods: the
 // session that was being served is given up, and only that one. ok is false when none was, and then
 // the worker is not to be trusted any more.
-func (w *Worker) Abandon() (id bus.SessionID, ok bool) {
+func (w *Worker) Abandon() (id api.SessionID, ok bool) {
 	s := w.current
 	w.current = nil
 	if s == nil || s.spec == nil {
 		return 0, false
 	}
-	w.end(s, bus.ReasonFault)
+	w.end(s, api.ReasonFault)
 	return s.spec.ID, true
 }
 

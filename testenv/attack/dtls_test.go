@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/stun"
 	"ringcast/testenv"
 	"ringcast/testenv/forge"
@@ -26,14 +25,14 @@ const (
 // An abuser has a session and a validated tuple, and shakes hands as it pleases.
 type abuser struct {
 	*tuple
-	local engine.Local
+	local api.Local
 }
 
 // offender is what an engine is told of a peer whose certificate nobody will ever see.
-func offender() engine.Peer {
-	return engine.Peer{
-		ICE:          bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
-		Fingerprints: []engine.Fingerprint{{Algorithm: "sha-256", Value: fmt.Sprintf("%X%s", 0xAB, string(bytes.Repeat([]byte(":AB"), 31)))}},
+func offender() api.Offer {
+	return api.Offer{
+		ICE:          api.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
+		Fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: fmt.Sprintf("%X%s", 0xAB, string(bytes.Repeat([]byte(":AB"), 31)))}},
 	}
 }
 
@@ -139,9 +138,9 @@ func TestDTLSAbuse(t *testing.T) {
 	refusedAfter := time.Since(begun)
 	for _, x := range all {
 		why, ok := a.ended(x.local.ID)
-		if !ok || why != bus.ReasonHandshakeFailed {
+		if !ok || why != api.ReasonHandshakeFailed {
 			until(t, "end of a session", func() bool { why, ok = a.ended(x.local.ID); return ok })
-			if why != bus.ReasonHandshakeFailed {
+			if why != api.ReasonHandshakeFailed {
 				t.Errorf("session %d ended: %v", x.local.ID, why)
 			}
 		}
@@ -237,7 +236,7 @@ func TestWrongFingerprint(t *testing.T) {
 		connected := make(chan error, 1)
 		go func() { connected <- p.Connect(ctx, local) }()
 		until(t, "refusal", func() bool { _, ended := a.ended(local.ID); return ended })
-		if why, _ := a.ended(local.ID); why != bus.ReasonHandshakeFailed {
+		if why, _ := a.ended(local.ID); why != api.ReasonHandshakeFailed {
 			t.Errorf("session %d ended: %v", local.ID, why)
 		}
 		cancel()

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 	"ringcast/testenv"
 	"ringcast/testenv/peer"
@@ -82,7 +82,7 @@ type arena struct {
 	metrics *prometheus.Registry
 
 	mu   sync.Mutex
-	ends map[bus.SessionID]bus.Reason
+	ends map[api.SessionID]api.Reason
 }
 
 func newArena(t *testing.T, cfg engine.Config) *arena {
@@ -102,15 +102,15 @@ func newArena(t *testing.T, cfg engine.Config) *arena {
 			t.Errorf("shutdown: %v", err)
 		}
 	})
-	a := &arena{Engine: e, t: t, metrics: prometheus.NewRegistry(), ends: make(map[bus.SessionID]bus.Reason)}
+	a := &arena{Engine: e, t: t, metrics: prometheus.NewRegistry(), ends: make(map[api.SessionID]api.Reason)}
 	a.metrics.MustRegister(e)
-	e.OnEnded(func(id bus.SessionID, why bus.Reason) {
+	e.OnEnded(func(id api.SessionID, why api.Reason) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.ends[id] = why
 	})
 	// A session tells the address; it is closed before anybody could use it.
-	local, err := e.Publish(t.Context(), "address", engine.Peer{ICE: bus.Credentials{Ufrag: "none", Password: "none"}})
+	local, err := e.Publish(t.Context(), "address", api.Offer{ICE: api.Credentials{Ufrag: "none", Password: "none"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func newArena(t *testing.T, cfg engine.Config) *arena {
 }
 
 // ended tells whether and why a session ended.
-func (a *arena) ended(id bus.SessionID) (bus.Reason, bool) {
+func (a *arena) ended(id api.SessionID) (api.Reason, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	why, ok := a.ends[id]
@@ -131,7 +131,7 @@ func (a *arena) ended(id bus.SessionID) (bus.Reason, bool) {
 func (a *arena) forget() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.ends = make(map[bus.SessionID]bus.Reason)
+	a.ends = make(map[api.SessionID]api.Reason)
 }
 
 // scrape is the engine's metrics as they are now.
@@ -177,7 +177,7 @@ func (a *arena) sane() {
 	}
 }
 
-func connect(t *testing.T, p *peer.Peer, local engine.Local) {
+func connect(t *testing.T, p *peer.Peer, local api.Local) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -302,7 +302,7 @@ func newViewer(t *testing.T) *viewer {
 }
 
 // expect tells the viewer what it will be sent.
-func (v *viewer) expect(local engine.Local) {
+func (v *viewer) expect(local api.Local) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, track := range local.Tracks {

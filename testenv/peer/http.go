@@ -12,8 +12,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -25,7 +24,7 @@ var (
 // Post sends a real client's offer in this peer's name, with its own credentials and certificate, and
 // reads our side of the session from the answer: credentials, candidates and SSRCs. The HTTP
 // connection belongs to client.
-func (p *Peer) Post(ctx context.Context, client *http.Client, url, offer string) (engine.Local, string, error) {
+func (p *Peer) Post(ctx context.Context, client *http.Client, url, offer string) (api.Local, string, error) {
 	offer = credentialLine.ReplaceAllStringFunc(offer, func(line string) string {
 		if strings.HasPrefix(line, "a=ice-ufrag") {
 			return "a=ice-ufrag:" + p.Ours.Ufrag
@@ -36,26 +35,26 @@ func (p *Peer) Post(ctx context.Context, client *http.Client, url, offer string)
 	offer = fingerprintLine.ReplaceAllLiteralString(offer, "a=fingerprint:"+f.Algorithm+" "+f.Value)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(offer))
 	if err != nil {
-		return engine.Local{}, "", err
+		return api.Local{}, "", err
 	}
 	req.Header.Set("Content-Type", "application/sdp")
 	res, err := client.Do(req)
 	if err != nil {
-		return engine.Local{}, "", err
+		return api.Local{}, "", err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		return engine.Local{}, "", err
+		return api.Local{}, "", err
 	}
 	if res.StatusCode != http.StatusCreated {
-		return engine.Local{}, "", fmt.Errorf("POST %s: %s: %s", url, res.Status, body)
+		return api.Local{}, "", fmt.Errorf("POST %s: %s: %s", url, res.Status, body)
 	}
 	local, err := parseAnswer(body)
 	return local, res.Header.Get("Location"), err
 }
 
-func parseAnswer(body []byte) (l engine.Local, err error) {
+func parseAnswer(body []byte) (l api.Local, err error) {
 	var d sdp.SessionDescription
 	if err := d.Unmarshal(body); err != nil {
 		return l, fmt.Errorf("answer: %w", err)
@@ -90,7 +89,7 @@ func parseAnswer(body []byte) (l engine.Local, err error) {
 		}
 		l.Tracks = append(l.Tracks, t)
 	}
-	if l.ICE == (bus.Credentials{}) || len(l.Candidates) == 0 {
+	if l.ICE == (api.Credentials{}) || len(l.Candidates) == 0 {
 		return l, fmt.Errorf("an answer without credentials or candidates:\n%s", body)
 	}
 	return l, nil

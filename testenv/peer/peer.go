@@ -19,8 +19,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
 
-	"ringcast/engine"
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
@@ -43,8 +42,8 @@ type Config struct {
 
 // A Peer is one side of a session. Offer makes what the engine wants to know, Connect does the rest.
 type Peer struct {
-	Ours  bus.Credentials
-	Local engine.Local // the server's side, after Connect
+	Ours  api.Credentials
+	Local api.Local // the server's side, after Connect
 	cfg   Config
 	cert  tls.Certificate
 	conn  *net.UDPConn
@@ -77,7 +76,7 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 	}
 	p := &Peer{
 		cfg: cfg, cert: cert, hasher: stun.NewHasher(), answered: make(chan struct{}), answers: make(chan struct{}, 1),
-		Ours: bus.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
+		Ours: api.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
 		conn: cfg.Socket,
 	}
 	p.records = records.New(p.Send)
@@ -95,21 +94,21 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 }
 
 // Offer is what an engine is told of this peer.
-func (p *Peer) Offer(tracks ...rtp.Track) engine.Peer {
+func (p *Peer) Offer(tracks ...rtp.Track) api.Offer {
 	sum := sha256.Sum256(p.cert.Certificate[0])
 	var hex []string
 	for _, b := range sum {
 		hex = append(hex, fmt.Sprintf("%02X", b))
 	}
-	return engine.Peer{
+	return api.Offer{
 		ICE:          p.Ours,
-		Fingerprints: []engine.Fingerprint{{Algorithm: "sha-256", Value: strings.Join(hex, ":")}},
+		Fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Join(hex, ":")}},
 		Tracks:       tracks,
 	}
 }
 
 // Connect checks, nominates and shakes hands with the server's side of the session.
-func (p *Peer) Connect(ctx context.Context, local engine.Local) error {
+func (p *Peer) Connect(ctx context.Context, local api.Local) error {
 	p.Local = local
 	p.reading.Go(p.read)
 	for n := 0; ; n++ {

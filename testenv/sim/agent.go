@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/stun"
@@ -56,7 +57,7 @@ type agent struct {
 
 // ice is what a check is authenticated by: the server's credentials and the peer's half of the name.
 type ice struct {
-	bus.Credentials
+	api.Credentials
 	remote string
 }
 

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 )
@@ -74,7 +74,7 @@ func TestConsent(t *testing.T) {
 		if d < span-2*port.Second {
 			t.Errorf("subscriber %d: sent to for only %.4f s", i, d.Seconds())
 		}
-		if !ended || why != bus.ReasonConsentExpired {
+		if !ended || why != api.ReasonConsentExpired {
 			t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
 		}
 	}
@@ -88,7 +88,7 @@ func TestConsent(t *testing.T) {
 	w.Run(w.Now() + span + 2*port.Second)
 	why, ended := w.control.ended[pub.spec.ID]
 	t.Logf("the publisher lived without checks for 71 s, and %.1f s after its media ended", (w.control.endedAt[pub.spec.ID] - stopped).Seconds())
-	if !ended || why != bus.ReasonConsentExpired {
+	if !ended || why != api.ReasonConsentExpired {
 		t.Errorf("the silent publisher: ended %v, %v", ended, why)
 	}
 }

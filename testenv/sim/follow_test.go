@@ -3,6 +3,7 @@ package sim
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/worker"
@@ -26,7 +27,7 @@ func TestFollowersOfARepublishedStream(t *testing.T) {
 		w.Run(w.Now() + 2*port.Second)
 		pub.Stop()
 		if round < rounds-1 {
-			w.control.close(pub.spec.ID, bus.ReasonBye)
+			w.control.close(pub.spec.ID, api.ReasonBye)
 			pub = w.Publish(theStream, 60)
 		}
 	}

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -102,7 +103,7 @@ func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids 
 			video.Encodings = append(video.Encodings, rtp.Encoding{RID: rid})
 		}
 	}
-	spec, keys := w.control.open(bus.Publisher, stream, []rtp.Track{audio, video}, srtp.AEADAES128GCM)
+	spec, keys := w.control.open(api.Publisher, stream, []rtp.Track{audio, video}, srtp.AEADAES128GCM)
 	sealer, err := srtp.NewSealer(keys)
 	if err != nil {
 		panic(err)

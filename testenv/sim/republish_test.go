@@ -3,7 +3,7 @@ package sim
 import (
 	"testing"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
@@ -44,7 +44,7 @@ func TestRepublish(t *testing.T) {
 			before := highs(subs)
 			if x.close {
 				old.silent = true
-				w.control.close(old.spec.ID, bus.ReasonBye)
+				w.control.close(old.spec.ID, api.ReasonBye)
 			}
 			w.Run(w.Now() + x.pause)
 			w.Place(2)
@@ -56,7 +56,7 @@ func TestRepublish(t *testing.T) {
 				pub.frame = 1
 			}
 			w.Run(w.Now() + 3*port.Second)
-			if why, ok := w.control.ended[old.spec.ID]; !ok || why == bus.ReasonReplaced == x.close {
+			if why, ok := w.control.ended[old.spec.ID]; !ok || why == api.ReasonReplaced == x.close {
 				t.Errorf("the old session ended: %t, %v; expected it to be replaced: %t", ok, why, !x.close)
 			}
 			high := settle(w, subs)
@@ -150,7 +150,7 @@ func TestRepublishWithAnotherCodec(t *testing.T) {
 	w.Run(w.Now() + 2*port.Second)
 	old.Stop()
 	old.silent = true
-	w.control.close(old.spec.ID, bus.ReasonBye)
+	w.control.close(old.spec.ID, api.ReasonBye)
 	w.Run(w.Now() + 500*port.Millisecond)
 	w.Place(3)
 	pub := w.PublishAs(theStream, 60, rtp.H264)
@@ -169,7 +169,7 @@ func TestRepublishWithAnotherCodec(t *testing.T) {
 			}
 			continue
 		}
-		if !ended || why != bus.ReasonCodec {
+		if !ended || why != api.ReasonCodec {
 			t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
 		}
 		told = append(told, w.control.endedAt[s.spec.ID]-pub.began)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -96,7 +97,7 @@ func (w *World) WatchAs(stream bus.StreamID, rtx bool, profile srtp.Profile, cod
 	if n%32 == 0 {
 		tracks = []rtp.Track{video, audio}
 	}
-	spec, keys := w.control.open(bus.Subscriber, stream, tracks, profile)
+	spec, keys := w.control.open(api.Subscriber, stream, tracks, profile)
 	opener, err := srtp.NewOpener(keys)
 	if err != nil {
 		panic(err)

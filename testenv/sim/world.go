@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -110,7 +111,7 @@ func New(cfg Config) *World {
 	}
 	w.Network.dead = make(map[flow]bool)
 	w.control.world = w
-	w.control.sessions = make(map[bus.SessionID]*controlled)
+	w.control.sessions = make(map[api.SessionID]*controlled)
 	w.control.live = make(map[bus.StreamID]*controlled)
 	for i := range cfg.Workers {
 		r := rand.New(rand.NewPCG(cfg.Seed, 100+uint64(i)))
@@ -393,11 +394,11 @@ func (w *World) indexOf(a netip.AddrPort) int { return int(a.Port()) - firstPort
 // its keys, and where another is, once its media began: the newest always wins.
 type controller struct {
 	world      *World
-	sessions   map[bus.SessionID]*controlled
+	sessions   map[api.SessionID]*controlled
 	live       map[bus.StreamID]*controlled // the publisher whose publication the workers have
 	generation bus.Generation
-	ended      map[bus.SessionID]bus.Reason
-	endedAt    map[bus.SessionID]port.Time
+	ended      map[api.SessionID]api.Reason
+	endedAt    map[api.SessionID]port.Time
 }
 
 type controlled struct {
@@ -415,17 +416,17 @@ type controlled struct {
 var ufrags = ufrag.New(func(b []byte) { clear(b) })
 
 // nameOf is the ufrag of a session after some restarts.
-func nameOf(id bus.SessionID, role bus.Role, restart int) string {
+func nameOf(id api.SessionID, role api.Role, restart int) string {
 	return ufrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: uint16(restart)})
 }
 
 // open announces a session to all workers and returns the peer's keys, those of the server mirrored.
-func (c *controller) open(role bus.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile) (*bus.Session, *srtp.Keys) {
+func (c *controller) open(role api.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile) (*bus.Session, *srtp.Keys) {
 	r := c.world.rand
-	id := bus.SessionID(len(c.sessions) + 1)
+	id := api.SessionID(len(c.sessions) + 1)
 	spec := &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
-		Local:       bus.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("password-of-session-%06d", id)},
+		Local:       api.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("password-of-session-%06d", id)},
 		RemoteUfrag: fmt.Sprintf("peer%04d", id),
 	}
 	bytes := func(n int) []byte {
@@ -461,14 +462,14 @@ func (c *controller) handle(m *bus.Message) {
 		s.keyed++
 		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
 		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
-		if s.spec.Role == bus.Publisher && c.live[s.spec.Stream] == nil {
+		if s.spec.Role == api.Publisher && c.live[s.spec.Stream] == nil {
 			c.goLive(s)
 		}
 	case bus.MediaBegan:
 		if live := c.live[s.spec.Stream]; live != s {
 			c.goLive(s)
 			if live != nil {
-				c.close(live.spec.ID, bus.ReasonReplaced)
+				c.close(live.spec.ID, api.ReasonReplaced)
 			}
 		}
 	case bus.SessionSettled:
@@ -490,10 +491,10 @@ func (c *controller) goLive(s *controlled) {
 }
 
 // restart gives a session new credentials (RFC 8445 section 2.4) and returns both sides' of them.
-func (c *controller) restart(id bus.SessionID) (local bus.Credentials, remote string) {
+func (c *controller) restart(id api.SessionID) (local api.Credentials, remote string) {
 	s := c.sessions[id]
 	s.restarts++
-	local = bus.Credentials{
+	local = api.Credentials{
 		Ufrag:    nameOf(id, s.spec.Role, s.restarts),
 		Password: fmt.Sprintf("password-of-session-%06d-%d", id, s.restarts),
 	}
@@ -502,13 +503,13 @@ func (c *controller) restart(id bus.SessionID) (local bus.Credentials, remote st
 	return local, remote
 }
 
-func (c *controller) close(id bus.SessionID, why bus.Reason) {
+func (c *controller) close(id api.SessionID, why api.Reason) {
 	s := c.sessions[id]
 	if s == nil {
 		return
 	}
 	if c.ended == nil {
-		c.ended, c.endedAt = make(map[bus.SessionID]bus.Reason), make(map[bus.SessionID]port.Time)
+		c.ended, c.endedAt = make(map[api.SessionID]api.Reason), make(map[api.SessionID]port.Time)
 	}
 	if _, again := c.ended[id]; again {
 		return

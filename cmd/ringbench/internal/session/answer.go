@@ -11,7 +11,7 @@ import (
 
 	"github.com/pion/sdp/v3"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -24,7 +24,7 @@ var ErrAnswer = errors.New("unusable answer")
 
 // Answer is the server's side of a session.
 type Answer struct {
-	ICE          bus.Credentials
+	ICE          api.Credentials
 	Fingerprints []Fingerprint
 	// Server says that the peer will be DTLS client (a=setup:active), and we its server.
 	Server bool

@@ -6,7 +6,7 @@ import (
 	"io"
 	"net/netip"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/stun"
 )
 
@@ -16,13 +16,13 @@ const (
 )
 
 // NewCredentials draws a username fragment and a password (RFC 8445 section 5.3) from random.
-func NewCredentials(random io.Reader) (bus.Credentials, error) {
+func NewCredentials(random io.Reader) (api.Credentials, error) {
 	var b [24]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {
-		return bus.Credentials{}, err
+		return api.Credentials{}, err
 	}
 	text := base64.RawStdEncoding.EncodeToString(b[:])
-	return bus.Credentials{Ufrag: text[:8], Password: text[8:]}, nil
+	return api.Credentials{Ufrag: text[:8], Password: text[8:]}, nil
 }
 
 // An Agent is the controlling ICE agent of one session, without I/O. Until Selected is valid, send
@@ -34,13 +34,13 @@ type Agent struct {
 	// Checks and Answers count what was sent, and the authentic successes.
 	Checks, Answers uint32
 
-	local, remote bus.Credentials
+	local, remote api.Credentials
 	username      string
 	tieBreaker    uint64
 }
 
 // NewAgent makes the agent of a session; tieBreaker is random.
-func NewAgent(local, remote bus.Credentials, tieBreaker uint64) Agent {
+func NewAgent(local, remote api.Credentials, tieBreaker uint64) Agent {
 	return Agent{local: local, remote: remote, username: remote.Ufrag + ":" + local.Ufrag, tieBreaker: tieBreaker}
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ringcast/engine/bus"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
@@ -28,7 +28,7 @@ type Offer struct {
 	// their own, and transport-wide sequence numbers with their feedback.
 	NoRTX, NoTransportCC bool
 
-	ICE         bus.Credentials
+	ICE         api.Credentials
 	Fingerprint string // of the certificate, SHA-256 in SDP's form
 	// The sources of a publisher.
 	VideoSSRC, VideoRTX, AudioSSRC uint32

@@ -1,0 +1,21 @@
+package api
+
+import "errors"
+
+// Opening or restarting a session fails with one of these; package signaling answers each with its HTTP status.
+var (
+	// ErrNoPublisher: the stream has no publisher.
+	ErrNoPublisher = errors.New("the stream has no publisher")
+	// ErrStreamTaken: a live publisher holds the stream.
+	ErrStreamTaken = errors.New("the stream has a live publisher")
+	// ErrFull: a cap on sessions is reached; try again later.
+	ErrFull = errors.New("the server is full")
+	// ErrBusy: too many sessions are still to connect; try again soon.
+	ErrBusy = errors.New("too many sessions are still to connect")
+	// ErrNoAddress: the machine has no address that peers could reach; it may have one soon.
+	ErrNoAddress = errors.New("the server has no address")
+	// ErrNoSession: the session has ended, or never was.
+	ErrNoSession = errors.New("no such session")
+	// ErrClosing: the server is shutting down.
+	ErrClosing = errors.New("the server is shutting down")
+)

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"ringcast/engine/rtp"
+)
+
+// SessionID names a session for as long as the process runs; it is never reused and never 0.
+type SessionID uint64
+
+// Role is the side of a stream that a session is on.
+type Role uint8
+
+const (
+	Publisher Role = iota + 1
+	Subscriber
+)
+
+func (r Role) String() string {
+	if r == Publisher {
+		return "publisher"
+	}
+	return "subscriber"
+}
+
+// Credentials are a user name fragment and password of ICE (RFC 8445 section 5.3).
+type Credentials struct {
+	Ufrag, Password string
+}
+
+// Fingerprint is a certificate's hash as SDP writes it (RFC 8122 section 5): the hash's name, and its value as pairs of
+// hexadecimal digits with colons between.
+type Fingerprint struct {
+	Algorithm, Value string
+}
+
+// An Offer is the peer's half of a new session, as negotiation left it.
+type Offer struct {
+	// ICE are the peer's credentials. Its candidates are of no use to an ICE-lite server (RFC 8445 section 2.5).
+	ICE Credentials
+	// Fingerprints are those of the certificates that the peer may show; one match suffices.
+	Fingerprints []Fingerprint
+	// Passive is set when the peer waits for our ClientHello: it offered setup:passive (RFC 5763 section 5).
+	Passive bool
+	// CompoundRTCP is set when the peer did not offer reduced-size RTCP (a=rtcp-rsize) for every media line. Everything
+	// that it is sent is compound then (RFC 3550 section 6.1).
+	CompoundRTCP bool
+	// Tracks are the negotiated media lines. The engine fills in the SSRCs of a subscriber's.
+	Tracks []rtp.Track
+	// Source is the address that the peer signals from, before any proxies. The zero Addr is unknown, maybe this
+	// machine. The unspecified address stands for all hosts that a proxy hides: they have one share together.
+	Source netip.Addr
+	// Authorized is set for a publisher that showed the token which the server demands. Config.Reserve of package
+	// engine keeps room for these.
+	Authorized bool
+}
+
+// Local is our half of a session that was opened.
+type Local struct {
+	ID  SessionID
+	ICE Credentials
+	// Fingerprint is that of the certificate we will show.
+	Fingerprint Fingerprint
+	// Candidates are the addresses at which the UDP port can be reached, the best first.
+	Candidates []netip.AddrPort
+	// Tracks are the offer's, with the SSRCs that a subscriber will be sent.
+	Tracks []rtp.Track
+	// CNAME is the canonical name that the session's tracks share (RFC 8834 section 4.9).
+	CNAME string
+}
+
+// A Stream describes a published stream.
+type Stream struct {
+	Name string
+	// Tracks are those that the publisher negotiated.
+	Tracks []rtp.Track
+	// Active holds, for each track, the payload type that the publisher sends now, or -1 before its first packet.
+	Active []int
+	// Since is when it was published.
+	Since time.Time
+	// Subscribers is the number of sessions that watch it.
+	Subscribers int
+}
