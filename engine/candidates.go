@@ -25,7 +25,7 @@ func (e *Engine) candidates(source netip.Addr) ([]netip.AddrPort, error) {
 	if len(addresses) == 0 {
 		return nil, api.ErrNoAddress
 	}
-	return withPort(addresses, e.media.number), nil
+	return withPort(addresses, e.ports.number), nil
 }
 
 func withPort(addresses []netip.Addr, port uint16) []netip.AddrPort {

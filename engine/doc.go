@@ -8,14 +8,14 @@
 //	DTLS handshakes ⇄ controller ⇄ bus ⇄ runner 0 … runner n-1, each a thread with
 //	(engine/dtls)                         its Worker and its Port
 //
-// # The media port
+// # Ports
 //
-// A media is one port for each worker, all on one UDP port. openMedia goes down the ladder that package host
-// chose, AF_XDP's rungs first, and takes the first that opens. On sockets there is no more to it. On AF_XDP
-// an xdp holds what all ports share, the kernel's companion socket, and a nic for each interface. A nic holds what
-// the ports of its workers share: the program that steers packets to them, and the next hops. Its recovery watches
-// over the interface. While that is down, gone, deaf or stuck, the ports have no queues (Suspend) and serve through
-// the companion; when it is back they get new ones (Resume).
+// There is one port for each worker, all on one UDP port. openPorts goes down the ladder that package host chose,
+// AF_XDP's rungs first, and takes the first rung that opens. Ports on sockets share nothing. Ports on AF_XDP share an
+// xdp: the kernel's companion socket, and a nic for each interface. The ports of one nic share its XDP program, which
+// steers packets to them, and its next hops. A recovery watches over the interface. While the interface is down, gone,
+// deaf or stuck, the ports have no sockets on its queues (Suspend) and serve through the companion. When it is back
+// they get new sockets (Resume).
 //
 // # Candidates
 //

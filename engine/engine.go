@@ -98,7 +98,7 @@ type Config struct {
 type Engine struct {
 	log        *slog.Logger
 	now        func() port.Time
-	media      *media
+	ports      *ports
 	bus        *bus.Bus
 	runners    []*runner
 	controller *controller
@@ -150,18 +150,18 @@ func Start(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := openMedia(&cfg, addresses.Public())
+	opened, err := openPorts(&cfg, addresses.Public())
 	if err != nil {
 		addresses.Close()
 		return nil, err
 	}
-	cfg.Workers = len(m.ports)
+	cfg.Workers = len(opened.all)
 	// Workers keep their processor while they doze; with none left HTTP would wait for them. One is for the
 	// controller and HTTP, one for a worker that wakes.
 	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, media: m, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
+	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
 	e.addresses = addresses
 	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
@@ -169,23 +169,23 @@ func Start(cfg Config) (*Engine, error) {
 			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
 		}
 	}
-	listen := netip.AddrPortFrom(cfg.Listen.Addr(), m.number)
+	listen := netip.AddrPortFrom(cfg.Listen.Addr(), opened.number)
 	if e.controller, err = e.newController(&cfg, random); err != nil {
 		addresses.Close()
-		return nil, errors.Join(err, m.close())
+		return nil, errors.Join(err, opened.close())
 	}
-	if m.xdp != nil {
-		e.controller.guard = m.xdp
-		if err := m.xdp.SetUfragKeys(e.controller.ufrags); err != nil {
+	if opened.guard != nil {
+		e.controller.guard = opened.guard
+		if err := opened.guard.SetUfragKeys(e.controller.ufrags); err != nil {
 			addresses.Close()
-			return nil, errors.Join(err, m.close())
+			return nil, errors.Join(err, opened.close())
 		}
 	}
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
-	for i, p := range m.ports {
+	for i, p := range opened.all {
 		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Endpoint(i)}
 		w := cfg.worker
-		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), m.evenRuns
+		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), opened.evenRuns
 		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
@@ -195,7 +195,7 @@ func Start(cfg Config) (*Engine, error) {
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", joinRungs(m.rungs()), "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), m.number))
+	e.log.Info("media port open", "io", joinRungs(opened.rungs()), "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), opened.number))
 	return e, nil
 }
 
@@ -373,5 +373,5 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	close(e.stop)
 	<-e.controller.done
 	e.addresses.Close()
-	return errors.Join(err, e.media.close())
+	return errors.Join(err, e.ports.close())
 }

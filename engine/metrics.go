@@ -145,15 +145,13 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge(historyDesc, float64(e.memory.Held()))
 	gauge(budgetDesc, float64(e.memory.Limit()))
 	gauge(occupancyDesc, e.bus.Occupancy())
-	for _, rung := range e.media.rungs() {
+	for _, rung := range e.ports.rungs() {
 		gauge(rungDesc, 1, string(rung))
 	}
-	for _, r := range e.media.refused {
+	for _, r := range e.ports.refused {
 		gauge(refusedDesc, 1, r.device, string(r.rung), r.why)
 	}
-	if e.media.xdp != nil {
-		e.media.xdp.collect(count, gauge)
-	}
+	e.ports.collect(count, gauge)
 	ownAllowances.collect(count)
 
 	c := &e.controller.census

@@ -43,8 +43,8 @@ type nic struct {
 	watched sync.WaitGroup
 }
 
-// open opens an interface on one of its rungs, for so many workers. If it fails, close frees what there is.
-func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n *nic, err error) {
+// openNIC opens an interface on one of its rungs, for so many workers. If it fails, close frees the opened parts.
+func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n *nic, err error) {
 	n = &nic{log: cfg.Log.With("interface", s.Decision.Interface), name: s.Decision.Interface, ending: make(chan struct{})}
 	// Not the public addresses: behind a NAT those are on no interface of ours.
 	var addresses []netip.Addr
@@ -81,12 +81,12 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	}
 	var info xsk.Info
 	for w := range workers {
-		b, err := n.open(w, workers, queues)
+		b, err := n.openBundle(w, workers, queues)
 		if err != nil {
 			return n, err
 		}
 		info = b.Info()
-		p, err := xsk.New(x.port(cfg, n, b))
+		p, err := xsk.New(x.portConfig(cfg, n, b))
 		if err != nil {
 			return n, errors.Join(err, b.Close())
 		}
@@ -104,9 +104,9 @@ func (x *xdp) open(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n 
 	return n, nil
 }
 
-// open makes the queues of one of several workers: every so many of the interface's. Their memory comes from the
-// worker's NUMA node: the kernel pins it for good, so it could not follow the worker later.
-func (n *nic) open(worker, workers, queues int) (b *xsk.Bundle, err error) {
+// openBundle opens the sockets of one of several workers, on every workers-th queue of the interface. Their memory
+// comes from the worker's NUMA node: the kernel pins it for good, so it could not follow the worker later.
+func (n *nic) openBundle(worker, workers, queues int) (b *xsk.Bundle, err error) {
 	cfg := n.bundle
 	cfg.Interface = n.hops.Link().Index
 	for q := worker; q < queues; q += workers {
@@ -163,7 +163,7 @@ func (n *nic) resume() error {
 		if !p.Details().Suspended {
 			continue // it resumed at an earlier try
 		}
-		b, err := n.open(w, workers, min(queues, n.program.Queues()))
+		b, err := n.openBundle(w, workers, min(queues, n.program.Queues()))
 		if err != nil {
 			return fmt.Errorf("worker %d: %w", w, err)
 		}

@@ -17,17 +17,17 @@ import (
 // of theirs must not lock others out.
 const maxPaths = 8
 
-// An xdp is the media port on AF_XDP: the interfaces that it has, each with workers of its own, and the companion
-// socket, which all of them share.
+// An xdp is the backing of ports on AF_XDP: the interfaces, each with workers of its own, and the companion socket,
+// which all of them share.
 type xdp struct {
 	companion *udp.Companion
 	nics      []*nic
 }
 
-// openXDP opens the media port on AF_XDP, on every interface of the surveys, each on the best rung that opens.
-// Interfaces on which none does are left to the companion, unless nothing but AF_XDP is wanted; failed says why. The
-// error wraps host.ErrRefused if sockets may do better.
-func openXDP(cfg *Config, surveys []host.Survey) (m *media, failed []refusal, err error) {
+// openXDP opens ports on every interface of the surveys, each on the best rung that opens. The companion serves the
+// interfaces where no rung opens, unless the configuration demands AF_XDP. The reasons are in failed. The error wraps
+// host.ErrRefused if sockets may do better.
+func openXDP(cfg *Config, surveys []host.Survey) (opened *ports, failed []refusal, err error) {
 	x := &xdp{}
 	defer func() {
 		if err != nil {
@@ -50,14 +50,14 @@ func openXDP(cfg *Config, surveys []host.Survey) (m *media, failed []refusal, er
 	if len(errs) > 0 && (cfg.IO == host.OnlyXDP || len(x.nics) == 0) {
 		return nil, failed, fmt.Errorf("%w: %w", host.ErrRefused, inOneLine(errs))
 	}
-	m = &media{number: x.companion.LocalPort(), xdp: x}
+	opened = &ports{backing: x, number: x.companion.LocalPort(), guard: x}
 	for _, n := range x.nics {
 		for _, p := range n.ports {
-			m.ports = append(m.ports, p)
+			opened.all = append(opened.all, p)
 		}
 		n.watched.Go(n.watch)
 	}
-	return m, failed, nil
+	return opened, failed, nil
 }
 
 // add opens an interface on the best of its rungs. The error is nil if one opened.
@@ -67,7 +67,7 @@ func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, e
 		if !rung.XDP() {
 			continue
 		}
-		n, err := x.open(cfg, s, rung, workers)
+		n, err := x.openNIC(cfg, s, rung, workers)
 		if err == nil {
 			x.nics = append(x.nics, n)
 			return failed, nil
@@ -79,16 +79,16 @@ func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, e
 	return failed, inOneLine(errs)
 }
 
-// port is what a port of an interface is made of. The first of all reads the companion.
-func (x *xdp) port(cfg *Config, n *nic, b *xsk.Bundle) xsk.Config {
+// portConfig configures a port of an interface. The first port of all reads the companion.
+func (x *xdp) portConfig(cfg *Config, n *nic, b *xsk.Bundle) xsk.Config {
 	return xsk.Config{
 		Bundle: b, Guard: x, NextHops: n.hops, Companion: x.companion, ReadsCompanion: len(x.nics)+len(n.ports) == 0,
 		Now: udp.Now, LocalPort: x.companion.LocalPort(), Checksum4Off: cfg.Checksum4Off, DSCP: cfg.DSCP, Log: n.log,
 	}
 }
 
-// share tells how many workers each interface gets of a number, by its queues, and one at least; of 0, as many as it
-// has queues.
+// share divides the workers among the interfaces in proportion to their queues, at least one each. With 0 workers,
+// each interface gets as many as it has queues.
 func share(workers int, surveys []host.Survey) []int {
 	shares := make([]int, len(surveys))
 	queues := func(i int) int { return surveys[i].Decision.Queues }
@@ -157,12 +157,12 @@ func (x *xdp) each(f func(*bpf.Program) error) (err error) {
 	return err
 }
 
-// serves tells whether AF_XDP serves an interface.
+// serves implements backing.
 func (x *xdp) serves(device string) bool {
-	return x != nil && slices.ContainsFunc(x.nics, func(n *nic) bool { return n.name == device })
+	return slices.ContainsFunc(x.nics, func(n *nic) bool { return n.name == device })
 }
 
-// rungs are those of the interfaces, each once.
+// rungs implements backing.
 func (x *xdp) rungs() (all []host.Rung) {
 	for _, n := range x.nics {
 		if rung := *n.rung.Load(); !slices.Contains(all, rung) {
@@ -172,14 +172,14 @@ func (x *xdp) rungs() (all []host.Rung) {
 	return all
 }
 
-// stop ends the watching; the ports may be closed then.
+// stop implements backing.
 func (x *xdp) stop() {
 	for _, n := range x.nics {
 		n.stop()
 	}
 }
 
-// close frees all. Ports that workers had are closed already.
+// close implements backing.
 func (x *xdp) close() (err error) {
 	for _, n := range x.nics {
 		err = errors.Join(err, n.close())

@@ -3,8 +3,6 @@ package engine
 import (
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"ringcast/bpf"
 	"ringcast/xsk"
 )
@@ -32,8 +30,8 @@ var (
 	detourDesc            = counterDesc("xdp_detour_datagrams_total", "Datagrams that the companion socket sent in place of AF_XDP, by reason.", "reason")
 )
 
-// collect gives the metrics of AF_XDP. Those of several interfaces are sums, but for the queues'.
-func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+// collect implements backing. Metrics of several interfaces are sums, except those of single queues.
+func (x *xdp) collect(count counting, gauge gauging) {
 	var exits [bpf.NumReasons]uint64
 	var outages, deaf, unresolved, elsewhere, ourselves, tooLong, forged, refused uint64
 	var suspended int
@@ -73,7 +71,7 @@ func (x *xdp) collect(count func(*prometheus.Desc, uint64, ...string), gauge fun
 	count(companionRefusedDesc, s.Refused)
 }
 
-func collectQueue(q *xsk.QueueStats, device string, count func(*prometheus.Desc, uint64, ...string)) {
+func collectQueue(q *xsk.QueueStats, device string, count counting) {
 	name := strconv.Itoa(q.Queue)
 	count(queueReceivedDesc, q.Received, device, name)
 	count(queueSentDesc, q.Sent, device, name)

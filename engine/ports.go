@@ -1,0 +1,183 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringcast/engine/host"
+	"ringcast/engine/port"
+	"ringcast/engine/udp"
+)
+
+// ports are a port for each worker, all on one UDP port.
+type ports struct {
+	backing
+	all    []port.Port
+	number uint16 // of the UDP port
+	// evenRuns is set where a run of equal frames leaves as one message.
+	evenRuns bool
+	// guard judges datagrams before a port sees them, and has to learn the sessions' ufrags. It is nil on sockets.
+	guard   ufragGuard
+	refused []refusal
+}
+
+// A backing is all that the ports of the workers share: nothing on sockets; on AF_XDP the network interfaces and
+// the companion socket.
+type backing interface {
+	// rungs are the ways in which packets enter and leave, each once.
+	rungs() []host.Rung
+	// serves reports whether AF_XDP serves an interface.
+	serves(device string) bool
+	// collect gives the metrics of the shared part.
+	collect(count counting, gauge gauging)
+	// stop ends the goroutines that use the ports. The ports are closed after it.
+	stop()
+	// close frees the shared part. The ports are closed before it.
+	close() error
+}
+
+// counting and gauging take the value of a metric.
+type (
+	counting = func(d *prometheus.Desc, value uint64, labels ...string)
+	gauging  = func(d *prometheus.Desc, value float64, labels ...string)
+)
+
+// A refusal is why a better rung was not taken.
+type refusal struct {
+	device string // the interface, empty where none is meant
+	rung   host.Rung
+	why    string
+}
+
+// openPorts goes down the ladder. Each rung that is refused is logged with its reason and remedy. The public addresses
+// are those at which peers reach us, as far as they are configured.
+func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
+	var surveys []host.Survey
+	if cfg.IO != host.OnlySockets {
+		surveys = host.Look(cfg.host(public))
+	}
+	var usable []host.Survey
+	var refused []refusal
+	for _, s := range surveys {
+		if err := s.Decision.Err(); err != nil {
+			return nil, err
+		}
+		for i := range s.Decision.Refused {
+			for _, rung := range s.Decision.Refused[i].Rungs {
+				refused = append(refused, refusal{s.Decision.Interface, rung, s.Decision.Refused[i].String()})
+			}
+		}
+		if slices.ContainsFunc(s.Decision.Rungs, host.Rung.XDP) {
+			usable = append(usable, s)
+		}
+	}
+	var p *ports
+	var err error
+	if len(usable) > 0 {
+		var failed []refusal
+		p, failed, err = openXDP(cfg, usable)
+		refused = append(refused, failed...)
+		if err != nil && (cfg.IO == host.OnlyXDP || !errors.Is(err, host.ErrRefused)) {
+			return nil, err
+		}
+	}
+	if p == nil {
+		if p, err = openSockets(cfg); err != nil {
+			return nil, err
+		}
+	}
+	p.refused = refused
+	p.logRefused(cfg)
+	return p, nil
+}
+
+// logRefused logs why better rungs were not taken, each reason once.
+func (p *ports) logRefused(cfg *Config) {
+	for i, r := range p.refused {
+		same := func(other refusal) bool { return other.device == r.device && other.why == r.why }
+		if r.device == "" || slices.ContainsFunc(p.refused[:i], same) {
+			continue // without an interface, or an address that identifies one, AF_XDP was not requested
+		}
+		var all []host.Rung
+		for _, other := range p.refused[i:] {
+			if same(other) {
+				all = append(all, other.rung)
+			}
+		}
+		level, event := slog.LevelInfo, "a faster way for packets is refused"
+		if slices.Contains(all, host.Copy) && !p.serves(r.device) { // else sockets have another reason
+			level, event = slog.LevelWarn, "falling back to sockets"
+		}
+		cfg.Log.Log(context.Background(), level, event, "interface", r.device, "io", joinRungs(all), "reason", r.why)
+	}
+}
+
+// close closes the ports, which no worker uses any more, and all that they shared.
+func (p *ports) close() (err error) {
+	p.stop()
+	for _, each := range p.all {
+		err = errors.Join(err, each.Close())
+	}
+	return errors.Join(err, p.backing.close())
+}
+
+// openSockets opens ports on the kernel's UDP.
+func openSockets(cfg *Config) (*ports, error) {
+	workers := cfg.Workers
+	if workers == 0 {
+		workers = runtime.NumCPU()
+	}
+	if !udp.Balances() {
+		workers = 1
+	}
+	opened, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: workers, Batching: cfg.Batching, DSCP: cfg.DSCP, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	p := &ports{backing: sockets{}, number: opened[0].LocalPort(), evenRuns: opened[0].Segmentation() == nil}
+	for _, each := range opened {
+		p.all = append(p.all, each)
+	}
+	return p, nil
+}
+
+// sockets is the backing of ports that share nothing.
+type sockets struct{}
+
+func (sockets) rungs() []host.Rung        { return []host.Rung{host.Sockets} }
+func (sockets) serves(string) bool        { return false }
+func (sockets) collect(counting, gauging) {}
+func (sockets) stop()                     {}
+func (sockets) close() error              { return nil }
+
+// Rungs are the ways in which packets enter and leave: sockets, or those of the interfaces that AF_XDP serves.
+func (e *Engine) Rungs() []host.Rung { return e.ports.rungs() }
+
+// joinRungs lists rungs for the log.
+func joinRungs(all []host.Rung) string {
+	var texts []string
+	for _, rung := range all {
+		texts = append(texts, string(rung))
+	}
+	return strings.Join(texts, ",")
+}
+
+// inOneLine joins errors for a line of a log.
+func inOneLine(errs []error) (joined error) {
+	for _, err := range errs {
+		if joined == nil {
+			joined = err
+		} else {
+			joined = fmt.Errorf("%w; %w", joined, err)
+		}
+	}
+	return joined
+}
