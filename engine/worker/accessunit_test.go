@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"ringcast/engine/port"
@@ -180,41 +179,6 @@ func TestAV1StartsWhereItsOBUsSay(t *testing.T) {
 			s.nack(subVideo, first.Sequence)
 			if again := s.media(subVideo); len(again) != 1 || string(again[0].raw) != string(first.raw) {
 				t.Errorf("resent as %d packets, not the same; expected one", len(again))
-			}
-		})
-	}
-}
-
-// A keyframe without a sequence header is given the latest, in its own packet, unless a newer one may be missing.
-func TestAV1SequenceHeaderSentOnce(t *testing.T) {
-	const other = "\x20\x02\x08\x01\x30\x10" // another sequence header and a keyframe
-	for _, c := range []struct {
-		name    string
-		packets map[int]string // by sequence number
-		want    string         // the last
-		counts  [2]uint64      // completed, incomplete
-	}{
-		{"the latest", map[int]string{0: av1Key, 1: other, 2: av1KeyAlone}, "\x28\x02\x08\x01\x30\x10", [2]uint64{1, 0}},
-		{"two packets", map[int]string{0: av1Key, 1: "\x50\x30\x10"}, "\x68\x02\x08\x00\x30\x10", [2]uint64{1, 0}},
-		{"one may be missing", map[int]string{0: av1Key, 2: av1KeyAlone}, av1KeyAlone, [2]uint64{0, 1}},
-		{"no room in the header", map[int]string{0: av1Key, 1: "\x30\x01\x28\x01\x28\x30\x10"}, "\x30\x01\x28\x01\x28\x30\x10", [2]uint64{0, 1}},
-		{"no room in the packet", map[int]string{0: av1Key, 1: av1KeyAlone + strings.Repeat("x", maxSent-maxHeader-2-maxTag-5)}, "", [2]uint64{0, 1}},
-		{"too long to be kept", map[int]string{0: "\x20\x42\x08" + strings.Repeat("x", 65) + "\x30\x10", 1: av1KeyAlone}, av1KeyAlone, [2]uint64{0, 1}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			l := newLab(t, 0, 1)
-			p := l.publish(1, 1, of(rtp.AV1, "0", published())...)
-			for seq := range 3 {
-				if payload, ok := c.packets[seq]; ok {
-					p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(seq), ts: uint32(seq) * 3000, payload: []byte(payload)})
-				}
-			}
-			h := &l.stream(1).pub.tracks[0].layers[0].history
-			if got := string(h.payload(h.at(h.next - 1))); c.want != "" && got != c.want {
-				t.Errorf("recorded %x; expected %x", got, c.want)
-			}
-			if counts := [2]uint64{l.counted(KeyframesCompleted), l.counted(KeyframesLacking)}; counts != c.counts {
-				t.Errorf("completed and incomplete: %d; expected %d", counts, c.counts)
 			}
 		})
 	}

@@ -338,3 +338,35 @@ func FuzzClock(f *testing.F) {
 		}
 	})
 }
+
+// The same at a worker that follows: the old clock is gone with the break.
+func TestFollowerClockAcrossBreak(t *testing.T) {
+	x := newPair(t, false)
+	x.p.frame(0, 1_000_000, true)
+	x.p.report(videoSSRC, 1_000_000)
+	x.pass(100 * port.Millisecond)
+	x.p.newSSRC(0xA999, 100, 0x5000_0000, true)
+	x.exchange()
+	got := x.s.media(subVideo)
+	if len(got) != 2 {
+		t.Fatalf("%d packets", len(got))
+	}
+	if d := got[1].Timestamp - got[0].Timestamp; d < 8000 || d > 10_000 {
+		t.Errorf("100 ms later the timestamp moved by %d; expected 9000", d)
+	}
+	x.follower.forget()
+	x.pass(1200 * port.Millisecond)
+	reported := 0
+	for _, f := range x.s.reports() {
+		if info, ok := f.SenderInfo(); ok {
+			reported++
+			want := got[1].Timestamp + ticks(int64(f.at-got[1].at), 90_000)
+			if d := int32(info.RTP - want); d < -900 || d > 900 {
+				t.Errorf("a sender report is %d units off the media of after the break; want at most 900", d)
+			}
+		}
+	}
+	if reported == 0 {
+		t.Error("no sender reports after the break")
+	}
+}

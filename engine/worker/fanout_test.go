@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -127,93 +126,6 @@ func TestWalkResumes(t *testing.T) {
 	}
 	if len(firsts) < 10 {
 		t.Errorf("%d subscribers came first in 20 turns; expected that it goes round", len(firsts))
-	}
-}
-
-// A large stream must not keep a small one waiting for its whole walk.
-func TestStreamsTakeTurns(t *testing.T) {
-	l := newLab(t, 0, 1)
-	large, small := l.publish(1, 1, published()...), l.publish(2, 2, published()...)
-	for range 100 {
-		l.watch(1, watched(true)...)
-	}
-	s := l.watch(2, watched(true)...)
-	large.frame(0, 0, true)
-	small.frame(0, 0, true)
-	l.forget()
-	for seq := uint64(1); seq < 6; seq++ {
-		l.quietly(large.path, large.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "large")}))
-	}
-	l.quietly(small.path, small.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 1, payload: vp8(true, false, "small")}))
-	l.poll()
-	for i, d := range l.sent {
-		if d.path == s.path {
-			if i > 2*quantum {
-				t.Errorf("the small stream's packet is frame %d; a quantum is %d", i, quantum)
-			}
-			return
-		}
-	}
-	t.Error("the small stream's packet was not sent")
-}
-
-// Sequence numbers and SRTP go on across 2^16, at the publisher and at the subscriber.
-func TestRollover(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(false)...)
-	l.forget()
-	const packets = 70_000
-	seen := 0
-	for seq := range uint64(packets) {
-		l.now += 100 * port.Microsecond
-		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 30_000 + seq, ts: uint32(seq), payload: vp8(true, seq%4000 == 0, "")})
-		for _, d := range s.sent() {
-			if rtp.IsRTCP(d.data) {
-				continue
-			}
-			data, result := s.opener.OpenRTP(d.data)
-			if result != 0 || len(data) < rtp.HeaderLen {
-				t.Fatalf("packet %d does not open: %v", seq, result)
-			}
-			if ts := binary.BigEndian.Uint32(data[4:]); seen > 0 && ts == 0 {
-				t.Fatal("a timestamp went back to 0")
-			}
-			seen++
-		}
-		l.forget()
-	}
-	if seen != packets {
-		t.Errorf("%d packets of %d arrived", seen, packets)
-	}
-	if n := p.lab.w.counters.Drops; n != [NumDropReasons]uint64{} {
-		t.Errorf("drops: %v", n)
-	}
-}
-
-// A packet that would not fit a datagram to any subscriber is dropped; the next ones pass.
-func TestTooLong(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(true)...)
-	l.forget()
-	p.frame(0, 0, true)
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, false, ""), make([]byte, 1440)...)})
-	p.frame(2, 3000, false)
-	if got := s.media(subVideo); len(got) != 2 || l.drops(DropTooLong) != 1 {
-		t.Errorf("%d packets passed, %d were too long; expected 2 and 1", len(got), l.drops(DropTooLong))
-	}
-}
-
-// Packets as long as GStreamer's payloaders make them by default (an MTU of 1,400 bytes) fit.
-func TestLongPacketsPass(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(true)...)
-	l.forget()
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, true, ""), make([]byte, 1400-rtp.HeaderLen-2)...)})
-	if got := s.media(subVideo); len(got) != 1 {
-		t.Errorf("an RTP packet of 1,400 bytes was not forwarded (too long: %d)", l.drops(DropTooLong))
 	}
 }
 

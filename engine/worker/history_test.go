@@ -415,28 +415,16 @@ func TestHistoryShrinks(t *testing.T) {
 	}
 }
 
-// Owner and follower both give back what a stream that fell silent held, and viewers play on when it goes on.
-func TestIdleStreamHoldsNothing(t *testing.T) {
-	x := newPair(t, false)
-	for seq := range uint64(2000) {
-		x.p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...)})
-		if seq%32 == 0 {
-			x.exchange()
-		}
+// A publisher cannot make the worker's memory grow past the cap with tiny packets.
+func TestTinyPacketsStayUnderTheCap(t *testing.T) {
+	h := newHistory(newMemory(nil), historyCapVideo)
+	p := bus.Packet{Flags: bus.KeyframeStart}
+	for n := range uint64(600_000) {
+		p.Number = n
+		h.append(&p, nil, nil)
+		p.Flags = 0
 	}
-	x.exchange()
-	held := func() int { return x.owner.w.memory.used + x.follower.w.memory.used }
-	if n := held(); n < 4<<20 {
-		t.Fatalf("two histories of 2 MB take %d bytes", n)
-	}
-	before := len(x.s.media(subVideo))
-	x.pass(idleSpan + port.Second)
-	if n := held(); n != 0 {
-		t.Errorf("a silent stream holds %d bytes", n)
-	}
-	x.p.frame(2000, 2_000_000, false) // goes on where it was: no keyframe is needed
-	x.exchange()
-	if n := len(x.s.media(subVideo)) - before; n != 1 {
-		t.Errorf("%d packets behind the silence reached the viewer; expected 1", n)
+	if got := h.size(); got > 2*historyCapVideo {
+		t.Errorf("the history takes %d bytes; its cap is %d", got, historyCapVideo)
 	}
 }

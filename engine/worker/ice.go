@@ -149,17 +149,3 @@ func (w *Worker) reply(r *reply) {
 	}
 	w.replies = append(w.replies, *r)
 }
-
-// claim asks the controller to become the owner of a session that nobody owns.
-func (w *Worker) claim(now port.Time, s *session, p port.Path) {
-	if s.claimed || s.owner != nobody {
-		return
-	}
-	s.claimed = true
-	if s.selected < 0 { // DTLS came before the nomination
-		if at := s.find(&p); at >= 0 {
-			w.nominate(now, s, at)
-		}
-	}
-	w.send(bus.Message{Kind: bus.SessionClaimed, To: bus.ControllerAddress, ID: s.spec.ID, Path: p})
-}

@@ -11,6 +11,7 @@ import (
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/ufrag"
 )
 
 // signed builds a Binding request with any attributes, then integrity by password and a fingerprint.
@@ -147,140 +148,165 @@ func TestCheckErrors(t *testing.T) {
 	}
 }
 
-// The ninth path evicts one, but never the selected; the latest nomination is followed.
-func TestPathLimit(t *testing.T) {
-	l := newLab(t, 0, 1)
-	pub := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(true)...)
-	pub.frame(0, 0, true)
-	session := l.w.sessions[s.spec.ID]
-	for n := range 40 {
-		l.pass(pathSpan)
-		l.receive(pathOf(1000+n), s.request(false))
-		if len(session.paths) > maxPaths {
-			t.Fatalf("%d paths", len(session.paths))
-		}
-		if session.paths[session.selected].Path != s.path {
-			t.Fatalf("path %d took the selected one's place", n)
-		}
-	}
-	l.forget()
-	pub.frame(1, 0, false)
-	if len(s.media(subVideo)) != 1 {
-		t.Error("the selected path is not sent to")
-	}
-	known := 0
-	for p, owner := range l.w.byPath {
-		if owner == session {
-			known++
-			found := false
-			for i := range session.paths {
-				found = found || session.paths[i].Path == p
-			}
-			if !found {
-				t.Error("a path leads to a session that has forgotten it")
-			}
-		}
-	}
-	if known != len(session.paths) {
-		t.Errorf("%d paths lead to a session of %d", known, len(session.paths))
-	}
-	// A NAT gave the peer another address: it nominates it, and media follows.
-	l.pass(pathSpan)
-	moved := pathOf(5000)
-	l.receive(moved, s.check())
-	l.forget()
-	pub.frame(2, 0, false)
-	if len(l.sent) != 1 || l.sent[0].path != moved {
-		t.Errorf("media goes to %+v; the latest nomination is %v", l.sent, moved)
-	}
-}
-
-// Checks of one session from ever more forged addresses do not take up routes, of which all share the port's
-// and the guard's: each of a path that was given up rests.
-func TestPathFlood(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.party(api.Subscriber, 1, watched(true)...)
-	l.receive(p.path, p.check())
-	const (
-		checks = 5000
-		most   = maxPaths + int(routeRest/pathSpan) + 1
-	)
-	for n := range checks {
-		if n%10 == 0 {
-			l.pass(port.Millisecond)
-		}
-		l.receive(pathOf(1000+n), p.request(false))
-		if len(l.routes) > most {
-			t.Fatalf("%d routes after %d checks of one session, at most %d expected", len(l.routes), n, most)
-		}
-	}
-	taken := maxPaths - 1 + int(checks/10*port.Millisecond/pathSpan)
-	if n := int(l.drops(DropPaths) + l.drops(DropUfragFlood)); n < checks-taken-1 || n > checks-maxPaths {
-		t.Errorf("%d of %d checks were dropped, want %d to %d", n, checks, checks-taken-1, checks-maxPaths)
-	}
-	l.forget()
-	l.receive(p.path, p.request(false))
-	if len(l.answers(p.path)) != 1 {
-		t.Error("the path that was nominated is not answered any more")
-	}
-}
-
-// A route rests before it is used again, so that a frame which the port kept never reaches another.
-func TestRoutesRest(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.party(api.Subscriber, 1, watched(true)...)
-	l.receive(p.path, p.check())
-	var route port.Route
-	for r, path := range l.routes {
-		if path == p.path {
-			route = r
-		}
-	}
-	l.tell(closed(p))
-	if l.routes[route] != p.path {
-		t.Error("a route was revoked at once: what the port kept is lost, or goes astray")
-	}
-	q := l.party(api.Subscriber, 1, watched(true)...)
-	l.receive(q.path, q.check())
-	if l.routes[route] != p.path {
-		t.Fatal("a route was given away while it rested")
-	}
-	l.pass(routeRest - 1)
-	if l.routes[route] != p.path {
-		t.Error("a route was revoked before its rest was over")
-	}
-	l.pass(1)
-	if _, ok := l.routes[route]; ok {
-		t.Fatal("a rested route was not revoked")
-	}
-	r := l.party(api.Subscriber, 1, watched(true)...)
-	l.receive(r.path, r.check())
-	if l.routes[route] != r.path {
-		t.Error("a rested route is not used again: the port's table grows without end")
-	}
-	if l.w.nextRoute != 2 {
-		t.Errorf("%d routes were made for two sessions at a time", l.w.nextRoute)
-	}
-}
-
-// More checks than the queue holds between two polls are dropped and counted.
-func TestRepliesAreBounded(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.party(api.Subscriber, 1, watched(true)...)
-	check := p.check()
-	for range maxReplies + 10 {
-		l.quietly(p.path, check)
-	}
-	l.poll()
-	if n := len(l.answers(p.path)); n != maxReplies || l.drops(DropReplies) != 10 {
-		t.Errorf("%d answers, %d dropped", n, l.drops(DropReplies))
-	}
-}
-
 // mac is HMAC-SHA1.
 func mac(key string, message []byte) []byte {
 	h := hmac.New(sha1.New, []byte(key))
 	h.Write(message)
 	return h.Sum(nil)
+}
+
+// named is a check of a peer by another ufrag.
+func (p *party) named(name string) []byte {
+	spec := *p.spec
+	spec.Local.Ufrag = name
+	return (&party{lab: p.lab, spec: &spec}).request(false)
+}
+
+// others makes keys that are not the lab's.
+func others(seed byte) *ufrag.Keys {
+	return ufrag.New(func(b []byte) {
+		for i := range b {
+			b[i] = seed + byte(i)
+		}
+	})
+}
+
+// Forged checks are dropped for that alone, over known paths and unknown ones. What has no USERNAME is malformed, as
+// before. Nothing is allocated.
+func TestForgedChecks(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	l.forget()
+	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
+	forgeries := []string{"none", "", p.spec.Local.Ufrag + "A", stolen}
+	for _, name := range forgeries {
+		l.receive(p.path, p.named(name))
+		l.receive(pathOf(5000), p.named(name))
+	}
+	if n := l.drops(DropForged); n != 2*uint64(len(forgeries)) || len(l.sent) != 0 {
+		t.Errorf("%d of %d dropped as forged, %d answers, want all and none", n, 2*len(forgeries), len(l.sent))
+	}
+	in := port.Inbound{Path: pathOf(5001), Data: p.named("none")}
+	if n := testing.AllocsPerRun(100, func() { l.w.HandlePacket(l.now, &in) }); n != 0 {
+		t.Errorf("%v allocations for each, want 0", n)
+	}
+	// No forgery takes anything from the session.
+	l.receive(pathOf(5002), p.request(false))
+	if n := len(l.answers(pathOf(5002))); n != 1 {
+		t.Errorf("%d answers to the peer after the forgeries, want 1", n)
+	}
+}
+
+// Keys turn twice: new sessions are checked by the new keys, and a session that is older than both still moves to
+// a new address, checks on, and restarts. A forgery of an old term is dropped: no session has it.
+func TestKeysTurn(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	p.connect()
+	fill := func(b []byte) { clear(b) }
+	keys := labUfrags
+	for range 2 {
+		keys = keys.Turn(fill)
+		l.tell(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: keys})
+	}
+	if _, v := keys.Check([]byte(p.spec.Local.Ufrag)); v != ufrag.Expired {
+		t.Fatalf("verdict %d for the session's ufrag, want %d", v, ufrag.Expired)
+	}
+	l.forget()
+	l.receive(p.path, p.request(false))
+	moved := pathOf(5000)
+	l.receive(moved, p.check())
+	if a, b := len(l.answers(p.path)), len(l.answers(moved)); a != 1 || b != 1 {
+		t.Errorf("%d answers at the old address, %d at the new, want 1 and 1", a, b)
+	}
+	forged := []byte(p.spec.Local.Ufrag)
+	forged[len(forged)-1] ^= 1
+	l.receive(pathOf(5001), p.named(string(forged)))
+	l.receive(pathOf(5001), p.named(nameOf(99, p.spec.Role, 0)))
+	if n := l.drops(DropUfrag); n != 2 || len(l.answers(pathOf(5001))) != 0 {
+		t.Errorf("%d of 2 forgeries dropped for no session, %d answers, want 2 and 0", n, len(l.answers(pathOf(5001))))
+	}
+	// What is made now is checked by the new keys.
+	name := keys.Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role), Restart: 1})
+	l.tell(bus.Message{
+		Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: p.spec.RemoteUfrag,
+		Local: api.Credentials{Ufrag: name, Password: p.spec.Local.Password},
+	})
+	l.forget()
+	l.receive(moved, p.named(name))
+	if n := len(l.answers(moved)); n != 1 {
+		t.Errorf("%d answers by the restart's ufrag, want 1", n)
+	}
+}
+
+// The ufrag of one answer lets through 50 checks a second from anywhere, 5 once the session has a path, and 50 again
+// while it restarts ICE. Its own paths are never limited.
+func TestUfragFlood(t *testing.T) {
+	for owner := range 2 {
+		l := newLab(t, 0, 2)
+		p := l.party(api.Subscriber, 1, watched(true)...)
+		from := 1000
+		// flood sends more than is ever let through in a second, from addresses of their own, and counts what is.
+		flood := func(data []byte) (n int) {
+			l.pass(newPathBurst)
+			before := l.drops(DropUfragFlood)
+			for range 100 {
+				l.receive(pathOf(from), data)
+				from++
+			}
+			return 100 - int(l.drops(DropUfragFlood)-before)
+		}
+		wrong := signed(l, p, "another password")
+		say := func(when string, got, want int) {
+			t.Helper()
+			if got != want {
+				t.Errorf("owner %d: %s: %d verified, want %d", owner, when, got, want)
+			}
+		}
+		say("without a path", flood(wrong), 50)
+		l.pass(openInterval)
+		l.receive(p.path, p.check())
+		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+		say("with a path", flood(wrong), 5)
+		l.forget()
+		for range 100 {
+			l.receive(p.path, p.request(false))
+		}
+		say("over its path", len(l.answers(p.path))+len(l.said(bus.Datagram)), 100)
+		l.tell(bus.Message{
+			Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: "remote",
+			Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password},
+		})
+		say("during a restart", flood(wrong), 50)
+	}
+}
+
+// What a check from an unknown address costs, by how far it gets.
+func BenchmarkRefusedCheck(b *testing.B) {
+	l := newLab(b, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	stolen := others(7).Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role)})
+	for _, c := range []struct {
+		name  string
+		check []byte
+		drop  DropReason
+	}{
+		{"forged", p.named(stolen), DropForged},
+		{"no session", p.named(nameOf(99, p.spec.Role, 0)), DropUfrag},
+		{"wrong password", signed(l, p, "another password"), DropSTUNAuth},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			in := port.Inbound{Path: pathOf(5000), Data: c.check}
+			before, n := l.drops(c.drop), 0
+			for b.Loop() {
+				l.now += openInterval // so that no check is one too many
+				l.w.HandlePacket(l.now, &in)
+				n++
+			}
+			if got := l.drops(c.drop) - before; got != uint64(n) {
+				b.Errorf("%v was counted %d times, want %d", c.drop, got, n)
+			}
+		})
+	}
 }

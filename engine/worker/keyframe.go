@@ -232,14 +232,6 @@ func (l *layer) startable(now port.Time) bool {
 	return k.valid && now-k.arrival <= joinAge
 }
 
-// newsOf tells whom a packet is news for.
-func newsOf(p *bus.Packet, k rtp.Kind) news {
-	if k == rtp.Audio || p.Flags&bus.KeyframeStart != 0 {
-		return forAll
-	}
-	return forReady
-}
-
 // asksKeyframe handles a subscriber's PLI or FIR. One subscriber whose network loses much must not set the rate
 // of keyframes for all: it is heard after ever longer pauses.
 func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {

@@ -333,3 +333,38 @@ func TestWaiterOfNewPublication(t *testing.T) {
 		}
 	}
 }
+
+// Many streams whose viewers wait for a keyframe ask for theirs a few at a time, and each in time.
+func TestKeyframeRequestsAreBounded(t *testing.T) {
+	const n = 300
+	h := newHerd(t, 1, n, n)
+	h.open(h.pubs)
+	h.open(h.subs)
+	for i := range h.pubs {
+		h.send(&h.pubs[i], false)
+	}
+	h.drive()
+	w := h.workers[0]
+	if len(w.keyframes) != n {
+		t.Fatalf("keyframes are wanted of %d layers; expected %d", len(w.keyframes), n)
+	}
+	for round := range 5 {
+		before := w.counters.Counts[SentPLIs]
+		h.now += joinKeyframeInterval
+		for _, s := range w.sessions {
+			s.heard = h.now
+		}
+		calls := 0
+		for ; w.Deadline() <= h.now; calls++ {
+			due := len(w.due)
+			w.HandleTimeout(h.now)
+			if got := len(w.due) - due; got > maxKeyframes+maxTimeouts {
+				t.Fatalf("one call asked %d publishers; expected at most %d", got, maxKeyframes+maxTimeouts)
+			}
+		}
+		h.drive()
+		if got := w.counters.Counts[SentPLIs] - before; got != n || calls < n/maxKeyframes {
+			t.Errorf("round %d: %d requests in %d calls; expected %d in at least %d", round, got, calls, n, n/maxKeyframes)
+		}
+	}
+}

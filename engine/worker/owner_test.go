@@ -238,3 +238,30 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		say("the newest after the end of the session", taken(with(6, false)), false)
 	}
 }
+
+// The controller is told once that a check reached a session that nobody owns, and that it was claimed instead
+// where the check nominates.
+func TestSessionReached(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	for range 3 {
+		l.receive(p.path, p.request(false))
+	}
+	if n := len(l.said(bus.SessionReached)); n != 1 {
+		t.Errorf("the controller was told %d times that a check came; expected once", n)
+	}
+	nominated := l.party(api.Subscriber, 1, watched(true)...)
+	l.forget()
+	l.receive(nominated.path, nominated.check())
+	if reached, claimed := len(l.said(bus.SessionReached)), len(l.said(bus.SessionClaimed)); reached != 0 || claimed != 1 {
+		t.Errorf("a nomination was told as %d checks and %d claims; expected 1 claim", reached, claimed)
+	}
+	forged := l.party(api.Subscriber, 1, watched(true)...)
+	l.forget()
+	check := forged.request(false)
+	check[len(check)-10]++
+	l.receive(forged.path, check)
+	if n := len(l.said(bus.SessionReached)); n != 0 {
+		t.Errorf("a forged check was told %d times; expected never", n)
+	}
+}

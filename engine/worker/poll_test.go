@@ -3,6 +3,7 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
@@ -75,5 +76,40 @@ func TestPollInSmallBatches(t *testing.T) {
 				t.Fatalf("batches of %d: packet %d was fed in place %d", size, m.Index, j)
 			}
 		}
+	}
+}
+
+// More checks than the queue holds between two polls are dropped and counted.
+func TestRepliesAreBounded(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	check := p.check()
+	for range maxReplies + 10 {
+		l.quietly(p.path, check)
+	}
+	l.poll()
+	if n := len(l.answers(p.path)); n != maxReplies || l.drops(DropReplies) != 10 {
+		t.Errorf("%d answers, %d dropped", n, l.drops(DropReplies))
+	}
+}
+
+// Records of the controller leave whole, in order, by the selected path, even where the session is closed
+// right behind them.
+func TestRecordsAreSent(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	l.tell(bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte("too early: no path")})
+	l.receive(p.path, p.check())
+	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	l.forget()
+	first := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 1}}
+	second := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 2}}
+	closing := closed(p)
+	l.w.HandleMessage(l.now, &first)
+	l.w.HandleMessage(l.now, &second)
+	l.w.HandleMessage(l.now, &closing)
+	l.poll()
+	if got := p.sent(); len(got) != 2 || got[0].data[1] != 1 || got[1].data[1] != 2 {
+		t.Errorf("%d records left", len(got))
 	}
 }

@@ -248,3 +248,14 @@ func (r *receiver) report(now port.Time) rtcp.ReportBlock {
 	}
 	return b
 }
+
+// restart continues the numbering behind what there was, for a layer whose SSRC changed.
+func (r *receiver) restart() {
+	next, _ := r.number(r.highest + 1)
+	ssrc, rtx, rate, miss := r.ssrc, r.rtx, r.clockRate, r.missing[:0]
+	*r = receiver{ssrc: ssrc, rtx: rtx, clockRate: rate, missing: miss, offset: next}
+}
+
+func newReceiver(clockRate uint32) *receiver {
+	return &receiver{clockRate: clockRate}
+}

@@ -114,3 +114,21 @@ func TestNACKListIsBounded(t *testing.T) {
 		t.Errorf("%d holes are kept", len(r.missing))
 	}
 }
+
+// A loss is asked for after its own pause, however long an older one's is by then.
+func TestNACKOfANewLoss(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	p.frame(2, 0, false) // 1 never comes
+	l.pass(500 * port.Millisecond)
+	p.asked()
+	p.frame(4, 0, false)
+	p.sound(0, 0)
+	p.sound(2, 0)
+	l.pass(nackDelay)
+	all := p.asked()
+	if v, a := seqs(all, videoSSRC), seqs(all, audioSSRC); len(v) == 0 || v[len(v)-1] != 3 || len(a) != 1 {
+		t.Errorf("after %v s asked for %v of video and %v of audio; expected 3 and 1", nackDelay.Seconds(), v, a)
+	}
+}

@@ -120,3 +120,13 @@ func TestJitterAgainstRFC3550(t *testing.T) {
 		}
 	}
 }
+
+// The delay since a sender report wraps like its field, and not before.
+func TestReportDelayAfterADay(t *testing.T) {
+	r := newReceiver(90000)
+	r.accept(1, 0, false)
+	r.lastSR, r.lastSRArrival = 1, port.Second
+	if b := r.report(40*hour + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
+		t.Errorf("40 h after the sender report the delay is %d; expected %d", b.Delay, uint32(40*3600<<16&math.MaxUint32))
+	}
+}

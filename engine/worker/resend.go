@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/binary"
 	bits64 "math/bits"
 
 	"ringcast/engine/port"
@@ -210,29 +209,6 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 		w.spend(now, s)
 	}
 	return true
-}
-
-// sealRTX writes a packet as a retransmission: own SSRC, own numbering, the original sequence number
-// in front of the payload (RFC 4588 section 4).
-func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *run, e *entry, tmpl *template, seq uint64) []byte {
-	n := int(tmpl.length)
-	frame = append(frame[:0], tmpl.bytes[:n]...)
-	frame[1] = frame[1]&0x80 | tmpl.rtx
-	binary.BigEndian.PutUint16(frame[2:], uint16(t.rtx))
-	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
-	binary.BigEndian.PutUint32(frame[8:], t.spec.RTXSSRC)
-	if tmpl.transport != 0 {
-		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
-		sub.transport++
-	}
-	frame = append(frame, byte(seq>>8), byte(seq))
-	frame = append(frame, r.layer.history.payload(e)...)
-	if r.picture|uint16(r.tl0) != 0 {
-		r.patch(frame[n+2:], e)
-	}
-	out := sub.sealer.SealRTP(frame[:n], n, frame[n:], t.rtx)
-	t.rtx++
-	return out
 }
 
 // resendTemplate makes the header of a packet that is no longer at the live edge.

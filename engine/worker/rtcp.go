@@ -409,19 +409,3 @@ func (sub *subscriber) silent(now port.Time) bool {
 	}
 	return true
 }
-
-// ticks is a span of time in nanoseconds, which may be negative, in units of a clock of rate Hz, modulo 2^32.
-// Whole seconds are taken apart: nanoseconds times a rate would overflow after 28 hours.
-func ticks(span int64, rate uint32) uint32 {
-	const second = int64(port.Second)
-	return uint32(span/second*int64(rate) + span%second*int64(rate)/second)
-}
-
-// fromNTP and toNTP convert between 32.32 fixed-point seconds (RFC 5905 section 6) and nanoseconds.
-func fromNTP(t uint64) int64 {
-	return int64(t>>32)*1e9 + int64((t&0xFFFFFFFF)*1e9>>32)
-}
-
-func toNTP(ns int64) uint64 {
-	return uint64(ns/1e9)<<32 | uint64(ns%1e9)<<32/1e9
-}

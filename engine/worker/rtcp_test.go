@@ -82,14 +82,6 @@ func TestSenderReports(t *testing.T) {
 	}
 }
 
-func TestNTP(t *testing.T) {
-	for _, ns := range []int64{0, 1, 999_999_999, 1e9, 3_900_000_000*1e9 + 123_456_789, 4_294_967_295 * 1e9} {
-		if d := fromNTP(toNTP(ns)) - ns; d < -1 || d > 1 {
-			t.Errorf("%d ns comes back %d off", ns, d)
-		}
-	}
-}
-
 // Receiver reports tell a publisher about each SSRC that it sends.
 func TestReceiverReports(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -414,5 +406,54 @@ func BenchmarkFloodOfNACKs(b *testing.B) {
 			b.StartTimer()
 		}
 		l.w.HandlePacket(l.now, &port.Inbound{Path: a.path, Data: sealed[i%batch], Arrival: l.now})
+	}
+}
+
+// Many losses of many layers at once fill more than a datagram: then there are several, each in its frame.
+func TestNACKFitsItsFrame(t *testing.T) {
+	l := newLab(t, 0, 1)
+	l.lenient = true
+	v := simulcast()[0]
+	v.Encodings = append(v.Encodings, v.Encodings[1])
+	v.Encodings[0].SSRC, v.Encodings[1].SSRC, v.Encodings[2].SSRC = 1, 2, 3
+	v.Encodings[2].RID = "mid"
+	p := l.publish(1, 1, v)
+	for n := range uint64(130) {
+		for ssrc := range uint32(3) {
+			p.send(packet{ssrc: 1 + ssrc, pt: pubVP8, seq: 2 + 20*n, payload: vp8(true, n == 0, "")})
+			for k := range uint64(18) { // one of twenty is lost
+				p.lab.quietly(p.path, p.seal(packet{ssrc: 1 + ssrc, pt: pubVP8, seq: 3 + 20*n + k, payload: vp8(true, false, "")}))
+			}
+		}
+	}
+	l.pass(port.Second)
+	if l.strayed > 0 {
+		t.Errorf("%d datagrams outgrew their frames", l.strayed)
+	}
+}
+
+// A session whose path was lost and nominated again gets feedback as before.
+func TestFeedbackAfterPathLoss(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	send := func(seq uint64) {
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, seq == 0, ""),
+			ext: []byte{idTransport<<4 | 1, byte(seq >> 8), byte(seq)},
+		})
+	}
+	send(0)
+	thief := l.party(api.Subscriber, 1, watched(true)...)
+	l.receive(p.path, thief.check()) // the peer closed that session and uses its socket for another
+	l.pass(port.Second)
+	p.path = pathOf(4000)
+	l.receive(p.path, p.check())
+	l.forget()
+	for seq := uint64(1); seq < 100; seq++ {
+		send(seq)
+		l.pass(10 * port.Millisecond)
+	}
+	if n := count(p.asked(), rtcp.TransportCC); n < 10 {
+		t.Errorf("%d feedbacks in a second after the path came back", n)
 	}
 }

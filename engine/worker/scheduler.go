@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/prefetch"
 	"ringcast/engine/rtp"
@@ -320,4 +321,12 @@ func (c *circle) foresee() {
 			}
 		}
 	}
+}
+
+// newsOf tells whom a packet is news for.
+func newsOf(p *bus.Packet, k rtp.Kind) news {
+	if k == rtp.Audio || p.Flags&bus.KeyframeStart != 0 {
+		return forAll
+	}
+	return forReady
 }

@@ -200,3 +200,30 @@ func TestWaitersAreOffTheWalk(t *testing.T) {
 		t.Errorf("after a keyframe %d play and %d wait; want 51 and none", len(st.ready.members), len(st.waiting.members))
 	}
 }
+
+// A large stream must not keep a small one waiting for its whole walk.
+func TestStreamsTakeTurns(t *testing.T) {
+	l := newLab(t, 0, 1)
+	large, small := l.publish(1, 1, published()...), l.publish(2, 2, published()...)
+	for range 100 {
+		l.watch(1, watched(true)...)
+	}
+	s := l.watch(2, watched(true)...)
+	large.frame(0, 0, true)
+	small.frame(0, 0, true)
+	l.forget()
+	for seq := uint64(1); seq < 6; seq++ {
+		l.quietly(large.path, large.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "large")}))
+	}
+	l.quietly(small.path, small.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 1, payload: vp8(true, false, "small")}))
+	l.poll()
+	for i, d := range l.sent {
+		if d.path == s.path {
+			if i > 2*quantum {
+				t.Errorf("the small stream's packet is frame %d; a quantum is %d", i, quantum)
+			}
+			return
+		}
+	}
+	t.Error("the small stream's packet was not sent")
+}

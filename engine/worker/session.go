@@ -36,9 +36,6 @@ func (s *session) refill(now port.Time) {
 	}
 }
 
-// nobody owns a session that was announced but not claimed.
-const nobody = -1
-
 // A session is one peer's ICE and DTLS association as one worker sees it. Every worker has one for
 // each announced session, to know where packets belong, and until somebody owns it to answer checks;
 // the rest hangs on live. There are thousands, on every worker: this one is 64 bytes.
@@ -178,29 +175,6 @@ func (s *session) credential(local, remote []byte) (c api.Credentials, ok bool) 
 	return c, false
 }
 
-// own handles SessionOwned.
-func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
-	s.owner = int32(owner)
-	if owner != w.cfg.Index {
-		for i := range s.paths {
-			w.retire(now, &s.paths[i])
-		}
-		if s.live != nil {
-			w.takeEarly(s)
-			w.deadlines.remove(s)
-		}
-		s.live = nil
-		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
-		// it comes by the kernel's socket, which one worker reads.
-		if s.spec.Role == api.Publisher && claimed.Remote.IsValid() {
-			w.validate(now, s, claimed)
-		}
-		return
-	}
-	s.heard = now
-	w.deadlines.set(s, consentDeadline, now+consentSpan)
-}
-
 // key handles SessionKeyed: from now on media flows.
 func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 	if s.keyed() {
@@ -263,3 +237,6 @@ func (w *Worker) end(s *session, why api.Reason) {
 	}
 	w.send(bus.Message{Kind: bus.SessionEnded, To: bus.ControllerAddress, ID: s.spec.ID, Reason: why})
 }
+
+// keyed reports whether the session has its keys at this worker.
+func (s *session) keyed() bool { return s.live != nil && (s.pub != nil || s.sub != nil) }

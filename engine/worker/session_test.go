@@ -2,6 +2,7 @@ package worker
 
 import (
 	"testing"
+	"unsafe"
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
@@ -119,23 +120,6 @@ func TestConnectedOnce(t *testing.T) {
 	}
 }
 
-// DTLS and media count only over a validated path.
-func TestUnvalidatedPath(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	elsewhere := pathOf(999)
-	l.forget()
-	l.receive(elsewhere, clientHello)
-	l.receive(elsewhere, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
-	l.receive(elsewhere, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...)))
-	if len(l.sent) != 0 || len(l.messages) != 0 || l.drops(DropPath) != 3 {
-		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages), l.drops(DropPath))
-	}
-	if l.counted(ReceivedRTP) != 0 {
-		t.Error("media was taken from a path that nobody validated")
-	}
-}
-
 // A session passes a bounded amount of DTLS a second to the controller.
 func TestDTLSFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -204,83 +188,6 @@ func TestRecordsLeftAtKeys(t *testing.T) {
 	}
 }
 
-// Records of the controller leave whole, in order, by the selected path, even where the session is closed
-// right behind them.
-func TestRecordsAreSent(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.party(api.Subscriber, 1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte("too early: no path")})
-	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
-	l.forget()
-	first := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 1}}
-	second := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 2}}
-	closing := closed(p)
-	l.w.HandleMessage(l.now, &first)
-	l.w.HandleMessage(l.now, &second)
-	l.w.HandleMessage(l.now, &closing)
-	l.poll()
-	if got := p.sent(); len(got) != 2 || got[0].data[1] != 1 || got[1].data[1] != 2 {
-		t.Errorf("%d records left", len(got))
-	}
-}
-
-// Media that comes before the keys waits a little, and is bounded.
-func TestEarlyMedia(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := &pub{party: l.party(api.Publisher, 1, published()...)}
-	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
-	sealerOf(t, p)
-	for seq := range uint64(maxEarly + 5) {
-		p.frame(seq, uint32(seq), seq == 0)
-	}
-	if l.drops(DropNotReady) != 5 {
-		t.Errorf("%d dropped; expected 5", l.drops(DropNotReady))
-	}
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
-	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly || !h.key.valid {
-		t.Errorf("%d packets were kept of those that came early", h.next)
-	}
-}
-
-// What subscribers send before their keys, which nobody can authenticate, leaves no publisher without its place.
-func TestEarlyMediaOfMany(t *testing.T) {
-	l := newLab(t, 0, 1)
-	media := append([]byte{0x80, 96}, make([]byte, 40)...)
-	report := append([]byte{0x80, 201}, make([]byte, 40)...)
-	for range 2 * maxHeldReports / maxEarlyReports {
-		p := l.party(api.Subscriber, 1, watched(true)...)
-		l.receive(p.path, p.check())
-		for range 2 * maxEarlyReports {
-			l.quietly(p.path, media)
-			l.quietly(p.path, report)
-		}
-	}
-	if l.w.heldReports != maxHeldReports || l.w.heldMedia != 0 {
-		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.heldReports, l.w.heldMedia, maxHeldReports)
-	}
-	p := &pub{party: l.party(api.Publisher, 1, published()...)}
-	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
-	sealerOf(t, p)
-	for seq := range uint64(maxEarly) {
-		p.frame(seq, uint32(seq), seq == 0)
-	}
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
-	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly {
-		t.Errorf("%d early packets of the publisher were kept, want %d", h.next, maxEarly)
-	}
-	for id := range l.ids {
-		l.tell(bus.Message{Kind: bus.SessionClosed, ID: id + 1})
-	}
-	if l.w.heldReports != 0 || l.w.heldMedia != 0 {
-		t.Errorf("%d reports and %d packets of media are held for no session", l.w.heldReports, l.w.heldMedia)
-	}
-}
-
 // A second set of keys is refused: nonces would begin anew.
 func TestKeysCountOnce(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -311,55 +218,41 @@ func TestSubscriberSendsRTP(t *testing.T) {
 	}
 }
 
-// Whatever does not begin like STUN, DTLS or RTP is dropped.
-func TestUnknownProtocol(t *testing.T) {
-	l := newLab(t, 0, 1)
-	s := l.watch(1, watched(true)...)
-	l.forget()
-	n := uint64(0)
-	for b := range 256 {
-		if b <= 3 || b >= 20 && b <= 63 || b >= 128 && b <= 191 {
-			continue
+// There are thousands of sessions, on every worker.
+func TestSessionSizes(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		got, most uintptr
+	}{
+		{"session", unsafe.Sizeof(session{}), 64},
+		{"path", unsafe.Sizeof(path{}), 80},
+		{"live", unsafe.Sizeof(live{}), 176},
+	} {
+		if x.got > x.most {
+			t.Errorf("a %s is %d bytes, want at most %d", x.name, x.got, x.most)
 		}
-		l.receive(s.path, []byte{byte(b), 1, 2, 3})
-		n++
-	}
-	l.receive(s.path, nil)
-	if l.drops(DropUnknownProtocol) != n+1 || len(l.sent)+len(l.messages) != 0 {
-		t.Errorf("%d of %d were dropped", l.drops(DropUnknownProtocol), n+1)
 	}
 }
 
-// Everything that a worker holds for sessions and streams goes with them.
-func TestNothingIsLeft(t *testing.T) {
+// A subscriber that cannot play what is published is told so: the controller's goodbye finds its way.
+func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 	l := newLab(t, 0, 1)
-	for round := range 3 {
-		p := l.publish(1, bus.Generation(round+1), published()...)
-		var subs []*sub
-		for range 20 {
-			subs = append(subs, l.watch(1, watched(true)...))
-		}
-		p.frame(0, 0, true)
-		p.frame(5, 0, false)
-		for _, s := range subs[:10] {
-			l.tell(closed(s.party))
-		}
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: bus.Generation(round + 1)})
-		l.tell(closed(p.party))
-		for _, s := range subs[10:] {
-			l.tell(closed(s.party))
-		}
-		l.pass(routeRest + keyframeInterval)
-		w := l.w
-		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes) != 0 {
-			t.Fatalf("round %d: left are %d sessions, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
-				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.retired))
-		}
-		if w.Deadline() != port.Never {
-			t.Fatalf("round %d: something is due at %d", round, w.Deadline())
-		}
-		if len(l.routes) != 0 {
-			t.Fatalf("round %d: %d routes were never revoked", round, len(l.routes))
-		}
+	tracks := published()
+	tracks[0].Formats[0].Codec = 3 // VP9
+	p := l.publish(1, 1, tracks...)
+	s := l.watch(1, watched(true)...)
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0x82, 0}})
+	l.pass(port.Millisecond)
+	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != api.ReasonCodec {
+		t.Fatalf("ended: %+v", m)
+	}
+	l.forget()
+	notify := bus.Message{Kind: bus.SendRecord, ID: s.spec.ID, Data: []byte{21, 1, 2, 3}}
+	end := closed(s.party)
+	l.w.HandleMessage(l.now, &notify)
+	l.w.HandleMessage(l.now, &end)
+	l.poll()
+	if n := len(s.sent()); n != 1 {
+		t.Errorf("%d records were sent; expected the close_notify", n)
 	}
 }

@@ -342,59 +342,6 @@ func TestEpochBreak(t *testing.T) {
 	}
 }
 
-// The same name published again, with other payload types and another clock: numbering and timestamps go
-// on, the new publication starts with its keyframe.
-func TestRepublish(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(true)...)
-	p.frame(0, 0, true)
-	p.sound(0, 0)
-	v, a := s.media(subVideo), s.media(subAudio)
-	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
-	l.tell(bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID})
-	l.pass(5 * port.Second)
-	l.receive(s.path, s.check()) // it is still there
-	tracks := published()
-	tracks[0].Formats[0].PayloadType, tracks[0].Formats[0].RTX = 50, 51
-	q := l.publish(1, 2, tracks...)
-	l.forget()
-	q.send(packet{ssrc: videoSSRC, pt: 50, seq: 40_000, ts: 0x8000_0000, payload: vp8(true, false, "no keyframe")})
-	if n := len(s.media(subVideo)); n != 0 {
-		t.Errorf("%d packets before the keyframe", n)
-	}
-	q.send(packet{ssrc: videoSSRC, pt: 50, seq: 40_001, ts: 0x8000_1000, payload: vp8(true, true, "key")})
-	q.sound(9, 77)
-	v2, a2 := s.media(subVideo), s.media(subAudio)
-	if len(v2) != 1 || len(a2) != 1 {
-		t.Fatalf("%d and %d packets of the new publication", len(v2), len(a2))
-	}
-	if v2[0].Sequence != v[0].Sequence+1 || a2[0].Sequence != a[0].Sequence+1 {
-		t.Error("the sequence numbers do not go on")
-	}
-	if v2[0].PayloadType != subVP8 {
-		t.Errorf("payload type %d", v2[0].PayloadType)
-	}
-	for name, d := range map[string]uint32{"video": (v2[0].Timestamp - v[0].Timestamp) / 90, "audio": (a2[0].Timestamp - a[0].Timestamp) / 48} {
-		if d < 4990 || d > 5010 {
-			t.Errorf("%s went on by %d ms; 5 s passed", name, d)
-		}
-	}
-}
-
-// An older publication that is announced late does not replace the present one, nor end it.
-func TestOlderGenerations(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 5, published()...)
-	s := l.watch(1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 4, Worker: 0, Session: p.spec})
-	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 4})
-	p.frame(0, 0, true)
-	if n := len(s.media(subVideo)); n != 1 {
-		t.Errorf("%d packets of the present publication came", n)
-	}
-}
-
 // Who starts in the past of a stream of 4,000 packets a second catches up with it.
 func TestCatchUpWithAFastStream(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -418,5 +365,69 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 	}
 	if n := l.drops(DropStalled); n != 0 {
 		t.Errorf("%d packets were skipped; want none", n)
+	}
+}
+
+// Behind a break of the numbering the timestamps go on as time did, also where the new source's clock is
+// known by then: it has nothing in common with the old one's.
+func TestTimestampsAcrossSSRCChange(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 1_000_000, true)
+	p.report(videoSSRC, 1_000_000)
+	l.pass(100 * port.Millisecond)
+	p.newSSRC(0xA999, 100, 0x5000_0000, false)
+	p.report(0xA999, 0x5000_0000)
+	l.pass(100 * port.Millisecond)
+	p.newSSRC(0xA999, 101, 0x5000_0000+9000, true)
+	got := s.media(subVideo)
+	if len(got) != 2 {
+		t.Fatalf("%d packets", len(got))
+	}
+	if d := got[1].Timestamp - got[0].Timestamp; d < 17_000 || d > 19_000 {
+		t.Errorf("200 ms later the timestamp moved by %d; expected 18000", d)
+	}
+}
+
+// A new run begins behind the latest timestamp that was sent, not behind that of a late packet.
+func TestRunBehindLatePacket(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	p.frame(0, 0, true)
+	p.frame(2, 90_000, false)
+	p.frame(1, 45_000, false) // late
+	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+	q := l.publish(1, 2, published()...)
+	q.frame(0, 0x7000_0000, true)
+	got := s.media(subVideo)
+	if len(got) != 4 {
+		t.Fatalf("%d packets", len(got))
+	}
+	if d := int32(got[3].Timestamp - got[1].Timestamp); d <= 0 {
+		t.Errorf("the new run's timestamps begin %d behind what was sent", -d)
+	}
+}
+
+// A stream that comes back after more than a day goes on where time is.
+func TestTimestampsAfterADay(t *testing.T) {
+	for _, pause := range []port.Time{hour, 27 * hour, 30 * hour, 680 * hour} {
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		s := l.watch(1, watched(false)...)
+		p.frame(0, 1000, true)
+		l.now += pause
+		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+		q := l.publish(1, 2, published()...)
+		q.frame(0, 0x7000_0000, true)
+		got := s.media(subVideo)
+		if len(got) != 2 {
+			t.Fatalf("%d packets; expected 2", len(got))
+		}
+		want := uint32(int64(pause/port.Second) * 90_000)
+		if d := got[1].Timestamp - got[0].Timestamp; d != want {
+			t.Errorf("after a pause of %d h the timestamp moved by %d; expected %d", pause/hour, d, want)
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"math/big"
 	"testing"
 
-	"ringcast/engine/bus"
 	"ringcast/engine/port"
 )
 
@@ -25,34 +24,10 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// A stream that comes back after more than a day goes on where time is.
-func TestTimestampsAfterADay(t *testing.T) {
-	for _, pause := range []port.Time{hour, 27 * hour, 30 * hour, 680 * hour} {
-		l := newLab(t, 0, 1)
-		p := l.publish(1, 1, published()...)
-		s := l.watch(1, watched(false)...)
-		p.frame(0, 1000, true)
-		l.now += pause
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
-		q := l.publish(1, 2, published()...)
-		q.frame(0, 0x7000_0000, true)
-		got := s.media(subVideo)
-		if len(got) != 2 {
-			t.Fatalf("%d packets; expected 2", len(got))
+func TestNTP(t *testing.T) {
+	for _, ns := range []int64{0, 1, 999_999_999, 1e9, 3_900_000_000*1e9 + 123_456_789, 4_294_967_295 * 1e9} {
+		if d := fromNTP(toNTP(ns)) - ns; d < -1 || d > 1 {
+			t.Errorf("%d ns comes back %d off", ns, d)
 		}
-		want := uint32(int64(pause/port.Second) * 90_000)
-		if d := got[1].Timestamp - got[0].Timestamp; d != want {
-			t.Errorf("after a pause of %d h the timestamp moved by %d; expected %d", pause/hour, d, want)
-		}
-	}
-}
-
-// The delay since a sender report wraps like its field, and not before.
-func TestReportDelayAfterADay(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(1, 0, false)
-	r.lastSR, r.lastSRArrival = 1, port.Second
-	if b := r.report(40*hour + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
-		t.Errorf("40 h after the sender report the delay is %d; expected %d", b.Delay, uint32(40*3600<<16&math.MaxUint32))
 	}
 }

@@ -86,48 +86,6 @@ type Worker struct {
 	seqs      [128]uint16 // scratch of NACK requests
 }
 
-// The queues between two polls are bounded by these.
-const (
-	maxReplies = 1024
-	maxStrays  = 64
-	maxDTLSOut = 1024
-	// early packets of all publishers, and of all subscribers
-	maxHeldMedia   = 3072
-	maxHeldReports = 1024
-)
-
-// A reply is an answer to a check that is still to be written.
-type reply struct {
-	session  *session
-	route    port.Route
-	remote   port.Path
-	id       [12]byte
-	code     int // 0 for success
-	unknown  [4]uint16
-	nUnknown int
-	password string
-}
-
-// A record is a datagram of the controller's to be sent. It is worth nothing from until on, and its route may
-// then lead elsewhere.
-type record struct {
-	route port.Route
-	until port.Time
-	data  []byte
-}
-
-// GoodbyeSpan is how long a session's goodbye may wait for the port: nothing is sent again after it.
-const GoodbyeSpan = port.Second
-
-// A stray is a datagram for another worker. Its memory is used again.
-type stray struct {
-	to      int
-	id      api.SessionID
-	path    port.Path
-	arrival port.Time
-	data    []byte
-}
-
 // New makes a worker.
 func New(cfg Config) *Worker {
 	if cfg.NewSealer == nil {
@@ -229,54 +187,6 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 	}
 }
 
-// hold keeps a packet for a session that is not ready for it: as it came while there are no keys, opened while
-// a publisher with keys has no publication. What came before the keys is not authenticated, so a session has few
-// places, and the subscribers' are none of the publishers'.
-func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
-	held, most, all := &w.heldMedia, maxEarly, maxHeldMedia
-	if s.spec.Role == api.Subscriber {
-		held, most, all = &w.heldReports, maxEarlyReports, maxHeldReports
-	}
-	if len(s.early) >= most || *held >= all {
-		w.drop(DropNotReady)
-		return
-	}
-	*held++
-	s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), data...)})
-}
-
-// takeEarly takes a session's early packets out of what is held.
-func (w *Worker) takeEarly(s *session) []port.Inbound {
-	held := &w.heldMedia
-	if s.spec.Role == api.Subscriber {
-		held = &w.heldReports
-	}
-	early := s.early
-	*held -= len(early)
-	s.early = nil
-	return early
-}
-
-// replayEarly handles what a session received before it had its keys.
-func (w *Worker) replayEarly(now port.Time, s *session) {
-	early := w.takeEarly(s)
-	for i := range early {
-		w.handleMedia(now, &early[i])
-	}
-}
-
-// replayOpened handles what a publisher sent between its keys and its publication.
-func (w *Worker) replayOpened(now port.Time, s *session) {
-	early := w.takeEarly(s)
-	for i := range early {
-		if in := &early[i]; rtp.IsRTCP(in.Data) {
-			w.takeRTCP(s, in.Arrival, in.Data)
-		} else {
-			w.takeRTP(now, s, in.Arrival, in.Data)
-		}
-	}
-}
-
 // authenticated notes that the peer proved to be there by fresh SRTP or SRTCP, over a path. That is consent
 // enough (RFC 7675 asks for STUN): some publishers send no checks, some subscribers Binding indications only.
 func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
@@ -287,27 +197,6 @@ func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
 		s.connected = true
 		w.send(bus.Message{Kind: bus.SessionConnected, To: bus.ControllerAddress, ID: s.spec.ID})
 	}
-}
-
-// forward passes a packet on to the worker that owns its session, if that is another one.
-func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
-	if s.live != nil {
-		return false
-	}
-	if at := s.find(&in.Path); at >= 0 && s.paths[at].proven {
-		s.paths[at].heard = now
-	}
-	if len(w.strays) == cap(w.strays) {
-		w.drop(DropStrays)
-		return true
-	}
-	n := len(w.strays)
-	w.strays = w.strays[:n+1]
-	x := &w.strays[n]
-	x.to, x.id, x.path, x.arrival = int(s.owner), s.spec.ID, in.Path, in.Arrival
-	x.data = append(x.data[:0], in.Data...)
-	w.count(Forwarded)
-	return true
 }
 
 // HandleMessage takes in one message of the controller or of another worker.
@@ -449,126 +338,11 @@ func (w *Worker) Deadline() port.Time {
 	return min(at, w.chores.next())
 }
 
-// tellHeard keeps the controller informed of whether a publisher lives.
-func (w *Worker) tellHeard(p *publication) {
-	s := p.session
-	if s == nil || s.heard == s.pub.told {
-		return
-	}
-	s.pub.told = s.heard
-	media := port.Time(0)
-	for i := range p.tracks {
-		for _, l := range p.tracks[i].layers {
-			media = max(media, l.last)
-		}
-	}
-	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media})
-}
-
 // Counters are the worker's counts so far.
 func (w *Worker) Counters() *Counters { return &w.counters }
 
 // Sessions is how many sessions the worker knows of, its own and others'.
 func (w *Worker) Sessions() int { return len(w.sessions) }
-
-// Outgoing is what one Poll fills: frames and route changes for the port, messages for the bus.
-type Outgoing struct {
-	port.Outgoing
-	// Messages is filled up to its capacity. The Data of lossy messages is borrowed until the
-	// worker is called again.
-	Messages []bus.Message
-}
-
-// Poll fills out with what is to be sent next and reports whether there is more. The driver carries
-// out Routes, passes Messages on and transmits the frames before it calls the worker again.
-func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
-	w.current = nil
-	out.Routes = append(out.Routes, w.routes...)
-	w.routes = w.routes[:0]
-	if !w.pollMessages(out) {
-		more = true
-	}
-	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollStreams(now, out) {
-		return true
-	}
-	// The walk itself may have made wishes: a keyframe for a joiner, packets that a feed lost.
-	return more || len(w.due) > 0 || len(w.outbox) > 0
-}
-
-// pollMessages emits control messages and strays; false when there are more than fit.
-func (w *Worker) pollMessages(out *Outgoing) bool {
-	n := min(len(w.outbox), cap(out.Messages)-len(out.Messages))
-	out.Messages = append(out.Messages, w.outbox[:n]...)
-	rest := copy(w.outbox, w.outbox[n:])
-	clear(w.outbox[rest:])
-	w.outbox = w.outbox[:rest]
-	if rest > 0 {
-		return false
-	}
-	for i := range w.strays {
-		if len(out.Messages) == cap(out.Messages) {
-			// What does not fit is lost: the lane is lossy, and the memory is wanted.
-			w.counters.Drops[DropStrays] += uint64(len(w.strays) - i)
-			break
-		}
-		x := &w.strays[i]
-		out.Messages = append(out.Messages, bus.Message{
-			Kind: bus.Datagram, To: x.to, ID: x.id, Path: x.path, Arrival: x.arrival, Data: x.data,
-		})
-	}
-	w.strays = w.strays[:0]
-	return true
-}
-
-// pollReplies writes answers to checks and the controller's DTLS.
-func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
-	n := 0
-	for ; n < len(w.replies); n++ {
-		f := out.Reserve()
-		if f == nil {
-			break
-		}
-		r := &w.replies[n]
-		w.current = r.session
-		if r.session.ending || r.session.spec == nil {
-			continue
-		}
-		if r.code == 0 {
-			f.Data = w.hasher.AppendSuccess(f.Data, &r.id, r.remote.Remote, r.password)
-		} else {
-			f.Data = w.hasher.AppendError(f.Data, &r.id, r.code, r.unknown[:r.nUnknown], r.password)
-		}
-		f.Route, f.Born = r.route, now
-		out.Submit()
-	}
-	rest := copy(w.replies, w.replies[n:])
-	clear(w.replies[rest:])
-	w.replies = w.replies[:rest]
-
-	w.current = nil
-	n = 0
-	for ; n < len(w.records); n++ {
-		r := &w.records[n]
-		if now >= r.until {
-			w.drop(DropReplies)
-			continue
-		}
-		f := out.Reserve()
-		if f == nil {
-			break
-		}
-		f.Data = append(f.Data, r.data...)
-		f.Route, f.Born = r.route, r.until-port.StaleAfter
-		out.Submit()
-	}
-	rest = copy(w.records, w.records[n:])
-	clear(w.records[rest:])
-	w.records = w.records[:rest]
-	return len(w.replies) == 0 && len(w.records) == 0
-}
-
-// send queues a control message for the next Poll.
-func (w *Worker) send(m bus.Message) { w.outbox = append(w.outbox, m) }
 
 // jitter is a random time below span.
 func (w *Worker) jitter(span port.Time) port.Time {

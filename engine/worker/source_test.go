@@ -91,79 +91,6 @@ func TestBindingByMIDAndPayloadType(t *testing.T) {
 	}
 }
 
-// A publisher's retransmission brings back what was lost, once.
-func TestRestoreFromRTX(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(false)...)
-	l.forget()
-	p.frame(65535, 0, true)
-	p.frame(65537, 6000, false)
-	lost := packet{
-		ssrc: videoRTX, pt: pubRTX, seq: 5, ts: 3000, marker: true,
-		payload: append(binary.BigEndian.AppendUint16(nil, 0), vp8(true, false, "lost")...),
-	}
-	p.send(lost)
-	lost.seq = 6
-	p.send(lost) // needless
-	p.frame(65536, 3000, false)
-	got := s.media(subVideo)
-	if len(got) != 3 || string(got[2].payload) != string(vp8(true, false, "lost")) || got[2].Sequence != got[0].Sequence+1 {
-		t.Fatalf("%d packets", len(got))
-	}
-	if got[2].Timestamp != got[0].Timestamp+3000 || !got[2].Marker || got[2].PayloadType != subVP8 {
-		t.Errorf("restored: %+v", got[2].Header)
-	}
-	if l.counted(ReceivedDuplicates) != 2 {
-		t.Errorf("%d duplicates; expected 2", l.counted(ReceivedDuplicates))
-	}
-}
-
-// Probes of bandwidth move nothing.
-func TestProbes(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(false)...)
-	l.forget()
-	p.frame(0, 0, true)
-	for seq := range uint64(5) {
-		p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: seq, padding: 200})
-		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1 + seq, padding: 100})
-	}
-	p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 5, payload: []byte{1}})
-	p.send(packet{ssrc: videoRTX, pt: 33, seq: 6, payload: []byte{1, 2, 3}})
-	p.frame(6, 3000, false)
-	got := s.media(subVideo)
-	if len(got) != 2 || got[1].Sequence != got[0].Sequence+1 {
-		t.Errorf("%d packets were sent; padding must leave no gap", len(got))
-	}
-	if l.drops(DropRTX) != 2 {
-		t.Errorf("%d malformed retransmissions; expected 2", l.drops(DropRTX))
-	}
-}
-
-// Padding behind a payload is cut off.
-func TestPaddingIsCut(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	s := l.watch(1, watched(false)...)
-	l.forget()
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key"), padding: 9})
-	if got := s.media(subVideo); len(got) != 1 || string(got[0].payload) != string(vp8(true, true, "key")) || got[0].Padding {
-		t.Errorf("with padding: %d packets", len(got))
-	}
-	for n := range 256 { // every padding count on short packets
-		b := []byte{1, 2, byte(n)}
-		raw := make([]byte, rtp.HeaderLen, 64)
-		rtp.PutHeader(raw, false, false, pubVP8, uint16(300+n), 0, videoSSRC)
-		raw[0] |= 0x20
-		l.receive(p.path, p.sealer.SealRTP(raw, len(raw), b, uint64(300+n)))
-	}
-	if l.drops(DropRTP) != 256-3 {
-		t.Errorf("%d of 253 bad padding counts were dropped", l.drops(DropRTP))
-	}
-}
-
 // 65,000 SSRCs of a publisher: few are taken, memory stays flat.
 func TestManySSRCs(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -368,5 +295,64 @@ func TestRTXAcrossSSRCChange(t *testing.T) {
 		if l.drops(DropLate) != 1 || l.counted(ReceivedRTX) != 3+uint64(map[bool]int{true: 1}[known]) {
 			t.Errorf("RTX known before %t: %d late, %d retransmissions", known, l.drops(DropLate), l.counted(ReceivedRTX))
 		}
+	}
+}
+
+// newSSRC sends one frame of the video under another SSRC.
+func (p *pub) newSSRC(ssrc uint32, seq uint64, ts uint32, key bool) {
+	p.lab.Helper()
+	p.send(packet{ssrc: ssrc, pt: pubVP8, seq: seq, ts: ts, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, key, "new source")})
+}
+
+// A layer went on under another SSRC. What comes late of the old one has another numbering: it must not
+// move the new one's.
+func TestLatePacketOfOldSSRC(t *testing.T) {
+	for name, old := range map[string]uint64{"ahead": 20_000, "behind": 10, "near": 103} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			p := l.publish(1, 1, published()...)
+			s := l.watch(1, watched(false)...)
+			p.frame(old, 0, true)
+			p.newSSRC(0xA999, 100, 500, true)
+			p.frame(old+1, 3000, false)                                                                                                                            // late
+			p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 1500, payload: append([]byte{byte((old + 2) >> 8), byte(old + 2)}, vp8(true, false, "old")...)}) // later still
+			l.forget()
+			for seq := uint64(101); seq < 110; seq++ {
+				p.newSSRC(0xA999, seq, uint32(seq)*3000, false)
+			}
+			if n := len(s.media(subVideo)); n != 9 {
+				t.Errorf("%d packets of 9 of the new source passed", n)
+			}
+			for _, r := range s.media(subVideo) {
+				if string(r.payload[2:]) != "new source" {
+					t.Errorf("%q was sent behind the new source", r.payload[2:])
+				}
+			}
+		})
+	}
+}
+
+// A sender report of the old SSRC is not the new one's clock.
+func TestLateReportOfOldSSRC(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	p.newSSRC(0xA999, 100, 500_000_000, true)
+	p.report(videoSSRC, 90)
+	if x := l.stream(1).pub.tracks[0].layers[0]; x.reported || x.clock.RTP != 500_000_000 {
+		t.Errorf("the layer's clock is the old source's: %+v", x.clock)
+	}
+}
+
+// A retransmission may come before the first packet of its layer; what it restored stays.
+func TestRTXBeforeFirstPacket(t *testing.T) {
+	l := newLab(t, 0, 1)
+	tracks := published()
+	tracks[0].Encodings[0].SSRC = 0
+	p := l.publish(1, 1, tracks...)
+	p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 0, payload: append([]byte{0, 7}, vp8(true, true, "key")...)})
+	p.frame(8, 3000, false)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next-h.first != 2 || !h.key.valid {
+		t.Errorf("%d packets are held, keyframe %t; expected both", h.next-h.first, h.key.valid)
 	}
 }

@@ -2,8 +2,12 @@ package worker
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"testing"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
 )
 
 // libwebrtc's two lengths become one, by padding that a receiver takes off again; other lengths, and
@@ -126,5 +130,65 @@ func TestResendBeforeTheWalk(t *testing.T) {
 	}
 	if l.reuses != 0 {
 		t.Errorf("%d nonces were used for two things; want none", l.reuses)
+	}
+}
+
+// Sequence numbers and SRTP go on across 2^16, at the publisher and at the subscriber.
+func TestRollover(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	const packets = 70_000
+	seen := 0
+	for seq := range uint64(packets) {
+		l.now += 100 * port.Microsecond
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 30_000 + seq, ts: uint32(seq), payload: vp8(true, seq%4000 == 0, "")})
+		for _, d := range s.sent() {
+			if rtp.IsRTCP(d.data) {
+				continue
+			}
+			data, result := s.opener.OpenRTP(d.data)
+			if result != 0 || len(data) < rtp.HeaderLen {
+				t.Fatalf("packet %d does not open: %v", seq, result)
+			}
+			if ts := binary.BigEndian.Uint32(data[4:]); seen > 0 && ts == 0 {
+				t.Fatal("a timestamp went back to 0")
+			}
+			seen++
+		}
+		l.forget()
+	}
+	if seen != packets {
+		t.Errorf("%d packets of %d arrived", seen, packets)
+	}
+	if n := p.lab.w.counters.Drops; n != [NumDropReasons]uint64{} {
+		t.Errorf("drops: %v", n)
+	}
+}
+
+// A packet that would not fit a datagram to any subscriber is dropped; the next ones pass.
+func TestTooLong(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	p.frame(0, 0, true)
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, false, ""), make([]byte, 1440)...)})
+	p.frame(2, 3000, false)
+	if got := s.media(subVideo); len(got) != 2 || l.drops(DropTooLong) != 1 {
+		t.Errorf("%d packets passed, %d were too long; expected 2 and 1", len(got), l.drops(DropTooLong))
+	}
+}
+
+// Packets as long as GStreamer's payloaders make them by default (an MTU of 1,400 bytes) fit.
+func TestLongPacketsPass(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, true, ""), make([]byte, 1400-rtp.HeaderLen-2)...)})
+	if got := s.media(subVideo); len(got) != 1 {
+		t.Errorf("an RTP packet of 1,400 bytes was not forwarded (too long: %d)", l.drops(DropTooLong))
 	}
 }

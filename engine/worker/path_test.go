@@ -2,7 +2,6 @@ package worker
 
 import (
 	"testing"
-	"unsafe"
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
@@ -61,29 +60,6 @@ func (a *aim) run(span, step port.Time, second func()) {
 		}
 		a.pub.frame(a.seq, uint32(a.seq*90), a.seq%50 == 0)
 		a.pass(step)
-	}
-}
-
-// A guard drops nothing that a session of its role could be served for: the worker's own bounds are tighter.
-func TestRouteRates(t *testing.T) {
-	l := newLab(t, 0, 1)
-	const served = maxControl/controlCost + maxRecords
-	for _, c := range []struct {
-		role  api.Role
-		rate  uint32
-		least uint32
-	}{{api.Subscriber, viewerRate, served}, {api.Publisher, publisherRate, 10 * served}} {
-		p := l.party(c.role, 1, watched(true)...)
-		l.receive(p.path, p.check())
-		if got := l.rates[p.path]; got != c.rate || got < c.least {
-			t.Errorf("a %v may send %d datagrams a second, want %d and no fewer than %d", c.role, got, c.rate, c.least)
-		}
-		// The path of a check in error gets a route for the answer.
-		wrong := pathOf(int(c.role) + 500)
-		l.receive(wrong, signed(l, p, p.spec.Local.Password, 0x7ABC, make([]byte, 4), 0x0025, []byte{}))
-		if got := l.rates[wrong]; got != c.rate {
-			t.Errorf("a %v may send %d datagrams a second by a path once, want %d", c.role, got, c.rate)
-		}
 	}
 }
 
@@ -419,42 +395,6 @@ func TestRefusalFlood(t *testing.T) {
 	}
 }
 
-// There are thousands of sessions, on every worker.
-func TestSessionSizes(t *testing.T) {
-	for _, x := range []struct {
-		name      string
-		got, most uintptr
-	}{
-		{"session", unsafe.Sizeof(session{}), 64},
-		{"path", unsafe.Sizeof(path{}), 80},
-		{"live", unsafe.Sizeof(live{}), 176},
-	} {
-		if x.got > x.most {
-			t.Errorf("a %s is %d bytes, want at most %d", x.name, x.got, x.most)
-		}
-	}
-}
-
-// While the port takes nothing, answers wait. The route that they leave by rests for as long.
-func TestRouteOfAWaitingAnswerRests(t *testing.T) {
-	l := newLab(t, 0, 2)
-	p := l.party(api.Subscriber, 1, watched(true)...)
-	l.quietly(p.path, p.check()) // nothing is polled: the answer waits
-	l.w.HandleMessage(l.now, &bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 1})
-	for range 3 {
-		l.now += routeRest
-		l.w.HandleTimeout(l.now)
-	}
-	l.poll() // fails for a frame on a route that leads nowhere
-	if n := len(l.answers(p.path)); n != 1 {
-		t.Errorf("%d answers; want the one that waited", n)
-	}
-	l.pass(routeRest)
-	if len(l.routes) != 0 {
-		t.Errorf("%d routes were never revoked", len(l.routes))
-	}
-}
-
 // One forged check that arrives twice, with a check over an own new port in between, proves nothing; nor do checks
 // over ever new ports keep the session.
 func TestAimedByRepetition(t *testing.T) {
@@ -547,5 +487,119 @@ func TestProofServes(t *testing.T) {
 	l.pass(500 * port.Millisecond)
 	if n := l.to(moved) + l.to(s.path); n < 300 {
 		t.Errorf("%d datagrams; want the picture of 300", n)
+	}
+}
+
+// The ninth path evicts one, but never the selected; the latest nomination is followed.
+func TestPathLimit(t *testing.T) {
+	l := newLab(t, 0, 1)
+	pub := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	pub.frame(0, 0, true)
+	session := l.w.sessions[s.spec.ID]
+	for n := range 40 {
+		l.pass(pathSpan)
+		l.receive(pathOf(1000+n), s.request(false))
+		if len(session.paths) > maxPaths {
+			t.Fatalf("%d paths", len(session.paths))
+		}
+		if session.paths[session.selected].Path != s.path {
+			t.Fatalf("path %d took the selected one's place", n)
+		}
+	}
+	l.forget()
+	pub.frame(1, 0, false)
+	if len(s.media(subVideo)) != 1 {
+		t.Error("the selected path is not sent to")
+	}
+	known := 0
+	for p, owner := range l.w.byPath {
+		if owner == session {
+			known++
+			found := false
+			for i := range session.paths {
+				found = found || session.paths[i].Path == p
+			}
+			if !found {
+				t.Error("a path leads to a session that has forgotten it")
+			}
+		}
+	}
+	if known != len(session.paths) {
+		t.Errorf("%d paths lead to a session of %d", known, len(session.paths))
+	}
+	// A NAT gave the peer another address: it nominates it, and media follows.
+	l.pass(pathSpan)
+	moved := pathOf(5000)
+	l.receive(moved, s.check())
+	l.forget()
+	pub.frame(2, 0, false)
+	if len(l.sent) != 1 || l.sent[0].path != moved {
+		t.Errorf("media goes to %+v; the latest nomination is %v", l.sent, moved)
+	}
+}
+
+// Checks of one session from ever more forged addresses do not take up routes, of which all share the port's
+// and the guard's: each of a path that was given up rests.
+func TestPathFlood(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.party(api.Subscriber, 1, watched(true)...)
+	l.receive(p.path, p.check())
+	const (
+		checks = 5000
+		most   = maxPaths + int(routeRest/pathSpan) + 1
+	)
+	for n := range checks {
+		if n%10 == 0 {
+			l.pass(port.Millisecond)
+		}
+		l.receive(pathOf(1000+n), p.request(false))
+		if len(l.routes) > most {
+			t.Fatalf("%d routes after %d checks of one session, at most %d expected", len(l.routes), n, most)
+		}
+	}
+	taken := maxPaths - 1 + int(checks/10*port.Millisecond/pathSpan)
+	if n := int(l.drops(DropPaths) + l.drops(DropUfragFlood)); n < checks-taken-1 || n > checks-maxPaths {
+		t.Errorf("%d of %d checks were dropped, want %d to %d", n, checks, checks-taken-1, checks-maxPaths)
+	}
+	l.forget()
+	l.receive(p.path, p.request(false))
+	if len(l.answers(p.path)) != 1 {
+		t.Error("the path that was nominated is not answered any more")
+	}
+}
+
+// DTLS and media count only over a validated path.
+func TestUnvalidatedPath(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	elsewhere := pathOf(999)
+	l.forget()
+	l.receive(elsewhere, clientHello)
+	l.receive(elsewhere, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
+	l.receive(elsewhere, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...)))
+	if len(l.sent) != 0 || len(l.messages) != 0 || l.drops(DropPath) != 3 {
+		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages), l.drops(DropPath))
+	}
+	if l.counted(ReceivedRTP) != 0 {
+		t.Error("media was taken from a path that nobody validated")
+	}
+}
+
+// A peer that nominates once, as Firefox does, is sent to again when it checks over the path that another
+// session took from it.
+func TestPathTakenAway(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	thief := l.party(api.Subscriber, 1, watched(true)...)
+	l.receive(s.path, thief.request(false)) // from a forged address
+	l.pass(port.Second)
+	l.receive(s.path, s.request(false))
+	l.forget()
+	p.frame(1, 3000, false)
+	if len(s.media(subVideo)) != 1 {
+		t.Error("a subscriber whose address another session named is never sent to again, though it checks")
 	}
 }

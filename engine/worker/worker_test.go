@@ -5,6 +5,7 @@ import (
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
+	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/srtp"
 )
@@ -167,5 +168,97 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 				t.Errorf("ended %+v, want session %d for a fault", ended, want)
 			}
 		})
+	}
+}
+
+// However many streams and sessions are due at once, one call visits a few, and the next ones the rest.
+func TestTimeoutsAreBounded(t *testing.T) {
+	const n = 500
+	l := newLab(t, 0, 1)
+	var all []*party
+	for i := range n {
+		p := l.publish(bus.StreamID(i+1), bus.Generation(i+1), published()...)
+		p.frame(0, 0, true)
+		all = append(all, p.party)
+		l.forget()
+	}
+	l.now += 2 * port.Second // as after a stall
+	for _, p := range all {
+		l.w.sessions[p.spec.ID].heard = l.now
+	}
+	told, reports, _, calls := l.timeouts()
+	if told > maxChores || reports > maxTimeouts || calls < n/max(maxChores, maxTimeouts) {
+		t.Errorf("a call visited up to %d streams and %d sessions; expected at most %d and %d", told, reports, maxChores, maxTimeouts)
+	}
+	l.poll()
+	if n := len(l.said(bus.SessionHeard)); n != len(all) {
+		t.Errorf("the controller was told of %d publishers of %d", n, len(all))
+	}
+
+	for i, p := range all {
+		m := closed(p)
+		l.w.HandleMessage(l.now, &m)
+		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.PublicationClosed, Stream: bus.StreamID(i + 1), Generation: bus.Generation(i + 1)})
+	}
+	l.now += routeRest
+	if _, _, revoked, _ := l.timeouts(); revoked > maxRecycled {
+		t.Errorf("a call revoked %d routes; expected at most %d", revoked, maxRecycled)
+	}
+	l.poll()
+	if len(l.routes) != 0 || len(l.w.streams) != 0 || len(l.w.announced) != 0 {
+		t.Errorf("%d routes, %d streams and %d announcements are left", len(l.routes), len(l.w.streams), len(l.w.announced))
+	}
+}
+
+// Whatever does not begin like STUN, DTLS or RTP is dropped.
+func TestUnknownProtocol(t *testing.T) {
+	l := newLab(t, 0, 1)
+	s := l.watch(1, watched(true)...)
+	l.forget()
+	n := uint64(0)
+	for b := range 256 {
+		if b <= 3 || b >= 20 && b <= 63 || b >= 128 && b <= 191 {
+			continue
+		}
+		l.receive(s.path, []byte{byte(b), 1, 2, 3})
+		n++
+	}
+	l.receive(s.path, nil)
+	if l.drops(DropUnknownProtocol) != n+1 || len(l.sent)+len(l.messages) != 0 {
+		t.Errorf("%d of %d were dropped", l.drops(DropUnknownProtocol), n+1)
+	}
+}
+
+// Everything that a worker holds for sessions and streams goes with them.
+func TestNothingIsLeft(t *testing.T) {
+	l := newLab(t, 0, 1)
+	for round := range 3 {
+		p := l.publish(1, bus.Generation(round+1), published()...)
+		var subs []*sub
+		for range 20 {
+			subs = append(subs, l.watch(1, watched(true)...))
+		}
+		p.frame(0, 0, true)
+		p.frame(5, 0, false)
+		for _, s := range subs[:10] {
+			l.tell(closed(s.party))
+		}
+		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: bus.Generation(round + 1)})
+		l.tell(closed(p.party))
+		for _, s := range subs[10:] {
+			l.tell(closed(s.party))
+		}
+		l.pass(routeRest + keyframeInterval)
+		w := l.w
+		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes) != 0 {
+			t.Fatalf("round %d: left are %d sessions, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
+				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.retired))
+		}
+		if w.Deadline() != port.Never {
+			t.Fatalf("round %d: something is due at %d", round, w.Deadline())
+		}
+		if len(l.routes) != 0 {
+			t.Fatalf("round %d: %d routes were never revoked", round, len(l.routes))
+		}
 	}
 }

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"encoding/binary"
-
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -11,10 +9,6 @@ import (
 )
 
 const (
-	// joinAge is how old a keyframe may be for a subscriber to start from it.
-	joinAge = 500 * port.Millisecond
-	// stallAge is how far behind a subscriber may fall before it jumps.
-	stallAge = port.Second
 	// A subscriber that starts in the past is sent catchUpBurst packets at a time with
 	// catchUpPause between: some receivers' socket buffers hold 64 KB.
 	catchUpAge   = 60 * port.Millisecond
@@ -22,12 +16,8 @@ const (
 	catchUpPause = 5 * port.Millisecond
 	// catchUpTurns is in how many bursts at most the rest is sent: a fast stream must not outrun who starts.
 	catchUpTurns = 10
-	// feedStart is how many packets a feed has to bring before sound starts beside holes in it.
-	feedStart = 4
 	// maxRuns is how many runs a subscriber can still answer NACKs for.
 	maxRuns = 3
-	// maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
-	maxSent = port.MaxDatagram - 20
 )
 
 // A run is a stretch of one layer as one subscriber got it: numbers from first on became sequence
@@ -237,159 +227,4 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		}
 	}
 	return true
-}
-
-// settle decides all that is still open about the packets up to an index and goes into what is sealed. A seal
-// calls it first, the first time or a resend: an index of SRTP may never be sealed with other bytes later.
-func (l *layer) settle(index uint64, evenRuns bool) {
-	for evenRuns && l.settled <= index {
-		l.even(max(l.settled, l.history.first))
-	}
-}
-
-// even decides which packets are padded by a byte, from an index on and as far as they are alike. libwebrtc
-// cuts a frame into parts of two lengths, the longer ones by a byte and last, and UDP_SEGMENT takes datagrams
-// of one length: so the shorter ones are made as long.
-func (l *layer) even(from uint64) {
-	h := &l.history
-	first := h.at(from)
-	short := first.len - uint16(first.ExtensionLen)
-	longer := false
-	end := from + 1
-	for ; end < h.next; end++ {
-		e := h.at(end)
-		n := e.len - uint16(e.ExtensionLen)
-		if e.Timestamp != first.Timestamp || n != short && n != short+1 {
-			break
-		}
-		longer = longer || n != short
-	}
-	for i := from; longer && i < end; i++ {
-		e := h.at(i)
-		e.padded = e.len-uint16(e.ExtensionLen) == short
-	}
-	l.settled = end
-}
-
-// fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
-func fits(tmpl *template, e *entry) bool {
-	return int(tmpl.length)+int(e.len)-int(e.ExtensionLen)+2+maxTag <= maxSent
-}
-
-// seal writes one packet of a run: the shape's header, the subscriber's fields, and the payload from
-// the history straight into the frame.
-func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, index uint64, tmpl *template, seq uint64) []byte {
-	r.layer.settle(index, w.cfg.EvenRuns)
-	e := r.layer.history.at(index)
-	n := int(tmpl.length)
-	frame = append(frame[:0], tmpl.bytes[:n]...)
-	binary.BigEndian.PutUint16(frame[2:], uint16(seq))
-	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
-	binary.BigEndian.PutUint32(frame[8:], t.spec.SSRC)
-	if tmpl.transport != 0 {
-		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
-		sub.transport++
-	}
-	payload := r.layer.history.padded(e)
-	if e.padded {
-		frame[0] |= rtp.PaddingBit
-	}
-	if r.picture|uint16(r.tl0) != 0 {
-		frame = append(frame, payload...)
-		r.patch(frame[n:], e)
-		return sub.sealer.SealRTP(frame[:n], n, frame[n:], seq)
-	}
-	return sub.sealer.SealRTP(frame, n, payload, seq)
-}
-
-// patch moves the picture IDs of a payload that was copied out of the history.
-func (r *run) patch(payload []byte, e *entry) {
-	f := r.layer.pub.tracks[r.layer.track].format(e.PayloadType)
-	if f == nil {
-		return
-	}
-	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
-		p.Patch(payload, p.ID+r.picture, p.TL0+r.tl0)
-	}
-}
-
-// steer makes sure that the subscription has a run on the layer it is to follow; false when it has to
-// wait for a keyframe.
-func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
-	t.shape.match(src.best.pub)
-	best := src.best
-	if len(t.runs) > 0 && !t.waiting {
-		r := &t.runs[len(t.runs)-1]
-		l := r.layer
-		for t.cursor >= l.history.first && t.cursor < l.history.next && l.history.at(t.cursor).Number < r.first {
-			t.cursor++ // of before the run; its age says nothing
-		}
-		switch {
-		case l.pub != best.pub || r.epoch != l.epoch:
-			t.waiting = true
-		case t.cursor < l.history.first || t.cursor < l.history.next && now-l.history.at(t.cursor).Arrival > stallAge:
-			w.counters.Drops[DropStalled] += l.history.next - t.cursor
-			t.waiting = true
-		case l == best:
-			return true
-		}
-	}
-	h := &best.history
-	if t.spec.Kind == rtp.Audio {
-		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
-		// come: what lies between will never be here.
-		if !t.waiting || h.next == h.first || h.next-h.first < feedStart && len(best.holes) > 0 {
-			return !t.waiting
-		}
-		i := h.liveEdge()
-		if e := h.at(i); now-e.Arrival <= stallAge {
-			w.startRun(now, t, best, e.Number, i, e.Timestamp)
-		}
-		return !t.waiting
-	}
-	if k := &h.key; best.startable(now) && t.goesOn(now, k, best) {
-		w.startRun(now, t, best, k.number, k.index, k.timestamp)
-		return true
-	}
-	w.wantKeyframe(now, best)
-	return !t.waiting
-}
-
-// startRun begins a run at a packet of a layer: sequence numbers go on without a gap, timestamps as
-// time did, picture IDs by one.
-func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
-	r := run{layer: l, epoch: l.epoch, first: number}
-	if t.highest == 0 {
-		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
-		r.seq = w.cfg.Rand()&0x7FFF | 1
-		r.timestamp = uint32(w.cfg.Rand())
-	} else {
-		old, x := &t.runs[len(t.runs)-1], t.progress()
-		r.seq = t.highest + 1
-		var known bool
-		if r.timestamp, known = x.offsetFor(now, l); !known {
-			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
-		}
-		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
-			r.bump = uint32(1 - d)
-			r.timestamp += r.bump
-		}
-		if old.layer == l && old.epoch == l.epoch {
-			r.picture, r.tl0 = old.picture, old.tl0
-		} else {
-			if e := l.history.at(index); e.Flags&bus.HasPicture != 0 {
-				r.picture, r.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
-			}
-		}
-	}
-	if n := len(t.runs); n > 0 {
-		t.runs[n-1].layer.users--
-	}
-	l.users++
-	if len(t.runs) == maxRuns {
-		t.runs = t.runs[:copy(t.runs, t.runs[1:])]
-	}
-	t.runs = append(t.runs, r)
-	t.cursor = index
-	t.waiting = false
 }

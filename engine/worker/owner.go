@@ -1,0 +1,80 @@
+package worker
+
+import (
+	"ringcast/engine/api"
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+)
+
+// nobody owns a session that was announced but not claimed.
+const nobody = -1
+
+// maxStrays bounds the datagrams for other workers between two polls.
+const maxStrays = 64
+
+// A stray is a datagram for another worker. Its memory is used again.
+type stray struct {
+	to      int
+	id      api.SessionID
+	path    port.Path
+	arrival port.Time
+	data    []byte
+}
+
+// forward passes a packet on to the worker that owns its session, if that is another one.
+func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
+	if s.live != nil {
+		return false
+	}
+	if at := s.find(&in.Path); at >= 0 && s.paths[at].proven {
+		s.paths[at].heard = now
+	}
+	if len(w.strays) == cap(w.strays) {
+		w.drop(DropStrays)
+		return true
+	}
+	n := len(w.strays)
+	w.strays = w.strays[:n+1]
+	x := &w.strays[n]
+	x.to, x.id, x.path, x.arrival = int(s.owner), s.spec.ID, in.Path, in.Arrival
+	x.data = append(x.data[:0], in.Data...)
+	w.count(Forwarded)
+	return true
+}
+
+// claim asks the controller to become the owner of a session that nobody owns.
+func (w *Worker) claim(now port.Time, s *session, p port.Path) {
+	if s.claimed || s.owner != nobody {
+		return
+	}
+	s.claimed = true
+	if s.selected < 0 { // DTLS came before the nomination
+		if at := s.find(&p); at >= 0 {
+			w.nominate(now, s, at)
+		}
+	}
+	w.send(bus.Message{Kind: bus.SessionClaimed, To: bus.ControllerAddress, ID: s.spec.ID, Path: p})
+}
+
+// own handles SessionOwned.
+func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
+	s.owner = int32(owner)
+	if owner != w.cfg.Index {
+		for i := range s.paths {
+			w.retire(now, &s.paths[i])
+		}
+		if s.live != nil {
+			w.takeEarly(s)
+			w.deadlines.remove(s)
+		}
+		s.live = nil
+		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
+		// it comes by the kernel's socket, which one worker reads.
+		if s.spec.Role == api.Publisher && claimed.Remote.IsValid() {
+			w.validate(now, s, claimed)
+		}
+		return
+	}
+	s.heard = now
+	w.deadlines.set(s, consentDeadline, now+consentSpan)
+}

@@ -1,0 +1,46 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/bus"
+	"ringcast/engine/rtp"
+)
+
+// A publisher that alternates payload types does not flood the controller.
+func TestFormatChangesAreFew(t *testing.T) {
+	l := newLab(t, 0, 1)
+	tracks := published()
+	other := tracks[0].Formats[0]
+	other.PayloadType, other.RTX = 98, 99
+	tracks[0].Formats = append(tracks[0].Formats, other)
+	p := l.publish(1, 1, tracks...)
+	for seq := range uint64(1000) {
+		p.send(packet{ssrc: videoSSRC, pt: uint8(96 + seq%2*2), seq: seq, payload: vp8(true, false, "")})
+	}
+	if n := len(l.said(bus.FormatActive)); n > 20 {
+		t.Errorf("%d messages to the controller for 1000 packets", n)
+	}
+}
+
+// Padding behind a payload is cut off.
+func TestPaddingIsCut(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(false)...)
+	l.forget()
+	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key"), padding: 9})
+	if got := s.media(subVideo); len(got) != 1 || string(got[0].payload) != string(vp8(true, true, "key")) || got[0].Padding {
+		t.Errorf("with padding: %d packets", len(got))
+	}
+	for n := range 256 { // every padding count on short packets
+		b := []byte{1, 2, byte(n)}
+		raw := make([]byte, rtp.HeaderLen, 64)
+		rtp.PutHeader(raw, false, false, pubVP8, uint16(300+n), 0, videoSSRC)
+		raw[0] |= 0x20
+		l.receive(p.path, p.sealer.SealRTP(raw, len(raw), b, uint64(300+n)))
+	}
+	if l.drops(DropRTP) != 256-3 {
+		t.Errorf("%d of 253 bad padding counts were dropped", l.drops(DropRTP))
+	}
+}

@@ -1,0 +1,163 @@
+package worker
+
+import (
+	"slices"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+// A source is what an SSRC of a publisher turned out to be. At most one of a layer's media sources and one
+// of its retransmissions' is present.
+type source struct {
+	ssrc  uint32
+	layer *layer
+	rtx   bool
+	// past is set when the layer went on under another SSRC: what comes late of this one has
+	// another numbering and another clock.
+	past  bool
+	heard port.Time // when the source last sent
+}
+
+func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
+	if len(p.sources) == maxSources {
+		return nil
+	}
+	p.sources = append(p.sources, source{ssrc: ssrc, layer: l, rtx: rtx})
+	src := &p.sources[len(p.sources)-1]
+	p.present(src)
+	return src
+}
+
+// forget makes room for a new source, of what the opener remembers and of what is bound: the source that was heard
+// longest ago of those that belong to nothing, or are past and silent for long.
+func (p *publisher) forget(now port.Time) bool {
+	if p.forgotAt > 0 && now-p.forgotAt < forgetPause {
+		return false
+	}
+	ssrc, ok := p.opener.Forget(func(ssrc uint32) bool {
+		src := p.source(ssrc)
+		return src != nil && (!src.past || now-src.heard < sourceMemory)
+	})
+	if !ok {
+		return false
+	}
+	p.forgotAt = now
+	p.sources = slices.DeleteFunc(p.sources, func(x source) bool { return x.ssrc == ssrc })
+	return true
+}
+
+// present makes a source its layer's, and the one that was into a past one.
+func (p *publisher) present(src *source) {
+	for i := range p.sources {
+		if x := &p.sources[i]; x.layer == src.layer && x.rtx == src.rtx {
+			x.past = true
+		}
+	}
+	src.past = false
+	r := src.layer.receiver
+	if src.rtx {
+		r.rtx = src.ssrc
+		return
+	}
+	if r.ssrc != 0 {
+		// The layer goes on under another SSRC, with another numbering and another clock.
+		r.restart()
+		src.layer.restart()
+	}
+	r.ssrc = src.ssrc
+}
+
+// comesBack reports whether a past source is to be its layer's again, because it sends after a silence or goes
+// on while the present one is silent. Two that send at once do not take turns.
+func (p *publisher) comesBack(now port.Time, past *source) bool {
+	if now-past.heard >= sourceSilence {
+		return true
+	}
+	for i := range p.sources {
+		if x := &p.sources[i]; x.layer == past.layer && x.rtx == past.rtx && !x.past {
+			return now-x.heard >= sourceSilence
+		}
+	}
+	return true
+}
+
+func (p *publisher) source(ssrc uint32) *source {
+	for i := range p.sources {
+		if p.sources[i].ssrc == ssrc {
+			return &p.sources[i]
+		}
+	}
+	return nil
+}
+
+// identify finds out what a new SSRC is: by its RID or repaired RID (simulcast), else by MID, else by
+// a payload type that only one track has.
+func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
+	pub := p.publication
+	t := pub.trackByMID(h.Value(data, rtp.MID))
+	if t == nil {
+		t = pub.trackByFormat(h.PayloadType)
+	}
+	if t == nil {
+		w.drop(DropUnbound)
+		return nil
+	}
+	f := t.format(h.PayloadType)
+	if f == nil {
+		w.drop(DropPayloadType)
+		return nil
+	}
+	rtx := f.RTX == h.PayloadType && f.RTX != 0
+	var l *layer
+	if rid, ok := h.Value(data, rtp.RID); ok && !rtx {
+		l = t.layerByRID(rid)
+	} else if rid, ok := h.Value(data, rtp.RepairedRID); ok && rtx {
+		l = t.layerByRID(rid)
+	} else if len(t.layers) == 1 {
+		l = t.layers[0]
+	}
+	if l == nil {
+		w.drop(DropUnbound)
+		return nil
+	}
+	src := p.bind(h.SSRC, l, rtx)
+	if src == nil {
+		w.drop(DropSSRCs)
+	}
+	return src
+}
+
+func (p *publication) trackByMID(mid []byte, ok bool) *track {
+	if !ok {
+		return nil
+	}
+	for i := range p.tracks {
+		if p.tracks[i].spec.MID == string(mid) {
+			return &p.tracks[i]
+		}
+	}
+	return nil
+}
+
+func (p *publication) trackByFormat(pt uint8) *track {
+	var found *track
+	for i := range p.tracks {
+		if p.tracks[i].format(pt) != nil {
+			if found != nil {
+				return nil
+			}
+			found = &p.tracks[i]
+		}
+	}
+	return found
+}
+
+func (t *track) layerByRID(rid []byte) *layer {
+	for _, l := range t.layers {
+		if l.rid == string(rid) {
+			return l
+		}
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+	"ringcast/engine/rtp"
+)
+
+const (
+	// joinAge is how old a keyframe may be for a subscriber to start from it.
+	joinAge = 500 * port.Millisecond
+	// stallAge is how far behind a subscriber may fall before it jumps.
+	stallAge = port.Second
+	// feedStart is how many packets a feed has to bring before sound starts beside holes in it.
+	feedStart = 4
+)
+
+// steer makes sure that the subscription has a run on the layer it is to follow; false when it has to
+// wait for a keyframe.
+func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
+	t.shape.match(src.best.pub)
+	best := src.best
+	if len(t.runs) > 0 && !t.waiting {
+		r := &t.runs[len(t.runs)-1]
+		l := r.layer
+		for t.cursor >= l.history.first && t.cursor < l.history.next && l.history.at(t.cursor).Number < r.first {
+			t.cursor++ // of before the run; its age says nothing
+		}
+		switch {
+		case l.pub != best.pub || r.epoch != l.epoch:
+			t.waiting = true
+		case t.cursor < l.history.first || t.cursor < l.history.next && now-l.history.at(t.cursor).Arrival > stallAge:
+			w.counters.Drops[DropStalled] += l.history.next - t.cursor
+			t.waiting = true
+		case l == best:
+			return true
+		}
+	}
+	h := &best.history
+	if t.spec.Kind == rtp.Audio {
+		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
+		// come: what lies between will never be here.
+		if !t.waiting || h.next == h.first || h.next-h.first < feedStart && len(best.holes) > 0 {
+			return !t.waiting
+		}
+		i := h.liveEdge()
+		if e := h.at(i); now-e.Arrival <= stallAge {
+			w.startRun(now, t, best, e.Number, i, e.Timestamp)
+		}
+		return !t.waiting
+	}
+	if k := &h.key; best.startable(now) && t.goesOn(now, k, best) {
+		w.startRun(now, t, best, k.number, k.index, k.timestamp)
+		return true
+	}
+	w.wantKeyframe(now, best)
+	return !t.waiting
+}
+
+// startRun begins a run at a packet of a layer: sequence numbers go on without a gap, timestamps as
+// time did, picture IDs by one.
+func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
+	r := run{layer: l, epoch: l.epoch, first: number}
+	if t.highest == 0 {
+		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
+		r.seq = w.cfg.Rand()&0x7FFF | 1
+		r.timestamp = uint32(w.cfg.Rand())
+	} else {
+		old, x := &t.runs[len(t.runs)-1], t.progress()
+		r.seq = t.highest + 1
+		var known bool
+		if r.timestamp, known = x.offsetFor(now, l); !known {
+			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
+		}
+		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
+			r.bump = uint32(1 - d)
+			r.timestamp += r.bump
+		}
+		if old.layer == l && old.epoch == l.epoch {
+			r.picture, r.tl0 = old.picture, old.tl0
+		} else {
+			if e := l.history.at(index); e.Flags&bus.HasPicture != 0 {
+				r.picture, r.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
+			}
+		}
+	}
+	if n := len(t.runs); n > 0 {
+		t.runs[n-1].layer.users--
+	}
+	l.users++
+	if len(t.runs) == maxRuns {
+		t.runs = t.runs[:copy(t.runs, t.runs[1:])]
+	}
+	t.runs = append(t.runs, r)
+	t.cursor = index
+	t.waiting = false
+}
