@@ -164,12 +164,13 @@ endure: build ## ten minutes at more than half a core, on each port
 table: build ## the README's table, measured anew
 	./bin/ringbench table --dir docs/bench
 
-lint: ## format and static checks
+lint: ## format, style and static checks
 	@failed=""; \
 	$(MAKE) --no-print-directory generated || failed="$$failed generated"; \
 	$(GO) vet ./... || failed="$$failed vet"; \
 	out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt failed or would change files:" $$out; failed="$$failed gofumpt"; }; \
 	$(GO) tool staticcheck ./... || failed="$$failed staticcheck"; \
+	$(GO) run ./testenv/style || failed="$$failed style"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 cross: ## the platforms that we build for but do not test on
