@@ -140,8 +140,8 @@ func (c *wall) take(ntp int64, at, arrival port.Time) port.Time {
 	return port.Time(ntp - c.offset)
 }
 
-// within reports whether two times are at most a span apart.
-func within(a, b, span port.Time) bool { return a-b <= span && b-a <= span }
+// within reports whether two times are at most so far apart.
+func within(a, b, most port.Time) bool { return a-b <= most && b-a <= most }
 
 // tellClock tells the followers a layer's clock, unless they were told one less than an interval ago.
 func (w *Worker) tellClock(l *layer, now, interval port.Time) {

@@ -11,7 +11,7 @@
 //   - A publication is one publisher's time on a stream; a stream is a name and who watches it.
 //   - A number is a packet's place in its layer, dense, with gaps reserved for what may still come.
 //   - The best layer of a track is the one that everybody is to follow, see layers.go.
-//   - A run is a stretch of one layer as one subscriber got it: two numbers and a few offsets from
+//   - A span is a stretch of one layer as one subscriber got it: two numbers and a few offsets from
 //     which every packet of it can be made again.
 //   - A shape is what the headers of alike subscribers have in common.
 //

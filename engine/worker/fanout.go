@@ -16,26 +16,9 @@ const (
 	catchUpPause = 5 * port.Millisecond
 	// catchUpTurns is in how many bursts at most the rest is sent: a fast stream must not outrun who starts.
 	catchUpTurns = 10
-	// maxRuns is how many runs a subscriber can still answer NACKs for.
-	maxRuns = 3
+	// maxSpans is how many spans a subscriber can still answer NACKs for.
+	maxSpans = 3
 )
-
-// A run is a stretch of one layer as one subscriber got it: numbers from first on became sequence
-// numbers from seq on. Everything else of a packet is computed from the layer's history, so that a
-// resend gives the same packet again.
-type run struct {
-	layer *layer
-	epoch uint32
-	// bump is the part of timestamp that only keeps timestamps growing; the next run is without.
-	bump      uint32
-	first     uint64 // number of the first packet
-	seq       uint64 // its extended sequence number: rollover counter and 16 bits
-	timestamp uint32 // added to the publisher's, modulo 2^32
-	// picture and tl0 are added to the picture ID and TL0PICIDX of VP8 and VP9, so that a layer
-	// goes on where another ended; both 0 leaves the payload as it is.
-	picture uint16
-	tl0     uint8
-}
 
 // A subscriber is the owner's state of a session that watches.
 type subscriber struct {
@@ -63,15 +46,15 @@ type subscriber struct {
 type subscription struct {
 	spec  *rtp.Track
 	shape *shape
-	// cursor is the index of the next packet in the history of the last run's layer.
+	// cursor is the index of the next packet in the history of the last span's layer.
 	cursor  uint64
-	runs    []run  // at most maxRuns; the last is the present one
+	spans   []span // at most maxSpans; the last is the present one
 	highest uint64 // extended sequence number sent, 0 before the first
 	rtx     uint64 // next extended sequence number of retransmissions
 	// repairs is nil until something was asked for again.
 	repairs *repairs
 	pause   port.Time
-	// Last media sent, to go on with in a new run.
+	// Last media sent, to go on with in a new span.
 	lastSent      port.Time
 	lastTimestamp uint32
 	packets       uint32 // for sender reports
@@ -114,8 +97,8 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if n := len(t.runs); n > 0 {
-			t.runs[n-1].layer.users--
+		if n := len(t.spans); n > 0 {
+			t.spans[n-1].layer.users--
 		}
 		st.leaveShape(t.shape)
 	}
@@ -163,7 +146,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	if !w.steer(now, t, src) {
 		return true
 	}
-	r := &t.runs[len(t.runs)-1]
+	r := &t.spans[len(t.spans)-1]
 	l := r.layer
 	if s := sub.session; t.cursor < l.history.next && s.timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second)) // silent until now

@@ -240,10 +240,10 @@ func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	if pub == nil || t.spec.Kind != rtp.Video {
 		return
 	}
-	if t.waiting || len(t.runs) == 0 {
+	if t.waiting || len(t.spans) == 0 {
 		return // it is asked for already, for as long as that lasts
 	}
-	l := t.runs[len(t.runs)-1].layer
+	l := t.spans[len(t.spans)-1].layer
 	if l.pub != pub || now < sub.keyframeAt || sub.keyed > 0 && now-sub.keyed < keyframeCrossing {
 		return
 	}

@@ -159,16 +159,16 @@ func (k *keyframe) goesOn(now port.Time, l *layer, x *progress) bool {
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe.
 func (t *subscription) goesOn(now port.Time, k *keyframe, l *layer) bool {
-	if len(t.runs) == 0 || t.highest == 0 {
+	if len(t.spans) == 0 || t.highest == 0 {
 		return true
 	}
 	x := t.progress()
 	return k.goesOn(now, l, &x)
 }
 
-// progress is how far the subscription got in its last run.
+// progress is how far the subscription got in its last span.
 func (t *subscription) progress() progress {
-	r := &t.runs[len(t.runs)-1]
+	r := &t.spans[len(t.spans)-1]
 	x := progress{layer: r.layer, epoch: r.epoch, offset: r.timestamp - r.bump, timestamp: t.lastTimestamp, arrival: t.lastSent}
 	if h := &r.layer.history; t.cursor > h.first && t.cursor <= h.next {
 		x.arrival = h.at(t.cursor - 1).Arrival

@@ -84,13 +84,13 @@ type layer struct {
 	history history
 	clocks
 	request request
-	// users is how many subscriptions' present runs are on this layer.
+	// users is how many subscriptions' present spans are on this layer.
 	users int
 	// emitted is the index behind the newest packet that some subscriber was sent.
 	emitted uint64
 	// settled is the index up to which all that goes into sealed bytes is decided, see settle.
 	settled uint64
-	// epoch counts the breaks in the layer's numbering. Runs do not reach across one.
+	// epoch counts the breaks in the layer's numbering. Spans do not reach across one.
 	epoch uint32
 
 	// Only at the owner:
@@ -229,7 +229,7 @@ func (w *Worker) release(st *stream) {
 	delete(w.streams, st.id)
 }
 
-// restart drops what came before a break in the layer's numbering: subscribers start a new run at the
+// restart drops what came before a break in the layer's numbering: subscribers start a new span at the
 // next keyframe.
 func (l *layer) restart() {
 	l.epoch++

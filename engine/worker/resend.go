@@ -164,14 +164,14 @@ func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *O
 
 // writeResend writes one packet again; false where there is nothing to write.
 func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *subscription, seq uint64) bool {
-	i := len(t.runs) - 1
-	for i >= 0 && t.runs[i].seq > seq {
+	i := len(t.spans) - 1
+	for i >= 0 && t.spans[i].seq > seq {
 		i--
 	}
 	if i < 0 {
 		return false
 	}
-	r := &t.runs[i]
+	r := &t.spans[i]
 	l := r.layer
 	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
 		return false

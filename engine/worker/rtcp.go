@@ -368,15 +368,15 @@ func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []
 	return b
 }
 
-// report writes a subscriber's sender reports: the layer's clock through the run that the media goes through, so that
+// report writes a subscriber's sender reports: the layer's clock through the span that the media goes through, so that
 // picture and sound stay together. The wall clock is the server's.
 func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if len(t.runs) == 0 || t.packets == 0 {
+		if len(t.spans) == 0 || t.packets == 0 {
 			continue
 		}
-		r := &t.runs[len(t.runs)-1]
+		r := &t.spans[len(t.spans)-1]
 		l := r.layer
 		if !l.knowsTime(r.epoch) || l.pub != sub.stream.pub {
 			continue

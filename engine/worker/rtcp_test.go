@@ -10,7 +10,7 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// A layer's clock goes through the run that the media goes through: a subscriber that maps a packet's timestamp by the
+// A layer's clock goes through the span that the media goes through: a subscriber that maps a packet's timestamp by the
 // report comes to the moment that the publisher meant.
 func TestSenderReports(t *testing.T) {
 	l := newLab(t, 0, 1)

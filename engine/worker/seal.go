@@ -47,9 +47,9 @@ func fits(tmpl *template, e *entry) bool {
 	return int(tmpl.length)+int(e.len)-int(e.ExtensionLen)+2+maxTag <= maxSent
 }
 
-// seal writes one packet of a run: the shape's header, the subscriber's fields, and the payload from
+// seal writes one packet of a span: the shape's header, the subscriber's fields, and the payload from
 // the history straight into the frame.
-func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, index uint64, tmpl *template, seq uint64) []byte {
+func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *span, index uint64, tmpl *template, seq uint64) []byte {
 	r.layer.settle(index, w.cfg.EvenRuns)
 	e := r.layer.history.at(index)
 	n := int(tmpl.length)
@@ -74,7 +74,7 @@ func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *run, in
 }
 
 // patch moves the picture IDs of a payload that was copied out of the history.
-func (r *run) patch(payload []byte, e *entry) {
+func (r *span) patch(payload []byte, e *entry) {
 	f := r.layer.pub.tracks[r.layer.track].format(e.PayloadType)
 	if f == nil {
 		return
@@ -86,7 +86,7 @@ func (r *run) patch(payload []byte, e *entry) {
 
 // sealRTX writes a packet as a retransmission: own SSRC, own numbering, the original sequence number
 // in front of the payload (RFC 4588 section 4).
-func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *run, e *entry, tmpl *template, seq uint64) []byte {
+func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *span, e *entry, tmpl *template, seq uint64) []byte {
 	n := int(tmpl.length)
 	frame = append(frame[:0], tmpl.bytes[:n]...)
 	frame[1] = frame[1]&0x80 | tmpl.rtx

@@ -15,16 +15,16 @@ const (
 	feedStart = 4
 )
 
-// steer makes sure that the subscription has a run on the layer it is to follow; false when it has to
+// steer makes sure that the subscription has a span on the layer it is to follow; false when it has to
 // wait for a keyframe.
 func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	t.shape.match(src.best.pub)
 	best := src.best
-	if len(t.runs) > 0 && !t.waiting {
-		r := &t.runs[len(t.runs)-1]
+	if len(t.spans) > 0 && !t.waiting {
+		r := &t.spans[len(t.spans)-1]
 		l := r.layer
 		for t.cursor >= l.history.first && t.cursor < l.history.next && l.history.at(t.cursor).Number < r.first {
-			t.cursor++ // of before the run; its age says nothing
+			t.cursor++ // of before the span; its age says nothing
 		}
 		switch {
 		case l.pub != best.pub || r.epoch != l.epoch:
@@ -45,28 +45,28 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 		}
 		i := h.liveEdge()
 		if e := h.at(i); now-e.Arrival <= stallAge {
-			w.startRun(now, t, best, e.Number, i, e.Timestamp)
+			w.startSpan(now, t, best, e.Number, i, e.Timestamp)
 		}
 		return !t.waiting
 	}
 	if k := &h.key; best.startable(now) && t.goesOn(now, k, best) {
-		w.startRun(now, t, best, k.number, k.index, k.timestamp)
+		w.startSpan(now, t, best, k.number, k.index, k.timestamp)
 		return true
 	}
 	w.wantKeyframe(now, best)
 	return !t.waiting
 }
 
-// startRun begins a run at a packet of a layer: sequence numbers go on without a gap, timestamps as
+// startSpan begins a span at a packet of a layer: sequence numbers go on without a gap, timestamps as
 // time did, picture IDs by one.
-func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
-	r := run{layer: l, epoch: l.epoch, first: number}
+func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
+	r := span{layer: l, epoch: l.epoch, first: number}
 	if t.highest == 0 {
 		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
 		r.seq = w.cfg.Rand()&0x7FFF | 1
 		r.timestamp = uint32(w.cfg.Rand())
 	} else {
-		old, x := &t.runs[len(t.runs)-1], t.progress()
+		old, x := &t.spans[len(t.spans)-1], t.progress()
 		r.seq = t.highest + 1
 		var known bool
 		if r.timestamp, known = x.offsetFor(now, l); !known {
@@ -84,14 +84,14 @@ func (w *Worker) startRun(now port.Time, t *subscription, l *layer, number, inde
 			}
 		}
 	}
-	if n := len(t.runs); n > 0 {
-		t.runs[n-1].layer.users--
+	if n := len(t.spans); n > 0 {
+		t.spans[n-1].layer.users--
 	}
 	l.users++
-	if len(t.runs) == maxRuns {
-		t.runs = t.runs[:copy(t.runs, t.runs[1:])]
+	if len(t.spans) == maxSpans {
+		t.spans = t.spans[:copy(t.spans, t.spans[1:])]
 	}
-	t.runs = append(t.runs, r)
+	t.spans = append(t.spans, r)
 	t.cursor = index
 	t.waiting = false
 }

@@ -360,7 +360,7 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 		l.forget()
 	}
 	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
-	if behind := x.runs[len(x.runs)-1].layer.history.next - x.cursor; behind > 300 {
+	if behind := x.spans[len(x.spans)-1].layer.history.next - x.cursor; behind > 300 {
 		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUpAge", behind)
 	}
 	if n := l.drops(DropStalled); n != 0 {
@@ -390,8 +390,8 @@ func TestTimestampsAcrossSSRCChange(t *testing.T) {
 	}
 }
 
-// A new run begins behind the latest timestamp that was sent, not behind that of a late packet.
-func TestRunBehindLatePacket(t *testing.T) {
+// A new span begins behind the latest timestamp that was sent, not behind that of a late packet.
+func TestSpanAfterLatePacket(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(false)...)
@@ -406,7 +406,7 @@ func TestRunBehindLatePacket(t *testing.T) {
 		t.Fatalf("%d packets", len(got))
 	}
 	if d := int32(got[3].Timestamp - got[1].Timestamp); d <= 0 {
-		t.Errorf("the new run's timestamps begin %d behind what was sent", -d)
+		t.Errorf("the new span's timestamps begin %d behind what was sent", -d)
 	}
 }
 

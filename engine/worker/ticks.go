@@ -2,11 +2,11 @@ package worker
 
 import "ringcast/engine/port"
 
-// ticks is a span of time in nanoseconds, which may be negative, in units of a clock of rate Hz, modulo 2^32.
-// Whole seconds are taken apart: nanoseconds times a rate would overflow after 28 hours.
-func ticks(span int64, rate uint32) uint32 {
+// ticks converts nanoseconds, which may be negative, to ticks of a clock of rate Hz, modulo 2^32.
+// Whole seconds are converted apart: nanoseconds times a rate would overflow after 28 hours.
+func ticks(ns int64, rate uint32) uint32 {
 	const second = int64(port.Second)
-	return uint32(span/second*int64(rate) + span%second*int64(rate)/second)
+	return uint32(ns/second*int64(rate) + ns%second*int64(rate)/second)
 }
 
 // fromNTP and toNTP convert between 32.32 fixed-point seconds (RFC 5905 section 6) and nanoseconds.

@@ -344,7 +344,7 @@ func (w *Worker) Counters() *Counters { return &w.counters }
 // Sessions is how many sessions the worker knows of, its own and others'.
 func (w *Worker) Sessions() int { return len(w.sessions) }
 
-// jitter is a random time below span.
-func (w *Worker) jitter(span port.Time) port.Time {
-	return port.Time(w.cfg.Rand() % uint64(span))
+// jitter is a random time below most.
+func (w *Worker) jitter(most port.Time) port.Time {
+	return port.Time(w.cfg.Rand() % uint64(most))
 }
