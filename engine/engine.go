@@ -141,7 +141,7 @@ func Start(cfg Config) (*Engine, error) {
 		cfg.Grace = 30 * time.Second
 	}
 	if cfg.HistoryMemory == 0 {
-		cfg.HistoryMemory = budget.RAM() / 4
+		cfg.HistoryMemory = host.RAM() / 4
 	}
 	if cfg.Workers == 0 {
 		cfg.Workers = len(cfg.CPUs) // 0: as many as the port can use

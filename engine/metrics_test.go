@@ -18,7 +18,7 @@ import (
 	"ringcast/bpf"
 	"ringcast/engine"
 	"ringcast/engine/api"
-	"ringcast/engine/budget"
+	"ringcast/engine/host"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/worker"
 )
@@ -153,7 +153,7 @@ func TestMetrics(t *testing.T) {
 
 // The budget of the histories is what was set, or a quarter of the memory.
 func TestHistoryBudgetMetric(t *testing.T) {
-	for limit, want := range map[int64]int64{0: budget.RAM() / 4, 64 << 20: 64 << 20} {
+	for limit, want := range map[int64]int64{0: host.RAM() / 4, 64 << 20: 64 << 20} {
 		e := start(t, engine.Config{Workers: 1, HistoryMemory: limit})
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(e)

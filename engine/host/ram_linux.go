@@ -1,4 +1,4 @@
-package budget
+package host
 
 import (
 	"io/fs"

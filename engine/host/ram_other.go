@@ -1,6 +1,6 @@
 //go:build !linux
 
-package budget
+package host
 
 // RAM is a guess at how many bytes of memory this process may use.
 func RAM() int64 { return ramUnknown }
