@@ -75,9 +75,9 @@ func (u *accessUnit) learn(l *layer, f *rtp.Format, packet *bus.Packet, payload 
 // extended sequence number. The payload to record is returned.
 func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload []byte, ext uint64) []byte {
 	content := rtp.ContentOf(f.Codec, payload)
-	newest := ext == l.receiver.highest
+	newest := l.receiver.Newest(ext)
 	if newest {
-		l.unit.enter(packet.Timestamp, l.receiver.came(ext-1))
+		l.unit.enter(packet.Timestamp, l.receiver.Came(ext-1))
 	}
 	switch f.Codec {
 	case rtp.AV1:
@@ -91,7 +91,7 @@ func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload 
 	}
 	if l.unit.add(packet.Timestamp, content) {
 		packet.Flags |= bus.KeyframeStart
-		if k := &l.history.key; !k.valid || k.timestamp != packet.Timestamp {
+		if k := l.history.Key(); !k.Valid || k.Timestamp != packet.Timestamp {
 			w.count(Keyframes)
 		}
 		l.request.answer(packet.Arrival)

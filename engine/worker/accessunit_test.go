@@ -205,7 +205,7 @@ func TestAccessUnitReordered(t *testing.T) {
 	}
 	send(13, 6000, av1Inter)
 	send(9, 0, av1Key) // late, of an older frame
-	if k := l.stream(1).pub.tracks[0].layers[0].history.key; !k.valid || k.timestamp != 3000 {
+	if k := l.stream(1).pub.tracks[0].layers[0].history.Key(); !k.Valid || k.Timestamp != 3000 {
 		t.Errorf("the keyframe is %+v; expected that of timestamp 3000", k)
 	}
 }

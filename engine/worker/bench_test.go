@@ -28,21 +28,6 @@ func BenchmarkOpenRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkRecord is the history alone.
-func BenchmarkRecord(b *testing.B) {
-	s := newStage(b, 0)
-	h := newHistory(newMemory(nil), historyCapVideo)
-	payload := make([]byte, stagePayload)
-	p := s.w.streams[1].pub.tracks[0].layers[0].history.at(0).Packet
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Number++
-		p.Arrival += port.Millisecond
-		p.Flags = 0
-		h.append(&p, nil, payload)
-	}
-}
-
 // BenchmarkFanOut is what one packet to one subscriber costs, from the history to the sealed frame.
 func BenchmarkFanOut(b *testing.B) {
 	for _, subscribers := range []int{100, 1000, 5000} {

@@ -82,8 +82,8 @@ func (w *Worker) doChores(now port.Time) {
 	// A round is over when all that was due has been visited; one that never ends is cut.
 	if over := w.chores.next() > now || now >= w.housekeeping+choreInterval; over && now >= w.housekeeping {
 		w.housekeeping = nextChore(now)
-		w.squeeze.move(w.memory.tight(w.cfg.Workers))
-		w.memory.trim()
+		w.squeeze.Move(w.memory.Tight(w.cfg.Workers))
+		w.memory.Trim()
 	}
 }
 
@@ -103,7 +103,7 @@ func (w *Worker) tend(now port.Time, p *publication) (more bool) {
 		}
 		for _, l := range t.layers {
 			w.tidy(now, l)
-			more = more || l.history.size() > 0
+			more = more || l.history.Size() > 0
 		}
 	}
 	return more
@@ -112,10 +112,9 @@ func (w *Worker) tend(now port.Time, p *publication) (more bool) {
 // tidy lets a layer's history shrink.
 func (w *Worker) tidy(now port.Time, l *layer) {
 	h := &l.history
-	if w.squeeze.adjust(h, l.users+len(l.pub.followers)) {
+	if w.squeeze.Adjust(h, l.users+len(l.pub.followers)) {
 		w.count(HistoriesShortened)
 	}
-	h.tidy(now)
-	w.add(HistoryCut, h.cut)
-	h.cut = 0
+	h.Tidy(now)
+	w.add(HistoryCut, h.TakeCut())
 }

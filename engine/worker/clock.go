@@ -4,6 +4,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
 )
 
 // A layer's timestamps count in a clock of their own. A bus.Clock ties that clock to the worker's time, by which
@@ -61,7 +62,7 @@ func (l *layer) clockRate() uint32 {
 
 // timestampAt is the timestamp that a clock of rate Hz shows at a time.
 func timestampAt(c *bus.Clock, at port.Time, rate uint32) uint32 {
-	return c.RTP + ticks(int64(at-c.At), rate)
+	return c.RTP + rtp.Ticks(int64(at-c.At), rate)
 }
 
 // momentOf is the time at which a clock of rate Hz shows a timestamp: of those, 2^32 units apart, the nearest to near.
@@ -98,7 +99,7 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 
 // takeClock takes in a publisher's sender report.
 func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
-	l.receiver.lastSR, l.receiver.lastSRArrival = uint32(info.NTP>>16), arrival
+	l.receiver.NoteSenderReport(info.NTP, arrival)
 	if info.NTP == 0 {
 		return // a publisher without a wall clock (RFC 3550 section 6.4.1)
 	}

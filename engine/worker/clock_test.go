@@ -8,6 +8,7 @@ import (
 
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
+	"ringcast/engine/rtp"
 )
 
 // A film is a picture and a sound captured each 20 ms, published and watched. The number of each is the time of its
@@ -43,7 +44,7 @@ var (
 )
 
 func (f *film) timestamp(ssrc uint32, captured port.Time) uint32 {
-	return filmBases[ssrc] + f.jump[ssrc] + ticks(int64(captured-f.start), filmRates[ssrc])
+	return filmBases[ssrc] + f.jump[ssrc] + rtp.Ticks(int64(captured-f.start), filmRates[ssrc])
 }
 
 // roll lets the film go on for a while. The video reports at 0.3 s of each second, the audio at 0.8 s.
@@ -360,7 +361,7 @@ func TestFollowerClockAcrossBreak(t *testing.T) {
 	for _, f := range x.s.reports() {
 		if info, ok := f.SenderInfo(); ok {
 			reported++
-			want := got[1].Timestamp + ticks(int64(f.at-got[1].at), 90_000)
+			want := got[1].Timestamp + rtp.Ticks(int64(f.at-got[1].at), 90_000)
 			if d := int32(info.RTP - want); d < -900 || d > 900 {
 				t.Errorf("a sender report is %d units off the media of after the break; want at most 900", d)
 			}

@@ -66,7 +66,7 @@
 //
 // A history keeps a second of packets: as long as a viewer may fall behind, and twice as long as a keyframe can
 // be started from. While the budget is tight, the histories with the fewest watchers keep less, down to
-// historyLeast (see squeeze).
+// history.Least (see squeeze).
 //
 // # Time
 //

@@ -69,8 +69,8 @@ func TestEarlyMedia(t *testing.T) {
 	}
 	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
 	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly || !h.key.valid {
-		t.Errorf("%d packets were kept of those that came early", h.next)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() != maxEarly || !h.Key().Valid {
+		t.Errorf("%d packets were kept of those that came early", h.Next())
 	}
 }
 
@@ -99,8 +99,8 @@ func TestEarlyMediaOfMany(t *testing.T) {
 	}
 	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
 	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != maxEarly {
-		t.Errorf("%d early packets of the publisher were kept, want %d", h.next, maxEarly)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() != maxEarly {
+		t.Errorf("%d early packets of the publisher were kept, want %d", h.Next(), maxEarly)
 	}
 	for id := range l.ids {
 		l.tell(bus.Message{Kind: bus.SessionClosed, ID: id + 1})

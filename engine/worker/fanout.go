@@ -148,12 +148,12 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	}
 	r := &t.spans[len(t.spans)-1]
 	l := r.layer
-	if s := sub.session; t.cursor < l.history.next && s.timers.at[reportDeadline] > now+port.Second*5/4 {
+	if s := sub.session; t.cursor < l.history.Next() && s.timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second)) // silent until now
 	}
-	late, pending := 0, l.history.next-min(t.cursor, l.history.next)
-	for t.cursor < l.history.next {
-		e := l.history.at(t.cursor)
+	late, pending := 0, l.history.Next()-min(t.cursor, l.history.Next())
+	for t.cursor < l.history.Next() {
+		e := l.history.At(t.cursor)
 		if e.Number < r.first {
 			t.cursor++
 			continue
@@ -201,7 +201,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		}
 		t.highest = max(t.highest, seq)
 		t.packets++
-		t.octets += uint32(e.len) - uint32(e.ExtensionLen)
+		t.octets += uint32(e.PayloadLen())
 		sub.budget = min(sub.budget+len(f.Data)/resendShare, resendLimit)
 		w.count(SentRTP)
 		w.add(SentRTPBytes, uint64(len(f.Data)))

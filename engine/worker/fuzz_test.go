@@ -12,6 +12,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 // What an operation of the fuzzer does: its first byte says which, two bytes tell the length of its data.
@@ -76,7 +77,8 @@ func FuzzWorker(f *testing.F) {
 func play(t *testing.T, script []byte) {
 	l := newLab(t, 0, 2)
 	l.w.cfg.EvenRuns = true
-	l.w.memory = newMemory(budget.New(24 << 10)) // soon tight
+	l.w.cfg.Memory = budget.New(24 << 10) // soon tight
+	l.w.memory = history.NewMemory(l.w.cfg.Memory)
 	p := l.publish(1, 1, published()...)
 	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
 	p.frame(0, 0, true)

@@ -204,7 +204,7 @@ func (w *Worker) askNow(l *layer) bool {
 		})
 	} else {
 		s := l.pub.session
-		if s == nil || l.receiver == nil || l.receiver.ssrc == 0 {
+		if s == nil || l.receiver == nil || l.receiver.SSRC == 0 {
 			return false
 		}
 		q.pending = true
@@ -219,7 +219,7 @@ func (t *track) startLayer() *layer {
 		return t.best
 	}
 	for _, l := range t.layers {
-		if l.receiver == nil || l.receiver.ssrc != 0 {
+		if l.receiver == nil || l.receiver.SSRC != 0 {
 			return l
 		}
 	}
@@ -228,8 +228,8 @@ func (t *track) startLayer() *layer {
 
 // startable reports whether a subscriber can start from the layer's last keyframe.
 func (l *layer) startable(now port.Time) bool {
-	k := &l.history.key
-	return k.valid && now-k.arrival <= joinAge
+	k := l.history.Key()
+	return k.Valid && now-k.Arrival <= joinAge
 }
 
 // asksKeyframe handles a subscriber's PLI or FIR. One subscriber whose network loses much must not set the rate

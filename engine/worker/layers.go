@@ -3,6 +3,7 @@ package worker
 import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 const (
@@ -144,52 +145,52 @@ func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
 // goesOn reports whether a receiver can go on with the keyframe of another layer: only with one that shows what it has
 // not seen yet. From an older one, all that follows would be late for good. One that came after all that was sent may
 // show the same moment, or be a little behind.
-func (k *keyframe) goesOn(now port.Time, l *layer, x *progress) bool {
+func (x *progress) goesOn(now port.Time, l *layer, k *history.Keyframe) bool {
 	offset, ok := x.offsetFor(now, l)
 	if !ok {
 		return true
 	}
-	ahead := int32(k.timestamp + offset - x.timestamp)
+	ahead := int32(k.Timestamp + offset - x.timestamp)
 	behind := clocksApart
 	if now-l.pub.tracks[l.track].chosen > switchSpan {
 		behind = layersApart
 	}
-	return ahead > 0 || ahead >= -int32(ticks(int64(behind), l.clockRate())) && k.arrival >= x.arrival
+	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(behind), l.clockRate())) && k.Arrival >= x.arrival
 }
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe.
-func (t *subscription) goesOn(now port.Time, k *keyframe, l *layer) bool {
+func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
 	if len(t.spans) == 0 || t.highest == 0 {
 		return true
 	}
 	x := t.progress()
-	return k.goesOn(now, l, &x)
+	return x.goesOn(now, l, k)
 }
 
 // progress is how far the subscription got in its last span.
 func (t *subscription) progress() progress {
 	r := &t.spans[len(t.spans)-1]
 	x := progress{layer: r.layer, epoch: r.epoch, offset: r.timestamp - r.bump, timestamp: t.lastTimestamp, arrival: t.lastSent}
-	if h := &r.layer.history; t.cursor > h.first && t.cursor <= h.next {
-		x.arrival = h.at(t.cursor - 1).Arrival
+	if h := &r.layer.history; t.cursor > h.First() && t.cursor <= h.Next() {
+		x.arrival = h.At(t.cursor - 1).Arrival
 	}
 	return x
 }
 
 // goesOn is that of a follower, whose subscribers got no further than it was fed.
-func (f *feed) goesOn(now port.Time, k *keyframe, l *layer) bool {
+func (f *feed) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
 	if f.layer == nil {
 		return true
 	}
 	x := f.progress()
-	return k.goesOn(now, l, &x)
+	return x.goesOn(now, l, k)
 }
 
 // progress is how far a follower was fed.
 func (f *feed) progress() progress {
 	x := progress{layer: f.layer, epoch: f.epoch}
-	if h := &f.layer.history; f.cursor > h.first && f.cursor <= h.next {
-		e := h.at(f.cursor - 1)
+	if h := &f.layer.history; f.cursor > h.First() && f.cursor <= h.Next() {
+		e := h.At(f.cursor - 1)
 		x.timestamp, x.arrival = e.Timestamp, e.Arrival
 	}
 	return x

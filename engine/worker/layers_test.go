@@ -71,7 +71,7 @@ func (x *simulcaster) rung(rid string) *rung {
 }
 
 func (x *simulcaster) timestamp(r *rung) uint32 {
-	return r.base + ticks(int64(x.l.now-x.start), 90_000)
+	return r.base + rtp.Ticks(int64(x.l.now-x.start), 90_000)
 }
 
 // report tells how the layers' clocks relate.
@@ -118,7 +118,7 @@ func (x *simulcaster) send(r *rung) {
 	}
 	r.key = false
 	ext := append([]byte{idMID << 4, 'v', idRID<<4 | byte(len(r.rid)-1)}, r.rid...)
-	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) - ticks(int64(r.late), 90_000), marker: true, ext: ext, payload: payload})
+	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) - rtp.Ticks(int64(r.late), 90_000), marker: true, ext: ext, payload: payload})
 	r.seq++
 }
 
@@ -162,7 +162,7 @@ func (x *simulcaster) checkTime(all []shown) {
 	x.Helper()
 	for i := 1; i < len(all); i++ {
 		a, b := all[i-1], all[i]
-		got, want := int32(b.Timestamp-a.Timestamp), int32(ticks(int64(b.captured-a.captured), 90_000))
+		got, want := int32(b.Timestamp-a.Timestamp), int32(rtp.Ticks(int64(b.captured-a.captured), 90_000))
 		if want < 0 || got < want-90 || got > want+90 {
 			x.Errorf("at %.2f s the timestamps went on by %d from layer %s to %s; want %d, a ms off at most", b.at.Seconds(), got, a.rid, b.rid, want)
 		}
@@ -224,7 +224,7 @@ func TestSwitchAtTheSamePicture(t *testing.T) {
 	}
 	x.checkTime(all)
 	first, last := all[0], all[len(all)-1]
-	got, want := last.Timestamp-first.Timestamp, ticks(int64(last.captured-first.captured), 90_000)
+	got, want := last.Timestamp-first.Timestamp, rtp.Ticks(int64(last.captured-first.captured), 90_000)
 	if d := int32(got - want); d < -90 || d > 90 {
 		t.Errorf("after 40 switches the timestamps are %d off; want at most 90", d)
 	}
@@ -250,7 +250,7 @@ func TestSwitchToALateLayer(t *testing.T) {
 		t.Fatalf("the viewer was sent %v; want the high layer in the end", got)
 	}
 	first, last := all[0], all[len(all)-1]
-	got, want := last.Timestamp-first.Timestamp, ticks(int64(last.captured-first.captured), 90_000)
+	got, want := last.Timestamp-first.Timestamp, rtp.Ticks(int64(last.captured-first.captured), 90_000)
 	if d := int32(got - want); d < 0 || d > 50*90 {
 		t.Errorf("the high layer is shown %d units late; want at most %d", d, 50*90)
 	}

@@ -7,6 +7,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 // A crowd is a worker with streams that each send 2 Mbit/s of video after one keyframe. Packets reach the
@@ -22,7 +23,7 @@ const crowdPacket = 1200 // bytes of payload
 
 func newCrowd(t *testing.T, streams int, limit int64) *crowd {
 	c := &crowd{lab: newLab(t, 0, 1), memory: budget.New(limit), numbers: make([]uint64, streams)}
-	c.w.memory = newMemory(c.memory)
+	c.w.cfg.Memory, c.w.memory = c.memory, history.NewMemory(c.memory)
 	for i := range streams {
 		c.pubs = append(c.pubs, c.publish(bus.StreamID(i+1), bus.Generation(i+1), published()...))
 	}
@@ -44,7 +45,7 @@ func (c *crowd) send(span port.Time) (most int64) {
 			if n == 0 {
 				payload[1], x.Flags = 0, bus.KeyframeStart
 			}
-			l.history.append(&x, nil, payload)
+			l.history.Append(&x, nil, payload)
 			l.last, l.pub.tracks[0].best = c.now, l
 			p.lab.w.wake(l.pub.stream, newsOf(&x, rtp.Video))
 			c.numbers[i]++
@@ -64,13 +65,14 @@ func (l *lab) accounts() {
 	for _, st := range l.w.streams {
 		for i := 0; st.pub != nil && i < len(st.pub.tracks); i++ {
 			for _, x := range st.pub.tracks[i].layers {
-				held += x.history.size()
+				held += x.history.Size()
 			}
 		}
 	}
-	m := l.w.memory
-	if drawn := m.budget.Held(); m.used != held || drawn != int64(held+len(m.free)*pageSize) {
-		l.Errorf("histories hold %d bytes, with %d free pages; %d count as used and %d as drawn", held, len(m.free), m.used, drawn)
+	m, b := l.w.memory, l.w.cfg.Memory
+	if m.Used() != held || b.Held() != int64(m.Drawn()) {
+		l.Errorf("histories hold %d bytes and %d count as used; %d are drawn of the budget and %d count as drawn",
+			held, m.Used(), b.Held(), m.Drawn())
 	}
 }
 
@@ -92,11 +94,11 @@ func TestHistoryBudget(t *testing.T) {
 	for i := range c.pubs {
 		l := c.layer(i)
 		h := &l.history
-		if age := h.age(c.now); age < historyLeast {
+		if age := h.Age(c.now); age < history.Least {
 			t.Fatalf("stream %d keeps only %v s", i, age.Seconds())
 		}
-		if watched := i < len(viewers); watched && h.span < historySpan {
-			t.Errorf("stream %d has a viewer and keeps %v s; expected %v: others have none", i, h.span.Seconds(), historySpan.Seconds())
+		if watched := i < len(viewers); watched && h.Span() < history.Span {
+			t.Errorf("stream %d has a viewer and keeps %v s; expected %v: others have none", i, h.Span().Seconds(), history.Span.Seconds())
 		}
 	}
 	if n := c.drops(DropStalled); n != 0 {
@@ -110,8 +112,8 @@ func TestHistoryBudget(t *testing.T) {
 	c.pubs = c.pubs[:100]
 	c.send(5 * port.Second)
 	for i := range c.pubs {
-		if h := &c.layer(i).history; h.span != historySpan || h.age(c.now) < historySpan {
-			t.Errorf("with room for all stream %d keeps %v s of %v s", i, h.age(c.now).Seconds(), h.span.Seconds())
+		if h := &c.layer(i).history; h.Span() != history.Span || h.Age(c.now) < history.Span {
+			t.Errorf("with room for all stream %d keeps %v s of %v s", i, h.Age(c.now).Seconds(), h.Span().Seconds())
 		}
 	}
 	if held := c.memory.Held(); held > limit*3/4 {
@@ -135,67 +137,12 @@ func TestHistoryBudgetAllWatched(t *testing.T) {
 	}
 	spans := make([]port.Time, 5)
 	for i := range c.pubs {
-		spans[1+i%4] = max(spans[1+i%4], c.layer(i).history.span)
+		spans[1+i%4] = max(spans[1+i%4], c.layer(i).history.Span())
 	}
-	if spans[1] >= historySpan || spans[1] > spans[4] {
+	if spans[1] >= history.Span || spans[1] > spans[4] {
 		t.Errorf("by viewers, histories keep %v; expected less than a second, and least with one viewer", spans[1:])
 	}
 	if n := c.drops(DropStalled); n != 0 {
 		t.Errorf("%d packets never reached the %d viewers", n, len(viewers))
-	}
-}
-
-// A worker that holds less than its share does not shorten its own for others'.
-func TestShareOfTheBudget(t *testing.T) {
-	b := budget.New(100 * pageSize)
-	small, large := newMemory(b), newMemory(b)
-	var pages []*page
-	for i := range 92 {
-		m := large
-		if i < 10 {
-			m = small
-		}
-		pages = append(pages, m.take())
-	}
-	if small.tight(2) || !large.tight(2) {
-		t.Errorf("with 10 and 82 of 100 pages, tight %t and %t; expected false and true", small.tight(2), large.tight(2))
-	}
-	for _, p := range pages[40:] {
-		large.give(p)
-	}
-	if n := len(large.free); n != 52 {
-		t.Fatalf("%d pages are free; expected 52", n)
-	}
-	large.trim() // tight: all go back
-	if len(large.free) != 0 || b.Held() != 40*pageSize || large.tight(2) {
-		t.Errorf("trimmed, %d pages are free and %d bytes drawn; expected 0 and %d", len(large.free), b.Held(), 40*pageSize)
-	}
-}
-
-// Pages that were not needed for a while go back by and by; a steady turnover keeps its own.
-func TestTrim(t *testing.T) {
-	m := newMemory(budget.New(1 << 30))
-	var pages []*page
-	for range 100 {
-		pages = append(pages, m.take())
-	}
-	for _, p := range pages {
-		m.give(p)
-	}
-	m.trim() // begins to watch
-	for range 10 {
-		p := m.take()
-		m.give(p)
-		before := len(m.free)
-		m.trim()
-		if before > 1 && len(m.free) >= before {
-			t.Fatalf("%d free pages of %d are left after a pause", len(m.free), before)
-		}
-	}
-	if n := len(m.free); n > 1 {
-		t.Errorf("%d free pages are left where one is used; expected at most 1", n)
-	}
-	if got := m.budget.Held(); got != int64(len(m.free)*pageSize) {
-		t.Errorf("%d bytes are drawn for %d free pages", got, len(m.free))
 	}
 }

@@ -4,6 +4,14 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
+	"ringcast/engine/worker/receiver"
+)
+
+// No layer may hold more than these of packets, in bytes, however fast it sends.
+const (
+	historyCapVideo = 8 << 20
+	historyCapAudio = 256 << 10
 )
 
 // A stream is what is published under one name, as one worker sees it: the present publication and
@@ -81,7 +89,7 @@ type layer struct {
 	track   uint8
 	index   uint8
 	rid     string
-	history history
+	history history.Log
 	clocks
 	request request
 	// users is how many subscriptions' present spans are on this layer.
@@ -94,7 +102,7 @@ type layer struct {
 	epoch uint32
 
 	// Only at the owner:
-	receiver *receiver
+	receiver *receiver.Receiver
 	unit     accessUnit
 	last     port.Time // arrival of the newest packet
 	firs     uint8     // command number of the last FIR
@@ -183,9 +191,9 @@ func (w *Worker) newPublication(st *stream, a announcement) *publication {
 		}
 		for j, e := range t.spec.Encodings {
 			l := &layer{pub: p, track: uint8(i), index: uint8(j), rid: e.RID}
-			l.history = newHistory(w.memory, historyCapAudio)
+			l.history = history.New(w.memory, historyCapAudio)
 			if t.spec.Kind == rtp.Video {
-				l.history = newHistory(w.memory, historyCapVideo)
+				l.history = history.New(w.memory, historyCapVideo)
 			}
 			t.layers = append(t.layers, l)
 		}
@@ -210,7 +218,7 @@ func (w *Worker) dropPublication(st *stream) {
 	st.pub = nil
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
-			l.history.release()
+			l.history.Release()
 		}
 	}
 	if p.session != nil && p.session.pub != nil {
@@ -233,7 +241,7 @@ func (w *Worker) release(st *stream) {
 // next keyframe.
 func (l *layer) restart() {
 	l.epoch++
-	l.history.release()
+	l.history.Release()
 	l.clocks = clocks{}
 	l.unit.restart()
 }

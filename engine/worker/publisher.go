@@ -8,6 +8,7 @@ import (
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/engine/worker/receiver"
 )
 
 const (
@@ -63,7 +64,7 @@ func (w *Worker) attach(now port.Time, s *session, p *publication) {
 		}
 		for j, e := range t.spec.Encodings {
 			l := t.layers[j]
-			l.receiver = newReceiver(t.spec.Formats[0].Codec.ClockRate())
+			l.receiver = receiver.New(t.spec.Formats[0].Codec.ClockRate())
 			if e.SSRC != 0 {
 				s.pub.bind(e.SSRC, l, false)
 			}
@@ -155,7 +156,7 @@ func (w *Worker) takeRTP(now port.Time, s *session, arrival port.Time, data []by
 			w.drop(DropRTX)
 			return
 		}
-		if !src.layer.receiver.past(seq) {
+		if !src.layer.receiver.Past(seq) {
 			w.drop(DropRTX)
 			return
 		}

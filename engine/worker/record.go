@@ -4,6 +4,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/receiver"
 )
 
 // record puts one packet into its layer's history and wakes who waits for it. h and data are of the
@@ -17,32 +18,28 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		return
 	}
 	r := l.receiver
-	missed := len(r.missing)
-	ext, a := r.accept(seq, now, f.Feedback&rtp.NACK != 0)
-	switch took := a == fresh || a == restarted; {
-	case took && src.rtx:
-		r.received-- // what a retransmission brought was lost all the same
-	case took && ext == r.highest:
-		r.measure(h.Timestamp, arrival)
-	}
-	switch a {
-	case duplicate:
+	a := r.Accept(now, &receiver.Packet{
+		Sequence: seq, Timestamp: h.Timestamp, Arrival: arrival, Resent: src.rtx, NACK: f.Feedback&rtp.NACK != 0,
+	})
+	ext := a.Ext
+	switch a.Verdict {
+	case receiver.Duplicate:
 		w.count(ReceivedDuplicates)
 		return
-	case tooOld:
+	case receiver.TooOld:
 		w.drop(DropLate)
 		return
-	case restarted:
+	case receiver.Restarted:
 		l.restart()
 		w.lostKeyframe(now, l)
 	}
-	if n := len(r.missing); n > missed && r.missing[n-1].at < s.timers.at[nackDeadline] {
-		w.deadlines.set(s, nackDeadline, r.missing[n-1].at)
+	if a.AskAt < s.timers.at[nackDeadline] {
+		w.deadlines.set(s, nackDeadline, a.AskAt)
 	}
-	if len(payload) == 0 && r.skip(ext) {
+	if len(payload) == 0 && r.Skip(ext) {
 		return // padding
 	}
-	number, ok := r.number(ext)
+	number, ok := r.Number(ext)
 	if !ok {
 		w.drop(DropLate)
 		return
@@ -60,9 +57,9 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 		w.drop(DropTooLong)
 		return
 	}
-	l.history.append(&packet, exts, payload)
+	l.history.Append(&packet, exts, payload)
 	several := len(t.layers) > 1
-	if !src.rtx && ext == r.highest && w.tick(l, h.Timestamp, arrival) && several {
+	if !src.rtx && r.Newest(ext) && w.tick(l, h.Timestamp, arrival) && several {
 		w.begin(now, t, l)
 	}
 	l.last = arrival

@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"ringcast/engine/bus"
+	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/receiver"
 )
 
 // A publisher that alternates payload types does not flood the controller.
@@ -42,5 +44,23 @@ func TestPaddingIsCut(t *testing.T) {
 	}
 	if l.drops(DropRTP) != 256-3 {
 		t.Errorf("%d of 253 bad padding counts were dropped", l.drops(DropRTP))
+	}
+}
+
+// A loss is asked for after its own pause, however long an older one's is by then.
+func TestNACKOfANewLoss(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	p.frame(2, 0, false) // 1 never comes
+	l.pass(500 * port.Millisecond)
+	p.asked()
+	p.frame(4, 0, false)
+	p.sound(0, 0)
+	p.sound(2, 0)
+	l.pass(receiver.NACKDelay)
+	all := p.asked()
+	if v, a := seqs(all, videoSSRC), seqs(all, audioSSRC); len(v) == 0 || v[len(v)-1] != 3 || len(a) != 1 {
+		t.Errorf("after %v s asked for %v of video and %v of audio; expected 3 and 1", receiver.NACKDelay.Seconds(), v, a)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 // A follower is another worker with subscribers of a publication that this worker owns. It is fed
@@ -209,7 +210,7 @@ func (f *follower) resends(l *layer, index, end uint64) bool {
 func (f *follower) resend(w *Worker, out *Outgoing) bool {
 	for len(f.again) > 0 {
 		a := &f.again[0]
-		for a.index = max(a.index, a.layer.history.first); a.index < min(a.end, a.layer.history.next); a.index++ {
+		for a.index = max(a.index, a.layer.history.First()); a.index < min(a.end, a.layer.history.Next()); a.index++ {
 			if f.left == 0 {
 				return true
 			}
@@ -229,22 +230,22 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoin
 	if best == nil {
 		return true
 	}
-	k := &best.history.key
-	fresh := t.spec.Kind == rtp.Audio || k.valid && now-k.arrival <= joinAge && x.goesOn(now, k, best)
+	k := best.history.Key()
+	fresh := t.spec.Kind == rtp.Audio || k.Valid && now-k.Arrival <= joinAge && x.goesOn(now, k, best)
 	if x.layer != nil && x.layer != best && !fresh {
 		w.wantKeyframe(now, best)
 	}
 	if x.layer == nil || x.layer != best && fresh || x.epoch != x.layer.epoch {
 		h := &best.history
 		x.layer, x.epoch = best, best.epoch
-		x.cursor = h.start(t.spec.Kind)
+		x.cursor = h.Start(t.spec.Kind)
 		if !fresh { // from the keyframe on is more than a viewer can use
-			x.cursor = max(x.cursor, h.next-min(feedBack, h.next-h.first))
+			x.cursor = max(x.cursor, h.Next()-min(feedBack, h.Next()-h.First()))
 		}
 		x.start = x.cursor
 	}
 	h := &x.layer.history
-	for x.cursor = max(x.cursor, h.first); x.cursor < h.next && f.left > 0; x.cursor++ {
+	for x.cursor = max(x.cursor, h.First()); x.cursor < h.Next() && f.left > 0; x.cursor++ {
 		if !w.emit(out, f, x.layer, x.cursor, x.start) {
 			return false
 		}
@@ -257,11 +258,11 @@ func (w *Worker) emit(out *Outgoing, f *follower, l *layer, index, start uint64)
 	if len(out.Messages) == cap(out.Messages) {
 		return false
 	}
-	e := l.history.at(index)
+	e := l.history.At(index)
 	out.Messages = append(out.Messages, bus.Message{
 		Kind: bus.Media, To: f.worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
 		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, Start: start,
-		Packet: e.Packet, Data: l.history.data(e),
+		Packet: e.Packet, Data: l.history.Data(e),
 	})
 	w.count(Replicated)
 	f.left--
@@ -271,14 +272,14 @@ func (w *Worker) emit(out *Outgoing, f *follower, l *layer, index, start uint64)
 // replicate takes one packet of the owner's into this worker's replica of the layer.
 func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	n := int(m.Packet.ExtensionLen)
-	if n > len(m.Data) || len(m.Data) > maxStored {
+	if n > len(m.Data) || len(m.Data) > history.MaxStored {
 		return
 	}
 	if l.fed && int32(m.Epoch-l.epoch) < 0 {
 		return // of before a break in the numbering
 	}
 	if !l.fed || m.Epoch != l.epoch {
-		l.history.release()
+		l.history.Release()
 		l.fed, l.epoch, l.feedNext = true, m.Epoch, m.Start
 		l.holes = l.holes[:0]
 	}
@@ -289,7 +290,7 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	if !ok {
 		return // it has come before
 	}
-	l.history.append(&m.Packet, m.Data[:n], m.Data[n:])
+	l.history.Append(&m.Packet, m.Data[:n], m.Data[n:])
 	w.chores.add(now, l.pub.stream)
 	t := &l.pub.tracks[l.track]
 	if news {
@@ -300,7 +301,7 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	best := t.best
 	if f := t.fed; t.best == nil {
 		t.best = l
-	} else if f != nil && (f.history.key.valid || t.spec.Kind == rtp.Audio) {
+	} else if f != nil && (f.history.Key().Valid || t.spec.Kind == rtp.Audio) {
 		t.best = f
 	}
 	if m.Packet.Flags&bus.KeyframeStart != 0 {

@@ -4,6 +4,7 @@ import (
 	bits64 "math/bits"
 
 	"ringcast/engine/port"
+	"ringcast/engine/worker/history"
 )
 
 const (
@@ -176,17 +177,17 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
 		return false
 	}
-	index, ok := l.history.index(r.first + seq - r.seq)
+	index, ok := l.history.Index(r.first + seq - r.seq)
 	if !ok {
 		return false // not in the history any more, or not yet
 	}
-	e := l.history.at(index)
+	e := l.history.At(index)
 	// A shape's ring of headers is for the live edge; a resend must not push those out.
 	tmpl := t.shape.resendTemplate(l, e)
 	if tmpl == nil || !fits(tmpl, e) {
 		return false
 	}
-	if !sub.affords(t, seq, int(e.len)+maxHeader) {
+	if !sub.affords(t, seq, e.Len()+maxHeader) {
 		w.drop(DropResends)
 		return false
 	}
@@ -212,7 +213,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 }
 
 // resendTemplate makes the header of a packet that is no longer at the live edge.
-func (sh *shape) resendTemplate(l *layer, e *entry) *template {
+func (sh *shape) resendTemplate(l *layer, e *history.Entry) *template {
 	held := sh.held
 	sh.held = nil
 	t := sh.template(l, 0, e)

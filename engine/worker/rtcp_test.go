@@ -8,6 +8,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/srtp"
+	"ringcast/engine/worker/receiver"
 )
 
 // A layer's clock goes through the span that the media goes through: a subscriber that maps a packet's timestamp by the
@@ -371,7 +372,7 @@ func TestUpstreamNACK(t *testing.T) {
 	p.frame(4, 0, false)
 	p.frame(2, 0, false)
 	l.forget()
-	l.pass(nackDelay - 1)
+	l.pass(receiver.NACKDelay - 1)
 	if n := len(seqs(p.asked(), videoSSRC)); n != 0 {
 		t.Fatal("reordering was taken for loss")
 	}

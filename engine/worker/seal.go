@@ -5,6 +5,7 @@ import (
 
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 // maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
@@ -14,44 +15,20 @@ const maxSent = port.MaxDatagram - 20
 // calls it first, the first time or a resend: an index of SRTP may never be sealed with other bytes later.
 func (l *layer) settle(index uint64, evenRuns bool) {
 	for evenRuns && l.settled <= index {
-		l.even(max(l.settled, l.history.first))
+		l.settled = l.history.Even(max(l.settled, l.history.First()))
 	}
-}
-
-// even decides which packets are padded by a byte, from an index on and as far as they are alike. libwebrtc
-// cuts a frame into parts of two lengths, the longer ones by a byte and last, and UDP_SEGMENT takes datagrams
-// of one length: so the shorter ones are made as long.
-func (l *layer) even(from uint64) {
-	h := &l.history
-	first := h.at(from)
-	short := first.len - uint16(first.ExtensionLen)
-	longer := false
-	end := from + 1
-	for ; end < h.next; end++ {
-		e := h.at(end)
-		n := e.len - uint16(e.ExtensionLen)
-		if e.Timestamp != first.Timestamp || n != short && n != short+1 {
-			break
-		}
-		longer = longer || n != short
-	}
-	for i := from; longer && i < end; i++ {
-		e := h.at(i)
-		e.padded = e.len-uint16(e.ExtensionLen) == short
-	}
-	l.settled = end
 }
 
 // fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
-func fits(tmpl *template, e *entry) bool {
-	return int(tmpl.length)+int(e.len)-int(e.ExtensionLen)+2+maxTag <= maxSent
+func fits(tmpl *template, e *history.Entry) bool {
+	return int(tmpl.length)+e.PayloadLen()+2+maxTag <= maxSent
 }
 
 // seal writes one packet of a span: the shape's header, the subscriber's fields, and the payload from
 // the history straight into the frame.
 func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *span, index uint64, tmpl *template, seq uint64) []byte {
 	r.layer.settle(index, w.cfg.EvenRuns)
-	e := r.layer.history.at(index)
+	e := r.layer.history.At(index)
 	n := int(tmpl.length)
 	frame = append(frame[:0], tmpl.bytes[:n]...)
 	binary.BigEndian.PutUint16(frame[2:], uint16(seq))
@@ -61,8 +38,8 @@ func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *span, i
 		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
 		sub.transport++
 	}
-	payload := r.layer.history.padded(e)
-	if e.padded {
+	payload := r.layer.history.PaddedPayload(e)
+	if e.Padded() {
 		frame[0] |= rtp.PaddingBit
 	}
 	if r.picture|uint16(r.tl0) != 0 {
@@ -74,7 +51,7 @@ func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *span, i
 }
 
 // patch moves the picture IDs of a payload that was copied out of the history.
-func (r *span) patch(payload []byte, e *entry) {
+func (r *span) patch(payload []byte, e *history.Entry) {
 	f := r.layer.pub.tracks[r.layer.track].format(e.PayloadType)
 	if f == nil {
 		return
@@ -86,7 +63,7 @@ func (r *span) patch(payload []byte, e *entry) {
 
 // sealRTX writes a packet as a retransmission: own SSRC, own numbering, the original sequence number
 // in front of the payload (RFC 4588 section 4).
-func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *span, e *entry, tmpl *template, seq uint64) []byte {
+func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *span, e *history.Entry, tmpl *template, seq uint64) []byte {
 	n := int(tmpl.length)
 	frame = append(frame[:0], tmpl.bytes[:n]...)
 	frame[1] = frame[1]&0x80 | tmpl.rtx
@@ -98,7 +75,7 @@ func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *span
 		sub.transport++
 	}
 	frame = append(frame, byte(seq>>8), byte(seq))
-	frame = append(frame, r.layer.history.payload(e)...)
+	frame = append(frame, r.layer.history.Payload(e)...)
 	if r.picture|uint16(r.tl0) != 0 {
 		r.patch(frame[n+2:], e)
 	}

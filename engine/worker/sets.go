@@ -27,15 +27,15 @@ func (w *Worker) complete(l *layer, packet *bus.Packet, ext uint64, newest bool)
 	p.Flags = bus.KeyframeStart
 	var memory [rtp.MaxSetsPayload]byte
 	if u.format.Aggregates() {
-		l.history.append(&p, nil, u.sets.Aggregate(memory[:0]))
+		l.history.Append(&p, nil, u.sets.Aggregate(memory[:0]))
 		p.Number++
 	} else {
 		for unit, next := u.sets.Missing(0); unit != nil; unit, next = u.sets.Missing(next) {
-			l.history.append(&p, nil, unit)
+			l.history.Append(&p, nil, unit)
 			p.Number++
 		}
 	}
-	l.receiver.insert(ext, int(p.Number-packet.Number))
+	l.receiver.Insert(ext, int(p.Number-packet.Number))
 	packet.Number = p.Number
 	u.sets.Sent()
 	w.count(KeyframesCompleted)

@@ -11,6 +11,7 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/receiver"
 )
 
 // announce adds parameter sets to the video's format, as offers have them.
@@ -293,9 +294,9 @@ func TestSetsOfLayers(t *testing.T) {
 	send(3, 0, 0, idr)
 	for i, want := range []string{stapA(spsA, ppsA), stapA(spsB, ppsB), ""} {
 		h := &l.stream(1).pub.tracks[0].layers[i].history
-		got := string(h.payload(h.at(h.next - min(2, h.next))))
-		if want == "" && h.next != 1 || want != "" && got != want {
-			t.Errorf("layer %d has %q before its last keyframe, of %d packets; expected %q", i, got, h.next, want)
+		got := string(h.Payload(h.At(h.Next() - min(2, h.Next()))))
+		if want == "" && h.Next() != 1 || want != "" && got != want {
+			t.Errorf("layer %d has %q before its last keyframe, of %d packets; expected %q", i, got, h.Next(), want)
 		}
 	}
 }
@@ -311,7 +312,7 @@ func TestSetsOutliveARestart(t *testing.T) {
 	send(0, 0, stapA(spsA, ppsA))
 	send(1, 0, idr)
 	l.forget()
-	send(2+2*maxGap, 90_000, idr)
+	send(2+2*receiver.MaxGap, 90_000, idr)
 	if got := contentsOf(rtp.H264, s.media(subVideo)); !slices.Equal(got, []rtp.Content{rtp.HasSets, rtp.HasKey}) {
 		t.Errorf("after a break the viewer got %04b; expected sets and a keyframe", got)
 	}
@@ -396,8 +397,8 @@ func FuzzVideo(f *testing.F) {
 			s.nack(subVideo, uint16(n))
 		}
 		given := make(map[uint64]bool)
-		for i := h.first; i < h.next; i++ {
-			if n := h.at(i).Number; given[n] {
+		for i := h.First(); i < h.Next(); i++ {
+			if n := h.At(i).Number; given[n] {
 				t.Fatalf("number %d is given away twice", n)
 			} else {
 				given[n] = true
@@ -431,7 +432,7 @@ func TestAV1SequenceHeaderSentOnce(t *testing.T) {
 				}
 			}
 			h := &l.stream(1).pub.tracks[0].layers[0].history
-			if got := string(h.payload(h.at(h.next - 1))); c.want != "" && got != c.want {
+			if got := string(h.Payload(h.At(h.Next() - 1))); c.want != "" && got != c.want {
 				t.Errorf("recorded %x; expected %x", got, c.want)
 			}
 			if counts := [2]uint64{l.counted(KeyframesCompleted), l.counted(KeyframesLacking)}; counts != c.counts {

@@ -5,6 +5,7 @@ import (
 
 	"ringcast/engine/bus"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/history"
 )
 
 const (
@@ -145,7 +146,7 @@ func (sh *shape) match(p *publication) {
 }
 
 // template returns the header of a packet, nil when the payload type was not negotiated.
-func (sh *shape) template(l *layer, index uint64, e *entry) *template {
+func (sh *shape) template(l *layer, index uint64, e *history.Entry) *template {
 	t := &sh.spare
 	if len(sh.held) > 0 {
 		t = &sh.held[index&uint64(len(sh.held)-1)]
@@ -160,7 +161,7 @@ func (sh *shape) template(l *layer, index uint64, e *entry) *template {
 	t.layer, t.index = l, index
 	t.rtx = sh.rtx[e.PayloadType&127]
 	rtp.PutHeader(t.bytes[:], e.Flags&bus.Marker != 0, false, pt, 0, 0, 0)
-	sh.writeExtensions(t, l.history.extensions(e))
+	sh.writeExtensions(t, l.history.Extensions(e))
 	return t
 }
 

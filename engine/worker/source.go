@@ -57,15 +57,15 @@ func (p *publisher) present(src *source) {
 	src.past = false
 	r := src.layer.receiver
 	if src.rtx {
-		r.rtx = src.ssrc
+		r.RTX = src.ssrc
 		return
 	}
-	if r.ssrc != 0 {
+	if r.SSRC != 0 {
 		// The layer goes on under another SSRC, with another numbering and another clock.
-		r.restart()
+		r.Restart()
 		src.layer.restart()
 	}
-	r.ssrc = src.ssrc
+	r.SSRC = src.ssrc
 }
 
 // comesBack reports whether a past source is to be its layer's again, because it sends after a silence or goes

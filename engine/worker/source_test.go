@@ -21,7 +21,7 @@ func TestSimulcastByRID(t *testing.T) {
 	for seq := uint64(1); seq < 4; seq++ { // without RID now
 		p.send(packet{ssrc: loSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "lo")})
 	}
-	if lo, hi := layers[1].history.next, layers[0].history.next; lo != 4 || hi != 1 {
+	if lo, hi := layers[1].history.Next(), layers[0].history.Next(); lo != 4 || hi != 1 {
 		t.Errorf("%d packets in the low layer and %d in the high one; expected 4 and 1", lo, hi)
 	}
 	// Which layer a source is, cannot be guessed.
@@ -51,12 +51,12 @@ func TestRepairedRID(t *testing.T) {
 				payload: append([]byte{0, 21}, vp8(true, false, "hi 21")...),
 			})
 			h := &layers[0].history
-			if h.next != 3 {
-				t.Fatalf("%d packets in the layer; expected 3", h.next)
+			if h.Next() != 3 {
+				t.Fatalf("%d packets in the layer; expected 3", h.Next())
 			}
-			e := h.at(2)
-			if e.Number != h.at(0).Number+1 || e.PayloadType != pubVP8 || string(h.payload(e)) != string(vp8(true, false, "hi 21")) || e.Timestamp != 3000 {
-				t.Errorf("restored: %+v %q", e.Packet, h.payload(e))
+			e := h.At(2)
+			if e.Number != h.At(0).Number+1 || e.PayloadType != pubVP8 || string(h.Payload(e)) != string(vp8(true, false, "hi 21")) || e.Timestamp != 3000 {
+				t.Errorf("restored: %+v %q", e.Packet, h.Payload(e))
 			}
 			if l.counted(ReceivedRTX) != 1 {
 				t.Error("it was not counted as a retransmission")
@@ -80,8 +80,8 @@ func TestBindingByMIDAndPayloadType(t *testing.T) {
 		p.send(packet{ssrc: 2, pt: pubOpus, seq: 1, ext: a, payload: []byte("opus")})
 		p.send(packet{ssrc: 3, pt: pubRTX, seq: 1, ext: v, payload: append([]byte{0, 0}, vp8(true, false, "")...)})
 		x := l.stream(1).pub.tracks
-		if x[0].layers[0].history.next != 2 || x[1].layers[0].history.next != 1 {
-			t.Errorf("MID %t: %d packets of video, %d of audio; expected 2 and 1", mid, x[0].layers[0].history.next, x[1].layers[0].history.next)
+		if x[0].layers[0].history.Next() != 2 || x[1].layers[0].history.Next() != 1 {
+			t.Errorf("MID %t: %d packets of video, %d of audio; expected 2 and 1", mid, x[0].layers[0].history.Next(), x[1].layers[0].history.Next())
 		}
 		p.send(packet{ssrc: 4, pt: 77, seq: 1, payload: []byte("what?")})
 		p.send(packet{ssrc: 5, pt: pubOpus, seq: 1, ext: []byte{idMID << 4, 'v'}, payload: []byte("audio on the video line")})
@@ -121,8 +121,8 @@ func TestManySSRCs(t *testing.T) {
 	}
 	l.poll()
 	p.frame(1, 0, false)
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next != 2 {
-		t.Errorf("the honest source has %d packets; expected 2", h.next)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() != 2 {
+		t.Errorf("the honest source has %d packets; expected 2", h.Next())
 	}
 }
 
@@ -144,7 +144,7 @@ func TestSSRCChangesForDays(t *testing.T) {
 		if l.counted(ReceivedRTP) != taken+1 {
 			t.Fatalf("the packet under SSRC %d of %d was not taken: %v", i+1, changes, l.w.counters.Drops)
 		}
-		if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next == h.first {
+		if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() == h.First() {
 			t.Fatalf("the packet under SSRC %d of %d is not in the layer's history", i+1, changes)
 		}
 		for range 20 {
@@ -352,7 +352,7 @@ func TestRTXBeforeFirstPacket(t *testing.T) {
 	p := l.publish(1, 1, tracks...)
 	p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 0, payload: append([]byte{0, 7}, vp8(true, true, "key")...)})
 	p.frame(8, 3000, false)
-	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.next-h.first != 2 || !h.key.valid {
-		t.Errorf("%d packets are held, keyframe %t; expected both", h.next-h.first, h.key.valid)
+	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next()-h.First() != 2 || !h.Key().Valid {
+		t.Errorf("%d packets are held, keyframe %t; expected both", h.Next()-h.First(), h.Key().Valid)
 	}
 }

@@ -23,14 +23,14 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	if len(t.spans) > 0 && !t.waiting {
 		r := &t.spans[len(t.spans)-1]
 		l := r.layer
-		for t.cursor >= l.history.first && t.cursor < l.history.next && l.history.at(t.cursor).Number < r.first {
+		for t.cursor >= l.history.First() && t.cursor < l.history.Next() && l.history.At(t.cursor).Number < r.first {
 			t.cursor++ // of before the span; its age says nothing
 		}
 		switch {
 		case l.pub != best.pub || r.epoch != l.epoch:
 			t.waiting = true
-		case t.cursor < l.history.first || t.cursor < l.history.next && now-l.history.at(t.cursor).Arrival > stallAge:
-			w.counters.Drops[DropStalled] += l.history.next - t.cursor
+		case t.cursor < l.history.First() || t.cursor < l.history.Next() && now-l.history.At(t.cursor).Arrival > stallAge:
+			w.counters.Drops[DropStalled] += l.history.Next() - t.cursor
 			t.waiting = true
 		case l == best:
 			return true
@@ -40,17 +40,17 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	if t.spec.Kind == rtp.Audio {
 		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
 		// come: what lies between will never be here.
-		if !t.waiting || h.next == h.first || h.next-h.first < feedStart && len(best.holes) > 0 {
+		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(best.holes) > 0 {
 			return !t.waiting
 		}
-		i := h.liveEdge()
-		if e := h.at(i); now-e.Arrival <= stallAge {
+		i := h.LiveEdge()
+		if e := h.At(i); now-e.Arrival <= stallAge {
 			w.startSpan(now, t, best, e.Number, i, e.Timestamp)
 		}
 		return !t.waiting
 	}
-	if k := &h.key; best.startable(now) && t.goesOn(now, k, best) {
-		w.startSpan(now, t, best, k.number, k.index, k.timestamp)
+	if k := h.Key(); best.startable(now) && t.goesOn(now, k, best) {
+		w.startSpan(now, t, best, k.Number, k.Index, k.Timestamp)
 		return true
 	}
 	w.wantKeyframe(now, best)
@@ -70,7 +70,7 @@ func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, ind
 		r.seq = t.highest + 1
 		var known bool
 		if r.timestamp, known = x.offsetFor(now, l); !known {
-			r.timestamp = t.lastTimestamp + ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
+			r.timestamp = t.lastTimestamp + rtp.Ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
 		}
 		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
 			r.bump = uint32(1 - d)
@@ -79,7 +79,7 @@ func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, ind
 		if old.layer == l && old.epoch == l.epoch {
 			r.picture, r.tl0 = old.picture, old.tl0
 		} else {
-			if e := l.history.at(index); e.Flags&bus.HasPicture != 0 {
+			if e := l.history.At(index); e.Flags&bus.HasPicture != 0 {
 				r.picture, r.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
+	"ringcast/engine/worker/receiver"
 )
 
 // A subscriber starts at a keyframe that is at most 500 ms old, else it waits for the next.
@@ -317,7 +318,7 @@ func TestEpochBreak(t *testing.T) {
 	l.pass(2 * port.Second)
 	p.asked()
 	l.forget()
-	p.frame(2+2*maxGap, 180_000, false)
+	p.frame(2+2*receiver.MaxGap, 180_000, false)
 	l.pass(10 * port.Millisecond)
 	if count(p.asked(), rtcp.PLI) != 1 {
 		t.Error("no keyframe was asked for at the break")
@@ -325,8 +326,8 @@ func TestEpochBreak(t *testing.T) {
 	if n := len(s.media(subVideo)); n != 0 {
 		t.Errorf("%d packets were sent across the break", n)
 	}
-	p.frame(3+2*maxGap, 183_000, true)
-	p.frame(4+2*maxGap, 186_000, false)
+	p.frame(3+2*receiver.MaxGap, 183_000, true)
+	p.frame(4+2*receiver.MaxGap, 186_000, false)
 	got := s.media(subVideo)
 	if len(got) != 2 || got[0].payload[1] != 0 {
 		t.Fatalf("%d packets after the break", len(got))
@@ -360,7 +361,7 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 		l.forget()
 	}
 	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
-	if behind := x.spans[len(x.spans)-1].layer.history.next - x.cursor; behind > 300 {
+	if behind := x.spans[len(x.spans)-1].layer.history.Next() - x.cursor; behind > 300 {
 		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUpAge", behind)
 	}
 	if n := l.drops(DropStalled); n != 0 {
@@ -409,6 +410,8 @@ func TestSpanAfterLatePacket(t *testing.T) {
 		t.Errorf("the new span's timestamps begin %d behind what was sent", -d)
 	}
 }
+
+const hour = 3600 * port.Second
 
 // A stream that comes back after more than a day goes on where time is.
 func TestTimestampsAfterADay(t *testing.T) {

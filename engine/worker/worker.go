@@ -9,6 +9,7 @@ import (
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
 	"ringcast/engine/ufrag"
+	"ringcast/engine/worker/history"
 )
 
 // Config is what a worker is made with. Rand is required.
@@ -56,8 +57,8 @@ type Worker struct {
 	deadlines deadlines
 	hasher    *stun.Hasher
 	header    rtp.Header // of the packet in hand
-	memory    *memory
-	squeeze   squeeze
+	memory    *history.Memory
+	squeeze   history.Squeeze
 	// current is the session that is being served, to know whose fault a panic was.
 	current *session
 
@@ -105,7 +106,7 @@ func New(cfg Config) *Worker {
 		streams:   make(map[bus.StreamID]*stream),
 		announced: make(map[bus.StreamID]announcement),
 		hasher:    stun.NewHasher(),
-		memory:    newMemory(cfg.Memory),
+		memory:    history.NewMemory(cfg.Memory),
 		replies:   make([]reply, 0, 64),
 		strays:    make([]stray, 0, maxStrays),
 	}
@@ -332,7 +333,7 @@ func (w *Worker) Deadline() port.Time {
 	if len(w.asking) > 0 {
 		at = min(at, w.askAt)
 	}
-	if w.memory.held() || w.squeeze.bar > 0 {
+	if w.memory.Drawn() > 0 || !w.squeeze.Idle() {
 		at = min(at, w.housekeeping)
 	}
 	return min(at, w.chores.next())

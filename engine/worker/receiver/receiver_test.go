@@ -1,4 +1,4 @@
-package worker
+package receiver
 
 import (
 	"fmt"
@@ -9,17 +9,23 @@ import (
 	"ringcast/engine/port"
 )
 
-// arrive hands sequence numbers to a receiver and returns what became of the last.
-func arrive(r *receiver, seqs ...int) (ext uint64, a arrival) {
-	for _, seq := range seqs {
-		ext, a = r.accept(uint16(seq), 0, true)
-	}
-	return ext, a
+// accept hands a packet to a receiver that can ask for missing ones.
+func accept(r *Receiver, seq uint16, at port.Time) Arrival {
+	return r.Accept(at, &Packet{Sequence: seq, Arrival: at, NACK: true})
 }
 
-func numberOf(t *testing.T, r *receiver, ext uint64) uint64 {
+// arrive hands packets to a receiver and returns its answer to the last.
+func arrive(r *Receiver, seqs ...int) (ext uint64, v Verdict) {
+	for _, seq := range seqs {
+		a := accept(r, uint16(seq), 0)
+		ext, v = a.Ext, a.Verdict
+	}
+	return ext, v
+}
+
+func numberOf(t *testing.T, r *Receiver, ext uint64) uint64 {
 	t.Helper()
-	n, ok := r.number(ext)
+	n, ok := r.Number(ext)
 	if !ok {
 		t.Fatalf("extended sequence number %d has no number", ext)
 	}
@@ -27,12 +33,12 @@ func numberOf(t *testing.T, r *receiver, ext uint64) uint64 {
 }
 
 func TestReceiverWrapAround(t *testing.T) {
-	r := newReceiver(90000)
+	r := New(90000)
 	first, _ := arrive(r, 65530)
 	start := numberOf(t, r, first)
 	for i := 1; i < 200_000; i++ { // three times around
 		ext, a := arrive(r, (65530+i)&0xFFFF)
-		if a != fresh || ext != first+uint64(i) || numberOf(t, r, ext) != start+uint64(i) {
+		if a != Fresh || ext != first+uint64(i) || numberOf(t, r, ext) != start+uint64(i) {
 			t.Fatalf("packet %d: extended %d, %d", i, ext, a)
 		}
 	}
@@ -43,28 +49,28 @@ func TestReceiverVerdicts(t *testing.T) {
 		name   string
 		before []int
 		seq    int
-		want   arrival
+		want   Verdict
 	}{
-		{"next", []int{100, 101}, 102, fresh},
-		{"the first again", []int{100}, 100, duplicate},
-		{"an older one again", []int{100, 101, 102, 103}, 101, duplicate},
-		{"a hole filled", []int{100, 102}, 101, fresh},
-		{"a hole filled twice", []int{100, 102, 101}, 101, duplicate},
-		{"the last of the window", append(ladder(0, 4400, 400), 4500), 405, fresh},
-		{"one behind the window", append(ladder(0, 4400, 400), 4500), 404, tooOld},
-		{"far behind", append(ladder(0, 30000, 500), 30001), 17, tooOld},
-		{"across the wrap", []int{65535, 1}, 0, fresh},
-		{"again across the wrap", []int{65535, 0, 1}, 65535, duplicate},
-		{"the largest gap", []int{100}, 101 + maxGap, fresh},
-		{"a larger gap", []int{100}, 102 + maxGap, restarted},
-		{"a gap larger than the window", []int{100}, 100 + 2*window, restarted},
-		{"before the first", []int{100}, 100 - startRoom, fresh},
-		{"too far before the first", []int{100}, 100 - startRoom - 1, tooOld},
-		{"before the first, across the wrap", []int{3}, 65530, fresh},
-		{"before the first, again", []int{3, 65530}, 65530, duplicate},
+		{"next", []int{100, 101}, 102, Fresh},
+		{"the first again", []int{100}, 100, Duplicate},
+		{"an older one again", []int{100, 101, 102, 103}, 101, Duplicate},
+		{"a hole filled", []int{100, 102}, 101, Fresh},
+		{"a hole filled twice", []int{100, 102, 101}, 101, Duplicate},
+		{"the last of the window", append(ladder(0, 4400, 400), 4500), 405, Fresh},
+		{"one behind the window", append(ladder(0, 4400, 400), 4500), 404, TooOld},
+		{"far behind", append(ladder(0, 30000, 500), 30001), 17, TooOld},
+		{"across the wrap", []int{65535, 1}, 0, Fresh},
+		{"again across the wrap", []int{65535, 0, 1}, 65535, Duplicate},
+		{"the largest gap", []int{100}, 101 + MaxGap, Fresh},
+		{"a larger gap", []int{100}, 102 + MaxGap, Restarted},
+		{"a gap larger than the window", []int{100}, 100 + 2*window, Restarted},
+		{"before the first", []int{100}, 100 - startRoom, Fresh},
+		{"too far before the first", []int{100}, 100 - startRoom - 1, TooOld},
+		{"before the first, across the wrap", []int{3}, 65530, Fresh},
+		{"before the first, again", []int{3, 65530}, 65530, Duplicate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newReceiver(90000)
+			r := New(90000)
 			arrive(r, c.before...)
 			if _, got := arrive(r, c.seq); got != c.want {
 				t.Errorf("got %d; expected %d", got, c.want)
@@ -83,19 +89,19 @@ func ladder(from, to, step int) (all []int) {
 
 // A bit of the window that a wrap of the window left set must not make a fresh packet a duplicate.
 func TestReceiverWindowIsCleared(t *testing.T) {
-	r := newReceiver(90000)
+	r := New(90000)
 	for n := range window {
 		arrive(r, n)
 	}
 	arrive(r, window+300) // a gap within the window
 	for n := window; n < window+300; n++ {
-		if _, a := arrive(r, n); a != fresh {
+		if _, a := arrive(r, n); a != Fresh {
 			t.Fatalf("packet %d: %d; expected fresh", n, a)
 		}
 	}
 	arrive(r, window+300+1, 3*window) // a gap of more than all of it
 	for n := 2*window + 1; n < 3*window; n++ {
-		if _, a := arrive(r, n); a != fresh {
+		if _, a := arrive(r, n); a != Fresh {
 			t.Fatalf("packet %d behind the jump: %d; expected fresh", n, a)
 		}
 	}
@@ -107,11 +113,11 @@ func TestReceiverReorderedStart(t *testing.T) {
 	for range 200 {
 		first := rng.IntN(1 << 16)
 		order := rng.Perm(20)
-		r := newReceiver(90000)
+		r := New(90000)
 		numbers := make([]uint64, 20)
 		for _, i := range order {
 			ext, a := arrive(r, (first+i)&0xFFFF)
-			if a != fresh {
+			if a != Fresh {
 				t.Fatalf("order %v from %d: packet %d is %d", order, first, i, a)
 			}
 			numbers[i] = numberOf(t, r, ext)
@@ -121,7 +127,7 @@ func TestReceiverReorderedStart(t *testing.T) {
 				t.Fatalf("order %v from %d: numbers %v", order, first, numbers)
 			}
 		}
-		if _, next := r.due(port.Second, make([]uint16, 0, 64)); next != port.Never {
+		if _, next := r.AppendMissing(port.Second, make([]uint16, 0, 64)); next != port.Never {
 			t.Fatalf("order %v: something is missing when all have come", order)
 		}
 	}
@@ -172,7 +178,7 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 	}
 	slices.SortStableFunc(all, func(a, b sent) int { return a.at - b.at })
 
-	r := newReceiver(90000)
+	r := New(90000)
 	var origin int64 // extended sequence number minus our own
 	began := false
 	numbers := make(map[int]uint64)
@@ -195,31 +201,31 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 		return n
 	}
 	for _, s := range all {
-		ext, a := r.accept(uint16(s.seq), 0, true)
+		ext, a := arrive(r, s.seq)
 		if !began {
 			began, origin = true, int64(ext)-int64(s.seq)
 		}
-		if a == tooOld || a == restarted {
+		if a == TooOld || a == Restarted {
 			continue
 		}
-		if (a == duplicate) != seen[s.seq] {
+		if (a == Duplicate) != seen[s.seq] {
 			t.Fatalf("packet %d: %d, though seen before is %t", s.seq, a, seen[s.seq])
 		}
-		if seen[s.seq] = true; a == duplicate {
+		if seen[s.seq] = true; a == Duplicate {
 			continue
 		}
 		if int64(ext)-int64(s.seq) != origin {
 			t.Fatalf("packet %d was extended to %d, %d too far", s.seq, ext, int64(ext)-int64(s.seq)-origin)
 		}
-		if s.padding && r.skip(ext) {
+		if s.padding && r.Skip(ext) {
 			skipped[s.seq] = true
 			continue
 		}
 		if ext == r.highest && rng.IntN(20) == 0 {
 			inserted[s.seq] = 1 + rng.IntN(3)
-			r.insert(ext, inserted[s.seq])
+			r.Insert(ext, inserted[s.seq])
 		}
-		n, ok := r.number(ext)
+		n, ok := r.Number(ext)
 		if !ok {
 			if got := ranges(s.seq); got < maxShifts {
 				t.Fatalf("packet %d has no number, with %d rows of padding and insertions behind it", s.seq, got)
@@ -252,13 +258,13 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 }
 
 func TestReceiverPaddingAndLatePackets(t *testing.T) {
-	r := newReceiver(90000)
+	r := New(90000)
 	first, _ := arrive(r, 10)
 	n := numberOf(t, r, first)
 	// 11 is late, 12 padding, 13 media, 14 and 15 padding, 16 late, 17 media.
 	skip := func(seq int) {
 		ext, _ := arrive(r, seq)
-		if !r.skip(ext) {
+		if !r.Skip(ext) {
 			t.Fatalf("padding %d was not left out", seq)
 		}
 	}
@@ -276,23 +282,23 @@ func TestReceiverPaddingAndLatePackets(t *testing.T) {
 	// Padding that comes late has its number reserved already.
 	arrive(r, 19)
 	e18, _ := arrive(r, 18)
-	if r.skip(e18) {
+	if r.Skip(e18) {
 		t.Error("late padding was left out: what came behind it would move")
 	}
 }
 
 // A layer that goes on under a new SSRC goes on behind the last number.
 func TestReceiverRestart(t *testing.T) {
-	r := newReceiver(90000)
-	r.ssrc = 5
+	r := New(90000)
+	r.SSRC = 5
 	ext, _ := arrive(r, 100, 101, 102)
 	before := numberOf(t, r, ext)
-	r.restart()
+	r.Restart()
 	ext, a := arrive(r, 60000)
-	if a != fresh || numberOf(t, r, ext) <= before {
+	if a != Fresh || numberOf(t, r, ext) <= before {
 		t.Errorf("after a restart: %d, number %d behind %d", a, numberOf(t, r, ext), before)
 	}
-	if r.ssrc != 5 || r.clockRate != 90000 {
+	if r.SSRC != 5 || r.clockRate != 90000 {
 		t.Error("a restart lost the source")
 	}
 	if len(r.missing) != 0 {

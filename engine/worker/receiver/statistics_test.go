@@ -1,4 +1,4 @@
-package worker
+package receiver
 
 import (
 	"math"
@@ -38,7 +38,7 @@ func (r *rfcReport) block() (lost int32, fraction uint8, highest uint32) {
 
 func TestReportAgainstRFC3550(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 1))
-	r := newReceiver(90000)
+	r := New(90000)
 	var want rfcReport
 	ext := uint32(65000)
 	now := port.Time(0)
@@ -49,13 +49,13 @@ func TestReportAgainstRFC3550(t *testing.T) {
 		}
 		for range 500 {
 			if rng.Float64() >= loss {
-				r.accept(uint16(ext), now, true)
+				accept(r, uint16(ext), now)
 				want.take(ext)
 			}
 			ext++
 		}
 		now += port.Second
-		b := r.report(now)
+		b := r.Report(now)
 		lost, fraction, highest := want.block()
 		if b.Lost != lost || b.FractionLost != fraction || b.Highest != highest {
 			t.Fatalf("at %d: lost %d, fraction %d, highest %d; RFC 3550 gives %d, %d, %d",
@@ -65,29 +65,29 @@ func TestReportAgainstRFC3550(t *testing.T) {
 }
 
 func TestReportOfNothingNew(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(1, 0, true)
-	r.report(0)
-	if b := r.report(port.Second); b.FractionLost != 0 || b.Lost != 0 {
+	r := New(90000)
+	accept(r, 1, 0)
+	r.Report(0)
+	if b := r.Report(port.Second); b.FractionLost != 0 || b.Lost != 0 {
 		t.Errorf("an idle second: %+v", b)
 	}
-	r.accept(10, 0, true)
+	accept(r, 10, 0)
 	for seq := uint16(2); seq < 10; seq++ {
-		r.accept(seq, 0, true)
+		accept(r, seq, 0)
 	}
-	if b := r.report(2 * port.Second); b.FractionLost != 0 || b.Lost != 0 {
+	if b := r.Report(2 * port.Second); b.FractionLost != 0 || b.Lost != 0 {
 		t.Errorf("all holes filled: %+v", b)
 	}
 }
 
 func TestReportLastSR(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(1, 0, true)
-	if b := r.report(port.Second); b.LastSR != 0 || b.Delay != 0 {
+	r := New(90000)
+	accept(r, 1, 0)
+	if b := r.Report(port.Second); b.LastSR != 0 || b.Delay != 0 {
 		t.Errorf("before any sender report: %+v", b)
 	}
-	r.lastSR, r.lastSRArrival = 0x12345678, 2*port.Second
-	if b := r.report(2*port.Second + 250*port.Millisecond); b.LastSR != 0x12345678 || b.Delay != 65536/4 {
+	r.NoteSenderReport(0x9999_1234_5678_9999, 2*port.Second)
+	if b := r.Report(2*port.Second + 250*port.Millisecond); b.LastSR != 0x12345678 || b.Delay != 65536/4 {
 		t.Errorf("a quarter of a second later: %+v", b)
 	}
 }
@@ -97,7 +97,7 @@ func TestReportLastSR(t *testing.T) {
 func TestJitterAgainstRFC3550(t *testing.T) {
 	for _, rate := range []uint32{90000, 48000} {
 		rng := rand.New(rand.NewPCG(uint64(rate), 1))
-		r := newReceiver(rate)
+		r := New(rate)
 		want, last := 0.0, 0.0
 		at := 1000 * port.Second
 		ts := uint32(math.MaxUint32 - 100*rate) // soon to wrap around
@@ -112,9 +112,8 @@ func TestJitterAgainstRFC3550(t *testing.T) {
 				want += (math.Abs(transit-last) - want) / 16
 			}
 			last = transit
-			r.measure(ts, arrival)
-			r.accept(uint16(n), arrival, true)
-			if got := float64(r.report(arrival).Jitter); n > 200 && math.Abs(got-want) > 3+want/50 {
+			r.Accept(arrival, &Packet{Sequence: uint16(n), Timestamp: ts, Arrival: arrival, NACK: true})
+			if got := float64(r.Report(arrival).Jitter); n > 200 && math.Abs(got-want) > 3+want/50 {
 				t.Fatalf("rate %d, packet %d: jitter %v; RFC 3550 gives %.1f", rate, n, got, want)
 			}
 		}
@@ -123,10 +122,11 @@ func TestJitterAgainstRFC3550(t *testing.T) {
 
 // The delay since a sender report wraps like its field, and not before.
 func TestReportDelayAfterADay(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(1, 0, false)
-	r.lastSR, r.lastSRArrival = 1, port.Second
-	if b := r.report(40*hour + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
+	const hours = 3600 * port.Second
+	r := New(90000)
+	r.Accept(0, &Packet{Sequence: 1})
+	r.NoteSenderReport(1<<16, port.Second)
+	if b := r.Report(40*hours + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
 		t.Errorf("40 h after the sender report the delay is %d; expected %d", b.Delay, uint32(40*3600<<16&math.MaxUint32))
 	}
 }

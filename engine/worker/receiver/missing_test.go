@@ -1,4 +1,4 @@
-package worker
+package receiver
 
 import (
 	"slices"
@@ -9,16 +9,16 @@ import (
 
 // A hole is asked for after a pause for reordering, then with growing pauses, then never again.
 func TestNACKSchedule(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(100, 0, true)
-	r.accept(102, 0, true)
+	r := New(90000)
+	accept(r, 100, 0)
+	accept(r, 102, 0)
 	var asked []port.Time
 	at := port.Time(0)
-	if _, next := r.due(at, make([]uint16, 0, 8)); next != nackDelay {
+	if _, next := r.AppendMissing(at, make([]uint16, 0, 8)); next != NACKDelay {
 		t.Fatalf("the first look is due at %v s", next.Seconds())
 	}
 	for range 20 {
-		seqs, next := r.due(at, make([]uint16, 0, 8))
+		seqs, next := r.AppendMissing(at, make([]uint16, 0, 8))
 		if len(seqs) > 0 {
 			if !slices.Equal(seqs, []uint16{101}) {
 				t.Fatalf("asks for %v; expected 101", seqs)
@@ -30,8 +30,8 @@ func TestNACKSchedule(t *testing.T) {
 		}
 		at = next
 	}
-	if len(asked) != nackTries || asked[0] != nackDelay {
-		t.Fatalf("asked at %v; expected %d times from %d on", asked, nackTries, nackDelay)
+	if len(asked) != nackTries || asked[0] != NACKDelay {
+		t.Fatalf("asked at %v; expected %d times from %d on", asked, nackTries, NACKDelay)
 	}
 	for i := 2; i < len(asked); i++ {
 		if asked[i]-asked[i-1] <= asked[i-1]-asked[i-2] {
@@ -44,36 +44,36 @@ func TestNACKSchedule(t *testing.T) {
 }
 
 func TestNACKNotForReordering(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(100, 0, true)
-	r.accept(102, 0, true)
-	r.accept(101, nackDelay-1, true)
-	if seqs, next := r.due(nackDelay, make([]uint16, 0, 8)); len(seqs) > 0 || next != port.Never {
+	r := New(90000)
+	accept(r, 100, 0)
+	accept(r, 102, 0)
+	accept(r, 101, NACKDelay-1)
+	if seqs, next := r.AppendMissing(NACKDelay, make([]uint16, 0, 8)); len(seqs) > 0 || next != port.Never {
 		t.Errorf("asks for %v, next look at %d; expected nothing", seqs, next)
 	}
 }
 
 func TestNACKOnlyWhereNegotiated(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(100, 0, false)
-	r.accept(102, 0, false)
-	if seqs, next := r.due(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 || next != port.Never {
+	r := New(90000)
+	r.Accept(0, &Packet{Sequence: 100})
+	r.Accept(0, &Packet{Sequence: 102})
+	if seqs, next := r.AppendMissing(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 || next != port.Never {
 		t.Errorf("asks for %v", seqs)
 	}
 }
 
 // More holes than one request holds: the rest at once, none is forgotten.
 func TestNACKInParts(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(0, 0, true)
-	r.accept(301, 0, true)
+	r := New(90000)
+	accept(r, 0, 0)
+	accept(r, 301, 0)
 	asked := make(map[uint16]bool)
 	for turn := range 3 {
-		seqs, next := r.due(nackDelay, make([]uint16, 0, 128))
+		seqs, next := r.AppendMissing(NACKDelay, make([]uint16, 0, 128))
 		for _, s := range seqs {
 			asked[s] = true
 		}
-		if turn < 2 && next > nackDelay {
+		if turn < 2 && next > NACKDelay {
 			t.Fatalf("turn %d: the rest waits until %v s", turn, next.Seconds())
 		}
 	}
@@ -84,51 +84,33 @@ func TestNACKInParts(t *testing.T) {
 
 // What fell out of the window, or lies before a restart, is not asked for any more.
 func TestNACKForgetsTheLost(t *testing.T) {
-	r := newReceiver(90000)
-	r.accept(0, 0, true)
-	r.accept(2, 0, true)
+	r := New(90000)
+	accept(r, 0, 0)
+	accept(r, 2, 0)
 	for seq := uint16(3); seq < window+3; seq++ {
-		r.accept(seq, 0, true)
+		accept(r, seq, 0)
 	}
-	if seqs, _ := r.due(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 {
+	if seqs, _ := r.AppendMissing(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 {
 		t.Errorf("asks for %v, which would come too late", seqs)
 	}
-	r = newReceiver(90000)
-	r.accept(0, 0, true)
-	r.accept(2, 0, true)
-	r.accept(2+maxGap+2, 0, true)
-	if seqs, _ := r.due(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 {
+	r = New(90000)
+	accept(r, 0, 0)
+	accept(r, 2, 0)
+	accept(r, 2+MaxGap+2, 0)
+	if seqs, _ := r.AppendMissing(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 {
 		t.Errorf("after a restart it asks for %v", seqs)
 	}
 }
 
 // However much is lost, the list of it is bounded.
 func TestNACKListIsBounded(t *testing.T) {
-	r := newReceiver(90000)
+	r := New(90000)
 	seq := uint16(0)
 	for range 3000 {
-		r.accept(seq, 0, true)
+		accept(r, seq, 0)
 		seq += 300
 	}
-	if len(r.missing) > maxGap {
+	if len(r.missing) > MaxGap {
 		t.Errorf("%d holes are kept", len(r.missing))
-	}
-}
-
-// A loss is asked for after its own pause, however long an older one's is by then.
-func TestNACKOfANewLoss(t *testing.T) {
-	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
-	p.frame(0, 0, true)
-	p.frame(2, 0, false) // 1 never comes
-	l.pass(500 * port.Millisecond)
-	p.asked()
-	p.frame(4, 0, false)
-	p.sound(0, 0)
-	p.sound(2, 0)
-	l.pass(nackDelay)
-	all := p.asked()
-	if v, a := seqs(all, videoSSRC), seqs(all, audioSSRC); len(v) == 0 || v[len(v)-1] != 3 || len(a) != 1 {
-		t.Errorf("after %v s asked for %v of video and %v of audio; expected 3 and 1", nackDelay.Seconds(), v, a)
 	}
 }
