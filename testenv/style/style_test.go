@@ -11,7 +11,9 @@ import (
 
 // Each sample in testdata has its findings beside it, and no others.
 func TestSamples(t *testing.T) {
-	samples := map[string]language{"bad.go.txt": golang, "bad.md.txt": markdown, "bad.c.txt": slashes, "bad.sh.txt": hashes}
+	samples := map[string]language{
+		"bad.go.txt": golang, "bad.md.txt": markdown, "bad.c.txt": slashes, "bad.sh.txt": hashes,
+	}
 	for name, language := range samples {
 		t.Run(name, func(t *testing.T) {
 			name = filepath.Join("testdata", name)
