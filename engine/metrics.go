@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 	"ringcast/engine/worker"
 )
 
@@ -23,15 +24,9 @@ type shared struct {
 
 func (r *runner) publish() {
 	c := r.worker.Counters()
-	for i, v := range c.Drops {
-		r.shared.drops[i].Store(v)
-	}
-	for i, v := range c.Counts {
-		r.shared.counts[i].Store(v)
-	}
-	for i, v := range c.Delays {
-		r.shared.delays[i].Store(v)
-	}
+	tally.Publish(r.shared.drops[:], c.Drops[:])
+	tally.Publish(r.shared.counts[:], c.Counts[:])
+	tally.Publish(r.shared.delays[:], c.Delays[:])
 	r.shared.delay.Store(int64(c.DelaySum))
 	r.shared.turns.Store(r.turns)
 }
@@ -56,16 +51,6 @@ var (
 	budgetDesc    = counterDesc("history_budget_bytes", "Most memory that the packet histories may take (--history-memory).")
 	rungDesc      = counterDesc("port_info", "The ways that packets enter and leave now: sockets (udp) or one of AF_XDP.", "io")
 	refusedDesc   = counterDesc("port_refused_info", "Faster ways for packets that are not in use, with the reason.", "interface", "io", "reason")
-
-	portReceivedDesc  = counterDesc("port_received_datagrams_total", "Datagrams that the ports received.", "worker")
-	portInBytesDesc   = counterDesc("port_received_bytes_total", "Payload bytes that the ports received.", "worker")
-	portSentDesc      = counterDesc("port_sent_datagrams_total", "Datagrams that the ports sent.", "worker")
-	portOutBytesDesc  = counterDesc("port_sent_bytes_total", "Payload bytes that the ports sent.", "worker")
-	portCallsDesc     = counterDesc("port_send_calls_total", "System calls that the ports made to send.", "worker")
-	portUnsentDesc    = counterDesc("port_unsent_datagrams_total", "Datagrams that could not be sent, by reason.", "reason")
-	portRestedDesc    = counterDesc("port_route_rests_total", "Times that the datagrams to one peer paused because the kernel refused them.")
-	portWholeDesc     = counterDesc("port_unsegmented_routes_total", "Times that the kernel refused to segment the datagrams to one peer.")
-	portMalformedDesc = counterDesc("port_malformed_datagrams_total", "Datagrams and frames that arrived malformed or too long.")
 
 	handshakesDesc     = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
 	inFlightDesc       = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
@@ -97,7 +82,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	var counts [worker.NumCounters]uint64
 	var delays [len(worker.DelayBounds) + 1]uint64
 	var delay port.Time
-	var faults, lost, stale, refused, unroutable, malformed, rested, whole uint64
+	var faults, lost uint64
 	for _, r := range e.runners {
 		for i := range drops {
 			drops[i] += r.shared.drops[i].Load()
@@ -112,15 +97,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		}
 		delay += port.Time(r.shared.delay.Load())
 
-		s, name := r.port.Stats(), strconv.Itoa(r.index)
-		count(turnsDesc, r.shared.turns.Load(), name)
-		count(portReceivedDesc, s.Received, name)
-		count(portInBytesDesc, s.ReceivedBytes, name)
-		count(portSentDesc, s.Sent, name)
-		count(portOutBytesDesc, s.SentBytes, name)
-		count(portCallsDesc, s.Calls, name)
-		stale, refused, unroutable = stale+s.Stale, refused+s.Refused, unroutable+s.Unroutable
-		malformed, rested, whole = malformed+s.Malformed, rested+s.Rested, whole+s.Unsegmented
+		count(turnsDesc, r.shared.turns.Load(), strconv.Itoa(r.index))
 	}
 	for i, v := range drops {
 		count(dropDesc, v, worker.DropReason(i).String())
@@ -136,12 +113,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		buckets[bound.Seconds()] = total
 	}
 	ch <- prometheus.MustNewConstHistogram(delayDesc, total+delays[len(worker.DelayBounds)], delay.Seconds(), buckets)
-	count(portUnsentDesc, stale, "stale")
-	count(portUnsentDesc, refused, "refused")
-	count(portUnsentDesc, unroutable, "unroutable")
-	count(portRestedDesc, rested)
-	count(portWholeDesc, whole)
-	count(portMalformedDesc, malformed)
+	e.collectPorts(count)
 	gauge(historyDesc, float64(e.memory.Held()))
 	gauge(budgetDesc, float64(e.memory.Limit()))
 	gauge(occupancyDesc, e.bus.Occupancy())

@@ -19,6 +19,7 @@ import (
 	"ringcast/engine"
 	"ringcast/engine/api"
 	"ringcast/engine/host"
+	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/worker"
 )
@@ -177,9 +178,10 @@ func TestHistoryBudgetMetric(t *testing.T) {
 // What the README says of counters is about metrics and labels that there are. Those of AF_XDP exist only
 // where it runs, so this looks for them where they are written down.
 func TestReadme(t *testing.T) {
-	var texts [6]string
+	var texts [7]string
 	for i, name := range [...]string{
 		"../README.md", "metrics.go", "allowances.go", "xdp_metrics_linux.go", "controller.go", "../cmd/ringcast/run.go",
+		"../xsk/counters_linux.go",
 	} {
 		content, err := os.ReadFile(name)
 		if err != nil {
@@ -195,8 +197,15 @@ func TestReadme(t *testing.T) {
 	for _, m := range regexp.MustCompile(`Name: +"(ringcast_[a-z0-9_]+)"`).FindAllStringSubmatch(source, -1) {
 		known[m[1]] = true
 	}
+	for _, m := range regexp.MustCompile(`"(xdp_[a-z0-9_]+)"`).FindAllStringSubmatch(texts[6], -1) {
+		known["ringcast_"+m[1]] = true
+	}
 	for c := range worker.NumCounters {
 		known["ringcast_"+c.String()+"_total"] = true
+	}
+	for c := range port.NumCounters {
+		known["ringcast_"+c.Metric().Name] = true
+		source += strconv.Quote(c.Metric().Value)
 	}
 	names := regexp.MustCompile(`ringcast_[a-z0-9_]+`).FindAllString(readme, -1)
 	for _, name := range names {

@@ -226,9 +226,9 @@ func (n *nic) signs() (s signs) {
 	for _, p := range n.ports {
 		d := p.Details()
 		for i := range d.Queues {
-			q := &d.Queues[i]
-			s.received += q.Received + q.Kernel.RXDropped + q.Kernel.RXRingFull + q.Kernel.FillRingEmpty
-			s.queues = append(s.queues, queueSigns{q.Completed, q.Waiting})
+			n := &d.Queues[i].Counts
+			s.received += n[xsk.QueueReceived] + n[xsk.KernelRXDropped] + n[xsk.KernelRXRingFull] + n[xsk.KernelFillRingEmpty]
+			s.queues = append(s.queues, queueSigns{n[xsk.QueueCompleted], d.Queues[i].Waiting})
 		}
 	}
 	return s

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
@@ -43,12 +41,6 @@ type backing interface {
 	// close frees the shared part. The ports are closed before it.
 	close() error
 }
-
-// counting and gauging take the value of a metric.
-type (
-	counting = func(d *prometheus.Desc, value uint64, labels ...string)
-	gauging  = func(d *prometheus.Desc, value float64, labels ...string)
-)
 
 // A refusal is why a better rung was not taken.
 type refusal struct {

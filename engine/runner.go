@@ -160,7 +160,7 @@ func (r *runner) transmit(now port.Time, out *worker.Outgoing) {
 // because the port lent no frame, may have more.
 func (r *runner) farewell(now port.Time, polled bool) bool {
 	s := r.port.Stats()
-	done := s.Sent + s.Stale + s.Refused + s.Unroutable
+	done := s[port.Sent] + s[port.Stale] + s[port.Rejected] + s[port.Unroutable]
 	return polled && done >= r.submitted || now-r.stopped >= farewellSpan
 }
 

@@ -48,12 +48,12 @@ func (p *stubPort) Transmit(now port.Time, out *port.Outgoing) {
 	for _, f := range p.kept {
 		switch {
 		case now-f.Born > port.StaleAfter:
-			p.stats.Stale++
+			p.stats[port.Stale]++
 		case now < p.opens:
 			left = append(left, f)
 		default:
 			p.sent = append(p.sent, f.Data)
-			p.stats.Sent++
+			p.stats[port.Sent]++
 		}
 	}
 	p.kept = left

@@ -104,8 +104,8 @@ var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready fu
 	}
 	s.CPU, s.Wall = processTime()-cpu, time.Duration(now()-begin)
 	st := p.Stats()
-	s.Sent = st.Sent
-	if st.Refused+st.Stale+st.Unroutable > 0 {
+	s.Sent = st[port.Sent]
+	if st[port.Rejected]+st[port.Stale]+st[port.Unroutable] > 0 {
 		return s, fmt.Errorf("%+v %+v", st, p.Details())
 	}
 	return s, nil

@@ -3,222 +3,258 @@ package xsk
 import (
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
-// QueueStats counts what one queue of a port did. All values only grow, over outages too.
+// A Counter names one thing that an AF_XDP port counts beside those of port.Counter. Its values only grow.
+type Counter uint8
+
+const (
+	// CompanionReceived and CompanionSent count the datagrams that the companion received and sent, CompanionRejected
+	// the sends that failed. They count in port.Stats too: the first two as received and sent, the last as rejected.
+	CompanionReceived Counter = iota
+	CompanionSent
+	CompanionRejected
+	// Unresolved counts datagrams without next hop, Elsewhere those that leave by another interface, Ourselves those for
+	// this host, TooLong those beyond the path's MTU. The companion sent all of them.
+	Unresolved
+	Elsewhere
+	Ourselves
+	TooLong
+	// OwnSources counts arrivals from outside with a source address of this host. They were dropped.
+	OwnSources
+	// GuardRejections counts routes whose path the guard did not admit.
+	GuardRejections
+
+	NumCounters
+)
+
+const (
+	detour     = "xdp_detour_datagrams_total"
+	detourHelp = "Datagrams that the companion socket sent in place of AF_XDP, by reason."
+)
+
+// counters have no metric where the companion's own counts tell the same.
+var counters = [NumCounters]struct {
+	name   string
+	metric port.Metric
+}{
+	CompanionReceived: {name: "companion received"},
+	CompanionSent:     {name: "companion sent"},
+	CompanionRejected: {name: "companion rejected"},
+	Unresolved:        {"unresolved", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "no_next_hop"}},
+	Elsewhere:         {"elsewhere", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "routed_elsewhere"}},
+	Ourselves:         {"ourselves", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "own_host"}},
+	TooLong:           {"too long", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "too_long"}},
+	OwnSources: {"own sources", port.Metric{
+		Name: "xdp_own_source_datagrams_total",
+		Help: "Datagrams from outside with a source address of this host: forged, and dropped.",
+	}},
+	GuardRejections: {"guard rejections", port.Metric{
+		Name: "xdp_guard_refused_total", Help: "Paths that the guard had no room for.",
+	}},
+}
+
+// String returns a short name.
+func (c Counter) String() string { return counters[c].name }
+
+// Metric returns how an operator sees the counter. It has no name if operators do not see it.
+func (c Counter) Metric() port.Metric { return counters[c].metric }
+
+// Counts are a port's counts, by Counter.
+type Counts [NumCounters]uint64
+
+// String lists the counts that are not zero.
+func (c Counts) String() string { return port.List[Counter](c[:]) }
+
+// A QueueCounter names one thing that a port counts for each of the NIC's queues. Its values only grow, over outages
+// too.
+type QueueCounter uint8
+
+const (
+	// QueueReceived counts frames from the RX ring, QueueSent those that the kernel consumed from the TX ring and did
+	// not report as dropped.
+	QueueReceived QueueCounter = iota
+	QueueSent
+	// The kicks, by the kernel's answer: none, EAGAIN, EBUSY (one frame was dropped), ENOBUFS or ENOMEM, ENETDOWN, any
+	// other error.
+	QueueOK
+	QueueAgain
+	QueueBusy
+	QueueNoBuffers
+	QueueDown
+	QueueFailed
+	// QueueCompleted counts the frames that came back from the kernel, sent or dropped.
+	QueueCompleted
+	// QueueAbandoned counts frames that were with the kernel when the socket was closed.
+	QueueAbandoned
+	// The kernel's own counters of a socket (struct xdp_statistics of linux/if_xdp.h), half a second old if the worker
+	// is awake. KernelTXInvalid also counts frames that were reclaimed from the ring.
+	KernelRXDropped
+	KernelRXInvalid
+	KernelTXInvalid
+	KernelRXRingFull
+	KernelFillRingEmpty
+	KernelTXRingEmpty
+
+	NumQueueCounters
+)
+
+// queueCounters have metrics with the labels interface and queue, and perhaps one more. A dropped frame is both an
+// answer to a kick and a loss.
+var queueCounters = [NumQueueCounters]struct {
+	name    string
+	metrics []port.Metric
+}{
+	QueueReceived: {"received", []port.Metric{{
+		Name: "xdp_queue_received_frames_total", Help: "Frames received from a queue's RX ring.",
+	}}},
+	QueueSent: {"sent", []port.Metric{{
+		Name: "xdp_queue_sent_frames_total", Help: "Frames that the kernel consumed from a queue's TX ring.",
+	}}},
+	QueueOK:         {"ok", []port.Metric{answer("ok")}},
+	QueueAgain:      {"again", []port.Metric{answer("again")}},
+	QueueBusy:       {"busy", []port.Metric{answer("busy"), loss("tx_busy")}},
+	QueueNoBuffers:  {"no buffers", []port.Metric{answer("no_buffers")}},
+	QueueDown:       {"down", []port.Metric{answer("down")}},
+	QueueFailed:     {"failed", []port.Metric{answer("failed")}},
+	QueueCompleted:  {"completed", nil},
+	QueueAbandoned:  {"abandoned", []port.Metric{loss("abandoned")}},
+	KernelRXDropped: {"kernel RX dropped", []port.Metric{loss("rx_dropped")}},
+	KernelRXInvalid: {"kernel RX invalid", []port.Metric{loss("rx_invalid")}},
+	KernelTXInvalid: {"kernel TX invalid", []port.Metric{{
+		Name: "xdp_queue_tx_invalid_total",
+		Help: "Times that the kernel skipped a withdrawn frame in a TX ring. One frame counts several times; another counter says if it was lost.",
+	}}},
+	KernelRXRingFull:    {"kernel RX ring full", []port.Metric{loss("rx_ring_full")}},
+	KernelFillRingEmpty: {"kernel fill ring empty", []port.Metric{loss("fill_ring_empty")}},
+	KernelTXRingEmpty: {"kernel TX ring empty", []port.Metric{{
+		Name: "xdp_queue_tx_empty_total", Help: "Times that the kernel found nothing to send.",
+	}}},
+}
+
+func answer(name string) port.Metric {
+	return port.Metric{
+		Name: "xdp_queue_kicks_total", Help: "System calls that asked the kernel to send, by its answer.",
+		Label: "answer", Value: name,
+	}
+}
+
+func loss(reason string) port.Metric {
+	return port.Metric{
+		Name: "xdp_queue_lost_frames_total", Help: "Frames lost at a queue, by reason.", Label: "reason", Value: reason,
+	}
+}
+
+// String returns a short name.
+func (c QueueCounter) String() string { return queueCounters[c].name }
+
+// Metrics returns how an operator sees the counter. There are none if operators do not see it.
+func (c QueueCounter) Metrics() []port.Metric { return queueCounters[c].metrics }
+
+// QueueCounts are the counts of one of the NIC's queues, by QueueCounter.
+type QueueCounts [NumQueueCounters]uint64
+
+// String lists the counts that are not zero.
+func (c QueueCounts) String() string { return port.List[QueueCounter](c[:]) }
+
+// QueueStats are what a port tells of one of the NIC's queues.
 type QueueStats struct {
-	Queue int
-	// Received counts frames from the RX ring, Sent those that the kernel took from the TX ring and
-	// did not report as dropped.
-	Received, Sent uint64
-	// Kicks counts the system calls that sent; Again, Busy, NoBuffers, Down and Failed how many of
-	// them returned EAGAIN, EBUSY (one frame was dropped), ENOBUFS, ENETDOWN, and any other error.
-	Kicks, Again, Busy, NoBuffers, Down, Failed uint64
-	// Completed counts the frames that came back from the kernel, sent or dropped. Waiting is whether the queue
-	// depends on the next one: its frames are all that the port has, or a NIC that reads the TX ring itself does not.
-	Completed uint64
-	Waiting   bool
-	// Abandoned counts frames that were with the kernel when the queue was closed.
-	Abandoned uint64
-	// Kernel is XDP_STATISTICS, half a second old if the worker is awake. TXInvalid also counts frames that were
-	// taken back from the ring.
-	Kernel KernelStats
+	Queue  int
+	Counts QueueCounts
+	// Waiting reports whether the queue depends on the next frame that comes back from the kernel: its frames are all
+	// that the port has, or a NIC that reads the TX ring itself does not.
+	Waiting bool
 }
 
-// KernelStats are the kernel's own counters of a socket (struct xdp_statistics of linux/if_xdp.h).
-type KernelStats struct {
-	RXDropped, RXInvalid, TXInvalid, RXRingFull, FillRingEmpty, TXRingEmpty uint64
+// Details are what a port counts beside port.Stats.
+type Details struct {
+	Counts Counts
+	Queues []QueueStats
+	// Suspended reports whether the port has no bundle.
+	Suspended bool
 }
 
-func (k *KernelStats) add(s unix.XDPStatistics) {
-	k.RXDropped += s.Rx_dropped
-	k.RXInvalid += s.Rx_invalid_descs
-	k.TXInvalid += s.Tx_invalid_descs
-	k.RXRingFull += s.Rx_ring_full
-	k.FillRingEmpty += s.Rx_fill_ring_empty_descs
-	k.TXRingEmpty += s.Tx_ring_empty_descs
-}
+// numKernel is how many of the QueueCounters are the kernel's; they are the last.
+const numKernel = int(NumQueueCounters - KernelRXDropped)
 
-// queueCounters are a queue's statistics: QueueStats is the owner's own, shared is what others read. They
-// outlive the queue.
-type queueCounters struct {
+// queueTally is the counts of one queue; the owner's are the embedded QueueStats. It outlives the socket on the queue.
+type queueTally struct {
 	QueueStats
-	earlier KernelStats // of the queue's closed sockets
-	shared  struct {
-		received, sent                              atomic.Uint64
-		kicks, again, busy, noBuffers, down, failed atomic.Uint64
-		abandoned, completed                        atomic.Uint64
-		waiting                                     atomic.Bool
-		kernel                                      [6]atomic.Uint64
+	earlier [numKernel]uint64 // the kernel's counts of sockets that are closed
+	shared  [NumQueueCounters]atomic.Uint64
+	waiting atomic.Bool // Waiting, shared
+}
+
+func (q *queueTally) publish() {
+	tally.Publish(q.shared[:], q.Counts[:])
+	if q.Waiting != q.waiting.Load() {
+		q.waiting.Store(q.Waiting)
 	}
 }
 
-func (c *queueCounters) publish() {
-	publish(&c.shared.received, c.Received)
-	publish(&c.shared.sent, c.Sent)
-	publish(&c.shared.kicks, c.Kicks)
-	publish(&c.shared.again, c.Again)
-	publish(&c.shared.busy, c.Busy)
-	publish(&c.shared.noBuffers, c.NoBuffers)
-	publish(&c.shared.down, c.Down)
-	publish(&c.shared.failed, c.Failed)
-	publish(&c.shared.abandoned, c.Abandoned)
-	publish(&c.shared.completed, c.Completed)
-	if c.Waiting != c.shared.waiting.Load() {
-		c.shared.waiting.Store(c.Waiting)
-	}
+func (q *queueTally) snapshot() QueueStats {
+	s := QueueStats{Queue: q.Queue, Waiting: q.waiting.Load()}
+	tally.Snapshot(s.Counts[:], q.shared[:])
+	return s
 }
 
-// askKernel reads the socket's own counters.
-func (c *queueCounters) askKernel(fd int) {
+// askKernel reads the kernel's counts of the present socket.
+func (q *queueTally) askKernel(fd int) {
 	s, errno := statistics(fd)
 	if errno != 0 {
 		return
 	}
-	k := c.earlier
-	k.add(s)
-	c.Kernel = k
-	for i, v := range [...]uint64{k.RXDropped, k.RXInvalid, k.TXInvalid, k.RXRingFull, k.FillRingEmpty, k.TXRingEmpty} {
-		publish(&c.shared.kernel[i], v)
+	for i, n := range [numKernel]uint64{
+		s.Rx_dropped, s.Rx_invalid_descs, s.Tx_invalid_descs, s.Rx_ring_full, s.Rx_fill_ring_empty_descs, s.Tx_ring_empty_descs,
+	} {
+		q.Counts[int(KernelRXDropped)+i] = q.earlier[i] + n
 	}
 }
 
-func (c *queueCounters) snapshot() QueueStats {
-	k := &c.shared.kernel
-	return QueueStats{
-		Queue:     c.Queue,
-		Received:  c.shared.received.Load(),
-		Sent:      c.shared.sent.Load(),
-		Kicks:     c.shared.kicks.Load(),
-		Again:     c.shared.again.Load(),
-		Busy:      c.shared.busy.Load(),
-		NoBuffers: c.shared.noBuffers.Load(),
-		Down:      c.shared.down.Load(),
-		Failed:    c.shared.failed.Load(),
-		Abandoned: c.shared.abandoned.Load(),
-		Completed: c.shared.completed.Load(),
-		Waiting:   c.shared.waiting.Load(),
-		Kernel: KernelStats{
-			RXDropped: k[0].Load(), RXInvalid: k[1].Load(), TXInvalid: k[2].Load(),
-			RXRingFull: k[3].Load(), FillRingEmpty: k[4].Load(), TXRingEmpty: k[5].Load(),
-		},
-	}
+// close publishes the counts of a socket that is about to be closed.
+func (q *queueTally) close(fd int) {
+	q.askKernel(fd)
+	copy(q.earlier[:], q.Counts[KernelRXDropped:])
+	q.Waiting = false
+	q.publish()
 }
 
-// Details is what a port counts beside port.Stats.
-type Details struct {
-	Queues []QueueStats
-	// CompanionReceived and CompanionSent count the datagrams, and CompanionRefused the failed
-	// sends, that went through the companion. All but the failed are in port.Stats too, and these
-	// as Refused.
-	CompanionReceived, CompanionSent, CompanionRefused uint64
-	// Unresolved counts frames that had no next hop, Elsewhere those that leave by another interface, Ourselves
-	// those for this host, TooLong those beyond the path's MTU. All went to the companion.
-	Unresolved, Elsewhere, Ourselves, TooLong uint64
-	// OwnSources counts frames that came from outside, and said that they came from this host. They were dropped.
-	OwnSources uint64
-	// GuardRefusals counts routes whose path the guard did not admit.
-	GuardRefusals uint64
-	// Suspended is whether the port has no bundle.
-	Suspended bool
+// portTally is the counts of a port, of which own are the owner's beside Stats. Only the owner writes.
+type portTally struct {
+	tally.Port
+	own    Counts
+	shared [NumCounters]atomic.Uint64
+	queues atomic.Pointer[[]*queueTally]
 }
 
-// counters are a port's statistics: Stats and details are the worker's own, shared is what others may
-// read. Only the worker writes either.
-type counters struct {
-	port.Stats
-	details Details
-	shared  struct {
-		received, receivedBytes, malformed                 atomic.Uint64
-		sent, sentBytes, calls                             atomic.Uint64
-		stale, refused, unroutable                         atomic.Uint64
-		companionReceived, companionSent, companionRefused atomic.Uint64
-		unresolved, elsewhere, ourselves, tooLong          atomic.Uint64
-		ownSources, guardRefusals                          atomic.Uint64
-		queues                                             atomic.Pointer[[]*queueCounters]
-	}
-}
-
-// of returns the counters of a queue, which are made when it is first seen.
-func (c *counters) of(queue int) *queueCounters {
-	var known []*queueCounters
-	if p := c.shared.queues.Load(); p != nil {
-		known = *p
+// of returns the counts of a queue, which are made when it is first seen.
+func (p *portTally) of(queue int) *queueTally {
+	var known []*queueTally
+	if all := p.queues.Load(); all != nil {
+		known = *all
 	}
 	for _, q := range known {
 		if q.Queue == queue {
 			return q
 		}
 	}
-	q := &queueCounters{QueueStats: QueueStats{Queue: queue}}
+	q := &queueTally{QueueStats: QueueStats{Queue: queue}}
 	longer := append(known[:len(known):len(known)], q)
-	c.shared.queues.Store(&longer)
+	p.queues.Store(&longer)
 	return q
 }
 
-func (c *counters) publishReceived() {
-	publish(&c.shared.received, c.Received)
-	publish(&c.shared.receivedBytes, c.ReceivedBytes)
-	publish(&c.shared.malformed, c.Malformed)
-	publish(&c.shared.companionReceived, c.details.CompanionReceived)
-	publish(&c.shared.ownSources, c.details.OwnSources)
+func (p *portTally) publish() {
+	p.Port.Publish()
+	tally.Publish(p.shared[:], p.own[:])
 }
 
-func (c *counters) publishSent() {
-	publish(&c.shared.sent, c.Sent)
-	publish(&c.shared.sentBytes, c.SentBytes)
-	publish(&c.shared.calls, c.Calls)
-	publish(&c.shared.stale, c.Stale)
-	publish(&c.shared.refused, c.Refused)
-	publish(&c.shared.unroutable, c.Unroutable)
-	publish(&c.shared.companionSent, c.details.CompanionSent)
-	publish(&c.shared.companionRefused, c.details.CompanionRefused)
-	publish(&c.shared.unresolved, c.details.Unresolved)
-	publish(&c.shared.elsewhere, c.details.Elsewhere)
-	publish(&c.shared.ourselves, c.details.Ourselves)
-	publish(&c.shared.tooLong, c.details.TooLong)
-	publish(&c.shared.guardRefusals, c.details.GuardRefusals)
-}
-
-// publish stores only what changed: a store is a locked instruction, a load is not.
-func publish(shared *atomic.Uint64, value uint64) {
-	if shared.Load() != value {
-		shared.Store(value)
-	}
-}
-
-// snapshot is what was published last. Safe from any thread.
-func (c *counters) snapshot() port.Stats {
-	return port.Stats{
-		Received:      c.shared.received.Load(),
-		ReceivedBytes: c.shared.receivedBytes.Load(),
-		Sent:          c.shared.sent.Load(),
-		SentBytes:     c.shared.sentBytes.Load(),
-		Stale:         c.shared.stale.Load(),
-		Refused:       c.shared.refused.Load(),
-		Unroutable:    c.shared.unroutable.Load(),
-		Malformed:     c.shared.malformed.Load(),
-		Calls:         c.shared.calls.Load(),
-	}
-}
-
-// snapshotDetails is what was published last, but for Suspended. Safe from any thread.
-func (c *counters) snapshotDetails() Details {
-	d := Details{
-		CompanionReceived: c.shared.companionReceived.Load(),
-		CompanionSent:     c.shared.companionSent.Load(),
-		CompanionRefused:  c.shared.companionRefused.Load(),
-		Unresolved:        c.shared.unresolved.Load(),
-		Elsewhere:         c.shared.elsewhere.Load(),
-		Ourselves:         c.shared.ourselves.Load(),
-		TooLong:           c.shared.tooLong.Load(),
-		OwnSources:        c.shared.ownSources.Load(),
-		GuardRefusals:     c.shared.guardRefusals.Load(),
-	}
-	if queues := c.shared.queues.Load(); queues != nil {
+// details returns what was published last, but for Suspended. Safe from any thread.
+func (p *portTally) details() (d Details) {
+	tally.Snapshot(d.Counts[:], p.shared[:])
+	if queues := p.queues.Load(); queues != nil {
 		for _, q := range *queues {
 			d.Queues = append(d.Queues, q.snapshot())
 		}

@@ -70,8 +70,8 @@ func TestDefectTailStall(t *testing.T) {
 		l.add(0, payload(i))
 	}
 	l.Transmit(now(), &l.out)
-	if st := l.Stats(); st.Sent != 64 {
-		t.Errorf("ours: of 64 frames, %d left with the one Transmit", st.Sent)
+	if st := l.Stats(); st[port.Sent] != 64 {
+		t.Errorf("ours: of 64 frames, %d left with the one Transmit", st[port.Sent])
 	}
 	for range 64 {
 		p.read()
@@ -142,7 +142,7 @@ func TestDefectPanicOnLinkDown(t *testing.T) {
 	}
 	l.add(0, payload(1))
 	l.flush()
-	if d := l.Details(); d.Queues[0].Down != 1 {
+	if d := l.Details(); d.Queues[0].Counts[QueueDown] != 1 {
 		t.Errorf("ours: %+v", d)
 	}
 	l.Close()

@@ -346,8 +346,8 @@ func TestLinkDownAndUp(t *testing.T) {
 		}
 	}
 	d := l.Details()
-	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v", time.Duration(up-down), time.Duration(now()-up), l.Stats().Refused, d)
-	if d.Queues[0].Down == 0 {
+	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v", time.Duration(up-down), time.Duration(now()-up), l.Stats()[port.Rejected], d)
+	if d.Queues[0].Counts[QueueDown] == 0 {
 		t.Error("the outage was not noticed")
 	}
 }
@@ -366,7 +366,7 @@ func TestCarrierLoss(t *testing.T) {
 		l.add(0, payload(i))
 	}
 	l.flush()
-	if st := l.Stats(); st.Refused != frames || st.Sent != 0 {
+	if st := l.Stats(); st[port.Rejected] != frames || st[port.Sent] != 0 {
 		t.Errorf("%+v %+v", st, l.Details())
 	}
 	if err := s.cable.B.Up(); err != nil {
@@ -375,7 +375,7 @@ func TestCarrierLoss(t *testing.T) {
 	_ = p.SetReadDeadline(time.Now().Add(patience))
 	l.add(0, payload(7))
 	l.flush()
-	for l.Stats().Sent == 0 { // the carrier comes when it comes
+	for l.Stats()[port.Sent] == 0 { // the carrier comes when it comes
 		l.Wait(now() + port.Millisecond)
 		l.add(0, payload(7))
 		l.flush()
@@ -400,7 +400,7 @@ func TestInterfaceDeleted(t *testing.T) {
 	}
 	l.add(0, payload(2))
 	l.flush()
-	if d := l.Details(); d.Queues[0].Failed+d.Queues[0].Down == 0 || d.CompanionRefused != 1 {
+	if d := l.Details(); d.Queues[0].Counts[QueueFailed]+d.Queues[0].Counts[QueueDown] == 0 || d.Counts[CompanionRejected] != 1 {
 		t.Errorf("%+v", d)
 	}
 	done := l.Suspend()
@@ -421,7 +421,7 @@ func TestInterfaceDeleted(t *testing.T) {
 	}
 	l.hops.set(s.hop())
 	l.Transmit(now(), &l.out)
-	sent := l.Details().CompanionSent
+	sent := l.Details().Counts[CompanionSent]
 	l.add(0, payload(4))
 	l.flush()
 	if data, _ := p.read(); len(data) != len(payload(4)) {
@@ -429,7 +429,8 @@ func TestInterfaceDeleted(t *testing.T) {
 	}
 	p.send(netip.AddrPortFrom(local4, testPort), payload(5))
 	l.collect(1)
-	if d := l.Details(); d.CompanionSent != sent || d.Queues[0].Received != 1 {
+	l.Transmit(now(), &l.out)
+	if d := l.Details(); d.Counts[CompanionSent] != sent || d.Queues[0].Counts[QueueReceived] != 1 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -466,13 +467,14 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 		l.Wait(now() + port.Millisecond)
 		turns++
 	}
-	d, st := l.Details().Queues[0], l.Stats()
+	d, st := l.Details().Queues[0].Counts, l.Stats()
+	kicks := d[QueueOK] + d[QueueAgain] + d[QueueBusy] + d[QueueNoBuffers] + d[QueueDown] + d[QueueFailed]
 	t.Logf("blocked for %v: %d kicks in %d turns, %d frames with the kernel, %d stale; %+v",
-		time.Duration(now()-begin), d.Kicks, turns, st.Sent, st.Stale, d)
-	if most := 5 * uint64(blocked/retryAtMost); d.Kicks > most || turns > most {
-		t.Errorf("a blocked peer is not met with patience: %d kicks in %d turns, want at most %d of each", d.Kicks, turns, most)
+		time.Duration(now()-begin), kicks, turns, st[port.Sent], st[port.Stale], d)
+	if most := 5 * uint64(blocked/retryAtMost); kicks > most || turns > most {
+		t.Errorf("a blocked peer is not met with patience: %d kicks in %d turns, want at most %d of each", kicks, turns, most)
 	}
-	if st.Sent > 600 || st.Stale == 0 {
+	if st[port.Sent] > 600 || st[port.Stale] == 0 {
 		t.Errorf("the peer was not blocked: %+v", st)
 	}
 	release()
@@ -484,7 +486,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if sunk.Packets == l.Stats().Sent {
+		if sunk.Packets == l.Stats()[port.Sent] {
 			break
 		}
 		if now() > give {

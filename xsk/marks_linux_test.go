@@ -56,8 +56,8 @@ func TestMarks(t *testing.T) {
 		if want := map[bool]int{true: 1, false: 4}[local.Is4()]; len(labels) != want || labels[0] != local.Is4() {
 			t.Errorf("to %v: labels %v of 4 flows, want %d of them, none zero over IPv6", remote, labels, want)
 		}
-		if d := l.Details(); d.CompanionSent != 0 {
-			t.Errorf("%d datagrams by the companion, want none", d.CompanionSent)
+		if d := l.Details(); d.Counts[CompanionSent] != 0 {
+			t.Errorf("%d datagrams by the companion, want none", d.Counts[CompanionSent])
 		}
 	}
 }

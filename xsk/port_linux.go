@@ -117,7 +117,7 @@ func fits(b *Bundle, frames int) error {
 type Port struct {
 	in       receiver
 	out      transmitter
-	counters counters
+	counters portTally
 	log      *slog.Logger
 	now      func() port.Time
 
@@ -198,10 +198,6 @@ func (p *Port) Receive(now port.Time, in *port.Batch) int {
 	}
 	n := p.in.receive(now)
 	in.Packets = p.in.inbound
-	p.counters.publishReceived()
-	for i := range p.in.queues {
-		publish(&p.in.queues[i].counters.shared.received, p.in.queues[i].counters.Received)
-	}
 	return n
 }
 
@@ -212,7 +208,7 @@ func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
 		p.detach()
 	}
 	queue := p.out.transmit(now, out)
-	p.counters.publishSent()
+	p.counters.publish()
 	p.out.lender.settle(out, queue)
 	for i := range p.out.senders {
 		s := &p.out.senders[i]
@@ -225,11 +221,11 @@ func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
 }
 
 // Stats implements port.Port.
-func (p *Port) Stats() port.Stats { return p.counters.snapshot() }
+func (p *Port) Stats() port.Stats { return p.counters.Snapshot() }
 
-// Details is what is counted beside Stats. Safe from any thread.
+// Details returns the counts beside Stats, as of the last Transmit. Safe from any thread.
 func (p *Port) Details() Details {
-	d := p.counters.snapshotDetails()
+	d := p.counters.details()
 	d.Suspended = !p.handover.active.Load()
 	return d
 }

@@ -62,10 +62,10 @@ func TestSuspendAndResume(t *testing.T) {
 	r.add(0, payload(8))
 	r.transmit(testFrames)
 	r.expectCompanion([2]int{0, 7}, [2]int{0, 8})
-	if d := r.Details(); !d.Suspended || d.Queues[0].Abandoned != 1 || d.CompanionSent != 5 {
+	if d := r.Details(); !d.Suspended || d.Queues[0].Counts[QueueAbandoned] != 1 || d.Counts[CompanionSent] != 5 {
 		t.Errorf("%+v", d)
 	}
-	if s := r.Stats(); s.Stale != 1 {
+	if s := r.Stats(); s[port.Stale] != 1 {
 		t.Errorf("%+v", s)
 	}
 	<-r.Suspend() // there is nothing to suspend
@@ -262,7 +262,7 @@ func TestZeroCopy(t *testing.T) {
 	}
 	q.kick()
 	r.expectSent(q, want...)
-	r.expect(port.Stats{Sent: 8, SentBytes: r.Stats().SentBytes})
+	r.expect(port.Stats{port.Sent: 8, port.SentBytes: r.Stats()[port.SentBytes]})
 
 	// Down: what is on the ring stays there, what comes goes another way until it is passed.
 	answer = unix.ENETDOWN

@@ -157,13 +157,13 @@ func anything(t *testing.T, random *rand.Rand) {
 	}
 	s := r.Stats()
 	kept := uint64(r.Port.out.lender.kept)
-	if sum := s.Sent + s.Stale + s.Refused + s.Unroutable + kept; sum != submitted {
+	if sum := s[port.Sent] + s[port.Stale] + s[port.Rejected] + s[port.Unroutable] + kept; sum != submitted {
 		t.Errorf("%d frames, %d accounted for: %+v, %d kept", submitted, sum, s, kept)
 	}
-	if uint64(len(left)+hidden) != s.Sent {
-		t.Errorf("%d left and %d were dropped without a word, %d counted as sent", len(left), hidden, s.Sent)
+	if uint64(len(left)+hidden) != s[port.Sent] {
+		t.Errorf("%d left and %d were dropped without a word, %d counted as sent", len(left), hidden, s[port.Sent])
 	}
-	if s.Sent < submitted/20 {
+	if s[port.Sent] < submitted/20 {
 		t.Errorf("hardly anything was sent: %+v", s)
 	}
 }

@@ -16,7 +16,7 @@ const refillAtLeast = 64
 
 // receiver is the way in. It belongs to the worker's thread.
 type receiver struct {
-	counters  *counters
+	counters  *portTally
 	hops      NextHops
 	companion Companion // nil: not ours to read
 	batch     int
@@ -36,7 +36,7 @@ type receiver struct {
 // intake is a queue's way in.
 type intake struct {
 	*queue
-	counters *queueCounters
+	counters *queueTally
 	borrowed []uint64 // chunks that the last Receive handed out
 	refilled int      // chunks that were given back since the last kick
 }
@@ -120,26 +120,26 @@ func (r *receiver) take(now port.Time, q *intake, n int) {
 		q.borrowed = append(q.borrowed, d.Addr&^uint64(r.chunk-1))
 		end := d.Addr + uint64(d.Len)
 		if end > uint64(len(r.memory)) {
-			r.counters.Malformed++
+			r.counters.Stats[port.Malformed]++
 			continue
 		}
 		path, payload, ok := frame.Parse(r.memory[d.Addr:end], r.zone)
 		if !ok || len(payload) > port.MaxDatagram {
-			r.counters.Malformed++
+			r.counters.Stats[port.Malformed]++
 			continue
 		}
 		// The kernel drops these (a martian source) as long as it sees them. Whoever forged one would have us send
 		// to this host's own services.
 		if r.hops.Own(path.Remote.Addr()) {
-			r.counters.details.OwnSources++
+			r.counters.own[OwnSources]++
 			continue
 		}
 		r.inbound = append(r.inbound, port.Inbound{Path: path, Data: payload, Arrival: now})
-		r.counters.Received++
-		r.counters.ReceivedBytes += uint64(len(payload))
+		r.counters.Stats[port.Received]++
+		r.counters.Stats[port.ReceivedBytes] += uint64(len(payload))
 	}
 	q.rx.release(uint32(n))
-	q.counters.Received += uint64(n)
+	q.counters.Counts[QueueReceived] += uint64(n)
 }
 
 // receiveStrays reads the companion, and soon again if there was something.
@@ -152,8 +152,8 @@ func (r *receiver) receiveStrays(now port.Time) {
 	for i := range r.strays.Packets[:n] {
 		in := &r.strays.Packets[i]
 		r.inbound = append(r.inbound, *in)
-		r.counters.ReceivedBytes += uint64(len(in.Data))
+		r.counters.Stats[port.ReceivedBytes] += uint64(len(in.Data))
 	}
-	r.counters.Received += uint64(n)
-	r.counters.details.CompanionReceived += uint64(n)
+	r.counters.Stats[port.Received] += uint64(n)
+	r.counters.own[CompanionReceived] += uint64(n)
 }

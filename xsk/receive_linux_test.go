@@ -39,7 +39,7 @@ func TestReceiveAcrossTheWrap(t *testing.T) {
 	if got != sent {
 		t.Errorf("%d of %d", got, sent)
 	}
-	r.expect(port.Stats{Received: uint64(got)})
+	r.expect(port.Stats{port.Received: uint64(got)})
 	// Every chunk is in the fill ring again, or handed out.
 	r.Receive(r.clock, &r.in)
 	if q := k.queues[0]; q.q.fill.next-q.fillCons != testRing {
@@ -58,7 +58,7 @@ func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 			t.Fatalf("%d datagrams", n)
 		}
 	}
-	r.expect(port.Stats{Malformed: 3 * testRing})
+	r.expect(port.Stats{port.Malformed: 3 * testRing})
 }
 
 // What says that it comes from this host came from outside: it is dropped, counted, and its memory returned.
@@ -84,8 +84,8 @@ func TestOurOwnAddressesAsSources(t *testing.T) {
 			t.Fatalf("%d datagrams, want %d", n, want)
 		}
 	}
-	r.expect(port.Stats{Received: testRing})
-	if got := r.Details().OwnSources; got != 2*testRing {
+	r.expect(port.Stats{port.Received: testRing})
+	if got := r.Details().Counts[OwnSources]; got != 2*testRing {
 		t.Errorf("%d counted, want %d", got, 2*testRing)
 	}
 }
@@ -106,9 +106,10 @@ func TestQueuesTakeTurns(t *testing.T) {
 			t.Fatalf("%d datagrams", n)
 		}
 	}
+	r.transmit(testFrames)
 	for _, q := range r.Details().Queues {
-		if q.Received != 8 {
-			t.Errorf("queue %d: %d received of 16", q.Queue, q.Received)
+		if got := q.Counts[QueueReceived]; got != 8 {
+			t.Errorf("queue %d: %d received of 16, want 8", q.Queue, got)
 		}
 	}
 }
@@ -133,8 +134,8 @@ func TestCompanionIsReadNowAndThen(t *testing.T) {
 	if n := r.Receive(r.clock, &r.in); n != 1 {
 		t.Errorf("%d datagrams a millisecond later", n)
 	}
-	r.expect(port.Stats{Received: 3})
-	if d := r.Details(); d.CompanionReceived != 3 {
+	r.expect(port.Stats{port.Received: 3})
+	if d := r.Details(); d.Counts[CompanionReceived] != 3 {
 		t.Errorf("%+v", d)
 	}
 }

@@ -32,7 +32,7 @@ func TestRevokedRoutes(t *testing.T) {
 	r.add(77, payload(4)) // never heard of
 	r.transmit(testFrames)
 	r.expectSent(q, [2]int{10, 2}, [2]int{20, 3})
-	r.expect(port.Stats{Unroutable: 2, Sent: 2, SentBytes: uint64(len(payload(2)) + len(payload(3)))})
+	r.expect(port.Stats{port.Unroutable: 2, port.Sent: 2, port.SentBytes: uint64(len(payload(2)) + len(payload(3)))})
 
 	r.revoke(1)
 	r.add(1, payload(5))
@@ -97,7 +97,7 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	r.add(0, payload(2))
 	r.transmit(testFrames)
 	r.expectCompanion([2]int{1, 1}, [2]int{1, 2})
-	r.expect(port.Stats{Sent: 2, SentBytes: uint64(len(payload(1)) + len(payload(2)))})
+	r.expect(port.Stats{port.Sent: 2, port.SentBytes: uint64(len(payload(1)) + len(payload(2)))})
 
 	r.hops.set(&nexthop.Hop{MTU: 500})
 	r.add(0, payload(500-28-4))
@@ -109,10 +109,10 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	r.notes.err = errors.New("no")
 	r.add(0, payload(1399))
 	r.transmit(testFrames)
-	if d := r.Details(); d.Unresolved != 2 || d.TooLong != 2 || d.CompanionSent != 3 || d.CompanionRefused != 1 {
+	if d := r.Details(); d.Counts[Unresolved] != 2 || d.Counts[TooLong] != 2 || d.Counts[CompanionSent] != 3 || d.Counts[CompanionRejected] != 1 {
 		t.Errorf("%+v", d)
 	}
-	if s := r.Stats(); s.Sent != 4 || s.Refused != 1 {
+	if s := r.Stats(); s[port.Sent] != 4 || s[port.Rejected] != 1 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -120,9 +120,9 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 // What does not leave by the interface goes through the companion, and is counted by the reason.
 func TestDetoursAreToldApart(t *testing.T) {
 	for why, want := range map[nexthop.Verdict]Details{
-		nexthop.Unresolved: {Unresolved: 2, CompanionSent: 2},
-		nexthop.Elsewhere:  {Elsewhere: 2, CompanionSent: 2},
-		nexthop.Ourselves:  {Ourselves: 2, CompanionSent: 2},
+		nexthop.Unresolved: {Counts: Counts{Unresolved: 2, CompanionSent: 2}},
+		nexthop.Elsewhere:  {Counts: Counts{Elsewhere: 2, CompanionSent: 2}},
+		nexthop.Ourselves:  {Counts: Counts{Ourselves: 2, CompanionSent: 2}},
 	} {
 		r := newRig(t, newKernel(1, testRing, 0), Config{})
 		r.hops.why = why
@@ -199,7 +199,7 @@ func TestGuard(t *testing.T) {
 	r.guard.err = nil
 	r.revoke(0)
 	r.transmit(testFrames)
-	if d := r.Details(); d.GuardRefusals != 1 || len(r.guard.allowed) != 1 {
+	if d := r.Details(); d.Counts[GuardRejections] != 1 || len(r.guard.allowed) != 1 {
 		t.Errorf("%+v, %v", d, r.guard.allowed)
 	}
 	r.Close()

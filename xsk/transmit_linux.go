@@ -52,7 +52,7 @@ const noHop = -1
 // it at any time, and what was submitted is gone.
 type sender struct {
 	*queue
-	counters *queueCounters
+	counters *queueTally
 	zeroCopy bool
 
 	head  uint32 // the first descriptor that the kernel has not taken
@@ -79,7 +79,7 @@ type transmitter struct {
 	guard     Guard
 	localPort uint16
 	options   frame.Options
-	counters  *counters
+	counters  *portTally
 	log       *slog.Logger
 	kick      func(fd int) unix.Errno
 
@@ -127,15 +127,12 @@ func (t *transmitter) detach() {
 	}
 	for i := range t.lender.chunks {
 		if c := &t.lender.chunks[i]; c.offered {
-			t.senders[c.sender].counters.Abandoned++
+			t.senders[c.sender].counters.Counts[QueueAbandoned]++
 		}
 	}
 	for i := range t.senders {
 		s := &t.senders[i]
-		s.counters.askKernel(s.fd)
-		s.counters.earlier = s.counters.Kernel
-		s.counters.Waiting = false
-		s.counters.publish()
+		s.counters.close(s.fd)
 	}
 	t.senders = nil
 }
@@ -211,7 +208,7 @@ func (t *transmitter) collect(s *sender) {
 			}
 		}
 		s.completion.release(n)
-		s.counters.Completed += uint64(n)
+		s.counters.Counts[QueueCompleted] += uint64(n)
 	}
 	if s.zeroCopy {
 		if s.backoff > 0 && int32(s.tx.consumed()-s.kicked) >= 0 {
@@ -254,12 +251,12 @@ func (t *transmitter) markTaken(queue []port.Frame) {
 		c.queued = false
 		f.Handle = noChunk
 		if c.lost {
-			t.counters.Refused++
+			t.counters.Stats[port.Rejected]++
 			continue
 		}
-		s.counters.Sent++
-		t.counters.Sent++
-		t.counters.SentBytes += uint64(len(f.Data))
+		s.counters.Counts[QueueSent]++
+		t.counters.Stats[port.Sent]++
+		t.counters.Stats[port.SentBytes] += uint64(len(f.Data))
 	}
 }
 
@@ -316,20 +313,20 @@ func (t *transmitter) drain(s *sender) {
 
 // count counts a kick and what it returned.
 func (t *transmitter) count(s *sender, errno unix.Errno) unix.Errno {
-	t.counters.Calls++
-	s.counters.Kicks++
+	t.counters.Stats[port.Calls]++
 	switch errno {
 	case 0:
+		s.counters.Counts[QueueOK]++
 	case unix.EAGAIN:
-		s.counters.Again++
+		s.counters.Counts[QueueAgain]++
 	case unix.EBUSY:
-		s.counters.Busy++
+		s.counters.Counts[QueueBusy]++
 	case unix.ENOBUFS, unix.ENOMEM:
-		s.counters.NoBuffers++
+		s.counters.Counts[QueueNoBuffers]++
 	case unix.ENETDOWN:
-		s.counters.Down++
+		s.counters.Counts[QueueDown]++
 	default:
-		s.counters.Failed++
+		s.counters.Counts[QueueFailed]++
 	}
 	return errno
 }
@@ -367,7 +364,7 @@ func (t *transmitter) admit(c *port.RouteChange) bool {
 		return false
 	}
 	if err := t.guard.Allow(c.Path, c.Rate); err != nil {
-		t.counters.details.GuardRefusals++
+		t.counters.own[GuardRejections]++
 		t.warn(&t.quietGuard, "the guard refuses a path", "error", err)
 		return false
 	}
@@ -439,15 +436,15 @@ func (t *transmitter) offer(queue []port.Frame) (left bool) {
 		size := len(f.Data)
 		switch {
 		case i < t.lender.kept && t.now-f.Born > port.StaleAfter:
-			t.counters.Stale++
+			t.counters.Stats[port.Stale]++
 			t.lender.drop(f)
 			continue
 		case uint64(f.Route) >= uint64(len(t.routes)) || !t.routes[f.Route].open:
-			t.counters.Unroutable++
+			t.counters.Stats[port.Unroutable]++
 			t.lender.drop(f)
 			continue
 		case size > port.MaxDatagram:
-			t.counters.Refused++
+			t.counters.Stats[port.Rejected]++
 			t.lender.drop(f)
 			continue
 		}
@@ -503,28 +500,28 @@ func (t *transmitter) send() (onward bool) {
 // why it does neither.
 func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
 	if r.verdict == nexthop.Down {
-		t.counters.Refused++
+		t.counters.Stats[port.Rejected]++
 		t.lender.drop(f)
 		return
 	}
 	switch {
 	case len(t.senders) == 0 || !t.senders[r.sender].drained: // all go there
 	case r.verdict == nexthop.Elsewhere:
-		t.counters.details.Elsewhere++
+		t.counters.own[Elsewhere]++
 	case r.verdict == nexthop.Ourselves:
-		t.counters.details.Ourselves++
+		t.counters.own[Ourselves]++
 	case r.room == noHop:
-		t.counters.details.Unresolved++
+		t.counters.own[Unresolved]++
 	default:
-		t.counters.details.TooLong++
+		t.counters.own[TooLong]++
 	}
 	if err := t.companion.Send(t.paths[f.Route], f.Data); err != nil {
-		t.counters.details.CompanionRefused++
-		t.counters.Refused++
+		t.counters.own[CompanionRejected]++
+		t.counters.Stats[port.Rejected]++
 	} else {
-		t.counters.details.CompanionSent++
-		t.counters.Sent++
-		t.counters.SentBytes += uint64(len(f.Data))
+		t.counters.own[CompanionSent]++
+		t.counters.Stats[port.Sent]++
+		t.counters.Stats[port.SentBytes] += uint64(len(f.Data))
 	}
 	t.lender.drop(f)
 }

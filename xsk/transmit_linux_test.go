@@ -48,7 +48,7 @@ func TestEverythingLeavesInOrderAcrossTheWrap(t *testing.T) {
 			if next := k.queues[0].q.tx.next; next != start+uint32(number) {
 				t.Errorf("the TX ring is at %d after %d frames from %d on", next, number, start)
 			}
-			if s := r.Stats(); s.Sent != uint64(number) || s.Calls != 40 {
+			if s := r.Stats(); s[port.Sent] != uint64(number) || s[port.Calls] != 40 {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -97,7 +97,7 @@ func TestFullSocketKeepsOrder(t *testing.T) {
 	r.clock += retryAtMost
 	r.transmit(testFrames)
 	r.expectSent(q, want...)
-	if s := r.Stats(); s.Sent != uint64(number) {
+	if s := r.Stats(); s[port.Sent] != uint64(number) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -129,7 +129,7 @@ func TestBlockedPeer(t *testing.T) {
 	if q.kicks > 1500 {
 		t.Errorf("%d kicks in a second", q.kicks)
 	}
-	if s := r.Stats(); s.Stale == 0 || s.Stale+uint64(testFrames) < uint64(number) {
+	if s := r.Stats(); s[port.Stale] == 0 || s[port.Stale]+uint64(testFrames) < uint64(number) {
 		t.Errorf("%d frames, %+v", number, s)
 	}
 	if len(q.sent) > 0 {
@@ -171,7 +171,7 @@ func TestStaleFramesAreDropped(t *testing.T) {
 	r.clock += retryAtMost - 2
 	r.transmit(testFrames)
 	r.expectSent(q, [2]int{0, 2}, [2]int{0, 3})
-	r.expect(port.Stats{Stale: 1, Sent: 2, SentBytes: uint64(len(payload(2)) + len(payload(3)))})
+	r.expect(port.Stats{port.Stale: 1, port.Sent: 2, port.SentBytes: uint64(len(payload(2)) + len(payload(3)))})
 }
 
 // While the link is down nothing goes through the companion: the kernel would send it late.
@@ -185,7 +185,7 @@ func TestDownNothingIsSent(t *testing.T) {
 	r.add(0, payload(2))
 	r.transmit(testFrames)
 	r.expectCompanion()
-	r.expect(port.Stats{Refused: 2})
+	r.expect(port.Stats{port.Rejected: 2})
 
 	r.hops.set(&nexthop.Hop{MTU: 1500})
 	r.add(0, payload(3))
@@ -205,7 +205,7 @@ func TestTooLongForAnyPathIsRefused(t *testing.T) {
 	if got := k.queues[0].payloads(t); len(got) != 2 || len(got[0].data) != port.MaxDatagram || len(got[1].data) != 0 {
 		t.Errorf("%d left", len(got))
 	}
-	r.expect(port.Stats{Refused: 1, Sent: 2, SentBytes: port.MaxDatagram})
+	r.expect(port.Stats{port.Rejected: 1, port.Sent: 2, port.SentBytes: port.MaxDatagram})
 }
 
 func TestReslicedAndForeignData(t *testing.T) {
@@ -254,8 +254,8 @@ func TestBusyDropsOneFrame(t *testing.T) {
 	r.clock += retryAtMost
 	r.transmit(testFrames)
 	r.expectSent(q, [2]int{0, 2}, [2]int{0, 6}, [2]int{0, 7})
-	r.expect(port.Stats{Refused: 5, Sent: 3, SentBytes: uint64(len(payload(2)) + len(payload(6)) + len(payload(7)))})
-	if d := r.Details().Queues[0]; d.Busy != 5 || d.Sent != 3 {
+	r.expect(port.Stats{port.Rejected: 5, port.Sent: 3, port.SentBytes: uint64(len(payload(2)) + len(payload(6)) + len(payload(7)))})
+	if d := r.Details().Queues[0]; d.Counts[QueueBusy] != 5 || d.Counts[QueueSent] != 3 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -398,7 +398,7 @@ func TestPollMaySend(t *testing.T) {
 	r.add(0, payload(20))
 	r.transmit(testFrames)
 	r.expectSent(q, [2]int{0, 0}, [2]int{0, 1}, [2]int{0, 2}, [2]int{0, 3}, [2]int{0, 20})
-	if s := r.Stats(); s.Stale != 5 {
+	if s := r.Stats(); s[port.Stale] != 5 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -421,12 +421,12 @@ func TestFramesInFlight(t *testing.T) {
 	if next := r.Port.out.next(r.now); next != r.clock+retryAfter {
 		t.Errorf("Wait sleeps until %d, though memory may come back any moment", next)
 	}
-	if s := r.Details().Queues[0]; !s.Waiting || s.Completed != 0 {
-		t.Errorf("waiting %v with %d completed, want true with 0", s.Waiting, s.Completed)
+	if s := r.Details().Queues[0]; !s.Waiting || s.Counts[QueueCompleted] != 0 {
+		t.Errorf("waiting %v with %d completed, want true with 0", s.Waiting, s.Counts[QueueCompleted])
 	}
 	q.letGo()
 	r.transmit(testFrames)
-	if s := r.Details().Queues[0]; s.Waiting || s.Completed != 2*testFrames {
-		t.Errorf("waiting %v with %d completed, want false with %d", s.Waiting, s.Completed, 2*testFrames)
+	if s := r.Details().Queues[0]; s.Waiting || s.Counts[QueueCompleted] != 2*testFrames {
+		t.Errorf("waiting %v with %d completed, want false with %d", s.Waiting, s.Counts[QueueCompleted], 2*testFrames)
 	}
 }

@@ -133,31 +133,8 @@ type Port interface {
 	Rest(until Time)
 	// Wake makes the present or the next Wait return. Safe from any thread.
 	Wake()
-	// Stats adds up what the port counted. Safe from any thread.
+	// Stats returns the counts as of the last Transmit. Safe from any thread.
 	Stats() Stats
 	// Close frees everything. Wait must have returned; no other method may follow but Stats.
 	Close() error
-}
-
-// Stats counts what a port did. All values only grow.
-type Stats struct {
-	// Received and ReceivedBytes count datagrams and their payload bytes.
-	Received, ReceivedBytes uint64
-	// Sent and SentBytes count datagrams that the kernel or the NIC took.
-	Sent, SentBytes uint64
-	// Stale counts frames dropped because they could not be sent within StaleAfter.
-	Stale uint64
-	// Refused counts frames that the kernel refused for good (unreachable, too long).
-	Refused uint64
-	// Rested counts the rests that routes were given because the kernel refused their frames again and again; what was to
-	// be sent meanwhile is among the refused.
-	Rested uint64
-	// Unsegmented counts the times that the kernel would not cut a route's runs, which were sent one by one then.
-	Unsegmented uint64
-	// Unroutable counts frames whose route was revoked while they waited.
-	Unroutable uint64
-	// Malformed counts arrivals that could not be used: cut off, or from no usable address.
-	Malformed uint64
-	// Calls counts the system calls that sent frames; Sent / Calls is the batching.
-	Calls uint64
 }

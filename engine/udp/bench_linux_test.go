@@ -62,9 +62,9 @@ func benchmarkTransmit(b *testing.B, run int, cfg Config, send func(int, []mmsgh
 	b.ReportMetric(float64(threadCPU(b)-before)/float64(sent), "cpu-ns/packet")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(sent), "ns/packet")
 	s := p.Stats()
-	b.ReportMetric(float64(s.Sent)/float64(s.Calls), "packets/call")
-	if s.Sent != uint64(sent) {
-		b.Fatalf("sent %d of %d", s.Sent, sent)
+	b.ReportMetric(float64(s[port.Sent])/float64(s[port.Calls]), "packets/call")
+	if s[port.Sent] != uint64(sent) {
+		b.Fatalf("sent %d of %d", s[port.Sent], sent)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
 // A Companion is the kernel's socket on the UDP port that AF_XDP queues serve. It takes what the XDP
@@ -18,8 +19,8 @@ import (
 type Companion struct {
 	socket   socket
 	in       receiver
-	received counters
-	sent     struct{ datagrams, bytes, refused atomic.Uint64 }
+	received tally.Port
+	sent     struct{ datagrams, bytes, rejected atomic.Uint64 }
 }
 
 // An envelope is what the kernel is told about one datagram; it is used again, by whichever thread.
@@ -61,7 +62,7 @@ func (c *Companion) Pending() bool { return c.in.pending() }
 func (c *Companion) Receive(now port.Time, in *port.Batch) int {
 	n := c.in.receive(now)
 	in.Packets = c.in.inbound[:n]
-	c.received.publishReceived()
+	c.received.Publish()
 	return n
 }
 
@@ -89,7 +90,7 @@ func (c *Companion) Send(p port.Path, payload []byte) error {
 	point(&x.vector, nil)
 	envelopes.Put(x)
 	if errno != 0 {
-		c.sent.refused.Add(1)
+		c.sent.rejected.Add(1)
 		return errno
 	}
 	c.sent.datagrams.Add(1)
@@ -99,9 +100,10 @@ func (c *Companion) Send(p port.Path, payload []byte) error {
 
 // Stats adds up what the companion counted; Calls is how many datagrams it sent, one each.
 func (c *Companion) Stats() port.Stats {
-	s := c.received.snapshot()
-	s.Sent, s.SentBytes, s.Refused = c.sent.datagrams.Load(), c.sent.bytes.Load(), c.sent.refused.Load()
-	s.Calls = s.Sent
+	s := c.received.Snapshot()
+	s[port.Sent], s[port.SentBytes] = c.sent.datagrams.Load(), c.sent.bytes.Load()
+	s[port.Rejected] = c.sent.rejected.Load()
+	s[port.Calls] = s[port.Sent]
 	return s
 }
 

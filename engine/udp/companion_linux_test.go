@@ -64,10 +64,10 @@ func TestCompanionEcho(t *testing.T) {
 			if want := (port.Path{Remote: netip.AddrPortFrom(local, a.LocalPort()), Local: local}); back != want {
 				t.Errorf("came over %v, want %v", back, want)
 			}
-			if s := a.Stats(); s.Sent != 1 || s.SentBytes != 4 || s.Refused != 0 {
+			if s := a.Stats(); s[port.Sent] != 1 || s[port.SentBytes] != 4 || s[port.Rejected] != 0 {
 				t.Errorf("sender counted %+v", s)
 			}
-			if s := b.Stats(); s.Received != 1 || s.ReceivedBytes != 4 {
+			if s := b.Stats(); s[port.Received] != 1 || s[port.ReceivedBytes] != 4 {
 				t.Errorf("receiver counted %+v", s)
 			}
 		})
@@ -81,7 +81,7 @@ func TestCompanionRefusal(t *testing.T) {
 	if !errors.Is(err, unix.EMSGSIZE) {
 		t.Errorf("sent 70,000 bytes: %v", err)
 	}
-	if s := c.Stats(); s.Refused != 1 || s.Sent != 0 {
+	if s := c.Stats(); s[port.Rejected] != 1 || s[port.Sent] != 0 {
 		t.Errorf("counted %+v", s)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"ringcast/engine/park"
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
 // Balances reports whether this platform spreads one UDP port over the sockets of several workers.
@@ -21,7 +22,7 @@ type Port struct {
 	socket   socket
 	in       receiver
 	out      transmitter
-	counters counters
+	counters tally.Port
 
 	place *park.Place // where the worker sleeps: its second descriptor is the socket
 
@@ -94,7 +95,6 @@ func (p *Port) Segmentation() error {
 func (p *Port) Receive(now port.Time, in *port.Batch) int {
 	n := p.in.receive(now)
 	in.Packets = p.in.inbound[:n]
-	p.counters.publishReceived()
 	return n
 }
 
@@ -105,13 +105,13 @@ func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
 	done := 0
 	if len(queue) > 0 {
 		done = p.out.send(now, queue)
-		p.counters.publishSent()
 	}
+	p.counters.Publish()
 	p.out.lender.settle(out, queue, done)
 }
 
 // Stats implements port.Port.
-func (p *Port) Stats() port.Stats { return p.counters.snapshot() }
+func (p *Port) Stats() port.Stats { return p.counters.Snapshot() }
 
 // retryAfter is how long Wait waits for memory that the kernel did not have (ENOBUFS), since no event
 // announces it.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/ipv6"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
 const (
@@ -39,7 +40,7 @@ const (
 type portable struct {
 	conns    []*conn
 	bound    netip.AddrPort
-	counters counters // the worker's
+	counters tally.Port // the worker's
 	lender   lender
 	routes   []portableRoute
 	inbound  []port.Inbound
@@ -320,7 +321,7 @@ func (p *portable) LocalPort() uint16 { return p.bound.Port() }
 func (p *portable) Segmentation() error { return ErrNoSegmentation }
 
 // Stats implements port.Port.
-func (p *portable) Stats() port.Stats { return p.counters.snapshot() }
+func (p *portable) Stats() port.Stats { return p.counters.Snapshot() }
 
 // Receive implements port.Port. The batch's slice is the port's own.
 func (p *portable) Receive(now port.Time, in *port.Batch) int {
@@ -336,15 +337,14 @@ func (p *portable) Receive(now port.Time, in *port.Batch) int {
 		}
 		p.borrowed = append(p.borrowed, d)
 		if d.malformed {
-			p.counters.Malformed++
+			p.counters.Stats[port.Malformed]++
 			continue
 		}
 		p.inbound[n] = port.Inbound{Path: d.path, Data: d.memory[:d.size:d.size], Arrival: clampArrival(d.arrival, now)}
 		n++
-		p.counters.Received++
-		p.counters.ReceivedBytes += uint64(d.size)
+		p.counters.Stats[port.Received]++
+		p.counters.Stats[port.ReceivedBytes] += uint64(d.size)
 	}
-	p.counters.publishReceived()
 	in.Packets = p.inbound[:n]
 	return n
 }
@@ -370,8 +370,8 @@ func (p *portable) Transmit(now port.Time, out *port.Outgoing) {
 	done := 0
 	if len(queue) > 0 {
 		done = p.send(now, queue)
-		p.counters.publishSent()
 	}
+	p.counters.Publish()
 	p.lender.settle(out, queue, done)
 }
 
@@ -417,16 +417,16 @@ func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
 	for ; done < len(queue); done++ {
 		f := &queue[done]
 		if p.lender.stale(now, queue, done) {
-			p.counters.Stale++
+			p.counters.Stats[port.Stale]++
 			continue
 		}
 		if uint64(f.Route) >= uint64(len(p.routes)) || !p.routes[f.Route].to.IsValid() {
-			p.counters.Unroutable++
+			p.counters.Stats[port.Unroutable]++
 			continue
 		}
 		r := &p.routes[f.Route]
 		if len(f.Data) > port.MaxDatagram || r.conn == nil {
-			p.counters.Refused++
+			p.counters.Stats[port.Rejected]++
 			continue
 		}
 		err := p.write(r.conn, f.Data, r.control, r.to)
@@ -436,13 +436,13 @@ func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
 		}
 		switch {
 		case err == nil:
-			p.counters.Calls++
-			p.counters.Sent++
-			p.counters.SentBytes += uint64(len(f.Data))
+			p.counters.Stats[port.Calls]++
+			p.counters.Stats[port.Sent]++
+			p.counters.Stats[port.SentBytes] += uint64(len(f.Data))
 		case busy(err):
 			return done
 		default:
-			p.counters.Refused++
+			p.counters.Stats[port.Rejected]++
 		}
 	}
 	return done

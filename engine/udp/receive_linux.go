@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 // receiver is the way in. It belongs to the worker's thread.
 type receiver struct {
 	fd       int
-	counters *counters
+	counters *tally.Port
 	recvmmsg func(fd int, messages []mmsghdr) (int, unix.Errno)
 
 	headers  []mmsghdr
@@ -45,7 +46,7 @@ type receiver struct {
 	toMonotonic int64
 }
 
-func (r *receiver) init(s socket, cfg Config, c *counters) {
+func (r *receiver) init(s socket, cfg Config, c *tally.Port) {
 	*r = receiver{
 		fd:       s.fd,
 		counters: c,
@@ -128,7 +129,7 @@ func (r *receiver) split(now port.Time, out []port.Inbound) int {
 	data := r.memory[r.next*r.stride:][:r.stride]
 	path, c, usable := r.origin()
 	if !usable || m.header.Flags&unix.MSG_TRUNC != 0 || m.length > uint32(len(data)) {
-		r.counters.Malformed++
+		r.counters.Stats[port.Malformed]++
 		r.step()
 		return 0
 	}
@@ -145,12 +146,12 @@ func (r *receiver) split(now port.Time, out []port.Inbound) int {
 	for n < len(out) {
 		end := min(r.offset+segment, size)
 		if end-r.offset > port.MaxDatagram {
-			r.counters.Malformed++
+			r.counters.Stats[port.Malformed]++
 		} else {
 			out[n] = port.Inbound{Path: path, Data: data[r.offset:end:end], Arrival: arrival}
 			n++
-			r.counters.Received++
-			r.counters.ReceivedBytes += uint64(end - r.offset)
+			r.counters.Stats[port.Received]++
+			r.counters.Stats[port.ReceivedBytes] += uint64(end - r.offset)
 		}
 		r.offset = end
 		if end == size {

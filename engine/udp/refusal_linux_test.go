@@ -92,9 +92,9 @@ func TestOneRouteWithoutSegmentation(t *testing.T) {
 	if want := rounds * (n - 1); b.others > want+1 { // one more was in the call that the refusal ended
 		t.Errorf("%d messages to the others, want %d", b.others, want)
 	}
-	r.expect(port.Stats{Sent: n * 5 * rounds, SentBytes: n * 5 * rounds * 300})
-	if s := r.Stats(); s.Unsegmented != 1 {
-		t.Errorf("%d times a route lost segmentation, want 1", s.Unsegmented)
+	r.expect(port.Stats{port.Sent: n * 5 * rounds, port.SentBytes: n * 5 * rounds * 300})
+	if s := r.Stats(); s[port.Unsegmented] != 1 {
+		t.Errorf("%d times a route lost segmentation, want 1", s[port.Unsegmented])
 	}
 
 	b.errno = 0
@@ -134,21 +134,21 @@ func TestRefusedRouteRests(t *testing.T) {
 				t.Errorf("%d calls for %d rounds, want at most %d", b.calls, rounds, most)
 			}
 			r.expect(port.Stats{
-				Sent: (n - 1) * 5 * rounds, SentBytes: (n - 1) * 5 * 300 * rounds, Refused: 5 * rounds,
+				port.Sent: (n - 1) * 5 * rounds, port.SentBytes: (n - 1) * 5 * 300 * rounds, port.Rejected: 5 * rounds,
 			})
-			if s := r.Stats(); s.Rested < 5 || s.Rested > 25 {
-				t.Errorf("%d rests counted, want 5 to 25", s.Rested)
+			if s := r.Stats(); s[port.Rested] < 5 || s[port.Rested] > 25 {
+				t.Errorf("%d rests counted, want 5 to 25", s[port.Rested])
 			}
 
 			// It is tried again, and comes back at once and for good.
 			b.errno = 0
 			now += restAtMost
-			sent := r.Stats().Sent
+			sent := r.Stats()[port.Sent]
 			for range 10 {
 				r.round(now, n)
 				now += port.Millisecond
 			}
-			if got := r.Stats().Sent - sent; got != 10*5*n {
+			if got := r.Stats()[port.Sent] - sent; got != 10*5*n {
 				t.Errorf("%d datagrams after the path was back, want %d", got, 10*5*n)
 			}
 		})
@@ -167,9 +167,9 @@ func TestSingleRefusalsCauseNoRest(t *testing.T) {
 		r.add(0, now, payload(i, 300))
 		r.transmit(now, defaultFrames)
 	}
-	r.expect(port.Stats{Sent: 50, SentBytes: 50 * 300, Refused: 50})
-	if s := r.Stats(); s.Rested != 0 {
-		t.Errorf("%d rests, want none", s.Rested)
+	r.expect(port.Stats{port.Sent: 50, port.SentBytes: 50 * 300, port.Rejected: 50})
+	if s := r.Stats(); s[port.Rested] != 0 {
+		t.Errorf("%d rests, want none", s[port.Rested])
 	}
 }
 
@@ -187,7 +187,7 @@ func TestNewPathDoesNotRest(t *testing.T) {
 	sent := r.Stats()
 	r.round(now, 2)
 	s := r.Stats()
-	if s.Sent-sent.Sent != 5 || s.Refused != sent.Refused || s.Unroutable-sent.Unroutable != 5 {
+	if s[port.Sent]-sent[port.Sent] != 5 || s[port.Rejected] != sent[port.Rejected] || s[port.Unroutable]-sent[port.Unroutable] != 5 {
 		t.Errorf("%+v before, %+v after, want 5 more sent and 5 more unroutable", sent, s)
 	}
 }
@@ -229,9 +229,9 @@ func TestClosedRoutes(t *testing.T) {
 	for range rounds {
 		r.round(now, len(open))
 	}
-	r.expect(port.Stats{Sent: 5 * rounds, SentBytes: 5 * 300 * rounds, Refused: 3 * 5 * rounds})
-	if s := r.Stats(); s.Rested != 3 {
-		t.Errorf("%d rests at one moment, want one for each closed route", s.Rested)
+	r.expect(port.Stats{port.Sent: 5 * rounds, port.SentBytes: 5 * 300 * rounds, port.Rejected: 3 * 5 * rounds})
+	if s := r.Stats(); s[port.Rested] != 3 {
+		t.Errorf("%d rests at one moment, want one for each closed route", s[port.Rested])
 	}
 	t.Logf("%d rounds to one open and three closed routes: %d calls", rounds, calls)
 	if most := rounds + 100; calls > most {
@@ -255,7 +255,7 @@ func TestClosedRoutes(t *testing.T) {
 			}
 		}
 	}
-	if s := c.Stats(); s.Sent != rounds || s.Refused != 3*rounds {
-		t.Errorf("the companion sent %d and was refused %d, want %d and %d", s.Sent, s.Refused, rounds, 3*rounds)
+	if s := c.Stats(); s[port.Sent] != rounds || s[port.Rejected] != 3*rounds {
+		t.Errorf("the companion sent %d and was refused %d, want %d and %d", s[port.Sent], s[port.Rejected], rounds, 3*rounds)
 	}
 }

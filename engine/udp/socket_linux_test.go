@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 	"ringcast/testenv"
 )
 
@@ -78,7 +79,7 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 				if *count != want {
 					t.Errorf("%d messages, want %d", *count, want)
 				}
-				if calls := int(p.Stats().Calls); how == Single && calls != want || how == Messages && want > 1 && calls == want {
+				if calls := int(p.Stats()[port.Calls]); how == Single && calls != want || how == Messages && want > 1 && calls == want {
 					t.Errorf("%d messages in %d calls", want, calls)
 				}
 				if (how != Segmented) != errors.Is(r.Segmentation(), ErrNoSegmentation) {
@@ -167,12 +168,12 @@ func TestSegmentationRefused(t *testing.T) {
 			if refused != c.refused {
 				t.Errorf("%d segmented messages were offered, want %d", refused, c.refused)
 			}
-			r.expect(port.Stats{Sent: 80, SentBytes: 80 * 300})
+			r.expect(port.Stats{port.Sent: 80, port.SentBytes: 80 * 300})
 			if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "route=0 segments=5 size=300") {
 				t.Errorf("%d warnings, want 1 about route 0: %s", n, log.String())
 			}
-			if s := r.Stats(); s.Unsegmented != 2 {
-				t.Errorf("%d routes without segmentation counted, want 2", s.Unsegmented)
+			if s := r.Stats(); s[port.Unsegmented] != 2 {
+				t.Errorf("%d routes without segmentation counted, want 2", s[port.Unsegmented])
 			}
 			if r.Segmentation() != nil {
 				t.Errorf("segmentation of the port: %v, want none lost", r.Segmentation())
@@ -303,7 +304,7 @@ func TestMergedDatagramsThatAreTooLong(t *testing.T) {
 	if got := receiver.collect(1)[0]; len(got.data) != 100 {
 		t.Errorf("got %s", brief(got.data))
 	}
-	receiver.expect(port.Stats{Received: 1, Malformed: 3})
+	receiver.expect(port.Stats{port.Received: 1, port.Malformed: 3})
 	_ = sender
 }
 
@@ -329,7 +330,7 @@ func TestCutOffIsMalformed(t *testing.T) {
 	if got := r.collect(1)[0]; !bytes.Equal(got.data, payload(2, 100)) {
 		t.Errorf("got %s", brief(got.data))
 	}
-	r.expect(port.Stats{Received: 1, Malformed: 1})
+	r.expect(port.Stats{port.Received: 1, port.Malformed: 1})
 }
 
 // A datagram's arrival is the kernel's, however late it is read and whatever the caller takes for now.
@@ -522,8 +523,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 				if allocations != 0 {
 					t.Errorf("%.1f allocations for %d datagrams", allocations, routes*each)
 				}
-				if s := p.Stats(); how == Segmented && s.Sent/s.Calls < each {
-					t.Errorf("%d datagrams a call", s.Sent/s.Calls)
+				if s := p.Stats(); how == Segmented && s[port.Sent]/s[port.Calls] < each {
+					t.Errorf("%d datagrams a call", s[port.Sent]/s[port.Calls])
 				}
 			})
 		}
@@ -651,7 +652,7 @@ func FuzzReceive(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, control, name []byte, size, flags uint32) {
-		var c counters
+		var c tally.Port
 		var r receiver
 		r.init(socket{gro: true}, cfg, &c)
 		r.recvmmsg = func(_ int, messages []mmsghdr) (int, unix.Errno) {

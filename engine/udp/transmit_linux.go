@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/tally"
 )
 
 const (
@@ -66,7 +67,7 @@ type slot struct {
 type transmitter struct {
 	fd       int
 	family   int
-	counters *counters
+	counters *tally.Port
 	sendmmsg func(fd int, messages []mmsghdr) (int, unix.Errno)
 	log      *slog.Logger
 
@@ -86,7 +87,7 @@ type transmitter struct {
 }
 
 // init prepares headers that point into t, so t must stay where it is.
-func (t *transmitter) init(s socket, cfg Config, c *counters) {
+func (t *transmitter) init(s socket, cfg Config, c *tally.Port) {
 	t.fd, t.family = s.fd, s.family
 	t.counters = c
 	t.sendmmsg = sendmmsg
@@ -150,13 +151,13 @@ func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64
 	f := &queue[i]
 	switch {
 	case t.lender.stale(now, queue, i):
-		return &t.counters.Stats.Stale
+		return &t.counters.Stats[port.Stale]
 	case uint64(f.Route) >= uint64(len(t.routes)):
-		return &t.counters.Stats.Unroutable
+		return &t.counters.Stats[port.Unroutable]
 	case t.routes[f.Route].nameLen == 0:
 		return t.awaken(now, &t.routes[f.Route])
 	case len(f.Data) > port.MaxDatagram:
-		return &t.counters.Stats.Refused
+		return &t.counters.Stats[port.Rejected]
 	}
 	return nil
 }
@@ -164,10 +165,10 @@ func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64
 // awaken ends a route's rest if that is over. Else it is the counter of what cannot be sent on the route.
 func (t *transmitter) awaken(now port.Time, r *route) *uint64 {
 	if r.resting == 0 {
-		return &t.counters.Stats.Unroutable
+		return &t.counters.Stats[port.Unroutable]
 	}
 	if now < r.rest {
-		return &t.counters.Stats.Refused
+		return &t.counters.Stats[port.Rejected]
 	}
 	r.nameLen, r.resting = r.resting, 0
 	return nil
@@ -241,11 +242,11 @@ func (t *transmitter) offer(now port.Time, count int) (done int, full bool) {
 	for at := 0; at < count; {
 		taken, errno := t.sendmmsg(t.fd, t.headers[at:count])
 		if taken > 0 {
-			t.counters.Calls++
+			t.counters.Stats[port.Calls]++
 			for _, m := range t.messages[at : at+taken] {
 				done += m.frames
-				t.counters.Sent += uint64(m.frames)
-				t.counters.SentBytes += uint64(m.bytes)
+				t.counters.Stats[port.Sent] += uint64(m.frames)
+				t.counters.Stats[port.SentBytes] += uint64(m.bytes)
 			}
 			if t.failing > 0 {
 				t.forgive(t.messages[at : at+taken])
@@ -266,7 +267,7 @@ func (t *transmitter) offer(now port.Time, count int) (done int, full bool) {
 			t.degrade(now, m, errno)
 			return done, false
 		default:
-			t.counters.Refused += uint64(m.frames)
+			t.counters.Stats[port.Rejected] += uint64(m.frames)
 			done += m.frames
 			at++
 			if t.blame(now, m, errno) {
@@ -287,7 +288,7 @@ func unsegmentable(errno unix.Errno) bool {
 // kernel fragments if they come alone), EINVAL either of them in older kernels, or a source that we no longer own.
 func (t *transmitter) degrade(now port.Time, m *message, errno unix.Errno) {
 	t.routes[m.route].whole = now + segmentAgain
-	t.counters.Unsegmented++
+	t.counters.Stats[port.Unsegmented]++
 	t.warn(now, "UDP segmentation refused on a route, sending its datagrams one by one",
 		"route", m.route, "segments", m.frames, "size", m.size, "error", errno)
 }
@@ -308,7 +309,7 @@ func (t *transmitter) blame(now port.Time, m *message, errno unix.Errno) (rests 
 	r.failures = min(r.failures, 16) // it must neither wrap nor shift too far
 	r.rest = now + rest
 	r.nameLen, r.resting = 0, r.nameLen
-	t.counters.Rested++
+	t.counters.Stats[port.Rested]++
 	t.warn(now, "datagrams refused on a route, pausing it", "route", m.route, "error", errno)
 	return true
 }
