@@ -55,53 +55,51 @@ func (u *accessUnit) add(timestamp uint32, content rtp.Content) bool {
 	return content&(rtp.HasSets|rtp.HasKey|rtp.HasIntra) != 0 && u.content.Starts()
 }
 
-// learn takes in the parameter sets of a packet.
-func (u *accessUnit) learn(l *layer, f *rtp.Format, packet *bus.Packet, payload []byte) {
+// learn takes in the parameter sets of a packet with a number.
+func (u *accessUnit) learn(l *layer, x *incoming, number uint64) {
 	if u.sets == nil {
 		u.sets = new(rtp.ParameterSets)
 	}
-	if u.format != f {
-		u.format = f
-		announced := f.Sets
+	if u.format != x.format {
+		u.format = x.format
+		announced := x.format.Sets
 		if len(l.pub.tracks[l.track].layers) > 1 {
 			announced = "" // of which layer?
 		}
-		u.sets.Reset(f.Codec, announced)
+		u.sets.Reset(x.format.Codec, announced)
 	}
-	u.sets.Take(payload, packet.Number, packet.Timestamp == u.timestamp)
+	u.sets.Take(x.payload, number, x.header.Timestamp == u.timestamp)
 }
 
-// readVideo notes what a packet of a video layer is, and settles what its payload says about it. ext is its
-// extended sequence number. The payload to record is returned.
-func (w *Worker) readVideo(l *layer, f *rtp.Format, packet *bus.Packet, payload []byte, ext uint64) []byte {
-	content := rtp.ContentOf(f.Codec, payload)
-	newest := l.receiver.Newest(ext)
-	if newest {
-		l.unit.enter(packet.Timestamp, l.receiver.Came(ext-1))
+// readVideo notes the properties of a video packet, and changes its payload where that must agree with them.
+func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
+	f, u := x.format, &l.unit
+	content := rtp.ContentOf(f.Codec, x.payload)
+	if x.newest {
+		u.enter(packet.Timestamp, l.receiver.Came(x.ext-1))
 	}
 	switch f.Codec {
 	case rtp.AV1:
-		payload, content = w.completeAV1(&l.unit, packet, payload, content, newest)
-		rtp.SettleAV1(payload, content)
+		content = w.completeAV1(u, x, content)
+		rtp.SettleAV1(x.payload, content)
 	case rtp.H264, rtp.H265:
-		l.unit.learn(l, f, packet, payload)
+		u.learn(l, x, packet.Number)
 	}
 	if content&(rtp.HasSets|rtp.HasKey) != 0 && len(l.pub.tracks[l.track].layers) > 1 {
-		l.measure(f.Codec, payload)
+		l.measure(f.Codec, x.payload)
 	}
-	if l.unit.add(packet.Timestamp, content) {
+	if u.add(packet.Timestamp, content) {
 		packet.Flags |= bus.KeyframeStart
 		if k := l.history.Key(); !k.Valid || k.Timestamp != packet.Timestamp {
 			w.count(Keyframes)
 		}
 		l.request.answer(packet.Arrival)
 	}
-	if content&rtp.HasKey != 0 && l.unit.format == f {
-		w.complete(l, packet, ext, newest)
+	if content&rtp.HasKey != 0 && u.format == f {
+		w.complete(l, x, packet)
 	}
-	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
+	if p, ok := rtp.ParsePictureID(f.Codec, x.payload); ok {
 		packet.Flags |= bus.HasPicture
 		packet.Picture, packet.TL0 = p.ID, p.TL0
 	}
-	return payload
 }

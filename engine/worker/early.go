@@ -55,7 +55,7 @@ func (w *Worker) replayOpened(now port.Time, s *session) {
 		if in := &early[i]; rtp.IsRTCP(in.Data) {
 			w.takeRTCP(s, in.Arrival, in.Data)
 		} else {
-			w.takeRTP(now, s, in.Arrival, in.Data)
+			w.receive(now, s, in.Arrival, in.Data)
 		}
 	}
 }

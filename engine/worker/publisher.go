@@ -97,72 +97,72 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 		w.hold(s, in, data)
 		return
 	}
-	w.takeRTP(now, s, in.Arrival, data)
+	w.receive(now, s, in.Arrival, data)
 }
 
-// takeRTP takes in a packet that was opened.
-func (w *Worker) takeRTP(now port.Time, s *session, arrival port.Time, data []byte) {
-	p := s.pub
-	h := &w.header
+// receive takes in a publisher's RTP packet that was opened.
+func (w *Worker) receive(now port.Time, s *session, arrival port.Time, data []byte) {
+	p, h := s.pub, &w.header
 	if !h.Parse(data, &p.extensions) {
 		w.drop(DropRTP)
 		return
 	}
-	if v, ok := h.Value(data, rtp.TransportSequence); ok && len(v) == 2 {
-		p.arrivals.Note(binary.BigEndian.Uint16(v), int64(arrival))
-		p.media = h.SSRC
-		if !p.feedbackDue {
-			p.feedbackDue = true
-			w.deadlines.set(s, feedbackDeadline, now+feedbackInterval)
-		}
-	}
-	src := p.source(h.SSRC)
+	w.noteTransport(now, s, arrival, data)
+	src := w.sourceOf(now, p, data)
 	if src == nil {
-		if src = w.identify(p, h, data); src == nil {
-			return
-		}
-	}
-	back := src.past && p.comesBack(now, src)
-	src.heard = now
-	if back {
-		p.present(src)
-	} else if src.past {
-		w.drop(DropLate)
 		return
 	}
-	payload := data[h.HeaderLen:]
+	x := incoming{
+		source: src, header: h, data: data, arrival: arrival,
+		payloadType: h.PayloadType, sequence: h.Sequence, payload: data[h.HeaderLen:],
+	}
 	if h.Padding {
 		n, ok := h.PaddingLen(data)
 		if !ok {
 			w.drop(DropRTP)
 			return
 		}
-		payload = payload[:len(payload)-n]
+		x.payload = x.payload[:len(x.payload)-n]
 	}
-	pt, seq := h.PayloadType, h.Sequence
-	if src.rtx {
-		if len(payload) == 0 {
-			return // a probe of bandwidth: it only wants transport-wide feedback
-		}
-		if len(payload) < 2 {
-			w.drop(DropRTX)
-			return
-		}
-		w.count(ReceivedRTX)
-		// RFC 4588 section 4: the original sequence number, then the original payload.
-		seq, payload = binary.BigEndian.Uint16(payload), payload[2:]
-		f := p.publication.tracks[src.layer.track].format(pt)
-		if f == nil || f.RTX != pt {
-			w.drop(DropRTX)
-			return
-		}
-		if !src.layer.receiver.Past(seq) {
-			w.drop(DropRTX)
-			return
-		}
-		pt = f.PayloadType
+	if !src.rtx || w.restore(p.publication, &x) {
+		w.record(now, s, &x)
 	}
-	w.record(now, s, src, h, data, pt, seq, payload, arrival)
+}
+
+// noteTransport notes the arrival of the packet in hand for transport-wide feedback, if it has a number for that.
+func (w *Worker) noteTransport(now port.Time, s *session, arrival port.Time, data []byte) {
+	p := s.pub
+	v, ok := w.header.Value(data, rtp.TransportSequence)
+	if !ok || len(v) != 2 {
+		return
+	}
+	p.arrivals.Note(binary.BigEndian.Uint16(v), int64(arrival))
+	p.media = w.header.SSRC
+	if !p.feedbackDue {
+		p.feedbackDue = true
+		w.deadlines.set(s, feedbackDeadline, now+feedbackInterval)
+	}
+}
+
+// restore turns a retransmission into the original packet (RFC 4588 section 4), and reports whether there is one.
+func (w *Worker) restore(p *publication, x *incoming) bool {
+	if len(x.payload) == 0 {
+		return false // a probe of bandwidth: it only asks for transport-wide feedback
+	}
+	if len(x.payload) < 2 {
+		w.drop(DropRTX)
+		return false
+	}
+	w.count(ReceivedRTX)
+	l := x.source.layer
+	x.sequence, x.payload = binary.BigEndian.Uint16(x.payload), x.payload[2:]
+	f := p.tracks[l.track].format(x.payloadType)
+	if f == nil || f.RTX != x.payloadType || !l.receiver.Past(x.sequence) {
+		w.drop(DropRTX)
+		return false
+	}
+	x.payloadType = f.PayloadType
+	return true
 }
 
 // dropUnopened counts a packet that did not open; malformed is the reason for one that is none.

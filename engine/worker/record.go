@@ -7,28 +7,70 @@ import (
 	"ringcast/engine/worker/receiver"
 )
 
-// record puts one packet into its layer's history and wakes who waits for it. h and data are of the
-// packet as it came; pt, seq and payload are those of the original where it is a retransmission.
-func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, data []byte, pt uint8, seq uint16, payload []byte, arrival port.Time) {
-	l := src.layer
+// An incoming is one RTP packet of a publisher on its way into a history.
+type incoming struct {
+	source  *source
+	header  *rtp.Header // as the packet came
+	data    []byte      // the packet as it came, opened
+	arrival port.Time
+
+	// These are the original's, where a retransmission brought the packet.
+	payloadType uint8
+	sequence    uint16
+	payload     []byte
+
+	// record finds these.
+	format *rtp.Format
+	ext    uint64 // extended sequence number
+	newest bool   // no packet that was sent later came before
+}
+
+// record puts one packet into its layer's history and wakes the subscribers that wait for it.
+func (w *Worker) record(now port.Time, s *session, x *incoming) {
+	l := x.source.layer
 	t := &l.pub.tracks[l.track]
-	f := t.format(pt)
-	if f == nil || f.PayloadType != pt {
+	x.format = t.format(x.payloadType)
+	if x.format == nil || x.format.PayloadType != x.payloadType {
 		w.drop(DropPayloadType)
 		return
 	}
+	packet := bus.Packet{Timestamp: x.header.Timestamp, Arrival: x.arrival, PayloadType: x.payloadType}
+	if x.header.Marker {
+		packet.Flags |= bus.Marker
+	}
+	var ok bool
+	if packet.Number, ok = w.number(now, s, x); !ok {
+		return
+	}
+	if t.spec.Kind == rtp.Video {
+		w.readVideo(l, x, &packet)
+	}
+	var room [maxExtensions]byte
+	extensions := forwardedExtensions(room[:0], x.header, x.data)
+	if rtp.HeaderLen+len(x.payload)+maxTag > maxSent {
+		w.drop(DropTooLong)
+		return
+	}
+	l.history.Append(&packet, extensions, x.payload)
+	w.advance(now, x, newsOf(&packet, t.spec.Kind))
+}
+
+// number returns a packet's place in its layer. ok is false for a packet that has none: it came before, or too late, or
+// carries nothing.
+func (w *Worker) number(now port.Time, s *session, x *incoming) (number uint64, ok bool) {
+	l := x.source.layer
 	r := l.receiver
 	a := r.Accept(now, &receiver.Packet{
-		Sequence: seq, Timestamp: h.Timestamp, Arrival: arrival, Resent: src.rtx, NACK: f.Feedback&rtp.NACK != 0,
+		Sequence: x.sequence, Timestamp: x.header.Timestamp, Arrival: x.arrival,
+		Resent: x.source.rtx, NACK: x.format.Feedback&rtp.NACK != 0,
 	})
-	ext := a.Ext
 	switch a.Verdict {
 	case receiver.Duplicate:
 		w.count(ReceivedDuplicates)
-		return
+		return 0, false
 	case receiver.TooOld:
 		w.drop(DropLate)
-		return
+		return 0, false
 	case receiver.Restarted:
 		l.restart()
 		w.lostKeyframe(now, l)
@@ -36,45 +78,36 @@ func (w *Worker) record(now port.Time, s *session, src *source, h *rtp.Header, d
 	if a.AskAt < s.timers.at[nackDeadline] {
 		w.deadlines.set(s, nackDeadline, a.AskAt)
 	}
-	if len(payload) == 0 && r.Skip(ext) {
-		return // padding
+	x.ext, x.newest = a.Ext, r.Newest(a.Ext)
+	if len(x.payload) == 0 && r.Skip(x.ext) {
+		return 0, false // padding
 	}
-	number, ok := r.Number(ext)
-	if !ok {
+	if number, ok = r.Number(x.ext); !ok {
 		w.drop(DropLate)
-		return
 	}
-	packet := bus.Packet{Number: number, Timestamp: h.Timestamp, Arrival: arrival, PayloadType: pt}
-	if h.Marker {
-		packet.Flags |= bus.Marker
-	}
-	if t.spec.Kind == rtp.Video {
-		payload = w.readVideo(l, f, &packet, payload, ext)
-	}
-	var ext8 [maxExtensions]byte
-	exts := forwardedExtensions(ext8[:0], h, data)
-	if rtp.HeaderLen+len(payload)+maxTag > maxSent {
-		w.drop(DropTooLong)
-		return
-	}
-	l.history.Append(&packet, exts, payload)
+	return number, ok
+}
+
+// advance moves the packet's layer and track on after it was recorded, and wakes the subscribers that it is news for.
+func (w *Worker) advance(now port.Time, x *incoming, n news) {
+	l := x.source.layer
+	t := &l.pub.tracks[l.track]
 	several := len(t.layers) > 1
-	if !src.rtx && r.Newest(ext) && w.tick(l, h.Timestamp, arrival) && several {
+	if !x.source.rtx && x.newest && w.tick(l, x.header.Timestamp, x.arrival) && several {
 		w.begin(now, t, l)
 	}
-	l.last = arrival
-	who := newsOf(&packet, t.spec.Kind)
+	l.last = x.arrival
 	if t.best == nil {
-		t.best, who = l, forAll // a keyframe can be asked for now
+		t.best, n = l, forAll // a keyframe can be asked for now
 	}
 	first := t.active < 0
-	t.active = int(pt)
+	t.active = int(x.payloadType)
 	if first {
 		w.tellActive(l.pub, t)
 	}
 	// A layer that nobody is sent, of a simulcast, wakes nobody.
 	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
-		w.wake(l.pub.stream, who)
+		w.wake(l.pub.stream, n)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // it: encoders may send them once, or announce them only. So every viewer gets them, and resends and
 // replicas are as always. It needs numbers that nobody has yet. And while a packet before this one is
 // missing, that may be newer sets, which must not be followed by older ones.
-func (w *Worker) complete(l *layer, packet *bus.Packet, ext uint64, newest bool) {
+func (w *Worker) complete(l *layer, x *incoming, packet *bus.Packet) {
 	u := &l.unit
 	late := packet.Timestamp != u.timestamp
 	if first, _ := u.sets.Missing(0); !late && first == nil && u.sets.Complete() {
@@ -17,7 +17,7 @@ func (w *Worker) complete(l *layer, packet *bus.Packet, ext uint64, newest bool)
 		return
 	}
 	u.lacking = u.lacking || !late
-	if late || !newest || !u.whole || !u.sets.Complete() {
+	if late || !x.newest || !u.whole || !u.sets.Complete() {
 		if u.lacking {
 			w.count(KeyframesLacking)
 		}
@@ -35,31 +35,32 @@ func (w *Worker) complete(l *layer, packet *bus.Packet, ext uint64, newest bool)
 			p.Number++
 		}
 	}
-	l.receiver.Insert(ext, int(p.Number-packet.Number))
+	l.receiver.Insert(x.ext, int(p.Number-packet.Number))
 	packet.Number = p.Number
 	u.sets.Sent()
 	w.count(KeyframesCompleted)
 }
 
-// completeAV1 puts the latest sequence header into the payload that begins a keyframe without one, and
-// returns the payload and its content. It must be in that payload: libwebrtc takes a packet of a sequence
-// header alone for a keyframe, which it cannot decode.
-func (w *Worker) completeAV1(u *accessUnit, packet *bus.Packet, payload []byte, content rtp.Content, newest bool) ([]byte, rtp.Content) {
+// completeAV1 puts the latest sequence header into a payload that begins a keyframe without one, and returns the content
+// of the payload then. The header must be in that payload: libwebrtc takes a packet of a sequence header alone for a
+// keyframe, which it cannot decode.
+func (w *Worker) completeAV1(u *accessUnit, x *incoming, content rtp.Content) rtp.Content {
 	switch {
 	case content&rtp.HasSets != 0:
-		if s := rtp.SequenceAV1(payload); newest && len(s) > 0 && len(s) <= maxSequence {
+		if s := rtp.SequenceAV1(x.payload); x.newest && len(s) > 0 && len(s) <= maxSequence {
 			u.sequence = append(u.sequence[:0], s...)
 		}
-		return payload, content
-	case content&rtp.HasIntra == 0, packet.Timestamp != u.timestamp, u.content&rtp.HasSets != 0:
-		return payload, content
-	case newest && u.whole && len(u.sequence) > 0:
-		b := rtp.AppendSequenceAV1(w.completed[:0], payload, u.sequence)
+		return content
+	case content&rtp.HasIntra == 0, x.header.Timestamp != u.timestamp, u.content&rtp.HasSets != 0:
+		return content
+	case x.newest && u.whole && len(u.sequence) > 0:
+		b := rtp.AppendSequenceAV1(w.completed[:0], x.payload, u.sequence)
 		if len(b) > 0 && maxHeader+len(b)+2+maxTag <= maxSent { // as a retransmission, too
 			w.count(KeyframesCompleted)
-			return b, content | rtp.HasSets
+			x.payload = b
+			return content | rtp.HasSets
 		}
 	}
 	w.count(KeyframesLacking)
-	return payload, content
+	return content
 }

@@ -91,6 +91,25 @@ func (p *publisher) source(ssrc uint32) *source {
 	return nil
 }
 
+// sourceOf returns the source of the packet in hand, nil where it has none or comes too late of a past one.
+func (w *Worker) sourceOf(now port.Time, p *publisher, data []byte) *source {
+	src := p.source(w.header.SSRC)
+	if src == nil {
+		if src = w.identify(p, &w.header, data); src == nil {
+			return nil
+		}
+	}
+	back := src.past && p.comesBack(now, src)
+	src.heard = now
+	if back {
+		p.present(src)
+	} else if src.past {
+		w.drop(DropLate)
+		return nil
+	}
+	return src
+}
+
 // identify finds out what a new SSRC is: by its RID or repaired RID (simulcast), else by MID, else by
 // a payload type that only one track has.
 func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
