@@ -21,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"strings"
@@ -28,6 +29,7 @@ import (
 
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/engine/version"
+	"ringcast/signaling/client"
 )
 
 // What the process ends with.
@@ -94,11 +96,20 @@ func command(ctx context.Context, args []string, stdout io.Writer, stderr *os.Fi
 		case ctx.Err() != nil && errors.Is(err, context.Canceled):
 			return exitDone // interrupted before there was anything to report
 		}
-		complain(stderr, s.name, err)
+		complain(stderr, s.name, advise(err))
 		return exitFailed
 	}
 	fmt.Fprintf(stderr, "ringbench: unknown command %q; ringbench --help lists all\n", args[0])
 	return exitUsage
+}
+
+// advise adds to a server's refusal the flag that may help.
+func advise(err error) error {
+	var refusal *client.Refusal
+	if errors.As(err, &refusal) && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
+		return fmt.Errorf("%w (give the server's token with --token)", err)
+	}
+	return err
 }
 
 // complain writes a line for each of the joined errors.

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/cmd/ringbench/internal/sink"
+	"ringcast/signaling/client"
 )
 
 func openSink(device string, loseEvery int) (*sink.Sink, error) {
-	return sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, Spared: session.RTXTypes(), LoseEvery: loseEvery})
+	return sink.Attach(sink.Config{Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: loseEvery})
 }

@@ -8,9 +8,9 @@ import (
 
 	"ringcast/cmd/ringbench/internal/publish"
 	"ringcast/cmd/ringbench/internal/report"
-	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/cmd/ringbench/internal/sink"
 	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/signaling/client"
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
@@ -30,7 +30,7 @@ type labWatched struct {
 
 // watchInLab watches until it is stopped, with a sink on its host's eth0.
 var watchInLab = lab.Register("watch with a sink", func(ctx context.Context, in labWatch, ready func()) (out labWatched, err error) {
-	s, err := sink.Attach(sink.Config{Device: "eth0", TransportID: session.TransportID, Spared: session.RTXTypes(), LoseEvery: in.LoseEvery})
+	s, err := sink.Attach(sink.Config{Device: "eth0", TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: in.LoseEvery})
 	if err != nil {
 		return out, err
 	}

@@ -8,8 +8,8 @@ import (
 	"io"
 	"os"
 
-	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/signaling/client"
 )
 
 const watchExamples = `  One viewer that checks every packet, until interrupted:
@@ -53,7 +53,7 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	}
 	if codec != "" {
 		var ok bool
-		if cfg.Codec, ok = session.CodecByName(codec); !ok {
+		if cfg.Codec, ok = client.CodecByName(codec); !ok {
 			return fmt.Errorf("%w: --codec %q: expected VP8, VP9, H264, H265 or AV1", errUsage, codec)
 		}
 	}

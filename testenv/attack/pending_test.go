@@ -23,7 +23,9 @@ func (v via) RoundTrip(r *http.Request) (*http.Response, error) {
 	in.RequestURI, in.RemoteAddr = r.URL.RequestURI(), v.address
 	w := httptest.NewRecorder()
 	v.ServeHTTP(w, in)
-	return w.Result(), nil
+	res := w.Result()
+	res.Request = r
+	return res, nil
 }
 
 // One address sends offers as fast as it can, and nothing follows them. From every other address publishers and

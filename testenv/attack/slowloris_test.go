@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/engine/api"
+	"ringcast/signaling/client"
 	"ringcast/testenv"
 )
 
@@ -30,7 +32,7 @@ func TestSlowloris(t *testing.T) {
 	}
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 1, LogLevel: "error"})
 	defer http.DefaultClient.CloseIdleConnections() // testenv's
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	whip := client.New(client.Config{Role: api.Publisher, Transport: &http.Transport{DisableKeepAlives: true}})
 	sdp := offer(t, obsOffer)
 	turn := 0
 	posts := func(enough func(n int) bool) (took []time.Duration) {
@@ -40,12 +42,15 @@ func TestSlowloris(t *testing.T) {
 		for !enough(len(took)) {
 			turn++
 			begun := time.Now()
-			status, location, err := openAt(ctx, client, fmt.Sprint(s.URL, "/whip/s", turn%100), sdp)
-			if err != nil || status != http.StatusCreated {
-				t.Fatalf("an honest offer: status %d, %v", status, err)
+			session, err := whip.Post(ctx, fmt.Sprint(s.URL, "/whip/s", turn%100), sdp)
+			if err != nil {
+				t.Fatalf("an honest offer: %v", err)
 			}
 			took = append(took, time.Since(begun))
-			end(t, ctx, client, s.URL+location) // or they would fill their source's share of what may be pending
+			// Otherwise the sessions would fill their source's share of those that may be pending.
+			if err := session.Delete(ctx); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return took
 	}
@@ -125,22 +130,5 @@ func TestSlowloris(t *testing.T) {
 		b50, b99, d50, d99, len(during), most, a50, a99)
 	if n := s.Metrics(t)["ringcast_faults_total"]; n != 0 {
 		t.Errorf("%v panics", n)
-	}
-}
-
-// end ends a session by its URL.
-func end(t *testing.T, ctx context.Context, client *http.Client, url string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodDelete, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		t.Fatalf("the end of a session: status %d, want 200", res.StatusCode)
 	}
 }

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -131,30 +132,23 @@ func vp8(sdp string) string {
 
 // post sends an offer; a 503 without Retry-After is an error.
 func post(ctx context.Context, client *http.Client, url, sdp string) (status int, err error) {
-	status, _, err = openAt(ctx, client, url, sdp)
-	return status, err
-}
-
-// openAt is post that returns the session's URL too, as far as its path.
-func openAt(ctx context.Context, client *http.Client, url, sdp string) (status int, location string, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(sdp))
 	if err != nil {
-		return 0, "", err
+		return 0, err
 	}
 	r.Header.Set("Content-Type", "application/sdp")
 	res, err := client.Do(r)
 	if err != nil {
-		return 0, "", err
+		return 0, err
 	}
 	defer res.Body.Close()
-	location = res.Header.Get("Location")
 	if _, err := io.Copy(io.Discard, res.Body); err != nil {
-		return res.StatusCode, location, err
+		return res.StatusCode, err
 	}
 	if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
-		return res.StatusCode, location, fmt.Errorf("no Retry-After")
+		return res.StatusCode, errors.New("no Retry-After")
 	}
-	return res.StatusCode, location, nil
+	return res.StatusCode, nil
 }
 
 // delay is the bucket of the forwarding delay that a quantile lies in.

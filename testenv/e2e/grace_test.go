@@ -16,7 +16,7 @@ func TestGraceEnds(t *testing.T) {
 	const viewers, grace = 5, 3 * time.Second
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2, Args: []string{"--grace", grace.String()}})
 	peers := newLightPeers(t, s)
-	pub, location := peers.connectPublisher("grace")
+	pub, session := peers.connectPublisher("grace")
 	for n := uint64(1); n <= 30; n++ {
 		must(t, pub.SendRTP(peer.Packet(n, 500), rtp.HeaderLen, n))
 	}
@@ -28,7 +28,7 @@ func TestGraceEnds(t *testing.T) {
 	peers.awaitMetric(`ringcast_sessions{role="subscriber",state="connected"}`, viewers)
 
 	lost := time.Now()
-	peers.delete(location)
+	must(t, session.Delete(t.Context()))
 	after := make([]time.Duration, viewers)
 	ctx := deadline(t, patience)
 	var waiting sync.WaitGroup

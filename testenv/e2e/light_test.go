@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/signaling/client"
 	"ringcast/testenv"
 	"ringcast/testenv/peer"
 )
@@ -16,7 +17,7 @@ import (
 type lightPeers struct {
 	t              *testing.T
 	server         *testenv.Server
-	client         *http.Client
+	web            *http.Client
 	publish, watch string // offers
 }
 
@@ -27,41 +28,31 @@ func newLightPeers(t *testing.T, s *testenv.Server) *lightPeers {
 	watch, err := os.ReadFile("../../signaling/testdata/chromium-offer-recvonly.sdp")
 	must(t, err)
 	return &lightPeers{
-		t: t, server: s, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		t: t, server: s, web: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 		publish: withVideoSSRC(t, string(publish)), watch: string(watch),
 	}
 }
 
-// connect posts an offer and connects; location is the session's URL.
-func (x *lightPeers) connect(path, offer string) (p *peer.Peer, location string) {
+// connect posts an offer and connects.
+func (x *lightPeers) connect(path, offer string) (*peer.Peer, *client.Session) {
 	x.t.Helper()
 	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
 	must(x.t, err)
 	x.t.Cleanup(p.Close)
 	ctx := deadline(x.t, patience)
-	local, location, err := p.Post(ctx, x.client, x.server.URL+path, offer)
+	local, session, err := p.Post(ctx, x.web, x.server.URL+path, offer)
 	must(x.t, err)
 	must(x.t, p.Connect(ctx, local))
-	return p, location
+	return p, session
 }
 
 // connectPublisher publishes a stream and waits until it is there: a peer's handshake ends before the
 // server's does.
-func (x *lightPeers) connectPublisher(stream string) (p *peer.Peer, location string) {
+func (x *lightPeers) connectPublisher(stream string) (p *peer.Peer, session *client.Session) {
 	x.t.Helper()
-	p, location = x.connect("/whip/"+stream, x.publish)
+	p, session = x.connect("/whip/"+stream, x.publish)
 	x.awaitMetric("ringcast_streams", 1)
-	return p, location
-}
-
-// delete ends a session by its URL.
-func (x *lightPeers) delete(location string) {
-	x.t.Helper()
-	request, err := http.NewRequestWithContext(x.t.Context(), http.MethodDelete, x.server.URL+location, nil)
-	must(x.t, err)
-	answer, err := x.client.Do(request)
-	must(x.t, err)
-	must(x.t, answer.Body.Close())
+	return p, session
 }
 
 // awaitMetric waits until a metric has a value.

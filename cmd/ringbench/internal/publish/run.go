@@ -11,8 +11,10 @@ import (
 	"ringcast/cmd/ringbench/internal/media"
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 	"ringcast/engine/stun"
+	"ringcast/signaling/client"
 )
 
 const (
@@ -28,8 +30,11 @@ const (
 // Run publishes until ctx ends, the duration is over, or a session ends. The report is valid even with
 // an error, unless that came before any stream was connected.
 func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
-	r := &run{cfg: cfg, endpoint: session.NewEndpoint("WHIP", cfg.Token, cfg.Insecure), late: report.NewHistogram(), looked: report.NewHistogram()}
-	defer r.endpoint.Client.CloseIdleConnections()
+	r := &run{
+		cfg: cfg, client: session.NewClient(session.Login{Role: api.Publisher, Token: cfg.Token, Insecure: cfg.Insecure}),
+		late: report.NewHistogram(), looked: report.NewHistogram(),
+	}
+	defer r.client.CloseIdleConnections()
 	if err := r.openFiles(); err != nil {
 		return nil, err
 	}
@@ -58,7 +63,7 @@ func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
 
 type run struct {
 	cfg         Config
-	endpoint    *session.Endpoint
+	client      *client.Client
 	certificate *session.Certificate
 	video       func(seed uint64) media.Source
 	audio       func(seed uint64) media.Source // nil without audio
@@ -143,15 +148,15 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 		return nil, err
 	}
 	video := r.video(seed)
-	offer := &session.Offer{
-		Direction: session.Send, Video: true, Audio: r.audio != nil, Codec: video.Codec(),
+	offer := &client.Offer{
+		Role: api.Publisher, Video: true, Audio: r.audio != nil, Codec: video.Codec(),
 		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC,
 		ICE: credentials, Fingerprint: r.certificate.Fingerprint,
 		VideoSSRC: random.Uint32() | 1, VideoRTX: random.Uint32() | 1, AudioSSRC: random.Uint32() | 1,
-		CNAME: fmt.Sprintf("ringbench-%d", n),
+		CNAME: fmt.Sprintf("ringbench-%d", n), StreamID: "ringbench",
 	}
 	s := &stream{
-		url: StreamURL(c.URL, n), endpoint: r.endpoint, certificate: r.certificate, cname: offer.CNAME,
+		url: StreamURL(c.URL, n), client: r.client, certificate: r.certificate, cname: offer.CNAME,
 		hasher: stun.NewHasher(), late: r.late, paused: c.Paused, lost: map[uint32]int32{},
 		frame: make([]byte, maxFrame), scratch: make([]byte, 0, maxFrame), check: make([]byte, 0, maxFrame),
 	}
@@ -162,10 +167,10 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 }
 
 // addTracks makes tracks of what the server took.
-func (s *stream) addTracks(c *Config, video media.Source, audio func(uint64) media.Source, offer *session.Offer, random *rand.Rand, seed uint64) error {
+func (s *stream) addTracks(c *Config, video media.Source, audio func(uint64) media.Source, offer *client.Offer, random *rand.Rand, seed uint64) error {
 	add := func(source media.Source, ssrc, rtx uint32) error {
 		codec := source.Codec()
-		t := s.answer.Track(codec.Kind())
+		t := s.session.Answer.Track(codec.Kind())
 		var format *rtp.Format
 		for i := 0; t != nil && i < len(t.Formats); i++ {
 			if t.Formats[i].Codec == codec {
@@ -174,7 +179,7 @@ func (s *stream) addTracks(c *Config, video media.Source, audio func(uint64) med
 			}
 		}
 		if format == nil {
-			return fmt.Errorf("%s: %w: the answer does not take %s", s.url, session.ErrCodec, codec)
+			return fmt.Errorf("%s: %w: the answer does not take %s", s.url, client.ErrCodec, codec)
 		}
 		x := &track{
 			source: source, packetizer: media.NewPacketizer(codec, c.PacketSize-headerRoom),

@@ -18,6 +18,7 @@ import (
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 	"ringcast/engine/stun"
+	"ringcast/signaling/client"
 	"ringcast/testenv/records"
 )
 
@@ -45,14 +46,14 @@ var (
 
 // A stream is one published stream. Its sending goroutine is run's, its receiving one receive's.
 type stream struct {
-	url, resource string
-	endpoint      *session.Endpoint
-	answer        *session.Answer
-	conn          *net.UDPConn
-	certificate   *session.Certificate
-	phase         time.Duration // from the run's beginning to the first frame
-	start         time.Time     // when RTP time began
-	cname         string
+	url         string
+	client      *client.Client
+	session     *client.Session // nil before the server has opened one
+	conn        *net.UDPConn
+	certificate *session.Certificate
+	phase       time.Duration // from the run's beginning to the first frame
+	start       time.Time     // when RTP time began
+	cname       string
 
 	post, ice, dtls time.Duration // how long connecting took, step by step
 	reading         sync.WaitGroup
@@ -79,17 +80,15 @@ type stream struct {
 }
 
 // connect does all that comes before media.
-func (s *stream) connect(ctx context.Context, offer *session.Offer, random *rand.Rand) error {
+func (s *stream) connect(ctx context.Context, offer *client.Offer, random *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	began := time.Now()
-	resource, answer, err := s.endpoint.Post(ctx, s.url, offer.String())
-	s.resource = resource
-	if err != nil {
+	var err error
+	if s.session, err = s.client.Post(ctx, s.url, offer.String()); err != nil {
 		return err
 	}
-	s.answer = answer
-	s.agent = session.NewAgent(offer.ICE, answer.ICE, random.Uint64())
+	s.agent = session.NewAgent(offer.ICE, s.session.Answer.ICE, random.Uint64())
 	s.post = time.Since(began)
 
 	began = time.Now()
@@ -118,7 +117,7 @@ func (s *stream) connect(ctx context.Context, offer *session.Offer, random *rand
 func (s *stream) nominate(ctx context.Context) error {
 	buf := make([]byte, maxFrame)
 	for round := 1; ; round++ {
-		for _, c := range s.answer.Candidates {
+		for _, c := range s.session.Answer.Candidates {
 			_, _ = s.conn.WriteToUDPAddrPort(s.agent.AppendCheck(nil, s.hasher), c) // another candidate may do
 		}
 		if err := s.conn.SetReadDeadline(time.Now().Add(checkPause)); err != nil {
@@ -138,7 +137,7 @@ func (s *stream) nominate(ctx context.Context) error {
 			}
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("none of %v answered %d checks", s.answer.Candidates, round)
+			return fmt.Errorf("none of %v answered %d checks", s.session.Answer.Candidates, round)
 		}
 	}
 }
@@ -160,7 +159,7 @@ func (s *stream) handleSTUN(b []byte, from netip.AddrPort) bool {
 func (s *stream) handshake(ctx context.Context) (*srtp.Keys, error) {
 	s.records = records.New(s.write)
 	s.reading.Go(s.receive)
-	return session.Handshake(ctx, s.records, s.certificate, s.answer)
+	return session.Handshake(ctx, s.records, s.certificate, s.session.Answer)
 }
 
 func (s *stream) write(b []byte) error {
@@ -433,7 +432,10 @@ func (s *stream) close() {
 		_ = s.conn.Close()
 		s.reading.Wait()
 	}
+	if s.session == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	_ = s.endpoint.Delete(ctx, s.resource) // the server notices by itself, too
+	_ = s.session.Delete(ctx) // the server notices by itself, too
 }

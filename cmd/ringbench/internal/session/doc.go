@@ -1,16 +1,12 @@
-// Package session is one side of a WHIP or WHEP session as a load generator needs it: an offer like a
-// browser's, the answer read to what matters, ICE as the controlling agent, DTLS in either role, SRTP
-// keys. It works against any server; nothing in it knows ringcast.
+// Package session is the packet side of one WHIP or WHEP session of a load generator: ICE as the controlling agent,
+// DTLS in either role, and the SRTP keys. Package signaling/client makes the offer and reads the answer. Nothing here
+// knows ringcast.
 //
-//	Offer ──▶ Post ──▶ Answer ──▶ Agent (checks on a socket of the caller's) ──▶ Handshake ──▶ Keys
+//	client.Answer ──▶ Agent (checks on the caller's socket) ──▶ Handshake ──▶ Keys
 //
-// Who owns the socket differs: a publisher has a goroutine, thousands of viewers share an event loop.
-// So an Agent and a records.Conn do no I/O: datagrams are handed to them, and what they want to send they
-// hand back.
+// A publisher's socket belongs to a goroutine; thousands of viewers share an event loop. So an Agent and a
+// records.Conn do no I/O: the caller hands them datagrams, and sends those that they hand back.
 //
-// The offer has no candidates, like that of a page that posts before it has gathered any: a server
-// learns the peer's address from its checks (RFC 8445 section 7.3.1.3).
-//
-// Concurrency: an Agent belongs to one goroutine. A records.Conn may be fed by one and read by another.
-// Everything else is values.
+// Concurrency: an Agent belongs to one goroutine. A records.Conn may be fed by one and read by another. All other
+// types are values.
 package session

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
 	"github.com/pion/logging"
 
+	"ringcast/engine/api"
 	"ringcast/engine/srtp"
+	"ringcast/signaling/client"
 	"ringcast/testenv/records"
 )
 
@@ -24,10 +27,13 @@ import (
 // shares its machine with the server must not add load to what is late already.
 const flightInterval = 200 * time.Millisecond
 
-// A Certificate is what we show the server.
+// silent is pion's logger at a level without messages: handshakes return their errors.
+var silent = &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled, Writer: io.Discard}
+
+// A Certificate is our certificate in DTLS.
 type Certificate struct {
 	pair tls.Certificate
-	// Fingerprint is its SHA-256 digest in SDP's form.
+	// Fingerprint is the certificate's SHA-256 hash as SDP writes it.
 	Fingerprint string
 }
 
@@ -51,14 +57,14 @@ func colons(sum []byte) string {
 
 // Handshake runs DTLS over a network, as client or, where the answer says so, as server, and returns the
 // SRTP keys. It leaves neither goroutines nor a connection; the network is closed then.
-func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *Answer) (*srtp.Keys, error) {
+func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *client.Answer) (*srtp.Keys, error) {
 	defer network.Close()
 	options := []dtls.Option{
 		dtls.WithCertificates(c.pair),
 		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM, dtls.SRTP_AES128_CM_HMAC_SHA1_80),
 		dtls.WithEllipticCurves(elliptic.X25519, elliptic.P256),
 		dtls.WithFlightInterval(flightInterval),
-		dtls.WithLoggerFactory(silence{}),
+		dtls.WithLoggerFactory(silent),
 		// Nobody signs these certificates: the fingerprints are what is verified.
 		dtls.WithInsecureSkipVerify(true),
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
@@ -115,7 +121,7 @@ func export(state *dtls.State, profile srtp.Profile, server bool) (*srtp.Keys, e
 	return keys, nil
 }
 
-func checkFingerprint(wanted []Fingerprint, raw [][]byte) error {
+func checkFingerprint(wanted []api.Fingerprint, raw [][]byte) error {
 	if len(raw) == 0 {
 		return errors.New("the server showed no certificate")
 	}
@@ -140,18 +146,3 @@ func checkFingerprint(wanted []Fingerprint, raw [][]byte) error {
 	}
 	return errors.New("the certificate is not the one whose fingerprint the answer tells")
 }
-
-// silence is a logger that says nothing: errors are returned.
-type silence struct{}
-
-func (silence) NewLogger(string) logging.LeveledLogger { return silence{} }
-func (silence) Trace(string)                           {}
-func (silence) Tracef(string, ...any)                  {}
-func (silence) Debug(string)                           {}
-func (silence) Debugf(string, ...any)                  {}
-func (silence) Info(string)                            {}
-func (silence) Infof(string, ...any)                   {}
-func (silence) Warn(string)                            {}
-func (silence) Warnf(string, ...any)                   {}
-func (silence) Error(string)                           {}
-func (silence) Errorf(string, ...any)                  {}

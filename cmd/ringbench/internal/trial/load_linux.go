@@ -16,9 +16,9 @@ import (
 
 	"ringcast/cmd/ringbench/internal/publish"
 	"ringcast/cmd/ringbench/internal/report"
-	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/cmd/ringbench/internal/sink"
 	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/signaling/client"
 	"ringcast/testenv/lab"
 )
 
@@ -105,7 +105,7 @@ var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, rea
 	cfg.NoAudio, cfg.Settle = !in.Audio, 0
 	sunk := func() (s Sunk, err error) { return s, nil }
 	if !in.NoSink {
-		s, err := sink.Attach(sink.Config{Device: device, TransportID: session.TransportID, Spared: session.RTXTypes(), LoseEvery: in.LoseEvery})
+		s, err := sink.Attach(sink.Config{Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: in.LoseEvery})
 		if err != nil {
 			return nil, err
 		}

@@ -19,6 +19,8 @@ import (
 
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/session"
+	"ringcast/engine/api"
+	"ringcast/signaling/client"
 )
 
 const (
@@ -35,7 +37,7 @@ type run struct {
 	cfg         Config
 	ctx         context.Context // the run's: posts and handshakes end with it
 	base        time.Time       // of monotonic times
-	endpoint    *session.Endpoint
+	client      *client.Client
 	certificate *session.Certificate
 	loops       []*loop
 
@@ -44,8 +46,7 @@ type run struct {
 
 	mu       sync.Mutex // guards what follows
 	failures map[failure]int
-	// resources are what to DELETE.
-	resources []string
+	sessions []*client.Session // to delete at the end
 
 	looking sync.Mutex // guards what follows
 	begun   moment     // the steady time; steady is false before
@@ -68,9 +69,9 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	r := &run{
 		cfg: cfg, ctx: inner, base: time.Now(), failures: map[failure]int{},
 		delay: report.NewHistogram(), jitter: report.NewHistogram(),
-		endpoint: session.NewEndpoint("WHEP", cfg.Token, cfg.Insecure),
+		client: session.NewClient(session.Login{Role: api.Subscriber, Token: cfg.Token, Insecure: cfg.Insecure}),
 	}
-	defer r.endpoint.Client.CloseIdleConnections()
+	defer r.client.CloseIdleConnections()
 	var err error
 	if r.certificate, err = session.NewCertificate(); err != nil {
 		return nil, err
@@ -221,19 +222,20 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		return err
 	}
 	c := &r.cfg
-	offer := session.Offer{
-		Direction: session.Receive, Video: true, Audio: !c.NoAudio, Codec: c.Codec,
+	offer := client.Offer{
+		Role: api.Subscriber, Video: true, Audio: !c.NoAudio, Codec: c.Codec,
 		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC, ICE: credentials, Fingerprint: r.certificate.Fingerprint,
 	}
-	resource, answer, err := r.endpoint.Post(ctx, c.url(n), offer.String())
-	if resource != "" {
+	opened, err := r.client.Post(ctx, c.url(n), offer.String())
+	if opened != nil {
 		r.mu.Lock()
-		r.resources = append(r.resources, resource)
+		r.sessions = append(r.sessions, opened)
 		r.mu.Unlock()
 	}
 	if err != nil {
 		return err
 	}
+	answer := opened.Answer
 	v := &viewer{
 		number: n, sampled: c.sampled(n), answer: answer,
 		agent: session.NewAgent(credentials, answer.ICE, random.Uint64()),
@@ -257,15 +259,15 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 
 // reason is an error in few words, the same for all viewers that it meets.
 func reason(err error) string {
-	var refusal *session.Refusal
+	var refusal *client.Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return fmt.Sprintf("%d %s", refusal.Status, http.StatusText(refusal.Status))
 	case errors.Is(err, context.DeadlineExceeded), os.IsTimeout(err):
 		return "timeout"
-	case errors.Is(err, session.ErrCodec):
+	case errors.Is(err, client.ErrCodec):
 		return "codec refused"
-	case errors.Is(err, session.ErrUnreachable):
+	case errors.Is(err, client.ErrUnreachable):
 		if errno := unix.Errno(0); errors.As(err, &errno) {
 			return "unreachable: " + errno.Error()
 		}
@@ -409,17 +411,17 @@ func resident() uint64 {
 func (r *run) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 	defer cancel()
-	work := make(chan string)
+	work := make(chan *client.Session)
 	var all sync.WaitGroup
-	for range min(deleting, len(r.resources)) {
+	for range min(deleting, len(r.sessions)) {
 		all.Go(func() {
-			for resource := range work {
-				_ = r.endpoint.Delete(ctx, resource) // the server notices by itself, too
+			for opened := range work {
+				_ = opened.Delete(ctx) // the server notices by itself, too
 			}
 		})
 	}
-	for _, resource := range r.resources {
-		work <- resource
+	for _, opened := range r.sessions {
+		work <- opened
 	}
 	close(work)
 	all.Wait()

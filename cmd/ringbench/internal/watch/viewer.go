@@ -6,6 +6,7 @@ import (
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/signaling/client"
 	"ringcast/testenv/records"
 )
 
@@ -26,7 +27,7 @@ const senderSSRC = 1
 type viewer struct {
 	number  int
 	sampled bool
-	answer  *session.Answer
+	answer  *client.Answer
 	agent   session.Agent
 	// sockets are connected to the answer's candidates, -1 where that failed; from nomination on
 	// there is one.

@@ -1,19 +1,22 @@
-package session
+package client
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/rtp"
 )
 
 const fingerprint = "87:58:CE:D6:A0:39:45:DE:0A:22:B3:A7:77:33:B3:01:5F:CA:CA:CF:E7:2F:40:AE:1E:47:70:11:DC:21:33:E9"
 
-// answer is what a server may say to a viewer.
+// answer is a server's answer to a viewer.
 const answer = `v=0
 o=- 1 1 IN IP4 127.0.0.1
 s=-
@@ -68,7 +71,7 @@ func TestParseAnswer(t *testing.T) {
 	if a.ICE.Ufrag != "abcd" || a.ICE.Password != "0123456789012345678901" || a.Server {
 		t.Errorf("%+v", a)
 	}
-	if want := []Fingerprint{{"sha-256", fingerprint}}; !slices.Equal(a.Fingerprints, want) {
+	if want := []api.Fingerprint{{Algorithm: "sha-256", Value: fingerprint}}; !slices.Equal(a.Fingerprints, want) {
 		t.Errorf("fingerprints %v", a.Fingerprints)
 	}
 	var want []netip.AddrPort
@@ -84,7 +87,8 @@ func TestParseAnswer(t *testing.T) {
 		{PayloadType: 102, Codec: rtp.H264, Feedback: rtp.TransportCC},
 	}
 	if v == nil || v.MID != "1" || !slices.Equal(v.Formats, formats) ||
-		v.SSRC != 4000000001 || v.RTXSSRC != 2 || v.Extensions[rtp.TransportSequence] != 3 || v.Extensions[rtp.MID] != 4 {
+		v.SSRC != 4000000001 || v.RTXSSRC != 2 || v.Extensions[rtp.TransportSequence] != 3 ||
+		v.Extensions[rtp.MID] != 4 {
 		t.Errorf("video %+v", v)
 	}
 	if x := a.Track(rtp.Audio); x == nil || len(x.Formats) != 1 || x.Formats[0].Codec != rtp.Opus {
@@ -101,13 +105,22 @@ func TestAnswerHabits(t *testing.T) {
 		check    func(a *Answer) bool
 	}{
 		{"as it is", "", "", nil, func(a *Answer) bool { return len(a.Tracks) == 2 }},
-		{"we are to be DTLS server", "a=setup:passive", "a=setup:active", nil, func(a *Answer) bool { return a.Server }},
-		{"no audio", "m=audio 7000", "m=audio 0", nil, func(a *Answer) bool { return a.Track(rtp.Audio) == nil && a.Track(rtp.Video) != nil }},
+		{
+			"we are to be DTLS server", "a=setup:passive", "a=setup:active", nil,
+			func(a *Answer) bool { return a.Server },
+		},
+		{
+			"no audio", "m=audio 7000", "m=audio 0", nil,
+			func(a *Answer) bool { return a.Track(rtp.Audio) == nil && a.Track(rtp.Video) != nil },
+		},
 		{"no video", "m=video 9", "m=video 0", ErrCodec, nil},
 		{"inactive video", "a=mid:1\na=sendonly", "a=mid:1\na=inactive", ErrCodec, nil},
-		{"bundle-only", "m=video 9 UDP/TLS/RTP/SAVPF 96 97 102\n", "m=video 0 UDP/TLS/RTP/SAVPF 96 97 102\na=bundle-only\n", nil, func(a *Answer) bool {
-			return a.Track(rtp.Video) != nil
-		}},
+		{
+			"bundle-only", "m=video 9 UDP/TLS/RTP/SAVPF 96 97 102\n",
+			"m=video 0 UDP/TLS/RTP/SAVPF 96 97 102\na=bundle-only\n", nil, func(a *Answer) bool {
+				return a.Track(rtp.Video) != nil
+			},
+		},
 		{"other codecs", "9 UDP/TLS/RTP/SAVPF 96 97 102", "9 UDP/TLS/RTP/SAVPF 97", ErrCodec, nil},
 		{"no credentials", "a=ice-pwd", "a=x-pwd", ErrAnswer, nil},
 		{"no fingerprint", "a=fingerprint", "a=x-fingerprint", ErrAnswer, nil},
@@ -137,7 +150,8 @@ func TestSessionLevel(t *testing.T) {
 	lines := strings.Split(answer, "\n")
 	var head, rest []string
 	for _, l := range lines {
-		if strings.HasPrefix(l, "a=ice-ufrag") || strings.HasPrefix(l, "a=ice-pwd") || strings.HasPrefix(l, "a=fingerprint") || strings.HasPrefix(l, "a=setup") {
+		if strings.HasPrefix(l, "a=ice-ufrag") || strings.HasPrefix(l, "a=ice-pwd") ||
+			strings.HasPrefix(l, "a=fingerprint") || strings.HasPrefix(l, "a=setup") {
 			head = append(head, l)
 		} else {
 			rest = append(rest, l)
@@ -150,8 +164,85 @@ func TestSessionLevel(t *testing.T) {
 	}
 }
 
+// A fixture is a real server's answer.
+type fixture struct {
+	name         string
+	candidate    string
+	fingerprint  string // its beginning
+	video, audio int    // formats
+	first        rtp.Format
+}
+
+const allFeedback = rtp.NACK | rtp.PLI | rtp.FIR | rtp.TransportCC
+
+var fixtures = []fixture{
+	{
+		"ringcast-whip", "127.0.0.1:17000", "48:F5", 10, 1,
+		rtp.Format{PayloadType: 96, RTX: 97, Codec: rtp.VP8, Feedback: allFeedback},
+	},
+	{
+		"ringcast-whep", "127.0.0.1:17000", "06:12", 3, 1,
+		rtp.Format{PayloadType: 120, RTX: 124, Codec: rtp.VP8, Feedback: allFeedback},
+	},
+	{
+		"pion-whip", "127.0.0.1:17001", "7D:DF", 1, 1,
+		rtp.Format{PayloadType: 96, Codec: rtp.H264, Feedback: rtp.NACK | rtp.PLI},
+	},
+	{
+		"pion-whep", "127.0.0.1:17001", "1D:5E", 10, 1,
+		rtp.Format{PayloadType: 96, RTX: 97, Codec: rtp.VP8, Feedback: allFeedback},
+	},
+}
+
+func (f *fixture) read(t testing.TB) []byte {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join("testdata", f.name+".sdp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func TestFixtures(t *testing.T) {
+	for _, c := range fixtures {
+		a, err := ParseAnswer(c.read(t))
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if len(a.Candidates) != 1 || a.Candidates[0].String() != c.candidate || len(a.Fingerprints) != 1 ||
+			!strings.HasPrefix(a.Fingerprints[0].Value, c.fingerprint) || a.Server {
+			t.Errorf("%s: got %+v; want %s, fingerprint %s…", c.name, a, c.candidate, c.fingerprint)
+		}
+		video, audio := a.Track(rtp.Video).Formats, a.Track(rtp.Audio).Formats
+		if len(video) != c.video || len(audio) != c.audio || video[0] != c.first {
+			t.Errorf("%s: got %+v and %+v; want %d formats, the first %+v, and %d",
+				c.name, video, audio, c.video, c.first, c.audio)
+		}
+	}
+}
+
+// TestCandidateLimit keeps the candidates with the highest priorities.
+func TestCandidateLimit(t *testing.T) {
+	var many strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&many, "a=candidate:%d 1 udp %d 198.51.100.%d 7000 typ host\na=candidate:", i, 3000000000+i, i)
+	}
+	a, err := ParseAnswer([]byte(strings.Replace(answer, "a=candidate:", many.String(), 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(a.Candidates) != maxCandidates || a.Candidates[0].String() != "198.51.100.99:7000" {
+		t.Errorf("got %d, the first %v; want %d, the first 198.51.100.99:7000",
+			len(a.Candidates), a.Candidates[0], maxCandidates)
+	}
+}
+
 func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte(answer))
+	for _, c := range fixtures {
+		f.Add(c.read(f))
+	}
 	f.Add([]byte(strings.ReplaceAll(answer, "a=setup:passive", "a=setup:active")))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		a, err := ParseAnswer(body)
@@ -161,7 +252,7 @@ func FuzzParseAnswer(f *testing.F) {
 			}
 			return
 		}
-		if len(a.Candidates) == 0 || len(a.Tracks) == 0 || a.ICE.Ufrag == "" {
+		if len(a.Candidates) == 0 || len(a.Candidates) > maxCandidates || len(a.Tracks) == 0 || a.ICE.Ufrag == "" {
 			t.Errorf("accepted %+v", a)
 		}
 		for _, x := range a.Tracks {
@@ -170,17 +261,6 @@ func FuzzParseAnswer(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestCredentials(t *testing.T) {
-	c, err := NewCredentials(strings.NewReader(strings.Repeat("x", 24)))
-	// RFC 8839 section 5.4: at least 4 and 22 characters.
-	if err != nil || len(c.Ufrag) < 4 || len(c.Password) < 22 {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if _, err := NewCredentials(strings.NewReader("short")); err == nil {
-		t.Error("no error without randomness")
-	}
 }
 
 func TestDetail(t *testing.T) {
@@ -199,6 +279,6 @@ func TestDetail(t *testing.T) {
 }
 
 func ExampleRefusal() {
-	fmt.Println(&Refusal{Protocol: "WHEP", URL: "http://h/whep/x", Status: 409, Detail: "no publisher"})
+	fmt.Println(&Refusal{Role: api.Subscriber, URL: "http://h/whep/x", Status: 409, Detail: "no publisher"})
 	// Output: http://h/whep/x: 409 Conflict: no publisher (nobody publishes this stream yet)
 }

@@ -1,4 +1,4 @@
-package session
+package client
 
 import (
 	"fmt"
@@ -8,31 +8,23 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// Direction is which way the media goes, seen from us.
-type Direction uint8
-
-const (
-	// Send offers to publish.
-	Send Direction = iota
-	// Receive offers to watch.
-	Receive
-)
-
-// Offer is what to ask for. Its zero value offers nothing.
+// Offer is our half of a session, as a browser would offer it. A Publisher sends one track of each kind, a Subscriber
+// receives them.
 type Offer struct {
-	Direction    Direction
+	Role         api.Role
 	Audio, Video bool
-	// Codec restricts the video formats; UnknownCodec offers all that a browser has.
+	// Codec restricts the video formats; UnknownCodec offers all those of a browser.
 	Codec rtp.Codec
-	// NoRTX and NoTransportCC leave out what OBS's library has not: retransmissions on an SSRC of
-	// their own, and transport-wide sequence numbers with their feedback.
+	// NoRTX leaves out retransmissions on an SSRC of their own, NoTransportCC transport-wide sequence numbers and
+	// their feedback. OBS's library has neither.
 	NoRTX, NoTransportCC bool
 
 	ICE         api.Credentials
-	Fingerprint string // of the certificate, SHA-256 in SDP's form
-	// The sources of a publisher.
+	Fingerprint string // of our certificate: SHA-256, as SDP writes it
+	// VideoSSRC, VideoRTX and AudioSSRC are a publisher's sources.
 	VideoSSRC, VideoRTX, AudioSSRC uint32
-	CNAME                          string
+	// CNAME is a publisher's canonical name (RFC 7022), and StreamID the name of its media stream (RFC 8830).
+	CNAME, StreamID string
 }
 
 // offered is a video format as Chromium offers it. RTX has the next payload type.
@@ -55,7 +47,7 @@ var videoFormats = []offered{
 	{49, 50, rtp.H265, "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST"},
 }
 
-// RTXTypes are the payload types under which retransmissions are offered, and so answered.
+// RTXTypes returns the payload types of retransmissions in an offer, and so in its answer.
 func RTXTypes() (types []uint8) {
 	for _, f := range videoFormats {
 		types = append(types, f.rtx)
@@ -63,14 +55,13 @@ func RTXTypes() (types []uint8) {
 	return types
 }
 
-// TransportID is the number under which transport-wide sequence numbers are offered, and so answered.
+// TransportID is the header extension's number of transport-wide sequence numbers in an offer, and so in its answer.
 const TransportID = 3
 
 // opusType is the payload type that browsers give Opus.
 const opusType = 111
 
-// The header extensions of Chromium's offers, by the number that it gives them. Those that only say
-// how a camera is held are left out of a publisher's.
+// The header extensions of Chromium's offers, with Chromium's numbers.
 var (
 	audioExtensions = []extension{
 		{1, "urn:ietf:params:rtp-hdrext:ssrc-audio-level"},
@@ -98,7 +89,7 @@ type extension struct {
 	uri string
 }
 
-// String is the offer as SDP.
+// String writes the offer as SDP.
 func (o *Offer) String() string {
 	w := &sdpWriter{}
 	w.line("v=0")
@@ -126,7 +117,7 @@ func (o *Offer) String() string {
 
 func (o *Offer) audio(w *sdpWriter) {
 	types := fmt.Sprint(opusType)
-	if o.Direction == Receive {
+	if o.Role == api.Subscriber {
 		types += " 63 9 0 8 13 110 126"
 	}
 	w.line("m=audio 9 UDP/TLS/RTP/SAVPF " + types)
@@ -136,10 +127,11 @@ func (o *Offer) audio(w *sdpWriter) {
 		w.linef("a=rtcp-fb:%d transport-cc", opusType)
 	}
 	w.linef("a=fmtp:%d minptime=10;useinbandfec=1", opusType)
-	if o.Direction == Receive {
+	if o.Role == api.Subscriber {
 		for _, other := range []string{
 			"rtpmap:63 red/48000/2", "fmtp:63 111/111", "rtpmap:9 G722/8000", "rtpmap:0 PCMU/8000",
-			"rtpmap:8 PCMA/8000", "rtpmap:13 CN/8000", "rtpmap:110 telephone-event/48000", "rtpmap:126 telephone-event/8000",
+			"rtpmap:8 PCMA/8000", "rtpmap:13 CN/8000",
+			"rtpmap:110 telephone-event/48000", "rtpmap:126 telephone-event/8000",
 		} {
 			w.line("a=" + other)
 		}
@@ -180,7 +172,7 @@ func (o *Offer) video(w *sdpWriter) {
 			w.linef("a=fmtp:%d apt=%d", f.rtx, f.pt)
 		}
 	}
-	if o.Direction == Send {
+	if o.Role == api.Publisher {
 		if o.NoRTX {
 			o.sources(w, o.VideoSSRC)
 			return
@@ -190,7 +182,7 @@ func (o *Offer) video(w *sdpWriter) {
 	}
 }
 
-// transport is what audio and video have in common.
+// transport writes the lines that audio and video have in common.
 func (o *Offer) transport(w *sdpWriter, mid string, extensions []extension) {
 	w.line("c=IN IP4 0.0.0.0")
 	w.line("a=rtcp:9 IN IP4 0.0.0.0")
@@ -204,14 +196,15 @@ func (o *Offer) transport(w *sdpWriter, mid string, extensions []extension) {
 		if o.NoTransportCC && e.uri == rtp.TransportSequence.URI() {
 			continue
 		}
-		if known, ok := rtp.ExtensionByURI(e.uri); o.Direction == Send && (!ok || known != rtp.MID && known != rtp.TransportSequence) {
-			continue // a publisher offers what it fills in
+		known, ok := rtp.ExtensionByURI(e.uri)
+		if o.Role == api.Publisher && (!ok || known != rtp.MID && known != rtp.TransportSequence) {
+			continue // a publisher offers only the extensions that it sends
 		}
 		w.linef("a=extmap:%d %s", e.id, e.uri)
 	}
-	if o.Direction == Send {
+	if o.Role == api.Publisher {
 		w.line("a=sendonly")
-		w.line("a=msid:ringbench ringbench-" + mid)
+		w.line("a=msid:" + o.StreamID + " " + o.StreamID + "-" + mid)
 	} else {
 		w.line("a=recvonly")
 	}

@@ -1,0 +1,19 @@
+// Package client is HTTP and SDP of the client side of WHIP (RFC 9725) and WHEP. A program publishes to a server with
+// it, or watches one. It does no ICE, DTLS or SRTP, and it works against any server.
+//
+//	Offer.String ──▶ Client.Post ──▶ Session {URL, ETag, ICEServers, Answer}
+//	                                    │
+//	                                    ├─▶ Trickle  (PATCH: our candidates)
+//	                                    ├─▶ Restart  (PATCH: a new ICE session)
+//	                                    └─▶ Delete
+//
+// The offer looks like a browser's and has no candidates: a server learns the client's address from its checks
+// (RFC 8445 section 7.3.1.3). The answer is reduced to the parts that a client acts on.
+//
+// Limits: a body is at most 1 MiB long, and a request follows at most five redirects. The first 32 candidates
+// and 16 ICE servers of an answer count. Requests have no deadline but their context's.
+//
+// Errors name the URL. Each is a *Refusal, or it wraps ErrUnreachable, ErrRedirect, ErrAnswer or ErrCodec.
+//
+// Concurrency: a Client is for any number of goroutines, a Session for one at a time.
+package client
