@@ -65,6 +65,24 @@ type subscription struct {
 	waiting bool
 }
 
+// present returns the present span, nil before the first.
+func (t *subscription) present() *span {
+	if n := len(t.spans); n > 0 {
+		return &t.spans[n-1]
+	}
+	return nil
+}
+
+// spanOf returns the span that gave out an extended sequence number, nil if that is forgotten.
+func (t *subscription) spanOf(sequence uint64) *span {
+	for i := len(t.spans) - 1; i >= 0; i-- {
+		if s := &t.spans[i]; s.sequence <= sequence {
+			return s
+		}
+	}
+	return nil
+}
+
 // subscribe makes a subscriber and joins it to its stream.
 func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
 	st := w.stream(s.spec.Stream)
@@ -97,8 +115,8 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if n := len(t.spans); n > 0 {
-			t.spans[n-1].layer.users--
+		if s := t.present(); s != nil {
+			s.layer.users--
 		}
 		st.leaveShape(t.shape)
 	}
@@ -139,23 +157,20 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 	return true
 }
 
+// fillTrack writes what a subscriber has pending of one track; false when out is full before.
 func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src *track, route port.Route, out *Outgoing) bool {
-	if now < t.pause {
+	if now < t.pause || !w.steer(now, t, src) {
 		return true
 	}
-	if !w.steer(now, t, src) {
-		return true
+	s := t.present()
+	h := &s.layer.history
+	if timers := &sub.session.timers; t.cursor < h.Next() && timers.at[reportDeadline] > now+port.Second*5/4 {
+		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // silent until now
 	}
-	r := &t.spans[len(t.spans)-1]
-	l := r.layer
-	if s := sub.session; t.cursor < l.history.Next() && s.timers.at[reportDeadline] > now+port.Second*5/4 {
-		w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second)) // silent until now
-	}
-	late, pending := 0, l.history.Next()-min(t.cursor, l.history.Next())
-	for t.cursor < l.history.Next() {
-		e := l.history.At(t.cursor)
-		if e.Number < r.first {
-			t.cursor++
+	late, pending := 0, h.Next()-min(t.cursor, h.Next())
+	for ; t.cursor < h.Next(); t.cursor++ {
+		e := h.At(t.cursor)
+		if e.Number < s.first {
 			continue
 		}
 		if now-e.Arrival > catchUpAge {
@@ -169,45 +184,48 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 		if f == nil {
 			return false
 		}
-		tmpl := t.shape.template(l, t.cursor, e)
-		if tmpl == nil {
+		d := delivery{t, s, t.cursor, e, t.shape.template(s.layer, t.cursor, e), s.sequenceOf(e.Number)}
+		if d.template == nil {
 			// It cannot play what is published now, and no packet of it ever will.
 			w.drop(DropCodec)
-			t.cursor++
 			w.end(sub.session, api.ReasonCodec)
+			t.cursor++
 			return true
 		}
-		if !fits(tmpl, e) {
+		if !d.fits() {
 			w.drop(DropTooLong)
-			t.cursor++
 			continue
 		}
-		seq := r.seq + (e.Number - r.first)
-		f.Data = w.seal(f.Data, sub, t, r, t.cursor, tmpl, seq)
+		f.Data = w.seal(f.Data, sub, &d)
 		f.Route, f.Born = route, now
 		out.Submit()
-		t.cursor++
-
-		if e.Flags&bus.KeyframeStart != 0 {
-			sub.keyed = now
-		}
-		if t.cursor > l.emitted {
-			l.emitted = t.cursor
-			w.counters.delay(now - e.Arrival)
-		}
-		if ts := e.Timestamp + r.timestamp; t.highest == 0 || int32(ts-t.lastTimestamp) > 0 {
-			t.lastTimestamp, t.lastSent = ts, now
-			t.lastPicture, t.lastTL0 = e.Picture+r.picture, e.TL0+r.tl0
-		}
-		t.highest = max(t.highest, seq)
-		t.packets++
-		t.octets += uint32(e.PayloadLen())
-		sub.budget = min(sub.budget+len(f.Data)/resendShare, resendLimit)
-		w.count(SentRTP)
-		w.add(SentRTPBytes, uint64(len(f.Data)))
-		if s := sub.session; s.trial && !w.spend(now, s) {
+		w.sent(now, sub, &d, len(f.Data))
+		if sub.session.trial && !w.spend(now, sub.session) {
+			t.cursor++
 			return true
 		}
 	}
 	return true
+}
+
+// sent notes that a packet was sent to a subscriber for the first time, in size bytes.
+func (w *Worker) sent(now port.Time, sub *subscriber, d *delivery, size int) {
+	t, s, e := d.t, d.span, d.entry
+	if e.Flags&bus.KeyframeStart != 0 {
+		sub.keyed = now
+	}
+	if l := s.layer; d.index >= l.emitted {
+		l.emitted = d.index + 1
+		w.counters.delay(now - e.Arrival)
+	}
+	if ts := s.timestampOf(e.Timestamp); t.highest == 0 || int32(ts-t.lastTimestamp) > 0 {
+		t.lastTimestamp, t.lastSent = ts, now
+		t.lastPicture, t.lastTL0 = s.pictureOf(e.Picture, e.TL0)
+	}
+	t.highest = max(t.highest, d.sequence)
+	t.packets++
+	t.octets += uint32(e.PayloadLen())
+	sub.budget = min(sub.budget+size/resendShare, resendLimit)
+	w.count(SentRTP)
+	w.add(SentRTPBytes, uint64(size))
 }

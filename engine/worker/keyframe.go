@@ -240,10 +240,11 @@ func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	if pub == nil || t.spec.Kind != rtp.Video {
 		return
 	}
-	if t.waiting || len(t.spans) == 0 {
+	s := t.present()
+	if t.waiting || s == nil {
 		return // it is asked for already, for as long as that lasts
 	}
-	l := t.spans[len(t.spans)-1].layer
+	l := s.layer
 	if l.pub != pub || now < sub.keyframeAt || sub.keyed > 0 && now-sub.keyed < keyframeCrossing {
 		return
 	}

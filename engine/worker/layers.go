@@ -160,7 +160,7 @@ func (x *progress) goesOn(now port.Time, l *layer, k *history.Keyframe) bool {
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe.
 func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
-	if len(t.spans) == 0 || t.highest == 0 {
+	if t.highest == 0 {
 		return true
 	}
 	x := t.progress()
@@ -169,9 +169,9 @@ func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool
 
 // progress is how far the subscription got in its last span.
 func (t *subscription) progress() progress {
-	r := &t.spans[len(t.spans)-1]
-	x := progress{layer: r.layer, epoch: r.epoch, offset: r.timestamp - r.bump, timestamp: t.lastTimestamp, arrival: t.lastSent}
-	if h := &r.layer.history; t.cursor > h.First() && t.cursor <= h.Next() {
+	s := t.present()
+	x := progress{layer: s.layer, epoch: s.epoch, offset: s.offset(), timestamp: t.lastTimestamp, arrival: t.lastSent}
+	if h := &s.layer.history; t.cursor > h.First() && t.cursor <= h.Next() {
 		x.arrival = h.At(t.cursor - 1).Arrival
 	}
 	return x

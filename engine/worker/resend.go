@@ -165,49 +165,42 @@ func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *O
 
 // writeResend writes one packet again; false where there is nothing to write.
 func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *subscription, seq uint64) bool {
-	i := len(t.spans) - 1
-	for i >= 0 && t.spans[i].seq > seq {
-		i--
-	}
-	if i < 0 {
+	s := t.spanOf(seq)
+	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation {
 		return false
 	}
-	r := &t.spans[i]
-	l := r.layer
-	if l.epoch != r.epoch || l.pub.generation != t.shape.generation {
-		return false
-	}
-	index, ok := l.history.Index(r.first + seq - r.seq)
+	l := s.layer
+	index, ok := l.history.Index(s.numberOf(seq))
 	if !ok {
 		return false // not in the history any more, or not yet
 	}
 	e := l.history.At(index)
 	// A shape's ring of headers is for the live edge; a resend must not push those out.
-	tmpl := t.shape.resendTemplate(l, e)
-	if tmpl == nil || !fits(tmpl, e) {
+	d := delivery{t, s, index, e, t.shape.resendTemplate(l, e), seq}
+	if d.template == nil || !d.fits() {
 		return false
 	}
 	if !sub.affords(t, seq, e.Len()+maxHeader) {
 		w.drop(DropResends)
 		return false
 	}
-	if tmpl.rtx == noType || t.spec.RTXSSRC == 0 {
-		if tmpl.transport != 0 {
+	if d.template.rtx == noType || t.spec.RTXSSRC == 0 {
+		if d.template.transport != 0 {
 			// The same nonce would seal another transport-wide number. Signalling does
 			// not negotiate this.
 			w.drop(DropResends)
 			return false
 		}
-		f.Data = w.seal(f.Data, sub, t, r, index, tmpl, seq)
+		f.Data = w.seal(f.Data, sub, &d)
 	} else {
-		f.Data = w.sealRTX(f.Data, sub, t, r, e, tmpl, seq)
+		f.Data = sub.sealRTX(f.Data, &d)
 	}
 	sub.budget -= len(f.Data)
 	t.repairs.note(seq)
 	w.count(SentRTX)
 	w.add(SentRTPBytes, uint64(len(f.Data)))
-	if s := sub.session; s.trial {
-		w.spend(now, s)
+	if sub.session.trial {
+		w.spend(now, sub.session)
 	}
 	return true
 }

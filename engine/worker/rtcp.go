@@ -373,16 +373,16 @@ func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []
 func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if len(t.spans) == 0 || t.packets == 0 {
+		s := t.present()
+		if s == nil || t.packets == 0 {
 			continue
 		}
-		r := &t.spans[len(t.spans)-1]
-		l := r.layer
-		if !l.knowsTime(r.epoch) || l.pub != sub.stream.pub {
+		l := s.layer
+		if !l.knowsTime(s.epoch) || l.pub != sub.stream.pub {
 			continue
 		}
 		b = rtcp.AppendSenderReport(b, t.spec.SSRC, rtcp.SenderInfo{
-			NTP: toNTP(w.cfg.Wall + int64(now)), RTP: timestampAt(&l.clock, now, l.clockRate()) + r.timestamp,
+			NTP: toNTP(w.cfg.Wall + int64(now)), RTP: s.timestampOf(timestampAt(&l.clock, now, l.clockRate())),
 			Packets: t.packets, Octets: t.octets,
 		})
 		b = rtcp.AppendSDES(b, t.spec.SSRC, sub.session.spec.CNAME)

@@ -316,8 +316,8 @@ func (c *circle) foresee() {
 		for t := range sub.tracks {
 			t := &sub.tracks[t]
 			prefetch.Of(t.spec)
-			if n := len(t.spans); n > 0 {
-				prefetch.Of(&t.spans[n-1])
+			if s := t.present(); s != nil {
+				prefetch.Of(s)
 			}
 		}
 	}

@@ -8,78 +8,91 @@ import (
 	"ringcast/engine/worker/history"
 )
 
-// maxSent is the longest datagram to a subscriber: one that fits with IPv6's header, too.
+// maxSent is the longest datagram to a subscriber, in bytes: one that fits with IPv6's header, too.
 const maxSent = port.MaxDatagram - 20
 
-// settle decides all that is still open about the packets up to an index and goes into what is sealed. A seal
-// calls it first, the first time or a resend: an index of SRTP may never be sealed with other bytes later.
-func (l *layer) settle(index uint64, evenRuns bool) {
-	for evenRuns && l.settled <= index {
-		l.settled = l.history.Even(max(l.settled, l.history.First()))
-	}
+// A delivery is one packet on its way to one subscriber.
+type delivery struct {
+	t        *subscription
+	span     *span
+	index    uint64         // in the history of the span's layer
+	entry    *history.Entry // the packet there
+	template *template
+	sequence uint64 // extended
 }
 
-// fits reports whether a packet fits a datagram, also as a retransmission, which is two bytes longer.
-func fits(tmpl *template, e *history.Entry) bool {
-	return int(tmpl.length)+e.PayloadLen()+2+maxTag <= maxSent
+// fits reports whether the packet fits a datagram, also as a retransmission, which is two bytes longer.
+func (d *delivery) fits() bool {
+	return int(d.template.length)+d.entry.PayloadLen()+2+maxTag <= maxSent
 }
 
-// seal writes one packet of a span: the shape's header, the subscriber's fields, and the payload from
-// the history straight into the frame.
-func (w *Worker) seal(frame []byte, sub *subscriber, t *subscription, r *span, index uint64, tmpl *template, seq uint64) []byte {
-	r.layer.settle(index, w.cfg.EvenRuns)
-	e := r.layer.history.At(index)
-	n := int(tmpl.length)
-	frame = append(frame[:0], tmpl.bytes[:n]...)
-	binary.BigEndian.PutUint16(frame[2:], uint16(seq))
-	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
-	binary.BigEndian.PutUint32(frame[8:], t.spec.SSRC)
-	if tmpl.transport != 0 {
-		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
-		sub.transport++
-	}
-	payload := r.layer.history.PaddedPayload(e)
-	if e.Padded() {
+// fields are a header's fields that differ between subscribers of one shape, or from one sending to the next.
+type fields struct {
+	payloadType uint8
+	padded      bool
+	sequence    uint16
+	timestamp   uint32
+	ssrc        uint32
+}
+
+// header writes an RTP header to frame: the template, with these fields and the next transport-wide number.
+func (sub *subscriber) header(frame []byte, t *template, f fields) []byte {
+	frame = append(frame[:0], t.bytes[:t.length]...)
+	if f.padded {
 		frame[0] |= rtp.PaddingBit
 	}
-	if r.picture|uint16(r.tl0) != 0 {
-		frame = append(frame, payload...)
-		r.patch(frame[n:], e)
-		return sub.sealer.SealRTP(frame[:n], n, frame[n:], seq)
-	}
-	return sub.sealer.SealRTP(frame, n, payload, seq)
-}
-
-// patch moves the picture IDs of a payload that was copied out of the history.
-func (r *span) patch(payload []byte, e *history.Entry) {
-	f := r.layer.pub.tracks[r.layer.track].format(e.PayloadType)
-	if f == nil {
-		return
-	}
-	if p, ok := rtp.ParsePictureID(f.Codec, payload); ok {
-		p.Patch(payload, p.ID+r.picture, p.TL0+r.tl0)
-	}
-}
-
-// sealRTX writes a packet as a retransmission: own SSRC, own numbering, the original sequence number
-// in front of the payload (RFC 4588 section 4).
-func (w *Worker) sealRTX(frame []byte, sub *subscriber, t *subscription, r *span, e *history.Entry, tmpl *template, seq uint64) []byte {
-	n := int(tmpl.length)
-	frame = append(frame[:0], tmpl.bytes[:n]...)
-	frame[1] = frame[1]&0x80 | tmpl.rtx
-	binary.BigEndian.PutUint16(frame[2:], uint16(t.rtx))
-	binary.BigEndian.PutUint32(frame[4:], e.Timestamp+r.timestamp)
-	binary.BigEndian.PutUint32(frame[8:], t.spec.RTXSSRC)
-	if tmpl.transport != 0 {
-		binary.BigEndian.PutUint16(frame[tmpl.transport:], sub.transport)
+	frame[1] |= f.payloadType
+	binary.BigEndian.PutUint16(frame[2:], f.sequence)
+	binary.BigEndian.PutUint32(frame[4:], f.timestamp)
+	binary.BigEndian.PutUint32(frame[8:], f.ssrc)
+	if t.transport != 0 {
+		binary.BigEndian.PutUint16(frame[t.transport:], sub.transport)
 		sub.transport++
 	}
-	frame = append(frame, byte(seq>>8), byte(seq))
-	frame = append(frame, r.layer.history.Payload(e)...)
-	if r.picture|uint16(r.tl0) != 0 {
-		r.patch(frame[n+2:], e)
+	return frame
+}
+
+// seal writes a packet of media: the header, and the payload from the history straight into the frame.
+func (w *Worker) seal(frame []byte, sub *subscriber, d *delivery) []byte {
+	s, e := d.span, d.entry
+	s.layer.settle(d.index, w.cfg.EvenRuns)
+	frame = sub.header(frame, d.template, fields{
+		payloadType: d.template.media, padded: e.Padded(),
+		sequence: uint16(d.sequence), timestamp: s.timestampOf(e.Timestamp), ssrc: d.t.spec.SSRC,
+	})
+	n := len(frame)
+	payload := s.layer.history.PaddedPayload(e)
+	if !s.renumbers() {
+		return sub.sealer.SealRTP(frame, n, payload, d.sequence)
+	}
+	frame = append(frame, payload...)
+	s.patch(frame[n:], e.PayloadType)
+	return sub.sealer.SealRTP(frame[:n], n, frame[n:], d.sequence)
+}
+
+// sealRTX writes a packet as a retransmission, under an SSRC and a numbering of its own. The original sequence number
+// comes before the payload (RFC 4588 section 4).
+func (sub *subscriber) sealRTX(frame []byte, d *delivery) []byte {
+	s, e, t := d.span, d.entry, d.t
+	frame = sub.header(frame, d.template, fields{
+		payloadType: d.template.rtx,
+		sequence:    uint16(t.rtx), timestamp: s.timestampOf(e.Timestamp), ssrc: t.spec.RTXSSRC,
+	})
+	n := len(frame)
+	frame = binary.BigEndian.AppendUint16(frame, uint16(d.sequence))
+	frame = append(frame, s.layer.history.Payload(e)...)
+	if s.renumbers() {
+		s.patch(frame[n+2:], e.PayloadType)
 	}
 	out := sub.sealer.SealRTP(frame[:n], n, frame[n:], t.rtx)
 	t.rtx++
 	return out
+}
+
+// settle decides, up to an index, all that goes into sealed bytes and is still open. Each seal calls it first, because
+// an index of SRTP may never be sealed with other bytes later: a nonce would be used twice.
+func (l *layer) settle(index uint64, evenRuns bool) {
+	for evenRuns && l.settled <= index {
+		l.settled = l.history.Even(max(l.settled, l.history.First()))
+	}
 }

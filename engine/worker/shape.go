@@ -56,6 +56,7 @@ type template struct {
 	// transport is the offset of the transport-wide sequence number, 0 where there is none.
 	transport uint8
 	length    uint8
+	media     uint8 // payload type
 	rtx       uint8 // payload type of a retransmission, noType where none was negotiated
 	bytes     [maxHeader]byte
 }
@@ -159,8 +160,8 @@ func (sh *shape) template(l *layer, index uint64, e *history.Entry) *template {
 		return nil
 	}
 	t.layer, t.index = l, index
-	t.rtx = sh.rtx[e.PayloadType&127]
-	rtp.PutHeader(t.bytes[:], e.Flags&bus.Marker != 0, false, pt, 0, 0, 0)
+	t.media, t.rtx = pt, sh.rtx[e.PayloadType&127]
+	rtp.PutHeader(t.bytes[:], e.Flags&bus.Marker != 0, false, 0, 0, 0, 0)
 	sh.writeExtensions(t, l.history.Extensions(e))
 	return t
 }

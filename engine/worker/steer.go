@@ -20,14 +20,13 @@ const (
 func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	t.shape.match(src.best.pub)
 	best := src.best
-	if len(t.spans) > 0 && !t.waiting {
-		r := &t.spans[len(t.spans)-1]
-		l := r.layer
-		for t.cursor >= l.history.First() && t.cursor < l.history.Next() && l.history.At(t.cursor).Number < r.first {
+	if s := t.present(); s != nil && !t.waiting {
+		l := s.layer
+		for t.cursor >= l.history.First() && t.cursor < l.history.Next() && l.history.At(t.cursor).Number < s.first {
 			t.cursor++ // of before the span; its age says nothing
 		}
 		switch {
-		case l.pub != best.pub || r.epoch != l.epoch:
+		case l.pub != best.pub || s.broken():
 			t.waiting = true
 		case t.cursor < l.history.First() || t.cursor < l.history.Next() && now-l.history.At(t.cursor).Arrival > stallAge:
 			w.counters.Drops[DropStalled] += l.history.Next() - t.cursor
@@ -57,41 +56,45 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	return !t.waiting
 }
 
-// startSpan begins a span at a packet of a layer: sequence numbers go on without a gap, timestamps as
-// time did, picture IDs by one.
+// startSpan begins a span at a packet of a layer.
 func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
-	r := span{layer: l, epoch: l.epoch, first: number}
+	s := span{layer: l, epoch: l.epoch, first: number}
+	old := t.present()
 	if t.highest == 0 {
 		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
-		r.seq = w.cfg.Rand()&0x7FFF | 1
-		r.timestamp = uint32(w.cfg.Rand())
+		s.sequence = w.cfg.Rand()&0x7FFF | 1
+		s.timestamp = uint32(w.cfg.Rand())
 	} else {
-		old, x := &t.spans[len(t.spans)-1], t.progress()
-		r.seq = t.highest + 1
-		var known bool
-		if r.timestamp, known = x.offsetFor(now, l); !known {
-			r.timestamp = t.lastTimestamp + rtp.Ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
-		}
-		if d := int32(timestamp + r.timestamp - t.lastTimestamp); d <= 0 {
-			r.bump = uint32(1 - d)
-			r.timestamp += r.bump
-		}
-		if old.layer == l && old.epoch == l.epoch {
-			r.picture, r.tl0 = old.picture, old.tl0
-		} else {
-			if e := l.history.At(index); e.Flags&bus.HasPicture != 0 {
-				r.picture, r.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
-			}
-		}
+		t.goOn(now, &s, index, timestamp)
 	}
-	if n := len(t.spans); n > 0 {
-		t.spans[n-1].layer.users--
+	if old != nil {
+		old.layer.users--
 	}
 	l.users++
 	if len(t.spans) == maxSpans {
 		t.spans = t.spans[:copy(t.spans, t.spans[1:])]
 	}
-	t.spans = append(t.spans, r)
+	t.spans = append(t.spans, s)
 	t.cursor = index
 	t.waiting = false
+}
+
+// goOn gives a span that begins at an index, with a timestamp of the publisher's, its offsets: sequence numbers go on
+// without a gap, timestamps as time did, and picture IDs by one.
+func (t *subscription) goOn(now port.Time, s *span, index uint64, timestamp uint32) {
+	l, old, x := s.layer, t.present(), t.progress()
+	s.sequence = t.highest + 1
+	var known bool
+	if s.timestamp, known = x.offsetFor(now, l); !known {
+		s.timestamp = t.lastTimestamp + rtp.Ticks(int64(now-t.lastSent), l.clockRate()) - timestamp
+	}
+	if d := int32(s.timestampOf(timestamp) - t.lastTimestamp); d <= 0 {
+		s.bump = uint32(1 - d)
+		s.timestamp += s.bump
+	}
+	if old.layer == l && !old.broken() {
+		s.picture, s.tl0 = old.picture, old.tl0
+	} else if e := l.history.At(index); e.Flags&bus.HasPicture != 0 {
+		s.picture, s.tl0 = t.lastPicture+1-e.Picture, t.lastTL0+1-e.TL0
+	}
 }
