@@ -73,10 +73,10 @@ func (u *accessUnit) learn(l *layer, x *incoming, number uint64) {
 
 // readVideo notes the properties of a video packet, and changes its payload where that must agree with them.
 func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
-	f, u := x.format, &l.unit
+	f, u := x.format, &l.upstream.unit
 	content := rtp.ContentOf(f.Codec, x.payload)
 	if x.newest {
-		u.enter(packet.Timestamp, l.receiver.Came(x.ext-1))
+		u.enter(packet.Timestamp, l.upstream.receiver.Came(x.ext-1))
 	}
 	switch f.Codec {
 	case rtp.AV1:
@@ -86,7 +86,7 @@ func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
 		u.learn(l, x, packet.Number)
 	}
 	if content&(rtp.HasSets|rtp.HasKey) != 0 && len(l.pub.tracks[l.track].layers) > 1 {
-		l.measure(f.Codec, x.payload)
+		l.upstream.measure(f.Codec, x.payload)
 	}
 	if u.add(packet.Timestamp, content) {
 		packet.Flags |= bus.KeyframeStart

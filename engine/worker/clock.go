@@ -34,16 +34,6 @@ const (
 	wallSlew     = 2048
 )
 
-// clocks relate a layer's timestamps to our time, and so to those of other layers and tracks.
-type clocks struct {
-	clock bus.Clock
-	// Only at the owner: arrivals is like clock, from the packets' arrival alone, reported set where clock is from the
-	// publisher's reports. clockTold is when followers were last told the clock.
-	arrivals  bus.Clock
-	reported  bool
-	clockTold port.Time
-}
-
 // A wall is the publisher's wall clock as its owner sees it, one for all tracks: one a track would let delays in the
 // network tear picture and sound apart.
 type wall struct {
@@ -73,7 +63,8 @@ func momentOf(c *bus.Clock, timestamp uint32, near port.Time, rate uint32) port.
 
 // tick takes the arrival of a packet, which came in order, into the layer's clocks; false if it goes on with a frame.
 func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
-	c := &l.arrivals
+	u := l.upstream
+	c := &u.arrivals
 	if c.Valid && c.RTP == timestamp {
 		return false // the first of a frame tells when the frame came
 	}
@@ -86,11 +77,11 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 		at = arrival
 	}
 	*c = bus.Clock{At: at, RTP: timestamp, Epoch: l.epoch, Valid: true}
-	if l.reported && !follows {
+	if u.reported && !follows {
 		// Timestamps that jumped leave the last report behind.
-		l.reported = within(momentOf(&l.clock, timestamp, arrival, rate), arrival, maxSkew)
+		u.reported = within(momentOf(&l.clock, timestamp, arrival, rate), arrival, maxSkew)
 	}
-	if !l.reported {
+	if !u.reported {
 		l.clock = *c
 		w.tellClock(l, arrival, arrivalsInterval)
 	}
@@ -99,28 +90,29 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 
 // takeClock takes in a publisher's sender report.
 func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
-	l.receiver.NoteSenderReport(info.NTP, arrival)
+	u := l.upstream
+	u.receiver.NoteSenderReport(info.NTP, arrival)
 	if info.NTP == 0 {
 		return // a publisher without a wall clock (RFC 3550 section 6.4.1)
 	}
 	rate := l.clockRate()
 	arrived := arrival // when the report's timestamp came, or will come
-	if l.arrivals.Valid {
-		arrived = momentOf(&l.arrivals, info.RTP, arrival, rate)
+	if u.arrivals.Valid {
+		arrived = momentOf(&u.arrivals, info.RTP, arrival, rate)
 		if !within(arrived, arrival, maxSkew) {
 			w.count(IgnoredReports)
 			return
 		}
 	}
 	at := arrived
-	if l.reported {
+	if u.reported {
 		// More precise, if the timestamps went on meanwhile.
 		if x := momentOf(&l.clock, info.RTP, arrival, rate); within(x, arrived, maxSkew) {
 			at = x
 		}
 	}
 	l.clock = bus.Clock{At: p.wall.take(fromNTP(info.NTP), at, arrival), RTP: info.RTP, Epoch: l.epoch, Valid: true}
-	l.reported = true
+	u.reported = true
 	w.tellClock(l, arrival, clockInterval)
 }
 
@@ -146,10 +138,11 @@ func within(a, b, most port.Time) bool { return a-b <= most && b-a <= most }
 
 // tellClock tells the followers a layer's clock, unless they were told one less than an interval ago.
 func (w *Worker) tellClock(l *layer, now, interval port.Time) {
-	if len(l.pub.followers) == 0 || l.clockTold != 0 && now-l.clockTold < interval {
+	u := l.upstream
+	if len(l.pub.followers) == 0 || u.clockTold != 0 && now-u.clockTold < interval {
 		return
 	}
-	l.clockTold = now
+	u.clockTold = now
 	for _, f := range l.pub.followers {
 		w.sendClock(l, f.worker)
 	}

@@ -197,7 +197,7 @@ func TestClockStep(t *testing.T) {
 			f.roll(10 * port.Second)
 			f.check(0, 2*port.Millisecond, 8)
 			for _, x := range []uint32{videoSSRC, audioSSRC} {
-				if c := f.source(x); !c.reported {
+				if c := f.source(x); !c.upstream.reported {
 					t.Errorf("SSRC %x: the publisher's reports do not count any more", x)
 				}
 			}
@@ -216,7 +216,7 @@ func TestNoWallClock(t *testing.T) {
 	f.wall = func(port.Time) int64 { return 0 }
 	f.roll(10 * port.Second)
 	f.check(0, port.Millisecond, 8)
-	if f.source(videoSSRC).reported {
+	if f.source(videoSSRC).upstream.reported {
 		t.Error("NTP 0 was taken for the publisher's clock")
 	}
 }
@@ -330,8 +330,8 @@ func FuzzClock(f *testing.F) {
 			case 3:
 				p.frame(uint64(ts%1000), ts, true)
 			}
-			if x.clock.Valid && x.arrivals.Valid {
-				arrived := momentOf(&x.arrivals, x.clock.RTP, l.now, x.clockRate())
+			if x.clock.Valid && x.upstream.arrivals.Valid {
+				arrived := momentOf(&x.upstream.arrivals, x.clock.RTP, l.now, x.clockRate())
 				if at := momentOf(&x.clock, x.clock.RTP, l.now, x.clockRate()); !within(at, arrived, 2*maxSkew+2*maxStep) {
 					t.Fatalf("the clock says %v s, the arrivals say %v s", at.Seconds(), arrived.Seconds())
 				}

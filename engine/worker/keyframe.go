@@ -204,7 +204,7 @@ func (w *Worker) askNow(l *layer) bool {
 		})
 	} else {
 		s := l.pub.session
-		if s == nil || l.receiver == nil || l.receiver.SSRC == 0 {
+		if s == nil || l.upstream == nil || l.upstream.receiver.SSRC == 0 {
 			return false
 		}
 		q.pending = true
@@ -219,7 +219,7 @@ func (t *track) startLayer() *layer {
 		return t.best
 	}
 	for _, l := range t.layers {
-		if l.receiver == nil || l.receiver.SSRC != 0 {
+		if l.upstream == nil || l.upstream.receiver.SSRC != 0 {
 			return l
 		}
 	}

@@ -54,7 +54,7 @@ func (s *sending) measure(c rtp.Codec, payload []byte) {
 
 // begin takes the first packet of a frame into what is known of the track's layers, and chooses among them.
 func (w *Worker) begin(now port.Time, t *track, l *layer) {
-	s := &l.sending
+	s := &l.upstream.sending
 	if now-t.frame > s.patience() {
 		t.since = now // all were silent: what others do not send yet says nothing about them
 	}
@@ -73,7 +73,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	s.frame = now
 	watched := l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0
 	best := t.choose(now)
-	if s.area == 0 && best.area > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
+	if s.area == 0 && best.upstream.area > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
 		s.queries++
 		s.queried = now
 		w.lostKeyframe(now, l)
@@ -91,7 +91,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 
 // silent reports whether a layer is not sent while others are.
 func (t *track) silent(now port.Time, l *layer) bool {
-	s := &l.sending
+	s := &l.upstream.sending
 	return s.frame == 0 || s.ended || now-max(s.frame, t.since) > s.patience()
 }
 
@@ -105,10 +105,11 @@ func (t *track) choose(now port.Time) *layer {
 		if t.silent(now, l) {
 			continue
 		}
-		stays := l == t.best || l.since == 0 || now-l.since >= returnSpan
+		u := l.upstream
+		stays := l == t.best || u.since == 0 || now-u.since >= returnSpan
 		switch {
 		case best == nil, stays && !settled:
-		case settled && !stays, l.area <= best.area:
+		case settled && !stays, u.area <= best.upstream.area:
 			continue
 		}
 		best, settled = l, stays

@@ -5,7 +5,6 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/worker/history"
-	"ringcast/engine/worker/receiver"
 )
 
 // No layer may hold more than these of packets, in bytes, however fast it sends.
@@ -90,7 +89,7 @@ type layer struct {
 	index   uint8
 	rid     string
 	history history.Log
-	clocks
+	clock   bus.Clock
 	request request
 	// users is how many subscriptions' present spans are on this layer.
 	users int
@@ -101,18 +100,10 @@ type layer struct {
 	// epoch counts the breaks in the layer's numbering. Spans do not reach across one.
 	epoch uint32
 
-	// Only at the owner:
-	receiver *receiver.Receiver
-	unit     accessUnit
-	last     port.Time // arrival of the newest packet
-	firs     uint8     // command number of the last FIR
-	sending
-
-	// Only at a follower: the next index of the owner's history that the feed should bring, and what it
-	// failed to bring.
-	feedNext uint64
-	fed      bool
-	holes    []hole
+	// upstream is nil at followers, and at the owner while the publisher's session is not attached.
+	upstream *upstream
+	// replica is used at followers.
+	replica replica
 }
 
 // track returns the publication's track of a kind.
@@ -242,6 +233,8 @@ func (w *Worker) release(st *stream) {
 func (l *layer) restart() {
 	l.epoch++
 	l.history.Release()
-	l.clocks = clocks{}
-	l.unit.restart()
+	l.clock = bus.Clock{}
+	if l.upstream != nil {
+		l.upstream.restart()
+	}
 }

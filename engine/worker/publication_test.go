@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"testing"
+	"unsafe"
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
@@ -125,5 +126,25 @@ func TestIdleStreamHoldsNothing(t *testing.T) {
 	x.exchange()
 	if n := len(x.s.media(subVideo)) - before; n != 1 {
 		t.Errorf("%d packets behind the silence reached the viewer; expected 1", n)
+	}
+}
+
+// These are kept for each stream, each publisher or each of its layers, on every worker that has subscribers.
+func TestSizesOfPublications(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		got, most uintptr // bytes
+	}{
+		{"stream", unsafe.Sizeof(stream{}), 208},
+		{"publication", unsafe.Sizeof(publication{}), 136},
+		{"publisher", unsafe.Sizeof(publisher{}), 136},
+		{"source", unsafe.Sizeof(source{}), 32},
+		{"track", unsafe.Sizeof(track{}), 216},
+		{"layer", unsafe.Sizeof(layer{}), 352},
+		{"upstream", unsafe.Sizeof(upstream{}), 1080},
+	} {
+		if x.got > x.most {
+			t.Errorf("%s takes %d bytes; expected at most %d", x.name, x.got, x.most)
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
-	"ringcast/engine/worker/receiver"
 )
 
 const (
@@ -64,7 +63,7 @@ func (w *Worker) attach(now port.Time, s *session, p *publication) {
 		}
 		for j, e := range t.spec.Encodings {
 			l := t.layers[j]
-			l.receiver = receiver.New(t.spec.Formats[0].Codec.ClockRate())
+			l.upstream = newUpstream(l.clockRate())
 			if e.SSRC != 0 {
 				s.pub.bind(e.SSRC, l, false)
 			}
@@ -157,7 +156,7 @@ func (w *Worker) restore(p *publication, x *incoming) bool {
 	l := x.source.layer
 	x.sequence, x.payload = binary.BigEndian.Uint16(x.payload), x.payload[2:]
 	f := p.tracks[l.track].format(x.payloadType)
-	if f == nil || f.RTX != x.payloadType || !l.receiver.Past(x.sequence) {
+	if f == nil || f.RTX != x.payloadType || !l.upstream.receiver.Past(x.sequence) {
 		w.drop(DropRTX)
 		return false
 	}
@@ -189,7 +188,7 @@ func (w *Worker) tellHeard(p *publication) {
 	media := port.Time(0)
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
-			media = max(media, l.last)
+			media = max(media, l.upstream.last)
 		}
 	}
 	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media})

@@ -59,7 +59,7 @@ func (w *Worker) record(now port.Time, s *session, x *incoming) {
 // carries nothing.
 func (w *Worker) number(now port.Time, s *session, x *incoming) (number uint64, ok bool) {
 	l := x.source.layer
-	r := l.receiver
+	r := &l.upstream.receiver
 	a := r.Accept(now, &receiver.Packet{
 		Sequence: x.sequence, Timestamp: x.header.Timestamp, Arrival: x.arrival,
 		Resent: x.source.rtx, NACK: x.format.Feedback&rtp.NACK != 0,
@@ -96,7 +96,7 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	if !x.source.rtx && x.newest && w.tick(l, x.header.Timestamp, x.arrival) && several {
 		w.begin(now, t, l)
 	}
-	l.last = x.arrival
+	l.upstream.last = x.arrival
 	if t.best == nil {
 		t.best, n = l, forAll // a keyframe can be asked for now
 	}

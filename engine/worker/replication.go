@@ -84,7 +84,7 @@ func (w *Worker) unfollow(p *publication) {
 	w.send(bus.Message{Kind: bus.Unfollow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
-			l.fed = false
+			l.replica.fed = false
 			l.restart()
 		}
 	}
@@ -275,16 +275,16 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	if n > len(m.Data) || len(m.Data) > history.MaxStored {
 		return
 	}
-	if l.fed && int32(m.Epoch-l.epoch) < 0 {
+	if l.replica.fed && int32(m.Epoch-l.epoch) < 0 {
 		return // of before a break in the numbering
 	}
-	if !l.fed || m.Epoch != l.epoch {
+	if !l.replica.fed || m.Epoch != l.epoch {
 		l.history.Release()
-		l.fed, l.epoch, l.feedNext = true, m.Epoch, m.Start
-		l.holes = l.holes[:0]
+		l.replica.fed, l.epoch, l.replica.next = true, m.Epoch, m.Start
+		l.replica.holes = l.replica.holes[:0]
 	}
-	if m.Start > l.feedNext { // the feed left and came back
-		l.feedNext = m.Start
+	if m.Start > l.replica.next { // the feed left and came back
+		l.replica.next = m.Start
 	}
 	news, ok := w.noteHoles(now, l, m)
 	if !ok {
@@ -314,6 +314,15 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
 	w.wake(l.pub.stream, who)
 }
 
+// A replica is how far the owner fed a layer to this worker.
+type replica struct {
+	// fed is set once the owner fed the layer, next the index of the owner's history that it should feed next.
+	fed  bool
+	next uint64
+	// holes are the packets before next that did not come, at most maxHoles.
+	holes []hole
+}
+
 // A hole is a packet that the lossy lane to this worker lost.
 type hole struct {
 	index uint64
@@ -332,29 +341,29 @@ const (
 // false for a packet that has come before: an answer can come twice. news is true for one that was not
 // asked for.
 func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bool) {
-	news = m.Index >= l.feedNext
+	news = m.Index >= l.replica.next
 	ok = news
-	for i := range l.holes {
-		if l.holes[i].index == m.Index {
-			l.holes = append(l.holes[:i], l.holes[i+1:]...)
+	for i := range l.replica.holes {
+		if l.replica.holes[i].index == m.Index {
+			l.replica.holes = append(l.replica.holes[:i], l.replica.holes[i+1:]...)
 			ok = true
 			break
 		}
 	}
 	if m.Index > maxHoles {
-		l.feedNext = max(l.feedNext, m.Index-maxHoles)
+		l.replica.next = max(l.replica.next, m.Index-maxHoles)
 	}
-	for ; l.feedNext < m.Index; l.feedNext++ {
-		if len(l.holes) < maxHoles {
-			l.holes = append(l.holes, hole{index: l.feedNext, asked: now - holeRetry})
+	for ; l.replica.next < m.Index; l.replica.next++ {
+		if len(l.replica.holes) < maxHoles {
+			l.replica.holes = append(l.replica.holes, hole{index: l.replica.next, asked: now - holeRetry})
 		}
 	}
-	if m.Index == l.feedNext {
-		l.feedNext++
+	if m.Index == l.replica.next {
+		l.replica.next++
 	}
-	keep := l.holes[:0]
+	keep := l.replica.holes[:0]
 	var ask bus.Message // a row of holes
-	for _, h := range l.holes {
+	for _, h := range l.replica.holes {
 		if now-h.asked >= holeRetry {
 			if h.tries++; h.tries > holeTries {
 				continue
@@ -369,7 +378,7 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bo
 		}
 		keep = append(keep, h)
 	}
-	l.holes = keep
+	l.replica.holes = keep
 	w.ask(l, ask)
 	return news, ok
 }

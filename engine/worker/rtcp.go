@@ -59,7 +59,7 @@ func (w *Worker) takeRTCP(s *session, arrival port.Time, data []byte) {
 				}
 				if src := s.pub.source(ssrc); src != nil && !src.rtx && !src.past {
 					// The layer pauses; the session lives as long as the peer does.
-					src.layer.ended = true
+					src.layer.upstream.ended = true
 				}
 			}
 		}
@@ -308,9 +308,9 @@ func (w *Worker) appendToPublisher(now port.Time, s *session, p *publication, b 
 					s.reports |= wantNACK // the rest in another datagram
 					continue
 				}
-				seqs, at := l.receiver.AppendMissing(now, w.seqs[:0])
+				seqs, at := l.upstream.receiver.AppendMissing(now, w.seqs[:0])
 				if len(seqs) > 0 {
-					b = rtcp.AppendNACK(b, ours, l.receiver.SSRC, seqs)
+					b = rtcp.AppendNACK(b, ours, l.upstream.receiver.SSRC, seqs)
 					w.add(SentNACKs, uint64(len(seqs)))
 				}
 				next = min(next, at)
@@ -333,8 +333,8 @@ func (w *Worker) appendToPublisher(now port.Time, s *session, p *publication, b 
 		n := 0
 		for i := range p.tracks {
 			for _, l := range p.tracks[i].layers {
-				if l.receiver.Started() && n < len(blocks) {
-					blocks[n] = l.receiver.Report(now)
+				if l.upstream.receiver.Started() && n < len(blocks) {
+					blocks[n] = l.upstream.receiver.Report(now)
 					n++
 				}
 			}
@@ -357,10 +357,10 @@ func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []
 	}
 	switch {
 	case feedback&rtp.PLI != 0:
-		b = rtcp.AppendPLI(b, ours, l.receiver.SSRC)
+		b = rtcp.AppendPLI(b, ours, l.upstream.receiver.SSRC)
 	case feedback&rtp.FIR != 0:
-		l.firs++
-		b = rtcp.AppendFIR(b, ours, l.receiver.SSRC, l.firs)
+		l.upstream.firs++
+		b = rtcp.AppendFIR(b, ours, l.upstream.receiver.SSRC, l.upstream.firs)
 	default:
 		return b // it has to come by itself
 	}

@@ -10,7 +10,7 @@ import (
 // replicas are as always. It needs numbers that nobody has yet. And while a packet before this one is
 // missing, that may be newer sets, which must not be followed by older ones.
 func (w *Worker) complete(l *layer, x *incoming, packet *bus.Packet) {
-	u := &l.unit
+	u := &l.upstream.unit
 	late := packet.Timestamp != u.timestamp
 	if first, _ := u.sets.Missing(0); !late && first == nil && u.sets.Complete() {
 		u.lacking = u.lacking && u.content&rtp.HasSets == 0
@@ -35,7 +35,7 @@ func (w *Worker) complete(l *layer, x *incoming, packet *bus.Packet) {
 			p.Number++
 		}
 	}
-	l.receiver.Insert(x.ext, int(p.Number-packet.Number))
+	l.upstream.receiver.Insert(x.ext, int(p.Number-packet.Number))
 	packet.Number = p.Number
 	u.sets.Sent()
 	w.count(KeyframesCompleted)

@@ -55,7 +55,7 @@ func (p *publisher) present(src *source) {
 		}
 	}
 	src.past = false
-	r := src.layer.receiver
+	r := &src.layer.upstream.receiver
 	if src.rtx {
 		r.RTX = src.ssrc
 		return

@@ -339,7 +339,7 @@ func TestLateReportOfOldSSRC(t *testing.T) {
 	p.frame(0, 0, true)
 	p.newSSRC(0xA999, 100, 500_000_000, true)
 	p.report(videoSSRC, 90)
-	if x := l.stream(1).pub.tracks[0].layers[0]; x.reported || x.clock.RTP != 500_000_000 {
+	if x := l.stream(1).pub.tracks[0].layers[0]; x.upstream.reported || x.clock.RTP != 500_000_000 {
 		t.Errorf("the layer's clock is the old source's: %+v", x.clock)
 	}
 }

@@ -39,7 +39,7 @@ func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
 	if t.spec.Kind == rtp.Audio {
 		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
 		// come: what lies between will never be here.
-		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(best.holes) > 0 {
+		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(best.replica.holes) > 0 {
 			return !t.waiting
 		}
 		i := h.LiveEdge()

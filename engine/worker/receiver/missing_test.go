@@ -9,7 +9,7 @@ import (
 
 // A hole is asked for after a pause for reordering, then with growing pauses, then never again.
 func TestNACKSchedule(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 100, 0)
 	accept(r, 102, 0)
 	var asked []port.Time
@@ -44,7 +44,7 @@ func TestNACKSchedule(t *testing.T) {
 }
 
 func TestNACKNotForReordering(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 100, 0)
 	accept(r, 102, 0)
 	accept(r, 101, NACKDelay-1)
@@ -54,7 +54,7 @@ func TestNACKNotForReordering(t *testing.T) {
 }
 
 func TestNACKOnlyWhereNegotiated(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	r.Accept(0, &Packet{Sequence: 100})
 	r.Accept(0, &Packet{Sequence: 102})
 	if seqs, next := r.AppendMissing(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 || next != port.Never {
@@ -64,7 +64,7 @@ func TestNACKOnlyWhereNegotiated(t *testing.T) {
 
 // More holes than one request holds: the rest at once, none is forgotten.
 func TestNACKInParts(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 0, 0)
 	accept(r, 301, 0)
 	asked := make(map[uint16]bool)
@@ -84,7 +84,7 @@ func TestNACKInParts(t *testing.T) {
 
 // What fell out of the window, or lies before a restart, is not asked for any more.
 func TestNACKForgetsTheLost(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 0, 0)
 	accept(r, 2, 0)
 	for seq := uint16(3); seq < window+3; seq++ {
@@ -93,7 +93,7 @@ func TestNACKForgetsTheLost(t *testing.T) {
 	if seqs, _ := r.AppendMissing(port.Second, make([]uint16, 0, 8)); len(seqs) > 0 {
 		t.Errorf("asks for %v, which would come too late", seqs)
 	}
-	r = New(90000)
+	r = newReceiver(90000)
 	accept(r, 0, 0)
 	accept(r, 2, 0)
 	accept(r, 2+MaxGap+2, 0)
@@ -104,7 +104,7 @@ func TestNACKForgetsTheLost(t *testing.T) {
 
 // However much is lost, the list of it is bounded.
 func TestNACKListIsBounded(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	seq := uint16(0)
 	for range 3000 {
 		accept(r, seq, 0)

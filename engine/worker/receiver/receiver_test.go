@@ -9,6 +9,11 @@ import (
 	"ringcast/engine/port"
 )
 
+func newReceiver(clockRate uint32) *Receiver {
+	r := Make(clockRate)
+	return &r
+}
+
 // accept hands a packet to a receiver that can ask for missing ones.
 func accept(r *Receiver, seq uint16, at port.Time) Arrival {
 	return r.Accept(at, &Packet{Sequence: seq, Arrival: at, NACK: true})
@@ -33,7 +38,7 @@ func numberOf(t *testing.T, r *Receiver, ext uint64) uint64 {
 }
 
 func TestReceiverWrapAround(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	first, _ := arrive(r, 65530)
 	start := numberOf(t, r, first)
 	for i := 1; i < 200_000; i++ { // three times around
@@ -70,7 +75,7 @@ func TestReceiverVerdicts(t *testing.T) {
 		{"before the first, again", []int{3, 65530}, 65530, Duplicate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := New(90000)
+			r := newReceiver(90000)
 			arrive(r, c.before...)
 			if _, got := arrive(r, c.seq); got != c.want {
 				t.Errorf("got %d; expected %d", got, c.want)
@@ -89,7 +94,7 @@ func ladder(from, to, step int) (all []int) {
 
 // A bit of the window that a wrap of the window left set must not make a fresh packet a duplicate.
 func TestReceiverWindowIsCleared(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	for n := range window {
 		arrive(r, n)
 	}
@@ -113,7 +118,7 @@ func TestReceiverReorderedStart(t *testing.T) {
 	for range 200 {
 		first := rng.IntN(1 << 16)
 		order := rng.Perm(20)
-		r := New(90000)
+		r := newReceiver(90000)
 		numbers := make([]uint64, 20)
 		for _, i := range order {
 			ext, a := arrive(r, (first+i)&0xFFFF)
@@ -178,7 +183,7 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 	}
 	slices.SortStableFunc(all, func(a, b sent) int { return a.at - b.at })
 
-	r := New(90000)
+	r := newReceiver(90000)
 	var origin int64 // extended sequence number minus our own
 	began := false
 	numbers := make(map[int]uint64)
@@ -258,7 +263,7 @@ func numbersModel(t *testing.T, rng *rand.Rand, steps int) {
 }
 
 func TestReceiverPaddingAndLatePackets(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	first, _ := arrive(r, 10)
 	n := numberOf(t, r, first)
 	// 11 is late, 12 padding, 13 media, 14 and 15 padding, 16 late, 17 media.
@@ -289,7 +294,7 @@ func TestReceiverPaddingAndLatePackets(t *testing.T) {
 
 // A layer that goes on under a new SSRC goes on behind the last number.
 func TestReceiverRestart(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	r.SSRC = 5
 	ext, _ := arrive(r, 100, 101, 102)
 	before := numberOf(t, r, ext)

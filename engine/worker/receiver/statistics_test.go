@@ -38,7 +38,7 @@ func (r *rfcReport) block() (lost int32, fraction uint8, highest uint32) {
 
 func TestReportAgainstRFC3550(t *testing.T) {
 	rng := rand.New(rand.NewPCG(11, 1))
-	r := New(90000)
+	r := newReceiver(90000)
 	var want rfcReport
 	ext := uint32(65000)
 	now := port.Time(0)
@@ -65,7 +65,7 @@ func TestReportAgainstRFC3550(t *testing.T) {
 }
 
 func TestReportOfNothingNew(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 1, 0)
 	r.Report(0)
 	if b := r.Report(port.Second); b.FractionLost != 0 || b.Lost != 0 {
@@ -81,7 +81,7 @@ func TestReportOfNothingNew(t *testing.T) {
 }
 
 func TestReportLastSR(t *testing.T) {
-	r := New(90000)
+	r := newReceiver(90000)
 	accept(r, 1, 0)
 	if b := r.Report(port.Second); b.LastSR != 0 || b.Delay != 0 {
 		t.Errorf("before any sender report: %+v", b)
@@ -97,7 +97,7 @@ func TestReportLastSR(t *testing.T) {
 func TestJitterAgainstRFC3550(t *testing.T) {
 	for _, rate := range []uint32{90000, 48000} {
 		rng := rand.New(rand.NewPCG(uint64(rate), 1))
-		r := New(rate)
+		r := newReceiver(rate)
 		want, last := 0.0, 0.0
 		at := 1000 * port.Second
 		ts := uint32(math.MaxUint32 - 100*rate) // soon to wrap around
@@ -123,7 +123,7 @@ func TestJitterAgainstRFC3550(t *testing.T) {
 // The delay since a sender report wraps like its field, and not before.
 func TestReportDelayAfterADay(t *testing.T) {
 	const hours = 3600 * port.Second
-	r := New(90000)
+	r := newReceiver(90000)
 	r.Accept(0, &Packet{Sequence: 1})
 	r.NoteSenderReport(1<<16, port.Second)
 	if b := r.Report(40*hours + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
