@@ -278,7 +278,8 @@ func TestQueues(t *testing.T) {
 	expectOn(narrow, 0, xdpRedirect, RedirectMedia)
 	expectOn(narrow, 1, xdpPass, PassNoSocket) // a queue beyond the map
 
-	if err := errors.Join(p.SetSocket(0, xdpSocket(t)), p.SetSocket(0, xdpSocket(t)), p.ClearSocket(1), p.ClearSocket(1)); err != nil {
+	if err := errors.Join(p.SetSocket(0, xdpSocket(t)), p.SetSocket(0, xdpSocket(t)), p.ClearSocket(1),
+		p.ClearSocket(1)); err != nil {
 		t.Fatal(err)
 	}
 	expectOn(p, 0, xdpRedirect, RedirectMedia)
@@ -304,7 +305,8 @@ func TestAttachSecond(t *testing.T) {
 	p := mustAttach(t, Config{Interface: "a"})
 	id := attachedTo(t, "a")
 	for _, generic := range []bool{false, true} {
-		refusal := refused(t, Config{Interface: "a", Generic: generic}, ErrAttached, fmt.Sprint("program ", id), "left alone")
+		refusal := refused(t, Config{Interface: "a", Generic: generic}, ErrAttached, fmt.Sprint("program ", id),
+			"left alone")
 		if refusal.Other != id {
 			t.Errorf("names program %d, want %d", refusal.Other, id)
 		}

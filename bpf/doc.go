@@ -39,21 +39,22 @@
 // A tuple is a peer's address and port and the local address it sends to; the local port is always ours.
 // A tuple becomes allowed when a worker has authenticated its STUN check, and from then on costs one look-up
 // per packet. A viewer's machine may send junk too, so each allowed tuple has token buckets of a second's
-// worth: one for RTP, one for RTCP, and a small one for DTLS and for STUN that is no check. Their rate comes with Allow.
-// It is far beyond what a session of its role can have to send (package worker). A forger that knows a viewer's address
-// and port can use up a bucket. While such a flood lasts, a viewer's NACKs may be lost, or a publisher's media, since
-// SRTP cannot be verified here. The session lives on, by its checks, and plays on afterwards.
+// worth: one for RTP, one for RTCP, and a small one for DTLS and for STUN that is no check. Their rate comes with
+// Allow. It is far beyond what a session of its role can have to send (package worker). A forger that knows a viewer's
+// address and port can use up a bucket. While such a flood lasts, a viewer's NACKs may be lost, or a publisher's media,
+// since SRTP cannot be verified here. The session lives on, by its checks, and plays on afterwards.
 //
 // Everybody else may send connectivity checks only. A check must begin its user name with a ufrag of ours, whose tag
 // only our keys can make (package ufrag). It is verified before any bucket, so a flood of forged checks takes nothing
-// from anybody. Each ufrag has a bucket: a sender with one answer to a POST gets 50 checks a second to the workers, from
-// whatever addresses, and 5 once that session has a path. A peer whose NAT gives it a new port needs one. A second bucket
-// is for checks from allowed tuples: 200 a second. It is the ufrag's and not the tuple's, since a sender with a session
-// of its own may forge another's tuple. There are two valid keys. Older ufrags are known only while their session has a
-// path (KeepUfrag).
+// from anybody. Each ufrag has a bucket: a sender with one answer to a POST gets 50 checks a second to the workers,
+// from whatever addresses, and 5 once that session has a path. A peer whose NAT gives it a new port needs one. A second
+// bucket is for checks from allowed tuples: 200 a second. It is the ufrag's and not the tuple's, since a sender with a
+// session of its own may forge another's tuple. There are two valid keys. Older ufrags are known only while their
+// session has a path (KeepUfrag).
 //
-// Where USERNAME stands among the attributes does not matter if at most 96 bytes of others come before it. Other STUN is
-// no check here. Of unknown tuples it is dropped: we send no requests that could be answered, and an indication proves nothing.
+// Where USERNAME stands among the attributes does not matter if at most 96 bytes of others come before it. Other STUN
+// is no check here. Of unknown tuples it is dropped: we send no requests that could be answered, and an indication
+// proves nothing.
 //
 // Behind that are two more token buckets of a second's worth, against senders with many answers: one per source
 // address (IPv6 by /64, since whoever has one address of it has them all), one per CPU for all sources.

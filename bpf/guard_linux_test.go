@@ -84,11 +84,13 @@ func TestAllowIgnoresZones(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	p := loaded(t, Config{})
 	remote, local := netip.MustParseAddr("fe80::2"), netip.MustParseAddr("fe80::1")
-	err := p.Allow(port.Path{Remote: netip.AddrPortFrom(remote.WithZone("7"), 50000), Local: local.WithZone("7")}, testRate)
+	err := p.Allow(port.Path{Remote: netip.AddrPortFrom(remote.WithZone("7"), 50000), Local: local.WithZone("7")},
+		testRate)
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, p, mediaOn(port.Path{Remote: netip.AddrPortFrom(remote, 50000), Local: local}), xdpRedirect, RedirectMedia)
+	expect(t, p, mediaOn(port.Path{Remote: netip.AddrPortFrom(remote, 50000), Local: local}), xdpRedirect,
+		RedirectMedia)
 }
 
 // A full list refuses, says so, counts it, and evicts nobody.
@@ -182,7 +184,8 @@ func TestAllowConcurrently(t *testing.T) {
 		t.Fatal(err)
 	}
 	if counters[DropMedia] != 0 || counters[RedirectMedia] == 0 {
-		t.Errorf("%d packets of a path that was allowed were dropped, %d passed", counters[DropMedia], counters[RedirectMedia])
+		t.Errorf("%d packets of a path that was allowed were dropped, %d passed", counters[DropMedia],
+			counters[RedirectMedia])
 	}
 	left := listed(t, p)
 	for i, n := range want {
@@ -298,7 +301,9 @@ func TestSTUNBuckets(t *testing.T) {
 	p := loaded(t, Config{}, path4)
 	drained := loaded(t, Config{})
 	drainGlobal(t, drained)
-	for _, from := range []string{"198.18.0.3:1", "198.18.0.3:2", "198.18.0.4:1", "[fd00:1::1]:1", "[fd00:1::2:1]:1", "[fd00:1:0:1::1]:1"} {
+	for _, from := range []string{
+		"198.18.0.3:1", "198.18.0.3:2", "198.18.0.4:1", "[fd00:1::1]:1", "[fd00:1::2:1]:1", "[fd00:1:0:1::1]:1",
+	} {
 		source, to := netip.MustParseAddrPort(from), server4
 		if source.Addr().Is6() {
 			to = server6

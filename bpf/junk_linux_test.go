@@ -43,12 +43,16 @@ func TestJunkFromAnAllowedTuple(t *testing.T) {
 			if err := p.Allow(path4, rate); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: datagram(peer4, server4, junk.payload...), Repeat: sent}); err != nil {
+			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{
+				Data: datagram(peer4, server4, junk.payload...), Repeat: sent,
+			}); err != nil {
 				t.Fatal(err)
 			}
 			for _, k := range kinds {
 				if k.name != junk.same {
-					t.Run(k.name, func(t *testing.T) { expect(t, p, datagram(peer4, server4, k.payload...), xdpRedirect, k.reason) })
+					t.Run(k.name, func(t *testing.T) {
+						expect(t, p, datagram(peer4, server4, k.payload...), xdpRedirect, k.reason)
+					})
 				}
 			}
 		})

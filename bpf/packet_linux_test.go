@@ -108,15 +108,18 @@ var (
 	freshName   = testUfrags.Make(ufrag.ID{Session: 1, Role: 2})
 	keptName    = testUfrags.Make(ufrag.ID{Session: 2, Role: 1})
 	keptOldName = oldUfrags.Make(ufrag.ID{Session: 3, Restart: 4, Role: 1})
-	beforeName  = oldUfrags.Turn(func(b []byte) { copy(b, "this is the key before") }).Make(ufrag.ID{Session: 5, Role: 2})
-	forgedName  = otherUfrags.Make(ufrag.ID{Session: 1, Role: 2})
-	goneName    = oldUfrags.Make(ufrag.ID{Session: 4, Role: 1})
+	beforeName  = oldUfrags.Turn(func(b []byte) {
+		copy(b, "this is the key before")
+	}).Make(ufrag.ID{Session: 5, Role: 2})
+	forgedName = otherUfrags.Make(ufrag.ID{Session: 1, Role: 2})
+	goneName   = oldUfrags.Make(ufrag.ID{Session: 4, Role: 1})
 )
 
 // checkBy is a connectivity check by a user name that begins with a ufrag. Other attributes come before it.
 func checkBy(name string, before ...[]byte) []byte {
 	b := []byte{0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
-	for _, a := range append(before, attribute(0x0006, name+":peer"), attribute(0x0008, "an integrity of 20 b"), attribute(0x8028, "crc.")) {
+	for _, a := range append(before, attribute(0x0006, name+":peer"), attribute(0x0008, "an integrity of 20 b"),
+		attribute(0x8028, "crc.")) {
 		b = append(b, a...)
 	}
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)-20))

@@ -310,10 +310,10 @@ func interval(rate uint32) uint32 {
 }
 
 // Allow lets packets of the path through until as many Revokes as Allows have named it: rate packets a second of RTP,
-// as many of RTCP and a sixteenth of the rest, and a second's worth at once after a second's silence; any number if it is 0, at least 16 otherwise.
-// Checks are judged by their ufrags alone. The most generous Allow holds until the
-// last is revoked. It returns ErrFull, and counts it, if there is no room for another path; then nothing has changed,
-// and no Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
+// as many of RTCP and a sixteenth of the rest, and a second's worth at once after a second's silence; any number if it
+// is 0, at least 16 otherwise. Checks are judged by their ufrags alone. The most generous Allow holds until the last is
+// revoked. It returns ErrFull, and counts it, if there is no room for another path; then nothing has changed, and no
+// Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
 func (p *Program) Allow(path port.Path, rate uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -139,7 +139,8 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 // referenceName finds what may be a ufrag of ours in a Binding request.
 func referenceName(payload []byte) (name []byte, ok bool) {
 	const header, attributes, least = 20, 96, 4 + ufrag.Length + 1
-	if len(payload) < header || binary.BigEndian.Uint16(payload) != 1 || binary.BigEndian.Uint32(payload[4:]) != 0x2112A442 {
+	if len(payload) < header || binary.BigEndian.Uint16(payload) != 1 ||
+		binary.BigEndian.Uint32(payload[4:]) != 0x2112A442 {
 		return nil, false
 	}
 	for at := header; at <= header+attributes && at+least <= len(payload); {

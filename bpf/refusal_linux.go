@@ -62,15 +62,21 @@ func explain(dev netlink.Link, err error) *Refusal {
 	var verifier *ebpf.VerifierError
 	switch {
 	case errors.As(err, &verifier):
-		r.Reason, r.Remedy = ErrKernel, "its verifier does not accept the program, which is worth a bug report with this line and uname -r"
+		r.Reason, r.Remedy = ErrKernel, "its verifier does not accept the program, which is worth a bug report with "+
+			"this line and uname -r"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		r.Remedy, r.Reason = explainPermission()
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
 		r.Reason = ErrAttached
 		r.Remedy = "stop what attached it (see bpftool net show), or serve on another interface; it is left alone"
-		if now, err := netlink.LinkByIndex(a.Index); err == nil && now.Attrs().Xdp != nil && now.Attrs().Xdp.ProgId != 0 {
+		if now, err := netlink.LinkByIndex(a.Index); err == nil && now.Attrs().Xdp != nil &&
+			now.Attrs().Xdp.ProgId != 0 {
 			r.Other = ebpf.ProgramID(now.Attrs().Xdp.ProgId)
-			r.Remedy = fmt.Sprintf("stop what attached program %d (see bpftool prog show id %d), or serve on another interface; it is left alone", r.Other, r.Other)
+			r.Remedy = fmt.Sprintf(
+				"stop what attached program %d (see bpftool prog show id %d), or serve on another interface; it is "+
+					"left alone",
+				r.Other, r.Other,
+			)
 		}
 	case errors.Is(err, unix.ENODEV):
 		r.Reason, r.Remedy = ErrNoInterface, "it was removed just now; try again when it is back"
@@ -78,16 +84,26 @@ func explain(dev netlink.Link, err error) *Refusal {
 		r.Reason, r.Remedy = ErrNoInterface, "its other end is gone; make the pair anew"
 	case errors.Is(err, unix.ENOSPC): // veth, and drivers that need queues of their own to send
 		r.Reason = ErrQueues
-		r.Remedy = fmt.Sprintf("give %s as many receive queues as its veth peer has transmit queues, or use at most half of the NIC's channels (ethtool -L)", a.Name)
-	case errors.Is(err, unix.ERANGE), a.MTU > pageMTU && !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EOPNOTSUPP):
+		r.Remedy = fmt.Sprintf(
+			"give %s as many receive queues as its veth peer has transmit queues, or use at most half of the NIC's "+
+				"channels (ethtool -L)",
+			a.Name,
+		)
+	case errors.Is(err, unix.ERANGE), a.MTU > pageMTU && !errors.Is(err, ebpf.ErrNotSupported) &&
+		!errors.Is(err, unix.EOPNOTSUPP):
 		r.Reason = ErrMTU
-		r.Remedy = fmt.Sprintf("lower the MTU of %s, which is %d, and of its peer if it is a veth, to %d or less (ip link set mtu)", a.Name, a.MTU, pageMTU)
+		r.Remedy = fmt.Sprintf(
+			"lower the MTU of %s, which is %d, and of its peer if it is a veth, to %d or less (ip link set mtu)",
+			a.Name, a.MTU, pageMTU,
+		)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, ebpf.ErrNotSupported):
 		r.Reason = ErrNoNative
-		r.Remedy = "serve by sockets, or on an interface whose driver has it; with virtio_net, turn the guest's offloads off"
+		r.Remedy = "serve by sockets, or on an interface whose driver has it; with virtio_net, turn the guest's " +
+			"offloads off"
 	default:
 		r.Reason = ErrKernel
-		r.Remedy = "see the kernel's log (dmesg), and whether the NIC needs fewer channels (ethtool -L) or LRO off (ethtool -K)"
+		r.Remedy = "see the kernel's log (dmesg), and whether the NIC needs fewer channels (ethtool -L) or LRO off " +
+			"(ethtool -K)"
 	}
 	return r
 }
@@ -110,10 +126,13 @@ func explainPermission() (remedy string, reason error) {
 		return "grant " + strings.Join(missing, " and ") + " (systemd: AmbientCapabilities)", ErrPermission
 	}
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil && limit.Cur != unix.RLIM_INFINITY && !memcgAccounting() {
-		return fmt.Sprintf("raise it from %d bytes (ulimit -l unlimited; systemd: LimitMEMLOCK=infinity)", limit.Cur), ErrMemlock
+	if err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit); err == nil && limit.Cur != unix.RLIM_INFINITY &&
+		!memcgAccounting() {
+		return fmt.Sprintf("raise it from %d bytes (ulimit -l unlimited; systemd: LimitMEMLOCK=infinity)",
+			limit.Cur), ErrMemlock
 	}
-	return "the capabilities are there: look for a container's seccomp profile, kernel lockdown or another security module that forbids BPF", ErrPermission
+	return "the capabilities are there: look for a container's seccomp profile, kernel lockdown or another security " +
+		"module that forbids BPF", ErrPermission
 }
 
 // memcgAccounting is whether BPF memory counts against the control group instead of RLIMIT_MEMLOCK:

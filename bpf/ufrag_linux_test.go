@@ -61,7 +61,9 @@ func TestUfragRates(t *testing.T) {
 				passing = RedirectSTUN
 			}
 			start := coarse(t)
-			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{Data: stranger(checkBy(c.ufrag)), Repeat: sent}); err != nil {
+			if _, err := p.objects.Steer.Run(&ebpf.RunOptions{
+				Data: stranger(checkBy(c.ufrag)), Repeat: sent,
+			}); err != nil {
 				t.Fatal(err)
 			}
 			most := uint64(0)

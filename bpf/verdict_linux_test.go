@@ -44,7 +44,9 @@ var (
 // inAll are programs for all settings. Their buckets hold more than a test can take.
 func inAll(t testing.TB) []*Program {
 	t.Helper()
-	plenty := Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate, knownRate: testRate}
+	plenty := Config{
+		STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate, knownRate: testRate,
+	}
 	listed := plenty
 	listed.Addresses = []netip.Addr{server4.Addr(), server6.Addr()}
 	programs := make([]*Program, settings)
@@ -119,8 +121,14 @@ func verdicts() []row {
 		{"first fragment", guarded, with(media4, atIP+6, 0x20, 0), xdpPass, PassFragment},
 		{"later fragment", guarded, with(media4, atIP+6, 0x20, 0xb9), xdpPass, PassFragment},
 		{"last fragment", guarded, with(media4, atIP+6, 0x00, 0xb9), xdpPass, PassFragment},
-		{"the reserved flag, which makes no fragment", guarded, with(media4, atIP+6, 0xc0, 0), xdpRedirect, RedirectMedia},
-		{"fragment of TCP", guarded, with(with(media4, atIP+6, 0x20, 0), atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
+		{
+			"the reserved flag, which makes no fragment", guarded, with(media4, atIP+6, 0xc0, 0), xdpRedirect,
+			RedirectMedia,
+		},
+		{
+			"fragment of TCP", guarded, with(with(media4, atIP+6, 0x20, 0), atIP+9, unix.IPPROTO_TCP), xdpPass,
+			PassNotUDP,
+		},
 		{"IPv6 first fragment", guarded, with(extended(media6, 44), atUDP6+3, 1), xdpPass, PassFragment},
 		{"IPv6 later fragment", guarded, with(extended(media6, 44), atUDP6+2, 0x05, 0xc9), xdpPass, PassFragment},
 		{"IPv6 atomic fragment (RFC 6946)", guarded, extended(media6, 44), xdpPass, PassFragment},
@@ -136,24 +144,58 @@ func verdicts() []row {
 		{"UDP-Lite", guarded, with(media4, atIP+9, unix.IPPROTO_UDPLITE), xdpPass, PassNotUDP},
 
 		// Somebody else's.
-		{"next port, IPv4", guarded, datagram(peer4, portOf(server4, mediaPort+1), first(media)...), xdpPass, PassOtherPort},
-		{"previous port, IPv6", guarded, datagram(peer6, portOf(server6, mediaPort-1), first(media)...), xdpPass, PassOtherPort},
-		{"the port with its bytes swapped", guarded, datagram(peer4, portOf(server4, 0x581b), first(media)...), xdpPass, PassOtherPort},
-		{"from the media port, not to it", guarded, datagram(portOf(peer4, mediaPort), portOf(server4, 53), first(media)...), xdpPass, PassOtherPort},
-		{"other port, impossible length", guarded, with(datagram(peer4, portOf(server4, 53), first(media)...), atUDP4+4, 0, 1), xdpPass, PassOtherPort},
-		{"address not listed, IPv4", ours, datagram(peer4, at("198.18.0.9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
-		{"address not listed, IPv6", ours, datagram(peer6, at("fd00::9", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
-		{"IPv6 address that holds a listed IPv4 address", ours, datagram(peer6, at("::c612:1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{
+			"next port, IPv4", guarded, datagram(peer4, portOf(server4, mediaPort+1), first(media)...), xdpPass,
+			PassOtherPort,
+		},
+		{
+			"previous port, IPv6", guarded, datagram(peer6, portOf(server6, mediaPort-1), first(media)...), xdpPass,
+			PassOtherPort,
+		},
+		{
+			"the port with its bytes swapped", guarded, datagram(peer4, portOf(server4, 0x581b), first(media)...),
+			xdpPass, PassOtherPort,
+		},
+		{
+			"from the media port, not to it", guarded,
+			datagram(portOf(peer4, mediaPort), portOf(server4, 53), first(media)...), xdpPass, PassOtherPort,
+		},
+		{
+			"other port, impossible length", guarded,
+			with(datagram(peer4, portOf(server4, 53), first(media)...), atUDP4+4, 0, 1), xdpPass, PassOtherPort,
+		},
+		{
+			"address not listed, IPv4", ours, datagram(peer4, at("198.18.0.9", mediaPort), first(stun)...), xdpPass,
+			PassOtherAddress,
+		},
+		{
+			"address not listed, IPv6", ours, datagram(peer6, at("fd00::9", mediaPort), first(stun)...), xdpPass,
+			PassOtherAddress,
+		},
+		{
+			"IPv6 address that holds a listed IPv4 address", ours,
+			datagram(peer6, at("::c612:1", mediaPort), first(stun)...), xdpPass, PassOtherAddress,
+		},
 		{"multicast", guarded, with(media4, 0, 0x01, 0x00, 0x5e, 0x00, 0x00, 0x01), xdpPass, PassOtherMAC},
 		{"broadcast", unguarded, with(media6, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherMAC},
-		{"broadcast of a stranger's STUN", guarded, with(datagram(stranger4, server4, newcomer()...), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass, PassOtherMAC},
+		{
+			"broadcast of a stranger's STUN", guarded,
+			with(datagram(stranger4, server4, newcomer()...), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), xdpPass,
+			PassOtherMAC,
+		},
 		{"another MAC, first byte", guarded, with(media4, 0, 6), xdpPass, PassOtherMAC},
 		{"another MAC, third byte", guarded, with(media4, 2, 1), xdpPass, PassOtherMAC},
 		{"another MAC, fourth byte", unguarded, with(media6, 3, 0x80), xdpPass, PassOtherMAC},
 		{"another MAC, last byte", ours, with(media6, 5, 0), xdpPass, PassOtherMAC},
 		{"another MAC, impossible length", guarded, with(with(media4, atUDP4+4, 0, 7), 5, 0), xdpPass, PassOtherMAC},
-		{"another MAC, another port", guarded, with(datagram(peer4, portOf(server4, 53), first(media)...), 5, 0), xdpPass, PassOtherPort},
-		{"group's address in a frame to us", ours, datagram(peer4, at("224.0.0.1", mediaPort), first(stun)...), xdpPass, PassOtherAddress},
+		{
+			"another MAC, another port", guarded, with(datagram(peer4, portOf(server4, 53), first(media)...), 5, 0),
+			xdpPass, PassOtherPort,
+		},
+		{
+			"group's address in a frame to us", ours, datagram(peer4, at("224.0.0.1", mediaPort), first(stun)...),
+			xdpPass, PassOtherAddress,
+		},
 		{"address listed, IPv4", ours, media4, xdpRedirect, RedirectMedia},
 		{"address listed, IPv6", ours, media6, xdpRedirect, RedirectMedia},
 
@@ -163,7 +205,10 @@ func verdicts() []row {
 		{"UDP length 7, IPv6", guarded, with(media6, atUDP6+4, 0, 7), xdpDrop, DropLength},
 		{"UDP longer than IPv4", guarded, with(media4, atUDP4+4, 0, 37), xdpDrop, DropLength},
 		{"UDP longer than IPv6", guarded, with(media6, atUDP6+4, 0, 37), xdpDrop, DropLength},
-		{"UDP longer than IPv4, in a padded frame", guarded, append(with(media4, atUDP4+4, 0, 37), 0), xdpDrop, DropLength},
+		{
+			"UDP longer than IPv4, in a padded frame", guarded, append(with(media4, atUDP4+4, 0, 37), 0), xdpDrop,
+			DropLength,
+		},
 		{"UDP length 65535", guarded, with(media4, atUDP4+4, 255, 255), xdpDrop, DropLength},
 		{"IPv4 length 0", guarded, with(media4, atIP+2, 0, 0), xdpDrop, DropLength},
 		{"IPv4 length below its header", guarded, with(media4, atIP+2, 0, 19), xdpDrop, DropLength},
@@ -173,40 +218,100 @@ func verdicts() []row {
 		{"IPv6 length 0", guarded, with(media6, atIP+4, 0, 0), xdpDrop, DropLength},
 		{"IPv6 length beyond the frame", guarded, with(media6, atIP+4, 0, 37), xdpDrop, DropLength},
 		{"IPv6 length 65535", guarded, with(media6, atIP+4, 255, 255), xdpDrop, DropLength},
-		{"frame padded by Ethernet, IPv4", guarded, append(slices.Clone(media4), make([]byte, 18)...), xdpRedirect, RedirectMedia},
+		{
+			"frame padded by Ethernet, IPv4", guarded, append(slices.Clone(media4), make([]byte, 18)...), xdpRedirect,
+			RedirectMedia,
+		},
 		{"frame padded by Ethernet, IPv6", guarded, append(slices.Clone(media6), 0), xdpRedirect, RedirectMedia},
 		{"UDP shorter than IPv4", guarded, with(media4, atUDP4+4, 0, 12), xdpRedirect, RedirectMedia},
 		{"UDP shorter than IPv6", guarded, with(media6, atUDP6+4, 0, 12), xdpRedirect, RedirectMedia},
 		{"empty datagram, IPv4", guarded, datagram(peer4, server4), xdpDrop, DropNoClass},
 		{"empty datagram, IPv6", guarded, datagram(peer6, server6), xdpDrop, DropNoClass},
-		{"empty datagram in a frame padded with what looks like RTP", guarded, append(datagram(peer4, server4), first(media)...), xdpDrop, DropNoClass},
+		{
+			"empty datagram in a frame padded with what looks like RTP", guarded,
+			append(datagram(peer4, server4), first(media)...), xdpDrop, DropNoClass,
+		},
 		{"one byte", guarded, datagram(peer4, server4, media), xdpRedirect, RedirectMedia},
-		{"longest datagram, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram)...), xdpRedirect, RedirectMedia},
-		{"longest datagram, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram)...), xdpRedirect, RedirectMedia},
-		{"a byte too long, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram+1)...), xdpDrop, DropTooLong},
-		{"a byte too long, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram+1)...), xdpDrop, DropTooLong},
+		{
+			"longest datagram, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram)...), xdpRedirect,
+			RedirectMedia,
+		},
+		{
+			"longest datagram, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram)...), xdpRedirect,
+			RedirectMedia,
+		},
+		{
+			"a byte too long, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram+1)...), xdpDrop,
+			DropTooLong,
+		},
+		{
+			"a byte too long, IPv6", guarded, datagram(peer6, server6, sized(port.MaxDatagram+1)...), xdpDrop,
+			DropTooLong,
+		},
 		{"too long, no guard", unguarded, datagram(peer4, server4, sized(3000)...), xdpDrop, DropTooLong},
-		{"too long, of a stranger, no socket", nowhere, datagram(stranger4, server4, sized(3000)...), xdpDrop, DropTooLong},
-		{"too long, and a byte is missing", guarded, cut(datagram(peer4, server4, sized(3000)...)), xdpDrop, DropLength},
-		{"too long, another port", guarded, datagram(peer4, portOf(server4, 53), sized(3000)...), xdpPass, PassOtherPort},
+		{
+			"too long, of a stranger, no socket", nowhere, datagram(stranger4, server4, sized(3000)...), xdpDrop,
+			DropTooLong,
+		},
+		{
+			"too long, and a byte is missing", guarded, cut(datagram(peer4, server4, sized(3000)...)), xdpDrop,
+			DropLength,
+		},
+		{
+			"too long, another port", guarded, datagram(peer4, portOf(server4, 53), sized(3000)...), xdpPass,
+			PassOtherPort,
+		},
 
 		// Frames in several pieces.
 		{"datagram of 9,000 bytes, IPv4", guarded, datagram(peer4, server4, sized(9000)...), xdpDrop, DropTooLong},
 		{"datagram of 9,000 bytes, IPv6", guarded, datagram(peer6, server6, sized(9000)...), xdpDrop, DropTooLong},
-		{"9,000 bytes, of which one is missing", guarded, cut(datagram(peer4, server4, sized(9000)...)), xdpDrop, DropLength},
-		{"9,000 bytes to another port", guarded, datagram(peer4, portOf(server4, 53), sized(9000)...), xdpPass, PassOtherPort},
-		{"9,000 bytes of TCP", guarded, with(datagram(peer4, server4, sized(9000)...), atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
-		{"short datagram in a frame of 9,000 bytes", guarded, append(slices.Clone(media4), make([]byte, 9000)...), xdpRedirect, RedirectMedia},
+		{
+			"9,000 bytes, of which one is missing", guarded, cut(datagram(peer4, server4, sized(9000)...)), xdpDrop,
+			DropLength,
+		},
+		{
+			"9,000 bytes to another port", guarded, datagram(peer4, portOf(server4, 53), sized(9000)...), xdpPass,
+			PassOtherPort,
+		},
+		{
+			"9,000 bytes of TCP", guarded, with(datagram(peer4, server4, sized(9000)...), atIP+9, unix.IPPROTO_TCP),
+			xdpPass, PassNotUDP,
+		},
+		{
+			"short datagram in a frame of 9,000 bytes", guarded, append(slices.Clone(media4), make([]byte, 9000)...),
+			xdpRedirect, RedirectMedia,
+		},
 
 		// The allow-list: remote address, remote port, local address.
-		{"media from another port, IPv4", guarded, datagram(portOf(peer4, 50001), server4, first(media)...), xdpDrop, DropMedia},
-		{"media from another port, IPv6", guarded, datagram(portOf(peer6, 50001), server6, first(media)...), xdpDrop, DropMedia},
-		{"media from another address, IPv4", guarded, datagram(stranger4, server4, first(media)...), xdpDrop, DropMedia},
-		{"media from another address, IPv6", guarded, datagram(stranger6, server6, first(media)...), xdpDrop, DropMedia},
-		{"media to another local address, IPv4", guarded, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
-		{"media to another local address, IPv6", guarded, datagram(peer6, at("fd00::9", mediaPort), first(media)...), xdpDrop, DropMedia},
+		{
+			"media from another port, IPv4", guarded, datagram(portOf(peer4, 50001), server4, first(media)...), xdpDrop,
+			DropMedia,
+		},
+		{
+			"media from another port, IPv6", guarded, datagram(portOf(peer6, 50001), server6, first(media)...), xdpDrop,
+			DropMedia,
+		},
+		{
+			"media from another address, IPv4", guarded, datagram(stranger4, server4, first(media)...), xdpDrop,
+			DropMedia,
+		},
+		{
+			"media from another address, IPv6", guarded, datagram(stranger6, server6, first(media)...), xdpDrop,
+			DropMedia,
+		},
+		{
+			"media to another local address, IPv4", guarded,
+			datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia,
+		},
+		{
+			"media to another local address, IPv6", guarded, datagram(peer6, at("fd00::9", mediaPort), first(media)...),
+			xdpDrop, DropMedia,
+		},
 		{"DTLS from another port", guarded, datagram(portOf(peer4, 50001), server4, first(dtls)...), xdpDrop, DropDTLS},
-		{"DTLS to another local address", guarded, datagram(peer6, at("fd00::9", mediaPort), first(dtls)...), xdpDrop, DropDTLS},
+		{
+			"DTLS to another local address", guarded, datagram(peer6, at("fd00::9", mediaPort), first(dtls)...),
+			xdpDrop, DropDTLS,
+		},
 
 		// The limits of an allowed tuple, which are for no other, and for no check.
 		{"media, tuple spent, IPv4", spent, media4, xdpDrop, DropTupleRate},
@@ -214,61 +319,175 @@ func verdicts() []row {
 		{"DTLS, tuple spent", spent, datagram(peer4, server4, first(dtls)...), xdpDrop, DropTupleRate},
 		{"RTCP, tuple spent", spent, datagram(peer6, server6, rtcp()...), xdpDrop, DropTupleRate},
 		{"STUN, tuple spent", spent, datagram(peer6, server6, first(stun)...), xdpDrop, DropTupleRate},
-		{"indication, tuple spent", spent, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...), xdpDrop, DropTupleRate},
+		{
+			"indication, tuple spent", spent, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...), xdpDrop,
+			DropTupleRate,
+		},
 		{"check, tuple spent, no path", spent, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
 		{"check, tuple spent, path", spent, datagram(peer6, server6, checkBy(keptName)...), xdpRedirect, RedirectSTUN},
-		{"check, tuple spent, older than its key", spent, datagram(peer4, server4, checkBy(keptOldName)...), xdpRedirect, RedirectSTUN},
+		{
+			"check, tuple spent, older than its key", spent, datagram(peer4, server4, checkBy(keptOldName)...),
+			xdpRedirect, RedirectSTUN,
+		},
 		{"forged check, tuple spent", spent, datagram(peer4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
 		{"no class, tuple spent", spent, datagram(peer4, server4, first(0xff)...), xdpDrop, DropNoClass},
-		{"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
-		{"media to another local address, tuple spent", spent, datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia},
+		{
+			"STUN from another port, tuple spent", spent, datagram(portOf(peer4, 50001), server4, newcomer()...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"media to another local address, tuple spent", spent,
+			datagram(peer4, at("198.18.0.9", mediaPort), first(media)...), xdpDrop, DropMedia,
+		},
 
 		// The limits on STUN.
-		{"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, newcomer()...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, from another port", noTokensOfOne, datagram(portOf(stranger4, 1), server4, newcomer()...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, same /64", noTokensOfOne, datagram(at("fd00:3::ffff:1", 1), server6, newcomer()...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, same /64, other half of it", noTokensOfOne, datagram(at("fd00:3::8000:0:0:1", 1), server6, newcomer()...), xdpDrop, DropSTUNSource},
-		{"STUN, source drained, next /64", noTokensOfOne, datagram(at("fd00:3:0:1::3", 1), server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
-		{"STUN, source drained, next IPv4 address", noTokensOfOne, datagram(at("198.18.0.4", 1), server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{
+			"STUN, source drained, IPv4", noTokensOfOne, datagram(stranger4, server4, newcomer()...), xdpDrop,
+			DropSTUNSource,
+		},
+		{
+			"STUN, source drained, IPv6", noTokensOfOne, datagram(stranger6, server6, newcomer()...), xdpDrop,
+			DropSTUNSource,
+		},
+		{
+			"STUN, source drained, from another port", noTokensOfOne,
+			datagram(portOf(stranger4, 1), server4, newcomer()...), xdpDrop, DropSTUNSource,
+		},
+		{
+			"STUN, source drained, same /64", noTokensOfOne, datagram(at("fd00:3::ffff:1", 1), server6, newcomer()...),
+			xdpDrop, DropSTUNSource,
+		},
+		{
+			"STUN, source drained, same /64, other half of it", noTokensOfOne,
+			datagram(at("fd00:3::8000:0:0:1", 1), server6, newcomer()...), xdpDrop, DropSTUNSource,
+		},
+		{
+			"STUN, source drained, next /64", noTokensOfOne, datagram(at("fd00:3:0:1::3", 1), server6, newcomer()...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"STUN, source drained, next IPv4 address", noTokensOfOne,
+			datagram(at("198.18.0.4", 1), server4, newcomer()...), xdpRedirect, RedirectSTUNNew,
+		},
 		{"STUN, all drained, IPv4", noTokens, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNGlobal},
 		{"STUN, all drained, IPv6", noTokens, datagram(stranger6, server6, newcomer()...), xdpDrop, DropSTUNGlobal},
-		{"STUN, all drained, allowed tuple, IPv4", noTokens, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectSTUN},
-		{"STUN, all drained, allowed tuple, IPv6", noTokens, datagram(peer6, server6, first(stun)...), xdpRedirect, RedirectSTUN},
-		{"STUN, source drained, IPv6 packet from that IPv4 address", noTokensOfOne, datagram(at("::ffff:198.18.0.3", 1), server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
+		{
+			"STUN, all drained, allowed tuple, IPv4", noTokens, datagram(peer4, server4, first(stun)...), xdpRedirect,
+			RedirectSTUN,
+		},
+		{
+			"STUN, all drained, allowed tuple, IPv6", noTokens, datagram(peer6, server6, first(stun)...), xdpRedirect,
+			RedirectSTUN,
+		},
+		{
+			"STUN, source drained, IPv6 packet from that IPv4 address", noTokensOfOne,
+			datagram(at("::ffff:198.18.0.3", 1), server6, newcomer()...), xdpRedirect, RedirectSTUNNew,
+		},
 		{"media, all drained, allowed tuple", noTokens, media4, xdpRedirect, RedirectMedia},
 
 		// The ufrags of strangers' checks.
-		{"check of a session without a path, IPv4", guarded, datagram(stranger4, server4, newcomer()...), xdpRedirect, RedirectSTUNNew},
-		{"check of a session without a path, IPv6", guarded, datagram(stranger6, server6, newcomer()...), xdpRedirect, RedirectSTUNNew},
-		{"check of a session with a path", guarded, datagram(stranger4, server4, checkBy(keptName)...), xdpRedirect, RedirectSTUNNew},
-		{"check of a session older than its key", guarded, datagram(stranger6, server6, checkBy(keptOldName)...), xdpRedirect, RedirectSTUNNew},
-		{"check of a session that is gone", guarded, datagram(stranger4, server4, checkBy(goneName)...), xdpDrop, DropSTUNForged},
-		{"check by the key before", guarded, datagram(stranger4, server4, checkBy(beforeName)...), xdpRedirect, RedirectSTUNNew},
+		{
+			"check of a session without a path, IPv4", guarded, datagram(stranger4, server4, newcomer()...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"check of a session without a path, IPv6", guarded, datagram(stranger6, server6, newcomer()...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"check of a session with a path", guarded, datagram(stranger4, server4, checkBy(keptName)...), xdpRedirect,
+			RedirectSTUNNew,
+		},
+		{
+			"check of a session older than its key", guarded, datagram(stranger6, server6, checkBy(keptOldName)...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"check of a session that is gone", guarded, datagram(stranger4, server4, checkBy(goneName)...), xdpDrop,
+			DropSTUNForged,
+		},
+		{
+			"check by the key before", guarded, datagram(stranger4, server4, checkBy(beforeName)...), xdpRedirect,
+			RedirectSTUNNew,
+		},
 		{"check by other keys", guarded, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
-		{"check by no key", guarded, datagram(stranger4, server4, checkBy(string(make([]byte, 31)))...), xdpDrop, DropSTUNForged},
-		{"forged, all drained", noTokens, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
-		{"forged, ufrags drained", noTokensOfUfrag, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
-		{"ufrag drained, no path", noTokensOfUfrag, datagram(stranger4, server4, newcomer()...), xdpDrop, DropSTUNUfrag},
-		{"ufrag drained, path", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptName)...), xdpDrop, DropSTUNUfrag},
-		{"ufrag drained, older than its key", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptOldName)...), xdpDrop, DropSTUNUfrag},
-		{"ufrag drained, another's", noTokensOfUfrag, datagram(stranger6, server6, checkBy(beforeName)...), xdpRedirect, RedirectSTUNNew},
-		{"ufrag drained, allowed tuple", noTokensOfUfrag, datagram(peer4, server4, newcomer()...), xdpRedirect, RedirectSTUN},
+		{
+			"check by no key", guarded, datagram(stranger4, server4, checkBy(string(make([]byte, 31)))...), xdpDrop,
+			DropSTUNForged,
+		},
+		{
+			"forged, all drained", noTokens, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop,
+			DropSTUNForged,
+		},
+		{
+			"forged, ufrags drained", noTokensOfUfrag, datagram(stranger4, server4, checkBy(forgedName)...), xdpDrop,
+			DropSTUNForged,
+		},
+		{
+			"ufrag drained, no path", noTokensOfUfrag, datagram(stranger4, server4, newcomer()...), xdpDrop,
+			DropSTUNUfrag,
+		},
+		{
+			"ufrag drained, path", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptName)...), xdpDrop,
+			DropSTUNUfrag,
+		},
+		{
+			"ufrag drained, older than its key", noTokensOfUfrag, datagram(stranger6, server6, checkBy(keptOldName)...),
+			xdpDrop, DropSTUNUfrag,
+		},
+		{
+			"ufrag drained, another's", noTokensOfUfrag, datagram(stranger6, server6, checkBy(beforeName)...),
+			xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"ufrag drained, allowed tuple", noTokensOfUfrag, datagram(peer4, server4, newcomer()...), xdpRedirect,
+			RedirectSTUN,
+		},
 		{"forged, allowed tuple", guarded, datagram(peer4, server4, checkBy(forgedName)...), xdpDrop, DropSTUNForged},
 		{"gone, allowed tuple", guarded, datagram(peer6, server6, checkBy(goneName)...), xdpDrop, DropSTUNForged},
-		{"beyond the last place, allowed tuple", guarded, datagram(peer4, server4, checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))...), xdpRedirect, RedirectSTUN},
-		{"indication, allowed tuple", guarded, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...), xdpRedirect, RedirectSTUN},
-		{"libnice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"))), xdpRedirect, RedirectSTUNNew},
-		{"libjuice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"))), xdpRedirect, RedirectSTUNNew},
+		{
+			"beyond the last place, allowed tuple", guarded,
+			datagram(peer4, server4, checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))...), xdpRedirect,
+			RedirectSTUN,
+		},
+		{
+			"indication, allowed tuple", guarded, datagram(peer4, server4, with(newcomer(), 0, 0, 0x11)...),
+			xdpRedirect, RedirectSTUN,
+		},
+		{
+			"libnice's order", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"))), xdpRedirect,
+			RedirectSTUNNew,
+		},
+		{
+			"libjuice's order", guarded,
+			stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"))),
+			xdpRedirect, RedirectSTUNNew,
+		},
 		{"all that ICE knows first", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
-			attribute(0xC057, "cost"), attribute(0x8022, "software, and its long version"))), xdpRedirect, RedirectSTUNNew},
-		{"last place for the name", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 92)))), xdpRedirect, RedirectSTUNNew},
-		{"beyond the last place", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))), xdpDrop, DropSTUNUnnamed},
-		{"attribute longer than the message", guarded, stranger(checkBy(freshName, []byte{0x80, 0x22, 0xff, 0xff})), xdpDrop, DropSTUNUnnamed},
-		{"no name", guarded, stranger(append(newcomer()[:20], attribute(0x24, strings.Repeat("x", 60))...)), xdpDrop, DropSTUNUnnamed},
+			attribute(0xC057, "cost"),
+			attribute(0x8022, "software, and its long version"))), xdpRedirect, RedirectSTUNNew},
+		{
+			"last place for the name", guarded,
+			stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 92)))), xdpRedirect, RedirectSTUNNew,
+		},
+		{
+			"beyond the last place", guarded, stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 96)))),
+			xdpDrop, DropSTUNUnnamed,
+		},
+		{
+			"attribute longer than the message", guarded, stranger(checkBy(freshName, []byte{0x80, 0x22, 0xff, 0xff})),
+			xdpDrop, DropSTUNUnnamed,
+		},
+		{
+			"no name", guarded, stranger(append(newcomer()[:20], attribute(0x24, strings.Repeat("x", 60))...)), xdpDrop,
+			DropSTUNUnnamed,
+		},
 		{"name cut short", guarded, stranger(newcomer()[:20+4+31]), xdpDrop, DropSTUNUnnamed},
 		{"name and nothing else", guarded, stranger(newcomer()[:20+4+32]), xdpRedirect, RedirectSTUNNew},
-		{"attribute shorter than the name in it", guarded, stranger(with(newcomer(), 20+2, 0, 31)), xdpDrop, DropSTUNUnnamed},
+		{
+			"attribute shorter than the name in it", guarded, stranger(with(newcomer(), 20+2, 0, 31)), xdpDrop,
+			DropSTUNUnnamed,
+		},
 		{"ufrag of 8 letters", guarded, stranger(checkBy("abcdefgh")), xdpDrop, DropSTUNUnnamed},
 		{"letter too many", guarded, stranger(checkBy(freshName + "A")), xdpDrop, DropSTUNUnnamed},
 		{"no colon", guarded, stranger(with(newcomer(), 20+4+31, ';')), xdpDrop, DropSTUNUnnamed},
@@ -279,7 +498,10 @@ func verdicts() []row {
 		{"no cookie", guarded, stranger(with(newcomer(), 4, 0)), xdpDrop, DropSTUNUnnamed},
 		{"STUN header alone", guarded, stranger(newcomer()[:20]), xdpDrop, DropSTUNUnnamed},
 		{"STUN header less a byte", guarded, stranger(newcomer()[:19]), xdpDrop, DropSTUNUnnamed},
-		{"name behind the datagram, in the frame", guarded, with(stranger(newcomer()), atUDP4+4, 0, udpLength+20), xdpDrop, DropSTUNUnnamed},
+		{
+			"name behind the datagram, in the frame", guarded, with(stranger(newcomer()), atUDP4+4, 0, udpLength+20),
+			xdpDrop, DropSTUNUnnamed,
+		},
 
 		// The guard off.
 		{"STUN, no guard", unguarded, datagram(peer4, server4, first(stun)...), xdpRedirect, RedirectUnguarded},
@@ -288,7 +510,10 @@ func verdicts() []row {
 		{"no class, no guard", unguarded, datagram(peer4, server4, first(0xff)...), xdpRedirect, RedirectUnguarded},
 		{"empty, no guard", unguarded, datagram(peer4, server4), xdpRedirect, RedirectUnguarded},
 		{"impossible length, no guard", unguarded, with(media4, atUDP4+4, 0, 7), xdpDrop, DropLength},
-		{"another port, no guard", unguarded, datagram(peer4, portOf(server4, 53), first(media)...), xdpPass, PassOtherPort},
+		{
+			"another port, no guard", unguarded, datagram(peer4, portOf(server4, 53), first(media)...), xdpPass,
+			PassOtherPort,
+		},
 
 		// A queue without a socket. The guard guards the kernel's socket too.
 		{"media, no socket, IPv4", nowhere, media4, xdpPass, PassNoSocket},
@@ -319,10 +544,22 @@ func verdicts() []row {
 		for _, b := range c.edges {
 			table = append(
 				table,
-				row{fmt.Sprintf("first byte %d, allowed, IPv4", b), guarded, datagram(peer4, server4, first(b)...), c.verdict, c.known},
-				row{fmt.Sprintf("first byte %d, allowed, IPv6", b), guarded, datagram(peer6, server6, first(b)...), c.verdict, c.known},
-				row{fmt.Sprintf("first byte %d, not allowed, IPv4", b), guarded, datagram(stranger4, server4, first(b)...), c.elseVerdict, c.unknown},
-				row{fmt.Sprintf("first byte %d, not allowed, IPv6", b), guarded, datagram(stranger6, server6, first(b)...), c.elseVerdict, c.unknown},
+				row{
+					fmt.Sprintf("first byte %d, allowed, IPv4", b), guarded, datagram(peer4, server4, first(b)...),
+					c.verdict, c.known,
+				},
+				row{
+					fmt.Sprintf("first byte %d, allowed, IPv6", b), guarded, datagram(peer6, server6, first(b)...),
+					c.verdict, c.known,
+				},
+				row{
+					fmt.Sprintf("first byte %d, not allowed, IPv4", b), guarded,
+					datagram(stranger4, server4, first(b)...), c.elseVerdict, c.unknown,
+				},
+				row{
+					fmt.Sprintf("first byte %d, not allowed, IPv6", b), guarded,
+					datagram(stranger6, server6, first(b)...), c.elseVerdict, c.unknown,
+				},
 			)
 		}
 	}
@@ -395,7 +632,9 @@ func coarse(t testing.TB) uint64 {
 func drainTuple(t testing.TB, p *Program, path port.Path) {
 	t.Helper()
 	key := tupleOf(path)
-	if err := p.objects.Allowed.Put(&key, &allowance{Media: never, Reports: never, Others: never, Interval: 1}); err != nil {
+	if err := p.objects.Allowed.Put(&key, &allowance{
+		Media: never, Reports: never, Others: never, Interval: 1,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -40,7 +40,8 @@ func (o *offer) answer(role api.Role, stream string, local api.Local, origin uin
 			continue
 		}
 		if track >= len(local.Tracks) {
-			return nil, fmt.Errorf("answer an offer: the engine has %d tracks, fewer than were negotiated", len(local.Tracks))
+			return nil, fmt.Errorf("answer an offer: the engine has %d tracks, fewer than were negotiated",
+				len(local.Tracks))
 		}
 		out := m.description(role, candidates)
 		out.Attributes = append(out.Attributes, o.transportAttributes(local)...)
@@ -122,7 +123,9 @@ func connection(a netip.Addr) *sdp.ConnectionInformation {
 	if a.Is4() {
 		family = "IP4"
 	}
-	return &sdp.ConnectionInformation{NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: a.String()}}
+	return &sdp.ConnectionInformation{
+		NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: a.String()},
+	}
 }
 
 func (o *offer) transportAttributes(local api.Local) []sdp.Attribute {

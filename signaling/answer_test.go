@@ -62,7 +62,8 @@ func chromiumVideoTX() wantLine {
 	return wantLine{
 		name: "video", list: chromiumVideo, rsize: true, feedback: videoFeedback,
 		extmaps: []string{
-			"4" + midURI, "10" + ridURI, "11" + repairedURI, "3" + twccURI, "13" + rotationURI, "5" + delayURI, "8" + colorURI,
+			"4" + midURI, "10" + ridURI, "11" + repairedURI, "3" + twccURI, "13" + rotationURI, "5" + delayURI,
+			"8" + colorURI,
 		},
 		rtpmaps: []string{"96 VP8/90000", "97 rtx/90000"},
 	}
@@ -79,7 +80,9 @@ func TestAnswerFixtures(t *testing.T) {
 	simulcast := chromiumVideoTX()
 	simulcast.rids, simulcast.simulc = []string{"h recv", "m recv", "l recv"}, "recv h;m;l"
 	svc := chromiumVideoTX()
-	svc.list, svc.rtpmaps, svc.fmtp = "45 46 98 99 100 101", []string{"45 AV1/90000", "46 rtx/90000"}, "level-idx=5;profile=0;tier=0"
+	svc.list, svc.rtpmaps, svc.fmtp = "45 46 98 99 100 101", []string{
+		"45 AV1/90000", "46 rtx/90000",
+	}, "level-idx=5;profile=0;tier=0"
 	firefoxVideo := wantLine{
 		name: "video", list: "120 124 121 125 99 100", rsize: true, feedback: videoFeedback,
 		extmaps: []string{"3" + midURI, "7" + twccURI},
@@ -128,7 +131,8 @@ func TestAnswerFixtures(t *testing.T) {
 			}, audioSources...),
 			withSources(wantLine{
 				name: "video", rsize: true, feedback: videoFeedback,
-				list:    "108 109 102 103 116 117 41 42 96 97 98 99 100 101 35 36 37 38 104 107 114 115 39 40 43 44 45 46 47 48",
+				list: "108 109 102 103 116 117 41 42 96 97 98 99 100 101 35 36 37 38 104 107 114 115 39 40 43 44 " +
+					"45 46 47 48",
 				extmaps: []string{"4" + midURI, "3" + twccURI, "13" + rotationURI, "5" + delayURI, "8" + colorURI},
 				rtpmaps: []string{"108 H264/90000", "109 rtx/90000"},
 				fmtp:    "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f",
@@ -400,12 +404,16 @@ func TestAnswerVariants(t *testing.T) {
 			text := replace(t, fixture(t, obs), "BUNDLE 0 1", "BUNDLE 1")
 			return replace(t, text, "m=audio 49660", "m=audio 0")
 		}, []string{
-			"a=group:BUNDLE 1\r\n", "m=audio 0 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=inactive\r\nm=video 8189",
+			"a=group:BUNDLE 1\r\n",
+			"m=audio 0 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=inactive\r\nm=video 8189",
 			"192.0.2.1 8189 typ host\r\n",
 		}, nil},
 		{"a disabled data channel is no obstacle", func(t *testing.T) string {
-			return fixture(t, obs) + "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\n"
-		}, []string{"m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\na=inactive\r\n"}, nil},
+			return fixture(t, obs) +
+				"m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\n"
+		}, []string{
+			"m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\na=inactive\r\n",
+		}, nil},
 		{"the group's order stays", func(t *testing.T) string {
 			return replace(t, fixture(t, obs), "BUNDLE 0 1", "BUNDLE 1 0")
 		}, []string{"a=group:BUNDLE 1 0\r\n", "a=mid:1\r\na=recvonly\r\na=ice-ufrag:LocalUfrag\r\na=ice-pwd:LocalPasswordLocalPassword\r\n" +
@@ -420,7 +428,10 @@ func TestAnswerVariants(t *testing.T) {
 		{"feedback for all", func(t *testing.T) string {
 			return replace(t, fixture(t, obs), "a=rtcp-fb:96 nack pli", "a=rtcp-fb:* nack pli")
 		}, []string{"a=rtcp-fb:96 nack\r\n", "a=rtcp-fb:96 nack pli\r\n"}, []string{"rtcp-fb:111"}},
-		{"no limit of the browser's decoder", func(t *testing.T) string { return fixture(t, firefoxTX) }, nil, []string{"max-fs", "max-fr"}},
+		{
+			"no limit of the browser's decoder", func(t *testing.T) string { return fixture(t, firefoxTX) }, nil,
+			[]string{"max-fs", "max-fr"},
+		},
 		{"alternative and paused layers", func(t *testing.T) string {
 			return replace(t, fixture(t, chromiumTX+"-simulcast"), "send h;m;l", "send h,m;~l;x")
 		}, []string{"a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n"}, []string{"rid:m"}},
@@ -458,8 +469,16 @@ func TestAnswerCandidates(t *testing.T) {
 		line       string
 	}{
 		{"none", nil, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n"},
-		{"unusable", []netip.AddrPort{{}, netip.MustParseAddrPort("0.0.0.0:5")}, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n"},
-		{"mapped", []netip.AddrPort{netip.MustParseAddrPort("[::ffff:192.0.2.7]:5")}, "m=audio 5 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 192.0.2.7\r\n"},
+		{
+			"unusable",
+			[]netip.AddrPort{{}, netip.MustParseAddrPort("0.0.0.0:5")},
+			"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n",
+		},
+		{
+			"mapped",
+			[]netip.AddrPort{netip.MustParseAddrPort("[::ffff:192.0.2.7]:5")},
+			"m=audio 5 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 192.0.2.7\r\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, Config{})
@@ -524,7 +543,8 @@ func TestAnnouncedSets(t *testing.T) {
 				t.Errorf("of a viewer the engine was told %x; expected nothing", got)
 			}
 			for _, text := range []string{answer, watching} {
-				if strings.Contains(text, "sprop-parameter-sets") || strings.Contains(text, "sprop-v") || strings.Contains(text, "sprop-p") {
+				if strings.Contains(text, "sprop-parameter-sets") || strings.Contains(text, "sprop-v") ||
+					strings.Contains(text, "sprop-p") {
 					t.Errorf("an answer repeats parameter sets:\n%s", text)
 				}
 			}

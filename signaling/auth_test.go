@@ -64,7 +64,8 @@ func TestTokens(t *testing.T) {
 		if root == "whep" {
 			own, other = view, publish
 		}
-		w := b.do(http.MethodPost, "/"+root+"/room", fixture(t, offers[root]), "Content-Type", sdpType, "Authorization", "Bearer "+own)
+		w := b.do(http.MethodPost, "/"+root+"/room", fixture(t, offers[root]), "Content-Type", sdpType, "Authorization",
+			"Bearer "+own)
 		if w.Code != http.StatusCreated {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
@@ -154,7 +155,8 @@ func TestEmptyToken(t *testing.T) {
 	if some := newToken("x"); some.is("") || !some.is("x") {
 		t.Error("a token does not match itself, or matches nothing")
 	}
-	checkChallenge(t, newBench(t, Config{PublishToken: "x"}).do(http.MethodPost, "/whip", "", "Authorization", "Bearer "),
+	checkChallenge(t, newBench(t, Config{PublishToken: "x"}).do(http.MethodPost, "/whip", "", "Authorization",
+		"Bearer "),
 		http.StatusUnauthorized, realm)
 }
 
@@ -222,17 +224,20 @@ func TestFixedURL(t *testing.T) {
 
 	t.Run("no publisher", func(t *testing.T) {
 		b := newBench(t, Config{})
-		w := b.do(http.MethodPost, "/whep", fixture(t, chromiumRX), "Content-Type", sdpType, "Authorization", "Bearer my-key")
+		w := b.do(http.MethodPost, "/whep", fixture(t, chromiumRX), "Content-Type", sdpType, "Authorization",
+			"Bearer my-key")
 		checkProblem(t, w, http.StatusConflict, "publish")
 	})
 	t.Run("a stream that is called as fixed sessions are", func(t *testing.T) {
 		b := newBench(t, Config{})
 		named, _ := b.mustPost("/whip/-", fixture(t, obs))
-		fixed := b.do(http.MethodPost, "/whip", fixture(t, obs), "Content-Type", sdpType, "Authorization", "Bearer my-key").Header().Get("Location")
+		fixed := b.do(http.MethodPost, "/whip", fixture(t, obs), "Content-Type", sdpType, "Authorization",
+			"Bearer my-key").Header().Get("Location")
 		if named == fixed {
 			t.Fatal("two sessions share a URL")
 		}
-		if w := b.do(http.MethodDelete, named, ""); w.Code != http.StatusOK || b.engine.lastOf("my-key") == 0 || b.engine.lastOf("-") != 0 {
+		if w := b.do(http.MethodDelete, named, ""); w.Code != http.StatusOK || b.engine.lastOf("my-key") == 0 ||
+			b.engine.lastOf("-") != 0 {
 			t.Errorf("DELETE: status %d, live %v", w.Code, b.engine.live)
 		}
 		if w := b.do(http.MethodDelete, fixed, ""); w.Code != http.StatusOK || b.engine.liveSessions() != 0 {
@@ -265,7 +270,9 @@ func checkFixedSession(t *testing.T, b *bench, w *httptest.ResponseRecorder, roo
 			t.Errorf("%s tells the key: %q", name, values)
 		}
 	}
-	headers := []string{"Authorization", authorization, "Content-Type", fragmentType, "If-Match", w.Header().Get("ETag")}
+	headers := []string{
+		"Authorization", authorization, "Content-Type", fragmentType, "If-Match", w.Header().Get("ETag"),
+	}
 	checkTrickled(t, b.do(http.MethodPatch, location, audioPart+oneMore, headers...))
 	checkRestarted(t, b.do(http.MethodPatch, location, secondICE, headers...), w.Header().Get("ETag"))
 	role := api.Publisher

@@ -39,17 +39,29 @@ func TestBombs(t *testing.T) {
 		{"16 media lines", b, head + many(16, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"), 422},
 		{"100,000 attributes", wide, offer + many(100000, "a=x\r\n"), 400},
 		{"attributes of the session", wide, head + many(513, "a=x\r\n"), 400},
-		{"attributes to the limit in 16 parts", wide, head + many(16, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"+many(512, "a=ssrc:1 x\r\n")), 400},
+		{
+			"attributes to the limit in 16 parts", wide,
+			head + many(16, "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"+many(512, "a=ssrc:1 x\r\n")), 400,
+		},
 		{"a giant list of formats", b, head + "m=audio 9 UDP/TLS/RTP/SAVPF " + many(1900, "1 ") + "\r\n", 422},
 		{"a giant protocol", b, head + "m=audio 9 " + many(1000, "UDP/") + "UDP 1\r\n", 422},
 		{"a giant group", b, strings.Replace(offer, "BUNDLE 0 1", "BUNDLE"+many(1000, " 0 1"), 1), 201},
 		{"a giant fmtp", b, strings.Replace(offer, "a=fmtp:96 ", "a=fmtp:96 "+many(1900, "a;"), 1), 201},
-		{"a giant simulcast", b, offer + rids.String()[:5000] + "\r\na=extmap:1" + ridURI + "\r\na=simulcast:send " + many(1900, "r1;"), 400},
-		{"giant alternatives", b, offer + "a=rid:r1 send\r\na=extmap:1" + ridURI + "\r\na=simulcast:send " + many(1900, "~,"), 201},
+		{
+			"a giant simulcast", b,
+			offer + rids.String()[:5000] + "\r\na=extmap:1" + ridURI + "\r\na=simulcast:send " + many(1900, "r1;"), 400,
+		},
+		{
+			"giant alternatives", b,
+			offer + "a=rid:r1 send\r\na=extmap:1" + ridURI + "\r\na=simulcast:send " + many(1900, "~,"), 201,
+		},
 		{"many repeats", b, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" + many(3000, "r=1 1 1\r\n"), 400},
 		{"many candidates", b, offer + many(257, "a=candidate:1 1 udp 1 192.0.2.1 1 typ host\r\n"), 400},
 		{"many sources", b, offer + ssrcs.String(), 400},
-		{"deep time zones", b, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nz=" + many(1000, "1 1 ") + "\r\n", 400},
+		{
+			"deep time zones", b, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nz=" + many(1000, "1 1 ") + "\r\n",
+			400,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			best, usual := time.Hour, time.Hour
@@ -69,13 +81,17 @@ func TestBombs(t *testing.T) {
 					checkProblem(t, w, tt.status, "")
 				}
 			}
-			if limit := time.Duration(10 * max(1, float64(len(tt.offer))/float64(len(honest))) * float64(usual)); best > limit {
-				t.Errorf("%d bytes took %v, want at most %v: an honest offer of %d takes %v", len(tt.offer), best, limit, len(honest), usual)
+			if limit := time.Duration(
+				10 * max(1, float64(len(tt.offer))/float64(len(honest))) * float64(usual),
+			); best > limit {
+				t.Errorf("%d bytes took %v, want at most %v: an honest offer of %d takes %v", len(tt.offer), best,
+					limit, len(honest), usual)
 			}
 			if limit := uint64(8*len(tt.offer) + 1<<20); most > limit {
 				t.Errorf("allocated %d bytes for %d, want at most %d", most, len(tt.offer), limit)
 			}
-			t.Logf("%d bytes: %v, %d bytes allocated; an honest offer of %d: %v", len(tt.offer), best, most, len(honest), usual)
+			t.Logf("%d bytes: %v, %d bytes allocated; an honest offer of %d: %v", len(tt.offer), best, most,
+				len(honest), usual)
 		})
 	}
 }

@@ -155,7 +155,8 @@ func TestConnectionLimitCountsBodies(t *testing.T) {
 		var slow []net.Conn
 		for _, path := range []string{"/whip/slow", "/nothing-reads-the-body", "/read-and-hold"} {
 			c := s.pipe.dial()
-			_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\nv", path, sdpType)
+			_, _ = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 1000\r\n\r\nv",
+				path, sdpType)
 			slow = append(slow, c)
 			synctest.Wait()
 		}
@@ -356,7 +357,8 @@ func (s *crowdedServer) checkIdle(span time.Duration, headers ...string) {
 	time.Sleep(200 * time.Millisecond)
 	synctest.Wait()
 	if !ended(c) || len(s.limited.places) != 0 {
-		s.t.Errorf("idle for more than %v: ended %t, %d places taken; want true, 0", span, ended(c), len(s.limited.places))
+		s.t.Errorf("idle for more than %v: ended %t, %d places taken; want true, 0", span, ended(c),
+			len(s.limited.places))
 	}
 }
 

@@ -109,7 +109,9 @@ func (e *fakeEngine) afterOpening(id api.SessionID) {
 }
 
 // Restart is like the engine's: of Local it fills in only what is new.
-func (e *fakeEngine) Restart(_ context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error) {
+func (e *fakeEngine) Restart(
+	_ context.Context, id api.SessionID, remote api.Credentials, source netip.Addr,
+) (api.Local, error) {
 	if e.restarting != nil {
 		e.restarting(id)
 	}

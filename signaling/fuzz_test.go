@@ -67,8 +67,10 @@ func checkTrack(t *testing.T, track rtp.Track, subscriber bool) {
 // ICE once with the credentials that it shows.
 func FuzzFragment(f *testing.F) {
 	offer := fixture(f, obs)
-	f.Add([]byte("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n" +
-		"a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\na=end-of-candidates\r\n"))
+	f.Add([]byte("a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\nm=audio 9 UDP/TLS/RTP/SAVPF " +
+		"0\r\na=mid:0\r\n" +
+		"a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id " +
+		"1\r\na=end-of-candidates\r\n"))
 	for _, name := range fixtureNames(f) {
 		f.Add([]byte(fixture(f, name)))
 	}
@@ -98,7 +100,8 @@ func FuzzFragment(f *testing.F) {
 				t.Errorf("restarted without saying so: %+v", b.engine.restarts)
 			}
 		case http.StatusOK:
-			if len(b.engine.restarts) != 1 || b.engine.restarts[0] != chosen || chosen.Password == "" || w.Header().Get("ETag") == etag {
+			if len(b.engine.restarts) != 1 || b.engine.restarts[0] != chosen || chosen.Password == "" ||
+				w.Header().Get("ETag") == etag {
 				t.Errorf("restarts %+v, want %+v; headers %v", b.engine.restarts, chosen, w.Header())
 			}
 			if again := b.patch(location, string(body), "*"); again.Code != http.StatusNoContent {

@@ -102,7 +102,10 @@ func TestHabits(t *testing.T) {
 			"everything at session level",
 			func(t *testing.T) string {
 				text := fixture(t, obs)
-				for _, line := range []string{"a=sendonly", "a=setup:actpass", "a=ice-ufrag:6QoC", "a=ice-pwd:a/xjTGpl7+EXDSOTILGgCn", "a=rtcp-mux"} {
+				for _, line := range []string{
+					"a=sendonly", "a=setup:actpass", "a=ice-ufrag:6QoC", "a=ice-pwd:a/xjTGpl7+EXDSOTILGgCn",
+					"a=rtcp-mux",
+				} {
 					text = replace(t, text, line+"\r\n", "")
 					text = replace(t, text, "t=0 0\r\n", "t=0 0\r\n"+line+"\r\n")
 				}
@@ -111,7 +114,8 @@ func TestHabits(t *testing.T) {
 			[]string{"a=recvonly\r\na=ice-ufrag:LocalUfrag\r\n", "a=setup:passive\r\n"},
 			[]string{"a=sendonly"},
 			func(t *testing.T, p api.Offer) {
-				if p.ICE != (api.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"}) || len(p.Fingerprints) != 1 || p.Passive {
+				if p.ICE != (api.Credentials{Ufrag: "6QoC", Password: "a/xjTGpl7+EXDSOTILGgCn"}) ||
+					len(p.Fingerprints) != 1 || p.Passive {
 					t.Errorf("peer %+v", p)
 				}
 			},
@@ -130,7 +134,8 @@ func TestHabits(t *testing.T) {
 		{
 			"bundle-only on port 0",
 			func(t *testing.T) string {
-				return replace(t, fixture(t, obs), "m=video 49660 UDP/TLS/RTP/SAVPF 96\r\n", "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\n")
+				return replace(t, fixture(t, obs), "m=video 49660 UDP/TLS/RTP/SAVPF 96\r\n",
+					"m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\n")
 			},
 			[]string{"a=group:BUNDLE 0 1\r\n", "m=video 8189 UDP/TLS/RTP/SAVPF 96\r\n"},
 			[]string{"m=video 0", "a=inactive", "bundle-only"},
@@ -144,7 +149,8 @@ func TestHabits(t *testing.T) {
 			"bundle-only on port 0, with the transport only on the first line",
 			func(t *testing.T) string {
 				audio, video, _ := strings.Cut(fixture(t, obs), "m=video 49660 UDP/TLS/RTP/SAVPF 96\r\n")
-				video = replace(t, video, "a=setup:actpass\r\na=ice-ufrag:6QoC\r\na=ice-pwd:a/xjTGpl7+EXDSOTILGgCn\r\n", "")
+				video = replace(t, video, "a=setup:actpass\r\na=ice-ufrag:6QoC\r\na=ice-pwd:a/xjTGpl7+EXDSOTILGgCn\r\n",
+					"")
 				return audio + "m=video 0 UDP/TLS/RTP/SAVPF 96\r\na=bundle-only\r\n" + video
 			},
 			[]string{"m=video 8189 UDP/TLS/RTP/SAVPF 96\r\n"},
@@ -200,7 +206,8 @@ func TestHabits(t *testing.T) {
 			func(t *testing.T, p api.Offer) {
 				for i, want := range []uint32{1001, 1002} {
 					tr := p.Tracks[i]
-					if !slices.Equal(tr.Encodings, []rtp.Encoding{{SSRC: want}}) || tr.Extensions != (rtp.ExtensionMap{}) {
+					if !slices.Equal(tr.Encodings, []rtp.Encoding{{SSRC: want}}) ||
+						tr.Extensions != (rtp.ExtensionMap{}) {
 						t.Errorf("track %+v, want SSRC %d and no extensions", tr, want)
 					}
 				}
@@ -224,7 +231,8 @@ func TestHabits(t *testing.T) {
 		{
 			"codecs in other letter case",
 			func(t *testing.T) string {
-				return replace(t, replace(t, fixture(t, obs), "opus/48000/2", "OPUS/48000/2"), "H264/90000", "h264/90000")
+				return replace(t, replace(t, fixture(t, obs), "opus/48000/2", "OPUS/48000/2"), "H264/90000",
+					"h264/90000")
 			},
 			[]string{"a=rtpmap:111 OPUS/48000/2\r\n", "a=rtpmap:96 h264/90000\r\n"},
 			nil,
@@ -253,7 +261,8 @@ func TestHabits(t *testing.T) {
 		{
 			"no MediaStream",
 			func(t *testing.T) string {
-				return replace(t, replace(t, fixture(t, obs), "a=msid:obs obs-audio", "a=msid:- obs-audio"), "a=msid:obs obs-video\r\n", "")
+				return replace(t, replace(t, fixture(t, obs), "a=msid:obs obs-audio", "a=msid:- obs-audio"),
+					"a=msid:obs obs-video\r\n", "")
 			},
 			[]string{"m=video 8189"},
 			nil, nil,
@@ -262,7 +271,8 @@ func TestHabits(t *testing.T) {
 			"a track in two MediaStreams is watched without either",
 			func(t *testing.T) string {
 				// On the way out the peer's streams matter to nobody.
-				return replace(t, fixture(t, chromiumRX), "a=recvonly\r\n", "a=sendrecv\r\na=msid:a x\r\na=msid:b x\r\n")
+				return replace(t, fixture(t, chromiumRX), "a=recvonly\r\n",
+					"a=sendrecv\r\na=msid:a x\r\na=msid:b x\r\n")
 			},
 			[]string{"a=sendonly\r\na=ice-ufrag"},
 			nil, nil,

@@ -38,7 +38,8 @@ func checkProblem(t testing.TB, w *httptest.ResponseRecorder, status int, names 
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 		t.Fatalf("%v: %s", err, w.Body)
 	}
-	if p.Status != status || p.Title == "" || !strings.HasPrefix(p.Type, problemTypes) || !strings.Contains(p.Detail, names) {
+	if p.Status != status || p.Title == "" || !strings.HasPrefix(p.Type, problemTypes) ||
+		!strings.Contains(p.Detail, names) {
 		t.Errorf("problem %+v, want it to name %q", p, names)
 	}
 	if status < 500 && status != http.StatusRequestTimeout && !strings.Contains(p.Detail, "expected") {
@@ -67,7 +68,8 @@ func checkCORS(t testing.TB, w *httptest.ResponseRecorder) {
 func TestOpen(t *testing.T) {
 	b := newBench(t, Config{})
 	for _, tt := range []struct{ root, offer string }{{"whip", obs}, {"whep", chromiumRX}} {
-		w := b.do(http.MethodPost, "/"+tt.root+"/Room-1._~", fixture(t, tt.offer), "Content-Type", "Application/SDP; charset=utf-8")
+		w := b.do(http.MethodPost, "/"+tt.root+"/Room-1._~", fixture(t, tt.offer), "Content-Type",
+			"Application/SDP; charset=utf-8")
 		if w.Code != http.StatusCreated {
 			t.Fatalf("status %d: %s", w.Code, w.Body)
 		}
@@ -75,14 +77,17 @@ func TestOpen(t *testing.T) {
 		if got := h.Get("Content-Type"); got != "application/sdp" {
 			t.Errorf("Content-Type %q", got)
 		}
-		if got := h.Get("Location"); !regexp.MustCompile(`^/` + tt.root + `/Room-1\._~/[A-Za-z0-9_-]{24}$`).MatchString(got) {
+		if got := h.Get("Location"); !regexp.MustCompile(
+			`^/` + tt.root + `/Room-1\._~/[A-Za-z0-9_-]{24}$`,
+		).MatchString(got) {
 			t.Errorf("Location %q", got)
 		}
 		if got := h.Get("ETag"); !regexp.MustCompile(`^"[A-Za-z0-9_-]{12}"$`).MatchString(got) {
 			t.Errorf("ETag %q", got)
 		}
 		checkCORS(t, w)
-		if again := b.post("/"+tt.root+"/Room-1._~", fixture(t, tt.offer)); again.Header().Get("Location") == h.Get("Location") ||
+		if again := b.post("/"+tt.root+"/Room-1._~",
+			fixture(t, tt.offer)); again.Header().Get("Location") == h.Get("Location") ||
 			again.Header().Get("ETag") == h.Get("ETag") {
 			t.Error("two sessions share a secret or tag")
 		}
@@ -109,24 +114,39 @@ func TestStatuses(t *testing.T) {
 		{"no name of a session", "POST", "/whip//b", sdp, obs, nil, 400, "name", "", ""},
 		{"no slash", "POST", "/whep", sdp, obs, nil, 401, "/whep/{stream}", "", ""},
 		{"no media type", "POST", "/whip/a", "", obs, nil, 415, sdp, "Accept-Post", sdp},
-		{"other media type", "POST", "/whip/a", "application/json", obs, nil, 415, "application/json", "Accept-Post", sdp},
+		{
+			"other media type", "POST", "/whip/a", "application/json", obs, nil, 415, "application/json", "Accept-Post",
+			sdp,
+		},
 		{"malformed", "POST", "/whip/a", sdp, "v=1", nil, 400, "", "", ""},
 		{"malformed, nobody publishes", "POST", "/whep/a", sdp, "v=1", nil, 400, "", "", ""},
 		{"large", "POST", "/whip/a", sdp, strings.Repeat("v", 64<<10+1), nil, 413, "65536", "", ""},
 		{"no codec", "POST", "/whip/a", sdp, "no codec", nil, 422, "PCMU", "", ""},
 		{"nobody publishes", "POST", "/whep/a", sdp, chromiumRX, nil, 409, "publish", "Retry-After", "1"},
-		{"nobody publishes any more", "POST", "/whep/live", sdp, chromiumRX, api.ErrNoPublisher, 409, "publish", "Retry-After", "1"},
-		{"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", api.ErrStreamTaken), 409, "live publisher", "Retry-After", "1"},
+		{
+			"nobody publishes any more", "POST", "/whep/live", sdp, chromiumRX, api.ErrNoPublisher, 409, "publish",
+			"Retry-After", "1",
+		},
+		{
+			"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", api.ErrStreamTaken), 409, "live publisher",
+			"Retry-After", "1",
+		},
 		{"full", "POST", "/whip/a", sdp, obs, api.ErrFull, 503, "no more sessions", "Retry-After", "10"},
 		{"busy", "POST", "/whip/a", sdp, obs, api.ErrBusy, 503, "about to connect", "Retry-After", "2"},
 		{"no address", "POST", "/whip/a", sdp, obs, api.ErrNoAddress, 503, "no address", "Retry-After", "2"},
-		{"full for viewers", "POST", "/whep/live", sdp, chromiumRX, api.ErrFull, 503, "no more sessions", "Retry-After", "10"},
+		{
+			"full for viewers", "POST", "/whep/live", sdp, chromiumRX, api.ErrFull, 503, "no more sessions",
+			"Retry-After", "10",
+		},
 		{"closing", "POST", "/whip/a", sdp, obs, api.ErrClosing, 503, "shutting down", "Retry-After", "2"},
 		{"given up", "POST", "/whip/a", sdp, obs, context.Canceled, 503, "given up", "Retry-After", "1"},
 		{"unforeseen", "POST", "/whip/a", sdp, obs, errors.New("private"), 500, "log", "", ""},
 		{"PUT", "PUT", "/whip/a", sdp, obs, nil, 405, "PUT", "Allow", "OPTIONS, GET, HEAD, POST"},
 		{"DELETE an endpoint", "DELETE", "/whep/a", "", "", nil, 405, "DELETE", "Allow", "OPTIONS, GET, HEAD, POST"},
-		{"POST to a session", "POST", "/whip/a/b", sdp, obs, nil, 405, "POST", "Allow", "OPTIONS, GET, HEAD, PATCH, DELETE"},
+		{
+			"POST to a session", "POST", "/whip/a/b", sdp, obs, nil, 405, "POST", "Allow",
+			"OPTIONS, GET, HEAD, PATCH, DELETE",
+		},
 		{"GET an endpoint", "GET", "/whip/a", "", "", nil, 204, "", "", ""},
 		{"GET a WHEP endpoint", "GET", "/whep/a", "", "", nil, 200, "", "Content-Type", sdp},
 		{"HEAD a WHEP endpoint", "HEAD", "/whep/a", "", "", nil, 200, "", "Content-Type", sdp},
@@ -182,7 +202,8 @@ func TestOptions(t *testing.T) {
 		{"/", pageMethods, "", ""},
 		{"/nothing", pageMethods, "", ""},
 	} {
-		w := b.do(http.MethodOptions, tt.path, "", "Origin", "https://example.org", "Access-Control-Request-Method", "POST")
+		w := b.do(http.MethodOptions, tt.path, "", "Origin", "https://example.org", "Access-Control-Request-Method",
+			"POST")
 		if w.Code != http.StatusOK || w.Body.Len() != 0 {
 			t.Errorf("OPTIONS %s: status %d, %d bytes", tt.path, w.Code, w.Body.Len())
 		}
@@ -208,7 +229,11 @@ func TestAllowedHeaders(t *testing.T) {
 	}{
 		{"nothing", nil, known},
 		{"as browsers ask", []string{"authorization,content-type"}, known},
-		{"a player's own", []string{"content-type,x-requested-with,traceparent"}, known + ", x-requested-with, traceparent"},
+		{
+			"a player's own",
+			[]string{"content-type,x-requested-with,traceparent"},
+			known + ", x-requested-with, traceparent",
+		},
 		{"two lines", []string{"x-a", "x-b"}, known + ", x-a, x-b"},
 		{"twice", []string{"x-a,X-A , x-a"}, known + ", x-a"},
 		{"empty elements", []string{" , x-a,, "}, known + ", x-a"},
@@ -246,7 +271,8 @@ func TestDelete(t *testing.T) {
 			t.Errorf("GET a live session: status %d", w.Code)
 		}
 		for _, wrong := range []string{
-			strings.Replace(location, tt.root, tt.other, 1), strings.Replace(location, "room", "zoom", 1), location + "/", location + "x",
+			strings.Replace(location, tt.root, tt.other, 1), strings.Replace(location, "room", "zoom", 1),
+			location + "/", location + "x",
 		} {
 			checkProblem(t, b.do(http.MethodDelete, wrong, ""), http.StatusNotFound, "session")
 		}
@@ -259,7 +285,8 @@ func TestDelete(t *testing.T) {
 			t.Error("the engine still has the session")
 		}
 		checkProblem(t, b.do(http.MethodDelete, location, ""), http.StatusNotFound, "session")
-		checkProblem(t, b.do(http.MethodPatch, location, "", "Content-Type", fragmentType), http.StatusNotFound, "session")
+		checkProblem(t, b.do(http.MethodPatch, location, "", "Content-Type", fragmentType), http.StatusNotFound,
+			"session")
 	}
 }
 
@@ -301,7 +328,8 @@ func TestTrickle(t *testing.T) {
 	location, _ := b.mustPost("/whip/room", fixture(t, obs))
 	const ufrag, password = "a=ice-ufrag:6QoC\r\n", "a=ice-pwd:a/xjTGpl7+EXDSOTILGgCn\r\n"
 	const line = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n"
-	const candidate = "a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag 6QoC network-id 1\r\n"
+	const candidate = "a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag 6QoC " +
+		"network-id 1\r\n"
 	for _, tt := range []struct {
 		name, body string
 		status     int
@@ -332,7 +360,8 @@ func TestTrickle(t *testing.T) {
 		{"many lines", strings.Repeat(line, 17), 400, "16 media lines"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := b.do(http.MethodPatch, location, tt.body, "Content-Type", "application/trickle-ice-sdpfrag; charset=x", "If-Match", "*")
+			w := b.do(http.MethodPatch, location, tt.body, "Content-Type", "application/trickle-ice-sdpfrag; charset=x",
+				"If-Match", "*")
 			if tt.status >= 400 {
 				checkProblem(t, w, tt.status, tt.names)
 				return
@@ -358,7 +387,8 @@ func TestTrickle(t *testing.T) {
 		audio, video, _ := strings.Cut(fixture(t, obs), "m=video")
 		location, _ := b.mustPost("/whip/two", audio+"m=video"+replace(t, video, "6QoC", "Othr"))
 		body := "a=ice-ufrag:Othr\r\n" + password + line + candidate
-		if w := b.do(http.MethodPatch, location, body, "Content-Type", fragmentType, "If-Match", "*"); w.Code != http.StatusNoContent {
+		if w := b.do(http.MethodPatch, location, body, "Content-Type", fragmentType, "If-Match",
+			"*"); w.Code != http.StatusNoContent {
 			t.Errorf("status %d: %s", w.Code, w.Body)
 		}
 	})
@@ -424,7 +454,9 @@ func (e *fakeEngine) lastOf(stream string) (last api.SessionID) {
 
 func TestPage(t *testing.T) {
 	b := newBench(t, Config{})
-	for path, contentType := range map[string]string{"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8"} {
+	for path, contentType := range map[string]string{
+		"/": "text/html; charset=utf-8", "/index.html": "text/html; charset=utf-8",
+	} {
 		w := b.do(http.MethodGet, path, "")
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != contentType || w.Body.Len() == 0 {
 			t.Errorf("GET %s: status %d, %q, %d bytes", path, w.Code, w.Header().Get("Content-Type"), w.Body.Len())
@@ -435,7 +467,8 @@ func TestPage(t *testing.T) {
 		if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'self'") {
 			t.Errorf("Content-Security-Policy %q", got)
 		}
-		if w := b.do(http.MethodGet, path, "", "If-None-Match", w.Header().Get("ETag")); w.Code != http.StatusNotModified {
+		if w := b.do(http.MethodGet, path, "", "If-None-Match",
+			w.Header().Get("ETag")); w.Code != http.StatusNotModified {
 			t.Errorf("GET %s again: status %d", path, w.Code)
 		}
 		if w := b.do(http.MethodHead, path, ""); w.Code != http.StatusOK || w.Body.Len() != 0 {
@@ -451,7 +484,9 @@ func TestPage(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ringcast_test_total"}, func() float64 { return 7 }))
+	registry.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ringcast_test_total"}, func() float64 { return 7 }),
+	)
 	var notReady error
 	h := AdminHandler(AdminConfig{Gatherer: registry, Ready: func() error { return notReady }})
 	get := func(path string) (int, string) {

@@ -29,18 +29,23 @@ var (
 // forPublisher narrows the offer to what we receive of it.
 func (o *offer) forPublisher() ([]rtp.Track, error) {
 	if o.manyStreams {
-		return nil, unacceptable("a=msid names more than one MediaStream; expected one for all tracks (RFC 9725 section 4.4.2)")
+		return nil, unacceptable(
+			"a=msid names more than one MediaStream; expected one for all tracks (RFC 9725 section 4.4.2)",
+		)
 	}
 	for m := range o.live {
 		if !sends(m.direction) {
-			return nil, unacceptable("m=%s is %s; expected sendonly or sendrecv: WHIP is for publishing, WHEP for watching",
+			return nil, unacceptable("m=%s is %s; expected sendonly or sendrecv: WHIP is for publishing, WHEP for "+
+				"watching",
 				m.name, m.direction)
 		}
 		if len(m.formats) == 0 {
 			return nil, m.mismatch("", codecsOf(m.kind))
 		}
 		m.keepExtensions(fromPublisher, sdp.DirectionSendOnly)
-		m.settleTransportCC(slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
+		m.settleTransportCC(
+			slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }),
+		)
 		if !m.hasRTX() {
 			for i := range m.encodings {
 				m.encodings[i].RTXSSRC = 0
@@ -55,7 +60,8 @@ func (o *offer) forPublisher() ([]rtp.Track, error) {
 func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 	for m := range o.live {
 		if !receives(m.direction) {
-			return nil, unacceptable("m=%s is %s; expected recvonly or sendrecv: WHEP is for watching, WHIP for publishing",
+			return nil, unacceptable("m=%s is %s; expected recvonly or sendrecv: WHEP is for watching, WHIP for "+
+				"publishing",
 				m.name, m.direction)
 		}
 		published := publishedFormats(s, m.kind)

@@ -375,7 +375,8 @@ func (o *offer) readFingerprints(values []string) error {
 				continue
 			}
 			if !validHash(value, h.size) {
-				return malformed("a=fingerprint:%s; expected %d pairs of hexadecimal digits joined by colons", quote(v), h.size)
+				return malformed("a=fingerprint:%s; expected %d pairs of hexadecimal digits joined by colons", quote(v),
+					h.size)
 			}
 			o.fingerprints = append(o.fingerprints,
 				api.Fingerprint{Algorithm: h.name, Value: strings.ToUpper(strings.Clone(value))})
@@ -512,7 +513,8 @@ func sendRIDs(values []string) ([]string, error) {
 	for _, v := range values {
 		fields := strings.Fields(v)
 		if len(fields) < 2 || !validRID(fields[0]) {
-			return nil, malformed("a=rid:%s; expected letters and digits, at most %d, and a direction", quote(v), maxRID)
+			return nil, malformed("a=rid:%s; expected letters and digits, at most %d, and a direction", quote(v),
+				maxRID)
 		}
 		if fields[1] == "send" {
 			rids = append(rids, fields[0])

@@ -77,7 +77,8 @@ func TestPeer(t *testing.T) {
 			if p.ICE != tt.ice {
 				t.Errorf("credentials %+v, want %+v", p.ICE, tt.ice)
 			}
-			if len(p.Fingerprints) != 1 || p.Fingerprints[0].Algorithm != "sha-256" || !strings.HasPrefix(p.Fingerprints[0].Value, tt.fingerprint) {
+			if len(p.Fingerprints) != 1 || p.Fingerprints[0].Algorithm != "sha-256" ||
+				!strings.HasPrefix(p.Fingerprints[0].Value, tt.fingerprint) {
 				t.Errorf("fingerprints %+v, want %s…", p.Fingerprints, tt.fingerprint)
 			}
 			if p.Passive {
@@ -89,8 +90,10 @@ func TestPeer(t *testing.T) {
 			if got := slices.Concat(p.Tracks[0].Formats, p.Tracks[1].Formats); !slices.Equal(got, tt.formats) {
 				t.Errorf("formats\n     %+v\nwant %+v", got, tt.formats)
 			}
-			if !slices.Equal(p.Tracks[0].Encodings, []rtp.Encoding{tt.audio}) || !slices.Equal(p.Tracks[1].Encodings, tt.video) {
-				t.Errorf("encodings %+v and %+v, want %+v and %+v", p.Tracks[0].Encodings, p.Tracks[1].Encodings, tt.audio, tt.video)
+			if !slices.Equal(p.Tracks[0].Encodings, []rtp.Encoding{tt.audio}) ||
+				!slices.Equal(p.Tracks[1].Encodings, tt.video) {
+				t.Errorf("encodings %+v and %+v, want %+v and %+v", p.Tracks[0].Encodings, p.Tracks[1].Encodings,
+					tt.audio, tt.video)
 			}
 		})
 	}
@@ -145,19 +148,27 @@ func TestPeerVariants(t *testing.T) {
 	})
 	t.Run("fingerprints", func(t *testing.T) {
 		p := line(t, "a=fingerprint:sha-256 E9", "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-256 e9")
-		want := []api.Fingerprint{{Algorithm: "sha-256", Value: "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8"}}
+		want := []api.Fingerprint{{
+			Algorithm: "sha-256",
+			Value:     "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8",
+		}}
 		if !reflect.DeepEqual(p.Fingerprints, want) {
 			t.Errorf("fingerprints %+v, want %+v", p.Fingerprints, want)
 		}
 	})
 	t.Run("neither SSRC nor RID", func(t *testing.T) {
 		p := line(t, "a=ssrc:1001", "a=x:1001", "a=ssrc:1002", "a=x:1002")
-		if !slices.Equal(p.Tracks[0].Encodings, []rtp.Encoding{{}}) || !slices.Equal(p.Tracks[1].Encodings, []rtp.Encoding{{}}) {
+		if !slices.Equal(p.Tracks[0].Encodings, []rtp.Encoding{{}}) ||
+			!slices.Equal(p.Tracks[1].Encodings, []rtp.Encoding{{}}) {
 			t.Errorf("tracks %+v, want one empty encoding each", p.Tracks)
 		}
 	})
 	t.Run("extensions of the session", func(t *testing.T) {
-		p := line(t, "t=0 0\r\n", "t=0 0\r\na=extmap:4"+midURI+"\r\na=extmap:5000"+ridURI+"\r\na=extmap:15"+levelURI+"\r\na=extmap:7/recvonly"+rotationURI+"\r\n")
+		p := line(
+			t, "t=0 0\r\n",
+			"t=0 0\r\na=extmap:4"+midURI+"\r\na=extmap:5000"+ridURI+"\r\na=extmap:15"+levelURI+
+				"\r\na=extmap:7/recvonly"+rotationURI+"\r\n",
+		)
 		want := rtp.ExtensionMap{rtp.MID: 4}
 		if p.Tracks[0].Extensions != want || p.Tracks[1].Extensions != want {
 			t.Errorf("extensions %v and %v, want %v", p.Tracks[0].Extensions, p.Tracks[1].Extensions, want)
@@ -209,9 +220,16 @@ func TestOfferRefused(t *testing.T) {
 		{"not UTF-8", text("v=0\r\ns=\xff\r\n"), bad, "UTF-8"},
 		{"a NUL", edit("a=mid:0", "a=mid:0\x00"), bad, "control"},
 		{"a bare CR", edit("a=mid:0", "a=mid:0\ra=x"), bad, "control"},
-		{"data channel", edit("m=audio 49660 UDP/TLS/RTP/SAVPF 111", "m=application 9 UDP/DTLS/SCTP webrtc-datachannel"), no, "m=application"},
+		{
+			"data channel",
+			edit("m=audio 49660 UDP/TLS/RTP/SAVPF 111", "m=application 9 UDP/DTLS/SCTP webrtc-datachannel"), no,
+			"m=application",
+		},
 		{"plain RTP", edit("UDP/TLS/RTP/SAVPF", "RTP/AVP"), no, "RTP/AVP"},
-		{"two videos", edit("m=audio 49660 UDP/TLS/RTP/SAVPF 111", "m=video 9 UDP/TLS/RTP/SAVPF 111"), no, "more than one video"},
+		{
+			"two videos", edit("m=audio 49660 UDP/TLS/RTP/SAVPF 111", "m=video 9 UDP/TLS/RTP/SAVPF 111"), no,
+			"more than one video",
+		},
 		{"no bundle", edit("a=group:BUNDLE 0 1\r\n", ""), no, "BUNDLE"},
 		{"half a bundle", edit("BUNDLE 0 1", "BUNDLE 0"), no, "BUNDLE"},
 		{"no rtcp-mux", edit("a=rtcp-mux\r\n", ""), no, "rtcp-mux"},
@@ -231,26 +249,63 @@ func TestOfferRefused(t *testing.T) {
 		{"fingerprint without a value", edit("a=fingerprint:sha-256 ", "a=fingerprint:"), bad, "fingerprint"},
 		{"garbled fingerprint", edit(":AF:69:F8", ":AF:69:FG"), bad, "fingerprint"},
 		{"digit-like fingerprint", edit(":AF:69:F8", ":AF:69:\x11\x18"), bad, "control"},
-		{"many fingerprints", edit("a=fingerprint:", strings.Repeat("a=fingerprint:sha-1 0\r\n", 8)+"a=fingerprint:"), bad, "fingerprints"},
+		{
+			"many fingerprints",
+			edit("a=fingerprint:", strings.Repeat("a=fingerprint:sha-1 0\r\n", 8)+"a=fingerprint:"), bad,
+			"fingerprints",
+		},
 		{"holdconn", edit("setup:actpass", "setup:holdconn"), no, "holdconn"},
 		{"setup", edit("setup:actpass", "setup:upset"), bad, "setup"},
 		{"mid twice", edit("a=mid:1", "a=mid:0", "BUNDLE 0 1", "BUNDLE 0"), bad, "a=mid:0"},
 		{"mid too long", edit("a=mid:1", "a=mid:"+strings.Repeat("1", 33)), bad, "a=mid"},
 		{"mid is no token", edit("a=mid:1", "a=mid:1;2"), bad, "a=mid"},
 		{"no codec", edit("H264/90000", "theora/90000"), no, "theora"},
-		{"mono opus", edit("opus/48000/2", "opus/48000/1"), no, `m=audio offers opus; expected, for the server, one of opus. Not usable are payload type 111: "opus/48000/1"; expected opus/48000/2, for mono too (RFC 7587 section 7)`},
-		{"opus without channels", edit("opus/48000/2", "opus/48000"), no, `payload type 111: "opus/48000"; expected opus/48000/2`},
-		{"opus at 44100", edit("opus/48000/2", "opus/44100/2"), no, `payload type 111: "opus/44100/2"; expected opus/48000/2`},
+		{
+			"mono opus", edit("opus/48000/2", "opus/48000/1"), no,
+			`m=audio offers opus; expected, for the server, one of opus. Not usable are payload type 111: "opus/48000/1"; expected opus/48000/2, for mono too (RFC 7587 section 7)`,
+		},
+		{
+			"opus without channels", edit("opus/48000/2", "opus/48000"), no,
+			`payload type 111: "opus/48000"; expected opus/48000/2`,
+		},
+		{
+			"opus at 44100", edit("opus/48000/2", "opus/44100/2"), no,
+			`payload type 111: "opus/44100/2"; expected opus/48000/2`,
+		},
 		{"H.264 at 48000", edit("H264/90000", "H264/48000"), no, `payload type 96: "H264/48000"; expected H264/90000`},
 		{"H.264 without a clock", edit("H264/90000", "H264"), no, `payload type 96: "H264"; expected H264/90000`},
-		{"interleaved H.264", edit("packetization-mode=1", "packetization-mode=2"), no, `H264 has packetization-mode="2"; expected 0 or 1`},
-		{"short profile", edit("profile-level-id=42e01f", "profile-level-id=42e0"), no, `H264 has profile-level-id="42e0"; expected 6 hexadecimal digits, such as 42e01f`},
-		{"malformed profile", edit("profile-level-id=42e01f", "profile-level-id=0x42e0"), no, `H264 has profile-level-id="0x42e0"; expected 6 hexadecimal digits, such as 42e01f`},
-		{"a profile of VP9", edit("H264/90000", "VP9/90000", "profile-level-id=42e01f", "profile-id=4"), no, `payload type 96: profile-id="4"; expected 0 to 3`},
-		{"H.265 on several transports", edit("H264/90000", "H265/90000", "profile-level-id=42e01f", "tx-mode=MRST"), no, `H265 has tx-mode="MRST"; expected SRST`},
-		{"RTCP's numbers", edit("RTP/SAVPF 96", "RTP/SAVPF 72", ":96 ", ":72 "), no, "payload type 72: the number looks like RTCP; expected one below 64 or above 95"},
-		{"video codec on audio", edit("opus/48000/2", "VP8/90000"), no, "payload type 111: VP8 stands in m=audio; expected it in m=video"},
-		{"ICE-lite", edit("a=ice-options:ice2,trickle", "a=ice-lite"), no, "a=ice-lite: the server is ICE-lite too, so neither would send a check; expected a full ICE agent"},
+		{
+			"interleaved H.264", edit("packetization-mode=1", "packetization-mode=2"), no,
+			`H264 has packetization-mode="2"; expected 0 or 1`,
+		},
+		{
+			"short profile", edit("profile-level-id=42e01f", "profile-level-id=42e0"), no,
+			`H264 has profile-level-id="42e0"; expected 6 hexadecimal digits, such as 42e01f`,
+		},
+		{
+			"malformed profile", edit("profile-level-id=42e01f", "profile-level-id=0x42e0"), no,
+			`H264 has profile-level-id="0x42e0"; expected 6 hexadecimal digits, such as 42e01f`,
+		},
+		{
+			"a profile of VP9", edit("H264/90000", "VP9/90000", "profile-level-id=42e01f", "profile-id=4"), no,
+			`payload type 96: profile-id="4"; expected 0 to 3`,
+		},
+		{
+			"H.265 on several transports", edit("H264/90000", "H265/90000", "profile-level-id=42e01f", "tx-mode=MRST"),
+			no, `H265 has tx-mode="MRST"; expected SRST`,
+		},
+		{
+			"RTCP's numbers", edit("RTP/SAVPF 96", "RTP/SAVPF 72", ":96 ", ":72 "), no,
+			"payload type 72: the number looks like RTCP; expected one below 64 or above 95",
+		},
+		{
+			"video codec on audio", edit("opus/48000/2", "VP8/90000"), no,
+			"payload type 111: VP8 stands in m=audio; expected it in m=video",
+		},
+		{
+			"ICE-lite", edit("a=ice-options:ice2,trickle", "a=ice-lite"), no,
+			"a=ice-lite: the server is ICE-lite too, so neither would send a check; expected a full ICE agent",
+		},
 		{"ICE-lite on a line", edit("a=mid:0", "a=mid:0\r\na=ice-lite"), no, "a=ice-lite"},
 		{"payload type 128", edit("RTP/SAVPF 96", "RTP/SAVPF 128"), bad, "128"},
 		{"payload type with a leading zero", edit("RTP/SAVPF 96", "RTP/SAVPF 096"), bad, "096"},
@@ -259,13 +314,20 @@ func TestOfferRefused(t *testing.T) {
 		{"extmap", edit("a=mid:0", "a=mid:0\r\na=extmap:x y"), bad, "extmap"},
 		{"extmap direction", edit("a=mid:0", "a=mid:0\r\na=extmap:1/up y"), bad, "extmap"},
 		{"extmap without URI", edit("a=mid:0", "a=mid:0\r\na=extmap:1"), bad, "extmap"},
-		{"extmap number twice", edit("a=mid:0", "a=mid:0\r\na=extmap:1"+midURI+"\r\na=extmap:1"+ridURI), bad, "extmap:1"},
+		{
+			"extmap number twice", edit("a=mid:0", "a=mid:0\r\na=extmap:1"+midURI+"\r\na=extmap:1"+ridURI), bad,
+			"extmap:1",
+		},
 		{"SSRC", edit("a=ssrc:1002 cname", "a=ssrc:x cname"), bad, "SSRC"},
 		{"SSRC twice", edit("a=ssrc:1002", "a=ssrc:1001"), bad, "1001"},
 		{"FID", edit("a=mid:1", "a=mid:1\r\na=ssrc-group:FID 1 x"), bad, "SSRC"},
 		{"rid", edit("a=mid:1", "a=mid:1\r\na=rid:a/b send"), bad, "rid"},
 		{"simulcast", edit("a=mid:1", "a=mid:1\r\na=simulcast:send"), bad, "simulcast"},
-		{"layers", edit("a=mid:1", "a=mid:1\r\na=extmap:9"+ridURI+"\r\n"+nineRIDs+"a=simulcast:send 1;2;3;4;5;6;7;8;9"), no, "layers"},
+		{
+			"layers",
+			edit("a=mid:1", "a=mid:1\r\na=extmap:9"+ridURI+"\r\n"+nineRIDs+"a=simulcast:send 1;2;3;4;5;6;7;8;9"), no,
+			"layers",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -283,7 +345,10 @@ func TestSubscriberFormats(t *testing.T) {
 	format := func(pt uint8, c rtp.Codec, profile string) rtp.Format {
 		return rtp.Format{PayloadType: pt, Codec: c, Profile: profile}
 	}
-	video := []rtp.Format{format(50, rtp.VP8, ""), format(51, rtp.H264, "6400/1"), format(52, rtp.VP9, "2"), format(53, rtp.H265, "1"), format(54, rtp.H264, "42e0/0")}
+	video := []rtp.Format{
+		format(50, rtp.VP8, ""), format(51, rtp.H264, "6400/1"), format(52, rtp.VP9, "2"), format(53, rtp.H265, "1"),
+		format(54, rtp.H264, "42e0/0"),
+	}
 	tests := []struct {
 		name, offer string
 		tracks      []rtp.Track
@@ -292,15 +357,52 @@ func TestSubscriberFormats(t *testing.T) {
 		offered     string
 	}{
 		{"first of all", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{-1}, "96 97 98 99", ""},
-		{"active H.264 of another profile", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{51}, "41 42 102 103 108 109 116 117 96", ""},
-		{"active H.264 of mode 0", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{54}, "114 115 102 103 104 107 108 109 116 117 39 40 41 42 43 44 96", ""},
-		{"active VP9", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{52}, "100 101 37 38 96 97", ""},
+		{
+			"active H.264 of another profile", chromiumRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: video}},
+			[]int{51},
+			"41 42 102 103 108 109 116 117 96", "",
+		},
+		{
+			"active H.264 of mode 0", chromiumRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: video}},
+			[]int{54},
+			"114 115 102 103 104 107 108 109 116 117 39 40 41 42 43 44 96", "",
+		},
+		{
+			"active VP9", chromiumRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: video}},
+			[]int{52},
+			"100 101 37 38 96 97",
+			"",
+		},
 		{"active H.265", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{53}, "", "H265 1"},
-		{"VP9 of a profile not offered", firefoxRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{52}, "", "VP9 2"},
-		{"first is not offered, second is", firefoxRX, []rtp.Track{{Kind: rtp.Video, Formats: video[1:]}}, []int{-1}, "", "H264 6400/1"},
-		{"none but a later one", firefoxRX, []rtp.Track{{Kind: rtp.Video, Formats: []rtp.Format{video[1], format(60, rtp.AV1, "0")}}}, []int{-1}, "99 100 120 124", ""},
+		{
+			"VP9 of a profile not offered", firefoxRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: video}},
+			[]int{52},
+			"",
+			"VP9 2",
+		},
+		{
+			"first is not offered, second is", firefoxRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: video[1:]}},
+			[]int{-1},
+			"", "H264 6400/1",
+		},
+		{
+			"none but a later one", firefoxRX,
+			[]rtp.Track{{Kind: rtp.Video, Formats: []rtp.Format{video[1], format(60, rtp.AV1, "0")}}},
+			[]int{-1},
+			"99 100 120 124", "",
+		},
 		{"active unknown", chromiumRX, []rtp.Track{{Kind: rtp.Video, Formats: video}}, []int{99}, "96 97 98 99", ""},
-		{"audio only", chromiumRX, []rtp.Track{{Kind: rtp.Audio, Formats: []rtp.Format{format(111, rtp.Opus, "")}}}, []int{111}, "96 97 98 99", ""},
+		{
+			"audio only", chromiumRX,
+			[]rtp.Track{{Kind: rtp.Audio, Formats: []rtp.Format{format(111, rtp.Opus, "")}}},
+			[]int{111},
+			"96 97 98 99", "",
+		},
 		{"no tracks known", chromiumRX, nil, nil, "96 97 98 99", ""},
 	}
 	for _, tt := range tests {
@@ -378,7 +480,8 @@ func TestSubscriberVariants(t *testing.T) {
 			t.Error("transport-wide numbers although a format has no RTX")
 		}
 		video := b.engine.lastPeer().Tracks[1]
-		if video.Extensions[rtp.TransportSequence] != 0 || video.Formats[0].Feedback&rtp.TransportCC != 0 || video.Formats[0].RTX == 0 {
+		if video.Extensions[rtp.TransportSequence] != 0 || video.Formats[0].Feedback&rtp.TransportCC != 0 ||
+			video.Formats[0].RTX == 0 {
 			t.Errorf("track %+v", video)
 		}
 	})
@@ -469,7 +572,8 @@ func TestCodecProfiles(t *testing.T) {
 		codec, profile, err := parseEncoding(tt.rtpmap).codec(tt.fmtp)
 		ok := err == nil && codec != rtp.UnknownCodec
 		if ok != tt.ok || codec != tt.codec || ok && profile != tt.profile {
-			t.Errorf("%s %s is %v %q, %v; want %v %q, usable %v", tt.rtpmap, tt.fmtp, codec, profile, err, tt.codec, tt.profile, tt.ok)
+			t.Errorf("%s %s is %v %q, %v; want %v %q, usable %v", tt.rtpmap, tt.fmtp, codec, profile, err, tt.codec,
+				tt.profile, tt.ok)
 		}
 	}
 }

@@ -53,7 +53,8 @@ func (b *bench) publish(offer string) (location, etag string) {
 
 func checkTrickled(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
-	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || w.Header().Get("ETag") != "" || w.Header().Get("Content-Type") != "" {
+	if w.Code != http.StatusNoContent || w.Body.Len() != 0 || w.Header().Get("ETag") != "" ||
+		w.Header().Get("Content-Type") != "" {
 		t.Errorf("status %d, headers %v, want 204 and nothing else: %s", w.Code, w.Header(), w.Body)
 	}
 	checkCORS(t, w)
@@ -65,7 +66,8 @@ func checkRestarted(t *testing.T, w *httptest.ResponseRecorder, old string) stri
 	etag := w.Header().Get("ETag")
 	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != fragmentType || etag == old ||
 		!regexp.MustCompile(`^"[A-Za-z0-9_-]{12}"$`).MatchString(etag) {
-		t.Fatalf("status %d, headers %v, want 200 with a fragment and a tag other than %s: %s", w.Code, w.Header(), old, w.Body)
+		t.Fatalf("status %d, headers %v, want 200 with a fragment and a tag other than %s: %s", w.Code, w.Header(), old,
+			w.Body)
 	}
 	checkCORS(t, w)
 	return etag
@@ -168,14 +170,20 @@ func TestRestartCredentials(t *testing.T) {
 	}{
 		{"for the session", secondICE + audioPart, []api.Credentials{second}},
 		{"for the line", audioPart + secondICE, []api.Credentials{second}},
-		{"for the line that has the transport", audioPart + secondICE + videoPart + thirdICE, []api.Credentials{second}},
+		{
+			"for the line that has the transport", audioPart + secondICE + videoPart + thirdICE,
+			[]api.Credentials{second},
+		},
 		{"in the other order", videoPart + thirdICE + audioPart + secondICE, []api.Credentials{second}},
 		{"the line's before the session's", thirdICE + audioPart + secondICE, []api.Credentials{second}},
 		{"the session's before another line's", secondICE + videoPart + thirdICE, []api.Credentials{second}},
 		{"for another line only", videoPart + secondICE, []api.Credentials{second}},
 		{"for a line without a mid", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n" + secondICE, []api.Credentials{second}},
 		{"new for another line only", obsICE + audioPart + videoPart + thirdICE, nil},
-		{"in a whole description", "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" + audioPart + secondICE, []api.Credentials{second}},
+		{
+			"in a whole description", "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" + audioPart + secondICE,
+			[]api.Credentials{second},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, Config{})
@@ -210,7 +218,8 @@ func TestRestartCredentials(t *testing.T) {
 		b.engine.candidates = []netip.AddrPort{}
 		w := b.patch(location, secondICE, "*")
 		checkRestarted(t, w, etag)
-		if strings.Contains(w.Body.String(), "a=mid") || !strings.HasSuffix(w.Body.String(), "SAVPF 0\r\na=end-of-candidates\r\n") {
+		if strings.Contains(w.Body.String(), "a=mid") ||
+			!strings.HasSuffix(w.Body.String(), "SAVPF 0\r\na=end-of-candidates\r\n") {
 			t.Errorf("the fragment is %s", w.Body)
 		}
 	})
@@ -236,7 +245,8 @@ func TestRestartFails(t *testing.T) {
 			b.engine.err = tt.err
 			w := b.patch(location, secondICE, "*")
 			checkProblem(t, w, tt.status, tt.names)
-			if (w.Header().Get("Retry-After") != "") != (tt.status == 503) || w.Header().Get("ETag") != "" || strings.Contains(w.Body.String(), "private") {
+			if (w.Header().Get("Retry-After") != "") != (tt.status == 503) || w.Header().Get("ETag") != "" ||
+				strings.Contains(w.Body.String(), "private") {
 				t.Errorf("headers %v: %s", w.Header(), w.Body)
 			}
 			b.engine.err = nil
@@ -272,7 +282,8 @@ func TestRestartRace(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 20 {
-				w := b.patch(location, fmt.Sprintf("a=ice-ufrag:race%d\r\na=ice-pwd:0123456789012345678901\r\n", i), etag)
+				w := b.patch(location, fmt.Sprintf("a=ice-ufrag:race%d\r\na=ice-pwd:0123456789012345678901\r\n", i),
+					etag)
 				mu.Lock()
 				statuses[w.Code]++
 				mu.Unlock()
@@ -283,7 +294,8 @@ func TestRestartRace(t *testing.T) {
 	}
 	wg.Wait()
 	if statuses[200] != 1 || statuses[412] != 159 || len(b.engine.restarts) != 1 {
-		t.Errorf("statuses %v and %d restarts, want one 200, 159 times 412, one restart", statuses, len(b.engine.restarts))
+		t.Errorf("statuses %v and %d restarts, want one 200, 159 times 412, one restart", statuses,
+			len(b.engine.restarts))
 	}
 
 	meet := make(chan struct{})
@@ -310,7 +322,8 @@ func TestRestartsForgotten(t *testing.T) {
 	b := newBench(t, Config{})
 	location, etag := b.publish(fixture(t, obs))
 	for i := range 100 {
-		etag = checkRestarted(t, b.patch(location, fmt.Sprintf("a=ice-ufrag:many%d\r\na=ice-pwd:0123456789012345678901\r\n", i), "*"), etag)
+		etag = checkRestarted(t,
+			b.patch(location, fmt.Sprintf("a=ice-ufrag:many%d\r\na=ice-pwd:0123456789012345678901\r\n", i), "*"), etag)
 	}
 	s := b.server.sessions.byID[b.engine.last]
 	if len(s.past) != maxPast || cap(s.past) > 2*maxPast || len(s.remote) != 1 {

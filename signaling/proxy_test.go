@@ -33,7 +33,11 @@ func TestSource(t *testing.T) {
 		{"the client's own line", "10.0.0.1:1000", []string{"203.0.113.9", "198.51.100.7"}, "198.51.100.7"},
 		{"two proxies", "10.0.0.1:1000", []string{"203.0.113.9, 198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
 		{"two proxies, two lines", "10.0.0.1:1000", []string{"203.0.113.9, 198.51.100.7", "10.0.0.2"}, "198.51.100.7"},
-		{"a client that names a proxy", "10.0.0.1:1000", []string{"203.0.113.9, 10.0.0.2, 198.51.100.7"}, "198.51.100.7"},
+		{
+			"a client that names a proxy", "10.0.0.1:1000",
+			[]string{"203.0.113.9, 10.0.0.2, 198.51.100.7"},
+			"198.51.100.7",
+		},
 		{"a client inside", "10.0.0.1:1000", []string{"10.0.0.9, 10.0.0.2"}, "10.0.0.9"},
 		{"with a port", "10.0.0.1:1000", []string{"198.51.100.7:55000"}, "198.51.100.7"},
 		{"IPv6 with a port", "10.0.0.1:1000", []string{"[2001:db8::7]:55000"}, "2001:db8::7"},
@@ -146,15 +150,19 @@ func FuzzSource(f *testing.F) {
 func TestParseBase(t *testing.T) {
 	for text, want := range map[string]string{
 		"": "", "/": "", "/cast": "/cast", "/cast/": "/cast", "/tv/cast": "/tv/cast", "/a.b_c~d-1": "/a.b_c~d-1",
-		"/castle/whip": "/castle/whip", "/" + strings.Repeat("a", 128) + "/" + strings.Repeat("b", 126): "/" + strings.Repeat("a", 128) + "/" + strings.Repeat("b", 126),
+		"/castle/whip": "/castle/whip",
+		"/" + strings.Repeat("a", 128) + "/" + strings.Repeat("b", 126): "/" + strings.Repeat("a", 128) + "/" +
+			strings.Repeat("b", 126),
 	} {
 		if got, err := ParseBase(text); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", text, got, err, want)
 		}
 	}
 	for _, text := range []string{
-		"cast", "//evil.example", "/a//b", "/cast//", "/..", "/a/../b", "/./a", "/a b", "/a%2Fb", "/a?b", "/a#b", "/a\\b", "/a\r\nb", "/é",
-		"https://example.org/cast", "/whip", "/whep/a", "/streams", "/" + strings.Repeat("a", 128) + "/" + strings.Repeat("b", 127),
+		"cast", "//evil.example", "/a//b", "/cast//", "/..", "/a/../b", "/./a", "/a b", "/a%2Fb", "/a?b", "/a#b",
+		"/a\\b", "/a\r\nb", "/é",
+		"https://example.org/cast", "/whip", "/whep/a", "/streams",
+		"/" + strings.Repeat("a", 128) + "/" + strings.Repeat("b", 127),
 	} {
 		if got, err := ParseBase(text); err == nil || !strings.Contains(err.Error(), "a path such as /cast expected") {
 			t.Errorf("%q: %q, %v; want an error that says what is expected", text, got, err)
@@ -193,8 +201,10 @@ func TestPrefix(t *testing.T) {
 			w := httptest.NewRecorder()
 			b.http.ServeHTTP(w, r)
 			location := w.Header().Get("Location")
-			if rest, ok := strings.CutPrefix(location, tt.location); w.Code != http.StatusCreated || !ok || strings.Contains(rest, "/") {
-				t.Errorf("status %d, Location %q; want 201 and a session below %s: %s", w.Code, location, tt.location, w.Body)
+			if rest, ok := strings.CutPrefix(location, tt.location); w.Code != http.StatusCreated || !ok ||
+				strings.Contains(rest, "/") {
+				t.Errorf("status %d, Location %q; want 201 and a session below %s: %s", w.Code, location, tt.location,
+					w.Body)
 			}
 		})
 	}
@@ -213,7 +223,8 @@ func TestPrefix(t *testing.T) {
 // this host that leads back to the session.
 func FuzzPrefix(f *testing.F) {
 	for _, seed := range []string{
-		"/cast", "/cast/", "/tv, /cast", "/tv\n/cast", "/", "", "//evil.example", "/..", "https://example.org/", "/whip", "/a%2Fb", "/\\evil.example",
+		"/cast", "/cast/", "/tv, /cast", "/tv\n/cast", "/", "", "//evil.example", "/..", "https://example.org/",
+		"/whip", "/a%2Fb", "/\\evil.example",
 		"/cast, //evil.example", ",", "/é", "/a\tb",
 	} {
 		f.Add(seed, "/cast/whip/room")
@@ -241,7 +252,8 @@ func FuzzPrefix(f *testing.F) {
 			return
 		}
 		to, err := url.Parse(location)
-		if err != nil || to.Host != "" || to.Scheme != "" || to.RawQuery != "" || !strings.HasPrefix(location, "/") || to.Path != location {
+		if err != nil || to.Host != "" || to.Scheme != "" || to.RawQuery != "" || !strings.HasPrefix(location, "/") ||
+			to.Path != location {
 			t.Errorf("Location %q leads away: %+v, %v", location, to, err)
 		}
 		if w := ask(http.MethodDelete, location, ""); w.Code != http.StatusOK {
@@ -302,7 +314,8 @@ func TestReverseProxy(t *testing.T) {
 			}
 			opened := ask(http.MethodPost, proxy.URL+"/cast/whip/room", fixture(t, obs), sdpType)
 			session, err := opened.Location() // resolved against the URL that was asked
-			if err != nil || opened.StatusCode != http.StatusCreated || !strings.HasPrefix(session.String(), proxy.URL+"/cast/whip/room/") {
+			if err != nil || opened.StatusCode != http.StatusCreated ||
+				!strings.HasPrefix(session.String(), proxy.URL+"/cast/whip/room/") {
 				t.Fatalf("POST: status %d, Location %v, %v", opened.StatusCode, session, err)
 			}
 			for _, step := range []struct {

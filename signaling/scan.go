@@ -35,7 +35,8 @@ func scan(body []byte, lim Limits) error {
 			}
 		case bytes.HasPrefix(line, []byte("a=")):
 			if attributes++; attributes > lim.Attributes {
-				return tooMuch("too many attributes up to line %d; expected at most %d attributes in one part", lines, lim.Attributes)
+				return tooMuch("too many attributes up to line %d; expected at most %d attributes in one part", lines,
+					lim.Attributes)
 			}
 			if bytes.HasPrefix(line, []byte("a=candidate:")) {
 				if candidates++; candidates > lim.Candidates {

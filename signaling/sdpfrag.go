@@ -47,7 +47,8 @@ func parseFragment(body []byte, lim Limits) (fragment, error) {
 		value := line[2:]
 		if line[0] == 'm' {
 			if len(strings.Fields(value)) < 4 {
-				return f, malformed("line %d of the fragment: m=%s; expected media, port, protocol and format", n, quote(value))
+				return f, malformed("line %d of the fragment: m=%s; expected media, port, protocol and format", n,
+					quote(value))
 			}
 			if err := f.add(part); err != nil {
 				return f, err

@@ -26,7 +26,10 @@ var someStreams = map[string]api.Stream{
 	},
 	"early": {
 		Name: "early", Active: []int{-1}, Tracks: []rtp.Track{
-			{Kind: rtp.Video, Encodings: []rtp.Encoding{{SSRC: 7}}, Formats: []rtp.Format{{PayloadType: 50, Codec: rtp.VP8}}},
+			{
+				Kind: rtp.Video, Encodings: []rtp.Encoding{{SSRC: 7}},
+				Formats: []rtp.Format{{PayloadType: 50, Codec: rtp.VP8}},
+			},
 			{Kind: rtp.Audio},
 		},
 	},
@@ -55,9 +58,12 @@ func TestStreams(t *testing.T) {
 	b = newBench(t, Config{PublishToken: "pt", ViewToken: "vt"})
 	b.engine.streams = someStreams
 	checkChallenge(t, b.do(http.MethodGet, "/streams", ""), http.StatusUnauthorized, realm)
-	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer no"), http.StatusUnauthorized, invalidToken)
-	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer pt"), http.StatusForbidden, insufficient)
-	if w := b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer vt"); w.Code != http.StatusOK || w.Body.String() != want {
+	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer no"), http.StatusUnauthorized,
+		invalidToken)
+	checkChallenge(t, b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer pt"), http.StatusForbidden,
+		insufficient)
+	if w := b.do(http.MethodGet, "/streams", "", "Authorization", "Bearer vt"); w.Code != http.StatusOK ||
+		w.Body.String() != want {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 }

@@ -196,7 +196,8 @@ func (s *Server) start(
 	if why, ok := s.sessions.add(opened); !ok {
 		return api.Local{}, &problem{
 			status: http.StatusServiceUnavailable, kind: "ended-early", title: "Session ended at once",
-			detail: "the session ended before it was answered (" + why.String() + "); try again", retryAfter: retryStream,
+			detail:     "the session ended before it was answered (" + why.String() + "); try again",
+			retryAfter: retryStream,
 		}
 	}
 	return local, nil
@@ -211,7 +212,8 @@ func openProblem(err error, stream string) *problem {
 		p.detail += "nobody publishes it now; expected a live publisher, so try again later"
 	case errors.Is(err, api.ErrStreamTaken):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "stream-taken", "Stream taken", retryStream
-		p.detail += "a live publisher holds it; expected a free name, so end that session, try again later or choose another"
+		p.detail += "a live publisher holds it; expected a free name, so end that session, try again later or choose " +
+			"another"
 	case errors.Is(err, api.ErrFull):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "full", "Server full", retryFull
 		p.detail += "the server takes no more sessions now; try again later"
@@ -254,12 +256,14 @@ func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, e
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &problem{
 			status: http.StatusRequestTimeout, kind: "slow", title: "Body too slow",
-			detail: fmt.Sprintf("the body did not come in time; expected the whole request within %v", requestSpan), cause: err,
+			detail: fmt.Sprintf("the body did not come in time; expected the whole request within %v", requestSpan),
+			cause:  err,
 		}
 	case err != nil:
 		return nil, &problem{
 			status: http.StatusBadRequest, kind: "body", title: "Unreadable body",
-			detail: "the body ended early; expected all of it, as long as Content-Length or the last chunk says", cause: err,
+			detail: "the body ended early; expected all of it, as long as Content-Length or the last chunk says",
+			cause:  err,
 		}
 	}
 	return body, nil
@@ -278,7 +282,8 @@ func wrongMethod(r *request, allow string) *problem {
 		detail: fmt.Sprintf("the resource has no method %s; expected one of %s", quote(r.Method), allow),
 	}
 	if r.Method == http.MethodPost {
-		p.detail += fmt.Sprintf(". Offers go to %s or %s", r.url(api.Publisher, anyStream), r.url(api.Subscriber, anyStream))
+		p.detail += fmt.Sprintf(". Offers go to %s or %s", r.url(api.Publisher, anyStream),
+			r.url(api.Subscriber, anyStream))
 	}
 	return p
 }

@@ -32,7 +32,8 @@ func TestHandshakeInBothRoles(t *testing.T) {
 				// The peer's view of our certificate is what we announce.
 				state, _ := p.conn.ConnectionState()
 				algorithm, value := l.endpoint.Fingerprint()
-				if err := checkFingerprint(usable([]api.Fingerprint{{Algorithm: algorithm, Value: value}}), state.PeerCertificates); err != nil {
+				if err := checkFingerprint(usable([]api.Fingerprint{{Algorithm: algorithm, Value: value}}),
+					state.PeerCertificates); err != nil {
 					t.Error(err)
 				}
 				p.leave()
@@ -128,14 +129,36 @@ func TestFingerprints(t *testing.T) {
 		{name: "sha-256", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
 		{name: "sha-384", fingerprints: []api.Fingerprint{{Algorithm: "sha-384", Value: value(crypto.SHA384)}}},
 		{name: "sha-512", fingerprints: []api.Fingerprint{{Algorithm: "sha-512", Value: value(crypto.SHA512)}}},
-		{name: "case", fingerprints: []api.Fingerprint{{Algorithm: "SHA-256", Value: strings.ToLower(value(crypto.SHA256))}}},
-		{name: "one of two", fingerprints: []api.Fingerprint{wrong, {Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
-		{name: "beside one that is unknown", fingerprints: []api.Fingerprint{{Algorithm: "md5", Value: "00"}, {Algorithm: "sha-256", Value: value(crypto.SHA256)}}},
+		{
+			name:         "case",
+			fingerprints: []api.Fingerprint{{Algorithm: "SHA-256", Value: strings.ToLower(value(crypto.SHA256))}},
+		},
+		{
+			name:         "one of two",
+			fingerprints: []api.Fingerprint{wrong, {Algorithm: "sha-256", Value: value(crypto.SHA256)}},
+		},
+		{
+			name: "beside one that is unknown",
+			fingerprints: []api.Fingerprint{
+				{Algorithm: "md5", Value: "00"}, {Algorithm: "sha-256", Value: value(crypto.SHA256)},
+			},
+		},
 		{name: "mismatch", fingerprints: []api.Fingerprint{wrong}, mismatch: true},
-		{name: "sha-1", fingerprints: []api.Fingerprint{{Algorithm: "sha-1", Value: strings.Repeat("00:", 19) + "00"}}, start: ErrNoFingerprint},
+		{
+			name:         "sha-1",
+			fingerprints: []api.Fingerprint{{Algorithm: "sha-1", Value: strings.Repeat("00:", 19) + "00"}},
+			start:        ErrNoFingerprint,
+		},
 		{name: "none", fingerprints: []api.Fingerprint{}, start: ErrNoFingerprint},
-		{name: "too short", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: "00:11"}}, start: ErrNoFingerprint},
-		{name: "not hexadecimal", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("xy:", 31) + "xy"}}, start: ErrNoFingerprint},
+		{
+			name: "too short", fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: "00:11"}},
+			start: ErrNoFingerprint,
+		},
+		{
+			name:         "not hexadecimal",
+			fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("xy:", 31) + "xy"}},
+			start:        ErrNoFingerprint,
+		},
 	} {
 		for _, passive := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, passive %v", c.name, passive), func(t *testing.T) {

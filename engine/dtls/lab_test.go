@@ -223,11 +223,14 @@ func (l *lab) tryJoin(s scenario) (*peer, error) {
 	}
 	if !s.noSRTP {
 		// Chromium's order.
-		base = append(base, dtls.WithSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_128_GCM))
+		base = append(base,
+			dtls.WithSRTPProtectionProfiles(dtls.SRTP_AES128_CM_HMAC_SHA1_80, dtls.SRTP_AEAD_AES_128_GCM))
 	}
 	var err error
 	if s.passive {
-		options := []dtls.ServerOption{dtls.WithInsecureSkipVerifyHello(true), dtls.WithClientAuth(dtls.RequireAnyClientCert)}
+		options := []dtls.ServerOption{
+			dtls.WithInsecureSkipVerifyHello(true), dtls.WithClientAuth(dtls.RequireAnyClientCert),
+		}
 		for _, o := range append(base, s.options...) {
 			options = append(options, o)
 		}

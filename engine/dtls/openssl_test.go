@@ -90,7 +90,10 @@ func TestOpenSSL(t *testing.T) {
 		{name: "client", offered: sha + ":" + gcm, want: srtp.AEADAES128GCM},
 		{name: "client with SHA-1 only", offered: sha, want: srtp.AES128CMSHA180},
 		{name: "client with RSA", rsa: true, offered: gcm, want: srtp.AEADAES128GCM},
-		{name: "client with P-256 and a small MTU", offered: gcm, want: srtp.AEADAES128GCM, args: []string{"-groups", "P-256", "-mtu", "256"}},
+		{
+			name: "client with P-256 and a small MTU", offered: gcm, want: srtp.AEADAES128GCM,
+			args: []string{"-groups", "P-256", "-mtu", "256"},
+		},
 		{name: "server", server: true, offered: sha, want: srtp.AES128CMSHA180},
 		{name: "server with RSA", server: true, rsa: true, offered: gcm, want: srtp.AEADAES128GCM},
 	} {

@@ -33,7 +33,8 @@ func TestNextRecord(t *testing.T) {
 func TestSieve(t *testing.T) {
 	content := make([]byte, 1000)
 	hello := func(sequence uint16, start, n int) []byte {
-		return forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 1500, sequence, start, content[:n])...)
+		return forge.Record(typeHandshake, 0, 0,
+			forge.Fragment(messageClientHello, 1500, sequence, start, content[:n])...)
 	}
 	pass := DropReason(dropReasons) // stands for no drop
 	for _, c := range []struct {
@@ -47,10 +48,25 @@ func TestSieve(t *testing.T) {
 		{"empty", hello(0, 10, 0), DropMalformed},
 		{"last number", hello(maxSequence, 0, 1), pass},
 		{"a number too far", hello(maxSequence+1, 0, 1), DropExcess},
-		{"too long", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, maxMessage+1, 0, 0, content)...), DropExcess},
-		{"of a server", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageServerHello, 10, 0, 0, content[:10])...), DropUnwanted},
-		{"of type 255", forge.Record(typeHandshake, 0, 0, forge.Fragment(255, 10, 0, 0, content[:10])...), DropUnwanted},
-		{"shorter than it says", forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 10, 0, 0, content[:10])[:20]...), DropMalformed},
+		{
+			"too long",
+			forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, maxMessage+1, 0, 0, content)...),
+			DropExcess,
+		},
+		{
+			"of a server",
+			forge.Record(typeHandshake, 0, 0, forge.Fragment(messageServerHello, 10, 0, 0, content[:10])...),
+			DropUnwanted,
+		},
+		{
+			"of type 255", forge.Record(typeHandshake, 0, 0, forge.Fragment(255, 10, 0, 0, content[:10])...),
+			DropUnwanted,
+		},
+		{
+			"shorter than it says",
+			forge.Record(typeHandshake, 0, 0, forge.Fragment(messageClientHello, 10, 0, 0, content[:10])[:20]...),
+			DropMalformed,
+		},
 		{"change of cipher", forge.Record(typeChangeCipherSpec, 0, 0, 1), pass},
 		{"plaintext alert", forge.Record(typeAlert, 0, 0, 2, 40), DropPlaintextAlert},
 		{"sealed", forge.Record(typeHandshake, 1, 0, content[:48]...), pass},
@@ -91,7 +107,8 @@ func TestSieveForgivesRepeats(t *testing.T) {
 	dropped := 0
 	for sequence := range uint16(maxSequence) {
 		for start := 0; start < 12000; start += 1000 {
-			d := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageCertificate, 12000, sequence, start, content)...)
+			d := forge.Record(typeHandshake, 0, 0,
+				forge.Fragment(messageCertificate, 12000, sequence, start, content)...)
 			s.sift(d, func(DropReason) { dropped++ })
 		}
 	}
@@ -103,7 +120,8 @@ func TestSieveForgivesRepeats(t *testing.T) {
 func TestSieveHelloVerify(t *testing.T) {
 	s := newSieve(false)
 	verify := func(sequence uint16) int {
-		d := forge.Record(typeHandshake, 0, 0, forge.Fragment(messageHelloVerifyRequest, 3, sequence, 0, []byte{0xfe, 0xfd, 0})...)
+		d := forge.Record(typeHandshake, 0, 0,
+			forge.Fragment(messageHelloVerifyRequest, 3, sequence, 0, []byte{0xfe, 0xfd, 0})...)
 		return len(s.sift(d, func(DropReason) {}))
 	}
 	if verify(0) == 0 || verify(1) != 0 {

@@ -97,7 +97,8 @@ func TestAppendSenderReport(t *testing.T) {
 		t.Errorf("read %+v, %+v", p, got)
 	}
 	sr := unmarshal(t, data)[0].(*pion.SenderReport)
-	if sr.SSRC != 7 || sr.NTPTime != info.NTP || sr.RTPTime != info.RTP || sr.PacketCount != 12 || sr.OctetCount != math.MaxUint32 {
+	if sr.SSRC != 7 || sr.NTPTime != info.NTP || sr.RTPTime != info.RTP || sr.PacketCount != 12 ||
+		sr.OctetCount != math.MaxUint32 {
 		t.Errorf("pion read %+v", sr)
 	}
 }
@@ -314,24 +315,37 @@ func TestREMB(t *testing.T) {
 
 // TestTypes reads pion's encoding of every type in one compound.
 func TestTypes(t *testing.T) {
-	report := pion.ReceptionReport{SSRC: 5, FractionLost: 1, TotalLost: 0xFFFFFE, LastSequenceNumber: 9, Jitter: 3, LastSenderReport: 4, Delay: 6}
+	report := pion.ReceptionReport{
+		SSRC: 5, FractionLost: 1, TotalLost: 0xFFFFFE, LastSequenceNumber: 9, Jitter: 3, LastSenderReport: 4, Delay: 6,
+	}
 	data := marshal(t,
-		&pion.SenderReport{SSRC: 1, NTPTime: 2, RTPTime: 3, PacketCount: 4, OctetCount: 5, Reports: []pion.ReceptionReport{report, report}},
+		&pion.SenderReport{
+			SSRC: 1, NTPTime: 2, RTPTime: 3, PacketCount: 4, OctetCount: 5,
+			Reports: []pion.ReceptionReport{report, report},
+		},
 		&pion.ReceiverReport{SSRC: 1, Reports: []pion.ReceptionReport{report}, ProfileExtensions: []byte{1, 2, 3, 4}},
 		pion.NewCNAMESourceDescription(6, "cname"),
 		&pion.Goodbye{Sources: []uint32{7, 8}, Reason: "enough"},
 		&pion.ApplicationDefined{SSRC: 1, Name: "test", Data: []byte("data")},
-		&pion.TransportLayerNack{SenderSSRC: 1, MediaSSRC: 2, Nacks: []pion.NackPair{{PacketID: 65535, LostPackets: 0x8001}, {PacketID: 3}}},
+		&pion.TransportLayerNack{
+			SenderSSRC: 1, MediaSSRC: 2, Nacks: []pion.NackPair{{PacketID: 65535, LostPackets: 0x8001}, {PacketID: 3}},
+		},
 		&pion.TransportLayerCC{
-			Header:     pion.Header{Padding: true, Count: pion.FormatTCC, Type: pion.TypeTransportSpecificFeedback, Length: 5},
+			Header: pion.Header{
+				Padding: true, Count: pion.FormatTCC, Type: pion.TypeTransportSpecificFeedback, Length: 5,
+			},
 			SenderSSRC: 1, MediaSSRC: 2, BaseSequenceNumber: 3, PacketStatusCount: 1,
 			PacketChunks: []pion.PacketStatusChunk{&pion.RunLengthChunk{PacketStatusSymbol: 1, RunLength: 1}},
 			RecvDeltas:   []*pion.RecvDelta{{Type: pion.TypeTCCPacketReceivedSmallDelta, Delta: 250}},
 		},
 		&pion.PictureLossIndication{SenderSSRC: 1, MediaSSRC: 2},
-		&pion.FullIntraRequest{SenderSSRC: 1, FIR: []pion.FIREntry{{SSRC: 2, SequenceNumber: 3}, {SSRC: 4, SequenceNumber: 5}}},
+		&pion.FullIntraRequest{
+			SenderSSRC: 1, FIR: []pion.FIREntry{{SSRC: 2, SequenceNumber: 3}, {SSRC: 4, SequenceNumber: 5}},
+		},
 		&pion.ReceiverEstimatedMaximumBitrate{SenderSSRC: 1, Bitrate: 1000},
-		&pion.ExtendedReport{SenderSSRC: 1, Reports: []pion.ReportBlock{&pion.ReceiverReferenceTimeReportBlock{NTPTimestamp: 9}}},
+		&pion.ExtendedReport{
+			SenderSSRC: 1, Reports: []pion.ReportBlock{&pion.ReceiverReferenceTimeReportBlock{NTPTimestamp: 9}},
+		},
 		&pion.SliceLossIndication{SenderSSRC: 1, MediaSSRC: 2, SLI: []pion.SLIEntry{{First: 1, Number: 2, Picture: 3}}},
 		&pion.RapidResynchronizationRequest{SenderSSRC: 1, MediaSSRC: 2},
 	)
@@ -357,14 +371,16 @@ func TestTypes(t *testing.T) {
 		if got := len(collectBlocks(&p)); got != map[Type]int{SR: 2, RR: 1}[p.Type] {
 			t.Errorf("%v: %d blocks", p.Type, got)
 		}
-		if got := collectNACKs(&p); p.Type != NACK && got != nil || p.Type == NACK && !reflect.DeepEqual(got, []uint16{65535, 0, 15, 3}) {
+		if got := collectNACKs(&p); p.Type != NACK && got != nil || p.Type == NACK &&
+			!reflect.DeepEqual(got, []uint16{65535, 0, 15, 3}) {
 			t.Errorf("%v: NACKs %v", p.Type, got)
 		}
 		firs := p.FIRs()
 		if _, _, ok := firs.Next(); ok != (p.Type == FIR) {
 			t.Errorf("%v: FIRs", p.Type)
 		}
-		if got := collectSources(&p); p.Type != BYE && got != nil || p.Type == BYE && !reflect.DeepEqual(got, []uint32{7, 8}) {
+		if got := collectSources(&p); p.Type != BYE && got != nil || p.Type == BYE &&
+			!reflect.DeepEqual(got, []uint32{7, 8}) {
 			t.Errorf("%v: sources %v", p.Type, got)
 		}
 	}
@@ -405,7 +421,11 @@ func TestMalformed(t *testing.T) {
 		{"unknown type", "\x80\xd0\x00\x00", 1, false},
 		{"padding", "\xa0\xc9\x00\x02\x00\x00\x00\x01\x00\x00\x00\x04", 1, false},
 		{"padding of 0", "\xa0\xc9\x00\x02\x00\x00\x00\x01\x00\x00\x00\x00", 0, true},
-		{"padding not in words, as libwebrtc has it", "\xaf\xcd\x00\x05\x00\x00\x00\x01\x00\x00\x00\x02\x00\x03\x00\x01\x00\x00\x00\x00\x20\x01\x01\x01", 1, false},
+		{
+			"padding not in words, as libwebrtc has it",
+			"\xaf\xcd\x00\x05\x00\x00\x00\x01\x00\x00\x00\x02\x00\x03\x00\x01\x00\x00\x00\x00\x20\x01\x01\x01", 1,
+			false,
+		},
 		{"padding cuts into a block", "\xa1\xc9\x00\x07" + strings.Repeat("\x01", 28), 0, true},
 		{"padding over the sender", "\xa0\xc9\x00\x02\x00\x00\x00\x01\x00\x00\x00\x08", 0, true},
 		{"padding over the header", "\xa0\xd0\x00\x02\x00\x00\x00\x01\x00\x00\x00\x0c", 0, true},
@@ -545,7 +565,9 @@ func compare(t *testing.T, p *Packet, q pion.Packet) {
 	switch q := q.(type) {
 	case *pion.SenderReport:
 		info, ok := p.SenderInfo()
-		same = ok && p.SSRC == q.SSRC && info == SenderInfo{NTP: q.NTPTime, RTP: q.RTPTime, Packets: q.PacketCount, Octets: q.OctetCount} &&
+		same = ok && p.SSRC == q.SSRC && info == SenderInfo{
+			NTP: q.NTPTime, RTP: q.RTPTime, Packets: q.PacketCount, Octets: q.OctetCount,
+		} &&
 			sameBlocks(p, q.Reports)
 	case *pion.ReceiverReport:
 		same = p.Type == RR && p.SSRC == q.SSRC && sameBlocks(p, q.Reports)
@@ -559,7 +581,8 @@ func compare(t *testing.T, p *Packet, q pion.Packet) {
 		for _, pair := range q.Nacks {
 			want = append(want, pair.PacketList()...)
 		}
-		same = p.Type == NACK && p.SSRC == q.SenderSSRC && p.Media == q.MediaSSRC && reflect.DeepEqual(collectNACKs(p), want)
+		same = p.Type == NACK && p.SSRC == q.SenderSSRC && p.Media == q.MediaSSRC &&
+			reflect.DeepEqual(collectNACKs(p), want)
 	case *pion.TransportLayerCC:
 		same = p.Type == TransportCC && p.SSRC == q.SenderSSRC && p.Media == q.MediaSSRC
 	case *pion.PictureLossIndication:
@@ -575,7 +598,8 @@ func compare(t *testing.T, p *Packet, q pion.Packet) {
 	case *pion.ReceiverEstimatedMaximumBitrate:
 		bps, ok := p.Bitrate()
 		got := collectSources(p)
-		same = ok && p.SSRC == q.SenderSSRC && len(got) == len(q.SSRCs) && (len(got) == 0 || reflect.DeepEqual(got, q.SSRCs)) &&
+		same = ok && p.SSRC == q.SenderSSRC && len(got) == len(q.SSRCs) &&
+			(len(got) == 0 || reflect.DeepEqual(got, q.SSRCs)) &&
 			(bps == 0 || bps >= 1<<62 || float32(bps) == q.Bitrate) // pion makes something of 0 times 2^n
 	case *pion.ExtendedReport:
 		same = p.Type == XR && p.SSRC == q.SenderSSRC

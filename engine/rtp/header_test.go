@@ -8,7 +8,8 @@ import (
 )
 
 var testMap = ExtensionMap{
-	MID: 1, RID: 2, RepairedRID: 3, TransportSequence: 4, AudioLevel: 14, VideoOrientation: 15, PlayoutDelay: 200, ColorSpace: 255,
+	MID: 1, RID: 2, RepairedRID: 3, TransportSequence: 4, AudioLevel: 14, VideoOrientation: 15, PlayoutDelay: 200,
+	ColorSpace: 255,
 }
 
 // packet puts an extension block between a fixed header and a payload.
@@ -45,7 +46,9 @@ func TestParse(t *testing.T) {
 	if !h.Parse(data, &testMap) {
 		t.Fatal("does not parse")
 	}
-	want := Header{Marker: true, PayloadType: 111, Sequence: 0xABCD, Timestamp: 0x01020304, SSRC: 0xDEADBEEF, HeaderLen: 12}
+	want := Header{
+		Marker: true, PayloadType: 111, Sequence: 0xABCD, Timestamp: 0x01020304, SSRC: 0xDEADBEEF, HeaderLen: 12,
+	}
 	if h != want {
 		t.Errorf("got %+v", h)
 	}
@@ -78,9 +81,17 @@ func TestExtensions(t *testing.T) {
 		{"padding between", []byte{0xBE, 0xDE, 0, 3, 0, 0, 0x10, '0', 0, 0, 0, 0x41, 1, 2, 0, 0}, true, values{
 			MID: "0", TransportSequence: "\x01\x02",
 		}},
-		{"16 bytes", append([]byte{0xBE, 0xDE, 0, 5, 0x2F}, "0123456789abcdef\x00\x00\x00"...), true, values{RID: "0123456789abcdef"}},
+		{
+			"16 bytes", append([]byte{0xBE, 0xDE, 0, 5, 0x2F}, "0123456789abcdef\x00\x00\x00"...), true,
+			values{RID: "0123456789abcdef"},
+		},
 		{"15 ends", []byte{0xBE, 0xDE, 0, 2, 0x10, '0', 0xF1, 1, 2, 0x20, 'r', 0}, true, values{MID: "0"}},
-		{"padding with a length ends", []byte{0xBE, 0xDE, 0, 2, 0x10, '0', 0x01, 1, 2, 0x20, 'r', 0}, true, values{MID: "0"}},
+		{
+			"padding with a length ends",
+			[]byte{0xBE, 0xDE, 0, 2, 0x10, '0', 0x01, 1, 2, 0x20, 'r', 0},
+			true,
+			values{MID: "0"},
+		},
 		{"first counts", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0x10, 'b'}, true, values{MID: "a"}},
 		{"unknown number", []byte{0xBE, 0xDE, 0, 1, 0x90, 'a', 0x10, 'b'}, true, values{MID: "b"}},
 		{"one byte too long", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0x11, 'b'}, false, nil},
@@ -92,7 +103,10 @@ func TestExtensions(t *testing.T) {
 		}},
 		{"two byte form, application's bits", []byte{0x10, 0x0F, 0, 1, 0, 1, 1, 'x'}, true, values{MID: "x"}},
 		{"two byte form, padding", []byte{0x10, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0}, true, values{MID: ""}},
-		{"two byte form, long", append([]byte{0x10, 0, 0, 65, 1, 255}, make([]byte, 258)...), true, values{MID: string(make([]byte, 255))}},
+		{
+			"two byte form, long", append([]byte{0x10, 0, 0, 65, 1, 255}, make([]byte, 258)...), true,
+			values{MID: string(make([]byte, 255))},
+		},
 		{"two byte form, too long", []byte{0x10, 0, 0, 1, 1, 3, 1, 2}, false, nil},
 		{"two byte form, no length", []byte{0x10, 0, 0, 1, 1, 1, 'a', 1}, false, nil},
 		{"another profile", []byte{0x12, 0x34, 0, 1, 0x10, 'a', 0x10, 'a'}, true, values{}},
@@ -132,7 +146,8 @@ func TestExtensions(t *testing.T) {
 // TestExtensionAbsent checks that number 0, which stands for "not negotiated", matches nothing.
 func TestExtensionAbsent(t *testing.T) {
 	var h Header
-	if !h.Parse(packet(0, []byte{0xBE, 0xDE, 0, 1, 0, 0, 0, 0}), &ExtensionMap{}) || h.Extensions != [NumExtensions]Span{} {
+	if !h.Parse(packet(0, []byte{0xBE, 0xDE, 0, 1, 0, 0, 0, 0}), &ExtensionMap{}) ||
+		h.Extensions != [NumExtensions]Span{} {
 		t.Errorf("got %+v", h)
 	}
 }
@@ -279,8 +294,12 @@ func FuzzParse(f *testing.F) {
 	f.Add(packet(0, []byte{0xBE, 0xDE, 0, 2, 0x10, '0', 0xF1, 1, 2, 0x20, 'r', 0}))
 	f.Add(packet(0, []byte{0x12, 0x34, 0, 0}))
 	// An Opus packet and a VP8 packet as Chromium sends them: MID, transport sequence, send time.
-	f.Add([]byte("\x90\xef\x12\x34\x00\x0b\xb8\x00\x5a\x5a\x01\x02\xbe\xde\x00\x04\xe0\xff\x22\xab\xcd\xef\x31\x00\x07\x40\x30\x00\x00\x00\x00\x00\x78\x83"))
-	f.Add([]byte("\x90\x60\xff\xff\xff\xff\xf0\x00\x11\x22\x33\x44\xbe\xde\x00\x03\x22\x01\x02\x03\x31\x00\x08\x40\x31\x10\x80\x00\x90\xe0\x81\x02\x03\x20\x10\x02\x00\x9d\x01\x2a"))
+	f.Add([]byte(
+		"\x90\xef\x12\x34\x00\x0b\xb8\x00\x5a\x5a\x01\x02\xbe\xde\x00\x04\xe0\xff\x22\xab\xcd\xef\x31\x00\x07\x40\x30\x00\x00\x00\x00\x00\x78\x83",
+	))
+	f.Add([]byte(
+		"\x90\x60\xff\xff\xff\xff\xf0\x00\x11\x22\x33\x44\xbe\xde\x00\x03\x22\x01\x02\x03\x31\x00\x08\x40\x31\x10\x80\x00\x90\xe0\x81\x02\x03\x20\x10\x02\x00\x9d\x01\x2a",
+	))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var h Header
 		ok := h.Parse(data, &testMap)
@@ -293,7 +312,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		// pion takes the two-byte form with application's bits for another profile.
-		if p.Extension && p.ExtensionProfile != twoByteProfile && p.ExtensionProfile&twoByteProfileMask == twoByteProfile {
+		if p.Extension && p.ExtensionProfile != twoByteProfile &&
+			p.ExtensionProfile&twoByteProfileMask == twoByteProfile {
 			return
 		}
 		if ok != (err == nil) {
@@ -302,7 +322,8 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
-		if h.HeaderLen != n || h.Marker != p.Marker || h.PayloadType != p.PayloadType || h.Sequence != p.SequenceNumber ||
+		if h.HeaderLen != n || h.Marker != p.Marker || h.PayloadType != p.PayloadType ||
+			h.Sequence != p.SequenceNumber ||
 			h.Timestamp != p.Timestamp || h.SSRC != p.SSRC || h.Padding != p.Padding {
 			t.Fatalf("we %+v, pion %+v", h, p)
 		}

@@ -73,7 +73,10 @@ var contents = []struct {
 	{"SEI of no end", H264, "\x06\x05\xff\xff\xff\x06\x01", 0},
 	{"delimiter", H264, "\x09\x10", 0},
 	{"STAP-A of SPS and PPS", H264, "\x78\x00\x04\x67\x42\xe0\x1f\x00\x04\x68\xce\x3c\x80", HasSets},
-	{"STAP-A of delimiter, PPS, IDR", H264, "\x78\x00\x02\x09\x10\x00\x04\x68\xce\x3c\x80\x00\x03\x65\xb8\x00", HasSets | HasKey},
+	{
+		"STAP-A of delimiter, PPS, IDR", H264, "\x78\x00\x02\x09\x10\x00\x04\x68\xce\x3c\x80\x00\x03\x65\xb8\x00",
+		HasSets | HasKey,
+	},
 	{"STAP-A of slices", H264, "\x58\x00\x03\x41\x9a\x24\x00\x02\x41\x9a", 0},
 	{"STAP-A of a header and IDR", H264, "\x78\x00\x01\x09\x00\x03\x65\xb8\x00", HasKey},
 	{"STAP-A cut short before SPS", H264, "\x78\x00\x02\x09\x10\x00\x09\x67\x42", 0},
@@ -118,9 +121,18 @@ var contents = []struct {
 
 	// AV1: Z Y W W N; OBU types 1 sequence header (0a, without its size 08), 3 frame header, 4 tile group,
 	// 5 metadata, 6 frame (32, 30); show_existing_frame, frame_type, show_frame.
-	{"sequence and keyframe, sizes twice", AV1, "\x00\x04\x0a\x02\x00\x00\x03\x32\x01\x10", HasSets | HasFrame | HasIntra},
-	{"sequence and keyframe, the last without length", AV1, "\x20\x02\x08\x00\x30\x10\xff", HasSets | HasFrame | HasIntra},
-	{"sequence and keyframe, three elements", AV1, "\x30\x02\x08\x00\x02\x28\x01\x30\x10\xff", HasSets | HasFrame | HasIntra},
+	{
+		"sequence and keyframe, sizes twice", AV1, "\x00\x04\x0a\x02\x00\x00\x03\x32\x01\x10",
+		HasSets | HasFrame | HasIntra,
+	},
+	{
+		"sequence and keyframe, the last without length", AV1, "\x20\x02\x08\x00\x30\x10\xff",
+		HasSets | HasFrame | HasIntra,
+	},
+	{
+		"sequence and keyframe, three elements", AV1, "\x30\x02\x08\x00\x02\x28\x01\x30\x10\xff",
+		HasSets | HasFrame | HasIntra,
+	},
 	{"sequence and keyframe, which goes on", AV1, "\x68\x02\x08\x00\x30\x10\xff", HasSets | HasFrame | HasIntra},
 	{"sequence and keyframe's header", AV1, "\x20\x02\x08\x00\x18\x10\xff", HasSets | HasFrame | HasIntra},
 	{"sequence and inter frame, N", AV1, "\x28\x02\x08\x00\x30\x30\xff", HasSets | HasFrame},
@@ -128,7 +140,10 @@ var contents = []struct {
 	{"sequence and hidden keyframe", AV1, "\x28\x02\x08\x00\x30\x00\xff", HasSets | HasFrame},
 	{"sequence and existing frame", AV1, "\x28\x02\x08\x00\x18\x90", HasSets | HasFrame},
 	{"sequence and keyframe of an upper spatial layer", AV1, "\x28\x02\x08\x00\x34\x08\x10\xff", HasSets | HasFrame},
-	{"sequence and keyframe of an upper temporal layer", AV1, "\x28\x02\x08\x00\x34\x20\x10\xff", HasSets | HasFrame | HasIntra},
+	{
+		"sequence and keyframe of an upper temporal layer", AV1, "\x28\x02\x08\x00\x34\x20\x10\xff",
+		HasSets | HasFrame | HasIntra,
+	},
 	{"still picture", AV1, "\x20\x02\x08\x18\x30\x80", HasSets | HasFrame | HasIntra},
 	{"OBUs in one element", AV1, "\x10\x0a\x01\x00\x32\x01\x10", HasSets | HasFrame | HasIntra},
 	{"sequence alone, N", AV1, "\x18\x0a\x02\x00\x00", HasSets},
@@ -207,7 +222,12 @@ func TestPictureID(t *testing.T) {
 			true,
 			"\x90\xc0\x4d\xee\x10\x02",
 		},
-		{"no TL0PICIDX", VP8, "\x90\x80\x80\x01\x10\x02", PictureID{Off: 2, Bits: 15, ID: 1}, true, "\x90\x80\xab\xcd\x10\x02"},
+		{
+			"no TL0PICIDX", VP8, "\x90\x80\x80\x01\x10\x02",
+			PictureID{Off: 2, Bits: 15, ID: 1},
+			true,
+			"\x90\x80\xab\xcd\x10\x02",
+		},
 		{"TL0PICIDX alone", VP8, "\x90\x40\x33\x10\x02", PictureID{TL0Off: 2, TL0: 0x33}, true, "\x90\x40\xee\x10\x02"},
 		{"KEYIDX alone", VP8, "\x90\x10\x33\x10\x02", PictureID{}, false, ""},
 		{"no extension", VP8, "\x10\x50\x4a\x00", PictureID{}, false, ""},

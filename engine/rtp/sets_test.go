@@ -39,7 +39,8 @@ func ppsH264(id, sps uint32, text string) string {
 
 func vpsH265(id byte, text string) string { return "\x40\x01" + string([]byte{id<<4 | 0xC}) + text }
 func spsH265(id uint32, vps byte, text string) string {
-	return "\x42\x01" + string([]byte{vps<<4 | 1}) + "\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x1e" + golombs(id) + text
+	return "\x42\x01" + string([]byte{vps<<4 | 1}) + "\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x1e" +
+		golombs(id) + text
 }
 func ppsH265(id, sps uint32, text string) string { return "\x44\x01" + golombs(id, sps) + text }
 
@@ -107,7 +108,9 @@ func TestParameterSets(t *testing.T) {
 		},
 		{
 			"repeated", H264, "",
-			[]step{{1, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}}, {9, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}}},
+			[]step{
+				{1, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}}, {9, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}},
+			},
 			[]string{spsH264(0, "a"), ppsH264(0, 0, "a")},
 			true,
 		},
@@ -119,19 +122,27 @@ func TestParameterSets(t *testing.T) {
 		},
 		{
 			"a new sequence set ends those that refer to it", H264, "",
-			[]step{{1, []string{spsH264(0, "a"), spsH264(1, "b"), ppsH264(0, 0, "a"), ppsH264(1, 1, "b")}}, {2, []string{spsH264(0, "c")}}},
+			[]step{
+				{1, []string{spsH264(0, "a"), spsH264(1, "b"), ppsH264(0, 0, "a"), ppsH264(1, 1, "b")}},
+				{2, []string{spsH264(0, "c")}},
+			},
 			[]string{spsH264(1, "b"), spsH264(0, "c"), ppsH264(1, 1, "b")},
 			true,
 		},
 		{
 			"a new sequence set after its picture set", H264, "",
-			[]step{{1, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}}, {2, []string{ppsH264(0, 0, "c"), spsH264(0, "c")}}},
+			[]step{
+				{1, []string{spsH264(0, "a"), ppsH264(0, 0, "a")}}, {2, []string{ppsH264(0, 0, "c"), spsH264(0, "c")}},
+			},
 			[]string{spsH264(0, "c"), ppsH264(0, 0, "c")},
 			true,
 		},
 		{
 			"late ones change nothing", H264, "",
-			[]step{{5, []string{spsH264(0, "new"), ppsH264(0, 0, "new")}}, {2, []string{spsH264(0, "old"), ppsH264(0, 0, "old")}}},
+			[]step{
+				{5, []string{spsH264(0, "new"), ppsH264(0, 0, "new")}},
+				{2, []string{spsH264(0, "old"), ppsH264(0, 0, "old")}},
+			},
 			[]string{spsH264(0, "new"), ppsH264(0, 0, "new")},
 			true,
 		},
@@ -142,7 +153,12 @@ func TestParameterSets(t *testing.T) {
 			[]string{spsH264(0, "a"), ppsH264(0, 0, "a")},
 			true,
 		},
-		{"malformed", H264, "\x00\x09\x67", []step{{1, []string{"\x67", "\x67\x42\xc0\x0a", "\x68\x00\x00\x00", "\x67\x42\xc0\x0a\x02\x10"}}}, nil, false},
+		{
+			"malformed", H264, "\x00\x09\x67",
+			[]step{{1, []string{"\x67", "\x67\x42\xc0\x0a", "\x68\x00\x00\x00", "\x67\x42\xc0\x0a\x02\x10"}}},
+			nil,
+			false,
+		},
 		{"too long", H264, "", []step{{1, []string{spsH264(0, strings.Repeat("x", maxSetBytes))}}}, nil, false},
 		{"announced", H265, sets(t, spropH265), nil, strings.Split(spropUnits(t, spropH265), "|"), true},
 		{
@@ -154,7 +170,13 @@ func TestParameterSets(t *testing.T) {
 		{
 			"a new video set ends all below", H265, "",
 			[]step{
-				{1, []string{vpsH265(0, "a"), vpsH265(1, "b"), spsH265(0, 0, "a"), spsH265(1, 1, "b"), ppsH265(0, 0, "a"), ppsH265(1, 1, "b")}},
+				{
+					1,
+					[]string{
+						vpsH265(0, "a"), vpsH265(1, "b"), spsH265(0, 0, "a"), spsH265(1, 1, "b"), ppsH265(0, 0, "a"),
+						ppsH265(1, 1, "b"),
+					},
+				},
 				{2, []string{vpsH265(0, "c")}},
 			},
 			[]string{vpsH265(1, "b"), vpsH265(0, "c"), spsH265(1, 1, "b"), ppsH265(1, 1, "b")},
@@ -323,7 +345,8 @@ func TestSkip(t *testing.T) {
 			}
 			got, want := a.bits(5), b.bits(5)
 			if a.bad != b.bad || !a.bad && got != want {
-				t.Errorf("%d bits, then %d skipped: %05b, bad %v; expected %05b, bad %v", before, n, got, a.bad, want, b.bad)
+				t.Errorf("%d bits, then %d skipped: %05b, bad %v; expected %05b, bad %v", before, n, got, a.bad, want,
+					b.bad)
 			}
 		}
 	}

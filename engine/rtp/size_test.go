@@ -37,7 +37,10 @@ var pictures = []struct {
 	{"VP9, frame header", VP9, "08" + frameVP9, 1920, 1080},
 	{"VP9, profile 2", VP9, "08" + frameVP9deep, 642, 358},
 	{"VP9, structure", VP9, "8b9123" + "18" + "014000f0" + "010401" + frameVP9, 320, 240},
-	{"VP9, structure of three layers", VP9, "ab91230000" + "50" + "0140" + "00b4" + "0280" + "0168" + "0500" + "02d0" + frameVP9, 1280, 720},
+	{
+		"VP9, structure of three layers", VP9,
+		"ab91230000" + "50" + "0140" + "00b4" + "0280" + "0168" + "0500" + "02d0" + frameVP9, 1280, 720,
+	},
 	{"VP9, structure without sizes", VP9, "8a9123" + "08" + "02" + "0401" + "00" + frameVP9, 1920, 1080},
 	{"VP9, structure cut short", VP9, "8a9123" + "50" + "0140" + "00b4", 0, 0},
 	{"VP9, group cut short", VP9, "8a9123" + "08" + "02" + "0c01", 0, 0},

@@ -31,8 +31,12 @@ func TestAllocations(t *testing.T) {
 			frame := make([]byte, 0, 2000)
 
 			// AllocsPerRun calls once more than it counts; one more makes the source known.
-			media := prepared(t, runs+2, func(i int) []byte { return seal(peer, rtpHeader(5, uint16(i)), payload, uint64(i)) })
-			control := prepared(t, runs+2, func(int) []byte { return sealControlPacket(peer.SealRTCP, receiverReport(5)) })
+			media := prepared(t, runs+2, func(i int) []byte {
+				return seal(peer, rtpHeader(5, uint16(i)), payload, uint64(i))
+			})
+			control := prepared(t, runs+2, func(int) []byte {
+				return sealControlPacket(peer.SealRTCP, receiverReport(5))
+			})
 			toSealer := prepared(t, runs+2, func(i int) []byte { return bytes.Clone(control[i]) })
 			forged := append(rtpHeader(5, 9000), make([]byte, 100)...)
 			strange := append(rtpHeader(6, 9000), make([]byte, 100)...)
@@ -122,7 +126,9 @@ func BenchmarkOpenRTP(b *testing.B) {
 			o, peer := mustOpener(b, ours), mustSealer(b, theirs)
 			const n = 1 << 12
 			payload := make([]byte, benchPayload)
-			packets := prepared(b, n, func(i int) []byte { return seal(peer, rtpHeader(5, uint16(i)), payload, uint64(i)) })
+			packets := prepared(b, n, func(i int) []byte {
+				return seal(peer, rtpHeader(5, uint16(i)), payload, uint64(i))
+			})
 			buffer := make([]byte, 2000)
 			b.ReportAllocs()
 			b.SetBytes(benchPayload)

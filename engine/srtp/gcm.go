@@ -37,7 +37,9 @@ func (t *gcmTransform) set(k *Keys, rtpKey, rtpSalt []byte) error {
 }
 
 // deriveGCM derives a session key, and sets its salt.
-func deriveGCM(masterKey, masterSalt []byte, keyLabel, saltLabel byte, salt *[gcm.NonceLen]byte) (key [gcm.KeyLen]byte, err error) {
+func deriveGCM(
+	masterKey, masterSalt []byte, keyLabel, saltLabel byte, salt *[gcm.NonceLen]byte,
+) (key [gcm.KeyLen]byte, err error) {
 	k, err := deriveKey(masterKey, masterSalt, keyLabel, len(key))
 	if err != nil {
 		return key, err
@@ -104,7 +106,9 @@ func (t *gcmTransform) sealRTCP(packet []byte) []byte {
 
 // prepareControl sets the nonce of an encrypted SRTCP packet, and returns its additional data: the first
 // 8 bytes and the word that tells the index (RFC 7714 section 9.2).
-func prepareControl(nonce, salt *[gcm.NonceLen]byte, packet []byte, index uint32) (aad [controlHeaderLen + indexLen]byte) {
+func prepareControl(
+	nonce, salt *[gcm.NonceLen]byte, packet []byte, index uint32,
+) (aad [controlHeaderLen + indexLen]byte) {
 	gcmNonce(nonce, salt, binary.BigEndian.Uint32(packet[4:]), uint64(index))
 	copy(aad[:], packet[:controlHeaderLen])
 	binary.BigEndian.PutUint32(aad[controlHeaderLen:], index|encryptedFlag)

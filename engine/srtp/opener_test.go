@@ -61,12 +61,13 @@ func TestOpenRTPHeaders(t *testing.T) {
 	for _, p := range profiles {
 		ours, _ := testKeys(p)
 		for name, header := range map[string][]byte{
-			"fixed":             with(0x80),
-			"two sources":       with(0x82, make([]byte, 8)...),
-			"extensions":        rtpHeader(7, 1),
-			"no extension":      with(0x90, 0xBE, 0xDE, 0, 0),
-			"both":              with(0x91, append(make([]byte, 4), 0xBE, 0xDE, 0, 1, 0x30, 1, 0, 0)...),
-			"fifteen and eight": with(0x9F, append(make([]byte, 60), append([]byte{0x10, 0, 0, 2}, make([]byte, 8)...)...)...),
+			"fixed":        with(0x80),
+			"two sources":  with(0x82, make([]byte, 8)...),
+			"extensions":   rtpHeader(7, 1),
+			"no extension": with(0x90, 0xBE, 0xDE, 0, 0),
+			"both":         with(0x91, append(make([]byte, 4), 0xBE, 0xDE, 0, 1, 0x30, 1, 0, 0)...),
+			"fifteen and eight": with(0x9F,
+				append(make([]byte, 60), append([]byte{0x10, 0, 0, 2}, make([]byte, 8)...)...)...),
 		} {
 			for _, body := range []string{"", "payload"} {
 				packet := append(bytes.Clone(header), body...)
@@ -405,15 +406,16 @@ func TestForget(t *testing.T) {
 			for ssrc := range uint32(maxForgotten + 10) {
 				o.forgotten.add(10_000+ssrc, maxForgotten)
 			}
-			if n := len(o.forgotten.ssrcs); n != maxForgotten || o.forgotten.has(3) || !o.forgotten.has(10_000+maxForgotten+9) {
+			if n := len(o.forgotten.ssrcs); n != maxForgotten || o.forgotten.has(3) ||
+				!o.forgotten.has(10_000+maxForgotten+9) {
 				t.Errorf("%d forgotten SSRCs are remembered, want the last %d", n, maxForgotten)
 			}
 		})
 	}
 }
 
-// TestControlSourceGivesWay reports under ever more SSRCs: one that was silent for long gives way, and is no longer told
-// from a replay; a flood finds no room.
+// TestControlSourceGivesWay reports under ever more SSRCs: one that was silent for long gives way, and is no longer
+// told from a replay; a flood finds no room.
 func TestControlSourceGivesWay(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {

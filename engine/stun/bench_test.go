@@ -75,7 +75,8 @@ func BenchmarkCheck(b *testing.B) {
 			key := pion.NewShortTermIntegrity(testPassword)
 			x := pion.XORMappedAddress{IP: mapped.Addr().AsSlice(), Port: int(mapped.Port())}
 			in.Raw = append(in.Raw[:0], rfcRequest...)
-			if in.Decode() != nil || name.GetFrom(in) != nil || pion.Fingerprint.Check(in) != nil || key.Check(in) != nil {
+			if in.Decode() != nil || name.GetFrom(in) != nil || pion.Fingerprint.Check(in) != nil ||
+				key.Check(in) != nil {
 				b.Fatal("refused")
 			}
 			out.Reset()

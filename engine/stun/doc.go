@@ -10,10 +10,10 @@
 //
 // Binding indications are only recognized (IsIndication), so that they can be counted.
 //
-// The way of a check: IsBindingRequest sorts out everything else. LocalUfrag finds the ufrag, so that a forged one costs
-// nothing more. Check.Parse finds the attributes
-// and proves the FINGERPRINT, the caller looks up the password of LocalUfrag, Hasher.Verify proves
-// MESSAGE-INTEGRITY, and AppendSuccess or AppendError answers. What fails before that gets no answer.
+// The way of a check: IsBindingRequest sorts out everything else. LocalUfrag finds the ufrag, so that a forged one
+// costs nothing more. Check.Parse finds the attributes and proves the FINGERPRINT, the caller looks up the password of
+// LocalUfrag, Hasher.Verify proves MESSAGE-INTEGRITY, and AppendSuccess or AppendError answers. What fails before that
+// gets no answer.
 //
 // Concurrency: a Hasher belongs to one thread. Everything else shares nothing.
 //

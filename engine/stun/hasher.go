@@ -153,7 +153,9 @@ func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, username, password stri
 // VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, its
 // FINGERPRINT is correct if it has one, and a success tells an address; success tells it from an
 // error response.
-func (h *Hasher) VerifyResponse(data []byte, password string) (id [12]byte, success bool, mapped netip.AddrPort, ok bool) {
+func (h *Hasher) VerifyResponse(
+	data []byte, password string,
+) (id [12]byte, success bool, mapped netip.AddrPort, ok bool) {
 	if len(data) < headerLen || binary.BigEndian.Uint32(data[4:]) != cookie {
 		return id, false, mapped, false
 	}

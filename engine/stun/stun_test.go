@@ -117,7 +117,11 @@ func TestLocalUfrag(t *testing.T) {
 		want string
 	}{
 		{"first", newRequest().add(attrUsername, "local:remote").data, "local"},
-		{"after others", newRequest().add(attrPriority, "1234").add(0x8022, "software").add(attrUsername, "local:remote").data, "local"},
+		{
+			"after others",
+			newRequest().add(attrPriority, "1234").add(0x8022, "software").add(attrUsername, "local:remote").data,
+			"local",
+		},
 		{"first of two", newRequest().add(attrUsername, "local:remote").add(attrUsername, "x:y").data, "local"},
 		{"no colon", newRequest().add(attrUsername, "local").data, ""},
 		{"none", newRequest().add(attrPriority, "1234").data, ""},
@@ -147,15 +151,21 @@ func TestParse(t *testing.T) {
 			return string(c.LocalUfrag) == "local" && string(c.RemoteUfrag) == "remote" && c.TransactionID == testID
 		}},
 		{
-			"username after priority", finish(newRequest().add(attrPriority, "\x01\x02\x03\x04").add(attrUsername, user)),
+			"username after priority",
+			finish(newRequest().add(attrPriority, "\x01\x02\x03\x04").add(attrUsername, user)),
 			true, func(c *Check) bool { return c.Priority == 0x01020304 && string(c.RemoteUfrag) == "remote" },
 		},
 		{
-			"everything", finish(ordinary().add(attrUseCandidate, "").add(attrControlling, "12345678").add(0xC057, "\x00\x01\x00\x0a")),
+			"everything",
+			finish(
+				ordinary().add(attrUseCandidate, "").add(attrControlling, "12345678").add(0xC057, "\x00\x01\x00\x0a"),
+			),
 			true, func(c *Check) bool { return c.UseCandidate && c.Controlling && !c.Controlled && c.NumUnknown == 0 },
 		},
 		{
-			"first of two counts", finish(ordinary().add(attrUsername, "x:y").add(attrPriority, "\x00\x00\x00\x05").add(attrPriority, "\x00\x00\x00\x06")),
+			"first of two counts",
+			finish(ordinary().add(attrUsername, "x:y").add(attrPriority,
+				"\x00\x00\x00\x05").add(attrPriority, "\x00\x00\x00\x06")),
 			true, func(c *Check) bool { return string(c.LocalUfrag) == "local" && c.Priority == 5 },
 		},
 		{"colons", finish(newRequest().add(attrUsername, "a:b:c")), true, func(c *Check) bool {
@@ -165,31 +175,49 @@ func TestParse(t *testing.T) {
 			return len(c.LocalUfrag) == 0 && len(c.RemoteUfrag) == 0
 		}},
 		{
-			"unknown attributes", finish(ordinary().add(0x0002, "").add(0x7FFF, "abc").add(0x0002, "").add(0x0033, "").add(0x0034, "").add(0x0035, "")),
+			"unknown attributes",
+			finish(ordinary().add(0x0002, "").add(0x7FFF,
+				"abc").add(0x0002, "").add(0x0033, "").add(0x0034, "").add(0x0035, "")),
 			true, func(c *Check) bool { return c.NumUnknown == 4 && c.Unknown == [4]uint16{2, 0x7FFF, 0x33, 0x34} },
 		},
 		{
 			"known but useless", finish(ordinary().add(attrRealm, "r").add(attrNonce, "").
-				add(attrPasswordAlgorithm, "\x00\x01\x00\x00").add(attrUserhash, strings.Repeat("h", 32)).add(attrMappedAddress, "")),
+				add(attrPasswordAlgorithm,
+					"\x00\x01\x00\x00").add(attrUserhash, strings.Repeat("h", 32)).add(attrMappedAddress, "")),
 			true, func(c *Check) bool { return c.NumUnknown == 0 },
 		},
 		{
-			"behind integrity", ordinary().integrity(testPassword).add(attrUseCandidate, "").add(0x0002, "").add(attrPriority, "x").fingerprint().data,
+			"behind integrity",
+			ordinary().integrity(testPassword).add(attrUseCandidate,
+				"").add(0x0002, "").add(attrPriority, "x").fingerprint().data,
 			true, func(c *Check) bool { return !c.UseCandidate && c.NumUnknown == 0 && c.Priority == 0 },
 		},
 		{
-			"both integrities", ordinary().integrity(testPassword).add(attrIntegritySHA256, strings.Repeat("x", 32)).fingerprint().data,
+			"both integrities",
+			ordinary().integrity(testPassword).add(attrIntegritySHA256, strings.Repeat("x", 32)).fingerprint().data,
 			true, func(c *Check) bool { return c.NumUnknown == 0 },
 		},
-		{"integrity behind that of SHA-256", finish(ordinary().add(attrIntegritySHA256, strings.Repeat("x", 32))), false, nil},
-		{"username behind integrity", newRequest().integrity(testPassword).add(attrUsername, user).fingerprint().data, false, nil},
+		{
+			"integrity behind that of SHA-256", finish(ordinary().add(attrIntegritySHA256, strings.Repeat("x", 32))),
+			false, nil,
+		},
+		{
+			"username behind integrity",
+			newRequest().integrity(testPassword).add(attrUsername, user).fingerprint().data, false, nil,
+		},
 		{"no username", finish(newRequest()), false, nil},
 		{"no colon", finish(newRequest().add(attrUsername, "localremote")), false, nil},
 		{"empty username", finish(newRequest().add(attrUsername, "")), false, nil},
 		{"no integrity", ordinary().fingerprint().data, false, nil},
 		{"no fingerprint", ordinary().integrity(testPassword).setLength(0).data, false, nil},
-		{"wrong fingerprint", ordinary().integrity(testPassword).add(attrFingerprint, "abcd").setLength(0).data, false, nil},
-		{"fingerprint not last", ordinary().integrity(testPassword).fingerprint().add(0x8022, "x").setLength(0).data, false, nil},
+		{
+			"wrong fingerprint", ordinary().integrity(testPassword).add(attrFingerprint, "abcd").setLength(0).data,
+			false, nil,
+		},
+		{
+			"fingerprint not last", ordinary().integrity(testPassword).fingerprint().add(0x8022, "x").setLength(0).data,
+			false, nil,
+		},
 		{"two fingerprints", ordinary().integrity(testPassword).fingerprint().fingerprint().data, false, nil},
 		{"short integrity", ordinary().add(attrIntegrity, "tooshort").fingerprint().data, false, nil},
 		{"short priority", finish(ordinary().add(attrPriority, "abc")), false, nil},
@@ -314,9 +342,11 @@ func TestIsIndication(t *testing.T) {
 		"another method":           {append([]byte{0, 0x12}, bare[2:]...), false},
 		"cut short":                {bare[:19], false},
 		"bytes behind the message": {append(bytes.Clone(bare), 0, 0, 0, 0), false},
-		"an attribute that is cut": {append([]byte{0, 0x11, 0, 8}, append(bytes.Clone(bare[4:]), 0, 6, 0, 8, 1, 2, 3, 4)...), false},
-		"without the cookie":       {append([]byte{0, 0x11, 0, 0, 0, 0, 0, 0}, bare[8:]...), false},
-		"nothing":                  {nil, false},
+		"an attribute that is cut": {
+			append([]byte{0, 0x11, 0, 8}, append(bytes.Clone(bare[4:]), 0, 6, 0, 8, 1, 2, 3, 4)...), false,
+		},
+		"without the cookie": {append([]byte{0, 0x11, 0, 0, 0, 0, 0, 0}, bare[8:]...), false},
+		"nothing":            {nil, false},
 	} {
 		if got := IsIndication(c.data); got != c.want {
 			t.Errorf("%s: %v, want %v: %x", name, got, c.want, c.data)
@@ -352,7 +382,8 @@ func TestAppendRequest(t *testing.T) {
 				if !c.Parse(data) || !h.Verify(&c, password) {
 					t.Fatalf("password %q: does not verify", password)
 				}
-				if string(c.LocalUfrag)+":"+string(c.RemoteUfrag) != user || c.Priority != 77 || c.UseCandidate != nominate ||
+				if string(c.LocalUfrag)+":"+string(c.RemoteUfrag) != user || c.Priority != 77 ||
+					c.UseCandidate != nominate ||
 					!c.Controlling || c.Controlled {
 					t.Errorf("parsed %+v", c)
 				}
@@ -393,7 +424,8 @@ func TestAppendSuccess(t *testing.T) {
 				t.Fatalf("pion: %v, %v", m, err)
 			}
 			var x pion.XORMappedAddress
-			if err := x.GetFrom(m); err != nil || !x.IP.Equal(net.IP(want.Addr().AsSlice())) || x.Port != int(want.Port()) {
+			if err := x.GetFrom(m); err != nil || !x.IP.Equal(net.IP(want.Addr().AsSlice())) ||
+				x.Port != int(want.Port()) {
 				t.Errorf("pion: %v for %v, %v", x, want, err)
 			}
 			if err := pion.MessageIntegrity(password).Check(m); err != nil {
@@ -498,12 +530,26 @@ func TestVerifyResponseRefuses(t *testing.T) {
 		want bool
 	}{
 		{"success", head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("p").fingerprint().data, true},
-		{"success without fingerprint", head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("p").setLength(0).data, true},
+		{
+			"success without fingerprint",
+			head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("p").setLength(0).data, true,
+		},
 		{"request", head(bindingRequest).add(attrXORMappedAddress, v4).integrity("p").fingerprint().data, false},
 		{"success without address", head(bindingSuccess).integrity("p").fingerprint().data, false},
-		{"integrity behind that of SHA-256", head(bindingSuccess).add(attrXORMappedAddress, v4).add(attrIntegritySHA256, "").integrity("p").fingerprint().data, false},
-		{"address behind integrity", head(bindingSuccess).integrity("p").add(attrXORMappedAddress, v4).fingerprint().data, false},
-		{"address too short", head(bindingSuccess).add(attrXORMappedAddress, v4[:7]).integrity("p").fingerprint().data, false},
+		{
+			"integrity behind that of SHA-256",
+			head(bindingSuccess).add(attrXORMappedAddress,
+				v4).add(attrIntegritySHA256, "").integrity("p").fingerprint().data,
+			false,
+		},
+		{
+			"address behind integrity",
+			head(bindingSuccess).integrity("p").add(attrXORMappedAddress, v4).fingerprint().data, false,
+		},
+		{
+			"address too short",
+			head(bindingSuccess).add(attrXORMappedAddress, v4[:7]).integrity("p").fingerprint().data, false,
+		},
 		{"address empty", head(bindingSuccess).add(attrXORMappedAddress, "").integrity("p").fingerprint().data, false},
 		{"no integrity", head(bindingSuccess).add(attrXORMappedAddress, v4).fingerprint().data, false},
 		{"wrong password", head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("q").fingerprint().data, false},
@@ -536,7 +582,8 @@ func FuzzParse(f *testing.F) {
 		for range 2 {
 			before := bytes.Clone(data)
 			if IsIndication(data) {
-				if m := (&pion.Message{Raw: bytes.Clone(data)}); m.Decode() != nil || m.Type.Class != pion.ClassIndication {
+				if m := (&pion.Message{Raw: bytes.Clone(data)}); m.Decode() != nil ||
+					m.Type.Class != pion.ClassIndication {
 					t.Errorf("pion does not take it for an indication: %x", data)
 				}
 			}

@@ -93,7 +93,8 @@ func TestForgeries(t *testing.T) {
 		}
 	}
 	for _, forged := range []string{
-		"", "none", string(name[:Length-1]), string(name) + "A", strings.Repeat("\x00", Length), strings.Repeat("A", Length),
+		"", "none", string(name[:Length-1]), string(name) + "A", strings.Repeat("\x00", Length),
+		strings.Repeat("A", Length),
 		New(seeded(3)).Make(ID{Session: 123456, Restart: 3, Role: 2}),
 	} {
 		if _, v := k.Check([]byte(forged)); v == Genuine {

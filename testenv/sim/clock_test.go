@@ -120,7 +120,8 @@ func checkSync(t *testing.T, subs []*Subscriber, atLeast int, pubs ...*Publisher
 	for i, s := range subs {
 		all := s.syncs(pubs...)
 		if len(all) < atLeast {
-			t.Errorf("subscriber %d (worker %d): %d pairs of sender reports; want at least %d", i, s.owner(), len(all), atLeast)
+			t.Errorf("subscriber %d (worker %d): %d pairs of sender reports; want at least %d", i, s.owner(), len(all),
+				atLeast)
 			continue
 		}
 		first = append(first, all[0].at-s.connected)
@@ -132,9 +133,13 @@ func checkSync(t *testing.T, subs []*Subscriber, atLeast int, pubs ...*Publisher
 			}
 		}
 		if max(worst.behind, -worst.behind) > maxSync {
-			bad := slices.DeleteFunc(slices.Clone(all), func(x lipSync) bool { return max(x.behind, -x.behind) <= maxSync })
-			t.Errorf("subscriber %d (worker %d): pictures %.1f ms behind their sound at %.2f s, more than %d ms at %d of %d reports; want at most %d ms",
-				i, s.owner(), worst.behind.Seconds()*1000, worst.at.Seconds(), maxSync/port.Millisecond, len(bad), len(all), maxSync/port.Millisecond)
+			bad := slices.DeleteFunc(slices.Clone(all), func(x lipSync) bool {
+				return max(x.behind, -x.behind) <= maxSync
+			})
+			t.Errorf("subscriber %d (worker %d): pictures %.1f ms behind their sound at %.2f s, more than %d ms at "+
+				"%d of %d reports; want at most %d ms",
+				i, s.owner(), worst.behind.Seconds()*1000, worst.at.Seconds(), maxSync/port.Millisecond, len(bad),
+				len(all), maxSync/port.Millisecond)
 		}
 	}
 	t.Logf("first pair of reports: %s; picture and sound apart: %s", spread(first), spread(off))

@@ -80,7 +80,8 @@ func checkWhole(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int)
 		say := func(what string, where []uint64) {
 			t.Helper()
 			if len(where) > 0 {
-				t.Errorf("subscriber %d (worker %d), %s: from %d to %d, %d %s %v", i, s.owner(), r.spec.Kind, v.From, high[k], len(where), what, head(where))
+				t.Errorf("subscriber %d (worker %d), %s: from %d to %d, %d %s %v", i, s.owner(), r.spec.Kind, v.From,
+					high[k], len(where), what, head(where))
 			}
 		}
 		say("gaps", v.Gaps)
@@ -88,7 +89,8 @@ func checkWhole(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int)
 		say("timestamps that do not advance", v.Backwards)
 		say("picture IDs out of turn", v.Pictures)
 		if len(v.Cuts) != cuts[k] {
-			t.Errorf("subscriber %d (worker %d), %s: %d cuts %v, want %d", i, s.owner(), r.spec.Kind, len(v.Cuts), head(v.Cuts), cuts[k])
+			t.Errorf("subscriber %d (worker %d), %s: %d cuts %v, want %d", i, s.owner(), r.spec.Kind, len(v.Cuts),
+				head(v.Cuts), cuts[k])
 		}
 		if high[k] < v.From+20 {
 			t.Errorf("subscriber %d (worker %d), %s: only numbers %d to %d", i, s.owner(), r.spec.Kind, v.From, high[k])
@@ -119,7 +121,8 @@ func checkOracle(t *testing.T, w *World) {
 func logCounters(t *testing.T, w *World) {
 	t.Helper()
 	c := w.Counters()
-	t.Logf("network: %d datagrams, %d lost; %d seals, %d of the same bytes again", w.Network.Sent, w.Network.Lost, w.Oracle.Seals, w.Oracle.Again)
+	t.Logf("network: %d datagrams, %d lost; %d seals, %d of the same bytes again", w.Network.Sent, w.Network.Lost,
+		w.Oracle.Seals, w.Oracle.Again)
 	t.Logf("workers: %d sent, %d resent, %d NACKs, %d replicated, %d forwarded, %d PLIs sent",
 		c.Counts[worker.SentRTP], c.Counts[worker.SentRTX], c.Counts[worker.ReceivedNACKs], c.Counts[worker.Replicated],
 		c.Counts[worker.Forwarded], c.Counts[worker.SentPLIs])

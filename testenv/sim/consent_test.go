@@ -87,7 +87,8 @@ func TestConsent(t *testing.T) {
 	stopped := w.Now()
 	w.Run(w.Now() + span + 2*port.Second)
 	why, ended := w.control.ended[pub.spec.ID]
-	t.Logf("the publisher lived without checks for 71 s, and %.1f s after its media ended", (w.control.endedAt[pub.spec.ID] - stopped).Seconds())
+	t.Logf("the publisher lived without checks for 71 s, and %.1f s after its media ended",
+		(w.control.endedAt[pub.spec.ID] - stopped).Seconds())
 	if !ended || why != api.ReasonConsentExpired {
 		t.Errorf("the silent publisher: ended %v, %v", ended, why)
 	}

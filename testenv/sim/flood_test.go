@@ -42,7 +42,8 @@ func TestPLIFlood(t *testing.T) {
 		checkWhole(t, i, s, high[i], [2]int{})
 	}
 	c := w.Counters()
-	t.Logf("%d PLIs of %d subscribers came to %d upstream, %s", c.Counts[worker.ReceivedPLIs], n, len(pub.PLIs), intervals(pub.PLIs))
+	t.Logf("%d PLIs of %d subscribers came to %d upstream, %s", c.Counts[worker.ReceivedPLIs], n, len(pub.PLIs),
+		intervals(pub.PLIs))
 	if got := int(c.Counts[worker.ReceivedPLIs]); got < n*int(span/(11*port.Millisecond)) {
 		t.Errorf("only %d PLIs arrived", got)
 	}
@@ -175,7 +176,8 @@ func TestSteadyJoiners(t *testing.T) {
 		v, _ := checkWhole(t, i, s, high[i], [2]int{})
 		waited = append(waited, s.Video.Packets[v.From].At-s.connected)
 	}
-	t.Logf("%d joiners: %d PLIs, %s; from connected to the first keyframe %s", len(subs), len(pub.PLIs), intervals(pub.PLIs), spread(waited))
+	t.Logf("%d joiners: %d PLIs, %s; from connected to the first keyframe %s", len(subs), len(pub.PLIs),
+		intervals(pub.PLIs), spread(waited))
 	if len(pub.PLIs) > 12 {
 		t.Errorf("%d PLIs in 13 s", len(pub.PLIs))
 	}

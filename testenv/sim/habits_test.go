@@ -107,7 +107,8 @@ func TestRebindingOfOnceNominators(t *testing.T) {
 			for i, s := range subs {
 				v, a := s.Video.Judge(high[i][0], true), s.Audio.Judge(high[i][1], false)
 				if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
-					t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards), head(a.Backwards))
+					t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
+						head(a.Backwards))
 				}
 				checkOpening(t, i, s)
 				if i%2 == 0 {
@@ -115,7 +116,8 @@ func TestRebindingOfOnceNominators(t *testing.T) {
 				}
 				// Six seconds of silence, or until the next check; the publisher's moves take as long.
 				if most := max(6*port.Second, slowChecks) + 2*port.Second; v.Pause > most {
-					t.Errorf("subscriber %d: silent for %.2f s, want at most %.2f", i, v.Pause.Seconds(), most.Seconds())
+					t.Errorf("subscriber %d: silent for %.2f s, want at most %.2f", i, v.Pause.Seconds(),
+						most.Seconds())
 				}
 				if high[i][0] < before[i][0]+20 {
 					t.Errorf("subscriber %d: media did not go on", i)

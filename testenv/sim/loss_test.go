@@ -60,7 +60,8 @@ func checkCrowd(t *testing.T, o *outcome, span port.Time) {
 	w := o.world
 	c := w.Counters()
 	logCounters(t, w)
-	t.Logf("publisher: %d packets asked for again, %d PLIs, %d transport feedbacks", o.pub.NACKed, len(o.pub.PLIs), o.pub.Feedbacks)
+	t.Logf("publisher: %d packets asked for again, %d PLIs, %d transport feedbacks", o.pub.NACKed, len(o.pub.PLIs),
+		o.pub.Feedbacks)
 	checkOracle(t, w)
 	for i, s := range o.subs {
 		for k, r := range [...]*Reception{&s.Video, &s.Audio} {
@@ -79,7 +80,9 @@ func checkCrowd(t *testing.T, o *outcome, span port.Time) {
 			t.Errorf("subscriber %d got no sender report", i)
 		}
 	}
-	if got, share := c.Counts[worker.SentRTX], float64(c.Counts[worker.SentRTX])/float64(c.Counts[worker.SentRTP]); share > 0.2 {
+	if got, share := c.Counts[worker.SentRTX], float64(
+		c.Counts[worker.SentRTX],
+	)/float64(c.Counts[worker.SentRTP]); share > 0.2 {
 		t.Errorf("%d resends, %.1f %% of what was sent; the budget is 20 %%", got, 100*share)
 	}
 	if w.Oracle.Again == 0 {

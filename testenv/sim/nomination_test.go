@@ -78,7 +78,8 @@ func TestTwoNominationsAtOnce(t *testing.T) {
 			for i, s := range subs {
 				checkWhole(t, i, s, high[i], [2]int{})
 			}
-			t.Logf("%d of %d sessions were claimed twice, %d went to the second address' worker", contested, len(subs), moved)
+			t.Logf("%d of %d sessions were claimed twice, %d went to the second address' worker", contested, len(subs),
+				moved)
 			if contested == 0 {
 				t.Error("no claim was contested")
 			}

@@ -56,7 +56,8 @@ func (w *watched) SealRTP(frame []byte, headerLen int, payload []byte, index uin
 	n := nonce{w.key, binary.BigEndian.Uint32(frame[8:]), index}
 	w.oracle.Seals++
 	if uint16(index) != binary.BigEndian.Uint16(frame[2:]) {
-		w.oracle.violate("SSRC %08x: index %d with sequence number %d", n.ssrc, index, binary.BigEndian.Uint16(frame[2:]))
+		w.oracle.violate("SSRC %08x: index %d with sequence number %d", n.ssrc, index,
+			binary.BigEndian.Uint16(frame[2:]))
 	}
 	if old, ok := w.oracle.rtp[n]; ok {
 		w.oracle.Again++

@@ -339,7 +339,8 @@ func (p *Publisher) payload(l *sending, first, key bool) []byte {
 		b = []byte{0x80 | start, 0xE0, 0x80 | byte(l.picture>>8), byte(l.picture), l.tl0, 0, frame}
 	}
 	if first && key { // RFC 6386 section 9.1
-		b = append(b, 0, 0, 0x9D, 0x01, 0x2A, byte(l.width), byte(l.width>>8), byte(l.width*9/16), byte(l.width*9/16>>8))
+		b = append(b, 0, 0, 0x9D, 0x01, 0x2A, byte(l.width), byte(l.width>>8), byte(l.width*9/16),
+			byte(l.width*9/16>>8))
 	}
 	return b
 }

@@ -51,19 +51,23 @@ func TestRebinding(t *testing.T) {
 			continue
 		}
 		v, a := s.Video.Judge(high[i][0], true), s.Audio.Judge(high[i][1], false)
-		t.Logf("subscriber %d: worker %d, now by worker %d: silent for %.2f s; of %d video packets %d, of audio %d never came, %d resends",
-			i, m.owner, w.hash(s.addr), v.Pause.Seconds(), high[i][0]-m.before, len(v.Gaps), len(a.Gaps), s.Video.Resent)
+		t.Logf("subscriber %d: worker %d, now by worker %d: silent for %.2f s; of %d video packets %d, of audio %d "+
+			"never came, %d resends",
+			i, m.owner, w.hash(s.addr), v.Pause.Seconds(), high[i][0]-m.before, len(v.Gaps), len(a.Gaps),
+			s.Video.Resent)
 		gaps = append(gaps, v.Pause)
 		if v.Pause > checkInterval+200*port.Millisecond {
 			t.Errorf("subscriber %d: silent for %v s, the next check came within 2.5", i, v.Pause.Seconds())
 		}
 		if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
-			t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards), head(a.Backwards))
+			t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
+				head(a.Backwards))
 		}
 		checkOpening(t, i, s)
 		c := w.control.sessions[s.spec.ID]
 		if c.owner != m.owner || c.claims != 1 || c.keyed != 1 {
-			t.Errorf("subscriber %d: owner %d, was %d, %d claims, given keys %d times", i, c.owner, m.owner, c.claims, c.keyed)
+			t.Errorf("subscriber %d: owner %d, was %d, %d claims, given keys %d times", i, c.owner, m.owner, c.claims,
+				c.keyed)
 		}
 		senders.check(t, i, s, s.addr)
 	}
@@ -96,14 +100,16 @@ func TestPublisherRebinding(t *testing.T) {
 		gaps = append(gaps, v.Pause)
 		lost = max(lost, len(v.Gaps)+len(a.Gaps))
 		if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
-			t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards), head(a.Backwards))
+			t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
+				head(a.Backwards))
 		}
 		checkOpening(t, i, s)
 		if s.Video.High < high[i][0]+20 {
 			t.Errorf("subscriber %d: media did not go on", i)
 		}
 	}
-	t.Logf("silence at the subscribers: %s; at most %d packets never came; %d asked for again, %d PLIs", spread(gaps), lost, pub.NACKed, len(pub.PLIs))
+	t.Logf("silence at the subscribers: %s; at most %d packets never came; %d asked for again, %d PLIs", spread(gaps),
+		lost, pub.NACKed, len(pub.PLIs))
 	if pub.owner() != 0 || w.Counters().Counts[worker.Forwarded] == 0 {
 		t.Errorf("owner %d, %d forwarded", pub.owner(), w.Counters().Counts[worker.Forwarded])
 	}
@@ -139,7 +145,8 @@ func (all senders) check(t *testing.T, i int, s *Subscriber, to netip.AddrPort) 
 	for _, ssrc := range [...]uint32{s.Video.spec.SSRC, s.Audio.spec.SSRC} {
 		for x, n := range all[ssrc] {
 			if x.worker != s.owner() || x.remote != to {
-				t.Errorf("subscriber %d: worker %d sent %d packets to %v; owner is %d, the path %v", i, x.worker, n, x.remote, s.owner(), to)
+				t.Errorf("subscriber %d: worker %d sent %d packets to %v; owner is %d, the path %v", i, x.worker, n,
+					x.remote, s.owner(), to)
 			}
 		}
 		if len(all[ssrc]) == 0 {

@@ -95,7 +95,8 @@ func TestRepublish(t *testing.T) {
 				d := port.Time(int32(first.Timestamp-last.Timestamp)) * port.Second / 90000
 				clock = append(clock, max(d-(first.At-last.At), first.At-last.At-d))
 			}
-			t.Logf("gap: %s; behind the new publisher's first packet: %s; timestamps off by %s; %d PLIs", spread(gaps), spread(behind), spread(clock), len(pub.PLIs))
+			t.Logf("gap: %s; behind the new publisher's first packet: %s; timestamps off by %s; %d PLIs", spread(gaps),
+				spread(behind), spread(clock), len(pub.PLIs))
 			want := 0
 			if x.midGOP {
 				want = 1
@@ -120,7 +121,8 @@ func lossyCut(t *testing.T, i int, s *Subscriber, high [2]uint64) (cut uint64) {
 		}
 	}
 	if len(v.Breaks)+len(v.Backwards)+len(v.Pictures) > 0 || len(v.Cuts) > 1 {
-		t.Errorf("subscriber %d: breaks %v, timestamps back %v, pictures %v, cuts %v", i, head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts))
+		t.Errorf("subscriber %d: breaks %v, timestamps back %v, pictures %v, cuts %v", i, head(v.Breaks),
+			head(v.Backwards), head(v.Pictures), head(v.Cuts))
 	}
 	for _, g := range v.Gaps {
 		if cut == 0 || g >= cut || g+80 < cut {
@@ -175,7 +177,8 @@ func TestRepublishWithAnotherCodec(t *testing.T) {
 		told = append(told, w.control.endedAt[s.spec.ID]-pub.began)
 		checkOpening(t, i, s)
 		if s.last > pub.began+100*port.Millisecond {
-			t.Errorf("subscriber %d was sent media until %v s, the new codec began at %v s", i, s.last.Seconds(), pub.began.Seconds())
+			t.Errorf("subscriber %d was sent media until %v s, the new codec began at %v s", i, s.last.Seconds(),
+				pub.began.Seconds())
 		}
 	}
 	t.Logf("told after the new publisher's first packet: %s; %d PLIs", spread(told), len(pub.PLIs))

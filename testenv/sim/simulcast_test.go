@@ -79,7 +79,8 @@ func TestSimulcast(t *testing.T) {
 				})
 			}
 			for i, where := range []string{"the owner", "followers"} {
-				t.Logf("pause at switches, subscribers of %s: down %s; up %s", where, spread(frozen[i]["down"]), spread(frozen[i]["up"]))
+				t.Logf("pause at switches, subscribers of %s: down %s; up %s", where, spread(frozen[i]["down"]),
+					spread(frozen[i]["up"]))
 			}
 			t.Logf("at most %d switches; %d PLIs, %s", cuts, len(pub.PLIs), intervals(pub.PLIs))
 			if n := w.Counters().Drops[worker.DropUnbound]; n > 0 && x.faults == calm {
@@ -152,7 +153,8 @@ func checkLayer(t *testing.T, w *World, subs []*Subscriber, want int, when strin
 				continue
 			}
 			if got, age := p.layerOf(), w.now-p.At; got != want || age > 200*port.Millisecond {
-				t.Errorf("subscriber %d (worker %d) %s: layer %d, want %d, %v s old", i, s.owner(), when, got, want, age.Seconds())
+				t.Errorf("subscriber %d (worker %d) %s: layer %d, want %d, %v s old", i, s.owner(), when, got, want,
+					age.Seconds())
 			}
 			break
 		}
@@ -182,7 +184,8 @@ func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) 
 	}
 	a := s.Audio.Judge(high[1], false)
 	if len(a.Gaps)+len(a.Cuts)+len(a.Backwards) > 0 {
-		t.Errorf("subscriber %d, audio: gaps %v, cuts %v, timestamps back %v", i, head(a.Gaps), head(a.Cuts), head(a.Backwards))
+		t.Errorf("subscriber %d, audio: gaps %v, cuts %v, timestamps back %v", i, head(a.Gaps), head(a.Cuts),
+			head(a.Backwards))
 	}
 	checkOpening(t, i, s)
 	return v

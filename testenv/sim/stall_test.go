@@ -115,7 +115,8 @@ func TestPartitionedSubscriber(t *testing.T) {
 			continue
 		}
 		v := s.Video.Judge(high[i][0], true)
-		t.Logf("gone for 1.5 s: %d of %d packets never came, longest pause %v s, %d resends", len(v.Gaps), high[i][0]-before, v.Pause.Seconds(), s.Video.Resent)
+		t.Logf("gone for 1.5 s: %d of %d packets never came, longest pause %v s, %d resends", len(v.Gaps),
+			high[i][0]-before, v.Pause.Seconds(), s.Video.Resent)
 		if len(v.Breaks)+len(v.Backwards)+len(v.Cuts) > 0 {
 			t.Errorf("breaks %v, timestamps back %v, cuts %v", head(v.Breaks), head(v.Backwards), head(v.Cuts))
 		}

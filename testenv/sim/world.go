@@ -121,7 +121,8 @@ func New(cfg Config) *World {
 		}
 		x := &simWorker{
 			Worker: worker.New(worker.Config{
-				Index: i, Workers: cfg.Workers, Rand: random, Ufrags: ufrags, EvenRuns: true, NewSealer: w.Oracle.NewSealer,
+				Index: i, Workers: cfg.Workers, Rand: random, Ufrags: ufrags, EvenRuns: true,
+				NewSealer: w.Oracle.NewSealer,
 			}),
 			index: i, routes: make(map[port.Route]port.Path), next: port.Never,
 			loss:  rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
@@ -421,7 +422,9 @@ func nameOf(id api.SessionID, role api.Role, restart int) string {
 }
 
 // open announces a session to all workers and returns the peer's keys, those of the server mirrored.
-func (c *controller) open(role api.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile) (*bus.Session, *srtp.Keys) {
+func (c *controller) open(
+	role api.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile,
+) (*bus.Session, *srtp.Keys) {
 	r := c.world.rand
 	id := api.SessionID(len(c.sessions) + 1)
 	spec := &bus.Session{
@@ -443,7 +446,8 @@ func (c *controller) open(role api.Role, stream bus.StreamID, tracks []rtp.Track
 	c.sessions[id] = &controlled{spec: spec, keys: k, owner: -1}
 	c.world.tellAll(bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
 	return spec, &srtp.Keys{
-		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey, RemoteSalt: k.LocalSalt,
+		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey,
+		RemoteSalt: k.LocalSalt,
 	}
 }
 

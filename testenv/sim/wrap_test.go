@@ -14,7 +14,9 @@ import (
 func TestWrapAround(t *testing.T) {
 	w := newWorld(t, Config{
 		Seed: begin(t), Workers: 2, BusLoss: 0.001,
-		Faults: Faults{Loss: 0.01, Reorder: 0.01, Duplicate: 0.01, Delay: 15 * port.Millisecond, Late: 8 * port.Millisecond},
+		Faults: Faults{
+			Loss: 0.01, Reorder: 0.01, Duplicate: 0.01, Delay: 15 * port.Millisecond, Late: 8 * port.Millisecond,
+		},
 		// The first sequence numbers are the highest that are allowed, 2^15-1, and timestamps
 		// begin 12 seconds below 2^32 (the publisher's 0.7 s).
 		Random: func(x uint64) uint64 { return x&^0xFFFFFFFF | 0xFFF0_7FFF },
@@ -48,15 +50,18 @@ func TestWrapAround(t *testing.T) {
 		v, _ := checkWhole(t, i, s, high[i], [2]int{})
 		first, last := s.Video.Packets[v.From], s.Video.Packets[high[i][0]]
 		t.Logf("subscriber %d: sequence numbers %d to %d, timestamps %08x to %08x, %d retransmissions up to %d",
-			i, v.From-1<<16, high[i][0]-1<<16, first.Timestamp, last.Timestamp, s.Video.Resent, max(s.Video.lastResend, 1<<16)-1<<16)
+			i, v.From-1<<16, high[i][0]-1<<16, first.Timestamp, last.Timestamp, s.Video.Resent,
+			max(s.Video.lastResend, 1<<16)-1<<16)
 		if v.From-1<<16 < 1<<15-1 || rounds(high[i][0]) < 1 {
-			t.Errorf("subscriber %d: sequence numbers %d to %d did not wrap around from near 2^15", i, v.From-1<<16, high[i][0]-1<<16)
+			t.Errorf("subscriber %d: sequence numbers %d to %d did not wrap around from near 2^15", i, v.From-1<<16,
+				high[i][0]-1<<16)
 		}
 		if last.Timestamp > first.Timestamp {
 			t.Errorf("subscriber %d: timestamps did not wrap around", i)
 		}
 		if i != 1 && rounds(s.Video.lastResend) < 1 {
-			t.Errorf("subscriber %d: retransmissions went up to %d and did not wrap around", i, s.Video.lastResend-1<<16)
+			t.Errorf("subscriber %d: retransmissions went up to %d and did not wrap around", i,
+				s.Video.lastResend-1<<16)
 		}
 	}
 	l := pub.layers[0]

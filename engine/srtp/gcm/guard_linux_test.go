@@ -14,7 +14,8 @@ func guarded(t *testing.T, n int) (start, end []byte) {
 	t.Helper()
 	page := os.Getpagesize()
 	middle := (n + page - 1) / page * page
-	memory, err := syscall.Mmap(-1, 0, middle+2*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	memory, err := syscall.Mmap(-1, 0, middle+2*page, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,7 +74,8 @@ func TestVectors(t *testing.T) {
 		},
 		{
 			"case 2", "00000000000000000000000000000000", "000000000000000000000000",
-			"00000000000000000000000000000000", "", "0388dace60b6a392f328c2b971b2fe78", "ab6e47d42cec13bdf53a67b21257bddf",
+			"00000000000000000000000000000000", "", "0388dace60b6a392f328c2b971b2fe78",
+			"ab6e47d42cec13bdf53a67b21257bddf",
 		},
 		{
 			"case 3", "feffe9928665731c6d6a8f9467308308", "cafebabefacedbaddecaf888",
@@ -90,7 +91,8 @@ func TestVectors(t *testing.T) {
 		},
 		{
 			"CAVP, one block", "7fddb57453c241d03efbed3ac44e371c", "ee283a3fc75575e33efd4887",
-			"d5de42b461646c255c87bd2962d3b9a2", "", "2ccda4a5415cb91e135c2a0f78c9b2fd", "b36d1df9b9d5e596f83e8b7f52971cb3",
+			"d5de42b461646c255c87bd2962d3b9a2", "", "2ccda4a5415cb91e135c2a0f78c9b2fd",
+			"b36d1df9b9d5e596f83e8b7f52971cb3",
 		},
 		{
 			"CAVP, one block and one in the clear", "c939cc13397c1d37de6ae0e1cb7c423c", "b3d8cc017cbb89b39e0f67e2",
@@ -156,7 +158,8 @@ func TestDifferential(t *testing.T) {
 					if !bytes.Equal(sealed, want) {
 						t.Fatalf("%d bytes and %d: sealed otherwise", n, a)
 					}
-					if !bytes.Equal(buffer[:to], blank[:to]) || !bytes.Equal(buffer[to+n+TagLen:], blank[to+n+TagLen:]) {
+					if !bytes.Equal(buffer[:to], blank[:to]) ||
+						!bytes.Equal(buffer[to+n+TagLen:], blank[to+n+TagLen:]) {
 						t.Fatalf("%d bytes and %d: written outside", n, a)
 					}
 					if !k.Open(opened, &nonce, sealed, aad) || !bytes.Equal(opened[:n], plain) {
@@ -173,7 +176,8 @@ func TestDifferential(t *testing.T) {
 					if !k.Open(sealed, &nonce, sealed, aad) || !bytes.Equal(sealed[:n], plain) {
 						t.Fatalf("%d bytes and %d: opened otherwise in place", n, a)
 					}
-					if !bytes.Equal(buffer[:to], blank[:to]) || !bytes.Equal(buffer[to+n+TagLen:], blank[to+n+TagLen:]) {
+					if !bytes.Equal(buffer[:to], blank[:to]) ||
+						!bytes.Equal(buffer[to+n+TagLen:], blank[to+n+TagLen:]) {
 						t.Fatalf("%d bytes and %d: written outside, in place", n, a)
 					}
 				}
@@ -236,7 +240,9 @@ func TestForged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k := expand(&key)
 			for _, n := range []int{0, 1, 16, 50, 300} {
-				nonce, plain, aad := [NonceLen]byte(fill(r, make([]byte, NonceLen))), fill(r, make([]byte, n)), fill(r, make([]byte, 20))
+				nonce, plain, aad := [NonceLen]byte(
+					fill(r, make([]byte, NonceLen)),
+				), fill(r, make([]byte, n)), fill(r, make([]byte, 20))
 				sealed := make([]byte, n+TagLen)
 				k.Seal(sealed, &nonce, plain, aad)
 				dst := make([]byte, n)
