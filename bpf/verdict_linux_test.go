@@ -463,9 +463,12 @@ func verdicts() []row {
 			stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"))),
 			xdpRedirect, RedirectSTUNNew,
 		},
-		{"all that ICE knows first", guarded, stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
-			attribute(0xC057, "cost"),
-			attribute(0x8022, "software, and its long version"))), xdpRedirect, RedirectSTUNNew},
+		{
+			"all that ICE knows first", guarded,
+			stranger(checkBy(freshName, attribute(0x24, "prio"), attribute(0x25, ""), attribute(0x802A, "12345678"),
+				attribute(0xC057, "cost"), attribute(0x8022, "software, and its long version"))),
+			xdpRedirect, RedirectSTUNNew,
+		},
 		{
 			"last place for the name", guarded,
 			stranger(checkBy(freshName, attribute(0x8022, strings.Repeat("x", 92)))), xdpRedirect, RedirectSTUNNew,

@@ -416,7 +416,8 @@ func TestAnswerVariants(t *testing.T) {
 		}, nil},
 		{"the group's order stays", func(t *testing.T) string {
 			return replace(t, fixture(t, obs), "BUNDLE 0 1", "BUNDLE 1 0")
-		}, []string{"a=group:BUNDLE 1 0\r\n", "a=mid:1\r\na=recvonly\r\na=ice-ufrag:LocalUfrag\r\na=ice-pwd:LocalPasswordLocalPassword\r\n" +
+		}, []string{"a=group:BUNDLE 1 0\r\n", "a=mid:1\r\na=recvonly\r\n" +
+			"a=ice-ufrag:LocalUfrag\r\na=ice-pwd:LocalPasswordLocalPassword\r\n" +
 			"a=fingerprint:sha-256 " + localFingerprint + "\r\na=setup:passive\r\na=candidate:1 "}, nil},
 		{"one line without group or mid", func(t *testing.T) string {
 			text, _, _ := strings.Cut(fixture(t, obs), "m=video")
@@ -513,10 +514,11 @@ func TestAnnouncedSets(t *testing.T) {
 		fmtp    = "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n"
 		h264    = "a=fmtp:96 packetization-mode=1; sprop-parameter-sets="
 		sets    = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
-		decoded = "\x00\x16\x67\x42\xc0\x0a\xda\x10\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x48\xf1\x22\x6a\x00\x05\x68\xce\x03\x9c\x80"
-		vps     = "\x00\x04\x40\x01\x0c\x01"
-		sps     = "\x00\x04\x42\x01\x01\x01"
-		pps     = "\x00\x03\x44\x01\xc1"
+		decoded = "\x00\x16\x67\x42\xc0\x0a\xda\x10\x9b\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x01\x48\xf1\x22\x6a" +
+			"\x00\x05\x68\xce\x03\x9c\x80"
+		vps = "\x00\x04\x40\x01\x0c\x01"
+		sps = "\x00\x04\x42\x01\x01\x01"
+		pps = "\x00\x03\x44\x01\xc1"
 	)
 	long := strings.Repeat("Z0LA", rtp.MaxSetsPayload/2)
 	for _, tt := range []struct{ name, codec, parameters, want string }{

@@ -150,7 +150,8 @@ func TestPeerVariants(t *testing.T) {
 		p := line(t, "a=fingerprint:sha-256 E9", "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-256 e9")
 		want := []api.Fingerprint{{
 			Algorithm: "sha-256",
-			Value:     "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8",
+			Value: "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:" +
+				"17:56:69:F8:87:37:F2:31:3C:8F:91:4B:14:AF:69:F8",
 		}}
 		if !reflect.DeepEqual(p.Fingerprints, want) {
 			t.Errorf("fingerprints %+v, want %+v", p.Fingerprints, want)
@@ -262,7 +263,8 @@ func TestOfferRefused(t *testing.T) {
 		{"no codec", edit("H264/90000", "theora/90000"), no, "theora"},
 		{
 			"mono opus", edit("opus/48000/2", "opus/48000/1"), no,
-			`m=audio offers opus; expected, for the server, one of opus. Not usable are payload type 111: "opus/48000/1"; expected opus/48000/2, for mono too (RFC 7587 section 7)`,
+			`m=audio offers opus; expected, for the server, one of opus. Not usable are payload type 111: ` +
+				`"opus/48000/1"; expected opus/48000/2, for mono too (RFC 7587 section 7)`,
 		},
 		{
 			"opus without channels", edit("opus/48000/2", "opus/48000"), no,

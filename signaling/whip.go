@@ -224,10 +224,12 @@ func openProblem(err error, stream string) *problem {
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "no-address", "No address", retryBusy
 		p.detail += "the server has no address that peers could reach; try again soon"
 	case errors.Is(err, api.ErrClosing):
-		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "closing", "Server shutting down", retryClosing
+		p.status, p.kind, p.title = http.StatusServiceUnavailable, "closing", "Server shutting down"
+		p.retryAfter = retryClosing
 		p.detail += "the server is shutting down; try again later"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "gone", "Request abandoned", retryStream
+		p.status, p.kind, p.title = http.StatusServiceUnavailable, "gone", "Request abandoned"
+		p.retryAfter = retryStream
 		p.detail += "the request was given up before its answer; try again"
 	default:
 		return internal(err)

@@ -25,7 +25,9 @@ let countdown = 0;
 window.ringcast = { publisher: null, watcher: null };
 
 const plots = {};
-for (const name of ['bitrate', 'fps', 'rtt', 'loss', 'jitter']) plots[name] = { line: $(`plot-${name}`), value: $(`plot-${name}-value`) };
+for (const name of ['bitrate', 'fps', 'rtt', 'loss', 'jitter']) {
+  plots[name] = { line: $(`plot-${name}`), value: $(`plot-${name}-value`) };
+}
 const stats = new StatsPanel($('stats'), plots);
 // A viewer's session outlives the publisher's, so that the picture comes back by itself. But a server
 // that crashed is silent just so: ask it, less and less often.
@@ -92,7 +94,9 @@ function refresh() {
   else streams.start();
   showStreams();
   commands();
-  if (!busy) idle(publishing ? 'Ready to publish' : 'Nothing is playing', publishing ? 'Your picture will appear here.' : 'Pick a live stream, or enter a name.');
+  if (busy) return;
+  if (publishing) idle('Ready to publish', 'Your picture will appear here.');
+  else idle('Nothing is playing', 'Pick a live stream, or enter a name.');
 }
 
 // An empty list is worth its place only to who wants to watch.
@@ -264,7 +268,9 @@ async function capture() {
   const width = (height * 16) / 9;
   const kind = $('source').value;
   if (kind === 'pattern') return startPattern(width, height);
-  if (!canCapture) throw new Error('the browser gives camera and screen only to pages opened over HTTPS or from localhost');
+  if (!canCapture) {
+    throw new Error('the browser gives camera and screen only to pages opened over HTTPS or from localhost');
+  }
   let stream;
   if (kind === 'screen') {
     if (!navigator.mediaDevices.getDisplayMedia) throw new Error('this browser cannot share the screen');
@@ -567,10 +573,12 @@ if (matchMedia('(max-width: 620px)').matches) $('toggle-stats').setAttribute('ar
 const offer = (select, able) => {
   for (const option of $(select).options) option.disabled = !able(option.value);
 };
-offer('source', (kind) => kind === 'pattern' || (canCapture && (kind !== 'screen' || Boolean(navigator.mediaDevices.getDisplayMedia))));
+const canShare = canCapture && Boolean(navigator.mediaDevices.getDisplayMedia);
+offer('source', (kind) => kind === 'pattern' || (kind === 'screen' ? canShare : canCapture));
 if (!canCapture) $('source').value = 'pattern';
 if (!matchMedia('(any-pointer: coarse)').matches) $('source').querySelector('[value=back]').hidden = true;
 if (typeof RTCRtpSender !== 'undefined') offer('codec', (codec) => codec === '' || canEncode(codec));
 $('secure-link').textContent = $('secure-link').href = `https://${location.host}${base.pathname}`;
-$('local-link').textContent = $('local-link').href = `http://localhost${location.port && `:${location.port}`}${base.pathname}`;
+const localPort = location.port && `:${location.port}`;
+$('local-link').textContent = $('local-link').href = `http://localhost${localPort}${base.pathname}`;
 presets();

@@ -49,7 +49,8 @@ func TestICERestart(t *testing.T) {
 					say := func(what string, ok, want bool) {
 						t.Helper()
 						if ok != want {
-							t.Errorf("restart %d of agent %d (owner %d, address of worker %d): %s: answered %v, want %v",
+							t.Errorf("restart %d of agent %d (owner %d, address of worker %d): %s: "+
+								"answered %v, want %v",
 								round+1, i, a.owner(), w.hash(a.addr), what, ok, want)
 						}
 					}

@@ -179,8 +179,8 @@ func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) 
 		}
 	}
 	if len(gaps)+len(v.Breaks)+len(v.Backwards)+len(v.Pictures) > 0 {
-		t.Errorf("subscriber %d (worker %d): gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v", i, s.owner(),
-			head(gaps), head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts))
+		t.Errorf("subscriber %d (worker %d): gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v",
+			i, s.owner(), head(gaps), head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts))
 	}
 	a := s.Audio.Judge(high[1], false)
 	if len(a.Gaps)+len(a.Cuts)+len(a.Backwards) > 0 {

@@ -83,8 +83,8 @@ func checkStall(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int,
 	video, audio = s.Video.Judge(high[0], true), s.Audio.Judge(high[1], false)
 	for k, v := range [...]*Verdict{&video, &audio} {
 		if len(v.Gaps)+len(v.Breaks)+len(v.Backwards) > 0 || len(v.Cuts) != cuts[k] || len(v.Pictures) > cuts[k] {
-			t.Errorf("subscriber %d, track %d: gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v, want %d", i, k,
-				head(v.Gaps), head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts), cuts[k])
+			t.Errorf("subscriber %d, track %d: gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v, want %d",
+				i, k, head(v.Gaps), head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts), cuts[k])
 		}
 	}
 	checkOpening(t, i, s)

@@ -162,11 +162,10 @@ const (
 	markdown
 	slashes // C, JavaScript and CSS
 	hashes  // make, shell, Python and YAML
-	bare    // no comments that are checked
 )
 
 var languages = map[string]language{
-	".go": golang, ".md": markdown, ".c": slashes, ".s": slashes, ".js": slashes, ".css": slashes, ".html": bare,
+	".go": golang, ".md": markdown, ".c": slashes, ".s": slashes, ".js": slashes, ".css": slashes,
 	".py": hashes, ".yml": hashes, "Makefile": hashes, ".sh": hashes, "run": hashes, "tier": hashes,
 }
 
