@@ -3,10 +3,7 @@ package engine_test
 import (
 	"errors"
 	"maps"
-	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,11 +12,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
-	"ringcast/bpf"
 	"ringcast/engine"
 	"ringcast/engine/api"
 	"ringcast/engine/host"
-	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/worker"
 )
@@ -172,67 +167,5 @@ func TestHistoryBudgetMetric(t *testing.T) {
 		if got != want {
 			t.Errorf("HistoryMemory %d makes a budget of %d bytes; expected %d", limit, got, want)
 		}
-	}
-}
-
-// What the README says of counters is about metrics and labels that there are. Those of AF_XDP exist only
-// where it runs, so this looks for them where they are written down.
-func TestReadme(t *testing.T) {
-	var texts [7]string
-	for i, name := range [...]string{
-		"../README.md", "metrics.go", "allowances.go", "xdp_metrics_linux.go", "controller.go", "../cmd/ringcast/run.go",
-		"../xsk/counters_linux.go",
-	} {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		texts[i] = string(content)
-	}
-	readme, source := texts[0], strings.Join(texts[1:], "")
-	known := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`counterDesc\("([a-z0-9_]+)"`).FindAllStringSubmatch(source, -1) {
-		known["ringcast_"+m[1]] = true
-	}
-	for _, m := range regexp.MustCompile(`Name: +"(ringcast_[a-z0-9_]+)"`).FindAllStringSubmatch(source, -1) {
-		known[m[1]] = true
-	}
-	for _, m := range regexp.MustCompile(`"(xdp_[a-z0-9_]+)"`).FindAllStringSubmatch(texts[6], -1) {
-		known["ringcast_"+m[1]] = true
-	}
-	for c := range worker.NumCounters {
-		known["ringcast_"+c.String()+"_total"] = true
-	}
-	for c := range port.NumCounters {
-		known["ringcast_"+c.Metric().Name] = true
-		source += strconv.Quote(c.Metric().Value)
-	}
-	names := regexp.MustCompile(`ringcast_[a-z0-9_]+`).FindAllString(readme, -1)
-	for _, name := range names {
-		if !known[name] {
-			t.Errorf("the README tells of %s, which there is not", name)
-		}
-	}
-	reasons := make(map[string]bool)
-	for r := range bpf.NumReasons {
-		reasons[r.String()] = true
-	}
-	verdicts := regexp.MustCompile("`((?:pass|drop|redirect)_[a-z_]+)`").FindAllStringSubmatch(readme, -1)
-	for _, m := range verdicts {
-		if !reasons[m[1]] {
-			t.Errorf("the README tells of %s, which is no reason of the XDP program", m[1])
-		}
-	}
-	for r := range worker.NumDropReasons {
-		source += strconv.Quote(r.String())
-	}
-	labels := regexp.MustCompile(`\{[a-z]+="([a-z_]+)"\}`).FindAllStringSubmatch(readme, -1)
-	for _, m := range labels {
-		if !strings.Contains(source, strconv.Quote(m[1])) {
-			t.Errorf("the README tells of %s, which no metric has", m[0])
-		}
-	}
-	if len(names) < 8 || len(verdicts) < 8 || len(labels) < 5 {
-		t.Errorf("%d metrics, %d verdicts and %d labels found", len(names), len(verdicts), len(labels))
 	}
 }

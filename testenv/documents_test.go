@@ -6,10 +6,93 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
-// Links of the documents lead to files, and the make targets that they name exist.
-func TestDocuments(t *testing.T) {
+// documents returns the text of each document by its path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := make(map[string]string)
+	for _, pattern := range []string{"../*.md", "../docs/*.md"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range found {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[name] = string(text)
+		}
+	}
+	return texts
+}
+
+// README is short enough for a stranger.
+func TestReadmeIsShort(t *testing.T) {
+	if lines := strings.Count(documents(t)["../README.md"], "\n"); lines == 0 || lines > 170 {
+		t.Errorf("README.md has %d lines, want 1 to 170", lines)
+	}
+}
+
+// Links of the documents lead to files, and to headings in them.
+func TestDocumentLinks(t *testing.T) {
+	texts, links := documents(t), 0
+	link := regexp.MustCompile(`\]\(([^)\s]+)[^)]*\)`)
+	for name, text := range texts {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			path, heading, anchored := strings.Cut(m[1], "#")
+			target := name
+			if path != "" {
+				target = filepath.Join(filepath.Dir(name), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v, want a file", name, m[1], err)
+			} else if anchored && !anchors(texts[target])[heading] {
+				t.Errorf("%s links to %s, want a heading of %s", name, m[1], target)
+			}
+		}
+	}
+	if links < 80 {
+		t.Errorf("%d links found, want at least 80", links)
+	}
+}
+
+// anchors returns the anchors of a document's headings, as GitHub makes them.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		found[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r) || unicode.IsDigit(r) || r == '-' || r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])] = true
+	}
+	return found
+}
+
+// A heading's anchor has hyphens for spaces and no other signs.
+func TestAnchors(t *testing.T) {
+	text := "# One\ntext\n## Firewalls, tcpdump & the like\n### `--io` of AF_XDP\n"
+	got := anchors(text)
+	for _, want := range []string{"one", "firewalls-tcpdump--the-like", "--io-of-af_xdp"} {
+		if !got[want] {
+			t.Errorf("got the anchors %v, want %s among them", got, want)
+		}
+	}
+}
+
+// The documents name targets of the Makefile, and commands and flags of our programs that exist.
+func TestDocumentCommands(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
 		t.Fatal(err)
@@ -18,33 +101,89 @@ func TestDocuments(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(string(makefile), -1) {
 		targets[m[1]] = true
 	}
-	link := regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
-	command := regexp.MustCompile("(?m)(?:^    |`)make ([a-z][a-z0-9-]*)")
-	documents, _ := filepath.Glob("../*.md")
-	others, _ := filepath.Glob("../docs/*.md")
-	links, commands := 0, 0
-	for _, name := range append(documents, others...) {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if strings.Contains(m[1], "://") {
-				continue
-			}
-			links++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
-				t.Errorf("%s links to %s: %v, want a file", name, m[1], err)
-			}
-		}
-		for _, m := range command.FindAllStringSubmatch(string(text), -1) {
-			commands++
-			if !targets[m[1]] {
+	commands := 0
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile("(?m)(?:^    |`)make ([a-z][a-z0-9-]*)").FindAllStringSubmatch(text, -1) {
+			if commands++; !targets[m[1]] {
 				t.Errorf("%s has make %s, want a target of the Makefile", name, m[1])
 			}
 		}
 	}
-	if links < 20 || commands < 20 {
-		t.Errorf("%d links and %d commands found, want 20 of each", links, commands)
+	if commands < 30 {
+		t.Errorf("%d commands found, want at least 30", commands)
+	}
+}
+
+// Every way of packets that README follows goes by a function that its file declares.
+func TestReadmeFollowsPacket(t *testing.T) {
+	_, text, _ := strings.Cut(documents(t)["../README.md"], "\nTo follow one packet:\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	steps := 0
+	for _, step := range regexp.MustCompile(`(?m)^\d\. `).Split(text, -1)[1:] {
+		steps++
+		names := regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(step, -1)
+		files := regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(step, -1)
+		if len(names) == 0 || len(files) == 0 {
+			t.Errorf("got the step %q, want a function and a file", step)
+		}
+		for _, name := range names {
+			if !declared(t, name[1], files) {
+				t.Errorf("got the step %q, want %s declared in one of its files", step, name[1])
+			}
+		}
+	}
+	if steps < 5 {
+		t.Errorf("README.md has %d steps, want at least 5", steps)
+	}
+}
+
+// declared reports whether one of the files, or for a doc.go its package, declares a function.
+func declared(t *testing.T, function string, files [][]string) bool {
+	t.Helper()
+	declaration := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|static .*[ *])` + function + `\(`)
+	for _, file := range files {
+		paths := []string{filepath.Join("..", file[1])}
+		if filepath.Base(file[1]) == "doc.go" {
+			paths, _ = filepath.Glob(filepath.Join("..", filepath.Dir(file[1]), "*.go"))
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if declaration.Match(text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Tests that the documents name exist.
+func TestDocumentedTests(t *testing.T) {
+	declarations := make(map[string]bool)
+	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			declarations[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := 0
+	for name, text := range documents(t) {
+		for _, test := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1) {
+			if tests++; !declarations[test] {
+				t.Errorf("%s names %s, want a test that exists", name, test)
+			}
+		}
+	}
+	if tests < 15 {
+		t.Errorf("%d tests found, want at least 15", tests)
 	}
 }

@@ -520,9 +520,9 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// The table in the README has every setting, and its default unless words tell more.
-func TestReadme(t *testing.T) {
-	content, err := os.ReadFile("../../README.md")
+// The table in docs/operations.md has every setting, and its default unless words say more.
+func TestDocumentedSettings(t *testing.T) {
+	content, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}

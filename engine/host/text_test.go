@@ -44,9 +44,9 @@ func TestPrintAligns(t *testing.T) {
 	}
 }
 
-// What the README shows of an EC2 instance is what the doctor prints.
-func TestReadme(t *testing.T) {
-	content, err := os.ReadFile("../../README.md")
+// The print of the doctor in docs/operations.md, of an EC2 instance, is the one that the doctor makes.
+func TestDocumentedDoctor(t *testing.T) {
+	content, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestReadme(t *testing.T) {
 		want.WriteString(line)
 	}
 	if !strings.Contains(string(content), want.String()) {
-		t.Errorf("README.md does not show\n%s", &want)
+		t.Errorf("docs/operations.md does not show the print of the doctor, want\n%s", &want)
 	}
 }
 
