@@ -133,7 +133,7 @@ func (n *nic) tellAddress() {
 
 // steer makes the program hand a bundle's queues to its sockets.
 func (n *nic) steer(b *xsk.Bundle) error {
-	for _, s := range b.Sockets() {
+	for _, s := range b.Entries() {
 		if err := n.program.SetSocket(s.Queue, s.FD); err != nil {
 			return err
 		}

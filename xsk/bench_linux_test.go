@@ -61,7 +61,7 @@ var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready fu
 		return s, err
 	}
 	if e.Budget > 0 {
-		if err := unix.SetsockoptInt(b.Sockets()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, e.Budget); err != nil {
+		if err := unix.SetsockoptInt(b.Entries()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, e.Budget); err != nil {
 			return s, err
 		}
 	}
@@ -222,9 +222,9 @@ func BenchmarkPrepare(b *testing.B) {
 		b.Run(fmt.Sprint(batch), func(b *testing.B) {
 			k := newKernel(1, 1024, 0)
 			r := newRig(b, k, Config{Frames: defaultFrames, Checksum4Off: true})
-			q := k.queues[0]
+			q := k.sockets[0]
 			r.Port.out.kick = func(int) unix.Errno {
-				tx, completion := &q.q.tx, &q.q.completion
+				tx, completion := &q.socket.tx, &q.socket.completion
 				for ; q.cachedCons != tx.next; q.cachedCons++ {
 					completion.entries[int(q.completionProd)&(len(completion.entries)-1)] = tx.reserve(q.cachedCons).Addr
 					q.completionProd++
@@ -265,22 +265,22 @@ func BenchmarkReceive(b *testing.B) {
 			tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 			chunk := make([]byte, frame.Headroom+benchPayload)
 			data := chunk[tpl.Put(chunk, benchPayload, 0):]
-			q := k.queues[0]
+			q := k.sockets[0]
 			for range testRing { // every chunk has a frame in it
 				q.receive(data)
 			}
-			for q.q.rx.peek() > 0 {
+			for q.socket.rx.peek() > 0 {
 				r.Receive(r.clock, &r.in)
 			}
 			b.ReportAllocs()
 			for b.Loop() {
 				for range batch {
-					address := q.q.fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
+					address := q.socket.fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
 					q.fillCons++
-					q.q.rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+					q.socket.rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
 					q.rxProd++
 				}
-				*q.q.rx.shared.producer = q.rxProd
+				*q.socket.rx.shared.producer = q.rxProd
 				if n := r.Receive(r.clock, &r.in); n != batch {
 					b.Fatal(n)
 				}

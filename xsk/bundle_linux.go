@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mode says how packets get between the NIC and the UMEM.
+// Mode is how packets get between the NIC and the UMEM.
 type Mode uint8
 
 const (
 	// Auto is ZeroCopy, else Copy.
 	Auto Mode = iota
-	// ZeroCopy: the NIC reads and writes the UMEM itself.
+	// ZeroCopy makes the NIC read and write the UMEM itself.
 	ZeroCopy
-	// Copy: the kernel copies. It works with every driver that has native XDP.
+	// Copy makes the kernel copy. It works with every driver that has native XDP.
 	Copy
 )
 
-// BundleConfig says what to open.
+// BundleConfig configures a bundle.
 type BundleConfig struct {
 	// Interface is the index of the network interface.
 	Interface int
@@ -29,33 +29,31 @@ type BundleConfig struct {
 	Queues []int
 	// Mode is the rung of the ladder. Default Auto.
 	Mode Mode
-	// ChunkSize is the bytes of a frame's memory, 2048 or 4096. Default 2048 in Mode Copy, else 4096: with less, igb,
-	// igc and the 82599 receive no frame above 1 KB, since their buffers are whole kilobytes (1792 is rounded down),
-	// and ENA copies without a word.
+	// ChunkSize is the size of a chunk in bytes, 2048 or 4096. Default 2048 in Mode Copy, else 4096. With smaller
+	// chunks, igb, igc and the 82599 receive no frame above 1 KB, since their buffers are whole kilobytes (1792 is
+	// rounded down), and ENA copies without a warning.
 	ChunkSize int
 	// Headroom is how many bytes the kernel leaves free in front of a received frame, on top of
 	// XDP's own 256.
 	Headroom int
-	// ReceiveFrames is how many received frames each queue can hold, a power of two. Default 2048.
+	// ReceiveFrames is how many received frames each socket can hold, a power of two. Default 2048.
 	ReceiveFrames int
-	// TransmitFrames is how many frames can be on their way out, of all queues together: lent,
+	// TransmitFrames is how many frames can be on their way out, of all sockets together: lent,
 	// kept, or with the kernel. A power of two. Default 1024.
 	TransmitFrames int
-	// NoHugePages takes ordinary pages, even where there are huge ones.
+	// NoHugePages uses ordinary pages, even where there are huge ones.
 	NoHugePages bool
-	// BusyPoll, if not zero, has the NIC's queues polled by their reader (SO_PREFER_BUSY_POLL), so
-	// long at a time. It takes effect together with the interface's napi_defer_hard_irqs and
-	// gro_flush_timeout, which are the administrator's.
+	// BusyPoll, if not zero, makes the reader poll the NIC's queues (SO_PREFER_BUSY_POLL) for this time. It takes effect
+	// together with napi_defer_hard_irqs and gro_flush_timeout of the interface, which the administrator sets.
 	BusyPoll time.Duration
 	// BusyPollBudget is the most packets of one poll. Default 64.
 	BusyPollBudget int
 	// BusyFor is how long bind is repeated while another socket holds the queue: the kernel
 	// releases it some milliseconds after a close. Default one second.
 	BusyFor time.Duration
-	// Sleep passes the time between these. Default time.Sleep.
+	// Sleep passes the time between two binds. Default time.Sleep.
 	Sleep func(time.Duration)
-	// Release is called before anything is freed: it takes the sockets out of the XSKMAP. Default:
-	// nothing is called.
+	// Release removes the sockets from the XSKMAP. It is called before anything is freed. Default: no call.
 	Release func() error
 }
 
@@ -123,46 +121,46 @@ func (c BundleConfig) withDefaults() (BundleConfig, error) {
 	return c, nil
 }
 
-// maxQueues bounds the queues of one bundle; a chunk's queue is one byte.
+// maxQueues bounds the queues of one bundle: a chunk keeps the index of its sender in one byte.
 const maxQueues = 128
 
 func ringSize(n int) bool { return n > 0 && n <= maxFrames && n&(n-1) == 0 }
 
 // A Bundle is a UMEM and the AF_XDP sockets on it: one for each queue that a worker serves, all bound. It
-// has one owner at a time and no lock; a Port owns what it was given.
+// has one owner at a time and no lock; a Port owns the bundle that it was given.
 type Bundle struct {
 	config  BundleConfig
-	memory  []byte // TX chunks, then each queue's RX chunks
-	queues  []*queue
+	memory  []byte // TX chunks, then each socket's RX chunks
+	sockets []*socket
 	info    Info
 	closed  bool
 	closing error
 }
 
-// Info is what an open bundle turned out to be.
+// Info describes an open bundle.
 type Info struct {
-	// ZeroCopy is what the kernel confirmed.
+	// ZeroCopy reports whether the kernel confirmed zerocopy mode.
 	ZeroCopy bool
-	// ZeroCopyRefused is why it is Copy, if it was to be ZeroCopy.
+	// ZeroCopyRefused is the reason for Copy where ZeroCopy was tried.
 	ZeroCopyRefused error
-	// HugePages is whether the UMEM lies in huge pages.
+	// HugePages reports whether the UMEM lies in huge pages.
 	HugePages bool
-	// HugePagesRefused is why it does not, if it was to.
+	// HugePagesRefused is the reason for ordinary pages where huge ones were tried.
 	HugePagesRefused error
 	// Budget is the most frames of one kick in copy mode.
 	Budget int
-	// BusyPollRefused is why busy polling is off, if it was to be on.
+	// BusyPollRefused is the reason for no busy polling where it was requested.
 	BusyPollRefused error
 }
 
-// A Socket is what the XSKMAP is to hold for a queue.
-type Socket struct {
+// An Entry of the XSKMAP is a queue's number and the descriptor of the socket that is bound to it.
+type Entry struct {
 	Queue, FD int
 }
 
-// Open makes the UMEM and the sockets and binds them, with their fill rings filled (mlx5 hangs if they are
-// not). The XDP program must have been attached before: some drivers refuse the bind otherwise (ErrNoProgram),
-// and a packet that is redirected before the bind is lost. The caller puts Sockets into the XSKMAP.
+// Open makes the UMEM and the sockets, fills the fill rings (mlx5 hangs otherwise), and binds the sockets. The XDP program
+// must be attached before: some drivers fail the bind otherwise (ErrNoProgram). A packet that is redirected before the
+// bind is lost, so the caller puts the Entries into the XSKMAP after Open.
 //
 // The error wraps one of this package's Err variables where the cause is known.
 func Open(cfg BundleConfig) (*Bundle, error) {
@@ -180,7 +178,7 @@ func Open(cfg BundleConfig) (*Bundle, error) {
 		if err = b.open(mode); err == nil {
 			return b, nil
 		}
-		b.config.Release = nil // nobody has seen the sockets
+		b.config.Release = nil // no XSKMAP has the sockets yet
 		_ = b.Close()
 		if !refusesZeroCopy(err) {
 			break
@@ -191,52 +189,52 @@ func Open(cfg BundleConfig) (*Bundle, error) {
 }
 
 func (b *Bundle) open(mode Mode) error {
-	for i, number := range b.config.Queues {
-		q, err := newQueue(number)
+	for i, queue := range b.config.Queues {
+		s, err := newSocket(queue)
 		if err != nil {
 			return err
 		}
-		b.queues = append(b.queues, q)
+		b.sockets = append(b.sockets, s)
 		if i == 0 {
 			if err := b.mapMemory(); err != nil {
 				return err
 			}
-			if errno := registerUMEM(q.fd, b.memory, b.config.ChunkSize, b.config.Headroom); errno != 0 {
+			if errno := registerUMEM(s.fd, b.memory, b.config.ChunkSize, b.config.Headroom); errno != 0 {
 				return openError(fmt.Sprintf("register %d bytes of packet memory", len(b.memory)), errno, umemReasons)
 			}
 		}
-		if err := q.openRings(b.config); err != nil {
-			return fmt.Errorf("queue %d: %w", number, err)
+		if err := s.openRings(b.config); err != nil {
+			return fmt.Errorf("queue %d: %w", queue, err)
 		}
-		q.fillFrom(b.firstReceive(i), b.config)
-		b.tune(q)
+		s.fillFrom(b.firstReceive(i), b.config)
+		b.tune(s)
 	}
 	flags := uint16(unix.XDP_COPY | unix.XDP_USE_NEED_WAKEUP)
 	if mode == ZeroCopy {
 		flags = unix.XDP_ZEROCOPY | unix.XDP_USE_NEED_WAKEUP
 	}
-	if err := b.bind(b.queues[0], flags); err != nil {
+	if err := b.bind(b.sockets[0], flags); err != nil {
 		return err
 	}
-	options, err := unix.GetsockoptInt(b.queues[0].fd, unix.SOL_XDP, unix.XDP_OPTIONS)
+	options, err := unix.GetsockoptInt(b.sockets[0].fd, unix.SOL_XDP, unix.XDP_OPTIONS)
 	if err != nil {
 		return fmt.Errorf("ask for the socket's mode: %w", err)
 	}
 	b.info.ZeroCopy = options&unix.XDP_OPTIONS_ZEROCOPY != 0
-	for _, q := range b.queues[1:] {
-		// How to copy, and whether to wake, is the first socket's: the kernel wants no flags here.
-		if err := b.bind(q, unix.XDP_SHARED_UMEM); err != nil {
+	for _, s := range b.sockets[1:] {
+		// The first socket decides the mode and the wakeups: the kernel wants no flags here.
+		if err := b.bind(s, unix.XDP_SHARED_UMEM); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// firstReceive is the number of the first chunk that the i-th queue receives into.
+// firstReceive is the number of the first chunk that the i-th socket receives into.
 func (b *Bundle) firstReceive(i int) int { return b.config.TransmitFrames + i*b.config.ReceiveFrames }
 
-// mapMemory maps the UMEM: in huge pages where some are reserved, since the rings jump about in it, else in what the
-// kernel may make huge ones when the memory is registered (so nothing is populated before).
+// mapMemory maps the UMEM. It uses huge pages where some are reserved, since the rings jump about in the memory. Otherwise
+// it populates nothing, so that the kernel may still make huge pages when the memory is registered.
 func (b *Bundle) mapMemory() error {
 	size := b.firstReceive(len(b.config.Queues)) * b.config.ChunkSize
 	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE
@@ -261,12 +259,12 @@ func (b *Bundle) mapMemory() error {
 	return nil
 }
 
-// tune sets what makes a socket faster where the kernel offers it.
-func (b *Bundle) tune(q *queue) {
+// tune sets the options that make a socket faster, where the kernel has them.
+func (b *Bundle) tune(s *socket) {
 	b.info.Budget = defaultTxBudget
 	// XDP_MAX_TX_SKB_BUDGET may not exceed the ring (Linux 6.18).
 	budget := min(maxTxBudget, b.config.TransmitFrames)
-	if unix.SetsockoptInt(q.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, budget) == nil {
+	if unix.SetsockoptInt(s.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, budget) == nil {
 		b.info.Budget = budget
 	}
 	if b.config.BusyPoll == 0 {
@@ -277,15 +275,15 @@ func (b *Bundle) tune(q *queue) {
 		{unix.SO_BUSY_POLL, max(1, int(b.config.BusyPoll/time.Microsecond))},
 		{unix.SO_BUSY_POLL_BUDGET, b.config.BusyPollBudget},
 	} {
-		if err := unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
+		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
 			b.info.BusyPollRefused = openError("set up busy polling", err, map[unix.Errno]error{unix.EPERM: ErrPrivilege})
 			return
 		}
 	}
-	q.busyPoll = true
+	s.busyPoll = true
 }
 
-// refusesZeroCopy reports whether the same bundle may open with copying.
+// refusesZeroCopy reports whether the same bundle may open in copy mode.
 func refusesZeroCopy(err error) bool {
 	for _, hopeless := range []error{ErrPrivilege, ErrMemlock, ErrQueueBusy, ErrDown, ErrNoInterface} {
 		if errors.Is(err, hopeless) {
@@ -295,40 +293,42 @@ func refusesZeroCopy(err error) bool {
 	return true
 }
 
-// bind binds a queue's socket, patiently if the queue is held.
-func (b *Bundle) bind(q *queue, flags uint16) error {
-	address := &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(b.config.Interface), QueueID: uint32(q.number)}
+// bind binds a socket to its queue. It waits for a while if another socket holds the queue.
+func (b *Bundle) bind(s *socket, flags uint16) error {
+	address := &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(b.config.Interface), QueueID: uint32(s.queue)}
 	if flags&unix.XDP_SHARED_UMEM != 0 {
-		address.SharedUmemFD = uint32(b.queues[0].fd)
+		address.SharedUmemFD = uint32(b.sockets[0].fd)
 	}
-	err := unix.Bind(q.fd, address)
+	err := unix.Bind(s.fd, address)
 	for waited := time.Duration(0); err == unix.EBUSY && waited < b.config.BusyFor; waited += busyRetry {
 		b.config.Sleep(busyRetry)
-		err = unix.Bind(q.fd, address)
+		err = unix.Bind(s.fd, address)
 	}
 	if err != nil {
-		zeroCopy := flags&unix.XDP_ZEROCOPY != 0 || b.info.ZeroCopy
-		return openError(fmt.Sprintf("bind to queue %d", q.number), err, bindReasons(zeroCopy))
+		mode := Copy
+		if flags&unix.XDP_ZEROCOPY != 0 || b.info.ZeroCopy {
+			mode = ZeroCopy
+		}
+		return openError(fmt.Sprintf("bind to queue %d", s.queue), err, bindReasons(mode))
 	}
 	return nil
 }
 
-// Sockets are the bundle's, in the order of BundleConfig.Queues.
-func (b *Bundle) Sockets() []Socket {
-	var sockets []Socket
-	for _, q := range b.queues {
-		sockets = append(sockets, Socket{Queue: q.number, FD: q.fd})
+// Entries are those of all sockets, in the order of BundleConfig.Queues.
+func (b *Bundle) Entries() []Entry {
+	var entries []Entry
+	for _, s := range b.sockets {
+		entries = append(entries, Entry{Queue: s.queue, FD: s.fd})
 	}
-	return sockets
+	return entries
 }
 
-// Info is what the bundle turned out to be.
+// Info describes the bundle.
 func (b *Bundle) Info() Info { return b.info }
 
-// Close frees everything, in the order that lets the kernel free the queues: the XSKMAP's reference
-// (Release), the rings, whose mappings hold the sockets, the sockets, the UMEM. A second call does
-// nothing but repeat the first one's error. The kernel needs some milliseconds more until the queues
-// can be bound again.
+// Close frees everything, in the order that lets the kernel free the queues: the XSKMAP's reference (Release), the rings,
+// whose mappings hold the sockets, the sockets, the UMEM. A second call returns the first one's error and does nothing
+// else. The kernel needs some milliseconds more until the queues can be bound again.
 func (b *Bundle) Close() error {
 	if b.closed {
 		return b.closing
@@ -338,8 +338,8 @@ func (b *Bundle) Close() error {
 	if b.config.Release != nil {
 		errs = append(errs, b.config.Release())
 	}
-	for _, q := range b.queues {
-		errs = append(errs, q.close())
+	for _, s := range b.sockets {
+		errs = append(errs, s.close())
 	}
 	if b.memory != nil {
 		errs = append(errs, unix.Munmap(b.memory))

@@ -61,7 +61,7 @@ func TestDefectTailStall(t *testing.T) {
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	b := s.mustOpen(BundleConfig{})
 	// Without the larger budget too, as on kernels before 6.18.
-	if err := unix.SetsockoptInt(b.Sockets()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, 32); err != nil {
+	if err := unix.SetsockoptInt(b.Entries()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, 32); err != nil {
 		t.Logf("no budget to be set: %v", err)
 	}
 	l := s.newPort(b, Config{})

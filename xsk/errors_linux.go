@@ -8,8 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What can keep a bundle from opening, for whoever can do something about it. Open wraps one of these, and
-// the system call's own error.
+// The known reasons for which a bundle does not open. Open wraps one of these and the system call's own error.
 var (
 	// ErrPrivilege: the process lacks CAP_NET_RAW (or CAP_NET_ADMIN for busy polling).
 	ErrPrivilege = errors.New("lacks CAP_NET_RAW and CAP_NET_ADMIN")
@@ -31,7 +30,7 @@ var (
 	ErrZeroCopy = errors.New("the driver refuses zerocopy")
 )
 
-// openError says what failed, why as far as we know the kernel, and what the kernel said.
+// openError wraps the step that failed, its reason as far as it is known, and the kernel's error.
 func openError(doing string, err error, reasons map[unix.Errno]error) error {
 	var errno unix.Errno
 	if errors.As(err, &errno) {
@@ -78,10 +77,10 @@ var (
 	}
 )
 
-// bindReasons are the meanings of bind's errors, in zerocopy mode or in copy mode.
-func bindReasons(zeroCopy bool) map[unix.Errno]error {
+// bindReasons are the meanings of bind's errors in a mode.
+func bindReasons(mode Mode) map[unix.Errno]error {
 	reasons := maps.Clone(copyReasons)
-	if zeroCopy {
+	if mode == ZeroCopy {
 		maps.Copy(reasons, zeroCopyReasons)
 	}
 	return reasons

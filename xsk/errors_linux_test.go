@@ -11,33 +11,33 @@ import (
 // The same error of bind means something else once a driver has been asked for zerocopy.
 func TestBindReasons(t *testing.T) {
 	for _, c := range []struct {
-		errno    unix.Errno
-		zeroCopy bool
-		want     error
-		says     string
-		again    bool // whether copying is tried after zerocopy
+		errno unix.Errno
+		mode  Mode
+		want  error
+		says  string
+		again bool // whether copying is tried after zerocopy
 	}{
-		{unix.EINVAL, false, ErrNoQueue, "no such queue", false},
-		{unix.EINVAL, true, ErrZeroCopy, "ACCESS_PLATFORM", true},
-		{unix.EPERM, false, ErrPrivilege, "CAP_NET_RAW", false},
-		{unix.EPERM, true, ErrZeroCopy, "napi_tx", true},
-		{unix.ENOENT, true, ErrZeroCopy, "mergeable", true},
-		{unix.ENOMEM, true, ErrZeroCopy, "mapped", true},
-		{unix.EOPNOTSUPP, false, ErrUnsupported, "not supported", false},
-		{unix.EOPNOTSUPP, true, ErrUnsupported, "this driver has none", true},
-		{unix.EBUSY, true, ErrQueueBusy, "another AF_XDP socket", false},
-		{unix.ENETDOWN, true, ErrDown, "down", false},
-		{unix.ENODEV, true, ErrNoInterface, "no such interface", false},
-		{unix.ENXIO, true, ErrNoProgram, "no XDP program", true},
+		{unix.EINVAL, Copy, ErrNoQueue, "no such queue", false},
+		{unix.EINVAL, ZeroCopy, ErrZeroCopy, "ACCESS_PLATFORM", true},
+		{unix.EPERM, Copy, ErrPrivilege, "CAP_NET_RAW", false},
+		{unix.EPERM, ZeroCopy, ErrZeroCopy, "napi_tx", true},
+		{unix.ENOENT, ZeroCopy, ErrZeroCopy, "mergeable", true},
+		{unix.ENOMEM, ZeroCopy, ErrZeroCopy, "mapped", true},
+		{unix.EOPNOTSUPP, Copy, ErrUnsupported, "not supported", false},
+		{unix.EOPNOTSUPP, ZeroCopy, ErrUnsupported, "this driver has none", true},
+		{unix.EBUSY, ZeroCopy, ErrQueueBusy, "another AF_XDP socket", false},
+		{unix.ENETDOWN, ZeroCopy, ErrDown, "down", false},
+		{unix.ENODEV, ZeroCopy, ErrNoInterface, "no such interface", false},
+		{unix.ENXIO, ZeroCopy, ErrNoProgram, "no XDP program", true},
 	} {
-		err := openError("bind to queue 0", c.errno, bindReasons(c.zeroCopy))
+		err := openError("bind to queue 0", c.errno, bindReasons(c.mode))
 		if !errors.Is(err, c.want) || !errors.Is(err, c.errno) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%v with zerocopy %t is %q, want %q with %q", c.errno, c.zeroCopy, err, c.want, c.says)
+			t.Errorf("%v in mode %d is %q, want %q with %q", c.errno, c.mode, err, c.want, c.says)
 		}
-		if c.zeroCopy && errors.Is(err, ErrNoQueue) {
+		if c.mode == ZeroCopy && errors.Is(err, ErrNoQueue) {
 			t.Errorf("%v with zerocopy is %q", c.errno, err)
 		}
-		if got := refusesZeroCopy(err); c.zeroCopy && got != c.again {
+		if got := refusesZeroCopy(err); c.mode == ZeroCopy && got != c.again {
 			t.Errorf("%v with zerocopy: copying is tried: %t, want %t", c.errno, got, c.again)
 		}
 	}

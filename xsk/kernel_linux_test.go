@@ -17,16 +17,16 @@ import (
 // A kernel is the other side of a bundle's rings, in plain memory: what net/xdp/xsk.c does in copy mode with a
 // socket whose device answers as the test wants.
 type kernel struct {
-	bundle *Bundle
-	queues []*kernelQueue
-	watch  func(frame []byte) // sees every frame that leaves, at once
+	bundle  *Bundle
+	sockets []*kernelSocket
+	watch   func(frame []byte) // sees every frame that leaves, at once
 }
 
-// kernelQueue is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue: what
+// kernelSocket is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue: what
 // it has seen of the TX ring's producer, and how far it is, which it does not store at once.
-type kernelQueue struct {
+type kernelSocket struct {
 	k                      *kernel
-	q                      *queue
+	socket                 *socket
 	cachedProd, cachedCons uint32
 	fillCons, rxProd       uint32
 	stock                  []uint64 // chunks that lie with the driver
@@ -57,14 +57,14 @@ func newZeroCopy(n int) *kernel {
 	const receiveFrames = 1024
 	k := newKernelOf(BundleConfig{Mode: ZeroCopy, ReceiveFrames: receiveFrames, TransmitFrames: testRing}, n, 0)
 	k.bundle.info.ZeroCopy = true
-	for _, q := range k.queues {
+	for _, q := range k.sockets {
 		q.late = true
 	}
 	return k
 }
 
 // interrupt runs the driver, if a kick has asked for it.
-func (q *kernelQueue) interrupt() {
+func (q *kernelSocket) interrupt() {
 	if q.raised {
 		q.raised = false
 		_ = q.transfer()
@@ -86,7 +86,7 @@ func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
 	b.memory = make([]byte, b.firstReceive(n)*cfg.ChunkSize)
 	k := &kernel{bundle: b}
 	for i := range n {
-		q := &queue{number: i, fd: i}
+		q := &socket{queue: i, fd: i}
 		need := uint32(unix.XDP_RING_NEED_WAKEUP)
 		shared := func() indices {
 			p, c, flags := start, start, uint32(0)
@@ -98,9 +98,9 @@ func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
 		q.tx = newProducer(shared(), make([]unix.XDPDesc, cfg.TransmitFrames))
 		q.tx.shared.flags = &need
 		q.fillFrom(b.firstReceive(i), cfg)
-		b.queues = append(b.queues, q)
-		k.queues = append(k.queues, &kernelQueue{
-			k: k, q: q, budget: 32,
+		b.sockets = append(b.sockets, q)
+		k.sockets = append(k.sockets, &kernelSocket{
+			k: k, socket: q, budget: 32,
 			cachedProd: start, cachedCons: start, fillCons: start, rxProd: start, completionProd: start,
 		})
 	}
@@ -119,9 +119,9 @@ func seq(n int) func(func(int) bool) {
 }
 
 // kick is sendto: __xsk_generic_xmit.
-func (k *kernel) kick(fd int) unix.Errno { return k.queues[fd].kick() }
+func (k *kernel) kick(fd int) unix.Errno { return k.sockets[fd].kick() }
 
-func (q *kernelQueue) kick() (errno unix.Errno) {
+func (q *kernelSocket) kick() (errno unix.Errno) {
 	q.kicks++
 	if q.whole != nil {
 		if errno := q.whole(); errno != 0 {
@@ -136,8 +136,8 @@ func (q *kernelQueue) kick() (errno unix.Errno) {
 }
 
 // transfer sends what lies on the ring.
-func (q *kernelQueue) transfer() (errno unix.Errno) {
-	ring, sent, budget := &q.q.tx, false, q.budget
+func (q *kernelSocket) transfer() (errno unix.Errno) {
+	ring, sent, budget := &q.socket.tx, false, q.budget
 	for {
 		if q.cachedProd == q.cachedCons {
 			atomic.StoreUint32(ring.shared.consumer, q.cachedCons)
@@ -188,15 +188,15 @@ func (q *kernelQueue) transfer() (errno unix.Errno) {
 }
 
 // complete gives the memory of a frame back.
-func (q *kernelQueue) complete(address uint64) {
-	ring := &q.q.completion
+func (q *kernelSocket) complete(address uint64) {
+	ring := &q.socket.completion
 	ring.entries[int(q.completionProd)&(len(ring.entries)-1)] = address
 	q.completionProd++
 	atomic.StoreUint32(ring.shared.producer, q.completionProd)
 }
 
 // letGo completes what was held.
-func (q *kernelQueue) letGo() {
+func (q *kernelSocket) letGo() {
 	for _, address := range q.held {
 		q.complete(address)
 	}
@@ -204,11 +204,11 @@ func (q *kernelQueue) letGo() {
 }
 
 // receive delivers a frame, false if the fill or the RX ring leaves no room.
-func (q *kernelQueue) receive(data []byte) bool {
+func (q *kernelSocket) receive(data []byte) bool {
 	if len(q.stock) == 0 {
 		q.stockUp(1)
 	}
-	rx := &q.q.rx
+	rx := &q.socket.rx
 	if len(q.stock) == 0 || q.rxProd-atomic.LoadUint32(rx.shared.consumer) == uint32(len(rx.entries)) {
 		return false
 	}
@@ -223,8 +223,8 @@ func (q *kernelQueue) receive(data []byte) bool {
 }
 
 // stockUp takes chunks from the fill ring until there are n to receive into.
-func (q *kernelQueue) stockUp(n int) {
-	fill := &q.q.fill
+func (q *kernelSocket) stockUp(n int) {
+	fill := &q.socket.fill
 	for len(q.stock) < n && q.fillCons != atomic.LoadUint32(fill.shared.producer) {
 		q.stock = append(q.stock, fill.entries[int(q.fillCons)&(len(fill.entries)-1)])
 		q.fillCons++
@@ -443,7 +443,7 @@ func (r *rig) audit() {
 		kept[f.Handle] = true
 	}
 	for c, n := range where {
-		if l.chunks[c].offered && !kept[uint32(c)] {
+		if l.chunks[c].withKernel() && !kept[uint32(c)] {
 			n++ // with the kernel
 		}
 		if n != 1 {
@@ -469,7 +469,7 @@ func (r *rig) expect(want port.Stats) {
 }
 
 // payloads is what left a queue, and forgets it.
-func (q *kernelQueue) payloads(t testing.TB) (got []datagram) {
+func (q *kernelSocket) payloads(t testing.TB) (got []datagram) {
 	t.Helper()
 	for _, f := range q.sent {
 		got = append(got, parseSent(t, f))
@@ -490,7 +490,7 @@ func parseSent(t testing.TB, f []byte) datagram {
 }
 
 // expectSent compares what left with pairs of peer and payload number.
-func (r *rig) expectSent(q *kernelQueue, want ...[2]int) {
+func (r *rig) expectSent(q *kernelSocket, want ...[2]int) {
 	r.t.Helper()
 	compare(r.t, q.payloads(r.t), want)
 }

@@ -107,7 +107,7 @@ func (s *site) open(cfg BundleConfig) (*Bundle, error) {
 	}); err != nil {
 		return nil, err
 	}
-	for _, socket := range b.Sockets() {
+	for _, socket := range b.Entries() {
 		if err := s.program.SetSocket(socket.Queue, socket.FD); err != nil {
 			return nil, err
 		}

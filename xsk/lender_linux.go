@@ -14,19 +14,38 @@ const (
 	noChunk uint32 = math.MaxUint32
 )
 
-// chunk is what is known of a frame and its memory once it was offered to a queue.
+// A chunkState is where a TX chunk is in its life. Package comment, "The life of a TX chunk", has the transitions.
+type chunkState uint8
+
+const (
+	// chunkOurs: on the free stack, or the memory of a frame that is lent, filled or kept, and on no ring.
+	chunkOurs chunkState = iota
+	// chunkOffered: its descriptor is on the TX ring, and its frame is kept. The kernel may have consumed the descriptor
+	// since the frames were counted last.
+	chunkOffered
+	// chunkInFlight: the kernel consumed the descriptor. The frame is counted, and has left the lender's array.
+	chunkInFlight
+	// chunkReturned: the kernel is done with it, before its frame was counted.
+	chunkReturned
+)
+
+// A chunk is the lender's knowledge of one TX chunk.
 type chunk struct {
-	sender  uint8 // which queue it was offered to
-	queued  bool  // the frame is on the TX ring, or has not been marked as taken yet
-	offered bool  // the memory is on the TX ring or further, until it completes or is taken back
-	lost    bool  // the device dropped the frame
+	state   chunkState
+	sender  uint8 // that it was offered to
+	dropped bool  // the device dropped its frame
 }
 
+// withKernel reports whether the kernel may use the memory.
+func (c *chunk) withKernel() bool { return c.state == chunkOffered || c.state == chunkInFlight }
+
+// uncounted reports whether the chunk was offered, and its frame is not counted yet.
+func (c *chunk) uncounted() bool { return c.state == chunkOffered || c.state == chunkReturned }
+
 // lender owns the frames to send. Their memory is chunks, of the UMEM or (while there is none) of ordinary
-// memory; a frame's Handle is its chunk's number. The frames lie in one array: the kept ones first, in
-// order, then those lent to the worker, which fills them from the front, then entries without memory. So
-// kept and filled frames are always one row. Every chunk is in that array, on the free stack, or with
-// the kernel.
+// memory; a frame's Handle is its chunk's number. The frames lie in one array: the kept ones first, in order, then
+// those lent to the worker, which fills them from the front, then entries without memory. So kept and filled frames
+// are always one row. Every chunk is in that array, on the free stack, or with the kernel.
 type lender struct {
 	frames []port.Frame
 	kept   int
@@ -46,7 +65,7 @@ func newLender(frames int) lender {
 	return l
 }
 
-// use makes the first n chunks of memory the lender's, and all others forgotten. Nothing may be kept.
+// use gives the lender the first n chunks of memory, in place of those that it had. No frame may be kept.
 func (l *lender) use(memory []byte, stride, n int) {
 	l.memory, l.stride = memory, stride
 	l.chunks = make([]chunk, n)
@@ -60,7 +79,7 @@ func (l *lender) use(memory []byte, stride, n int) {
 	l.kept, l.lent = 0, 0
 }
 
-// useHeap is use with ordinary memory.
+// useHeap gives the lender ordinary memory.
 func (l *lender) useHeap() {
 	const stride = frame.Headroom + port.FrameSize
 	l.use(make([]byte, len(l.frames)*stride), stride, len(l.frames))
@@ -72,8 +91,8 @@ func (l *lender) room(chunk uint32) []byte {
 	return l.memory[at : at+frame.Headroom+port.FrameSize : at+frame.Headroom+port.FrameSize]
 }
 
-// queue is everything to be sent: what was kept and what the worker filled.
-func (l *lender) queue(out *port.Outgoing) []port.Frame {
+// pending is all frames to send: the kept ones, then those that the worker filled.
+func (l *lender) pending(out *port.Outgoing) []port.Frame {
 	if out.Filled > 0 && (out.Filled > l.lent || &out.Frames[0] != &l.frames[l.kept]) {
 		panic("xsk: Transmit of frames that this port did not lend last")
 	}
@@ -86,28 +105,27 @@ func (l *lender) drop(f *port.Frame) {
 	f.Handle = noChunk
 }
 
-// settle closes the gaps that frames left in the queue whose memory is elsewhere now, and lends
-// memory wherever there is some.
-func (l *lender) settle(out *port.Outgoing, queue []port.Frame) {
+// settle keeps the pending frames that still have memory, closes the gaps between them, and lends free memory.
+func (l *lender) settle(out *port.Outgoing, pending []port.Frame) {
 	end := l.kept + l.lent
 	l.kept = 0
-	for i := range queue {
-		if queue[i].Handle != noChunk {
+	for i := range pending {
+		if pending[i].Handle != noChunk {
 			if i != l.kept {
-				queue[l.kept], queue[i] = queue[i], queue[l.kept]
+				pending[l.kept], pending[i] = pending[i], pending[l.kept]
 			}
 			l.kept++
 		}
 	}
 	gap := l.kept
-	for ; gap < len(queue) && len(l.free) > 0; gap++ {
+	for ; gap < len(pending) && len(l.free) > 0; gap++ {
 		l.lend(&l.frames[gap])
 	}
-	for ; gap < len(queue) && end > len(queue); gap++ {
+	for ; gap < len(pending) && end > len(pending); gap++ {
 		end--
 		l.frames[gap], l.frames[end] = l.frames[end], l.frames[gap]
 	}
-	if gap < len(queue) {
+	if gap < len(pending) {
 		end = gap
 	}
 	for ; end < len(l.frames) && len(l.free) > 0; end++ {

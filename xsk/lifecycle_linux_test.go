@@ -262,11 +262,11 @@ func TestInfo(t *testing.T) {
 		t.Error(info.BusyPollRefused)
 	}
 	for option, want := range map[int]int{unix.SO_PREFER_BUSY_POLL: 1, unix.SO_BUSY_POLL: 20} {
-		if got, err := unix.GetsockoptInt(b.Sockets()[0].FD, unix.SOL_SOCKET, option); got != want {
+		if got, err := unix.GetsockoptInt(b.Entries()[0].FD, unix.SOL_SOCKET, option); got != want {
 			t.Errorf("socket option %d is %d, want %d; %v", option, got, want, err)
 		}
 	}
-	if !b.queues[0].tx.shared.needsWakeup() {
+	if !b.sockets[0].tx.shared.needsWakeup() {
 		t.Error("copy mode does not ask for kicks")
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All of this package's unsafe code is in this file: it is where numbers from the kernel become pointers,
-// once per socket at open.
+// All of this package's unsafe code is in this file. Numbers from the kernel become pointers here, once per socket at
+// open.
 
-// registerUMEM gives the kernel memory of size chunk each to receive into and send from; what it writes
-// begins headroom + XDP_PACKET_HEADROOM bytes into a chunk (net/xdp/xdp_umem.c, xdp_umem_reg).
+// registerUMEM gives the kernel memory in chunks of a size, to receive into and send from. A received frame begins
+// headroom + XDP_PACKET_HEADROOM bytes into its chunk (net/xdp/xdp_umem.c, xdp_umem_reg).
 func registerUMEM(fd int, memory []byte, chunk, headroom int) unix.Errno {
 	reg := unix.XDPUmemReg{
 		Addr:     uint64(uintptr(unsafe.Pointer(unsafe.SliceData(memory)))),
@@ -23,7 +23,7 @@ func registerUMEM(fd int, memory []byte, chunk, headroom int) unix.Errno {
 	return errno
 }
 
-// ringOffsets asks where in the mappings of a socket's rings their fields are (XDP_MMAP_OFFSETS).
+// ringOffsets asks for the offsets of the rings' fields in their mappings (XDP_MMAP_OFFSETS).
 func ringOffsets(fd int) (unix.XDPMmapOffsets, unix.Errno) {
 	var offsets unix.XDPMmapOffsets
 	errno := getXDPOption(fd, unix.XDP_MMAP_OFFSETS, unsafe.Pointer(&offsets), unsafe.Sizeof(offsets))
@@ -37,8 +37,8 @@ func statistics(fd int) (unix.XDPStatistics, unix.Errno) {
 	return s, errno
 }
 
-// getXDPOption reads a socket option of a fixed size. A kernel that knows a shorter one is older than
-// what we need of it (5.4 for the rings' flags, 5.9 for all statistics).
+// getXDPOption reads a socket option of a fixed size. A kernel that returns less is too old (5.4 has the rings' flags, 5.9
+// all statistics).
 func getXDPOption(fd, option int, value unsafe.Pointer, size uintptr) unix.Errno {
 	length := uint32(size)
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, uintptr(option),
@@ -49,8 +49,7 @@ func getXDPOption(fd, option int, value unsafe.Pointer, size uintptr) unix.Errno
 	return errno
 }
 
-// mapRing maps one of a socket's rings. The mapping is to be unmapped whole, when nobody uses what points
-// into it any more.
+// mapRing maps one of a socket's rings. The mapping is to be unmapped whole, when no pointer into it is used any more.
 func mapRing[E any](fd int, pageOffset int64, at unix.XDPRingOffset, size int) (mapping []byte, shared indices, entries []E, err error) {
 	var entry E
 	length := int(at.Desc) + size*int(unsafe.Sizeof(entry))

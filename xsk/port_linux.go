@@ -17,49 +17,49 @@ import (
 
 // A Guard lets a peer's packets pass the XDP program. Its methods are called by the ports' threads.
 type Guard interface {
-	// Allow lets packets of the path pass, at most rate a second of each kind (0: any number), until as many Revokes as
-	// Allows have named it. An error (the guard is full) is counted; the route sends all the same.
+	// Allow lets packets of the path pass, at most rate a second of each kind (0: any number). They pass until the path
+	// had as many Revokes as Allows. An error (the guard is full) is counted, and the route sends nonetheless.
 	Allow(p port.Path, rate uint32) error
-	// Revoke takes back one Allow that succeeded.
+	// Revoke undoes one Allow that succeeded.
 	Revoke(port.Path) error
 }
 
-// NextHops knows where frames to a peer go. Its methods are called by the ports' threads.
+// NextHops knows the next hops of paths. Its methods are called by the ports' threads.
 type NextHops interface {
-	// Generation changes whenever an earlier Resolve of a Way may have become wrong. Asked for every batch.
+	// Generation changes whenever an earlier Resolve of a Way may have become wrong. It is called for every batch.
 	Generation() uint32
-	// Follow begins to follow a path, for every change of a route.
+	// Follow begins to follow a path. It is called for every change of a route.
 	Follow(port.Path) nexthop.Way
-	// Own reports whether an address is this host's. Asked for every received frame.
+	// Own reports whether an address is this host's. It is called for every received frame.
 	Own(netip.Addr) bool
 }
 
-// A Companion is the kernel's socket on the same UDP port: it takes what XDP passes to the kernel, and
-// sends what has no next hop.
+// A Companion is the kernel's socket on the same UDP port. It receives the datagrams that XDP passes to the kernel, and
+// sends those without next hop.
 type Companion interface {
 	// Send sends one datagram without blocking, and does not keep the payload. Safe from any
 	// thread.
 	Send(p port.Path, payload []byte) error
-	// Receive is port.Port's: in.Packets[:n], valid until the next one. Only the port with
-	// ReadsCompanion calls it.
+	// Receive is like that of port.Port: in.Packets[:n] is valid until the next call. Only the port with ReadsCompanion
+	// calls it.
 	Receive(now port.Time, in *port.Batch) int
 	// FD is the socket to poll.
 	FD() int
 }
 
-// Config says what a port is made of.
+// Config configures a port.
 type Config struct {
-	// Bundle is the port's from now on. Without one the port starts as if suspended.
+	// Bundle belongs to the port from New on. Without one the port starts as if suspended.
 	Bundle *Bundle
-	// NextHops, Companion and Now are needed. Without a Guard there is nothing to allow.
+	// NextHops, Companion and Now are required. Without a Guard no path needs to be allowed.
 	NextHops  NextHops
 	Companion Companion
 	Guard     Guard
-	// Now is the ports' clock, that Wait's times are in.
+	// Now is the ports' clock. Wait's times are in its scale.
 	Now func() port.Time
 	// LocalPort is the UDP port that frames are sent from.
 	LocalPort uint16
-	// ReadsCompanion has Receive yield what the companion received: for one port of all.
+	// ReadsCompanion makes Receive yield the companion's datagrams too. Exactly one port of all reads the companion.
 	ReadsCompanion bool
 	// Checksum4Off sends no UDP checksums over IPv4 (see package frame).
 	Checksum4Off bool
@@ -69,7 +69,7 @@ type Config struct {
 	Frames int
 	// Batch is the most frames from XDP that one Receive yields. Default 64.
 	Batch int
-	// Log hears of degradations. Default: nobody.
+	// Log gets degradations. Default: no log.
 	Log *slog.Logger
 }
 
@@ -103,7 +103,7 @@ func (c Config) withDefaults() (Config, error) {
 	return c, fits(c.Bundle, c.Frames)
 }
 
-// fits reports whether a bundle has memory for what a port lends or keeps.
+// fits returns an error if a bundle has fewer chunks than a port has frames.
 func fits(b *Bundle, frames int) error {
 	if b != nil && b.config.TransmitFrames < frames {
 		return fmt.Errorf("xsk: a port of %d frames on a bundle with TransmitFrames %d", frames, b.config.TransmitFrames)
@@ -111,9 +111,8 @@ func fits(b *Bundle, frames int) error {
 	return nil
 }
 
-// Port is the AF_XDP queues of one worker. Receive, Transmit and Wait are called by the worker in any
-// order; every batch for Transmit is the one that the Transmit before it handed back (an empty one at
-// first). Suspend and Resume take its bundle away and give it one.
+// Port is the AF_XDP sockets of one worker, on one or more of the NIC's queues. Suspend takes its bundle away, and Resume
+// gives it one. It implements port.Port, whose comment has the contract.
 type Port struct {
 	in       receiver
 	out      transmitter
@@ -124,7 +123,7 @@ type Port struct {
 	bundle  *Bundle // that out sends through; nil while suspended
 	closing *Bundle // that in still receives from; closed at the next Receive
 
-	// place is where the worker sleeps: its Fds are Wake's, the companion's if it is read, the queues'.
+	// place is where the worker sleeps. Its Fds are Wake's, the companion's if it is read, the sockets'.
 	place *park.Place
 
 	handover handover
@@ -133,7 +132,7 @@ type Port struct {
 
 var _ port.Port = (*Port)(nil)
 
-// New makes a port. If it fails, the bundle is still the caller's.
+// New makes a port. If it fails, the bundle still belongs to the caller.
 func New(cfg Config) (*Port, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -174,17 +173,17 @@ func New(cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// attach makes the bundle the port's.
+// attach makes the port use a bundle.
 func (p *Port) attach(b *Bundle) {
 	p.bundle = b
 	p.out.attach(b)
 	p.in.attach(b)
-	for _, q := range b.queues {
-		p.poll(q.fd)
+	for _, s := range b.sockets {
+		p.poll(s.fd)
 	}
 }
 
-// poll has Wait end when fd is readable.
+// poll makes Wait end when fd is readable.
 func (p *Port) poll(fd int) {
 	if err := p.place.Add(fd); err != nil {
 		p.log.Error("arrivals do not wake the worker", "error", err) // no memory for it
@@ -203,19 +202,19 @@ func (p *Port) Receive(now port.Time, in *port.Batch) int {
 
 // Transmit implements port.Port.
 func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
-	pending := p.handover.pending.Load()
-	if pending && p.bundle != nil {
+	requested := p.handover.requested.Load()
+	if requested && p.bundle != nil {
 		p.detach()
 	}
-	queue := p.out.transmit(now, out)
+	pending := p.out.transmit(now, out)
 	p.counters.publish()
-	p.out.lender.settle(out, queue)
+	p.out.lender.settle(out, pending)
 	for i := range p.out.senders {
 		s := &p.out.senders[i]
 		s.counters.Waiting = p.out.waits(i)
 		s.counters.publish()
 	}
-	if pending {
+	if requested {
 		p.takeOver(out)
 	}
 }
@@ -230,16 +229,16 @@ func (p *Port) Details() Details {
 	return d
 }
 
-// Wait implements port.Port. It polls for arrivals only: that a TX ring is writable says nothing.
+// Wait implements port.Port. It polls for arrivals only: a TX ring always counts as writable.
 func (p *Port) Wait(until port.Time) {
-	if p.in.pending() || p.handover.pending.Load() {
+	if p.in.pending() || p.handover.requested.Load() {
 		return
 	}
 	p.place.Doze(p.left(until))
 	p.heed()
 }
 
-// left is how long it is until a time or until there is something to send, whichever comes first; negative if never.
+// left is the time until a moment or until there is something to send, whichever comes first; negative if never.
 func (p *Port) left(until port.Time) time.Duration {
 	if until = min(until, p.out.next(p.now)); until == port.Never {
 		return -1
@@ -249,25 +248,25 @@ func (p *Port) left(until port.Time) time.Duration {
 
 // Rest implements port.Port.
 func (p *Port) Rest(until port.Time) {
-	if p.in.pending() || p.handover.pending.Load() {
+	if p.in.pending() || p.handover.requested.Load() {
 		return
 	}
 	p.place.Rest(p.left(until))
 	p.heed()
 }
 
-// heed has Receive read the companion if the last sleep has seen something there. The queues it looks at anyway.
+// heed makes Receive read the companion if the last sleep saw datagrams there. Receive looks at the sockets anyway.
 func (p *Port) heed() {
 	if p.in.companion != nil && p.place.Fds[1].Revents != 0 {
 		p.in.due = 0
 	}
 }
 
-// next is when Transmit has something to do beside what the worker has for it.
+// next is when Transmit has something to do even if the worker fills no frame.
 func (t *transmitter) next(now func() port.Time) port.Time {
 	next := port.Never
 	for i := range t.senders {
-		if s := &t.senders[i]; s.pending() || !s.drained || s.backoff > 0 && t.lender.kept > 0 {
+		if s := &t.senders[i]; s.kickable() || !s.drained || s.backoff > 0 && t.lender.kept > 0 {
 			next = min(next, s.again)
 		}
 	}
@@ -286,7 +285,7 @@ func (p *Port) Close() error {
 		return nil
 	}
 	p.closed = true
-	errs := []error{p.handover.end()} // first: who makes a wish holds its lock, and then wakes
+	errs := []error{p.handover.end()} // first: Suspend and Resume hold its lock while they wake the worker
 	p.out.dismissAll()
 	if p.bundle != nil {
 		p.out.detach()
@@ -302,21 +301,20 @@ func (p *Port) Close() error {
 	return errors.Join(errs...)
 }
 
-// handover is where other threads leave a wish concerning the bundle.
+// handover is where other threads leave a request to give up or take over a bundle.
 type handover struct {
-	active  atomic.Bool // the port has a bundle that it was not asked to give up
-	pending atomic.Bool // there is a wish
+	active    atomic.Bool // the port has a bundle, and no request to give it up
+	requested atomic.Bool // Suspend or Resume was called
 
 	sync.Mutex
-	done  chan struct{} // closed when the present bundle is; nil: no wish to close it
+	done  chan struct{} // closed when the present bundle is; nil: no request to close it
 	next  *Bundle
 	ended bool
 }
 
-// Suspend has the port close its bundle at its next turn: what the worker has filled by then, and
-// everything later, goes through the companion; what the kernel has taken and not sent is counted as
-// abandoned. done is closed when the queues are being released. A port without a bundle is done at once. Safe
-// from any thread.
+// Suspend makes the port close its bundle in its next turn. Frames that the worker has filled by then, and all later
+// ones, go through the companion. Frames in flight count as abandoned. done is closed when the kernel is releasing the
+// queues; it is closed already if the port has no bundle. Safe from any thread.
 func (p *Port) Suspend() (done <-chan struct{}) {
 	h := &p.handover
 	h.Lock()
@@ -331,14 +329,14 @@ func (p *Port) Suspend() (done <-chan struct{}) {
 	}
 	h.done = make(chan struct{})
 	h.active.Store(false)
-	h.pending.Store(true)
+	h.requested.Store(true)
 	p.Wake()
 	return h.done
 }
 
-// Resume gives the port a bundle, which it uses from its next turn on. If it still has one, that is closed
-// first, so a bundle on the same queues cannot have been opened; Suspend, and wait. It fails, and the bundle
-// is still the caller's, if the bundle is too small or the port is closed. Safe from any thread.
+// Resume gives the port a bundle, which it uses from its next turn on. If the port still has one, it closes that first.
+// Two bundles cannot be open on one queue, so Suspend and wait before opening the second. Resume fails if the bundle is
+// too small or the port is closed; the bundle still belongs to the caller then. Safe from any thread.
 func (p *Port) Resume(b *Bundle) error {
 	if b == nil {
 		return errors.New("xsk: Resume without a bundle")
@@ -360,19 +358,19 @@ func (p *Port) Resume(b *Bundle) error {
 	}
 	h.next = b
 	h.active.Store(true)
-	h.pending.Store(true)
+	h.requested.Store(true)
 	p.Wake()
 	return nil
 }
 
-// detach stops sending through the bundle. What is on its rings goes through the companion now, and new
-// frames lie in ordinary memory; but the worker may hold on to what it received until the next Receive.
+// detach ends the sending through the bundle. Frames on its TX rings go through the companion now, and new frames lie in
+// ordinary memory. The worker may use received frames until the next Receive.
 func (p *Port) detach() {
 	p.out.detach()
 	p.closing, p.bundle = p.bundle, nil
 }
 
-// takeOver moves the lender, of which nothing is kept, from one memory to another.
+// takeOver moves the lender, which keeps no frame, from one memory to another.
 func (p *Port) takeOver(out *port.Outgoing) {
 	h := &p.handover
 	h.Lock()
@@ -383,7 +381,7 @@ func (p *Port) takeOver(out *port.Outgoing) {
 	case h.next != nil:
 		p.attach(h.next)
 		h.next = nil
-		h.pending.Store(h.done != nil)
+		h.requested.Store(h.done != nil)
 	}
 	p.out.lender.settle(out, nil)
 }
@@ -391,8 +389,8 @@ func (p *Port) takeOver(out *port.Outgoing) {
 // release closes the bundle that was detached.
 func (p *Port) release() {
 	p.in.detach()
-	for _, q := range p.closing.queues {
-		p.place.Remove(q.fd)
+	for _, s := range p.closing.sockets {
+		p.place.Remove(s.fd)
 	}
 	err := p.closing.Close()
 	p.closing = nil
@@ -404,10 +402,10 @@ func (p *Port) release() {
 	defer h.Unlock()
 	close(h.done)
 	h.done = nil
-	h.pending.Store(h.next != nil)
+	h.requested.Store(h.next != nil)
 }
 
-// end ends all wishes.
+// end ends all requests.
 func (h *handover) end() error {
 	h.Lock()
 	defer h.Unlock()

@@ -19,13 +19,13 @@ func TestSuspendAndResume(t *testing.T) {
 	r.route(0, to(0))
 	r.route(1, to(1))
 	g := &gate{n: 1, errno: unix.EAGAIN}
-	for _, q := range k.queues {
+	for _, q := range k.sockets {
 		q.verdict = g.verdict
 		q.hold = true
 	}
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 	chunk := append(make([]byte, frame.Headroom), payload(5)...)
-	k.queues[0].receive(chunk[tpl.Put(chunk, len(payload(5)), 0):])
+	k.sockets[0].receive(chunk[tpl.Put(chunk, len(payload(5)), 0):])
 	if n := r.Receive(r.clock, &r.in); n != 1 {
 		t.Fatal(n)
 	}
@@ -83,7 +83,7 @@ func TestSuspendAndResume(t *testing.T) {
 	r.expectCompanion([2]int{1, 9})
 	r.add(1, payload(10))
 	r.transmit(testFrames)
-	r.expectSent(again.queues[0], [2]int{1, 10})
+	r.expectSent(again.sockets[0], [2]int{1, 10})
 	if d := r.Details(); d.Suspended {
 		t.Errorf("%+v", d)
 	}
@@ -123,23 +123,23 @@ func TestNothingIsAllocated(t *testing.T) {
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 	chunk := append(make([]byte, frame.Headroom), payload(1200)...)
 	data := chunk[tpl.Put(chunk, 1204, 0):]
-	for _, q := range k.queues {
+	for _, q := range k.sockets {
 		q.sent = make([][]byte, 0, 1<<20)
 	}
 	payloads := payload(1200)
 	kick := r.Port.out.kick
 	r.Port.out.kick = func(fd int) unix.Errno { // a kernel that allocates nothing
-		q := k.queues[fd]
-		for q.cachedCons != q.q.tx.next {
-			q.complete(q.q.tx.entries[int(q.cachedCons)&(testRing-1)].Addr)
+		q := k.sockets[fd]
+		for q.cachedCons != q.socket.tx.next {
+			q.complete(q.socket.tx.entries[int(q.cachedCons)&(testRing-1)].Addr)
 			q.cachedCons++
 		}
-		*q.q.tx.shared.consumer = q.cachedCons
+		*q.socket.tx.shared.consumer = q.cachedCons
 		return 0
 	}
 	defer func() { r.Port.out.kick = kick }()
 	if n := testing.AllocsPerRun(1000, func() {
-		for _, q := range k.queues {
+		for _, q := range k.sockets {
 			for range 8 {
 				q.receive(data)
 			}
@@ -203,7 +203,7 @@ func TestZeroCopy(t *testing.T) {
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
 	r.route(1, to(1))
-	q := k.queues[0]
+	q := k.sockets[0]
 	wakeups, answer := 0, unix.Errno(0)
 	r.Port.out.kick = func(fd int) unix.Errno {
 		if fd != 0 {
@@ -213,8 +213,8 @@ func TestZeroCopy(t *testing.T) {
 		return answer
 	}
 	asleep, awake := uint32(unix.XDP_RING_NEED_WAKEUP), uint32(0)
-	q.q.tx.shared.flags = &awake
-	k.queues[1].q.tx.shared.flags = &awake
+	q.socket.tx.shared.flags = &awake
+	k.sockets[1].socket.tx.shared.flags = &awake
 	number := 0
 	add := func(n int) (want [][2]int) {
 		for range n {
@@ -244,7 +244,7 @@ func TestZeroCopy(t *testing.T) {
 	}
 
 	// It sleeps, and cannot be woken at once.
-	q.q.tx.shared.flags = &asleep
+	q.socket.tx.shared.flags = &asleep
 	answer = unix.EAGAIN
 	want = add(3)
 	r.transmit(testFrames)
@@ -276,7 +276,7 @@ func TestZeroCopy(t *testing.T) {
 	r.expectSent(q, want...)
 	r.clock += retryDown
 	want = add(1)
-	q.q.tx.shared.flags = &awake
+	q.socket.tx.shared.flags = &awake
 	r.transmit(testFrames)
 	q.kick()
 	r.expectSent(q, want...)

@@ -57,7 +57,7 @@ func anything(t *testing.T, random *rand.Rand) {
 	fresh := func() *kernel {
 		k := newKernel(1+random.IntN(3), 128, math.MaxUint32-uint32(random.IntN(500)))
 		k.watch = func(f []byte) { leave(parseSent(t, f)) }
-		for _, q := range k.queues {
+		for _, q := range k.sockets {
 			q.hold = random.IntN(2) == 0
 			mood := unix.Errno(0)
 			q.verdict = func() unix.Errno {
@@ -122,13 +122,13 @@ func anything(t *testing.T, random *rand.Rand) {
 				suspended = false
 			}
 		case 6, 7:
-			for _, q := range k.queues { // a poll
+			for _, q := range k.sockets { // a poll
 				if !suspended && done == nil && q.kick() == unix.EBUSY {
 					hidden++
 				}
 			}
 		case 8, 9, 10:
-			for _, q := range k.queues {
+			for _, q := range k.sockets {
 				q.letGo()
 			}
 		}

@@ -7,67 +7,67 @@ import (
 	"ringcast/xsk/frame"
 )
 
-// companionEvery is how often the companion is asked when no poll does: a system call each time.
+// companionEvery is the time between two reads of the companion without a poll: each costs a system call.
 const companionEvery = port.Millisecond
 
-// refillAtLeast is how many chunks are worth a kick. Some drivers ask for one after each poll that found fewer packets
-// than it may take (ena_xdp_clean_rx_irq_zc), which would be a system call a turn.
+// refillAtLeast is how many chunks are worth a kick. Some drivers ask for a kick after each poll that found fewer packets
+// than its budget (ena_xdp_clean_rx_irq_zc), which would be a system call a turn.
 const refillAtLeast = 64
 
 // receiver is the way in. It belongs to the worker's thread.
 type receiver struct {
 	counters  *portTally
 	hops      NextHops
-	companion Companion // nil: not ours to read
+	companion Companion // nil if another port reads it
 	batch     int
 	kick      func(fd int)
 
 	memory  []byte
 	chunk   int
 	zone    string // of link-local addresses
-	queues  []intake
-	turn    int // which queue is read first
+	intakes []intake
+	turn    int // which intake is read first
 	inbound []port.Inbound
 
 	strays port.Batch // of the companion
-	due    port.Time  // when the companion is asked next
+	due    port.Time  // when the companion is read next
 }
 
-// intake is a queue's way in.
+// intake is a socket's way in.
 type intake struct {
-	*queue
+	*socket
 	counters *queueTally
-	borrowed []uint64 // chunks that the last Receive handed out
-	refilled int      // chunks that were given back since the last kick
+	borrowed []uint64 // chunks of the last Receive
+	refilled int      // chunks that went to the fill ring since the last kick
 }
 
-// attach receives from a bundle too, from now on.
+// attach makes the receiver receive from a bundle too.
 func (r *receiver) attach(b *Bundle) {
 	r.memory, r.chunk = b.memory, b.config.ChunkSize
 	r.zone = strconv.Itoa(b.config.Interface)
-	for _, q := range b.queues {
-		r.queues = append(r.queues, intake{queue: q, counters: r.counters.of(q.number), borrowed: make([]uint64, 0, r.batch)})
+	for _, s := range b.sockets {
+		r.intakes = append(r.intakes, intake{socket: s, counters: r.counters.of(s.queue), borrowed: make([]uint64, 0, r.batch)})
 	}
 	r.turn = 0
 }
 
-// detach does not, any more. What was handed out must not be in use.
+// detach ends the receiving from the bundle. The worker must not use received frames any more.
 func (r *receiver) detach() {
-	r.memory, r.queues = nil, nil
+	r.memory, r.intakes = nil, nil
 	clear(r.inbound[:cap(r.inbound)])
 }
 
-// pending reports whether an RX ring holds something.
+// pending reports whether an RX ring holds frames.
 func (r *receiver) pending() bool {
-	for i := range r.queues {
-		if r.queues[i].rx.peek() > 0 {
+	for i := range r.intakes {
+		if r.intakes[i].rx.peek() > 0 {
 			return true
 		}
 	}
 	return false
 }
 
-// receive fills inbound and returns how many. The queues take turns in being first; the companion has a
+// receive fills inbound and returns the number of datagrams. The sockets take turns in being first. The companion has a
 // batch of its own, so neither starves the other.
 func (r *receiver) receive(now port.Time) int {
 	r.inbound = r.inbound[:0]
@@ -75,49 +75,48 @@ func (r *receiver) receive(now port.Time) int {
 		r.receiveStrays(now)
 	}
 	left := r.batch
-	for i := range r.queues {
-		q := &r.queues[(r.turn+i)%len(r.queues)]
-		r.refill(q)
-		if n := min(int(q.rx.peek()), left); n > 0 {
-			r.take(now, q, n)
+	for i := range r.intakes {
+		s := &r.intakes[(r.turn+i)%len(r.intakes)]
+		r.refill(s)
+		if n := min(int(s.rx.peek()), left); n > 0 {
+			r.read(now, s, n)
 			left -= n
 		}
 	}
-	if r.turn++; r.turn >= len(r.queues) {
+	if r.turn++; r.turn >= len(r.intakes) {
 		r.turn = 0
 	}
 	return len(r.inbound)
 }
 
-// refill gives the kernel back what the last Receive handed out. The fill ring has room for all of a queue's
-// chunks.
-func (r *receiver) refill(q *intake) {
-	if len(q.borrowed) > 0 {
-		for _, address := range q.borrowed {
-			q.fill.put(address)
+// refill gives the kernel the chunks of the last Receive again. The fill ring has room for all RX chunks of a socket.
+func (r *receiver) refill(s *intake) {
+	if len(s.borrowed) > 0 {
+		for _, address := range s.borrowed {
+			s.fill.put(address)
 		}
-		q.fill.submit()
-		q.refilled += len(q.borrowed)
-		q.borrowed = q.borrowed[:0]
+		s.fill.submit()
+		s.refilled += len(s.borrowed)
+		s.borrowed = s.borrowed[:0]
 	}
-	if q.busyPoll || q.fill.shared.needsWakeup() && (q.refilled >= refillAtLeast || q.starving()) {
-		q.refilled = 0
-		r.kick(q.fd)
+	if s.busyPoll || s.fill.shared.needsWakeup() && (s.refilled >= refillAtLeast || s.starving()) {
+		s.refilled = 0
+		r.kick(s.fd)
 	}
 }
 
-// starving reports whether the driver holds so few chunks that it needs those on the fill ring now. It holds those that
-// it took from there and has not passed on to the RX ring; both rings' indices begin at the same number.
-func (q *intake) starving() bool {
-	taken := q.fill.consumed()
-	return taken != q.fill.next && taken-(q.rx.next+q.rx.peek()) < refillAtLeast
+// starving reports whether the driver holds so few chunks that it needs those on the fill ring now. The driver holds the
+// chunks that it consumed from the fill ring and has not put on the RX ring. Both rings' indices begin at the same number.
+func (s *intake) starving() bool {
+	consumed := s.fill.consumed()
+	return consumed != s.fill.next && consumed-(s.rx.next+s.rx.peek()) < refillAtLeast
 }
 
-// take hands out n frames of a queue.
-func (r *receiver) take(now port.Time, q *intake, n int) {
+// read hands out n frames of a socket.
+func (r *receiver) read(now port.Time, s *intake, n int) {
 	for i := range n {
-		d := q.rx.at(uint32(i))
-		q.borrowed = append(q.borrowed, d.Addr&^uint64(r.chunk-1))
+		d := s.rx.at(uint32(i))
+		s.borrowed = append(s.borrowed, d.Addr&^uint64(r.chunk-1))
 		end := d.Addr + uint64(d.Len)
 		if end > uint64(len(r.memory)) {
 			r.counters.Stats[port.Malformed]++
@@ -128,8 +127,8 @@ func (r *receiver) take(now port.Time, q *intake, n int) {
 			r.counters.Stats[port.Malformed]++
 			continue
 		}
-		// The kernel drops these (a martian source) as long as it sees them. Whoever forged one would have us send
-		// to this host's own services.
+		// The kernel drops these frames itself when it sees them (a martian source). A forged one would make us send to
+		// this host's own services.
 		if r.hops.Own(path.Remote.Addr()) {
 			r.counters.own[OwnSources]++
 			continue
@@ -138,11 +137,11 @@ func (r *receiver) take(now port.Time, q *intake, n int) {
 		r.counters.Stats[port.Received]++
 		r.counters.Stats[port.ReceivedBytes] += uint64(len(payload))
 	}
-	q.rx.release(uint32(n))
-	q.counters.Counts[QueueReceived] += uint64(n)
+	s.rx.release(uint32(n))
+	s.counters.Counts[QueueReceived] += uint64(n)
 }
 
-// receiveStrays reads the companion, and soon again if there was something.
+// receiveStrays reads the companion, which is read again soon if it had datagrams.
 func (r *receiver) receiveStrays(now port.Time) {
 	n := r.companion.Receive(now, &r.strays)
 	if n == 0 {

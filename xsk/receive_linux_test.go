@@ -19,7 +19,7 @@ func TestReceiveAcrossTheWrap(t *testing.T) {
 		for range 5 {
 			chunk := append(make([]byte, frame.Headroom), payload(sent)...)
 			start := tpl.Put(chunk, len(payload(sent)), 0)
-			if !k.queues[0].receive(chunk[start:]) {
+			if !k.sockets[0].receive(chunk[start:]) {
 				t.Fatalf("no room after %d", sent)
 			}
 			sent++
@@ -42,8 +42,8 @@ func TestReceiveAcrossTheWrap(t *testing.T) {
 	r.expect(port.Stats{port.Received: uint64(got)})
 	// Every chunk is in the fill ring again, or handed out.
 	r.Receive(r.clock, &r.in)
-	if q := k.queues[0]; q.q.fill.next-q.fillCons != testRing {
-		t.Errorf("%d chunks in the fill ring", q.q.fill.next-q.fillCons)
+	if q := k.sockets[0]; q.socket.fill.next-q.fillCons != testRing {
+		t.Errorf("%d chunks in the fill ring", q.socket.fill.next-q.fillCons)
 	}
 }
 
@@ -51,7 +51,7 @@ func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	for range 3 * testRing {
-		if !k.queues[0].receive([]byte{1, 2, 3}) {
+		if !k.sockets[0].receive([]byte{1, 2, 3}) {
 			t.Fatal("no room")
 		}
 		if n := r.Receive(r.clock, &r.in); n != 0 {
@@ -73,7 +73,7 @@ func TestOurOwnAddressesAsSources(t *testing.T) {
 		if i%3 == 0 {
 			r.hops.own = to(1).Remote.Addr()
 		}
-		if !k.queues[0].receive(chunk[start:]) {
+		if !k.sockets[0].receive(chunk[start:]) {
 			t.Fatal("no room")
 		}
 		want := 0
@@ -96,7 +96,7 @@ func TestQueuesTakeTurns(t *testing.T) {
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 	chunk := make([]byte, frame.Headroom+1)
 	start := tpl.Put(chunk, 1, 0)
-	for _, q := range k.queues {
+	for _, q := range k.sockets {
 		for range 20 {
 			q.receive(chunk[start:])
 		}

@@ -9,11 +9,11 @@ import (
 // A ring is a power of two of entries and two indices that only ever grow, modulo 2^32: the producer's
 // (how many entries were ever written) and the consumer's (how many were ever read). Each has one
 // writer. Entries are written before the producer's index is stored (release) and read after it was
-// loaded (acquire), and the other way round for the consumer's; on amd64 that costs nothing, on arm64
-// it is what makes it correct (net/xdp/xsk_queue.h says which barrier pairs with which).
+// loaded (acquire), and the other way round for the consumer's. On amd64 the barriers cost nothing, on arm64 they are
+// necessary (net/xdp/xsk_queue.h tells which barrier pairs with which).
 
-// indices are what a ring shares with the kernel beside its entries. Which side writes which index
-// depends on the ring; the comments at producer and consumer say.
+// indices are the words that a ring shares with the kernel beside its entries. The side that writes each index depends on
+// the ring: see producer and consumer.
 type indices struct {
 	producer *uint32
 	consumer *uint32
@@ -38,7 +38,7 @@ func newProducer[E any](shared indices, entries []E) producer[E] {
 	return producer[E]{shared: shared, entries: entries, next: atomic.LoadUint32(shared.producer)}
 }
 
-// consumed is the kernel's index: what lies before it is ours again.
+// consumed is the kernel's index: the entries before it are ours again.
 func (r *producer[E]) consumed() uint32 { return atomic.LoadUint32(r.shared.consumer) }
 
 // reserve is the entry of index i, of those that are ours.
@@ -50,7 +50,8 @@ func (r *producer[E]) put(e E) {
 	r.next++
 }
 
-// submit shows the kernel what was put, if anything was: a store is a locked instruction on amd64.
+// submit shows the kernel the entries that were put. Without any it stores nothing: a store is a locked instruction on
+// amd64.
 func (r *producer[E]) submit() {
 	if atomic.LoadUint32(r.shared.producer) != r.next {
 		atomic.StoreUint32(r.shared.producer, r.next)

@@ -14,7 +14,7 @@ import (
 func TestRevokedRoutes(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
-	q := k.queues[0]
+	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
 	q.verdict = g.verdict
 	r.route(0, to(10))
@@ -45,7 +45,7 @@ func TestMovedRouteTakesKeptFramesAlong(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	g := &gate{errno: unix.EAGAIN}
-	k.queues[0].verdict = g.verdict
+	k.sockets[0].verdict = g.verdict
 	r.route(0, to(1))
 	r.add(0, payload(1))
 	r.transmit(testFrames - 1)
@@ -53,14 +53,14 @@ func TestMovedRouteTakesKeptFramesAlong(t *testing.T) {
 	r.clock += retryAtMost
 	r.route(0, to(2))
 	r.transmit(testFrames)
-	r.expectSent(k.queues[0], [2]int{2, 1})
+	r.expectSent(k.sockets[0], [2]int{2, 1})
 }
 
 func TestNewNextHopTakesKeptFramesAlong(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	g := &gate{errno: unix.EAGAIN}
-	q := k.queues[0]
+	q := k.sockets[0]
 	q.verdict = g.verdict
 	r.route(0, to(1))
 	r.add(0, payload(1))
@@ -103,7 +103,7 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	r.add(0, payload(500-28-4))
 	r.add(0, payload(500-28-3))
 	r.transmit(testFrames)
-	r.expectSent(k.queues[0], [2]int{1, 500 - 28 - 4})
+	r.expectSent(k.sockets[0], [2]int{1, 500 - 28 - 4})
 	r.expectCompanion([2]int{1, 500 - 28 - 3})
 
 	r.notes.err = errors.New("no")
@@ -169,7 +169,7 @@ func TestPathsAreFollowedWhileRouted(t *testing.T) {
 func TestGuard(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
-	k.queues[0].verdict = func() unix.Errno {
+	k.sockets[0].verdict = func() unix.Errno {
 		if r.guard.allowed[to(1)] == 0 {
 			t.Error("sent before the peer was allowed")
 		}
@@ -221,14 +221,14 @@ func TestRoutesSpreadOverQueues(t *testing.T) {
 	}
 	// One queue does not wait for the other.
 	g := &gate{n: 2, errno: unix.EAGAIN}
-	k.queues[0].verdict = g.verdict
+	k.sockets[0].verdict = g.verdict
 	r.transmit(testFrames - 4)
-	r.expectSent(k.queues[1], want[1]...)
+	r.expectSent(k.sockets[1], want[1]...)
 	r.add(1, payload(30))
 	r.transmit(testFrames - 4)
-	r.expectSent(k.queues[1], [2]int{1, 30})
+	r.expectSent(k.sockets[1], [2]int{1, 30})
 	g.n = 10
 	r.clock += retryAtMost
 	r.transmit(testFrames)
-	r.expectSent(k.queues[0], want[0]...)
+	r.expectSent(k.sockets[0], want[0]...)
 }

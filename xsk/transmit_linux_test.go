@@ -43,9 +43,9 @@ func TestEverythingLeavesInOrderAcrossTheWrap(t *testing.T) {
 					number++
 				}
 				r.transmit(testFrames)
-				r.expectSent(k.queues[0], want...)
+				r.expectSent(k.sockets[0], want...)
 			}
-			if next := k.queues[0].q.tx.next; next != start+uint32(number) {
+			if next := k.sockets[0].socket.tx.next; next != start+uint32(number) {
 				t.Errorf("the TX ring is at %d after %d frames from %d on", next, number, start)
 			}
 			if s := r.Stats(); s[port.Sent] != uint64(number) || s[port.Calls] != 40 {
@@ -61,7 +61,7 @@ func TestFullSocketKeepsOrder(t *testing.T) {
 	r.route(0, to(0))
 	r.route(1, to(1))
 	g := &gate{n: 10, errno: unix.EAGAIN}
-	q := k.queues[0]
+	q := k.sockets[0]
 	q.verdict = g.verdict
 	var want [][2]int
 	number := 0
@@ -107,7 +107,7 @@ func TestBlockedPeer(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
 	q.verdict = g.verdict
 	end := r.clock + port.Second
@@ -155,7 +155,7 @@ func TestStaleFramesAreDropped(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
 	q.verdict = g.verdict
 	born := r.clock
@@ -190,7 +190,7 @@ func TestDownNothingIsSent(t *testing.T) {
 	r.hops.set(&nexthop.Hop{MTU: 1500})
 	r.add(0, payload(3))
 	r.transmit(testFrames)
-	r.expectSent(k.queues[0], [2]int{1, 3})
+	r.expectSent(k.sockets[0], [2]int{1, 3})
 	r.expectCompanion()
 }
 
@@ -202,7 +202,7 @@ func TestTooLongForAnyPathIsRefused(t *testing.T) {
 	r.add(0, make([]byte, port.MaxDatagram))
 	r.add(0, nil)
 	r.transmit(testFrames)
-	if got := k.queues[0].payloads(t); len(got) != 2 || len(got[0].data) != port.MaxDatagram || len(got[1].data) != 0 {
+	if got := k.sockets[0].payloads(t); len(got) != 2 || len(got[0].data) != port.MaxDatagram || len(got[1].data) != 0 {
 		t.Errorf("%d left", len(got))
 	}
 	r.expect(port.Stats{port.Rejected: 1, port.Sent: 2, port.SentBytes: port.MaxDatagram})
@@ -222,7 +222,7 @@ func TestReslicedAndForeignData(t *testing.T) {
 	r.transmit(1)
 	r.add(0, payload(9)) // checks the capacity
 	r.transmit(1)
-	r.expectSent(k.queues[0], [2]int{1, 7}, [2]int{1, 8}, [2]int{1, 9})
+	r.expectSent(k.sockets[0], [2]int{1, 7}, [2]int{1, 8}, [2]int{1, 9})
 }
 
 func TestForeignFramesPanic(t *testing.T) {
@@ -240,7 +240,7 @@ func TestBusyDropsOneFrame(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	number, answers := 0, []unix.Errno{unix.EBUSY, unix.EBUSY, 0, unix.EBUSY, unix.EBUSY, unix.EAGAIN, unix.EBUSY, 0, 0}
 	q.verdict = func() unix.Errno {
 		answer := answers[0]
@@ -265,7 +265,7 @@ func TestNoCarrier(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	carrier := false
 	q.verdict = func() unix.Errno {
 		if carrier {
@@ -308,7 +308,7 @@ func TestInterruptionsAreRepeatedBounded(t *testing.T) {
 			k := newKernel(1, testRing, 0)
 			r := newRig(t, k, Config{})
 			r.route(0, to(0))
-			q := k.queues[0]
+			q := k.sockets[0]
 			times := repeatsAtMost - 1
 			q.whole = func() unix.Errno {
 				if times == 0 {
@@ -340,7 +340,7 @@ func TestDownAndUp(t *testing.T) {
 	k := newKernel(1, testRing, math.MaxUint32-3)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	down := true
 	q.whole = func() unix.Errno {
 		if down {
@@ -379,7 +379,7 @@ func TestPollMaySend(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
 	q.verdict = g.verdict
 	for i := range 10 {
@@ -408,7 +408,7 @@ func TestFramesInFlight(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	q.hold = true
 	for range testFrames {
 		r.add(0, payload(1))

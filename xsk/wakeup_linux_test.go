@@ -14,7 +14,7 @@ const turn = 2 * port.Microsecond
 
 // spin plays the worker for a second: a frame a millisecond, and a driver that runs delay after it was kicked. It
 // returns how many frames were filled, and how many sleeps would have ended at once.
-func (r *rig) spin(q *kernelQueue, delay port.Time) (frames, sleepless int) {
+func (r *rig) spin(q *kernelSocket, delay port.Time) (frames, sleepless int) {
 	r.t.Helper()
 	const interval = port.Millisecond
 	due, runs, end := r.clock, port.Never, r.clock+port.Second
@@ -59,7 +59,7 @@ func TestKickedDriverIsGivenTime(t *testing.T) {
 			k := newZeroCopy(1)
 			r := newRig(t, k, Config{})
 			r.route(0, to(0))
-			q := k.queues[0]
+			q := k.sockets[0]
 			frames, sleepless := r.spin(q, c.delay)
 			t.Logf("%d frames, %d kicks, %d sleeps of no length", frames, q.kicks, sleepless)
 			if len(q.sent) != frames {
@@ -80,7 +80,7 @@ func TestDeadDriverIsKickedSeldom(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	r.add(0, payload(0))
 	for end := r.clock + port.Second; r.clock < end; {
 		r.Transmit(r.clock, &r.out)
@@ -109,7 +109,7 @@ func TestDriverThatRanIsKickedAtOnce(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	for i := range 3 {
 		r.add(0, payload(i))
 		r.transmit(testFrames)
@@ -133,7 +133,7 @@ func TestRecoveringDriverIsKickedOnce(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, Config{})
 	r.route(0, to(0))
-	q := k.queues[0]
+	q := k.sockets[0]
 	down := true
 	q.whole = func() unix.Errno {
 		if down {
@@ -165,16 +165,16 @@ func TestRecoveringDriverIsKickedOnce(t *testing.T) {
 // nic is a driver's receiving side: a ring of size chunks, which it fills when it is woken, and only then. It wants to
 // be woken all the time, as ENA's does after each poll that found fewer packets than it may take.
 type nic struct {
-	*kernelQueue
+	*kernelSocket
 	size  int
 	kicks int
 	deaf  int // so many kicks get lost
 }
 
-func newNIC(r *rig, q *kernelQueue, size int) *nic {
-	n := &nic{kernelQueue: q, size: size}
+func newNIC(r *rig, q *kernelSocket, size int) *nic {
+	n := &nic{kernelSocket: q, size: size}
 	need := uint32(unix.XDP_RING_NEED_WAKEUP)
-	q.q.fill.shared.flags = &need
+	q.socket.fill.shared.flags = &need
 	q.stockUp(size) // as a bind does
 	r.Port.in.kick = func(int) {
 		n.kicks++
@@ -204,7 +204,7 @@ func (n *nic) arrive(datagrams int) (taken int) {
 func TestReceiveKicksForARefill(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, Config{})
-	n := newNIC(r, k.queues[0], 256)
+	n := newNIC(r, k.sockets[0], 256)
 	const datagrams = 10_000
 	got := 0
 	for range datagrams {
@@ -236,7 +236,7 @@ func TestReceiveNeverStarves(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := newZeroCopy(1)
 			r := newRig(t, k, Config{})
-			n := newNIC(r, k.queues[0], c.size)
+			n := newNIC(r, k.sockets[0], c.size)
 			for round := range 100 {
 				n.deaf = c.deaf
 				if taken := n.arrive(c.burst); taken != c.burst {
@@ -257,11 +257,11 @@ func TestReceiveNeverStarves(t *testing.T) {
 func TestReceiveKicksForNothingNever(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, Config{})
-	n := newNIC(r, k.queues[0], 1024)
+	n := newNIC(r, k.sockets[0], 1024)
 	for range 100 {
 		r.Receive(r.clock, &r.in) // the NIC holds all chunks
 	}
-	*n.q.fill.shared.flags = 0
+	*n.socket.fill.shared.flags = 0
 	for range 100 {
 		n.arrive(8)
 		r.Receive(r.clock, &r.in)

@@ -79,7 +79,7 @@ func TestDeaf(t *testing.T) {
 	const found = deafSpan + lookEvery*4
 	g.measure("every queue is deaf", flows, found+mend, func() {
 		for q := range uint32(2) {
-			must(t, m.Put(q, uint32(stranger.Sockets()[0].FD)))
+			must(t, m.Put(q, uint32(stranger.Entries()[0].FD)))
 		}
 		until(t, "deafness is found", func() bool { return g.server.Metrics(t)["ringcast_xdp_deaf_total"] == 1 })
 	})
