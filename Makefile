@@ -83,7 +83,7 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 check: ## the second tier, at most 60 minutes: all that must pass before a release
 	@.ci/tier check 60 peerdeps lint cross portable nonces race e2e peers attack xdp zerocopy trial bench-smoke fuzz
 
-soak: ## the third tier, hours, by hand: long runs whose figures go into the README
+soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
 
 units: ## all tests that share the machine with others
@@ -161,7 +161,7 @@ endure: build ## ten minutes at more than half a core, on each port
 		./bin/ringbench soak --io $$port --share 0.6 --svg docs/bench/soak-$$port || failed="$$failed $$port"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
-table: build ## the README's table, measured anew
+table: build ## the table of docs/performance.md, measured again
 	./bin/ringbench table --dir docs/bench
 
 lint: ## format, style and static checks

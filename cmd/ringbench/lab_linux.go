@@ -142,7 +142,7 @@ func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os
 	return err
 }
 
-const tableExamples = `  The table of the README, into docs/bench, in about a quarter of an hour:
+const tableExamples = `  The table of docs/performance.md, into docs/bench, in about a quarter of an hour:
     ringbench table --dir docs/bench
   It goes on where it was interrupted; anew:
     ringbench table --dir docs/bench --fresh

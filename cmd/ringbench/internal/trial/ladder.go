@@ -24,7 +24,7 @@ const (
 	hopeless = 1.5
 )
 
-// A Ladder is the table of README: contenders over viewer counts, and the most viewers that each can serve.
+// A Ladder is the table of docs/performance.md: contenders over viewer counts, and the most viewers that each can serve.
 type Ladder struct {
 	Machine    Machine  `json:"machine"`
 	Config     Shape    `json:"config"`

@@ -170,7 +170,7 @@ func TestStarvedClient(t *testing.T) {
 }
 
 // recorded is what a packet cost AF_XDP by what it cost one system call for each, on the machine and at the commit
-// that the README's table is of, at smokeViewers. The smoke allows twice as much: noise reaches nowhere near.
+// of the table in docs/performance.md, at smokeViewers. The smoke allows twice as much: noise reaches nowhere near.
 const (
 	recorded     = 0.60
 	smokeViewers = 400
