@@ -1,17 +1,18 @@
-// Package park is where a worker's thread sleeps until a descriptor is readable, another thread wakes it, or it is
-// time: for moments and often (Doze), or for long (Rest).
+// Package park puts a worker's thread to sleep until a descriptor is readable, another thread wakes it, or a time has
+// come. Doze is for moments and often, Rest for long.
 //
-// Both are about what the Go runtime does when a thread goes to sleep. A system call that the runtime knows of lets
-// it give the thread's processor to another thread, which looks for work, finds none and sleeps in its turn: a
-// twentieth of the CPU time of a server with 1,000 viewers, who always have something to report. It also keeps the
-// runtime's monitor looking around, each 20 µs and then more seldom, until it takes the processor away after 10 ms
-// (sysmon and retake in runtime/proc.go): 185 µs of CPU time each time that a silent server woke up for one packet.
+// Both work around the Go runtime's reaction to a thread that goes to sleep. During a system call that the runtime
+// knows of, it may give the thread's processor to another thread. That thread looks for work, finds none and sleeps in
+// its turn. In a server with 1,000 viewers, some of which always have something to report, this took a twentieth of the
+// CPU time. Such a call also keeps the runtime's monitor looking around, each 20 µs and then more seldom. After 10 ms
+// the monitor takes the processor away (sysmon and retake in runtime/proc.go). That took 185 µs of CPU time each time
+// that a silent server woke up for one packet.
 //
-// So Doze begins with a call that the runtime does not know of. Who stops the world meanwhile sends the thread a
-// signal, which ends that call, and sends it again (preemptall in runtime/proc.go); at worst it waits for a
-// millisecond. Rest goes by way of the runtime's own poller, which costs more at once and nothing later. The
-// poller watches one epoll set, which holds the descriptors; that is allowed by epoll(7), and lets them come and go.
-// They are watched during a Rest only, or each datagram of a busy server would wake the poller for nothing.
+// So Doze begins with a call that the runtime does not know of. A stop-the-world in the meantime signals the thread,
+// which interrupts the call, and repeats the signal (preemptall in runtime/proc.go); it waits at most one millisecond.
+// Rest goes by way of the runtime's own poller, which costs more at once and nothing later. The poller watches one
+// epoll set, which holds the descriptors. Such nesting is allowed (epoll(7)), and lets descriptors come and go. They
+// are watched during a Rest only, or each datagram of a busy server would wake the poller for nothing.
 package park
 
 import (
@@ -32,8 +33,8 @@ const dozeFor = time.Millisecond
 
 // A Place is where one thread sleeps. It belongs to that thread, but for Wake and Close.
 type Place struct {
-	// Fds are what ends a sleep: what Wake does, and then the descriptors of Add in their order, each of which
-	// may be asked for more Events, which only Doze heeds. Revents is what the last sleep has found.
+	// Fds are the descriptors that end a sleep: first the one for Wake, then those of Add in their order. Each of the
+	// latter may be asked for more Events, which only Doze heeds. Revents has the events that the last sleep found.
 	Fds []unix.PollFd
 
 	epoll  int
@@ -57,7 +58,7 @@ func New() (*Place, error) {
 	if p.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, errors.Join(fmt.Errorf("make an epoll set: %w", err), unix.Close(p.event))
 	}
-	err = unix.SetNonblock(p.epoll, true) // which tells os.NewFile to use the poller
+	err = unix.SetNonblock(p.epoll, true) // which makes os.NewFile use the poller
 	p.file = os.NewFile(uintptr(p.epoll), "epoll")
 	p.ready = func(fd uintptr) bool {
 		n, err := unix.EpollWait(int(fd), p.events[:], 0)
@@ -93,7 +94,7 @@ func (p *Place) Remove(fd int) {
 	_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, fd, nil) // closed is removed
 }
 
-// watch has the epoll set report what happens to fd, once.
+// watch makes the epoll set report the next event of fd, once.
 func (p *Place) watch(how, fd int, events uint32) error {
 	return unix.EpollCtl(p.epoll, how, fd, &unix.EpollEvent{Events: events | unix.EPOLLONESHOT, Fd: int32(fd)})
 }
@@ -126,14 +127,14 @@ func (p *Place) sleep(left *unix.Timespec, more time.Duration) (n int) {
 	return n
 }
 
-// Rest is Doze for who is in no hurry: it may end some milliseconds late while the process has other work.
+// Rest is a Doze without hurry: it may end some milliseconds late while the process has other work.
 func (p *Place) Rest(span time.Duration) {
 	var deadline time.Time
 	if span >= 0 {
 		deadline = time.Now().Add(span)
 	}
 	for i := range p.Fds {
-		_ = p.watch(unix.EPOLL_CTL_MOD, int(p.Fds[i].Fd), unix.EPOLLIN) // of what Add took
+		_ = p.watch(unix.EPOLL_CTL_MOD, int(p.Fds[i].Fd), unix.EPOLLIN) // a descriptor that Add took
 	}
 	// Neither can fail but by Close, and then resting is over.
 	_ = p.file.SetReadDeadline(deadline)

@@ -34,8 +34,8 @@ func open(t *testing.T) (p *Place, r, w int) {
 
 var sleeps = map[string]func(*Place, time.Duration){"Doze": (*Place).Doze, "Rest": (*Place).Rest}
 
-// A sleep ends when it is time and not earlier, by what is there, what comes while it lasts, and by Wake; and what is
-// removed ends none.
+// A sleep ends on time and not earlier, by an event that is there or comes meanwhile, and by Wake. A removed descriptor
+// ends none.
 func TestSleep(t *testing.T) {
 	for name, sleep := range sleeps {
 		t.Run(name, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-// After a Rest nothing is watched, whether it ended by its time or by one of several descriptors: else each datagram
-// of a worker that only dozes would wake the runtime's poller.
+// After a Rest nothing is watched, whether it ended by its time or by one of several descriptors. Else each datagram of
+// a worker that only dozes would wake the runtime's poller.
 func TestRestWatchesNoLonger(t *testing.T) {
 	for name, end := range map[string]func(*Place){"its time": func(*Place) {}, "a wake": (*Place).Wake} {
 		p, _, w := open(t)
@@ -102,7 +102,7 @@ func TestDozeAllocates(t *testing.T) {
 	}
 }
 
-// What arrives while nobody rests does not wake the runtime's poller.
+// Datagrams that arrive while nobody rests do not wake the runtime's poller.
 func TestWatchedAtRestOnly(t *testing.T) {
 	p, r, w := open(t)
 	polled := func() bool {

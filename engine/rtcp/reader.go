@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// Type is what a packet is: its packet type, and for feedback its format too.
+// Type is a packet's type, for feedback together with its format.
 type Type uint8
 
 const (
@@ -79,7 +79,7 @@ type Reader struct {
 // NewReader starts at the first packet of compound, which is decrypted.
 func NewReader(compound []byte) Reader { return Reader{rest: compound} }
 
-// Malformed reports whether Next ended the walk because what came was no well-formed packet.
+// Malformed reports whether Next ended the walk at bytes that are no well-formed packet.
 func (r *Reader) Malformed() bool { return r.malformed }
 
 // Next reads the next packet into p; false at the end, or before something malformed.
@@ -99,7 +99,7 @@ func (r *Reader) Next(p *Packet) bool {
 // A Packet is one RTCP packet of a compound, which it borrows.
 type Packet struct {
 	Type Type
-	// SSRC is who sent the packet; of BYE and SDES the first source, 0 where there is none.
+	// SSRC is the packet's sender; of BYE and SDES it is the first source, 0 where there is none.
 	SSRC uint32
 	// Media is the source that feedback is about, 0 for other packets. FIR and REMB leave it 0 and
 	// name their sources in the entries.
@@ -107,10 +107,10 @@ type Packet struct {
 	// Count is the header's 5-bit field: the number of blocks or sources, or the format.
 	Count uint8
 
-	body []byte // behind the header, without padding
+	body []byte // after the header, without padding
 }
 
-// Body is what follows the packet's first 4 bytes, without padding.
+// Body returns the bytes after the packet's first 4, without padding.
 func (p *Packet) Body() []byte { return p.body }
 
 // parse reads the packet at the start of data and returns its length in bytes.
@@ -200,7 +200,7 @@ type SenderInfo struct {
 	NTP uint64
 	// RTP is the same moment in units and offset of the RTP timestamps.
 	RTP uint32
-	// Packets and Octets count what was sent so far; octets of payload only.
+	// Packets and Octets count packets sent so far, and octets of their payload.
 	Packets, Octets uint32
 }
 
@@ -218,7 +218,7 @@ func (p *Packet) SenderInfo() (SenderInfo, bool) {
 	}, true
 }
 
-// ReportBlock is what a receiver reports on one source (RFC 3550 section 6.4.1).
+// ReportBlock is a receiver's report on one source (RFC 3550 section 6.4.1).
 type ReportBlock struct {
 	SSRC uint32
 	// FractionLost is the share of packets lost since the last report, in 1/256.

@@ -361,7 +361,7 @@ func TestTypes(t *testing.T) {
 		if p.Type != want[n] || p.SSRC != senders[n] || p.Media != media[n] {
 			t.Errorf("packet %d: %v of %d about %d, want %v", n, p.Type, p.SSRC, p.Media, want[n])
 		}
-		// What is not this type's gives nothing.
+		// Fields of other types give nothing.
 		if _, ok := p.SenderInfo(); ok != (p.Type == SR) {
 			t.Errorf("%v: sender info", p.Type)
 		}
@@ -476,7 +476,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// walk calls everything that a packet offers and counts what comes.
+// walk calls everything that a packet offers and counts the results.
 func walk(p *Packet) int {
 	n := len(p.Body())
 	if _, ok := p.SenderInfo(); ok {
@@ -500,7 +500,7 @@ func walk(p *Packet) int {
 	return n
 }
 
-// FuzzReader checks that walks end, and that what pion can read we read likewise.
+// FuzzReader checks that walks end, and that we read all that pion can read likewise.
 func FuzzReader(f *testing.F) {
 	f.Add(AppendSDES(AppendSenderReport(nil, 1, SenderInfo{NTP: 5}), 1, "cname"))
 	f.Add(AppendNACK(AppendReceiverReport(nil, 1, blocks(2)), 1, 2, []uint16{65535, 0, 40}))

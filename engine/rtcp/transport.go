@@ -13,7 +13,7 @@ const (
 	twoBitVector   = 7
 )
 
-// What a chunk says of a packet.
+// The status of a packet in a chunk.
 const (
 	notReceived = iota
 	smallDelta  // one byte
@@ -26,19 +26,19 @@ const (
 	maxArrivals = 8192
 )
 
-// Arrivals are what a receiver of transport-wide sequence numbers tells the sender: which packets came, and when.
-// The zero value is ready to use. It grows with the numbers between two feedbacks, up to 32 KiB.
+// Arrivals is a receiver's record of transport-wide sequence numbers: which packets came, and when. The zero value is
+// ready to use. It grows with the numbers between two feedbacks, up to 32 KiB.
 type Arrivals struct {
-	// times are the arrivals of numbers below end, at most as many as there is room for, in ticks modulo 2^32,
-	// by number modulo the room; 0 is a packet that did not come.
+	// times are the arrivals of numbers below end, in ticks modulo 2^32, by number modulo the room. It has as many of
+	// them as there is room for; 0 is a packet that did not come.
 	times []uint32
 	// told is the first number that is still to be reported.
 	told, end uint64
 	count     uint8 // feedbacks so far
 }
 
-// Note records that a packet arrived, at nanoseconds on the receiver's clock. Of several with one number the first
-// counts. One that comes after later ones were reported is reported with these again.
+// Note records that a packet arrived, at nanoseconds on the receiver's clock. The first of several with one number
+// counts. A packet that comes after later ones were reported is reported with these again.
 func (a *Arrivals) Note(seq uint16, at int64) {
 	if a.times == nil {
 		a.times = make([]uint32, minArrivals)
@@ -67,7 +67,7 @@ func (a *Arrivals) Note(seq uint16, at int64) {
 	*a.at(ext) = max(uint32(at/tick), 1)
 }
 
-// start begins anew with a number.
+// start begins again with a number.
 func (a *Arrivals) start(ext uint64) {
 	clear(a.times)
 	a.told, a.end = ext, ext
@@ -84,8 +84,8 @@ func (a *Arrivals) grow() {
 	}
 }
 
-// AppendFeedback appends one packet of feedback about what is still to be reported, of at most room bytes, which
-// should be at least 32; nothing where there is nothing to report. more tells that another packet is needed.
+// AppendFeedback appends one packet of feedback about arrivals that are still to be reported, or nothing where there
+// are none. The packet has at most room bytes, which should be at least 32. more reports that another packet is needed.
 func (a *Arrivals) AppendFeedback(dst []byte, room int, sender, media uint32) (out []byte, more bool) {
 	first := a.told
 	for first < a.end && *a.at(first) == 0 {
@@ -160,7 +160,7 @@ func (a *Arrivals) appendDeltas(dst []byte, next uint64, last uint32) []byte {
 	return dst
 }
 
-// A chunk gathers what is said of packets in a row until it fills 16 bits.
+// A chunk gathers the statuses of packets in a row until it fills 16 bits.
 type chunk struct {
 	status [oneBitVector]uint8
 	n      int  // with more than oneBitVector all are alike

@@ -115,7 +115,7 @@ func TestTransportFeedback(t *testing.T) {
 	}
 }
 
-// Whatever arrives in which order, each packet is reported with its time, by as many feedbacks as it takes.
+// Each packet is reported with its time, in any order of arrival, by as many feedbacks as it takes.
 func TestTransportFeedbackAgainstModel(t *testing.T) {
 	for seed := range uint64(200) {
 		arrivalsModel(t, rand.New(rand.NewPCG(seed, 0)), 60+int(seed)*8)
@@ -136,7 +136,7 @@ func arrivalsModel(t testing.TB, r *rand.Rand, room int) {
 	ever := make(map[uint64]bool)
 	pace := 1 + r.Int64N(20_000_000)
 	for range 20 {
-		// What is noted between two feedbacks. Reordering stays within the least room.
+		// The arrivals between two feedbacks. Reordering stays within the least room.
 		came := make(map[uint16]uint32)
 		for range r.IntN(300) {
 			now += r.Int64N(pace)

@@ -7,8 +7,8 @@ const (
 	obuFrame          = 6
 )
 
-// newSequence is the N bit of the aggregation header: the packet is the first of a coded video sequence
-// (RTP Payload Format for AV1, section 4.4).
+// newSequence is the N bit of the aggregation header: the packet is the first of a coded video sequence (AV1's RTP
+// payload format, section 4.4).
 const newSequence = 0x08
 
 // contentAV1 reads the OBU elements of a payload. The aggregation header's N bit is no witness: encoders
@@ -23,7 +23,7 @@ func readAV1(p []byte) (r obuReader) {
 		return r
 	}
 	header, rest := p[0], p[1:]
-	count := int(header >> 4 & 3) // of elements, of which the last has no length; 0 if all have one
+	count := int(header >> 4 & 3) // the number of elements, the last of which has no length; 0 if all have one
 	for n := 1; len(rest) > 0 && (count == 0 || n <= count); n++ {
 		size := len(rest)
 		if n != count {
@@ -43,7 +43,7 @@ func readAV1(p []byte) (r obuReader) {
 	return r
 }
 
-// An obuReader adds up what OBUs hold.
+// An obuReader adds up the contents of OBUs.
 type obuReader struct {
 	content Content
 	// still is set after a sequence header whose frames are single pictures and have no header of
@@ -55,8 +55,8 @@ type obuReader struct {
 	cut bool
 }
 
-// read reads an element: one OBU, or its beginning. Where OBUs tell their size more than one may follow,
-// against the specification.
+// read reads an element: one OBU, or its beginning. An OBU that has a size may be followed by another, against the
+// specification.
 func (r *obuReader) read(p []byte) {
 	for len(p) > 0 {
 		header, unit := p[0], p
@@ -102,8 +102,8 @@ func (r *obuReader) judge(kind, spatial byte, body []byte) {
 	}
 }
 
-// leb128 reads a length of at most 4 bytes, ahead of as many bytes in what follows; false where those are
-// fewer. rest is empty if the length itself is malformed.
+// leb128 reads a length of at most 4 bytes and the bytes that follow it. It is false if fewer follow than the length
+// says. rest is empty if the length itself is malformed.
 func leb128(p []byte) (n int, rest []byte, ok bool) {
 	for i := range min(len(p), 4) {
 		n |= int(p[i]&0x7F) << (7 * i)
@@ -115,9 +115,9 @@ func leb128(p []byte) (n int, rest []byte, ok bool) {
 	return 0, nil, false
 }
 
-// SettleAV1 makes an AV1 payload's N bit say whether a coded video sequence starts with it. content is
-// that of the payload. Receivers believe the bit: libwebrtc takes it for a keyframe, and drops a packet
-// that has it and continues an OBU. Where a sequence header came without a frame, the sender's bit stays.
+// SettleAV1 sets an AV1 payload's N bit if a coded video sequence starts with the payload, and clears it otherwise.
+// content is the payload's. Receivers believe the bit: libwebrtc takes it for a keyframe, and drops a packet that has
+// it and continues an OBU. Where a sequence header came without a frame, the sender's bit stays.
 func SettleAV1(payload []byte, content Content) {
 	if len(payload) == 0 {
 		return

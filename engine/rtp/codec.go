@@ -2,7 +2,7 @@ package rtp
 
 import "strings"
 
-// Kind is what a track carries.
+// Kind is audio or video.
 type Kind uint8
 
 const (
@@ -40,7 +40,7 @@ func (c Codec) String() string {
 	return codecNames[UnknownCodec]
 }
 
-// Kind is what the codec encodes.
+// Kind returns the kind of media that the codec encodes.
 func (c Codec) Kind() Kind {
 	if c == Opus {
 		return Audio
@@ -56,20 +56,20 @@ func (c Codec) ClockRate() uint32 {
 	return 90000
 }
 
-// Format is one payload type of a media line with what was negotiated for it.
+// Format is one payload type of a media line, as negotiated.
 type Format struct {
 	// PayloadType is the number on the wire, 0 to 127.
 	PayloadType uint8
 	// RTX is the payload type of its retransmissions (RFC 4588), 0 where none was negotiated.
 	RTX   uint8
 	Codec Codec
-	// Profile tells apart formats of one codec that do not decode each other, in normal form:
-	// H.264 "42e0/1" (profile_idc and constraint flags, packetization-mode), VP9 "0" (profile-id),
-	// AV1 "0" (profile), H.265 "1" (profile-id); empty for Opus and VP8. Levels are left out: offers
-	// seldom state the true one, Chromium's says 3.1 and it decodes 4K.
+	// Profile tells apart formats of one codec that do not decode each other. In normal form it is "42e0/1" for H.264
+	// (profile_idc and constraint flags, packetization-mode). It is profile-id for VP9 and H.265, such as "0", profile
+	// for AV1, and empty for Opus and VP8. Levels are left out: offers seldom state the true one. Chromium's says 3.1,
+	// and it decodes 4K.
 	Profile string
-	// Sets are the H.264 or H.265 parameter sets that a publisher's offer announced (sprop-*, RFC 6184
-	// section 8.1, RFC 7798 section 7.1), each NAL unit preceded by 16 bits of length.
+	// Sets are the H.264 or H.265 parameter sets that a publisher's offer announced. 16 bits of length precede each NAL
+	// unit. Their attributes begin with sprop (RFC 6184 section 8.1, RFC 7798 section 7.1).
 	Sets string
 	// Feedback is which RTCP feedback was negotiated.
 	Feedback Feedback
@@ -140,10 +140,10 @@ type Track struct {
 	// Formats are the payload types in order of preference.
 	Formats    []Format
 	Extensions ExtensionMap
-	// Encodings are what a publisher's offer says it will send: one with an SSRC, or one for
-	// each simulcast RID, or one that is empty when packets must be bound by MID alone.
+	// Encodings are the layers that a publisher's offer announces: one with an SSRC, or one for each simulcast RID. One
+	// that is empty stands for packets that must be bound by MID alone.
 	Encodings []Encoding
-	// SSRC and RTXSSRC are what a subscriber is sent; RTXSSRC is 0 where no RTX was negotiated.
+	// SSRC and RTXSSRC are the sources that a subscriber receives; RTXSSRC is 0 where no RTX was negotiated.
 	SSRC, RTXSSRC uint32
 }
 

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Fit says how well a receiver's format suits what is sent, from not at all to exactly.
+// Fit rates how well a receiver's format suits the packets that are sent, from not at all to exactly.
 type Fit uint8
 
 const (
@@ -57,7 +57,7 @@ func (f *Format) Match(offered []Format) *Format {
 	return best
 }
 
-// What else a decoder of a profile decodes: for each profile a set of bits.
+// Other profiles that a decoder of a profile decodes: for each profile a set of bits.
 var (
 	// H.265 annex A.3: Main 10 includes Main and Main Still Picture, Main includes the latter.
 	h265Includes = [...]uint8{1: 1 << 3, 2: 1<<1 | 1<<3}
@@ -112,7 +112,7 @@ const (
 	h264High444
 )
 
-// h264Includes reports whether decoders of a decode what is of profile b (H.264 annex A.2).
+// h264Includes reports whether decoders of profile a decode profile b (H.264 annex A.2).
 func h264Includes(a, b h264Set) bool {
 	switch {
 	case a == h264Unknown || b == h264Unknown:

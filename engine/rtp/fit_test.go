@@ -11,7 +11,7 @@ func TestFit(t *testing.T) {
 		{VP8, "", "", ExactFit, ExactFit},
 		{Opus, "", "", ExactFit, ExactFit},
 		{H264, "42e0/1", "42e0/1", ExactFit, ExactFit},
-		// A receiver of mode 1 takes mode 0; the reverse is the last choice, whatever the profile.
+		// A receiver of mode 1 takes mode 0; the reverse is the last choice, with any profile.
 		{H264, "42e0/0", "42e0/1", SubsetFit, ModeFit},
 		{H264, "42e0/0", "6400/1", SubsetFit, ModeFit},
 		{H264, "6400/0", "42e0/1", ProfileFit, ModeFit},
@@ -27,7 +27,7 @@ func TestFit(t *testing.T) {
 		{H264, "42e0/1", "640c/1", SubsetFit, ProfileFit},
 		{H264, "4d00/1", "6400/1", SubsetFit, ProfileFit},
 		{H264, "6400/1", "640c/1", SubsetFit, SubsetFit},
-		// More than 8 bits or other chroma than 4:2:0 is only for receivers that name it, whatever the mode.
+		// More than 8 bits or other chroma than 4:2:0 is only for receivers that name it, in either mode.
 		{H264, "6e00/1", "42e0/1", NoFit, SubsetFit},
 		{H264, "7a00/1", "42e0/1", NoFit, SubsetFit},
 		{H264, "f400/1", "42e0/1", NoFit, SubsetFit},
@@ -43,7 +43,7 @@ func TestFit(t *testing.T) {
 		{H264, "2c00/1", "f400/1", SubsetFit, NoFit},
 		{H264, "2c00/1", "2c00/0", ModeFit, SubsetFit},
 		{H264, "f400/1", "?/1", NoFit, ProfileFit},
-		// Main and above lack what Baseline and Extended have.
+		// Main and above lack tools of Baseline and Extended.
 		{H264, "4200/1", "5800/1", SubsetFit, ProfileFit},
 		{H264, "5880/1", "4200/1", SubsetFit, SubsetFit},
 		{H264, "4200/1", "6400/1", ProfileFit, ProfileFit},

@@ -6,8 +6,8 @@ import "encoding/binary"
 // (RFC 3550 section 5.1).
 const HeaderLen = 12
 
-// What the first 16 bits of an extension block say about its form (RFC 8285 section 4). The low four
-// bits of the two-byte form are the application's.
+// The first 16 bits of an extension block name its form (RFC 8285 section 4). The low four bits of the two-byte form
+// are the application's.
 const (
 	oneByteProfile     = 0xBEDE
 	twoByteProfile     = 0x1000
@@ -39,10 +39,9 @@ type Header struct {
 	Sequence    uint16
 	Timestamp   uint32
 	SSRC        uint32
-	// HeaderLen is where the payload starts, in bytes: behind the contributing sources and the
-	// extension block.
+	// HeaderLen is where the payload starts, in bytes: after the contributing sources and the extension block.
 	HeaderLen int
-	// Extensions tells where each known extension's value lies.
+	// Extensions are the places of the known extensions' values.
 	Extensions [NumExtensions]Span
 }
 
@@ -97,8 +96,8 @@ func (h *Header) parseOneByte(head []byte, off int, m *ExtensionMap) bool {
 			continue
 		}
 		id, n := b>>4, int(b&0x0F)+1
-		// 15 is reserved to end the list, and so does a padding byte that claims a length: what
-		// came before them counts.
+		// 15 is reserved to end the list, and so does a padding byte that claims a length. The elements before it
+		// count.
 		if id == 0 || id == 15 {
 			return true
 		}
@@ -157,8 +156,8 @@ func (h *Header) Value(data []byte, e Extension) ([]byte, bool) {
 	return data[s.Off:end:end], true
 }
 
-// PaddingLen is how many bytes of padding end packet, which must be decrypted (RFC 3550 section
-// 5.1): 0 when the P bit is clear. False when the count is 0 or exceeds what follows the header.
+// PaddingLen returns the number of bytes of padding that end packet, which must be decrypted (RFC 3550 section 5.1). It
+// is 0 when the P bit is clear. False means that the count is 0 or exceeds the bytes after the header.
 func (h *Header) PaddingLen(packet []byte) (int, bool) {
 	if !h.Padding {
 		return 0, true
@@ -173,9 +172,8 @@ func (h *Header) PaddingLen(packet []byte) (int, bool) {
 	return n, true
 }
 
-// IsRTCP reports whether data, of which the first byte was found to be RTP's or RTCP's, is RTCP: a
-// second byte of 192 to 223 (RFC 5761 section 4), and at least the 8 bytes that SRTCP leaves in the
-// clear.
+// IsRTCP reports whether data is RTCP. The caller knows from the first byte that data is RTP or RTCP. RTCP has a second
+// byte of 192 to 223 (RFC 5761 section 4), and at least the 8 bytes that SRTCP leaves in the clear.
 func IsRTCP(data []byte) bool {
 	return len(data) >= 8 && data[0]>>6 == 2 && 192 <= data[1] && data[1] <= 223
 }

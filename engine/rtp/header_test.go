@@ -95,7 +95,7 @@ func TestExtensions(t *testing.T) {
 		{"first counts", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0x10, 'b'}, true, values{MID: "a"}},
 		{"unknown number", []byte{0xBE, 0xDE, 0, 1, 0x90, 'a', 0x10, 'b'}, true, values{MID: "b"}},
 		{"one byte too long", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0x11, 'b'}, false, nil},
-		{"ends behind its header", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0, 0x10}, false, nil},
+		{"ends after its header", []byte{0xBE, 0xDE, 0, 1, 0x10, 'a', 0, 0x10}, false, nil},
 		{"block too long", []byte{0xBE, 0xDE, 0, 2, 0x10, 'a', 0, 0}, false, nil},
 		{"block without length", []byte{0xBE, 0xDE, 0}, false, nil},
 		{"two byte form", []byte{0x10, 0, 0, 4, 1, 1, '0', 4, 2, 1, 2, 200, 3, 7, 8, 9, 255, 0, 15, 0}, true, values{
@@ -163,7 +163,7 @@ func TestTruncated(t *testing.T) {
 			if h.Parse(data[:n:n], &testMap) && h.HeaderLen > n {
 				t.Errorf("%d bytes: header of %d", n, h.HeaderLen)
 			}
-			// Values of the whole packet must not be taken from what is cut.
+			// Values of the whole packet must not be taken from a packet that was cut.
 			for e := range NumExtensions {
 				full.Value(data[:n:n], e)
 			}
@@ -239,7 +239,7 @@ func TestUnwrapper(t *testing.T) {
 		{65535, start - 1},
 		{32777, start + 32777},
 		{10, start + 10},
-		{9, start + 9}, // exactly half the range behind
+		{9, start + 9}, // exactly half the range before
 		{8, 2*start + 8},
 		{65535, 2*start - 1},
 		{32776, start + 32776},

@@ -9,8 +9,8 @@ const (
 	HasSets Content = 1 << iota
 	// HasKey: the start of a picture from which decoders that have the sets decode all that follows.
 	HasKey
-	// HasIntra: the start of a picture with which decoders start only if sets came with it: an AV1
-	// keyframe, or an H.264 picture that begins with an intra slice and is no IDR.
+	// HasIntra: the start of a picture with which decoders start only if sets came with it. It is an AV1 keyframe, or
+	// an H.264 picture that begins with an intra slice and is no IDR.
 	HasIntra
 	// HasFrame: the header of any frame (AV1 only).
 	HasFrame
@@ -44,17 +44,16 @@ func keyIf(is bool) Content {
 	return 0
 }
 
-// startsVP8 looks for the start (S) of partition 0 (PID) and behind the descriptor for the frame
-// header's clear P bit (RFC 7741 sections 4.2 and 4.3).
+// startsVP8 looks for the start (S) of partition 0 (PID) and for the clear P bit of the frame header, which follows the
+// descriptor (RFC 7741 sections 4.2 and 4.3).
 func startsVP8(p []byte) bool {
 	d, ok := parseVP8(p)
 	return ok && p[0]&0x10 != 0 && p[0]&0x07 == 0 && p[d.size]&0x01 == 0
 }
 
-// startsVP9 looks for the beginning (B) of a frame that is not predicted from other pictures (P) and,
-// where layers are told, belongs to the lowest spatial one: those above have P clear in a keyframe too
-// (RFC 9628 section 4.2). Some payloaders, FFmpeg's among them, never set P, so the frame's own header
-// must say so as well.
+// startsVP9 looks for the beginning (B) of a frame that is not predicted from other pictures (P). Where the descriptor
+// has layers, only the lowest spatial one counts: those above have P clear in a keyframe too (RFC 9628 section 4.2).
+// Some payloaders never set P, FFmpeg's among them, so the frame's own header must name a keyframe as well.
 func startsVP9(p []byte) bool {
 	d, ok := parseVP9(p)
 	if !ok || p[0]&0x48 != 0x08 || d.spatial != 0 {
@@ -85,9 +84,9 @@ func endOfStructureVP9(p []byte, off int) int {
 	return min(off, len(p))
 }
 
-// keyVP9 reads the first byte of a VP9 frame: frame_marker, the profile's two bits, a reserved one in
-// profile 3 only, show_existing_frame and frame_type, which is 0 in keyframes (VP9 bitstream
-// specification section 6.2).
+// keyVP9 reads the first byte of a VP9 frame (VP9 bitstream specification section 6.2). The fields are frame_marker,
+// two bits of profile, a reserved bit in profile 3 only, show_existing_frame and frame_type. frame_type is 0 in
+// keyframes.
 func keyVP9(first byte) bool {
 	if first&0xC0 != 0x80 {
 		return false

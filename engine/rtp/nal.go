@@ -36,12 +36,12 @@ type nalUnit struct {
 	kind uint8
 	// whole is the unit with its header; nil for a fragment.
 	whole []byte
-	// body follows the header; of a fragment what came of it.
+	// body follows the header; of a fragment it is the part that came.
 	body []byte
 }
 
-// A nalReader yields the NAL units of a payload: one, those of an aggregation packet up to the first
-// that does not fit, or the first fragment of one. Later fragments yield none.
+// A nalReader yields the NAL units of a payload. A payload holds one unit, or the first fragment of one, or an
+// aggregate: those up to the first that does not fit. Later fragments yield none.
 type nalReader struct {
 	codec Codec
 	rest  []byte
@@ -153,8 +153,8 @@ func contentNAL(c Codec, p []byte) (all Content) {
 	}
 }
 
-// contentH264 judges a NAL unit. A slice starts its picture if first_mb_in_slice is 0, whose Exp-Golomb
-// code is a single set bit; slice_type follows, of which 2 and 7 are intra (H.264 section 7.3.3).
+// contentH264 judges a NAL unit (H.264 section 7.3.3). A slice starts its picture if first_mb_in_slice is 0, whose
+// Exp-Golomb code is a single set bit. In slice_type, which follows, 2 and 7 are intra.
 func (u *nalUnit) contentH264() Content {
 	switch first := u.body[0]; u.kind {
 	case h264SPS, h264PPS:

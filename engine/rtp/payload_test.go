@@ -68,7 +68,7 @@ var contents = []struct {
 	{"recovery point after an escaped message", H264, "\x06\x01\x04\x00\x00\x03\x01\x00\x06\x01\xc4\x80", HasKey},
 	{"recovery point within another message", H264, "\x06\x05\x03\x06\x01\xc4\x80", 0},
 	{"SEI cut short", H264, "\x06\xff\xff\xff\xff", 0},
-	{"recovery point far behind", H264, "\x06\x05\x7f" + strings.Repeat("x", 0x7f) + "\x06\x01\xc4\x80", 0},
+	{"recovery point far inside", H264, "\x06\x05\x7f" + strings.Repeat("x", 0x7f) + "\x06\x01\xc4\x80", 0},
 	{"recovery point behind", H264, "\x06\x05\x70" + strings.Repeat("x", 0x70) + "\x06\x01\xc4\x80", HasKey},
 	{"SEI of no end", H264, "\x06\x05\xff\xff\xff\x06\x01", 0},
 	{"delimiter", H264, "\x09\x10", 0},
@@ -119,8 +119,8 @@ var contents = []struct {
 	{"PACI", H265, "\x64\x01\x40\x01\x0c", 0},
 	{"header only", H265, "\x26\x01", 0},
 
-	// AV1: Z Y W W N; OBU types 1 sequence header (0a, without its size 08), 3 frame header, 4 tile group,
-	// 5 metadata, 6 frame (32, 30); show_existing_frame, frame_type, show_frame.
+	// AV1: Z Y W W N. OBU types: 1 sequence header (0a, without its size 08), 3 frame header, 4 tile group, 5 metadata,
+	// 6 frame (32, 30). Then show_existing_frame, frame_type, show_frame.
 	{
 		"sequence and keyframe, sizes twice", AV1, "\x00\x04\x0a\x02\x00\x00\x03\x32\x01\x10",
 		HasSets | HasFrame | HasIntra,

@@ -2,9 +2,8 @@ package rtp
 
 import "encoding/binary"
 
-// PictureID is where in a VP8 or VP9 payload the fields lie that count frames, and what they hold
-// (RFC 7741 section 4.2, RFC 9628 section 4.2). A receiver expects both to go on without a jump when
-// what it is sent switches to another source.
+// PictureID has the fields of a VP8 or VP9 payload that count frames, and their places (RFC 7741 section 4.2, RFC 9628
+// section 4.2). A receiver expects both to go on without a jump when its stream switches to another source.
 type PictureID struct {
 	// Off is where the picture ID lies in the payload, in bytes.
 	Off uint8
@@ -45,10 +44,10 @@ func (p PictureID) Patch(payload []byte, id uint16, tl0 uint8) {
 	}
 }
 
-// A descriptor is what we need to know of a payload descriptor.
+// A descriptor holds the fields of a payload descriptor that we use.
 type descriptor struct {
 	picture PictureID
-	// spatial is the spatial layer, 0 where VP9 tells none.
+	// spatial is the spatial layer, 0 where a VP9 payload names none.
 	spatial uint8
 	// size is where the payload proper starts: at least one byte of it follows (VP8 only).
 	size int
@@ -78,8 +77,8 @@ func parseVP8(p []byte) (d descriptor, ok bool) {
 	return d, d.size < len(p)
 }
 
-// parseVP9 reads the descriptor of RFC 9628 section 4.2 up to the layer indices: what follows, the
-// reference differences and the scalability structure, is nothing to us.
+// parseVP9 reads the descriptor of RFC 9628 section 4.2 up to the layer indices. The reference differences and the
+// scalability structure after them are not needed.
 func parseVP9(p []byte) (d descriptor, ok bool) {
 	if len(p) < 2 {
 		return d, false

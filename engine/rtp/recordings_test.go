@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// recordings are what real encoders and payloaders sent of a picture of 64 by 64 pixels, in files of RTP
-// packets that are each preceded by 16 bits of length. FFmpeg 5.1 made those named after it:
+// recordings are the packets of real encoders and payloaders for a picture of 64 by 64 pixels. 16 bits of length
+// precede each packet in a file. FFmpeg 5.1 made those named after it:
 //
 //	ffmpeg -f lavfi -i testsrc2=size=64x64:rate=10 -t 0.9 -c:v libx264 -qp 40 -preset ultrafast
 //	  -tune zerolatency -g 4 -x264-params repeat-headers=0 -flags +global_header -f rtp …
 //
-// GStreamer 1.22 made the one with x264enc and rtph264pay config-interval=0 aggregate-mode=zero-latency. The AV1
-// one is of libaom and pion's payloader.
+// GStreamer 1.22 made one with x264enc and rtph264pay config-interval=0 aggregate-mode=zero-latency. The AV1 recording
+// is from libaom and pion's payloader.
 var recordings = []struct {
 	name  string
 	codec Codec

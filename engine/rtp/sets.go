@@ -3,8 +3,8 @@ package rtp
 import "bytes"
 
 const (
-	// maxSets and maxSetBytes bound what is kept of one layer. A stream has two or three sets of at
-	// most some hundred bytes together.
+	// maxSets and maxSetBytes bound the sets that are kept of one layer. A stream has two or three sets of at most some
+	// hundred bytes together.
 	maxSets     = 16
 	maxSetBytes = 1024
 	// maxUnits is how many NAL units of one packet are read: a thousand tiny ones would cost much time. Beside the
@@ -14,11 +14,11 @@ const (
 	MaxSetsPayload = 2 + 2*maxSets + maxSetBytes
 )
 
-// ParameterSets keeps the latest parameter sets of one H.264 or H.265 layer by their ids. Encoders may
-// send them once, or only announce them in SDP, and later keyframes need them.
+// ParameterSets keeps the latest parameter sets of one H.264 or H.265 layer by their ids. Encoders may send them once,
+// or only announce them in SDP, and later keyframes need them.
 //
-// Begin starts an access unit, Take takes in its packets. Missing and Aggregate give the sets that did not
-// come with it, in the order in which decoders want them, and Sent notes that they were put there.
+// Begin starts an access unit, Take takes in its packets. Missing and Aggregate give the sets that did not come with
+// it, in the order in which decoders want them. Sent notes that they were put there.
 type ParameterSets struct {
 	codec Codec
 	sets  [maxSets]parameterSet // by rank
@@ -58,8 +58,8 @@ func (s *ParameterSets) Begin() {
 	}
 }
 
-// Take keeps the sets in a packet. number is the packet's place in the stream: what is older than what
-// is known changes nothing. current tells whether it belongs to the present access unit.
+// Take keeps the sets in a packet. number is the packet's place in the stream: a packet older than the known sets
+// changes nothing. The packet belongs to the present access unit if current is set.
 func (s *ParameterSets) Take(payload []byte, number uint64, current bool) {
 	s.take(readNAL(s.codec, payload), number, current)
 }
@@ -163,8 +163,8 @@ func (s *ParameterSets) Complete() bool {
 	return ranks == [3]bool{true, true, true}
 }
 
-// Missing returns the first set from index i on that did not come with the access unit, and the index
-// after it; nil if there is none. The set is valid until the next call of another method.
+// Missing returns the first set from index i on that did not come with the access unit, and the index after it. It is
+// nil if there is none. The set is valid until the next call of another method.
 func (s *ParameterSets) Missing(i int) (unit []byte, next int) {
 	for ; i < s.num; i++ {
 		if !s.sets[i].current {
@@ -174,8 +174,8 @@ func (s *ParameterSets) Missing(i int) (unit []byte, next int) {
 	return nil, i
 }
 
-// Aggregate appends a payload of all that is missing, MaxSetsPayload bytes at most: STAP-A (RFC 6184
-// section 5.7.1) or AP (RFC 7798 section 4.4.2), or a single NAL unit.
+// Aggregate appends a payload of all missing sets, at most MaxSetsPayload bytes. It is a STAP-A (RFC 6184 section
+// 5.7.1), an AP (RFC 7798 section 4.4.2), or a single NAL unit.
 func (s *ParameterSets) Aggregate(b []byte) []byte {
 	first, next := s.Missing(0)
 	if second, _ := s.Missing(next); second == nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// sets decodes sprop parameters as SDP has them to what Reset takes.
+// sets decodes sprop parameters from the form of SDP to that of Reset.
 func sets(t testing.TB, sprop string) (announced string) {
 	t.Helper()
 	for item := range strings.SplitSeq(sprop, ",") {
@@ -24,7 +24,7 @@ func sets(t testing.TB, sprop string) (announced string) {
 	return announced
 }
 
-// What FFmpeg says of the recordings.
+// FFmpeg's sprop parameters of the recordings.
 const (
 	spropH264 = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
 	spropH265 = "QAEMAf//AWAAAAMAkAAAAwAAAwAeugJA,QgEBAWAAAAMAkAAAAwAAAwAeoCCBBZbpKTC8BaAgAAADACAAAAMBQQ==,RAHAcYES"
@@ -274,7 +274,7 @@ func TestAggregate(t *testing.T) {
 	}
 }
 
-// What came with an access unit is not missing in it, be it another's again.
+// A set that came with an access unit is not missing in it, even if it is another set of that id again.
 func TestMissingIsOfOneAccessUnit(t *testing.T) {
 	sps, pps := spsH264(0, "a"), ppsH264(0, 0, "b")
 	var s ParameterSets
@@ -303,8 +303,8 @@ func TestMissingIsOfOneAccessUnit(t *testing.T) {
 	}
 }
 
-// Sets that claim more than they have, and many of them in one packet, cost less than to read the packet bit by bit:
-// nobody's forged packet may cost much more than another. Both times are the best of many, measured in turns.
+// Sets that claim more than they have, and many of them in one packet, cost less than reading the packet bit by bit. So
+// no forged packet costs much more than another. Both times are the best of many, measured in turns.
 func TestForgedSetsAreCheap(t *testing.T) {
 	// Seven sub-layers whose profiles and levels, 84 bytes, are announced and missing.
 	unit := "\x42\x01\x0e" + strings.Repeat("\x01", 12) + "\xff\xff\xff\x01"

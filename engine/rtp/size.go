@@ -3,7 +3,7 @@ package rtp
 import "encoding/binary"
 
 // PictureSize reads the width and height in pixels from a payload of the start of a keyframe (ContentOf). Both are 0
-// where payload does not tell: with H.264 and H.265 only the packet with the parameter sets does.
+// where payload does not have them: with H.264 and H.265 only the packet with the parameter sets does.
 func PictureSize(c Codec, payload []byte) (width, height int) {
 	switch c {
 	case VP8:
@@ -32,7 +32,7 @@ func sizeVP8(p []byte) (width, height int) {
 	return valid(int(binary.LittleEndian.Uint16(f[6:]))&mask, int(binary.LittleEndian.Uint16(f[8:]))&mask)
 }
 
-// sizeVP9 reads the scalability structure (RFC 9628 section 4.2.1), of which the highest layer counts, or else the
+// sizeVP9 reads the highest layer of the scalability structure (RFC 9628 section 4.2.1). Without one it reads the
 // uncompressed header of the frame (VP9 bitstream specification, section 6.2).
 func sizeVP9(p []byte) (width, height int) {
 	d, ok := parseVP9(p)
@@ -177,8 +177,8 @@ func sizeH265(r *bitReader) (width, height int) {
 	return r.cropped(width, height, chroma, 1)
 }
 
-// sizeAV1 looks for a sequence header among the elements of a packet (RTP Payload Format for AV1, section 4.4) and
-// reads it (AV1 bitstream specification, section 5.5).
+// sizeAV1 looks for a sequence header among the elements of a packet (AV1's RTP payload format, section 4.4). It reads
+// the header's size (AV1 bitstream specification, section 5.5).
 func sizeAV1(p []byte) (width, height int) {
 	if len(p) < 2 || p[0]&0x80 != 0 { // Z: it begins with the rest of an element
 		return 0, 0

@@ -21,7 +21,7 @@ const (
 	frameVP8small = "b0a6009d012a820266010007088585888584"
 )
 
-// pictures are payloads that start a keyframe, in hexadecimal digits, with the size that they tell.
+// pictures are payloads that start a keyframe, in hexadecimal digits, with the size in each.
 var pictures = []struct {
 	name          string
 	codec         Codec
@@ -84,7 +84,7 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// Whatever a payload is, its size lies in the range of pictures or is unknown, and looking costs no memory.
+// The size of any payload lies in the range of pictures or is unknown, and looking costs no memory.
 func FuzzPictureSize(f *testing.F) {
 	for _, x := range pictures {
 		f.Add(uint8(x.codec), unhex(f, x.payload))

@@ -7,8 +7,7 @@ import (
 	pion "github.com/pion/stun/v4"
 )
 
-// TestAllocations checks what happens for each check that arrives, and for each response of a
-// simulated client.
+// TestAllocations counts allocations for each check that arrives, and for each response of a simulated client.
 func TestAllocations(t *testing.T) {
 	h := NewHasher()
 	out := make([]byte, 0, 256)
@@ -51,8 +50,8 @@ func TestResponseSize(t *testing.T) {
 	}
 }
 
-// BenchmarkCheck is the reason for this package: the same work, parse, verify and answer, with pion,
-// which is about as fast, but allocates for each key and address, and takes addresses of package net.
+// BenchmarkCheck is the reason for this package: it does the same work with pion, parse, verify and answer. pion is
+// about as fast, but allocates for each key and address, and takes addresses of package net.
 func BenchmarkCheck(b *testing.B) {
 	mapped := netip.MustParseAddrPort("192.0.2.1:32853")
 	b.Run("ours", func(b *testing.B) {

@@ -58,8 +58,8 @@ func (h *Hasher) verify(data []byte, integrity int, password string) bool {
 	return subtle.ConstantTimeCompare(h.sum[:], data[at:at+integrityLen]) == 1
 }
 
-// integrity leaves in h.sum the HMAC-SHA1 of message, which ends where MESSAGE-INTEGRITY is to start,
-// as if the message ended behind that (RFC 8489 section 14.5).
+// integrity leaves in h.sum the HMAC-SHA1 of message, which ends where MESSAGE-INTEGRITY is to start. The hash is that
+// of a message that ends after MESSAGE-INTEGRITY (RFC 8489 section 14.5).
 //
 // It is HMAC by hand (RFC 2104), because crypto/hmac allocates for every key.
 func (h *Hasher) integrity(message []byte, password string) {
@@ -150,9 +150,8 @@ func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, username, password stri
 	return h.finish(dst, start, password)
 }
 
-// VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, its
-// FINGERPRINT is correct if it has one, and a success tells an address; success tells it from an
-// error response.
+// VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, its FINGERPRINT is
+// correct if it has one, and a success has an address. success distinguishes it from an error response.
 func (h *Hasher) VerifyResponse(
 	data []byte, password string,
 ) (id [12]byte, success bool, mapped netip.AddrPort, ok bool) {

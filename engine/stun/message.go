@@ -46,8 +46,8 @@ const (
 	firstOptionalAttribute = 0x8000
 )
 
-// IsBindingRequest reports whether data begins like a Binding request. It looks at the header only;
-// false for indications, responses, and what is no STUN.
+// IsBindingRequest reports whether data begins like a Binding request. It looks at the header only, and is false for
+// indications, responses and anything but STUN.
 func IsBindingRequest(data []byte) bool {
 	return len(data) >= headerLen &&
 		binary.BigEndian.Uint16(data) == bindingRequest &&
@@ -88,8 +88,8 @@ func LocalUfrag(data []byte) []byte {
 // A Check is a Binding request parsed to values; slices borrow from the datagram.
 type Check struct {
 	TransactionID [12]byte
-	// LocalUfrag and RemoteUfrag are the two halves of USERNAME, seen from who receives the
-	// request: what stands before the colon is the receiver's.
+	// LocalUfrag and RemoteUfrag are the two halves of USERNAME, seen from the receiver of the request: its own half
+	// stands before the colon.
 	LocalUfrag, RemoteUfrag []byte
 	// UseCandidate is the nomination.
 	UseCandidate bool
@@ -106,9 +106,9 @@ type Check struct {
 	integrity int // where MESSAGE-INTEGRITY starts in data
 }
 
-// Parse reads a Binding request. It is true only if data is exactly one message with the magic
-// cookie and whole attributes, USERNAME contains a colon, MESSAGE-INTEGRITY is there, and the last
-// attribute is a correct FINGERPRINT. Of an attribute that appears twice the first counts.
+// Parse reads a Binding request. It is true only if data is exactly one message with the magic cookie and whole
+// attributes, USERNAME contains a colon, and MESSAGE-INTEGRITY is there. The last attribute must be a correct
+// FINGERPRINT. The first of several attributes of one type counts.
 func (c *Check) Parse(data []byte) bool {
 	if !IsBindingRequest(data) {
 		return false
@@ -165,18 +165,18 @@ func (c *Check) noteUnknown(kind uint16) {
 	}
 }
 
-// A walk steps through the attributes of a message but for the FINGERPRINT at its end, which it
-// proves first, and for what stands behind MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256, which is to be
-// ignored, because nothing protects it (RFC 8489 sections 14.5 and 14.6).
+// A walk steps through the attributes of a message, but for the FINGERPRINT at its end, which it proves first.
+// Attributes after MESSAGE-INTEGRITY or MESSAGE-INTEGRITY-SHA256 are ignored, because nothing protects them (RFC 8489
+// sections 14.5 and 14.6).
 type walk struct {
-	rest []byte // what is still to come
+	rest []byte // the attributes that are still to come
 	pos  int    // where rest starts in the message
 
 	kind  uint16
 	start int // where the attribute starts in the message
 	value []byte
 
-	sealed      bool // an integrity was passed: of what follows only the bounds matter
+	sealed      bool // an integrity was passed: only the bounds of later attributes matter
 	fingerprint bool // the message ends with a FINGERPRINT, and it is correct
 	ended       bool // the last attribute was reached and all were whole
 }

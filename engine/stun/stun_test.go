@@ -198,7 +198,7 @@ func TestParse(t *testing.T) {
 			true, func(c *Check) bool { return c.NumUnknown == 0 },
 		},
 		{
-			"integrity behind that of SHA-256", finish(ordinary().add(attrIntegritySHA256, strings.Repeat("x", 32))),
+			"integrity after that of SHA-256", finish(ordinary().add(attrIntegritySHA256, strings.Repeat("x", 32))),
 			false, nil,
 		},
 		{
@@ -245,7 +245,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestHeader spoils the header of a good request; its FINGERPRINT is made anew.
+// TestHeader spoils the header of a good request, and makes its FINGERPRINT again.
 func TestHeader(t *testing.T) {
 	for name, spoil := range map[string]func(d []byte) []byte{
 		"cookie":            func(d []byte) []byte { d[4]++; return d },
@@ -341,7 +341,7 @@ func TestIsIndication(t *testing.T) {
 		"a response":               {rfcResponseIPv4, false},
 		"another method":           {append([]byte{0, 0x12}, bare[2:]...), false},
 		"cut short":                {bare[:19], false},
-		"bytes behind the message": {append(bytes.Clone(bare), 0, 0, 0, 0), false},
+		"bytes after the message":  {append(bytes.Clone(bare), 0, 0, 0, 0), false},
 		"an attribute that is cut": {
 			append([]byte{0, 0x11, 0, 8}, append(bytes.Clone(bare[4:]), 0, 6, 0, 8, 1, 2, 3, 4)...), false,
 		},
@@ -485,7 +485,7 @@ func TestAppendError(t *testing.T) {
 	}
 }
 
-// TestPionToUs has us read what pion builds.
+// TestPionToUs reads messages that pion builds.
 func TestPionToUs(t *testing.T) {
 	h := NewHasher()
 	for _, password := range passwords() {
@@ -537,7 +537,7 @@ func TestVerifyResponseRefuses(t *testing.T) {
 		{"request", head(bindingRequest).add(attrXORMappedAddress, v4).integrity("p").fingerprint().data, false},
 		{"success without address", head(bindingSuccess).integrity("p").fingerprint().data, false},
 		{
-			"integrity behind that of SHA-256",
+			"integrity after that of SHA-256",
 			head(bindingSuccess).add(attrXORMappedAddress,
 				v4).add(attrIntegritySHA256, "").integrity("p").fingerprint().data,
 			false,

@@ -138,8 +138,8 @@ const (
 	letterA    = 0x4141414141414141 // 'A' eight times
 )
 
-// tag is the SipHash of the letters before it, four bits a letter, 'A' for 0: the letters of the bytes' low
-// halves, then those of their high halves. So the XDP program needs no table.
+// tag is the SipHash of the letters before it, four bits a letter, 'A' for 0. The letters of the bytes' low halves come
+// first, then those of their high halves, so the XDP program needs no table.
 func (k *Key) tag(letters []byte) (t [tagLength]byte) {
 	sum := siphash.Hash(k.Low, k.High, letters)
 	binary.LittleEndian.PutUint64(t[:], sum&lowNibbles+letterA)
@@ -155,7 +155,7 @@ func putDigits(b []byte, n uint64) {
 	}
 }
 
-// number reads what putDigits wrote.
+// number reads the digits that putDigits wrote.
 func number(b []byte) (n uint64, ok bool) {
 	for _, c := range b {
 		v := values[c]

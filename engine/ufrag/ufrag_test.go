@@ -45,7 +45,7 @@ func TestReferenceVectors(t *testing.T) {
 	}
 }
 
-// What is made is genuine for its term and the next, and says what it was made for.
+// A ufrag is genuine in its term and the next, and has the fields that it was made of.
 func TestTerms(t *testing.T) {
 	random := seeded(1)
 	k := New(random)
@@ -103,7 +103,7 @@ func TestForgeries(t *testing.T) {
 	}
 }
 
-// Keys that were never made find nothing genuine, not even what their own key would make.
+// Keys that were never made find nothing genuine, not even a ufrag that their own key would make.
 func TestZeroKeys(t *testing.T) {
 	var k Keys
 	own := []byte(k.Make(ID{Session: 1, Role: 1}))
@@ -137,7 +137,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// Whatever comes, what is not forged is exactly what Make writes.
+// Any ufrag that is not found forged is exactly one that Make writes.
 func FuzzCheck(f *testing.F) {
 	random := seeded(6)
 	old := New(random)
