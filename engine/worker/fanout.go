@@ -8,17 +8,8 @@ import (
 	"ringcast/engine/srtp"
 )
 
-const (
-	// A subscriber that starts in the past is sent catchUpBurst packets at a time with
-	// catchUpPause between: some receivers' socket buffers hold 64 KB.
-	catchUpAge   = 60 * port.Millisecond
-	catchUpBurst = 16
-	catchUpPause = 5 * port.Millisecond
-	// catchUpTurns is in how many bursts at most the rest is sent: a fast stream must not outrun who starts.
-	catchUpTurns = 10
-	// maxSpans is how many spans a subscriber can still answer NACKs for.
-	maxSpans = 3
-)
+// maxSpans is how many spans a subscription keeps: those that it can still answer NACKs for.
+const maxSpans = 3
 
 // A subscriber is the owner's state of a session that watches.
 type subscriber struct {
@@ -167,15 +158,15 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src 
 	if timers := &sub.session.timers; t.cursor < h.Next() && timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // silent until now
 	}
-	late, pending := 0, h.Next()-min(t.cursor, h.Next())
+	late, pending := uint64(0), h.Next()-min(t.cursor, h.Next())
 	for ; t.cursor < h.Next(); t.cursor++ {
 		e := h.At(t.cursor)
 		if e.Number < s.first {
 			continue
 		}
-		if now-e.Arrival > catchUpAge {
-			if late++; late > catchUpBurst && uint64(late) > pending/catchUpTurns {
-				t.pause = now + catchUpPause
+		if now-e.Arrival > catchUp.age {
+			if late++; catchUp.full(late, pending) {
+				t.pause = now + catchUp.pause
 				w.deadlines.set(sub.session, catchUpDeadline, t.pause)
 				return true
 			}

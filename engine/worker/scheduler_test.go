@@ -135,8 +135,8 @@ func TestJoinersShareTurns(t *testing.T) {
 	if n > twoTurns {
 		t.Errorf("%d frames left before the packet of a stream without joiners; want at most %d", n, twoTurns)
 	}
-	if len(l.sent) < 200*catchUpBurst {
-		t.Errorf("%d frames; want at least %d, a burst each", len(l.sent), 200*catchUpBurst)
+	if len(l.sent) < 200*int(catchUp.burst) {
+		t.Errorf("%d frames; want at least %d, a burst each", len(l.sent), 200*int(catchUp.burst))
 	}
 }
 

@@ -80,8 +80,8 @@ func TestCatchUpIsPaced(t *testing.T) {
 		t.Fatalf("%d packets of 100 came", len(got))
 	}
 	for i := range got {
-		if i >= catchUpBurst && got[i].at-got[i-catchUpBurst].at < catchUpPause {
-			t.Fatalf("packets %d to %d left within %v s", i-catchUpBurst, i, (got[i].at - got[i-catchUpBurst].at).Seconds())
+		if burst := int(catchUp.burst); i >= burst && got[i].at-got[i-burst].at < catchUp.pause {
+			t.Fatalf("packets %d to %d left within %v s", i-burst, i, (got[i].at - got[i-burst].at).Seconds())
 		}
 	}
 }
@@ -362,7 +362,7 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 	}
 	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
 	if behind := x.spans[len(x.spans)-1].layer.history.Next() - x.cursor; behind > 300 {
-		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUpAge", behind)
+		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUp.age", behind)
 	}
 	if n := l.drops(DropStalled); n != 0 {
 		t.Errorf("%d packets were skipped; want none", n)
