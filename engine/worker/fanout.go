@@ -37,6 +37,9 @@ type subscriber struct {
 type subscription struct {
 	spec  *rtp.Track
 	shape *shape
+	// want is the layer that the subscription should be on, nil while there is none: see aim. have is the one
+	// that it is on.
+	want *layer
 	// cursor is the index of the next packet in the history of the last span's layer.
 	cursor  uint64
 	spans   []span // at most maxSpans; the last is the present one
@@ -60,6 +63,14 @@ type subscription struct {
 func (t *subscription) present() *span {
 	if n := len(t.spans); n > 0 {
 		return &t.spans[n-1]
+	}
+	return nil
+}
+
+// have returns the layer of the present span, nil before the first.
+func (t *subscription) have() *layer {
+	if s := t.present(); s != nil {
+		return s.layer
 	}
 	return nil
 }
@@ -106,8 +117,8 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if s := t.present(); s != nil {
-			s.layer.users--
+		if l := t.have(); l != nil {
+			l.users--
 		}
 		st.leaveShape(t.shape)
 	}
@@ -135,13 +146,13 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 		if src == nil {
 			continue
 		}
-		if src.best == nil {
+		if t.aim(src); t.want == nil {
 			if t.spec.Kind == rtp.Video {
 				w.awaitKeyframe(now, src.startLayer())
 			}
 			continue
 		}
-		if !w.fillTrack(now, sub, t, src, route, out) {
+		if !w.fillTrack(now, sub, t, route, out) {
 			return false
 		}
 	}
@@ -149,8 +160,8 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 }
 
 // fillTrack writes what a subscriber has pending of one track; false when out is full before.
-func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, src *track, route port.Route, out *Outgoing) bool {
-	if now < t.pause || !w.steer(now, t, src) {
+func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, route port.Route, out *Outgoing) bool {
+	if now < t.pause || !w.steer(now, t) {
 		return true
 	}
 	s := t.present()

@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"testing"
+	"unsafe"
 
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -141,5 +142,22 @@ func TestCodecNotNegotiated(t *testing.T) {
 	p.send(packet{ssrc: videoSSRC, pt: 98, seq: 1, payload: []byte{0x65, 0x80}})
 	if len(s.media(subVideo)) != 0 || l.drops(DropCodec) != 1 {
 		t.Errorf("%d packets sent, %d dropped; expected 0 and 1", len(s.media(subVideo)), l.drops(DropCodec))
+	}
+}
+
+// A worker keeps thousands of each of these. The figures are of 64 bits.
+func TestViewerSizes(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		got, most uintptr
+	}{
+		{"subscriber", unsafe.Sizeof(subscriber{}), 120},
+		{"subscription", unsafe.Sizeof(subscription{}), 112},
+		{"span", unsafe.Sizeof(span{}), 40},
+		{"repairs", unsafe.Sizeof(repairs{}), 272},
+	} {
+		if x.got > x.most {
+			t.Errorf("a value of type %s takes %d bytes; expected at most %d", x.name, x.got, x.most)
+		}
 	}
 }

@@ -213,19 +213,6 @@ func (w *Worker) askNow(l *layer) bool {
 	return true
 }
 
-// startLayer is the layer that who starts is to start with; nil where nothing is known of any.
-func (t *track) startLayer() *layer {
-	if t.best != nil {
-		return t.best
-	}
-	for _, l := range t.layers {
-		if l.upstream == nil || l.upstream.receiver.SSRC != 0 {
-			return l
-		}
-	}
-	return nil
-}
-
 // startable reports whether a subscriber can start from the layer's last keyframe.
 func (l *layer) startable(now port.Time) bool {
 	k := l.history.Key()
@@ -240,11 +227,10 @@ func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	if pub == nil || t.spec.Kind != rtp.Video {
 		return
 	}
-	s := t.present()
-	if t.waiting || s == nil {
+	l := t.have()
+	if t.waiting || l == nil {
 		return // it is asked for already, for as long as that lasts
 	}
-	l := s.layer
 	if l.pub != pub || now < sub.keyframeAt || sub.keyed > 0 && now-sub.keyed < keyframeCrossing {
 		return
 	}

@@ -120,6 +120,23 @@ func (t *track) choose(now port.Time) *layer {
 	return best
 }
 
+// aim sets the layer that a subscription wants. Today's policy: everybody wants the best layer of the track.
+func (t *subscription) aim(src *track) { t.want = src.best }
+
+// startLayer is the layer that subscriptions are going to want, also before the first packet. It is nil while the
+// publisher has announced no SSRC.
+func (t *track) startLayer() *layer {
+	if t.best != nil {
+		return t.best
+	}
+	for _, l := range t.layers {
+		if l.upstream == nil || l.upstream.receiver.SSRC != 0 {
+			return l
+		}
+	}
+	return nil
+}
+
 // A progress is how far a receiver, a subscriber or a follower, got in a layer.
 type progress struct {
 	layer *layer

@@ -66,7 +66,7 @@ type publication struct {
 type track struct {
 	spec   *rtp.Track
 	layers []*layer
-	// best is the layer that subscribers are to follow; nil before the first packet.
+	// best is the layer of the largest pictures that is sent, see choose; nil before the first packet.
 	best *layer
 	// chosen is when best last changed.
 	chosen port.Time

@@ -15,51 +15,50 @@ const (
 	feedStart = 4
 )
 
-// steer makes sure that the subscription has a span on the layer it is to follow; false when it has to
-// wait for a keyframe.
-func (w *Worker) steer(now port.Time, t *subscription, src *track) bool {
-	t.shape.match(src.best.pub)
-	best := src.best
+// steer makes sure that the subscription has a span, on the layer that it wants as soon as one can begin there. It is
+// false when nothing can be sent before the next keyframe.
+func (w *Worker) steer(now port.Time, t *subscription) bool {
+	want := t.want
+	t.shape.match(want.pub)
 	if s := t.present(); s != nil && !t.waiting {
 		l := s.layer
 		for t.cursor >= l.history.First() && t.cursor < l.history.Next() && l.history.At(t.cursor).Number < s.first {
 			t.cursor++ // of before the span; its age says nothing
 		}
 		switch {
-		case l.pub != best.pub || s.broken():
+		case l.pub != want.pub || s.broken():
 			t.waiting = true
 		case t.cursor < l.history.First() || t.cursor < l.history.Next() && now-l.history.At(t.cursor).Arrival > stallAge:
 			w.counters.Drops[DropStalled] += l.history.Next() - t.cursor
 			t.waiting = true
-		case l == best:
+		case l == want:
 			return true
 		}
 	}
-	h := &best.history
+	h := &want.history
 	if t.spec.Kind == rtp.Audio {
 		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
 		// come: what lies between will never be here.
-		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(best.replica.holes) > 0 {
+		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(want.replica.holes) > 0 {
 			return !t.waiting
 		}
 		i := h.LiveEdge()
 		if e := h.At(i); now-e.Arrival <= stallAge {
-			w.startSpan(now, t, best, e.Number, i, e.Timestamp)
+			w.startSpan(now, t, want, e.Number, i, e.Timestamp)
 		}
 		return !t.waiting
 	}
-	if k := h.Key(); best.startable(now) && t.goesOn(now, k, best) {
-		w.startSpan(now, t, best, k.Number, k.Index, k.Timestamp)
+	if k := h.Key(); want.startable(now) && t.goesOn(now, k, want) {
+		w.startSpan(now, t, want, k.Number, k.Index, k.Timestamp)
 		return true
 	}
-	w.wantKeyframe(now, best)
+	w.wantKeyframe(now, want)
 	return !t.waiting
 }
 
 // startSpan begins a span at a packet of a layer.
 func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, index uint64, timestamp uint32) {
 	s := span{layer: l, epoch: l.epoch, first: number}
-	old := t.present()
 	if t.highest == 0 {
 		// Below 2^15, so that a loss at the start cannot be taken for a rollover; above 0.
 		s.sequence = w.cfg.Rand()&0x7FFF | 1
@@ -67,8 +66,8 @@ func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, ind
 	} else {
 		t.goOn(now, &s, index, timestamp)
 	}
-	if old != nil {
-		old.layer.users--
+	if have := t.have(); have != nil {
+		have.users--
 	}
 	l.users++
 	if len(t.spans) == maxSpans {
