@@ -45,7 +45,7 @@ func attachAsChild(device, keep string) {
 			return
 		}
 	}
-	p, err := Attach(Config{Interface: device, Port: mediaPort})
+	p, err := Attach(configured(func(c *Config) { c.Interface = device; c.Port = mediaPort }))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -232,7 +232,7 @@ func deliver(t *testing.T, p *Program, frame []byte, frames uint64, reason Reaso
 func TestAttach(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
-	p := mustAttach(t, Config{Interface: "a", Queues: 2})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a"; c.Queues = 2 }))
 	if on, err := p.Attached(); !on || err != nil {
 		t.Errorf("attached: %v, %v", on, err)
 	}
@@ -257,8 +257,8 @@ func TestAttach(t *testing.T) {
 func TestQueues(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
-	p := mustAttach(t, Config{Interface: "a", Queues: 2})
-	narrow := loaded(t, Config{Queues: 1}, path4)
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a"; c.Queues = 2 }))
+	narrow := loaded(t, configured(func(c *Config) { c.Queues = 1 }), path4)
 	if err := errors.Join(p.Allow(path4, testRate), p.SetSocket(1, xdpSocket(t))); err != nil {
 		t.Fatal(err)
 	}
@@ -302,11 +302,11 @@ func TestQueues(t *testing.T) {
 func TestAttachSecond(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
-	p := mustAttach(t, Config{Interface: "a"})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	id := attachedTo(t, "a")
 	for _, generic := range []bool{false, true} {
-		refusal := refused(t, Config{Interface: "a", Generic: generic}, ErrAttached, fmt.Sprint("program ", id),
-			"left alone")
+		refusal := refused(t, configured(func(c *Config) { c.Interface = "a"; c.Generic = generic }), ErrAttached,
+			fmt.Sprint("program ", id), "left alone")
 		if refusal.Other != id {
 			t.Errorf("names program %d, want %d", refusal.Other, id)
 		}
@@ -335,7 +335,7 @@ func TestAttachBehindForeign(t *testing.T) {
 		}
 		id := attachedTo(t, "a")
 		for _, generic := range []bool{false, true} {
-			if refusal := refused(t, Config{Interface: "a", Generic: generic}, ErrAttached); refusal.Other != id {
+			if refusal := refused(t, configured(func(c *Config) { c.Interface = "a"; c.Generic = generic }), ErrAttached); refusal.Other != id {
 				t.Errorf("names program %d, want %d", refusal.Other, id)
 			}
 		}
@@ -346,30 +346,30 @@ func TestAttachBehindForeign(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	mustAttach(t, Config{Interface: "a"})
+	mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 }
 
 func TestAttachNowhere(t *testing.T) {
 	inNamespace(t)
-	refused(t, Config{Interface: "missing0"}, ErrNoInterface, "missing0", "ip link")
-	refused(t, Config{Interface: "missing0", Generic: true}, ErrNoInterface)
+	refused(t, configured(func(c *Config) { c.Interface = "missing0" }), ErrNoInterface, "missing0", "ip link")
+	refused(t, configured(func(c *Config) { c.Interface = "missing0"; c.Generic = true }), ErrNoInterface)
 }
 
 // lo has no native XDP; the emulation is for those who ask for it.
 func TestAttachLoopback(t *testing.T) {
 	inNamespace(t)
-	refused(t, Config{Interface: "lo"}, ErrNoNative, "lo", "sockets")
+	refused(t, configured(func(c *Config) { c.Interface = "lo" }), ErrNoNative, "lo", "sockets")
 	if id := attachedTo(t, "lo"); id != 0 {
 		t.Errorf("program %d attached", id)
 	}
-	p := mustAttach(t, Config{Interface: "lo", Generic: true})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "lo"; c.Generic = true }))
 	if !p.Generic() || !errors.Is(p.NativeRefusal(), ErrNoNative) {
 		t.Errorf("generic: %v, because %v", p.Generic(), p.NativeRefusal())
 	}
 	if on, err := p.Attached(); !on || err != nil {
 		t.Errorf("attached: %v, %v", on, err)
 	}
-	refused(t, Config{Interface: "lo", Generic: true}, ErrAttached)
+	refused(t, configured(func(c *Config) { c.Interface = "lo"; c.Generic = true }), ErrAttached)
 }
 
 // Where the kernel hands over frames in several pieces, an MTU of jumbo frames is none too large.
@@ -377,7 +377,7 @@ func TestAttachLargeMTU(t *testing.T) {
 	testenv.Need(t, testenv.XDPFrags)
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.MTU, v.PeerMTU = 9000, 9000 })
-	p := mustAttach(t, Config{Interface: "a"})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	if p.Generic() {
 		t.Errorf("generic, because %v", p.NativeRefusal())
 	}
@@ -401,7 +401,7 @@ func TestAttachLargeMTU(t *testing.T) {
 func TestAttachLargeMTUOnOldKernels(t *testing.T) {
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.MTU, v.PeerMTU = 9000, 9000 })
-	p := loadedInto(t, false, Config{})
+	p := loadedInto(t, false, DefaultConfig())
 	err := p.attach(device(t, "a"))
 	if !errors.Is(err, ErrMTU) {
 		t.Fatalf("%v, want a refusal for %v", err, ErrMTU)
@@ -425,7 +425,7 @@ func TestAttachLargeMTUOnOldKernels(t *testing.T) {
 func TestHardwareAddress(t *testing.T) {
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.HardwareAddr = []byte{2, 9, 8, 7, 6, 5} })
-	p := mustAttach(t, Config{Interface: "a"})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	frame := mediaOn(path4)
 	was := with(frame, 0, 2, 9, 8, 7, 6, 5)
 	deliver(t, p, was, 3, DropMedia)
@@ -457,7 +457,7 @@ func TestHardwareAddress(t *testing.T) {
 func TestNameTaken(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
-	p := mustAttach(t, Config{Interface: "a"})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	was := attachedTo(t, "a")
 	for from, to := range map[string]string{"a": "c", "b": "d"} {
 		if err := netlink.LinkSetName(device(t, from), to); err != nil {
@@ -490,7 +490,7 @@ func TestAttachWithoutEthernet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, generic := range []bool{false, true} {
-		refused(t, Config{Interface: "tun0", Generic: generic}, ErrNoEthernet, "tun0", "sockets")
+		refused(t, configured(func(c *Config) { c.Interface = "tun0"; c.Generic = generic }), ErrNoEthernet, "tun0", "sockets")
 	}
 	if id := attachedTo(t, "tun0"); id != 0 {
 		t.Errorf("program %d attached", id)
@@ -500,7 +500,7 @@ func TestAttachWithoutEthernet(t *testing.T) {
 func TestAttachFewQueues(t *testing.T) {
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.NumRxQueues = 1 })
-	refused(t, Config{Interface: "a"}, ErrQueues, "queues")
+	refused(t, configured(func(c *Config) { c.Interface = "a" }), ErrQueues, "queues")
 }
 
 // A device that is deleted takes the program along, and Attached tells. Another of the name gets it by
@@ -508,7 +508,7 @@ func TestAttachFewQueues(t *testing.T) {
 func TestDeviceDeleted(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
-	p := mustAttach(t, Config{Interface: "a"})
+	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	if err := p.Allow(path4, testRate); err != nil {
 		t.Fatal(err)
 	}
@@ -528,7 +528,7 @@ func TestDeviceDeleted(t *testing.T) {
 	cable(t, nil)
 	expectAttached(false)
 
-	other := mustAttach(t, Config{Interface: "a"})
+	other := mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 	if err := p.Reattach(); !errors.Is(err, ErrAttached) {
 		t.Errorf("reattach where another is: %v", err)
 	}
@@ -570,7 +570,7 @@ func TestKilledProcessDetaches(t *testing.T) {
 	if id := attachedTo(t, "a"); id != 0 {
 		t.Errorf("program %d outlived its process", id)
 	}
-	mustAttach(t, Config{Interface: "a"})
+	mustAttach(t, configured(func(c *Config) { c.Interface = "a" }))
 }
 
 // An ordinary user needs two capabilities, and is told which are missing.
@@ -640,14 +640,14 @@ func TestExplain(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	good := Config{Interface: "a", Port: mediaPort}
-	if c, err := good.withDefaults(); err != nil || c.Queues != 1 || c.Tuples != defaultTuples {
-		t.Errorf("defaults: %+v, %v", c, err)
+	good := configured(func(c *Config) { c.Interface = "a"; c.Port = mediaPort })
+	if err := good.validate(); err != nil {
+		t.Errorf("defaults: %v", err)
 	}
 	for name, change := range map[string]func(*Config){
 		"Interface":      func(c *Config) { c.Interface = "" },
 		"Port":           func(c *Config) { c.Port = 0 },
-		"Queues":         func(c *Config) { c.Queues = -1 },
+		"Queues":         func(c *Config) { c.Queues = 0 },
 		"Tuples":         func(c *Config) { c.Tuples = 1 << 25 },
 		"STUNRate":       func(c *Config) { c.STUNRate = maxRate + 1 },
 		"GlobalSTUNRate": func(c *Config) { c.GlobalSTUNRate = -5 },

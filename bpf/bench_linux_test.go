@@ -11,21 +11,21 @@ import (
 // What one packet costs in the program, with 10,000 paths allowed. The kernel measures.
 func BenchmarkSteer(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, Config{STUNRate: maxRate, GlobalSTUNRate: maxRate, knownRate: testRate}, path4, path6)
-	flooded := loaded(b, Config{})
+	p := loaded(b, configured(func(c *Config) { c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate; c.knownRate = testRate }), path4, path6)
+	flooded := loaded(b, DefaultConfig())
 	drainUfrags(b, flooded)
 	for i := range 10000 {
 		if err := p.Allow(pathOf(i), testRate); err != nil {
 			b.Fatal(err)
 		}
 	}
-	drained := loaded(b, Config{freshRate: testRate})
+	drained := loaded(b, configured(func(c *Config) { c.freshRate = testRate }))
 	drainSource(b, drained, stranger4.Addr())
-	drainedGlobal := loaded(b, Config{freshRate: testRate})
+	drainedGlobal := loaded(b, configured(func(c *Config) { c.freshRate = testRate }))
 	drainGlobal(b, drainedGlobal)
-	spent := loaded(b, Config{}, path4)
+	spent := loaded(b, DefaultConfig(), path4)
 	drainTuple(b, spent, path4)
-	unguarded := loaded(b, Config{GuardOff: true})
+	unguarded := loaded(b, configured(func(c *Config) { c.Guard = false }))
 	payload := func(b byte) []byte { return append(first(b), make([]byte, 1172)...) }
 	for _, c := range []struct {
 		name    string
@@ -70,7 +70,7 @@ func BenchmarkSteer(b *testing.B) {
 // the limits, so each is a run of its own and the first line tells how much of that is measuring.
 func BenchmarkSteerOneByOne(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, Config{freshRate: testRate, STUNRate: maxRate, GlobalSTUNRate: maxRate}, path4)
+	p := loaded(b, configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate }), path4)
 	for _, c := range []struct {
 		name   string
 		frame  []byte
@@ -102,7 +102,7 @@ func BenchmarkSteerOneByOne(b *testing.B) {
 // What a worker pays to allow a path and to revoke it.
 func BenchmarkAllowRevoke(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, Config{})
+	p := loaded(b, DefaultConfig())
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := p.Allow(path4, testRate); err != nil {

@@ -18,78 +18,74 @@ type Config struct {
 	// kernel, as is what comes to a group (multicast, broadcast). None serves all, those of other
 	// hosts included if the device receives them. Zones are ignored: the device is one link.
 	Addresses []netip.Addr
-	// Queues is how many receive queues may get a socket, counted from queue 0. Default 1.
+	// Queues is how many receive queues may get a socket, counted from queue 0.
 	Queues int
-	// Tuples is how many peers may be allowed at once; a session may have several paths. Default
-	// 16,384, of about 140 bytes of kernel memory each.
+	// Tuples is how many peers may be allowed at once; a session may have several paths. Each takes about
+	// 140 bytes of kernel memory.
 	Tuples int
 	// Sessions is how many sessions that have a path may keep their ufrags known, as many as there may be.
-	// Default 16,384, of about 110 bytes of kernel memory each.
+	// Each takes about 110 bytes of kernel memory.
 	Sessions int
-	// GuardOff hands everything on the port to the workers, whoever sent it. For measuring.
-	GuardOff bool
+	// Guard drops datagrams on the port from senders that no session knows. Without it, for measuring, the
+	// workers get all of them.
+	Guard bool
 	// STUNRate is how many checks by ufrags of ours an address (an IPv6 /64) may send a second from tuples
 	// that are not allowed, and how many at once after a second's silence. One office is one
-	// address. Default 4,000, at most 1,000,000.
+	// address. At most 1,000,000.
 	STUNRate int
-	// GlobalSTUNRate is the same for all addresses together, per CPU. Default 20,000, at most
-	// 1,000,000.
+	// GlobalSTUNRate is the same for all addresses together, per CPU. At most 1,000,000.
 	GlobalSTUNRate int
 	// Generic permits the kernel's emulation where the driver has no XDP of its own. It costs
 	// more than sockets do, so it is for trying things out.
 	Generic bool
 
 	// freshRate and keptRate are how many checks a second of new tuples one ufrag is good for, before its
-	// session has a path and afterwards. Zero: 50 and 5, as package worker has it. Others for tests.
+	// session has a path and afterwards. Only tests change them.
 	freshRate, keptRate int
-	// knownRate is the same of allowed tuples, at any time. Zero: 200, since an agent begins no more than one check
-	// in 5 ms (RFC 8445 section 14.2). Another for tests.
+	// knownRate is the same of allowed tuples, at any time. Only tests change it.
 	knownRate int
 }
 
-const (
-	defaultTuples         = 16384
-	defaultSessions       = 16384
-	defaultFreshRate      = 50
-	defaultKeptRate       = 5
-	defaultKnownRate      = 200
-	defaultSTUNRate       = 4000
-	defaultGlobalSTUNRate = 20000
-	maxRate               = 1000000
-)
+// DefaultConfig is what holds where nothing is set, but for Interface and Port. An ufrag's rates are package worker's.
+// A known tuple may send 200 checks a second, since an agent begins no more than one check in 5 ms (RFC 8445 section
+// 14.2).
+func DefaultConfig() Config {
+	return Config{
+		Queues: 1, Tuples: 16384, Sessions: 16384, Guard: true, STUNRate: 4000, GlobalSTUNRate: 20000,
+		freshRate: 50, keptRate: 5, knownRate: 200,
+	}
+}
 
-func (c Config) withDefaults() (Config, error) {
+const maxRate = 1000000
+
+func (c *Config) validate() error {
 	if c.Interface == "" {
-		return c, errors.New("bpf: no Interface")
+		return errors.New("bpf: no Interface")
 	}
 	if c.Port == 0 {
-		return c, errors.New("bpf: no Port")
+		return errors.New("bpf: no Port")
 	}
 	for _, field := range []struct {
 		name       string
-		value      *int
-		unset, max int
+		value, max int
 	}{
-		{"Queues", &c.Queues, 1, 1 << 16},
-		{"Tuples", &c.Tuples, defaultTuples, 1 << 24},
-		{"Sessions", &c.Sessions, defaultSessions, 1 << 24},
-		{"freshRate", &c.freshRate, defaultFreshRate, int(port.Second)},
-		{"keptRate", &c.keptRate, defaultKeptRate, int(port.Second)},
-		{"knownRate", &c.knownRate, defaultKnownRate, int(port.Second)},
-		{"STUNRate", &c.STUNRate, defaultSTUNRate, maxRate},
-		{"GlobalSTUNRate", &c.GlobalSTUNRate, defaultGlobalSTUNRate, maxRate},
+		{"Queues", c.Queues, 1 << 16},
+		{"Tuples", c.Tuples, 1 << 24},
+		{"Sessions", c.Sessions, 1 << 24},
+		{"freshRate", c.freshRate, int(port.Second)},
+		{"keptRate", c.keptRate, int(port.Second)},
+		{"knownRate", c.knownRate, int(port.Second)},
+		{"STUNRate", c.STUNRate, maxRate},
+		{"GlobalSTUNRate", c.GlobalSTUNRate, maxRate},
 	} {
-		if *field.value == 0 {
-			*field.value = field.unset
-		}
-		if *field.value < 0 || *field.value > field.max {
-			return c, fmt.Errorf("bpf: %s is %d, not in 1 to %d", field.name, *field.value, field.max)
+		if field.value < 1 || field.value > field.max {
+			return fmt.Errorf("bpf: %s is %d, not in 1 to %d", field.name, field.value, field.max)
 		}
 	}
 	for _, a := range c.Addresses {
 		if !a.IsValid() || a.IsUnspecified() {
-			return c, fmt.Errorf("bpf: %q among Addresses is not a host's", a)
+			return fmt.Errorf("bpf: %q among Addresses is not a host's", a)
 		}
 	}
-	return c, nil
+	return nil
 }

@@ -49,7 +49,7 @@ func listed(t testing.TB, p *Program) map[tuple]allowance {
 func TestAllowCounts(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	for _, path := range []port.Path{path4, path6} {
-		p := loaded(t, Config{})
+		p := loaded(t, DefaultConfig())
 		frame := mediaOn(path)
 		expect(t, p, frame, xdpDrop, DropMedia)
 		for range 3 {
@@ -82,7 +82,7 @@ func TestAllowCounts(t *testing.T) {
 // Zones name a link, and the program runs on one: they are no part of a tuple.
 func TestAllowIgnoresZones(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{})
+	p := loaded(t, DefaultConfig())
 	remote, local := netip.MustParseAddr("fe80::2"), netip.MustParseAddr("fe80::1")
 	err := p.Allow(port.Path{Remote: netip.AddrPortFrom(remote.WithZone("7"), 50000), Local: local.WithZone("7")},
 		testRate)
@@ -97,7 +97,7 @@ func TestAllowIgnoresZones(t *testing.T) {
 func TestAllowListFull(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const capacity = 100
-	p := loaded(t, Config{Tuples: capacity})
+	p := loaded(t, configured(func(c *Config) { c.Tuples = capacity }))
 	for i := range capacity {
 		if err := p.Allow(pathOf(i), testRate); err != nil {
 			t.Fatalf("path %d of %d: %v", i, capacity, err)
@@ -135,7 +135,7 @@ func TestAllowListFull(t *testing.T) {
 func TestAllowConcurrently(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const workers, paths, turns = 8, 5, 400
-	p := loaded(t, Config{Tuples: paths})
+	p := loaded(t, configured(func(c *Config) { c.Tuples = paths }))
 	if err := p.Allow(pathOf(0), testRate); err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestAllowConcurrently(t *testing.T) {
 // After Close everything returns os.ErrClosed, whichever thread is late.
 func TestClose(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{})
+	p := loaded(t, DefaultConfig())
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -249,8 +249,8 @@ func TestSTUNRates(t *testing.T) {
 		config  Config
 		refused Reason
 	}{
-		{"one source", Config{freshRate: testRate, STUNRate: 1000, GlobalSTUNRate: maxRate}, DropSTUNSource},
-		{"all sources", Config{freshRate: testRate, STUNRate: maxRate, GlobalSTUNRate: 1000}, DropSTUNGlobal},
+		{"one source", configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = 1000; c.GlobalSTUNRate = maxRate }), DropSTUNSource},
+		{"all sources", configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = 1000 }), DropSTUNGlobal},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onOneCPU(t)
@@ -298,8 +298,8 @@ func onOneCPU(t *testing.T) {
 // An IPv4 address has a bucket, an IPv6 /64 has one, and a source refused by the global limit gets none.
 func TestSTUNBuckets(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{}, path4)
-	drained := loaded(t, Config{})
+	p := loaded(t, DefaultConfig(), path4)
+	drained := loaded(t, DefaultConfig())
 	drainGlobal(t, drained)
 	for _, from := range []string{
 		"198.18.0.3:1", "198.18.0.3:2", "198.18.0.4:1", "[fd00:1::1]:1", "[fd00:1::2:1]:1", "[fd00:1:0:1::1]:1",
@@ -340,7 +340,7 @@ func TestSTUNBuckets(t *testing.T) {
 // interface's packets have nothing to do with it.
 func TestWorkersDoNotWaitForDrivers(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{Queues: 1})
+	p := loaded(t, configured(func(c *Config) { c.Queues = 1 }))
 	p.attaching.Lock() // as Reattach does, for as long as it takes
 	defer p.attaching.Unlock()
 	done := make(chan error)

@@ -39,7 +39,7 @@ func TestJunkFromAnAllowedTuple(t *testing.T) {
 		{"check by another's ufrag", "", checkBy(beforeName)},
 	} {
 		t.Run(junk.name, func(t *testing.T) {
-			p := loaded(t, Config{})
+			p := loaded(t, DefaultConfig())
 			if err := p.Allow(path4, rate); err != nil {
 				t.Fatal(err)
 			}

@@ -156,6 +156,13 @@ func extended(f []byte, header byte) []byte {
 	return with(f, atIP+4, byte(length>>8), byte(length), header)
 }
 
+// configured returns the default configuration with one change.
+func configured(change func(*Config)) Config {
+	cfg := DefaultConfig()
+	change(&cfg)
+	return cfg
+}
+
 // loaded is a program that is not attached, with the paths allowed and a socket for queue 0.
 func loaded(t testing.TB, cfg Config, allow ...port.Path) *Program {
 	t.Helper()
@@ -166,8 +173,7 @@ func loaded(t testing.TB, cfg Config, allow ...port.Path) *Program {
 func loadedInto(t testing.TB, recent bool, cfg Config, allow ...port.Path) *Program {
 	t.Helper()
 	cfg.Interface, cfg.Port = "none", mediaPort
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+	if err := cfg.validate(); err != nil {
 		t.Fatal(err)
 	}
 	p, err := load(cfg, recent)

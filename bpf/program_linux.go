@@ -45,8 +45,7 @@ type Program struct {
 // attaching is refused and Config.Generic permits. It never replaces another program. What the machine
 // refuses is a *Refusal.
 func Attach(cfg Config) (*Program, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	dev, err := lookUp(cfg.Interface)
@@ -128,7 +127,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 	}{
 		{steerVarMediaPort, cfg.Port},
 		{steerVarAnyAddress, len(cfg.Addresses) == 0},
-		{steerVarGuarded, !cfg.GuardOff},
+		{steerVarGuarded, cfg.Guard},
 		{steerVarLongest, uint16(udpHeader + port.MaxDatagram)},
 		{steerVarRecent, recent},
 		{steerVarJiffy, uint32(jiffy.Nano())},

@@ -51,7 +51,7 @@ func TestTupleRate(t *testing.T) {
 		{"STUN", first(stun), rate / 16, RedirectSTUN},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := loaded(t, Config{})
+			p := loaded(t, DefaultConfig())
 			if err := errors.Join(p.Allow(path4, rate), p.Allow(path6, 0)); err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestTupleRate(t *testing.T) {
 // The most generous route of a path counts, until the last is gone. None but a more generous one refills the bucket.
 func TestTupleRateOfRoutes(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{})
+	p := loaded(t, DefaultConfig())
 	key := tupleOf(path4)
 	for _, step := range []struct {
 		name     string
@@ -121,7 +121,7 @@ func TestTupleRateOfRoutes(t *testing.T) {
 // The program's clock keeps time with the kernel's coarse one, which the same tick moves.
 func TestClock(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{})
+	p := loaded(t, DefaultConfig())
 	if err := p.Allow(path4, testRate); err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func TestUfragRates(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onOneCPU(t)
-			p := loaded(t, Config{})
+			p := loaded(t, DefaultConfig())
 			passing := RedirectSTUNNew
 			if c.known {
 				if err := p.Allow(port.Path{Remote: stranger4, Local: server4.Addr()}, 1); err != nil {
@@ -93,7 +93,7 @@ func TestUfragRates(t *testing.T) {
 // A ufrag is admitted for its term and the next, then only while it is kept. A program without keys admits nobody.
 func TestUfragKeysTurn(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loaded(t, Config{freshRate: testRate, keptRate: testRate})
+	p := loaded(t, configured(func(c *Config) { c.freshRate = testRate; c.keptRate = testRate }))
 	keys := testUfrags
 	name := keys.Make(ufrag.ID{Session: 9, Role: 2})
 	frame := stranger(checkBy(name))
@@ -134,7 +134,7 @@ func TestUfragKeysTurn(t *testing.T) {
 func TestUfragsFull(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const capacity = 50
-	p := loaded(t, Config{Sessions: capacity, keptRate: testRate})
+	p := loaded(t, configured(func(c *Config) { c.Sessions = capacity; c.keptRate = testRate }))
 	nameOf := func(i int) string { return oldUfrags.Make(ufrag.ID{Session: 100 + uint64(i), Role: 1}) }
 	for i := range capacity - 2 { // the program keeps two
 		if err := p.KeepUfrag(nameOf(i)); err != nil {

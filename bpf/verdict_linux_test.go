@@ -44,9 +44,10 @@ var (
 // inAll are programs for all settings. Their buckets hold more than a test can take.
 func inAll(t testing.TB) []*Program {
 	t.Helper()
-	plenty := Config{
-		STUNRate: maxRate, GlobalSTUNRate: maxRate, freshRate: testRate, keptRate: testRate, knownRate: testRate,
-	}
+	plenty := configured(func(c *Config) {
+		c.STUNRate, c.GlobalSTUNRate = maxRate, maxRate
+		c.freshRate, c.keptRate, c.knownRate = testRate, testRate, testRate
+	})
 	listed := plenty
 	listed.Addresses = []netip.Addr{server4.Addr(), server6.Addr()}
 	programs := make([]*Program, settings)
@@ -54,7 +55,7 @@ func inAll(t testing.TB) []*Program {
 		programs[s] = loaded(t, plenty, path4, path6)
 	}
 	programs[ours] = loaded(t, listed, path4, path6)
-	programs[unguarded] = loaded(t, Config{GuardOff: true})
+	programs[unguarded] = loaded(t, configured(func(c *Config) { c.Guard = false }))
 	if err := programs[nowhere].ClearSocket(0); err != nil {
 		t.Fatal(err)
 	}
@@ -592,7 +593,7 @@ func TestVerdicts(t *testing.T) {
 // gets as far as its first byte goes.
 func TestVerdictsOfOldKernels(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loadedInto(t, false, Config{freshRate: testRate, keptRate: testRate, knownRate: testRate}, path4, path6)
+	p := loadedInto(t, false, configured(func(c *Config) { c.freshRate, c.keptRate, c.knownRate = testRate, testRate, testRate }), path4, path6)
 	for _, row := range verdicts() {
 		if row.setting != guarded {
 			continue

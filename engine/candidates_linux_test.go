@@ -44,7 +44,9 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	if err := s.server.Enter(func() (err error) {
-		s.engine, err = engine.Start(engine.Config{Workers: 1, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		s.engine, err = engine.Start(configured(func(c *engine.Config) {
+			c.Workers, c.Log = 1, slog.New(slog.NewTextHandler(t.Output(), nil))
+		}))
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -137,15 +139,15 @@ func newPeer(t *testing.T, on *lab.Host, ip netip.Addr) *peer.Peer {
 // Peers are offered the addresses of a public name, and a name that is not found is no reason not to start.
 func TestPublicName(t *testing.T) {
 	var log bytes.Buffer
-	e := start(t, engine.Config{
-		Workers: 1, Log: slog.New(slog.NewTextHandler(&log, nil)),
-		PublicNames: []string{"media.example.org", "gone.example.org"},
-		Lookup: func(_ context.Context, name string) ([]netip.Addr, error) {
+	e := start(t, func(c *engine.Config) {
+		c.Workers, c.Log = 1, slog.New(slog.NewTextHandler(&log, nil))
+		c.Public.Names = []string{"media.example.org", "gone.example.org"}
+		c.Public.Lookup = func(_ context.Context, name string) ([]netip.Addr, error) {
 			if name == "gone.example.org" {
 				return nil, errors.New("no such host")
 			}
 			return []netip.Addr{netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("203.0.113.7")}, nil
-		},
+		}
 	})
 	l, err := e.Publish(t.Context(), "named", api.Offer{Source: netip.MustParseAddr("127.0.0.1")})
 	if err != nil {
@@ -164,11 +166,11 @@ func TestPublicName(t *testing.T) {
 func TestPublicNameChoosesTheInterface(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	server, _ := testenv.Pair(t, lab.Link{Queues: 1})
-	cfg := engine.Config{
-		IO: host.OnlyXDP, PublicNames: []string{"media.example.org"}, MaxSessions: 10,
-		Lookup: func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{server.IPv4()}, nil },
-	}
-	if got, err := cfg.Host(t.Context()); err != nil || !slices.Equal(got.Addresses, []netip.Addr{server.IPv4()}) {
+	cfg := configured(func(c *engine.Config) {
+		c.Host.IO, c.Sessions.Max, c.Public.Names = host.OnlyXDP, 10, []string{"media.example.org"}
+		c.Public.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{server.IPv4()}, nil }
+	})
+	if got, err := cfg.ResolvedHost(t.Context()); err != nil || !slices.Equal(got.Addresses, []netip.Addr{server.IPv4()}) {
 		t.Errorf("addresses of the name: got %v, %v, want %v", got.Addresses, err, server.IPv4())
 	}
 	var e *engine.Engine

@@ -40,11 +40,8 @@ type controller struct {
 	bus     *bus.Endpoint
 	wake    func(to int)
 	workers int
-	limit   int    // sessions
+	limits  SessionConfig
 	cname   string // in source descriptions of all sessions
-	// grace is how long subscribers stay when their publisher is gone.
-	grace    port.Time
-	takeover bool // the newest publisher always wins
 
 	calls chan func()
 	news  chan struct{} // something is in the bus or in events
@@ -261,11 +258,11 @@ func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, e
 	switch {
 	case c.closing:
 		return api.Local{}, c.census.deny(deniedClosing)
-	case len(c.sessions) >= c.limit:
+	case len(c.sessions) >= c.limits.Max:
 		return api.Local{}, c.census.deny(deniedFull)
 	case role == api.Subscriber && !live:
 		return api.Local{}, api.ErrNoPublisher
-	case role == api.Publisher && live && !c.takeover && c.alive(st.live):
+	case role == api.Publisher && live && !c.limits.Takeover && c.alive(st.live):
 		return api.Local{}, c.census.deny(deniedTaken)
 	}
 	victim, why, ok := c.pool.admit(c.now(), &p)
@@ -534,7 +531,7 @@ func (c *controller) expire() {
 	for e := c.orphans.Front(); e != nil; {
 		st := e.Value.(*stream)
 		e = e.Next()
-		if now-st.left < c.grace {
+		if now-st.left < port.Time(c.limits.Grace) {
 			return // all others were left later
 		}
 		for len(st.candidates) == 0 && len(st.viewers) > 0 {

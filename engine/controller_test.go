@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -30,18 +29,13 @@ type registry struct {
 	ended map[api.SessionID]api.Reason
 }
 
-func newRegistry(t *testing.T, cfg Config) *registry {
+func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	t.Helper()
 	r := &registry{t: t, now: port.Second, ended: make(map[api.SessionID]api.Reason)}
-	cfg.Log, cfg.Workers = slog.New(slog.DiscardHandler), 2
-	if cfg.MaxSessions == 0 {
-		cfg.MaxSessions = 20_000
-	}
-	if cfg.MaxPending == 0 {
-		cfg.MaxPending = 400
-	}
-	if cfg.Grace == 0 {
-		cfg.Grace = 30 * time.Second
+	cfg := DefaultConfig()
+	cfg.Workers, cfg.Sessions.MaxPending = 2, 400
+	for _, change := range changes {
+		change(&cfg.Sessions)
 	}
 	e := &Engine{bus: bus.New(cfg.Workers), now: func() port.Time { return r.now }}
 	random := rand.NewChaCha8([32]byte{1})
@@ -154,7 +148,7 @@ type reasons = map[api.SessionID]api.Reason
 // themselves.
 func TestTakeoverByRequest(t *testing.T) {
 	for _, takeover := range []bool{true, false} {
-		r := newRegistry(t, Config{Takeover: takeover})
+		r := newRegistry(t, func(c *SessionConfig) { c.Takeover = takeover })
 		first := r.publish("s")
 		r.told()
 		r.pass(heardSpan) // so that without takeover, too, others may try
@@ -180,7 +174,7 @@ func TestTakeoverByRequest(t *testing.T) {
 // The first media of a newcomer gives it the stream. The workers hear of the new publication before the old
 // session ends, and of no end in between.
 func TestTakeoverByMedia(t *testing.T) {
-	r := newRegistry(t, Config{Takeover: true})
+	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	first := r.publish("s")
 	second := r.must(api.Publisher, "s", from("198.18.0.2"))
 	r.connect(second)
@@ -196,7 +190,7 @@ func TestTakeoverByMedia(t *testing.T) {
 
 // Of those that wait at once the first to send wins; one that comes later may win again.
 func TestTakeoverByMany(t *testing.T) {
-	r := newRegistry(t, Config{Takeover: true})
+	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	first := r.publish("s")
 	r.pass(port.Second)
 	second := r.must(api.Publisher, "s", from("198.18.0.2"))
@@ -216,7 +210,7 @@ func TestTakeoverByMany(t *testing.T) {
 
 // A publisher that connected to a free stream but sent nothing does not win over one that sends.
 func TestTakeoverFromTheSilent(t *testing.T) {
-	r := newRegistry(t, Config{Takeover: true})
+	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	second := r.must(api.Publisher, "s", from("198.18.0.2"))
 	silent := r.must(api.Publisher, "s", from("198.18.0.1"))
 	r.connect(silent)
@@ -229,7 +223,7 @@ func TestTakeoverFromTheSilent(t *testing.T) {
 // Without takeover a publisher that is alive keeps its stream to itself: others are refused, and those that were
 // let in while it was silent lose when it is back before their media.
 func TestSilentPublisherGivesWay(t *testing.T) {
-	r := newRegistry(t, Config{})
+	r := newRegistry(t)
 	first := r.publish("s")
 	if _, err := r.open(api.Publisher, "s", from("198.18.0.2")); !errors.Is(err, api.ErrStreamTaken) {
 		t.Errorf("beside a live publisher: %v; expected %v", err, api.ErrStreamTaken)
@@ -251,7 +245,7 @@ func TestSilentPublisherGivesWay(t *testing.T) {
 // When the publisher leaves, a newcomer that is connected goes on at once, else the first that connects.
 func TestCandidateGoesOn(t *testing.T) {
 	for _, connected := range []bool{true, false} {
-		r := newRegistry(t, Config{Takeover: true})
+		r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 		first := r.publish("s")
 		viewer := r.must(api.Subscriber, "s", from("198.18.0.9"))
 		r.connect(viewer)
@@ -275,7 +269,7 @@ func TestCandidateGoesOn(t *testing.T) {
 
 // Viewers wait for the grace time, not longer, and not at all where somebody is on the way.
 func TestGrace(t *testing.T) {
-	r := newRegistry(t, Config{Grace: 10 * time.Second})
+	r := newRegistry(t, func(c *SessionConfig) { c.Grace = 10 * time.Second })
 	var viewers []api.SessionID
 	for _, name := range []string{"a", "b"} {
 		p := r.publish(name)
@@ -307,7 +301,7 @@ func TestGrace(t *testing.T) {
 // One address sends 400 requests a second that nothing follows, for a minute. Nobody else is refused, and those
 // behind the same address get through.
 func TestPendingFlood(t *testing.T) {
-	r := newRegistry(t, Config{MaxPending: 4000})
+	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending = 4000 })
 	r.publish("watched")
 	const rate, roundTrip = 400, 120 // requests
 	type guest struct {
@@ -351,7 +345,7 @@ func TestPendingFlood(t *testing.T) {
 // whose peer exists does not, and authorized publishers have a reserve.
 func TestFullPool(t *testing.T) {
 	const limit = 400
-	r := newRegistry(t, Config{MaxPending: limit, Reserve: true})
+	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending, c.Reserve = limit, true })
 	flood := func(n int) error {
 		_, err := r.open(api.Publisher, fmt.Sprint("flood", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
 		return err
@@ -407,7 +401,7 @@ func TestFullPool(t *testing.T) {
 // Where no publisher can be authorized nothing is kept for one.
 func TestNoReserve(t *testing.T) {
 	const limit = 400
-	r := newRegistry(t, Config{MaxPending: limit})
+	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending = limit })
 	for n := range limit {
 		r.must(api.Publisher, fmt.Sprint("s", n), from(fmt.Sprintf("198.18.%d.%d", n/256, n%256)))
 	}
@@ -426,7 +420,7 @@ func TestShareOfASource(t *testing.T) {
 		{100, 64, func(int) string { return "198.18.0.1" }},
 		{32, 28, func(int) string { return "198.18.0.1" }}, // all but the reserve
 	} {
-		r := newRegistry(t, Config{MaxPending: c.limit, Reserve: true})
+		r := newRegistry(t, func(s *SessionConfig) { s.MaxPending, s.Reserve = c.limit, true })
 		n := 0
 		for ; n < c.limit; n++ {
 			if _, err := r.open(api.Publisher, fmt.Sprint("s", n), from(c.address(n))); err != nil {
@@ -449,7 +443,7 @@ func TestShareOfASource(t *testing.T) {
 // Whatever happens in whatever order, the counts, the pool and the lists hold what there is.
 func TestRegistryStaysWhole(t *testing.T) {
 	for seed := range uint64(20) {
-		r := newRegistry(t, Config{MaxPending: 40, Takeover: seed%2 == 0, Grace: 5 * time.Second})
+		r := newRegistry(t, func(c *SessionConfig) { c.MaxPending, c.Takeover, c.Grace = 40, seed%2 == 0, 5*time.Second })
 		random := rand.New(rand.NewPCG(seed, 1))
 		var ids []api.SessionID
 		for range 2000 {
@@ -570,7 +564,7 @@ func (r *registry) check() {
 
 // What a track carries is told of one publication, by its session.
 func TestFormatActive(t *testing.T) {
-	r := newRegistry(t, Config{Takeover: true})
+	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	first := r.publish("a")
 	r.publish("b")
 	generation := r.sessions[first].publication.generation
@@ -593,7 +587,7 @@ func TestFormatActive(t *testing.T) {
 
 // The end comes in steps, between which the controller can be asked.
 func TestShutdownInSteps(t *testing.T) {
-	r := newRegistry(t, Config{MaxPending: 4000})
+	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending = 4000 })
 	for i := range 2*drainTurn + 1 {
 		p := from("198.18.0.1")
 		p.Source = netip.Addr{}
@@ -615,7 +609,7 @@ func TestShutdownInSteps(t *testing.T) {
 
 // The list of streams is made anew a few times a second, however often it is asked for.
 func TestListOfStreams(t *testing.T) {
-	r := newRegistry(t, Config{})
+	r := newRegistry(t)
 	e := &Engine{controller: r.controller, now: func() port.Time { return r.now }}
 	stop := make(chan struct{})
 	go r.run(stop)

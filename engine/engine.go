@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,78 +19,11 @@ import (
 	"ringcast/engine/bus"
 	"ringcast/engine/candidate"
 	"ringcast/engine/dtls"
-	"ringcast/engine/host"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
 	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
 )
-
-// Config is what an Engine is made with. Its zero value serves any address on a free port.
-type Config struct {
-	Log *slog.Logger
-	// Listen is the address of the media port.
-	Listen netip.AddrPort
-	// Workers is how many threads serve it; 0 is one for each of CPUs, else for each core or, with AF_XDP,
-	// each receive queue. Each interface of AF_XDP has one at least.
-	Workers int
-	// PublicIPs replace the interfaces' addresses as candidates, and so do the addresses that PublicNames stand
-	// for. These are looked up at start and again at intervals; one that is not found keeps its last.
-	PublicIPs   []netip.Addr
-	PublicNames []string
-	// Lookup finds the addresses of a name, net.DefaultResolver by default.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
-	// Grace is how long viewers wait for a lost publisher to come back, 30 s by default.
-	Grace time.Duration
-	// Takeover lets a new publisher take a stream from a live one.
-	Takeover bool
-	// MaxSessions bounds the sessions, 20,000 by default; more are refused with api.ErrFull.
-	MaxSessions int
-	// MaxPending bounds those among them that are pending, 4,000 by default: their peers are still to connect,
-	// or they are publishers that wait to replace another. A source address (an IPv6 /64) may have a quarter of
-	// it, or 64 if that is more; no share binds authorized publishers. Beyond that the oldest gives way that no
-	// check has reached for a second, or api.ErrBusy is returned. A session that has no path after 10 s is forgotten,
-	// and so is one that is still pending after 20 s.
-	MaxPending int
-	// Reserve keeps an eighth of MaxPending for authorized publishers.
-	Reserve bool
-	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes; a
-	// quarter of the machine's memory by default, or of the process's control group. The garbage collector
-	// may take as much again.
-	HistoryMemory int64
-	// Rand is the source of credentials, crypto/rand by default.
-	Rand io.Reader
-
-	// IO says how packets enter and leave, host.Auto by default.
-	IO host.IO
-	// Interfaces are the network interfaces that AF_XDP uses; without any, host.Auto and host.OnlyXDP take
-	// those that carry the PublicIPs, or the address of Listen.
-	Interfaces []string
-	// CopyOnly does without AF_XDP's zerocopy mode.
-	CopyOnly bool
-	// Generic lets AF_XDP run on the kernel's generic XDP where the driver has none of its own.
-	Generic bool
-	// GuardOff lets the XDP program pass datagrams of any sender to the workers, for measuring.
-	GuardOff bool
-	// STUNRate is how many checks by ufrags of ours the XDP program passes a second of one source that no worker
-	// knows (an IPv4 address, an IPv6 /64), 4,000 by default.
-	STUNRate int
-	// Checksum4Off leaves the UDP checksum out of what AF_XDP sends over IPv4; over IPv6 it is always
-	// there.
-	Checksum4Off bool
-	// DSCP is the codepoint of all datagrams of the media port, 0 to 63 (RFC 2474).
-	DSCP uint8
-	// Batching is how sockets send, udp.Segmented by default; the others are there to compare with.
-	Batching udp.Batching
-	// BusyPoll keeps workers from ever sleeping: each takes a whole core.
-	BusyPoll bool
-	// CPUs pin worker i to CPUs[i%len(CPUs)], and are the number of workers unless Workers says another;
-	// without any the kernel places the workers.
-	CPUs []int
-
-	// worker is what the workers' configuration starts from, for tests.
-	worker worker.Config
-}
 
 // An Engine is the media server without its signalling: workers, their ports, the bus between them
 // and the controller.
@@ -125,28 +57,10 @@ type listing struct {
 
 // Start opens the media port and starts the workers. Shutdown ends them.
 func Start(cfg Config) (*Engine, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Rand == nil {
-		cfg.Rand = rand.Reader
-	}
-	if cfg.MaxSessions == 0 {
-		cfg.MaxSessions = 20_000
-	}
-	if cfg.MaxPending == 0 {
-		cfg.MaxPending = 4000
-	}
-	if cfg.Grace == 0 {
-		cfg.Grace = 30 * time.Second
-	}
-	if cfg.HistoryMemory == 0 {
-		cfg.HistoryMemory = host.RAM() / 4
-	}
 	if cfg.Workers == 0 {
-		cfg.Workers = len(cfg.CPUs) // 0: as many as the port can use
+		cfg.Workers = len(cfg.Host.CPUs) // 0: as many as the port can use
 	}
-	addresses, err := watchAddresses(&cfg)
+	addresses, err := candidate.Watch(cfg.Public, cfg.Listen.Addr(), cfg.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +75,7 @@ func Start(cfg Config) (*Engine, error) {
 	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(cfg.Workers), busyPoll: cfg.BusyPoll, stop: make(chan struct{})}
+	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(cfg.Workers), busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{})}
 	e.addresses = addresses
 	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
@@ -199,18 +113,9 @@ func Start(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// cpu is the core that a worker is kept on, -1 for any.
-func (c *Config) cpu(worker int) int {
-	if len(c.CPUs) == 0 {
-		return -1
-	}
-	return c.CPUs[worker%len(c.CPUs)]
-}
-
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
-		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limit: cfg.MaxSessions, pool: newPool(cfg),
-		grace: port.Time(cfg.Grace), takeover: cfg.Takeover,
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
 		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
 		sessions: make(map[api.SessionID]*session), streams: make(map[string]*stream),

@@ -18,8 +18,18 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var loopback = netip.MustParseAddr("127.0.0.1")
 
-func start(t *testing.T, cfg engine.Config) *engine.Engine {
+// configured returns the default configuration with changes.
+func configured(changes ...func(*engine.Config)) engine.Config {
+	cfg := engine.DefaultConfig()
+	for _, change := range changes {
+		change(&cfg)
+	}
+	return cfg
+}
+
+func start(t *testing.T, changes ...func(*engine.Config)) *engine.Engine {
 	t.Helper()
+	cfg := configured(changes...)
 	cfg.Listen = netip.AddrPortFrom(loopback, 0)
 	e, err := engine.Start(cfg)
 	if err != nil {
@@ -112,7 +122,7 @@ func until(t *testing.T, what string, ok func() bool) {
 // The life of a stream on several workers: published, watched, published anew, shut down with a word
 // of goodbye to every peer, and nothing left running.
 func TestLife(t *testing.T) {
-	e := start(t, engine.Config{Workers: 3})
+	e := start(t, func(c *engine.Config) { c.Workers = 3 })
 	var ended atomic.Int64
 	e.OnEnded(func(api.SessionID, api.Reason) { ended.Add(1) })
 

@@ -2,8 +2,7 @@ package engine
 
 import "ringcast/engine/srtp"
 
-// WithSealer has the workers make their subscribers' ciphers by f.
-func (c Config) WithSealer(f func(*srtp.Keys) (srtp.Sealer, error)) Config {
-	c.worker.NewSealer = f
-	return c
+// WithSealer makes the workers use f for their subscribers' ciphers.
+func WithSealer(f func(*srtp.Keys) (srtp.Sealer, error)) func(*Config) {
+	return func(c *Config) { c.worker.NewSealer = f }
 }

@@ -41,7 +41,7 @@ func (s *safeBuffer) String() string {
 func TestPanicEndsOneSession(t *testing.T) {
 	var log safeBuffer
 	var made atomic.Int64
-	e := start(t, engine.Config{Workers: 1, Log: slog.New(slog.NewTextHandler(&log, nil))}.WithSealer(
+	e := start(t, func(c *engine.Config) { c.Workers, c.Log = 1, slog.New(slog.NewTextHandler(&log, nil)) }, engine.WithSealer(
 		func(k *srtp.Keys) (srtp.Sealer, error) {
 			s, err := srtp.NewSealer(k)
 			if made.Add(1) == 1 {

@@ -25,7 +25,7 @@ func offer(t *testing.T, e *engine.Engine, stream string) error {
 // With Takeover the newest publisher wins, with its first media: requests alone do nothing, the one before is
 // told goodbye, and a viewer sees one numbering.
 func TestTakeover(t *testing.T) {
-	e := start(t, engine.Config{Workers: 2, Takeover: true})
+	e := start(t, func(c *engine.Config) { c.Workers = 2; c.Sessions.Takeover = true })
 	defer shutdown(t, e)
 	first, stop := publish(t, e, "contested")
 	defer first.Close()

@@ -22,7 +22,7 @@ import (
 // Metrics tell of everything that an operator asks for, in base units, under one prefix, and with no label
 // of which there are as many as viewers.
 func TestMetrics(t *testing.T) {
-	e := start(t, engine.Config{Workers: 2, MaxPending: 1})
+	e := start(t, func(c *engine.Config) { c.Workers = 2; c.Sessions.MaxPending = 1 })
 	defer shutdown(t, e)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(e)
@@ -131,7 +131,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	// As many series with as without viewers.
-	other := start(t, engine.Config{Workers: 2})
+	other := start(t, func(c *engine.Config) { c.Workers = 2 })
 	defer shutdown(t, other)
 	alone := prometheus.NewRegistry()
 	alone.MustRegister(other)
@@ -149,8 +149,11 @@ func TestMetrics(t *testing.T) {
 
 // The budget of the histories is what was set, or a quarter of the memory.
 func TestHistoryBudgetMetric(t *testing.T) {
-	for limit, want := range map[int64]int64{0: host.RAM() / 4, 64 << 20: 64 << 20} {
-		e := start(t, engine.Config{Workers: 1, HistoryMemory: limit})
+	if got, want := engine.DefaultConfig().HistoryMemory, host.RAM()/4; got != want {
+		t.Errorf("by default got %d bytes, want %d", got, want)
+	}
+	for _, limit := range []int64{64 << 20, engine.DefaultConfig().HistoryMemory} {
+		e := start(t, func(c *engine.Config) { c.Workers = 1; c.HistoryMemory = limit })
 		registry := prometheus.NewRegistry()
 		registry.MustRegister(e)
 		all, err := registry.Gather()
@@ -164,8 +167,8 @@ func TestHistoryBudgetMetric(t *testing.T) {
 				got = int64(f.GetMetric()[0].GetGauge().GetValue())
 			}
 		}
-		if got != want {
-			t.Errorf("HistoryMemory %d makes a budget of %d bytes; expected %d", limit, got, want)
+		if got != limit {
+			t.Errorf("got a budget of %d bytes, want %d", got, limit)
 		}
 	}
 }

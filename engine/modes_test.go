@@ -13,7 +13,7 @@ import (
 // A viewer is sent H.264 in a packetization mode that it did not offer only as the last choice, which is
 // counted.
 func TestOtherModesAreCounted(t *testing.T) {
-	e := start(t, engine.Config{Workers: 1})
+	e := start(t, func(c *engine.Config) { c.Workers = 1 })
 	defer shutdown(t, e)
 	h264 := func(profiles ...string) rtp.Track {
 		v := peer.Video()

@@ -52,11 +52,12 @@ func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) 
 		addresses = append(addresses, a)
 	}
 	queues := s.Decision.Queues
-	n.program, err = bpf.Attach(bpf.Config{
-		Interface: n.name, Port: x.companion.LocalPort(), Addresses: addresses,
-		Queues: max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots)), Tuples: maxPaths * cfg.MaxSessions, Sessions: cfg.MaxSessions,
-		GuardOff: cfg.GuardOff, STUNRate: cfg.STUNRate, Generic: rung == host.Generic,
-	})
+	program := bpf.DefaultConfig()
+	program.Interface, program.Port, program.Addresses = n.name, x.companion.LocalPort(), addresses
+	program.Queues = max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots))
+	program.Tuples, program.Sessions = maxPaths*cfg.Sessions.Max, cfg.Sessions.Max
+	program.Guard, program.STUNRate, program.Generic = cfg.Guard, cfg.STUNRate, rung == host.Generic
+	n.program, err = bpf.Attach(program)
 	if err != nil {
 		return n, err
 	}
@@ -72,11 +73,11 @@ func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) 
 		n.cpus = append(n.cpus, cfg.cpu(before+w))
 	}
 	n.tellAddress() // it may have changed since the program was attached
-	n.bundle = xsk.BundleConfig{Mode: xsk.Copy}
+	n.bundle = xsk.DefaultBundleConfig(xsk.Copy)
 	if rung == host.ZeroCopy {
-		n.bundle.Mode = xsk.ZeroCopy
+		n.bundle = xsk.DefaultBundleConfig(xsk.ZeroCopy)
 	}
-	if cfg.BusyPoll {
+	if cfg.Host.BusyPoll {
 		n.bundle.BusyPoll = busyPollSpan
 	}
 	var info xsk.Info
@@ -100,7 +101,7 @@ func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) 
 	}
 	n.rung.Store(&rung)
 	n.log.Info("AF_XDP open", "io", rung, "queues", queues, "workers", workers,
-		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", !cfg.GuardOff)
+		"zerocopy", info.ZeroCopy, "hugepages", info.HugePages, "guard", cfg.Guard)
 	return n, nil
 }
 

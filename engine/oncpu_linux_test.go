@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ringcast/engine/host"
 )
 
 // What runs on a core runs there only, and the thread it ran on is gone, not left pinned for others.
@@ -51,7 +53,7 @@ func TestOnCPU(t *testing.T) {
 
 // Workers take the cores in turn, of whichever interface they are.
 func TestWorkersCPU(t *testing.T) {
-	c := Config{CPUs: []int{4, 6}}
+	c := Config{Host: host.Config{CPUs: []int{4, 6}}}
 	for worker, want := range []int{4, 6, 4} {
 		if got := c.cpu(worker); got != want {
 			t.Errorf("worker %d: core %d, want %d", worker, got, want)

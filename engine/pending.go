@@ -45,7 +45,7 @@ type pending struct {
 	unreached, bySource *list.Element
 }
 
-func newPool(cfg *Config) pool {
+func newPool(cfg *SessionConfig) pool {
 	limit := cfg.MaxPending
 	p := pool{limit: limit, share: min(limit, max(leastShare, limit/4)), sources: make(map[netip.Prefix]*origin)}
 	if cfg.Reserve {

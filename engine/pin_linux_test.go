@@ -43,7 +43,7 @@ func TestPinning(t *testing.T) {
 	}
 	name := strconv.Itoa(core)
 	before := pinned(t, name)
-	e := start(t, engine.Config{CPUs: []int{core}})
+	e := start(t, func(c *engine.Config) { c.Host.CPUs = []int{core} })
 	defer shutdown(t, e)
 	until(t, "pinned", func() bool { return pinned(t, name) > before })
 	if n := pinned(t, name) - before; n != 1 {

@@ -53,8 +53,8 @@ type refusal struct {
 // are those at which peers reach us, as far as they are configured.
 func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
 	var surveys []host.Survey
-	if cfg.IO != host.OnlySockets {
-		surveys = host.Look(cfg.host(public))
+	if cfg.Host.IO != host.OnlySockets {
+		surveys = host.Look(cfg.hostAt(public))
 	}
 	var usable []host.Survey
 	var refused []refusal
@@ -77,7 +77,7 @@ func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
 		var failed []refusal
 		p, failed, err = openXDP(cfg, usable)
 		refused = append(refused, failed...)
-		if err != nil && (cfg.IO == host.OnlyXDP || !errors.Is(err, host.ErrRefused)) {
+		if err != nil && (cfg.Host.IO == host.OnlyXDP || !errors.Is(err, host.ErrRefused)) {
 			return nil, err
 		}
 	}

@@ -134,7 +134,7 @@ func (c *controller) contend(s *session) {
 	case live == s || !s.keyed:
 	case live == nil || !c.alive(live):
 		c.goLive(s)
-	case !c.takeover:
+	case !c.limits.Takeover:
 		c.close(s, api.ReasonTaken)
 	case live.publication.began > s.opened:
 		c.close(s, api.ReasonReplaced)

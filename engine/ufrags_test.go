@@ -38,7 +38,7 @@ func (r *registry) judge(when string, keys *ufrag.Keys, l api.Local, restart uin
 // Sessions and their restarts get ufrags by the present key. Keys turn each hour, all workers are told before a ufrag
 // is made by the new one, and the old one stays valid for the next hour: no pending session is lost.
 func TestUfragKeysTurn(t *testing.T) {
-	r := newRegistry(t, Config{})
+	r := newRegistry(t)
 	first := r.ufrags
 	l, err := r.open(api.Publisher, "stream", from("198.18.0.1"))
 	if err != nil {
@@ -113,7 +113,7 @@ func (g *fakeGuard) ForgetUfrag(name string) error {
 
 // The guard keeps the ufrag in force of every session that has a path, and of no other.
 func TestGuardKeepsUfrags(t *testing.T) {
-	r := newRegistry(t, Config{})
+	r := newRegistry(t)
 	g := &fakeGuard{}
 	r.guard = g
 	expect := func(when string, want ...string) {
@@ -169,7 +169,7 @@ func TestGuardKeepsUfrags(t *testing.T) {
 
 // The guard gets new keys before any ufrag is made by them. If it cannot take them, the old ones stay in use.
 func TestGuardGetsKeysFirst(t *testing.T) {
-	r := newRegistry(t, Config{})
+	r := newRegistry(t)
 	g := &fakeGuard{fails: errors.New("no")}
 	r.guard = g
 	first := r.ufrags

@@ -47,7 +47,7 @@ func openXDP(cfg *Config, surveys []host.Survey) (opened *ports, failed []refusa
 			errs = append(errs, fmt.Errorf("%s: %w", surveys[i].Decision.Interface, err))
 		}
 	}
-	if len(errs) > 0 && (cfg.IO == host.OnlyXDP || len(x.nics) == 0) {
+	if len(errs) > 0 && (cfg.Host.IO == host.OnlyXDP || len(x.nics) == 0) {
 		return nil, failed, fmt.Errorf("%w: %w", host.ErrRefused, inOneLine(errs))
 	}
 	opened = &ports{backing: x, number: x.companion.LocalPort(), guard: x}
@@ -81,10 +81,12 @@ func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, e
 
 // portConfig configures a port of an interface. The first port of all reads the companion.
 func (x *xdp) portConfig(cfg *Config, n *nic, b *xsk.Bundle) xsk.Config {
-	return xsk.Config{
-		Bundle: b, Guard: x, NextHops: n.hops, Companion: x.companion, ReadsCompanion: len(x.nics)+len(n.ports) == 0,
-		Now: udp.Now, LocalPort: x.companion.LocalPort(), Checksum4Off: cfg.Checksum4Off, DSCP: cfg.DSCP, Log: n.log,
-	}
+	c := xsk.DefaultConfig()
+	c.Bundle, c.Guard, c.NextHops, c.Companion = b, x, n.hops, x.companion
+	c.ReadsCompanion = len(x.nics)+len(n.ports) == 0
+	c.Now, c.LocalPort = udp.Now, x.companion.LocalPort()
+	c.Checksum4, c.DSCP, c.Log = cfg.Checksum4, cfg.DSCP, n.log
+	return c
 }
 
 // share divides the workers among the interfaces in proportion to their queues, at least one each. With 0 workers,

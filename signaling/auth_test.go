@@ -164,7 +164,7 @@ func TestEmptyToken(t *testing.T) {
 func TestFixedURL(t *testing.T) {
 	for _, tt := range []struct {
 		name                   string
-		publish, view          string
+		publish, view          Secret
 		authorization, atWatch string
 		status                 int // of the POST to /whip
 		challenge              string

@@ -52,7 +52,7 @@ type Config struct {
 	// PublishToken is what the bearer must show for everything under /whip, and ViewToken for
 	// everything under /whep and for /streams. Where one is empty, everybody may. On the fixed
 	// URLs the bearer is the stream key, a colon and the token.
-	PublishToken, ViewToken string
+	PublishToken, ViewToken Secret
 	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For tells who asks.
 	TrustedProxies []netip.Prefix
 	// Base is the path in front of all paths, if a proxy serves the server below one. ParseBase makes it.
@@ -107,7 +107,7 @@ func New(cfg Config, e Engine) *Server {
 		engine:  e,
 		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
 		limits:  cfg.Limits.withDefaults(),
-		tokens:  tokens{publish: newToken(cfg.PublishToken), view: newToken(cfg.ViewToken)},
+		tokens:  tokens{publish: newToken(string(cfg.PublishToken)), view: newToken(string(cfg.ViewToken))},
 		proxies: cfg.TrustedProxies,
 		base:    cfg.Base,
 		page:    loadPage(),

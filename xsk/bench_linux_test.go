@@ -56,7 +56,7 @@ func (e errand) Forget()                                 {}
 // sendOurs sends through a Port, as a worker that is never out of packets does, but that it seals nothing: the
 // payload is what lies in the frame.
 var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready func()) (s lab.Sample, err error) {
-	b, err := Open(BundleConfig{Interface: e.Index, Queues: []int{0}, Mode: Copy})
+	b, err := Open(bundleConfig(Copy, func(c *BundleConfig) { c.Interface, c.Queues = e.Index, []int{0} }))
 	if err != nil {
 		return s, err
 	}
@@ -66,7 +66,10 @@ var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready fu
 		}
 	}
 	// The C program computes no UDP checksums either.
-	p, err := New(Config{Bundle: b, NextHops: e, Companion: new(notes), Now: now, LocalPort: 5000, Checksum4Off: true})
+	p, err := New(with(func(c *Config) {
+		c.Bundle, c.NextHops, c.Companion, c.Now = b, e, new(notes), now
+		c.LocalPort, c.Checksum4 = 5000, false
+	}))
 	if err != nil {
 		return s, err
 	}
@@ -221,7 +224,7 @@ func BenchmarkPrepare(b *testing.B) {
 	for _, batch := range []int{1, 8, 32, 128} {
 		b.Run(fmt.Sprint(batch), func(b *testing.B) {
 			k := newKernel(1, 1024, 0)
-			r := newRig(b, k, Config{Frames: defaultFrames, Checksum4Off: true})
+			r := newRig(b, k, rigConfig(func(c *Config) { c.Frames, c.Checksum4 = defaultFrames, false }))
 			q := k.sockets[0]
 			r.Port.out.kick = func(int) unix.Errno {
 				tx, completion := &q.socket.tx, &q.socket.completion
@@ -261,7 +264,7 @@ func BenchmarkReceive(b *testing.B) {
 	for _, batch := range []int{1, 32} {
 		b.Run(fmt.Sprint(batch), func(b *testing.B) {
 			k := newKernel(1, testRing, 0)
-			r := newRig(b, k, Config{Frames: testFrames})
+			r := newRig(b, k, rigConfig())
 			tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 			chunk := make([]byte, frame.Headroom+benchPayload)
 			data := chunk[tpl.Put(chunk, benchPayload, 0):]

@@ -21,49 +21,43 @@ const (
 	Copy
 )
 
-// BundleConfig configures a bundle.
+// BundleConfig configures a bundle. Start from DefaultBundleConfig.
 type BundleConfig struct {
 	// Interface is the index of the network interface.
 	Interface int
 	// Queues are the numbers of the RX queues to serve, each with the TX queue of the same number.
 	Queues []int
-	// Mode is the rung of the ladder. Default Auto.
+	// Mode is the rung of the ladder.
 	Mode Mode
-	// ChunkSize is the size of a chunk in bytes, 2048 or 4096. Default 2048 in Mode Copy, else 4096. With smaller
-	// chunks, igb, igc and the 82599 receive no frame above 1 KB, since their buffers are whole kilobytes (1792 is
-	// rounded down), and ENA copies without a warning.
+	// ChunkSize is the size of a chunk in bytes, 2048 or 4096.
 	ChunkSize int
 	// Headroom is how many bytes the kernel leaves free in front of a received frame, on top of
 	// XDP's own 256.
 	Headroom int
-	// ReceiveFrames is how many received frames each socket can hold, a power of two. Default 2048.
+	// ReceiveFrames is how many received frames each socket can hold, a power of two.
 	ReceiveFrames int
 	// TransmitFrames is how many frames can be on their way out, of all sockets together: lent,
-	// kept, or with the kernel. A power of two. Default 1024.
+	// kept, or with the kernel. A power of two.
 	TransmitFrames int
-	// NoHugePages uses ordinary pages, even where there are huge ones.
-	NoHugePages bool
+	// HugePages uses huge pages where there are some.
+	HugePages bool
 	// BusyPoll, if not zero, makes the reader poll the NIC's queues (SO_PREFER_BUSY_POLL) for this time. It takes effect
 	// together with napi_defer_hard_irqs and gro_flush_timeout of the interface, which the administrator sets.
 	BusyPoll time.Duration
-	// BusyPollBudget is the most packets of one poll. Default 64.
+	// BusyPollBudget is the most packets of one poll.
 	BusyPollBudget int
 	// BusyFor is how long bind is repeated while another socket holds the queue: the kernel
-	// releases it some milliseconds after a close. Default one second.
+	// releases it some milliseconds after a close.
 	BusyFor time.Duration
-	// Sleep passes the time between two binds. Default time.Sleep.
+	// Sleep passes the time between two binds.
 	Sleep func(time.Duration)
-	// Release removes the sockets from the XSKMAP. It is called before anything is freed. Default: no call.
+	// Release removes the sockets from the XSKMAP. It is called before anything is freed. nil: no call.
 	Release func() error
 }
 
 const (
 	copyChunk              = 2048
 	zeroCopyChunk          = 4096
-	defaultReceiveFrames   = 2048
-	defaultTransmitFrames  = 1024
-	defaultBusyFor         = time.Second
-	defaultBusyPollBudget  = 64
 	busyRetry              = 5 * time.Millisecond
 	maxFrames              = 1 << 16
 	maxTxBudget            = 128 // frames a kick, where the kernel lets us choose
@@ -74,51 +68,42 @@ const (
 	smallestRoomForReceive = xdpPacketHeadroom + largestFrame
 )
 
-func (c BundleConfig) withDefaults() (BundleConfig, error) {
-	chunk := zeroCopyChunk
-	if c.Mode == Copy {
-		chunk = copyChunk
+// DefaultBundleConfig returns the defaults of a mode. Interface and Queues are still missing. Outside Mode Copy a chunk
+// has 4 KiB. With smaller chunks, igb, igc and the 82599 receive no frame above 1 KB, since their buffers are whole
+// kilobytes (1792 is rounded down), and ENA copies without a warning.
+func DefaultBundleConfig(mode Mode) BundleConfig {
+	c := BundleConfig{
+		Mode: mode, ChunkSize: zeroCopyChunk, ReceiveFrames: 2048, TransmitFrames: 1024, HugePages: true,
+		BusyPollBudget: 64, BusyFor: time.Second, Sleep: time.Sleep,
 	}
-	for _, field := range []struct {
-		value *int
-		unset int
-	}{
-		{&c.ChunkSize, chunk},
-		{&c.ReceiveFrames, defaultReceiveFrames},
-		{&c.TransmitFrames, defaultTransmitFrames},
-		{&c.BusyPollBudget, defaultBusyPollBudget},
-	} {
-		if *field.value == 0 {
-			*field.value = field.unset
-		}
+	if mode == Copy {
+		c.ChunkSize = copyChunk
 	}
-	if c.BusyFor == 0 {
-		c.BusyFor = defaultBusyFor
-	}
-	if c.Sleep == nil {
-		c.Sleep = time.Sleep
-	}
+	return c
+}
+
+func (c *BundleConfig) validate() error {
 	switch {
 	case len(c.Queues) == 0:
-		return c, errors.New("xsk: no queues")
+		return errors.New("xsk: no queues")
 	case len(c.Queues) > maxQueues:
-		return c, fmt.Errorf("xsk: %d queues, at most %d", len(c.Queues), maxQueues)
+		return fmt.Errorf("xsk: %d queues, at most %d", len(c.Queues), maxQueues)
 	case slices.Min(c.Queues) < 0:
-		return c, fmt.Errorf("xsk: queue %d", slices.Min(c.Queues))
+		return fmt.Errorf("xsk: queue %d", slices.Min(c.Queues))
 	case len(slices.Compact(slices.Sorted(slices.Values(c.Queues)))) < len(c.Queues):
-		return c, fmt.Errorf("xsk: a queue is named twice: %v", c.Queues)
+		return fmt.Errorf("xsk: a queue is named twice: %v", c.Queues)
 	case c.ChunkSize != 2048 && c.ChunkSize != 4096:
-		return c, fmt.Errorf("xsk: ChunkSize is %d, not 2048 or 4096", c.ChunkSize)
+		return fmt.Errorf("xsk: ChunkSize is %d, not 2048 or 4096", c.ChunkSize)
 	case c.Headroom < 0 || c.Headroom > c.ChunkSize-smallestRoomForReceive:
-		return c, fmt.Errorf("xsk: Headroom is %d, not 0 to %d", c.Headroom, c.ChunkSize-smallestRoomForReceive)
+		return fmt.Errorf("xsk: Headroom is %d, not 0 to %d", c.Headroom, c.ChunkSize-smallestRoomForReceive)
 	case !ringSize(c.ReceiveFrames):
-		return c, fmt.Errorf("xsk: ReceiveFrames is %d, not a power of two up to %d", c.ReceiveFrames, maxFrames)
+		return fmt.Errorf("xsk: ReceiveFrames is %d, not a power of two up to %d", c.ReceiveFrames, maxFrames)
 	case !ringSize(c.TransmitFrames):
-		return c, fmt.Errorf("xsk: TransmitFrames is %d, not a power of two up to %d", c.TransmitFrames, maxFrames)
+		return fmt.Errorf("xsk: TransmitFrames is %d, not a power of two up to %d", c.TransmitFrames, maxFrames)
 	case c.BusyPoll < 0 || c.BusyPollBudget < 0 || c.BusyPollBudget > 0xffff:
-		return c, fmt.Errorf("xsk: BusyPoll %v with a budget of %d", c.BusyPoll, c.BusyPollBudget)
+		return fmt.Errorf("xsk: BusyPoll %v with a budget of %d", c.BusyPoll, c.BusyPollBudget)
 	}
-	return c, nil
+	return nil
 }
 
 // maxQueues bounds the queues of one bundle: a chunk keeps the index of its sender in one byte.
@@ -164,10 +149,10 @@ type Entry struct {
 //
 // The error wraps one of this package's Err variables where the cause is known.
 func Open(cfg BundleConfig) (*Bundle, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	var err error
 	modes := []Mode{cfg.Mode}
 	if cfg.Mode == Auto {
 		modes = []Mode{ZeroCopy, Copy}
@@ -238,7 +223,7 @@ func (b *Bundle) firstReceive(i int) int { return b.config.TransmitFrames + i*b.
 func (b *Bundle) mapMemory() error {
 	size := b.firstReceive(len(b.config.Queues)) * b.config.ChunkSize
 	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE
-	if !b.config.NoHugePages {
+	if b.config.HugePages {
 		rounded := (size + hugePage - 1) &^ (hugePage - 1)
 		memory, err := unix.Mmap(-1, 0, rounded, protection, flags|unix.MAP_HUGETLB)
 		if err == nil {
@@ -252,7 +237,7 @@ func (b *Bundle) mapMemory() error {
 	if err != nil {
 		return fmt.Errorf("map %d bytes of packet memory: %w", size, err)
 	}
-	if !b.config.NoHugePages {
+	if b.config.HugePages {
 		_ = unix.Madvise(memory, unix.MADV_HUGEPAGE)
 	}
 	b.memory = memory

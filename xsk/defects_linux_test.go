@@ -59,12 +59,12 @@ func (a *asavie) fill(n int) []xdp.Desc {
 func TestDefectTailStall(t *testing.T) {
 	s := newSite(t, 1)
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	b := s.mustOpen(BundleConfig{})
+	b := s.mustOpen(bundleConfig(Auto))
 	// Without the larger budget too, as on kernels before 6.18.
 	if err := unix.SetsockoptInt(b.Entries()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, 32); err != nil {
 		t.Logf("no budget to be set: %v", err)
 	}
-	l := s.newPort(b, Config{})
+	l := s.newPort(b, DefaultConfig())
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
 	for i := range 64 {
 		l.add(0, payload(i))
@@ -134,7 +134,7 @@ func TestDefectCloseLeavesTheQueueBusy(t *testing.T) {
 
 func TestDefectPanicOnLinkDown(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	l.route(0, to(0))
 	l.Transmit(now(), &l.out)
 	if err := s.cable.A.Down(); err != nil {
@@ -172,7 +172,7 @@ func TestDefectPollRacesWithTransmit(t *testing.T) {
 		t.Log("asavie/xdp: shown by the race detector only (go test -race)")
 	}
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	l.route(0, to(0))
 	var others sync.WaitGroup
 	stop := make(chan struct{})

@@ -46,9 +46,8 @@ func TestBindReasons(t *testing.T) {
 // Zerocopy needs chunks of 4 KB, and so does what may turn out to be zerocopy.
 func TestChunkSizeByMode(t *testing.T) {
 	for mode, want := range map[Mode]int{ZeroCopy: 4096, Auto: 4096, Copy: 2048} {
-		cfg, err := BundleConfig{Queues: []int{0}, Mode: mode}.withDefaults()
-		if err != nil || cfg.ChunkSize != want {
-			t.Errorf("mode %d has chunks of %d bytes, want %d; %v", mode, cfg.ChunkSize, want, err)
+		if got := DefaultBundleConfig(mode).ChunkSize; got != want {
+			t.Errorf("mode %d has chunks of %d bytes, want %d", mode, got, want)
 		}
 	}
 }

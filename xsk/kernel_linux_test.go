@@ -55,7 +55,7 @@ const testRing = 64
 // before the driver has looked at the ring.
 func newZeroCopy(n int) *kernel {
 	const receiveFrames = 1024
-	k := newKernelOf(BundleConfig{Mode: ZeroCopy, ReceiveFrames: receiveFrames, TransmitFrames: testRing}, n, 0)
+	k := newKernelOf(bundleConfig(ZeroCopy, func(c *BundleConfig) { c.ReceiveFrames, c.TransmitFrames = receiveFrames, testRing }), n, 0)
 	k.bundle.info.ZeroCopy = true
 	for _, q := range k.sockets {
 		q.late = true
@@ -73,13 +73,12 @@ func (q *kernelSocket) interrupt() {
 
 // newKernel makes a bundle of n queues whose rings' indices begin at start.
 func newKernel(n, transmitFrames int, start uint32) *kernel {
-	return newKernelOf(BundleConfig{Mode: Copy, ReceiveFrames: testRing, TransmitFrames: transmitFrames}, n, start)
+	return newKernelOf(bundleConfig(Copy, func(c *BundleConfig) { c.ReceiveFrames, c.TransmitFrames = testRing, transmitFrames }), n, start)
 }
 
 func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
 	cfg.Interface, cfg.Queues = 7, slices.Collect(seq(n))
-	cfg, err := cfg.withDefaults()
-	if err != nil {
+	if err := cfg.validate(); err != nil {
 		panic(err)
 	}
 	b := &Bundle{config: cfg}
@@ -347,15 +346,29 @@ const (
 	testPort   = 7000
 )
 
+// with returns the default configuration with one change.
+func with(change func(*Config)) Config {
+	cfg := DefaultConfig()
+	change(&cfg)
+	return cfg
+}
+
+// rigConfig is with for rigs, whose ports lend few frames.
+func rigConfig(changes ...func(*Config)) Config {
+	cfg := DefaultConfig()
+	cfg.Frames = testFrames
+	for _, change := range changes {
+		change(&cfg)
+	}
+	return cfg
+}
+
 func newRig(t testing.TB, k *kernel, cfg Config) *rig {
 	t.Helper()
 	r := &rig{t: t, k: k, hops: newHops(), notes: new(notes), guard: &doorman{allowed: make(map[port.Path]int)}, clock: port.Second}
 	cfg.NextHops, cfg.Companion, cfg.Guard = r.hops, r.notes, r.guard
 	cfg.Now = func() port.Time { return r.clock }
 	cfg.LocalPort = testPort
-	if cfg.Frames == 0 {
-		cfg.Frames = testFrames
-	}
 	if k != nil {
 		cfg.Bundle = k.bundle
 	}

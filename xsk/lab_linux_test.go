@@ -64,8 +64,10 @@ func newSite(t testing.TB, queues int) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg := bpf.DefaultConfig()
+	cfg.Interface, cfg.Port, cfg.Queues, cfg.Guard = "eth0", testPort, queues, false
 	s.onServer(func() error {
-		s.program, err = bpf.Attach(bpf.Config{Interface: "eth0", Port: testPort, Queues: queues, GuardOff: true})
+		s.program, err = bpf.Attach(cfg)
 		return err
 	})
 	t.Cleanup(func() {
@@ -83,14 +85,21 @@ func (s *site) onServer(f func() error) {
 	}
 }
 
+// bundleConfig returns the default configuration of a mode with changes.
+func bundleConfig(mode Mode, changes ...func(*BundleConfig)) BundleConfig {
+	cfg := DefaultBundleConfig(mode)
+	cfg.BusyFor = patience // the kernel frees a queue when it gets round to it
+	for _, change := range changes {
+		change(&cfg)
+	}
+	return cfg
+}
+
 // open opens a bundle on the server and steers the packets of its queues there.
 func (s *site) open(cfg BundleConfig) (*Bundle, error) {
 	cfg.Interface = s.cable.A.Index
 	if cfg.Queues == nil {
 		cfg.Queues = s.queues
-	}
-	if cfg.BusyFor == 0 {
-		cfg.BusyFor = patience // the kernel frees a queue when it gets round to it
 	}
 	cfg.Release = func() error {
 		for _, q := range cfg.Queues {

@@ -21,7 +21,15 @@ import (
 )
 
 // small are frames enough for a test that opens often.
-var small = BundleConfig{ReceiveFrames: 64, TransmitFrames: 64, NoHugePages: true}
+var small = bundleConfig(Auto, func(c *BundleConfig) { c.ReceiveFrames, c.TransmitFrames, c.HugePages = 64, 64, false })
+
+// smallPort is for a port on such a bundle.
+func smallPort(b *Bundle) Config {
+	return with(func(c *Config) {
+		c.Bundle, c.NextHops, c.Companion, c.Now = b, newHops(), new(notes), now
+		c.LocalPort, c.Frames = testPort, 32
+	})
+}
 
 // held is how many descriptors and mappings this process has.
 func held(t testing.TB) (descriptors, mappings int) {
@@ -66,7 +74,7 @@ func TestCyclesLeaveNothing(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		p, err := New(Config{Bundle: b, NextHops: newHops(), Companion: new(notes), Now: now, LocalPort: testPort, Frames: 32})
+		p, err := New(smallPort(b))
 		if err != nil {
 			return err
 		}
@@ -196,7 +204,7 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	large := BundleConfig{ReceiveFrames: 1 << 15, NoHugePages: true} // 128 MB
+	large := bundleConfig(Auto, func(c *BundleConfig) { c.ReceiveFrames, c.HugePages = 1<<15, false }) // 128 MB
 	for _, c := range []struct {
 		name       string
 		capability int
@@ -248,7 +256,7 @@ func dropCapability(capability int) error {
 // What a bundle turns out to be on a veth.
 func TestInfo(t *testing.T) {
 	s := newSite(t, 1)
-	b := s.mustOpen(BundleConfig{BusyPoll: 20 * time.Microsecond})
+	b := s.mustOpen(bundleConfig(Auto, func(c *BundleConfig) { c.BusyPoll = 20 * time.Microsecond }))
 	defer b.Close()
 	info := b.Info()
 	t.Logf("%+v", info)
@@ -277,7 +285,7 @@ func TestCloseWithBundlesInHand(t *testing.T) {
 	one, two := small, small
 	one.Queues, two.Queues = []int{0}, []int{1}
 	first, second := s.mustOpen(one), s.mustOpen(two)
-	p, err := New(Config{Bundle: first, NextHops: newHops(), Companion: new(notes), Now: now, LocalPort: testPort, Frames: 32})
+	p, err := New(smallPort(first))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +318,7 @@ func TestCloseWithBundlesInHand(t *testing.T) {
 // Down and up again: nobody panics, nothing old leaves, all goes on by itself.
 func TestLinkDownAndUp(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
 	l.add(0, payload(1))
@@ -355,7 +363,7 @@ func TestLinkDownAndUp(t *testing.T) {
 // The far end goes down: every frame is lost, and counted.
 func TestCarrierLoss(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
 	if err := s.cable.B.Down(); err != nil {
@@ -387,7 +395,7 @@ func TestCarrierLoss(t *testing.T) {
 // goes on.
 func TestInterfaceDeleted(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	peer := func() *peer { return s.newPeer(netip.MustParseAddr("198.18.0.2")) }
 	p := peer()
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
@@ -416,7 +424,7 @@ func TestInterfaceDeleted(t *testing.T) {
 		t.Fatalf("%d bytes", len(data))
 	}
 	s.onServer(s.program.Reattach)
-	if err := l.Resume(s.mustOpen(BundleConfig{})); err != nil {
+	if err := l.Resume(s.mustOpen(bundleConfig(Auto))); err != nil {
 		t.Fatal(err)
 	}
 	l.hops.set(s.hop())
@@ -450,7 +458,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	if _, err := s.cable.B.Threaded(cpu); err != nil { // of FIFO priority 50
 		t.Fatal(err)
 	}
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	l.route(0, to(0))
 	l.Transmit(now(), &l.out)
 

@@ -32,7 +32,7 @@ func TestMarks(t *testing.T) {
 	for _, addresses := range [][2]string{{"198.18.0.1", "198.18.0.2"}, {"fd00::1", "fd00::2"}} {
 		local, remote := netip.MustParseAddr(addresses[0]), netip.MustParseAddr(addresses[1])
 		s := newSite(t, 1)
-		l := s.newPort(s.mustOpen(BundleConfig{}), Config{DSCP: 46})
+		l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.DSCP = 46 }))
 		hop := s.hop()
 		hop.HopLimit = 33
 		l.hops.set(hop)
@@ -63,7 +63,10 @@ func TestMarks(t *testing.T) {
 }
 
 func TestTooLargeDSCP(t *testing.T) {
-	_, err := New(Config{NextHops: newHops(), Companion: new(notes), Now: now, LocalPort: testPort, DSCP: 64})
+	_, err := New(with(func(c *Config) {
+		c.NextHops, c.Companion, c.Now = newHops(), new(notes), now
+		c.LocalPort, c.DSCP = testPort, 64
+	}))
 	if err == nil || !strings.Contains(err.Error(), "DSCP is 64") {
 		t.Errorf("made with DSCP 64: %v, want a refusal", err)
 	}

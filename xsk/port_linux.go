@@ -47,7 +47,7 @@ type Companion interface {
 	FD() int
 }
 
-// Config configures a port.
+// Config configures a port. Start from DefaultConfig.
 type Config struct {
 	// Bundle belongs to the port from New on. Without one the port starts as if suspended.
 	Bundle *Bundle
@@ -61,46 +61,39 @@ type Config struct {
 	LocalPort uint16
 	// ReadsCompanion makes Receive yield the companion's datagrams too. Exactly one port of all reads the companion.
 	ReadsCompanion bool
-	// Checksum4Off sends no UDP checksums over IPv4 (see package frame).
-	Checksum4Off bool
+	// Checksum4 computes UDP checksums over IPv4, too (see package frame).
+	Checksum4 bool
 	// DSCP is the codepoint of all frames, 0 to 63 (RFC 2474).
 	DSCP uint8
-	// Frames is how many frames the port lends or keeps at most. Default 256.
+	// Frames is how many frames the port lends or keeps at most.
 	Frames int
-	// Batch is the most frames from XDP that one Receive yields. Default 64.
+	// Batch is the most frames from XDP that one Receive yields.
 	Batch int
-	// Log gets degradations. Default: no log.
+	// Log gets degradations.
 	Log *slog.Logger
 }
 
-const (
-	defaultFrames = 256
-	defaultBatch  = 64
-)
+const defaultFrames = 256
 
-func (c Config) withDefaults() (Config, error) {
-	if c.Frames == 0 {
-		c.Frames = defaultFrames
-	}
-	if c.Batch == 0 {
-		c.Batch = defaultBatch
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
+// DefaultConfig returns the defaults. NextHops, Companion, Now and LocalPort are still missing.
+func DefaultConfig() Config {
+	return Config{Checksum4: true, Frames: defaultFrames, Batch: 64, Log: slog.New(slog.DiscardHandler)}
+}
+
+func (c *Config) validate() error {
 	switch {
 	case c.NextHops == nil || c.Companion == nil || c.Now == nil:
-		return c, errors.New("xsk: a port needs NextHops, a Companion and Now")
+		return errors.New("xsk: a port needs NextHops, a Companion and Now")
 	case c.LocalPort == 0:
-		return c, errors.New("xsk: LocalPort is 0")
+		return errors.New("xsk: LocalPort is 0")
 	case c.Frames < 0:
-		return c, fmt.Errorf("xsk: Frames is %d", c.Frames)
+		return fmt.Errorf("xsk: Frames is %d", c.Frames)
 	case c.Batch < 0:
-		return c, fmt.Errorf("xsk: Batch is %d", c.Batch)
+		return fmt.Errorf("xsk: Batch is %d", c.Batch)
 	case c.DSCP > 63:
-		return c, fmt.Errorf("xsk: DSCP is %d, at most 63", c.DSCP)
+		return fmt.Errorf("xsk: DSCP is %d, at most 63", c.DSCP)
 	}
-	return c, fits(c.Bundle, c.Frames)
+	return fits(c.Bundle, c.Frames)
 }
 
 // fits returns an error if a bundle has fewer chunks than a port has frames.
@@ -134,14 +127,14 @@ var _ port.Port = (*Port)(nil)
 
 // New makes a port. If it fails, the bundle still belongs to the caller.
 func New(cfg Config) (*Port, error) {
-	cfg, err := cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	place, err := park.New()
 	if err != nil {
 		return nil, err
 	}
-	p := &Port{log: cfg.Log, now: cfg.Now}
-	if p.place, err = park.New(); err != nil {
-		return nil, err
-	}
+	p := &Port{log: cfg.Log, now: cfg.Now, place: place}
 	p.in = receiver{
 		counters: &p.counters,
 		hops:     cfg.NextHops,
@@ -158,7 +151,7 @@ func New(cfg Config) (*Port, error) {
 		companion: cfg.Companion,
 		guard:     cfg.Guard,
 		localPort: cfg.LocalPort,
-		options:   frame.Options{Checksum4Off: cfg.Checksum4Off, TrafficClass: cfg.DSCP << 2},
+		options:   frame.Options{Checksum4Off: !cfg.Checksum4, TrafficClass: cfg.DSCP << 2},
 		counters:  &p.counters,
 		log:       cfg.Log,
 		kick:      kickTransmit,

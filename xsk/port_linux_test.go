@@ -15,7 +15,7 @@ import (
 
 func TestSuspendAndResume(t *testing.T) {
 	k := newKernel(2, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	r.route(1, to(1))
 	g := &gate{n: 1, errno: unix.EAGAIN}
@@ -90,7 +90,7 @@ func TestSuspendAndResume(t *testing.T) {
 }
 
 func TestStartsWithoutBundle(t *testing.T) {
-	r := newRig(t, nil, Config{})
+	r := newRig(t, nil, rigConfig())
 	r.route(0, to(0))
 	r.add(0, payload(1))
 	r.transmit(testFrames)
@@ -115,7 +115,7 @@ func TestStartsWithoutBundle(t *testing.T) {
 
 func TestNothingIsAllocated(t *testing.T) {
 	k := newKernel(2, testRing, 0)
-	r := newRig(t, k, Config{ReadsCompanion: true})
+	r := newRig(t, k, rigConfig(func(c *Config) { c.ReadsCompanion = true }))
 	for v := range 10 {
 		r.route(port.Route(v), to(v))
 	}
@@ -161,7 +161,10 @@ func TestNothingIsAllocated(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	good := Config{NextHops: newHops(), Companion: new(notes), Now: func() port.Time { return 0 }, LocalPort: 1}
+	good := with(func(c *Config) {
+		c.NextHops, c.Companion, c.Now = newHops(), new(notes), func() port.Time { return 0 }
+		c.LocalPort = 1
+	})
 	for name, spoil := range map[string]func(*Config){
 		"NextHops":  func(c *Config) { c.NextHops = nil },
 		"Companion": func(c *Config) { c.Companion = nil },
@@ -178,16 +181,19 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	for name, cfg := range map[string]BundleConfig{
-		"no queues":      {},
-		"twice":          {Queues: []int{1, 1}},
-		"negative":       {Queues: []int{-1}},
-		"chunk":          {Queues: []int{0}, ChunkSize: 1024},
-		"headroom":       {Queues: []int{0}, Headroom: 2000},
-		"receive frames": {Queues: []int{0}, ReceiveFrames: 100},
-		"transmit":       {Queues: []int{0}, TransmitFrames: -4},
-		"busy poll":      {Queues: []int{0}, BusyPoll: -1},
+	for name, spoil := range map[string]func(*BundleConfig){
+		"no queues":      func(c *BundleConfig) { c.Queues = nil },
+		"twice":          func(c *BundleConfig) { c.Queues = []int{1, 1} },
+		"negative":       func(c *BundleConfig) { c.Queues = []int{-1} },
+		"chunk":          func(c *BundleConfig) { c.ChunkSize = 1024 },
+		"headroom":       func(c *BundleConfig) { c.ChunkSize, c.Headroom = 2048, 2000 },
+		"receive frames": func(c *BundleConfig) { c.ReceiveFrames = 100 },
+		"transmit":       func(c *BundleConfig) { c.TransmitFrames = -4 },
+		"busy poll":      func(c *BundleConfig) { c.BusyPoll = -1 },
 	} {
+		cfg := DefaultBundleConfig(Auto)
+		cfg.Queues = []int{0}
+		spoil(&cfg)
 		if b, err := Open(cfg); err == nil {
 			b.Close()
 			t.Errorf("%s: no error", name)
@@ -200,7 +206,7 @@ func TestConfig(t *testing.T) {
 func TestZeroCopy(t *testing.T) {
 	k := newKernel(2, testRing, math.MaxUint32-20)
 	k.bundle.info.ZeroCopy = true
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	r.route(1, to(1))
 	q := k.sockets[0]

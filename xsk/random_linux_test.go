@@ -77,7 +77,7 @@ func anything(t *testing.T, random *rand.Rand) {
 		return k
 	}
 	k = fresh()
-	r = newRig(t, k, Config{})
+	r = newRig(t, k, rigConfig())
 	kick := func(fd int) unix.Errno { return k.kick(fd) }
 	r.Port.out.kick = kick
 	r.notes.watch = leave

@@ -12,7 +12,7 @@ import (
 func TestReceiveAcrossTheWrap(t *testing.T) {
 	const start = math.MaxUint32 - 100
 	k := newKernel(1, testRing, start)
-	r := newRig(t, k, Config{Batch: 7})
+	r := newRig(t, k, rigConfig(func(c *Config) { c.Batch = 7 }))
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 	sent, got := 0, 0
 	for range 100 {
@@ -49,7 +49,7 @@ func TestReceiveAcrossTheWrap(t *testing.T) {
 
 func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	for range 3 * testRing {
 		if !k.sockets[0].receive([]byte{1, 2, 3}) {
 			t.Fatal("no room")
@@ -64,7 +64,7 @@ func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 // What says that it comes from this host came from outside: it is dropped, counted, and its memory returned.
 func TestOurOwnAddressesAsSources(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{}) // from local4
 	chunk := make([]byte, frame.Headroom+1)
 	start := tpl.Put(chunk, 1, 0)
@@ -92,7 +92,7 @@ func TestOurOwnAddressesAsSources(t *testing.T) {
 
 func TestQueuesTakeTurns(t *testing.T) {
 	k := newKernel(2, testRing, 0)
-	r := newRig(t, k, Config{Batch: 4})
+	r := newRig(t, k, rigConfig(func(c *Config) { c.Batch = 4 }))
 	tpl := frame.Make([6]byte{2}, [6]byte{3}, to(1), testPort, frame.Options{})
 	chunk := make([]byte, frame.Headroom+1)
 	start := tpl.Put(chunk, 1, 0)
@@ -115,7 +115,7 @@ func TestQueuesTakeTurns(t *testing.T) {
 }
 
 func TestCompanionIsReadNowAndThen(t *testing.T) {
-	r := newRig(t, newKernel(1, testRing, 0), Config{ReadsCompanion: true})
+	r := newRig(t, newKernel(1, testRing, 0), rigConfig(func(c *Config) { c.ReadsCompanion = true }))
 	stray := port.Inbound{Path: to(1), Data: payload(3), Arrival: 1}
 	r.notes.arrived = []port.Inbound{stray, stray}
 	if n := r.Receive(r.clock, &r.in); n != 2 || r.in.Packets[1].Path != to(1) {

@@ -13,7 +13,7 @@ import (
 
 func TestRevokedRoutes(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
 	q.verdict = g.verdict
@@ -43,7 +43,7 @@ func TestRevokedRoutes(t *testing.T) {
 
 func TestMovedRouteTakesKeptFramesAlong(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	g := &gate{errno: unix.EAGAIN}
 	k.sockets[0].verdict = g.verdict
 	r.route(0, to(1))
@@ -58,7 +58,7 @@ func TestMovedRouteTakesKeptFramesAlong(t *testing.T) {
 
 func TestNewNextHopTakesKeptFramesAlong(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	g := &gate{errno: unix.EAGAIN}
 	q := k.sockets[0]
 	q.verdict = g.verdict
@@ -90,7 +90,7 @@ func TestNewNextHopTakesKeptFramesAlong(t *testing.T) {
 
 func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.hops.set(nil)
 	r.route(0, to(1))
 	r.add(0, payload(1))
@@ -124,7 +124,7 @@ func TestDetoursAreToldApart(t *testing.T) {
 		nexthop.Elsewhere:  {Counts: Counts{Elsewhere: 2, CompanionSent: 2}},
 		nexthop.Ourselves:  {Counts: Counts{Ourselves: 2, CompanionSent: 2}},
 	} {
-		r := newRig(t, newKernel(1, testRing, 0), Config{})
+		r := newRig(t, newKernel(1, testRing, 0), rigConfig())
 		r.hops.why = why
 		r.hops.set(nil)
 		r.route(0, to(1))
@@ -142,7 +142,7 @@ func TestDetoursAreToldApart(t *testing.T) {
 
 // A path is followed while a route leads there.
 func TestPathsAreFollowedWhileRouted(t *testing.T) {
-	r := newRig(t, newKernel(1, testRing, 0), Config{})
+	r := newRig(t, newKernel(1, testRing, 0), rigConfig())
 	for _, c := range []struct {
 		change func()
 		want   int32
@@ -168,7 +168,7 @@ func TestPathsAreFollowedWhileRouted(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	k.sockets[0].verdict = func() unix.Errno {
 		if r.guard.allowed[to(1)] == 0 {
 			t.Error("sent before the peer was allowed")
@@ -210,7 +210,7 @@ func TestGuard(t *testing.T) {
 
 func TestRoutesSpreadOverQueues(t *testing.T) {
 	k := newKernel(2, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	var want [2][][2]int
 	for v := range 6 {
 		r.route(port.Route(v), to(v))

@@ -30,7 +30,7 @@ func TestEverythingLeavesInOrderAcrossTheWrap(t *testing.T) {
 	for _, start := range []uint32{0, math.MaxUint32 - 100} {
 		t.Run(fmt.Sprint(start), func(t *testing.T) {
 			k := newKernel(1, testRing, start)
-			r := newRig(t, k, Config{})
+			r := newRig(t, k, rigConfig())
 			for v := range 5 {
 				r.route(port.Route(v), to(v))
 			}
@@ -57,7 +57,7 @@ func TestEverythingLeavesInOrderAcrossTheWrap(t *testing.T) {
 
 func TestFullSocketKeepsOrder(t *testing.T) {
 	k := newKernel(1, testRing, math.MaxUint32-20)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	r.route(1, to(1))
 	g := &gate{n: 10, errno: unix.EAGAIN}
@@ -105,7 +105,7 @@ func TestFullSocketKeepsOrder(t *testing.T) {
 // A peer that takes nothing for a second: the kicks are few, and what waits gets stale.
 func TestBlockedPeer(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
@@ -153,7 +153,7 @@ func TestBlockedPeer(t *testing.T) {
 
 func TestStaleFramesAreDropped(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
@@ -177,7 +177,7 @@ func TestStaleFramesAreDropped(t *testing.T) {
 // While the link is down nothing goes through the companion: the kernel would send it late.
 func TestDownNothingIsSent(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.hops.set(nil)
 	r.hops.why = nexthop.Down
 	r.route(0, to(1))
@@ -196,7 +196,7 @@ func TestDownNothingIsSent(t *testing.T) {
 
 func TestTooLongForAnyPathIsRefused(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(1))
 	r.add(0, make([]byte, port.MaxDatagram+1))
 	r.add(0, make([]byte, port.MaxDatagram))
@@ -210,7 +210,7 @@ func TestTooLongForAnyPathIsRefused(t *testing.T) {
 
 func TestReslicedAndForeignData(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{Frames: 1})
+	r := newRig(t, k, rigConfig(func(c *Config) { c.Frames = 1 }))
 	r.route(0, to(1))
 	f := r.out.Reserve()
 	f.Data = append(f.Data, append(make([]byte, 10), payload(7)...)...)[10:]
@@ -226,7 +226,7 @@ func TestReslicedAndForeignData(t *testing.T) {
 }
 
 func TestForeignFramesPanic(t *testing.T) {
-	r := newRig(t, newKernel(1, testRing, 0), Config{})
+	r := newRig(t, newKernel(1, testRing, 0), rigConfig())
 	defer func() {
 		if recover() == nil {
 			t.Error("frames that the port did not lend were taken")
@@ -238,7 +238,7 @@ func TestForeignFramesPanic(t *testing.T) {
 // One frame is lost for each EBUSY, and the kernel may not even tell by its index.
 func TestBusyDropsOneFrame(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	number, answers := 0, []unix.Errno{unix.EBUSY, unix.EBUSY, 0, unix.EBUSY, unix.EBUSY, unix.EAGAIN, unix.EBUSY, 0, 0}
@@ -263,7 +263,7 @@ func TestBusyDropsOneFrame(t *testing.T) {
 // Without a carrier every frame that is tried is lost: in few calls, and the rest gets stale.
 func TestNoCarrier(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	carrier := false
@@ -306,7 +306,7 @@ func TestInterruptionsAreRepeatedBounded(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.EINTR, unix.ENOBUFS} {
 		t.Run(errno.Error(), func(t *testing.T) {
 			k := newKernel(1, testRing, 0)
-			r := newRig(t, k, Config{})
+			r := newRig(t, k, rigConfig())
 			r.route(0, to(0))
 			q := k.sockets[0]
 			times := repeatsAtMost - 1
@@ -338,7 +338,7 @@ func TestInterruptionsAreRepeatedBounded(t *testing.T) {
 // interface is up again.
 func TestDownAndUp(t *testing.T) {
 	k := newKernel(1, testRing, math.MaxUint32-3)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	down := true
@@ -377,7 +377,7 @@ func TestDownAndUp(t *testing.T) {
 // two Transmits is taken.
 func TestPollMaySend(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	g := &gate{errno: unix.EAGAIN}
@@ -406,7 +406,7 @@ func TestPollMaySend(t *testing.T) {
 // Frames that the kernel holds on to are lent to nobody.
 func TestFramesInFlight(t *testing.T) {
 	k := newKernel(1, testRing, 0)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	q.hold = true

@@ -57,7 +57,7 @@ func TestKickedDriverIsGivenTime(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newZeroCopy(1)
-			r := newRig(t, k, Config{})
+			r := newRig(t, k, rigConfig())
 			r.route(0, to(0))
 			q := k.sockets[0]
 			frames, sleepless := r.spin(q, c.delay)
@@ -78,7 +78,7 @@ func TestKickedDriverIsGivenTime(t *testing.T) {
 // A driver that never runs is kicked ever more seldom, as a socket that takes nothing is.
 func TestDeadDriverIsKickedSeldom(t *testing.T) {
 	k := newZeroCopy(1)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	r.add(0, payload(0))
@@ -107,7 +107,7 @@ func TestDeadDriverIsKickedSeldom(t *testing.T) {
 // Frames that follow while the driver has not run ride along; those that follow when it has are shown at once.
 func TestDriverThatRanIsKickedAtOnce(t *testing.T) {
 	k := newZeroCopy(1)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	for i := range 3 {
@@ -131,7 +131,7 @@ func TestDriverThatRanIsKickedAtOnce(t *testing.T) {
 // The kicks that tell whether a socket sends again, after it was down, do not storm either.
 func TestRecoveringDriverIsKickedOnce(t *testing.T) {
 	k := newZeroCopy(1)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	r.route(0, to(0))
 	q := k.sockets[0]
 	down := true
@@ -203,7 +203,7 @@ func (n *nic) arrive(datagrams int) (taken int) {
 // A driver is woken for a real refill, not after every datagram.
 func TestReceiveKicksForARefill(t *testing.T) {
 	k := newZeroCopy(1)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	n := newNIC(r, k.sockets[0], 256)
 	const datagrams = 10_000
 	got := 0
@@ -235,7 +235,7 @@ func TestReceiveNeverStarves(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newZeroCopy(1)
-			r := newRig(t, k, Config{})
+			r := newRig(t, k, rigConfig())
 			n := newNIC(r, k.sockets[0], c.size)
 			for round := range 100 {
 				n.deaf = c.deaf
@@ -256,7 +256,7 @@ func TestReceiveNeverStarves(t *testing.T) {
 // Without a wish of the driver's there is no kick, and with an empty fill ring there is nothing to take.
 func TestReceiveKicksForNothingNever(t *testing.T) {
 	k := newZeroCopy(1)
-	r := newRig(t, k, Config{})
+	r := newRig(t, k, rigConfig())
 	n := newNIC(r, k.sockets[0], 1024)
 	for range 100 {
 		r.Receive(r.clock, &r.in) // the NIC holds all chunks

@@ -21,7 +21,7 @@ func TestEcho(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/checksum=%t", c.server, checksum), func(t *testing.T) {
 				s := newSite(t, 1)
-				l := s.newPort(s.mustOpen(BundleConfig{}), Config{Checksum4Off: !checksum})
+				l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.Checksum4 = checksum }))
 				server, client := netip.MustParseAddr(c.server), netip.MustParseAddr(c.client)
 				asked, from := server, client
 				if server.IsLinkLocalUnicast() {
@@ -69,12 +69,13 @@ func TestEcho(t *testing.T) {
 // Two queues on one UMEM, and chunks of both sizes.
 func TestSharedUMEM(t *testing.T) {
 	for name, cfg := range map[string]BundleConfig{
-		"defaults": {}, "2048": {Mode: Copy}, "headroom": {Headroom: 64, NoHugePages: true},
-		"busy poll": {BusyPoll: 20 * time.Microsecond},
+		"defaults": bundleConfig(Auto), "2048": bundleConfig(Copy),
+		"headroom":  bundleConfig(Auto, func(c *BundleConfig) { c.Headroom, c.HugePages = 64, false }),
+		"busy poll": bundleConfig(Auto, func(c *BundleConfig) { c.BusyPoll = 20 * time.Microsecond }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t, 2)
-			l := s.newPort(s.mustOpen(cfg), Config{})
+			l := s.newPort(s.mustOpen(cfg), DefaultConfig())
 			const peers, rounds = 32, 8
 			for i := range peers {
 				p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
@@ -113,7 +114,7 @@ func TestSharedUMEM(t *testing.T) {
 // Everything that the rings can hold, in order, many times over.
 func TestFloodArrivesInOrder(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
 	l.Transmit(now(), &l.out)
@@ -160,7 +161,7 @@ func TestFloodArrivesInOrder(t *testing.T) {
 // goes what has no next hop.
 func TestCompanion(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{ReadsCompanion: true})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.ReadsCompanion = true }))
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	if err := s.program.ClearSocket(0); err != nil {
 		t.Fatal(err)
@@ -193,7 +194,7 @@ func TestCompanion(t *testing.T) {
 
 func TestWait(t *testing.T) {
 	s := newSite(t, 2)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	porttest.Waits(t, l, now, func() { p.send(netip.AddrPortFrom(local4, testPort), payload(1)) }, func() { l.collect(1) })
 
@@ -206,7 +207,7 @@ func TestWait(t *testing.T) {
 // The race detector's test: all that is safe from any thread, from another one.
 func TestOtherThreads(t *testing.T) {
 	s := newSite(t, 1)
-	l := s.newPort(s.mustOpen(BundleConfig{}), Config{ReadsCompanion: true})
+	l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.ReadsCompanion = true }))
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
 	l.route(0, port.Path{Remote: p.addr, Local: local4})
 	failed := make(chan error, 1)
@@ -225,7 +226,7 @@ func TestOtherThreads(t *testing.T) {
 				l.Wake()
 			}
 			<-l.Suspend()
-			b, err := s.open(BundleConfig{})
+			b, err := s.open(bundleConfig(Auto))
 			if err == nil {
 				err = l.Resume(b)
 			}

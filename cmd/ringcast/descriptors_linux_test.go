@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -11,29 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"ringcast/signaling"
+	"ringcast/cmd/ringcast/internal/web"
 )
-
-func TestPublicConnections(t *testing.T) {
-	for _, row := range []struct {
-		limit, open, want int
-		warned            bool
-	}{
-		{1 << 20, 20, signaling.MaxConnections, false},
-		{signaling.MaxConnections + 168, 20, signaling.MaxConnections, false},
-		{signaling.MaxConnections + 167, 20, signaling.MaxConnections - 1, true},
-		{1024, 20, 856, true},
-		{1024, 400, 96, true},
-		{64, 20, leastConnections, true},
-	} {
-		var text bytes.Buffer
-		got := publicConnections(row.limit, row.open, slog.New(slog.NewTextHandler(&text, nil)))
-		if warned := strings.Contains(text.String(), "level=WARN"); got != row.want || warned != row.warned {
-			t.Errorf("limit %d with %d open: got %d connections and a warning: %t, want %d and %t",
-				row.limit, row.open, got, warned, row.want, row.warned)
-		}
-	}
-}
 
 // Connections that are hoarded take no descriptor that the server needs: the next offer is answered and so is
 // the admin listener.
@@ -48,7 +26,7 @@ func TestFewDescriptors(t *testing.T) {
 	}, withLocal(nil)...)...))
 	e := in.stderr.entry(t, "the limit of open files leaves room for few HTTP connections")
 	most, _ := e["connections"].(float64)
-	if most < leastConnections || most >= limit-adminConnections-spareDescriptors || e["limit"] != float64(limit) {
+	if most < web.LeastConnections || most >= limit-web.AdminConnections-web.SpareDescriptors || e["limit"] != float64(limit) {
 		t.Errorf("the warning tells of limit %v and %v connections, want %d and some, but with a reserve",
 			e["limit"], most, limit)
 	}
@@ -68,7 +46,7 @@ func TestFewDescriptors(t *testing.T) {
 		}
 	}
 	dial(in.http, limit+100)
-	dial(in.admin, adminConnections+20)
+	dial(in.admin, web.AdminConnections+20)
 	r, err := http.NewRequest(http.MethodPost, "http://"+in.http+"/whip/x", bytes.NewReader(offer))
 	if err != nil {
 		t.Fatal(err)

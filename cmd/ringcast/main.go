@@ -1,11 +1,11 @@
 // Command ringcast serves WHIP, WHEP and a demo page over HTTP or HTTPS, and media over one UDP port.
 //
-// Settings come from four sources, each stronger than the one before: the defaults, a YAML file, the
-// environment, flags. The table of settings in config.go drives all of them and --help.
+// Settings come from a YAML file, the environment and flags (internal/config). This package only wires: run.go shows
+// the parts of a server in the order in which they start.
 //
-// ringcast doctor serves nothing: it tells what the machine can do for AF_XDP. --version prints the build.
+// ringcast doctor serves nothing: it reports how AF_XDP would work on this machine. --version prints the build.
 //
-// SIGHUP makes it read the certificate's files at once; else it does so when they change.
+// SIGHUP makes it read the certificate's files at once. It also reads them when they change.
 //
 // It ends with status 0 after SIGTERM or SIGINT (with 1 at once after a second one), with 1 when
 // something fails and with 78 when the settings make no sense. A crash ends with 2, which is the runtime's.
@@ -19,9 +19,13 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
+	"ringcast/cmd/ringcast/internal/config"
+	"ringcast/cmd/ringcast/internal/doctor"
+	"ringcast/cmd/ringcast/internal/logging"
 	"ringcast/engine/version"
 )
 
@@ -50,31 +54,61 @@ const (
 // command is the whole program; it returns the status to exit with.
 func command(args, environ []string, stdout, stderr io.Writer, asked signals) int {
 	if len(args) > 0 && args[0] == "doctor" {
-		return doctor(args[1:], environ, stdout, stderr)
+		return diagnose(args[1:], environ, stdout, stderr)
 	}
-	cfg, err := load(args, environ)
+	cfg, err := config.Load(args, environ)
 	if err != nil {
 		return explain(err, stdout, stderr)
 	}
 	// The reader of the log may go; writing to it is an error then and not the end of the process.
 	signal.Ignore(syscall.SIGPIPE)
-	log := newLogQueue(&cfg, stderr)
+	log := logging.NewQueue(cfg.Log, stderr)
 	status := supervise(asked.stop, log, func(ctx context.Context) error { return run(ctx, cfg, log, asked.reload) })
 	if status == exitDone {
-		log.close(flushSpan)
+		log.Close(logging.FlushSpan)
 	} else {
-		log.close(flushErrorSpan)
+		log.Close(logging.FlushErrorSpan)
 	}
 	return status
+}
+
+// diagnose prints what this machine can do for AF_XDP and what the settings would make of it. Its status is 0 where
+// AF_XDP would be used.
+func diagnose(args, environ []string, stdout, stderr io.Writer) int {
+	report := doctor.Print
+	plain := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--json" || a == "-json" })
+	if len(plain) < len(args) {
+		report = doctor.PrintJSON
+	}
+	cfg, err := config.Load(plain, environ)
+	if err != nil {
+		return explain(err, stdout, stderr)
+	}
+	if err := cfg.Resolve(); err != nil {
+		complain(stderr, err)
+		return exitFailed
+	}
+	surveys, err := doctor.Examine(context.Background(), &cfg.Engine)
+	if err != nil {
+		complain(stderr, err) // the report is still worth its while
+	}
+	if err := report(stdout, surveys); err != nil {
+		complain(stderr, fmt.Errorf("print the report: %w", err))
+		return exitFailed
+	}
+	if !doctor.Usable(surveys) {
+		return exitFailed
+	}
+	return exitDone
 }
 
 // explain is for what load returned as its error.
 func explain(err error, stdout, stderr io.Writer) int {
 	switch {
-	case errors.Is(err, errHelp):
-		printHelp(stdout)
+	case errors.Is(err, config.ErrHelp):
+		config.PrintHelp(stdout)
 		return exitDone
-	case errors.Is(err, errVersion):
+	case errors.Is(err, config.ErrVersion):
 		fmt.Fprintln(stdout, "ringcast", version.Read())
 		return exitDone
 	}

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"ringcast/cmd/ringcast/internal/web"
 	"ringcast/engine/host"
-	"ringcast/engine/udp"
 	"ringcast/testenv/peer"
 )
 
@@ -62,7 +62,9 @@ func TestPortsInUse(t *testing.T) {
 }
 
 func TestRefusalNamesTheSetting(t *testing.T) {
-	d := host.Choose(host.Config{IO: host.OnlyXDP}, "eth9", host.Report{OS: "linux"})
+	cfg := host.DefaultConfig()
+	cfg.IO = host.OnlyXDP
+	d := host.Choose(cfg, "eth9", host.Report{OS: "linux"})
 	for want, err := range map[string]error{
 		"io: AF_XDP cannot be used: interface eth9 not found; `ip link` lists those there are": d.Err(),
 		"udp: open the media port: " + syscall.EADDRINUSE.Error():                              syscall.EADDRINUSE,
@@ -170,8 +172,8 @@ func TestDrainIsBounded(t *testing.T) {
 	hold(t, in.http, 100)
 	began := time.Now()
 	in.stop(t)
-	if took := time.Since(began); took < requestSpan/2 {
-		t.Errorf("cut off after %v, want %v", took, requestSpan)
+	if took := time.Since(began); took < web.RequestSpan/2 {
+		t.Errorf("cut off after %v, want %v", took, web.RequestSpan)
 	}
 }
 
@@ -310,50 +312,5 @@ func TestNoAdmin(t *testing.T) {
 	in.stop(t)
 	if strings.Contains(in.stderr.String(), `"what":"admin"`) {
 		t.Error("there is an admin listener")
-	}
-}
-
-func TestEngineConfig(t *testing.T) {
-	c, err := load([]string{"--takeover", "--grace", "5s", "--max-sessions", "7", "--max-pending", "3", "--workers", "2", "--public-ip", "192.0.2.1", "--history-memory", "1G"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := engineConfig(&c, netip.AddrPort{}, nil)
-	if !e.Takeover || e.Grace != 5*time.Second || e.MaxSessions != 7 || e.MaxPending != 3 || e.Workers != 2 || len(e.PublicIPs) != 1 || e.HistoryMemory != 1<<30 {
-		t.Errorf("%+v", e)
-	}
-	c, err = load([]string{
-		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
-		"--checksum4", "off", "--dscp", "af41", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
-	}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e = engineConfig(&c, netip.AddrPort{}, nil)
-	if e.IO != host.OnlyXDP || !slices.Equal(e.Interfaces, []string{"eth0", "eth1"}) || !e.CopyOnly || !e.Generic || !e.GuardOff || e.STUNRate != 9 ||
-		!e.Checksum4Off || e.DSCP != 34 || e.Batching != udp.Messages || !e.BusyPoll || !slices.Equal(e.CPUs, []int{0, 2, 3}) {
-		t.Errorf("%+v", e)
-	}
-	if e := engineConfig(&Config{PublishToken: "s3cret"}, netip.AddrPort{}, nil); !e.Reserve {
-		t.Error("with a token nothing is reserved for publishers that show it")
-	}
-	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Reserve {
-		t.Error("without a token room is reserved for nobody")
-	}
-	if e := engineConfig(&Config{}, netip.AddrPort{}, nil); e.Grace <= 0 || e.Grace > time.Millisecond {
-		t.Errorf("no grace became %v", e.Grace)
-	}
-}
-
-func TestLogFormats(t *testing.T) {
-	text := newOutput()
-	newLog(&Config{}, text).Info("x", "a", 1)
-	if !strings.Contains(text.String(), "level=INFO msg=x a=1") {
-		t.Error(text)
-	}
-	json := newOutput()
-	newLog(&Config{LogJSON: true}, json).Info("x", "a", 1)
-	if e := json.entry(t, "x"); e["a"] != 1.0 {
-		t.Error(e)
 	}
 }

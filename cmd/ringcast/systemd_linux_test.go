@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -84,29 +82,6 @@ func TestSystemdIsGone(t *testing.T) {
 	in.stderr.entry(t, "systemd was not told", "state", "READY=1", "level", "WARN")
 	in.stderr.entry(t, "systemd's watchdog will not be fed", "level", "WARN")
 	in.stop(t)
-}
-
-// A watchdog is fed while the engine is ready, and not a tick longer.
-func TestFeed(t *testing.T) {
-	stuck := errors.New("worker 0 has been stuck for 5.0 s")
-	answers := []error{nil, nil, stuck, stuck, nil}
-	ctx, cancel := context.WithCancel(t.Context())
-	ticks := make(chan time.Time, len(answers))
-	for range answers {
-		ticks <- time.Time{}
-	}
-	asked, fed, log := 0, 0, newOutput()
-	ready := func() error {
-		asked++
-		if asked == len(answers) {
-			cancel()
-		}
-		return answers[asked-1]
-	}
-	feed(ctx, ticks, ready, func() { fed++ }, slog.New(slog.NewTextHandler(log, nil)))
-	if fed != 3 || strings.Count(log.String(), stuck.Error()) != 2 {
-		t.Errorf("fed %d times; log:\n%s", fed, log)
-	}
 }
 
 // On sockets nothing is left of what the process was started with, on any of its threads.

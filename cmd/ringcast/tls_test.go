@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,14 +8,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"ringcast/cmd/ringcast/internal/certificate"
 )
 
 // A client that knows nothing but the fingerprint from the log accepts the server, and no other.
@@ -29,7 +28,7 @@ func TestSelfSignedIsServed(t *testing.T) {
 			InsecureSkipVerify: true, // the fingerprint is what is verified
 			VerifyConnection: func(s tls.ConnectionState) error {
 				leaf = s.PeerCertificates[0]
-				if fingerprint(leaf.Raw) != trusted {
+				if certificate.Fingerprint(leaf.Raw) != trusted {
 					return errors.New("another certificate")
 				}
 				return nil
@@ -51,7 +50,7 @@ func TestSelfSignedIsServed(t *testing.T) {
 	if err := fetch("https", trusted); err != nil {
 		t.Error(err)
 	}
-	if pin(leaf) != entry["spki_sha256"] {
+	if certificate.Pin(leaf) != entry["spki_sha256"] {
 		t.Error("the logged pin is another key's")
 	}
 	if err := fetch("https", strings.Repeat("00:", 31)+"00"); err == nil {
@@ -69,7 +68,7 @@ func TestSelfSignedIsServed(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(leaf)
 	names := []string{"localhost", "127.0.0.1", "[::1]", "192.0.2.7"}
-	if host, err := os.Hostname(); err == nil && hostname.MatchString(host) {
+	if host, err := os.Hostname(); err == nil && certificate.ValidName(host) {
 		names = append(names, host)
 	}
 	all, err := net.InterfaceAddrs()
@@ -86,40 +85,10 @@ func TestSelfSignedIsServed(t *testing.T) {
 	}
 }
 
-func TestSelfSigned(t *testing.T) {
-	now := time.Now()
-	make := func(cfg Config) *x509.Certificate {
-		c, err := selfSigned(&cfg, now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c.Leaf
-	}
-	a := make(Config{HTTP: "media.example.org:443", PublicIPs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}})
-	if err := errors.Join(a.VerifyHostname("media.example.org"), a.VerifyHostname("[2001:db8::1]")); err != nil {
-		t.Error(err)
-	}
-	if d := a.NotAfter.Sub(a.NotBefore); d > 365*24*time.Hour || !a.NotBefore.Before(now) || a.NotAfter.Before(now.AddDate(0, 11, 0)) {
-		t.Errorf("valid from %v to %v", a.NotBefore, a.NotAfter)
-	}
-	b := make(Config{HTTP: "0.0.0.0:443"})
-	if a.PublicKeyAlgorithm != x509.ECDSA || bytes.Equal(a.RawSubjectPublicKeyInfo, b.RawSubjectPublicKeyInfo) ||
-		a.SerialNumber.Cmp(b.SerialNumber) == 0 {
-		t.Error("two certificates share key or number")
-	}
-	if slices.ContainsFunc(b.IPAddresses, net.IP.IsUnspecified) {
-		t.Error("0.0.0.0 is nobody's address")
-	}
-	c := make(Config{HTTP: "bücher.example:443"})
-	if slices.ContainsFunc(c.DNSNames, func(n string) bool { return strings.HasPrefix(n, "b") && strings.HasSuffix(n, ".example") }) {
-		t.Error("a name that no certificate can hold")
-	}
-}
-
 // writeCertificate leaves cert.pem and key.pem in dir.
 func writeCertificate(t *testing.T, dir string, now time.Time) (certFile, keyFile string) {
 	t.Helper()
-	c, err := selfSigned(&Config{}, now)
+	c, err := certificate.SelfSigned(nil, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Offer struct {
 	// Source is the address that the peer signals from, before any proxies. The zero Addr is unknown, maybe this
 	// machine. The unspecified address stands for all hosts that a proxy hides: they have one share together.
 	Source netip.Addr
-	// Authorized is set for a publisher that showed the token which the server demands. Config.Reserve of package
+	// Authorized is set for a publisher that showed the token which the server demands. SessionConfig.Reserve of package
 	// engine keeps room for these.
 	Authorized bool
 }

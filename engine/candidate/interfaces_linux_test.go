@@ -3,6 +3,7 @@ package candidate
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -79,7 +80,7 @@ func startHost(t *testing.T) *host {
 	}
 	h := &host{Host: ends[0].Host, t: t, other: &host{Host: ends[1].Host, t: t}}
 	if err := h.Enter(func() (err error) {
-		h.Watcher, err = Watch(Config{Listen: netip.IPv6Unspecified()})
+		h.Watcher, err = Watch(Config{}, netip.IPv6Unspecified(), slog.New(slog.DiscardHandler))
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -13,18 +13,34 @@ import (
 	"time"
 )
 
-// Config says which addresses peers are offered.
+// Config holds an operator's public addresses. Start from DefaultConfig.
 type Config struct {
-	// Log is told of every change, and of names that cannot be looked up.
-	Log *slog.Logger
-	// Listen is the address of the media port. Where it is specified, it is the only one.
-	Listen netip.Addr
-	// Public are offered instead of all others.
+	// Public are offered instead of the interfaces' addresses.
 	Public []netip.Addr
-	// Names are looked up now and then; their addresses count like Public.
+	// Names are looked up at start and again at intervals. Their addresses count like Public. A name that is not
+	// found keeps its last addresses.
 	Names []string
-	// Lookup finds the addresses of a name. nil: by net.DefaultResolver.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Lookup finds the addresses of a name.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error) `json:"-"`
+}
+
+// DefaultConfig offers the interfaces' addresses. Names would be looked up by net.DefaultResolver.
+func DefaultConfig() Config {
+	return Config{Lookup: func(ctx context.Context, name string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	}}
+}
+
+// Until returns a configuration whose look-ups also end with ctx, so that a start which is called off waits for none.
+func (c Config) Until(ctx context.Context) Config {
+	lookup := c.Lookup
+	c.Lookup = func(one context.Context, name string) ([]netip.Addr, error) {
+		one, cancel := context.WithCancel(one)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		return lookup(one, name)
+	}
+	return c
 }
 
 const (
@@ -55,6 +71,8 @@ type interfaces interface {
 // A Watcher keeps the addresses up to date. Close ends it.
 type Watcher struct {
 	cfg    Config
+	local  netip.Addr // address of the media port
+	log    *slog.Logger
 	now    atomic.Pointer[set] // update writes it
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
@@ -68,27 +86,27 @@ type Watcher struct {
 	unread bool                    // the last reading failed
 }
 
-// Watch looks at the interfaces and looks the names up, and goes on doing so until Close. A name that is
-// not found is no error: it may be later.
-func Watch(cfg Config) (*Watcher, error) { return watch(cfg, openInterfaces) }
+// Watch reads the interfaces and looks the names up, and repeats both until Close. listen is the address of the
+// media port: a specified one is the only candidate. Every change is logged. A name that is not found is no error: it
+// may be found later.
+func Watch(cfg Config, listen netip.Addr, log *slog.Logger) (*Watcher, error) {
+	return watch(cfg, listen, log, openInterfaces)
+}
 
-func watch(cfg Config, open func() interfaces) (*Watcher, error) {
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Lookup == nil {
-		cfg.Lookup = lookup
-	}
+func watch(cfg Config, listen netip.Addr, log *slog.Logger, open func() interfaces) (*Watcher, error) {
 	cfg.Public = slices.DeleteFunc(slices.Clone(cfg.Public), func(a netip.Addr) bool {
-		served := serves(cfg.Listen, a)
+		served := serves(listen, a)
 		if !served {
-			cfg.Log.Warn("the media port does not have this public address's family", "address", a, "listen", cfg.Listen)
+			log.Warn("the media port does not have this public address's family", "address", a, "listen", listen)
 		}
 		return !served
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &Watcher{cfg: cfg, cancel: cancel, named: make(map[string][]netip.Addr), warned: make(map[string]time.Time)}
-	if len(cfg.Public) == 0 && (!cfg.Listen.IsValid() || cfg.Listen.IsUnspecified()) {
+	w := &Watcher{
+		cfg: cfg, local: listen, log: log, cancel: cancel,
+		named: make(map[string][]netip.Addr), warned: make(map[string]time.Time),
+	}
+	if len(cfg.Public) == 0 && (!listen.IsValid() || listen.IsUnspecified()) {
 		w.kernel = open()
 		var err error
 		if w.found, err = w.kernel.read(); err != nil {
@@ -116,10 +134,6 @@ func watch(cfg Config, open func() interfaces) (*Watcher, error) {
 func serves(listen, a netip.Addr) bool {
 	both := !listen.IsValid() || listen == netip.IPv6Unspecified()
 	return both || listen.Unmap().Is4() == a.Unmap().Is4()
-}
-
-func lookup(ctx context.Context, name string) ([]netip.Addr, error) {
-	return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 }
 
 // Close ends the following.
@@ -168,7 +182,7 @@ func (w *Watcher) listen(ctx context.Context, changed chan<- struct{}) {
 		}
 	})
 	if err != nil && ctx.Err() == nil {
-		w.cfg.Log.Warn("changes of addresses are seen late", "within", w.kernel.interval(), "error", err)
+		w.log.Warn("changes of addresses are seen late", "within", w.kernel.interval(), "error", err)
 	}
 }
 
@@ -197,7 +211,7 @@ func (w *Watcher) follow(ctx context.Context, changed <-chan struct{}) {
 		if err == nil {
 			w.found = found
 		} else if !w.unread {
-			w.cfg.Log.Warn("the interfaces' addresses cannot be read, the candidates stay", "error", err)
+			w.log.Warn("the interfaces' addresses cannot be read, the candidates stay", "error", err)
 		}
 		w.unread = err != nil
 		w.mu.Unlock()
@@ -227,7 +241,7 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 	var asked sync.WaitGroup
 	for _, name := range w.cfg.Names {
 		asked.Go(func() {
-			found, err := Resolve(ctx, name, w.cfg.Lookup, w.cfg.Listen)
+			found, err := w.cfg.resolve(ctx, name, w.local)
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if err == nil {
@@ -237,7 +251,7 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 			failed = true
 			if now := time.Now(); !errors.Is(err, context.Canceled) && now.Sub(w.warned[name]) >= complainInterval {
 				w.warned[name] = now
-				w.cfg.Log.Warn("a public name cannot be looked up", "name", name, "kept", w.named[name], "error", err)
+				w.log.Warn("a public name cannot be looked up", "name", name, "kept", w.named[name], "error", err)
 			}
 		})
 	}
@@ -245,17 +259,26 @@ func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 	return failed
 }
 
-// Resolve finds the addresses of a name at which others reach a port on listen, IPv4 first, always in the same
-// order. find may be nil. Finding none is an error.
-func Resolve(
-	ctx context.Context, name string, find func(context.Context, string) ([]netip.Addr, error), listen netip.Addr,
-) ([]netip.Addr, error) {
-	if find == nil {
-		find = lookup
+// Resolve lists the public addresses, those of names included, at which others reach a port on listen. Beside an
+// error, about names that are not found, the list holds for the others.
+func (c *Config) Resolve(ctx context.Context, listen netip.Addr) (all []netip.Addr, err error) {
+	all = slices.Clone(c.Public)
+	for _, name := range c.Names {
+		found, e := c.resolve(ctx, name, listen)
+		if e != nil {
+			err = errors.Join(err, fmt.Errorf("public-ip: %w", e))
+		}
+		all = append(all, found...)
 	}
+	return all, err
+}
+
+// resolve finds the addresses of a name at which others reach a port on listen, IPv4 first, always in the same
+// order. Finding none is an error.
+func (c *Config) resolve(ctx context.Context, name string, listen netip.Addr) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupSpan)
 	defer cancel()
-	found, err := find(ctx, name)
+	found, err := c.Lookup(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -279,9 +302,9 @@ func Resolve(
 func (w *Watcher) update(tell bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	next := choose(w.found, w.cfg.Listen.Is4())
+	next := choose(w.found, w.local.Is4())
 	next.fixed = w.public()
-	if a := w.cfg.Listen; len(next.fixed) == 0 && a.IsValid() && !a.IsUnspecified() {
+	if a := w.local; len(next.fixed) == 0 && a.IsValid() && !a.IsUnspecified() {
 		next.fixed = []netip.Addr{a.Unmap().WithZone("")}
 	}
 	last := w.now.Swap(&next)
@@ -297,8 +320,8 @@ func (w *Watcher) update(tell bool) {
 	switch {
 	case len(added)+len(removed) == 0:
 	case len(after) == 0:
-		w.cfg.Log.Warn("no candidates are left: the machine has no address", "removed", removed)
+		w.log.Warn("no candidates are left: the machine has no address", "removed", removed)
 	default:
-		w.cfg.Log.Info("candidates changed", "added", added, "removed", removed, "candidates", after)
+		w.log.Info("candidates changed", "added", added, "removed", removed, "candidates", after)
 	}
 }

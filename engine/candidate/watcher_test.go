@@ -107,11 +107,10 @@ func (b *bench) Write(p []byte) (int, error) {
 	return b.log.Write(p)
 }
 
-func newBench(t *testing.T, m *machine, cfg Config) *bench {
+func newBench(t *testing.T, m *machine, listen netip.Addr, cfg Config) *bench {
 	t.Helper()
 	b := &bench{t: t}
-	cfg.Log = slog.New(slog.NewTextHandler(b, nil))
-	w, err := watch(cfg, m.open)
+	w, err := watch(cfg, listen, slog.New(slog.NewTextHandler(b, nil)), m.open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +141,7 @@ func (b *bench) logged(when, message string, want int) {
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(lo4)
-		b := newBench(t, m, Config{Listen: netip.IPv6Unspecified()})
+		b := newBench(t, m, netip.IPv6Unspecified(), Config{})
 		b.expect("at start", lo4.Addr)
 		for i := range 50 {
 			if i == 20 {
@@ -171,7 +170,7 @@ func TestFollow(t *testing.T) {
 func TestFollowWithoutNotices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(lo4)
-		b := newBench(t, m, Config{Listen: netip.IPv6Unspecified()})
+		b := newBench(t, m, netip.IPv6Unspecified(), Config{})
 		m.ended <- errors.New("broken")
 		synctest.Wait()
 		b.logged("listening broke", "changes of addresses are seen late", 1)
@@ -186,7 +185,7 @@ func TestFollowWithoutNotices(t *testing.T) {
 func TestUnreadable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(lan4)
-		b := newBench(t, m, Config{Listen: netip.IPv6Unspecified()})
+		b := newBench(t, m, netip.IPv6Unspecified(), Config{})
 		m.have(errors.New("no memory"))
 		time.Sleep(3*m.interval() + 1)
 		b.expect("unreadable", lan4.Addr)
@@ -198,7 +197,7 @@ func TestUnreadable(t *testing.T) {
 	})
 	m := newMachine()
 	m.err = errors.New("no memory")
-	if _, err := watch(Config{}, m.open); !errors.Is(err, m.err) {
+	if _, err := watch(Config{}, netip.Addr{}, slog.New(slog.DiscardHandler), m.open); !errors.Is(err, m.err) {
 		t.Errorf("at start: got %v, want %v", err, m.err)
 	}
 }
@@ -209,7 +208,7 @@ func TestNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const name = "media.example.org"
 		n := &names{answers: make(map[string][]netip.Addr)}
-		b := newBench(t, newMachine(lan4), Config{Listen: netip.IPv6Unspecified(), Names: []string{name}, Lookup: n.lookup})
+		b := newBench(t, newMachine(lan4), netip.IPv6Unspecified(), Config{Names: []string{name}, Lookup: n.lookup})
 		one, other, six := addr("203.0.113.7"), addr("203.0.113.8"), addr("2001:db8::7")
 		b.expect("not found yet", lan4.Addr)
 		time.Sleep(59 * time.Second)
@@ -251,9 +250,8 @@ func TestNamesBesideAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &names{answers: map[string][]netip.Addr{"a.example.org": {addr("2001:db8::7"), addr("203.0.113.7")}}}
 		m := newMachine(lan4)
-		b := newBench(t, m, Config{
-			Listen: netip.IPv4Unspecified(), Public: []netip.Addr{addr("192.0.2.1")},
-			Names: []string{"b.example.org", "a.example.org"}, Lookup: n.lookup,
+		b := newBench(t, m, netip.IPv4Unspecified(), Config{
+			Public: []netip.Addr{addr("192.0.2.1")}, Names: []string{"b.example.org", "a.example.org"}, Lookup: n.lookup,
 		})
 		b.expect("one of two found", addr("192.0.2.1"), addr("203.0.113.7"))
 		if n := m.readings(); n != 0 {
@@ -271,14 +269,14 @@ func TestNamesBesideAddresses(t *testing.T) {
 func TestNamesOfNoUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &names{answers: map[string][]netip.Addr{"a": {addr("127.0.1.1"), addr("::1"), addr("169.254.7.7")}}}
-		b := newBench(t, newMachine(lo4, lan4), Config{Listen: netip.IPv6Unspecified(), Names: []string{"a"}, Lookup: n.lookup})
+		b := newBench(t, newMachine(lo4, lan4), netip.IPv6Unspecified(), Config{Names: []string{"a"}, Lookup: n.lookup})
 		b.expect("of no use", lan4.Addr)
 		b.logged("of no use", "127.0.1.1", 1)
 		n.set("a", addr("127.0.1.1"), addr("203.0.113.7"))
 		time.Sleep(retryInterval)
 		synctest.Wait()
 		b.expect("one of use", addr("203.0.113.7"))
-		local := newBench(t, newMachine(), Config{Listen: addr("127.0.0.1"), Names: []string{"b"}, Lookup: n.lookup})
+		local := newBench(t, newMachine(), addr("127.0.0.1"), Config{Names: []string{"b"}, Lookup: n.lookup})
 		n.set("b", addr("127.0.0.1"))
 		time.Sleep(retryInterval)
 		synctest.Wait()
@@ -302,7 +300,7 @@ func TestPublicOfAnotherFamily(t *testing.T) {
 		{"", []netip.Addr{six, four}, []netip.Addr{six, four}, 0},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t, newMachine(lan4), Config{Listen: addr(row.listen), Public: row.public})
+			b := newBench(t, newMachine(lan4), addr(row.listen), Config{Public: row.public})
 			b.expect(row.listen, row.want...)
 			b.logged(row.listen, "public address", row.warnings)
 		})
@@ -313,7 +311,7 @@ func TestPublicOfAnotherFamily(t *testing.T) {
 func TestBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMachine(lo4, lan4)
-		b := newBench(t, m, Config{Listen: addr("127.0.0.1")})
+		b := newBench(t, m, addr("127.0.0.1"), Config{})
 		b.expect("bound to the loopback", addr("127.0.0.1"))
 	})
 }
@@ -326,7 +324,7 @@ func TestSilentNames(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-		b := newBench(t, newMachine(lan4), Config{Names: []string{"a", "b", "c"}, Lookup: silent})
+		b := newBench(t, newMachine(lan4), netip.Addr{}, Config{Names: []string{"a", "b", "c"}, Lookup: silent})
 		if waited := time.Since(began); waited != lookupSpan {
 			t.Errorf("the start took %v, want %v", waited, lookupSpan)
 		}
@@ -346,7 +344,7 @@ func TestCloseDuringLookup(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
-		b := newBench(t, newMachine(lan4), Config{Names: []string{"a"}, Lookup: once})
+		b := newBench(t, newMachine(lan4), netip.Addr{}, Config{Names: []string{"a"}, Lookup: once})
 		time.Sleep(nameInterval + time.Second)
 		began := time.Now()
 		b.Close()

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -229,7 +228,7 @@ func (d *Decision) checkMemory(cfg Config, p Process) {
 
 // copying is how many bytes of packet memory the interface's queues take where the kernel copies.
 func (d *Decision) copying(cfg Config) uint64 {
-	return cmp.Or(cfg.QueueMemory, defaultQueueMemory) * uint64(max(d.Queues, 1))
+	return cfg.QueueMemory * uint64(max(d.Queues, 1))
 }
 
 // memory is how many bytes of packet memory the interface takes on the first of its rungs.
@@ -302,7 +301,7 @@ func (p *Program) String() string {
 
 // checkWishes takes out what was not asked for. It says so only where nothing else is the matter.
 func (d *Decision) checkWishes(cfg Config) {
-	if cfg.CopyOnly && d.refusal(ZeroCopy) == nil {
+	if !cfg.Zerocopy && d.refusal(ZeroCopy) == nil {
 		d.refuse(onlyZeroCopy, FactWish, "--zerocopy auto", "zerocopy is switched off")
 	}
 	if !cfg.Generic && d.refusal(Copy) != nil && d.refusal(Generic) == nil {

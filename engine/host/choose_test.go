@@ -37,11 +37,18 @@ func ena(r *Report) {
 	r.NIC.Rings = Rings{RX: 1024, TX: 1024, MaxRX: 8192, MaxTX: 1024}
 }
 
+// with returns the default settings with one change.
+func with(change func(*Config)) Config {
+	cfg := DefaultConfig()
+	change(&cfg)
+	return cfg
+}
+
 func TestChoose(t *testing.T) {
 	const noZeroCopy = "xdp-zerocopy: the driver (nic 1.0) has no zerocopy; packets are copied once more"
 	for _, row := range []struct {
 		name   string
-		cfg    Config // Interfaces eth0 unless it says more
+		set    func(*Config) // changes the default settings
 		change func(*Report)
 		rungs  string
 		// refused are the refusals: the rungs, reason and remedy.
@@ -49,14 +56,14 @@ func TestChoose(t *testing.T) {
 		notes   []string
 	}{
 		{name: "copy", rungs: "xdp-copy udp", refused: []string{noZeroCopy}},
-		{name: "copy, nothing else", cfg: Config{IO: OnlyXDP}, rungs: "xdp-copy", refused: []string{noZeroCopy}},
-		{name: "sockets are wanted", cfg: Config{IO: OnlySockets}, rungs: "udp"},
+		{name: "copy, nothing else", set: func(c *Config) { c.IO = OnlyXDP }, rungs: "xdp-copy", refused: []string{noZeroCopy}},
+		{name: "sockets are wanted", set: func(c *Config) { c.IO = OnlySockets }, rungs: "udp"},
 		{
 			name: "zerocopy", change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
 			rungs: "xdp-zerocopy xdp-copy udp",
 		},
 		{
-			name: "zerocopy off", cfg: Config{CopyOnly: true}, change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
+			name: "zerocopy off", set: func(c *Config) { c.Zerocopy = false }, change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
 			rungs: "xdp-copy udp", refused: []string{"xdp-zerocopy: zerocopy is switched off; --zerocopy auto"},
 		},
 		{
@@ -64,7 +71,7 @@ func TestChoose(t *testing.T) {
 			rungs: "xdp-zerocopy xdp-copy udp",
 		},
 		{
-			name: "generic as the last resort", cfg: Config{Generic: true},
+			name: "generic as the last resort", set: func(c *Config) { c.Generic = true },
 			rungs: "xdp-copy xdp-generic udp", refused: []string{noZeroCopy},
 		},
 		{
@@ -76,7 +83,7 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "generic instead", cfg: Config{Generic: true, IO: OnlyXDP}, change: func(r *Report) { r.NIC.Features = &Features{Basic: true} },
+			name: "generic instead", set: func(c *Config) { c.Generic = true; c.IO = OnlyXDP }, change: func(r *Report) { r.NIC.Features = &Features{Basic: true} },
 			rungs: "xdp-generic",
 			refused: []string{
 				"xdp-zerocopy xdp-copy: the driver (nic 1.0) has no XDP that redirects; name a physical interface; " +
@@ -92,11 +99,11 @@ func TestChoose(t *testing.T) {
 			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be looked at: open netlink: permission denied; see whether `ip link` works here"},
 		},
 		{
-			name: "no such interface", cfg: Config{Interfaces: []string{"eth9"}}, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
+			name: "no such interface", set: func(c *Config) { c.Interfaces = []string{"eth9"} }, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
 			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: interface eth9 not found; `ip link` lists those there are"},
 		},
 		{
-			name: "loopback", cfg: Config{Interfaces: []string{"lo"}, Generic: true}, rungs: "udp",
+			name: "loopback", set: func(c *Config) { c.Interfaces = []string{"lo"}; c.Generic = true }, rungs: "udp",
 			change: func(r *Report) { r.NIC = &NIC{Link: r.Links[0], Queues: Queues{RX: 1, TX: 1}} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy xdp-generic: lo is the loopback and has no wire; name the interface of a network; sockets serve this machine's own peers",
@@ -111,7 +118,7 @@ func TestChoose(t *testing.T) {
 			notes: []string{"eth0 has no carrier: nothing goes in or out until it has"},
 		},
 		{
-			name: "a program is there", cfg: Config{Generic: true}, rungs: "udp",
+			name: "a program is there", set: func(c *Config) { c.Generic = true }, rungs: "udp",
 			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native"} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native) is attached to eth0; " +
@@ -201,7 +208,7 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "memlock that just suffices", cfg: Config{QueueMemory: 4 << 20}, rungs: "xdp-copy udp", refused: []string{noZeroCopy},
+			name: "memlock that just suffices", set: func(c *Config) { c.QueueMemory = 4 << 20 }, rungs: "xdp-copy udp", refused: []string{noZeroCopy},
 			change: func(r *Report) { r.Process.Memlock, r.Process.MemlockHard = 64<<10, 8<<20 },
 		},
 		{
@@ -315,7 +322,7 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			// It offers no XDP while it has too many channels; that is not another refusal.
-			name: "ENA with too many channels, generic", cfg: Config{Generic: true}, rungs: "xdp-generic udp",
+			name: "ENA with too many channels, generic", set: func(c *Config) { c.Generic = true }, rungs: "xdp-generic udp",
 			change: func(r *Report) { ena(r); r.NIC.Queues.RX, r.NIC.Queues.TX, r.NIC.Features = 3, 3, &Features{} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: 3 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
@@ -395,11 +402,14 @@ func TestChoose(t *testing.T) {
 			if row.change != nil {
 				row.change(&r)
 			}
-			name := "eth0"
-			if len(row.cfg.Interfaces) > 0 {
-				name = row.cfg.Interfaces[0]
+			cfg, name := DefaultConfig(), "eth0"
+			if row.set != nil {
+				row.set(&cfg)
 			}
-			d := Choose(row.cfg, name, r)
+			if len(cfg.Interfaces) > 0 {
+				name = cfg.Interfaces[0]
+			}
+			d := Choose(cfg, name, r)
 			if got := join(d.Rungs); got != row.rungs {
 				t.Errorf("rungs %q, want %q", got, row.rungs)
 			}
@@ -419,8 +429,8 @@ func TestChoose(t *testing.T) {
 				}
 			}
 			// Whatever refuses AF_XDP makes it an error where nothing else is wanted.
-			row.cfg.IO = OnlyXDP
-			if strict := Choose(row.cfg, name, r); (strict.Err() != nil) != (len(strict.Rungs) == 0) {
+			cfg.IO = OnlyXDP
+			if strict := Choose(cfg, name, r); (strict.Err() != nil) != (len(strict.Rungs) == 0) {
 				t.Errorf("%v with %v", strict.Err(), strict.Rungs)
 			} else if err := strict.Err(); err != nil && (!errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "\n")) {
 				t.Errorf("%q", err)
@@ -451,7 +461,7 @@ func TestChooseByAddress(t *testing.T) {
 		{"203.0.113.1", "", "no interface carries 203.0.113.1"},
 		{"203.0.113.1 2001:db8::1", "", "no interface carries 203.0.113.1 or 2001:db8::1"},
 	} {
-		cfg := Config{IO: Auto}
+		cfg := DefaultConfig()
 		for a := range strings.FieldsSeq(row.addresses) {
 			cfg.Addresses = append(cfg.Addresses, netip.MustParseAddr(a))
 		}
@@ -468,7 +478,7 @@ func TestChooseByAddress(t *testing.T) {
 func TestErrorNamesTheRefusal(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
-	d := Choose(Config{IO: OnlyXDP}, "eth0", r)
+	d := Choose(with(func(c *Config) { c.IO = OnlyXDP }), "eth0", r)
 	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on"
 	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken().XDP() {
 		t.Errorf("%v, taken %q", err, d.Taken())
@@ -480,7 +490,7 @@ func TestQueues(t *testing.T) {
 	for _, row := range []struct{ rx, tx, want int }{{4, 4, 4}, {4, 2, 2}, {1, 8, 1}} {
 		r := machine()
 		r.NIC.Queues = Queues{RX: row.rx, TX: row.tx}
-		if d := Choose(Config{}, "eth0", r); d.Queues != row.want || d.Taken() != Copy {
+		if d := Choose(DefaultConfig(), "eth0", r); d.Queues != row.want || d.Taken() != Copy {
 			t.Errorf("%+v: %d queues, %s", row, d.Queues, d.Taken())
 		}
 	}

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// IO is what an operator wants of how packets enter and leave.
+// IO is how packets are to enter and leave.
 type IO string
 
 const (
-	// Auto, which the zero value means too, takes AF_XDP where it is asked for by an interface, or by
-	// an address that tells one, and nothing refuses it; else sockets.
+	// Auto takes AF_XDP where an interface, or an address that identifies one, requests it and nothing
+	// refuses it; else sockets.
 	Auto IO = "auto"
 	// OnlySockets does not look at AF_XDP.
 	OnlySockets IO = "udp"
@@ -18,29 +18,33 @@ const (
 	OnlyXDP IO = "xdp"
 )
 
-// Config is what an operator asked for, as far as it decides which rung is taken.
+// Config holds the settings that decide which rung is taken. Start from DefaultConfig.
 type Config struct {
 	IO IO
-	// Interfaces are those that AF_XDP is to use. Without any, those are meant that carry the Addresses.
+	// Interfaces are the network interfaces for AF_XDP. Without any, those that carry the Addresses are meant.
 	Interfaces []string
 	// Addresses are those at which peers reach the media port, as far as they are configured.
-	// Unspecified ones do not count.
+	// Unspecified addresses do not count.
 	Addresses []netip.Addr
-	// CopyOnly leaves the zerocopy rung out.
-	CopyOnly bool
+	// Zerocopy permits the zerocopy rung.
+	Zerocopy bool
 	// Generic lets AF_XDP run where the driver has no XDP of its own.
 	Generic bool
-	// QueueMemory is how many bytes of packet memory AF_XDP registers with the kernel for each queue where it copies; 0
-	// is 6 MiB: 2,048 frames to receive and 1,024 to send, of 2 KiB each. Zero-copy takes 4 KiB a frame, twice as much.
+	// QueueMemory is how many bytes of packet memory AF_XDP registers with the kernel for each queue where it
+	// copies. Zerocopy takes 4 KiB a frame, twice as much.
 	QueueMemory uint64
 	// Locked is how many bytes of packet memory other interfaces register: one limit counts for all.
 	Locked uint64
-	// CPUs are those that workers are pinned to; BusyPoll keeps workers awake. Both count for advice only.
-	CPUs     []int
+	// CPUs are the cores that worker i is pinned to, CPUs[i%len(CPUs)]; without any the kernel places the workers.
+	// Here they count for advice only.
+	CPUs []int
+	// BusyPoll keeps workers awake: each takes a whole core. Here it counts for advice only.
 	BusyPoll bool
 }
 
-const defaultQueueMemory = 6 << 20
+// DefaultConfig is what holds where nothing is set. Its QueueMemory is that of 2,048 frames to receive and 1,024 to
+// send, of 2 KiB each.
+func DefaultConfig() Config { return Config{IO: Auto, Zerocopy: true, QueueMemory: 6 << 20} }
 
 // A Rung is one way in which packets enter and leave. Its text is what logs and metrics show.
 type Rung string

@@ -126,7 +126,7 @@ func TestInspect(t *testing.T) {
 			slices.Contains(r.Process.Capabilities, sysAdmin) && p.Name != "passes_all" {
 			t.Errorf("%s program: %+v", mode, p)
 		}
-		if d := Choose(Config{Generic: true}, "eth0", r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
+		if d := Choose(with(func(c *Config) { c.Generic = true }), "eth0", r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
 			t.Errorf("%s program: %s, %v", mode, d.Taken(), d.Refused)
 		}
 	}
@@ -169,11 +169,11 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 			return v, err
 		}
 	}
-	s := Look(Config{Interfaces: []string{"v0"}})[0]
+	s := Look(with(func(c *Config) { c.Interfaces = []string{"v0"} }))[0]
 	r, d := s.Report, s.Decision
 	if p.OnePiece {
 		r.Kernel.Frags = false
-		d = Choose(Config{}, "v0", r)
+		d = Choose(DefaultConfig(), "v0", r)
 	}
 	if r.NIC == nil || r.NIC.Peer == nil || r.NIC.Peer.MTU != p.PeerMTU || r.NIC.Peer.TX != p.PeerTX || r.NIC.Queues.RX != p.RX {
 		return v, fmt.Errorf("inspected %+v, peer %+v", r.NIC, r.NIC.Peer)

@@ -94,7 +94,7 @@ func TestChooseStacked(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := machine()
 			row.change(&r)
-			d := Choose(Config{Generic: true}, "eth0", r)
+			d := Choose(with(func(c *Config) { c.Generic = true }), "eth0", r)
 			if got := join(d.Rungs); got != row.rungs {
 				t.Errorf("rungs %q, want %q", got, row.rungs)
 			}

@@ -23,7 +23,7 @@ func TestInterfacesShareMemlock(t *testing.T) {
 		{"one that is refused takes nothing", []string{"lo", "eth1"}, 12 << 20, []Rung{Sockets, Copy}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			all := surveyEach(Config{Interfaces: c.names}, c.names, func(name string) Report {
+			all := surveyEach(DefaultConfig(), c.names, func(name string) Report {
 				n := nics[name]
 				n.Name, n.Up, n.Carrier = name, true, true
 				p := Process{Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: c.memlock, MemlockHard: c.memlock}

@@ -11,7 +11,7 @@ import (
 func TestPrintAligns(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
-	d := Choose(Config{}, "eth0", r)
+	d := Choose(DefaultConfig(), "eth0", r)
 	print := func(signs bool) []string {
 		var out strings.Builder
 		if err := Print(&out, r, d, signs); err != nil {
@@ -54,7 +54,7 @@ func TestDocumentedDoctor(t *testing.T) {
 	ena(&r)
 	r.NIC.MTU, r.NIC.Queues.RX, r.NIC.Queues.TX = 9001, 4, 4
 	var out strings.Builder
-	if err := Print(&out, r, Choose(Config{}, "eth0", r), false); err != nil {
+	if err := Print(&out, r, Choose(DefaultConfig(), "eth0", r), false); err != nil {
 		t.Fatal(err)
 	}
 	head, rest, _ := strings.Cut(out.String(), "\nmachine\n")
@@ -74,7 +74,7 @@ func TestDocumentedDoctor(t *testing.T) {
 func TestPrintElsewhere(t *testing.T) {
 	var out strings.Builder
 	r := Report{OS: "plan9"}
-	if err := Print(&out, r, Choose(Config{}, "", r), false); err != nil {
+	if err := Print(&out, r, Choose(DefaultConfig(), "", r), false); err != nil {
 		t.Fatal(err)
 	}
 	const want = `no interface: AF_XDP cannot be used, sockets would be

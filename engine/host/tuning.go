@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"slices"
@@ -78,7 +77,7 @@ func (t *Tuning) Advise(cfg Config, d *Decision) []string {
 // hugePagesFor is how many huge pages packet memory takes: each worker has some of its own, and zerocopy twice as much.
 func hugePagesFor(cfg Config, d *Decision) int {
 	const huge = 2 << 20
-	memory := cmp.Or(cfg.QueueMemory, defaultQueueMemory)
+	memory := cfg.QueueMemory
 	if d.Taken() == ZeroCopy {
 		memory *= 2
 	}

@@ -16,7 +16,7 @@ func tuned() Tuning {
 }
 
 func TestAdvise(t *testing.T) {
-	well := Config{CPUs: []int{8, 9}, BusyPoll: true}
+	well := with(func(c *Config) { c.CPUs = []int{8, 9}; c.BusyPoll = true })
 	for _, row := range []struct {
 		name   string
 		cfg    Config
@@ -24,20 +24,20 @@ func TestAdvise(t *testing.T) {
 		want   []string
 	}{
 		{name: "set up well", cfg: well},
-		{name: "nothing is known", cfg: Config{}, change: func(t *Tuning, _ *Decision) { *t = noTuning() }},
+		{name: "nothing is known", cfg: DefaultConfig(), change: func(t *Tuning, _ *Decision) { *t = noTuning() }},
 		{
-			name: "sockets", cfg: Config{}, change: func(t *Tuning, d *Decision) { d.Rungs = []Rung{Sockets}; t.IRQBalance = true },
+			name: "sockets", cfg: DefaultConfig(), change: func(t *Tuning, d *Decision) { d.Rungs = []Rung{Sockets}; t.IRQBalance = true },
 		},
 		{
-			name: "workers on any node", cfg: Config{},
+			name: "workers on any node", cfg: DefaultConfig(),
 			want: []string{"eth0 is on NUMA node 1: `--cpus` with some of 8-15 keeps workers and packet memory beside it"},
 		},
 		{
-			name: "a worker on the other node", cfg: Config{CPUs: []int{7, 8}},
+			name: "a worker on the other node", cfg: with(func(c *Config) { c.CPUs = []int{7, 8} }),
 			want: []string{"eth0 is on NUMA node 1 (CPUs 8-15), and --cpus names 7 on another node"},
 		},
-		{name: "one node", cfg: Config{}, change: func(t *Tuning, _ *Decision) { t.Node, t.Nodes = 0, map[int]string{0: "0-15"} }},
-		{name: "an interface of no node", cfg: Config{}, change: func(t *Tuning, _ *Decision) { t.Node = -1 }},
+		{name: "one node", cfg: DefaultConfig(), change: func(t *Tuning, _ *Decision) { t.Node, t.Nodes = 0, map[int]string{0: "0-15"} }},
+		{name: "an interface of no node", cfg: DefaultConfig(), change: func(t *Tuning, _ *Decision) { t.Node = -1 }},
 		{
 			name: "too few huge pages", cfg: well, change: func(t *Tuning, _ *Decision) { t.HugePages = 5 },
 			want: []string{
@@ -55,7 +55,7 @@ func TestAdvise(t *testing.T) {
 			want: []string{"irqbalance may put interrupts on the workers' cores: IRQBALANCE_BANNED_CPULIST=8,9 keeps them off"},
 		},
 		{
-			name: "irqbalance, and workers on every core", cfg: Config{CPUs: []int{8, 9}},
+			name: "irqbalance, and workers on every core", cfg: with(func(c *Config) { c.CPUs = []int{8, 9} }),
 			change: func(t *Tuning, _ *Decision) { t.IRQBalance, t.CPUs = true, 2 },
 		},
 		{
@@ -72,7 +72,7 @@ func TestAdvise(t *testing.T) {
 			},
 		},
 		{
-			name: "no busy polling", cfg: Config{CPUs: []int{8, 9}}, change: func(t *Tuning, _ *Decision) { t.DeferHardIRQs, t.GROFlushTimeout = 0, 0 },
+			name: "no busy polling", cfg: with(func(c *Config) { c.CPUs = []int{8, 9} }), change: func(t *Tuning, _ *Decision) { t.DeferHardIRQs, t.GROFlushTimeout = 0, 0 },
 		},
 	} {
 		tuning, d := tuned(), Decision{Interface: "eth0", Queues: 2, Rungs: []Rung{Copy, Sockets}}

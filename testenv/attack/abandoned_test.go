@@ -55,7 +55,7 @@ func TestAbandonedPOSTs(t *testing.T) {
 	const posts, senders = 100_000 / testenv.Slowdown, 8
 	const limit, honest, sample = 2000 / testenv.Slowdown, 8, 80
 	cfg := engineConfig()
-	cfg.MaxPending = limit
+	cfg.Sessions.MaxPending = limit
 	a := newArena(t, cfg)
 	h := signaling.New(signaling.Config{Log: discard}, a.Engine).Handler()
 	other := a.bystander() // two sessions

@@ -11,7 +11,11 @@ import (
 	"ringcast/testenv/peer"
 )
 
-func engineConfig() engine.Config { return engine.Config{Workers: 2} }
+func engineConfig() engine.Config {
+	cfg := engine.DefaultConfig()
+	cfg.Workers = 2
+	return cfg
+}
 
 // forged is an RTP packet with the publisher's SSRC and a tag that nobody's key made.
 func forged(seq uint16, size int) []byte {

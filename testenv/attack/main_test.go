@@ -88,9 +88,6 @@ type arena struct {
 func newArena(t *testing.T, cfg engine.Config) *arena {
 	t.Helper()
 	cfg.Listen = netip.AddrPortFrom(loopback, 0)
-	if cfg.Workers == 0 {
-		cfg.Workers = 2
-	}
 	e, err := engine.Start(cfg)
 	if err != nil {
 		t.Fatal(err)

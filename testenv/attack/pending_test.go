@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"ringcast/engine"
 	"ringcast/signaling"
 	"ringcast/testenv/peer"
 )
@@ -32,7 +31,9 @@ func (v via) RoundTrip(r *http.Request) (*http.Response, error) {
 // viewers join at their first try, and the attacker has no more than its share.
 func TestPendingFlood(t *testing.T) {
 	const limit, share, guests = 400, 100, 8
-	a := newArena(t, engine.Config{MaxPending: limit})
+	cfg := engineConfig()
+	cfg.Sessions.MaxPending = limit
+	a := newArena(t, cfg)
 	h := signaling.New(signaling.Config{Log: discard}, a.Engine).Handler()
 	f := a.feed("flooded")
 	defer f.stop()

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"testing"
 
-	"ringcast/engine"
 	"ringcast/engine/rtcp"
 	"ringcast/signaling"
 	"ringcast/testenv/peer"
@@ -15,7 +14,9 @@ import (
 // media: the stream goes on untouched, and no viewer loses a packet.
 func TestTakeoverByPOST(t *testing.T) {
 	const posts = 100
-	a := newArena(t, engine.Config{Takeover: true})
+	cfg := engineConfig()
+	cfg.Sessions.Takeover = true
+	a := newArena(t, cfg)
 	h := signaling.New(signaling.Config{Log: discard}, a.Engine).Handler()
 	f := a.feed("taken")
 	defer f.stop()

@@ -3,7 +3,6 @@ package attack
 import (
 	"testing"
 
-	"ringcast/engine"
 	"ringcast/engine/stun"
 	"ringcast/testenv/peer"
 )
@@ -13,7 +12,9 @@ import (
 // an address that did not ask. The victims' own sockets do the forging here.
 func TestPathTheft(t *testing.T) {
 	const attempts = 20
-	a := newArena(t, engine.Config{Workers: 1})
+	cfg := engineConfig()
+	cfg.Workers = 1
+	a := newArena(t, cfg)
 	feed := a.feed("theft")
 	defer feed.stop()
 	v := a.watch("theft")

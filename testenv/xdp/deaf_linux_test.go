@@ -67,8 +67,10 @@ func TestDeaf(t *testing.T) {
 	dev, err := g.here.Netlink().LinkByName("other0")
 	must(t, err)
 	var stranger *xsk.Bundle
+	queue := xsk.DefaultBundleConfig(xsk.Copy)
+	queue.Interface, queue.Queues = dev.Attrs().Index, []int{0}
 	must(t, g.here.Enter(func() (err error) {
-		stranger, err = xsk.Open(xsk.BundleConfig{Interface: dev.Attrs().Index, Queues: []int{0}, Mode: xsk.Copy})
+		stranger, err = xsk.Open(queue)
 		return err
 	}))
 	t.Cleanup(func() { must(t, stranger.Close()) })

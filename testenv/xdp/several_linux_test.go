@@ -170,8 +170,10 @@ func TestQueueTaken(t *testing.T) {
 	must(t, cable.Remove())
 	must(t, cable.Insert())
 	var stranger *xsk.Bundle
+	queue := xsk.DefaultBundleConfig(xsk.Copy)
+	queue.Interface, queue.Queues = cable.A.Index, []int{1}
 	must(t, g.here.Enter(func() (err error) {
-		stranger, err = xsk.Open(xsk.BundleConfig{Interface: cable.A.Index, Queues: []int{1}, Mode: xsk.Copy})
+		stranger, err = xsk.Open(queue)
 		return err
 	}))
 	t.Cleanup(func() { must(t, stranger.Close()) })

@@ -1,4 +1,4 @@
-package main
+package systemd
 
 import (
 	"context"
@@ -8,15 +8,15 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// tell sends systemd a state of the service (sd_notify(3)); started by something else, it does nothing.
-func tell(log *slog.Logger, state string) {
+// Tell sends systemd a state of the service (sd_notify(3)); started by something else, it does nothing.
+func Tell(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		log.Warn("systemd was not told", "state", state, "cause", err)
 	}
 }
 
-// watchdog feeds systemd's watchdog, if the unit has one, until ctx ends, while ready says that all is well.
-func watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
+// Watchdog feeds systemd's watchdog, if the unit has one, until ctx ends, while ready says that all is well.
+func Watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	span, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("systemd's watchdog will not be fed", "cause", err)
@@ -27,7 +27,7 @@ func watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	go func() {
 		ticker := time.NewTicker(span / 3)
 		defer ticker.Stop()
-		feed(ctx, ticker.C, ready, func() { tell(log, daemon.SdNotifyWatchdog) }, log)
+		feed(ctx, ticker.C, ready, func() { Tell(log, daemon.SdNotifyWatchdog) }, log)
 	}()
 }
 

@@ -1,4 +1,4 @@
-package main
+package logging
 
 import (
 	"bytes"
@@ -10,31 +10,35 @@ import (
 )
 
 const (
-	// logRoom is how many bytes of log lines may wait for the reader: some thousand lines.
-	logRoom = 1 << 20
-	// flushSpan is how long the end of a clean stop waits for the log's reader.
-	flushSpan = 200 * time.Millisecond
-	// flushErrorSpan is the same after a failure, whose reason is the last line.
-	flushErrorSpan = time.Second
+	// Room is how many bytes of log lines may wait for the reader: some thousand lines.
+	Room = 1 << 20
+	// FlushSpan is how long the end of a clean stop waits for the log's reader.
+	FlushSpan = 200 * time.Millisecond
+	// FlushErrorSpan is the same after a failure, whose reason is the last line.
+	FlushErrorSpan = time.Second
 )
 
-// newHandler writes log records to w as the settings say.
-func newHandler(cfg *Config, w io.Writer, level slog.Level) slog.Handler {
-	options := &slog.HandlerOptions{Level: level}
-	if cfg.LogJSON {
-		return slog.NewJSONHandler(w, options)
-	}
-	return slog.NewTextHandler(w, options)
+// Config is the least level that is logged, and the form of records: JSON or text.
+type Config struct {
+	Level slog.Level
+	JSON  bool
 }
 
-func newLog(cfg *Config, w io.Writer) *slog.Logger { return slog.New(newHandler(cfg, w, cfg.LogLevel)) }
+// New returns a logger that writes to w.
+func (c Config) New(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.JSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
 
-// A logQueue stands between all that is logged and the log's reader. A reader that stalls, or that is
+// A Queue stands between all that is logged and the log's reader. A reader that stalls, or that is
 // gone, costs lines and never holds up the server: Write returns at once. One goroutine writes.
 //
-// Lines are dropped while logRoom is full, or where the write fails. They are counted. Once lines flow
+// Lines are dropped while Room is full, or where the write fails. They are counted. Once lines flow
 // again, a line in their place says how many are missing.
-type logQueue struct {
+type Queue struct {
 	out io.Writer
 	// missing makes the line that says how many lines were dropped.
 	missing func(lines uint64) []byte
@@ -50,12 +54,13 @@ type logQueue struct {
 	unsaid uint64 // dropped lines that the log does not tell of yet; the goroutine's own
 }
 
-// newLogQueue starts the goroutine; close ends it.
-func newLogQueue(cfg *Config, out io.Writer) *logQueue {
-	q := &logQueue{out: out, wake: make(chan struct{}, 1), done: make(chan struct{})}
+// NewQueue starts the goroutine; Close ends it.
+func NewQueue(cfg Config, out io.Writer) *Queue {
+	q := &Queue{out: out, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	cfg.Level = slog.LevelWarn // of the notes, which are logged at any least level
 	q.missing = func(lines uint64) []byte {
 		var b bytes.Buffer
-		slog.New(newHandler(cfg, &b, slog.LevelWarn)).Warn("log lines were dropped", "lines", lines)
+		cfg.New(&b).Warn("log lines were dropped", "lines", lines)
 		return b.Bytes()
 	}
 	go q.run()
@@ -63,10 +68,10 @@ func newLogQueue(cfg *Config, out io.Writer) *logQueue {
 }
 
 // Write takes one or more whole lines. It never blocks and never fails.
-func (q *logQueue) Write(lines []byte) (int, error) {
+func (q *Queue) Write(lines []byte) (int, error) {
 	q.mu.Lock()
 	// After the first refused line none fits until the writer comes: the missing ones are in one place.
-	if q.closed || q.refused > 0 || len(q.pending)+len(lines) > logRoom {
+	if q.closed || q.refused > 0 || len(q.pending)+len(lines) > Room {
 		n := countLines(lines)
 		q.refused += n
 		q.dropped.Add(n)
@@ -78,8 +83,11 @@ func (q *logQueue) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// close stops taking lines. It waits until those that wait are written, but not longer than span.
-func (q *logQueue) close(span time.Duration) {
+// Dropped is how many lines were not written.
+func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
+
+// Close refuses further lines and waits until the pending ones are written, but not longer than span.
+func (q *Queue) Close(span time.Duration) {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
@@ -92,14 +100,14 @@ func (q *logQueue) close(span time.Duration) {
 	}
 }
 
-func (q *logQueue) poke() {
+func (q *Queue) poke() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (q *logQueue) run() {
+func (q *Queue) run() {
 	defer close(q.done)
 	for {
 		q.mu.Lock()
@@ -122,7 +130,7 @@ func (q *logQueue) run() {
 }
 
 // emit writes a line, after the number of lines that are missing before it.
-func (q *logQueue) emit(line []byte) {
+func (q *Queue) emit(line []byte) {
 	if q.unsaid == 0 || q.confess() {
 		if _, err := q.out.Write(line); err == nil {
 			return
@@ -133,7 +141,7 @@ func (q *logQueue) emit(line []byte) {
 }
 
 // confess reports whether the log now tells of all lines that are missing.
-func (q *logQueue) confess() bool {
+func (q *Queue) confess() bool {
 	if _, err := q.out.Write(q.missing(q.unsaid)); err != nil {
 		return false
 	}

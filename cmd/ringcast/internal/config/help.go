@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"fmt"
@@ -33,7 +33,8 @@ SIGTERM and SIGINT say goodbye to all peers and end the server within 3 seconds;
 at once. SIGHUP makes it read the certificate again.
 `
 
-func printHelp(w io.Writer) {
+// PrintHelp prints the text of --help.
+func PrintHelp(w io.Writer) {
 	fmt.Fprint(w, helpHead)
 	for i := range settings {
 		s := &settings[i]

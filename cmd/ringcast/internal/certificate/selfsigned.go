@@ -1,4 +1,4 @@
-package main
+package certificate
 
 import (
 	"crypto/ecdsa"
@@ -24,13 +24,13 @@ const (
 	clockSkew = time.Hour
 )
 
-// selfSigned makes a certificate for every name and address that this host may be called by.
-func selfSigned(cfg *Config, now time.Time) (tls.Certificate, error) {
+// SelfSigned makes a certificate for the given names and addresses, and those that this machine has.
+func SelfSigned(hosts []string, now time.Time) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("tls self: make a key: %w", err)
 	}
-	names, addresses := identities(cfg)
+	names, addresses := identities(hosts)
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "ringcast"},
 		NotBefore:             now.Add(-clockSkew),
@@ -52,14 +52,16 @@ func selfSigned(cfg *Config, now time.Time) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// hostname keeps names out that no certificate can hold.
+// ValidName reports whether a certificate can hold a name.
+func ValidName(s string) bool { return hostname.MatchString(s) }
+
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// identities are the names and addresses of this host. What cannot be found out is left out: a
-// certificate without it still serves localhost.
-func identities(cfg *Config) (names []string, addresses []net.IP) {
+// identities lists the given names and addresses, and those that this machine has. One that cannot be found out is
+// left out: a certificate without it still serves localhost.
+func identities(hosts []string) (names []string, addresses []net.IP) {
 	addName := func(name string) {
-		if hostname.MatchString(name) && !slices.Contains(names, name) {
+		if name = strings.TrimSuffix(name, "."); ValidName(name) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
@@ -74,18 +76,12 @@ func identities(cfg *Config) (names []string, addresses []net.IP) {
 	if host, err := os.Hostname(); err == nil {
 		addName(host)
 	}
-	if host, _, err := net.SplitHostPort(cfg.HTTP); err == nil {
+	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			addAddress(ip)
 		} else {
 			addName(host)
 		}
-	}
-	for _, name := range cfg.PublicNames {
-		addName(strings.TrimSuffix(name, "."))
-	}
-	for _, ip := range cfg.PublicIPs {
-		addAddress(ip.AsSlice())
 	}
 	if all, err := net.InterfaceAddrs(); err == nil {
 		for _, a := range all {
@@ -97,14 +93,14 @@ func identities(cfg *Config) (names []string, addresses []net.IP) {
 	return names, addresses
 }
 
-// fingerprint is a certificate's hash as browsers, openssl and SDP show it.
-func fingerprint(der []byte) string {
+// Fingerprint returns a certificate's hash as browsers, openssl and SDP show it.
+func Fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// pin is the hash of a certificate's public key as curl --pinnedpubkey takes it after "sha256//".
-func pin(c *x509.Certificate) string {
+// Pin returns the hash of a certificate's public key as curl --pinnedpubkey takes it after "sha256//".
+func Pin(c *x509.Certificate) string {
 	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 	return base64.StdEncoding.EncodeToString(sum[:])
 }

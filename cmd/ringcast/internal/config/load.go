@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -11,12 +11,14 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"ringcast/engine"
 )
 
-// load returns these where flags ask for a text and not for a server.
+// Load returns one of these where a flag requests a text and not a server.
 var (
-	errHelp    = errors.New("help asked for")
-	errVersion = errors.New("version asked for")
+	ErrHelp    = errors.New("help asked for")
+	ErrVersion = errors.New("version asked for")
 )
 
 // A given is a value that a source gave to a setting.
@@ -26,9 +28,9 @@ type given struct {
 	source string // as messages name it: file:line, variable or flag
 }
 
-// load makes a Config of all sources. Its error joins everything that is wrong with them.
-func load(args, environ []string) (Config, error) {
-	c := Config{from: make(map[string]string)}
+// Load makes a Config of all sources. Its error joins everything that is wrong with them.
+func Load(args, environ []string) (Config, error) {
+	c := Config{Engine: engine.DefaultConfig(), from: make(map[string]string)}
 	for i := range settings {
 		if s := &settings[i]; s.initial != "" {
 			if err := s.set(&c, s.initial); err != nil {
@@ -37,7 +39,7 @@ func load(args, environ []string) (Config, error) {
 		}
 	}
 	flags, flagErr := readFlags(args)
-	if errors.Is(flagErr, errHelp) || errors.Is(flagErr, errVersion) {
+	if errors.Is(flagErr, ErrHelp) || errors.Is(flagErr, ErrVersion) {
 		return c, flagErr
 	}
 	variables, envErr := readEnvironment(environ)
@@ -62,6 +64,8 @@ func load(args, environ []string) (Config, error) {
 	if err != nil {
 		return c, err
 	}
+	// Room is reserved for publishers that show a token, so without one for nobody.
+	c.Engine.Sessions.Reserve = c.Signaling.PublishToken != ""
 	return c, c.validate()
 }
 
@@ -103,9 +107,9 @@ func readFlags(args []string) (out []given, err error) {
 		name, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		switch name {
 		case "help", "h":
-			return nil, errHelp
+			return nil, ErrHelp
 		case "version":
-			return nil, errVersion
+			return nil, ErrVersion
 		}
 		s := find(name)
 		switch {

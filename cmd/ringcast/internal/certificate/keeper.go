@@ -1,4 +1,4 @@
-package main
+package certificate
 
 import (
 	"bytes"
@@ -20,10 +20,19 @@ const (
 	renewalSpan = 30 * 24 * time.Hour
 )
 
-// A keeper holds the certificate that HTTPS is served with and replaces it while the server runs. New
+// Config is where the certificate comes from: files, the server itself, or neither, which is plain HTTP.
+type Config struct {
+	// Cert and Key are the PEM files of a certificate chain and its private key.
+	Cert, Key string
+	// Self makes the server sign its own certificate.
+	Self bool
+}
+
+// A Keeper holds the certificate that HTTPS is served with and replaces it while the server runs. New
 // connections get the new one, the others go on.
-type keeper struct {
-	cfg     *Config
+type Keeper struct {
+	cfg     Config
+	hosts   []string // that a self-signed certificate is for
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate] // sign and take write it; nil where plain HTTP is served
 
@@ -56,14 +65,15 @@ func readFiles(certFile, keyFile string) (f files) {
 	return f
 }
 
-// newKeeper has the first certificate, if the settings ask for one.
-func newKeeper(cfg *Config, log *slog.Logger, now time.Time) (*keeper, error) {
-	k := &keeper{cfg: cfg, log: log}
+// New loads or makes the first certificate, if the configuration has one. A self-signed certificate is for the hosts,
+// which are names and addresses.
+func New(cfg Config, hosts []string, log *slog.Logger, now time.Time) (*Keeper, error) {
+	k := &Keeper{cfg: cfg, hosts: hosts, log: log}
 	switch {
-	case cfg.TLSSelf:
+	case cfg.Self:
 		return k, k.sign(now)
-	case cfg.TLSCert != "":
-		k.files = readFiles(cfg.TLSCert, cfg.TLSKey)
+	case cfg.Cert != "":
+		k.files = readFiles(cfg.Cert, cfg.Key)
 		if err := k.take(now); err != nil {
 			return nil, err
 		}
@@ -72,8 +82,8 @@ func newKeeper(cfg *Config, log *slog.Logger, now time.Time) (*keeper, error) {
 	return k, nil
 }
 
-// serverTLS is how HTTPS is served, nil where HTTP is.
-func (k *keeper) serverTLS() *tls.Config {
+// ServerTLS returns the configuration for HTTPS, nil where plain HTTP is served.
+func (k *Keeper) ServerTLS() *tls.Config {
 	if k.current.Load() == nil {
 		return nil
 	}
@@ -83,9 +93,9 @@ func (k *keeper) serverTLS() *tls.Config {
 	}
 }
 
-// watch replaces the certificate until ctx ends: when the files change, at each reload, and before a
+// Watch replaces the certificate until ctx ends: when the files change, at each reload, and before a
 // self-signed one ends.
-func (k *keeper) watch(ctx context.Context, reload <-chan os.Signal) {
+func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
 	ticker := time.NewTicker(certificateInterval)
 	defer ticker.Stop()
 	if k.current.Load() == nil {
@@ -109,8 +119,8 @@ func (k *keeper) watch(ctx context.Context, reload <-chan os.Signal) {
 
 // check is one look at the files, or at the end of a self-signed certificate. The wall clock decides
 // about that: it goes on while the machine sleeps, and some machines start without the right time.
-func (k *keeper) check(now time.Time, asked bool) {
-	if k.cfg.TLSSelf {
+func (k *Keeper) check(now time.Time, asked bool) {
+	if k.cfg.Self {
 		leaf := k.current.Load().Leaf
 		if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter.Add(-renewalSpan)) {
 			k.bad = k.sign(now)
@@ -118,13 +128,13 @@ func (k *keeper) check(now time.Time, asked bool) {
 		}
 	} else {
 		k.warnOfEnd(now)
-		f := readFiles(k.cfg.TLSCert, k.cfg.TLSKey)
+		f := readFiles(k.cfg.Cert, k.cfg.Key)
 		if changed := !f.equal(&k.files); changed || k.waits {
 			k.files, k.told = f, k.told && !changed
 			k.bad = k.take(now)
 			if k.bad == nil {
 				leaf := k.current.Load().Leaf
-				k.log.Info("serving a new certificate", "file", k.cfg.TLSCert, "sha256", fingerprint(leaf.Raw),
+				k.log.Info("serving a new certificate", "file", k.cfg.Cert, "sha256", Fingerprint(leaf.Raw),
 					"expires", leaf.NotAfter)
 			} else if changed && !asked {
 				return // tools write one file after the other: the next look finds whether this is all
@@ -138,22 +148,22 @@ func (k *keeper) check(now time.Time, asked bool) {
 }
 
 // warnOfEnd logs once that the current certificate has expired.
-func (k *keeper) warnOfEnd(now time.Time) {
+func (k *Keeper) warnOfEnd(now time.Time) {
 	if c := k.current.Load(); c != k.ended && now.After(c.Leaf.NotAfter) {
 		k.ended = c
-		k.log.Warn("the certificate has expired", "file", k.cfg.TLSCert, "expired", c.Leaf.NotAfter)
+		k.log.Warn("the certificate has expired", "file", k.cfg.Cert, "expired", c.Leaf.NotAfter)
 	}
 }
 
 // sign makes a self-signed certificate the current one.
-func (k *keeper) sign(now time.Time) error {
-	certificate, err := selfSigned(k.cfg, now)
+func (k *Keeper) sign(now time.Time) error {
+	certificate, err := SelfSigned(k.hosts, now)
 	if err != nil {
 		return err
 	}
 	leaf := certificate.Leaf
 	k.current.Store(&certificate)
-	k.log.Info("made a self-signed certificate", "sha256", fingerprint(leaf.Raw), "spki_sha256", pin(leaf),
+	k.log.Info("made a self-signed certificate", "sha256", Fingerprint(leaf.Raw), "spki_sha256", Pin(leaf),
 		"names", leaf.DNSNames, "addresses", leaf.IPAddresses, "expires", leaf.NotAfter)
 	return nil
 }
@@ -164,18 +174,18 @@ func timely(c *tls.Certificate, now time.Time) bool {
 }
 
 // take makes the certificate of the files the current one. One that is not valid now replaces none that is.
-func (k *keeper) take(now time.Time) error {
+func (k *Keeper) take(now time.Time) error {
 	k.waits = false
 	if k.files.err != nil {
 		return k.files.err
 	}
 	certificate, err := tls.X509KeyPair(k.files.chain, k.files.key)
 	if err != nil {
-		return fmt.Errorf("tls-cert %s with tls-key %s: %w", k.cfg.TLSCert, k.cfg.TLSKey, err)
+		return fmt.Errorf("tls-cert %s with tls-key %s: %w", k.cfg.Cert, k.cfg.Key, err)
 	}
 	if c := k.current.Load(); c != nil && timely(c, now) && !timely(&certificate, now) {
 		k.waits = true
-		return fmt.Errorf("tls-cert %s is valid from %v to %v, not now", k.cfg.TLSCert,
+		return fmt.Errorf("tls-cert %s is valid from %v to %v, not now", k.cfg.Cert,
 			certificate.Leaf.NotBefore, certificate.Leaf.NotAfter)
 	}
 	k.current.Store(&certificate)

@@ -1,14 +1,24 @@
-package main
+package config
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"ringcast/cmd/ringcast/internal/logging"
+	"ringcast/engine"
+	"ringcast/engine/host"
+	"ringcast/engine/udp"
+	"ringcast/signaling"
 )
 
 // write puts a file named ringcast.yaml into the test's directory, which becomes the current one.
@@ -31,61 +41,61 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"http":  {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
 		"udp":   {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
 		"admin": {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
-		"io":    {field: func(c *Config) any { return c.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
+		"io":    {field: func(c *Config) any { return c.Engine.Host.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
 		"interface": {
-			field: func(c *Config) any { return c.Interfaces }, initial: "[]",
+			field: func(c *Config) any { return c.Engine.Host.Interfaces }, initial: "[]",
 			file: "[eth0, eth1]", inFile: "[eth0 eth1]", env: "br-lan, ens6,br-lan", inEnv: "[br-lan ens6]", flag: "enp3s0f1.7", won: "[enp3s0f1.7]",
 		},
-		"zerocopy":  {field: func(c *Config) any { return c.CopyOnly }, initial: "false", file: "off", inFile: "true", env: "auto", inEnv: "false", flag: "off", won: "true"},
-		"generic":   {field: func(c *Config) any { return c.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
-		"guard":     {field: func(c *Config) any { return c.GuardOff }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
-		"stun-rate": {field: func(c *Config) any { return c.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
-		"checksum4": {field: func(c *Config) any { return c.Checksum4Off }, initial: "false", file: "off", inFile: "true", env: "on", inEnv: "false", flag: "off", won: "true"},
-		"dscp":      {field: func(c *Config) any { return c.DSCP }, initial: "0", file: "ef", inFile: "46", env: "AF41", inEnv: "34", flag: "63", won: "63"},
-		"batching":  {field: func(c *Config) any { return c.Batching }, initial: "segments", file: "messages", env: "segments", flag: "off"},
-		"busy-poll": {field: func(c *Config) any { return c.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
+		"zerocopy":  {field: func(c *Config) any { return c.Engine.Host.Zerocopy }, initial: "true", file: "off", inFile: "false", env: "auto", inEnv: "true", flag: "off", won: "false"},
+		"generic":   {field: func(c *Config) any { return c.Engine.Host.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
+		"guard":     {field: func(c *Config) any { return c.Engine.Guard }, initial: "true", file: "off", inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false"},
+		"stun-rate": {field: func(c *Config) any { return c.Engine.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
+		"checksum4": {field: func(c *Config) any { return c.Engine.Checksum4 }, initial: "true", file: "off", inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false"},
+		"dscp":      {field: func(c *Config) any { return c.Engine.DSCP }, initial: "0", file: "ef", inFile: "46", env: "AF41", inEnv: "34", flag: "63", won: "63"},
+		"batching":  {field: func(c *Config) any { return c.Engine.Batching }, initial: "segments", file: "messages", env: "segments", flag: "off"},
+		"busy-poll": {field: func(c *Config) any { return c.Engine.Host.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
 		"cpus": {
-			field: func(c *Config) any { return c.CPUs }, initial: "[]",
+			field: func(c *Config) any { return c.Engine.Host.CPUs }, initial: "[]",
 			file: "0,2-3", inFile: "[0 2 3]", env: "7-7, 1", inEnv: "[7 1]", flag: "4", won: "[4]",
 		},
-		"workers":      {field: func(c *Config) any { return c.Workers }, initial: "0", file: "1", env: "2", flag: "3"},
-		"max-sessions": {field: func(c *Config) any { return c.MaxSessions }, initial: "20000", file: "1", env: "2", flag: "3"},
+		"workers":      {field: func(c *Config) any { return c.Engine.Workers }, initial: "0", file: "1", env: "2", flag: "3"},
+		"max-sessions": {field: func(c *Config) any { return c.Engine.Sessions.Max }, initial: "20000", file: "1", env: "2", flag: "3"},
 		"public-ip": {
-			field: func(c *Config) any { return c.PublicIPs }, initial: "[]",
+			field: func(c *Config) any { return c.Engine.Public.Public }, initial: "[]",
 			file: "[192.0.2.1, \"2001:db8::1\"]", inFile: "[192.0.2.1 2001:db8::1]",
 			env: "192.0.2.2, 192.0.2.3", inEnv: "[192.0.2.2 192.0.2.3]",
 			flag: "::ffff:192.0.2.4", won: "[192.0.2.4]",
 		},
-		"max-pending": {field: func(c *Config) any { return c.MaxPending }, initial: "4000", file: "1", env: "2", flag: "3"},
+		"max-pending": {field: func(c *Config) any { return c.Engine.Sessions.MaxPending }, initial: "4000", file: "1", env: "2", flag: "3"},
 		"history-memory": {
-			field: func(c *Config) any { return c.HistoryMemory }, initial: "0",
+			field: func(c *Config) any { return c.Engine.HistoryMemory }, initial: fmt.Sprint(engine.DefaultConfig().HistoryMemory),
 			file: "16M", inFile: "16777216", env: "2GiB", inEnv: "2147483648", flag: "33554432",
 		},
 		"publish-token": {
-			field:   func(c *Config) any { return string(c.PublishToken) },
+			field:   func(c *Config) any { return string(c.Signaling.PublishToken) },
 			initial: "", file: "0123", env: "env+/=", flag: "1e3",
 		},
-		"view-token": {field: func(c *Config) any { return string(c.ViewToken) }, initial: "", file: "true", env: "b", flag: "-c"},
-		"takeover":   {field: func(c *Config) any { return c.Takeover }, initial: "false", file: "true", env: "false", flag: "true"},
+		"view-token": {field: func(c *Config) any { return string(c.Signaling.ViewToken) }, initial: "", file: "true", env: "b", flag: "-c"},
+		"takeover":   {field: func(c *Config) any { return c.Engine.Sessions.Takeover }, initial: "false", file: "true", env: "false", flag: "true"},
 		"grace": {
-			field: func(c *Config) any { return c.Grace }, initial: "30s",
+			field: func(c *Config) any { return c.Engine.Sessions.Grace }, initial: "30s",
 			file: "1m", inFile: "1m0s", env: "0", inEnv: "0s", flag: "1500ms", won: "1.5s",
 		},
-		"tls":      {field: func(c *Config) any { return c.TLSSelf }, initial: "false", file: "self", inFile: "true", env: "", inEnv: "false", flag: "self", won: "true"},
-		"tls-cert": {field: func(c *Config) any { return c.TLSCert }, initial: "", file: "a", env: "b", flag: "c"},
-		"tls-key":  {field: func(c *Config) any { return c.TLSKey }, initial: "", file: "a", env: "b", flag: "c"},
-		"base":     {field: func(c *Config) any { return c.Base }, initial: "", file: "/cast/", inFile: "/cast", env: "/a/b", flag: "/tv/cast"},
+		"tls":      {field: func(c *Config) any { return c.TLS.Self }, initial: "false", file: "self", inFile: "true", env: "", inEnv: "false", flag: "self", won: "true"},
+		"tls-cert": {field: func(c *Config) any { return c.TLS.Cert }, initial: "", file: "a", env: "b", flag: "c"},
+		"tls-key":  {field: func(c *Config) any { return c.TLS.Key }, initial: "", file: "a", env: "b", flag: "c"},
+		"base":     {field: func(c *Config) any { return c.Signaling.Base }, initial: "", file: "/cast/", inFile: "/cast", env: "/a/b", flag: "/tv/cast"},
 		"trusted-proxies": {
-			field: func(c *Config) any { return c.TrustedProxies }, initial: "[]",
+			field: func(c *Config) any { return c.Signaling.TrustedProxies }, initial: "[]",
 			file: "[10.0.0.1/8, \"2001:db8::/32\"]", inFile: "[10.0.0.0/8 2001:db8::/32]",
 			env: "127.0.0.1, ::1", inEnv: "[127.0.0.1/32 ::1/128]",
 			flag: "::ffff:192.0.2.0/120", won: "[192.0.2.0/24]",
 		},
 		"log-level": {
-			field: func(c *Config) any { return c.LogLevel }, initial: "INFO",
+			field: func(c *Config) any { return c.Log.Level }, initial: "INFO",
 			file: "debug", inFile: "DEBUG", env: "warn", inEnv: "WARN", flag: "Error", won: "ERROR",
 		},
-		"log-format": {field: func(c *Config) any { return c.LogJSON }, initial: "false", file: "json", inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true"},
+		"log-format": {field: func(c *Config) any { return c.Log.JSON }, initial: "false", file: "json", inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true"},
 	}
 	for i := range settings {
 		s := &settings[i]
@@ -110,7 +120,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			write(t, content)
 			expect := func(want, otherwise string, args, environ []string) {
 				t.Helper()
-				c, err := load(args, environ)
+				c, err := Load(args, environ)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -137,7 +147,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 func TestFormsOfSources(t *testing.T) {
 	ips := func(want string) func(Config) error {
 		return func(c Config) error {
-			if got := fmt.Sprint(c.PublicIPs); got != want {
+			if got := fmt.Sprint(c.Engine.Public.Public); got != want {
 				return errors.New(got)
 			}
 			return nil
@@ -151,16 +161,16 @@ func TestFormsOfSources(t *testing.T) {
 		{name: "one dash", args: []string{"-public-ip", "192.0.2.1"}, check: ips("[192.0.2.1]")},
 		{name: "repeated flag", args: []string{"--public-ip", "192.0.2.1", "--public-ip=::1"}, check: ips("[192.0.2.1 ::1]")},
 		{name: "names and addresses", args: []string{"--public-ip", "media.example.org,192.0.2.1", "--public-ip=a.b."}, check: func(c Config) error {
-			if fmt.Sprint(c.PublicIPs, c.PublicNames) != "[192.0.2.1] [media.example.org a.b.]" {
-				return fmt.Errorf("%v %v", c.PublicIPs, c.PublicNames)
+			if fmt.Sprint(c.Engine.Public.Public, c.Engine.Public.Names) != "[192.0.2.1] [media.example.org a.b.]" {
+				return fmt.Errorf("%v %v", c.Engine.Public.Public, c.Engine.Public.Names)
 			}
 			return nil
 		}},
 		{
 			name: "flag before a name", file: "public-ip: media.example.org", args: []string{"--public-ip", "192.0.2.1"},
 			check: func(c Config) error {
-				if fmt.Sprint(c.PublicIPs, c.PublicNames) != "[192.0.2.1] []" {
-					return fmt.Errorf("%v %v", c.PublicIPs, c.PublicNames)
+				if fmt.Sprint(c.Engine.Public.Public, c.Engine.Public.Names) != "[192.0.2.1] []" {
+					return fmt.Errorf("%v %v", c.Engine.Public.Public, c.Engine.Public.Names)
 				}
 				return nil
 			},
@@ -172,19 +182,19 @@ func TestFormsOfSources(t *testing.T) {
 		{name: "empty file", file: "# nothing yet\n---\n", check: ips("[]")},
 		{name: "Windows line ends", file: "---\r\npublic-ip: 192.0.2.1\r\nio: udp\r\n", check: ips("[192.0.2.1]")},
 		{name: "last scalar flag", args: []string{"--io", "udp", "--io", "auto"}, check: func(c Config) error {
-			if c.IO != "auto" {
-				return errors.New(string(c.IO))
+			if c.Engine.Host.IO != "auto" {
+				return errors.New(string(c.Engine.Host.IO))
 			}
 			return nil
 		}},
 		{name: "switch", args: []string{"--takeover", "--io", "udp"}, check: func(c Config) error {
-			if !c.Takeover || c.IO != "udp" {
+			if !c.Engine.Sessions.Takeover || c.Engine.Host.IO != "udp" {
 				return fmt.Errorf("%v", c)
 			}
 			return nil
 		}},
 		{name: "switch off", file: "takeover: true", args: []string{"--takeover=false"}, check: func(c Config) error {
-			if c.Takeover {
+			if c.Engine.Sessions.Takeover {
 				return errors.New("on")
 			}
 			return nil
@@ -196,7 +206,7 @@ func TestFormsOfSources(t *testing.T) {
 			return nil
 		}},
 		{name: "file named by variable", file: "io: udp", env: []string{"RINGCAST_CONFIG=ringcast.yaml"}, check: func(c Config) error {
-			if c.IO != "udp" || c.file != "ringcast.yaml" {
+			if c.Engine.Host.IO != "udp" || c.file != "ringcast.yaml" {
 				return fmt.Errorf("%v", c)
 			}
 			return nil
@@ -219,7 +229,7 @@ func TestFormsOfSources(t *testing.T) {
 					row.args = append(row.args, "--config", "ringcast.yaml")
 				}
 			}
-			c, err := load(row.args, row.env)
+			c, err := Load(row.args, row.env)
 			if err == nil {
 				err = row.check(c)
 			}
@@ -242,7 +252,7 @@ func TestConfigErrors(t *testing.T) {
 		name, file string
 		env, args  []string
 		want       []string
-		status     int // 2 where 0
+		unreadable bool // the file, which is no fault of the settings
 	}{
 		{
 			name: "unknown key", file: "http: :1\n\npubic-ip: 192.0.2.1\n",
@@ -428,11 +438,11 @@ func TestConfigErrors(t *testing.T) {
 			want: []string{`config: ringcast.yaml:3: only one document expected`},
 		},
 		{
-			name: "no file", args: []string{"--config", "missing.yaml"}, status: exitFailed,
+			name: "no file", args: []string{"--config", "missing.yaml"}, unreadable: true,
 			want: []string{`config: open missing.yaml: no such file or directory`},
 		},
 		{
-			name: "directory for a file", args: []string{"--config", "."}, status: exitFailed,
+			name: "directory for a file", args: []string{"--config", "."}, unreadable: true,
 			want: []string{`config: read .: is a directory`},
 		},
 	} {
@@ -441,17 +451,12 @@ func TestConfigErrors(t *testing.T) {
 				write(t, row.file)
 				row.args = append([]string{"--config", file}, row.args...)
 			}
-			if row.status == 0 {
-				row.status = exitUsage
+			_, err := Load(row.args, row.env)
+			if got, want := fmt.Sprint(err), strings.Join(row.want, "\n"); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
-			stdout, stderr := newOutput(), newOutput()
-			status := command(row.args, row.env, stdout, stderr, signals{})
-			want := "ringcast: " + strings.Join(row.want, "\nringcast: ") + "\n"
-			if got := stderr.String(); got != want {
-				t.Errorf("got\n%swant\n%s", got, want)
-			}
-			if stdout.String() != "" || status != row.status {
-				t.Errorf("status %d, stdout %q", status, stdout)
+			if path := (*fs.PathError)(nil); errors.As(err, &path) != row.unreadable {
+				t.Errorf("got %v of package fs, want one: %t", err, row.unreadable)
 			}
 		})
 	}
@@ -499,30 +504,28 @@ func TestDistance(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, arg := range []string{"--help", "-h", "-help"} {
-		stdout, stderr := newOutput(), newOutput()
 		environ := []string{"RINGCAST_PUBLISH_TOKEN=s3cret", "RINGCAST_WORKERS=nonsense"}
-		if status := command([]string{"--view-token", "s3cret", arg}, environ, stdout, stderr, signals{}); status != exitDone || stderr.String() != "" {
-			t.Errorf("status %d, stderr %q", status, stderr)
+		if _, err := Load([]string{"--view-token", "s3cret", arg}, environ); !errors.Is(err, ErrHelp) {
+			t.Errorf("%s: got %v, want %v", arg, err, ErrHelp)
 		}
-		text := stdout.String()
-		for i := range settings {
-			s := &settings[i]
-			head, rest, ok := strings.Cut(text, "--"+s.key+" ")
-			line, _, _ := strings.Cut(rest, "\n  --")
-			if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line, s.help) ||
-				s.initial != "" && !strings.Contains(line, "(default "+s.initial+")") {
-				t.Errorf("%s is not described:\n%s", s.key, line)
-			}
-		}
-		if strings.Contains(text, "s3cret") {
-			t.Error("a token is shown")
+	}
+	var b strings.Builder
+	PrintHelp(&b)
+	text := b.String()
+	for i := range settings {
+		s := &settings[i]
+		head, rest, ok := strings.Cut(text, "--"+s.key+" ")
+		line, _, _ := strings.Cut(rest, "\n  --")
+		if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line, s.help) ||
+			s.initial != "" && !strings.Contains(line, "(default "+s.initial+")") {
+			t.Errorf("%s is not described:\n%s", s.key, line)
 		}
 	}
 }
 
 // The table in docs/operations.md has every setting, and its default unless words say more.
 func TestDocumentedSettings(t *testing.T) {
-	content, err := os.ReadFile("../../docs/operations.md")
+	content, err := os.ReadFile("../../../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -571,28 +574,77 @@ func TestHelpExample(t *testing.T) {
 	if err := os.WriteFile(path, []byte(example), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := load([]string{"--config", path}, nil)
-	if err != nil || c.HTTP != ":443" || len(c.PublicIPs) != 2 || c.Grace.Minutes() != 1 {
+	c, err := Load([]string{"--config", path}, nil)
+	if err != nil || c.HTTP != ":443" || len(c.Engine.Public.Public) != 2 || c.Engine.Sessions.Grace.Minutes() != 1 {
 		t.Errorf("%v, %+v", err, c)
 	}
 }
 
 func TestSecretsHide(t *testing.T) {
-	c := Config{PublishToken: "s3cret", ViewToken: "s3cret"}
+	c, err := Load([]string{"--publish-token", "s3cret", "--view-token", "s3cret"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	j, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	logged := newOutput()
+	var logged strings.Builder
 	for _, asJSON := range []bool{false, true} {
-		newLog(&Config{LogJSON: asJSON}, logged).Info("x", "config", c, "token", c.ViewToken, slog.Any("p", &c))
+		logging.Config{JSON: asJSON}.New(&logged).Info("x", "config", c, "token", c.Signaling.ViewToken, slog.Any("p", &c))
 	}
-	text := fmt.Sprintf("%v %+v %#v %s %v %s %s %s", c, c, c, c.ViewToken, &c, c.PublishToken, j, logged)
+	text := fmt.Sprintf("%v %+v %#v %s %v %s %s %s", c, c, c, c.Signaling.ViewToken, &c, c.Signaling.PublishToken, j, &logged)
 	if strings.Contains(text, "s3cret") || !strings.Contains(text, "hidden") {
 		t.Error(text)
 	}
-	if Secret("").String() != "none" {
+	if signaling.Secret("").String() != "none" {
 		t.Error("an empty secret is none")
+	}
+}
+
+// Settings reach the engine's configuration, and no setting leaves a default of the engine's for zero.
+func TestEngineConfig(t *testing.T) {
+	c, err := Load([]string{
+		"--takeover", "--grace", "5s", "--max-sessions", "7", "--max-pending", "3", "--workers", "2",
+		"--public-ip", "192.0.2.1", "--history-memory", "1G",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := engine.SessionConfig{Max: 7, MaxPending: 3, Grace: 5 * time.Second, Takeover: true}
+	if e := c.Engine; e.Sessions != want || e.Workers != 2 || len(e.Public.Public) != 1 || e.HistoryMemory != 1<<30 {
+		t.Errorf("got %+v, want sessions %+v", e, want)
+	}
+	c, err = Load([]string{
+		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
+		"--checksum4", "off", "--dscp", "af41", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, h := c.Engine, c.Engine.Host
+	if h.IO != host.OnlyXDP || !slices.Equal(h.Interfaces, []string{"eth0", "eth1"}) || h.Zerocopy || !h.Generic || e.Guard || e.STUNRate != 9 ||
+		e.Checksum4 || e.DSCP != 34 || e.Batching != udp.Messages || !h.BusyPoll || !slices.Equal(h.CPUs, []int{0, 2, 3}) {
+		t.Errorf("%+v", e)
+	}
+	if c, err := Load([]string{"--publish-token", "s3cret"}, nil); err != nil || !c.Engine.Sessions.Reserve {
+		t.Errorf("with a token nothing is reserved for publishers that show it; %v", err)
+	}
+	if c, err := Load([]string{"--grace", "0"}, nil); err != nil || c.Engine.Sessions.Reserve || c.Engine.Sessions.Grace != 0 {
+		t.Errorf("got %+v, %v, want no reserve without a token, and no grace", c.Engine.Sessions, err)
+	}
+}
+
+// The defaults of the settings are the engine's own.
+func TestDefaults(t *testing.T) {
+	c, err := Load(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, want := c.Engine, engine.DefaultConfig()
+	got.Public.Lookup, want.Public.Lookup = nil, nil // functions are never equal
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

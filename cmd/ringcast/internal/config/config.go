@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"ringcast/cmd/ringcast/internal/certificate"
+	"ringcast/cmd/ringcast/internal/logging"
+	"ringcast/engine"
+	"ringcast/signaling"
+)
+
+// Config holds the settings of all sources, as the packages that they are for take them.
+type Config struct {
+	Engine    engine.Config
+	Signaling signaling.Config
+	TLS       certificate.Config
+	Log       logging.Config
+	// HTTP is where the page, WHIP and WHEP are served, Admin where metrics are; an empty Admin is nowhere.
+	HTTP, Admin string
+	// UDP is the address of the media port. Resolve looks its host up.
+	UDP string
+
+	file string            // the YAML file that was read, if any
+	from map[string]string // the keys that a source gave, and which
+}
+
+// Resolve looks the host of UDP up and sets Engine.Listen. No host means every interface.
+func (c *Config) Resolve() error {
+	a, err := net.ResolveUDPAddr("udp", c.UDP)
+	if err != nil {
+		return fmt.Errorf("udp: %w", err)
+	}
+	addr, ok := netip.AddrFromSlice(a.IP)
+	if !ok {
+		addr = netip.IPv6Unspecified()
+	}
+	c.Engine.Listen = netip.AddrPortFrom(addr.Unmap().WithZone(a.Zone), uint16(a.Port))
+	return nil
+}
+
+// Hosts lists the names and addresses by which clients call this server, as far as they are configured.
+func (c *Config) Hosts() (all []string) {
+	if host, _, err := net.SplitHostPort(c.HTTP); err == nil {
+		all = append(all, host)
+	}
+	all = append(all, c.Engine.Public.Names...)
+	for _, a := range c.Engine.Public.Public {
+		all = append(all, a.String())
+	}
+	return all
+}
+
+// validate checks what one value alone cannot tell.
+func (c *Config) validate() error {
+	switch {
+	case c.TLS.Self && (c.TLS.Cert != "" || c.TLS.Key != ""):
+		other := "tls-cert"
+		if c.TLS.Cert == "" {
+			other = "tls-key"
+		}
+		return fmt.Errorf("%s and %s exclude each other", c.origin("tls"), c.origin(other))
+	case c.TLS.Cert != "" && c.TLS.Key == "":
+		return fmt.Errorf("%s needs tls-key too", c.origin("tls-cert"))
+	case c.TLS.Key != "" && c.TLS.Cert == "":
+		return fmt.Errorf("%s needs tls-cert too", c.origin("tls-key"))
+	}
+	return nil
+}
+
+// origin names a setting that was given and its source.
+func (c *Config) origin(key string) string { return key + " in " + c.from[key] }

@@ -1,0 +1,216 @@
+package config
+
+import (
+	"errors"
+	"strings"
+
+	"ringcast/engine/host"
+	"ringcast/signaling"
+)
+
+// A setting is one thing that can be set, under the same key in every source.
+type setting struct {
+	key string
+	// arg stands for the value in --help; a setting without is a switch.
+	arg     string
+	initial string
+	help    string
+	// set parses one value. Where a setting is repeatable, clear comes before the first of a source.
+	set   func(*Config, string) error
+	clear func(*Config)
+	// secret values are in no message.
+	secret bool
+	// outside keeps a setting out of the YAML file.
+	outside bool
+}
+
+const envPrefix = "RINGCAST_"
+
+// env is the name of the setting's environment variable.
+func (s *setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, "-", "_"))
+}
+
+var settings = []setting{
+	{
+		key: "config", arg: "FILE", outside: true,
+		help: "YAML file to read settings from",
+		set:  func(c *Config, s string) error { c.file = s; return nil },
+	},
+	{
+		key: "http", arg: "ADDRESS", initial: ":8080",
+		help: "where the page, WHIP and WHEP are served",
+		set:  text(func(c *Config) *string { return &c.HTTP }, address),
+	},
+	{
+		key: "udp", arg: "ADDRESS", initial: ":7000",
+		help: "the media port",
+		set:  text(func(c *Config) *string { return &c.UDP }, address),
+	},
+	{
+		key: "admin", arg: "ADDRESS", initial: "127.0.0.1:9090",
+		help: "where metrics, health and profiles are served, to anybody who asks; empty for nowhere",
+		set: text(func(c *Config) *string { return &c.Admin }, func(s string) error {
+			if s == "" {
+				return nil
+			}
+			return address(s)
+		}),
+	},
+	{
+		key: "public-ip", arg: "IP|NAME",
+		help:  "address that peers reach the media port at, or a name that is looked up now and then, instead of the interfaces' own; repeatable",
+		set:   addPublicIPs,
+		clear: func(c *Config) { c.Engine.Public.Public, c.Engine.Public.Names = nil, nil },
+	},
+	{
+		key: "io", arg: "auto|udp|xdp", initial: "auto",
+		help: "how packets enter and leave: udp by sockets, xdp by AF_XDP or not at all, auto by what works",
+		set: func(c *Config, s string) error {
+			c.Engine.Host.IO = host.IO(s)
+			return oneOf("auto", "udp", "xdp")(s)
+		},
+	},
+	{
+		key: "interface", arg: "DEV",
+		help:  "network interface for AF_XDP, else those that have public-ip; repeatable",
+		set:   addInterfaces,
+		clear: func(c *Config) { c.Engine.Host.Interfaces = nil },
+	},
+	{
+		key: "zerocopy", arg: "auto|off", initial: "auto",
+		help: "AF_XDP: let the NIC read and write packet memory itself, where its driver can",
+		set:  choice(func(c *Config) *bool { return &c.Engine.Host.Zerocopy }, "auto", "off"),
+	},
+	{
+		key: "generic", initial: "false",
+		help: "AF_XDP: run even where the driver has no XDP of its own, for trying it out",
+		set:  toggle(func(c *Config) *bool { return &c.Engine.Host.Generic }),
+	},
+	{
+		key: "guard", arg: "on|off", initial: "on",
+		help: "AF_XDP: drop what unknown senders send before it costs anything; off for measuring",
+		set:  choice(func(c *Config) *bool { return &c.Engine.Guard }, "on", "off"),
+	},
+	{
+		key: "stun-rate", arg: "N", initial: "4000",
+		help: "AF_XDP: genuine connection attempts a second that the guard passes of one address",
+		set:  number(func(c *Config) *int { return &c.Engine.STUNRate }, 1, 1_000_000),
+	},
+	{
+		key: "checksum4", arg: "on|off", initial: "on",
+		help: "AF_XDP: compute the UDP checksum over IPv4 too; off saves some time, and a few networks drop what comes without",
+		set:  choice(func(c *Config) *bool { return &c.Engine.Checksum4 }, "on", "off"),
+	},
+	{
+		key: "dscp", arg: "none|af41|ef|N", initial: "none",
+		help: "mark of all media packets for networks that give some precedence: a codepoint from 0 to 63, or its name",
+		set:  setDSCP,
+	},
+	{
+		key: "batching", arg: "HOW", initial: "segments",
+		help: "sockets: what one system call sends: segments (messages that the kernel cuts), messages, or off (one datagram); the last two to compare with",
+		set:  func(c *Config, s string) error { return c.Engine.Batching.UnmarshalText([]byte(s)) },
+	},
+	{
+		key: "workers", arg: "N", initial: "0",
+		help: "media threads; 0 is one for each of cpus, else of all cores, or with AF_XDP of the receive queues",
+		set:  number(func(c *Config) *int { return &c.Engine.Workers }, 0, maxWorkers),
+	},
+	{
+		key: "cpus", arg: "LIST",
+		help:  "cores that the media threads are pinned to, in order, such as 0,2-3; repeatable",
+		set:   addCPUs,
+		clear: func(c *Config) { c.Engine.Host.CPUs = nil },
+	},
+	{
+		key: "busy-poll", initial: "false",
+		help: "never let a media thread sleep: less delay, and each takes a whole core",
+		set:  toggle(func(c *Config) *bool { return &c.Engine.Host.BusyPoll }),
+	},
+	{
+		key: "max-sessions", arg: "N", initial: "20000",
+		help: "publishers and viewers at a time; more are refused",
+		set:  number(func(c *Config) *int { return &c.Engine.Sessions.Max }, 1, 1<<30),
+	},
+	{
+		key: "max-pending", arg: "N", initial: "4000",
+		help: "those among them that are still to connect; more are told to wait",
+		set:  number(func(c *Config) *int { return &c.Engine.Sessions.MaxPending }, 1, 1<<30),
+	},
+	{
+		key: "history-memory", arg: "SIZE", initial: "0",
+		help: "most memory for packets of the last second, such as 512M or 2G, at least 16M; 0 is a quarter of the machine's",
+		set:  setHistoryMemory,
+	},
+	{
+		key: "publish-token", arg: "TOKEN", secret: true,
+		help: "what publishers must show; whoever lists processes sees it in a flag",
+		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.PublishToken }),
+	},
+	{
+		key: "view-token", arg: "TOKEN", secret: true,
+		help: "what viewers must show",
+		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.ViewToken }),
+	},
+	{
+		key: "takeover", initial: "false",
+		help: "let a new publisher replace the live one of a stream, once its media arrives",
+		set:  toggle(func(c *Config) *bool { return &c.Engine.Sessions.Takeover }),
+	},
+	{
+		key: "grace", arg: "DURATION", initial: "30s",
+		help: "how long viewers wait for a publisher that was lost",
+		set:  setGrace,
+	},
+	{
+		key: "tls-cert", arg: "FILE",
+		help: "PEM certificate chain, read again when it changes; HTTP becomes HTTPS",
+		set:  text(func(c *Config) *string { return &c.TLS.Cert }, anything),
+	},
+	{
+		key: "tls-key", arg: "FILE",
+		help: "PEM private key of tls-cert",
+		set:  text(func(c *Config) *string { return &c.TLS.Key }, anything),
+	},
+	{
+		key: "tls", arg: "self",
+		help: "HTTPS with a certificate that the server makes, whose fingerprint is logged",
+		set: func(c *Config, s string) error {
+			c.TLS.Self = s == "self"
+			return oneOf("self", "")(s)
+		},
+	},
+	{
+		key: "base", arg: "PATH",
+		help: "path in front of all others, such as /cast, if a proxy serves them below it",
+		set: func(c *Config, s string) (err error) {
+			c.Signaling.Base, err = signaling.ParseBase(s)
+			return err
+		},
+	},
+	{
+		key: "trusted-proxies", arg: "CIDR",
+		help:  "networks of the proxies in front, whose X-Forwarded-For and X-Forwarded-Prefix are believed; repeatable",
+		set:   addTrustedProxies,
+		clear: func(c *Config) { c.Signaling.TrustedProxies = nil },
+	},
+	{
+		key: "log-level", arg: "LEVEL", initial: "info",
+		help: "least level that is logged: debug, info, warn or error",
+		set: func(c *Config, s string) error {
+			if c.Log.Level.UnmarshalText([]byte(s)) != nil {
+				return errors.New("debug, info, warn or error expected")
+			}
+			return nil
+		},
+	},
+	{
+		key: "log-format", arg: "text|json", initial: "text",
+		help: "form of the log on stderr",
+		set: func(c *Config, s string) error {
+			c.Log.JSON = s == "json"
+			return oneOf("text", "json")(s)
+		},
+	},
+}

@@ -1,0 +1,250 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ringcast/cmd/ringcast/internal/certificate"
+	"ringcast/engine"
+	"ringcast/signaling"
+)
+
+// maxWorkers is far above any machine's cores. Lanes between workers grow with its square.
+const maxWorkers = 256
+
+func text(field func(*Config) *string, check func(string) error) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		*field(c) = s
+		return check(s)
+	}
+}
+
+func anything(string) error { return nil }
+
+func oneOf(values ...string) func(string) error {
+	return func(s string) error {
+		for _, v := range values {
+			if s == v {
+				return nil
+			}
+		}
+		if values[len(values)-1] == "" {
+			return fmt.Errorf("%s expected, or nothing", values[0])
+		}
+		last := len(values) - 1
+		return fmt.Errorf("%s or %s expected", strings.Join(values[:last], ", "), values[last])
+	}
+}
+
+func toggle(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, s string) (err error) {
+		if *field(c), err = strconv.ParseBool(s); err != nil {
+			return errors.New("true or false expected")
+		}
+		return nil
+	}
+}
+
+// choice sets a field for one of two words and clears it for the other.
+func choice(field func(*Config) *bool, on, off string) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		*field(c) = s == on
+		return oneOf(off, on)(s)
+	}
+}
+
+func addInterfaces(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		name := strings.TrimSpace(part)
+		if err := interfaceName(name); err != nil {
+			return err
+		}
+		if !slices.Contains(c.Engine.Host.Interfaces, name) {
+			c.Engine.Host.Interfaces = append(c.Engine.Host.Interfaces, name)
+		}
+	}
+	return nil
+}
+
+// interfaceName checks what Linux takes for one (dev_valid_name in net/core/dev.c); which there are is
+// seen when it is used.
+func interfaceName(s string) error {
+	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
+		return errors.New("the name of a network interface, such as eth0, expected")
+	}
+	return nil
+}
+
+// address checks the form only: names are looked up when they are listened on.
+func address(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected")
+	}
+	return nil
+}
+
+func number(field func(*Config) *int, least, most int) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("a whole number from %d to %d expected", least, most)
+		}
+		*field(c) = n
+		return nil
+	}
+}
+
+func setGrace(c *Config, s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 {
+		return errors.New("a duration such as 30s or 2m expected, not below 0")
+	}
+	c.Engine.Sessions.Grace = d
+	return nil
+}
+
+// setDSCP takes a codepoint, by its number or by its name (RFC 2597, RFC 3246).
+func setDSCP(c *Config, s string) error {
+	names := map[string]uint8{"none": 0, "af41": 34, "ef": 46}
+	if value, ok := names[strings.ToLower(s)]; ok {
+		c.Engine.DSCP = value
+		return nil
+	}
+	n, err := strconv.ParseUint(s, 10, 8)
+	if err != nil || n > 63 {
+		return errors.New("none, af41, ef or a whole number from 0 to 63 expected")
+	}
+	c.Engine.DSCP = uint8(n)
+	return nil
+}
+
+// leastHistory is enough for a few streams, so that a slip in the unit is noticed.
+const leastHistory = 16 << 20
+
+func setHistoryMemory(c *Config, s string) error {
+	n, ok := parseSize(s)
+	if !ok || n != 0 && n < leastHistory {
+		return errors.New("a size such as 512M or 2G expected, at least 16M, or 0")
+	}
+	if n == 0 {
+		n = engine.DefaultConfig().HistoryMemory
+	}
+	c.Engine.HistoryMemory = n
+	return nil
+}
+
+var sizePattern = regexp.MustCompile(`^([0-9]{1,18})(?:([KMGTkmgt])(?:i?B)?|B)?$`)
+
+// parseSize reads a whole number of bytes, or of K, M, G or T of them, powers of 1024. B or iB may follow the
+// unit.
+func parseSize(s string) (int64, bool) {
+	m := sizePattern.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64) // 18 digits fit
+	shift := 10 * (strings.Index("KMGT", strings.ToUpper(m[2])) + 1)
+	if m[2] == "" {
+		shift = 0
+	}
+	return n << shift, n <= math.MaxInt64>>shift
+}
+
+func addPublicIPs(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		a, err := netip.ParseAddr(part)
+		switch {
+		case err != nil && publicName(part):
+			c.Engine.Public.Names = append(c.Engine.Public.Names, part)
+		case err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
+			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected")
+		default:
+			c.Engine.Public.Public = append(c.Engine.Public.Public, a.Unmap())
+		}
+	}
+	return nil
+}
+
+// publicName tells names from mistyped addresses: no top-level domain is a number.
+func publicName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return len(s) <= 253 && certificate.ValidName(s) && strings.Trim(last, "0123456789") != ""
+}
+
+func addTrustedProxies(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := signaling.ParseNetwork(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		c.Signaling.TrustedProxies = append(c.Signaling.TrustedProxies, n)
+	}
+	return nil
+}
+
+// maxCPU is above every number that Linux gives a core (NR_CPUS).
+const maxCPU = 8191
+
+func addCPUs(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		from, to, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		first, err := strconv.ParseUint(from, 10, 16)
+		last := first
+		if isRange && err == nil {
+			last, err = strconv.ParseUint(to, 10, 16)
+		}
+		if err != nil || last < first || last > maxCPU {
+			return errors.New("numbers of cores such as 0,2-3 expected")
+		}
+		for cpu := int(first); cpu <= int(last); cpu++ {
+			if slices.Contains(c.Engine.Host.CPUs, cpu) {
+				return fmt.Errorf("core %d is named twice", cpu)
+			}
+			c.Engine.Host.CPUs = append(c.Engine.Host.CPUs, cpu)
+		}
+	}
+	return nil
+}
+
+// token refuses what no Authorization header can carry, such as the newline at the end of a mounted
+// secret, and an empty one: a variable that was forgotten must not open the server to all.
+func token(field func(*Config) *signaling.Secret) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		if s == "" {
+			return errors.New("it is empty; leave the setting out to ask for none")
+		}
+		for i := range len(s) {
+			if s[i] <= ' ' || s[i] > '~' {
+				return errors.New("visible ASCII characters without spaces expected")
+			}
+		}
+		*field(c) = signaling.Secret(s)
+		return nil
+	}
+}
