@@ -98,15 +98,21 @@ func newDesk() *desk {
 func (d *desk) announce(id api.SessionID) (check port.Inbound) {
 	spec := &bus.Session{
 		ID: id, Role: api.Publisher, Stream: bus.StreamID(id), RemoteUfrag: "peer",
-		Local: api.Credentials{Ufrag: deskUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(api.Publisher)}), Password: "the password of a session"},
+		Local: api.Credentials{
+			Ufrag:    deskUfrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(api.Publisher)}),
+			Password: "the password of a session",
+		},
 	}
 	d.controller.Send(&bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 8), byte(id)}), 5000)
 	var transaction [12]byte
 	binary.BigEndian.PutUint64(transaction[:], uint64(id))
 	return port.Inbound{
-		Path:    port.Path{Remote: from, Local: netip.AddrFrom4([4]byte{198, 19, 0, 1})},
-		Data:    stun.NewHasher().AppendRequest(nil, &transaction, spec.Local.Ufrag+":peer", spec.Local.Password, 1, true, 1),
+		Path: port.Path{Remote: from, Local: netip.AddrFrom4([4]byte{198, 19, 0, 1})},
+		Data: stun.NewHasher().AppendRequest(nil, &transaction, stun.Request{
+			Username: spec.Local.Ufrag + ":peer", Password: spec.Local.Password, Priority: 1, UseCandidate: true,
+			TieBreaker: 1,
+		}),
 		Arrival: d.now,
 	}
 }

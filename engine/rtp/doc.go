@@ -17,5 +17,5 @@
 // Concurrency: every value belongs to its caller; functions share nothing.
 //
 // Buffers: a slice that is passed in stays its owner's. Slices that are returned are parts of it, valid as long as it
-// is. Only PutHeader, PictureID.Patch and SettleAV1 write there.
+// is. Only FixedHeader.Put, PictureID.Patch and SettleAV1 write there.
 package rtp

@@ -178,19 +178,29 @@ func IsRTCP(data []byte) bool {
 	return len(data) >= 8 && data[0]>>6 == 2 && 192 <= data[1] && data[1] <= 223
 }
 
-// PutHeader writes a fixed header of HeaderLen bytes to the start of b: version 2, no padding, no
-// contributing sources. With extension set an extension block must follow it.
-func PutHeader(b []byte, marker, extension bool, pt uint8, seq uint16, ts, ssrc uint32) {
+// A FixedHeader is an RTP header of HeaderLen bytes: version 2, no padding, no contributing sources (RFC 3550 section
+// 5.1). With Extension an extension block must follow it.
+type FixedHeader struct {
+	Marker, Extension bool
+	// PayloadType is 0 to 127.
+	PayloadType uint8
+	Sequence    uint16
+	Timestamp   uint32
+	SSRC        uint32
+}
+
+// Put writes the header to the start of b.
+func (h FixedHeader) Put(b []byte) {
 	_ = b[HeaderLen-1]
 	b[0] = 2 << 6
-	if extension {
+	if h.Extension {
 		b[0] |= 0x10
 	}
-	b[1] = pt & 0x7F
-	if marker {
+	b[1] = h.PayloadType & 0x7F
+	if h.Marker {
 		b[1] |= 0x80
 	}
-	binary.BigEndian.PutUint16(b[2:], seq)
-	binary.BigEndian.PutUint32(b[4:], ts)
-	binary.BigEndian.PutUint32(b[8:], ssrc)
+	binary.BigEndian.PutUint16(b[2:], h.Sequence)
+	binary.BigEndian.PutUint32(b[4:], h.Timestamp)
+	binary.BigEndian.PutUint32(b[8:], h.SSRC)
 }

@@ -15,7 +15,10 @@ var testMap = ExtensionMap{
 // packet puts an extension block between a fixed header and a payload.
 func packet(first byte, block []byte, payload ...byte) []byte {
 	b := make([]byte, HeaderLen)
-	PutHeader(b, true, block != nil, 111, 0xABCD, 0x01020304, 0xDEADBEEF)
+	FixedHeader{
+		Marker: true, Extension: block != nil, PayloadType: 111, Sequence: 0xABCD, Timestamp: 0x01020304,
+		SSRC: 0xDEADBEEF,
+	}.Put(b)
 	b[0] |= first
 	for range first & 0x0F {
 		b = append(b, 0xC5, 0xC5, 0xC5, 0xC5)
@@ -23,11 +26,13 @@ func packet(first byte, block []byte, payload ...byte) []byte {
 	return append(append(b, block...), payload...)
 }
 
-func TestPutHeader(t *testing.T) {
+func TestFixedHeader(t *testing.T) {
 	for _, marker := range []bool{false, true} {
 		for _, extension := range []bool{false, true} {
 			var b [HeaderLen + 4]byte
-			PutHeader(b[:], marker, extension, 96, 65535, 1<<31, 7)
+			FixedHeader{
+				Marker: marker, Extension: extension, PayloadType: 96, Sequence: 65535, Timestamp: 1 << 31, SSRC: 7,
+			}.Put(b[:])
 			var p pion.Header
 			if _, err := p.Unmarshal(b[:]); err != nil {
 				t.Fatal(err)
@@ -274,8 +279,10 @@ func TestAllocations(t *testing.T) {
 	vp8 := []byte{0x90, 0xF0, 0x80, 0, 0, 0, 0, 1}
 	stap := []byte{24, 0, 2, 1, 2, 0, 3, 0x67, 1, 2}
 	for name, f := range map[string]func(){
-		"Parse":     func() { h.Parse(data, &testMap); h.Value(data, MID); h.PaddingLen(data) },
-		"PutHeader": func() { PutHeader(data, true, true, 96, 1, 2, 3) },
+		"Parse": func() { h.Parse(data, &testMap); h.Value(data, MID); h.PaddingLen(data) },
+		"FixedHeader.Put": func() {
+			FixedHeader{Marker: true, Extension: true, PayloadType: 96, Sequence: 1, Timestamp: 2, SSRC: 3}.Put(data)
+		},
 		"Unwrap":    func() { u.Unwrap(77) },
 		"PictureID": func() { p, _ := ParsePictureID(VP8, vp8); p.Patch(vp8, 3, 4) },
 		"ContentOf": func() { ContentOf(VP8, vp8); ContentOf(H264, stap); ContentOf(H265, stap); ContentOf(AV1, stap) },
@@ -323,32 +330,38 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if h.HeaderLen != n || h.Marker != p.Marker || h.PayloadType != p.PayloadType ||
-			h.Sequence != p.SequenceNumber ||
-			h.Timestamp != p.Timestamp || h.SSRC != p.SSRC || h.Padding != p.Padding {
+			h.Sequence != p.SequenceNumber || h.Timestamp != p.Timestamp || h.SSRC != p.SSRC ||
+			h.Padding != p.Padding {
 			t.Fatalf("we %+v, pion %+v", h, p)
 		}
-		known := p.ExtensionProfile == oneByteProfile || p.ExtensionProfile == twoByteProfile
-		for e := range NumExtensions {
-			got, have := h.Value(data, e)
-			var want []byte
-			listed := false
-			for _, id := range p.GetExtensionIDs() {
-				listed = listed || id == testMap[e]
-			}
-			listed = listed && known && p.Extension
-			if listed {
-				want = p.GetExtension(testMap[e])
-			}
-			if have != listed || !bytes.Equal(got, want) {
-				t.Fatalf("%s: we %x, %v, pion %x, %v", e.URI(), got, have, want, listed)
-			}
-		}
+		compareExtensions(t, &h, &p, data)
 		var whole pion.Packet
 		err = whole.Unmarshal(data)
 		if pad, ok := h.PaddingLen(data); ok != (err == nil) || ok && len(whole.Payload) != len(data)-n-pad {
 			t.Fatalf("padding: we %d, %v, pion %d, %v", pad, ok, whole.Header.PaddingSize, err)
 		}
 	})
+}
+
+// compareExtensions compares the values of data's extensions with pion's.
+func compareExtensions(t *testing.T, h *Header, p *pion.Header, data []byte) {
+	t.Helper()
+	known := p.ExtensionProfile == oneByteProfile || p.ExtensionProfile == twoByteProfile
+	for e := range NumExtensions {
+		got, have := h.Value(data, e)
+		var want []byte
+		listed := false
+		for _, id := range p.GetExtensionIDs() {
+			listed = listed || id == testMap[e]
+		}
+		listed = listed && known && p.Extension
+		if listed {
+			want = p.GetExtension(testMap[e])
+		}
+		if have != listed || !bytes.Equal(got, want) {
+			t.Fatalf("%s: we %x, %v, pion %x, %v", e.URI(), got, have, want, listed)
+		}
+	}
 }
 
 func BenchmarkParse(b *testing.B) {

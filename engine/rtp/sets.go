@@ -58,10 +58,15 @@ func (s *ParameterSets) Begin() {
 	}
 }
 
-// Take keeps the sets in a packet. number is the packet's place in the stream: a packet older than the known sets
-// changes nothing. The packet belongs to the present access unit if current is set.
-func (s *ParameterSets) Take(payload []byte, number uint64, current bool) {
-	s.take(readNAL(s.codec, payload), number, current)
+// Take keeps the sets in a packet of the present access unit. number is the packet's place in the stream: a packet
+// older than the known sets changes nothing.
+func (s *ParameterSets) Take(payload []byte, number uint64) {
+	s.take(readNAL(s.codec, payload), number, true)
+}
+
+// TakeStray keeps the sets in a packet of another access unit.
+func (s *ParameterSets) TakeStray(payload []byte, number uint64) {
+	s.take(readNAL(s.codec, payload), number, false)
 }
 
 func (s *ParameterSets) take(r nalReader, number uint64, current bool) {

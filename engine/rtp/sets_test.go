@@ -190,7 +190,7 @@ func TestParameterSets(t *testing.T) {
 			for _, step := range c.steps {
 				s.Begin()
 				for i, unit := range step.units {
-					s.Take([]byte(unit), step.number+uint64(i), true)
+					s.Take([]byte(unit), step.number+uint64(i))
 				}
 			}
 			s.Begin()
@@ -226,8 +226,8 @@ func TestParameterSetsAreBounded(t *testing.T) {
 	s.Reset(H264, "")
 	for n := range uint32(400) {
 		s.Begin()
-		s.Take([]byte(ppsH264(n%256, n%32, strings.Repeat("x", int(n)))), uint64(n), true)
-		s.Take([]byte(spsH264(n%32, strings.Repeat("y", int(n)))), uint64(n), true)
+		s.Take([]byte(ppsH264(n%256, n%32, strings.Repeat("x", int(n)))), uint64(n))
+		s.Take([]byte(spsH264(n%32, strings.Repeat("y", int(n)))), uint64(n))
 		if s.num > maxSets || s.used > maxSetBytes {
 			t.Fatalf("%d sets of %d bytes; expected %d and %d at most", s.num, s.used, maxSets, maxSetBytes)
 		}
@@ -258,7 +258,7 @@ func TestAggregate(t *testing.T) {
 		}
 		var s ParameterSets
 		s.Reset(c.codec, "")
-		s.Take([]byte(payload), 1, false)
+		s.TakeStray([]byte(payload), 1)
 		if got := missing(&s); !slices.Equal(got, c.units) {
 			t.Errorf("%v: read %q; expected %q", c.codec, got, c.units)
 		}
@@ -293,9 +293,13 @@ func TestMissingIsOfOneAccessUnit(t *testing.T) {
 		if c.unit != pps || len(c.want) == 0 {
 			s.Begin()
 		}
-		s.Take([]byte(c.unit), 1, c.current)
+		take := s.TakeStray
+		if c.current {
+			take = s.Take
+		}
+		take([]byte(c.unit), 1)
 		if c.unit == pps && len(c.want) == 0 {
-			s.Take([]byte(sps), 1, true)
+			s.Take([]byte(sps), 1)
 		}
 		if got := missing(&s); !slices.Equal(got, c.want) {
 			t.Errorf("after %x: missing %x; expected %x", c.unit, got, c.want)
@@ -315,7 +319,7 @@ func TestForgedSetsAreCheap(t *testing.T) {
 	want := got
 	for range 200 {
 		start := time.Now()
-		s.Take(payload, 1, true)
+		s.Take(payload, 1)
 		got = min(got, time.Since(start))
 
 		start = time.Now()
@@ -361,7 +365,7 @@ func TestUnitsOfOnePacketAreBounded(t *testing.T) {
 	}
 	var s ParameterSets
 	s.Reset(H264, "")
-	s.Take(payload, 1, true)
+	s.Take(payload, 1)
 	s.Begin()
 	got := missing(&s)
 	if want := ppsH264(maxUnits-1, 0, ""); len(got) != maxSets || got[maxSets-1] != want {
@@ -377,8 +381,8 @@ func TestParameterSetsAllocateNothing(t *testing.T) {
 	other := []byte(vpsH265(0, "longer"))
 	if n := testing.AllocsPerRun(100, func() {
 		s.Begin()
-		s.Take(payload, 1, true)
-		s.Take(other, 1, true)
+		s.Take(payload, 1)
+		s.Take(other, 1)
 		s.Begin()
 		b = s.Aggregate(b[:0])
 		s.Sent()
@@ -403,10 +407,14 @@ func FuzzParameterSets(f *testing.F) {
 		for _, c := range []Codec{H264, H265} {
 			var s ParameterSets
 			s.Reset(c, string(data))
-			s.Take(data, number, false)
+			s.TakeStray(data, number)
 			for rest := data; len(rest) > 0; rest = rest[min(len(rest), 40):] {
 				s.Begin()
-				s.Take(rest, number+uint64(len(rest)), len(rest)%2 == 0)
+				take := s.TakeStray
+				if len(rest)%2 == 0 {
+					take = s.Take
+				}
+				take(rest, number+uint64(len(rest)))
 			}
 			s.Begin()
 			all := missing(&s)
@@ -423,7 +431,7 @@ func FuzzParameterSets(f *testing.F) {
 			}
 			var again ParameterSets
 			again.Reset(c, "")
-			again.Take(bytes.Clone(p), 1, false)
+			again.TakeStray(bytes.Clone(p), 1)
 			if got := missing(&again); !slices.Equal(got, all) {
 				t.Fatalf("%v: %x reads back as %x", c, all, got)
 			}

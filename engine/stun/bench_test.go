@@ -23,14 +23,21 @@ func TestAllocations(t *testing.T) {
 			}
 			h.AppendSuccess(out, &c.TransactionID, mapped, password)
 		},
-		"error":    func() { h.AppendError(out, &testID, CodeUnknownAttribute, unknown, password) },
-		"request":  func() { h.AppendRequest(out, &testID, "a:b", password, 1, true, 2) },
+		"error": func() { h.AppendError(out, &testID, CodeUnknownAttribute, unknown, password) },
+		"request": func() {
+			h.AppendRequest(out, &testID, Request{
+				Username: "a:b", Password: password, Priority: 1, UseCandidate: true, TieBreaker: 2,
+			})
+		},
 		"response": func() { h.VerifyResponse(success, password) },
 		"forged":   func() { h.Verify(&c, "another") },
 		"garbage":  func() { c.Parse(rfcRequest[:70]) },
 		"long password": func() {
-			h.AppendRequest(out, &testID, "a:b",
-				"a password that is longer than a block of the hash function, which is 64 bytes", 1, true, 2)
+			h.AppendRequest(out, &testID, Request{
+				Username: "a:b",
+				Password: "a password that is longer than a block of the hash function, which is 64 bytes", Priority: 1,
+				UseCandidate: true, TieBreaker: 2,
+			})
 		},
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {

@@ -130,24 +130,30 @@ func (h *Hasher) AppendError(dst []byte, id *[12]byte, code int, unknown []uint1
 	return h.finish(dst, start, password)
 }
 
-// AppendRequest appends a check as a controlling agent sends it. username is "remote:local" from
-// the sender's side, password the receiver's.
-func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, username, password string, priority uint32,
-	useCandidate bool, tieBreaker uint64,
-) []byte {
+// A Request is a check as a controlling agent sends it.
+type Request struct {
+	Username     string // "remote:local" from the sender's side
+	Password     string // the receiver's
+	Priority     uint32
+	UseCandidate bool
+	TieBreaker   uint64
+}
+
+// AppendRequest appends a check with the transaction id.
+func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, r Request) []byte {
 	start := len(dst)
 	dst = appendHead(dst, bindingRequest, id)
-	dst = appendAttribute(dst, attrUsername, len(username))
-	dst = append(dst, username...)
-	dst = pad(dst, len(username))
+	dst = appendAttribute(dst, attrUsername, len(r.Username))
+	dst = append(dst, r.Username...)
+	dst = pad(dst, len(r.Username))
 	dst = appendAttribute(dst, attrControlling, 8)
-	dst = binary.BigEndian.AppendUint64(dst, tieBreaker)
-	if useCandidate {
+	dst = binary.BigEndian.AppendUint64(dst, r.TieBreaker)
+	if r.UseCandidate {
 		dst = appendAttribute(dst, attrUseCandidate, 0)
 	}
 	dst = appendAttribute(dst, attrPriority, 4)
-	dst = binary.BigEndian.AppendUint32(dst, priority)
-	return h.finish(dst, start, password)
+	dst = binary.BigEndian.AppendUint32(dst, r.Priority)
+	return h.finish(dst, start, r.Password)
 }
 
 // VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, its FINGERPRINT is

@@ -377,7 +377,9 @@ func TestAppendRequest(t *testing.T) {
 	for _, password := range passwords() {
 		for _, user := range []string{"a:b", "evtj:h6vY", strings.Repeat("u", 256) + ":" + strings.Repeat("v", 256)} {
 			for _, nominate := range []bool{false, true} {
-				data := h.AppendRequest([]byte("before"), &testID, user, password, 77, nominate, 1<<60+9)[6:]
+				data := h.AppendRequest([]byte("before"), &testID, Request{
+					Username: user, Password: password, Priority: 77, UseCandidate: nominate, TieBreaker: 1<<60 + 9,
+				})[6:]
 				var c Check
 				if !c.Parse(data) || !h.Verify(&c, password) {
 					t.Fatalf("password %q: does not verify", password)
@@ -572,7 +574,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(rfcRequest)
 	f.Add(rfcResponseIPv4)
 	f.Add(rfcResponseIPv6)
-	f.Add(h.AppendRequest(nil, &testID, "a:b", "p", 1, true, 2))
+	f.Add(h.AppendRequest(nil, &testID, Request{
+		Username: "a:b", Password: "p", Priority: 1, UseCandidate: true, TieBreaker: 2,
+	}))
 	f.Add(h.AppendError(nil, &testID, CodeUnknownAttribute, []uint16{1}, "p"))
 	f.Add(append([]byte{0, 0x11, 0, 0}, rfcRequest[4:20]...))
 	f.Add(newRequest().add(attrIntegritySHA256, "").add(attrUsername, "a:b").integrity("p").fingerprint().data)

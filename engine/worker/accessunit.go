@@ -68,7 +68,11 @@ func (u *accessUnit) learn(l *layer, x *incoming, number uint64) {
 		}
 		u.sets.Reset(x.format.Codec, announced)
 	}
-	u.sets.Take(x.payload, number, x.header.Timestamp == u.timestamp)
+	if x.header.Timestamp == u.timestamp {
+		u.sets.Take(x.payload, number)
+	} else {
+		u.sets.TakeStray(x.payload, number)
+	}
 }
 
 // readVideo notes the properties of a video packet, and changes its payload where that must agree with them.

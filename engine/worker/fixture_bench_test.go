@@ -60,7 +60,8 @@ func stageKeys(n byte) (server, peer *srtp.Keys) {
 	}
 	peer = &srtp.Keys{
 		Profile:  server.Profile,
-		LocalKey: server.RemoteKey, LocalSalt: server.RemoteSalt, RemoteKey: server.LocalKey, RemoteSalt: server.LocalSalt,
+		LocalKey: server.RemoteKey, LocalSalt: server.RemoteSalt, RemoteKey: server.LocalKey,
+		RemoteSalt: server.LocalSalt,
 	}
 	return server, peer
 }
@@ -70,7 +71,10 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	n := uint64(1)
 	s := &stage{
 		now: port.Second, scratch: make([]byte, port.FrameSize),
-		w: New(Config{Workers: 1, Ufrags: labUfrags, Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 }}),
+		w: New(Config{
+			Workers: 1, Ufrags: labUfrags,
+			Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 },
+		}),
 	}
 	s.out.Messages = make([]bus.Message, 0, 256)
 	s.out.Frames = make([]port.Frame, 256)
@@ -81,22 +85,30 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	open := func(id int, role api.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
 		spec := &bus.Session{
 			ID: api.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
-			Local:       api.Credentials{Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session"},
+			Local: api.Credentials{
+				Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session",
+			},
 			RemoteUfrag: "peer",
 		}
 		server, peer := stageKeys(byte(id))
 		p := port.Path{
-			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)}), uint16(1024+id&63)),
-			Local:  netip.AddrFrom4([4]byte{198, 18, 255, 1}),
+			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)}),
+				uint16(1024+id&63)),
+			Local: netip.AddrFrom4([4]byte{198, 18, 255, 1}),
 		}
 		var tx [12]byte
-		check := hasher.AppendRequest(nil, &tx, spec.Local.Ufrag+":peer", spec.Local.Password, 1, true, 1)
+		check := hasher.AppendRequest(nil, &tx, stun.Request{
+			Username: spec.Local.Ufrag + ":peer", Password: spec.Local.Password, Priority: 1, UseCandidate: true,
+			TieBreaker: 1,
+		})
 		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
 		s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
 		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOwned, ID: spec.ID})
 		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionKeyed, ID: spec.ID, Keys: server})
 		if role == api.Publisher {
-			s.w.HandleMessage(s.now, &bus.Message{Kind: bus.PublicationOpened, ID: spec.ID, Stream: 1, Generation: 1, Session: spec})
+			s.w.HandleMessage(s.now, &bus.Message{
+				Kind: bus.PublicationOpened, ID: spec.ID, Stream: 1, Generation: 1, Session: spec,
+			})
 		}
 		s.drain()
 		return p, check, peer
@@ -130,7 +142,10 @@ func newStage(tb testing.TB, subscribers int) *stage {
 // packet seals the publisher's next packet.
 func (s *stage) packet(key bool) []byte {
 	b := make([]byte, rtp.HeaderLen+4+4, port.FrameSize)
-	rtp.PutHeader(b, true, true, stageType, uint16(s.seq), uint32(s.seq)*3000, stageSSRC)
+	rtp.FixedHeader{
+		Marker: true, Extension: true, PayloadType: stageType, Sequence: uint16(s.seq), Timestamp: uint32(s.seq) * 3000,
+		SSRC: stageSSRC,
+	}.Put(b)
 	copy(b[rtp.HeaderLen:], []byte{0xBE, 0xDE, 0, 1, stageTWCC<<4 | 1, byte(s.next >> 8), byte(s.next), 0})
 	payload := make([]byte, stagePayload)
 	payload[0], payload[1] = 0x10, 1

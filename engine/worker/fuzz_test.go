@@ -39,8 +39,8 @@ func op(kind byte, data []byte) []byte {
 }
 
 // FuzzWorker plays any operations, in batches, to a worker with a live publisher, a subscriber with RTX and
-// one without, whose runs are padded. It must not panic, seal one nonce twice with different bytes, write beyond its frames, send to
-// a stranger, or answer STUN that is not authentic.
+// one without, whose runs are padded. It must not panic, seal one nonce twice with different bytes, write beyond its
+// frames, send to a stranger, or answer STUN that is not authentic.
 func FuzzWorker(f *testing.F) {
 	l := newLab(f, 0, 2)
 	p := l.publish(1, 1, published()...)
@@ -48,12 +48,18 @@ func FuzzWorker(f *testing.F) {
 	media := packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, true, "key"), ext: []byte{idMID << 4, 'v'}}
 	clear := func(x packet) []byte {
 		b := make([]byte, rtp.HeaderLen, 200)
-		rtp.PutHeader(b, x.marker, false, x.pt, uint16(x.seq), x.ts, x.ssrc)
+		rtp.FixedHeader{
+			Marker: x.marker, PayloadType: x.pt, Sequence: uint16(x.seq), Timestamp: x.ts, SSRC: x.ssrc,
+		}.Put(b)
 		return append(b, x.payload...)
 	}
 	var some []byte
 	for seq := range uint64(8) {
-		some = append(some, op(opRTP, clear(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq * seq, payload: vp8(true, seq%3 == 0, "x")}))...)
+		some = append(
+			some,
+			op(opRTP,
+				clear(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq * seq, payload: vp8(true, seq%3 == 0, "x")}))...,
+		)
 		some = append(some, op(opTime, []byte{byte(seq), 10})...)
 		some = append(some, op(opNACK, []byte{byte(seq)})...)
 	}
@@ -61,7 +67,8 @@ func FuzzWorker(f *testing.F) {
 	f.Add(append(op(opStranger, s.check()), op(opSubscriber, s.check())...))
 	f.Add(append(op(opPublisher, clientHello), op(opStranger, clientHello)...))
 	f.Add(op(opPublisher, p.seal(media)))
-	f.Add(op(opPublisher, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))))
+	f.Add(op(opPublisher,
+		p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))))
 	f.Add(op(opSubscriber, s.seal(appendPLI())))
 	f.Add(append(some, op(opFeedback, appendNACK([]uint16{1, 2, 3, 100}))...))
 	f.Add(append(op(opRTP, clear(packet{ssrc: videoRTX, pt: pubRTX, seq: 9, payload: []byte{0, 5, 0x10, 0}})), some...))
@@ -193,7 +200,7 @@ func randomScript(r *rand.Rand) (script []byte) {
 	size := 100 // of a frame's parts: two lengths, as libwebrtc cuts
 	part := func(at uint64, longer int) []byte {
 		b := make([]byte, rtp.HeaderLen)
-		rtp.PutHeader(b, true, false, pubVP8, uint16(at), ts, ssrc)
+		rtp.FixedHeader{Marker: true, PayloadType: pubVP8, Sequence: uint16(at), Timestamp: ts, SSRC: ssrc}.Put(b)
 		b = append(b, vp8ID(true, r.IntN(10) == 0, uint16(seq), uint8(seq), "")...)
 		return op(opRTP, append(b, make([]byte, size+longer)...))
 	}
@@ -217,7 +224,8 @@ func randomScript(r *rand.Rand) (script []byte) {
 				ssrc, seq, ts = r.Uint32N(3)+videoSSRC+50, r.Uint64N(1<<16), r.Uint32()
 			}
 		case 7:
-			script = append(script, op(opRTCP, rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: r.Uint64(), RTP: ts}))...)
+			script = append(script,
+				op(opRTCP, rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: r.Uint64(), RTP: ts}))...)
 		case 8:
 			if r.IntN(4) == 0 {
 				b := make([]byte, 8+r.IntN(40))
@@ -239,7 +247,9 @@ func randomScript(r *rand.Rand) (script []byte) {
 			continue
 		case 9: // a retransmission
 			b := make([]byte, rtp.HeaderLen)
-			rtp.PutHeader(b, true, false, pubRTX, uint16(r.Uint32N(5000)), ts, videoRTX)
+			rtp.FixedHeader{
+				Marker: true, PayloadType: pubRTX, Sequence: uint16(r.Uint32N(5000)), Timestamp: ts, SSRC: videoRTX,
+			}.Put(b)
 			b = binary.BigEndian.AppendUint16(b, uint16(seq-r.Uint64N(60)))
 			script = append(script, op(opRTP, append(b, vp8(true, false, "again")...))...)
 		default:
@@ -280,8 +290,10 @@ func (l *lab) lastVideo(s *sub) uint64 {
 // broken controller would say is left out: another owner for a session that is keyed, keys of no use.
 func message(l *lab, p *pub, subs []*sub, data []byte) {
 	m := bus.Message{
-		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: api.SessionID(data[1]), Stream: bus.StreamID(data[2] % 3),
-		Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6, Index: uint64(data[5]) << (data[6] % 12),
+		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: api.SessionID(data[1]),
+		Stream:     bus.StreamID(data[2] % 3),
+		Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6,
+		Index: uint64(data[5]) << (data[6] % 12),
 		Count: uint32(data[7]), Epoch: uint32(data[6] % 4), Data: data[8:], Path: p.path, Arrival: l.now, Worker: 1,
 	}
 	switch m.Kind {
@@ -300,7 +312,10 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 		}
 	case bus.Media:
 		m.Start = uint64(data[7])
-		m.Packet = bus.Packet{Number: m.Index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8, Flags: bus.Flags(data[5] & 3)}
+		m.Packet = bus.Packet{
+			Number: m.Index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8,
+			Flags: bus.Flags(data[5] & 3),
+		}
 		if len(m.Data) > 1200 {
 			m.Data = m.Data[:1200]
 		}

@@ -71,11 +71,18 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 		id := len(h.pubs) + len(h.subs) + 1
 		server, own := stageKeys(byte(id))
 		p := herdPeer{path: pathOf(id), owner: owner, keys: server, spec: &bus.Session{
-			ID: api.SessionID(id), Role: role, Stream: bus.StreamID(i + 1), Tracks: tracks[role-1][0].Tracks, CNAME: "cname",
-			Local: api.Credentials{Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session"}, RemoteUfrag: "peer",
+			ID: api.SessionID(id), Role: role, Stream: bus.StreamID(i + 1), Tracks: tracks[role-1][0].Tracks,
+			CNAME: "cname",
+			Local: api.Credentials{
+				Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session",
+			},
+			RemoteUfrag: "peer",
 		}}
 		var tx [12]byte
-		p.check = hasher.AppendRequest(nil, &tx, p.spec.Local.Ufrag+":peer", p.spec.Local.Password, 1, true, 1)
+		p.check = hasher.AppendRequest(nil, &tx, stun.Request{
+			Username: p.spec.Local.Ufrag + ":peer", Password: p.spec.Local.Password, Priority: 1, UseCandidate: true,
+			TieBreaker: 1,
+		})
 		if role == api.Publisher {
 			var err error
 			if p.sealer, err = srtp.NewSealer(own); err != nil {

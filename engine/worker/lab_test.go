@@ -78,7 +78,8 @@ const labWall = 3_700_000_000e9
 func newLab(tb testing.TB, index, workers int) *lab {
 	tb.Helper()
 	l := &lab{
-		TB: tb, now: 10 * port.Second, routes: make(map[port.Route]port.Path), rates: make(map[port.Path]uint32), hasher: stun.NewHasher(),
+		TB: tb, now: 10 * port.Second, routes: make(map[port.Route]port.Path), rates: make(map[port.Path]uint32),
+		hasher: stun.NewHasher(),
 		random: 1, seed: maphash.MakeSeed(), seals: make(map[seal]uint64),
 	}
 	sealers := 0
@@ -187,7 +188,8 @@ func (l *lab) take() {
 		if len(f.Data) == 0 || &f.Data[0] != &l.memory[i][0] || len(f.Data) > port.MaxDatagram {
 			l.strayed++
 			if !l.lenient {
-				l.Errorf("a frame of %d bytes does not lie in the port's memory, or is longer than a datagram", len(f.Data))
+				l.Errorf("a frame of %d bytes does not lie in the port's memory, or is longer than a datagram",
+					len(f.Data))
 			}
 		}
 		path, ok := l.routes[f.Route]
@@ -250,7 +252,9 @@ func (l *lab) party(role api.Role, stream bus.StreamID, tracks ...rtp.Track) *pa
 	id := l.ids
 	p := &party{lab: l, path: pathOf(int(id)), spec: &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
-		Local:       api.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("the password of session %d", id)},
+		Local: api.Credentials{
+			Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("the password of session %d", id),
+		},
 		RemoteUfrag: fmt.Sprintf("theirs%d", id),
 	}}
 	fill := func(size int, b byte) []byte {
@@ -275,8 +279,9 @@ func (l *lab) party(role api.Role, stream bus.StreamID, tracks ...rtp.Track) *pa
 // pathOf is the n-th peer's path.
 func pathOf(n int) port.Path {
 	return port.Path{
-		Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 16), byte(n >> 8)}), uint16(20_000+n&0xFF)),
-		Local:  netip.AddrFrom4([4]byte{198, 18, 255, 1}),
+		Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(n >> 16), byte(n >> 8)}),
+			uint16(20_000+n&0xFF)),
+		Local: netip.AddrFrom4([4]byte{198, 18, 255, 1}),
 	}
 }
 
@@ -286,7 +291,10 @@ func (p *party) check() []byte { return p.request(true) }
 func (p *party) request(nominate bool) []byte {
 	var id [12]byte
 	binary.BigEndian.PutUint64(id[:], p.lab.rand())
-	return p.lab.hasher.AppendRequest(nil, &id, p.spec.Local.Ufrag+":"+p.spec.RemoteUfrag, p.spec.Local.Password, 1, nominate, 7)
+	return p.lab.hasher.AppendRequest(nil, &id, stun.Request{
+		Username: p.spec.Local.Ufrag + ":" + p.spec.RemoteUfrag, Password: p.spec.Local.Password, Priority: 1,
+		UseCandidate: nominate, TieBreaker: 7,
+	})
 }
 
 // connect nominates the peer's path and gives the session to the worker with its keys.
@@ -336,7 +344,9 @@ func videoOf(pt, rtx uint8) rtp.Track {
 }
 
 func audioOf(pt uint8) rtp.Track {
-	return rtp.Track{Kind: rtp.Audio, MID: "a", Formats: []rtp.Format{{PayloadType: pt, Codec: rtp.Opus, Feedback: rtp.NACK}}}
+	return rtp.Track{
+		Kind: rtp.Audio, MID: "a", Formats: []rtp.Format{{PayloadType: pt, Codec: rtp.Opus, Feedback: rtp.NACK}},
+	}
 }
 
 // published are one video and one audio track with announced SSRCs.
@@ -344,7 +354,9 @@ func published() []rtp.Track {
 	v, a := videoOf(pubVP8, pubRTX), audioOf(pubOpus)
 	v.Encodings = []rtp.Encoding{{SSRC: videoSSRC, RTXSSRC: videoRTX}}
 	a.Encodings = []rtp.Encoding{{SSRC: audioSSRC}}
-	v.Extensions = rtp.ExtensionMap{rtp.MID: idMID, rtp.TransportSequence: idTransport, rtp.VideoOrientation: idOrientation}
+	v.Extensions = rtp.ExtensionMap{
+		rtp.MID: idMID, rtp.TransportSequence: idTransport, rtp.VideoOrientation: idOrientation,
+	}
 	a.Extensions = rtp.ExtensionMap{rtp.MID: idMID, rtp.AudioLevel: idLevel}
 	return []rtp.Track{v, a}
 }
@@ -401,7 +413,10 @@ type packet struct {
 // seal makes the packet's SRTP.
 func (p *pub) seal(x packet) []byte {
 	b := make([]byte, rtp.HeaderLen, 2048)
-	rtp.PutHeader(b, x.marker, len(x.ext) > 0, x.pt, uint16(x.seq), x.ts, x.ssrc)
+	rtp.FixedHeader{
+		Marker: x.marker, Extension: len(x.ext) > 0, PayloadType: x.pt, Sequence: uint16(x.seq), Timestamp: x.ts,
+		SSRC: x.ssrc,
+	}.Put(b)
 	if len(x.ext) > 0 {
 		for len(x.ext)%4 != 0 {
 			x.ext = append(x.ext, 0)
@@ -615,7 +630,9 @@ func vp8Sized(width, height uint16, text string) []byte {
 // frame sends one video packet that is a whole frame.
 func (p *pub) frame(seq uint64, ts uint32, key bool) {
 	p.lab.Helper()
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: ts, marker: true, payload: vp8(true, key, fmt.Sprint("frame ", seq))})
+	p.send(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: ts, marker: true, payload: vp8(true, key, fmt.Sprint("frame ", seq)),
+	})
 }
 
 // sound sends one audio packet.

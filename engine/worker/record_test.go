@@ -32,13 +32,16 @@ func TestPaddingIsCut(t *testing.T) {
 	s := l.watch(1, watched(false)...)
 	l.forget()
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key"), padding: 9})
-	if got := s.media(subVideo); len(got) != 1 || string(got[0].payload) != string(vp8(true, true, "key")) || got[0].Padding {
+	if got := s.media(subVideo); len(got) != 1 || string(got[0].payload) != string(vp8(true, true, "key")) ||
+		got[0].Padding {
 		t.Errorf("with padding: %d packets", len(got))
 	}
 	for n := range 256 { // every padding count on short packets
 		b := []byte{1, 2, byte(n)}
 		raw := make([]byte, rtp.HeaderLen, 64)
-		rtp.PutHeader(raw, false, false, pubVP8, uint16(300+n), 0, videoSSRC)
+		rtp.FixedHeader{
+			Marker: false, PayloadType: pubVP8, Sequence: uint16(300 + n), Timestamp: 0, SSRC: videoSSRC,
+		}.Put(raw)
 		raw[0] |= 0x20
 		l.receive(p.path, p.sealer.SealRTP(raw, len(raw), b, uint64(300+n)))
 	}
@@ -61,6 +64,7 @@ func TestNACKOfANewLoss(t *testing.T) {
 	l.pass(receiver.NACKDelay)
 	all := p.asked()
 	if v, a := seqs(all, videoSSRC), seqs(all, audioSSRC); len(v) == 0 || v[len(v)-1] != 3 || len(a) != 1 {
-		t.Errorf("after %v s asked for %v of video and %v of audio; expected 3 and 1", receiver.NACKDelay.Seconds(), v, a)
+		t.Errorf("after %v s asked for %v of video and %v of audio; expected 3 and 1", receiver.NACKDelay.Seconds(), v,
+			a)
 	}
 }

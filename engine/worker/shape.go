@@ -64,7 +64,8 @@ type template struct {
 // shapeOf finds or makes the shape of a subscriber's track.
 func (st *stream) shapeOf(spec *rtp.Track) *shape {
 	for _, sh := range st.shapes {
-		if sh.kind == spec.Kind && sh.mid == spec.MID && sh.extensions == spec.Extensions && sameFormats(sh.formats, spec.Formats) {
+		if sh.kind == spec.Kind && sh.mid == spec.MID && sh.extensions == spec.Extensions &&
+			sameFormats(sh.formats, spec.Formats) {
 			sh.users++
 			sh.resize()
 			return sh
@@ -161,7 +162,7 @@ func (sh *shape) template(l *layer, index uint64, e *history.Entry) *template {
 	}
 	t.layer, t.index = l, index
 	t.media, t.rtx = pt, sh.rtx[e.PayloadType&127]
-	rtp.PutHeader(t.bytes[:], e.Flags&bus.Marker != 0, false, 0, 0, 0, 0)
+	rtp.FixedHeader{Marker: e.Flags&bus.Marker != 0, PayloadType: 0, Sequence: 0, Timestamp: 0, SSRC: 0}.Put(t.bytes[:])
 	sh.writeExtensions(t, l.history.Extensions(e))
 	return t
 }

@@ -15,7 +15,9 @@ func shaped(t *testing.T, mid string, m rtp.ExtensionMap, stored []byte) (rtp.He
 	t.Helper()
 	sh := &shape{mid: mid, extensions: m}
 	var x template
-	rtp.PutHeader(x.bytes[:], true, false, 99, 0x1234, 0x56789ABC, 0xDEF01234)
+	rtp.FixedHeader{
+		Marker: true, PayloadType: 99, Sequence: 0x1234, Timestamp: 0x56789ABC, SSRC: 0xDEF01234,
+	}.Put(x.bytes[:])
 	sh.writeExtensions(&x, stored)
 	packet := append(append([]byte(nil), x.bytes[:x.length]...), "payload"...)
 	var h rtp.Header
@@ -48,7 +50,8 @@ func stored(pairs ...any) (b []byte) {
 }
 
 func TestHeaderForms(t *testing.T) {
-	level := stored(rtp.AudioLevel, "\x8a", rtp.VideoOrientation, "\x01", rtp.PlayoutDelay, "abc", rtp.ColorSpace, "wxyz")
+	level := stored(rtp.AudioLevel, "\x8a", rtp.VideoOrientation, "\x01", rtp.PlayoutDelay, "abc", rtp.ColorSpace,
+		"wxyz")
 	for _, c := range []struct {
 		name    string
 		mid     string
@@ -59,22 +62,51 @@ func TestHeaderForms(t *testing.T) {
 	}{
 		{"nothing negotiated", "0", rtp.ExtensionMap{}, level, -1, nil},
 		{"MID", "0", rtp.ExtensionMap{rtp.MID: 4}, nil, 0xBEDE, map[rtp.Extension]string{rtp.MID: "0"}},
-		{"transport", "0", rtp.ExtensionMap{rtp.TransportSequence: 3}, nil, 0xBEDE, map[rtp.Extension]string{rtp.TransportSequence: "\x00\x00"}},
+		{
+			"transport", "0",
+			rtp.ExtensionMap{rtp.TransportSequence: 3},
+			nil, 0xBEDE,
+			map[rtp.Extension]string{rtp.TransportSequence: "\x00\x00"},
+		},
 		{"all, one byte", "audio", rtp.ExtensionMap{
-			rtp.MID: 1, rtp.TransportSequence: 2, rtp.AudioLevel: 3, rtp.VideoOrientation: 4, rtp.PlayoutDelay: 5, rtp.ColorSpace: 14,
+			rtp.MID: 1, rtp.TransportSequence: 2, rtp.AudioLevel: 3, rtp.VideoOrientation: 4, rtp.PlayoutDelay: 5,
+			rtp.ColorSpace: 14,
 		}, level, 0xBEDE, map[rtp.Extension]string{
-			rtp.MID: "audio", rtp.AudioLevel: "\x8a", rtp.VideoOrientation: "\x01", rtp.PlayoutDelay: "abc", rtp.ColorSpace: "wxyz",
+			rtp.MID: "audio", rtp.AudioLevel: "\x8a", rtp.VideoOrientation: "\x01", rtp.PlayoutDelay: "abc",
+			rtp.ColorSpace: "wxyz",
 		}},
 		{"number 15", "0", rtp.ExtensionMap{rtp.MID: 15}, nil, 0x1000, map[rtp.Extension]string{rtp.MID: "0"}},
-		{"number 255", "0", rtp.ExtensionMap{rtp.MID: 1, rtp.AudioLevel: 255}, level, 0x1000, map[rtp.Extension]string{rtp.MID: "0", rtp.AudioLevel: "\x8a"}},
-		{"MID of 16", strings.Repeat("m", 16), rtp.ExtensionMap{rtp.MID: 1}, nil, 0xBEDE, map[rtp.Extension]string{rtp.MID: strings.Repeat("m", 16)}},
-		{"MID of 17", strings.Repeat("m", 17), rtp.ExtensionMap{rtp.MID: 1}, nil, 0x1000, map[rtp.Extension]string{rtp.MID: strings.Repeat("m", 17)}},
+		{
+			"number 255", "0",
+			rtp.ExtensionMap{rtp.MID: 1, rtp.AudioLevel: 255},
+			level, 0x1000,
+			map[rtp.Extension]string{rtp.MID: "0", rtp.AudioLevel: "\x8a"},
+		},
+		{
+			"MID of 16", strings.Repeat("m", 16),
+			rtp.ExtensionMap{rtp.MID: 1},
+			nil, 0xBEDE,
+			map[rtp.Extension]string{rtp.MID: strings.Repeat("m", 16)},
+		},
+		{
+			"MID of 17", strings.Repeat("m", 17),
+			rtp.ExtensionMap{rtp.MID: 1},
+			nil, 0x1000,
+			map[rtp.Extension]string{rtp.MID: strings.Repeat("m", 17)},
+		},
 		{"MID of 32 and all else", strings.Repeat("m", 32), rtp.ExtensionMap{
-			rtp.MID: 1, rtp.TransportSequence: 2, rtp.AudioLevel: 3, rtp.VideoOrientation: 4, rtp.PlayoutDelay: 5, rtp.ColorSpace: 6,
+			rtp.MID: 1, rtp.TransportSequence: 2, rtp.AudioLevel: 3, rtp.VideoOrientation: 4, rtp.PlayoutDelay: 5,
+			rtp.ColorSpace: 6,
 		}, level, 0x1000, map[rtp.Extension]string{
-			rtp.MID: strings.Repeat("m", 32), rtp.AudioLevel: "\x8a", rtp.VideoOrientation: "\x01", rtp.PlayoutDelay: "abc", rtp.ColorSpace: "wxyz",
+			rtp.MID: strings.Repeat("m", 32), rtp.AudioLevel: "\x8a", rtp.VideoOrientation: "\x01",
+			rtp.PlayoutDelay: "abc", rtp.ColorSpace: "wxyz",
 		}},
-		{"only some negotiated", "0", rtp.ExtensionMap{rtp.PlayoutDelay: 9}, level, 0xBEDE, map[rtp.Extension]string{rtp.PlayoutDelay: "abc"}},
+		{
+			"only some negotiated", "0",
+			rtp.ExtensionMap{rtp.PlayoutDelay: 9},
+			level, 0xBEDE,
+			map[rtp.Extension]string{rtp.PlayoutDelay: "abc"},
+		},
 		{"an empty value", "0", rtp.ExtensionMap{rtp.AudioLevel: 9}, stored(rtp.AudioLevel, ""), -1, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -132,7 +164,7 @@ func TestForwardedExtensionsAreChosen(t *testing.T) {
 		m[e] = uint8(1 + e)
 	}
 	b := make([]byte, rtp.HeaderLen)
-	rtp.PutHeader(b, false, true, 96, 0, 0, 0)
+	rtp.FixedHeader{Marker: false, Extension: true, PayloadType: 96, Sequence: 0, Timestamp: 0, SSRC: 0}.Put(b)
 	var ext []byte
 	for e := range m {
 		ext = append(ext, m[e]<<4|1, 'v', byte(e))
@@ -148,7 +180,8 @@ func TestForwardedExtensionsAreChosen(t *testing.T) {
 	}
 	var room [maxExtensions]byte
 	got := forwardedExtensions(room[:0], &h, b)
-	want := stored(rtp.AudioLevel, "v\x04", rtp.VideoOrientation, "v\x05", rtp.PlayoutDelay, "v\x06", rtp.ColorSpace, "v\x07")
+	want := stored(rtp.AudioLevel, "v\x04", rtp.VideoOrientation, "v\x05", rtp.PlayoutDelay, "v\x06", rtp.ColorSpace,
+		"v\x07")
 	if !bytes.Equal(got, want) {
 		t.Errorf("kept %x; expected %x: nothing of the publisher's clock or layers", got, want)
 	}

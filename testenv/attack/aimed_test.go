@@ -28,7 +28,10 @@ func TestAimedStream(t *testing.T) {
 		}
 		checks := a.checks()
 		id := [12]byte{11: byte(i + 1)}
-		victim.send(h.AppendRequest(nil, &id, v.Local.ICE.Ufrag+":"+v.Ours.Ufrag, v.Local.ICE.Password, 1, true, 1))
+		victim.send(h.AppendRequest(nil, &id, stun.Request{
+			Username: v.Local.ICE.Ufrag + ":" + v.Ours.Ufrag, Password: v.Local.ICE.Password, Priority: 1,
+			UseCandidate: true, TieBreaker: 1,
+		}))
 		until(t, "the forged check", func() bool { return a.checks() > checks })
 		if err := v.Check(false); err != nil {
 			t.Fatal(err)

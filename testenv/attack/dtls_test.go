@@ -31,8 +31,10 @@ type abuser struct {
 // offender is what an engine is told of a peer whose certificate nobody will ever see.
 func offender() api.Offer {
 	return api.Offer{
-		ICE:          api.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
-		Fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: fmt.Sprintf("%X%s", 0xAB, string(bytes.Repeat([]byte(":AB"), 31)))}},
+		ICE: api.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
+		Fingerprints: []api.Fingerprint{
+			{Algorithm: "sha-256", Value: fmt.Sprintf("%X%s", 0xAB, string(bytes.Repeat([]byte(":AB"), 31)))},
+		},
 	}
 }
 
@@ -53,7 +55,10 @@ func (x *abuser) check(h *stun.Hasher, nominate bool) {
 	b := make([]byte, 2048)
 	for start := time.Now(); time.Since(start) < patience; {
 		id := [12]byte{1}
-		x.send(h.AppendRequest(nil, &id, x.local.ICE.Ufrag+":peer", x.local.ICE.Password, 1, nominate, 1))
+		x.send(h.AppendRequest(nil, &id, stun.Request{
+			Username: x.local.ICE.Ufrag + ":peer", Password: x.local.ICE.Password, Priority: 1, UseCandidate: nominate,
+			TieBreaker: 1,
+		}))
 		for {
 			n, ok := x.read(b, 100*time.Millisecond)
 			if !ok {
@@ -149,7 +154,8 @@ func TestDTLSAbuse(t *testing.T) {
 	other.unharmed(t)
 	a.sane()
 	m := a.scrape()
-	t.Logf("%d abusers, %d records: %d bytes of heap a handshake (idle %d; budget %d) and %d of stacks; refused after %v, %v for the deadline; %d others connected meanwhile; %d bytes left a session",
+	t.Logf("%d abusers, %d records: %d bytes of heap a handshake (idle %d; budget %d) and %d of stacks; refused "+
+		"after %v, %v for the deadline; %d others connected meanwhile; %d bytes left a session",
 		abusers, sent, held, (idle-before)/abusers, budget, stacked, refusedAfter.Round(100*time.Millisecond),
 		m[`ringcast_dtls_handshakes_total{outcome="failed: timeout"}`], rounds, after/abusers)
 }

@@ -31,7 +31,9 @@ func TestForgedSRTP(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := newArena(t, engineConfig())
-			feed := &feed{Peer: a.join("forged", peer.Config{Profiles: []dtls.SRTPProtectionProfile{tt.profile}}), next: 30}
+			feed := &feed{
+				Peer: a.join("forged", peer.Config{Profiles: []dtls.SRTPProtectionProfile{tt.profile}}), next: 30,
+			}
 			feed.start(t)
 			defer feed.stop()
 			v := a.watch("forged")
@@ -52,7 +54,9 @@ func TestForgedSRTP(t *testing.T) {
 						if seed.IntN(2) == 0 {
 							ssrc = seed.Uint32()
 						}
-						rtp.PutHeader(b, true, false, peer.TypeVP8, seq, 1, ssrc)
+						rtp.FixedHeader{
+							Marker: true, PayloadType: peer.TypeVP8, Sequence: seq, Timestamp: 1, SSRC: ssrc,
+						}.Put(b)
 						junk(seed, b[rtp.HeaderLen:])
 					})
 				}
@@ -83,7 +87,8 @@ func TestForgedSRTP(t *testing.T) {
 				t.Errorf("the heap grew by %d bytes", grown)
 			}
 			lost, _ := v.lost()
-			t.Logf("%d sent in %v, %d dropped for their tags: %.0f a second; the heap grew by %d bytes; both sessions live (%d of %d packets lost to the full socket)",
+			t.Logf("%d sent in %v, %d dropped for their tags: %.0f a second; the heap grew by %d bytes; both "+
+				"sessions live (%d of %d packets lost to the full socket)",
 				sent, took.Round(time.Millisecond), n, float64(n)/took.Seconds(), grown, lost, v.count())
 			a.sane()
 		})

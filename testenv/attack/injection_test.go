@@ -20,7 +20,9 @@ func engineConfig() engine.Config {
 // forged is an RTP packet with the publisher's SSRC and a tag that nobody's key made.
 func forged(seq uint16, size int) []byte {
 	b := make([]byte, rtp.HeaderLen+size+16)
-	rtp.PutHeader(b, true, false, peer.TypeVP8, seq, uint32(seq)*3000, peer.VideoSSRC)
+	rtp.FixedHeader{
+		Marker: true, PayloadType: peer.TypeVP8, Sequence: seq, Timestamp: uint32(seq) * 3000, SSRC: peer.VideoSSRC,
+	}.Put(b)
 	binary.BigEndian.PutUint64(b[len(b)-8:], uint64(seq)*0x9E3779B97F4A7C15+1)
 	return b
 }
@@ -57,7 +59,10 @@ func TestInjection(t *testing.T) {
 	for i := range packets {
 		for _, p := range []*peer.Peer{feed.Peer, v.Peer} {
 			id := [12]byte{byte(i), byte(i >> 8)}
-			attacker.send(h.AppendRequest(nil, &id, p.Local.ICE.Ufrag+":"+p.Ours.Ufrag, "a wrong password of 24 b", 1, true, 1))
+			attacker.send(h.AppendRequest(nil, &id, stun.Request{
+				Username: p.Local.ICE.Ufrag + ":" + p.Ours.Ufrag, Password: "a wrong password of 24 b", Priority: 1,
+				UseCandidate: true, TieBreaker: 1,
+			}))
 		}
 		if i%100 == 99 {
 			a.awaitRefusals(0, 2*i)
@@ -68,14 +73,17 @@ func TestInjection(t *testing.T) {
 	attacker.silent("the attacker")
 	v.whole(t, "the viewer")
 	p50, p99, most := v.pauses()
-	t.Logf("%d forged, %d stolen and %d unauthenticated checks: 0 bytes to the attacker; the viewer lost nothing, pauses %v (median), %v (p99), %v at most",
+	t.Logf("%d forged, %d stolen and %d unauthenticated checks: 0 bytes to the attacker; the viewer lost nothing, "+
+		"pauses %v (median), %v (p99), %v at most",
 		packets, 2*packets, 2*packets, p50, p99, most)
 
 	// The viewer itself, with its password, from a new address.
 	moved := a.tuple()
 	id := [12]byte{1}
 	name := v.Local.ICE.Ufrag + ":" + v.Ours.Ufrag
-	check := h.AppendRequest(nil, &id, name, v.Local.ICE.Password, 1, true, 1)
+	check := h.AppendRequest(nil, &id, stun.Request{
+		Username: name, Password: v.Local.ICE.Password, Priority: 1, UseCandidate: true, TieBreaker: 1,
+	})
 	b := make([]byte, 2048)
 	media, start := 0, time.Now()
 	for media < 20 && time.Since(start) < patience {

@@ -76,7 +76,9 @@ func TestPadding(t *testing.T) {
 				n := next[kind]
 				next[kind]++
 				b := make([]byte, rtp.HeaderLen+length)
-				rtp.PutHeader(b, true, false, pt, uint16(n), uint32(n)*3000, ssrc)
+				rtp.FixedHeader{
+					Marker: true, PayloadType: pt, Sequence: uint16(n), Timestamp: uint32(n) * 3000, SSRC: ssrc,
+				}.Put(b)
 				b[0] |= 0x20
 				if length > 0 {
 					b[len(b)-1] = byte(value)
@@ -143,7 +145,8 @@ func TestExtensions(t *testing.T) {
 	}
 	other.unharmed(t)
 	a.sane()
-	t.Logf("%d packets, %d of them with lengths that lie; dropped: %d as malformed RTP, %d for the tag; 0 panics; the stream went on and a bystander lost nothing",
+	t.Logf("%d packets, %d of them with lengths that lie; dropped: %d as malformed RTP, %d for the tag; 0 panics; "+
+		"the stream went on and a bystander lost nothing",
 		packets, malformed, a.drops("rtp_malformed"), a.drops("srtp_unauthenticated"))
 }
 
@@ -151,7 +154,10 @@ func TestExtensions(t *testing.T) {
 // packet.
 func oddHeader(r *rand.Rand, seq uint16) (packet []byte, headerLen int) {
 	b := make([]byte, rtp.HeaderLen)
-	rtp.PutHeader(b, r.IntN(2) == 0, false, peer.TypeVP8, seq, uint32(seq)*3000, peer.VideoSSRC)
+	rtp.FixedHeader{
+		Marker: r.IntN(2) == 0, PayloadType: peer.TypeVP8, Sequence: seq, Timestamp: uint32(seq) * 3000,
+		SSRC: peer.VideoSSRC,
+	}.Put(b)
 	sources := 0
 	if r.IntN(4) == 0 {
 		sources = r.IntN(16)

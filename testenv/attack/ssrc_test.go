@@ -31,7 +31,9 @@ func TestSSRCExhaustion(t *testing.T) {
 	ssrc := uint32(first)
 	send := func() {
 		b := numbered(uint64(ssrc))
-		rtp.PutHeader(b, true, false, peer.TypeVP8, uint16(ssrc), ssrc, ssrc)
+		rtp.FixedHeader{
+			Marker: true, PayloadType: peer.TypeVP8, Sequence: uint16(ssrc), Timestamp: ssrc, SSRC: ssrc,
+		}.Put(b)
 		if err := p.SendRTP(b, rtp.HeaderLen, uint64(uint16(ssrc))); err != nil {
 			t.Fatal(err)
 		}

@@ -123,7 +123,8 @@ func joinFlooded(t *testing.T, real bool, rate int) {
 	p50, _, most := quantiles(took)
 	dropped := func(reason string) int { return int(grown[`ringcast_packets_dropped_total{reason="`+reason+`"}`]) }
 	t.Logf("%d checks in %v, %.0f a second; %d of %d joined in %v (median), %v at most; %d viewers lost %d packets",
-		sent, f.took.Round(time.Millisecond), float64(sent)/f.took.Seconds(), len(took), joiners, p50, most, viewers, lost)
+		sent, f.took.Round(time.Millisecond), float64(sent)/f.took.Seconds(), len(took), joiners, p50, most, viewers,
+		lost)
 	t.Logf("dropped: %d forged, %d of one session, %d unauthenticated; %v verified", dropped("stun_forged_ufrag"),
 		dropped("stun_ufrag_flood"), dropped("stun_unauthenticated"), grown["ringcast_received_stun_checks_total"])
 	a.sane()
@@ -142,7 +143,9 @@ func joinFlooded(t *testing.T, real bool, rate int) {
 // checkOf is a nomination: with all that a POST gives to somebody who then never connects, or forged.
 func (a *arena) checkOf(real bool) []byte {
 	a.t.Helper()
-	name, password := ufrag.New(func(b []byte) { copy(b, "a key of nobody") }).Make(ufrag.ID{Session: 1, Role: 2}), "none"
+	name, password := ufrag.New(func(b []byte) {
+		copy(b, "a key of nobody")
+	}).Make(ufrag.ID{Session: 1, Role: 2}), "none"
 	if real {
 		idle := newViewer(a.t)
 		a.t.Cleanup(idle.Close)
@@ -152,5 +155,7 @@ func (a *arena) checkOf(real bool) []byte {
 		}
 		name, password = local.ICE.Ufrag, local.ICE.Password
 	}
-	return stun.NewHasher().AppendRequest(nil, &[12]byte{9}, name+":peer", password, 1, true, 1)
+	return stun.NewHasher().AppendRequest(nil, &[12]byte{9}, stun.Request{
+		Username: name + ":peer", Password: password, Priority: 1, UseCandidate: true, TieBreaker: 1,
+	})
 }

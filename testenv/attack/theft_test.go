@@ -28,7 +28,10 @@ func TestPathTheft(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := [12]byte{byte(i)}
-		check := h.AppendRequest(nil, &id, local.ICE.Ufrag+":peer", local.ICE.Password, 1, true, 1)
+		check := h.AppendRequest(nil, &id, stun.Request{
+			Username: local.ICE.Ufrag + ":peer", Password: local.ICE.Password, Priority: 1, UseCandidate: true,
+			TieBreaker: 1,
+		})
 		for _, victim := range []*peer.Peer{feed.Peer, v.Peer} {
 			if err := victim.Send(check); err != nil {
 				t.Fatal(err)
@@ -44,5 +47,6 @@ func TestPathTheft(t *testing.T) {
 		}
 	}
 	a.sane()
-	t.Logf("%d forged nominations from two victims' addresses: both kept their paths, the viewer lost nothing", 2*attempts)
+	t.Logf("%d forged nominations from two victims' addresses: both kept their paths, the viewer lost nothing",
+		2*attempts)
 }

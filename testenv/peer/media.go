@@ -33,7 +33,9 @@ func Audio() rtp.Track {
 // keyframe. Its payload has size bytes.
 func Packet(n uint64, size int) []byte {
 	b := make([]byte, rtp.HeaderLen+size)
-	rtp.PutHeader(b, true, false, TypeVP8, uint16(n), uint32(n)*3000, VideoSSRC)
+	rtp.FixedHeader{
+		Marker: true, PayloadType: TypeVP8, Sequence: uint16(n), Timestamp: uint32(n) * 3000, SSRC: VideoSSRC,
+	}.Put(b)
 	b[rtp.HeaderLen] = 0x10
 	if n%30 != 0 {
 		b[rtp.HeaderLen+1] = 1

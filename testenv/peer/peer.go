@@ -133,7 +133,9 @@ func (p *Peer) Check(nominate bool) error {
 	p.checking.Lock()
 	defer p.checking.Unlock()
 	_, err := p.conn.WriteToUDPAddrPort(
-		p.hasher.AppendRequest(nil, &id, name, p.Local.ICE.Password, 1, nominate, 1), p.Local.Candidates[0])
+		p.hasher.AppendRequest(nil, &id, stun.Request{
+			Username: name, Password: p.Local.ICE.Password, Priority: 1, UseCandidate: nominate, TieBreaker: 1,
+		}), p.Local.Candidates[0])
 	return err
 }
 
@@ -161,7 +163,8 @@ func (p *Peer) handshake(ctx context.Context) error {
 	remote := net.UDPAddrFromAddrPort(p.Local.Candidates[0])
 	conn, err := dtls.ClientWithOptions(p.records, remote,
 		dtls.WithCertificates(p.cert), dtls.WithInsecureSkipVerify(true),
-		dtls.WithSRTPProtectionProfiles(p.cfg.Profiles...), dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret))
+		dtls.WithSRTPProtectionProfiles(p.cfg.Profiles...),
+		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret))
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,13 @@ func (a *agent) probe(from netip.AddrPort, with ice, nominate bool) {
 	binary.BigEndian.PutUint64(id[:], a.rand.Uint64())
 	a.probes[id] = probe{from, with}
 	a.lastCheck = a.world.now
-	a.world.upFrom(from, a.hasher.AppendRequest(nil, &id, with.Ufrag+":"+with.remote, with.Password, 1, nominate, 7))
+	a.world.upFrom(
+		from,
+		a.hasher.AppendRequest(nil, &id, stun.Request{
+			Username: with.Ufrag + ":" + with.remote, Password: with.Password, Priority: 1, UseCandidate: nominate,
+			TieBreaker: 7,
+		}),
+	)
 }
 
 // answered takes in a datagram if it is STUN; first tells of the first success.

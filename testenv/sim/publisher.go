@@ -191,7 +191,10 @@ func (p *Publisher) resend(x *rtcp.Packet, seq uint16) {
 		named := l.rid != "" && l.earlyRTX < earlyPackets
 		l.earlyRTX++
 		b := p.header(l, idRepairedRID, named)
-		rtp.PutHeader(b, h.Marker, true, l.rtxPT, uint16(l.rtxSeq), h.Timestamp, l.rtxSSRC)
+		rtp.FixedHeader{
+			Marker: h.Marker, Extension: true, PayloadType: l.rtxPT, Sequence: uint16(l.rtxSeq), Timestamp: h.Timestamp,
+			SSRC: l.rtxSSRC,
+		}.Put(b)
 		b = append(b, byte(seq>>8), byte(seq))
 		if raw[0]&0x20 == 0 { // of padding nothing is left
 			b = append(b, raw[h.HeaderLen:]...)
@@ -233,7 +236,9 @@ func (p *Publisher) send(s *sending, marker bool, ts uint32, payload []byte, pad
 	named := s.rid != "" && s.early < earlyPackets
 	s.early++
 	b := p.header(s, idRID, named)
-	rtp.PutHeader(b, marker, true, s.pt, uint16(s.seq), ts, s.ssrc)
+	rtp.FixedHeader{
+		Marker: marker, Extension: true, PayloadType: s.pt, Sequence: uint16(s.seq), Timestamp: ts, SSRC: s.ssrc,
+	}.Put(b)
 	b = append(b, payload...)
 	if padding {
 		b[0] |= 0x20

@@ -18,7 +18,12 @@ func forgedChecks() (all [][]byte) {
 	h := stun.NewHasher()
 	for i := range uint64(32) {
 		name := keys.Make(ufrag.ID{Session: i, Role: 2})
-		all = append(all, h.AppendRequest(nil, &[12]byte{byte(i)}, name+":peer", "not the password", 1, true, 1))
+		all = append(
+			all,
+			h.AppendRequest(nil, &[12]byte{byte(i)}, stun.Request{
+				Username: name + ":peer", Password: "not the password", Priority: 1, UseCandidate: true, TieBreaker: 1,
+			}),
+		)
 		if i%8 == 7 {
 			keys = keys.Turn(func(b []byte) { copy(b, "more keys of nobody") })
 		}
@@ -39,7 +44,9 @@ func (g *stage) realCheck(t *testing.T, h *lab.Host, own netip.Addr, stream stri
 	local, _, err := p.Post(deadline(t, patience), client, g.server.URL+"/whep/"+stream, offers["whep"])
 	must(t, err)
 	name := local.ICE.Ufrag + ":" + p.Ours.Ufrag
-	return stun.NewHasher().AppendRequest(nil, &[12]byte{7}, name, local.ICE.Password, 1, true, 1)
+	return stun.NewHasher().AppendRequest(nil, &[12]byte{7}, stun.Request{
+		Username: name, Password: local.ICE.Password, Priority: 1, UseCandidate: true, TieBreaker: 1,
+	})
 }
 
 // Checks from random sources, 500,000 a second where the machine can, while 50 watch: forged ones, and ones with all
@@ -72,7 +79,8 @@ func joinFlooded(t *testing.T, reason string, real bool) {
 	lost := g.lost(t, begun, end)
 	dropped := storm.grown[fmt.Sprintf("ringcast_xdp_packets_total{reason=%q}", reason)]
 	t.Logf("%d checks in %v, %.0f a second, of which XDP dropped %.0f; %d viewers lost %d packets of %d each",
-		sent.STUN, sent.Took.Round(time.Millisecond), float64(sent.STUN)/sent.Took.Seconds(), dropped, viewers, lost, end-begun)
+		sent.STUN, sent.Took.Round(time.Millisecond), float64(sent.STUN)/sent.Took.Seconds(), dropped, viewers, lost,
+		end-begun)
 	t.Logf("the program took %.0f ns a packet, %.0f without the flood; the server %.1f %% of a core, %.1f without",
 		storm.nanoseconds, g.calm.nanoseconds, 100*storm.share, 100*g.calm.share)
 	t.Logf("the server's counts:\n%s", storm.grown.List(
@@ -122,8 +130,8 @@ func (g *siege) flood(t *testing.T, checks [][]byte) flooded {
 	return sent
 }
 
-// A viewer's checks come from ever new ports, as from behind a broken NAT. The guard lets no more through than a session
-// with a path is good for, and yet the viewer gets its media at a new port: it repeats its check, as ICE does.
+// A viewer's checks come from ever new ports, as from behind a broken NAT. The guard lets no more through than a
+// session with a path is good for, and yet the viewer gets its media at a new port: it repeats its check, as ICE does.
 func TestNewPorts(t *testing.T) {
 	const ports = 100
 	g, _, client := pair(t)
@@ -135,7 +143,9 @@ func TestNewPorts(t *testing.T) {
 	h := stun.NewHasher()
 	check := func(n int, nominate bool) []byte {
 		name := v.Local.ICE.Ufrag + ":" + v.Ours.Ufrag
-		return h.AppendRequest(nil, &[12]byte{byte(n), byte(n >> 8)}, name, v.Local.ICE.Password, 1, nominate, 1)
+		return h.AppendRequest(nil, &[12]byte{byte(n), byte(n >> 8)}, stun.Request{
+			Username: name, Password: v.Local.ICE.Password, Priority: 1, UseCandidate: nominate, TieBreaker: 1,
+		})
 	}
 	before, begun := g.server.Metrics(t), time.Now()
 	dropped := func() float64 {

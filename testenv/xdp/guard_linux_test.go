@@ -88,7 +88,8 @@ var forge = lab.Register("forge", func(ctx context.Context, in flood, ready func
 			}
 		}
 		for done := 0; done < batch; {
-			sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(device), uintptr(unsafe.Pointer(&messages[done])), uintptr(batch-done), 0, 0, 0)
+			sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(device),
+				uintptr(unsafe.Pointer(&messages[done])), uintptr(batch-done), 0, 0, 0)
 			if errno != 0 && errno != unix.EINTR && errno != unix.ENOBUFS {
 				return out, errno
 			}
@@ -144,7 +145,9 @@ func forgedDTLS() []byte {
 
 // forgedSTUN is a whole connectivity check, with a name that nobody has.
 func forgedSTUN() []byte {
-	return stun.NewHasher().AppendRequest(nil, &[12]byte{1}, "none:you", "notThePasswordOfAnybody", 1, true, 1)
+	return stun.NewHasher().AppendRequest(nil, &[12]byte{1}, stun.Request{
+		Username: "none:you", Password: "notThePasswordOfAnybody", Priority: 1, UseCandidate: true, TieBreaker: 1,
+	})
 }
 
 // forgedFrame is a datagram over IPv4 without a UDP checksum.
@@ -234,7 +237,8 @@ func TestGuard(t *testing.T) {
 			var took []time.Duration
 			storm := g.span(t, g.guard, func() {
 				call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
-					Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC), From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
+					Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC),
+					From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
 					Random: c.random, Rate: rate, Seconds: seconds,
 				}, 1)
 				must(t, err)
@@ -256,11 +260,18 @@ func TestGuard(t *testing.T) {
 			lost, got := g.lost(t, begun, end), viewers*int(end-begun)
 			total := sent.Media + sent.DTLS + sent.STUN
 			reason := func(r string) float64 { return storm.grown[`ringcast_xdp_packets_total{reason="`+r+`"}`] }
-			t.Logf("%s: %d forged packets in %v, %.0f a second; %d viewers were sent %d packets and lost %d; %d joined in %v",
-				c.name, total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), viewers, got, lost, len(took), took)
-			t.Logf("the program took %.0f ns a packet, %.0f without the flood; the server %.1f %% of a core, %.1f without",
+			t.Logf("%s: %d forged packets in %v, %.0f a second; %d viewers were sent %d packets and lost %d; %d "+
+				"joined in %v",
+				c.name, total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), viewers, got,
+				lost, len(took), took)
+			t.Logf("the program took %.0f ns a packet, %.0f without the flood; the server %.1f %% of a core, %.1f "+
+				"without",
 				storm.nanoseconds, g.calm.nanoseconds, 100*storm.share, 100*g.calm.share)
-			t.Logf("to the workers: %v of %d STUN\n%s", reason("redirect_stun_new"), sent.STUN, storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
+			t.Logf(
+				"to the workers: %v of %d STUN\n%s", reason("redirect_stun_new"), sent.STUN,
+				storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost",
+					"ringcast_port_unsent"),
+			)
 			// A worker that gets too little of a processor may find its ring full, which is counted.
 			if full := storm.grown.Sum("ringcast_xdp_queue_lost_frames"); float64(lost) > full*viewers {
 				t.Errorf("%d packets lost, and %v frames for full rings", lost, full)
@@ -306,9 +317,14 @@ func TestInsider(t *testing.T) {
 	dropped := storm.grown[`ringcast_xdp_packets_total{reason="drop_tuple_rate"}`]
 	t.Logf("%d packets of junk in %v, %.0f a second, of which XDP dropped %.0f; %d viewers lost %d packets",
 		total, sent.Took.Round(time.Millisecond), float64(total)/sent.Took.Seconds(), dropped, viewers, lost)
-	t.Logf("the server took %.1f %% of a core, %.1f without, %.2f times as much; the program %.0f ns a packet, %.0f without",
+	t.Logf("the server took %.1f %% of a core, %.1f without, %.2f times as much; the program %.0f ns a packet, %.0f "+
+		"without",
 		100*storm.share, 100*g.calm.share, storm.share/g.calm.share, storm.nanoseconds, g.calm.nanoseconds)
-	t.Logf("the server's counts:\n%s", storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
+	t.Logf(
+		"the server's counts:\n%s",
+		storm.grown.List("ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost",
+			"ringcast_port_unsent"),
+	)
 	if least := float64(total) - allowed*(sent.Took.Seconds()+1); dropped < least {
 		t.Errorf("XDP dropped %v of %d packets of junk, want %.0f at least", dropped, total, least)
 	}
@@ -320,7 +336,8 @@ func TestInsider(t *testing.T) {
 		t.Errorf("%d packets lost, and %v frames for full rings", lost, full)
 	}
 	if n := storm.grown["ringcast_received_stun_checks_total"]; n+full < checks {
-		t.Errorf("the workers got %v checks, and %v frames were lost for full rings; want %d at least of the insider", n, full, checks)
+		t.Errorf("the workers got %v checks, and %v frames were lost for full rings; want %d at least of the insider",
+			n, full, checks)
 	}
 }
 

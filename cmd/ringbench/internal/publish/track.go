@@ -76,7 +76,9 @@ func (t *track) appendHeader(dst []byte, marker bool, pt uint8, seq uint16, ts, 
 	if cc > 14 {
 		cc = 0
 	}
-	rtp.PutHeader(fixed[:], marker, mid != 0 || cc != 0, pt, seq, ts, ssrc)
+	rtp.FixedHeader{
+		Marker: marker, Extension: mid != 0 || cc != 0, PayloadType: pt, Sequence: seq, Timestamp: ts, SSRC: ssrc,
+	}.Put(fixed[:])
 	dst = append(dst, fixed[:]...)
 	if mid == 0 && cc == 0 {
 		return dst

@@ -50,7 +50,10 @@ func (a *Agent) AppendCheck(dst []byte, h *stun.Hasher) []byte {
 	binary.BigEndian.PutUint64(id[:], a.tieBreaker)
 	a.Checks++
 	binary.BigEndian.PutUint32(id[8:], a.Checks)
-	return h.AppendRequest(dst, &id, a.username, a.remote.Password, priority, true, a.tieBreaker)
+	return h.AppendRequest(dst, &id, stun.Request{
+		Username: a.username, Password: a.remote.Password, Priority: priority, UseCandidate: true,
+		TieBreaker: a.tieBreaker,
+	})
 }
 
 // HandleSTUN takes in a STUN message that came from a candidate. When it is the server's own check, the
