@@ -6,97 +6,115 @@ import (
 	"ringcast/engine/port"
 )
 
+// allocationRuns is how often each entry point is called.
+const allocationRuns = 400
+
 // The hot path allocates nothing: each entry point by itself, in steady state.
 func TestNoAllocations(t *testing.T) {
-	const runs = 400
 	s := newStage(t, 100)
-	warm := s.packets(2000) // histories reach their size
-	for _, p := range warm {
+	for _, p := range s.packets(2000) { // histories reach their size
 		s.publish(p)
 		s.drain()
 	}
-
-	t.Run("RTP and fan-out", func(t *testing.T) {
-		packets := s.packets(runs + 1)
-		i, frames := 0, 0
-		check(t, runs, func() {
-			s.publish(packets[i])
-			i++
-			frames += s.drain()
-		})
-		// All subscribers got each, so that what was measured is the fan-out.
-		if frames < runs*100 {
-			t.Errorf("%d frames of %d packets to 100 subscribers", frames, runs)
-		}
-	})
-	t.Run("RTP alone", func(t *testing.T) {
-		packets := s.packets(runs + 1)
-		i := 0
-		check(t, runs, func() {
-			s.publish(packets[i])
-			i++
-		})
-		s.drain()
-	})
-	t.Run("check of a known session", func(t *testing.T) {
-		in := port.Inbound{Path: s.paths[0]}
-		frames := 0
-		check(t, runs, func() {
-			s.now += port.Millisecond
-			in.Data, in.Arrival = s.scratch[:copy(s.scratch, s.checks[0])], s.now
-			s.w.HandlePacket(s.now, &in)
-			frames += s.drain()
-		})
-		if frames < runs {
-			t.Errorf("%d answers to %d checks", frames, runs)
-		}
-	})
-	t.Run("RTCP with a NACK, and the resend", func(t *testing.T) {
-		var packets [][]byte
-		for range runs + 1 {
-			packets = append(packets, s.feedback(0, s.sequence(0)))
-		}
-		in := port.Inbound{Path: s.paths[0]}
-		i := 0
-		before := s.w.counters.Counts[SentRTX]
-		check(t, runs, func() {
-			s.subscriber(0).budget = resendLimit
-			in.Data, in.Arrival = s.scratch[:copy(s.scratch, packets[i])], s.now
-			i++
-			s.w.HandlePacket(s.now, &in)
-			s.drain()
-		})
-		if got := s.w.counters.Counts[SentRTX] - before; got < runs {
-			t.Errorf("%d resends for %d NACKs", got, runs)
-		}
-	})
-	t.Run("timers and reports", func(t *testing.T) {
-		subs := s.w.streams[1].all()
-		packets := s.packets(runs + 1)
-		i := 0
-		before := s.w.counters.Counts[SentFeedbacks]
-		check(t, runs, func() {
-			s.now += 10 * port.Millisecond
-			s.publish(packets[i])
-			i++
-			if s.w.Deadline() <= s.now {
-				s.w.HandleTimeout(s.now)
-			}
-			for _, sub := range subs {
-				sub.session.heard = s.now
-			}
-			s.w.streams[1].pub.session.heard = s.now
-			s.drain()
-		})
-		if got := s.w.counters.Counts[SentFeedbacks] - before; got < runs/10 {
-			t.Errorf("%d transport-wide feedbacks in %d packets; expected more", got, runs)
-		}
-	})
+	for _, x := range []struct {
+		name string
+		f    func(t *testing.T, s *stage)
+	}{
+		{"RTP and fan-out", fanOutAllocations},
+		{"RTP alone", recordAllocations},
+		{"check of a known session", checkAllocations},
+		{"RTCP with a NACK, and the resend", resendAllocations},
+		{"timers and reports", timerAllocations},
+	} {
+		t.Run(x.name, func(t *testing.T) { x.f(t, s) })
+	}
 }
 
-func check(t *testing.T, runs int, f func()) {
+func fanOutAllocations(t *testing.T, s *stage) {
+	packets := s.packets(allocationRuns + 1)
+	i, frames := 0, 0
+	check(t, func() {
+		s.publish(packets[i])
+		i++
+		frames += s.drain()
+	})
+	// All subscribers got each, so that the fan-out was measured.
+	if frames < allocationRuns*100 {
+		t.Errorf("%d frames of %d packets to 100 subscribers", frames, allocationRuns)
+	}
+}
+
+func recordAllocations(t *testing.T, s *stage) {
+	packets := s.packets(allocationRuns + 1)
+	i := 0
+	check(t, func() {
+		s.publish(packets[i])
+		i++
+	})
+	s.drain()
+}
+
+func checkAllocations(t *testing.T, s *stage) {
+	in := port.Inbound{Path: s.paths[0]}
+	frames := 0
+	check(t, func() {
+		s.now += port.Millisecond
+		in.Data, in.Arrival = s.scratch[:copy(s.scratch, s.checks[0])], s.now
+		s.w.HandlePacket(s.now, &in)
+		frames += s.drain()
+	})
+	if frames < allocationRuns {
+		t.Errorf("%d answers to %d checks", frames, allocationRuns)
+	}
+}
+
+func resendAllocations(t *testing.T, s *stage) {
+	var packets [][]byte
+	for range allocationRuns + 1 {
+		packets = append(packets, s.feedback(0, s.sequence(0)))
+	}
+	in := port.Inbound{Path: s.paths[0]}
+	i := 0
+	before := s.w.counters.Counts[SentRTX]
+	check(t, func() {
+		s.subscriber(0).budget = resendLimit
+		in.Data, in.Arrival = s.scratch[:copy(s.scratch, packets[i])], s.now
+		i++
+		s.w.HandlePacket(s.now, &in)
+		s.drain()
+	})
+	if got := s.w.counters.Counts[SentRTX] - before; got < allocationRuns {
+		t.Errorf("%d resends for %d NACKs", got, allocationRuns)
+	}
+}
+
+func timerAllocations(t *testing.T, s *stage) {
+	subs := s.w.streams[1].all()
+	packets := s.packets(allocationRuns + 1)
+	i := 0
+	before := s.w.counters.Counts[SentFeedbacks]
+	check(t, func() {
+		s.now += 10 * port.Millisecond
+		s.publish(packets[i])
+		i++
+		if s.w.Deadline() <= s.now {
+			s.w.HandleTimeout(s.now)
+		}
+		for _, sub := range subs {
+			sub.session.heard = s.now
+		}
+		s.w.streams[1].pub.session.heard = s.now
+		s.drain()
+	})
+	if got := s.w.counters.Counts[SentFeedbacks] - before; got < allocationRuns/10 {
+		t.Errorf("%d transport-wide feedbacks in %d packets; expected more", got, allocationRuns)
+	}
+}
+
+// check fails if a call of f allocates.
+func check(t *testing.T, f func()) {
 	t.Helper()
-	if n := testing.AllocsPerRun(runs, f); n != 0 {
+	if n := testing.AllocsPerRun(allocationRuns, f); n != 0 {
 		t.Errorf("%v allocations each", n)
 	}
 }

@@ -47,39 +47,43 @@ func TestSenderReports(t *testing.T) {
 		if f.Type == rtcp.SDES {
 			described[f.SSRC]++
 		}
-		info, ok := f.SenderInfo()
-		if !ok {
-			continue
-		}
-		reported[f.SSRC]++
-		// The report is about now, by the server's wall clock.
-		if d := fromNTP(info.NTP) - int64(f.at) - labWall; d < -1e6 || d > 1e6 {
-			t.Errorf("the report's clock is %d ns off", d)
-		}
-		// A packet captured at its arrival has the timestamp that the report gives for that moment.
-		last := media[f.SSRC][0]
-		sent := 0
-		for _, r := range media[f.SSRC] {
-			if r.at <= f.at {
-				last = r
-				sent++
-			}
-		}
-		want := float64(f.at-last.at) / 1e9 * rates[f.SSRC]
-		if d := float64(int32(info.RTP-last.Timestamp)) - want; d < -100 || d > 100 {
-			t.Errorf("SSRC %x: the report is %v units off the media", f.SSRC, d)
-		}
-		if int(info.Packets) != 250+sent {
-			t.Errorf("SSRC %x: reports %d packets; %d were sent", f.SSRC, info.Packets, 250+sent)
-		}
-		if info.Octets == 0 || info.Octets > info.Packets*20 {
-			t.Errorf("SSRC %x: reports %d octets of payload in %d packets", f.SSRC, info.Octets, info.Packets)
+		if info, ok := f.SenderInfo(); ok {
+			reported[f.SSRC]++
+			checkReport(t, &f, info, media[f.SSRC], rates[f.SSRC])
 		}
 	}
 	for ssrc := range media {
 		if reported[ssrc] < 2 || reported[ssrc] > 4 || described[ssrc] != reported[ssrc] {
 			t.Errorf("SSRC %x: %d sender reports and %d descriptions in 3 s", ssrc, reported[ssrc], described[ssrc])
 		}
+	}
+}
+
+// checkReport compares a sender report with the media of its SSRC, in ticks of rate a second. 250 packets were sent
+// before.
+func checkReport(t *testing.T, f *feedback, info rtcp.SenderInfo, media []received, rate float64) {
+	t.Helper()
+	// The report is about now, by the server's wall clock.
+	if d := fromNTP(info.NTP) - int64(f.at) - labWall; d < -1e6 || d > 1e6 {
+		t.Errorf("the report's clock is %d ns off", d)
+	}
+	// A packet captured at its arrival has the timestamp that the report gives for that moment.
+	last, sent := media[0], 0
+	for _, r := range media {
+		if r.at <= f.at {
+			last = r
+			sent++
+		}
+	}
+	want := float64(f.at-last.at) / 1e9 * rate
+	if d := float64(int32(info.RTP-last.Timestamp)) - want; d < -100 || d > 100 {
+		t.Errorf("SSRC %x: the report is %v units off the media", f.SSRC, d)
+	}
+	if int(info.Packets) != 250+sent {
+		t.Errorf("SSRC %x: reports %d packets; %d were sent", f.SSRC, info.Packets, 250+sent)
+	}
+	if info.Octets == 0 || info.Octets > info.Packets*20 {
+		t.Errorf("SSRC %x: reports %d octets of payload in %d packets", f.SSRC, info.Octets, info.Packets)
 	}
 }
 

@@ -269,28 +269,8 @@ func TestLayerSwitch(t *testing.T) {
 	got := s.media(subVideo)
 	switched := 0
 	for i := 1; i < len(got); i++ {
-		a, b := got[i-1], got[i]
-		if b.Sequence != a.Sequence+1 {
-			t.Errorf("packet %d has sequence number %d behind %d", i, b.Sequence, a.Sequence)
-		}
-		if d := int32(b.Timestamp - a.Timestamp); d <= 0 {
-			t.Errorf("packet %d: the timestamp moved by %d", i, d)
-		}
-		ida, oka := rtp.ParsePictureID(rtp.VP8, a.payload)
-		idb, okb := rtp.ParsePictureID(rtp.VP8, b.payload)
-		isHi := string(b.payload[7:9]) == "hi"
-		if isHi && string(a.payload[7:9]) == "lo" {
+		if goesOn(t, &got[i-1], &got[i]) {
 			switched++
-			if !oka || !okb || idb.ID != (ida.ID+1)&0x7FFF || idb.TL0 != ida.TL0+1 {
-				t.Errorf("at the switch the picture IDs are %d and %d, TL0 %d and %d", ida.ID, idb.ID, ida.TL0, idb.TL0)
-			}
-			if b.payload[6] != 0 {
-				t.Error("the switch is not at a keyframe")
-			}
-			// Both were captured at moments 20 ms apart, or the same.
-			if d := b.Timestamp - a.Timestamp; d > 1800+2 {
-				t.Errorf("at the switch the timestamp moved by %d; expected at most 20 ms", d)
-			}
 		}
 	}
 	if switched != 1 {
@@ -305,6 +285,33 @@ func TestLayerSwitch(t *testing.T) {
 			t.Errorf("the resend of %d differs", r.Sequence)
 		}
 	}
+}
+
+// goesOn checks that b follows a packet as the next of one stream, and reports whether the layer changed between them.
+func goesOn(t *testing.T, a, b *received) (switched bool) {
+	t.Helper()
+	if b.Sequence != a.Sequence+1 {
+		t.Errorf("sequence number %d follows %d", b.Sequence, a.Sequence)
+	}
+	if d := int32(b.Timestamp - a.Timestamp); d <= 0 {
+		t.Errorf("packet %d: the timestamp moved by %d", b.Sequence, d)
+	}
+	if string(b.payload[7:9]) != "hi" || string(a.payload[7:9]) != "lo" {
+		return false
+	}
+	ida, oka := rtp.ParsePictureID(rtp.VP8, a.payload)
+	idb, okb := rtp.ParsePictureID(rtp.VP8, b.payload)
+	if !oka || !okb || idb.ID != (ida.ID+1)&0x7FFF || idb.TL0 != ida.TL0+1 {
+		t.Errorf("at the switch the picture IDs are %d and %d, TL0 %d and %d", ida.ID, idb.ID, ida.TL0, idb.TL0)
+	}
+	if b.payload[6] != 0 {
+		t.Error("the switch is not at a keyframe")
+	}
+	// Both were captured at moments 20 ms apart, or the same.
+	if d := b.Timestamp - a.Timestamp; d > 1800+2 {
+		t.Errorf("at the switch the timestamp moved by %d; expected at most 20 ms", d)
+	}
+	return true
 }
 
 // A jump of the publisher's numbering is a break: the subscriber waits for a keyframe, asks for one, and
