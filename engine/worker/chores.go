@@ -82,7 +82,7 @@ func (w *Worker) doChores(now port.Time) {
 	// A round is over when all that was due has been visited; one that never ends is cut.
 	if over := w.chores.next() > now || now >= w.housekeeping+choreInterval; over && now >= w.housekeeping {
 		w.housekeeping = nextChore(now)
-		w.squeeze.Move(w.memory.Tight(w.cfg.Workers))
+		w.squeeze.Move(w.memory, w.cfg.Workers)
 		w.memory.Trim()
 	}
 }

@@ -6,7 +6,7 @@
 //   - A page holds packets of one log, each in one piece.
 //   - A Log holds the latest packets of one layer, in the order of their arrival.
 //   - A Memory gives pages to the logs of one worker, and draws them from a budget that all workers share.
-//   - A Squeeze shortens logs while that budget is tight.
+//   - A Squeeze shortens the logs of one worker while that budget is tight.
 //
 // # Use
 //
@@ -16,9 +16,9 @@
 //
 // # Memory
 //
-// A log keeps a packet for Span: as long as a viewer may fall behind, and twice as long as a keyframe can be started
-// from. While the budget is tight, the logs with the fewest watchers keep less, down to Least. A log that nothing was
-// added to for a while gives all its memory back.
+// A log keeps a packet for Span. That is as long as a viewer may be late, and twice as long as a keyframe can be used
+// to start from. While the budget is tight, the logs with the fewest watchers keep less, down to Least. A log that nothing
+// was added to for a while gives all its memory back.
 //
 // Nothing here is safe for use by several threads, except the budget.
 package history

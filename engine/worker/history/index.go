@@ -7,8 +7,8 @@ const (
 	// doubled as needed.
 	entriesStart = 16
 	numbersStart = 128
-	// smallPacket is an average length in bytes. Below it, a log is bounded by its number of packets and not by their
-	// bytes, so that tiny packets cannot make the index outgrow the pages.
+	// smallPacket is an average length in bytes. Below it, the number of packets bounds a log and not their bytes.
+	// Otherwise tiny packets would make the index outgrow the pages.
 	smallPacket = 128
 )
 

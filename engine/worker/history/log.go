@@ -15,9 +15,9 @@ const (
 	// MaxStored is the longest packet that a log takes, in bytes of extensions and payload.
 	MaxStored = pageSize - headroom - tailroom
 
-	// Span is how long a packet stays while memory lasts. It is as long as a viewer may fall behind.
+	// Span is how long a packet stays while memory lasts. It is as long as a viewer may be late.
 	Span = port.Second
-	// Least is how long a packet stays whatever the budget says: it is on its way to the viewers.
+	// Least is how long a packet stays at any rate: it is on its way to the viewers.
 	Least = 100 * port.Millisecond
 
 	// A log that nothing was added to for idleSpan is released. Its keyframe is too old to start from, and nobody
@@ -121,8 +121,8 @@ func (h *Log) Append(p *bus.Packet, ext, payload []byte) uint64 {
 }
 
 // startKeyframe moves the keyframe to packet i. A keyframe may begin with packets that show nothing by themselves,
-// such as parameter sets sent apart from the picture: its lowest number is the start. Where reordering brought later
-// packets of the same picture first, joiners begin with those.
+// such as parameter sets. So its lowest number is the start. Where reordering brought later packets of the same picture
+// first, joiners begin with those.
 func (h *Log) startKeyframe(i uint64, p *bus.Packet) {
 	if h.key.Valid && h.key.Timestamp == p.Timestamp {
 		h.key.Number = min(h.key.Number, p.Number)

@@ -27,8 +27,8 @@ func (m *Memory) Used() int { return m.used }
 // Drawn is how many bytes are drawn from the budget: those used, and those of free pages.
 func (m *Memory) Drawn() int { return m.used + len(m.free)*pageSize }
 
-// Tight reports whether the budget is tight and this worker holds no less than its share of all that is drawn.
-func (m *Memory) Tight(workers int) bool {
+// tight reports whether the budget is tight and this worker holds no less than its share of all that is drawn.
+func (m *Memory) tight(workers int) bool {
 	return m.budget.Tight() && int64(m.used)*int64(workers) >= m.budget.Held()
 }
 
@@ -65,7 +65,7 @@ func (m *Memory) take() *page {
 	return new(page)
 }
 
-// overdraw returns a page whatever the budget says.
+// overdraw returns a page even if the budget is used up.
 func (m *Memory) overdraw() *page {
 	m.budget.Overdraw(pageSize)
 	m.used += pageSize
@@ -87,7 +87,7 @@ func (m *Memory) drawIndex(n int) bool {
 	return ok
 }
 
-// overdrawIndex takes n bytes for an index whatever the budget says.
+// overdrawIndex takes n bytes for an index even if the budget is used up.
 func (m *Memory) overdrawIndex(n int) {
 	m.budget.Overdraw(n)
 	m.used += n

@@ -18,8 +18,9 @@ func TestShareOfTheBudget(t *testing.T) {
 		}
 		pages = append(pages, m.take())
 	}
-	if small.Tight(2) || !large.Tight(2) {
-		t.Errorf("with 10 and 82 of 100 pages, tight %t and %t; expected false and true", small.Tight(2), large.Tight(2))
+	if small.tight(2) || !large.tight(2) {
+		t.Errorf("with 10 and 82 of 100 pages, tight %t and %t; expected false and true",
+			small.tight(2), large.tight(2))
 	}
 	for _, p := range pages[40:] {
 		large.give(p)
@@ -28,8 +29,9 @@ func TestShareOfTheBudget(t *testing.T) {
 		t.Fatalf("%d pages are free; expected 52", n)
 	}
 	large.Trim() // tight: all go back
-	if len(large.free) != 0 || b.Held() != 40*pageSize || large.Tight(2) {
-		t.Errorf("trimmed, %d pages are free and %d bytes drawn; expected 0 and %d", len(large.free), b.Held(), 40*pageSize)
+	if len(large.free) != 0 || b.Held() != 40*pageSize || large.tight(2) {
+		t.Errorf("trimmed, %d pages are free and %d bytes drawn; expected 0 and %d",
+			len(large.free), b.Held(), 40*pageSize)
 	}
 }
 

@@ -26,8 +26,9 @@ func (s *Squeeze) Adjust(h *Log, watchers int) bool {
 	return false
 }
 
-// Move begins the next round. tight is whether the budget is, see Memory.Tight.
-func (s *Squeeze) Move(tight bool) {
+// Move begins the next round, for the logs of one of several workers that share a budget.
+func (s *Squeeze) Move(m *Memory, workers int) {
+	tight := m.tight(workers)
 	switch {
 	case !tight:
 		s.bar /= 2

@@ -3,9 +3,9 @@ package receiver
 import "ringcast/engine/port"
 
 const (
-	// A missing packet is asked for after NACKDelay, so that reordering is not taken for loss, then again with growing
-	// pauses, nackTries times in about a second.
+	// NACKDelay is how long after a hole was seen its packet is asked for: it may be reordered and not lost.
 	NACKDelay = 10 * port.Millisecond
+	// The next pauses are nackPause, twice that and so on. It is asked for nackTries times, in about a second.
 	nackPause = 40 * port.Millisecond
 	nackTries = 8
 	// missingKept is room for missing packets that is kept when none is missing any more.

@@ -82,7 +82,7 @@ func TestNACKInParts(t *testing.T) {
 	}
 }
 
-// What fell out of the window, or lies before a restart, is not asked for any more.
+// A packet that fell out of the window, or lies before a restart, is not asked for any more.
 func TestNACKForgetsTheLost(t *testing.T) {
 	r := newReceiver(90000)
 	accept(r, 0, 0)

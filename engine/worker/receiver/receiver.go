@@ -8,10 +8,10 @@ import (
 const (
 	// window is how late a packet may come, in sequence numbers before the highest.
 	window = 4096
-	// MaxGap is the largest number of consecutive missing packets that are asked for again. A larger gap is a restart
-	// of the numbering and costs a keyframe.
+	// MaxGap is the largest number of consecutive missing packets that are asked for. A larger gap is a restart of the
+	// numbering and costs a keyframe.
 	MaxGap = 512
-	// startRoom is how many packets may come after the very first and still be earlier: a stream whose first packets
+	// startRoom is how far before the very first packet others may lie that come later. A stream whose first packets
 	// are reordered must not lose its first keyframe.
 	startRoom = 64
 )
@@ -136,8 +136,8 @@ func (r *Receiver) Past(seq uint16) bool {
 	return !r.started || int16(seq-uint16(r.highest)) <= 0
 }
 
-// Skip leaves ext, which carried nothing, out of the numbering. Only the newest packet can be left out. A late one has
-// its number reserved already and must be passed on, empty.
+// Skip leaves ext, which carries nothing, out of the numbering and reports whether it could. Only the newest packet can
+// be left out. The number of a late one is reserved already, so it must be passed on, empty.
 func (r *Receiver) Skip(ext uint64) bool {
 	if ext != r.highest {
 		return false

@@ -127,6 +127,7 @@ func TestReportDelayAfterADay(t *testing.T) {
 	r.Accept(0, &Packet{Sequence: 1})
 	r.NoteSenderReport(1<<16, port.Second)
 	if b := r.Report(40*hours + port.Second); b.Delay != uint32(40*3600<<16&math.MaxUint32) {
-		t.Errorf("40 h after the sender report the delay is %d; expected %d", b.Delay, uint32(40*3600<<16&math.MaxUint32))
+		t.Errorf("40 h after the sender report the delay is %d; expected %d",
+			b.Delay, uint32(40*3600<<16&math.MaxUint32))
 	}
 }
