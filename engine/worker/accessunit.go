@@ -5,18 +5,17 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// An accessUnit describes the frame that the newest packet of a video layer belongs to: all packets with
-// one timestamp. Only the layer's owner keeps one.
+// An accessUnit describes the frame of the newest packet of a video layer. A frame is all packets with one timestamp.
 type accessUnit struct {
 	started   bool
 	timestamp uint32
-	// whole is unset if a packet of it before its newest one is missing.
+	// whole is set while no packet of the frame before its newest one is missing.
 	whole bool
-	// content adds up that of its packets.
+	// content is the sum of its packets' contents.
 	content rtp.Content
-	// lacking is set if parameter sets did not come with the last keyframe.
+	// lacking is set if the last keyframe came without parameter sets.
 	lacking bool
-	// sets are the latest parameter sets of format's packets; nil while no codec has used any.
+	// sets are the latest parameter sets of the format's packets, nil while no codec has used any.
 	sets   *rtp.ParameterSets
 	format *rtp.Format
 	// sequence is the latest sequence header of AV1, at most maxSequence bytes.
@@ -31,7 +30,7 @@ func (u *accessUnit) restart() {
 	*u = accessUnit{lacking: u.lacking, sets: u.sets, format: u.format, sequence: u.sequence}
 }
 
-// enter notes that a packet is the newest. follows tells whether the one before it came.
+// enter notes that a packet is the newest. follows is set if the packet before it came.
 func (u *accessUnit) enter(timestamp uint32, follows bool) {
 	switch {
 	case !u.started || timestamp != u.timestamp:
@@ -45,8 +44,8 @@ func (u *accessUnit) enter(timestamp uint32, follows bool) {
 	}
 }
 
-// add takes in a packet's content and reports whether a decoder can start with its frame, as far as that
-// came, and the packet belongs to what it needs.
+// add takes in a packet's content and reports whether the packet belongs to the start of a keyframe. Then a decoder can
+// start with the packets of the frame that came so far, and needs this one.
 func (u *accessUnit) add(timestamp uint32, content rtp.Content) bool {
 	if timestamp != u.timestamp {
 		return content.Starts() // overtaken by another frame

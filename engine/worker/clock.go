@@ -7,39 +7,40 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A layer's timestamps count in a clock of their own. A bus.Clock ties that clock to the worker's time, by which
-// tracks are played together and layers follow each other. The owner of a publication has two for each layer:
+// A layer's timestamps count in a clock of their own. A bus.Clock ties that clock to the worker's time. By that, tracks
+// are played together and layers follow each other. The owner of a publication has two for each layer:
 //
-//   - arrivals, from the arrival of the layer's packets. A packet can be late and never early, so the earliest count.
-//   - clock, which subscribers' reports and followers use: a copy of arrivals, until the publisher's reports say how
-//     its tracks' clocks relate.
+//   - upstream.arrivals, from the arrival of the layer's packets. A packet can be late and never early, so the earliest
+//     count.
+//   - layer.clock, for subscribers' reports and for followers. It is a copy of arrivals, until the publisher's reports
+//     relate the clocks of its tracks.
 //
-// The publisher's wall clock only relates its tracks. What subscribers are told is the server's, which is never set.
-// So they notice neither the publisher's first report nor a step of its clock.
+// The publisher's wall clock only relates its tracks. Subscribers' reports carry the server's wall clock, which is
+// never set. So subscribers notice neither the publisher's first report nor a step of its clock.
 
 const (
-	// clockInterval is the least time between two reported clocks of a layer that followers are told,
-	// arrivalsInterval that between two from arrivals.
+	// clockInterval is the least time between two clocks of a layer that followers are sent, if they are from reports.
+	// arrivalsInterval is that for clocks from arrivals.
 	clockInterval    = 200 * port.Millisecond
 	arrivalsInterval = port.Second
-	// maxLateness is how much later than the earliest a packet may come and belong to the same clock.
+	// maxLateness is how much later than the earliest packets another may come and still belong to the same clock.
 	maxLateness = port.Second
 	// maxStep is how far the publisher's wall clock may leave ours between two reports. Beyond, it was set, or the
-	// report was held up: then the layer's own clock tells when it was made.
+	// report was held up. Then the time of the report is read off the layer's own clock.
 	maxStep = 250 * port.Millisecond
-	// maxSkew bounds how far apart a report and the arrivals may see the same timestamp.
+	// maxSkew is how far apart a report and the arrivals may place the same timestamp.
 	maxSkew = 10 * port.Second
-	// arrivalsLeak and wallSlew bound the drift that is followed: 1/4096 is 244 ppm, 1/2048 twice that.
+	// arrivalsLeak and wallSlew bound the drift that is followed, as its inverse: 1/4096 is 244 ppm, 1/2048 twice that.
 	arrivalsLeak = 4096
 	wallSlew     = 2048
 )
 
-// A wall is the publisher's wall clock as its owner sees it, one for all tracks: one a track would let delays in the
-// network tear picture and sound apart.
+// A wall is the publisher's wall clock as the owner of the publication sees it. It is one for all tracks. With one for
+// each, delays in the network would tear picture and sound apart.
 type wall struct {
 	// offset is the wall clock, in nanoseconds since 1900, minus our time.
 	offset int64
-	// lag is how much later than the offset tells reports come.
+	// lag is how much later reports come than offset lets expect.
 	lag port.Time
 	// at is when the last report came, 0 before the first.
 	at port.Time
@@ -55,18 +56,20 @@ func timestampAt(c *bus.Clock, at port.Time, rate uint32) uint32 {
 	return c.RTP + rtp.Ticks(int64(at-c.At), rate)
 }
 
-// momentOf is the time at which a clock of rate Hz shows a timestamp: of those, 2^32 units apart, the nearest to near.
+// momentOf is the time at which a clock of rate Hz shows a timestamp. There is one each 2^32 ticks. The nearest to near
+// is returned.
 func momentOf(c *bus.Clock, timestamp uint32, near port.Time, rate uint32) port.Time {
 	d := int64(int32(timestamp - timestampAt(c, near, rate)))
 	return near + port.Time(d*int64(port.Second)/int64(rate))
 }
 
-// tick takes the arrival of a packet, which came in order, into the layer's clocks; false if it goes on with a frame.
+// tick takes the arrival of a packet that came in order into the layer's clocks. It reports whether the packet begins a
+// frame.
 func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 	u := l.upstream
 	c := &u.arrivals
 	if c.Valid && c.RTP == timestamp {
-		return false // the first of a frame tells when the frame came
+		return false // a frame comes when its first packet does
 	}
 	rate := l.clockRate()
 	at := momentOf(c, timestamp, arrival, rate)
@@ -78,7 +81,7 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 	}
 	*c = bus.Clock{At: at, RTP: timestamp, Epoch: l.epoch, Valid: true}
 	if u.reported && !follows {
-		// Timestamps that jumped leave the last report behind.
+		// The last report is void once timestamps jump.
 		u.reported = within(momentOf(&l.clock, timestamp, arrival, rate), arrival, maxSkew)
 	}
 	if !u.reported {
@@ -88,7 +91,7 @@ func (w *Worker) tick(l *layer, timestamp uint32, arrival port.Time) bool {
 	return true
 }
 
-// takeClock takes in a publisher's sender report.
+// takeClock takes the clocks of a publisher's sender report, which are those of a layer.
 func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arrival port.Time) {
 	u := l.upstream
 	u.receiver.NoteSenderReport(info.NTP, arrival)
@@ -96,7 +99,7 @@ func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arri
 		return // a publisher without a wall clock (RFC 3550 section 6.4.1)
 	}
 	rate := l.clockRate()
-	arrived := arrival // when the report's timestamp came, or will come
+	arrived := arrival // when media of the report's timestamp came, or will come
 	if u.arrivals.Valid {
 		arrived = momentOf(&u.arrivals, info.RTP, arrival, rate)
 		if !within(arrived, arrival, maxSkew) {
@@ -106,7 +109,7 @@ func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arri
 	}
 	at := arrived
 	if u.reported {
-		// More precise, if the timestamps went on meanwhile.
+		// The last report is more precise, if timestamps went on since.
 		if x := momentOf(&l.clock, info.RTP, arrival, rate); within(x, arrived, maxSkew) {
 			at = x
 		}
@@ -116,8 +119,9 @@ func (w *Worker) takeClock(p *publication, l *layer, info *rtcp.SenderInfo, arri
 	w.tellClock(l, arrival, clockInterval)
 }
 
-// take notes what the wall clock showed, by a report that came at arrival, and returns when that was. at is when it was
-// by the layer's clock so far: a wall clock that is new, or was set, goes on from there, and so do all tracks.
+// take notes a time that the wall clock showed, by a report that came at arrival. It returns when that was in our time.
+// at is the same by the layer's clock so far. A wall clock that is new, or was set, goes on from there, and so do all
+// tracks.
 func (c *wall) take(ntp int64, at, arrival port.Time) port.Time {
 	early := port.Time(ntp-c.offset) + c.lag - arrival
 	switch {
@@ -136,7 +140,7 @@ func (c *wall) take(ntp int64, at, arrival port.Time) port.Time {
 // within reports whether two times are at most so far apart.
 func within(a, b, most port.Time) bool { return a-b <= most && b-a <= most }
 
-// tellClock tells the followers a layer's clock, unless they were told one less than an interval ago.
+// tellClock sends the followers a layer's clock, unless they were sent one less than an interval ago.
 func (w *Worker) tellClock(l *layer, now, interval port.Time) {
 	u := l.upstream
 	if len(l.pub.followers) == 0 || u.clockTold != 0 && now-u.clockTold < interval {
@@ -148,7 +152,7 @@ func (w *Worker) tellClock(l *layer, now, interval port.Time) {
 	}
 }
 
-// knowsTime reports whether the layer's clock holds for an epoch of its numbering, the present one.
+// knowsTime reports whether the layer's clock holds for an epoch of its numbering, and that epoch is the present one.
 func (l *layer) knowsTime(epoch uint32) bool {
 	return l.clock.Valid && l.clock.Epoch == epoch && l.epoch == epoch
 }

@@ -13,16 +13,17 @@ const (
 	historyCapAudio = 256 << 10
 )
 
-// A stream is what is published under one name, as one worker sees it: the present publication and
-// this worker's subscribers.
+// A stream is a name with its present publication and this worker's subscribers.
 type stream struct {
 	id  bus.StreamID
 	pub *publication // nil while nobody publishes
-	// Subscribers that play, or wait for a keyframe, and those among them to be visited beside the circles.
+	// ready are the subscribers that play, waiting those that need a keyframe. debts are those of both that are to be
+	// visited beside the circles.
 	ready, waiting circle
 	debts          debts
 
-	// Its place in the worker's queue, and what its present turn has spent, and of that on debts.
+	// queued and next are the stream's place in the worker's queue. spent is the cost of its present turn, repaid the
+	// part of that for debts.
 	queued        bool
 	next          *stream
 	spent, repaid int
@@ -31,33 +32,33 @@ type stream struct {
 	chore  chore
 }
 
-// An announcement is a publication as the controller told of it. Each worker has one of every stream, and nothing
-// else of a stream that it neither owns nor has subscribers of.
+// An announcement is the controller's word of a publication. Each worker keeps one of every stream, and nothing else of
+// a stream that it neither owns nor has subscribers of.
 type announcement struct {
 	generation bus.Generation
 	owner      int32
 	spec       *bus.Session
 }
 
-// A publication is one publisher's time on a stream. Its owner writes the layers' histories from
-// what the publisher sends, other workers with subscribers write their replicas from the bus.
+// A publication is one publisher's time on a stream. Its owner writes the layers' histories from the publisher's
+// packets. Other workers with subscribers write their replicas from the bus.
 type publication struct {
 	stream     *stream
 	generation bus.Generation
 	owner      int
 	spec       *bus.Session
-	// origin is this worker's session of the publisher; nil where there is none any more.
+	// origin is this worker's session of the publisher, nil where there is none any more.
 	origin *session
 	tracks []track
 
-	// Only at the owner:
+	// Only the owner has these. session is the publisher's, nil before it is attached.
 	session   *session
 	followers []*follower
 	// unfed is set while some follower's news did not fit its turn.
 	unfed bool
 	wall  wall
 
-	// Only at a follower:
+	// Only a follower has these.
 	following bool // this worker asked to be fed
 	promised  bool // the owner answered that it will
 }
@@ -66,19 +67,18 @@ type publication struct {
 type track struct {
 	spec   *rtp.Track
 	layers []*layer
-	// best is the layer of the largest pictures that is sent, see choose; nil before the first packet.
+	// best is the sent layer with the largest pictures, see choose. It is nil before the first packet.
 	best *layer
 	// chosen is when best last changed.
 	chosen port.Time
-	// Only at the owner of several layers: when the newest frame of any began to arrive, and since when that goes on
-	// without a pause of all.
+	// Only the owner of several layers has these. frame is when the newest frame of any began to arrive, since is when
+	// the latest pause of all ended.
 	frame, since port.Time
-	// fed is the layer that the owner feeds, at a follower.
+	// fed is the layer that the owner feeds. Only a follower has it.
 	fed *layer
 	// formats are the places in spec.Formats, plus 1, by payload type of media and of retransmissions.
 	formats [128]uint8
-	// active is the payload type sent now, -1 before the first packet; told is what the
-	// controller knows of.
+	// active is the payload type sent now, -1 before the first packet. told is the one that the controller knows.
 	active, told int
 }
 
@@ -93,16 +93,16 @@ type layer struct {
 	request request
 	// users is how many subscriptions' present spans are on this layer.
 	users int
-	// emitted is the index behind the newest packet that some subscriber was sent.
+	// emitted is the index after the newest packet that some subscriber was sent.
 	emitted uint64
-	// settled is the index up to which all that goes into sealed bytes is decided, see settle.
+	// settled is the index before which everything that goes into sealed bytes is decided, see settle.
 	settled uint64
 	// epoch counts the breaks in the layer's numbering. Spans do not reach across one.
 	epoch uint32
 
 	// upstream is nil at followers, and at the owner while the publisher's session is not attached.
 	upstream *upstream
-	// replica is used at followers.
+	// replica is empty at the owner.
 	replica replica
 }
 
@@ -158,7 +158,7 @@ func (w *Worker) openPublication(now port.Time, m *bus.Message) {
 	}
 }
 
-// format returns the format that a payload type, of media or of retransmissions, belongs to; nil if there is none.
+// format returns the format with a payload type, of media or of retransmissions. It is nil if there is none.
 func (t *track) format(pt uint8) *rtp.Format {
 	if i := t.formats[pt&127]; i > 0 {
 		return &t.spec.Formats[i-1]
@@ -167,7 +167,9 @@ func (t *track) format(pt uint8) *rtp.Format {
 }
 
 func (w *Worker) newPublication(st *stream, a announcement) *publication {
-	p := &publication{stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec, origin: w.sessions[a.spec.ID]}
+	p := &publication{
+		stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec, origin: w.sessions[a.spec.ID],
+	}
 	p.tracks = make([]track, len(a.spec.Tracks))
 	for i := range p.tracks {
 		t := &p.tracks[i]

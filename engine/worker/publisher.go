@@ -11,18 +11,17 @@ import (
 )
 
 const (
-	// maxSources bounds the SSRCs that are bound to layers at a time: those that the opener knows, and those that were
+	// maxSources bounds the SSRCs that are bound to layers at a time. Besides those that the opener knows, 32 may be
 	// announced and never sent.
 	maxSources = srtp.MaxSources + 32
-	// A past source that was silent for sourceMemory gives way to a new one, but no more often than once in
-	// forgetPause, so that a flood of sources gains nothing.
+	// A past source that was silent for sourceMemory gives way to a new one. That happens at most once in forgetPause,
+	// so that a flood of sources gains nothing.
 	sourceMemory = 60 * port.Second
 	forgetPause  = 10 * port.Second
-	// sourceSilence is longer than packets overtake each other: what a past source sends within it of
-	// its own last packet, and of its successor's, is late.
+	// sourceSilence is longer than packets overtake each other. A packet of a past source is late when it comes this
+	// soon after that source's last one, and after its successor's.
 	sourceSilence = 200 * port.Millisecond
-	// feedbackInterval is the pause between transport-wide feedbacks; libwebrtc's own receivers
-	// use 50 to 250 ms.
+	// feedbackInterval is the pause between transport-wide feedbacks. libwebrtc's own receivers use 50 to 250 ms.
 	feedbackInterval = 50 * port.Millisecond
 )
 
@@ -33,10 +32,9 @@ type publisher struct {
 	extensions  rtp.ExtensionMap
 	sources     []source
 	arrivals    rtcp.Arrivals // of transport-wide numbers
-	media       uint32        // SSRC of the newest packet with one
+	media       uint32        // SSRC of the newest packet with such a number
 	ssrc        uint32        // ours, in reports
-	// checked is when STUN or SRTCP last came, told the session's heard that the controller
-	// knows of.
+	// checked is when STUN or SRTCP last came. told is the session's heard that the controller knows.
 	checked, told port.Time
 	feedbackDue   bool
 	began         bool // RTP arrived
@@ -74,7 +72,7 @@ func (w *Worker) attach(now port.Time, s *session, p *publication) {
 	}
 }
 
-// handleRTP takes in a publisher's RTP: opened once, recorded once.
+// handleRTP takes in a datagram of a publisher's RTP: it is opened once and recorded once.
 func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	p := s.pub
 	data, result := p.opener.OpenRTP(in.Data)
@@ -164,7 +162,7 @@ func (w *Worker) restore(p *publication, x *incoming) bool {
 	return true
 }
 
-// dropUnopened counts a packet that did not open; malformed is the reason for one that is none.
+// dropUnopened counts a packet that did not open. malformed is the reason where it is no SRTP or SRTCP at all.
 func (w *Worker) dropUnopened(r srtp.Result, malformed DropReason) {
 	switch r {
 	case srtp.OpenReplayed:
@@ -178,7 +176,7 @@ func (w *Worker) dropUnopened(r srtp.Result, malformed DropReason) {
 	}
 }
 
-// tellHeard keeps the controller informed of whether a publisher lives.
+// tellHeard informs the controller when a publisher last proved to live, unless it knows.
 func (w *Worker) tellHeard(p *publication) {
 	s := p.session
 	if s == nil || s.heard == s.pub.told {
@@ -191,5 +189,7 @@ func (w *Worker) tellHeard(p *publication) {
 			media = max(media, l.upstream.last)
 		}
 	}
-	w.send(bus.Message{Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media})
+	w.send(bus.Message{
+		Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media,
+	})
 }

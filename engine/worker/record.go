@@ -55,8 +55,8 @@ func (w *Worker) record(now port.Time, s *session, x *incoming) {
 	w.advance(now, x, newsOf(&packet, t.spec.Kind))
 }
 
-// number returns a packet's place in its layer. ok is false for a packet that has none: it came before, or too late, or
-// carries nothing.
+// number returns a packet's place in its layer. ok is false for a packet without one: it came before, or came too late,
+// or carries nothing.
 func (w *Worker) number(now port.Time, s *session, x *incoming) (number uint64, ok bool) {
 	l := x.source.layer
 	r := &l.upstream.receiver
@@ -98,21 +98,21 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	}
 	l.upstream.last = x.arrival
 	if t.best == nil {
-		t.best, n = l, forAll // a keyframe can be asked for now
+		t.best, n = l, forAll // now a keyframe can be asked for
 	}
 	first := t.active < 0
 	t.active = int(x.payloadType)
 	if first {
 		w.tellActive(l.pub, t)
 	}
-	// A layer that nobody is sent, of a simulcast, wakes nobody.
+	// A layer of a simulcast that nobody is sent wakes nobody.
 	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
 		w.wake(l.pub.stream, n)
 	}
 }
 
-// tellActive tells the controller which payload type a track carries. Changes are told at housekeeping,
-// so that a publisher that alternates floods nobody.
+// tellActive informs the controller which payload type a track carries, if that changed. It is called at housekeeping,
+// so that a publisher that alternates payload types floods nobody.
 func (w *Worker) tellActive(p *publication, t *track) {
 	if t.active == t.told || p.session == nil {
 		return

@@ -5,10 +5,10 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// complete puts the parameter sets that a keyframe lacks into the history before the packet that begins
-// it: encoders may send them once, or announce them only. So every viewer gets them, and resends and
-// replicas are as always. It needs numbers that nobody has yet. And while a packet before this one is
-// missing, that may be newer sets, which must not be followed by older ones.
+// complete puts the parameter sets that a keyframe lacks into the history, before the packet that begins the keyframe.
+// Encoders may send the sets only once, or only announce them. In the history every viewer gets them, and resends and
+// replicas are as always. The sets need numbers that nobody has yet. They are left out while a packet is missing that
+// may carry newer sets: older ones must not follow those.
 func (w *Worker) complete(l *layer, x *incoming, packet *bus.Packet) {
 	u := &l.upstream.unit
 	late := packet.Timestamp != u.timestamp
@@ -41,9 +41,9 @@ func (w *Worker) complete(l *layer, x *incoming, packet *bus.Packet) {
 	w.count(KeyframesCompleted)
 }
 
-// completeAV1 puts the latest sequence header into a payload that begins a keyframe without one, and returns the content
-// of the payload then. The header must be in that payload: libwebrtc takes a packet of a sequence header alone for a
-// keyframe, which it cannot decode.
+// completeAV1 puts the latest sequence header into a payload that begins a keyframe without one, and returns the
+// payload's content after that. The header must be in that payload: libwebrtc takes a packet of a sequence header alone
+// for a keyframe, which it cannot decode.
 func (w *Worker) completeAV1(u *accessUnit, x *incoming, content rtp.Content) rtp.Content {
 	switch {
 	case content&rtp.HasSets != 0:

@@ -7,14 +7,14 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A source is what an SSRC of a publisher turned out to be. At most one of a layer's media sources and one
-// of its retransmissions' is present.
+// A source binds an SSRC of a publisher to a layer. A layer has at most one present source of media and one of
+// retransmissions.
 type source struct {
 	ssrc  uint32
 	layer *layer
 	rtx   bool
-	// past is set when the layer went on under another SSRC: what comes late of this one has
-	// another numbering and another clock.
+	// past is set when the layer went on under another SSRC. Late packets of this one have another numbering and
+	// another clock.
 	past  bool
 	heard port.Time // when the source last sent
 }
@@ -29,8 +29,8 @@ func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
 	return src
 }
 
-// forget makes room for a new source, of what the opener remembers and of what is bound: the source that was heard
-// longest ago of those that belong to nothing, or are past and silent for long.
+// forget makes room for a new source, in the opener and among those that are bound, and reports whether it could. It
+// forgets the source that was heard longest ago, of those that belong to no layer or are past and long silent.
 func (p *publisher) forget(now port.Time) bool {
 	if p.forgotAt > 0 && now-p.forgotAt < forgetPause {
 		return false
@@ -47,7 +47,7 @@ func (p *publisher) forget(now port.Time) bool {
 	return true
 }
 
-// present makes a source its layer's, and the one that was into a past one.
+// present makes a source the present one of its layer, and the source that was into a past one.
 func (p *publisher) present(src *source) {
 	for i := range p.sources {
 		if x := &p.sources[i]; x.layer == src.layer && x.rtx == src.rtx {
@@ -68,8 +68,8 @@ func (p *publisher) present(src *source) {
 	r.SSRC = src.ssrc
 }
 
-// comesBack reports whether a past source is to be its layer's again, because it sends after a silence or goes
-// on while the present one is silent. Two that send at once do not take turns.
+// comesBack reports whether a past source is to be present again. It is when it sends after a silence, or goes on while
+// the present one is silent. Two that send at once do not take turns.
 func (p *publisher) comesBack(now port.Time, past *source) bool {
 	if now-past.heard >= sourceSilence {
 		return true
@@ -91,7 +91,7 @@ func (p *publisher) source(ssrc uint32) *source {
 	return nil
 }
 
-// sourceOf returns the source of the packet in hand, nil where it has none or comes too late of a past one.
+// sourceOf returns the source of the packet in hand. It is nil where none can be found, or is past and the packet late.
 func (w *Worker) sourceOf(now port.Time, p *publisher, data []byte) *source {
 	src := p.source(w.header.SSRC)
 	if src == nil {
@@ -110,8 +110,8 @@ func (w *Worker) sourceOf(now port.Time, p *publisher, data []byte) *source {
 	return src
 }
 
-// identify finds out what a new SSRC is: by its RID or repaired RID (simulcast), else by MID, else by
-// a payload type that only one track has.
+// identify binds a new SSRC to a layer. The track is found by MID, else by a payload type that only one track has. The
+// layer is found by RID or repaired RID. Without, it is the only one of its track.
 func (w *Worker) identify(p *publisher, h *rtp.Header, data []byte) *source {
 	pub := p.publication
 	t := pub.trackByMID(h.Value(data, rtp.MID))

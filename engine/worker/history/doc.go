@@ -17,8 +17,8 @@
 // # Memory
 //
 // A log keeps a packet for Span. That is as long as a viewer may be late, and twice as long as a keyframe can be used
-// to start from. While the budget is tight, the logs with the fewest watchers keep less, down to Least. A log that nothing
-// was added to for a while gives all its memory back.
+// to start from. While the budget is tight, the logs with the fewest watchers keep less, down to Least. A log to which
+// nothing was added for a while gives all its memory back.
 //
 // Nothing here is safe for use by several threads, except the budget.
 package history
