@@ -38,7 +38,7 @@ type controller struct {
 	now     func() port.Time
 	random  func([]byte)
 	bus     *bus.Endpoint
-	wake    func(to int)
+	wake    func(to bus.Address)
 	workers int
 	limits  SessionConfig
 	cname   string // in source descriptions of all sessions
@@ -120,8 +120,8 @@ type session struct {
 	spec   *bus.Session
 	stream *stream
 	opened port.Time
-	owner  int32 // worker number, or nobody
-	place  int32 // among its stream's viewers or candidates, -1 for none
+	owner  bus.Address // a worker, or nobody
+	place  int32       // among its stream's viewers or candidates, -1 for none
 	keyed  bool
 	// restarts counts the session's ICE restarts.
 	restarts uint16
@@ -151,7 +151,7 @@ type publication struct {
 	active       []int
 }
 
-const nobody = -1
+const nobody = bus.Nobody
 
 // handshakes is the DTLS endpoint with a queue of its events, which come from many goroutines.
 type handshakes struct {
@@ -209,7 +209,7 @@ func (c *controller) drain() {
 			break
 		}
 		c.handleMessage(m)
-		c.bus.Done()
+		c.bus.ControlDone()
 	}
 	events, more := c.dtls.take(drainTurn)
 	for i := range events {
@@ -238,15 +238,17 @@ func (c *controller) do(ctx context.Context, f func()) error {
 	}
 }
 
-func (c *controller) send(to int, m bus.Message) {
-	m.To = to
-	c.bus.Send(&m)
-	c.wake(to)
+// send passes a message to the worker m.To.
+func (c *controller) send(m bus.Control) {
+	c.bus.SendControl(&m)
+	c.wake(m.To)
 }
 
-func (c *controller) broadcast(m bus.Message) {
+// broadcast passes a message to all workers.
+func (c *controller) broadcast(m bus.Control) {
 	for w := range c.workers {
-		c.send(w, m)
+		m.To = bus.Address(w)
+		c.send(m)
 	}
 }
 
@@ -310,7 +312,7 @@ func (c *controller) announce(role api.Role, name string, p *api.Offer) *session
 	}
 	c.pool.add(s, p)
 	c.count(s, 1)
-	c.broadcast(bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+	c.broadcast(bus.SessionOpened(spec))
 	return s
 }
 
@@ -324,7 +326,7 @@ func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Loca
 	l := c.describe(s)
 	s.restarts++
 	l.ICE = c.credentials(id, s.spec.Role, s.restarts)
-	c.broadcast(bus.Message{Kind: bus.SessionRestarted, ID: id, Local: l.ICE, Remote: remote.Ufrag})
+	c.broadcast(bus.SessionRestarted(id, l.ICE, remote.Ufrag))
 	return l, nil
 }
 
@@ -378,7 +380,7 @@ func (c *controller) turnUfrags(now port.Time) {
 		}
 	}
 	c.ufrags = keys
-	c.broadcast(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: c.ufrags})
+	c.broadcast(bus.UfragKeysTurned(c.ufrags))
 }
 
 // token is n random bytes, a multiple of 3, in letters that ICE and SDP allow.
@@ -402,11 +404,11 @@ func (c *controller) close(s *session, why api.Reason) {
 	c.pool.remove(s)
 	c.leave(s)
 	for w := range c.workers {
-		m := bus.Message{Kind: bus.SessionClosed, ID: id}
-		if w == int(s.owner) {
-			m.Data = goodbye
+		m := bus.SessionClosed(id)
+		if m.To = bus.Address(w); m.To == s.owner {
+			m = bus.Goodbye(m.To, id, goodbye)
 		}
-		c.send(w, m)
+		c.send(m)
 	}
 	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
 	for _, f := range c.onEnded {
@@ -415,46 +417,46 @@ func (c *controller) close(s *session, why api.Reason) {
 }
 
 // handleMessage takes in what a worker tells.
-func (c *controller) handleMessage(m *bus.Message) {
+func (c *controller) handleMessage(m *bus.Control) {
 	s := c.sessions[m.ID]
 	if s == nil {
 		return // ended meanwhile
 	}
 	switch m.Kind {
-	case bus.SessionReached:
+	case bus.KindSessionReached:
 		c.pool.reached(s)
-	case bus.SessionClaimed:
+	case bus.KindSessionClaimed:
 		c.pool.reached(s)
 		if s.owner != nobody {
 			return // the first claim wins; all have been told
 		}
-		s.owner = int32(m.From)
+		s.owner = m.From
 		c.keep(s)
 		s.arrival.source = m.Path.Remote.Addr()
-		c.broadcast(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: m.From, Path: m.Path})
+		c.broadcast(bus.SessionOwned(m.ID, m.From, m.Path))
 		c.startHandshake(s)
-	case bus.RecordReceived:
+	case bus.KindRecordReceived:
 		c.startHandshake(s)
 		c.dtls.Receive(m.ID, m.Data)
-	case bus.SessionSettled:
+	case bus.KindSessionNominated:
 		c.forget(s)
 		if s.ufrag = m.Local.Ufrag; s.owner != nobody {
 			c.keep(s)
 		}
-		c.broadcast(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
-	case bus.SessionConnected:
+		c.broadcast(bus.SessionSettled(m.ID, m.Local.Ufrag))
+	case bus.KindSessionConnected:
 		c.dtls.Confirm(m.ID)
-	case bus.MediaBegan:
+	case bus.KindMediaBegan:
 		c.contend(s)
-	case bus.FormatActive:
+	case bus.KindFormatActive:
 		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
 			p.active[m.Track] = int(m.PayloadType)
 		}
-	case bus.SessionHeard:
+	case bus.KindSessionHeard:
 		if p := s.publication; p != nil {
-			p.heard, p.media = max(p.heard, m.Arrival), max(p.media, m.MediaAt)
+			p.heard, p.media = max(p.heard, m.Heard), max(p.media, m.MediaAt)
 		}
-	case bus.SessionEnded:
+	case bus.KindSessionEnded:
 		c.close(s, m.Reason)
 	}
 }
@@ -482,10 +484,10 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	}
 	switch e.Kind {
 	case dtls.Send:
-		c.send(int(s.owner), bus.Message{Kind: bus.SendRecord, ID: e.ID, Data: e.Datagram})
+		c.send(bus.SendRecord(s.owner, e.ID, e.Datagram))
 	case dtls.Keyed:
 		s.keyed = true
-		c.send(int(s.owner), bus.Message{Kind: bus.SessionKeyed, ID: e.ID, Keys: e.Keys})
+		c.send(bus.SessionKeyed(s.owner, e.ID, e.Keys))
 		switch {
 		case s.spec.Role == api.Subscriber:
 			c.settle(s)

@@ -37,7 +37,7 @@ func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	for _, change := range changes {
 		change(&cfg.Sessions)
 	}
-	e := &Engine{bus: bus.New(cfg.Workers), now: func() port.Time { return r.now }}
+	e := &Engine{bus: bus.New(), now: func() port.Time { return r.now }}
 	random := rand.NewChaCha8([32]byte{1})
 	c, err := e.newController(&cfg, func(b []byte) { _, _ = random.Read(b) })
 	if err != nil {
@@ -46,7 +46,7 @@ func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	r.controller, e.controller = c, c
 	for w := range cfg.Workers {
 		e.runners = append(e.runners, &runner{})
-		r.ends = append(r.ends, e.bus.Endpoint(w))
+		r.ends = append(r.ends, e.bus.Join(bus.Address(w)))
 	}
 	c.onEnded = append(c.onEnded, func(id api.SessionID, why api.Reason) { r.ended[id] = why })
 	t.Cleanup(func() {
@@ -86,12 +86,12 @@ func (r *registry) must(role api.Role, name string, p api.Offer) api.SessionID {
 
 // says handles a message of the first worker.
 func (r *registry) says(k bus.Kind, id api.SessionID) {
-	r.handleMessage(&bus.Message{Kind: k, ID: id, Arrival: r.now, MediaAt: r.now})
+	r.handleMessage(&bus.Control{Kind: k, ID: id, Heard: r.now, MediaAt: r.now})
 }
 
 // connect makes a session claimed and keyed.
 func (r *registry) connect(id api.SessionID) {
-	r.says(bus.SessionClaimed, id)
+	r.says(bus.KindSessionClaimed, id)
 	r.handleEvent(&dtls.Event{Kind: dtls.Keyed, ID: id, Keys: &srtp.Keys{}})
 }
 
@@ -100,7 +100,7 @@ func (r *registry) publish(name string) api.SessionID {
 	r.t.Helper()
 	id := r.must(api.Publisher, name, from("198.18.0.1"))
 	r.connect(id)
-	r.says(bus.MediaBegan, id)
+	r.says(bus.KindMediaBegan, id)
 	return id
 }
 
@@ -117,10 +117,10 @@ func (r *registry) told() (kinds []bus.Kind) {
 	e := r.ends[1]
 	for m := e.NextControl(); m != nil; m = e.NextControl() {
 		switch m.Kind {
-		case bus.PublicationOpened, bus.PublicationClosed, bus.SessionClosed:
+		case bus.KindPublicationOpened, bus.KindPublicationClosed, bus.KindSessionClosed:
 			kinds = append(kinds, m.Kind)
 		}
-		e.Done()
+		e.ControlDone()
 	}
 	return kinds
 }
@@ -157,8 +157,8 @@ func TestTakeoverByRequest(t *testing.T) {
 		r.connect(silent)
 		for range 19 {
 			r.pass(port.Second)
-			r.says(bus.SessionHeard, first)
-			if got := r.told(); slices.Contains(got, bus.PublicationOpened) || slices.Contains(got, bus.PublicationClosed) {
+			r.says(bus.KindSessionHeard, first)
+			if got := r.told(); slices.Contains(got, bus.KindPublicationOpened) || slices.Contains(got, bus.KindPublicationClosed) {
 				t.Fatalf("the workers were told %v of a stream that nobody took", got)
 			}
 		}
@@ -179,12 +179,12 @@ func TestTakeoverByMedia(t *testing.T) {
 	second := r.must(api.Publisher, "s", from("198.18.0.2"))
 	r.connect(second)
 	r.told()
-	r.says(bus.MediaBegan, second)
+	r.says(bus.KindMediaBegan, second)
 	r.expect("s", second, reasons{first: api.ReasonReplaced})
-	if got, want := r.told(), []bus.Kind{bus.PublicationOpened, bus.SessionClosed}; !slices.Equal(got, want) {
+	if got, want := r.told(), []bus.Kind{bus.KindPublicationOpened, bus.KindSessionClosed}; !slices.Equal(got, want) {
 		t.Errorf("the workers were told %v; expected %v", got, want)
 	}
-	r.says(bus.MediaBegan, second) // said once, but it does no harm
+	r.says(bus.KindMediaBegan, second) // said once, but it does no harm
 	r.expect("s", second, reasons{first: api.ReasonReplaced})
 }
 
@@ -198,13 +198,13 @@ func TestTakeoverByMany(t *testing.T) {
 	r.connect(second)
 	r.connect(third)
 	r.pass(port.Second)
-	r.says(bus.MediaBegan, third)
-	r.says(bus.MediaBegan, second)
+	r.says(bus.KindMediaBegan, third)
+	r.says(bus.KindMediaBegan, second)
 	r.expect("s", third, reasons{first: api.ReasonReplaced, second: api.ReasonReplaced})
 	r.pass(port.Second)
 	fourth := r.must(api.Publisher, "s", from("198.18.0.2"))
 	r.connect(fourth)
-	r.says(bus.MediaBegan, fourth)
+	r.says(bus.KindMediaBegan, fourth)
 	r.expect("s", fourth, reasons{first: api.ReasonReplaced, second: api.ReasonReplaced, third: api.ReasonReplaced})
 }
 
@@ -216,7 +216,7 @@ func TestTakeoverFromTheSilent(t *testing.T) {
 	r.connect(silent)
 	r.expect("s", silent, nil)
 	r.connect(second)
-	r.says(bus.MediaBegan, second)
+	r.says(bus.KindMediaBegan, second)
 	r.expect("s", second, reasons{silent: api.ReasonReplaced})
 }
 
@@ -234,11 +234,11 @@ func TestSilentPublisherGivesWay(t *testing.T) {
 	r.connect(second)
 	r.connect(third)
 	r.expect("s", first, nil)
-	r.says(bus.SessionHeard, first)
-	r.says(bus.MediaBegan, second)
+	r.says(bus.KindSessionHeard, first)
+	r.says(bus.KindMediaBegan, second)
 	r.expect("s", first, reasons{second: api.ReasonTaken})
 	r.pass(heardSpan)
-	r.says(bus.MediaBegan, third)
+	r.says(bus.KindMediaBegan, third)
 	r.expect("s", third, reasons{second: api.ReasonTaken, first: api.ReasonReplaced})
 }
 
@@ -253,7 +253,7 @@ func TestCandidateGoesOn(t *testing.T) {
 		if connected {
 			r.connect(second)
 		}
-		r.says(bus.SessionEnded, first)
+		r.says(bus.KindSessionEnded, first)
 		if !connected {
 			r.expect("s", 0, reasons{first: api.ReasonClosed})
 			r.connect(second)
@@ -276,7 +276,7 @@ func TestGrace(t *testing.T) {
 		v := r.must(api.Subscriber, name, from("198.18.0.9"))
 		r.connect(v)
 		viewers = append(viewers, v)
-		r.says(bus.SessionEnded, p)
+		r.says(bus.KindSessionEnded, p)
 		r.pass(port.Second)
 	}
 	r.pass(7 * port.Second)
@@ -324,9 +324,9 @@ func TestPendingFlood(t *testing.T) {
 				if why, ok := r.ended[g.id]; ok {
 					t.Fatalf("session %d of %s ended within a round trip: %v", g.id, g.from, why)
 				}
-				r.says(bus.SessionReached, g.id)
+				r.says(bus.KindSessionReached, g.id)
 				r.connect(g.id)
-				r.says(bus.SessionEnded, g.id)
+				r.says(bus.KindSessionEnded, g.id)
 			}
 			guests = guests[:0]
 			r.expire()
@@ -351,7 +351,7 @@ func TestFullPool(t *testing.T) {
 		return err
 	}
 	oldest := r.must(api.Publisher, "reached", from("198.19.0.1"))
-	r.says(bus.SessionReached, oldest)
+	r.says(bus.KindSessionReached, oldest)
 	n := 0
 	for ; n < limit; n++ {
 		if err := flood(n); err != nil {
@@ -463,20 +463,20 @@ func TestRegistryStaysWhole(t *testing.T) {
 					ids = append(ids, l.ID)
 				}
 			case 3:
-				r.says(bus.SessionReached, id)
+				r.says(bus.KindSessionReached, id)
 			case 4:
 				if s := r.sessions[id]; s != nil && !s.keyed {
 					r.connect(id)
 				}
 			case 5:
 				if s := r.sessions[id]; s != nil && s.publication != nil && s.keyed {
-					r.says(bus.MediaBegan, id)
+					r.says(bus.KindMediaBegan, id)
 				}
 			case 6:
-				r.says(bus.SessionHeard, id)
+				r.says(bus.KindSessionHeard, id)
 			case 7:
 				if s := r.sessions[id]; s != nil && random.IntN(2) == 0 {
-					r.says(bus.SessionEnded, id)
+					r.says(bus.KindSessionEnded, id)
 				}
 			default:
 				r.pass(port.Time(random.Int64N(int64(2 * port.Second))))
@@ -568,13 +568,12 @@ func TestFormatActive(t *testing.T) {
 	first := r.publish("a")
 	r.publish("b")
 	generation := r.sessions[first].publication.generation
-	for _, m := range []bus.Message{
-		{ID: first, Generation: generation, PayloadType: 111},
-		{ID: first, Generation: generation - 1, PayloadType: 1},
-		{ID: first, Generation: generation, Track: 1, PayloadType: 2},
-		{ID: first + 99, Generation: generation, PayloadType: 3},
+	for _, m := range []bus.Control{
+		bus.FormatActive(first, bus.LayerID{Generation: generation}, 111),
+		bus.FormatActive(first, bus.LayerID{Generation: generation - 1}, 1),
+		bus.FormatActive(first, bus.LayerID{Generation: generation, Track: 1}, 2),
+		bus.FormatActive(first+99, bus.LayerID{Generation: generation}, 3),
 	} {
-		m.Kind = bus.FormatActive
 		r.handleMessage(&m)
 	}
 	if got := r.streams["a"].describe().Active; !slices.Equal(got, []int{111}) {
@@ -645,7 +644,8 @@ func BenchmarkFormatActive(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				n = (n + 37) % streams
-				c.handleMessage(&bus.Message{Kind: bus.FormatActive, ID: api.SessionID(n + 1), Generation: bus.Generation(n + 1)})
+				m := bus.FormatActive(api.SessionID(n+1), bus.LayerID{Generation: bus.Generation(n + 1)}, 0)
+				c.handleMessage(&m)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func Start(cfg Config) (*Engine, error) {
 	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(cfg.Workers), busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{})}
+	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(), busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{})}
 	e.addresses = addresses
 	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
@@ -97,7 +97,7 @@ func Start(cfg Config) (*Engine, error) {
 	}
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
 	for i, p := range opened.all {
-		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Endpoint(i)}
+		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Join(bus.Address(i))}
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), opened.evenRuns
 		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags
@@ -116,7 +116,7 @@ func Start(cfg Config) (*Engine, error) {
 func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
 	c := &controller{
 		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
-		bus: e.bus.Endpoint(bus.ControllerAddress), wake: e.wake,
+		bus: e.bus.Join(bus.Controller), wake: e.wake,
 		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
 		sessions: make(map[api.SessionID]*session), streams: make(map[string]*stream),
 		ufrags: ufrag.New(random), turnedAt: e.now(),
@@ -141,8 +141,8 @@ func source(random func([]byte)) func() uint64 {
 }
 
 // wake ends the sleep of a worker or of the controller.
-func (e *Engine) wake(address int) {
-	if address == bus.ControllerAddress {
+func (e *Engine) wake(address bus.Address) {
+	if address == bus.Controller {
 		e.controller.poke()
 		return
 	}

@@ -60,7 +60,7 @@ func (r *runner) run() {
 	runtime.LockOSThread()
 	r.pin()
 	r.in.Packets = make([]port.Inbound, batchPackets)
-	out := worker.Outgoing{Messages: make([]bus.Message, 0, batchMessages)}
+	out := worker.Outgoing{Control: make([]bus.Control, 0, batchMessages), Media: make([]bus.Media, 0, batchMessages)}
 	now := r.engine.now()
 	r.transmit(now, &out)            // lends the first frames
 	busy := now                      // when there was something to do
@@ -120,9 +120,8 @@ func (r *runner) takeIn(now port.Time) (worked bool) {
 	r.beat.Store(int64(now))
 	r.turns++
 	worked = r.received > 0
-	worked = r.listen(now, r.bus.NextControl, controlTurn) || worked
-	worked = r.listen(now, r.bus.NextMedia, mediaTurn) || worked
-	if !r.bus.Behind() {
+	worked = r.listen(now) || worked
+	if !r.bus.Lags() {
 		for i := range r.received {
 			r.handlePacket(now, &r.in.Packets[i])
 		}
@@ -135,18 +134,27 @@ func (r *runner) takeIn(now port.Time) (worked bool) {
 	return worked
 }
 
-// listen takes in up to most messages and reports whether there were any.
-func (r *runner) listen(now port.Time, next func() *bus.Message, most int) (any bool) {
-	for range most {
-		m := next()
+// listen takes in a bounded number of messages and reports whether there were any.
+func (r *runner) listen(now port.Time) (heard bool) {
+	for range controlTurn {
+		m := r.bus.NextControl()
 		if m == nil {
 			break
 		}
-		r.handleMessage(now, m)
-		r.bus.Done()
-		any = true
+		r.handleControl(now, m)
+		r.bus.ControlDone()
+		heard = true
 	}
-	return any
+	for range mediaTurn {
+		m := r.bus.NextMedia()
+		if m == nil {
+			break
+		}
+		r.handleMedia(now, m)
+		r.bus.MediaDone()
+		heard = true
+	}
+	return heard
 }
 
 // transmit hands a batch to the port.
@@ -174,10 +182,15 @@ func (r *runner) pin() {
 	}
 }
 
-// These four keep a panic that one peer's packet causes from ending anything but that peer's session.
-func (r *runner) handleMessage(now port.Time, m *bus.Message) {
+// These five keep a panic that one peer's packet causes from ending anything but that peer's session.
+func (r *runner) handleControl(now port.Time, m *bus.Control) {
 	defer r.recover()
-	r.worker.HandleMessage(now, m)
+	r.worker.HandleControl(now, m)
+}
+
+func (r *runner) handleMedia(now port.Time, m *bus.Media) {
+	defer r.recover()
+	r.worker.HandleMedia(now, m)
 }
 
 func (r *runner) handlePacket(now port.Time, in *port.Inbound) {
@@ -218,16 +231,26 @@ func (r *runner) media() uint64 {
 
 // deliver passes the worker's messages on and wakes who sleeps.
 func (r *runner) deliver(out *worker.Outgoing) {
-	for i := range out.Messages {
-		m := &out.Messages[i]
-		if !r.bus.Send(m) {
-			r.shared.lost.Add(1)
-			continue
-		}
-		r.engine.wake(m.To)
+	for i := range out.Control {
+		m := &out.Control[i]
+		r.sent(m.To, r.bus.SendControl(m))
 	}
-	clear(out.Messages)
-	out.Messages = out.Messages[:0]
+	for i := range out.Media {
+		m := &out.Media[i]
+		r.sent(m.To, r.bus.SendMedia(m))
+	}
+	clear(out.Control)
+	clear(out.Media)
+	out.Control, out.Media = out.Control[:0], out.Media[:0]
+}
+
+// sent wakes the receiver of a message, or counts a message that found no room.
+func (r *runner) sent(to bus.Address, found bool) {
+	if found {
+		r.engine.wake(to)
+	} else {
+		r.shared.lost.Add(1)
+	}
 }
 
 // sleep waits for the port, a message or the deadline. The order of the two atomics on either side

@@ -81,18 +81,21 @@ var deskUfrags = ufrag.New(func(b []byte) { clear(b) })
 func newDesk() *desk {
 	d := &desk{now: port.Second}
 	d.port = &stubPort{desk: d, free: 128}
-	b := bus.New(1)
-	d.controller = b.Endpoint(bus.ControllerAddress)
+	b := bus.New()
+	d.controller = b.Join(bus.Controller)
 	e := &Engine{log: slog.New(slog.DiscardHandler), bus: b, now: func() port.Time {
 		d.now += port.Microsecond
 		return d.now
 	}}
-	d.runner = &runner{engine: e, cpu: -1, port: d.port, bus: b.Endpoint(0)}
+	d.runner = &runner{engine: e, cpu: -1, port: d.port, bus: b.Join(0)}
 	d.runner.worker = worker.New(worker.Config{Workers: 1, Rand: func() uint64 { return 4 }, Ufrags: deskUfrags})
 	e.runners = []*runner{d.runner}
 	e.controller = &controller{news: make(chan struct{}, 1)}
 	return d
 }
+
+// tell sends a message of the controller.
+func (d *desk) tell(m bus.Control) { d.controller.SendControl(&m) }
 
 // announce opens a session, and check is its peer's nomination.
 func (d *desk) announce(id api.SessionID) (check port.Inbound) {
@@ -103,7 +106,7 @@ func (d *desk) announce(id api.SessionID) (check port.Inbound) {
 			Password: "the password of a session",
 		},
 	}
-	d.controller.Send(&bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
+	d.tell(bus.SessionOpened(spec))
 	from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 8), byte(id)}), 5000)
 	var transaction [12]byte
 	binary.BigEndian.PutUint64(transaction[:], uint64(id))
@@ -175,7 +178,7 @@ func TestGoodbyesAtTheEnd(t *testing.T) {
 			turns++
 			d.port.opens, d.port.sent = d.now+x.opens, nil
 			for id := range api.SessionID(sessions) {
-				d.controller.Send(&bus.Message{Kind: bus.SessionClosed, ID: id + 1, Data: []byte("goodbye")})
+				d.tell(bus.Goodbye(0, id+1, []byte("goodbye")))
 			}
 		}
 		d.stop.Store(true)

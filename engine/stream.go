@@ -110,14 +110,12 @@ func (c *controller) goLive(s *session) {
 	}
 	st.live = s
 	c.adopt(st)
-	m := bus.Message{
-		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: st.id, Generation: p.generation,
-		Worker: int(s.owner), Session: s.spec,
-	}
-	c.send(int(s.owner), m) // before anybody can ask it for the stream
+	m := bus.PublicationOpened(st.id, p.generation, s.owner, s.spec)
+	m.To = s.owner
+	c.send(m) // before anybody can ask it for the stream
 	for w := range c.workers {
-		if w != int(s.owner) {
-			c.send(w, m)
+		if m.To = bus.Address(w); m.To != s.owner {
+			c.send(m)
 		}
 	}
 	if old != nil {
@@ -151,7 +149,7 @@ func (c *controller) leave(s *session) {
 	case st.live == s:
 		st.live, st.left = nil, c.now()
 		c.census.streams.Add(-1)
-		c.broadcast(bus.Message{Kind: bus.PublicationClosed, Stream: st.id, Generation: s.publication.generation})
+		c.broadcast(bus.PublicationClosed(st.id, s.publication.generation))
 		if i := slices.IndexFunc(st.candidates, func(x *session) bool { return x.keyed }); i >= 0 && !c.closing {
 			c.goLive(st.candidates[i])
 		} else if len(st.viewers) > 0 {

@@ -15,12 +15,12 @@ func (r *registry) keysTold(worker int) (keys *ufrag.Keys, after int) {
 	e := r.ends[worker]
 	for m := e.NextControl(); m != nil; m = e.NextControl() {
 		switch m.Kind {
-		case bus.UfragKeysTurned:
+		case bus.KindUfragKeysTurned:
 			keys, after = m.UfragKeys, 0
-		case bus.SessionOpened, bus.SessionRestarted:
+		case bus.KindSessionOpened, bus.KindSessionRestarted:
 			after++
 		}
-		e.Done()
+		e.ControlDone()
 	}
 	return keys, after
 }
@@ -131,7 +131,8 @@ func TestGuardKeepsUfrags(t *testing.T) {
 		return l
 	}
 	settle := func(l api.Local) {
-		r.handleMessage(&bus.Message{Kind: bus.SessionSettled, ID: l.ID, Local: api.Credentials{Ufrag: l.ICE.Ufrag}})
+		m := bus.SessionNominated(l.ID, l.ICE.Ufrag)
+		r.handleMessage(&m)
 	}
 	restart := func(l api.Local) api.Local {
 		t.Helper()
@@ -145,7 +146,7 @@ func TestGuardKeepsUfrags(t *testing.T) {
 	expect("without a path")
 	r.connect(a.ID)
 	expect("with a path", a.ICE.Ufrag)
-	r.says(bus.SessionClaimed, a.ID) // another worker's claim, too late
+	r.says(bus.KindSessionClaimed, a.ID) // another worker's claim, too late
 	expect("claimed twice", a.ICE.Ufrag)
 	again := restart(a)
 	expect("a restart begins", a.ICE.Ufrag)

@@ -1,17 +1,31 @@
-// Package bus is how workers and the controller talk: messages, and the bounded rings that carry
-// them from one thread to one other.
+// Package bus carries messages between the workers and the controller, each of which runs on a thread of its own.
 //
-// Between each pair there are two lanes. The media lane is lossy: a packet for which there is no room
-// is counted and may be asked for again; its bytes are copied into the lane's own memory. The control
-// lane loses nothing. A lane is made at its first message and grows while its receiver lags, so that
-// pairs that never talk cost a pointer.
+// An endpoint sends and receives for one goroutine. It has an address: a worker's number, or Controller. An endpoint
+// that joins later, to record a stream for instance, follows it like a worker.
 //
-//	worker 0 ──control──▶ worker 1        every pair, both ways
-//	worker 0 ───media───▶ worker 1
-//	worker 0 ──control──▶ controller      and back
+//	             control
+//	controller ◀─────────▶ worker 0, worker 1, …
+//
+//	             control
+//	worker 0   ◀─────────▶ worker 1            Follow ▶    ◀ Following
+//	           ──── media ────▶                packets of the layers that worker 1 follows
+//	           ◀─── media ─────                datagrams of sessions that worker 0 owns
+//
+// A lane leads from one endpoint to one other. There are two kinds:
+//
+//   - A control lane loses nothing. It grows while its receiver lags. The receiver owns the bytes of a message.
+//   - A media lane is lossy: when it has no room, the sender counts the message as lost, and a follower asks for the
+//     packet again. The bytes of a message are copied into the lane's own memory, which is bounded.
+//
+// A sender makes a lane at its first message to a receiver, so pairs that never talk cost nothing. From then on,
+// sending finds the lane by an index, without a lock or an allocation. A media lane that grows allocates.
 //
 // The lanes to one receiver take turns, so that a receiver may take a bounded number at a time. The
 // controller's messages come before those of workers.
 //
-// Concurrency: one goroutine pushes into a lane and one other takes from it. Nothing else is shared.
+// Each kind of message is documented with its sender and its receiver, see Kind and MediaKind. Constructors set the
+// fields of a kind.
+//
+// Concurrency: one goroutine sends on a lane and one other receives. Lanes and endpoints are added to lists that are
+// replaced as a whole, so the others read them without a lock.
 package bus

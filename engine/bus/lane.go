@@ -14,62 +14,66 @@ const (
 	mediaArena = 1 << 20
 )
 
-// A Lane carries messages from one goroutine to one other, in order, without locks. It is a chain of rings:
+// A lane carries messages from one goroutine to one other, in order, without locks. It is a chain of rings:
 // a sender that finds its ring full links the next one, to which the receiver moves when it has emptied the
 // one before. A ring that was left is garbage.
-type Lane struct {
-	in    atomic.Pointer[Ring] // written by the sender
-	slots int                  // of the largest ring
-	arena int                  // bytes of the largest ring; 0 for a control lane
+type lane[M any] struct {
+	in    atomic.Pointer[ring[M]] // written by the sender
+	slots int                     // of the largest ring
+	arena int                     // bytes of the largest ring; 0 for a control lane
 	_     [64]byte
-	out   *Ring // the receiver's own
+	out   *ring[M] // the receiver's own
 	_     [64]byte
 }
 
-// newControl makes a lane that loses nothing and always has room.
-func newControl() *Lane { return newLane(NewRing(controlStart, 0), controlSlots, 0) }
+// newControlLane makes a lane that loses nothing and always has room.
+func newControlLane() *lane[Control] {
+	return newLane(newRing[Control](controlStart, 0), controlSlots, 0)
+}
 
-// newMedia makes a lane that copies Data and refuses messages when it is full.
-func newMedia() *Lane { return newLane(NewRing(mediaStart, arenaStart), mediaSlots, mediaArena) }
+// newMediaLane makes a lane that copies Data and refuses messages when it is full.
+func newMediaLane() *lane[Media] {
+	return newLane(newRing[Media](mediaStart, arenaStart), mediaSlots, mediaArena)
+}
 
-func newLane(r *Ring, slots, arena int) *Lane {
-	l := &Lane{slots: slots, arena: arena, out: r}
+func newLane[M any](r *ring[M], slots, arena int) *lane[M] {
+	l := &lane[M]{slots: slots, arena: arena, out: r}
 	l.in.Store(r)
 	return l
 }
 
-// Push adds a message; false when a media lane is full. Sender only.
-func (l *Lane) Push(m *Message) bool {
+// reserve lends a slot for a message, and n bytes of the arena. The slot is nil when a media lane is full, or when n
+// bytes are more than any arena. Sender only.
+func (l *lane[M]) reserve(n int) (slot *M, data []byte) {
 	r := l.in.Load()
-	if r.Push(m) {
-		return true
+	if slot, data = r.reserve(n); slot != nil || l.arena > 0 && len(r.slots) == l.slots {
+		return slot, data
 	}
-	if l.arena > 0 && r.Cap() == l.slots {
-		return false
+	next := newRing[M](min(2*len(r.slots), l.slots), min(2*len(r.arena), l.arena))
+	if slot, data = next.reserve(n); slot != nil {
+		l.in.Store(next)
+		r.next.Store(next) // the last thing that the sender does to r
 	}
-	next := NewRing(min(2*r.Cap(), l.slots), min(2*len(r.arena), l.arena))
-	if !next.Push(m) {
-		return false // longer than an arena
-	}
-	l.in.Store(next)
-	r.next.Store(next) // the last thing that the sender does to r
-	return true
+	return slot, data
 }
 
-// Peek returns the oldest message, nil when there is none. It is valid until Release. Receiver only.
-func (l *Lane) Peek() *Message {
+// submit adds the message that was written to the slot of the last reserve. Sender only.
+func (l *lane[M]) submit() { l.in.Load().submit() }
+
+// peek returns the oldest message, nil when there is none. It is valid until release. Receiver only.
+func (l *lane[M]) peek() *M {
 	for {
 		next := l.out.next.Load() // before the ring: once it is set, nothing is added to the ring
-		if m := l.out.Peek(); m != nil || next == nil {
+		if m := l.out.peek(); m != nil || next == nil {
 			return m
 		}
 		l.out = next
 	}
 }
 
-// Release gives the message of the last Peek back. Receiver only.
-func (l *Lane) Release() { l.out.Release() }
+// release gives the message of the last peek back. Receiver only.
+func (l *lane[M]) release() { l.out.release() }
 
-// Len is how many messages wait in the newest ring, which are all but those of a lane that grows. Safe from
+// len is how many messages wait in the newest ring, which are all but those of a lane that grows. Safe from
 // anywhere; a moment's truth.
-func (l *Lane) Len() int { return l.in.Load().Len() }
+func (l *lane[M]) len() int { return l.in.Load().len() }

@@ -2,16 +2,16 @@ package bus
 
 import "sync/atomic"
 
-// A Ring carries messages from one goroutine to one other, in order, without locks.
+// A ring carries messages from one goroutine to one other, in order, without locks.
 //
-// With an arena the bytes of Data are copied into the ring's own memory and valid until Release; a
-// message that does not fit is refused. Without one Data is handed over.
-type Ring struct {
-	slots []Message
+// With an arena the bytes that go with a message lie in the ring's own memory and are valid until release. Without
+// one the message hands them over.
+type ring[M any] struct {
+	slots []M
 	ends  []uint64 // where each slot's bytes end in the arena, counted from the start
 	arena []byte
-	// next is the ring that follows in a Lane; nothing is added to this one once it is set.
-	next atomic.Pointer[Ring]
+	// next is the ring that follows in a lane; nothing is added to this one once it is set.
+	next atomic.Pointer[ring[M]]
 
 	_         [64]byte
 	taken     atomic.Uint64 // written by the receiver
@@ -22,43 +22,49 @@ type Ring struct {
 	_         [64]byte
 }
 
-// NewRing makes a ring of slots messages, a power of two, and arena bytes, 0 for none.
-func NewRing(slots, arena int) *Ring {
-	return &Ring{slots: make([]Message, slots), ends: make([]uint64, slots), arena: make([]byte, arena)}
+// newRing makes a ring of slots messages, a power of two, and arena bytes, 0 for none.
+func newRing[M any](slots, arena int) *ring[M] {
+	r := &ring[M]{slots: make([]M, slots), arena: make([]byte, arena)}
+	if arena > 0 {
+		r.ends = make([]uint64, slots)
+	}
+	return r
 }
 
-// Push adds a message; false when there is no room. Sender only.
-func (r *Ring) Push(m *Message) bool {
+// reserve lends the slot of the next message, and n bytes of the arena to go with it. The slot is nil when there is no
+// room. Sender only.
+func (r *ring[M]) reserve(n int) (slot *M, data []byte) {
 	at := r.sent.Load()
 	if at-r.taken.Load() == uint64(len(r.slots)) {
-		return false
+		return nil, nil
 	}
 	i := at & uint64(len(r.slots)-1)
 	if len(r.arena) == 0 {
-		r.slots[i] = *m
-		r.sent.Store(at + 1)
-		return true
+		return &r.slots[i], nil
 	}
-	size, need := uint64(len(r.arena)), uint64(len(m.Data))
+	size, need := uint64(len(r.arena)), uint64(n)
 	off := r.arenaHead
 	if rest := size - off%size; rest < need {
 		off += rest // in one piece
 	}
 	if off+need-r.arenaTail.Load() > size {
-		return false
+		return nil, nil
 	}
-	b := r.arena[off%size:][:need:need]
-	copy(b, m.Data)
-	r.slots[i] = *m
-	r.slots[i].Data = b
-	r.arenaHead = off + need
-	r.ends[i] = r.arenaHead
-	r.sent.Store(at + 1)
-	return true
+	r.ends[i] = off + need
+	return &r.slots[i], r.arena[off%size:][:need:need]
 }
 
-// Peek returns the oldest message, nil when there is none. It is valid until Release. Receiver only.
-func (r *Ring) Peek() *Message {
+// submit adds the message that was written to the slot of the last reserve. Sender only.
+func (r *ring[M]) submit() {
+	at := r.sent.Load()
+	if len(r.arena) > 0 {
+		r.arenaHead = r.ends[at&uint64(len(r.slots)-1)]
+	}
+	r.sent.Store(at + 1)
+}
+
+// peek returns the oldest message, nil when there is none. It is valid until release. Receiver only.
+func (r *ring[M]) peek() *M {
 	at := r.taken.Load()
 	if at == r.sent.Load() {
 		return nil
@@ -66,19 +72,17 @@ func (r *Ring) Peek() *Message {
 	return &r.slots[at&uint64(len(r.slots)-1)]
 }
 
-// Release gives the message of the last Peek back. Receiver only.
-func (r *Ring) Release() {
+// release gives the message of the last peek back. Receiver only.
+func (r *ring[M]) release() {
 	at := r.taken.Load()
 	i := at & uint64(len(r.slots)-1)
-	r.slots[i] = Message{} // keep nothing alive
 	if len(r.arena) > 0 {
 		r.arenaTail.Store(r.ends[i])
+	} else {
+		clear(r.slots[i : i+1]) // the receiver has the message's bytes now
 	}
 	r.taken.Store(at + 1)
 }
 
-// Len is how many messages wait. Safe from anywhere; a moment's truth.
-func (r *Ring) Len() int { return int(r.sent.Load() - r.taken.Load()) }
-
-// Cap is how many messages fit.
-func (r *Ring) Cap() int { return len(r.slots) }
+// len is how many messages wait. Safe from anywhere; a moment's truth.
+func (r *ring[M]) len() int { return int(r.sent.Load() - r.taken.Load()) }

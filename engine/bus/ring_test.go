@@ -7,11 +7,78 @@ import (
 	"testing"
 )
 
-// numbered is a message that carries n, and n again at both ends of size bytes of data.
-func numbered(n uint64, size int) *Message {
-	m := &Message{Kind: Media, Index: n, Data: make([]byte, size)}
-	fillData(m.Data, n)
-	return m
+// A line is a ring or a lane of messages that carry numbers.
+type line interface {
+	push(n uint64, data []byte) bool
+	// peek returns number and data of the oldest message.
+	peek() (n uint64, data []byte, ok bool)
+	release()
+	len() int
+}
+
+type (
+	// copying are rings and lanes with an arena, handing those without.
+	copying struct{ carrier[Media] }
+	handing struct{ carrier[Control] }
+)
+
+// A carrier is a ring or a lane of one type of message.
+type carrier[M any] interface {
+	reserve(n int) (*M, []byte)
+	submit()
+	peek() *M
+	release()
+	len() int
+}
+
+func (q copying) push(n uint64, data []byte) bool {
+	slot, room := q.reserve(len(data))
+	if slot == nil {
+		return false
+	}
+	*slot = Media{Kind: KindPacket, Place: Place{Index: n}, Data: room}
+	copy(room, data)
+	q.submit()
+	return true
+}
+
+func (q copying) peek() (n uint64, data []byte, ok bool) {
+	if m := q.carrier.peek(); m != nil {
+		return m.Index, m.Data, true
+	}
+	return 0, nil, false
+}
+
+func (q handing) push(n uint64, data []byte) bool {
+	slot, _ := q.reserve(0)
+	if slot == nil {
+		return false
+	}
+	*slot = Control{Kind: KindSendRecord, Row: Row{Index: n}, Data: data}
+	q.submit()
+	return true
+}
+
+func (q handing) peek() (n uint64, data []byte, ok bool) {
+	if m := q.carrier.peek(); m != nil {
+		return m.Index, m.Data, true
+	}
+	return 0, nil, false
+}
+
+// newLine is a ring, with an arena unless its length is 0.
+func newLine(slots, arena int) line {
+	if arena == 0 {
+		return handing{newRing[Control](slots, 0)}
+	}
+	return copying{newRing[Media](slots, arena)}
+}
+
+// payload is size bytes that say n.
+func payload(n uint64, size int) []byte {
+	b := make([]byte, size)
+	fillData(b, n)
+	return b
 }
 
 func fillData(b []byte, n uint64) {
@@ -24,32 +91,36 @@ func fillData(b []byte, n uint64) {
 }
 
 // expect takes the next message, which must be n with its data whole.
-func expect(t testing.TB, r *Ring, n uint64, size int) {
+func expect(t testing.TB, q line, n uint64, size int) {
 	t.Helper()
-	m := r.Peek()
-	if m == nil {
+	got, data, ok := q.peek()
+	if !ok {
 		t.Fatalf("message %d is not there", n)
 	}
-	want := make([]byte, size)
-	fillData(want, n)
-	if m.Index != n || !bytes.Equal(m.Data, want) {
-		t.Fatalf("got message %d with %d bytes; expected %d with %d, intact", m.Index, len(m.Data), n, size)
+	if got != n || !bytes.Equal(data, payload(n, size)) {
+		t.Fatalf("got message %d with %d bytes; expected %d with %d, intact", got, len(data), n, size)
 	}
-	r.Release()
+	q.release()
+}
+
+// waits reports whether a message waits.
+func waits(q line) bool {
+	_, _, ok := q.peek()
+	return ok
 }
 
 // Messages come out in the order in which they went in, while slots and arena wrap around many times
 // at different moments.
 func TestRingWrapAround(t *testing.T) {
 	for _, arena := range []int{0, 1000} {
-		r := NewRing(8, arena)
+		r := newLine(8, arena)
 		in, out := uint64(0), uint64(0)
 		size := func(n uint64) int { return int(n * 37 % 250) }
 		for out < 5000 {
-			for r.Push(numbered(in, size(in))) {
+			for r.push(in, payload(in, size(in))) {
 				in++
 			}
-			if r.Len() == 0 {
+			if r.len() == 0 {
 				t.Fatalf("arena %d: an empty ring refuses message %d of %d bytes", arena, in, size(in))
 			}
 			for range 1 + out%3 {
@@ -63,48 +134,48 @@ func TestRingWrapAround(t *testing.T) {
 }
 
 func TestRingRefusesWhenSlotsAreFull(t *testing.T) {
-	r := NewRing(4, 0)
+	r := newLine(4, 0)
 	for n := range uint64(4) {
-		if !r.Push(numbered(n, 3)) {
+		if !r.push(n, payload(n, 3)) {
 			t.Fatalf("message %d of 4 was refused", n)
 		}
 	}
-	if r.Push(numbered(4, 3)) || r.Len() != 4 || r.Cap() != 4 {
-		t.Errorf("a fifth message was taken: %d of %d", r.Len(), r.Cap())
+	if r.push(4, payload(4, 3)) || r.len() != 4 {
+		t.Errorf("a fifth message was accepted, or %d messages wait; expected a refusal and 4", r.len())
 	}
 	expect(t, r, 0, 3)
-	if !r.Push(numbered(4, 3)) {
+	if !r.push(4, payload(4, 3)) {
 		t.Error("the slot that Release gave back was refused")
 	}
 	for n := uint64(1); n < 5; n++ {
 		expect(t, r, n, 3)
 	}
-	if r.Peek() != nil {
+	if waits(r) {
 		t.Error("an empty ring has a message")
 	}
 }
 
 func TestRingRefusesWhenArenaIsFull(t *testing.T) {
-	r := NewRing(64, 1000)
+	r := newLine(64, 1000)
 	for n := range uint64(3) {
-		if !r.Push(numbered(n, 300)) {
+		if !r.push(n, payload(n, 300)) {
 			t.Fatalf("message %d was refused", n)
 		}
 	}
-	if r.Push(numbered(3, 300)) {
+	if r.push(3, payload(3, 300)) {
 		t.Fatal("300 bytes were put into the 100 that are left")
 	}
-	if !r.Push(numbered(3, 100)) {
+	if !r.push(3, payload(3, 100)) {
 		t.Fatal("100 bytes do not fit into the 100 that are left")
 	}
-	if !r.Push(numbered(4, 0)) {
+	if !r.push(4, payload(4, 0)) {
 		t.Error("a message without data was refused by a full arena")
 	}
 	expect(t, r, 0, 300)
-	if r.Push(numbered(5, 301)) {
+	if r.push(5, payload(5, 301)) {
 		t.Error("301 bytes were put into the 300 that Release gave back")
 	}
-	if !r.Push(numbered(5, 300)) {
+	if !r.push(5, payload(5, 300)) {
 		t.Error("300 bytes do not fit into the 300 that Release gave back")
 	}
 	expect(t, r, 1, 300)
@@ -115,95 +186,76 @@ func TestRingRefusesWhenArenaIsFull(t *testing.T) {
 }
 
 func TestRingRefusesWhatNeverFits(t *testing.T) {
-	r := NewRing(4, 100)
-	if r.Push(numbered(0, 101)) {
+	r := newLine(4, 100)
+	if r.push(0, payload(0, 101)) {
 		t.Error("101 bytes went into an arena of 100")
 	}
-	if !r.Push(numbered(1, 100)) {
+	if !r.push(1, payload(1, 100)) {
 		t.Error("100 bytes do not fit an arena of 100")
 	}
 	expect(t, r, 1, 100)
 }
 
-// With an arena the sender's bytes are copied; without they are handed over.
-func TestRingOwnership(t *testing.T) {
-	r := NewRing(2, 64)
-	m := numbered(1, 16)
-	r.Push(m)
-	clear(m.Data)
-	expect(t, r, 1, 16)
-
-	r = NewRing(2, 0)
-	m = numbered(2, 16)
-	r.Push(m)
-	if got := r.Peek(); &got.Data[0] != &m.Data[0] {
-		t.Error("a ring without an arena copied the data")
-	}
-}
-
 // Appending to borrowed data must not run into the next message's.
 func TestRingDataHasNoSpareCapacity(t *testing.T) {
-	r := NewRing(4, 64)
-	r.Push(numbered(1, 8))
-	r.Push(numbered(2, 8))
-	first := r.Peek()
-	_ = append(first.Data, 0xFF)
-	r.Release()
+	r := newLine(4, 64)
+	r.push(1, payload(1, 8))
+	r.push(2, payload(2, 8))
+	_, first, _ := r.peek()
+	_ = append(first, 0xFF)
+	r.release()
 	expect(t, r, 2, 8)
 }
 
-// Release lets go of what the message refers to.
+// A released slot refers to nothing of its message.
 func TestRingReleaseForgets(t *testing.T) {
-	r := NewRing(2, 0)
-	m := numbered(1, 16)
-	m.Session = &Session{}
-	r.Push(m)
-	slot := r.Peek()
-	r.Release()
+	r := newRing[Control](2, 0)
+	slot, _ := r.reserve(0)
+	*slot = Control{Kind: KindSessionOpened, Session: &Session{}, Data: make([]byte, 16)}
+	r.submit()
+	r.peek()
+	r.release()
 	if slot.Session != nil || slot.Data != nil {
-		t.Error("a released slot still holds its message")
+		t.Errorf("a released slot holds session %v and %d bytes; expected nothing", slot.Session, len(slot.Data))
 	}
 }
 
 // One goroutine pushes, another takes; the race detector looks on.
 func TestRingStress(t *testing.T) {
-	const messages = 5_000
+	const messages, slots = 5_000, 16
 	for _, arena := range []int{0, 4096} {
-		r := NewRing(16, arena)
+		r := newLine(slots, arena)
 		size := func(n uint64) int { return int(n * 131 % 1400) }
 		go func() {
-			m := &Message{Kind: Media}
 			for n := range uint64(messages) {
-				m.Index = n
 				// A ring without an arena hands the bytes over, so each has its own.
-				m.Data = make([]byte, size(n))
-				fillData(m.Data, n)
-				for !r.Push(m) {
+				data := payload(n, size(n))
+				for !r.push(n, data) {
 					runtime.Gosched()
 				}
 			}
 		}()
 		for n := range uint64(messages) {
-			for r.Peek() == nil {
+			for !waits(r) {
 				runtime.Gosched()
 			}
-			if l := r.Len(); l < 1 || l > r.Cap() {
-				t.Fatalf("%d messages wait in %d slots", l, r.Cap())
+			if l := r.len(); l < 1 || l > slots {
+				t.Fatalf("%d messages wait in %d slots", l, slots)
 			}
 			expect(t, r, n, size(n))
 		}
 	}
 }
 
-// Any sequence of Push and Release against a list: the same messages, in the same order, and a refusal
-// only for want of a slot or of bytes in one piece.
+// Pushes and releases in any order, against a list: the messages are the same and in the same order. A push is refused
+// only where no slot is free, or not enough bytes in one piece.
 func FuzzRing(f *testing.F) {
 	f.Add([]byte{10, 20, 0xFF, 30, 0xFF, 0xFF, 0xFF})
 	f.Add(bytes.Repeat([]byte{200, 0xFF}, 40))
 	f.Add(bytes.Repeat([]byte{90, 90, 90, 0xFF, 0xFF}, 20))
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		const slots, arena = 8, 512
-		r := NewRing(slots, arena)
+		r := newLine(slots, arena)
 		// A message takes its bytes and what was left before the arena's end, if it did not fit there.
 		type held struct {
 			n         uint64
@@ -214,7 +266,7 @@ func FuzzRing(f *testing.F) {
 		for _, op := range ops {
 			if op == 0xFF {
 				if len(model) == 0 {
-					if r.Peek() != nil {
+					if waits(r) {
 						t.Fatal("an empty ring has a message")
 					}
 					continue
@@ -229,8 +281,8 @@ func FuzzRing(f *testing.F) {
 				gap = rest
 			}
 			fits := len(model) < slots && taken+gap+size <= arena
-			if got := r.Push(numbered(n, size)); got != fits {
-				t.Fatalf("Push of %d bytes gave %t with %d messages of %d bytes held", size, got, len(model), taken)
+			if got := r.push(n, payload(n, size)); got != fits {
+				t.Fatalf("a push of %d bytes gave %t with %d messages of %d bytes held", size, got, len(model), taken)
 			}
 			if fits {
 				model = append(model, held{n, size, gap})
@@ -238,8 +290,8 @@ func FuzzRing(f *testing.F) {
 				head += gap + size
 				n++
 			}
-			if r.Len() != len(model) {
-				t.Fatalf("%d messages wait; expected %d", r.Len(), len(model))
+			if r.len() != len(model) {
+				t.Fatalf("%d messages wait; expected %d", r.len(), len(model))
 			}
 		}
 		for _, h := range model {

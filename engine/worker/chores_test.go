@@ -40,13 +40,13 @@ func TestChoresTakeTurns(t *testing.T) {
 			l.w.sessions[p.spec.ID].heard = l.now
 		}
 		l.pass(choreInterval)
-		if n := len(l.said(bus.SessionHeard)); n != len(all) {
+		if n := len(l.said(bus.KindSessionHeard)); n != len(all) {
 			t.Fatalf("within %v s %d publishers of %d were told of", choreInterval.Seconds(), n, len(all))
 		}
 	}
 	for _, p := range all {
 		l.tell(closed(p.party))
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: p.spec.Stream, Generation: p.generation})
+		l.tell(bus.PublicationClosed(p.spec.Stream, p.generation))
 	}
 	l.pass(max(port.Second, routeRest))
 	if at := l.w.Deadline(); l.w.chores.head != nil || at != port.Never {
@@ -62,31 +62,31 @@ func TestUnwatchedStreamIsCheap(t *testing.T) {
 	const n = 1000
 	l := newLab(t, 1, 2)
 	spec := &bus.Session{ID: 1, Role: api.Publisher, Tracks: published()}
-	var opened bus.Message
+	var opened bus.Control
 	i := 0
 	allocations := testing.AllocsPerRun(n, func() {
 		i++
-		opened = bus.Message{Kind: bus.PublicationOpened, ID: 1, Stream: bus.StreamID(i), Generation: bus.Generation(i), Session: spec}
-		l.w.HandleMessage(l.now, &opened)
+		opened = bus.PublicationOpened(bus.StreamID(i), bus.Generation(i), 0, spec)
+		l.w.HandleControl(l.now, &opened)
 	})
 	if allocations > 0.5 || len(l.w.streams) != 0 || l.w.Deadline() != port.Never {
 		t.Errorf("a stream that nobody watches takes %v allocations; %d streams are held, something is due at %d",
 			allocations, len(l.w.streams), l.w.Deadline())
 	}
 	s := l.watch(7, watched(false)...)
-	if n := len(l.said(bus.Follow)); n != 1 || len(l.w.streams) != 1 {
+	if n := len(l.said(bus.KindFollow)); n != 1 || len(l.w.streams) != 1 {
 		t.Errorf("with a viewer of stream 7, %d requests to follow and %d streams; expected one of each", n, len(l.w.streams))
 	}
 	l.tell(closed(s.party))
-	if n := len(l.said(bus.Unfollow)); n != 1 || len(l.w.streams) != 0 {
+	if n := len(l.said(bus.KindUnfollow)); n != 1 || len(l.w.streams) != 0 {
 		t.Errorf("without the viewer, %d goodbyes and %d streams; expected 1 and 0", n, len(l.w.streams))
 	}
 	// It is still known, and a later one takes its place.
-	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: 1, Stream: 7, Generation: 5000, Session: spec})
-	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 7, Generation: 7}) // of the one before
+	l.tell(bus.PublicationOpened(7, 5000, 0, spec))
+	l.tell(bus.PublicationClosed(7, 7)) // of the one before
 	l.forget()
 	l.watch(7, watched(false)...)
-	if m := l.said(bus.Follow); len(m) != 1 || m[0].Generation != 5000 {
+	if m := l.said(bus.KindFollow); len(m) != 1 || m[0].Generation != 5000 {
 		t.Errorf("follows %+v; expected generation 5000", m)
 	}
 }

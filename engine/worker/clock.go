@@ -148,7 +148,7 @@ func (w *Worker) tellClock(l *layer, now, interval port.Time) {
 	}
 	u.clockTold = now
 	for _, f := range l.pub.followers {
-		w.sendClock(l, f.worker)
+		w.sendClock(l, f.address)
 	}
 }
 

@@ -15,9 +15,9 @@ func TestMediaBegins(t *testing.T) {
 		l := newLab(t, 0, 1)
 		p := &pub{party: l.party(api.Publisher, 1, published()...)}
 		l.receive(p.path, p.check())
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+		l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 		sealerOf(t, p)
-		keys := func() { l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours}) }
+		keys := func() { l.tell(bus.SessionKeyed(0, p.spec.ID, p.ours)) }
 		if !early {
 			keys()
 		}
@@ -25,7 +25,7 @@ func TestMediaBegins(t *testing.T) {
 		forged[len(forged)-1]++
 		l.receive(p.path, forged)
 		p.report(videoSSRC, 0)
-		if n := len(l.said(bus.MediaBegan)); n != 0 {
+		if n := len(l.said(bus.KindMediaBegan)); n != 0 {
 			t.Errorf("early %t: media was said to begin %d times; expected none yet", early, n)
 		}
 		for seq := range uint64(20) {
@@ -34,11 +34,11 @@ func TestMediaBegins(t *testing.T) {
 		if early {
 			keys()
 		}
-		if n := len(l.said(bus.MediaBegan)); n != 1 {
+		if n := len(l.said(bus.KindMediaBegan)); n != 1 {
 			t.Errorf("early %t: media was said to begin %d times; expected once", early, n)
 		}
 		s := l.watch(1, watched(true)...)
-		l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 1, Session: p.spec})
+		l.tell(bus.PublicationOpened(1, 1, 0, p.spec))
 		p.frame(20, 60000, false)
 		l.pass(100 * port.Millisecond)
 		var texts []string
@@ -59,7 +59,7 @@ func TestEarlyMedia(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	sealerOf(t, p)
 	for seq := range uint64(maxEarly + 5) {
 		p.frame(seq, uint32(seq), seq == 0)
@@ -67,8 +67,8 @@ func TestEarlyMedia(t *testing.T) {
 	if l.drops(DropNotReady) != 5 {
 		t.Errorf("%d dropped; expected 5", l.drops(DropNotReady))
 	}
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
-	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
+	l.tell(bus.SessionKeyed(0, p.spec.ID, p.ours))
+	l.tell(bus.PublicationOpened(1, 2, 0, p.spec))
 	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() != maxEarly || !h.Key().Valid {
 		t.Errorf("%d packets were kept of those that came early", h.Next())
 	}
@@ -92,18 +92,18 @@ func TestEarlyMediaOfMany(t *testing.T) {
 	}
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	sealerOf(t, p)
 	for seq := range uint64(maxEarly) {
 		p.frame(seq, uint32(seq), seq == 0)
 	}
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
-	l.tell(bus.Message{Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: 1, Generation: 2, Session: p.spec})
+	l.tell(bus.SessionKeyed(0, p.spec.ID, p.ours))
+	l.tell(bus.PublicationOpened(1, 2, 0, p.spec))
 	if h := &l.stream(1).pub.tracks[0].layers[0].history; h.Next() != maxEarly {
 		t.Errorf("%d early packets of the publisher were kept, want %d", h.Next(), maxEarly)
 	}
 	for id := range l.ids {
-		l.tell(bus.Message{Kind: bus.SessionClosed, ID: id + 1})
+		l.tell(bus.SessionClosed(id + 1))
 	}
 	if l.w.heldReports != 0 || l.w.heldMedia != 0 {
 		t.Errorf("%d reports and %d packets of media are held for no session", l.w.heldReports, l.w.heldMedia)

@@ -103,7 +103,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 		}
 	}
 	st.waiting.add(sub)
-	if p := st.pub; p != nil && p.owner != w.cfg.Index {
+	if p := st.pub; p != nil && p.owner != w.address() {
 		w.follow(now, p)
 	}
 	w.serve(sub)
@@ -124,7 +124,7 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 	sub.session = nil // still among the debts? then it is skipped there
 	if st.subscribers() == 0 {
-		if p := st.pub; p != nil && p.owner != w.cfg.Index {
+		if p := st.pub; p != nil && p.owner != w.address() {
 			w.unfollow(p)
 		}
 		w.release(st)

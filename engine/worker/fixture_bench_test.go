@@ -76,7 +76,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 			Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 },
 		}),
 	}
-	s.out.Messages = make([]bus.Message, 0, 256)
+	s.out.Control, s.out.Media = make([]bus.Control, 0, 256), make([]bus.Media, 0, 256)
 	s.out.Frames = make([]port.Frame, 256)
 	for i := range s.out.Frames {
 		s.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
@@ -101,14 +101,13 @@ func newStage(tb testing.TB, subscribers int) *stage {
 			Username: spec.Local.Ufrag + ":peer", Password: spec.Local.Password, Priority: 1, UseCandidate: true,
 			TieBreaker: 1,
 		})
-		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOpened, ID: spec.ID, Session: spec})
+		tell := func(m bus.Control) { s.w.HandleControl(s.now, &m) }
+		tell(bus.SessionOpened(spec))
 		s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
-		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionOwned, ID: spec.ID})
-		s.w.HandleMessage(s.now, &bus.Message{Kind: bus.SessionKeyed, ID: spec.ID, Keys: server})
+		tell(bus.SessionOwned(spec.ID, 0, port.Path{}))
+		tell(bus.SessionKeyed(0, spec.ID, server))
 		if role == api.Publisher {
-			s.w.HandleMessage(s.now, &bus.Message{
-				Kind: bus.PublicationOpened, ID: spec.ID, Stream: 1, Generation: 1, Session: spec,
-			})
+			tell(bus.PublicationOpened(1, 1, 0, spec))
 		}
 		s.drain()
 		return p, check, peer
@@ -181,8 +180,9 @@ func (s *stage) drain() (frames int) {
 		frames += s.out.Filled
 		s.out.Filled = 0
 		s.out.Routes = s.out.Routes[:0]
-		clear(s.out.Messages)
-		s.out.Messages = s.out.Messages[:0]
+		clear(s.out.Control)
+		clear(s.out.Media)
+		s.out.Control, s.out.Media = s.out.Control[:0], s.out.Media[:0]
 	}
 	return frames
 }

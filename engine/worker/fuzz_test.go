@@ -75,7 +75,7 @@ func FuzzWorker(f *testing.F) {
 	f.Add(append(op(opRTP, clear(packet{ssrc: 77, pt: pubVP8, seq: 9, payload: vp8(true, true, "")})), some...))
 	f.Add(op(opRTCP, rtcp.AppendSenderReport(nil, videoSSRC, rtcp.SenderInfo{NTP: 1 << 63, RTP: 5})))
 	f.Add(append(op(opFeedback, rtcp.AppendFIR(nil, 1, subVideo, 3)), op(opFeedback, rtcp.AppendBye(nil, 1))...))
-	for k := range byte(bus.Datagram) + 1 {
+	for k := range kinds {
 		f.Add(append(append(some[:len(some):len(some)], op(opMessage, []byte{k, 1, 1, 0, 0, 5, 9, 9})...), some...))
 	}
 	f.Fuzz(play)
@@ -286,38 +286,48 @@ func (l *lab) lastVideo(s *sub) uint64 {
 	return 0
 }
 
+// kinds is how many kinds of messages there are, those of the media lane after the others. The first is unknown.
+const kinds = byte(bus.KindSenderReport) + 1 + byte(bus.KindDatagram)
+
 // message tells the worker something that its kind may say, with arguments out of data. What only a
 // broken controller would say is left out: another owner for a session that is keyed, keys of no use.
 func message(l *lab, p *pub, subs []*sub, data []byte) {
-	m := bus.Message{
-		Kind: bus.Kind(data[0] % (byte(bus.Datagram) + 1)), From: 1, ID: api.SessionID(data[1]),
-		Stream:     bus.StreamID(data[2] % 3),
-		Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6,
-		Index: uint64(data[5]) << (data[6] % 12),
-		Count: uint32(data[7]), Epoch: uint32(data[6] % 4), Data: data[8:], Path: p.path, Arrival: l.now, Worker: 1,
+	kind := data[0] % kinds
+	id := bus.LayerID{
+		Stream: bus.StreamID(data[2] % 3), Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6,
+	}
+	index := uint64(data[5]) << (data[6] % 12)
+	if kind > byte(bus.KindSenderReport) {
+		m := bus.Media{
+			Kind: bus.MediaKind(kind - byte(bus.KindSenderReport)), From: 1, LayerID: id,
+			Place:  bus.Place{Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4)},
+			Packet: bus.Packet{Number: index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8, Flags: bus.Flags(data[5] & 3)},
+			ID:     api.SessionID(data[1]), Path: p.path, Arrival: l.now, Data: data[8:],
+		}
+		if m.Kind == bus.KindPacket && len(m.Data) > 1200 {
+			m.Data = m.Data[:1200]
+		}
+		l.bring(m)
+		return
+	}
+	m := bus.Control{
+		Kind: bus.Kind(kind), From: 1, ID: api.SessionID(data[1]), LayerID: id,
+		Row:  bus.Row{Index: index, Count: uint32(data[7]), Epoch: uint32(data[6] % 4)},
+		Data: data[8:], Path: p.path, Heard: l.now, Owner: 1,
 	}
 	switch m.Kind {
-	case bus.SessionOpened:
+	case bus.KindSessionOpened:
 		m.Session = subs[0].spec
-	case bus.SessionOwned:
-		m.Worker = 0
-	case bus.SendRecord, bus.SessionClosed:
+	case bus.KindSessionOwned:
+		m.Owner = 0
+	case bus.KindSendRecord, bus.KindSessionClosed:
 		m.Data = append([]byte{22}, m.Data[:min(len(m.Data), 1200)]...)
-	case bus.SessionKeyed:
+	case bus.KindSessionKeyed:
 		m.Keys = subs[0].ours
-	case bus.PublicationOpened:
+	case bus.KindPublicationOpened:
 		m.Session = p.spec
 		if m.Generation <= 1 {
-			m.Worker = 0
-		}
-	case bus.Media:
-		m.Start = uint64(data[7])
-		m.Packet = bus.Packet{
-			Number: m.Index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8,
-			Flags: bus.Flags(data[5] & 3),
-		}
-		if len(m.Data) > 1200 {
-			m.Data = m.Data[:1200]
+			m.Owner = 0
 		}
 	}
 	l.tell(m)

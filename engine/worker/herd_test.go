@@ -18,13 +18,19 @@ type herd struct {
 	workers []*Worker
 	now     port.Time
 	out     Outgoing
-	inbox   [][]bus.Message // by worker
+	inbox   []herdInbox // by worker
 	pubs    []herdPeer
 	subs    []herdPeer
 	frames  int // of media sent
 	random  uint64
 	// turn makes one call into a worker.
 	turn func(c herdCall, call func())
+}
+
+// herdInbox is the messages that wait for a worker.
+type herdInbox struct {
+	control []bus.Control
+	media   []bus.Media
 }
 
 // herdCall is a method of a worker.
@@ -41,7 +47,7 @@ const (
 type herdPeer struct {
 	spec   *bus.Session
 	path   port.Path
-	owner  int
+	owner  bus.Address
 	check  []byte
 	keys   *srtp.Keys // the worker's
 	sealer srtp.Sealer
@@ -52,14 +58,14 @@ type herdPeer struct {
 func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 	tb.Helper()
 	h := &herd{
-		TB: tb, now: 10 * port.Second, inbox: make([][]bus.Message, workers), random: 1,
+		TB: tb, now: 10 * port.Second, inbox: make([]herdInbox, workers), random: 1,
 		turn: func(_ herdCall, call func()) { call() },
 	}
 	rand := func() uint64 { h.random = h.random*6364136223846793005 + 1442695040888963407; return h.random >> 20 }
 	for i := range workers {
 		h.workers = append(h.workers, New(Config{Index: i, Workers: workers, Rand: rand, Ufrags: labUfrags}))
 	}
-	h.out.Messages = make([]bus.Message, 0, 256)
+	h.out.Control, h.out.Media = make([]bus.Control, 0, 256), make([]bus.Media, 0, 256)
 	h.out.Frames = make([]port.Frame, 256)
 	for i := range h.out.Frames {
 		h.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
@@ -67,7 +73,7 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 	hasher := stun.NewHasher()
 	tracks := [...][]bus.Session{{{Tracks: published()}}, {{Tracks: watched(true)}}}
 	tracks[0][0].Tracks[0].Formats[0].Feedback |= 8 // transport-wide feedback
-	peer := func(i int, role api.Role, owner int) herdPeer {
+	peer := func(i int, role api.Role, owner bus.Address) herdPeer {
 		id := len(h.pubs) + len(h.subs) + 1
 		server, own := stageKeys(byte(id))
 		p := herdPeer{path: pathOf(id), owner: owner, keys: server, spec: &bus.Session{
@@ -92,10 +98,10 @@ func newHerd(tb testing.TB, workers, streams, viewers int) *herd {
 		return p
 	}
 	for i := range streams {
-		h.pubs = append(h.pubs, peer(i, api.Publisher, i%workers))
+		h.pubs = append(h.pubs, peer(i, api.Publisher, bus.Address(i%workers)))
 	}
 	for i := range viewers {
-		h.subs = append(h.subs, peer(i, api.Subscriber, (i+1)%workers))
+		h.subs = append(h.subs, peer(i, api.Subscriber, bus.Address((i+1)%workers)))
 	}
 	return h
 }
@@ -105,15 +111,12 @@ func (h *herd) open(peers []herdPeer) {
 	h.Helper()
 	for i := range peers {
 		p := &peers[i]
-		h.tellAll(bus.Message{Kind: bus.SessionOpened, ID: p.spec.ID, Session: p.spec})
+		h.tellAll(bus.SessionOpened(p.spec))
 		h.receive(p, p.check)
-		h.tellAll(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: p.owner, Path: p.path})
-		h.tell(p.owner, bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.keys})
+		h.tellAll(bus.SessionOwned(p.spec.ID, p.owner, p.path))
+		h.tell(p.owner, bus.SessionKeyed(0, p.spec.ID, p.keys))
 		if p.spec.Role == api.Publisher {
-			h.tellAll(bus.Message{
-				Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: p.spec.Stream, Generation: bus.Generation(i + 1),
-				Worker: p.owner, Session: p.spec,
-			})
+			h.tellAll(bus.PublicationOpened(p.spec.Stream, bus.Generation(i+1), p.owner, p.spec))
 		}
 		if i%64 == 0 {
 			h.drive()
@@ -122,13 +125,13 @@ func (h *herd) open(peers []herdPeer) {
 	h.drive()
 }
 
-func (h *herd) tell(worker int, m bus.Message) {
-	h.turn(herdMessage, func() { h.workers[worker].HandleMessage(h.now, &m) })
+func (h *herd) tell(worker bus.Address, m bus.Control) {
+	h.turn(herdMessage, func() { h.workers[worker].HandleControl(h.now, &m) })
 }
 
-func (h *herd) tellAll(m bus.Message) {
+func (h *herd) tellAll(m bus.Control) {
 	for i := range h.workers {
-		h.tell(i, m)
+		h.tell(bus.Address(i), m)
 	}
 }
 
@@ -158,9 +161,12 @@ func (h *herd) drive() {
 		busy = false
 		for i, w := range h.workers {
 			in := h.inbox[i]
-			h.inbox[i] = nil
-			for j := range in {
-				h.tell(i, in[j])
+			h.inbox[i] = herdInbox{}
+			for _, m := range in.control {
+				h.tell(bus.Address(i), m)
+			}
+			for j := range in.media {
+				h.turn(herdMessage, func() { w.HandleMedia(h.now, &in.media[j]) })
 			}
 			if w.Deadline() <= h.now {
 				h.turn(herdTimeout, func() { w.HandleTimeout(h.now) })
@@ -168,7 +174,7 @@ func (h *herd) drive() {
 			var more bool
 			h.turn(herdPoll, func() { more = w.Poll(h.now, &h.out) })
 			h.deliver(i)
-			busy = busy || more || len(in) > 0 || w.Deadline() <= h.now
+			busy = busy || more || len(in.control)+len(in.media) > 0 || w.Deadline() <= h.now
 		}
 		if n > 1_000_000 {
 			h.Fatal("the workers never rest")
@@ -178,19 +184,24 @@ func (h *herd) drive() {
 
 // deliver passes on what worker i said, and counts what it sent.
 func (h *herd) deliver(i int) {
-	for _, m := range h.out.Messages {
-		if m.To >= 0 {
-			m.From, m.Data = i, append([]byte(nil), m.Data...)
-			h.inbox[m.To] = append(h.inbox[m.To], m)
+	for _, m := range h.out.Control {
+		if m.To != bus.Controller {
+			m.From = bus.Address(i)
+			h.inbox[m.To].control = append(h.inbox[m.To].control, m)
 		}
+	}
+	for _, m := range h.out.Media {
+		m.From, m.Data = bus.Address(i), append([]byte(nil), m.Data...)
+		h.inbox[m.To].media = append(h.inbox[m.To].media, m)
 	}
 	for _, f := range h.out.Frames[:h.out.Filled] {
 		if f.Data[0]>>6 == 2 && f.Data[1]&0x7F == subVP8 {
 			h.frames++
 		}
 	}
-	clear(h.out.Messages)
-	h.out.Filled, h.out.Routes, h.out.Messages = 0, h.out.Routes[:0], h.out.Messages[:0]
+	clear(h.out.Control)
+	clear(h.out.Media)
+	h.out.Filled, h.out.Routes, h.out.Control, h.out.Media = 0, h.out.Routes[:0], h.out.Control[:0], h.out.Media[:0]
 }
 
 // pass lets a span of time go by in steps. Publishers' keep-alives are taken as heard.

@@ -52,14 +52,12 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	r.route = s.paths[at].route
 	if w.checked(now, s, at, &c) {
 		if w.settle(s, known.Ufrag) {
-			w.send(bus.Message{
-				Kind: bus.SessionSettled, To: bus.ControllerAddress, ID: s.spec.ID, Local: api.Credentials{Ufrag: known.Ufrag},
-			})
+			w.send(bus.SessionNominated(s.spec.ID, known.Ufrag))
 		}
 		w.claim(now, s, in.Path)
 	} else if !s.reached && s.owner == nobody {
 		s.reached = true
-		w.send(bus.Message{Kind: bus.SessionReached, To: bus.ControllerAddress, ID: s.spec.ID})
+		w.send(bus.SessionReached(s.spec.ID))
 	}
 	w.reply(&r)
 }

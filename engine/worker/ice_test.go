@@ -51,7 +51,7 @@ func TestCheckIsAnswered(t *testing.T) {
 	if !ok || !success || mapped != p.path.Remote {
 		t.Errorf("success %t, authentic %t, mapped address %s; the check came from %s", success, ok, mapped, p.path.Remote)
 	}
-	if n := len(l.said(bus.SessionClaimed)); n != 0 {
+	if n := len(l.said(bus.KindSessionClaimed)); n != 0 {
 		t.Error("a check that nominates nothing claimed the session")
 	}
 }
@@ -90,8 +90,8 @@ func TestChecksThatGetNoAnswer(t *testing.T) {
 		"bytes behind the check": append(append([]byte(nil), good...), 0, 0, 0, 0),
 	} {
 		l.receive(p.path, data)
-		if len(l.sent) != 0 || len(l.messages) != 0 {
-			t.Errorf("%s: %d datagrams and %d messages", name, len(l.sent), len(l.messages))
+		if len(l.sent) != 0 || len(l.messages)+len(l.fed) != 0 {
+			t.Errorf("%s: %d datagrams and %d messages", name, len(l.sent), len(l.messages)+len(l.fed))
 			l.forget()
 		}
 	}
@@ -134,7 +134,7 @@ func TestCheckErrors(t *testing.T) {
 		if c.code == 20 && !bytes.Contains(a, []byte{0x00, 0x0A, 0, 2, 0x7A, 0xBC}) {
 			t.Errorf("the answer does not name the attribute: %x", a)
 		}
-		if len(l.said(bus.SessionClaimed)) != 0 {
+		if len(l.said(bus.KindSessionClaimed)) != 0 {
 			t.Errorf("%s: a refused check nominated", name)
 		}
 	}
@@ -208,7 +208,7 @@ func TestKeysTurn(t *testing.T) {
 	keys := labUfrags
 	for range 2 {
 		keys = keys.Turn(fill)
-		l.tell(bus.Message{Kind: bus.UfragKeysTurned, UfragKeys: keys})
+		l.tell(bus.UfragKeysTurned(keys))
 	}
 	if _, v := keys.Check([]byte(p.spec.Local.Ufrag)); v != ufrag.Expired {
 		t.Fatalf("verdict %d for the session's ufrag, want %d", v, ufrag.Expired)
@@ -229,10 +229,7 @@ func TestKeysTurn(t *testing.T) {
 	}
 	// What is made now is checked by the new keys.
 	name := keys.Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role), Restart: 1})
-	l.tell(bus.Message{
-		Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: p.spec.RemoteUfrag,
-		Local: api.Credentials{Ufrag: name, Password: p.spec.Local.Password},
-	})
+	l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: name, Password: p.spec.Local.Password}, p.spec.RemoteUfrag))
 	l.forget()
 	l.receive(moved, p.named(name))
 	if n := len(l.answers(moved)); n != 1 {
@@ -267,17 +264,14 @@ func TestUfragFlood(t *testing.T) {
 		say("without a path", flood(wrong), 50)
 		l.pass(openInterval)
 		l.receive(p.path, p.check())
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+		l.tell(bus.SessionOwned(p.spec.ID, bus.Address(owner), port.Path{}))
 		say("with a path", flood(wrong), 5)
 		l.forget()
 		for range 100 {
 			l.receive(p.path, p.request(false))
 		}
-		say("over its path", len(l.answers(p.path))+len(l.said(bus.Datagram)), 100)
-		l.tell(bus.Message{
-			Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: "remote",
-			Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password},
-		})
+		say("over its path", len(l.answers(p.path))+len(l.brought(bus.KindDatagram)), 100)
+		l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password}, "remote"))
 		say("during a restart", flood(wrong), 50)
 	}
 }

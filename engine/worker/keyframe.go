@@ -197,11 +197,10 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 // askNow asks the publisher, or the owner of the publication; false where the publisher cannot be asked yet.
 func (w *Worker) askNow(l *layer) bool {
 	q := &l.request
-	if l.pub.owner != w.cfg.Index {
-		w.send(bus.Message{
-			Kind: bus.KeyframeWanted, To: l.pub.owner, Stream: l.pub.stream.id,
-			Generation: l.pub.generation, Track: l.track, Layer: l.index, Join: !q.lost,
-		})
+	if l.pub.owner != w.address() {
+		m := bus.KeyframeWanted(l.pub.owner, l.id())
+		m.Join = !q.lost
+		w.send(m)
 	} else {
 		s := l.pub.session
 		if s == nil || l.upstream == nil || l.upstream.receiver.SSRC == 0 {

@@ -316,7 +316,7 @@ func TestWaiterOfNewPublication(t *testing.T) {
 		}
 		l.publish(1, 1, v...)
 		s := l.watch(1, watched(true)...)
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+		l.tell(bus.PublicationClosed(1, 1))
 		l.pass(2 * port.Second)
 		p := l.publish(1, 2, v...)
 		l.forget()

@@ -32,7 +32,8 @@ type lab struct {
 	ids    api.SessionID
 
 	sent     []datagram
-	messages []bus.Message
+	messages []bus.Control
+	fed      []bus.Media
 	// reuses counts what the oracle found; a test that expects none need not look.
 	reuses int
 	seed   maphash.Seed
@@ -88,7 +89,7 @@ func newLab(tb testing.TB, index, workers int) *lab {
 		sealers++
 		return &oracle{s, l, sealers}, err
 	}})
-	l.out.Messages = make([]bus.Message, 0, 64)
+	l.out.Control, l.out.Media = make([]bus.Control, 0, 64), make([]bus.Media, 0, 64)
 	l.out.Frames = make([]port.Frame, labFrames)
 	for i := range l.out.Frames {
 		l.memory = append(l.memory, make([]byte, port.FrameSize))
@@ -127,12 +128,30 @@ func (o *oracle) SealRTP(frame []byte, headerLen int, payload []byte, index uint
 }
 
 // tell hands the worker a message.
-func (l *lab) tell(m bus.Message) {
+func (l *lab) tell(m bus.Control) {
 	l.Helper()
-	l.w.HandleMessage(l.now, &m)
+	l.w.HandleControl(l.now, &m)
 	if !l.batching {
 		l.poll()
 	}
+}
+
+// hand hands the worker a control message without polling after it.
+func (l *lab) hand(m bus.Control) { l.w.HandleControl(l.now, &m) }
+
+// bring hands the worker a message of the media lane.
+func (l *lab) bring(m bus.Media) {
+	l.Helper()
+	l.w.HandleMedia(l.now, &m)
+	if !l.batching {
+		l.poll()
+	}
+}
+
+// from makes a message another worker's.
+func from(worker bus.Address, m bus.Control) bus.Control {
+	m.From = worker
+	return m
 }
 
 // receive hands the worker a datagram.
@@ -178,10 +197,10 @@ func (l *lab) take() {
 			l.routes[c.Route], l.rates[c.Path] = c.Path, c.Rate
 		}
 	}
-	for i := range l.out.Messages {
-		m := l.out.Messages[i]
+	l.messages = append(l.messages, l.out.Control...)
+	for _, m := range l.out.Media {
 		m.Data = append([]byte(nil), m.Data...)
-		l.messages = append(l.messages, m)
+		l.fed = append(l.fed, m)
 	}
 	for i := range l.out.Frames[:l.out.Filled] {
 		f := &l.out.Frames[i]
@@ -199,7 +218,7 @@ func (l *lab) take() {
 		l.sent = append(l.sent, datagram{path, l.now, append([]byte(nil), f.Data...)})
 		f.Data = l.memory[i][:0]
 	}
-	l.out.Filled, l.out.Routes, l.out.Messages = 0, l.out.Routes[:0], l.out.Messages[:0]
+	l.out.Filled, l.out.Routes, l.out.Control, l.out.Media = 0, l.out.Routes[:0], l.out.Control[:0], l.out.Media[:0]
 }
 
 // pass lets time pass, doing what is due in between.
@@ -219,11 +238,21 @@ func (l *lab) pass(span port.Time) {
 }
 
 // forget drops what was sent so far.
-func (l *lab) forget() { l.sent, l.messages = nil, nil }
+func (l *lab) forget() { l.sent, l.messages, l.fed = nil, nil, nil }
 
 // said are the messages of a kind that the worker sent since forget.
-func (l *lab) said(k bus.Kind) (all []bus.Message) {
+func (l *lab) said(k bus.Kind) (all []bus.Control) {
 	for _, m := range l.messages {
+		if m.Kind == k {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// brought are the media messages of a kind that the worker sent since forget.
+func (l *lab) brought(k bus.MediaKind) (all []bus.Media) {
+	for _, m := range l.fed {
 		if m.Kind == k {
 			all = append(all, m)
 		}
@@ -272,7 +301,7 @@ func (l *lab) party(role api.Role, stream bus.StreamID, tracks ...rtp.Track) *pa
 		Profile:  srtp.AEADAES128GCM,
 		LocalKey: fill(16, 3), LocalSalt: fill(12, 4), RemoteKey: fill(16, 1), RemoteSalt: fill(12, 2),
 	}
-	l.tell(bus.Message{Kind: bus.SessionOpened, ID: id, Session: p.spec})
+	l.tell(bus.SessionOpened(p.spec))
 	return p
 }
 
@@ -301,8 +330,8 @@ func (p *party) request(nominate bool) []byte {
 func (p *party) connect() {
 	p.lab.Helper()
 	p.lab.receive(p.path, p.check())
-	p.lab.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: p.lab.w.cfg.Index})
-	p.lab.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	p.lab.tell(bus.SessionOwned(p.spec.ID, p.lab.w.address(), port.Path{}))
+	p.lab.tell(bus.SessionKeyed(0, p.spec.ID, p.ours))
 }
 
 // sent are the datagrams to the peer since forget, answers to checks left out.
@@ -390,10 +419,7 @@ func (l *lab) publish(stream bus.StreamID, generation bus.Generation, tracks ...
 	if p.sealer, err = srtp.NewSealer(p.keys); err != nil {
 		l.Fatal(err)
 	}
-	l.tell(bus.Message{
-		Kind: bus.PublicationOpened, ID: p.spec.ID, Stream: stream, Generation: generation, Worker: l.w.cfg.Index,
-		Session: p.spec,
-	})
+	l.tell(bus.PublicationOpened(stream, generation, l.w.address(), p.spec))
 	return p
 }
 
@@ -645,7 +671,7 @@ func (p *pub) sound(seq uint64, ts uint32) {
 func appendNACK(seqs []uint16) []byte { return rtcp.AppendNACK(nil, 1, subVideo, seqs) }
 
 // closed is the message that ends a session.
-func closed(p *party) bus.Message { return bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID} }
+func closed(p *party) bus.Control { return bus.SessionClosed(p.spec.ID) }
 
 // sealerOf makes a publisher's sealer before the worker has the keys.
 func sealerOf(t testing.TB, p *pub) {

@@ -107,7 +107,7 @@ func TestHistoryBudget(t *testing.T) {
 
 	// Most publishers end: the others have room again.
 	for i, p := range c.pubs[100:] {
-		c.tell(bus.Message{Kind: bus.PublicationClosed, Stream: bus.StreamID(i + 101), Generation: p.generation})
+		c.tell(bus.PublicationClosed(bus.StreamID(i+101), p.generation))
 	}
 	c.pubs = c.pubs[:100]
 	c.send(5 * port.Second)

@@ -7,19 +7,10 @@ import (
 )
 
 // nobody owns a session that was announced but not claimed.
-const nobody = -1
+const nobody = bus.Nobody
 
 // maxStrays bounds the datagrams for other workers between two polls.
 const maxStrays = 64
-
-// A stray is a datagram for another worker. Its memory is used again.
-type stray struct {
-	to      int
-	id      api.SessionID
-	path    port.Path
-	arrival port.Time
-	data    []byte
-}
 
 // forward passes a packet on to the worker that owns its session, if that is another one.
 func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
@@ -35,9 +26,9 @@ func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
 	}
 	n := len(w.strays)
 	w.strays = w.strays[:n+1]
-	x := &w.strays[n]
-	x.to, x.id, x.path, x.arrival = int(s.owner), s.spec.ID, in.Path, in.Arrival
-	x.data = append(x.data[:0], in.Data...)
+	data := append(w.strays[n].Data[:0], in.Data...) // the memory is used again
+	w.strays[n] = bus.DatagramTo(s.owner, s.spec.ID, in)
+	w.strays[n].Data = data
 	w.count(Forwarded)
 	return true
 }
@@ -53,13 +44,13 @@ func (w *Worker) claim(now port.Time, s *session, p port.Path) {
 			w.nominate(now, s, at)
 		}
 	}
-	w.send(bus.Message{Kind: bus.SessionClaimed, To: bus.ControllerAddress, ID: s.spec.ID, Path: p})
+	w.send(bus.SessionClaimed(s.spec.ID, p))
 }
 
 // own handles SessionOwned.
-func (w *Worker) own(now port.Time, s *session, owner int, claimed port.Path) {
-	s.owner = int32(owner)
-	if owner != w.cfg.Index {
+func (w *Worker) own(now port.Time, s *session, owner bus.Address, claimed port.Path) {
+	s.owner = owner
+	if owner != w.address() {
 		for i := range s.paths {
 			w.retire(now, &s.paths[i])
 		}

@@ -6,6 +6,7 @@ import (
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
+	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 )
 
@@ -14,13 +15,13 @@ func TestClaim(t *testing.T) {
 	l := newLab(t, 2, 4)
 	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.request(false))
-	if len(l.said(bus.SessionClaimed)) != 0 {
+	if len(l.said(bus.KindSessionClaimed)) != 0 {
 		t.Error("a check without a nomination claimed")
 	}
 	for range 3 {
 		l.receive(p.path, p.check())
 	}
-	if m := l.said(bus.SessionClaimed); len(m) != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path || m[0].To != bus.ControllerAddress {
+	if m := l.said(bus.KindSessionClaimed); len(m) != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path || m[0].To != bus.Controller {
 		t.Errorf("claims: %+v", m)
 	}
 	if n := len(l.answers(p.path)); n != 4 {
@@ -30,12 +31,12 @@ func TestClaim(t *testing.T) {
 	l.receive(q.path, q.request(false))
 	l.forget()
 	l.receive(q.path, clientHello) // before the nomination
-	if len(l.said(bus.SessionClaimed)) != 1 || len(l.said(bus.RecordReceived)) != 1 {
+	if len(l.said(bus.KindSessionClaimed)) != 1 || len(l.said(bus.KindRecordReceived)) != 1 {
 		t.Error("DTLS on a validated path did not claim")
 	}
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: q.spec.ID, Worker: 2})
+	l.tell(bus.SessionOwned(q.spec.ID, 2, port.Path{}))
 	l.forget()
-	l.tell(bus.Message{Kind: bus.SendRecord, ID: q.spec.ID, Data: []byte{22}})
+	l.tell(bus.SendRecord(0, q.spec.ID, []byte{22}))
 	if len(q.sent()) != 1 {
 		t.Error("the handshake has no way back to the peer that has not nominated yet")
 	}
@@ -47,7 +48,7 @@ func TestForwardToOwner(t *testing.T) {
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	sealerOf(t, p)
 	l.receive(p.path, p.check()) // claims
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	l.forget()
 	media := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")})
 	check := p.check()
@@ -57,8 +58,8 @@ func TestForwardToOwner(t *testing.T) {
 	if len(l.sent) != 0 {
 		t.Errorf("%d datagrams were sent by a worker that does not own the session", len(l.sent))
 	}
-	m := l.said(bus.Datagram)
-	if len(m) != 4 || len(l.messages) != 4 {
+	m := l.brought(bus.KindDatagram)
+	if len(m) != 4 || len(l.messages)+len(l.fed) != 4 {
 		t.Fatalf("%d of 4 datagrams were forwarded, with %d messages in all", len(m), len(l.messages))
 	}
 	for _, x := range m {
@@ -72,12 +73,12 @@ func TestForwardToOwner(t *testing.T) {
 	// From an address that nobody validated nothing is forwarded.
 	l.forget()
 	l.receive(pathOf(77), media)
-	if len(l.messages) != 0 {
+	if len(l.messages)+len(l.fed) != 0 {
 		t.Error("media of an unknown path was forwarded")
 	}
 	// A new path's check is forwarded, so that the owner learns of it.
 	l.receive(pathOf(78), p.check())
-	if m := l.said(bus.Datagram); len(m) != 1 || m[0].Path != pathOf(78) {
+	if m := l.brought(bus.KindDatagram); len(m) != 1 || m[0].Path != pathOf(78) {
 		t.Error("a check over a new path did not reach the owner")
 	}
 }
@@ -90,17 +91,17 @@ func TestForwardUnmet(t *testing.T) {
 	sealerOf(t, p)
 	v := l.party(api.Subscriber, 1, watched(true)...)
 	for _, x := range []*party{p.party, v} {
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: x.spec.ID, Worker: 1, Path: x.path})
+		l.tell(bus.SessionOwned(x.spec.ID, 1, x.path))
 	}
 	l.forget()
 	l.receive(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
-	if m := l.said(bus.Datagram); len(m) != 1 || m[0].To != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path {
+	if m := l.brought(bus.KindDatagram); len(m) != 1 || m[0].To != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path {
 		t.Errorf("forwarded: %+v", m)
 	}
 	l.receive(v.path, make([]byte, 40))
-	l.tell(bus.Message{Kind: bus.SessionClosed, ID: p.spec.ID})
+	l.tell(bus.SessionClosed(p.spec.ID))
 	l.receive(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(false, true, "")}))
-	if m := l.said(bus.Datagram); len(m) != 1 {
+	if m := l.brought(bus.KindDatagram); len(m) != 1 {
 		t.Errorf("%d forwarded after the session's end", len(m))
 	}
 	if len(l.routes) != 0 {
@@ -116,7 +117,7 @@ func TestOwnerTakesForwarded(t *testing.T) {
 	l.forget()
 	elsewhere := pathOf(500)
 	forwarded := func(id api.SessionID, data []byte) {
-		l.tell(bus.Message{Kind: bus.Datagram, From: 1, ID: id, Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...)})
+		l.bring(bus.DatagramTo(0, id, &port.Inbound{Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...)}))
 	}
 	forwarded(p.spec.ID, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key")}))
 	if len(s.media(subVideo)) != 1 {
@@ -133,11 +134,11 @@ func TestOwnerTakesForwarded(t *testing.T) {
 	}
 	// Not for a session of another owner, nor an unknown one.
 	q := l.party(api.Subscriber, 1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: q.spec.ID, Worker: 1})
+	l.tell(bus.SessionOwned(q.spec.ID, 1, port.Path{}))
 	l.forget()
 	forwarded(q.spec.ID, q.check())
 	forwarded(12345, q.check())
-	if len(l.sent) != 0 || len(l.messages) != 0 {
+	if len(l.sent) != 0 || len(l.messages)+len(l.fed) != 0 {
 		t.Error("a datagram for somebody else's session did something")
 	}
 }
@@ -147,13 +148,13 @@ func TestLostClaim(t *testing.T) {
 	l := newLab(t, 1, 2)
 	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	l.pass(routeRest)
 	if len(l.routes) != 0 {
 		t.Errorf("%d routes are left", len(l.routes))
 	}
 	l.pass(2 * consentSpan)
-	if len(l.said(bus.SessionEnded)) != 0 {
+	if len(l.said(bus.KindSessionEnded)) != 0 {
 		t.Error("a worker that does not own a session ended it")
 	}
 }
@@ -163,13 +164,13 @@ func TestStraysAreBounded(t *testing.T) {
 	l := newLab(t, 1, 2)
 	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	l.forget()
 	for range maxStrays + 10 {
 		l.quietly(p.path, clientHello)
 	}
 	l.poll()
-	if n := len(l.said(bus.Datagram)); n != maxStrays || l.drops(DropStrays) != 10 {
+	if n := len(l.brought(bus.KindDatagram)); n != maxStrays || l.drops(DropStrays) != 10 {
 		t.Errorf("%d forwarded, %d dropped", n, l.drops(DropStrays))
 	}
 }
@@ -181,7 +182,7 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		l := newLab(t, 0, 2)
 		p := l.party(api.Publisher, 1, published()...)
 		l.receive(p.path, p.check())
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+		l.tell(bus.SessionOwned(p.spec.ID, bus.Address(owner), port.Path{}))
 		// with makes a check by some credentials, 0 for the first.
 		with := func(restart int, nominate bool) []byte {
 			spec := *p.spec
@@ -192,16 +193,13 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 			return (&party{lab: l, spec: &spec}).request(nominate)
 		}
 		restart := func(n int) {
-			l.tell(bus.Message{
-				Kind: bus.SessionRestarted, ID: p.spec.ID, Remote: fmt.Sprint("remote", n),
-				Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)},
-			})
+			l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)}, fmt.Sprint("remote", n)))
 		}
 		// taken reports whether a check is answered, or passed on to the owner.
 		taken := func(data []byte) bool {
 			l.forget()
 			l.receive(p.path, data)
-			return len(l.answers(p.path))+len(l.said(bus.Datagram)) > 0
+			return len(l.answers(p.path))+len(l.brought(bus.KindDatagram)) > 0
 		}
 		say := func(what string, got, want bool) {
 			t.Helper()
@@ -219,14 +217,14 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		}
 		if owner == 0 {
 			say("a nomination by the newest", taken(with(6, true)), true)
-			if m := l.said(bus.SessionSettled); len(m) != 1 || m[0].To != bus.ControllerAddress || m[0].Local.Ufrag != nameOf(p.spec.ID, p.spec.Role, 6) {
+			if m := l.said(bus.KindSessionNominated); len(m) != 1 || m[0].To != bus.Controller || m[0].Local.Ufrag != nameOf(p.spec.ID, p.spec.Role, 6) {
 				t.Errorf("the owner told %+v of the end of the restart", m)
 			}
-			if taken(with(6, true)); len(l.said(bus.SessionSettled)) != 0 {
+			if taken(with(6, true)); len(l.said(bus.KindSessionNominated)) != 0 {
 				t.Error("the owner told the end of the restart twice")
 			}
 		} else {
-			l.tell(bus.Message{Kind: bus.SessionSettled, ID: p.spec.ID, Local: api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 6)}})
+			l.tell(bus.SessionSettled(p.spec.ID, nameOf(p.spec.ID, p.spec.Role, 6)))
 		}
 		say("the first after the end of the restart", taken(with(0, false)), false)
 		say("the newest after the end of the restart", taken(with(6, false)), true)
@@ -247,13 +245,13 @@ func TestSessionReached(t *testing.T) {
 	for range 3 {
 		l.receive(p.path, p.request(false))
 	}
-	if n := len(l.said(bus.SessionReached)); n != 1 {
+	if n := len(l.said(bus.KindSessionReached)); n != 1 {
 		t.Errorf("the controller was told %d times that a check came; expected once", n)
 	}
 	nominated := l.party(api.Subscriber, 1, watched(true)...)
 	l.forget()
 	l.receive(nominated.path, nominated.check())
-	if reached, claimed := len(l.said(bus.SessionReached)), len(l.said(bus.SessionClaimed)); reached != 0 || claimed != 1 {
+	if reached, claimed := len(l.said(bus.KindSessionReached)), len(l.said(bus.KindSessionClaimed)); reached != 0 || claimed != 1 {
 		t.Errorf("a nomination was told as %d checks and %d claims; expected 1 claim", reached, claimed)
 	}
 	forged := l.party(api.Subscriber, 1, watched(true)...)
@@ -261,7 +259,7 @@ func TestSessionReached(t *testing.T) {
 	check := forged.request(false)
 	check[len(check)-10]++
 	l.receive(forged.path, check)
-	if n := len(l.said(bus.SessionReached)); n != 0 {
+	if n := len(l.said(bus.KindSessionReached)); n != 0 {
 		t.Errorf("a forged check was told %d times; expected never", n)
 	}
 }

@@ -99,7 +99,7 @@ func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nomi
 			s.pub.checked = now
 		}
 	}
-	nominates = c.UseCandidate || s.selected < 0 && int(s.owner) == w.cfg.Index
+	nominates = c.UseCandidate || s.selected < 0 && s.owner == w.address()
 	if nominates {
 		w.nominate(now, s, at)
 	}

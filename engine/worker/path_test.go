@@ -113,7 +113,7 @@ func TestAimedStream(t *testing.T) {
 			if n := a.to(a.viewer.path); n < int(port.Second/x.step)*9/10 {
 				t.Errorf("%d datagrams to the peer in the last second, want all", n)
 			}
-			if n := len(a.said(bus.SessionEnded)); n != 0 {
+			if n := len(a.said(bus.KindSessionEnded)); n != 0 {
 				t.Errorf("%d sessions ended, want none", n)
 			}
 			if n := a.counted(PathsGivenUp); n != 1 {
@@ -258,7 +258,7 @@ func TestRebindingWithoutNomination(t *testing.T) {
 			if first == 0 || first-rebound > x.most+200*port.Millisecond {
 				t.Errorf("media came %.1f s after the rebinding, want at most %.1f", (first - rebound).Seconds(), x.most.Seconds())
 			}
-			if n := len(a.said(bus.SessionEnded)); n != 0 {
+			if n := len(a.said(bus.KindSessionEnded)); n != 0 {
 				t.Errorf("%d sessions ended, want none", n)
 			}
 		})
@@ -274,14 +274,14 @@ func TestHandshakeProves(t *testing.T) {
 		s := &sub{party: l.party(api.Subscriber, 1, watched(true)...)}
 		to, want := s.path, 400
 		l.receive(s.path, s.check())
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: s.spec.ID})
+		l.tell(bus.SessionOwned(s.spec.ID, 0, port.Path{}))
 		l.receive(s.path, clientHello)
 		if wavers {
 			to, want = pathOf(5000), pathCredit
 			l.receive(to, s.check())
 		}
 		l.pass(4 * port.Second) // a slow handshake: it is not the stream's trial
-		l.tell(bus.Message{Kind: bus.SessionKeyed, ID: s.spec.ID, Keys: s.ours})
+		l.tell(bus.SessionKeyed(0, s.spec.ID, s.ours))
 		l.forget()
 		for range 400 {
 			a.run(5*port.Millisecond, 5*port.Millisecond, nil)
@@ -327,7 +327,7 @@ func TestForwardedEvidence(t *testing.T) {
 	a := newAim(t)
 	moved := pathOf(5000)
 	forward := func(data []byte) {
-		a.tell(bus.Message{Kind: bus.Datagram, From: 1, ID: a.viewer.spec.ID, Path: moved, Arrival: a.now, Data: append([]byte(nil), data...)})
+		a.bring(bus.DatagramTo(0, a.viewer.spec.ID, &port.Inbound{Path: moved, Arrival: a.now, Data: append([]byte(nil), data...)}))
 	}
 	forward(a.viewer.request(true))
 	a.run(port.Second, 10*port.Millisecond, nil)
@@ -345,12 +345,12 @@ func TestRefusedCheckValidatesNothing(t *testing.T) {
 		"ICE-CONTROLLED":      {0x8029, make([]byte, 8), 0x0025, []byte{}},
 		"an unknown required": {0x7ABC, make([]byte, 4), 0x0025, []byte{}},
 	} {
-		for _, owner := range []int{nobody, 0, 1} {
+		for _, owner := range []bus.Address{nobody, 0, 1} {
 			l := newLab(t, 0, 2)
 			p := l.party(api.Publisher, 1, published()...)
 			if owner != nobody {
 				l.receive(p.path, p.check())
-				l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: owner})
+				l.tell(bus.SessionOwned(p.spec.ID, owner, port.Path{}))
 			}
 			l.forget()
 			from := pathOf(5000)
@@ -358,7 +358,7 @@ func TestRefusedCheckValidatesNothing(t *testing.T) {
 			if n := len(l.answers(from)); (n == 1) != (owner != 1) {
 				t.Errorf("%s, owner %d: %d answers", name, owner, n)
 			}
-			if n := len(l.said(bus.Datagram)); (n == 1) != (owner == 1) {
+			if n := len(l.brought(bus.KindDatagram)); (n == 1) != (owner == 1) {
 				t.Errorf("%s, owner %d: forwarded %d times", name, owner, n)
 			}
 			l.receive(from, clientHello)
@@ -431,11 +431,11 @@ func TestAimedFromNewPorts(t *testing.T) {
 func TestForeignSessionHoldsNothingByOneCheck(t *testing.T) {
 	l := newLab(t, 0, 2)
 	a := l.party(api.Subscriber, 1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
+	l.tell(bus.SessionOwned(a.spec.ID, 1, pathOf(900)))
 	v := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(v.path, a.request(false)) // forged, once
 	l.receive(v.path, v.check())
-	if len(l.said(bus.SessionClaimed)) == 0 {
+	if len(l.said(bus.KindSessionClaimed)) == 0 {
 		t.Errorf("the other peer cannot connect: %d checks were dropped", l.drops(DropPathHeld))
 	}
 }
@@ -447,7 +447,7 @@ func TestForeignSessionTakesNoLivePath(t *testing.T) {
 	p.frame(1, 3000, true)
 	s := l.watch(1, watched(true)...)
 	a := l.party(api.Subscriber, 1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: a.spec.ID, Worker: 1, Path: pathOf(900)})
+	l.tell(bus.SessionOwned(a.spec.ID, 1, pathOf(900)))
 	report := func() { s.rtcp([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}) }
 	report()
 	l.pass(takeSpan + port.Second)
@@ -462,7 +462,7 @@ func TestForeignSessionTakesNoLivePath(t *testing.T) {
 	if n := l.to(s.path); n < 10 {
 		t.Errorf("%d datagrams to the viewer; want its ten frames", n)
 	}
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Errorf("%d sessions ended; want none", n)
 	}
 }
@@ -578,8 +578,8 @@ func TestUnvalidatedPath(t *testing.T) {
 	l.receive(elsewhere, clientHello)
 	l.receive(elsewhere, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
 	l.receive(elsewhere, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...)))
-	if len(l.sent) != 0 || len(l.messages) != 0 || l.drops(DropPath) != 3 {
-		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages), l.drops(DropPath))
+	if len(l.sent) != 0 || len(l.messages)+len(l.fed) != 0 || l.drops(DropPath) != 3 {
+		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages)+len(l.fed), l.drops(DropPath))
 	}
 	if l.counted(ReceivedRTP) != 0 {
 		t.Error("media was taken from a path that nobody validated")

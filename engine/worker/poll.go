@@ -37,20 +37,23 @@ const GoodbyeSpan = port.Second
 // Outgoing is what one Poll fills: frames and route changes for the port, messages for the bus.
 type Outgoing struct {
 	port.Outgoing
-	// Messages is filled up to its capacity. The Data of lossy messages is borrowed until the
+	// Control and Media have one capacity, which both together do not exceed. The Data of Media is borrowed until the
 	// worker is called again.
-	Messages []bus.Message
+	Control []bus.Control
+	Media   []bus.Media
 }
 
+// room is how many more messages fit.
+func (o *Outgoing) room() int { return cap(o.Media) - len(o.Media) - len(o.Control) }
+
 // Poll fills out with what is to be sent next and reports whether there is more. The driver carries
-// out Routes, passes Messages on and transmits the frames before it calls the worker again.
+// out Routes, passes Control and Media on and transmits the frames before it calls the worker again.
 func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	w.current = nil
 	out.Routes = append(out.Routes, w.routes...)
 	w.routes = w.routes[:0]
-	if !w.pollMessages(out) {
-		more = true
-	}
+	more = !w.pollControl(out)
+	w.pollStrays(out)
 	if !w.pollReplies(now, out) || !w.pollReports(now, out) || !w.pollStreams(now, out) {
 		return true
 	}
@@ -58,29 +61,23 @@ func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	return more || len(w.due) > 0 || len(w.outbox) > 0
 }
 
-// pollMessages emits control messages and strays; false when there are more than fit.
-func (w *Worker) pollMessages(out *Outgoing) bool {
-	n := min(len(w.outbox), cap(out.Messages)-len(out.Messages))
-	out.Messages = append(out.Messages, w.outbox[:n]...)
+// pollControl emits control messages; false when there are more than fit.
+func (w *Worker) pollControl(out *Outgoing) bool {
+	n := min(len(w.outbox), out.room())
+	out.Control = append(out.Control, w.outbox[:n]...)
 	rest := copy(w.outbox, w.outbox[n:])
 	clear(w.outbox[rest:])
 	w.outbox = w.outbox[:rest]
-	if rest > 0 {
-		return false
-	}
-	for i := range w.strays {
-		if len(out.Messages) == cap(out.Messages) {
-			// What does not fit is lost: the lane is lossy, and the memory is wanted.
-			w.counters.Drops[DropStrays] += uint64(len(w.strays) - i)
-			break
-		}
-		x := &w.strays[i]
-		out.Messages = append(out.Messages, bus.Message{
-			Kind: bus.Datagram, To: x.to, ID: x.id, Path: x.path, Arrival: x.arrival, Data: x.data,
-		})
-	}
+	return rest == 0
+}
+
+// pollStrays emits datagrams for other workers. Those that do not fit are lost: the lane is lossy, and the memory is
+// needed again.
+func (w *Worker) pollStrays(out *Outgoing) {
+	n := min(len(w.strays), out.room())
+	out.Media = append(out.Media, w.strays[:n]...)
+	w.counters.Drops[DropStrays] += uint64(len(w.strays) - n)
 	w.strays = w.strays[:0]
-	return true
 }
 
 // pollReplies writes answers to checks and the controller's DTLS.
@@ -131,4 +128,4 @@ func (w *Worker) pollReplies(now port.Time, out *Outgoing) bool {
 }
 
 // send queues a control message for the next Poll.
-func (w *Worker) send(m bus.Message) { w.outbox = append(w.outbox, m) }
+func (w *Worker) send(m bus.Control) { w.outbox = append(w.outbox, m) }

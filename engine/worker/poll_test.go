@@ -28,7 +28,7 @@ func TestPollIsComplete(t *testing.T) {
 	other[0].Formats[0].Codec = 4
 	s := l.watch(1, other...)
 	p.frame(1, 3000, true)
-	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].ID != s.spec.ID {
+	if m := l.said(bus.KindSessionEnded); len(m) != 1 || m[0].ID != s.spec.ID {
 		t.Errorf("%+v", m)
 	}
 }
@@ -38,9 +38,9 @@ func TestPollInSmallBatches(t *testing.T) {
 	for _, size := range []int{1, 2, 7} {
 		l := newLab(t, 0, 2)
 		l.out.Frames = l.out.Frames[:size]
-		l.out.Messages = l.out.Messages[:0:size]
+		l.out.Control, l.out.Media = l.out.Control[:0:size], l.out.Media[:0:size]
 		p := l.publish(1, 1, published()...)
-		l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+		l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
 		var subs []*sub
 		for range 5 {
 			subs = append(subs, l.watch(1, watched(true)...))
@@ -67,7 +67,7 @@ func TestPollInSmallBatches(t *testing.T) {
 				t.Errorf("batches of %d: subscriber %d's check was not answered", size, i)
 			}
 		}
-		fed := l.said(bus.Media)
+		fed := l.brought(bus.KindPacket)
 		if len(fed) != 50 {
 			t.Fatalf("batches of %d: %d of 50 packets were fed", size, len(fed))
 		}
@@ -98,16 +98,16 @@ func TestRepliesAreBounded(t *testing.T) {
 func TestRecordsAreSent(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)
-	l.tell(bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte("too early: no path")})
+	l.tell(bus.SendRecord(0, p.spec.ID, []byte("too early: no path")))
 	l.receive(p.path, p.check())
-	l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID})
+	l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 	l.forget()
-	first := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 1}}
-	second := bus.Message{Kind: bus.SendRecord, ID: p.spec.ID, Data: []byte{22, 2}}
+	first := bus.SendRecord(0, p.spec.ID, []byte{22, 1})
+	second := bus.SendRecord(0, p.spec.ID, []byte{22, 2})
 	closing := closed(p)
-	l.w.HandleMessage(l.now, &first)
-	l.w.HandleMessage(l.now, &second)
-	l.w.HandleMessage(l.now, &closing)
+	l.hand(first)
+	l.hand(second)
+	l.hand(closing)
 	l.poll()
 	if got := p.sent(); len(got) != 2 || got[0].data[1] != 1 || got[1].data[1] != 2 {
 		t.Errorf("%d records left", len(got))

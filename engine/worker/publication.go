@@ -36,7 +36,7 @@ type stream struct {
 // a stream that it neither owns nor has subscribers of.
 type announcement struct {
 	generation bus.Generation
-	owner      int32
+	owner      bus.Address
 	spec       *bus.Session
 }
 
@@ -45,7 +45,7 @@ type announcement struct {
 type publication struct {
 	stream     *stream
 	generation bus.Generation
-	owner      int
+	owner      bus.Address
 	spec       *bus.Session
 	// origin is this worker's session of the publisher, nil where there is none any more.
 	origin *session
@@ -130,12 +130,12 @@ func (w *Worker) stream(id bus.StreamID) *stream {
 }
 
 // openPublication handles PublicationOpened.
-func (w *Worker) openPublication(now port.Time, m *bus.Message) {
+func (w *Worker) openPublication(now port.Time, m *bus.Control) {
 	if m.Generation <= w.announced[m.Stream].generation {
 		return
 	}
-	w.announced[m.Stream] = announcement{m.Generation, int32(m.Worker), m.Session}
-	owned := m.Worker == w.cfg.Index
+	w.announced[m.Stream] = announcement{m.Generation, m.Owner, m.Session}
+	owned := m.Owner == w.address()
 	st := w.streams[m.Stream]
 	switch {
 	case st != nil:
@@ -167,9 +167,7 @@ func (t *track) format(pt uint8) *rtp.Format {
 }
 
 func (w *Worker) newPublication(st *stream, a announcement) *publication {
-	p := &publication{
-		stream: st, generation: a.generation, owner: int(a.owner), spec: a.spec, origin: w.sessions[a.spec.ID],
-	}
+	p := &publication{stream: st, generation: a.generation, owner: a.owner, spec: a.spec, origin: w.sessions[a.spec.ID]}
 	p.tracks = make([]track, len(a.spec.Tracks))
 	for i := range p.tracks {
 		t := &p.tracks[i]
@@ -195,7 +193,7 @@ func (w *Worker) newPublication(st *stream, a announcement) *publication {
 }
 
 // closePublication handles PublicationClosed.
-func (w *Worker) closePublication(m *bus.Message) {
+func (w *Worker) closePublication(m *bus.Control) {
 	if w.announced[m.Stream].generation != m.Generation {
 		return
 	}
@@ -221,7 +219,7 @@ func (w *Worker) dropPublication(st *stream) {
 
 // release forgets a stream that has neither a publication of this worker's own nor a subscriber.
 func (w *Worker) release(st *stream) {
-	if st.pub != nil && st.pub.owner == w.cfg.Index || st.subscribers() > 0 || st.queued {
+	if st.pub != nil && st.pub.owner == w.address() || st.subscribers() > 0 || st.queued {
 		return
 	}
 	if st.pub != nil {

@@ -88,7 +88,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 	w.add(ReceivedRTPBytes, uint64(len(in.Data)))
 	if !p.began {
 		p.began = true
-		w.send(bus.Message{Kind: bus.MediaBegan, To: bus.ControllerAddress, ID: s.spec.ID})
+		w.send(bus.MediaBegan(s.spec.ID))
 	}
 	if p.publication == nil {
 		w.hold(s, in, data)
@@ -189,7 +189,5 @@ func (w *Worker) tellHeard(p *publication) {
 			media = max(media, l.upstream.last)
 		}
 	}
-	w.send(bus.Message{
-		Kind: bus.SessionHeard, To: bus.ControllerAddress, ID: s.spec.ID, Arrival: s.pub.checked, MediaAt: media,
-	})
+	w.send(bus.SessionHeard(s.spec.ID, s.pub.checked, media))
 }

@@ -120,10 +120,9 @@ func (w *Worker) tellActive(p *publication, t *track) {
 	t.told = t.active
 	for i := range p.tracks {
 		if &p.tracks[i] == t {
-			w.send(bus.Message{
-				Kind: bus.FormatActive, To: bus.ControllerAddress, ID: p.session.spec.ID, Stream: p.stream.id,
-				Generation: p.generation, Track: uint8(i), PayloadType: uint8(t.active),
-			})
+			l := p.id()
+			l.Track = uint8(i)
+			w.send(bus.FormatActive(p.session.spec.ID, l, uint8(t.active)))
 		}
 	}
 }

@@ -20,7 +20,7 @@ func TestFormatChangesAreFew(t *testing.T) {
 	for seq := range uint64(1000) {
 		p.send(packet{ssrc: videoSSRC, pt: uint8(96 + seq%2*2), seq: seq, payload: vp8(true, false, "")})
 	}
-	if n := len(l.said(bus.FormatActive)); n > 20 {
+	if n := len(l.said(bus.KindFormatActive)); n > 20 {
 		t.Errorf("%d messages to the controller for 1000 packets", n)
 	}
 }

@@ -12,10 +12,10 @@ import (
 // A follower is another worker with subscribers of a publication that this worker owns. It is fed
 // like a subscriber: a cursor into the best layer of each track.
 type follower struct {
-	worker int
-	feeds  []feed // by track
-	again  []again
-	left   int // packets that it may still be fed in this turn
+	address bus.Address
+	feeds   []feed // by track
+	again   []again
+	left    int // packets that it may still be fed in this turn
 }
 
 type feed struct {
@@ -63,7 +63,7 @@ func (w *Worker) follow(now port.Time, p *publication) {
 }
 
 func (w *Worker) sendFollow(p *publication) {
-	w.send(bus.Message{Kind: bus.Follow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
+	w.send(bus.Follow(p.owner, p.id()))
 }
 
 // askAgain repeats the requests that were not answered. The owner hears of its publication before anybody can
@@ -81,7 +81,7 @@ func (w *Worker) askAgain(now port.Time) {
 func (w *Worker) unfollow(p *publication) {
 	p.following = false
 	w.asking = slices.DeleteFunc(w.asking, func(x *publication) bool { return x == p })
-	w.send(bus.Message{Kind: bus.Unfollow, To: p.owner, Stream: p.stream.id, Generation: p.generation})
+	w.send(bus.Unfollow(p.owner, p.id()))
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			l.replica.fed = false
@@ -90,68 +90,97 @@ func (w *Worker) unfollow(p *publication) {
 	}
 }
 
-// handleReplication takes in what workers tell each other about a publication; what is about an
-// older one is out of date.
-func (w *Worker) handleReplication(now port.Time, m *bus.Message) {
-	st := w.streams[m.Stream]
-	if st == nil || st.pub == nil || st.pub.generation != m.Generation {
-		if m.Kind == bus.Follow {
-			w.drop(DropFollow)
-		}
+// id names the publication.
+func (p *publication) id() bus.LayerID {
+	return bus.LayerID{Stream: p.stream.id, Generation: p.generation}
+}
+
+// id names the layer.
+func (l *layer) id() bus.LayerID {
+	return bus.LayerID{Stream: l.pub.stream.id, Generation: l.pub.generation, Track: l.track, Layer: l.index}
+}
+
+// publication returns the present publication that a layer belongs to, nil where the layer is an older one's.
+func (w *Worker) publication(l *bus.LayerID) *publication {
+	st := w.streams[l.Stream]
+	if st == nil || st.pub == nil || st.pub.generation != l.Generation {
+		return nil
+	}
+	return st.pub
+}
+
+// layer returns a layer of the publication; ok is false where there is none.
+func (p *publication) layer(id *bus.LayerID) (l *layer, ok bool) {
+	if int(id.Track) >= len(p.tracks) || int(id.Layer) >= len(p.tracks[id.Track].layers) {
+		return nil, false
+	}
+	return p.tracks[id.Track].layers[id.Layer], true
+}
+
+// handleReplication takes in a control message about a layer. A message about an older publication is out of date.
+func (w *Worker) handleReplication(now port.Time, m *bus.Control) {
+	p := w.publication(&m.LayerID)
+	if p == nil && m.Kind == bus.KindFollow {
+		w.drop(DropFollow)
+	}
+	if p == nil || !w.blame(p) {
 		return
 	}
-	p := st.pub
-	if !w.blame(p) {
+	l, ok := p.layer(&m.LayerID)
+	if !ok {
 		return
 	}
-	if int(m.Track) >= len(p.tracks) || int(m.Layer) >= len(p.tracks[m.Track].layers) {
-		return
-	}
-	l := p.tracks[m.Track].layers[m.Layer]
-	owner := p.owner == w.cfg.Index
+	owner := p.owner == w.address()
 	switch m.Kind {
-	case bus.Follow:
+	case bus.KindFollow:
 		if !owner {
 			w.drop(DropFollow)
 			return
 		}
 		p.addFollower(w, m.From)
-		w.send(bus.Message{Kind: bus.Following, To: m.From, Stream: m.Stream, Generation: m.Generation})
-	case bus.Following:
+		w.send(bus.Following(m.From, p.id()))
+	case bus.KindFollowing:
 		p.promised = true
-	case bus.Unfollow:
+	case bus.KindUnfollow:
 		for i, f := range p.followers {
-			if f.worker == m.From {
+			if f.address == m.From {
 				p.followers = append(p.followers[:i], p.followers[i+1:]...)
 				break
 			}
 		}
-	case bus.KeyframeWanted:
+	case bus.KindKeyframeWanted:
 		if owner {
 			w.keyframeWanted(now, l, m.Join)
 		}
-	case bus.ResendWanted:
+	case bus.KindResendWanted:
 		if owner {
 			p.sendAgain(w, m, l)
 		}
-	case bus.SenderReport:
+	case bus.KindSenderReport:
 		if !owner {
 			l.clock = m.Clock
-		}
-	case bus.Media:
-		if !owner && p.following {
-			w.replicate(now, l, m)
 		}
 	}
 }
 
-func (p *publication) addFollower(w *Worker, worker int) {
+// handleFed takes in a packet of a layer that this worker follows.
+func (w *Worker) handleFed(now port.Time, m *bus.Media) {
+	p := w.publication(&m.LayerID)
+	if p == nil || !w.blame(p) || p.owner == w.address() || !p.following {
+		return
+	}
+	if l, ok := p.layer(&m.LayerID); ok {
+		w.replicate(now, l, m)
+	}
+}
+
+func (p *publication) addFollower(w *Worker, worker bus.Address) {
 	for _, f := range p.followers {
-		if f.worker == worker {
+		if f.address == worker {
 			return
 		}
 	}
-	p.followers = append(p.followers, &follower{worker: worker, feeds: make([]feed, len(p.tracks)), left: feedQuantum})
+	p.followers = append(p.followers, &follower{address: worker, feeds: make([]feed, len(p.tracks)), left: feedQuantum})
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			if l.clock.Valid {
@@ -162,17 +191,17 @@ func (p *publication) addFollower(w *Worker, worker int) {
 	w.wake(p.stream, forReady)
 }
 
-func (w *Worker) sendClock(l *layer, worker int) {
-	w.send(bus.Message{
-		Kind: bus.SenderReport, To: worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
-		Track: l.track, Layer: l.index, Clock: l.clock,
-	})
+func (w *Worker) sendClock(l *layer, worker bus.Address) {
+	w.send(bus.SenderReport(worker, l.id(), l.clock))
 }
 
-func (p *publication) sendAgain(w *Worker, m *bus.Message, l *layer) {
+func (p *publication) sendAgain(w *Worker, m *bus.Control, l *layer) {
 	for _, f := range p.followers {
-		if f.worker == m.From && len(f.again) < maxAgain && m.Epoch == l.epoch && !f.resends(l, m.Index, m.Index+uint64(m.Count)) {
-			f.again = append(f.again, again{l, m.Index, m.Index + uint64(min(m.Count, maxAgainPackets))})
+		if f.address != m.From || len(f.again) == maxAgain || m.Epoch != l.epoch {
+			continue
+		}
+		if end := m.Index + uint64(min(m.Count, maxAgainPackets)); !f.resends(l, m.Index, end) {
+			f.again = append(f.again, again{l, m.Index, end})
 			w.wake(p.stream, forReady)
 		}
 	}
@@ -202,7 +231,7 @@ func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 // resends reports whether a row of packets waits to be resent already.
 func (f *follower) resends(l *layer, index, end uint64) bool {
 	return slices.ContainsFunc(f.again, func(a again) bool {
-		return a.layer == l && a.index <= index && min(end, index+maxAgainPackets) <= a.end
+		return a.layer == l && a.index <= index && end <= a.end
 	})
 }
 
@@ -255,22 +284,19 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoin
 
 // emit makes one Media message; its Data lies in the history.
 func (w *Worker) emit(out *Outgoing, f *follower, l *layer, index, start uint64) bool {
-	if len(out.Messages) == cap(out.Messages) {
+	if out.room() == 0 {
 		return false
 	}
 	e := l.history.At(index)
-	out.Messages = append(out.Messages, bus.Message{
-		Kind: bus.Media, To: f.worker, Stream: l.pub.stream.id, Generation: l.pub.generation,
-		Track: l.track, Layer: l.index, Index: index, Epoch: l.epoch, Start: start,
-		Packet: e.Packet, Data: l.history.Data(e),
-	})
+	at := bus.Place{Index: index, Start: start, Epoch: l.epoch}
+	out.Media = append(out.Media, bus.PacketTo(f.address, l.id(), at, &e.Packet, l.history.Data(e)))
 	w.count(Replicated)
 	f.left--
 	return true
 }
 
 // replicate takes one packet of the owner's into this worker's replica of the layer.
-func (w *Worker) replicate(now port.Time, l *layer, m *bus.Message) {
+func (w *Worker) replicate(now port.Time, l *layer, m *bus.Media) {
 	n := int(m.Packet.ExtensionLen)
 	if n > len(m.Data) || len(m.Data) > history.MaxStored {
 		return
@@ -340,7 +366,7 @@ const (
 // noteHoles compares what came with what should have, and asks the owner for what is missing. ok is
 // false for a packet that has come before: an answer can come twice. news is true for one that was not
 // asked for.
-func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bool) {
+func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Media) (news, ok bool) {
 	news = m.Index >= l.replica.next
 	ok = news
 	for i := range l.replica.holes {
@@ -362,7 +388,7 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bo
 		l.replica.next++
 	}
 	keep := l.replica.holes[:0]
-	var ask bus.Message // a row of holes
+	var ask bus.Row
 	for _, h := range l.replica.holes {
 		if now-h.asked >= holeRetry {
 			if h.tries++; h.tries > holeTries {
@@ -373,7 +399,7 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bo
 				ask.Count++
 			} else {
 				w.ask(l, ask)
-				ask = bus.Message{Index: h.index, Count: 1}
+				ask = bus.Row{Index: h.index, Count: 1}
 			}
 		}
 		keep = append(keep, h)
@@ -383,11 +409,10 @@ func (w *Worker) noteHoles(now port.Time, l *layer, m *bus.Message) (news, ok bo
 	return news, ok
 }
 
-func (w *Worker) ask(l *layer, m bus.Message) {
-	if m.Count == 0 {
+func (w *Worker) ask(l *layer, r bus.Row) {
+	if r.Count == 0 {
 		return
 	}
-	m.Kind, m.To, m.Stream, m.Generation = bus.ResendWanted, l.pub.owner, l.pub.stream.id, l.pub.generation
-	m.Track, m.Layer, m.Epoch = l.track, l.index, l.epoch
-	w.send(m)
+	r.Epoch = l.epoch
+	w.send(bus.ResendWanted(l.pub.owner, l.id(), r))
 }

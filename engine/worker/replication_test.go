@@ -19,7 +19,7 @@ type pair struct {
 	p               *pub
 	s               *sub
 	// lose says which media messages the lane loses.
-	lose func(m *bus.Message) bool
+	lose func(m *bus.Media) bool
 }
 
 func newPair(t *testing.T, rtx bool, tracks ...func() []rtp.Track) *pair {
@@ -32,7 +32,7 @@ func newPair(t *testing.T, rtx bool, tracks ...func() []rtp.Track) *pair {
 	x.p = x.owner.publish(1, 1, published...)
 	// Sessions have their own numbers in each lab; the spec of the publication is all that counts.
 	x.follower.ids = 100
-	x.follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: x.p.spec})
+	x.follower.tell(bus.PublicationOpened(1, 1, 0, x.p.spec))
 	x.s = x.follower.watch(1, watched(rtx)...)
 	x.exchange()
 	return x
@@ -43,19 +43,19 @@ func (x *pair) exchange() {
 	for n := 0; ; n++ {
 		moved := false
 		for _, way := range [...]struct{ from, to *lab }{{x.owner, x.follower}, {x.follower, x.owner}} {
-			all := way.from.messages
-			way.from.messages = nil
-			for i := range all {
-				m := all[i]
-				if m.To != way.to.w.cfg.Index {
-					continue
+			control, media := way.from.messages, way.from.fed
+			way.from.messages, way.from.fed = nil, nil
+			for _, m := range control {
+				if m.To == way.to.w.address() {
+					moved = true
+					way.to.tell(from(way.from.w.address(), m))
 				}
-				m.From = way.from.w.cfg.Index
-				if m.Kind.Lossy() && x.lose != nil && x.lose(&m) {
-					continue
+			}
+			for _, m := range media {
+				if m.From = way.from.w.address(); m.To == way.to.w.address() && (x.lose == nil || !x.lose(&m)) {
+					moved = true
+					way.to.bring(m)
 				}
-				moved = true
-				way.to.tell(m)
 			}
 		}
 		if !moved {
@@ -102,17 +102,17 @@ func TestFollow(t *testing.T) {
 		t.Errorf("the second subscriber was sent %d packets", n)
 	}
 	x.follower.tell(closed(late.party))
-	if len(x.follower.said(bus.Unfollow)) != 0 {
+	if len(x.follower.said(bus.KindUnfollow)) != 0 {
 		t.Error("unfollowed while somebody watches")
 	}
 	x.follower.tell(closed(x.s.party))
-	if len(x.follower.said(bus.Unfollow)) != 1 {
+	if len(x.follower.said(bus.KindUnfollow)) != 1 {
 		t.Fatal("did not unfollow with the last subscriber")
 	}
 	x.exchange()
 	x.owner.forget()
 	x.p.frame(5, 15000, false)
-	if n := len(x.owner.said(bus.Media)); n != 0 {
+	if n := len(x.owner.brought(bus.KindPacket)); n != 0 {
 		t.Errorf("%d packets were fed to nobody", n)
 	}
 	if h := x.follower.w.memory.Used(); h != 0 {
@@ -132,7 +132,7 @@ func TestFollow(t *testing.T) {
 func TestLostReplicas(t *testing.T) {
 	x := newPair(t, false)
 	n := 0
-	x.lose = func(m *bus.Message) bool {
+	x.lose = func(m *bus.Media) bool {
 		n++
 		return n%3 == 0
 	}
@@ -193,7 +193,7 @@ func TestFollowIsRepeated(t *testing.T) {
 	owner, follower := newLab(t, 0, 2), newLab(t, 1, 2)
 	x := &pair{owner: owner, follower: follower}
 	spec := &bus.Session{ID: 1, Role: api.Publisher, Stream: 1, Tracks: published()}
-	follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
+	follower.tell(bus.PublicationOpened(1, 1, 0, spec))
 	follower.ids = 100
 	x.s = follower.watch(1, watched(false)...)
 	x.exchange()
@@ -215,7 +215,7 @@ func TestFollowIsRepeated(t *testing.T) {
 	}
 	follower.forget()
 	x.pass(3 * port.Second)
-	if n := len(follower.said(bus.Follow)); n != 0 {
+	if n := len(follower.said(bus.KindFollow)); n != 0 {
 		t.Errorf("a worker that was answered asked %d times more", n)
 	}
 }
@@ -224,13 +224,13 @@ func TestFollowIsRepeated(t *testing.T) {
 func TestUnfollowEndsAsking(t *testing.T) {
 	l := newLab(t, 1, 2)
 	spec := &bus.Session{ID: 1, Role: api.Publisher, Stream: 1, Tracks: published()}
-	l.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: spec})
+	l.tell(bus.PublicationOpened(1, 1, 0, spec))
 	l.ids = 100
 	s := l.watch(1, watched(false)...)
 	l.tell(closed(s.party))
 	l.forget()
 	l.pass(5 * port.Second)
-	if n := len(l.said(bus.Follow)); n != 0 {
+	if n := len(l.said(bus.KindFollow)); n != 0 {
 		t.Errorf("%d requests to be fed; expected none", n)
 	}
 	if n := len(l.w.asking); n != 0 {
@@ -259,9 +259,9 @@ func TestPriming(t *testing.T) {
 			x.owner.now += c.pause
 		}
 		x.owner.forget()
-		x.owner.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+		x.owner.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
 		video := 0
-		for _, m := range x.owner.said(bus.Media) {
+		for _, m := range x.owner.brought(bus.KindPacket) {
 			if m.Track == 0 {
 				video++
 			}
@@ -282,10 +282,10 @@ func TestPrimingTakesTurns(t *testing.T) {
 	other.frame(0, 0, true)
 	l.forget()
 	for stream := range bus.StreamID(2) {
-		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.Follow, From: 1, Stream: stream + 1, Generation: bus.Generation(stream + 1)})
+		l.hand(from(1, bus.Follow(0, bus.LayerID{Stream: stream + 1, Generation: bus.Generation(stream + 1)})))
 	}
 	l.poll()
-	for i, m := range l.said(bus.Media) {
+	for i, m := range l.brought(bus.KindPacket) {
 		if m.Stream == 2 {
 			if i > feedQuantum {
 				t.Errorf("the other stream came after %d packets; expected at most %d", i, feedQuantum)
@@ -299,23 +299,30 @@ func TestPrimingTakesTurns(t *testing.T) {
 // Messages about other publications, tracks and layers do nothing.
 func TestReplicationOfTheUnknown(t *testing.T) {
 	x := newPair(t, false)
-	for _, m := range []bus.Message{
+	for _, id := range []bus.LayerID{
 		{Generation: 2, Stream: 1},
 		{Generation: 1, Stream: 2},
 		{Generation: 1, Stream: 1, Track: 9},
 		{Generation: 1, Stream: 1, Layer: 3},
 		{Generation: 0, Stream: 1},
-		{Generation: 1, Stream: 1, Packet: bus.Packet{ExtensionLen: 200}, Data: []byte{1}},
+		{Generation: 1, Stream: 1},
 	} {
-		for _, k := range []bus.Kind{bus.Media, bus.ResendWanted, bus.KeyframeWanted, bus.SenderReport, bus.Unfollow} {
-			if k == bus.Unfollow && m.Generation == 1 && m.Stream == 1 {
+		known := id.Generation == 1 && id.Stream == 1
+		packet := bus.PacketTo(0, id, bus.Place{}, &bus.Packet{}, nil)
+		if id == (bus.LayerID{Generation: 1, Stream: 1}) {
+			packet.Packet.ExtensionLen, packet.Data = 200, []byte{1}
+		}
+		x.follower.bring(packet)
+		packet.From = 7
+		x.owner.bring(packet)
+		for _, k := range []bus.Kind{bus.KindResendWanted, bus.KindKeyframeWanted, bus.KindSenderReport, bus.KindUnfollow} {
+			if k == bus.KindUnfollow && known {
 				continue
 			}
-			m.Kind = k
+			m := bus.Control{Kind: k, LayerID: id}
 			x.follower.tell(m)
-			m.From = 7
-			if k != bus.KeyframeWanted || m.Generation != 1 {
-				x.owner.tell(m)
+			if k != bus.KindKeyframeWanted || id.Generation != 1 {
+				x.owner.tell(from(7, m))
 			}
 		}
 	}
@@ -327,9 +334,9 @@ func TestReplicationOfTheUnknown(t *testing.T) {
 }
 
 // media is a Media message of a follower's video track.
-func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Message {
-	m := bus.Message{
-		Kind: bus.Media, From: 0, Stream: 1, Generation: 1, Track: 0, Layer: layer, Index: index,
+func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
+	m := bus.Media{
+		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer}, Place: bus.Place{Index: index},
 		Packet: bus.Packet{Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8},
 		Data:   vp8(true, key, fmt.Sprint("number ", number)),
 	}
@@ -345,11 +352,11 @@ func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Message {
 func TestReplicaTwiceIsSentOnce(t *testing.T) {
 	x := newPair(t, true)
 	start := uint64(64)
-	x.follower.tell(x.media(0, start, true, 0))
+	x.follower.bring(x.media(0, start, true, 0))
 	// A burst was lost on the way to the owner: numbers are reserved for it. They go once around the index at first.
-	x.follower.tell(x.media(1, start+128, false, 0))
+	x.follower.bring(x.media(1, start+128, false, 0))
 	x.follower.forget()
-	x.follower.tell(x.media(0, start, true, 0))
+	x.follower.bring(x.media(0, start, true, 0))
 	if n := len(x.s.sent()); n != 0 {
 		t.Errorf("a packet that was sent before was sent again, %d times", n)
 	}
@@ -358,13 +365,13 @@ func TestReplicaTwiceIsSentOnce(t *testing.T) {
 // A repeated keyframe of a layer that the feed has left must not bring subscribers back to it.
 func TestLateKeyframeOfAnotherLayer(t *testing.T) {
 	x := newPair(t, false, simulcast)
-	x.follower.tell(x.media(1, 65, false, 0)) // its keyframe, index 0, was lost
+	x.follower.bring(x.media(1, 65, false, 0)) // its keyframe, index 0, was lost
 	x.follower.pass(20 * port.Millisecond)
-	x.follower.tell(x.media(0, 64, true, 1)) // now the other layer
-	x.follower.tell(x.media(0, 64, true, 0)) // the answer to the request
+	x.follower.bring(x.media(0, 64, true, 1)) // now the other layer
+	x.follower.bring(x.media(0, 64, true, 0)) // the answer to the request
 	x.follower.pass(20 * port.Millisecond)
-	x.follower.tell(x.media(1, 65, false, 1))
-	x.follower.tell(x.media(2, 66, false, 1))
+	x.follower.bring(x.media(1, 65, false, 1))
+	x.follower.bring(x.media(2, 66, false, 1))
 	got := x.video()
 	if len(got) == 0 || got[len(got)-1] != "number 66" {
 		t.Errorf("the subscriber was sent %v; expected the layer that is fed, up to 66", got)
@@ -377,13 +384,13 @@ func TestSoundStartsWithTheNewest(t *testing.T) {
 	x := &pair{owner: newLab(t, 0, 2), follower: newLab(t, 1, 2)}
 	x.p = x.owner.publish(1, 1, published()...)
 	x.follower.ids = 100
-	x.follower.tell(bus.Message{Kind: bus.PublicationOpened, Stream: 1, Generation: 1, Worker: 0, Session: x.p.spec})
+	x.follower.tell(bus.PublicationOpened(1, 1, 0, x.p.spec))
 	x.p.sound(0, 0)
 	for _, seq := range []uint64{2, 3, 4, 1} { // 1 is late
 		x.p.sound(seq, uint32(seq)*960)
 	}
-	x.lose = func(m *bus.Message) bool {
-		lost := m.Kind == bus.Media && m.Track == 1 && m.Packet.Number%64 == 4 && m.Start > 0
+	x.lose = func(m *bus.Media) bool {
+		lost := m.Track == 1 && m.Packet.Number%64 == 4 && m.Start > 0
 		return lost
 	}
 	x.s = x.follower.watch(1, watched(false)...)
@@ -406,18 +413,18 @@ func TestRepeatedResendRequests(t *testing.T) {
 	l := newLab(t, 0, 2)
 	p := l.publish(1, 1, published()...)
 	p.frame(1, 3000, true)
-	l.tell(bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1})
+	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
 	for i := range uint64(300) {
 		p.frame(2+i, uint32(6000+i*30), false)
 	}
 	l.pass(port.Millisecond)
 	l.forget()
 	for range 60 {
-		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.ResendWanted, From: 1, Stream: 1, Generation: 1, Count: 256})
+		l.hand(from(1, bus.ResendWanted(0, bus.LayerID{Stream: 1, Generation: 1}, bus.Row{Count: 256})))
 	}
 	p.frame(400, 90_000, false)
 	l.pass(port.Millisecond)
-	all := l.said(bus.Media)
+	all := l.brought(bus.KindPacket)
 	if len(all) != 257 {
 		t.Errorf("%d packets were sent; want 256 and the live one", len(all))
 	}

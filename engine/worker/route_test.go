@@ -36,7 +36,7 @@ func TestRouteOfAWaitingAnswerRests(t *testing.T) {
 	l := newLab(t, 0, 2)
 	p := l.party(api.Subscriber, 1, watched(true)...)
 	l.quietly(p.path, p.check()) // nothing is polled: the answer waits
-	l.w.HandleMessage(l.now, &bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 1})
+	l.hand(bus.SessionOwned(p.spec.ID, 1, port.Path{}))
 	for range 3 {
 		l.now += routeRest
 		l.w.HandleTimeout(l.now)

@@ -125,7 +125,7 @@ func TestBye(t *testing.T) {
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
 	p.rtcp(rtcp.AppendBye(nil, videoSSRC))
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Error("a publisher's goodbye for one source ended its session")
 	}
 	report := func(ssrc uint32) []byte { return rtcp.AppendReceiverReport(nil, ssrc, nil) }
@@ -133,12 +133,12 @@ func TestBye(t *testing.T) {
 	for _, others := range [][]uint32{{subVideo}, {subVideo, subVideoRTX, subAudio}, {0}, {8}} {
 		s.rtcp(rtcp.AppendBye(report(7), others...))
 	}
-	if n := len(l.said(bus.SessionEnded)); n != 0 || l.counted(ReceivedBYEs) != 6 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 || l.counted(ReceivedBYEs) != 6 {
 		t.Errorf("%d goodbyes of other sources ended %d sessions", l.counted(ReceivedBYEs)-1, n)
 	}
 	s.rtcp(rtcp.AppendBye(report(7), 8, 7))
-	ended := l.said(bus.SessionEnded)
-	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonBye || ended[0].To != bus.ControllerAddress {
+	ended := l.said(bus.KindSessionEnded)
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonBye || ended[0].To != bus.Controller {
 		t.Fatalf("a subscriber's goodbye: %+v", ended)
 	}
 	l.tell(closed(s.party))
@@ -188,7 +188,7 @@ func TestForgedRTCP(t *testing.T) {
 	if n := count(p.asked(), rtcp.PLI); n != 1 {
 		t.Errorf("%d PLIs; the replayed one must not count", n)
 	}
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Errorf("%d sessions were ended, want none", n)
 	}
 	if forged, replayed := l.drops(DropSRTPAuth), l.drops(DropReplay); forged != 100 || replayed != 1 {
@@ -303,7 +303,7 @@ func TestFloodOfNACKs(t *testing.T) {
 	if n := len(b.media(subVideoRTX)); n != 2 {
 		t.Errorf("the other viewer was resent %d packets, want 2", n)
 	}
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Errorf("%d sessions were ended, want none", n)
 	}
 	// The next second the session has a budget again, and what others forge takes nothing from it.
@@ -338,8 +338,8 @@ func TestIndications(t *testing.T) {
 	if n := l.counted(ReceivedIndications); n != 2 || l.drops(DropSTUN) != 2 {
 		t.Errorf("%d indications and %d malformed datagrams were counted, want 2 and 2", n, l.drops(DropSTUN))
 	}
-	if len(l.sent)+len(l.messages) != 0 {
-		t.Errorf("%d datagrams and %d messages answer indications, want none", len(l.sent), len(l.messages))
+	if len(l.sent)+len(l.messages)+len(l.fed) != 0 {
+		t.Errorf("%d datagrams and %d messages answer indications, want none", len(l.sent), len(l.messages)+len(l.fed))
 	}
 }
 

@@ -122,12 +122,12 @@ func TestJoinersShareTurns(t *testing.T) {
 	for range 200 {
 		p := l.party(api.Subscriber, 1, watched(true)...)
 		l.receive(p.path, p.check())
-		l.tell(bus.Message{Kind: bus.SessionOwned, ID: p.spec.ID, Worker: 0})
+		l.tell(bus.SessionOwned(p.spec.ID, 0, port.Path{}))
 		joiners = append(joiners, p)
 	}
 	l.batching = true
 	for _, p := range joiners {
-		l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+		l.tell(bus.SessionKeyed(0, p.spec.ID, p.ours))
 	}
 	l.batching = false
 	n := framesUntil(l, quiet, small)

@@ -45,7 +45,7 @@ type session struct {
 	// ice is nil while spec's credentials are those in force.
 	ice *ice
 	*live
-	owner int32 // worker number or nobody
+	owner bus.Address // a worker, or nobody
 	// claimed is set once this worker asked to become the owner; ending once the session was given
 	// up: nothing of it is handled any more, and nothing sent but the controller's goodbye.
 	claimed, ending bool
@@ -129,13 +129,13 @@ func (w *Worker) open(spec *bus.Session) {
 
 // restart handles SessionRestarted. A restart that was never completed gives way to the next, but the credentials that
 // were in force last stay: the last of the list. A worker may learn late which were completed, so it keeps one more.
-func (w *Worker) restart(s *session, m *bus.Message) {
+func (w *Worker) restart(s *session, m *bus.Control) {
 	if s.ice == nil {
 		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
 	}
 	all := append([]credentials{{m.Local, m.Remote}}, s.ice.credentials...)
 	most := maxCredentials
-	if int(s.owner) == w.cfg.Index {
+	if s.owner == w.address() {
 		most--
 	}
 	if n := len(all); n > most {
@@ -235,7 +235,7 @@ func (w *Worker) end(s *session, why api.Reason) {
 	if s.live != nil {
 		w.deadlines.remove(s)
 	}
-	w.send(bus.Message{Kind: bus.SessionEnded, To: bus.ControllerAddress, ID: s.spec.ID, Reason: why})
+	w.send(bus.SessionEnded(s.spec.ID, why))
 }
 
 // keyed reports whether the session has its keys at this worker.

@@ -31,7 +31,7 @@ func TestConsentOfSubscriber(t *testing.T) {
 		}
 	}
 	live(3*consentSpan, func() { s.rtcp(rtcp.AppendReceiverReport(nil, 1, nil)) })
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Fatalf("%d sessions were ended that report each 5 s, want none", n)
 	}
 	old := s.seal(rtcp.AppendReceiverReport(nil, 1, nil))
@@ -42,16 +42,16 @@ func TestConsentOfSubscriber(t *testing.T) {
 		l.receive(s.path, indication)
 	}
 	live(consentSpan-port.Second, quiet)
-	if n := len(l.said(bus.SessionEnded)); n != 0 {
+	if n := len(l.said(bus.KindSessionEnded)); n != 0 {
 		t.Fatalf("ended %.1f s after its last fresh report, want %.1f", (l.now - last).Seconds(), consentSpan.Seconds())
 	}
 	live(port.Second, quiet)
-	ended := l.said(bus.SessionEnded)
+	ended := l.said(bus.KindSessionEnded)
 	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonConsentExpired {
 		t.Fatalf("%.1f s after its last fresh report: %+v", (l.now - last).Seconds(), ended)
 	}
 	l.pass(60 * port.Second)
-	for _, m := range l.said(bus.SessionEnded)[1:] {
+	for _, m := range l.said(bus.KindSessionEnded)[1:] {
 		if m.ID == s.spec.ID {
 			t.Error("its end was told more than once")
 		}
@@ -66,7 +66,7 @@ func TestConsentIsRenewed(t *testing.T) {
 		l.pass(consentSpan - port.Second)
 		l.receive(s.path, s.request(false)) // Firefox nominates only once
 	}
-	if len(l.said(bus.SessionEnded)) != 0 {
+	if len(l.said(bus.KindSessionEnded)) != 0 {
 		t.Error("a peer that checks was ended")
 	}
 	// A forged check renews nothing.
@@ -75,7 +75,7 @@ func TestConsentIsRenewed(t *testing.T) {
 	bad[len(bad)-1] ^= 1
 	l.receive(s.path, bad)
 	l.pass(port.Second)
-	if len(l.said(bus.SessionEnded)) != 1 {
+	if len(l.said(bus.KindSessionEnded)) != 1 {
 		t.Error("a forged check renewed consent")
 	}
 }
@@ -91,14 +91,14 @@ func TestConsentOfPublisher(t *testing.T) {
 	l.pass(consentSpan - port.Second)
 	p.rtcp(rtcp.AppendReceiverReport(nil, videoSSRC, nil))
 	l.pass(consentSpan - port.Second)
-	if len(l.said(bus.SessionEnded)) != 0 {
+	if len(l.said(bus.KindSessionEnded)) != 0 {
 		t.Fatal("a publisher that sends was ended")
 	}
 	forged := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 100, payload: vp8(true, false, "")})
 	forged[len(forged)-1] ^= 1
 	l.receive(p.path, forged)
 	l.pass(port.Second)
-	if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].Reason != api.ReasonConsentExpired {
+	if ended := l.said(bus.KindSessionEnded); len(ended) != 1 || ended[0].Reason != api.ReasonConsentExpired {
 		t.Errorf("after 30 s without an authentic packet: %+v", ended)
 	}
 }
@@ -108,14 +108,14 @@ func TestConnectedOnce(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
-	if len(l.said(bus.SessionConnected)) != 0 {
+	if len(l.said(bus.KindSessionConnected)) != 0 {
 		t.Error("connected before anything authentic came")
 	}
 	for seq := range uint64(3) {
 		p.frame(seq, 0, seq == 0)
 		s.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
 	}
-	if m := l.said(bus.SessionConnected); len(m) != 2 || m[0].ID != p.spec.ID || m[1].ID != s.spec.ID {
+	if m := l.said(bus.KindSessionConnected); len(m) != 2 || m[0].ID != p.spec.ID || m[1].ID != s.spec.ID {
 		t.Errorf("%+v", m)
 	}
 }
@@ -129,7 +129,7 @@ func TestDTLSFlood(t *testing.T) {
 	for range 10 * maxRecords {
 		l.receive(p.path, clientHello)
 	}
-	got := l.said(bus.RecordReceived)
+	got := l.said(bus.KindRecordReceived)
 	if len(got) != maxRecords || l.drops(DropRecords) != 9*maxRecords {
 		t.Fatalf("%d passed, %d dropped", len(got), l.drops(DropRecords))
 	}
@@ -138,7 +138,7 @@ func TestDTLSFlood(t *testing.T) {
 	}
 	l.pass(budgetSpan)
 	l.receive(p.path, clientHello)
-	if len(l.said(bus.RecordReceived)) != maxRecords+1 {
+	if len(l.said(bus.KindRecordReceived)) != maxRecords+1 {
 		t.Error("nothing passes a second later")
 	}
 }
@@ -157,7 +157,7 @@ func TestDTLSAfterHandshake(t *testing.T) {
 		for range 1000 {
 			l.receive(s.path, data)
 		}
-		if n := len(l.said(bus.RecordReceived)); n != want || l.drops(DropRecords)-dropped != uint64(1000-want) {
+		if n := len(l.said(bus.KindRecordReceived)); n != want || l.drops(DropRecords)-dropped != uint64(1000-want) {
 			t.Errorf("%d records of content type %d passed and %d were dropped, want %d and %d", n, data[0], l.drops(DropRecords)-dropped, want, 1000-want)
 		}
 	}
@@ -171,7 +171,7 @@ func TestDTLSAfterHandshake(t *testing.T) {
 	l.forget()
 	l.receive(s.path, clientHello)
 	l.receive(s.path, alert)
-	if m := l.said(bus.RecordReceived); len(m) != 1 || m[0].Data[0] != recordAlert {
+	if m := l.said(bus.KindRecordReceived); len(m) != 1 || m[0].Data[0] != recordAlert {
 		t.Errorf("%d records passed, want the goodbye alone", len(m))
 	}
 }
@@ -183,7 +183,7 @@ func TestRecordsLeftAtKeys(t *testing.T) {
 	for range maxRecords {
 		l.receive(s.path, clientHello)
 	}
-	if n := len(l.said(bus.RecordReceived)); n != maxKeyedRecords {
+	if n := len(l.said(bus.KindRecordReceived)); n != maxKeyedRecords {
 		t.Errorf("%d records passed at once after the handshake, want %d", n, maxKeyedRecords)
 	}
 }
@@ -195,8 +195,8 @@ func TestKeysCountOnce(t *testing.T) {
 	s := l.watch(1, watched(false)...)
 	p.frame(0, 0, true)
 	first := s.media(subVideo)
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: s.spec.ID, Keys: s.ours})
-	l.tell(bus.Message{Kind: bus.SessionKeyed, ID: p.spec.ID, Keys: p.ours})
+	l.tell(bus.SessionKeyed(0, s.spec.ID, s.ours))
+	l.tell(bus.SessionKeyed(0, p.spec.ID, p.ours))
 	p.frame(1, 3000, false)
 	if got := s.media(subVideo); len(got) != 2 || got[1].Sequence != first[0].Sequence+1 {
 		t.Errorf("%d packets; the numbering must go on", len(got))
@@ -213,7 +213,7 @@ func TestSubscriberSendsRTP(t *testing.T) {
 	l.forget()
 	l.receive(s.path, make([]byte, 1)) // STUN of one byte
 	l.receive(s.path, append([]byte{0x80, 96}, make([]byte, 40)...))
-	if l.drops(DropRole) != 1 || len(l.sent)+len(l.messages) != 0 {
+	if l.drops(DropRole) != 1 || len(l.sent)+len(l.messages)+len(l.fed) != 0 {
 		t.Error("RTP of a subscriber did something")
 	}
 }
@@ -243,14 +243,14 @@ func TestGoodbyeAfterCodecMismatch(t *testing.T) {
 	s := l.watch(1, watched(true)...)
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte{0x08, 0x82, 0}})
 	l.pass(port.Millisecond)
-	if m := l.said(bus.SessionEnded); len(m) != 1 || m[0].Reason != api.ReasonCodec {
+	if m := l.said(bus.KindSessionEnded); len(m) != 1 || m[0].Reason != api.ReasonCodec {
 		t.Fatalf("ended: %+v", m)
 	}
 	l.forget()
-	notify := bus.Message{Kind: bus.SendRecord, ID: s.spec.ID, Data: []byte{21, 1, 2, 3}}
+	notify := bus.SendRecord(0, s.spec.ID, []byte{21, 1, 2, 3})
 	end := closed(s.party)
-	l.w.HandleMessage(l.now, &notify)
-	l.w.HandleMessage(l.now, &end)
+	l.hand(notify)
+	l.hand(end)
 	l.poll()
 	if n := len(s.sent()); n != 1 {
 		t.Errorf("%d records were sent; expected the close_notify", n)

@@ -344,11 +344,11 @@ func TestSetsAtAReorderedBeginning(t *testing.T) {
 func TestSetsAreReplicated(t *testing.T) {
 	l := newLab(t, 0, 2)
 	p := l.publish(1, 1, announce(t, "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA=", of(rtp.H264, "42c0/1", published()))...)
-	l.tell(bus.Message{Kind: bus.Follow, From: 1, To: 0, Stream: 1, Generation: 1})
+	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
 	l.pass(port.Second)
 	l.forget()
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte(idr)})
-	got := l.said(bus.Media)
+	got := l.brought(bus.KindPacket)
 	if len(got) != 2 || rtp.ContentOf(rtp.H264, got[0].Data) != rtp.HasSets || got[1].Packet.Number != got[0].Packet.Number+1 {
 		t.Errorf("the follower got %d packets; expected the sets and the keyframe", len(got))
 	}

@@ -406,7 +406,7 @@ func TestSpanAfterLatePacket(t *testing.T) {
 	p.frame(0, 0, true)
 	p.frame(2, 90_000, false)
 	p.frame(1, 45_000, false) // late
-	l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+	l.tell(bus.PublicationClosed(1, 1))
 	q := l.publish(1, 2, published()...)
 	q.frame(0, 0x7000_0000, true)
 	got := s.media(subVideo)
@@ -428,7 +428,7 @@ func TestTimestampsAfterADay(t *testing.T) {
 		s := l.watch(1, watched(false)...)
 		p.frame(0, 1000, true)
 		l.now += pause
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: 1})
+		l.tell(bus.PublicationClosed(1, 1))
 		q := l.publish(1, 2, published()...)
 		q.frame(0, 0x7000_0000, true)
 		got := s.media(subVideo)

@@ -37,8 +37,8 @@ type Config struct {
 //
 // These feed it, one at a time, with a time that never goes back:
 //
-//   - HandleMessage, for each message of the bus. The driver takes in all of the controller's after receiving
-//     and before HandlePacket, so that a session announced before its HTTP answer is known when its first
+//   - HandleControl and HandleMedia, for each message of the bus. The driver takes in all of the controller's
+//     after receiving and before HandlePacket, so that a session announced before its HTTP answer is known when its first
 //     check arrives; a worker's never before those of the controller that were sent earlier.
 //   - HandlePacket, for each datagram.
 //   - HandleTimeout, when Deadline has passed.
@@ -64,13 +64,13 @@ type Worker struct {
 
 	// What waits for Poll, in the order in which Poll takes it.
 	routes  []port.RouteChange
-	outbox  []bus.Message
+	outbox  []bus.Control
 	replies []reply
 	records []record
 	due     []*session
 	// heldMedia and heldReports count the early packets of all publishers and of all subscribers.
 	heldMedia, heldReports int
-	strays                 []stray
+	strays                 []bus.Media
 	active                 streamQueue
 
 	keyframes    keyframes
@@ -108,7 +108,7 @@ func New(cfg Config) *Worker {
 		hasher:    stun.NewHasher(),
 		memory:    history.NewMemory(cfg.Memory),
 		replies:   make([]reply, 0, 64),
-		strays:    make([]stray, 0, maxStrays),
+		strays:    make([]bus.Media, 0, maxStrays),
 	}
 }
 
@@ -153,10 +153,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	}
 	s.records--
 	w.claim(now, s, in.Path)
-	w.send(bus.Message{
-		Kind: bus.RecordReceived, To: bus.ControllerAddress, ID: s.spec.ID,
-		Path: in.Path, Data: append([]byte(nil), in.Data...),
-	})
+	w.send(bus.RecordReceived(s.spec.ID, in.Path, append([]byte(nil), in.Data...)))
 }
 
 // handleMedia takes in RTP and RTCP.
@@ -196,34 +193,26 @@ func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
 	}
 	if !s.connected {
 		s.connected = true
-		w.send(bus.Message{Kind: bus.SessionConnected, To: bus.ControllerAddress, ID: s.spec.ID})
+		w.send(bus.SessionConnected(s.spec.ID))
 	}
 }
 
-// HandleMessage takes in one message of the controller or of another worker.
-func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
+// HandleControl takes in one control message of the controller or of another worker.
+func (w *Worker) HandleControl(now port.Time, m *bus.Control) {
 	w.current = nil
 	switch m.Kind {
-	case bus.SessionOpened:
+	case bus.KindSessionOpened:
 		w.open(m.Session)
-	case bus.UfragKeysTurned:
+	case bus.KindUfragKeysTurned:
 		w.ufrags = m.UfragKeys
-	case bus.PublicationOpened:
+	case bus.KindPublicationOpened:
 		w.current = w.sessions[m.ID]
 		w.openPublication(now, m)
-	case bus.PublicationClosed:
+	case bus.KindPublicationClosed:
 		w.closePublication(m)
-	case bus.Follow, bus.Unfollow, bus.Following, bus.KeyframeWanted, bus.ResendWanted, bus.SenderReport, bus.Media:
+	case bus.KindFollow, bus.KindUnfollow, bus.KindFollowing,
+		bus.KindKeyframeWanted, bus.KindResendWanted, bus.KindSenderReport:
 		w.handleReplication(now, m)
-	case bus.Datagram:
-		// The sender forwards only what came over a path that it validated for this session.
-		if s := w.sessions[m.ID]; s != nil && int(s.owner) == w.cfg.Index {
-			w.current = s
-			if len(m.Data) > 0 && m.Data[0] > 3 { // a check speaks for itself
-				w.validate(now, s, m.Path)
-			}
-			w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
-		}
 	default:
 		s := w.sessions[m.ID]
 		if s == nil {
@@ -231,22 +220,22 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 		}
 		w.current = s
 		switch m.Kind {
-		case bus.SessionClosed:
+		case bus.KindSessionClosed:
 			if r, ok := s.way(); ok && len(m.Data) > 0 {
 				w.records = append(w.records, record{r, now + GoodbyeSpan, m.Data})
 			}
 			w.close(now, s)
-		case bus.SessionOwned:
-			w.own(now, s, m.Worker, m.Path)
-		case bus.SessionRestarted:
+		case bus.KindSessionOwned:
+			w.own(now, s, m.Owner, m.Path)
+		case bus.KindSessionRestarted:
 			w.restart(s, m)
-		case bus.SessionSettled:
+		case bus.KindSessionSettled:
 			w.settle(s, m.Local.Ufrag)
-		case bus.SessionKeyed:
+		case bus.KindSessionKeyed:
 			if s.live != nil {
 				w.key(now, s, m.Keys)
 			}
-		case bus.SendRecord:
+		case bus.KindSendRecord:
 			if r, ok := s.way(); ok && len(w.records) < maxDTLSOut {
 				w.records = append(w.records, record{r, now + port.StaleAfter, m.Data})
 			} else {
@@ -254,6 +243,25 @@ func (w *Worker) HandleMessage(now port.Time, m *bus.Message) {
 			}
 		}
 	}
+}
+
+// HandleMedia takes in one media message of another worker.
+func (w *Worker) HandleMedia(now port.Time, m *bus.Media) {
+	w.current = nil
+	if m.Kind == bus.KindPacket {
+		w.handleFed(now, m)
+		return
+	}
+	// The sender forwards only datagrams that came over a path that it validated for this session.
+	s := w.sessions[m.ID]
+	if s == nil || s.owner != w.address() {
+		return
+	}
+	w.current = s
+	if len(m.Data) > 0 && m.Data[0] > 3 { // a check speaks for itself
+		w.validate(now, s, m.Path)
+	}
+	w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
 }
 
 // HandleTimeout does some of what is due; Deadline tells when to call it for more.
@@ -349,3 +357,6 @@ func (w *Worker) Sessions() int { return len(w.sessions) }
 func (w *Worker) jitter(most port.Time) port.Time {
 	return port.Time(w.cfg.Rand() % uint64(most))
 }
+
+// address is the worker's on the bus.
+func (w *Worker) address() bus.Address { return bus.Address(w.cfg.Index) }

@@ -99,7 +99,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, viewer},
 		{"a follower's feed", func(s *scene) func() {
 			p := s.stream(1).pub
-			p.followers = append(p.followers, &follower{worker: 1, feeds: make([]feed, 5)})
+			p.followers = append(p.followers, &follower{address: 1, feeds: make([]feed, 5)})
 			s.w.wake(s.stream(1), forReady)
 			return poll(s)
 		}, publisher},
@@ -112,19 +112,18 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, publisher},
 		{"a follower's request", func(s *scene) func() {
 			s.stream(1).pub.tracks[0].layers[0] = nil
-			m := bus.Message{Kind: bus.Follow, From: 1, Stream: 1, Generation: 1}
-			return func() { s.w.HandleMessage(s.now, &m) }
+			m := from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1}))
+			return func() { s.w.HandleControl(s.now, &m) }
 		}, publisher},
 		{"a publication that opens", func(s *scene) func() {
-			m := bus.Message{Kind: bus.PublicationOpened, ID: s.viewer.spec.ID, Stream: 9, Generation: 9}
-			return func() { s.w.HandleMessage(s.now, &m) }
+			m := bus.Control{Kind: bus.KindPublicationOpened, ID: s.viewer.spec.ID, LayerID: bus.LayerID{Stream: 9, Generation: 9}}
+			return func() { s.w.HandleControl(s.now, &m) }
 		}, viewer},
 		{"what another worker forwards", func(s *scene) func() {
-			m := bus.Message{
-				Kind: bus.Datagram, From: 1, ID: s.viewer.spec.ID, Path: pathOf(5000), Data: s.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil)),
-			}
+			in := port.Inbound{Path: pathOf(5000), Data: s.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil))}
+			m := bus.DatagramTo(0, s.viewer.spec.ID, &in)
 			s.w.byPath = nil
-			return func() { s.w.HandleMessage(s.now, &m) }
+			return func() { s.w.HandleMedia(s.now, &m) }
 		}, viewer},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -164,7 +163,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			l.poll()
 			l.w.HandleTimeout(l.now)
 			l.poll()
-			if ended := l.said(bus.SessionEnded); len(ended) != 1 || ended[0].ID != want || ended[0].Reason != api.ReasonFault {
+			if ended := l.said(bus.KindSessionEnded); len(ended) != 1 || ended[0].ID != want || ended[0].Reason != api.ReasonFault {
 				t.Errorf("ended %+v, want session %d for a fault", ended, want)
 			}
 		})
@@ -191,14 +190,13 @@ func TestTimeoutsAreBounded(t *testing.T) {
 		t.Errorf("a call visited up to %d streams and %d sessions; expected at most %d and %d", told, reports, maxChores, maxTimeouts)
 	}
 	l.poll()
-	if n := len(l.said(bus.SessionHeard)); n != len(all) {
+	if n := len(l.said(bus.KindSessionHeard)); n != len(all) {
 		t.Errorf("the controller was told of %d publishers of %d", n, len(all))
 	}
 
 	for i, p := range all {
-		m := closed(p)
-		l.w.HandleMessage(l.now, &m)
-		l.w.HandleMessage(l.now, &bus.Message{Kind: bus.PublicationClosed, Stream: bus.StreamID(i + 1), Generation: bus.Generation(i + 1)})
+		l.hand(closed(p))
+		l.hand(bus.PublicationClosed(bus.StreamID(i+1), bus.Generation(i+1)))
 	}
 	l.now += routeRest
 	if _, _, revoked, _ := l.timeouts(); revoked > maxRecycled {
@@ -224,7 +222,7 @@ func TestUnknownProtocol(t *testing.T) {
 		n++
 	}
 	l.receive(s.path, nil)
-	if l.drops(DropUnknownProtocol) != n+1 || len(l.sent)+len(l.messages) != 0 {
+	if l.drops(DropUnknownProtocol) != n+1 || len(l.sent)+len(l.messages)+len(l.fed) != 0 {
 		t.Errorf("%d of %d were dropped", l.drops(DropUnknownProtocol), n+1)
 	}
 }
@@ -243,7 +241,7 @@ func TestNothingIsLeft(t *testing.T) {
 		for _, s := range subs[:10] {
 			l.tell(closed(s.party))
 		}
-		l.tell(bus.Message{Kind: bus.PublicationClosed, Stream: 1, Generation: bus.Generation(round + 1)})
+		l.tell(bus.PublicationClosed(1, bus.Generation(round+1)))
 		l.tell(closed(p.party))
 		for _, s := range subs[10:] {
 			l.tell(closed(s.party))

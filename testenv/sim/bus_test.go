@@ -20,8 +20,8 @@ func TestFullBus(t *testing.T) {
 	subs := watchers(w, 40)
 	w.Run(w.Now() + 2*port.Second)
 	asked := 0
-	w.onMessage = func(m *bus.Message) {
-		if m.Kind == bus.ResendWanted {
+	w.onMessage = func(m *bus.Control) {
+		if m.Kind == bus.KindResendWanted {
 			asked++
 		}
 	}

@@ -15,8 +15,8 @@ func TestFollowersOfARepublishedStream(t *testing.T) {
 	const workers, rounds = 4, 5
 	w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})
 	asked := make(map[bus.Generation]int)
-	w.onMessage = func(m *bus.Message) {
-		if m.Kind == bus.Follow {
+	w.onMessage = func(m *bus.Control) {
+		if m.Kind == bus.KindFollow {
 			asked[m.Generation]++
 		}
 	}

@@ -99,14 +99,14 @@ func TestSwitchWithFullBus(t *testing.T) {
 	pub.Pictures = true
 	w.Place(anyone)
 	type key struct {
-		to    int
+		to    bus.Address
 		layer uint8
 		start uint64
 	}
 	lost := make(map[key]bool)
-	w.lose = func(m *bus.Message) bool {
+	w.lose = func(m *bus.Media) bool {
 		k := key{m.To, m.Layer, m.Start}
-		if m.Kind != bus.Media || m.Packet.Flags&bus.KeyframeStart == 0 || lost[k] {
+		if m.Packet.Flags&bus.KeyframeStart == 0 || lost[k] {
 			return false
 		}
 		lost[k] = true

@@ -53,18 +53,24 @@ type World struct {
 	place int
 	// onDown, if set, sees every datagram that a worker sends.
 	onDown func(worker int, remote netip.AddrPort, data []byte)
-	// onMessage, if set, sees every message that a worker sends.
-	onMessage func(m *bus.Message)
-	// lose, if set, tells which of the lossy messages find no room, beside BusLoss.
-	lose func(m *bus.Message) bool
+	// onMessage, if set, sees every control message that a worker sends.
+	onMessage func(m *bus.Control)
+	// lose, if set, reports which media messages find no room, beside BusLoss.
+	lose func(m *bus.Media) bool
 }
 
 // anyone leaves it to chance which worker an address hashes to.
 const anyone = -1
 
 type lane struct {
-	from, to int
-	lossy    bool
+	from, to bus.Address
+	media    bool
+}
+
+// A message waits for a worker: one of either kind.
+type message struct {
+	control *bus.Control
+	media   *bus.Media
 }
 
 // peer is a publisher or a subscriber.
@@ -81,7 +87,7 @@ type simWorker struct {
 	routes map[port.Route]port.Path
 	loss   *rand.Rand
 	// messages and packets wait for the next turn, which begins at next; the present one lasts until busy.
-	messages   []bus.Message
+	messages   []message
 	packets    []port.Inbound
 	next, busy port.Time
 	turns      *rand.Rand
@@ -128,7 +134,7 @@ func New(cfg Config) *World {
 			loss:  rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
 			turns: rand.New(rand.NewPCG(cfg.Seed, 300+uint64(i))),
 		}
-		x.out.Messages = make([]bus.Message, 0, 256)
+		x.out.Control, x.out.Media = make([]bus.Control, 0, 256), make([]bus.Media, 0, 256)
 		x.out.Frames = make([]port.Frame, 256)
 		arena := make([]byte, 256*port.FrameSize)
 		for j := range x.out.Frames {
@@ -203,8 +209,12 @@ func (w *World) turn(x *simWorker) {
 		length = minTurn + port.Time(x.turns.Int64N(int64(maxTurn-minTurn)))
 	}
 	x.busy = w.now + length
-	for i := range x.messages {
-		x.HandleMessage(w.now, &x.messages[i])
+	for _, m := range x.messages {
+		if m.media != nil {
+			x.HandleMedia(w.now, m.media)
+		} else {
+			x.HandleControl(w.now, m.control)
+		}
 	}
 	clear(x.messages)
 	x.messages = x.messages[:0]
@@ -235,10 +245,13 @@ func (w *World) poll(x *simWorker) (more bool) {
 		}
 	}
 	x.out.Routes = x.out.Routes[:0]
-	for i := range x.out.Messages {
-		w.pass(x, &x.out.Messages[i])
+	for _, m := range x.out.Control {
+		w.passControl(x, m)
 	}
-	x.out.Messages = x.out.Messages[:0]
+	for _, m := range x.out.Media {
+		w.passMedia(x, m)
+	}
+	x.out.Control, x.out.Media = x.out.Control[:0], x.out.Media[:0]
 	for i := range x.out.Frames[:x.out.Filled] {
 		f := &x.out.Frames[i]
 		w.down(x, f.Route, f.Data)
@@ -261,57 +274,60 @@ func (w *World) SetBusLoss(share float64) { w.cfg.BusLoss = share }
 // Place has the addresses that are taken from now on hash to a worker, or to anyone.
 func (w *World) Place(worker int) { w.place = worker }
 
-// pass carries a message of a worker. Lossy lanes copy, as the bus does.
-func (w *World) pass(from *simWorker, m *bus.Message) {
-	c := *m
-	c.From = from.index
+// passControl carries a control message of a worker.
+func (w *World) passControl(from *simWorker, m bus.Control) {
+	m.From = bus.Address(from.index)
 	if w.onMessage != nil {
-		w.onMessage(&c)
+		w.onMessage(&m)
 	}
-	if c.Kind.Lossy() {
-		if from.loss.Float64() < w.cfg.BusLoss || w.lose != nil && w.lose(&c) {
-			return
+	w.at(w.lane(m.From, m.To, false), func() {
+		if m.To == bus.Controller {
+			w.control.handle(&m)
+		} else {
+			w.arrive(m.To, message{control: &m})
 		}
-		c.Data = append([]byte(nil), c.Data...)
-	}
-	w.at(w.lane(from.index, c.To, c.Kind.Lossy()), func() {
-		if c.To == bus.ControllerAddress {
-			w.control.handle(&c)
-			return
-		}
-		to := w.workers[c.To]
-		to.messages = append(to.messages, c)
-		w.schedule(to, w.now)
 	})
 }
 
+// passMedia carries a media message of a worker. Media lanes copy, as the bus does.
+func (w *World) passMedia(from *simWorker, m bus.Media) {
+	m.From = bus.Address(from.index)
+	if from.loss.Float64() < w.cfg.BusLoss || w.lose != nil && w.lose(&m) {
+		return
+	}
+	m.Data = append([]byte(nil), m.Data...)
+	w.at(w.lane(m.From, m.To, true), func() { w.arrive(m.To, message{media: &m}) })
+}
+
+// arrive puts a message before a worker.
+func (w *World) arrive(to bus.Address, m message) {
+	x := w.workers[to]
+	x.messages = append(x.messages, m)
+	w.schedule(x, w.now)
+}
+
 // tell sends a message of the controller to one worker.
-func (w *World) tell(to int, m bus.Message) {
-	m.To, m.From = to, bus.ControllerAddress
-	w.at(w.lane(bus.ControllerAddress, to, false), func() {
-		x := w.workers[to]
-		x.messages = append(x.messages, m)
-		w.schedule(x, w.now)
-	})
+func (w *World) tell(to bus.Address, m bus.Control) {
+	m.To, m.From = to, bus.Controller
+	w.at(w.lane(bus.Controller, to, false), func() { w.arrive(to, message{control: &m}) })
 }
 
 // lane is when a message arrives: each lane keeps its order and takes its own time, up to a
 // millisecond, so that what goes by different ways overtakes.
-func (w *World) lane(from, to int, lossy bool) port.Time {
-	k := lane{from, to, lossy}
-	if from != bus.ControllerAddress && !lossy {
+func (w *World) lane(from, to bus.Address, media bool) port.Time {
+	k := lane{from, to, media}
+	if from != bus.Controller && !media {
 		// The bus hands out what the controller said before first.
-		k := lane{bus.ControllerAddress, to, false}
-		w.lanes[lane{from, to, lossy}] = max(w.lanes[lane{from, to, lossy}], w.lanes[k])
+		w.lanes[k] = max(w.lanes[k], w.lanes[lane{bus.Controller, to, false}])
 	}
 	t := max(w.lanes[k], w.now+port.Time(w.rand.Int64N(int64(port.Millisecond))))
 	w.lanes[k] = t
 	return t
 }
 
-func (w *World) tellAll(m bus.Message) {
+func (w *World) tellAll(m bus.Control) {
 	for i := range w.workers {
-		w.tell(i, m)
+		w.tell(bus.Address(i), m)
 	}
 }
 
@@ -444,41 +460,41 @@ func (c *controller) open(
 		RemoteKey: bytes(profile.KeyLen()), RemoteSalt: bytes(profile.SaltLen()),
 	}
 	c.sessions[id] = &controlled{spec: spec, keys: k, owner: -1}
-	c.world.tellAll(bus.Message{Kind: bus.SessionOpened, ID: id, Session: spec})
+	c.world.tellAll(bus.SessionOpened(spec))
 	return spec, &srtp.Keys{
 		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey,
 		RemoteSalt: k.LocalSalt,
 	}
 }
 
-func (c *controller) handle(m *bus.Message) {
+func (c *controller) handle(m *bus.Control) {
 	s := c.sessions[m.ID]
 	if s == nil {
 		return
 	}
 	switch m.Kind {
-	case bus.SessionClaimed:
+	case bus.KindSessionClaimed:
 		s.claims++
 		if s.owner >= 0 {
 			return
 		}
-		s.owner = m.From
+		s.owner = int(m.From)
 		s.keyed++
-		c.world.tellAll(bus.Message{Kind: bus.SessionOwned, ID: m.ID, Worker: s.owner})
-		c.world.tell(s.owner, bus.Message{Kind: bus.SessionKeyed, ID: m.ID, Keys: s.keys})
+		c.world.tellAll(bus.SessionOwned(m.ID, m.From, port.Path{}))
+		c.world.tell(m.From, bus.SessionKeyed(m.From, m.ID, s.keys))
 		if s.spec.Role == api.Publisher && c.live[s.spec.Stream] == nil {
 			c.goLive(s)
 		}
-	case bus.MediaBegan:
+	case bus.KindMediaBegan:
 		if live := c.live[s.spec.Stream]; live != s {
 			c.goLive(s)
 			if live != nil {
 				c.close(live.spec.ID, api.ReasonReplaced)
 			}
 		}
-	case bus.SessionSettled:
-		c.world.tellAll(bus.Message{Kind: bus.SessionSettled, ID: m.ID, Local: m.Local})
-	case bus.SessionEnded:
+	case bus.KindSessionNominated:
+		c.world.tellAll(bus.SessionSettled(m.ID, m.Local.Ufrag))
+	case bus.KindSessionEnded:
 		c.close(m.ID, m.Reason)
 	}
 }
@@ -488,10 +504,7 @@ func (c *controller) goLive(s *controlled) {
 	c.live[s.spec.Stream] = s
 	c.generation++
 	s.generation = c.generation
-	c.world.tellAll(bus.Message{
-		Kind: bus.PublicationOpened, ID: s.spec.ID, Stream: s.spec.Stream, Generation: s.generation,
-		Worker: s.owner, Session: s.spec,
-	})
+	c.world.tellAll(bus.PublicationOpened(s.spec.Stream, s.generation, bus.Address(s.owner), s.spec))
 }
 
 // restart gives a session new credentials (RFC 8445 section 2.4) and returns both sides' of them.
@@ -503,7 +516,7 @@ func (c *controller) restart(id api.SessionID) (local api.Credentials, remote st
 		Password: fmt.Sprintf("password-of-session-%06d-%d", id, s.restarts),
 	}
 	remote = fmt.Sprintf("peer%04d-%d", id, s.restarts)
-	c.world.tellAll(bus.Message{Kind: bus.SessionRestarted, ID: id, Local: local, Remote: remote})
+	c.world.tellAll(bus.SessionRestarted(id, local, remote))
 	return local, remote
 }
 
@@ -521,9 +534,9 @@ func (c *controller) close(id api.SessionID, why api.Reason) {
 	c.ended[id], c.endedAt[id] = why, c.world.now
 	if c.live[s.spec.Stream] == s {
 		delete(c.live, s.spec.Stream)
-		c.world.tellAll(bus.Message{Kind: bus.PublicationClosed, Stream: s.spec.Stream, Generation: s.generation})
+		c.world.tellAll(bus.PublicationClosed(s.spec.Stream, s.generation))
 	}
-	c.world.tellAll(bus.Message{Kind: bus.SessionClosed, ID: id})
+	c.world.tellAll(bus.SessionClosed(id))
 }
 
 // events is the queue of what is to happen, by time and then by order of scheduling.
