@@ -1,11 +1,9 @@
 package watch
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,80 +32,46 @@ const (
 	events     = 256
 	maxCompile = 1200 // bytes of what a viewer sends at once
 	maxAsked   = 64   // sequence numbers in one NACK
-	// maxEarly is how many datagrams wait for the keys: a server sends the last keyframe at once.
-	maxEarly = 256
 )
 
 // A loop receives and sends for its viewers on a thread of its own.
 type loop struct {
 	run      *run
 	epoll    int
-	wakeup   int // an eventfd
+	mail     mailbox
 	receiver *receiver
 	hasher   *stun.Hasher
 	wheel    wheel
-	viewers  []*viewer // by what epoll says of their sockets
-	out      []byte    // what is being sent
+	viewers  []*viewer // by the number that epoll returns for their sockets
+	out      []byte    // to build messages in
 	seqs     []uint16
 
 	now, wall int64 // at the last wake-up: monotonic and Unix time, in ns
-
-	packets, bytes uint64
-	delay, jitter  *report.Histogram
-	steady         bool
-	stages         [report.NumStages]*report.Histogram
-	failures       map[failure]int
-	lost           map[string]int
-	sent           report.Sent
-	drops          uint64 // of sockets that are closed
-	playing        int
-
-	// Published for others: waited is the time spent waiting, in ns.
-	waited              atomic.Int64
-	sharedPkt, sharedBy atomic.Uint64
-
-	mu   sync.Mutex // guards mail
-	mail []func()
+	steady    bool
+	tally     tally
+	published published
 }
 
-// A failure is why a viewer did not get on.
-type failure struct {
-	stage  report.Stage
-	reason string
+// published are a loop's figures that others read. waited is the time spent waiting, in ns.
+type published struct {
+	waited         atomic.Int64
+	packets, bytes atomic.Uint64
 }
 
 func newLoop(r *run) (*loop, error) {
 	l := &loop{
-		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), out: make([]byte, 0, 2048), seqs: make([]uint16, 0, maxAsked),
-		delay: report.NewHistogram(), jitter: report.NewHistogram(), lost: map[string]int{}, failures: map[failure]int{},
-	}
-	for s := range l.stages {
-		l.stages[s] = report.NewHistogram()
+		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), tally: newTally(),
+		out: make([]byte, 0, 2048), seqs: make([]uint16, 0, maxAsked),
 	}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, err
 	}
-	if l.wakeup, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+	if l.mail.wakeup, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
 		unix.Close(l.epoll)
 		return nil, err
 	}
-	return l, unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.wakeup, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
-}
-
-// do has f called on the loop's thread. Its order is kept.
-func (l *loop) do(f func()) {
-	l.mu.Lock()
-	l.mail = append(l.mail, f)
-	l.mu.Unlock()
-	_, _ = unix.Write(l.wakeup, binary.NativeEndian.AppendUint64(nil, 1)) // full means awake
-}
-
-// ask is do that waits.
-func (l *loop) ask(f func()) {
-	done := make(chan struct{})
-	l.do(func() { f(); close(done) })
-	<-done
+	return l, unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.mail.wakeup, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
 }
 
 // spin is the loop's thread; it ends when stop says so.
@@ -121,19 +85,19 @@ func (l *loop) spin(stop *atomic.Bool) {
 		before := l.now
 		n := epollWait(l.epoll, ready[:], time.Duration(max(0, l.wheel.next()-l.now)))
 		l.clock()
-		l.waited.Add(l.now - before)
+		l.published.waited.Add(l.now - before)
 		for i := range ready[:n] {
 			e := &ready[i]
 			if e.Fd < 0 {
-				l.readMail()
+				l.mail.read()
 				continue
 			}
 			l.receive(l.viewers[e.Fd], int(e.Pad))
 		}
 		l.clock()
 		l.wheel.advance(l.now, l.wake)
-		l.sharedPkt.Store(l.packets)
-		l.sharedBy.Store(l.bytes)
+		l.published.packets.Store(l.tally.packets)
+		l.published.bytes.Store(l.tally.bytes)
 		// What is measured as waiting begins when the work is done.
 		l.clock()
 	}
@@ -144,31 +108,19 @@ func (l *loop) clock() {
 	l.now, l.wall = int64(now.Sub(l.run.base)), now.UnixNano()
 }
 
-func (l *loop) readMail() {
-	var b [8]byte
-	_, _ = unix.Read(l.wakeup, b[:])
-	l.mu.Lock()
-	mail := l.mail
-	l.mail = nil
-	l.mu.Unlock()
-	for _, f := range mail {
-		f()
-	}
-}
-
 // add takes over a viewer whose answer is there.
 func (l *loop) add(v *viewer) {
 	v.prepare()
-	l.stages[report.POST].Record(time.Duration(v.posted - v.began))
+	l.tally.stages[report.POST].Record(time.Duration(v.joining.posted - v.joining.began))
 	slot := int32(len(l.viewers))
 	l.viewers = append(l.viewers, v)
-	for i, fd := range v.sockets {
+	for i, fd := range v.path.sockets {
 		if fd < 0 {
 			continue
 		}
 		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: slot, Pad: int32(i)}); err != nil {
 			unix.Close(fd)
-			v.sockets[i] = -1
+			v.path.sockets[i] = -1
 		}
 	}
 	v.deadlines[checkAt] = l.now
@@ -178,10 +130,10 @@ func (l *loop) add(v *viewer) {
 
 // receive takes what has come to one of a viewer's sockets.
 func (l *loop) receive(v *viewer, socket int) {
-	if v.phase == ended || v.sockets[socket] < 0 {
+	if v.phase == ended || v.path.sockets[socket] < 0 {
 		return
 	}
-	n, err := l.receiver.receive(v.sockets[socket])
+	n, err := l.receiver.receive(v.path.sockets[socket])
 	if err != 0 {
 		return // nothing, or that an earlier datagram was refused
 	}
@@ -202,11 +154,11 @@ func (l *loop) receive(v *viewer, socket int) {
 func (l *loop) handle(v *viewer, socket int, b []byte, at int64) {
 	switch {
 	case b[0] >= 128:
-		switch {
-		case v.phase == connected:
+		switch v.phase {
+		case connected:
 			l.handleMedia(v, b, at)
-		case v.phase == shaking && len(v.early) < maxEarly:
-			v.early = append(v.early, early{bytes.Clone(b), at})
+		case shaking:
+			v.handshake.keep(b, at)
 		}
 	case b[0] <= 3:
 		l.handleSTUN(v, socket, b)
@@ -218,16 +170,16 @@ func (l *loop) handle(v *viewer, socket int, b []byte, at int64) {
 func (l *loop) handleSTUN(v *viewer, socket int, b []byte) {
 	from := v.answer.Candidates[socket]
 	if v.phase != checking {
-		from = v.agent.Selected
+		from = v.path.agent.Selected
 	}
-	reply, answered := v.agent.HandleSTUN(l.out[:0], l.hasher, b, from)
+	reply, answered := v.path.agent.HandleSTUN(l.out[:0], l.hasher, b, from)
 	if len(reply) > 0 {
-		l.send(v.sockets[socket], reply)
+		l.send(v.path.sockets[socket], reply)
 	}
 	if !answered {
 		return
 	}
-	v.answered = l.now
+	v.path.answered = l.now
 	if v.phase == checking {
 		l.nominate(v, socket)
 	}
@@ -235,36 +187,38 @@ func (l *loop) handleSTUN(v *viewer, socket int, b []byte) {
 
 // nominate stays with the socket that was answered, and begins to shake hands.
 func (l *loop) nominate(v *viewer, socket int) {
-	for i, fd := range v.sockets {
+	for i, fd := range v.path.sockets {
 		if i != socket && fd >= 0 {
 			unix.Close(fd)
-			v.sockets[i] = -1
+			v.path.sockets[i] = -1
 		}
 	}
-	fd := v.sockets[socket]
-	v.port = localPort(fd)
-	v.phase, v.nominated = shaking, l.now
-	l.stages[report.ICE].Record(time.Duration(l.now - v.posted))
+	fd := v.path.sockets[socket]
+	v.path.port = localPort(fd)
+	v.phase, v.joining.nominated = shaking, l.now
+	l.tally.stages[report.ICE].Record(time.Duration(l.now - v.joining.posted))
 	v.deadlines[checkAt] = l.now + int64(checkInterval)
 	v.deadlines[giveUpAt] = l.now + int64(joinTimeout)
 	l.reschedule(v)
 	// The socket stays open while pion may write: closing it is the loop's, which waits for the
 	// handshake's end in all cases.
-	v.records = records.New(func(b []byte) error {
+	network := records.New(func(b []byte) error {
 		_, err := unix.Write(fd, b)
 		return err
 	})
-	records, r := v.records, l.run
+	v.handshake = &handshake{records: network}
+	r := l.run
 	r.shaking.Go(func() {
 		ctx, cancel := context.WithTimeout(r.ctx, joinTimeout)
 		defer cancel()
-		keys, err := session.Handshake(ctx, records, r.certificate, v.answer)
-		l.do(func() { l.shaken(v, keys, err) })
+		keys, err := session.Handshake(ctx, network, r.certificate, v.answer)
+		l.mail.do(func() { l.shaken(v, keys, err) })
 	})
 }
 
 func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
-	v.records = nil
+	waiting := v.handshake.early
+	v.handshake = nil
 	if v.phase != shaking {
 		l.closeSockets(v) // it ended meanwhile
 		return
@@ -280,22 +234,20 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 		return
 	}
 	l.clock()
-	v.phase, v.keyed = connected, l.now
-	l.stages[report.DTLS].Record(time.Duration(l.now - v.nominated))
+	v.phase = connected
+	l.tally.stages[report.DTLS].Record(time.Duration(l.now - v.joining.nominated))
 	l.run.joined.Add(1)
 	v.deadlines[giveUpAt] = 0
 	// Spread, so that viewers who joined together do not report together.
 	spread := int64(v.number%100) * int64(reportInterval) / 100
 	v.deadlines[reportAt] = l.now + int64(reportInterval) + spread
-	if v.cc != 0 {
+	if v.negotiated.cc != 0 {
 		v.deadlines[feedbackAt] = l.now + int64(feedbackEvery) + spread/10
 	}
 	if v.video >= 0 {
 		v.deadlines[askAt] = l.now + int64(firstWish)
 	}
 	l.reschedule(v)
-	waiting := v.early
-	v.early = nil
 	for _, e := range waiting {
 		if v.phase == connected {
 			l.handleMedia(v, e.data, e.at)
@@ -309,7 +261,7 @@ const alert = 21
 func (l *loop) handleDTLS(v *viewer, b []byte) {
 	switch {
 	case v.phase == shaking:
-		v.records.Put(b)
+		v.handshake.records.Put(b)
 	case v.phase == connected && b[0] == alert:
 		l.lose(v, "the server ended the session")
 	}
@@ -323,12 +275,12 @@ func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 		return
 	}
 	var h rtp.Header
-	if !h.Parse(b, &v.extensions) {
+	if !h.Parse(b, &v.negotiated.extensions) {
 		v.unopened++
 		return
 	}
 	size := len(b)
-	k := v.kinds[h.PayloadType]
+	k := v.negotiated.kinds[h.PayloadType]
 	if k.track == 0 {
 		v.unopened++ // a payload type that was not negotiated
 		return
@@ -346,14 +298,14 @@ func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 		}
 		b = opened
 	}
-	l.packets++
-	l.bytes += uint64(size)
+	l.tally.packets++
+	l.tally.bytes += uint64(size)
 	if x, ok := h.Value(b, rtp.TransportSequence); ok && len(x) == 2 {
 		v.feedback.note(binary.BigEndian.Uint16(x), at)
 	}
-	if v.packetAt == 0 {
-		v.packetAt = l.now
-		l.stages[report.FirstPacket].Record(time.Duration(l.now - v.began))
+	if v.joining.packetAt == 0 {
+		v.joining.packetAt = l.now
+		l.tally.stages[report.FirstPacket].Record(time.Duration(l.now - v.joining.began))
 	}
 	if v.opener == nil {
 		if !k.rtx {
@@ -383,16 +335,16 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 		ext = t.accept(h, at)
 	}
 	keyframe := rtp.ContentOf(k.codec, payload)&(rtp.HasSets|rtp.HasKey) != 0
-	if (keyframe || v.video < 0) && v.keyframeAt == 0 {
+	if (keyframe || v.video < 0) && v.joining.keyframeAt == 0 {
 		l.play(v, t)
 	}
 	if t.check == nil {
 		return
 	}
 	if keyframe && t.check.highest == 0 {
-		t.check.whole = true // and not the rest of a frame
+		t.check.player.whole = true // and not the rest of a frame
 	}
-	if !t.check.note(ext, h.Marker, k.rtx, l.now) && !k.rtx {
+	if !t.check.note(packet{ext: ext, marker: h.Marker, resent: k.rtx}, l.now) && !k.rtx {
 		t.media--
 	}
 	if len(t.check.missing) > 0 && (v.deadlines[askAt] == 0 || v.deadlines[askAt] > t.check.missing[0].at) {
@@ -400,24 +352,24 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 		l.reschedule(v)
 	}
 	if keyframe {
-		t.check.keyframes++
+		t.check.player.keyframes++
 	}
 	if s, ok := t.check.stamp(k.codec, payload, ext); ok && l.steady {
-		l.delay.Record(time.Duration(at - s.Due.UnixNano()))
+		l.tally.delay.Record(time.Duration(at - s.Due.UnixNano()))
 	}
 }
 
 // play notes the first keyframe. A counted viewer needs no more to be opened.
 func (l *loop) play(v *viewer, t *track) {
-	v.keyframeAt = l.now
-	l.stages[report.FirstKeyframe].Record(time.Duration(l.now - v.began))
-	l.playing++
+	v.joining.keyframeAt = l.now
+	l.tally.stages[report.FirstKeyframe].Record(time.Duration(l.now - v.joining.began))
+	l.tally.playing++
 	if v.sampled {
 		return
 	}
 	v.opener = nil
 	if sink := l.run.cfg.Sink; sink != nil && v.video >= 0 {
-		v.diverted = sink.Divert(v.port, t.ssrc) == nil // else the socket counts on
+		v.diverted = sink.Divert(v.path.port, t.ssrc) == nil // else the socket counts on
 		v.absorbedAt = l.wall
 	}
 }
@@ -438,7 +390,7 @@ func (l *loop) wake(v *viewer) {
 		return
 	}
 	if due(checkAt) {
-		if v.phase == connected && l.now-v.answered > int64(consentTimeout) {
+		if v.phase == connected && l.now-v.path.answered > int64(consentTimeout) {
 			l.lose(v, "the server answers no checks")
 			return
 		}
@@ -452,17 +404,17 @@ func (l *loop) wake(v *viewer) {
 	if due(reportAt) && l.pass(&d[reportAt], int64(reportInterval)) {
 		l.absorb(v)
 		l.control(v, v.appendReport(l.out[:0], l.wall))
-		l.sent.Reports++
+		l.tally.sent.Reports++
 		if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
 			jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
-			l.jitter.Record(jitter)
+			l.tally.jitter.Record(jitter)
 		}
 	}
 	if due(feedbackAt) && l.pass(&d[feedbackAt], int64(feedbackEvery)) {
 		l.absorb(v)
 		if b := v.feedback.appendFeedback(l.out[:0], senderSSRC, l.about(v)); len(b) > 0 {
 			l.control(v, b)
-			l.sent.Feedback++
+			l.tally.sent.Feedback++
 		}
 	}
 	if due(askAt) {
@@ -488,10 +440,10 @@ func (l *loop) about(v *viewer) uint32 {
 }
 
 func (l *loop) checkNow(v *viewer) {
-	for _, fd := range v.sockets {
+	for _, fd := range v.path.sockets {
 		if fd >= 0 {
-			l.send(fd, v.agent.AppendCheck(l.out[:0], l.hasher))
-			l.sent.Checks++
+			l.send(fd, v.path.agent.AppendCheck(l.out[:0], l.hasher))
+			l.tally.sent.Checks++
 		}
 	}
 }
@@ -508,7 +460,7 @@ func (l *loop) askAgain(v *viewer) {
 		seqs, at := t.check.due(l.now, l.seqs[:0])
 		if len(seqs) > 0 {
 			l.control(v, rtcp.AppendNACK(l.out[:0], senderSSRC, t.ssrc, seqs))
-			l.sent.NACKs += uint64(len(seqs))
+			l.tally.sent.NACKs += uint64(len(seqs))
 		}
 		if at != 0 && (next == 0 || at < next) {
 			next = at
@@ -516,7 +468,7 @@ func (l *loop) askAgain(v *viewer) {
 		wish = wish || t.check.gaveUp && t.info.Kind == rtp.Video
 		t.check.gaveUp = false
 	}
-	if v.video >= 0 && v.keyframeAt == 0 {
+	if v.video >= 0 && v.joining.keyframeAt == 0 {
 		wish = true
 		if at := l.now + int64(wishInterval); next == 0 || at < next {
 			next = at
@@ -525,7 +477,7 @@ func (l *loop) askAgain(v *viewer) {
 	if wish && v.tracks[v.video].started && l.now-v.wished >= int64(wishInterval) {
 		v.wished = l.now
 		l.control(v, rtcp.AppendPLI(l.out[:0], senderSSRC, v.tracks[v.video].ssrc))
-		l.sent.PLIs++
+		l.tally.sent.PLIs++
 	}
 	v.deadlines[askAt] = next
 }
@@ -536,14 +488,14 @@ func (l *loop) absorb(v *viewer) {
 	if !v.diverted {
 		return
 	}
-	c, ok := l.run.cfg.Sink.Count(v.port)
+	c, ok := l.run.cfg.Sink.Count(v.path.port)
 	if !ok {
 		return
 	}
 	packets, bytes := v.tracks[v.video].absorb(c)
-	l.packets += packets
-	l.bytes += bytes
-	if packets > 0 && v.cc != 0 {
+	l.tally.packets += packets
+	l.tally.bytes += bytes
+	if packets > 0 && v.negotiated.cc != 0 {
 		v.feedback.spread(c.Transport, int(packets), v.absorbedAt, l.wall)
 	}
 	v.absorbedAt = l.wall
@@ -552,7 +504,7 @@ func (l *loop) absorb(v *viewer) {
 // control protects a compound and sends it.
 func (l *loop) control(v *viewer, compound []byte) {
 	sealed := v.sealer.SealRTCP(compound)
-	for _, fd := range v.sockets {
+	for _, fd := range v.path.sockets {
 		if fd >= 0 {
 			l.send(fd, sealed)
 		}
@@ -561,7 +513,7 @@ func (l *loop) control(v *viewer, compound []byte) {
 
 func (l *loop) send(fd int, b []byte) {
 	if len(b) == 0 || sendTo(fd, b) != 0 {
-		l.sent.Unsent++
+		l.tally.sent.Unsent++
 	}
 }
 
@@ -573,24 +525,23 @@ func (l *loop) reschedule(v *viewer) {
 
 // fail ends a viewer that is not connected.
 func (l *loop) fail(v *viewer, s report.Stage, why string) {
-	l.failures[failure{s, why}]++
+	l.tally.failures[failure{s, why}]++
 	l.run.failed.Add(1)
 	l.end(v)
 }
 
 // lose ends a viewer that was connected.
 func (l *loop) lose(v *viewer, why string) {
-	l.lost[why]++
+	l.tally.lost[why]++
 	l.run.lost.Add(1)
 	l.end(v)
 }
 
 func (l *loop) end(v *viewer) {
 	l.release(v)
-	shakes := v.records != nil
 	v.phase = ended
-	if shakes {
-		v.records.Close() // shaken closes the sockets
+	if v.handshake != nil {
+		v.handshake.records.Close() // shaken closes the sockets
 		return
 	}
 	l.closeSockets(v)
@@ -600,17 +551,17 @@ func (l *loop) end(v *viewer) {
 func (l *loop) release(v *viewer) {
 	if v.diverted {
 		l.absorb(v)
-		l.run.cfg.Sink.Release(v.port)
+		l.run.cfg.Sink.Release(v.path.port)
 		v.diverted = false
 	}
 }
 
 func (l *loop) closeSockets(v *viewer) {
-	for i, fd := range v.sockets {
+	for i, fd := range v.path.sockets {
 		if fd >= 0 {
-			l.drops += socketDrops(fd)
+			l.tally.drops += socketDrops(fd)
 			unix.Close(fd)
-			v.sockets[i] = -1
+			v.path.sockets[i] = -1
 		}
 	}
 }
@@ -622,53 +573,28 @@ type totals struct {
 }
 
 func (l *loop) totals() (t totals) {
-	t.drops = l.drops
+	t.drops = l.tally.drops
 	for _, v := range l.viewers {
 		if v.phase == connected {
 			l.absorb(v)
 		}
 		v.addTo(&t.traffic)
-		for _, fd := range v.sockets {
+		for _, fd := range v.path.sockets {
 			if fd >= 0 {
 				t.drops += socketDrops(fd)
 			}
 		}
 	}
-	t.traffic.Packets, t.traffic.Bytes = l.packets, l.bytes
+	t.traffic.Packets, t.traffic.Bytes = l.tally.packets, l.tally.bytes
 	return t
 }
 
-// addTo adds all that the loop has to say to a report.
+// addTo adds the loop's part to a report.
 func (l *loop) addTo(w *report.Watch) {
-	for f, n := range l.failures {
-		w.Fail(f.stage, f.reason, n)
-	}
-	for why, n := range l.lost {
-		if w.Lost == nil {
-			w.Lost = map[string]int{}
-		}
-		w.Lost[why] += n
-	}
-	w.Playing += l.playing
-	w.Sent.Reports += l.sent.Reports
-	w.Sent.Feedback += l.sent.Feedback
-	w.Sent.Checks += l.sent.Checks
-	w.Sent.NACKs += l.sent.NACKs
-	w.Sent.PLIs += l.sent.PLIs
-	w.Sent.Unsent += l.sent.Unsent
+	l.tally.addTo(w)
 	for _, v := range l.viewers {
 		if v.phase == connected {
-			for i := range v.tracks {
-				if c := v.tracks[i].check; c != nil {
-					c.finish(l.now)
-				}
-			}
-			switch {
-			case v.packetAt == 0:
-				w.Fail(report.FirstPacket, "none came", 1)
-			case v.video >= 0 && v.keyframeAt == 0:
-				w.Fail(report.FirstKeyframe, "none came", 1)
-			}
+			v.finish(w, l.now)
 		}
 		v.addSample(&w.Sample)
 	}

@@ -120,11 +120,11 @@ func (r *run) startLoops() (stop func(), err error) {
 	return func() {
 		stopped.Store(true)
 		for _, l := range r.loops {
-			l.do(func() {})
+			l.mail.do(func() {})
 		}
 		spinning.Wait()
 		for _, l := range r.loops {
-			l.readMail() // of handshakes that ended last
+			l.mail.read() // of handshakes that ended last
 		}
 	}, nil
 }
@@ -238,8 +238,8 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	answer := opened.Answer
 	v := &viewer{
 		number: n, sampled: c.sampled(n), answer: answer,
-		agent: session.NewAgent(credentials, answer.ICE, random.Uint64()),
-		began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base)),
+		path:    path{agent: session.NewAgent(credentials, answer.ICE, random.Uint64())},
+		joining: joining{began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base))},
 	}
 	open := 0
 	for _, candidate := range answer.Candidates {
@@ -247,13 +247,13 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		if err == nil {
 			open++
 		}
-		v.sockets = append(v.sockets, fd)
+		v.path.sockets = append(v.path.sockets, fd)
 	}
 	if open == 0 {
 		return fmt.Errorf("%w: %v", errNoRoute, answer.Candidates)
 	}
 	l := r.loops[n%len(r.loops)]
-	l.do(func() { l.add(v) })
+	l.mail.do(func() { l.add(v) })
 	return nil
 }
 
@@ -292,8 +292,8 @@ func (r *run) pause(ctx context.Context, d time.Duration, doing string) {
 	}
 	var packets, bytes uint64
 	for _, l := range r.loops {
-		packets += l.sharedPkt.Load()
-		bytes += l.sharedBy.Load()
+		packets += l.published.packets.Load()
+		bytes += l.published.bytes.Load()
 	}
 	r.cfg.Progress.Rates(time.Now(), packets, bytes, "%s · %d of %d viewers joined, %d failed, %d lost",
 		doing, r.joined.Load(), r.cfg.Viewers, r.failed.Load(), r.lost.Load())
@@ -318,7 +318,7 @@ func (r *run) begin(steady bool) moment {
 func (r *run) moment(then func(*loop)) (m moment) {
 	for _, l := range r.loops {
 		var t totals
-		l.ask(func() {
+		l.mail.ask(func() {
 			t = l.totals()
 			then(l)
 		})
@@ -327,7 +327,7 @@ func (r *run) moment(then func(*loop)) (m moment) {
 		m.totals.traffic.Media += t.traffic.Media
 		m.totals.traffic.Missing += t.traffic.Missing
 		m.totals.drops += t.drops
-		m.waited = append(m.waited, l.waited.Load())
+		m.waited = append(m.waited, l.published.waited.Load())
 	}
 	m.at = time.Now()
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &m.cpu) // it cannot fail
@@ -353,10 +353,10 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter
 	end := r.moment(func(l *loop) {
 		l.addTo(w)
 		for s := range stages {
-			stages[s].Merge(l.stages[s])
+			stages[s].Merge(l.tally.stages[s])
 		}
-		delay.Merge(l.delay)
-		jitter.Merge(l.jitter)
+		delay.Merge(l.tally.delay)
+		jitter.Merge(l.tally.jitter)
 	})
 	w.All = end.totals.traffic
 	w.All.Seconds = end.at.Sub(r.base).Seconds()
@@ -431,6 +431,6 @@ func (r *run) goodbye() {
 			l.closeSockets(v)
 		}
 		unix.Close(l.epoll)
-		unix.Close(l.wakeup)
+		unix.Close(l.mail.wakeup)
 	}
 }

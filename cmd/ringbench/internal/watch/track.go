@@ -134,7 +134,7 @@ func (b *bitmap) has(ext uint64) bool { return b[ext%window/64]&(1<<(ext%64)) !=
 func (b *bitmap) set(ext uint64)      { b[ext%window/64] |= 1 << (ext % 64) }
 func (b *bitmap) drop(ext uint64)     { b[ext%window/64] &^= 1 << (ext % 64) }
 
-// A checker is what a sampled viewer knows besides: which packets came, how, and with what in them.
+// A checker follows a sampled viewer's track: which packets came, which are missing, and whether frames are whole.
 type checker struct {
 	highest uint64 // as the checker has seen it; 0 before the first
 	seen    bitmap
@@ -142,22 +142,40 @@ type checker struct {
 	gone    bitmap // holes that were given up
 	missing []hole
 	asking  bool // NACK was negotiated
-	plain   bool // and RTX was not, so that what is sent again looks like what comes late
+	plain   bool // RTX was not, so that a packet that was sent again looks like a late one
+	gaveUp  bool // a hole, since the last look: a keyframe is needed
 
-	// front is the first packet that was not played; whole says that all of its frame so far was.
+	duplicate, late, recovered uint64
+
+	player player
+	stamps stamps
+}
+
+// A player counts the frames that a decoder could show.
+type player struct {
+	// front is the first packet that was not played; whole is set while all of its frame so far was.
 	front   uint64
 	whole   bool
 	framed  bool
 	frameAt int64
 
-	leap    int64 // stamps' count minus extended number
-	stamped bool
-
-	duplicate, late, recovered uint64
-	stamps, damaged, upstream  uint64
 	frames, keyframes, freezes uint64
 	frozen                     time.Duration
-	gaveUp                     bool // since the last look: a keyframe is needed
+}
+
+// stamps compares a ringbench publisher's own count with the sequence numbers: they part where the publisher's
+// packets were lost before the server numbered them.
+type stamps struct {
+	leap  int64 // the stamp's count minus the extended number
+	known bool  // leap is
+
+	found, damaged, upstream uint64
+}
+
+// A packet is one arrival: its extended number, whether it ends a frame, and whether it was sent again for certain.
+type packet struct {
+	ext            uint64
+	marker, resent bool
 }
 
 type hole struct {
@@ -168,15 +186,16 @@ type hole struct {
 
 func (c *checker) restart() {
 	c.highest, c.missing, c.seen, c.marked, c.gone = 0, c.missing[:0], bitmap{}, bitmap{}, bitmap{}
-	c.whole, c.stamped = false, false
+	c.player.whole, c.stamps.known = false, false
 }
 
-// note takes in a packet, new or sent again; now is monotonic, in ns. It reports whether the packet came
-// for the first time and was not sent again, so that it counts as media.
-func (c *checker) note(ext uint64, marker, again bool, now int64) (counts bool) {
+// note takes in a packet; now is monotonic, in ns. It reports whether the packet came for the first time and was not
+// sent again, so that it counts as media.
+func (c *checker) note(p packet, now int64) (counts bool) {
+	ext, again := p.ext, p.resent
 	switch {
 	case c.highest == 0:
-		c.highest, c.front = ext, ext
+		c.highest, c.player.front = ext, ext
 	case ext > c.highest:
 		first := c.highest + 1
 		if ext-first >= window { // only the last lap matters
@@ -207,7 +226,7 @@ func (c *checker) note(ext uint64, marker, again bool, now int64) (counts bool) 
 		c.late++
 	}
 	c.seen.set(ext)
-	if marker {
+	if p.marker {
 		c.marked.set(ext)
 	}
 	c.advance(now)
@@ -227,45 +246,53 @@ func (c *checker) asked(ext uint64) bool {
 	return c.gone.has(ext)
 }
 
-// advance plays what has become playable.
+// advance plays the packets that have become playable.
 func (c *checker) advance(now int64) {
-	if c.front+window <= c.highest {
-		c.front, c.whole = c.highest-window+1, false
+	p := &c.player
+	if p.front+window <= c.highest {
+		p.front, p.whole = c.highest-window+1, false
 	}
-	for ; c.front <= c.highest; c.front++ {
+	for ; p.front <= c.highest; p.front++ {
 		switch {
-		case c.seen.has(c.front):
-			if !c.marked.has(c.front) {
+		case c.seen.has(p.front):
+			if !c.marked.has(p.front) {
 				continue
 			}
-			if c.whole {
-				c.frame(now)
+			if p.whole {
+				p.frame(now)
 			}
-			c.whole = true // what follows a frame's last packet begins one
-		case c.gone.has(c.front):
-			c.whole = false
+			p.whole = true // the packet after a frame's last begins one
+		case c.gone.has(p.front):
+			p.whole = false
 		default:
 			return
 		}
 	}
 }
 
-func (c *checker) frame(now int64) {
-	c.frames++
-	if gap := time.Duration(now - c.frameAt); c.framed && gap > freeze {
-		c.freezes++
-		c.frozen += gap
-	}
-	c.framed, c.frameAt = true, now
+// frame counts a whole frame.
+func (p *player) frame(now int64) {
+	p.frames++
+	p.thaw(now)
+	p.framed, p.frameAt = true, now
 }
 
 // finish counts a freeze that lasts.
-func (c *checker) finish(now int64) {
-	if gap := time.Duration(now - c.frameAt); c.framed && gap > freeze {
-		c.freezes++
-		c.frozen += gap
-		c.framed = false
+func (p *player) finish(now int64) {
+	if p.thaw(now) {
+		p.framed = false
 	}
+}
+
+// thaw counts the freeze that ends now, if there is one.
+func (p *player) thaw(now int64) bool {
+	gap := time.Duration(now - p.frameAt)
+	if !p.framed || gap <= freeze {
+		return false
+	}
+	p.freezes++
+	p.frozen += gap
+	return true
 }
 
 // due appends the numbers to ask for now, as many as fit, and returns when to look again; 0 is never.
@@ -304,18 +331,19 @@ func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.St
 	if !found {
 		return s, false
 	}
-	c.stamps++
+	x := &c.stamps
+	x.found++
 	if !intact {
-		c.damaged++
+		x.damaged++
 		return s, false
 	}
 	leap := int64(s.Count - ext)
-	if c.stamped && leap > c.leap {
-		c.upstream += uint64(leap - c.leap)
+	if x.known && leap > x.leap {
+		x.upstream += uint64(leap - x.leap)
 	}
 	// An older packet may not have leapt yet.
-	if !c.stamped || ext == c.highest {
-		c.leap, c.stamped = leap, true
+	if !x.known || ext == c.highest {
+		x.leap, x.known = leap, true
 	}
 	return s, true
 }

@@ -25,15 +25,15 @@ func (f *feed) packet(seq uint16) {
 	h := rtp.Header{SSRC: 7, Sequence: seq, Timestamp: uint32(seq/8) * 3000, Marker: seq%8 == 7}
 	ext := f.t.accept(&h, f.now)
 	if f.t.check.highest == 0 {
-		f.t.check.whole = true
+		f.t.check.player.whole = true
 	}
-	if !f.t.check.note(ext, h.Marker, false, f.now) {
+	if !f.t.check.note(packet{ext: ext, marker: h.Marker}, f.now) {
 		f.t.media--
 	}
 }
 
 func (f *feed) rtx(seq uint16) {
-	f.t.check.note(f.t.unwrap.Peek(seq), seq%8 == 7, true, f.now)
+	f.t.check.note(packet{ext: f.t.unwrap.Peek(seq), marker: seq%8 == 7, resent: true}, f.now)
 }
 
 // TestLossIsExact drops every hundredth packet, over the wrap-around of the sequence numbers.
@@ -68,8 +68,8 @@ func TestLossIsExact(t *testing.T) {
 		// Each missing packet that stays away costs its frame, and with one frame in 12.5 broken no
 		// other: the last few holes are still being asked for.
 		whole := uint64(packets/8) - (packets/100 - recovered)
-		if c.frames > whole || c.frames+40 < whole {
-			t.Errorf("%d whole frames, want about %d", c.frames, whole)
+		if c.player.frames > whole || c.player.frames+40 < whole {
+			t.Errorf("%d whole frames, want about %d", c.player.frames, whole)
 		}
 		if c.late != 0 || c.duplicate != 0 {
 			t.Errorf("%d late, %d duplicate", c.late, c.duplicate)
@@ -90,8 +90,8 @@ func TestReorderedAndDuplicate(t *testing.T) {
 		t.Errorf("expected %d, received %d, %d duplicate, %d late, %d recovered",
 			f.t.expected(), f.t.received(), c.duplicate, c.late, c.recovered)
 	}
-	if c.freezes != 0 {
-		t.Errorf("%d freezes", c.freezes)
+	if c.player.freezes != 0 {
+		t.Errorf("%d freezes", c.player.freezes)
 	}
 }
 
@@ -140,11 +140,11 @@ func TestFreezes(t *testing.T) {
 		f.packet(uint16(i))
 	}
 	c := f.t.check
-	if c.frames != 100 || c.freezes != 1 || c.frozen != 333*time.Millisecond {
-		t.Errorf("%d frames, %d freezes of %v", c.frames, c.freezes, c.frozen)
+	if c.player.frames != 100 || c.player.freezes != 1 || c.player.frozen != 333*time.Millisecond {
+		t.Errorf("%d frames, %d freezes of %v", c.player.frames, c.player.freezes, c.player.frozen)
 	}
-	c.finish(f.now + 201*ms)
-	if c.freezes != 2 {
+	c.player.finish(f.now + 201*ms)
+	if c.player.freezes != 2 {
 		t.Error("the freeze at the end is not counted")
 	}
 }
@@ -162,7 +162,7 @@ func TestGapLongerThanWindow(t *testing.T) {
 		f.packet(uint16(i))
 		f.t.check.due(f.now, nil)
 	}
-	if lag := f.t.check.highest + 1 - f.t.check.front; lag != 0 {
+	if lag := f.t.check.highest + 1 - f.t.check.player.front; lag != 0 {
 		t.Errorf("playing lags %d packets behind", lag)
 	}
 }

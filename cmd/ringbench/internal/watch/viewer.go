@@ -1,6 +1,8 @@
 package watch
 
 import (
+	"bytes"
+
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
@@ -25,49 +27,75 @@ const senderSSRC = 1
 
 // A viewer is one WHEP session.
 type viewer struct {
-	number  int
-	sampled bool
-	answer  *client.Answer
-	agent   session.Agent
-	// sockets are connected to the answer's candidates, -1 where that failed; from nomination on
-	// there is one.
-	sockets []int
-	port    uint16
-	phase   phase
-	records *records.Conn // while shaking hands
-	// early is media that came while the handshake's goroutine was about to return the keys.
-	early []early
+	number    int
+	sampled   bool
+	answer    *client.Answer
+	phase     phase
+	path      path
+	handshake *handshake // while its goroutine runs, otherwise nil
+	joining   joining
 
-	// Moments of joining, monotonic. began is when the viewer was to begin.
-	began, posted, nominated, keyed, packetAt, keyframeAt int64
-
-	sealer srtp.Sealer  // RTCP both ways
-	opener *srtp.Opener // RTP; nil once a counted viewer only counts
-	tracks []track
-	kinds  [128]kind // by payload type
-	cc     uint8     // the number of the transport-wide extension, 0 for none
-	// extensions holds cc alone, to parse headers with.
-	extensions rtp.ExtensionMap
+	sealer     srtp.Sealer  // RTCP both ways
+	opener     *srtp.Opener // RTP; nil once a counted viewer only counts
+	tracks     []track
+	video      int // the video track's place, -1 for none
+	negotiated negotiated
 	feedback   feedback
-	diverted   bool  // a sink has its media
-	absorbedAt int64 // when that's counts were taken over last, in Unix time
-	video      int   // the video track's place, -1 for none
+	diverted   bool  // to a sink, which counts its media
+	absorbedAt int64 // the time of the sink's counts that the viewer has, in Unix time
 
-	tick      int64 // the wheel's entry that counts
-	deadlines [numDeadlines]int64
-	answered  int64 // the last check's answer
-	wished    int64 // the last PLI
-
+	agenda
+	wished   int64 // the last PLI
 	unopened uint64
 }
 
-// early is a datagram, and when it arrived.
+// A path is a viewer's way to the server.
+type path struct {
+	agent session.Agent
+	// sockets are connected to the answer's candidates, -1 where that failed. After the nomination one is left.
+	sockets  []int
+	port     uint16 // of the socket that is left
+	answered int64  // the last check's answer
+}
+
+// joining holds moments, monotonic in ns; 0 is not yet. began is the moment that the ramp gave the viewer.
+type joining struct {
+	began, posted, nominated, packetAt, keyframeAt int64
+}
+
+// maxEarly is the most datagrams that wait for the keys: a server sends the last keyframe at once.
+const maxEarly = 256
+
+// A handshake is DTLS under way in a goroutine.
+type handshake struct {
+	records *records.Conn
+	// early is media that arrived before the loop had the keys.
+	early []early
+}
+
+// early is a datagram and its arrival in ns of Unix time.
 type early struct {
 	data []byte
 	at   int64
 }
 
-// kind is what a payload type means: the track's place plus 1, and whether it is its retransmissions.
+// keep keeps a copy of a datagram until the loop has the keys.
+func (h *handshake) keep(b []byte, at int64) {
+	if len(h.early) < maxEarly {
+		h.early = append(h.early, early{bytes.Clone(b), at})
+	}
+}
+
+// negotiated is the answer in the form that packets are read by.
+type negotiated struct {
+	kinds [128]kind // by payload type
+	cc    uint8     // the number of the transport-wide extension, 0 for none
+	// extensions holds cc alone, to parse headers with.
+	extensions rtp.ExtensionMap
+}
+
+// kind is the meaning of a payload type. track is the track's place plus 1, 0 for none; rtx is set for its
+// retransmissions.
 type kind struct {
 	track uint8
 	rtx   bool
@@ -86,10 +114,16 @@ const (
 	numDeadlines
 )
 
-// next is the earliest deadline; those that are 0 are never.
-func (v *viewer) next() int64 {
+// An agenda holds a viewer's deadlines, monotonic in ns; 0 is never. tick is its entry of the wheel that counts.
+type agenda struct {
+	deadlines [numDeadlines]int64
+	tick      int64
+}
+
+// next returns the earliest deadline, 0 for none.
+func (a *agenda) next() int64 {
 	at := int64(0)
-	for _, d := range v.deadlines {
+	for _, d := range a.deadlines {
 		if d != 0 && (at == 0 || d < at) {
 			at = d
 		}
@@ -107,9 +141,9 @@ func (v *viewer) prepare() {
 		t.info = info
 		asking, plain := false, false
 		for _, f := range info.Formats {
-			v.kinds[f.PayloadType] = kind{track: uint8(i + 1), codec: f.Codec}
+			v.negotiated.kinds[f.PayloadType] = kind{track: uint8(i + 1), codec: f.Codec}
 			if f.RTX != 0 {
-				v.kinds[f.RTX] = kind{track: uint8(i + 1), rtx: true, codec: f.Codec}
+				v.negotiated.kinds[f.RTX] = kind{track: uint8(i + 1), rtx: true, codec: f.Codec}
 			}
 			asking = asking || f.Feedback&rtp.NACK != 0
 			plain = plain || f.RTX == 0
@@ -120,11 +154,11 @@ func (v *viewer) prepare() {
 		if v.sampled {
 			t.check = &checker{asking: asking, plain: asking && plain}
 		}
-		if v.cc == 0 {
-			v.cc = info.Extensions[rtp.TransportSequence]
+		if v.negotiated.cc == 0 {
+			v.negotiated.cc = info.Extensions[rtp.TransportSequence]
 		}
 	}
-	v.extensions[rtp.TransportSequence] = v.cc
+	v.negotiated.extensions[rtp.TransportSequence] = v.negotiated.cc
 }
 
 // appendReport appends a receiver report on all tracks that play, and the name that goes with it.
@@ -172,6 +206,21 @@ func (v *viewer) addTo(t *report.Traffic) {
 	}
 }
 
+// finish counts freezes that last, and what a connected viewer never got.
+func (v *viewer) finish(w *report.Watch, now int64) {
+	for i := range v.tracks {
+		if c := v.tracks[i].check; c != nil {
+			c.player.finish(now)
+		}
+	}
+	switch {
+	case v.joining.packetAt == 0:
+		w.Fail(report.FirstPacket, "none came", 1)
+	case v.video >= 0 && v.joining.keyframeAt == 0:
+		w.Fail(report.FirstKeyframe, "none came", 1)
+	}
+}
+
 // addSample adds what a sampled viewer found.
 func (v *viewer) addSample(s *report.Sample) {
 	if !v.sampled {
@@ -189,14 +238,14 @@ func (v *viewer) addSample(s *report.Sample) {
 		s.Duplicate += c.duplicate
 		s.Late += c.late
 		s.Recovered += c.recovered
-		s.Stamped += c.stamps
-		s.Damaged += c.damaged
-		s.Unsent += c.upstream
+		s.Stamped += c.stamps.found
+		s.Damaged += c.stamps.damaged
+		s.Unsent += c.stamps.upstream
 		if t.info.Kind == rtp.Video {
-			s.Frames += c.frames
-			s.Keyframes += c.keyframes
-			s.Freezes += c.freezes
-			s.Frozen += float64(c.frozen.Microseconds()) / 1000
+			s.Frames += c.player.frames
+			s.Keyframes += c.player.keyframes
+			s.Freezes += c.player.freezes
+			s.Frozen += float64(c.player.frozen.Microseconds()) / 1000
 		}
 	}
 }

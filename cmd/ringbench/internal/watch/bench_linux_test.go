@@ -1,0 +1,65 @@
+package watch
+
+import (
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"ringcast/engine/rtp"
+	"ringcast/signaling/client"
+)
+
+// benchPacket makes packet n of a video, with a transport-wide number.
+func benchPacket(b []byte, n int) []byte {
+	b = b[:rtp.HeaderLen]
+	rtp.PutHeader(b, n%8 == 7, true, 96, uint16(n), uint32(n/8)*3000, 7)
+	b = append(b, 0xBE, 0xDE, 0, 1, 3<<4|1)
+	b = binary.BigEndian.AppendUint16(b, uint16(n))
+	b = append(b, 0, 0x10, 1) // VP8: no keyframe
+	return b[:cap(b)]
+}
+
+// BenchmarkViewer is the cost of a packet beside SRTP and the kernel: for a counted viewer, which reads the header, and
+// for a sampled one, which checks the numbering, frames and stamps too.
+func BenchmarkViewer(b *testing.B) {
+	room := make([]byte, rtp.HeaderLen, 1200)
+	for _, sampled := range []bool{false, true} {
+		name := map[bool]string{false: "counted", true: "sampled"}[sampled]
+		b.Run(name, func(b *testing.B) {
+			l, v := benchViewer(b, sampled)
+			k := v.negotiated.kinds[96]
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				data := benchPacket(room, i)
+				l.now += int64(time.Millisecond)
+				if !sampled {
+					l.handle(v, 0, data, l.now)
+				} else {
+					var h rtp.Header
+					h.Parse(data, &v.negotiated.extensions)
+					l.check(v, &v.tracks[0], k, &h, data, l.now)
+				}
+				if i%100 == 0 {
+					v.feedback.arrivals, v.feedback.started = v.feedback.arrivals[:0], false
+				}
+			}
+		})
+	}
+}
+
+// benchViewer makes a connected viewer, and a loop without sockets.
+func benchViewer(b *testing.B, sampled bool) (*loop, *viewer) {
+	b.Helper()
+	l, err := newLoop(&run{base: time.Now()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	v := &viewer{sampled: sampled, phase: connected, answer: &client.Answer{Tracks: []rtp.Track{{
+		Kind:    rtp.Video,
+		Formats: []rtp.Format{{PayloadType: 96, RTX: 97, Codec: rtp.VP8, Feedback: rtp.NACK}},
+	}}}}
+	v.answer.Tracks[0].Extensions[rtp.TransportSequence] = 3
+	v.prepare()
+	v.joining.keyframeAt = 1
+	return l, v
+}
