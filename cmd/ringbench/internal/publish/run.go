@@ -156,9 +156,12 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 		CNAME: fmt.Sprintf("ringbench-%d", n), StreamID: "ringbench",
 	}
 	s := &stream{
-		url: StreamURL(c.URL, n), client: r.client, certificate: r.certificate, cname: offer.CNAME,
-		hasher: stun.NewHasher(), late: r.late, paused: c.Paused, lost: map[uint32]int32{},
-		frame: make([]byte, maxFrame), scratch: make([]byte, 0, maxFrame), check: make([]byte, 0, maxFrame),
+		url: StreamURL(c.URL, n), client: r.client, certificate: r.certificate, paused: c.Paused, lost: map[uint32]int32{},
+		path: path{hasher: stun.NewHasher(), message: make([]byte, 0, maxFrame)},
+	}
+	s.sender = sender{
+		path: &s.path, cname: offer.CNAME, late: r.late,
+		frame: make([]byte, maxFrame), scratch: make([]byte, 0, maxFrame),
 	}
 	if err := s.connect(ctx, offer, random); err != nil {
 		return s, err
@@ -276,30 +279,13 @@ func (r *run) report(after time.Duration, aborted bool) *report.Publish {
 	post, ice, dtls := report.NewHistogram(), report.NewHistogram(), report.NewHistogram()
 	for _, s := range r.streams {
 		s.mu.Lock()
-		x, f := &s.stats, &s.stats.Feedback
-		p.VideoPackets += x.VideoPackets
-		p.AudioPackets += x.AudioPackets
-		p.Bytes += x.Bytes
-		p.Frames += x.Frames
-		p.Keyframes += x.Keyframes
-		p.Resent += x.Resent
-		p.Unsent += x.Unsent
-		p.Reports += x.Reports
-		p.Feedback.NACKs += f.NACKs
-		p.Feedback.Unknown += f.Unknown
-		p.Feedback.PLIs += f.PLIs
-		p.Feedback.FIRs += f.FIRs
-		p.Feedback.Reports += f.Reports
-		p.Feedback.Transport += f.Transport
-		p.Feedback.REMBs += f.REMBs
-		p.Feedback.WorstLoss = max(p.Feedback.WorstLoss, f.WorstLoss)
-		p.Feedback.Jitter = max(p.Feedback.Jitter, f.Jitter)
+		p.Add(&s.sender.stats)
 		for _, n := range s.lost {
 			p.Feedback.Lost += int64(n)
 		}
-		post.Record(s.post)
-		ice.Record(s.ice)
-		dtls.Record(s.dtls)
+		post.Record(s.steps.post)
+		ice.Record(s.steps.ice)
+		dtls.Record(s.steps.dtls)
 		s.mu.Unlock()
 	}
 	p.POST, p.ICE, p.DTLS, p.Late = post.Quantiles(), ice.Quantiles(), dtls.Quantiles(), r.late.Quantiles()

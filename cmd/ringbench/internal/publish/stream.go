@@ -2,22 +2,17 @@ package publish
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
-	"ringcast/cmd/ringbench/internal/media"
-	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
-	"ringcast/engine/stun"
 	"ringcast/signaling/client"
 	"ringcast/testenv/records"
 )
@@ -44,40 +39,30 @@ var (
 	errSilent = fmt.Errorf("the server answered no check for %v", consentTimeout)
 )
 
-// A stream is one published stream. Its sending goroutine is run's, its receiving one receive's.
+// A stream is one published stream. run is its sending goroutine, receive its receiving one.
 type stream struct {
 	url         string
 	client      *client.Client
 	session     *client.Session // nil before the server has opened one
-	conn        *net.UDPConn
 	certificate *session.Certificate
 	phase       time.Duration // from the run's beginning to the first frame
-	start       time.Time     // when RTP time began
-	cname       string
+	paused      func() bool   // nil is never
+	steps       steps
+	reading     sync.WaitGroup
 
-	post, ice, dtls time.Duration // how long connecting took, step by step
-	reading         sync.WaitGroup
-	late            *report.Histogram // the run's
-	paused          func() bool       // nil is never
-
-	mu       sync.Mutex // guards what follows
-	agent    session.Agent
-	answered time.Time // the last check's answer
-	hasher   *stun.Hasher
-	sealer   srtp.Sealer
-	tracks   []*track
-	wish     bool // somebody asked for a keyframe
-	// transport numbers all packets of the stream (transport-wide congestion control).
-	transport uint16
-	failed    error
-	stats     report.Publish
-	lost      map[uint32]int32 // by SSRC, from the last report
-
-	frame   []byte        // to seal into
-	scratch []byte        // plain header and payload
-	check   []byte        // a STUN message
-	records *records.Conn // while shaking hands; nil before and after
+	mu      sync.Mutex // guards the fields below
+	path    path
+	sender  sender
+	tracks  []*track
+	wanted  bool // a keyframe, by somebody
+	lastKey time.Time
+	failed  error
+	lost    map[uint32]int32 // by SSRC, from the last report
+	records *records.Conn    // of the handshake
 }
+
+// steps are the times that connecting took.
+type steps struct{ post, ice, dtls time.Duration }
 
 // connect does all that comes before media.
 func (s *stream) connect(ctx context.Context, offer *client.Offer, random *rand.Rand) error {
@@ -88,100 +73,54 @@ func (s *stream) connect(ctx context.Context, offer *client.Offer, random *rand.
 	if s.session, err = s.client.Post(ctx, s.url, offer.String()); err != nil {
 		return err
 	}
-	s.agent = session.NewAgent(offer.ICE, s.session.Answer.ICE, random.Uint64())
-	s.post = time.Since(began)
+	answer := s.session.Answer
+	s.path.agent = session.NewAgent(offer.ICE, answer.ICE, random.Uint64())
+	s.steps.post = time.Since(began)
 
 	began = time.Now()
-	if s.conn, err = net.ListenUDP("udp", nil); err != nil {
+	if s.path.conn, err = net.ListenUDP("udp", nil); err != nil {
 		return fmt.Errorf("open a socket: %w", err)
 	}
-	if err := s.nominate(ctx); err != nil {
+	if err := s.path.nominate(ctx, answer.Candidates); err != nil {
 		return fmt.Errorf("%s: ICE: %w", s.url, err)
 	}
-	s.ice = time.Since(began)
+	s.steps.ice = time.Since(began)
 
 	began = time.Now()
 	keys, err := s.handshake(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: DTLS: %w", s.url, err)
 	}
-	s.dtls = time.Since(began)
+	s.steps.dtls = time.Since(began)
 	sealer, err := srtp.NewSealer(keys)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sealer = sealer
+	s.sender.sealer = sealer
 	return err
-}
-
-// nominate checks all candidates until one answers. The socket is this goroutine's.
-func (s *stream) nominate(ctx context.Context) error {
-	buf := make([]byte, maxFrame)
-	for round := 1; ; round++ {
-		for _, c := range s.session.Answer.Candidates {
-			_, _ = s.conn.WriteToUDPAddrPort(s.agent.AppendCheck(nil, s.hasher), c) // another candidate may do
-		}
-		if err := s.conn.SetReadDeadline(time.Now().Add(checkPause)); err != nil {
-			return err
-		}
-		for {
-			n, from, err := s.conn.ReadFromUDPAddrPort(buf)
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				break
-			}
-			if err != nil || n == 0 || buf[0] > 3 {
-				continue // a refused port is reported here; another candidate may do
-			}
-			if s.handleSTUN(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())) {
-				return s.conn.SetReadDeadline(time.Time{})
-			}
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("none of %v answered %d checks", s.session.Answer.Candidates, round)
-		}
-	}
-}
-
-// handleSTUN reports whether a check was answered.
-func (s *stream) handleSTUN(b []byte, from netip.AddrPort) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	reply, answered := s.agent.HandleSTUN(s.check[:0], s.hasher, b, from)
-	if len(reply) > 0 {
-		_, _ = s.conn.WriteToUDPAddrPort(reply, from) // the server will ask again
-	}
-	if answered {
-		s.answered = time.Now()
-	}
-	return answered
 }
 
 func (s *stream) handshake(ctx context.Context) (*srtp.Keys, error) {
-	s.records = records.New(s.write)
+	s.records = records.New(s.path.write)
 	s.reading.Go(s.receive)
 	return session.Handshake(ctx, s.records, s.certificate, s.session.Answer)
-}
-
-func (s *stream) write(b []byte) error {
-	_, err := s.conn.WriteToUDPAddrPort(b, s.agent.Selected)
-	return err
 }
 
 // receive is the receiving goroutine; it ends when the socket is closed.
 func (s *stream) receive() {
 	buf := make([]byte, maxFrame)
 	for {
-		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		b, from, err := s.path.read(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil || n == 0 {
+		if err != nil || len(b) == 0 {
 			continue // an ICMP error of an earlier datagram
 		}
-		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		switch b := buf[:n]; {
+		switch {
 		case b[0] <= 3:
-			s.handleSTUN(b, from)
+			s.mu.Lock()
+			s.path.handleSTUN(b, from)
+			s.mu.Unlock()
 		case b[0] >= 20 && b[0] <= 63:
 			s.handleDTLS(b)
 		case rtp.IsRTCP(b):
@@ -196,7 +135,7 @@ const alert = 21
 func (s *stream) handleDTLS(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealer == nil {
+	if s.sender.sealer == nil {
 		s.records.Put(b)
 		return
 	}
@@ -208,14 +147,14 @@ func (s *stream) handleDTLS(b []byte) {
 func (s *stream) handleRTCP(b []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealer == nil {
+	if s.sender.sealer == nil {
 		return
 	}
-	compound, result := s.sealer.OpenRTCP(b)
+	compound, result := s.sender.sealer.OpenRTCP(b)
 	if result != srtp.OpenOK {
 		return
 	}
-	f := &s.stats.Feedback
+	f := &s.sender.stats.Feedback
 	var p rtcp.Packet
 	for r := rtcp.NewReader(compound); r.Next(&p); {
 		switch p.Type {
@@ -230,10 +169,10 @@ func (s *stream) handleRTCP(b []byte) {
 			}
 		case rtcp.PLI:
 			f.PLIs++
-			s.wish = true
+			s.wanted = true
 		case rtcp.FIR:
 			f.FIRs++
-			s.wish = true
+			s.wanted = true
 		case rtcp.TransportCC:
 			f.Transport++
 		case rtcp.REMB:
@@ -247,7 +186,7 @@ func (s *stream) handleRTCP(b []byte) {
 }
 
 func (s *stream) readBlocks(p *rtcp.Packet) {
-	f := &s.stats.Feedback
+	f := &s.sender.stats.Feedback
 	var b rtcp.ReportBlock
 	for x := p.Blocks(); x.Next(&b); {
 		s.lost[b.SSRC] = b.Lost
@@ -260,91 +199,45 @@ func (s *stream) readBlocks(p *rtcp.Packet) {
 	}
 }
 
-// resend answers a NACK: by RTX where that was negotiated, otherwise with the same bytes again.
+// resend answers a NACK of one packet.
 func (s *stream) resend(ssrc uint32, seq uint16) {
 	for _, t := range s.tracks {
-		if t.ssrc != ssrc {
-			continue
-		}
-		k := t.find(seq)
-		if k == nil {
-			s.stats.Feedback.Unknown++
+		if t.ssrc == ssrc {
+			s.sender.resend(t, seq)
 			return
 		}
-		s.stats.Resent++
-		if t.format.RTX == 0 {
-			s.seal(k.packet, k.headerLen, k.index)
-			return
-		}
-		var h rtp.Header
-		h.Parse(k.packet, nil)
-		b := t.appendHeader(s.scratch[:0], h.Marker, t.format.RTX, uint16(t.rtxIndex), h.Timestamp, t.rtxSSRC, s.transport)
-		s.transport++
-		headerLen := len(b)
-		b = binary.BigEndian.AppendUint16(b, seq)
-		b = append(b, k.packet[k.headerLen:]...)
-		s.seal(b, headerLen, t.rtxIndex)
-		t.rtxIndex++
-		return
 	}
-	s.stats.Feedback.Unknown++
-}
-
-// seal protects a packet and sends it.
-func (s *stream) seal(packet []byte, headerLen int, index uint64) {
-	frame := s.frame[:headerLen]
-	copy(frame, packet)
-	if err := s.write(s.sealer.SealRTP(frame, headerLen, packet[headerLen:], index)); err != nil {
-		s.stats.Unsent++
-	}
+	s.sender.stats.Feedback.Unknown++
 }
 
 // run is the sending goroutine: it ends with ctx, or with an error when the session has ended.
 func (s *stream) run(ctx context.Context) error {
 	now := time.Now()
-	s.mu.Lock()
-	s.start, s.answered = now, now
-	for _, t := range s.tracks {
-		t.due, t.beat = now.Add(s.phase), pausePoll
-	}
-	s.mu.Unlock()
+	s.begin(now)
 	nextCheck, nextReport := now.Add(checkInterval), now
-	var lastKey time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		now = time.Now()
 		s.mu.Lock()
-		if s.failed == nil && now.Sub(s.answered) > consentTimeout {
+		if s.failed == nil && now.Sub(s.path.answered) > consentTimeout {
 			s.failed = errSilent
 		}
 		if s.failed != nil {
 			s.mu.Unlock()
 			return fmt.Errorf("%s: %w", s.url, s.failed)
 		}
-		due := nextCheck
-		for _, t := range s.tracks {
-			// One frame at a time, so that audio is not held up by late video.
-			for !t.due.After(now) && s.paused != nil && s.paused() {
-				t.due = t.due.Add(t.beat) // in step: else all streams of a process would go on together
-			}
-			if !t.due.After(now) {
-				keyframe := s.wish && t.format.Codec.Kind() == rtp.Video && now.Sub(lastKey) >= keyframePause
-				if s.sendFrame(t, now, keyframe) {
-					s.wish, lastKey = false, now
-				}
-			}
-			due = earlier(due, t.due)
-		}
+		due := earlier(nextCheck, s.sendDue(now))
 		if !nextCheck.After(now) {
-			s.check = s.agent.AppendCheck(s.check[:0], s.hasher)
-			if s.write(s.check) != nil {
-				s.stats.Unsent++
+			if s.path.check() != nil {
+				s.sender.stats.Unsent++
 			}
 			nextCheck = nextCheck.Add(checkInterval)
 		}
 		if !nextReport.After(now) && s.tracks[0].packets > 0 {
-			s.report(now)
+			for _, t := range s.tracks {
+				s.sender.report(t, now)
+			}
 			nextReport = nextReport.Add(reportInterval)
 		}
 		s.mu.Unlock()
@@ -358,6 +251,39 @@ func (s *stream) run(ctx context.Context) error {
 	}
 }
 
+// begin sets all clocks.
+func (s *stream) begin(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sender.start, s.path.answered = now, now
+	for _, t := range s.tracks {
+		t.due, t.beat = now.Add(s.phase), pausePoll
+	}
+}
+
+// sendDue sends one frame of each track that has one due, and returns when the next is. Late video thus does not hold
+// up audio.
+func (s *stream) sendDue(now time.Time) (next time.Time) {
+	next = now.Add(checkInterval)
+	for _, t := range s.tracks {
+		for !t.due.After(now) && s.paused != nil && s.paused() {
+			t.due = t.due.Add(t.beat) // in step: otherwise all streams of a process would go on together
+		}
+		if !t.due.After(now) {
+			keyframe := s.wanted && t.format.Codec.Kind() == rtp.Video && now.Sub(s.lastKey) >= keyframePause
+			f := t.source.Next(keyframe)
+			s.sender.sendFrame(t, f, now)
+			if f.Key {
+				s.wanted, s.lastKey = false, now
+			}
+			t.beat = f.Duration
+			t.due = t.due.Add(t.beat)
+		}
+		next = earlier(next, t.due)
+	}
+	return next
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -365,71 +291,10 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// sendFrame sends the frame that is due and reports whether it was a keyframe.
-func (s *stream) sendFrame(t *track, now time.Time, keyframe bool) bool {
-	f := t.source.Next(keyframe)
-	s.late.Record(now.Sub(t.due))
-	payloads := t.packetizer.Packets(f)
-	ts := t.timestamp(s.start, t.due)
-	video := t.format.Codec.Kind() == rtp.Video
-	for i, payload := range payloads {
-		if t.source.Generated() {
-			media.PutStamp(t.format.Codec, payload, media.Stamp{Count: t.count, Due: t.due})
-		}
-		marker := video && i == len(payloads)-1
-		b := t.appendHeader(s.scratch[:0], marker, t.format.PayloadType, uint16(t.index), ts, t.ssrc, s.transport)
-		headerLen := len(b)
-		b = append(b, payload...)
-		s.seal(b, headerLen, t.index)
-		t.keep(b, headerLen)
-		t.index++
-		t.count++
-		t.packets++
-		t.octets += uint32(len(payload))
-		s.transport++
-		s.stats.Bytes += uint64(len(b))
-	}
-	if video {
-		s.stats.VideoPackets += uint64(len(payloads))
-		s.stats.Frames++
-		if f.Key {
-			s.stats.Keyframes++
-		}
-	} else {
-		s.stats.AudioPackets += uint64(len(payloads))
-	}
-	t.beat = f.Duration
-	t.due = t.due.Add(t.beat)
-	return f.Key
-}
-
-// ntpEpoch is 1900 in Unix time (RFC 3550 section 4).
-const ntpEpoch = -2208988800
-
-func ntp(t time.Time) uint64 {
-	fraction := uint64(t.Nanosecond()) << 32 / uint64(time.Second)
-	return uint64(t.Unix()-ntpEpoch)<<32 | fraction
-}
-
-// report sends a sender report of each track.
-func (s *stream) report(now time.Time) {
-	for _, t := range s.tracks {
-		b := make([]byte, 0, rtcpRoom)
-		b = rtcp.AppendSenderReport(b, t.ssrc, rtcp.SenderInfo{
-			NTP: ntp(now), RTP: t.timestamp(s.start, now), Packets: t.packets, Octets: t.octets,
-		})
-		b = rtcp.AppendSDES(b, t.ssrc, s.cname)
-		if s.write(s.sealer.SealRTCP(b)) != nil {
-			s.stats.Unsent++
-		}
-		s.stats.Reports++
-	}
-}
-
 // close ends the session at the server and the socket.
 func (s *stream) close() {
-	if s.conn != nil {
-		_ = s.conn.Close()
+	if s.path.conn != nil {
+		_ = s.path.conn.Close()
 		s.reading.Wait()
 	}
 	if s.session == nil {

@@ -65,9 +65,9 @@ func (t *track) timestamp(start, at time.Time) uint32 {
 	return t.clock + uint32(int64(at.Sub(start).Seconds()*float64(t.format.Codec.ClockRate())+0.5))
 }
 
-// appendHeader appends a header with the extensions that were negotiated; transport is the number
-// under which feedback will speak of the packet.
-func (t *track) appendHeader(dst []byte, marker bool, pt uint8, seq uint16, ts, ssrc uint32, transport uint16) []byte {
+// appendHeader appends a header with the extensions that were negotiated; transport is the number that feedback names
+// the packet by.
+func (t *track) appendHeader(dst []byte, h rtp.FixedHeader, transport uint16) []byte {
 	var fixed [rtp.HeaderLen]byte
 	mid, cc := t.extensions[rtp.MID], t.extensions[rtp.TransportSequence]
 	if mid > 14 || len(t.mid) == 0 || len(t.mid) > 16 {
@@ -76,9 +76,8 @@ func (t *track) appendHeader(dst []byte, marker bool, pt uint8, seq uint16, ts, 
 	if cc > 14 {
 		cc = 0
 	}
-	rtp.FixedHeader{
-		Marker: marker, Extension: mid != 0 || cc != 0, PayloadType: pt, Sequence: seq, Timestamp: ts, SSRC: ssrc,
-	}.Put(fixed[:])
+	h.Extension = mid != 0 || cc != 0
+	h.Put(fixed[:])
 	dst = append(dst, fixed[:]...)
 	if mid == 0 && cc == 0 {
 		return dst

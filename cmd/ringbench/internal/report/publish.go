@@ -50,6 +50,28 @@ type Feedback struct {
 	Jitter    float64 `json:"worst_jitter_ms"`
 }
 
+// Add adds another publisher's counts. Lost and the times are the caller's.
+func (p *Publish) Add(x *Publish) {
+	p.VideoPackets += x.VideoPackets
+	p.AudioPackets += x.AudioPackets
+	p.Bytes += x.Bytes
+	p.Frames += x.Frames
+	p.Keyframes += x.Keyframes
+	p.Resent += x.Resent
+	p.Unsent += x.Unsent
+	p.Reports += x.Reports
+	f, g := &p.Feedback, &x.Feedback
+	f.NACKs += g.NACKs
+	f.Unknown += g.Unknown
+	f.PLIs += g.PLIs
+	f.FIRs += g.FIRs
+	f.Reports += g.Reports
+	f.Transport += g.Transport
+	f.REMBs += g.REMBs
+	f.WorstLoss = max(f.WorstLoss, g.WorstLoss)
+	f.Jitter = max(f.Jitter, g.Jitter)
+}
+
 // Table writes the report for people.
 func (p *Publish) Table(out io.Writer) error {
 	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
