@@ -91,16 +91,22 @@ type ViewerStats struct {
 	Audio ReceivedAudio
 }
 
-// ReceivedVideo is an inbound-rtp report; all zero before the first packet.
-type ReceivedVideo struct {
+// Received are the counters that inbound-rtp reports of both kinds have.
+type Received struct {
 	Codec            string  `json:"-"` // MIME type
 	SSRC             uint32  `json:"ssrc"`
 	PacketsReceived  int     `json:"packetsReceived"`
 	PacketsLost      int     `json:"packetsLost"`
 	PacketsDiscarded int     `json:"packetsDiscarded"`
 	BytesReceived    int     `json:"bytesReceived"`
-	Retransmitted    int     `json:"retransmittedPacketsReceived"`
 	Jitter           float64 `json:"jitter"` // seconds
+	NACKs            int     `json:"nackCount"`
+}
+
+// ReceivedVideo is an inbound-rtp report; all zero before the first packet.
+type ReceivedVideo struct {
+	Received
+	Retransmitted    int     `json:"retransmittedPacketsReceived"`
 	FramesReceived   int     `json:"framesReceived"`
 	FramesDecoded    int     `json:"framesDecoded"`
 	FramesDropped    int     `json:"framesDropped"`
@@ -108,7 +114,6 @@ type ReceivedVideo struct {
 	FramesPerSecond  float64 `json:"framesPerSecond"`
 	FrameWidth       int     `json:"frameWidth"`
 	FrameHeight      int     `json:"frameHeight"`
-	NACKs            int     `json:"nackCount"`
 	PLIs             int     `json:"pliCount"`
 	FIRs             int     `json:"firCount"`
 	Freezes          int     `json:"freezeCount"`
@@ -121,17 +126,10 @@ type ReceivedVideo struct {
 
 // ReceivedAudio is an inbound-rtp report; all zero before the first packet.
 type ReceivedAudio struct {
-	Codec            string  `json:"-"`
-	SSRC             uint32  `json:"ssrc"`
-	PacketsReceived  int     `json:"packetsReceived"`
-	PacketsLost      int     `json:"packetsLost"`
-	PacketsDiscarded int     `json:"packetsDiscarded"`
-	BytesReceived    int     `json:"bytesReceived"`
-	Jitter           float64 `json:"jitter"`
+	Received
 	TotalSamples     int     `json:"totalSamplesReceived"`
 	ConcealedSamples int     `json:"concealedSamples"`
 	TotalEnergy      float64 `json:"totalAudioEnergy"`
-	NACKs            int     `json:"nackCount"`
 }
 
 // MeanJitterBuffer is the average time that a frame waited in the jitter buffer.

@@ -42,10 +42,7 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, end(aside.Process)) }()
-	if err := r.play(ctx, true); err != nil {
-		return nil, err
-	}
-	if err := r.wait(ctx, settling); err != nil {
+	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
 	for i, rate := range rates {

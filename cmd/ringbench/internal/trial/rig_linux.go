@@ -189,7 +189,7 @@ func program(asked, configured string) (string, error) {
 
 // Fill has the viewers join, while the publisher plays, and pauses it when they are there.
 func (r *Rig) Fill(ctx context.Context) error {
-	if err := r.play(ctx, true); err != nil {
+	if err := r.play(ctx); err != nil {
 		return err
 	}
 	var err error
@@ -210,7 +210,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 		r.cfg.Progress.Show(time.Now(), "%s · %d of %d viewers joined, %d playing, %d failed", r.Contender.Name, w.Joined, w.Wanted, w.Playing, w.Failed())
 		if w.Playing == w.Wanted || time.Now().After(giveUp) {
 			r.Joined = w
-			return r.play(ctx, false)
+			return r.pause(ctx)
 		}
 		if err := r.wait(ctx, pollPause); err != nil {
 			return err
@@ -246,12 +246,14 @@ func (r *Rig) ended() <-chan struct{} {
 	return r.watching.Done()
 }
 
-func (r *Rig) play(ctx context.Context, on bool) error {
-	path := "/pause"
-	if on {
-		path = "/play"
-	}
-	return r.order(ctx, http.MethodPost, publisherOrders, path, nil)
+// play makes the publisher go on.
+func (r *Rig) play(ctx context.Context) error {
+	return r.order(ctx, http.MethodPost, publisherOrders, "/play", nil)
+}
+
+// pause makes the publisher stop before the next frame.
+func (r *Rig) pause(ctx context.Context) error {
+	return r.order(ctx, http.MethodPost, publisherOrders, "/pause", nil)
 }
 
 // look asks the viewers.
@@ -272,24 +274,30 @@ func (r *Rig) order(ctx context.Context, method, address, path string, out any) 
 	return fmt.Errorf("%s: %w", r.Contender.Name, err)
 }
 
-// rest stops the server and the viewers, or has them go on. Who has ended meanwhile is noticed by wait.
-func (r *Rig) rest(on bool) {
-	if on == r.resting {
-		return
+// rest stops the server and the viewers until wake.
+func (r *Rig) rest() {
+	r.resting = true
+	r.signal(unix.SIGSTOP)
+}
+
+// wake ends a rest.
+func (r *Rig) wake() {
+	if r.resting {
+		r.resting = false
+		r.signal(unix.SIGCONT)
 	}
-	r.resting = on
-	sig := unix.SIGCONT
-	if on {
-		sig = unix.SIGSTOP
-	}
-	_ = unix.Kill(r.process.PID(), sig)
-	_ = r.watching.Signal(sig)
+}
+
+// signal sends a signal to the server and the viewers. wait notices a process that has ended in the meantime.
+func (r *Rig) signal(s unix.Signal) {
+	_ = unix.Kill(r.process.PID(), s)
+	_ = r.watching.Signal(s)
 }
 
 // Close ends all and leaves nothing.
 func (r *Rig) Close() error {
 	var errs []error
-	r.rest(false)
+	r.wake()
 	if r.watching != nil {
 		errs = append(errs, end(r.watching.Process))
 		r.watching = nil

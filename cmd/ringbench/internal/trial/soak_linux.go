@@ -39,51 +39,45 @@ func Soak(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share 
 	if err != nil {
 		return nil, err
 	}
-	if err := r.play(ctx, true); err != nil {
-		return nil, err
-	}
-	if err := r.wait(ctx, settling); err != nil {
+	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
 	from, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	began, last := from.at, from
-	// Interrupted, it reports what there is.
-	for at := began.Add(second); time.Since(began) < lasts; at = at.Add(second) {
-		if err := r.wait(ctx, time.Until(at)); err != nil {
-			if ctx.Err() != nil {
-				break
-			}
-			return s, err
-		}
-		now, err := r.moment(ctx, &last, began)
-		if err != nil {
-			return s, err
-		}
-		s.Moments = append(s.Moments, now)
-		cfg.Progress.Show(time.Now(), "%s · %d viewers · %.0f s of %v · %.0f %% of the core · %.1f MB resident · %d missing", c.Name, cfg.Viewers,
-			now.At, lasts, 100*now.CPU, float64(now.RSS)/1e6, now.Missing)
+	if err := r.follow(ctx, s, from, lasts); err != nil {
+		return s, err
 	}
 	ctx = context.WithoutCancel(ctx)
 	to, err := r.read(ctx)
 	if err != nil {
 		return s, err
 	}
-	if err := r.play(ctx, false); err != nil {
-		return s, err
-	}
-	after, err := r.standstill(ctx, before)
-	if err != nil {
-		return s, err
-	}
-	s.Whole.flow(&from, &to, len(cfg.ServerCPUs))
-	s.Whole.tally(before, after)
-	rss, err := lab.Resident(r.process.PID())
-	s.Whole.RSS = uint64(rss)
-	s.Whole.judge(cfg.Viewers)
+	s.Whole, _, err = r.finish(ctx, before, interval{&from, &to})
 	return s, err
+}
+
+// follow takes a moment each second. An interruption ends it early, without an error.
+func (r *Rig) follow(ctx context.Context, s *Endurance, from counts, lasts time.Duration) error {
+	began, last := from.at, from
+	for at := began.Add(second); time.Since(began) < lasts; at = at.Add(second) {
+		if err := r.wait(ctx, time.Until(at)); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		now, err := r.moment(ctx, &last, began)
+		if err != nil {
+			return err
+		}
+		s.Moments = append(s.Moments, now)
+		r.cfg.Progress.Show(time.Now(),
+			"%s · %d viewers · %.0f s of %v · %.0f %% of the core · %.1f MB resident · %d missing", s.Contender, s.Viewers,
+			now.At, lasts, 100*now.CPU, float64(now.RSS)/1e6, now.Missing)
+	}
+	return nil
 }
 
 // viewersFor is how many viewers take a share of the server's cores. The estimate is low, as a packet costs less the more

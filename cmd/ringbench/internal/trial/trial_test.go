@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -55,9 +56,11 @@ func TestParseContender(t *testing.T) {
 // clean is a window that nothing is wrong with.
 func clean() Window {
 	w := Window{
-		Seconds: 2, CPU: 0.6, Process: 0.55, Kernel: 0.05, Idle: 0.39, PerPacket: 1000, PacketRate: 600_000,
-		Published: 100, Arrived: 1000, Counted: 1000, Joined: 10, Playing: 10,
-		Sampled: SampleCounts{Packets: 200}, Server: &Server{SentRTP: 1000}, Client: Client{Idle: 0.5, Sink: 0.2},
+		Seconds: 2, Cores: Cores{CPU: 0.6, Process: 0.55, Kernel: 0.05, Idle: 0.39, PerPacket: 1000},
+		Rates:    Rates{PacketRate: 600_000},
+		Counts:   Counts{Published: 100, Arrived: 1000, Counted: 1000, Sampled: SampleCounts{Packets: 200}},
+		Audience: Audience{Joined: 10, Playing: 10},
+		Server:   &Server{SentRTP: 1000}, Client: Client{Idle: 0.5, Sink: 0.2},
 	}
 	return w
 }
@@ -272,5 +275,32 @@ func TestResume(t *testing.T) {
 		if c.rungs > 0 && len(again.Rungs[0].Windows(0)) != 2 {
 			t.Errorf("lost: %+v", again.Rungs[0])
 		}
+	}
+}
+
+// TestStoredTable reads the table in docs/bench and writes it again: the names of all figures are those of the file.
+func TestStoredTable(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/bench/table.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l Ladder
+	var before, after any
+	if err := errors.Join(json.Unmarshal(text, &l), json.Unmarshal(text, &before)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := json.Marshal(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(again, &after); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(before, after) {
+		t.Errorf("got a table of %d bytes, want the same figures as in %d bytes", len(again), len(text))
+	}
+	w := l.Rungs[0].Rounds[0].Windows[0]
+	if w.CPU == 0 || w.PacketRate == 0 || w.Arrived == 0 || w.Playing == 0 || w.RSS == 0 {
+		t.Errorf("got the window %+v, want no zeros", w)
 	}
 }

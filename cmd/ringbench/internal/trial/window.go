@@ -9,52 +9,92 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// A Window is what one contender did in one piece of steady time.
+// A Window is the measurement of one contender over one piece of steady time.
 type Window struct {
 	Seconds float64 `json:"seconds"`
-	// CPU is what the server used of its cores, as a share: Process is its own threads', with the soft interrupts
-	// in their context, Kernel that of ksoftirqd and of the NAPI threads of its device. Idle is what nobody used of
-	// the same cores, Stolen what a hypervisor kept from them.
+	Cores
+	Rates
+	Counts
+	// Server holds the server's own figures. It is nil for another server than ringcast.
+	Server *Server `json:"server,omitempty"`
+	Audience
+	RSS    uint64 `json:"rss_bytes"`
+	Client Client `json:"client"`
+	Verdict
+}
+
+// Cores is the use of the server's cores, in shares of them.
+type Cores struct {
+	// CPU is the server's use: Process is its own threads', with the soft interrupts in their context, Kernel that of
+	// ksoftirqd and of the NAPI threads of its device.
 	CPU     float64 `json:"cpu"`
 	Process float64 `json:"cpu_process"`
 	Kernel  float64 `json:"cpu_kernel"`
-	Idle    float64 `json:"idle"`
-	Stolen  float64 `json:"stolen"`
+	// Idle is the share that nobody used, Stolen the share that a hypervisor kept.
+	Idle   float64 `json:"idle"`
+	Stolen float64 `json:"stolen"`
 	// PerPacket is the server's CPU time for one packet that arrived, in nanoseconds.
 	PerPacket float64 `json:"ns_per_packet"`
-	// PacketRate are media packets that arrived a second, ViewerBits the UDP payload in them; Wire is what the
-	// server's interface counted as sent, headers and all.
-	PacketRate  float64 `json:"packets_per_second"`
-	ViewerBits  float64 `json:"viewer_bits_per_second"`
+}
+
+// Others is the share of the cores that is not accounted for. It is near zero when the accounting is right and nothing
+// else runs there.
+func (c *Cores) Others() float64 { return 1 - c.CPU - c.Idle - c.Stolen }
+
+// Rates are figures a second, while packets flow.
+type Rates struct {
+	// PacketRate counts media packets that arrived, ViewerBits the UDP payload in them.
+	PacketRate float64 `json:"packets_per_second"`
+	ViewerBits float64 `json:"viewer_bits_per_second"`
+	// WireBits and WirePackets count all that the server's interface sent, with all headers.
 	WireBits    float64 `json:"wire_bits_per_second"`
 	WirePackets float64 `json:"wire_packets_per_second"`
+}
 
-	// From standstill to standstill: what the publisher sent, what arrived at the sink (diverted or passed), and
-	// what the viewers counted, each for itself. What the server sent has arrived or was dropped or lost.
+// Counts are packets from standstill to standstill. Each packet of the server has arrived, was dropped or was lost.
+type Counts struct {
 	Published      uint64       `json:"published_packets"`
-	Arrived        uint64       `json:"arrived_packets"`
+	Arrived        uint64       `json:"arrived_packets"` // at the sink, diverted or passed
 	LostOnPurpose  uint64       `json:"lost_on_purpose_packets"`
-	Dropped        uint64       `json:"dropped_packets"` // by the cable, as the client's side did not take them in time
-	Counted        uint64       `json:"viewers_packets"`
+	Dropped        uint64       `json:"dropped_packets"` // by the cable: the client's side took them too late
+	Counted        uint64       `json:"viewers_packets"` // by the viewers, each for itself
 	CountedMissing uint64       `json:"viewers_missing_packets"`
 	Sampled        SampleCounts `json:"sampled"`
-	// Server is what the server says of itself, nil if it is not ringcast.
-	Server *Server `json:"server,omitempty"`
+}
 
+// Audience is the state of the viewers at the end, with the figures of the sampled ones.
+type Audience struct {
 	Joined      int              `json:"joined"`
 	Playing     int              `json:"playing"`
 	Failed      int              `json:"failed"`
 	Gone        int              `json:"gone"`
 	SocketDrops uint64           `json:"client_socket_drops"`
-	Delay       report.Quantiles `json:"delay"`  // of sampled viewers' packets, from when due at the publisher
-	Jitter      report.Quantiles `json:"jitter"` // of sampled viewers
-	RSS         uint64           `json:"rss_bytes"`
-	Client      Client           `json:"client"`
+	Delay       report.Quantiles `json:"delay"` // of sampled viewers' packets, from when due at the publisher
+	Jitter      report.Quantiles `json:"jitter"`
+}
 
-	// Void are the reasons for which the window says nothing about the server, Overload those that show that the
-	// server could not do it.
+// A Verdict lists the reasons against using a window. Those of Void say nothing about the server; those of Overload
+// show that the server was too slow.
+type Verdict struct {
 	Void     []string `json:"void,omitempty"`
 	Overload []string `json:"overload,omitempty"`
+}
+
+// Good reports whether the window can be quoted.
+func (v *Verdict) Good() bool { return len(v.Void)+len(v.Overload) == 0 }
+
+// void adds a reason if it is true.
+func (v *Verdict) void(broken bool, format string, args ...any) {
+	if broken {
+		v.Void = append(v.Void, fmt.Sprintf(format, args...))
+	}
+}
+
+// over adds a reason if it is true.
+func (v *Verdict) over(broken bool, format string, args ...any) {
+	if broken {
+		v.Overload = append(v.Overload, fmt.Sprintf(format, args...))
+	}
 }
 
 // SampleCounts are of the viewers that open every packet.
@@ -111,13 +151,6 @@ type Client struct {
 	Late    report.Quantiles `json:"late"` // by how much frames left the publisher after they were due
 }
 
-// Good tells whether the window can be quoted.
-func (w *Window) Good() bool { return len(w.Void)+len(w.Overload) == 0 }
-
-// Others is the share of the server's cores that went to nobody we know of. It is near zero when the accounting is
-// right and nothing else runs there.
-func (w *Window) Others() float64 { return 1 - w.CPU - w.Idle - w.Stolen }
-
 const (
 	// With less idle time than tight, a share, the client's core is saturated; with less than spent the server's is.
 	tight, spent = 0.03, 0.015
@@ -127,43 +160,35 @@ const (
 	tardy = 10 * time.Millisecond
 )
 
-// judge says whether the window can be used.
+// judge fills in the verdict.
 func (w *Window) judge(viewers int) {
-	void := func(broken bool, format string, args ...any) {
-		if broken {
-			w.Void = append(w.Void, fmt.Sprintf(format, args...))
-		}
-	}
-	over := func(broken bool, format string, args ...any) {
-		if broken {
-			w.Overload = append(w.Overload, fmt.Sprintf(format, args...))
-		}
-	}
 	if s := w.Server; s != nil {
-		over(s.Unsent > 0, "the server gave up %d datagrams", s.Unsent)
+		w.over(s.Unsent > 0, "the server gave up %d datagrams", s.Unsent)
 		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
-			over(mediaDrops[reason] && s.Drops[reason] > 0, "the server dropped %d packets: %s", s.Drops[reason], reason)
+			w.over(mediaDrops[reason] && s.Drops[reason] > 0, "the server dropped %d packets: %s", s.Drops[reason], reason)
 		}
 		for _, reason := range slices.Sorted(maps.Keys(s.RingLosses)) {
-			over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
+			w.over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
 		}
 		sent, seen := s.SentRTP+s.SentRTX, w.Arrived+w.LostOnPurpose+w.Dropped
-		void(sent != seen && s.Unsent == 0 && len(s.RingLosses) == 0, "the server sent %d packets and %d can be accounted for", sent, seen)
+		w.void(sent != seen && s.Unsent == 0 && len(s.RingLosses) == 0,
+			"the server sent %d packets and %d can be accounted for", sent, seen)
 	}
-	over(w.Idle < spent && w.Others() < strange, "the server's core is saturated: %.1f %% idle", 100*w.Idle)
+	w.over(w.Idle < spent && w.Others() < strange, "the server's core is saturated: %.1f %% idle", 100*w.Idle)
 
-	void(w.Joined < viewers || w.Playing < viewers, "of %d viewers %d joined and %d play", viewers, w.Joined, w.Playing)
-	void(w.Gone > 0, "%d viewers were lost", w.Gone)
-	void(w.Client.Idle < tight, "the client's core is saturated: %.1f %% idle", 100*w.Client.Idle)
-	void(w.Client.Sink > 1-tight, "the sink takes all of the client's core: %.1f %%", 100*w.Client.Sink)
+	w.void(w.Joined < viewers || w.Playing < viewers, "of %d viewers %d joined and %d play", viewers, w.Joined, w.Playing)
+	w.void(w.Gone > 0, "%d viewers were lost", w.Gone)
+	w.void(w.Client.Idle < tight, "the client's core is saturated: %.1f %% idle", 100*w.Client.Idle)
+	w.void(w.Client.Sink > 1-tight, "the sink takes all of the client's core: %.1f %%", 100*w.Client.Sink)
 	late := time.Duration(w.Client.Late.P99 * float64(time.Millisecond))
-	void(late > tardy, "the publisher fell behind: frames left %v late (p99)", late.Round(100*time.Microsecond))
-	void(w.Dropped > 0, "the cable dropped %d packets: the client's side did not take them in time", w.Dropped)
-	void(w.SocketDrops > 0, "the viewers' sockets dropped %d datagrams", w.SocketDrops)
-	void(w.Sampled.Missing > 0, "sampled viewers lost %d of %d packets", w.Sampled.Missing, w.Sampled.Packets+w.Sampled.Missing)
-	void(w.Sampled.Bad > 0, "sampled viewers could not use %d packets", w.Sampled.Bad)
-	void(w.Sampled.Packets == 0, "sampled viewers got nothing")
-	void(w.Others() > strange, "others took %.1f %% of the server's core", 100*w.Others())
+	w.void(late > tardy, "the publisher fell behind: frames left %v late (p99)", late.Round(100*time.Microsecond))
+	w.void(w.Dropped > 0, "the cable dropped %d packets: the client's side took them too late", w.Dropped)
+	w.void(w.SocketDrops > 0, "the viewers' sockets dropped %d datagrams", w.SocketDrops)
+	sampled := &w.Sampled
+	w.void(sampled.Missing > 0, "sampled viewers lost %d of %d packets", sampled.Missing, sampled.Packets+sampled.Missing)
+	w.void(sampled.Bad > 0, "sampled viewers could not use %d packets", sampled.Bad)
+	w.void(sampled.Packets == 0, "sampled viewers got nothing")
+	w.void(w.Others() > strange, "others took %.1f %% of the server's core", 100*w.Others())
 }
 
 // mediaDrops are the reasons for which a server that is too busy drops media.

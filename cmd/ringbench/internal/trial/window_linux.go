@@ -54,13 +54,10 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 		}
 	}
 	r.stood = nil
-	if err := r.play(ctx, true); err != nil {
+	if err := r.start(ctx); err != nil {
 		return w, err
 	}
-	if err := r.wait(ctx, settling); err != nil {
-		return w, err
-	}
-	// Outside of what the CPU time is of.
+	// The metrics' own cost stays outside of the CPU time.
 	then, err := r.metrics(ctx)
 	if err != nil {
 		return w, err
@@ -80,26 +77,44 @@ func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error)
 	if err != nil {
 		return w, err
 	}
-	if err := r.play(ctx, false); err != nil {
+	if w, r.stood, err = r.finish(ctx, before, interval{&from, &to}); err != nil {
 		return w, err
 	}
-	after, err := r.standstill(ctx, before)
-	if err != nil {
-		return w, err
-	}
-	r.stood = after
-	w.flow(&from, &to, len(r.cfg.ServerCPUs))
-	w.tally(before, after)
 	if w.Server != nil {
 		w.Server.Forwarding = forwarding(now.Sub(then))
 	}
+	return w, nil
+}
+
+// start plays, and waits for the steady time.
+func (r *Rig) start(ctx context.Context) error {
+	if err := r.play(ctx); err != nil {
+		return err
+	}
+	return r.wait(ctx, settling)
+}
+
+// An interval is the time between two readings.
+type interval struct{ from, to *counts }
+
+// finish pauses and makes a window of the figures since a standstill and of an interval after it. It returns the new
+// standstill too.
+func (r *Rig) finish(ctx context.Context, before *state, measured interval) (w Window, after *state, err error) {
+	if err := r.pause(ctx); err != nil {
+		return w, nil, err
+	}
+	if after, err = r.standstill(ctx, before); err != nil {
+		return w, nil, err
+	}
+	w.flow(measured.from, measured.to, len(r.cfg.ServerCPUs))
+	w.tally(before, after)
 	rss, err := lab.Resident(r.process.PID())
 	if err != nil {
-		return w, err
+		return w, after, err
 	}
 	w.RSS = uint64(rss)
 	w.judge(r.cfg.Viewers)
-	return w, nil
+	return w, after, nil
 }
 
 // read reads what flows. The server's time comes next to the moment, the sink says its own.
