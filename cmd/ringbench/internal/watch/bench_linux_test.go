@@ -12,7 +12,9 @@ import (
 // benchPacket makes packet n of a video, with a transport-wide number.
 func benchPacket(b []byte, n int) []byte {
 	b = b[:rtp.HeaderLen]
-	rtp.PutHeader(b, n%8 == 7, true, 96, uint16(n), uint32(n/8)*3000, 7)
+	rtp.FixedHeader{
+		Marker: n%8 == 7, Extension: true, PayloadType: 96, Sequence: uint16(n), Timestamp: uint32(n/8) * 3000, SSRC: 7,
+	}.Put(b)
 	b = append(b, 0xBE, 0xDE, 0, 1, 3<<4|1)
 	b = binary.BigEndian.AppendUint16(b, uint16(n))
 	b = append(b, 0, 0x10, 1) // VP8: no keyframe
