@@ -21,8 +21,14 @@ func TestNeed(t *testing.T) {
 		{name: "lacks it", find: "missing", pass: true, says: `--- SKIP`},
 		{name: "lacks it, named", find: "missing", pass: true, says: `missing capability "magic"`},
 		{name: "lacks it in CI", find: "missing", ci: "true", says: `missing capability "magic"`},
-		{name: "lacks it where it is asked for", find: "missing", ci: "false", need: "other magic", says: `missing capability "magic"`},
-		{name: "lacks it where others are asked for", find: "missing", ci: "false", need: "other magical", pass: true, says: `--- SKIP`},
+		{
+			name: "lacks it where it is asked for", find: "missing", ci: "false", need: "other magic",
+			says: `missing capability "magic"`,
+		},
+		{
+			name: "lacks it where others are asked for", find: "missing", ci: "false", need: "other magical", pass: true,
+			says: `--- SKIP`,
+		},
 		{name: "has a broken one", find: "broken", says: "does not work: out of order"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

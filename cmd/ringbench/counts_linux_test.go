@@ -86,7 +86,8 @@ func TestCountsAgree(t *testing.T) {
 			want := published * viewers
 			m := s.Metrics(t)
 			if r, f := m["ringcast_received_rtp_packets_total"], m["ringcast_sent_rtp_packets_total"]; r != float64(published) || f != float64(want) {
-				t.Errorf("published %d, the server received %g; times %d viewers %d, it sent %g", published, r, viewers, want, f)
+				t.Errorf("published %d, the server received %g; times %d viewers %d, it sent %g",
+					published, r, viewers, want, f)
 			}
 			enough()
 			got := <-watched

@@ -45,7 +45,9 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	t.rate = bitrate(t.cfg.Bitrate)
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	c := &t.cfg
-	f.Var(&t.names, "io", "measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind it; sfu; or cmd:COMMAND LINE")
+	f.Var(&t.names, "io",
+		"measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind "+
+			"it; sfu; or cmd:COMMAND LINE")
 	f.Var(&t.names, "port", "") // the old name of --io, for one more release
 	f.StringVar(&t.urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
 	f.StringVar(&t.urls.WHEP, "whep", "", "WHEP `URL` of cmd:")
@@ -71,8 +73,8 @@ func beside(name string) string {
 	return filepath.Join(filepath.Dir(self), name)
 }
 
-// parse reads the flags and makes contenders of what they name, or of the defaults. Then it gets this process ready for a
-// lab.
+// parse reads the flags and makes contenders of what they name, or of the defaults. Then it gets this process ready for
+// a lab.
 func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string) (contenders []trial.Contender, log *slog.Logger, err error) {
 	rest, err := parseMixed(f, args, stdout, examples)
 	if err != nil {
@@ -207,7 +209,8 @@ func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *o
 		return err
 	}
 	if share <= 0 || share > 1 || lasts < time.Second {
-		return fmt.Errorf("%w: --share %g, --duration %v: expected more than 0 and at most 1, and a second or more", errUsage, share, lasts)
+		return fmt.Errorf("%w: --share %g, --duration %v: expected more than 0 and at most 1, and a second or more",
+			errUsage, share, lasts)
 	}
 	e, err := trial.Soak(ctx, log, t.cfg, c, share, lasts)
 	if e == nil || len(e.Moments) == 0 {

@@ -106,7 +106,8 @@ func command(ctx context.Context, args []string, stdout io.Writer, stderr *os.Fi
 // advise adds to a server's refusal the flag that may help.
 func advise(err error) error {
 	var refusal *client.Refusal
-	if errors.As(err, &refusal) && (refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
+	if errors.As(err, &refusal) &&
+		(refusal.Status == http.StatusUnauthorized || refusal.Status == http.StatusForbidden) {
 		return fmt.Errorf("%w (give the server's token with --token)", err)
 	}
 	return err

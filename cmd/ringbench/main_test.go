@@ -75,7 +75,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"publish", "--whip", "http://h/x", "--bitrate", "2X"}, exitUsage, "expected a number of bit/s"},
 		{[]string{"publish", "--whip", "http://h/x", "--bitrate", "1k"}, exitUsage, "--bitrate 1000: expected 10k"},
 		{[]string{"publish", "--whip", "http://h/x", "--file", "/none/such"}, exitFailed, "/none/such: no such file"},
-		{[]string{"publish", "--whip", "http://h/x", "--file", "main.go"}, exitFailed, "neither IVF, nor Ogg, nor an H.264"},
+		{
+			[]string{"publish", "--whip", "http://h/x", "--file", "main.go"},
+			exitFailed,
+			"neither IVF, nor Ogg, nor an H.264",
+		},
 		{[]string{"watch", "--whep", "http://h/x", "--viewers", "x"}, exitUsage, "invalid value"},
 		{[]string{"watch", "--whep", "http://h/x", "--stream", "1"}, exitUsage, "not defined: -stream"},
 		{[]string{"watch", "--whep", "http://h/x", "more"}, exitUsage, `"more" is no flag`},
@@ -119,11 +123,18 @@ func TestServerErrors(t *testing.T) {
 		{"unreachable", nil, "server unreachable", "connection refused"},
 		{"401", problem(401, ""), "give the server's token with --token", "401 Unauthorized"},
 		{"404", problem(404, "404 page not found"), "It must name the stream", "404 Not Found: 404 page not found"},
-		{"409", problem(409, `{"title":"Conflict","detail":"it is taken"}`), "it is taken (somebody publishes", "(nobody publishes this stream yet)"},
-		{"422", problem(422, `{"detail":"m=video offers VP8; expected H264"}`), "offers VP8; expected H264 (codec or offer refused)", "(codec or offer refused)"},
+		{
+			"409", problem(409, `{"title":"Conflict","detail":"it is taken"}`), "it is taken (somebody publishes",
+			"(nobody publishes this stream yet)",
+		},
+		{
+			"422", problem(422, `{"detail":"m=video offers VP8; expected H264"}`),
+			"offers VP8; expected H264 (codec or offer refused)", "(codec or offer refused)",
+		},
 		{"503", problem(503, "", "Retry-After", "7"), "retry after 7 s", "the server is full"},
 		{"not SDP", problem(201, "hello"), "unusable answer", "unusable answer"},
-		{"codec refused", problem(201, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 0 UDP/TLS/RTP/SAVPF 96\r\n"), "codec refused", "codec refused"},
+		{"codec refused", problem(201, "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 0 UDP/TLS/RTP/SAVPF "+
+			"96\r\n"), "codec refused", "codec refused"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			url := "http://" + closed.Addr().String() + "/x"
@@ -135,7 +146,8 @@ func TestServerErrors(t *testing.T) {
 			for _, args := range [][]string{{"publish", "--whip", url, c.publish}, {"watch", "--whep", url, c.watch}} {
 				status, stdout, stderr := invoke(t, args[:3]...)
 				t.Logf("%s", stderr)
-				if status != exitFailed || stdout != "" || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, args[3]) {
+				if status != exitFailed || stdout != "" || strings.Count(stderr, "\n") != 1 ||
+					!strings.Contains(stderr, args[3]) {
 					t.Errorf("status %d, want one line with %q: %s%s", status, args[3], stdout, stderr)
 				}
 			}
@@ -168,7 +180,8 @@ func TestNothingToSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	answer := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 VP8/90000\r\n" +
+	answer := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 " +
+		"VP8/90000\r\n" +
 		"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 00\r\na=setup:passive\r\n" +
 		fmt.Sprintf("a=candidate:1 1 udp 1 127.0.0.1 %d typ host\r\n", silent.LocalAddr().(*net.UDPAddr).Port)
 	var posts atomic.Int32
@@ -183,7 +196,8 @@ func TestNothingToSee(t *testing.T) {
 	defer s.Close()
 	status, stdout, stderr := invoke(t, "watch", "--quiet", "--whep", s.URL, "--viewers", "3", "--ramp", "10")
 	if status != exitFailed || !strings.Contains(stderr, "no viewer saw a keyframe") ||
-		!strings.Contains(stdout, "2 × no candidate answered") || !strings.Contains(stdout, "1 × 503 Service Unavailable") {
+		!strings.Contains(stdout, "2 × no candidate answered") || !strings.Contains(stdout,
+		"1 × 503 Service Unavailable") {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }
@@ -227,9 +241,11 @@ func TestInterrupt(t *testing.T) {
 			}
 		}
 	}
-	publisher, published := start("publish", "--quiet", "--whip", s.URL+"/whip/x", "--json", filepath.Join(dir, "p.json"))
+	publisher, published := start("publish", "--quiet", "--whip", s.URL+"/whip/x", "--json",
+		filepath.Join(dir, "p.json"))
 	await(`ringcast_sessions{role="publisher",state="connected"}`, 1)
-	viewers, watched := start("watch", "--quiet", "--whep", s.URL+"/whep/x", "--viewers", "5", "--json", filepath.Join(dir, "w.json"))
+	viewers, watched := start("watch", "--quiet", "--whep", s.URL+"/whep/x", "--viewers", "5", "--json",
+		filepath.Join(dir, "w.json"))
 	await(`ringcast_sent_rtp_packets_total`, 500)
 	interrupt(viewers)
 	interrupt(publisher)
@@ -252,7 +268,8 @@ func TestInterrupt(t *testing.T) {
 	if !p.Aborted || p.VideoPackets < 100 {
 		t.Errorf("published: %+v", p)
 	}
-	if !strings.Contains(watched.String(), "5 wanted, 5 joined, 5 playing, 0 failed, 0 lost; interrupted") || !strings.Contains(published.String(), "interrupted") {
+	if !strings.Contains(watched.String(), "5 wanted, 5 joined, 5 playing, 0 failed, 0 lost; interrupted") ||
+		!strings.Contains(published.String(), "interrupted") {
 		t.Error("the tables do not tell")
 	}
 	m := s.Metrics(t)
@@ -262,7 +279,10 @@ func TestInterrupt(t *testing.T) {
 }
 
 func TestBitrateFlag(t *testing.T) {
-	for text, want := range map[string]int{"2M": 2_000_000, "1.5M": 1_500_000, "500k": 500_000, "64000": 64_000, "": -1, "M": -1, "-1k": -1, "2Mb": -1, "1e9M": -1} {
+	for text, want := range map[string]int{
+		"2M": 2_000_000, "1.5M": 1_500_000, "500k": 500_000, "64000": 64_000, "": -1,
+		"M": -1, "-1k": -1, "2Mb": -1, "1e9M": -1,
+	} {
 		var b bitrate
 		err := b.Set(text)
 		if (err != nil) != (want < 0) || err == nil && int(b) != want {

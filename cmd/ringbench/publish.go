@@ -29,7 +29,8 @@ func publishCommand(ctx context.Context, args []string, stdout io.Writer, stderr
 	f.StringVar(&cfg.Token, "token", "", "bearer `TOKEN`")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "accept any TLS certificate")
 	f.IntVar(&cfg.Streams, "streams", cfg.Streams, "publish `N` streams; without {n} in the URL, -1, -2 … are appended")
-	f.Var((*texts)(&cfg.Files), "file", "publish `FILE`: IVF (VP8, VP9, AV1), Annex-B H.264 or Ogg Opus; one of video, one of audio")
+	f.Var((*texts)(&cfg.Files), "file",
+		"publish `FILE`: IVF (VP8, VP9, AV1), Annex-B H.264 or Ogg Opus; one of video, one of audio")
 	f.BoolVar(&cfg.Audio, "audio", false, "add generated Opus of 32 kbit/s")
 	f.Var(&rate, "bitrate", "of generated video, `BIT/S`")
 	f.Float64Var(&cfg.FrameRate, "fps", cfg.FrameRate, "`FRAMES` a second of generated video and of H.264 files")

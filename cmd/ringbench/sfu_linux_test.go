@@ -35,7 +35,8 @@ func startSFU(t *testing.T, flags ...string) string {
 		t.Fatal(err)
 	}
 	udp.Close()
-	cmd := exec.Command(binary, append([]string{"--http", "127.0.0.1:0", "--udp", udp.LocalAddr().String()}, flags...)...)
+	cmd := exec.Command(binary,
+		append([]string{"--http", "127.0.0.1:0", "--udp", udp.LocalAddr().String()}, flags...)...)
 	cmd.Stderr = t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -166,7 +167,8 @@ func TestServerHabits(t *testing.T) {
 				return err
 			}
 			nowhere := "a=candidate:8 1 udp 2130706431 127.0.0.1 9 typ host\r\n" + // refused
-				fmt.Sprintf("a=candidate:9 1 udp 2130706430 127.0.0.1 %d typ host\r\n", silent.LocalAddr().(*net.UDPAddr).Port) +
+				fmt.Sprintf("a=candidate:9 1 udp 2130706430 127.0.0.1 %d typ host\r\n",
+					silent.LocalAddr().(*net.UDPAddr).Port) +
 				"a=candidate:7 1 tcp 2130706429 127.0.0.1 9 typ host tcptype passive\r\n" +
 				"a=candidate:6 1 udp 2130706428 b0a6cd2e.local 9 typ host\r\na=candidate:"
 			text := strings.Replace(string(body), "a=candidate:", nowhere, 1)

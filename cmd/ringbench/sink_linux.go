@@ -6,5 +6,8 @@ import (
 )
 
 func openSink(device string, loseEvery int) (*sink.Sink, error) {
-	return sink.Attach(sink.Config{Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: loseEvery})
+	return sink.Attach(sink.Config{
+		Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(),
+		LoseEvery: loseEvery,
+	})
 }

@@ -29,28 +29,33 @@ type labWatched struct {
 }
 
 // watchInLab watches until it is stopped, with a sink on its host's eth0.
-var watchInLab = lab.Register("watch with a sink", func(ctx context.Context, in labWatch, ready func()) (out labWatched, err error) {
-	s, err := sink.Attach(sink.Config{Device: "eth0", TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: in.LoseEvery})
-	if err != nil {
+var watchInLab = lab.Register("watch with a sink",
+	func(ctx context.Context, in labWatch, ready func()) (out labWatched, err error) {
+		s, err := sink.Attach(sink.Config{
+			Device: "eth0", TransportID: client.TransportID, Spared: client.RTXTypes(),
+			LoseEvery: in.LoseEvery,
+		})
+		if err != nil {
+			return out, err
+		}
+		defer s.Close()
+		w := watch.Default()
+		w.URL, w.Viewers, w.Sample, w.Ramp, w.Settle = in.URL, in.Viewers, in.Sampled, 1000, 0
+		w.Sink = s
+		ready()
+		if out.Report, err = watch.Run(ctx, w); err != nil {
+			return out, err
+		}
+		out.Sink, err = s.Totals()
 		return out, err
-	}
-	defer s.Close()
-	w := watch.Default()
-	w.URL, w.Viewers, w.Sample, w.Ramp, w.Settle = in.URL, in.Viewers, in.Sampled, 1000, 0
-	w.Sink = s
-	ready()
-	if out.Report, err = watch.Run(ctx, w); err != nil {
-		return out, err
-	}
-	out.Sink, err = s.Totals()
-	return out, err
-})
+	})
 
 // publishInLab publishes for as long as it is asked to.
-var publishInLab = lab.Register("publish", func(ctx context.Context, in publish.Config, ready func()) (*report.Publish, error) {
-	in.Ready = ready
-	return publish.Run(ctx, in)
-})
+var publishInLab = lab.Register("publish",
+	func(ctx context.Context, in publish.Config, ready func()) (*report.Publish, error) {
+		in.Ready = ready
+		return publish.Run(ctx, in)
+	})
 
 // TestSinkCounts has an XDP program count for viewers in another namespace: its counts, the viewers' own
 // and the server's agree, and of packets of which every hundredth is lost on purpose, 1.00 % are reported
@@ -81,7 +86,8 @@ func TestSinkCounts(t *testing.T) {
 			}
 			await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
 			const viewers, sampled = 12, 4
-			watcher, err := watchInLab.Start(t.Context(), client, labWatch{s.URL + "/whep/x", viewers, sampled, c.loseEvery})
+			watcher, err := watchInLab.Start(t.Context(), client,
+				labWatch{s.URL + "/whep/x", viewers, sampled, c.loseEvery})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,12 +121,15 @@ func TestSinkCounts(t *testing.T) {
 			}
 			seen := x.DivertedPackets + x.PassedPackets
 			// A watcher that gets too little of the processor leaves datagrams unread, of which its sockets know.
-			if drops := w.Client.Drops; float64(seen+x.Lost) != sent || w.All.Packets > seen || seen > w.All.Packets+drops {
-				t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, %d drops at sockets",
+			if drops := w.Client.Drops; float64(seen+x.Lost) != sent || w.All.Packets > seen ||
+				seen > w.All.Packets+drops {
+				t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, %d drops "+
+					"at sockets",
 					sent, seen, x.Lost, w.All.Packets, drops)
 			}
 			if x.PassedPackets < w.Sample.Packets || x.DivertedPackets < w.Sample.Packets {
-				t.Errorf("passed %d, diverted %d, the sample opened %d", x.PassedPackets, x.DivertedPackets, w.Sample.Packets)
+				t.Errorf("passed %d, diverted %d, the sample opened %d",
+					x.PassedPackets, x.DivertedPackets, w.Sample.Packets)
 			}
 			if w.Sample.Unopened+w.Sample.Damaged != 0 {
 				t.Errorf("%d unopened, %d damaged", w.Sample.Unopened, w.Sample.Damaged)
@@ -136,7 +145,8 @@ func TestSinkCounts(t *testing.T) {
 				t.Errorf("all viewers report %.4f %% lost, want %.2f", 100*loss, 100*want)
 			}
 			if c.loseEvery > 0 && (w.Sample.LossAfter > want/20 || w.Sample.Recovered == 0) {
-				t.Errorf("after retransmission %.4f %% are lost, %d recovered", 100*w.Sample.LossAfter, w.Sample.Recovered)
+				t.Errorf("after retransmission %.4f %% are lost, %d recovered",
+					100*w.Sample.LossAfter, w.Sample.Recovered)
 			}
 		})
 	}
@@ -188,7 +198,8 @@ func TestUpstreamLoss(t *testing.T) {
 			x := got.Report.Sample
 			t.Logf("published %+v; sample %+v", *published, x)
 			f := published.Feedback
-			if published.Resent < 50 || f.NACKs < published.Resent || f.Unknown != 0 || rtx && f.WorstLoss < 0.01 { // plain resends look like what was never lost
+			if published.Resent < 50 || f.NACKs < published.Resent || f.Unknown != 0 ||
+				rtx && f.WorstLoss < 0.01 { // plain resends look like what was never lost
 				t.Errorf("resent %d; feedback %+v", published.Resent, f)
 			}
 			if x.Unrecovered != 0 || x.Unsent != 0 || x.Damaged != 0 || x.Unopened != 0 || x.Late == 0 {

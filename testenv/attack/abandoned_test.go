@@ -50,7 +50,8 @@ func call(h http.Handler, method, path, body string, headers ...string) *httptes
 }
 
 // 100,000 offers that nothing follows, each from another address, fill the server to its cap of pending sessions.
-// Sessions of before a second give way to newer ones; the rest is refused with 503 and Retry-After. Viewers go on watching, and ten seconds later place and memory are free again.
+// Sessions of before a second give way to newer ones; the rest is refused with 503 and Retry-After. Viewers go on
+// watching, and ten seconds later place and memory are free again.
 func TestAbandonedPOSTs(t *testing.T) {
 	const posts, senders = 100_000 / testenv.Slowdown, 8
 	const limit, honest, sample = 2000 / testenv.Slowdown, 8, 80
@@ -125,10 +126,12 @@ func TestAbandonedPOSTs(t *testing.T) {
 		newest = append(newest, locations[max(0, len(locations)-sample/senders):]...)
 	}
 	crowded := turnover(newest)
-	t.Logf("%d POSTs in %v, %.0f a second, each %v (median), %v (p99), %v at most: %d sessions, %d refused; %d bytes of heap a session",
+	t.Logf("%d POSTs in %v, %.0f a second, each %v (median), %v (p99), %v at most: %d sessions, %d refused; %d bytes "+
+		"of heap a session",
 		len(all), span.Round(time.Millisecond), float64(len(all))/span.Seconds(), p50, p99, most,
 		created.Load(), full.Load(), held/max(1, pending()))
-	t.Logf("ending a session and opening another takes %v (median) beside %d sessions, %v beside %d", alone, sample, crowded, pending())
+	t.Logf("ending a session and opening another takes %v (median) beside %d sessions, %v beside %d",
+		alone, sample, crowded, pending())
 	// A walk over all sessions for each would take fifty times as long; a cold cache takes three.
 	if crowded > 10*alone {
 		t.Errorf("%v beside %d sessions, more than ten times the %v beside %d", crowded, pending(), alone, sample)
@@ -171,7 +174,8 @@ func TestAbandonedPOSTs(t *testing.T) {
 		left = heap() - before
 		return left <= 1<<20+640*limit
 	})
-	t.Logf("all expired %v after the first; the controller's longest turn %v, an honest peer connected in %v at most; %d KB of heap held, %d KB left",
+	t.Logf("all expired %v after the first; the controller's longest turn %v, an honest peer connected in %v at "+
+		"most; %d KB of heap held, %d KB left",
 		expired.Round(10*time.Millisecond), longest.Round(time.Millisecond), slowest.Round(time.Millisecond), held>>10, left>>10)
 	p50, p99, most = other.pauses()
 	other.unharmed(t)

@@ -124,7 +124,8 @@ func TestSlowloris(t *testing.T) {
 	d50, d99, most := quantiles(during)
 	a50, a99, _ := quantiles(after)
 	_, p50s, longest := quantiles(lives)
-	t.Logf("%d slow connections, all ended by the server, after %v (p99) and %v at most; %.0f bytes of the process for each; at least %d open beside the first %d offers",
+	t.Logf("%d slow connections, all ended by the server, after %v (p99) and %v at most; %.0f bytes of the process "+
+		"for each; at least %d open beside the first %d offers",
 		crowd, p50s.Round(time.Millisecond), longest.Round(time.Millisecond), max(0, held-memory)/crowd, least, honest)
 	t.Logf("an honest offer: %v (median), %v (p99) before; %v, %v beside them (%d offers, %v at most); %v, %v after",
 		b50, b99, d50, d99, len(during), most, a50, a99)

@@ -114,7 +114,8 @@ func TestPOSTStampede(t *testing.T) {
 		received += v.count()
 	}
 	p50, p99, most = all[0].pauses()
-	t.Logf("%d viewers got %d packets and lost none; pauses %v (median), %v (p99), %v at most, with this process's own; delay in the server: median %s, p90 %s, p99 %s",
+	t.Logf("%d viewers got %d packets and lost none; pauses %v (median), %v (p99), %v at most, with this process's "+
+		"own; delay in the server: median %s, p90 %s, p99 %s",
 		viewers, received, p50, p99, most, delay(grown, 0.5), delay(grown, 0.9), delay(grown, 0.99))
 	// The bound on offers at work, signaling's TestOfferQueue, keeps the first below a tenth on a machine of its own.
 	t.Logf("%.1f %% of the packets were forwarded more than 100 ms after they came", 100*lateShare(grown))
@@ -155,7 +156,10 @@ func post(ctx context.Context, client *http.Client, url, sdp string) (status int
 func delay(m testenv.Metrics, q float64) string {
 	const name = "ringcast_forwarding_delay_seconds"
 	total := m[name+"_count"]
-	for _, bound := range []string{"5e-05", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02", "0.05", "0.1"} {
+	for _, bound := range []string{
+		"5e-05", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02",
+		"0.05", "0.1",
+	} {
 		if n := m[name+`_bucket{le="`+bound+`"}`]; n >= q*total {
 			return "≤ " + bound + " s"
 		}

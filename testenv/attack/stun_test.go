@@ -78,15 +78,21 @@ func TestSTUNReflection(t *testing.T) {
 	good := full().integrity(password).fingerprint()
 
 	attempts := map[string][]byte{
-		"no username":              newMessage(request).attr(priority, 1, 2, 3, 4).integrity(password).fingerprint(),
-		"empty username":           newMessage(request).attr(username).integrity(password).fingerprint(),
-		"a colon for a username":   newMessage(request).attr(username, ':').integrity(password).fingerprint(),
-		"half a username":          newMessage(request).attr(username, []byte(p.Local.ICE.Ufrag)...).integrity(password).fingerprint(),
-		"no remote half":           newMessage(request).attr(username, []byte(p.Local.ICE.Ufrag+":")...).integrity(password).fingerprint(),
-		"another remote half":      newMessage(request).attr(username, []byte(p.Local.ICE.Ufrag+":nobody")...).integrity(password).fingerprint(),
-		"halves exchanged":         newMessage(request).attr(username, []byte(p.Ours.Ufrag+":"+p.Local.ICE.Ufrag)...).integrity(password).fingerprint(),
-		"unknown username":         newMessage(request).attr(username, []byte("some:body")...).integrity(password).fingerprint(),
-		"giant username":           newMessage(request).attr(username, slices.Repeat([]byte("x:"), 600)...).integrity(password).fingerprint(),
+		"no username":            newMessage(request).attr(priority, 1, 2, 3, 4).integrity(password).fingerprint(),
+		"empty username":         newMessage(request).attr(username).integrity(password).fingerprint(),
+		"a colon for a username": newMessage(request).attr(username, ':').integrity(password).fingerprint(),
+		"half a username": newMessage(request).attr(username,
+			[]byte(p.Local.ICE.Ufrag)...).integrity(password).fingerprint(),
+		"no remote half": newMessage(request).attr(username,
+			[]byte(p.Local.ICE.Ufrag+":")...).integrity(password).fingerprint(),
+		"another remote half": newMessage(request).attr(username,
+			[]byte(p.Local.ICE.Ufrag+":nobody")...).integrity(password).fingerprint(),
+		"halves exchanged": newMessage(request).attr(username,
+			[]byte(p.Ours.Ufrag+":"+p.Local.ICE.Ufrag)...).integrity(password).fingerprint(),
+		"unknown username": newMessage(request).attr(username,
+			[]byte("some:body")...).integrity(password).fingerprint(),
+		"giant username": newMessage(request).attr(username,
+			slices.Repeat([]byte("x:"), 600)...).integrity(password).fingerprint(),
 		"no integrity":             full().fingerprint(),
 		"wrong password":           full().integrity("wrong").fingerprint(),
 		"empty password":           full().integrity("").fingerprint(),
@@ -113,7 +119,8 @@ func TestSTUNReflection(t *testing.T) {
 		zero = zero.attr(kind)
 	}
 	attempts["attributes of no length"] = zero.fingerprint()
-	attempts["many of no length"] = stunMessage(slices.Concat(newMessage(request), make([]byte, 1400))).sized(0).fingerprint()
+	attempts["many of no length"] = stunMessage(slices.Concat(newMessage(request),
+		make([]byte, 1400))).sized(0).fingerprint()
 	overrun := full()
 	binary.BigEndian.PutUint16(overrun[stunHeader+2:], 0xFFFF)
 	attempts["an attribute beyond the end"] = overrun.fingerprint()
@@ -121,7 +128,8 @@ func TestSTUNReflection(t *testing.T) {
 	for n := 1; n < len(good); n++ {
 		attempts[fmt.Sprintf("cut off at %d", n)] = good[:n]
 		if n > stunHeader && n < end { // with a length and fingerprint that fit
-			attempts[fmt.Sprintf("cut off at %d, repaired", n)] = stunMessage(slices.Clone(good[:n&^3])).sized(0).fingerprint()
+			attempts[fmt.Sprintf("cut off at %d, repaired",
+				n)] = stunMessage(slices.Clone(good[:n&^3])).sized(0).fingerprint()
 		}
 	}
 	for bit := range 8 * end {
@@ -136,7 +144,10 @@ func TestSTUNReflection(t *testing.T) {
 	attacker := a.tuple()
 	refused := func() (n int) {
 		n = int(a.scrape()["ringcast_received_stun_indications_total"]) // which nobody answers
-		for _, reason := range []string{"stun_malformed", "stun_forged_ufrag", "stun_unknown_ufrag", "stun_ufrag_flood", "stun_unauthenticated", "unknown_protocol", "path_not_validated"} {
+		for _, reason := range []string{
+			"stun_malformed", "stun_forged_ufrag", "stun_unknown_ufrag", "stun_ufrag_flood",
+			"stun_unauthenticated", "unknown_protocol", "path_not_validated",
+		} {
 			n += a.drops(reason)
 		}
 		return n

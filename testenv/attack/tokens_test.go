@@ -83,7 +83,8 @@ func TestTokenConfusion(t *testing.T) {
 				tried++
 			}
 		}
-		if w := call(h, http.MethodDelete, side.location, "", "Authorization", "Bearer "+side.other); w.Code != http.StatusForbidden {
+		if w := call(h, http.MethodDelete, side.location, "", "Authorization",
+			"Bearer "+side.other); w.Code != http.StatusForbidden {
 			t.Errorf("DELETE %s with the other role's token: %d", side.location, w.Code)
 		}
 	}
@@ -97,7 +98,8 @@ func TestTokenConfusion(t *testing.T) {
 	// Where only one role has a token, an empty one still is none.
 	half := signaling.New(signaling.Config{Log: discard, PublishToken: publish}, a.Engine).Handler()
 	for _, authorization := range []string{"", "Bearer ", "Bearer none"} {
-		if w := call(half, http.MethodPost, "/whip/half", offer(t, obsOffer), "Authorization", authorization); w.Code != http.StatusUnauthorized {
+		if w := call(half, http.MethodPost, "/whip/half", offer(t, obsOffer), "Authorization",
+			authorization); w.Code != http.StatusUnauthorized {
 			t.Errorf("%q where only publishers have a token: %d", authorization, w.Code)
 		}
 	}

@@ -35,7 +35,8 @@ func TestLifecycle(t *testing.T) {
 		tabs = append(tabs, tab)
 	}
 	for i, tab := range tabs {
-		state, err := Eval[string](t.Context(), tab, "new Promise((done) => requestAnimationFrame(() => done(document.visibilityState)))")
+		state, err := Eval[string](t.Context(), tab,
+			"new Promise((done) => requestAnimationFrame(() => done(document.visibilityState)))")
 		if err != nil || state != "visible" {
 			t.Errorf("tab %d is %q, %v; want visible", i, state, err)
 		}
@@ -44,7 +45,8 @@ func TestLifecycle(t *testing.T) {
 		t.Error("an exception was not reported")
 	}
 	// The console comes by its own way, which may be slower than the answer.
-	for giveUp := time.Now().Add(time.Minute); !strings.Contains(tabs[0].Console(), "a 1"); time.Sleep(time.Millisecond) {
+	for giveUp := time.Now().Add(time.Minute); !strings.Contains(tabs[0].Console(),
+		"a 1"); time.Sleep(time.Millisecond) {
 		if time.Now().After(giveUp) {
 			t.Fatalf("console: %q", tabs[0].Console())
 		}

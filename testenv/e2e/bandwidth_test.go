@@ -36,7 +36,8 @@ func TestBandwidthFeedback(t *testing.T) {
 		sample()
 	}
 	e := publisherStats(t, p).Total()
-	t.Logf("available: first %.0f, best %.0f bit/s after %v; %d NACKs, %d PLIs", first, best, took.Round(time.Millisecond), e.NACKs, e.PLIs)
+	t.Logf("available: first %.0f, best %.0f bit/s after %v; %d NACKs, %d PLIs",
+		first, best, took.Round(time.Millisecond), e.NACKs, e.PLIs)
 	if best < goal {
 		t.Errorf("the estimate reached %.0f bit/s within %v, want %d", best, patience, goal)
 	}

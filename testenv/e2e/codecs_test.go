@@ -52,7 +52,8 @@ func TestBrowserCodecs(t *testing.T) {
 				t.Fatalf("%d encodings, want 1: %+v", len(sent.Video), sent.Video)
 			}
 			e := sent.Video[0]
-			t.Logf("published %s by %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs, limited by %s",
+			t.Logf("published %s by %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs, "+
+				"limited by %s",
 				e.Codec, e.Encoder, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, e.LimitedBy)
 			if want := "video/" + c.codec; !strings.EqualFold(e.Codec, want) {
 				t.Errorf("published %s, want %s", e.Codec, want)
@@ -64,7 +65,8 @@ func TestBrowserCodecs(t *testing.T) {
 
 			for i, v := range viewers {
 				got := viewerStats(t, v)
-				t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d freezes, jitter buffer %v; audio %d packets, %d lost, %d of %d samples concealed",
+				t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d "+
+					"freezes, jitter buffer %v; audio %d packets, %d lost, %d of %d samples concealed",
 					i, got.Video.FramesDecoded, got.Video.KeyFramesDecoded, got.Video.FrameWidth, got.Video.FrameHeight,
 					got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.NACKs, got.Video.PLIs, got.Video.Freezes, got.Video.MeanJitterBuffer(),
 					got.Audio.PacketsReceived, got.Audio.PacketsLost, got.Audio.ConcealedSamples, got.Audio.TotalSamples)
@@ -76,7 +78,8 @@ func TestBrowserCodecs(t *testing.T) {
 				}
 				// A browser that gets too little of the processor leaves datagrams unread.
 				if lost := got.Video.PacketsLost + got.Audio.PacketsLost; lost > testenv.UnreadDatagrams()-unread {
-					t.Errorf("viewer %d lost %d video and %d audio packets", i, got.Video.PacketsLost, got.Audio.PacketsLost)
+					t.Errorf("viewer %d lost %d video and %d audio packets",
+						i, got.Video.PacketsLost, got.Audio.PacketsLost)
 				}
 				checkCipher(t, "viewer", got.Connection)
 			}

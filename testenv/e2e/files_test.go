@@ -25,8 +25,14 @@ func TestFilesInBrowser(t *testing.T) {
 		args        []string
 	}{
 		{"VP8", "video.ivf", true, []string{"-c:v", "libvpx", "-deadline", "realtime", "-g", "50"}},
-		{"H264", "video.h264", false, []string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50"}},
-		{"VP9", "video.ivf", false, []string{"-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "50"}},
+		{
+			"H264", "video.h264", false,
+			[]string{"-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50"},
+		},
+		{
+			"VP9", "video.ivf", false,
+			[]string{"-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-g", "50"},
+		},
 		{"AV1", "video.ivf", true, []string{"-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-g", "50"}},
 	} {
 		t.Run(c.codec, func(t *testing.T) {
@@ -57,11 +63,13 @@ func TestFilesInBrowser(t *testing.T) {
 			if err := v.Tab.Screenshot(deadline(t, patience), path); err != nil {
 				t.Error(err)
 			}
-			t.Logf("first frame after %v; %s by %s, %dx%d, %d frames, %d keyframes, %d packets, %d lost, %d freezes; audio %d packets, energy %g; %d colours, see %s",
+			t.Logf("first frame after %v; %s by %s, %dx%d, %d frames, %d keyframes, %d packets, %d lost, %d freezes; "+
+				"audio %d packets, energy %g; %d colours, see %s",
 				f.After, got.Video.Codec, got.Video.Decoder, got.Video.FrameWidth, got.Video.FrameHeight, got.Video.FramesDecoded,
 				got.Video.KeyFramesDecoded, got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.Freezes,
 				got.Audio.PacketsReceived, got.Audio.TotalEnergy, colours, path)
-			if !strings.EqualFold(got.Video.Codec, "video/"+c.codec) || got.Video.FrameWidth != 320 || got.Video.FrameHeight != 240 {
+			if !strings.EqualFold(got.Video.Codec, "video/"+c.codec) || got.Video.FrameWidth != 320 ||
+				got.Video.FrameHeight != 240 {
 				t.Errorf("%s, %dx%d", got.Video.Codec, got.Video.FrameWidth, got.Video.FrameHeight)
 			}
 			if got.Video.PacketsLost > testenv.UnreadDatagrams()-unread || got.Video.KeyFramesDecoded < 2 {

@@ -113,7 +113,10 @@ func habits() []habit {
 		{
 			name: "everything at session level",
 			offer: func(t *testing.T, d *description) {
-				for _, prefix := range []string{"a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", d.direction()} {
+				for _, prefix := range []string{
+					"a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:",
+					d.direction(),
+				} {
 					line := d.drop(prefix)
 					if line == "" {
 						t.Fatalf("no %s in pion's offer", prefix)
@@ -329,7 +332,8 @@ func oldProfile(e *webrtc.SettingEngine) {
 
 func longCredentials(e *webrtc.SettingEngine) {
 	// By time only to differ from each other.
-	e.SetICECredentials(fmt.Sprintf("ufrag%027d", time.Now().UnixNano()), fmt.Sprintf("pwd%029d", time.Now().UnixNano()))
+	e.SetICECredentials(fmt.Sprintf("ufrag%027d", time.Now().UnixNano()),
+		fmt.Sprintf("pwd%029d", time.Now().UnixNano()))
 }
 
 // otherCredentials gives a line credentials by which no check will ever come.
@@ -432,7 +436,8 @@ func twoByteExtensions() habit {
 				seen := 0
 				for _, p := range packets {
 					if p.Extension && p.ExtensionProfile != rtp.ExtensionProfileTwoByte {
-						t.Fatalf("line %d: packet %d has extension profile %#x", part, p.SequenceNumber, p.ExtensionProfile)
+						t.Fatalf("line %d: packet %d has extension profile %#x",
+							part, p.SequenceNumber, p.ExtensionProfile)
 					}
 					if got := p.GetExtension(id); got != nil {
 						if seen++; string(got) != mid {
@@ -626,7 +631,10 @@ func (s *pionSession) connectAs(t *testing.T, h *habit) *exchange {
 	if h.answered != nil {
 		h.answered(t, s, x)
 	}
-	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: x.answer.String()}); err != nil {
+	if err := s.pc.SetRemoteDescription(webrtc.SessionDescription{
+		Type: webrtc.SDPTypeAnswer,
+		SDP:  x.answer.String(),
+	}); err != nil {
 		t.Fatalf("%v in\n%s", err, x.answer)
 	}
 	select {
@@ -679,7 +687,8 @@ func trickle(t *testing.T, s *pionSession, x *exchange, match string) {
 // patch sends an SDP fragment.
 func (s *pionSession) patch(t *testing.T, match string, lines ...string) (*http.Response, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, s.resource, strings.NewReader(strings.Join(lines, "\r\n")+"\r\n"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, s.resource,
+		strings.NewReader(strings.Join(lines, "\r\n")+"\r\n"))
 	must(t, err)
 	req.Header.Set("Content-Type", "application/trickle-ice-sdpfrag")
 	req.Header.Set("If-Match", match)

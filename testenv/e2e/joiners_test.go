@@ -33,13 +33,15 @@ func TestLateJoiners(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("joiner %d: answer after %v, connected after %v, first frame after %v by %s", i, timing.Answered, timing.Connected, f.After, f.By)
+		t.Logf("joiner %d: answer after %v, connected after %v, first frame after %v by %s",
+			i, timing.Answered, timing.Connected, f.After, f.By)
 		let(t, 700*time.Millisecond)
 	}
 
 	e := publisherStats(t, p).Total()
 	elapsed := time.Since(start)
-	t.Logf("in %v: %d PLIs, %d FIRs, %d keyframes of %d frames", elapsed.Round(time.Millisecond), e.PLIs, e.FIRs, e.KeyFramesEncoded, e.FramesEncoded)
+	t.Logf("in %v: %d PLIs, %d FIRs, %d keyframes of %d frames",
+		elapsed.Round(time.Millisecond), e.PLIs, e.FIRs, e.KeyFramesEncoded, e.FramesEncoded)
 	if most := int(math.Ceil(elapsed.Seconds())); e.PLIs+e.FIRs > most {
 		t.Errorf("the publisher was asked for %d keyframes in %v, want one a second at most", e.PLIs+e.FIRs, elapsed)
 	}

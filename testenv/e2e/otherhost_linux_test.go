@@ -37,7 +37,8 @@ func TestOtherHost(t *testing.T) {
 				insideIP + "=" + there.IPv4().String() + " " + there.IPv6().String(),
 				"TMPDIR=" + t.TempDir(),
 			}, self, "-test.run=^TestOtherHostInside$", "-test.v", "-test.count=1", "-test.timeout=110s")
-			if report := strings.TrimSpace(string(out)); err != nil || !strings.Contains(report, "--- PASS: TestOtherHostInside") {
+			if report := strings.TrimSpace(string(out)); err != nil ||
+				!strings.Contains(report, "--- PASS: TestOtherHostInside") {
 				t.Errorf("the browser's side: %v\n%s", err, report)
 			} else {
 				t.Log(report)
@@ -105,7 +106,8 @@ func TestOtherHostInside(t *testing.T) {
 	}
 	// A page that never asked for the camera is not told its own address.
 	remotes, locals := strings.Fields(os.Getenv(insideMedia)), strings.Fields(os.Getenv(insideIP))
-	if !slices.Contains(remotes, strings.TrimSuffix(w.Remote, ":7000")) || !slices.Contains(locals, w.Local) && w.Local != "" {
+	if !slices.Contains(remotes, strings.TrimSuffix(w.Remote, ":7000")) ||
+		!slices.Contains(locals, w.Local) && w.Local != "" {
 		t.Errorf("media goes from %s to %q, want from port 7000 of %q to one of %q", w.Remote, w.Local, remotes, locals)
 	}
 	pub.clean()

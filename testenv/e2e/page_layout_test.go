@@ -30,7 +30,8 @@ func TestPageWaitsForPicture(t *testing.T) {
 
 	// The publisher goes, and the session outlives it.
 	pub.click("#stop")
-	view.until("!document.querySelector('#idle').hidden && document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
+	view.until("!document.querySelector('#idle').hidden && document.querySelector('#idle-title').textContent === " +
+		"'Waiting for the publisher'")
 	view.untilBadge("Waiting", false)
 	view.shoot(dir, "stalled")
 	pub.click("#start")
@@ -42,7 +43,8 @@ func TestPageWaitsForPicture(t *testing.T) {
 	// The session ends, and another follows when there is a publisher again.
 	pub.must(pub.tab.Navigate(deadline(t, 10*time.Second), "about:blank"))
 	s.Restart(t, syscall.SIGTERM)
-	view.until("ringcast.watcher.attempts > 1 && ringcast.watcher.state === 'waiting' && document.querySelector('#idle-detail').textContent.startsWith('Nobody publishes')")
+	view.until("ringcast.watcher.attempts > 1 && ringcast.watcher.state === 'waiting' && " +
+		"document.querySelector('#idle-detail').textContent.startsWith('Nobody publishes')")
 	view.untilBadge("Waiting", false)
 	again := openPage(t, b, s.URL+publish)
 	again.until("ringcast.publisher?.state === 'live'")
@@ -76,7 +78,8 @@ func (p *page) countCovered() {
 // uncovered demands that the notice went with the first frame since the last call.
 func (p *page) uncovered(after string) {
 	p.t.Helper()
-	n, err := browser.Eval[int](deadline(p.t, 10*time.Second), p.tab, "(() => { const n = window.covered; window.covered = 0; return n; })()")
+	n, err := browser.Eval[int](deadline(p.t, 10*time.Second), p.tab,
+		"(() => { const n = window.covered; window.covered = 0; return n; })()")
 	p.must(err)
 	const most = 1
 	if n > most {

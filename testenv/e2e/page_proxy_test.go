@@ -48,13 +48,15 @@ func TestPageBehindProxy(t *testing.T) {
 				page          *page
 				session, root string
 			}{{pub, "publisher", "/cast/whip/below/"}, {view, "watcher", "/cast/whep/below/"}} {
-				got, err := browser.Eval[string](deadline(t, stepSpan), side.page.tab, "ringcast."+side.session+".location")
+				got, err := browser.Eval[string](deadline(t, stepSpan), side.page.tab,
+					"ringcast."+side.session+".location")
 				side.page.must(err)
 				if !strings.HasPrefix(got, proxy.URL+side.root) {
 					t.Errorf("the %s's session is %s, want it below %s%s", side.session, got, proxy.URL, side.root)
 				}
 			}
-			share, err := browser.Eval[string](deadline(t, stepSpan), pub.tab, "document.querySelector('#share-link').href")
+			share, err := browser.Eval[string](deadline(t, stepSpan), pub.tab,
+				"document.querySelector('#share-link').href")
 			pub.must(err)
 			if want := proxy.URL + "/cast/?watch=below&autostart=1"; share != want {
 				t.Errorf("the viewer's link is %s, want %s", share, want)

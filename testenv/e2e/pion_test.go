@@ -140,7 +140,8 @@ func (s *pionSession) connect(t *testing.T) {
 	select {
 	case <-s.connected:
 	case <-deadline(t, patience).Done():
-		t.Fatalf("not connected: ICE %v, %v\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(), transportLines(body))
+		t.Fatalf("not connected: ICE %v, %v\n%s",
+			s.pc.ICEConnectionState(), s.pc.ConnectionState(), transportLines(body))
 	}
 	pair, err := s.pc.SCTP().Transport().ICETransport().GetSelectedCandidatePair()
 	if err != nil || pair == nil {
@@ -214,11 +215,15 @@ func newPionPublisher(t *testing.T, endpoint string) *pionPublisher {
 	p := &pionPublisher{pionSession: newPionSession(t, endpoint), done: make(chan struct{})}
 	p.last.Store(^uint32(0))
 	add := func(mime string, rate uint32, channels uint16, id string) *webrtc.TrackLocalStaticRTP {
-		track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{MimeType: mime, ClockRate: rate, Channels: channels}, id, "pion")
+		track, err := webrtc.NewTrackLocalStaticRTP(webrtc.RTPCodecCapability{
+			MimeType: mime, ClockRate: rate,
+			Channels: channels,
+		}, id, "pion")
 		if err != nil {
 			t.Fatal(err)
 		}
-		transceiver, err := p.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		transceiver, err := p.pc.AddTransceiverFromTrack(track,
+			webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +295,10 @@ func (p *pionPublisher) sendAudio() {
 	defer tick.Stop()
 	for n := uint32(0); ; n++ {
 		err := p.audio.WriteRTP(&rtp.Packet{
-			Header:  rtp.Header{Version: 2, SequenceNumber: uint16(1<<16 - 100 + n), Timestamp: n * 960, Marker: n == 0},
+			Header: rtp.Header{
+				Version: 2, SequenceNumber: uint16(1<<16 - 100 + n), Timestamp: n * 960,
+				Marker: n == 0,
+			},
 			Payload: opusPacket(n),
 		})
 		if err != nil {
@@ -360,7 +368,8 @@ func newPionViewerOn(t *testing.T, s *pionSession) *pionViewer {
 	t.Helper()
 	v := &pionViewer{pionSession: s}
 	for _, kind := range []webrtc.RTPCodecType{webrtc.RTPCodecTypeAudio, webrtc.RTPCodecTypeVideo} {
-		_, err := v.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		_, err := v.pc.AddTransceiverFromKind(kind,
+			webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
 		must(t, err)
 	}
 	v.pc.OnTrack(func(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
@@ -470,12 +479,14 @@ func frames(packets []*rtp.Packet) ([]receivedFrame, error) {
 			return all, fmt.Errorf("sequence number %d: %w", p.SequenceNumber, err)
 		}
 		if begins := d.S == 1 && d.PID == 0; begins != (len(data) == 0) {
-			return all, fmt.Errorf("sequence number %d: begins a frame: %v, after %d bytes of one", p.SequenceNumber, begins, len(data))
+			return all, fmt.Errorf("sequence number %d: begins a frame: %v, after %d bytes of one", p.SequenceNumber,
+				begins, len(data))
 		}
 		if len(data) == 0 {
 			f = receivedFrame{timestamp: p.Timestamp, id: d.PictureID}
 		} else if p.Timestamp != f.timestamp || d.PictureID != f.id {
-			return all, fmt.Errorf("sequence number %d: timestamp or picture id differs within a frame", p.SequenceNumber)
+			return all, fmt.Errorf("sequence number %d: timestamp or picture id differs within a frame",
+				p.SequenceNumber)
 		}
 		data = append(data, chunk...)
 		if !p.Marker {

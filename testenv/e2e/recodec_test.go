@@ -56,7 +56,8 @@ func TestRepublishWithOtherCodec(t *testing.T) {
 			if err := <-goodbye; err != nil {
 				t.Errorf("who negotiated VP8 only was not told goodbye: %v", err)
 			}
-			t.Logf("who negotiated VP8 only was told goodbye %v after H264 was live", time.Since(began).Round(time.Millisecond))
+			t.Logf("who negotiated VP8 only was told goodbye %v after H264 was live",
+				time.Since(began).Round(time.Millisecond))
 		}
 		for i, view := range views {
 			view.until(fmt.Sprintf("window.codecs?.at(-1) === 'video/%s'", codec))
@@ -64,7 +65,8 @@ func TestRepublishWithOtherCodec(t *testing.T) {
 			r := view.recorded()
 			played, err := browser.Eval[[]string](deadline(t, patience), view.tab, "window.codecs")
 			view.must(err)
-			t.Logf("viewer %d plays %s after %v; the longest pause was %v; attempts %d", i, codec, played, r.gap(), r.Attempts)
+			t.Logf("viewer %d plays %s after %v; the longest pause was %v; attempts %d",
+				i, codec, played, r.gap(), r.Attempts)
 			if r.Attempts != 1 {
 				t.Errorf("viewer %d: %d attempts, want the first session to go on", i, r.Attempts)
 			}
@@ -84,11 +86,12 @@ func onlyVP8(t *testing.T, offer string) string {
 		t.Fatal("the offer has no VP8")
 	}
 	video := media.ReplaceAllString(offer[at[0]:], "m=video 9 UDP/TLS/RTP/SAVPF 96 97\r")
-	video = regexp.MustCompile(`(?m)^a=(?:rtpmap|fmtp|rtcp-fb):(\d+) .*\r?\n`).ReplaceAllStringFunc(video, func(line string) string {
-		if strings.Contains(line, ":96 ") || strings.Contains(line, ":97 ") {
-			return line
-		}
-		return ""
-	})
+	video = regexp.MustCompile(`(?m)^a=(?:rtpmap|fmtp|rtcp-fb):(\d+) .*\r?\n`).ReplaceAllStringFunc(video,
+		func(line string) string {
+			if strings.Contains(line, ":96 ") || strings.Contains(line, ":97 ") {
+				return line
+			}
+			return ""
+		})
 	return offer[:at[0]] + video
 }

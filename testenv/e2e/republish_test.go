@@ -47,7 +47,8 @@ func TestRepublish(t *testing.T) {
 		})
 	}
 	if t.Failed() {
-		t.Logf("metrics:\n%s", s.Metrics(t).List("ringcast_packets", "ringcast_replicated", "ringcast_sent", "ringcast_port"))
+		t.Logf("metrics:\n%s",
+			s.Metrics(t).List("ringcast_packets", "ringcast_replicated", "ringcast_sent", "ringcast_port"))
 	}
 }
 

@@ -107,7 +107,8 @@ func TestICERestart(t *testing.T) {
 					name, video, v.video.len()-video, got, missing)
 				// Nothing asks for lost audio, so what was sent in the pauses is gone.
 				if most := restarts + int(2*away/pionAudioTime); missing > most {
-					t.Errorf("%s: %d audio packets are lost, want at most %d after pauses of %v", name, missing, most, away)
+					t.Errorf("%s: %d audio packets are lost, want at most %d after pauses of %v",
+						name, missing, most, away)
 				}
 			}
 			m := s.Metrics(t)
@@ -204,7 +205,8 @@ func (s *restarting) restart(t *testing.T) (took time.Duration) {
 	var now *webrtc.ICECandidatePair
 	for ; now == nil || s.pc.ICEConnectionState() != webrtc.ICEConnectionStateConnected; now = s.pair(t) {
 		if time.Now().After(giveUp) {
-			t.Fatalf("not connected again: ICE %v, %v\noffer\n%s\nanswer\n%s", s.pc.ICEConnectionState(), s.pc.ConnectionState(),
+			t.Fatalf("not connected again: ICE %v, %v\noffer\n%s\nanswer\n%s",
+				s.pc.ICEConnectionState(), s.pc.ConnectionState(),
 				transportLines(offer.SDP), transportLines(s.last.answer.String()))
 		}
 		let(t, time.Millisecond)
@@ -271,7 +273,8 @@ func (s *restarting) ask(t *testing.T, ufrag, password string) {
 	}
 	old := x.etag
 	x.answer, x.etag = answer, etag
-	if resp, body := s.patch(t, old, "a=ice-ufrag:"+ufrag, "a=ice-pwd:"+password, "m=audio 9 UDP/TLS/RTP/SAVPF 0", "a=mid:0"); resp.StatusCode != http.StatusPreconditionFailed {
+	if resp, body := s.patch(t, old, "a=ice-ufrag:"+ufrag, "a=ice-pwd:"+password, "m=audio 9 UDP/TLS/RTP/SAVPF 0",
+		"a=mid:0"); resp.StatusCode != http.StatusPreconditionFailed {
 		t.Errorf("PATCH with the ETag of before: %s, want 412\n%s", resp.Status, body)
 	}
 }

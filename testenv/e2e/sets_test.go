@@ -18,7 +18,8 @@ func TestLateViewerOfSetsSentOnce(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
 	file := filepath.Join(t.TempDir(), "video.h264")
-	testenv.TestSource(t, file, time.Minute, "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g", "50")
+	testenv.TestSource(t, file, time.Minute, "-c:v", "libx264", "-preset", "ultrafast", "-profile:v", "baseline", "-g",
+		"50")
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,8 @@ func TestLateViewerOfSetsSentOnce(t *testing.T) {
 	for i, v := range []*browser.Viewer{first, late} {
 		got := viewerStats(t, v).Video
 		if got.FramesDecoded < 50 || got.KeyFramesDecoded < 2 || got.PacketsLost != 0 {
-			t.Errorf("viewer %d: %d frames, %d keyframes, %d packets lost; expected 50, 2 and 0", i, got.FramesDecoded, got.KeyFramesDecoded, got.PacketsLost)
+			t.Errorf("viewer %d: %d frames, %d keyframes, %d packets lost; expected 50, 2 and 0",
+				i, got.FramesDecoded, got.KeyFramesDecoded, got.PacketsLost)
 		}
 	}
 }

@@ -28,7 +28,8 @@ func TestBrowserSimulcast(t *testing.T) {
 				start, got := time.Now(), 0
 				for got != want {
 					if time.Since(start) > patience {
-						t.Fatalf("the viewer decodes pictures %d wide, want %d; published %+v", got, want, publisherStats(t, p).Video)
+						t.Fatalf("the viewer decodes pictures %d wide, want %d; published %+v",
+							got, want, publisherStats(t, p).Video)
 					}
 					let(t, 100*time.Millisecond)
 					got = viewerStats(t, v).Video.FrameWidth
@@ -60,7 +61,8 @@ func TestBrowserSimulcast(t *testing.T) {
 			width(960)
 			let(t, time.Second)
 			got := viewerStats(t, v)
-			t.Logf("frozen going down %.2f s, up %.2f s; %d keyframes decoded, %d PLIs, %d packets lost", down.Video.FrozenSeconds-before.Video.FrozenSeconds,
+			t.Logf("frozen going down %.2f s, up %.2f s; %d keyframes decoded, %d PLIs, %d packets lost",
+				down.Video.FrozenSeconds-before.Video.FrozenSeconds,
 				got.Video.FrozenSeconds-down.Video.FrozenSeconds, got.Video.KeyFramesDecoded, got.Video.PLIs, got.Video.PacketsLost)
 			// A browser that gets too little of the processor leaves datagrams unread.
 			if got.Video.PacketsLost > testenv.UnreadDatagrams()-unread {

@@ -72,7 +72,10 @@ func Start(ctx context.Context, o Options) (b *Browser, err error) {
 	if err := os.WriteFile(filepath.Join(o.Dir, "user.js"), []byte(preferences), 0o600); err != nil {
 		return nil, fmt.Errorf("write Firefox's preferences: %w", err)
 	}
-	b = &Browser{cmd: exec.Command("firefox-esr", "--headless", "--marionette", "--no-remote", "--profile", o.Dir), done: make(chan struct{})}
+	b = &Browser{
+		cmd:  exec.Command("firefox-esr", "--headless", "--marionette", "--no-remote", "--profile", o.Dir),
+		done: make(chan struct{}),
+	}
 	b.cmd.Env = append(os.Environ(), "HOME="+o.Dir, "MOZ_CRASHREPORTER_DISABLE=1")
 	wait, err := o.Start(b.cmd)
 	if err != nil {

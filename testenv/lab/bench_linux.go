@@ -129,7 +129,10 @@ func (b *Bench) Floor(f Floor) (Contender, error) {
 		f.Time = time.Second / 2
 	}
 	name := fmt.Sprint("C ", f.Mode)
-	args := []string{f.Mode, strconv.FormatInt(f.Time.Milliseconds(), 10), strconv.Itoa(f.Batch), b.Sender.IPv4().String(), b.Receiver.IPv4().String()}
+	args := []string{
+		f.Mode, strconv.FormatInt(f.Time.Milliseconds(), 10), strconv.Itoa(f.Batch),
+		b.Sender.IPv4().String(), b.Receiver.IPv4().String(),
+	}
 	switch f.Mode {
 	case "xsk":
 		args = append(args, "eth0", b.Sender.Device("eth0").MAC.String(), b.Receiver.Device("eth0").MAC.String())
@@ -341,9 +344,11 @@ func (r *Report) String() string {
 		}
 		rate := r.median(func(t Turn) float64 { return float64(t.Results[i].Arrived) / t.Results[i].Wall.Seconds() })
 		busy := r.median(func(t Turn) float64 { return float64(t.Results[i].Sink) / float64(t.Results[i].Wall) })
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f %%\t%.2f %%\t\n", name, r.PerPacket(i), least, most, r.Ratio(i, 0), rate, 100*busy, 100*r.Lost(i))
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f %%\t%.2f %%\t\n", name, r.PerPacket(i), least, most,
+			r.Ratio(i, 0), rate, 100*busy, 100*r.Lost(i))
 	}
 	w.Flush()
-	fmt.Fprintf(&b, "%d rounds, of which %d are void: their floor exceeded %.1f times the best\n", len(r.Rounds), len(r.Rounds)-len(r.good()), noisy)
+	fmt.Fprintf(&b, "%d rounds, of which %d are void: their floor exceeded %.1f times the best\n", len(r.Rounds),
+		len(r.Rounds)-len(r.good()), noisy)
 	return b.String()
 }

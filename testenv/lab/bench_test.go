@@ -49,7 +49,13 @@ var dribble = lab.Register("dribble", func(ctx context.Context, to string, ready
 func TestFloor(t *testing.T) {
 	b := openBench(t)
 	contenders := []lab.Contender{lab.CallContender(b, "Go, one by one", dribble, b.Receiver.IPv4().String()+":10000")}
-	for _, f := range []lab.Floor{{Mode: "xsk"}, {Mode: "xsk", Batch: 256}, {Mode: "mmsg"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "sendto"}} {
+	for _, f := range []lab.Floor{
+		{Mode: "xsk"},
+		{Mode: "xsk", Batch: 256},
+		{Mode: "mmsg"},
+		{Mode: "gso", Batch: 16, Segments: 7},
+		{Mode: "sendto"},
+	} {
 		f.Time = 100 * time.Millisecond
 		c, err := b.Floor(f)
 		must(t, err)
@@ -58,7 +64,8 @@ func TestFloor(t *testing.T) {
 	for _, c := range contenders {
 		r, err := b.Round(deadline(t), c)
 		must(t, err)
-		t.Logf("%s: sent %d, arrived %d, %.0f ns a packet, kernel threads %v", c.Name, r.Sent, r.Arrived, r.PerPacket(), r.Kernel)
+		t.Logf("%s: sent %d, arrived %d, %.0f ns a packet, kernel threads %v",
+			c.Name, r.Sent, r.Arrived, r.PerPacket(), r.Kernel)
 		if r.Sent == 0 || r.Arrived != r.Sent {
 			t.Errorf("%s: sent %d, arrived %d", c.Name, r.Sent, r.Arrived)
 		}
@@ -79,7 +86,10 @@ func TestFloor(t *testing.T) {
 // Rounds are void whose floor is far above the best, also if the best comes last.
 func TestReport(t *testing.T) {
 	result := func(ns, sent, arrived uint64) lab.Result {
-		return lab.Result{Sample: lab.Sample{Sent: sent, CPU: time.Duration(ns * arrived), Wall: time.Second}, Arrived: arrived}
+		return lab.Result{
+			Sample:  lab.Sample{Sent: sent, CPU: time.Duration(ns * arrived), Wall: time.Second},
+			Arrived: arrived,
+		}
 	}
 	r := lab.Report{Contenders: []string{"floor", "ours"}}
 	for _, ns := range [][2]uint64{{500, 600}, {639, 639}, {520, 1040}, {700, 70}, {490, 490}} {
@@ -100,7 +110,8 @@ func TestReport(t *testing.T) {
 			t.Errorf("got %g, want %g", c.got, c.want)
 		}
 	}
-	if table := r.String(); !strings.Contains(table, "5 rounds, of which 2 are void") || !strings.Contains(table, "1.00 %") {
+	if table := r.String(); !strings.Contains(table, "5 rounds, of which 2 are void") ||
+		!strings.Contains(table, "1.00 %") {
 		t.Error(table)
 	}
 }
@@ -134,7 +145,11 @@ func TestCompare(t *testing.T) {
 	if ratio := r.Ratio(1, 0); ratio < 1.7 || ratio > 2.1 {
 		t.Errorf("ratio %g", ratio)
 	}
-	if _, err := b.Compare(t.Context(), 0, lab.Contender{"none", func(context.Context) (lab.Sample, error) { return lab.Sample{Sent: 1}, nil }}); err == nil {
+	if _, err := b.Compare(t.Context(), 0,
+		lab.Contender{
+			"none",
+			func(context.Context) (lab.Sample, error) { return lab.Sample{Sent: 1}, nil },
+		}); err == nil {
 		t.Errorf("nothing arrived, and that is fine")
 	}
 }
@@ -147,7 +162,12 @@ func TestCompare(t *testing.T) {
 func BenchmarkFloor(b *testing.B) {
 	bench := openBench(b)
 	var all []lab.Contender
-	for _, f := range []lab.Floor{{Mode: "xsk"}, {Mode: "gso", Batch: 16, Segments: 7}, {Mode: "mmsg"}, {Mode: "sendto"}} {
+	for _, f := range []lab.Floor{
+		{Mode: "xsk"},
+		{Mode: "gso", Batch: 16, Segments: 7},
+		{Mode: "mmsg"},
+		{Mode: "sendto"},
+	} {
 		c, err := bench.Floor(f)
 		must(b, err)
 		all = append(all, c)

@@ -31,14 +31,18 @@ func (u Usage) Total() time.Duration { return u.Process + u.Kernel }
 
 // Sub is what was used since an earlier reading.
 func (u Usage) Sub(earlier Usage) Usage {
-	return Usage{u.Process - earlier.Process, u.Kernel - earlier.Kernel, u.Idle - earlier.Idle, u.Stolen - earlier.Stolen}
+	return Usage{
+		u.Process - earlier.Process, u.Kernel - earlier.Kernel, u.Idle - earlier.Idle,
+		u.Stolen - earlier.Stolen,
+	}
 }
 
-// ReadUsage reads what a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded) has used
-// with all its threads, those that have ended too, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms.
+// ReadUsage reads what a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded) has used with
+// all its threads, those that have ended too, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms.
 //
 // It asks clocks, not /proc/PID/task: of a process of many threads that such a look has left cached, the end can keep
-// whoever waits for it spinning in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux 6.18).
+// whoever waits for it spinning in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux
+// 6.18).
 func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	if u.Process, err = cpuTime(pid); err != nil {
 		return u, err
@@ -66,8 +70,9 @@ func threadTime(tids []int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// cpuTime is how long a process has run with all its threads, by its clock: see clock_getcpuclockid(3), whose numbers are
-// made as MAKE_PROCESS_CPUCLOCK in include/linux/posix-timers_types.h has it. The kernel's threads are processes too.
+// cpuTime is how long a process has run with all its threads, by its clock: see clock_getcpuclockid(3), whose numbers
+// are made as MAKE_PROCESS_CPUCLOCK in include/linux/posix-timers_types.h has it. The kernel's threads are processes
+// too.
 func cpuTime(pid int) (time.Duration, error) {
 	const cpuclockSched = 2
 	var ran unix.Timespec

@@ -15,15 +15,16 @@ import (
 )
 
 // spin uses as much CPU time as it is told.
-var spin = lab.Register("spin", func(ctx context.Context, in time.Duration, ready func()) (used time.Duration, err error) {
-	used = processTime()
-	for end := used + in; processTime() < end; {
-	}
-	used = processTime()
-	ready()
-	<-ctx.Done()
-	return used, nil
-})
+var spin = lab.Register("spin",
+	func(ctx context.Context, in time.Duration, ready func()) (used time.Duration, err error) {
+		used = processTime()
+		for end := used + in; processTime() < end; {
+		}
+		used = processTime()
+		ready()
+		<-ctx.Done()
+		return used, nil
+	})
 
 func processTime() time.Duration {
 	var now unix.Timespec

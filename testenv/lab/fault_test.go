@@ -112,12 +112,22 @@ func TestFaults(t *testing.T) {
 		counts lab.Counts
 	}{
 		{"none", lab.Fault{}, numbers(n, never), lab.Counts{Seen: n}},
-		{"every 7th", lab.Fault{DropEvery: 7}, numbers(n, func(i int) bool { return i%7 == 0 }), lab.Counts{Seen: n, Dropped: n / 7}},
+		{
+			"every 7th",
+			lab.Fault{DropEvery: 7},
+			numbers(n, func(i int) bool { return i%7 == 0 }),
+			lab.Counts{Seen: n, Dropped: n / 7},
+		},
 		{"too long for IPv4", lab.Fault{Longest: 127}, nil, lab.Counts{Seen: n, Dropped: n}},
 		{"just short enough for IPv4", lab.Fault{Longest: 128}, numbers(n, never), lab.Counts{Seen: n}},
 		{"all by chance", lab.Fault{Drop: 1}, nil, lab.Counts{Seen: n, Dropped: n}},
 		{"another port", lab.Fault{Drop: 1, Port: 6999}, numbers(n, never), lab.Counts{}},
-		{"its port", lab.Fault{DropEvery: 2, Port: 7000}, numbers(n, func(i int) bool { return i%2 == 0 }), lab.Counts{Seen: n, Dropped: n / 2}},
+		{
+			"its port",
+			lab.Fault{DropEvery: 2, Port: 7000},
+			numbers(n, func(i int) bool { return i%2 == 0 }),
+			lab.Counts{Seen: n, Dropped: n / 2},
+		},
 	} {
 		for _, where := range []struct {
 			name   string

@@ -190,7 +190,8 @@ func pin(tid int, cpus []int) error {
 // fifo gives a thread a real-time priority: it runs as soon as it can, before all of less. Threads that it makes
 // inherit it.
 func fifo(tid int, priority uint32) error {
-	if err := unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority}, 0); err != nil {
+	if err := unix.SchedSetAttr(tid,
+		&unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: priority}, 0); err != nil {
 		return fmt.Errorf("give thread %d the real-time priority %d: %w", tid, priority, err)
 	}
 	return nil

@@ -85,7 +85,8 @@ func TestPair(t *testing.T) {
 	for _, h := range []*lab.Host{server, client} {
 		link, err := h.Netlink().LinkByName("eth0")
 		must(t, err)
-		if a := link.Attrs(); a.NumRxQueues != 2 || a.NumTxQueues != 2 || a.MTU != 1400 || a.Index != h.Device("eth0").Index {
+		if a := link.Attrs(); a.NumRxQueues != 2 || a.NumTxQueues != 2 || a.MTU != 1400 ||
+			a.Index != h.Device("eth0").Index {
 			t.Errorf("%s: %+v", h.Name, a)
 		}
 		// The host's own /sys, and no way to the machine's network.
@@ -123,7 +124,8 @@ func TestRouter(t *testing.T) {
 		there, err = os.ReadFile("/proc/sys/net/ipv4/ip_forward")
 		return err
 	}))
-	t.Logf("ip_forward: %s here, %s on the router (%s)", strings.TrimSpace(string(own)), strings.TrimSpace(string(there)), out)
+	t.Logf("ip_forward: %s here, %s on the router (%s)",
+		strings.TrimSpace(string(own)), strings.TrimSpace(string(there)), out)
 	if string(there) != "1\n" {
 		t.Errorf("the router does not forward")
 	}
@@ -184,7 +186,10 @@ func TestReplaceCable(t *testing.T) {
 	b, err := l.AddHost("b")
 	must(t, err)
 	c, err := l.Connect(
-		lab.End{Host: a, Name: "wan", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5}, Addrs: lab.Prefixes("198.18.7.1/24", "fd00:7::1/64"), Gateways: lab.Addrs("198.18.7.2")},
+		lab.End{
+			Host: a, Name: "wan", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5},
+			Addrs: lab.Prefixes("198.18.7.1/24", "fd00:7::1/64"), Gateways: lab.Addrs("198.18.7.2"),
+		},
 		lab.End{Host: b, Name: "lan", Addrs: lab.Prefixes("198.18.7.2/24", "fd00:7::2/64")}, lab.Link{Queues: 3})
 	must(t, err)
 	was, mac := c.A.Index, c.B.MAC

@@ -272,8 +272,14 @@ func (l *Lab) Pair(link Link) (server, client *Host, err error) {
 		return nil, nil, err
 	}
 	_, err = l.Connect(
-		End{Host: server, Name: "eth0", Addrs: prefixes("198.18.0.1/24", "fd00::1/64"), Gateways: addrs("198.18.0.2", "fd00::2")},
-		End{Host: client, Name: "eth0", Addrs: prefixes("198.18.0.2/24", "fd00::2/64"), Gateways: addrs("198.18.0.1", "fd00::1")},
+		End{
+			Host: server, Name: "eth0", Addrs: prefixes("198.18.0.1/24", "fd00::1/64"),
+			Gateways: addrs("198.18.0.2", "fd00::2"),
+		},
+		End{
+			Host: client, Name: "eth0", Addrs: prefixes("198.18.0.2/24", "fd00::2/64"),
+			Gateways: addrs("198.18.0.1", "fd00::1"),
+		},
 		link)
 	return server, client, err
 }
@@ -296,12 +302,18 @@ func (l *Lab) Routed(link Link) (server, router, client *Host, err error) {
 		}
 	}
 	if _, err = l.Connect(
-		End{Host: server, Name: "eth0", Addrs: prefixes("198.18.1.2/24", "fd00:1::2/64"), Gateways: addrs("198.18.1.1", "fd00:1::1")},
+		End{
+			Host: server, Name: "eth0", Addrs: prefixes("198.18.1.2/24", "fd00:1::2/64"),
+			Gateways: addrs("198.18.1.1", "fd00:1::1"),
+		},
 		End{Host: router, Name: "south", Addrs: prefixes("198.18.1.1/24", "fd00:1::1/64")}, link); err != nil {
 		return nil, nil, nil, err
 	}
 	_, err = l.Connect(
-		End{Host: client, Name: "eth0", Addrs: prefixes("198.18.2.2/24", "fd00:2::2/64"), Gateways: addrs("198.18.2.1", "fd00:2::1")},
+		End{
+			Host: client, Name: "eth0", Addrs: prefixes("198.18.2.2/24", "fd00:2::2/64"),
+			Gateways: addrs("198.18.2.1", "fd00:2::1"),
+		},
 		End{Host: router, Name: "north", Addrs: prefixes("198.18.2.1/24", "fd00:2::1/64")}, link)
 	return server, router, client, err
 }

@@ -108,7 +108,8 @@ func (d *Device) Offload(feature string, on bool) error {
 		})
 		return nil
 	})
-	if _, err := d.generic("ethtool", unix.ETHTOOL_MSG_FEATURES_SET, netlink.Request|netlink.Acknowledge, request); err != nil {
+	if _, err := d.generic("ethtool", unix.ETHTOOL_MSG_FEATURES_SET, netlink.Request|netlink.Acknowledge,
+		request); err != nil {
 		return fmt.Errorf("turn %s of %s: %w", feature, d.Name, err)
 	}
 	return nil
@@ -124,7 +125,8 @@ func (d *Device) SetQueues(n int) error {
 	})
 	request.Uint32(unix.ETHTOOL_A_CHANNELS_RX_COUNT, uint32(n))
 	request.Uint32(unix.ETHTOOL_A_CHANNELS_TX_COUNT, uint32(n))
-	if _, err := d.generic("ethtool", unix.ETHTOOL_MSG_CHANNELS_SET, netlink.Request|netlink.Acknowledge, request); err != nil {
+	if _, err := d.generic("ethtool", unix.ETHTOOL_MSG_CHANNELS_SET, netlink.Request|netlink.Acknowledge,
+		request); err != nil {
 		return fmt.Errorf("set the queues of %s to %d: %w", d.Name, n, err)
 	}
 	return nil
@@ -145,5 +147,6 @@ func (d *Device) generic(family string, command uint8, flags netlink.HeaderFlags
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", family, err)
 	}
-	return conn.Execute(genetlink.Message{Header: genetlink.Header{Command: command, Version: 1}, Data: data}, f.ID, flags)
+	return conn.Execute(genetlink.Message{Header: genetlink.Header{Command: command, Version: 1}, Data: data}, f.ID,
+		flags)
 }

@@ -67,7 +67,8 @@ type kind struct {
 }
 
 const (
-	gstreamerLine = "import gi; [gi.require_version(n, '1.0') for n in ('Gst', 'GstSdp', 'GstWebRTC')]; from gi.repository import Gst; " +
+	gstreamerLine = "import gi; [gi.require_version(n, '1.0') for n in ('Gst', 'GstSdp', 'GstWebRTC')]; from " +
+		"gi.repository import Gst; " +
 		"Gst.init(None); assert all(Gst.ElementFactory.find(e) for e in " +
 		"('webrtcbin', 'nicesrc', 'vp8enc', 'vp8dec', 'opusenc', 'opusdec', 'rtpvp8pay', 'srtpenc', 'dtlsenc'))"
 	aiortcLine = "import aiortc"
@@ -106,7 +107,10 @@ func TestPeers(t *testing.T) {
 	s.server, err = testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "2", "--tls", "self")
 	must(t, err)
 	s.server.EndWith(t)
-	for name, text := range map[string][]byte{"client.py": clientScript, "gstreamer.py": gstreamerScript, "aiortc_peer.py": aiortcScript} {
+	for name, text := range map[string][]byte{
+		"client.py": clientScript, "gstreamer.py": gstreamerScript,
+		"aiortc_peer.py": aiortcScript,
+	} {
 		must(t, os.WriteFile(filepath.Join(s.dir, name), text, 0o600))
 	}
 	s.firefox = sync.OnceValues(func() (*firefox.Browser, error) { return s.startFirefox(t) })

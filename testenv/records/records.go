@@ -1,5 +1,5 @@
-// Package records is the network that a DTLS handshake of pion's sees while its datagrams share a socket with others: the
-// socket's owner hands them in. A Conn may be fed by one goroutine and read by another.
+// Package records is the network that a DTLS handshake of pion's sees while its datagrams share a socket with others:
+// the socket's owner hands them in. A Conn may be fed by one goroutine and read by another.
 package records
 
 import (
@@ -27,7 +27,10 @@ type Conn struct {
 
 // New makes a network whose datagrams leave by send, which may be called from any goroutine.
 func New(send func([]byte) error) *Conn {
-	return &Conn{send: send, queue: make(chan []byte, maxQueued), closed: make(chan struct{}), moved: make(chan struct{})}
+	return &Conn{
+		send: send, queue: make(chan []byte, maxQueued), closed: make(chan struct{}),
+		moved: make(chan struct{}),
+	}
 }
 
 // Put hands in a received datagram, which is copied. As on a socket, what does not fit is lost.

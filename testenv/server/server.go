@@ -1,5 +1,5 @@
-// Package server runs ringcast, or another server, as a process of its own: it waits until the server is ready, keeps the
-// end of its log, reads its metrics, and ends it.
+// Package server runs ringcast, or another server, as a process of its own: it waits until the server is ready, keeps
+// the end of its log, reads its metrics, and ends it.
 package server
 
 import (
@@ -62,7 +62,10 @@ func (l Launch) Start(ctx context.Context) (*Server, error) {
 	if l.Run == nil {
 		l.Run = func(cmd *exec.Cmd) (func() error, error) { return cmd.Wait, cmd.Start() }
 	}
-	s := &Server{URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, ask: l.Probe, log: &tail{limit: keptLog}}
+	s := &Server{
+		URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, ask: l.Probe,
+		log: &tail{limit: keptLog},
+	}
 	// The tests' own variables are not the server's, which refuses what it does not know.
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log

@@ -32,8 +32,11 @@ func hold(t *testing.T, d *lab.Device, port uint16) (release func()) {
 	must(t, h.Netlink().LinkSetUp(made))
 	// A packet a second, and room for all that a sender may have under way.
 	must(t, h.Netlink().QdiscAdd(&netlink.Tbf{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: made.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-		Rate:       1000, Buffer: netlink.Xmittime(1000, 2000), Limit: 64 << 20,
+		QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: made.Attrs().Index, Handle: netlink.MakeHandle(1, 0),
+			Parent: netlink.HANDLE_ROOT,
+		},
+		Rate: 1000, Buffer: netlink.Xmittime(1000, 2000), Limit: 64 << 20,
 	}))
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.SchedCLS, License: "MIT",

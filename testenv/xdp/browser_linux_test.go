@@ -102,7 +102,8 @@ func TestBrowser(t *testing.T) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 		server, client := testenv.Pair(t, lab.Link{Queues: 2})
 		g := newStage(t, server, func(binary string) *exec.Cmd {
-			return exec.Command(binary, "--io", "xdp", "--interface", "eth0", "--workers", "2", "--tls", "self", "--public-ip", of(server).String())
+			return exec.Command(binary, "--io", "xdp", "--interface", "eth0", "--workers", "2", "--tls", "self",
+				"--public-ip", of(server).String())
 		})
 		call, err := inBrowser.Start(deadline(t, 90*time.Second), client, session{g.server.URL})
 		must(t, err)
@@ -115,7 +116,8 @@ func TestBrowser(t *testing.T) {
 			t.Fatalf("%d encodings, want 1: %+v", len(p.Video), p.Video)
 		}
 		e := p.Video[0]
-		t.Logf("published from %s to %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs; %d audio packets",
+		t.Logf("published from %s to %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs; "+
+			"%d audio packets",
 			p.Local, p.Remote, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, p.Audio.PacketsSent)
 		check := func(who string, c browser.Connection) {
 			t.Helper()
@@ -129,7 +131,8 @@ func TestBrowser(t *testing.T) {
 		check("publisher", p.Connection)
 		received := 0
 		for i, v := range got.Viewers {
-			t.Logf("viewer %d: first frame after %v, %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d freezes; audio %d packets, %d lost",
+			t.Logf("viewer %d: first frame after %v, %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, "+
+				"%d PLIs, %d freezes; audio %d packets, %d lost",
 				i, got.First[i], v.Video.FramesDecoded, v.Video.KeyFramesDecoded, v.Video.FrameWidth, v.Video.FrameHeight,
 				v.Video.PacketsReceived, v.Video.PacketsLost, v.Video.NACKs, v.Video.PLIs, v.Video.Freezes, v.Audio.PacketsReceived, v.Audio.PacketsLost)
 			if v.Video.FramesDecoded < 50 {
@@ -137,7 +140,8 @@ func TestBrowser(t *testing.T) {
 			}
 			// 50 packets a second.
 			if v.Audio.PacketsReceived < 400 || v.Audio.TotalSamples == 0 || v.Audio.TotalEnergy == 0 {
-				t.Errorf("viewer %d received %d audio packets, %d samples, energy %v", i, v.Audio.PacketsReceived, v.Audio.TotalSamples, v.Audio.TotalEnergy)
+				t.Errorf("viewer %d received %d audio packets, %d samples, energy %v",
+					i, v.Audio.PacketsReceived, v.Audio.TotalSamples, v.Audio.TotalEnergy)
 			}
 			if v.Video.PacketsLost != 0 || v.Audio.PacketsLost != 0 {
 				t.Errorf("viewer %d lost %d video and %d audio packets", i, v.Video.PacketsLost, v.Audio.PacketsLost)
@@ -151,7 +155,9 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 
-		t.Logf("the server's ways:\n%s", m.List("ringcast_xdp", "ringcast_companion", "ringcast_port_", "ringcast_packets_dropped", "ringcast_received_rtp", "ringcast_sent_rtp"))
+		t.Logf("the server's ways:\n%s",
+			m.List("ringcast_xdp", "ringcast_companion", "ringcast_port_", "ringcast_packets_dropped",
+				"ringcast_received_rtp", "ringcast_sent_rtp"))
 		published := e.PacketsSent + p.Audio.PacketsSent
 		if in := m[`ringcast_xdp_packets_total{reason="redirect_media"}`]; in < float64(published) {
 			t.Errorf("%v packets of media came through XDP, of %d published", in, published)
@@ -167,7 +173,8 @@ func TestBrowser(t *testing.T) {
 			t.Errorf("%v datagrams took the kernel's socket", n)
 		}
 		if n := m.Sum("ringcast_packets_dropped") + m.Sum("ringcast_xdp_queue_lost") + m.Sum("ringcast_port_unsent"); n != 0 {
-			t.Errorf("the server dropped %v packets:\n%s", n, m.List("ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
+			t.Errorf("the server dropped %v packets:\n%s",
+				n, m.List("ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
 		}
 		if drops := m.List(`ringcast_xdp_packets_total{reason="drop`); strings.TrimSpace(drops) != "" {
 			t.Errorf("XDP dropped\n%s", drops)

@@ -93,7 +93,8 @@ func TestDeaf(t *testing.T) {
 		t.Errorf("queues are in use though they are deaf:\n%s", grown.List("ringcast_xdp_queue_"))
 	}
 	if got := g.server.Metrics(t)[`ringcast_xdp_interface_info{interface="eth0",io="udp"}`]; got != 1 {
-		t.Errorf("the interface is not told to be on sockets:\n%s", g.server.Metrics(t).List("ringcast_xdp_interface_info"))
+		t.Errorf("the interface is not told to be on sockets:\n%s",
+			g.server.Metrics(t).List("ringcast_xdp_interface_info"))
 	}
 }
 
@@ -115,8 +116,10 @@ func TestTooLongForSockets(t *testing.T) {
 		}
 	}
 	m := g.server.Metrics(t)
-	if m[`ringcast_xdp_packets_total{reason="redirect_unguarded"}`] == 0 || m.Sum("ringcast_xdp_queue_received_frames_total") > 0 {
-		t.Errorf("got other than frames which the program hands over and no queue receives:\n%s", m.List("ringcast_xdp_packets", "ringcast_xdp_queue"))
+	if m[`ringcast_xdp_packets_total{reason="redirect_unguarded"}`] == 0 ||
+		m.Sum("ringcast_xdp_queue_received_frames_total") > 0 {
+		t.Errorf("got other than frames which the program hands over and no queue receives:\n%s",
+			m.List("ringcast_xdp_packets", "ringcast_xdp_queue"))
 	}
 	if n := m["ringcast_xdp_outages_total"]; n > 0 {
 		t.Errorf("%v outages, want none:\n%s", n, m.List("ringcast_xdp_deaf", "ringcast_xdp_queue_lost"))

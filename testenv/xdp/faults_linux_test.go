@@ -22,7 +22,9 @@ func pair(t *testing.T, args ...string) (g *stage, cable *lab.Cable, client *lab
 }
 
 // pairOf is pair with a cable and a command line of the caller's.
-func pairOf(t *testing.T, link lab.Link, command func(binary string) *exec.Cmd) (g *stage, cable *lab.Cable, client *lab.Host) {
+func pairOf(
+	t *testing.T, link lab.Link, command func(binary string) *exec.Cmd) (g *stage, cable *lab.Cable, client *lab.Host,
+) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	l := testenv.NewLab(t)
@@ -120,8 +122,8 @@ func TestInterfaceRecreated(t *testing.T) {
 	})
 }
 
-// The process stands still while the interface is made anew, as in a paused virtual machine: it learns all of it at once.
-// The old queues must be given up before the new ones are set, or giving up takes the new ones out.
+// The process stands still while the interface is made anew, as in a paused virtual machine: it learns all of it at
+// once. The old queues must be given up before the new ones are set, or giving up takes the new ones out.
 func TestStandstill(t *testing.T) {
 	g, cable, client := pair(t, "--cpus", "0,1")
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())
@@ -202,7 +204,8 @@ func TestSecondServer(t *testing.T) {
 		refused(t, "--io xdp", string(out), err, "another XDP program (id ")
 
 		second, err := testenv.Wrap(server.Launch{
-			URL: "http://" + netip.AddrPortFrom(g.here.IPv4(), 8081).String(), Admin: "http://" + netip.AddrPortFrom(g.here.IPv4(), 9091).String(),
+			URL: "http://" + netip.AddrPortFrom(g.here.IPv4(),
+				8081).String(), Admin: "http://" + netip.AddrPortFrom(g.here.IPv4(), 9091).String(),
 			Cmd: exec.Command(binary, append(args, "--admin", netip.AddrPortFrom(g.here.IPv4(), 9091).String())...),
 			Run: func(cmd *exec.Cmd) (func() error, error) {
 				p, err := g.here.Start(t.Context(), cmd)
@@ -239,6 +242,7 @@ func (g *stage) onQueues() {
 	before := g.server.Metrics(t)
 	until(t, "media through AF_XDP, both ways", func() bool {
 		grown := g.server.Metrics(t).Sub(before)
-		return grown.Sum("ringcast_xdp_queue_sent_frames") > 50 && grown[`ringcast_xdp_packets_total{reason="redirect_media"}`] > 50
+		return grown.Sum("ringcast_xdp_queue_sent_frames") > 50 &&
+			grown[`ringcast_xdp_packets_total{reason="redirect_media"}`] > 50
 	})
 }

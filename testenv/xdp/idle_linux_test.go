@@ -51,7 +51,8 @@ func (g *stage) checkTurns(grown testenv.Metrics, took, interval time.Duration) 
 	turns, datagrams := grown.Sum("ringcast_worker_turns_total"), grown.Sum("ringcast_port_received_datagrams_total")
 	// Counts are published each 200 ms, so a stretch may be in one and not in the other.
 	most := 2*datagrams + workers*(took+time.Second).Seconds()/interval.Seconds()
-	g.t.Logf("%v turns of %d workers for %v datagrams in %v; at most %.0f are fine", turns, workers, datagrams, took.Round(time.Millisecond), most)
+	g.t.Logf("%v turns of %d workers for %v datagrams in %v; at most %.0f are fine",
+		turns, workers, datagrams, took.Round(time.Millisecond), most)
 	if turns > most || turns == 0 {
 		g.t.Errorf("%v turns, want 1 to %.0f", turns, most)
 	}

@@ -53,8 +53,8 @@ func TestJumbo(t *testing.T) {
 			t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
 		}
 
-		// Checks of a session in frames that go on behind the datagram, in further pieces: the program hands them over, and the
-		// queue's socket has no room for them.
+		// Checks of a session in frames that go on behind the datagram, in further pieces: the program hands them over,
+		// and the queue's socket has no room for them.
 		before = g.server.Metrics(t)
 		const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
 		padded := append(forgedFrame(flood{
@@ -64,7 +64,8 @@ func TestJumbo(t *testing.T) {
 		for range 10 {
 			must(t, client.Enter(func() error { return cast(cable.B.Index, padded) }))
 		}
-		until(t, "padded frames to be handed over", func() bool { return g.server.Metrics(t).Sub(before)[handedOver] >= 10 })
+		until(t, "padded frames to be handed over",
+			func() bool { return g.server.Metrics(t).Sub(before)[handedOver] >= 10 })
 
 		// The kernel's own, each way.
 		carry(t, g.here, client, at)

@@ -125,8 +125,8 @@ const (
 	checkInterval  = 2500 * time.Millisecond
 )
 
-// keepAlive does for all peers what clients do all the time: it reports, and checks so that consent lasts. Each peer has
-// moments of its own, as strangers have.
+// keepAlive does for all peers what clients do all the time: it reports, and checks so that consent lasts. Each peer
+// has moments of its own, as strangers have.
 func (g *stage) keepAlive() {
 	report := rtcp.AppendReceiverReport(nil, 1, nil)
 	turn := func(interval time.Duration, do func(*peer.Peer)) {
@@ -167,7 +167,9 @@ var offers = sync.OnceValues(func() (map[string]string, error) {
 })
 
 // join connects a peer on a host, with one of the host's addresses, to one of the server's.
-func (g *stage) join(ctx context.Context, h *lab.Host, own, at netip.Addr, role, stream string, onRTP func([]byte)) (*peer.Peer, error) {
+func (g *stage) join(
+	ctx context.Context, h *lab.Host, own, at netip.Addr, role, stream string, onRTP func([]byte)) (*peer.Peer, error,
+) {
 	offers, err := offers()
 	if err != nil {
 		return nil, err
@@ -395,7 +397,8 @@ type cost struct {
 }
 
 func (c cost) String() string {
-	return fmt.Sprintf("%4d ms without a packet, %3d lost, %d late, the oldest by %d ms", c.outage.Milliseconds(), c.lost, c.old, c.oldest.Milliseconds())
+	return fmt.Sprintf("%4d ms without a packet, %3d lost, %d late, the oldest by %d ms", c.outage.Milliseconds(),
+		c.lost, c.old, c.oldest.Milliseconds())
 }
 
 func (g *stage) flow(name string, pub *peer.Peer, view *viewer, err error) *flow {
@@ -437,10 +440,10 @@ const noticed = 100 * time.Millisecond
 func (g *stage) gone() { g.left = time.Since(epoch) }
 func (g *stage) home() { g.back = time.Since(epoch) }
 
-// measure does a fault and prints what it has cost. No flow may be silent for longer than allowed, or lose more
-// than was sent in that time. Allowed are the spans that the fault and the kernel's timers have, and on top of that
-// some of the noise that a flow past the fault meets meanwhile. Of what the server was to send between gone and home, nothing may come later, and it
-// counts that.
+// measure does a fault and prints what it has cost. No flow may be silent for longer than allowed, or lose more than
+// was sent in that time. Allowed are the spans that the fault and the kernel's timers have, and on top of that some of
+// the noise that a flow past the fault meets meanwhile. Of what the server was to send between gone and home, nothing
+// may come later, and it counts that.
 func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault func()) {
 	t := g.t
 	t.Helper()

@@ -75,7 +75,8 @@ func TestMarks(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
-				g, _, client := pairOf(t, lab.Link{Queues: 2}, func(binary string) *exec.Cmd { return exec.Command(binary, c.args...) })
+				g, _, client := pairOf(t, lab.Link{Queues: 2},
+					func(binary string) *exec.Cmd { return exec.Command(binary, c.args...) })
 				at := of(g.here)
 				g.flows(client, at, of(client))
 				if c.args[1] == "xdp" {
@@ -84,8 +85,10 @@ func TestMarks(t *testing.T) {
 				fd := listenTo(t, client.Device("eth0"), client)
 				for range 50 {
 					h := nextHeader(t, fd)
-					if h.class != c.class || h.hopLimit != 64 || (h.label != 0) != at.Is6() || (h.checksum != 0) != (c.checksum4 || at.Is6()) {
-						t.Errorf("%+v, want class %#x, hop limit 64, a label over IPv6 and a checksum (IPv4: %t)", h, c.class, c.checksum4)
+					if h.class != c.class || h.hopLimit != 64 || (h.label != 0) != at.Is6() ||
+						(h.checksum != 0) != (c.checksum4 || at.Is6()) {
+						t.Errorf("%+v, want class %#x, hop limit 64, a label over IPv6 and a checksum (IPv4: %t)",
+							h, c.class, c.checksum4)
 					}
 				}
 			})

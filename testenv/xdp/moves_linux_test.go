@@ -26,7 +26,8 @@ func TestMoveToOtherInterface(t *testing.T) {
 		return lab.End{Host: h, Name: device, Addrs: []netip.Prefix{netip.MustParsePrefix(address)}}
 	}
 	for _, c := range []struct{ device, network string }{{"eth0", "198.18.0."}, {"eth1", "198.18.1."}} {
-		_, err := l.Connect(end(server, c.device, c.network+"1/24"), end(client, c.device, c.network+"2/24"), lab.Link{})
+		_, err := l.Connect(end(server, c.device, c.network+"1/24"), end(client, c.device, c.network+"2/24"),
+			lab.Link{})
 		must(t, err)
 	}
 	g := newStage(t, server, func(binary string) *exec.Cmd {
@@ -39,7 +40,8 @@ func TestMoveToOtherInterface(t *testing.T) {
 	socket, err := client.ListenUDP(netip.AddrPort{}) // any address
 	must(t, err)
 	v := &viewer{seen: map[uint64]time.Duration{}}
-	v.Peer, err = peer.New(peer.Config{Socket: socket, OnRTP: func(_ *peer.Peer, packet []byte) { v.take(packet) }}, loopback)
+	v.Peer, err = peer.New(peer.Config{Socket: socket, OnRTP: func(_ *peer.Peer, packet []byte) { v.take(packet) }},
+		loopback)
 	must(t, err)
 	t.Cleanup(v.Peer.Close)
 	local, _, err := v.Post(deadline(t, patience), client.Client(), g.server.URL+"/whep/home", offers["whep"])

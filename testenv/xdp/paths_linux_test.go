@@ -96,8 +96,9 @@ func TestWrongCard(t *testing.T) {
 	f.view.flows(t, f.feed)
 }
 
-// The way to a viewer takes less than the link does, and only the router behind the first hop knows. Once the kernel has
-// learned it, what is longer leaves by the companion, in fragments, and nothing is lost; what is not leaves by AF_XDP.
+// The way to a viewer takes less than the link does, and only the router behind the first hop knows. Once the kernel
+// has learned it, what is longer leaves by the companion, in fragments, and nothing is lost; what is not leaves by
+// AF_XDP.
 func TestLearnedPathMTU(t *testing.T) {
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)

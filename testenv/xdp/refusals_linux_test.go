@@ -45,7 +45,8 @@ func onSockets(t *testing.T, s *testenv.Server, why string) {
 	}
 	if len(told) != 1 || !strings.Contains(told[0], why) || !strings.Contains(told[0], "xdp-copy") ||
 		!strings.Contains(m.List("ringcast_port_refused_info"), why) {
-		t.Errorf("the log warns %q, want one line with %q; the metrics say\n%s\n%s", told, why, m.List("ringcast_port_refused"), s.Log())
+		t.Errorf("the log warns %q, want one line with %q; the metrics say\n%s\n%s",
+			told, why, m.List("ringcast_port_refused"), s.Log())
 	}
 }
 
@@ -92,7 +93,8 @@ func TestRefusals(t *testing.T) {
 			server, client, err := l.Pair(lab.Link{})
 			must(t, err)
 			if c.device == "eth1" {
-				_, err := l.Connect(lab.End{Host: server, Name: "eth1"}, lab.End{Host: client, Name: "eth1"}, lab.Link{})
+				_, err := l.Connect(lab.End{Host: server, Name: "eth1"}, lab.End{Host: client, Name: "eth1"},
+					lab.Link{})
 				must(t, err)
 			}
 			if c.spoil != nil {

@@ -24,7 +24,10 @@ func TestBehindRouter(t *testing.T) {
 		server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 		// A router that announces nothing is found out when its entry gets old: here, sooner than in 30 s.
 		for _, family := range []string{"ipv4", "ipv6"} {
-			for name, value := range map[string]string{"base_reachable_time_ms": "1000", "delay_first_probe_time": "1", "retrans_time_ms": "100"} {
+			for name, value := range map[string]string{
+				"base_reachable_time_ms": "1000", "delay_first_probe_time": "1",
+				"retrans_time_ms": "100",
+			} {
 				must(t, server.Sysctl("net/"+family+"/neigh/eth0/"+name, value))
 			}
 		}

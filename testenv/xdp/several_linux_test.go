@@ -33,7 +33,8 @@ func twoInterfaces(t *testing.T) (g *stage, cable *lab.Cable, hosts map[string]*
 		}
 		return e
 	}
-	_, err := l.Connect(end("server", "eth0", "198.18.0.1/24"), end("first", "eth0", "198.18.0.2/24"), lab.Link{Queues: 2})
+	_, err := l.Connect(end("server", "eth0", "198.18.0.1/24"), end("first", "eth0", "198.18.0.2/24"),
+		lab.Link{Queues: 2})
 	must(t, err)
 	viewer := end("second", "eth0", "fd00:1::2/64", "198.18.1.2/24")
 	viewer.Gateways = []netip.Addr{netip.MustParseAddr("198.18.1.1")} // to the server's HTTP
@@ -108,17 +109,21 @@ func TestOneOfTwoRefused(t *testing.T) {
 	l := testenv.NewLab(t)
 	server, client, err := l.Pair(lab.Link{})
 	must(t, err)
-	out, err := server.Run(deadline(t, patience), nil, binary, "--io", "xdp", "--interface", "eth0", "--interface", "lo", "--admin", "")
+	out, err := server.Run(deadline(t, patience), nil, binary, "--io", "xdp", "--interface", "eth0", "--interface",
+		"lo", "--admin", "")
 	refused(t, "--io xdp", string(out), err, "lo is the loopback")
 
-	s, err := testenv.StartCommandOn(t.Context(), server, nil, exec.Command(binary, "--interface", "eth0", "--interface", "lo"))
+	s, err := testenv.StartCommandOn(t.Context(), server, nil,
+		exec.Command(binary, "--interface", "eth0", "--interface", "lo"))
 	must(t, err)
 	s.EndWith(t)
 	m := s.Metrics(t)
-	if m[`ringcast_xdp_interface_info{interface="eth0",io="xdp-copy"}`] != 1 || m.Sum("ringcast_xdp_interface_info") != 1 {
+	if m[`ringcast_xdp_interface_info{interface="eth0",io="xdp-copy"}`] != 1 ||
+		m.Sum("ringcast_xdp_interface_info") != 1 {
 		t.Errorf("got, want eth0 alone on xdp-copy:\n%s", m.List("ringcast_xdp_interface"))
 	}
-	if log := s.Log(); !strings.Contains(log, "interface=lo io=xdp-zerocopy,xdp-copy,xdp-generic reason=\"lo is the loopback") {
+	if log := s.Log(); !strings.Contains(log,
+		"interface=lo io=xdp-zerocopy,xdp-copy,xdp-generic reason=\"lo is the loopback") {
 		t.Errorf("the log does not say why lo is refused:\n%s", log)
 	}
 	g := stageOf(t, server, s)
@@ -151,8 +156,8 @@ func TestFewerQueues(t *testing.T) {
 		f.view.flows(t, f.feed)
 	}
 
-	// The link is back before the queue that is left is given up, mostly so soon that no event tells of it. (A veth that
-	// is up does not run the program on a queue that it gets.)
+	// The link is back before the queue that is left is given up, mostly so soon that no event tells of it. (A veth
+	// that is up does not run the program on a queue that it gets.)
 	must(t, cable.A.Down())
 	must(t, cable.A.SetQueues(2))
 	must(t, cable.B.SetQueues(2))

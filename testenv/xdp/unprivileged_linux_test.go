@@ -23,7 +23,8 @@ func asNobody(cmd *exec.Cmd, memlock int) {
 	const caps = "-all,+net_raw,+net_admin,+bpf"
 	cmd.Args = append([]string{
 		"prlimit", fmt.Sprintf("--memlock=%d:%d", memlock, memlock),
-		"setpriv", fmt.Sprint("--reuid=", nobody), fmt.Sprint("--regid=", nobody), "--clear-groups", "--inh-caps=" + caps, "--ambient-caps=" + caps,
+		"setpriv", fmt.Sprint("--reuid=", nobody), fmt.Sprint("--regid=",
+			nobody), "--clear-groups", "--inh-caps=" + caps, "--ambient-caps=" + caps,
 		cmd.Path,
 	}, cmd.Args[1:]...)
 	cmd.Path, cmd.Err = exec.LookPath("prlimit")
@@ -39,7 +40,8 @@ func TestUnprivileged(t *testing.T) {
 	})
 	var status []string
 	for line := range strings.Lines(string(read(t, fmt.Sprintf("/proc/%d/status", g.server.PID())))) {
-		if name, value, _ := strings.Cut(line, ":"); name == "Uid" || name == "NoNewPrivs" || strings.HasPrefix(name, "Cap") {
+		if name, value, _ := strings.Cut(line, ":"); name == "Uid" || name == "NoNewPrivs" ||
+			strings.HasPrefix(name, "Cap") {
 			status = append(status, name+" "+strings.Join(strings.Fields(value), " "))
 		}
 	}

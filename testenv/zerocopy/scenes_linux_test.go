@@ -64,8 +64,9 @@ func (g *stage) media(t *testing.T) {
 }
 
 // everyQueue: the NIC spreads clients over its queues by their addresses, and each queue serves. The client takes
-// addresses until each had something, and keeps one of the last queue's. The hash of an address is linear (Toeplitz, with a key of chance), so addresses
-// differ in a bit each: were they neighbours, none of the bits in which they differ might count.
+// addresses until each had something, and keeps one of the last queue's. The hash of an address is linear (Toeplitz,
+// with a key of chance), so addresses differ in a bit each: were they neighbours, none of the bits in which they differ
+// might count.
 func (g *stage) everyQueue(t *testing.T) {
 	g.mustServe(t)
 	served := map[int]bool{}
@@ -107,8 +108,10 @@ func whole(t *testing.T, viewers int, sent published, got watched) {
 	s := &got.Sample
 	t.Logf("the publisher sent %d packets, of which %d were lost; %d viewers got %d, %d missing, %d damaged",
 		sent.VideoPackets, sent.Feedback.Lost, got.Playing, s.Packets, s.Missing, s.Damaged)
-	if bad := got.All.Missing + s.Missing + s.Damaged + s.Unopened + s.Unsent; got.Playing != viewers || s.Packets == 0 || bad != 0 {
-		t.Errorf("%d viewers play %d packets: %d missing, %d before repair, %d damaged, %d not opened, %d lost upstream; "+
+	if bad := got.All.Missing + s.Missing + s.Damaged + s.Unopened + s.Unsent; got.Playing != viewers ||
+		s.Packets == 0 || bad != 0 {
+		t.Errorf("%d viewers play %d packets: %d missing, %d before repair, %d damaged, %d not opened, %d lost "+
+			"upstream; "+
 			"want %d, some, and 0 of each", got.Playing, s.Packets, got.All.Missing, s.Missing, s.Damaged, s.Unopened, s.Unsent, viewers)
 	}
 }
@@ -125,7 +128,8 @@ func onQueues(t *testing.T, grown testenv.Metrics, packets uint64) {
 	}
 	// An address that is resolved anew lets a few packets go through the kernel.
 	if around := grown.Sum(companionSent); around > sent/100 {
-		t.Errorf("%g datagrams were sent through the kernel, beside %g frames by the queues; want at most 1 %%", around, sent)
+		t.Errorf("%g datagrams were sent through the kernel, beside %g frames by the queues; want at most 1 %%",
+			around, sent)
 	}
 }
 
@@ -173,7 +177,8 @@ func (g *stage) recovered(t *testing.T, queues int, zerocopy bool) {
 		done := sent >= 100 && grown.Sum(queueReceived) >= 100 && g.heard(t)-heard >= 100
 		return done, grown.List("ringcast_xdp_", "ringcast_companion", "ringcast_port_") + g.server.Log()
 	})
-	t.Logf("the queues sent %g frames and received %g, the kernel's socket sent %g; the client's sockets read %d datagrams",
+	t.Logf("the queues sent %g frames and received %g, the kernel's socket sent %g; the client's sockets read %d "+
+		"datagrams",
 		grown.Sum(queueSent), grown.Sum(queueReceived), grown.Sum(companionSent), g.heard(t)-heard)
 	if n := g.server.Metrics(t)["ringcast_xdp_suspended_workers"]; int(n) != g.queues-queues {
 		t.Errorf("%g workers are suspended, want %d", n, g.queues-queues)
@@ -285,7 +290,8 @@ func (g *stage) sessions(t *testing.T) {
 	g.live(t)
 	_, got := g.long.end(t, true)
 	s := &got.Sample
-	t.Logf("the viewer opened %d packets, %d damaged; %d frames, %d keyframes", s.Packets, s.Damaged, s.Frames, s.Keyframes)
+	t.Logf("the viewer opened %d packets, %d damaged; %d frames, %d keyframes",
+		s.Packets, s.Damaged, s.Frames, s.Keyframes)
 	if bad := s.Damaged + s.Unopened + s.Restarts; got.Playing != 1 || len(got.Lost) != 0 || bad != 0 {
 		t.Errorf("%d play, sessions lost %v, %d packets damaged, %d not opened, %d restarts; want 1, none, 0, 0, 0",
 			got.Playing, got.Lost, s.Damaged, s.Unopened, s.Restarts)
@@ -360,13 +366,17 @@ func (g *stage) stacked(t *testing.T) {
 	}{
 		{&netlink.Vlan{LinkAttrs: attrs("nic0.5"), VlanId: 5}, "nic0.5 is a VLAN on nic0"},
 		{team, "team0 is a team of ports (nic0)"},
-		{&netlink.Macvlan{LinkAttrs: attrs("macvlan0"), Mode: netlink.MACVLAN_MODE_BRIDGE}, "macvlan0 is a macvlan on nic0"},
+		{
+			&netlink.Macvlan{LinkAttrs: attrs("macvlan0"), Mode: netlink.MACVLAN_MODE_BRIDGE},
+			"macvlan0 is a macvlan on nic0",
+		},
 		{newVRF(), "vrf0 is a VRF; packets come in by its members (nic0)"},
 	} {
 		t.Run(c.link.Type(), func(t *testing.T) {
 			g.above(t, c.link)
 			d := consult(t, c.link.Attrs().Name)
-			if why := reasons(d, host.Copy); d.Taken() != host.Sockets || !strings.Contains(strings.Join(why, "; "), c.says) {
+			if why := reasons(d, host.Copy); d.Taken() != host.Sockets ||
+				!strings.Contains(strings.Join(why, "; "), c.says) {
 				t.Errorf("the doctor takes %q, refused %q; want %q, %q", d.Taken(), why, host.Sockets, c.says)
 			}
 		})

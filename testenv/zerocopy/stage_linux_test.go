@@ -304,7 +304,8 @@ func (g *stage) live(t *testing.T) {
 			t.Errorf("%g sessions of a %s are connected, want 1", n, role)
 		}
 	}
-	if n := strings.Count(g.server.Log(), `msg="session ended"`) - strings.Count(g.server.Log(), "reason=closed"); n != 0 {
+	if n := strings.Count(g.server.Log(), `msg="session ended"`) - strings.Count(g.server.Log(),
+		"reason=closed"); n != 0 {
 		t.Errorf("%d sessions ended by themselves, want 0:\n%s", n, g.server.Log())
 	}
 }

@@ -57,7 +57,10 @@ type scene struct {
 // nic is a QEMU device on the hub.
 func nic(device, mac string) []string {
 	port := "port" + mac[15:]
-	return []string{"-netdev", "hubport,hubid=0,id=" + port, "-device", device + ",romfile=,mac=" + mac + ",netdev=" + port}
+	return []string{
+		"-netdev", "hubport,hubid=0,id=" + port, "-device",
+		device + ",romfile=,mac=" + mac + ",netdev=" + port,
+	}
 }
 
 // The NICs' addresses, by which the VM knows them.
@@ -128,7 +131,8 @@ func (m machine) play(t *testing.T) {
 func (m machine) watch(t *testing.T, debian string, i *image) {
 	console := filepath.Join(t.TempDir(), "console")
 	args := append([]string{
-		// Time is a count of instructions and jumps over what nobody does, so nothing in the VM knows how busy the host is.
+		// Time is a count of instructions and jumps over what nobody does, so nothing in the VM knows how busy the host
+		// is.
 		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm",
 		"-M", "q35", "-cpu", "max", "-smp", "2", "-m", "2048",
 		"-nodefaults", "-nographic", "-no-reboot", "-serial", "file:" + console, "-serial", "stdio",

@@ -58,7 +58,10 @@ func TestOgg(t *testing.T) {
 	if want := []int{2, 3, 600}; !slices.Equal(lengths, want) {
 		t.Errorf("packets of %v bytes, want %v", lengths, want)
 	}
-	if want := []time.Duration{20 * time.Millisecond, 40 * time.Millisecond, 20 * time.Millisecond}; !slices.Equal(durations, want) {
+	if want := []time.Duration{
+		20 * time.Millisecond, 40 * time.Millisecond,
+		20 * time.Millisecond,
+	}; !slices.Equal(durations, want) {
 		t.Errorf("durations %v, want %v", durations, want)
 	}
 }

@@ -71,7 +71,8 @@ func TestVP8(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if (d.S == 1) != (i == 0) || d.I != 1 || n > 0 && i == 0 && d.PictureID != last+1 || i > 0 && d.PictureID != last {
+			if (d.S == 1) != (i == 0) || d.I != 1 || n > 0 && i == 0 && d.PictureID != last+1 ||
+				i > 0 && d.PictureID != last {
 				t.Errorf("frame %d, payload %d: %+v after picture %d", n, i, d, last)
 			}
 			last = d.PictureID

@@ -78,7 +78,8 @@ func (c *Config) Validate() error {
 		"--whip %q: expected the http or https URL of a WHIP endpoint", c.URL)
 	check(c.Streams >= 1 && c.Streams <= maxStreams, "--streams %d: expected 1 to %d", c.Streams, maxStreams)
 	check(c.Bitrate >= 10_000 && c.Bitrate <= 1_000_000_000, "--bitrate %d: expected 10k to 1000M bit/s", c.Bitrate)
-	check(c.FrameRate > 0 && c.FrameRate <= maxFrameRate, "--fps %g: expected more than 0 and at most %d", c.FrameRate, maxFrameRate)
+	check(c.FrameRate > 0 && c.FrameRate <= maxFrameRate, "--fps %g: expected more than 0 and at most %d", c.FrameRate,
+		maxFrameRate)
 	check(c.Keyframe > 0, "--keyframe %v: expected a positive time", c.Keyframe)
 	check(c.PacketSize >= minPacketSize && c.PacketSize <= maxPacketSize,
 		"--packet-size %d: expected %d to %d", c.PacketSize, minPacketSize, maxPacketSize)

@@ -31,7 +31,10 @@ const (
 // an error, unless that came before any stream was connected.
 func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
 	r := &run{
-		cfg: cfg, client: session.NewClient(session.Login{Role: api.Publisher, Token: cfg.Token, Insecure: cfg.Insecure}),
+		cfg: cfg, client: session.NewClient(session.Login{
+			Role: api.Publisher, Token: cfg.Token,
+			Insecure: cfg.Insecure,
+		}),
 		late: report.NewHistogram(), looked: report.NewHistogram(),
 	}
 	defer r.client.CloseIdleConnections()
@@ -156,7 +159,8 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 		CNAME: fmt.Sprintf("ringbench-%d", n), StreamID: "ringbench",
 	}
 	s := &stream{
-		url: StreamURL(c.URL, n), client: r.client, certificate: r.certificate, paused: c.Paused, lost: map[uint32]int32{},
+		url: StreamURL(c.URL,
+			n), client: r.client, certificate: r.certificate, paused: c.Paused, lost: map[uint32]int32{},
 		path: path{hasher: stun.NewHasher(), message: make([]byte, 0, maxFrame)},
 	}
 	s.sender = sender{
@@ -170,7 +174,9 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 }
 
 // addTracks makes tracks of what the server took.
-func (s *stream) addTracks(c *Config, video media.Source, audio func(uint64) media.Source, offer *client.Offer, random *rand.Rand, seed uint64) error {
+func (s *stream) addTracks(
+	c *Config, video media.Source, audio func(uint64) media.Source, offer *client.Offer, random *rand.Rand, seed uint64,
+) error {
 	add := func(source media.Source, ssrc, rtx uint32) error {
 		codec := source.Codec()
 		t := s.session.Answer.Track(codec.Kind())
@@ -236,7 +242,8 @@ func (r *run) publish(ctx context.Context) error {
 		case now := <-tick.C:
 			if r.cfg.Progress != nil {
 				p := r.report(now.Sub(began), false)
-				r.cfg.Progress.Rates(now, p.VideoPackets+p.AudioPackets, p.Bytes, "publishing %d streams for %.0f s · %d keyframes, %d NACKs, %d PLIs",
+				r.cfg.Progress.Rates(now, p.VideoPackets+p.AudioPackets, p.Bytes,
+					"publishing %d streams for %.0f s · %d keyframes, %d NACKs, %d PLIs",
 					running, p.Seconds, p.Keyframes, p.Feedback.NACKs, p.Feedback.PLIs)
 			}
 		}
@@ -275,7 +282,10 @@ func (r *run) look(began time.Time) *report.Publish {
 
 // report adds up the streams.
 func (r *run) report(after time.Duration, aborted bool) *report.Publish {
-	p := &report.Publish{URL: r.cfg.URL, Streams: len(r.streams), Codecs: r.codecs, Aborted: aborted, Seconds: after.Seconds()}
+	p := &report.Publish{
+		URL: r.cfg.URL, Streams: len(r.streams), Codecs: r.codecs, Aborted: aborted,
+		Seconds: after.Seconds(),
+	}
 	post, ice, dtls := report.NewHistogram(), report.NewHistogram(), report.NewHistogram()
 	for _, s := range r.streams {
 		s.mu.Lock()

@@ -46,7 +46,8 @@ func (p *Progress) Rates(now time.Time, packets, bytes uint64, format string, ar
 	}
 	tail := ""
 	if seconds := now.Sub(p.last).Seconds(); !p.last.IsZero() {
-		tail = " · " + rate(float64(packets-p.packets)/seconds, "packet/s") + ", " + rate(8*float64(bytes-p.bytes)/seconds, "bit/s")
+		tail = " · " + rate(float64(packets-p.packets)/seconds,
+			"packet/s") + ", " + rate(8*float64(bytes-p.bytes)/seconds, "bit/s")
 	}
 	p.packets, p.bytes = packets, bytes
 	p.show(now, "%s", fmt.Sprintf(format, args...)+tail)

@@ -75,15 +75,18 @@ func (p *Publish) Add(x *Publish) {
 // Table writes the report for people.
 func (p *Publish) Table(out io.Writer) error {
 	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
-	t.row("published", "%d streams of %s for %.1f s%s", p.Streams, list(p.Codecs), p.Seconds, ifSo(p.Aborted, "; interrupted"))
+	t.row("published", "%d streams of %s for %.1f s%s", p.Streams, list(p.Codecs), p.Seconds,
+		ifSo(p.Aborted, "; interrupted"))
 	if p.Seconds > 0 {
 		n := p.VideoPackets + p.AudioPackets
 		t.row("sent", "%d video and %d audio packets, %s, %s; %d frames, %d keyframes; %d resent, %d unsent",
-			p.VideoPackets, p.AudioPackets, rate(float64(n)/p.Seconds, "packet/s"), rate(8*float64(p.Bytes)/p.Seconds, "bit/s"),
+			p.VideoPackets, p.AudioPackets, rate(float64(n)/p.Seconds, "packet/s"), rate(8*float64(p.Bytes)/p.Seconds,
+				"bit/s"),
 			p.Frames, p.Keyframes, p.Resent, p.Unsent)
 	}
 	f := &p.Feedback
-	t.row("feedback", "%d NACKs (%d unanswered), %d PLIs, %d FIRs, %d receiver reports, %d transport feedbacks, %d REMBs",
+	t.row("feedback", "%d NACKs (%d unanswered), %d PLIs, %d FIRs, %d receiver reports, %d transport feedbacks, %d "+
+		"REMBs",
 		f.NACKs, f.Unknown, f.PLIs, f.FIRs, f.Reports, f.Transport, f.REMBs)
 	t.row("  reported", "%d lost, worst interval %s, worst jitter %.2f ms", f.Lost, percent(f.WorstLoss), f.Jitter)
 	t.blank()

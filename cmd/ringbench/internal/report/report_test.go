@@ -26,7 +26,8 @@ func TestHistogram(t *testing.T) {
 	h.Merge(other)
 	q := h.Quantiles()
 	near := func(got, want float64) bool { return got > want*0.998 && got < want*1.002 }
-	if q.Count != 1000 || !near(q.P50, 500) || !near(q.P90, 900) || !near(q.P99, 990) || !near(q.P999, 999) || !near(q.Max, 1000) {
+	if q.Count != 1000 || !near(q.P50, 500) || !near(q.P90, 900) || !near(q.P99, 990) || !near(q.P999, 999) ||
+		!near(q.Max, 1000) {
 		t.Errorf("%+v", q)
 	}
 	h.Record(-time.Second) // two machines' clocks
@@ -85,7 +86,10 @@ func TestTable(t *testing.T) {
 		t.Errorf("%v: %+v\n%s", err, back, text)
 	}
 
-	p := &Publish{Streams: 2, Codecs: []string{"VP8", "opus"}, Seconds: 2, VideoPackets: 400, AudioPackets: 200, Feedback: Feedback{NACKs: 5, Unknown: 1}}
+	p := &Publish{
+		Streams: 2, Codecs: []string{"VP8", "opus"}, Seconds: 2, VideoPackets: 400, AudioPackets: 200,
+		Feedback: Feedback{NACKs: 5, Unknown: 1},
+	}
 	out.Reset()
 	if err := p.Table(&out); err != nil {
 		t.Fatal(err)

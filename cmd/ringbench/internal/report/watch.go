@@ -177,8 +177,10 @@ func (w *Watch) Table(out io.Writer) error {
 		w.Sampled, s.Packets, s.Unopened, s.Duplicate, s.Late)
 	t.row("  loss", "%s before retransmission (%d of %d), %s after (%d)",
 		percent(s.LossBefore), s.Missing, s.Expected, percent(s.LossAfter), s.Unrecovered)
-	t.row("  content", "%d stamped, %d damaged, %d lost upstream, %d source restarts", s.Stamped, s.Damaged, s.Unsent, s.Restarts)
-	t.row("  video", "%d frames, %d keyframes, %d freezes of %.0f ms in all", s.Frames, s.Keyframes, s.Freezes, s.Frozen)
+	t.row("  content", "%d stamped, %d damaged, %d lost upstream, %d source restarts", s.Stamped, s.Damaged, s.Unsent,
+		s.Restarts)
+	t.row("  video", "%d frames, %d keyframes, %d freezes of %.0f ms in all", s.Frames, s.Keyframes, s.Freezes,
+		s.Frozen)
 	t.heads("  times, ms", "count", "p50", "p90", "p99", "p99.9", "max")
 	t.quantiles("  jitter", s.Jitter)
 	t.quantiles("  one-way delay", s.Delay)
@@ -187,7 +189,8 @@ func (w *Watch) Table(out io.Writer) error {
 	t.row("sent", "%d receiver reports, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent",
 		x.Reports, x.Feedback, x.Checks, x.NACKs, x.PLIs, x.Unsent)
 	c := &w.Client
-	t.row("client", "%s of a core (%s user), %.0f ns a packet; %d loops, the busiest %s busy; %.0f MB, %d goroutines; %d socket drops; counted by %s",
+	t.row("client", "%s of a core (%s user), %.0f ns a packet; %d loops, the busiest %s busy; %.0f MB, %d "+
+		"goroutines; %d socket drops; counted by %s",
 		percent(c.CPU), percent(c.UserCPU), c.PerPacket, c.Loops, percent(c.Busiest), float64(c.RSS)/1e6, c.Goroutines, c.Drops, w.Counting)
 	return t.Flush()
 }

@@ -89,7 +89,10 @@ func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *cl
 
 func dial(network *records.Conn, options []dtls.Option, server bool) (*dtls.Conn, error) {
 	if server {
-		all := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true)}
+		all := []dtls.ServerOption{
+			dtls.WithClientAuth(dtls.RequireAnyClientCert),
+			dtls.WithInsecureSkipVerifyHello(true),
+		}
 		for _, o := range options {
 			all = append(all, o)
 		}

@@ -100,7 +100,10 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"RTP to a diverted port", datagram(false, 5002, rtp(1, 1, 100)), xdpDrop, diverted},
 		{"RTP to a diverted port, IPv6", datagram(true, 5002, rtp(1, 2, 100)), xdpDrop, diverted},
-		{"RTP to another port", datagram(false, 5003, rtp(1, 1, 100)), xdpPass, Totals{PassedPackets: 1, PassedBytes: 112}},
+		{
+			"RTP to another port", datagram(false, 5003, rtp(1, 1, 100)), xdpPass,
+			Totals{PassedPackets: 1, PassedBytes: 112},
+		},
 		{"RTCP", datagram(false, 5002, rtcp), xdpPass, other},
 		{"STUN", datagram(false, 5002, stun), xdpPass, other},
 		{"DTLS", datagram(true, 5002, dtls), xdpPass, other},
@@ -183,7 +186,8 @@ func TestLoseEvery(t *testing.T) {
 		}
 	}
 	got := s.totals(t)
-	if got.Lost != packets/100 || got.DivertedPackets+got.PassedPackets != packets-packets/100+resent || got.PassedPackets < resent {
+	if got.Lost != packets/100 || got.DivertedPackets+got.PassedPackets != packets-packets/100+resent ||
+		got.PassedPackets < resent {
 		t.Errorf("%+v", got)
 	}
 }

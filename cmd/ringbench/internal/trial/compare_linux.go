@@ -28,7 +28,8 @@ func Compare(ctx context.Context, log *slog.Logger, cfg Config, contenders ...Co
 	}
 	for _, c := range contenders {
 		if c.busyPolls() && len(contenders) > 1 {
-			return nil, fmt.Errorf("%s: a server that never sleeps takes the core from the others: measure it alone", c.Name)
+			return nil, fmt.Errorf("%s: a server that never sleeps takes the core from the others: measure it alone",
+				c.Name)
 		}
 	}
 	defer cfg.Progress.Done()
@@ -91,7 +92,8 @@ func (m *match) round(ctx context.Context, n int) (err error) {
 		}
 	}
 	for _, r := range m.rigs {
-		m.cfg.Progress.Show(time.Now(), "round %d of %d · %s · %d viewers", n+1, m.cfg.Rounds, r.Contender.Name, m.cfg.Viewers)
+		m.cfg.Progress.Show(time.Now(), "round %d of %d · %s · %d viewers", n+1, m.cfg.Rounds, r.Contender.Name,
+			m.cfg.Viewers)
 		rests := r.resting
 		r.wake()
 		w, err := r.Window(ctx, m.cfg.Window)
@@ -120,7 +122,9 @@ func (m *match) close() error {
 }
 
 // openFloor makes a bench for the C floor, whose every call is one turn.
-func openFloor(ctx context.Context, log *slog.Logger, queues int) (turn func() (Floor, error), closeFloor func() error, err error) {
+func openFloor(
+	ctx context.Context, log *slog.Logger, queues int) (turn func() (Floor, error), closeFloor func() error, err error,
+) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		return nil, nil, fmt.Errorf("the C floor wants gcc: %w", err)
 	}

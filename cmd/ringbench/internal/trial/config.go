@@ -59,7 +59,8 @@ func (c *Config) Validate() error {
 	check(c.Sample >= 1, "a sample of %d: expected 1 or more, or nobody checks what arrives", c.Sample)
 	check(c.Ramp > 0, "a ramp of %g: expected more than 0 viewers a second", c.Ramp)
 	check(c.Bitrate >= 10_000, "a bitrate of %d: expected 10k or more", c.Bitrate)
-	check(c.Window >= minWindow, "a window of %v: expected %v or more, as idle time comes in ticks", c.Window, minWindow)
+	check(c.Window >= minWindow, "a window of %v: expected %v or more, as idle time comes in ticks", c.Window,
+		minWindow)
 	check(c.Rounds >= 1, "%d rounds: expected 1 or more", c.Rounds)
 	return errors.Join(errs...)
 }

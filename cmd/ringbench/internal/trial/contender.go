@@ -37,7 +37,10 @@ var ways = map[string][]string{
 const device = "eth0" // of both hosts
 
 // sfuURLs are where internal/sfu listens.
-var sfuURLs = URLs{WHIP: "http://{ip}:8081/whip/bench{n}", WHEP: "http://{ip}:8081/whep/bench{n}", Ready: "http://{ip}:8081/"}
+var sfuURLs = URLs{
+	WHIP: "http://{ip}:8081/whip/bench{n}", WHEP: "http://{ip}:8081/whep/bench{n}",
+	Ready: "http://{ip}:8081/",
+}
 
 // ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE, for which urls must be
 // given.

@@ -21,11 +21,11 @@
 // # What is charged where
 //
 // The server's CPU time is that of its threads, in which soft interrupts that ran there are contained, of its core's
-// ksoftirqd, and of the NAPI threads of its own device, which receive what viewers and publisher send. Without
-// those threads a veth receives in the context of whoever sends, on the client's core. A veth has NAPIs only with XDP
-// or GRO, so both ends get GRO before anything starts: sockets and AF_XDP are then received alike, and attaching XDP
-// later changes no thread. For a packet that cannot be aggregated veth goes around them, unless the sender has no TSO:
-// so that is off, as XDP at the other end turns it off anyway. By the same token all that happens to a packet behind the
+// ksoftirqd, and of the NAPI threads of its own device, which receive what viewers and publisher send. Without those
+// threads a veth receives in the context of whoever sends, on the client's core. A veth has NAPIs only with XDP or GRO,
+// so both ends get GRO before anything starts: sockets and AF_XDP are then received alike, and attaching XDP later
+// changes no thread. For a packet that cannot be aggregated veth goes around them, unless the sender has no TSO: so
+// that is off, as XDP at the other end turns it off anyway. By the same token all that happens to a packet behind the
 // cable is the client's: its NAPI threads run the sink.
 //
 // A packet's cost is the share of the core by the rate at which packets arrived at the sink, each measured between two
@@ -45,6 +45,6 @@
 //
 // # Concurrency
 //
-// Publisher and viewers are processes, each with a small HTTP server on the client's loopback where it takes orders. All
-// else is one goroutine.
+// Publisher and viewers are processes, each with a small HTTP server on the client's loopback where it takes orders.
+// All else is one goroutine.
 package trial

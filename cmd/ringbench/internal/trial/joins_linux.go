@@ -36,7 +36,8 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates 
 		return nil, err
 	}
 	aside, err := publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
-		Orders: asideOrders, URL: r.url("", "/whip"+asidePath), Streams: 1, Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
+		Orders: asideOrders, URL: r.url("",
+			"/whip"+asidePath), Streams: 1, Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
 	}, cfg.ClientCPU)
 	if err != nil {
 		return nil, err
@@ -70,7 +71,8 @@ func (r *Rig) joinAt(ctx context.Context, rate float64, lasts time.Duration, see
 	}
 	began := time.Now()
 	joiners, err := viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		Orders: joinersOrders, URL: r.url("", "/whep"+asidePath), Viewers: n, Streams: 1, Ramp: rate, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
+		Orders: joinersOrders, URL: r.url("",
+			"/whep"+asidePath), Viewers: n, Streams: 1, Ramp: rate, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return s, err

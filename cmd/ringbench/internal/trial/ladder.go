@@ -24,7 +24,8 @@ const (
 	hopeless = 1.5
 )
 
-// A Ladder is the table of docs/performance.md: contenders over viewer counts, and the most viewers that each can serve.
+// A Ladder is the table of docs/performance.md: contenders over viewer counts, and the most viewers that each can
+// serve.
 type Ladder struct {
 	Machine    Machine  `json:"machine"`
 	Config     Shape    `json:"config"`
@@ -140,9 +141,11 @@ func (r *Report) overloaded(contender int) bool {
 // Table writes Markdown.
 func (l *Ladder) Table(out io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%d stream of %d frames a second, %.2f Mbit/s of video; medians of the good windows of %d, each %s long, with the least and the most.\n\n",
+	fmt.Fprintf(&b, "%s\n\n%d stream of %d frames a second, %.2f Mbit/s of video; medians of the good windows of %d, "+
+		"each %s long, with the least and the most.\n\n",
 		l.Machine, l.Config.Streams, int(l.Config.FrameRate), float64(l.Config.Bitrate)/1e6, l.Config.Rounds, l.Config.Window)
-	b.WriteString("| viewers | sent by | CPU, % of the core | CPU ns a packet | × C floor | × one by one | resident MB | Gbit/s, viewers' count | Gbit/s, the OS's count |\n")
+	b.WriteString("| viewers | sent by | CPU, % of the core | CPU ns a packet | × C floor | × one by one | resident " +
+		"MB | Gbit/s, viewers' count | Gbit/s, the OS's count |\n")
 	b.WriteString("|---:|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, r := range l.Rungs {
 		last := slices.Index(r.Contenders, "off")
@@ -171,7 +174,8 @@ func (l *Ladder) Table(out io.Writer) error {
 		}
 	}
 	if len(l.Most) > 0 {
-		b.WriteString("\nThe most viewers without loss:\n\n| sent by | viewers | CPU, % of the core | CPU ns a packet | delay p99, ms | beyond |\n|---|---:|---:|---:|---:|---|\n")
+		b.WriteString("\nThe most viewers without loss:\n\n| sent by | viewers | CPU, % of the core | CPU ns a " +
+			"packet | delay p99, ms | beyond |\n|---|---:|---:|---:|---:|---|\n")
 	}
 	for _, m := range l.Most {
 		of := func(f func(*Window) float64) string {
@@ -268,7 +272,8 @@ func (l *Ladder) resume(path string) {
 		return // there is nothing to go on with
 	}
 	var old Ladder
-	if json.Unmarshal(text, &old) != nil || old.Machine != l.Machine || old.Config != l.Config || !slices.Equal(old.Contenders, l.Contenders) {
+	if json.Unmarshal(text, &old) != nil || old.Machine != l.Machine || old.Config != l.Config ||
+		!slices.Equal(old.Contenders, l.Contenders) {
 		return
 	}
 	l.Rungs, l.Most = old.Rungs, old.Most

@@ -69,75 +69,80 @@ type Sunk struct {
 	At time.Time
 }
 
-var publisher = lab.Register("publisher", func(ctx context.Context, in Publishing, ready func()) (*report.Publish, error) {
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, publisherNice); err != nil {
-		return nil, fmt.Errorf("raise the publisher's priority: %w", err)
-	}
-	var paused atomic.Bool
-	cfg := publish.Default()
-	cfg.URL, cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Seed = in.URL, in.Streams, in.Bitrate, in.FrameRate, in.Seed
-	cfg.Audio = in.Audio
-	cfg.Paused = paused.Load
-	orders := http.NewServeMux()
-	orders.HandleFunc("POST /pause", func(http.ResponseWriter, *http.Request) { paused.Store(true) })
-	orders.HandleFunc("POST /play", func(http.ResponseWriter, *http.Request) { paused.Store(false) })
-	var serving *http.Server
-	var failed error
-	cfg.Follow = func(look func() *report.Publish) {
-		orders.HandleFunc("GET /look", answer(func() (any, error) { return look(), nil }))
-		serving, failed = takeOrders(in.Orders, orders)
-		ready()
-	}
-	r, err := publish.Run(ctx, cfg)
-	if serving != nil {
-		err = errors.Join(err, serving.Close())
-	}
-	return r, errors.Join(err, failed)
-})
+var publisher = lab.Register("publisher",
+	func(ctx context.Context, in Publishing, ready func()) (*report.Publish, error) {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, publisherNice); err != nil {
+			return nil, fmt.Errorf("raise the publisher's priority: %w", err)
+		}
+		var paused atomic.Bool
+		cfg := publish.Default()
+		cfg.URL, cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Seed = in.URL, in.Streams, in.Bitrate, in.FrameRate, in.Seed
+		cfg.Audio = in.Audio
+		cfg.Paused = paused.Load
+		orders := http.NewServeMux()
+		orders.HandleFunc("POST /pause", func(http.ResponseWriter, *http.Request) { paused.Store(true) })
+		orders.HandleFunc("POST /play", func(http.ResponseWriter, *http.Request) { paused.Store(false) })
+		var serving *http.Server
+		var failed error
+		cfg.Follow = func(look func() *report.Publish) {
+			orders.HandleFunc("GET /look", answer(func() (any, error) { return look(), nil }))
+			serving, failed = takeOrders(in.Orders, orders)
+			ready()
+		}
+		r, err := publish.Run(ctx, cfg)
+		if serving != nil {
+			err = errors.Join(err, serving.Close())
+		}
+		return r, errors.Join(err, failed)
+	})
 
-var viewers = lab.Register("viewers", func(ctx context.Context, in Watching, ready func()) (r *report.Watch, err error) {
-	cfg := watch.Default()
-	cfg.URL, cfg.Viewers, cfg.Sample, cfg.Ramp, cfg.Seed = in.URL, in.Viewers, in.Sample, in.Ramp, in.Seed
-	cfg.Streams = cfg.Streams[:0]
-	for n := range in.Streams {
-		cfg.Streams = append(cfg.Streams, n)
-	}
-	cfg.NoAudio, cfg.Settle = !in.Audio, 0
-	sunk := func() (s Sunk, err error) { return s, nil }
-	if !in.NoSink {
-		s, err := sink.Attach(sink.Config{Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(), LoseEvery: in.LoseEvery})
-		if err != nil {
-			return nil, err
+var viewers = lab.Register("viewers",
+	func(ctx context.Context, in Watching, ready func()) (r *report.Watch, err error) {
+		cfg := watch.Default()
+		cfg.URL, cfg.Viewers, cfg.Sample, cfg.Ramp, cfg.Seed = in.URL, in.Viewers, in.Sample, in.Ramp, in.Seed
+		cfg.Streams = cfg.Streams[:0]
+		for n := range in.Streams {
+			cfg.Streams = append(cfg.Streams, n)
 		}
-		defer func() { err = errors.Join(err, s.Close()) }()
-		cfg.Sink = s
-		sunk = func() (Sunk, error) {
-			t, err := s.Totals()
-			return Sunk{t, time.Now()}, err
-		}
-	}
-	orders := http.NewServeMux()
-	orders.HandleFunc("GET /sunk", answer(func() (any, error) { return sunk() }))
-	var serving *http.Server
-	var failed error
-	cfg.Follow = func(look func() *report.Watch) {
-		orders.HandleFunc("GET /look", answer(func() (any, error) {
-			w := look()
-			if w == nil {
-				return nil, errors.New("over")
+		cfg.NoAudio, cfg.Settle = !in.Audio, 0
+		sunk := func() (s Sunk, err error) { return s, nil }
+		if !in.NoSink {
+			s, err := sink.Attach(sink.Config{
+				Device: device, TransportID: client.TransportID, Spared: client.RTXTypes(),
+				LoseEvery: in.LoseEvery,
+			})
+			if err != nil {
+				return nil, err
 			}
-			t, err := sunk()
-			return Viewing{w, t}, err
-		}))
-		serving, failed = takeOrders(in.Orders, orders)
-		ready()
-	}
-	r, err = watch.Run(ctx, cfg)
-	if serving != nil {
-		err = errors.Join(err, serving.Close())
-	}
-	return r, errors.Join(err, failed)
-})
+			defer func() { err = errors.Join(err, s.Close()) }()
+			cfg.Sink = s
+			sunk = func() (Sunk, error) {
+				t, err := s.Totals()
+				return Sunk{t, time.Now()}, err
+			}
+		}
+		orders := http.NewServeMux()
+		orders.HandleFunc("GET /sunk", answer(func() (any, error) { return sunk() }))
+		var serving *http.Server
+		var failed error
+		cfg.Follow = func(look func() *report.Watch) {
+			orders.HandleFunc("GET /look", answer(func() (any, error) {
+				w := look()
+				if w == nil {
+					return nil, errors.New("over")
+				}
+				t, err := sunk()
+				return Viewing{w, t}, err
+			}))
+			serving, failed = takeOrders(in.Orders, orders)
+			ready()
+		}
+		r, err = watch.Run(ctx, cfg)
+		if serving != nil {
+			err = errors.Join(err, serving.Close())
+		}
+		return r, errors.Join(err, failed)
+	})
 
 // takeOrders serves until the server is closed.
 func takeOrders(address string, h http.Handler) (*http.Server, error) {

@@ -96,7 +96,10 @@ func threads(h *lab.Host, cpus []int) ([]int, error) {
 	if err := d.Offload("rx-gro", true); err != nil {
 		return nil, err
 	}
-	for _, feature := range []string{"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation"} {
+	for _, feature := range []string{
+		"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation",
+		"tx-tcp-mangleid-segmentation",
+	} {
 		if err := d.Offload(feature, false); err != nil {
 			return nil, err
 		}
@@ -194,7 +197,8 @@ func (r *Rig) Fill(ctx context.Context) error {
 	}
 	var err error
 	r.watching, err = viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP, "/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
+		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP,
+			"/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
 	}, r.cfg.ClientCPU)
 	if err != nil {
@@ -207,7 +211,8 @@ func (r *Rig) Fill(ctx context.Context) error {
 			return err
 		}
 		w := v.Watch
-		r.cfg.Progress.Show(time.Now(), "%s · %d of %d viewers joined, %d playing, %d failed", r.Contender.Name, w.Joined, w.Wanted, w.Playing, w.Failed())
+		r.cfg.Progress.Show(time.Now(), "%s · %d of %d viewers joined, %d playing, %d failed", r.Contender.Name,
+			w.Joined, w.Wanted, w.Playing, w.Failed())
 		if w.Playing == w.Wanted || time.Now().After(giveUp) {
 			r.Joined = w
 			return r.pause(ctx)

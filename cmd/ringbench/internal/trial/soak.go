@@ -37,20 +37,24 @@ type Moment struct {
 // Table writes it for people.
 func (e *Endurance) Table(out io.Writer) error {
 	w := &e.Whole
-	fmt.Fprintf(out, "%s\n%s: %d viewers for %.0f s, %.1f %% of the core, %.0f ns a packet, %.3f Mpacket/s\n", e.Machine, e.Contender, e.Viewers,
+	fmt.Fprintf(out, "%s\n%s: %d viewers for %.0f s, %.1f %% of the core, %.0f ns a packet, %.3f Mpacket/s\n",
+		e.Machine, e.Contender, e.Viewers,
 		w.Seconds, 100*w.CPU, w.PerPacket, w.PacketRate/1e6)
-	fmt.Fprintf(out, "published %d packets, %d arrived, %d missing at all viewers, %d at sampled ones\n", w.Published, w.Arrived, w.CountedMissing, w.Sampled.Missing)
+	fmt.Fprintf(out, "published %d packets, %d arrived, %d missing at all viewers, %d at sampled ones\n", w.Published,
+		w.Arrived, w.CountedMissing, w.Sampled.Missing)
 	if n := len(e.Moments); n >= 4 {
 		first, last := e.Moments[n/4:n/2], e.Moments[n*3/4:]
 		compare := func(name, unit string, scale float64, of func(Moment) float64) {
-			fmt.Fprintf(out, "%s, medians of the second and of the last quarter: %.2f and %.2f %s\n", name, medianOf(first, of)/scale, medianOf(last, of)/scale, unit)
+			fmt.Fprintf(out, "%s, medians of the second and of the last quarter: %.2f and %.2f %s\n", name,
+				medianOf(first, of)/scale, medianOf(last, of)/scale, unit)
 		}
 		compare("resident memory", "MB", 1e6, func(m Moment) float64 { return float64(m.RSS) })
 		compare("heap", "MB", 1e6, func(m Moment) float64 { return float64(m.Heap) })
 		compare("goroutines", "", 1, func(m Moment) float64 { return float64(m.Goroutines) })
 	}
 	if s := w.Server; s != nil {
-		fmt.Fprintf(out, "%d collections, longest pause of late %.2f ms; %d allocations, %.6f a packet sent, most of them for metrics\n",
+		fmt.Fprintf(out, "%d collections, longest pause of late %.2f ms; %d allocations, %.6f a packet sent, most of "+
+			"them for metrics\n",
 			s.GCs, s.GCPause, s.Mallocs, float64(s.Mallocs)/float64(max(s.SentRTP, 1)))
 	}
 	for _, why := range slices.Concat(w.Overload, w.Void) {
@@ -135,7 +139,10 @@ func (f *Footprint) Table(out io.Writer) error {
 		of   func(Use) float64
 	}{
 		{"live heap and stacks", func(u Use) float64 { return float64(u.Live + u.Stacks) }},
-		{"resident, less what would be given back", func(u Use) float64 { return float64(u.RSS) - float64(u.Returnable) }},
+		{
+			"resident, less what would be given back",
+			func(u Use) float64 { return float64(u.RSS) - float64(u.Returnable) },
+		},
 		{"resident", func(u Use) float64 { return float64(u.RSS) }},
 	} {
 		fmt.Fprintf(out, "  %-40s %s\n", x.name, f.PerViewer(x.of).text(0))

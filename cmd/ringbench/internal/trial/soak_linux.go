@@ -80,8 +80,8 @@ func (r *Rig) follow(ctx context.Context, s *Endurance, from counts, lasts time.
 	return nil
 }
 
-// viewersFor is how many viewers take a share of the server's cores. The estimate is low, as a packet costs less the more
-// there are.
+// viewersFor is how many viewers take a share of the server's cores. The estimate is low, as a packet costs less the
+// more there are.
 func viewersFor(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share float64) (int, error) {
 	cfg.Viewers, cfg.Rounds, cfg.Floor = Default().Viewers, 1, false
 	r, err := Compare(ctx, log, cfg, c)

@@ -9,9 +9,11 @@ import (
 
 // Table writes the report for people.
 func (r *Report) Table(out io.Writer) error {
-	fmt.Fprintf(out, "%s\n%d viewers of %d streams of %.2f Mbit/s of video\n\n", r.Machine, r.Viewers, r.Streams, float64(r.Bitrate)/1e6)
+	fmt.Fprintf(out, "%s\n%d viewers of %d streams of %.2f Mbit/s of video\n\n", r.Machine, r.Viewers, r.Streams,
+		float64(r.Bitrate)/1e6)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s wire\tRSS MB\theap MB\tcalls/packet\tforwarding p99 ms\tdelay p50, p99 ms\t")
+	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s "+
+		"wire\tRSS MB\theap MB\tcalls/packet\tforwarding p99 ms\tdelay p50, p99 ms\t")
 	for i, name := range r.Contenders {
 		good := len(r.Windows(i))
 		mark := ""
@@ -19,7 +21,8 @@ func (r *Report) Table(out io.Writer) error {
 		if good == 0 {
 			mark, of = " !", func(f func(*Window) float64) Spread { return r.ofAll(i, f) }
 		}
-		fmt.Fprintf(t, "%s%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, mark, good, len(r.Rounds),
+		fmt.Fprintf(t, "%s%s\t%d/%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, mark, good,
+			len(r.Rounds),
 			of(func(w *Window) float64 { return w.PerPacket }).text(0),
 			r.ToFloor(i).text(2), r.Ratio(i, 0).text(2),
 			of(func(w *Window) float64 { return 100 * w.CPU }).text(1),
@@ -52,7 +55,8 @@ func (r *Report) Table(out io.Writer) error {
 	for n := range r.Rounds {
 		x := &r.Rounds[n]
 		if x.Noisy {
-			fmt.Fprintf(out, "round %d is void: its floor took %.0f ns, more than %.1f times the best\n", n+1, x.Floor.PerPacket, noise)
+			fmt.Fprintf(out, "round %d is void: its floor took %.0f ns, more than %.1f times the best\n", n+1,
+				x.Floor.PerPacket, noise)
 		}
 		for i := range x.Windows {
 			for _, why := range x.Windows[i].Overload {

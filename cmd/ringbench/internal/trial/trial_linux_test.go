@@ -42,7 +42,10 @@ func contender(t *testing.T, text string) Contender {
 func defaults(t *testing.T) Config {
 	t.Helper()
 	cfg := Default()
-	for program, pkg := range map[*string]string{&cfg.Ringcast: "ringcast/cmd/ringcast", &cfg.SFU: "ringcast/cmd/ringbench/internal/sfu"} {
+	for program, pkg := range map[*string]string{
+		&cfg.Ringcast: "ringcast/cmd/ringcast",
+		&cfg.SFU:      "ringcast/cmd/ringbench/internal/sfu",
+	} {
 		var err error
 		if *program, err = testenv.Build(pkg); err != nil {
 			t.Fatal(err)
@@ -92,19 +95,24 @@ func TestThreeCounts(t *testing.T) {
 				t.Logf("%+v; server %+v", w, w.Server)
 				s := w.Server
 				// Where others keep the client from its core, the cable drops packets, and says how many.
-				if sent := s.SentRTP + s.SentRTX; sent != w.Arrived+w.LostOnPurpose+w.Dropped || w.Arrived != w.Counted || w.Arrived == 0 {
-					t.Errorf("the server sent %d, the cable dropped %d, the sink saw %d and lost %d on purpose, the viewers counted %d",
+				if sent := s.SentRTP + s.SentRTX; sent != w.Arrived+w.LostOnPurpose+w.Dropped ||
+					w.Arrived != w.Counted || w.Arrived == 0 {
+					t.Errorf("the server sent %d, the cable dropped %d, the sink saw %d and lost %d on purpose, the "+
+						"viewers counted %d",
 						sent, w.Dropped, w.Arrived, w.LostOnPurpose, w.Counted)
 				}
-				if w.Sampled.Bad > 0 || r.stood.wire.TxDropped == 0 && c.loseEvery == 0 && w.CountedMissing+w.Sampled.Missing > 0 {
-					t.Errorf("of %d packets %d are missing, %d at sampled viewers; %d are bad", w.Arrived, w.CountedMissing, w.Sampled.Missing, w.Sampled.Bad)
+				if w.Sampled.Bad > 0 ||
+					r.stood.wire.TxDropped == 0 && c.loseEvery == 0 && w.CountedMissing+w.Sampled.Missing > 0 {
+					t.Errorf("of %d packets %d are missing, %d at sampled viewers; %d are bad",
+						w.Arrived, w.CountedMissing, w.Sampled.Missing, w.Sampled.Bad)
 				}
 				if c.loseEvery == 0 {
 					continue
 				}
 				came := w.LostOnPurpose + w.Arrived - s.SentRTX
 				if off := 100*float64(w.LostOnPurpose) - float64(came); math.Abs(off) > 100 {
-					t.Errorf("of %d packets that came to the sink, but for retransmissions, it lost %d", came, w.LostOnPurpose)
+					t.Errorf("of %d packets that came to the sink, but for retransmissions, it lost %d",
+						came, w.LostOnPurpose)
 				}
 				// What was dropped at the end of one window is missed in the next.
 				clean := r.stood.wire.TxDropped == 0
@@ -115,7 +123,8 @@ func TestThreeCounts(t *testing.T) {
 				if loss := w.Sampled.Loss(); clean && (loss < 0.005 || loss > 0.015) {
 					t.Errorf("sampled viewers report %.2f %%", 100*loss)
 				}
-				if !slices.ContainsFunc(w.Void, func(why string) bool { return strings.Contains(why, "sampled viewers lost") }) {
+				if !slices.ContainsFunc(w.Void,
+					func(why string) bool { return strings.Contains(why, "sampled viewers lost") }) {
 					t.Errorf("not void: %q", w.Void)
 				}
 			}
@@ -125,7 +134,8 @@ func TestThreeCounts(t *testing.T) {
 				t.Errorf("the server used %.3f of a core that was busy for %.3f", w.CPU, busy)
 			}
 			if used := w.PerPacket * w.PacketRate / 1e9; math.Abs(used-w.CPU) > 0.001 {
-				t.Errorf("%.0f packets of %.0f ns a second are %.3f of a core, not %.3f", w.PacketRate, w.PerPacket, used, w.CPU)
+				t.Errorf("%.0f packets of %.0f ns a second are %.3f of a core, not %.3f",
+					w.PacketRate, w.PerPacket, used, w.CPU)
 			}
 			if w.Kernel <= 0 || w.Client.Sink <= 0 {
 				t.Errorf("nothing was received in threads: %+v", w)
@@ -248,7 +258,8 @@ func TestEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Compare(t.Context(), logger(t), cfg, c); err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+		if _, err := Compare(t.Context(), logger(t), cfg, c); err == nil ||
+			!strings.Contains(err.Error(), "/no/such/program") {
 			t.Error(err)
 		}
 		left(t)
@@ -265,7 +276,8 @@ func TestEnds(t *testing.T) {
 		left(t)
 	})
 	t.Run("busy polling against others", func(t *testing.T) {
-		if _, err := Compare(t.Context(), logger(t), cfg, contender(t, "xdp --busy-poll"), contender(t, "off")); err == nil {
+		if _, err := Compare(t.Context(), logger(t), cfg, contender(t, "xdp --busy-poll"),
+			contender(t, "off")); err == nil {
 			t.Error("measured")
 		}
 	})
@@ -282,7 +294,8 @@ func TestForeignServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", w)
-	if w.Server != nil || w.Arrived != w.Published*uint64(cfg.Viewers) || w.Counted != w.Arrived || w.CPU <= 0 || w.RSS == 0 {
+	if w.Server != nil || w.Arrived != w.Published*uint64(cfg.Viewers) || w.Counted != w.Arrived || w.CPU <= 0 ||
+		w.RSS == 0 {
 		t.Errorf("%+v", w)
 	}
 }
@@ -319,7 +332,8 @@ func TestOtherRuns(t *testing.T) {
 		if err := j.Table(t.Output()); err != nil {
 			t.Fatal(err)
 		}
-		if len(j.Steps) != 2 || j.Steps[0].Joined != 20 || j.Steps[1].Joined != 40 || j.Steps[1].Stages["first packet"].Count != 40 {
+		if len(j.Steps) != 2 || j.Steps[0].Joined != 20 || j.Steps[1].Joined != 40 ||
+			j.Steps[1].Stages["first packet"].Count != 40 {
 			t.Errorf("%+v", j)
 		}
 	})
@@ -331,7 +345,8 @@ func TestOtherRuns(t *testing.T) {
 		if err := f.Table(t.Output()); err != nil {
 			t.Fatal(err)
 		}
-		if live := f.PerViewer(func(u Use) float64 { return float64(u.Live + u.Stacks) }).Median; live < 100 || live > 100_000 {
+		if live := f.PerViewer(func(u Use) float64 { return float64(u.Live + u.Stacks) }).Median; live < 100 ||
+			live > 100_000 {
 			t.Errorf("a viewer takes %.0f bytes", live)
 		}
 	})

@@ -24,7 +24,13 @@ func TestParseContender(t *testing.T) {
 	}{
 		{text: "xdp", want: Contender{Args: []string{"--io", "xdp", "--interface", "eth0"}}},
 		{text: "off", want: Contender{Args: []string{"--io", "udp", "--batching", "off"}}},
-		{text: "segments@./old --log-level debug", want: Contender{Binary: "./old", Args: []string{"--io", "udp", "--batching", "segments", "--log-level", "debug"}}},
+		{
+			text: "segments@./old --log-level debug",
+			want: Contender{
+				Binary: "./old",
+				Args:   []string{"--io", "udp", "--batching", "segments", "--log-level", "debug"},
+			},
+		},
 		{text: "sfu", want: Contender{URLs: sfuURLs, Args: []string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}}},
 		{
 			text: "cmd:./x --to {ip}", urls: URLs{WHIP: "a", WHEP: "b"},
@@ -90,8 +96,19 @@ func TestJudge(t *testing.T) {
 		{func(w *Window) { w.Arrived, w.Dropped = 990, 10 }, "cable dropped 10", ""},
 		{func(w *Window) { w.CPU, w.Idle = 0.98, 0.01 }, "", "server's core is saturated"},
 		{func(w *Window) { w.Server.Unsent = 5 }, "", "gave up 5"},
-		{func(w *Window) { w.Server.Drops = map[string]uint64{"subscriber_stalled": 4, "stun_unknown_ufrag": 1} }, "", "dropped 4 packets: subscriber_stalled"},
-		{func(w *Window) { w.Server.RingLosses = map[string]uint64{"rx_ring_full": 4} }, "", "rings lost 4 frames: rx_ring_full"},
+		{
+			func(w *Window) {
+				w.Server.Drops = map[string]uint64{
+					"subscriber_stalled": 4,
+					"stun_unknown_ufrag": 1,
+				}
+			}, "",
+			"dropped 4 packets: subscriber_stalled",
+		},
+		{
+			func(w *Window) { w.Server.RingLosses = map[string]uint64{"rx_ring_full": 4} }, "",
+			"rings lost 4 frames: rx_ring_full",
+		},
 		{func(w *Window) { w.Server.SentRTP, w.Arrived, w.LostOnPurpose = 1000, 900, 100 }, "", ""},
 		{func(w *Window) { w.Server = nil }, "", ""},
 		{func(w *Window) { w.Stolen, w.Idle = 0.2, 0.19 }, "", ""},
@@ -102,7 +119,8 @@ func TestJudge(t *testing.T) {
 		if got := strings.Join(w.Void, "; "); (c.void == "") != (got == "") || !strings.Contains(got, c.void) {
 			t.Errorf("void: %q, want %q", got, c.void)
 		}
-		if got := strings.Join(w.Overload, "; "); (c.overload == "") != (got == "") || !strings.Contains(got, c.overload) {
+		if got := strings.Join(w.Overload, "; "); (c.overload == "") != (got == "") ||
+			!strings.Contains(got, c.overload) {
 			t.Errorf("overload: %q, want %q", got, c.overload)
 		}
 	}
@@ -128,7 +146,10 @@ func rounds(names []string, ns ...[]float64) *Report {
 
 func TestReport(t *testing.T) {
 	r := rounds([]string{"xdp", "off", "none"},
-		[]float64{500, 1000, 3000, 0}, []float64{700, 900, 900, 0}, []float64{510, 0, 3000, 0}, []float64{500, 1100, 4400, 0}, []float64{600, 900, 2700, 0})
+		[]float64{500, 1000, 3000, 0}, []float64{700, 900, 900, 0}, []float64{510, 0, 3000, 0}, []float64{
+			500, 1100,
+			4400, 0,
+		}, []float64{600, 900, 2700, 0})
 	if !r.Rounds[1].Noisy || r.Rounds[4].Noisy {
 		t.Errorf("noisy: %+v", r.Rounds)
 	}
@@ -153,7 +174,10 @@ func TestReport(t *testing.T) {
 	if err := r.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"1000 (900–1100)", "none !", "3/5", "round 2 is void", "round 1, none: void: the moon was full"} {
+	for _, want := range []string{
+		"1000 (900–1100)", "none !", "3/5", "round 2 is void",
+		"round 1, none: void: the moon was full",
+	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
@@ -193,12 +217,18 @@ func TestSearch(t *testing.T) {
 // ladder is a table with a contender that could not carry the second count.
 func ladder() *Ladder {
 	l := &Ladder{
-		Machine: ThisMachine(), Config: Shape{1, 2e6, 30, "1s", 2}, Contenders: []string{"xdp", "off"}, Skipped: map[string]string{},
+		Machine: ThisMachine(), Config: Shape{1, 2e6, 30, "1s", 2}, Contenders: []string{
+			"xdp",
+			"off",
+		}, Skipped: map[string]string{},
 		Rungs: []*Report{
 			rounds([]string{"xdp", "off"}, []float64{500, 1000, 3000}, []float64{500, 1100, 3300}),
 			rounds([]string{"xdp", "off"}, []float64{500, 900, 0}, []float64{500, 950, 0}),
 		},
-		Most: []Most{{Contender: "xdp", Viewers: 20, Windows: []Window{clean()}}, {Contender: "off", Viewers: 10, Failed: 20, Why: "the moon was full", Client: true}},
+		Most: []Most{
+			{Contender: "xdp", Viewers: 20, Windows: []Window{clean()}},
+			{Contender: "off", Viewers: 10, Failed: 20, Why: "the moon was full", Client: true},
+		},
 	}
 	l.Rungs[1].Viewers = 20
 	for i := range l.Rungs[1].Rounds {
@@ -222,7 +252,10 @@ func TestLadder(t *testing.T) {
 	if err := l.Table(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| 10 | xdp | 60.0 (60.0–60.0) | 1050 (1000–1100) | 2.10 (2.00–2.20) | 0.33 |", "| 20 | off | – | | | | | | too much |", "| off | 10 |", "client is the limit"} {
+	for _, want := range []string{
+		"| 10 | xdp | 60.0 (60.0–60.0) | 1050 (1000–1100) | 2.10 (2.00–2.20) | 0.33 |",
+		"| 20 | off | – | | | | | | too much |", "| off | 10 |", "client is the limit",
+	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

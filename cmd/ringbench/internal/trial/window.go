@@ -165,7 +165,8 @@ func (w *Window) judge(viewers int) {
 	if s := w.Server; s != nil {
 		w.over(s.Unsent > 0, "the server gave up %d datagrams", s.Unsent)
 		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
-			w.over(mediaDrops[reason] && s.Drops[reason] > 0, "the server dropped %d packets: %s", s.Drops[reason], reason)
+			w.over(mediaDrops[reason] && s.Drops[reason] > 0, "the server dropped %d packets: %s", s.Drops[reason],
+				reason)
 		}
 		for _, reason := range slices.Sorted(maps.Keys(s.RingLosses)) {
 			w.over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
@@ -176,7 +177,8 @@ func (w *Window) judge(viewers int) {
 	}
 	w.over(w.Idle < spent && w.Others() < strange, "the server's core is saturated: %.1f %% idle", 100*w.Idle)
 
-	w.void(w.Joined < viewers || w.Playing < viewers, "of %d viewers %d joined and %d play", viewers, w.Joined, w.Playing)
+	w.void(w.Joined < viewers || w.Playing < viewers, "of %d viewers %d joined and %d play", viewers, w.Joined,
+		w.Playing)
 	w.void(w.Gone > 0, "%d viewers were lost", w.Gone)
 	w.void(w.Client.Idle < tight, "the client's core is saturated: %.1f %% idle", 100*w.Client.Idle)
 	w.void(w.Client.Sink > 1-tight, "the sink takes all of the client's core: %.1f %%", 100*w.Client.Sink)
@@ -185,11 +187,15 @@ func (w *Window) judge(viewers int) {
 	w.void(w.Dropped > 0, "the cable dropped %d packets: the client's side took them too late", w.Dropped)
 	w.void(w.SocketDrops > 0, "the viewers' sockets dropped %d datagrams", w.SocketDrops)
 	sampled := &w.Sampled
-	w.void(sampled.Missing > 0, "sampled viewers lost %d of %d packets", sampled.Missing, sampled.Packets+sampled.Missing)
+	w.void(sampled.Missing > 0, "sampled viewers lost %d of %d packets", sampled.Missing,
+		sampled.Packets+sampled.Missing)
 	w.void(sampled.Bad > 0, "sampled viewers could not use %d packets", sampled.Bad)
 	w.void(sampled.Packets == 0, "sampled viewers got nothing")
 	w.void(w.Others() > strange, "others took %.1f %% of the server's core", 100*w.Others())
 }
 
 // mediaDrops are the reasons for which a server that is too busy drops media.
-var mediaDrops = map[string]bool{"subscriber_stalled": true, "bus_full": true, "replies_full": true, "strays_full": true, "rtp_late": true}
+var mediaDrops = map[string]bool{
+	"subscriber_stalled": true, "bus_full": true, "replies_full": true,
+	"strays_full": true, "rtp_late": true,
+}

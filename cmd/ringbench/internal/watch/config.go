@@ -75,7 +75,8 @@ func (c *Config) Validate() error {
 	check(c.Settle >= 0, "--settle %v: expected a time", c.Settle)
 	check(c.Loops >= 0 && c.Loops <= maxLoops, "--loops %d: expected 1 to %d, or 0", c.Loops, maxLoops)
 	check(len(c.Streams) > 0, "--streams: expected at least one number")
-	check(len(c.Streams) < 2 || strings.Contains(c.URL, "{n}"), "--streams: the URL of --whep has no {n} to put the numbers in")
+	check(len(c.Streams) < 2 || strings.Contains(c.URL, "{n}"),
+		"--streams: the URL of --whep has no {n} to put the numbers in")
 	return errors.Join(errs...)
 }
 
@@ -89,7 +90,8 @@ func ParseStreams(text string) ([]int, error) {
 		if err == nil && ranged {
 			last, err = strconv.Atoi(to)
 		}
-		if err != nil || first < 0 || last < first || last-first >= maxStreams || len(numbers)+last-first >= maxStreams {
+		if err != nil || first < 0 || last < first || last-first >= maxStreams ||
+			len(numbers)+last-first >= maxStreams {
 			return nil, fmt.Errorf("%q: expected stream numbers like 0-9 or 0,3,5-7, at most %d", text, maxStreams)
 		}
 		for n := first; n <= last; n++ {

@@ -107,7 +107,8 @@ func TestFeedbackReordered(t *testing.T) {
 		t.Error("reported again")
 	}
 	f.spread(5, 4, 700*ms, 704*ms)
-	if base, times := received(t, f.appendFeedback(nil, 1, 2)); base != 2 || len(times) != 4 || times[3]-times[0] != 12 {
+	if base, times := received(t, f.appendFeedback(nil, 1, 2)); base != 2 || len(times) != 4 ||
+		times[3]-times[0] != 12 {
 		t.Errorf("spread: from %d: %v", base, times)
 	}
 }

@@ -118,7 +118,8 @@ func (l *loop) add(v *viewer) {
 		if fd < 0 {
 			continue
 		}
-		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: slot, Pad: int32(i)}); err != nil {
+		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd,
+			&unix.EpollEvent{Events: unix.EPOLLIN, Fd: slot, Pad: int32(i)}); err != nil {
 			unix.Close(fd)
 			v.path.sockets[i] = -1
 		}

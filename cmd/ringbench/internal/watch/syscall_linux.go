@@ -65,11 +65,12 @@ func (r *receiver) receive(fd int) (n int, err unix.Errno) {
 	return int(got), 0
 }
 
-// epollWait waits for span at most, a tick of the wheel or less: the runtime does not know of the call, as of ringcast's
-// own (package ringcast/engine/park), since with thousands of viewers the loop waits often and not long.
+// epollWait waits for span at most, a tick of the wheel or less: the runtime does not know of the call, as of
+// ringcast's own (package ringcast/engine/park), since with thousands of viewers the loop waits often and not long.
 func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
 	t := unix.NsecToTimespec(int64(span))
-	r, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&ready[0])), uintptr(len(ready)),
+	r, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&ready[0])),
+		uintptr(len(ready)),
 		uintptr(unsafe.Pointer(&t)), 0, 0)
 	if err != 0 {
 		return 0 // interrupted
@@ -80,7 +81,8 @@ func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
 // sendTo sends a datagram, not empty, on a connected socket. Raw: it does not wait, and a loop makes a
 // dozen such calls a second for each viewer.
 func sendTo(fd int, b []byte) unix.Errno {
-	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_DONTWAIT, 0, 0)
 	return errno
 }
 
@@ -110,7 +112,10 @@ func (r *receiver) message(i int) (data []byte, segment int, at int64) {
 
 // openSocket makes a socket that is connected to remote and does not block.
 func openSocket(remote netip.AddrPort) (fd int, err error) {
-	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: int(remote.Port()), Addr: as4(remote.Addr())})
+	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{
+		Port: int(remote.Port()),
+		Addr: as4(remote.Addr()),
+	})
 	if remote.Addr().Is6() && !remote.Addr().Is4In6() {
 		family, address = unix.AF_INET6, &unix.SockaddrInet6{Port: int(remote.Port()), Addr: remote.Addr().As16()}
 	}

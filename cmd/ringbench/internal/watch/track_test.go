@@ -197,7 +197,8 @@ func TestReportBlock(t *testing.T) {
 	}
 	tr.lastSR, tr.lastSRAt = 0x12345678, 0
 	b := tr.report(500 * ms)
-	if b.SSRC != 9 || b.Lost != 25 || b.FractionLost != 64 || b.Highest != 65599 || b.LastSR != 0x12345678 || b.Delay != 32768 {
+	if b.SSRC != 9 || b.Lost != 25 || b.FractionLost != 64 || b.Highest != 65599 || b.LastSR != 0x12345678 ||
+		b.Delay != 32768 {
 		t.Errorf("%+v", b)
 	}
 	if b := tr.report(500 * ms); b.FractionLost != 0 || b.Lost != 25 {
@@ -269,7 +270,10 @@ func TestWheel(t *testing.T) {
 
 func TestParseStreams(t *testing.T) {
 	for text, want := range map[string][]int{
-		"0": {0}, "0-3": {0, 1, 2, 3}, "7, 1-2": {7, 1, 2}, "": nil, "a": nil, "3-1": nil, "-1": nil, "0-10000": nil, "1-": nil,
+		"0": {0}, "0-3": {0, 1, 2, 3}, "7, 1-2": {
+			7, 1,
+			2,
+		}, "": nil, "a": nil, "3-1": nil, "-1": nil, "0-10000": nil, "1-": nil,
 	} {
 		got, err := ParseStreams(text)
 		if !slices.Equal(got, want) || (err != nil) != (want == nil) {
