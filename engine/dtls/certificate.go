@@ -98,8 +98,8 @@ func fingerprintOf(der []byte) string {
 	return b.String()
 }
 
-// FingerprintError says that the peer's certificate is none of those that its SDP announced: either
-// its signalling is wrong or somebody sits between us.
+// FingerprintError means that the peer's certificate is none of those that its SDP announced: either its signalling is
+// wrong or somebody sits between us.
 type FingerprintError struct {
 	// Got is the SHA-256 fingerprint of the certificate that the peer showed, or empty.
 	Got string
@@ -112,7 +112,7 @@ func (e *FingerprintError) Error() string {
 	return "the peer's certificate has fingerprint sha-256 " + e.Got + ", which its SDP does not announce"
 }
 
-// checkFingerprint compares the peer's leaf certificate with what the SDP announced.
+// checkFingerprint compares the peer's leaf certificate with the fingerprints of its SDP.
 func checkFingerprint(digests []digest, certificates [][]byte) error {
 	if len(certificates) == 0 {
 		return &FingerprintError{}

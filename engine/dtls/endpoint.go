@@ -17,7 +17,7 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// What Start can fail with.
+// Errors of Start.
 var (
 	// ErrTooMany: as many handshakes are in flight as may be; try again later.
 	ErrTooMany = errors.New("too many DTLS handshakes in flight")
@@ -31,7 +31,7 @@ var (
 	ErrShutdown = errors.New("the DTLS endpoint is shut down")
 )
 
-// What a Failed event can say, beside errors of the protocol itself.
+// Errors of a Failed event, beside those of the protocol itself.
 var (
 	// ErrTimeout: the handshake did not end within Config.Timeout.
 	ErrTimeout = errors.New("the DTLS handshake timed out")
@@ -42,7 +42,7 @@ var (
 // errForgotten is the cause that ends a handshake in flight when its session is closed.
 var errForgotten = errors.New("the DTLS session was closed")
 
-// Config is what an Endpoint can be told. Zero values mean the defaults.
+// Config has the settings of an Endpoint. Zero values mean the defaults.
 type Config struct {
 	Log *slog.Logger
 	// MaxHandshakes is how many handshakes may be in flight, 2000 by default.
@@ -95,7 +95,7 @@ type Params struct {
 	Fingerprints []api.Fingerprint
 }
 
-// EventKind is what an Event says.
+// EventKind distinguishes Events.
 type EventKind uint8
 
 const (
@@ -124,7 +124,7 @@ func (k EventKind) String() string {
 	return "unknown"
 }
 
-// Event is what an Endpoint tells the controller about a session.
+// Event is a report of an Endpoint to the controller about a session.
 type Event struct {
 	ID       api.SessionID
 	Kind     EventKind
@@ -133,9 +133,8 @@ type Event struct {
 	Err      error
 }
 
-// Endpoint runs handshakes and keeps what is left of them. Start comes first for each session, then
-// Receive for every datagram of it; Confirm once media was seen; Close at the end, except after a
-// Failed event, where it does nothing.
+// Endpoint runs handshakes and keeps the sessions that they leave. Start comes first for each session, then Receive for
+// every datagram of it. Confirm follows once media was seen, Close at the end. After a Failed event Close does nothing.
 type Endpoint struct {
 	cfg         Config
 	emit        func(Event)
@@ -147,7 +146,7 @@ type Endpoint struct {
 	running sync.WaitGroup
 	counts  counters
 
-	mu       sync.Mutex // guards what follows; never held while emitting
+	mu       sync.Mutex // guards the fields below; never held while emitting
 	sessions map[api.SessionID]*session
 	sources  map[netip.Prefix]int // handshakes in flight
 	inFlight int
@@ -226,8 +225,8 @@ func (e *Endpoint) Receive(id api.SessionID, datagram []byte) {
 	s.receive(e, datagram)
 }
 
-// Confirm tells that the peer's first authenticated SRTP or SRTCP was seen. It proves that the peer
-// has our last flight, which is freed.
+// Confirm notes that the peer's first authenticated SRTP or SRTCP was seen. It proves that the peer has our last
+// flight, which is freed.
 func (e *Endpoint) Confirm(id api.SessionID) {
 	e.mu.Lock()
 	s := e.sessions[id]
@@ -237,8 +236,8 @@ func (e *Endpoint) Confirm(id api.SessionID) {
 	}
 }
 
-// Close forgets a session. If it was keyed, the datagram to send to the peer, our close_notify, is
-// returned; else the result is nil, and a handshake in flight ends without an event.
+// Close forgets a session. If the session was keyed, Close returns our close_notify, the datagram to send to the peer.
+// Else the result is nil, and a handshake in flight ends without an event.
 func (e *Endpoint) Close(id api.SessionID) (closeNotify []byte) {
 	e.mu.Lock()
 	s := e.sessions[id]
@@ -294,7 +293,7 @@ func (e *Endpoint) landed(h *handshake, keyed bool) {
 	}
 }
 
-// sourceOf is the part of an address that one party is assumed to hold.
+// sourceOf returns the part of an address that one party is assumed to hold.
 func sourceOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 64

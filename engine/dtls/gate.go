@@ -7,13 +7,12 @@ import (
 	"sync"
 )
 
-// A gate holds one compute slot of the Endpoint while any goroutine of its handshake is inside. pion
-// works in two, its reader and its state machine, and the first waits for the second: both count as
-// one, or they would starve each other.
+// A gate holds one compute slot of the Endpoint while any goroutine of its handshake is inside. pion works in two, its
+// reader and its state machine, and the first waits for the second. Both count as one, or they would starve each other.
 type gate struct {
 	slots chan struct{}
 
-	mu     sync.Mutex // held while waiting for a slot too, which is what a second entrant waits for
+	mu     sync.Mutex // held while waiting for a slot too, so that a second entrant waits as well
 	inside int
 }
 
@@ -40,8 +39,8 @@ func (g *gate) leave() {
 	}
 }
 
-// A gatedSigner signs with the certificate's key inside the gate of one handshake, because pion signs
-// at a moment when its reader is back in ReadFrom.
+// A gatedSigner signs with the certificate's key inside the gate of one handshake, because pion signs while its reader
+// is back in ReadFrom.
 type gatedSigner struct {
 	crypto.Signer
 	ctx  context.Context // the handshake's

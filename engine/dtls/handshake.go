@@ -31,8 +31,8 @@ const (
 	maxTransmission = 1200
 	pionMTU         = maxTransmission - recordHeader - handshakeHeader - nonceLen - tagLen
 
-	// maxQueued is how much of a peer's datagrams may wait for pion, counting queueOverhead for
-	// each; beyond, the newest is dropped, which the peer will repeat.
+	// maxQueued bounds the bytes of a peer's datagrams that wait for pion, counting queueOverhead for each. Beyond it,
+	// the newest is dropped, which the peer will repeat.
 	maxQueued     = 8 << 10
 	queueOverhead = 64
 )
@@ -55,11 +55,10 @@ type handshake struct {
 	stop     context.CancelFunc // of the deadline's timer
 	gate     gate
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	readable sync.Cond
 	sieve    sieve
-	queue    [][]byte
-	queued   int // bytes in queue, with overhead
+	inbox    inbox
 	// reading is set while pion's reader works on a datagram, inside the gate.
 	reading bool
 	// expired is the read deadline, which pion moves into the past to wake its reader.
@@ -67,12 +66,40 @@ type handshake struct {
 	// final is set when a server's last flight is out: all that pion could still read is not
 	// for it.
 	final bool
-	// detached is set when pion is to see no more of the network, nor the network of pion.
-	detached bool
-	// last is what pion's reader got last.
-	last        []byte
+	// detached is set when pion sees no more of the network, nor the network of pion.
+	detached    bool
 	lastFlight  []byte
 	closeNotify []byte
+}
+
+// An inbox holds datagrams until pion reads them.
+type inbox struct {
+	waiting [][]byte
+	size    int    // bytes in waiting, with overhead
+	last    []byte // the last datagram that was taken
+}
+
+// put adds a datagram, and reports false if there is no room.
+func (b *inbox) put(datagram []byte) bool {
+	size := len(datagram) + queueOverhead
+	if b.size+size > maxQueued {
+		return false
+	}
+	if cap(datagram) > size {
+		datagram = bytes.Clone(datagram) // do not hold a large buffer for a small part of it
+	}
+	b.waiting = append(b.waiting, datagram)
+	b.size += size
+	return true
+}
+
+// take returns the oldest datagram, of at least one.
+func (b *inbox) take() []byte {
+	b.last = b.waiting[0]
+	b.waiting[0] = nil
+	b.waiting = b.waiting[1:]
+	b.size -= len(b.last) + queueOverhead
+	return b.last
 }
 
 func newHandshake(e *Endpoint, p Params, digests []digest, source netip.Prefix) *handshake {
@@ -128,14 +155,14 @@ func (h *handshake) run() {
 	s.hs = nil
 	s.mu.Unlock()
 	h.mu.Lock()
-	last, queue := h.last, h.queue
+	last, waiting := h.inbox.last, h.inbox.waiting
 	h.mu.Unlock()
 	if h.client {
-		// The server may say good-bye right behind its last flight, and then pion's reader may
-		// have taken it. Where we are server, reading ended with our last flight.
+		// The server may say good-bye right after its last flight, and then pion's reader may have taken it. Where we
+		// are server, reading ended with our last flight.
 		s.receive(e, last)
 	}
-	for _, datagram := range queue {
+	for _, datagram := range waiting {
 		s.receive(e, datagram)
 	}
 }
@@ -188,7 +215,7 @@ func (h *handshake) dial() (*dtls.Conn, error) {
 		dtls.WithFlightInterval(flightInterval),
 		dtls.WithMTU(pionMTU),
 		dtls.WithLoggerFactory(silence{}),
-		// Nobody signs these certificates: the fingerprints are what is verified.
+		// Nobody signs these certificates: fingerprints are verified instead.
 		dtls.WithInsecureSkipVerify(true),
 		dtls.WithVerifyPeerCertificate(func(certificates [][]byte, _ [][]*x509.Certificate) error {
 			return checkFingerprint(h.digests, certificates)
@@ -247,7 +274,7 @@ type secrets struct {
 	MasterSecret              []byte
 }
 
-// settle moves what outlives the handshake into the session.
+// settle moves the state that outlives the handshake into the session.
 func (h *handshake) settle(state *dtls.State) error {
 	serialized, err := state.MarshalBinary()
 	if err != nil {
@@ -318,17 +345,11 @@ func (h *handshake) push(datagram []byte) {
 }
 
 func (h *handshake) enqueue(datagram []byte) {
-	size := len(datagram) + queueOverhead
-	if h.queued+size > maxQueued {
+	if h.inbox.put(datagram) {
+		h.readable.Signal()
+	} else {
 		h.endpoint.counts.dropped[DropQueue].Add(1)
-		return
 	}
-	if cap(datagram) > size {
-		datagram = bytes.Clone(datagram) // do not hold a large buffer for a small part of it
-	}
-	h.queue = append(h.queue, datagram)
-	h.queued += size
-	h.readable.Signal()
 }
 
 // alert is the description of the peer's last plaintext alert, or -1.
@@ -389,13 +410,8 @@ func (h *handshake) await() ([]byte, error) {
 			return nil, io.EOF
 		case h.expired:
 			return nil, os.ErrDeadlineExceeded
-		case len(h.queue) > 0 && !h.final:
-			datagram := h.queue[0]
-			h.queue[0] = nil
-			h.queue = h.queue[1:]
-			h.queued -= len(datagram) + queueOverhead
-			h.last = datagram
-			return datagram, nil
+		case len(h.inbox.waiting) > 0 && !h.final:
+			return h.inbox.take(), nil
 		}
 		h.readable.Wait()
 	}

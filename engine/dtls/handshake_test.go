@@ -29,7 +29,7 @@ func TestHandshakeInBothRoles(t *testing.T) {
 				if stats := l.endpoint.Stats(); stats.Completed != 1 || stats.Sessions != 1 {
 					t.Errorf("%+v", stats)
 				}
-				// The peer's view of our certificate is what we announce.
+				// The peer sees the certificate that we announce.
 				state, _ := p.conn.ConnectionState()
 				algorithm, value := l.endpoint.Fingerprint()
 				if err := checkFingerprint(usable([]api.Fingerprint{{Algorithm: algorithm, Value: value}}),
@@ -100,7 +100,7 @@ func TestPeersOfOtherKinds(t *testing.T) {
 				inLab(t, Config{}, func(t *testing.T, l *lab) {
 					p := l.join(scenario{passive: passive, options: []dtls.Option{option}})
 					p.ready()
-					// What was derived for later fits, too.
+					// The keys that were derived for later fit, too.
 					notify := l.endpoint.Close(1)
 					p.wire.arrive(notify)
 					if _, err := p.conn.Read(make([]byte, 10)); err == nil {

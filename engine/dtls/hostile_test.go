@@ -49,8 +49,7 @@ func forgeries() [][]byte {
 	}
 }
 
-// TestForgedRecords puts every forgery in front of and behind every datagram, alone and in the same
-// one.
+// TestForgedRecords puts every forgery before and after every datagram, alone and in the same one.
 func TestForgedRecords(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
@@ -92,7 +91,7 @@ func TestAlertInTheClearIsReported(t *testing.T) {
 	})
 }
 
-// TestUnknownSessions are ignored, and so are those that are forgotten.
+// TestUnknownSessions checks that datagrams of unknown and of forgotten sessions are ignored.
 func TestUnknownSessions(t *testing.T) {
 	inLab(t, Config{}, func(t *testing.T, l *lab) {
 		for _, f := range forgeries() {
@@ -134,34 +133,8 @@ func TestMemoryUnderAttack(t *testing.T) {
 		}
 		synctest.Wait()
 		idle := heap()
-		junk := make([]byte, 8000)
 		for id := range api.SessionID(n) {
-			large := id%2 == 0
-			number := uint64(0)
-			send := func(contentType byte, epoch uint16, body ...byte) {
-				if number++; number%4 == 0 {
-					synctest.Wait() // or the queue overflows, which is for later
-				}
-				e.Receive(id+1, forge.Record(contentType, epoch, number, body...))
-			}
-			// Messages without their first byte, each fragment new.
-			for sequence := range uint16(40) {
-				if !large {
-					break
-				}
-				for start := 1; start+1000 < 12000; start += 1000 {
-					send(typeHandshake, 0, forge.Fragment(11, 12000, sequence, start, junk[:1000])...)
-				}
-			}
-			// Small fragments, which cost more to keep than they hold.
-			for i := range 1000 {
-				send(typeHandshake, 0, forge.Fragment(11, 12000, 1, 2*i+1, junk[:1])...)
-			}
-			for range 300 {
-				send(typeHandshake, 1, junk[:maxSealed]...)
-				send(typeHandshake, 1, junk[:1000]...)
-				send(typeChangeCipherSpec, 0, 1)
-			}
+			fill(e, id+1, id%2 == 0)
 			synctest.Wait()
 		}
 		synctest.Wait()
@@ -172,8 +145,8 @@ func TestMemoryUnderAttack(t *testing.T) {
 		}
 		for id := range api.SessionID(n) {
 			for i := range 500 {
-				d := make([]byte, 0, 60000) // a large buffer behind a small datagram
-				d = append(d, forge.Record(typeHandshake, 1, uint64(i), junk[:maxSealed]...)...)
+				d := make([]byte, 0, 60000) // a large buffer for a small datagram
+				d = append(d, forge.Record(typeHandshake, 1, uint64(i), filler[:maxSealed]...)...)
 				if i < 6 {
 					d = append(d, bytes.Repeat(d, 12)...)
 				}
@@ -198,6 +171,38 @@ func TestMemoryUnderAttack(t *testing.T) {
 	})
 }
 
+// fill sends records that a handshake keeps: fragments, those of large messages on request, and sealed records.
+func fill(e *Endpoint, id api.SessionID, large bool) {
+	number := uint64(0)
+	send := func(contentType byte, epoch uint16, body ...byte) {
+		if number++; number%4 == 0 {
+			synctest.Wait() // or the queue overflows, which is for later
+		}
+		e.Receive(id, forge.Record(contentType, epoch, number, body...))
+	}
+	// Messages without their first byte, each fragment new.
+	for sequence := range uint16(40) {
+		if !large {
+			break
+		}
+		for start := 1; start+1000 < 12000; start += 1000 {
+			send(typeHandshake, 0, forge.Fragment(11, 12000, sequence, start, filler[:1000])...)
+		}
+	}
+	// Small fragments, which cost more to keep than they hold.
+	for i := range 1000 {
+		send(typeHandshake, 0, forge.Fragment(11, 12000, 1, 2*i+1, filler[:1])...)
+	}
+	for range 300 {
+		send(typeHandshake, 1, filler[:maxSealed]...)
+		send(typeHandshake, 1, filler[:1000]...)
+		send(typeChangeCipherSpec, 0, 1)
+	}
+}
+
+// filler is content of no meaning.
+var filler = make([]byte, 8000)
+
 // bubbled counts the goroutines in bubbles. The runtime's and other tests' come and go.
 func bubbled() int {
 	stacks := make([]byte, 1<<20)
@@ -221,7 +226,7 @@ func TestNothingIsLeft(t *testing.T) {
 			clear(l.sent)
 			clear(l.links)
 		}
-		for id := range api.SessionID(10) { // what is made once
+		for id := range api.SessionID(10) { // memory that is allocated once
 			shake(id + 1)
 		}
 		forget()

@@ -31,7 +31,7 @@ type lab struct {
 	mu     sync.Mutex
 	events []Event // but Sends
 	sent   map[api.SessionID][][]byte
-	links  map[api.SessionID]func([]byte) // what becomes of Sends
+	links  map[api.SessionID]func([]byte) // where Sends go
 	peers  []*peer
 }
 
@@ -45,7 +45,7 @@ func newLab(t testing.TB, cfg Config) *lab {
 	return l
 }
 
-// inLab runs a test in a bubble and checks what must hold whenever everything is over.
+// inLab runs a test in a bubble. When everything is over it checks the invariants.
 func inLab(t *testing.T, cfg Config, test func(t *testing.T, l *lab)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t, cfg)
@@ -73,7 +73,7 @@ func inLab(t *testing.T, cfg Config, test func(t *testing.T, l *lab)) {
 	})
 }
 
-// clear ends whatever a test has left, so that a failing one ends too.
+// clear ends the sessions that a test has left, so that a failing one ends too.
 func (l *lab) clear() {
 	_ = l.endpoint.Shutdown(context.Background())
 	l.mu.Lock()
@@ -305,7 +305,7 @@ func (p *peer) compare(keys *srtp.Keys) {
 	}
 }
 
-// sessionIsClient tells the role from what was sent first.
+// sessionIsClient finds the role from the first datagram that was sent.
 func (e *Endpoint) sessionIsClient(p *peer) bool {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
@@ -423,7 +423,7 @@ func lossy(seed uint64, drop, double float64, delay time.Duration) func(func([]b
 	}
 }
 
-// losing is a link that loses the datagrams whose bit is set, the first one's lowest.
+// losing is a link that loses the datagrams whose bits are set, the lowest for the first datagram.
 func losing(pattern uint) func(func([]byte)) func([]byte) {
 	return func(deliver func([]byte)) func([]byte) {
 		var mu sync.Mutex

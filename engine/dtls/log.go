@@ -2,8 +2,8 @@ package dtls
 
 import "github.com/pion/logging"
 
-// silence is pion's logger. pion writes a line for every state and every bad record, and what a
-// handshake comes to is in its error anyway.
+// silence is pion's logger. pion writes a line for every state and every bad record. A handshake's outcome is in its
+// error anyway.
 type silence struct{}
 
 func (silence) NewLogger(string) logging.LeveledLogger { return silence{} }

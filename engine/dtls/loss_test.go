@@ -16,8 +16,8 @@ import (
 	"ringcast/engine/api"
 )
 
-// arrived is what the peer's goodbye shows: both ends have the keys, whatever was lost. Our handshake
-// may end before the peer's, which then depends on our last flight being repeated.
+// arrived checks by the peer's goodbye that both ends have the keys, in spite of all losses. Our handshake may end
+// before the peer's, which then depends on our last flight being repeated.
 func (p *peer) arrived() {
 	p.l.t.Helper()
 	p.ready()
@@ -78,8 +78,8 @@ func (r rawExtension) Marshal() ([]byte, error) {
 func (r rawExtension) Unmarshal([]byte) error         { return nil }
 func (r rawExtension) TypeValue() extension.TypeValue { return extension.TypeValue(r.number) }
 
-// largeHello makes a peer's ClientHello what browsers send: DTLS 1.3 offered beside 1.2, and key
-// shares for X25519MLKEM768 and X25519, which do not fit into one datagram.
+// largeHello makes a peer's ClientHello like a browser's. It offers DTLS 1.3 beside 1.2, and key shares for
+// X25519MLKEM768 and X25519, which do not fit into one datagram.
 func largeHello() dtls.Option {
 	return dtls.WithClientHelloMessageHook(func(hello message.MessageClientHello) message.Message {
 		shares := binary.BigEndian.AppendUint16(nil, 0x11ec)

@@ -34,15 +34,14 @@ const (
 	alertCloseNotify = 0
 )
 
-// What one handshake may put into pion. pion itself would keep up to 2 MB of fragments, 8 MB of
-// messages and 100 records of the next epoch of any size. With these limits, maxQueued, and the 15 KB
-// that pion takes anyway, a handshake stays below the 64 KB that it is allowed; its flights have one
-// to three kilobytes.
+// Limits on the data that one handshake may put into pion. pion itself would keep up to 2 MB of fragments, 8 MB of
+// messages and 100 records of the next epoch of any size. pion takes 15 KB anyway. With that, these limits and
+// maxQueued, a handshake stays below the 64 KB that it is allowed. Its flights have one to three kilobytes.
 const (
 	// maxMessage is the longest handshake message; a certificate chain fits.
 	maxMessage = 12 << 10
-	// maxKept is how many bytes of records with fragments not seen before go in, counting
-	// keptOverhead for each fragment, which is about what pion adds to it.
+	// maxKept bounds the bytes of records with new fragments, counting keptOverhead for each fragment, which is about
+	// as much as pion adds to it.
 	maxKept      = 16 << 10
 	keptOverhead = 100
 	// maxSequence is above the number of any message of a full handshake.
@@ -62,7 +61,7 @@ func (r record) contentType() byte { return r.raw[0] }
 func (r record) epoch() uint16     { return binary.BigEndian.Uint16(r.raw[3:]) }
 func (r record) body() []byte      { return r.raw[recordHeader:] }
 
-// nextRecord cuts the first record off a datagram. It reports false when the rest is not one: it is
+// nextRecord cuts the first record off a datagram. It reports false when the rest is no record. A record may be
 // truncated, empty, or of another version than DTLS 1.0 and 1.2, which share a form.
 func nextRecord(datagram []byte) (r record, rest []byte, ok bool) {
 	if len(datagram) < recordHeader {
@@ -79,9 +78,8 @@ func nextRecord(datagram []byte) (r record, rest []byte, ok bool) {
 	return record{datagram[:end:end]}, datagram[end:], true
 }
 
-// A sieve decides which records of a peer reach pion while a handshake runs. It is there because pion
-// gives up a handshake for records that anybody could have sent, and keeps much of what it cannot use
-// yet.
+// A sieve decides which records of a peer reach pion while a handshake runs. It is there because pion gives up a
+// handshake for records that anybody could have sent, and keeps many records that it cannot use yet.
 type sieve struct {
 	// messages are the types, as bits, that the peer may send in the clear.
 	messages uint32
@@ -125,7 +123,7 @@ func (s *sieve) sift(datagram []byte, drop func(DropReason)) []byte {
 	for rest := datagram; len(rest) > 0; {
 		r, next, ok := nextRecord(rest)
 		if !ok {
-			drop(DropMalformed) // and with it what follows, for its start is unknown
+			drop(DropMalformed) // and with it the rest, for its start is unknown
 			break
 		}
 		if reason, ok := s.judge(r); ok {
@@ -152,7 +150,7 @@ func (s *sieve) judge(r record) (DropReason, bool) {
 			}
 			return 0, true
 		case typeAlert:
-			// Not even a genuine one tells more than the deadline will.
+			// Not even a genuine one has more news than the deadline.
 			if len(body) == 2 {
 				s.alert = int(body[1])
 			}

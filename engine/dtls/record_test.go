@@ -153,8 +153,8 @@ func recorded(f *testing.F) (seeds [][]byte) {
 	return seeds
 }
 
-// FuzzSieve checks that whatever comes in, only well-formed records of the kinds that pion may see
-// come out, unchanged and in order, within the limits.
+// FuzzSieve checks that only well-formed records of the kinds that pion may see come out, unchanged and in order,
+// within the limits.
 func FuzzSieve(f *testing.F) {
 	for _, seed := range append(recorded(f), forgeries()...) {
 		f.Add(seed, true)

@@ -22,12 +22,12 @@ const (
 // 50 ms at the earliest, and a repeated flight may come in several datagrams.
 const resendInterval = 40 * time.Millisecond
 
-// A session is what an Endpoint knows of one: a handshake first, afterwards just enough to say
-// good-bye. There is one for every viewer, so it is small.
+// A session is an Endpoint's memory of one association: a handshake first, afterwards just enough to say good-bye.
+// There is one for every viewer, so it is small.
 type session struct {
 	id api.SessionID
 
-	mu     sync.Mutex // guards what follows; never held while emitting
+	mu     sync.Mutex // guards the fields below; never held while emitting
 	hs     *handshake // nil when the handshake is over
 	closed bool       // by us: nothing is to be emitted any more
 	ended  bool       // by the peer
@@ -39,10 +39,9 @@ type session struct {
 	// closeNotify is ours, sealed. Its record number is its own, so that it may be sent at any
 	// time, once or more often.
 	closeNotify []byte
-	// lastFlight is the datagram that ended our part of the handshake, if the peer may be missing
-	// it: as client we know that the peer has ours, and it is nil. A verbatim copy is what RFC
-	// 6347 calls a duplicate record; a peer that never got the first takes it, any other does not
-	// need it.
+	// lastFlight is the datagram that ended our part of the handshake, if the peer may miss it. It is nil where we are
+	// client: then we know that the peer has ours. RFC 6347 calls a verbatim copy a duplicate record. A peer that never
+	// got the first takes the copy, any other does not need it.
 	lastFlight []byte
 	resentAt   time.Time
 }
@@ -66,8 +65,8 @@ func (s *session) receive(e *Endpoint, datagram []byte) {
 	}
 }
 
-// digest looks through a datagram that arrived after the handshake: for a repeated flight, which is
-// answered with a copy of resend, and for the peer's good-bye.
+// digest looks through a datagram that arrived after the handshake. It answers a repeated flight with a copy of resend,
+// and finds the peer's good-bye.
 func (s *session) digest(e *Endpoint, datagram []byte, now time.Time) (resend []byte, ended bool) {
 	if !s.keyed || s.ended || s.closed {
 		return nil, false

@@ -182,7 +182,7 @@ func TestSilenceAfterHandshake(t *testing.T) {
 	}
 }
 
-// TestGoodbyeAtOnce: a server may end the session right behind its last flight, when pion still reads.
+// TestGoodbyeAtOnce: a server may end the session right after its last flight, when pion still reads.
 func TestGoodbyeAtOnce(t *testing.T) {
 	for range 50 {
 		inLab(t, Config{}, func(t *testing.T, l *lab) {

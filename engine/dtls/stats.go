@@ -58,7 +58,7 @@ var DurationBounds = [...]time.Duration{
 	5 * time.Second,
 }
 
-// Stats is a snapshot of what an Endpoint has counted since New.
+// Stats is a snapshot of an Endpoint's counters since New.
 type Stats struct {
 	Started, Completed uint64
 	// Failed counts Failed events by FailReason.
@@ -83,7 +83,7 @@ type Stats struct {
 	DurationMax time.Duration
 }
 
-// counters are what Stats are made of.
+// counters are the running values of Stats.
 type counters struct {
 	started, completed, cancelled, refused, refusedSource, resent atomic.Uint64
 
@@ -109,7 +109,7 @@ func (c *counters) complete(took time.Duration) {
 	c.durationMax = max(c.durationMax, took)
 }
 
-// Stats returns what was counted up to now.
+// Stats returns the counts up to now.
 func (e *Endpoint) Stats() Stats {
 	c := &e.counts
 	s := Stats{

@@ -44,8 +44,8 @@ func keyIf(is bool) Content {
 	return 0
 }
 
-// startsVP8 looks for the start (S) of partition 0 (PID), and for the clear P bit of the frame header after the
-// descriptor (RFC 7741 section 4).
+// startsVP8 reports whether a payload is the start (S) of partition 0 (PID) and its frame header's P bit is clear (RFC
+// 7741 section 4).
 func startsVP8(p []byte) bool {
 	d, ok := parseVP8(p)
 	return ok && p[0]&0x10 != 0 && p[0]&0x07 == 0 && p[d.size]&0x01 == 0

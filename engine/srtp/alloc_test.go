@@ -10,11 +10,11 @@ import (
 const benchPayload = 1200
 
 // prepared is packets made ahead, so that only opening is measured. Each is opened once.
-func prepared(b testing.TB, n int, make func(i int) []byte) [][]byte {
+func prepared(b testing.TB, n int, build func(i int) []byte) [][]byte {
 	b.Helper()
 	out := [][]byte{}
 	for i := range n {
-		out = append(out, make(i))
+		out = append(out, build(i))
 	}
 	return out
 }

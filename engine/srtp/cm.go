@@ -88,8 +88,8 @@ func (s *cmSealer) Overhead() int { return cmTagLen }
 func (s *cmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
 	frame = frame[:headerLen+len(payload)]
 	copy(frame[headerLen:], payload)
-	// pion guesses the ROC from the sequence numbers that it has seen. Setting it before each
-	// packet makes it take the one we were told, whatever came before: resends, jumps, late starts.
+	// pion guesses the ROC from the sequence numbers that it has seen. With the ROC set before each packet it takes the
+	// caller's, after resends, jumps and late starts too.
 	s.out.SetROC(sourceOf(frame), uint32(index>>16))
 	sealed, err := s.out.EncryptRTP(frame, frame, &s.header)
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *cmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index ui
 	return sealed
 }
 
-func (s *cmSealer) Prefetch() {} // what it reads is pion's
+func (s *cmSealer) Prefetch() {} // its state is pion's
 
 func (s *cmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 

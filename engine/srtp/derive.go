@@ -11,7 +11,7 @@ import (
 // unknown.
 var ErrKeys = errors.New("unusable SRTP keys")
 
-// Labels of what is derived from a master key (RFC 3711 section 4.3.1 and 4.3.2).
+// Labels of the keys and salts that are derived from a master key (RFC 3711 section 4.3.1 and 4.3.2).
 const (
 	labelRTPKey   = 0
 	labelRTPAuth  = 1
@@ -21,9 +21,8 @@ const (
 	labelRTCPSalt = 5
 )
 
-// deriveKey derives n bytes from a master key with the AES-CM pseudo-random function, for a key
-// derivation rate of 0 (RFC 3711 section 4.3.1 and 4.3.3). The 12-byte salts of AES-GCM are used as
-// if two zero bytes followed (RFC 7714 section 11).
+// deriveKey derives n bytes from a master key with the AES-CM pseudo-random function, for a key derivation rate of 0
+// (RFC 3711 section 4.3). The 12-byte salts of AES-GCM are used as if two zero bytes followed (RFC 7714 section 11).
 func deriveKey(masterKey, masterSalt []byte, label byte, n int) ([]byte, error) {
 	block, err := aes.NewCipher(masterKey)
 	if err != nil {

@@ -1,28 +1,26 @@
-// Package srtp protects and opens RTP and RTCP (RFC 3711; RFC 7714 for AES-GCM) with the keys of one
-// DTLS association.
+// Package srtp protects and opens RTP and RTCP (RFC 3711; RFC 7714 for AES-GCM) with the keys of one DTLS association.
 //
 // Words, smallest to largest:
 //
-//   - An index is a packet's number under a key: for SRTP the rollover counter (ROC) above the 16-bit
-//     sequence number, 48 bits in all; for SRTCP 31 bits that travel in the packet.
+//   - An index is a packet's number under a key: for SRTP the rollover counter (ROC) above the 16-bit sequence number,
+//     48 bits in all. For SRTCP it has 31 bits that travel in the packet.
 //   - A window remembers which of the latest indices were seen, so that none is taken twice.
-//   - A tag is what authentication adds to a packet.
-//   - A Sealer serves a subscriber: much is sealed for it, a little of its RTCP is opened.
-//   - An Opener serves a publisher: much is opened, a little RTCP is sealed for it.
-//   - A transform is what a profile does to the packets of one session: Sealers and Openers rest on one.
+//   - A tag is the part that authentication adds to a packet.
+//   - A Sealer serves a subscriber: it seals much, and opens a little RTCP.
+//   - An Opener serves a publisher: it opens much, and seals a little RTCP.
+//   - A transform is a profile's way with the packets of one session: Sealers and Openers rest on one.
 //
-// There may be very many subscribers, and each of their packets is sealed on its own, so AES-GCM has a
-// package of ours beneath: for speed, for sealing from one place straight to another, and for little
-// memory. The older profile is github.com/pion/srtp. Replay protection in front of both is our own, as
-// it costs nothing per packet and bounds how many sources a peer can make us remember.
+// There may be very many subscribers, and each of their packets is sealed on its own. So AES-GCM has a package of ours
+// beneath: for speed, for sealing from one place straight to another, and for little memory. The older profile is
+// github.com/pion/srtp. Replay protection in front of both is our own, as it costs nothing per packet. It bounds how
+// many sources a peer can make us remember.
 //
-// For one session, no (SSRC, index) may ever be sealed twice with different bytes: under GCM that
-// tells an eavesdropper the authentication key, under counter mode the XOR of both payloads. A Sealer
-// does not check it; whoever assigns indices must see to it. The same bytes may be sealed again, and
-// come out the same.
+// For one session, no (SSRC, index) may ever be sealed twice with different bytes. Under GCM that would give an
+// eavesdropper the authentication key, under counter mode the XOR of both payloads. A Sealer does not check it; the
+// caller, which assigns indices, must see to it. The same bytes may be sealed again, and come out the same.
 //
 // Concurrency: a Sealer or Opener belongs to one thread.
 //
-// Buffers: what is opened is opened where it lies, and the result is part of it. What is sealed grows
-// within its slice's capacity, which the caller provides: see Overhead and OverheadRTCP.
+// Buffers: a packet is opened where it lies, and the result is part of it. A sealed packet grows within its slice's
+// capacity, which the caller provides: see Overhead and OverheadRTCP.
 package srtp

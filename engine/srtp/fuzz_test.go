@@ -38,7 +38,7 @@ func FuzzOpen(f *testing.F) {
 				t.Error("Sealer opened SRTCP")
 			}
 			if len(o.sources.list) != 0 || len(o.control.list) != 0 {
-				t.Error("a forgery left a source behind")
+				t.Error("a forgery left a source")
 			}
 
 			peer := mustSealer(t, p.ours)

@@ -12,7 +12,7 @@ import (
 type gcmTransform struct {
 	rtpSalt, outSalt, inSalt [gcm.NonceLen]byte
 
-	index uint32         // of the last SRTCP packet sealed, under whatever SSRC
+	index uint32         // of the last SRTCP packet sealed, under any SSRC
 	rtp   gcm.Key        // SRTP, in the one direction that it is sent
 	out   gcm.CompactKey // SRTCP to the peer
 	in    gcm.CompactKey // SRTCP from the peer
@@ -66,8 +66,8 @@ func (t *gcmTransform) openRTP(data []byte, index uint64, _ bool) ([]byte, Resul
 	return data[:end], OpenOK
 }
 
-// headerLen is the length in bytes of an RTP packet's header with sources and extension block (RFC 3550
-// section 5.1 and 5.3.1), as the packet tells: it may be more than there is.
+// headerLen is the length in bytes of an RTP packet's header with sources and extension block (RFC 3550 section 5.1 and
+// 5.3.1). It is read from the packet, and may exceed it.
 func headerLen(packet []byte) int {
 	n := rtpHeaderLen + 4*int(packet[0]&0x0F)
 	if packet[0]&0x10 == 0 {
@@ -104,8 +104,8 @@ func (t *gcmTransform) sealRTCP(packet []byte) []byte {
 	return sealed
 }
 
-// prepareControl sets the nonce of an encrypted SRTCP packet, and returns its additional data: the first
-// 8 bytes and the word that tells the index (RFC 7714 section 9.2).
+// prepareControl sets the nonce of an encrypted SRTCP packet. It returns the additional data: the first 8 bytes and the
+// word with the index (RFC 7714 section 9.2).
 func prepareControl(
 	nonce, salt *[gcm.NonceLen]byte, packet []byte, index uint32,
 ) (aad [controlHeaderLen + indexLen]byte) {
@@ -115,9 +115,9 @@ func prepareControl(
 	return aad
 }
 
-// gcmNonce sets a nonce to 16 zero bits, the SSRC and the 48-bit index, XORed with the salt (RFC 7714
-// section 8.1); SRTCP's index is shorter, with zero bits before it (section 9.1). It writes words as wide
-// as those that will be read: a processor can hand them over before they have reached the cache.
+// gcmNonce sets a nonce to 16 zero bits, the SSRC and the 48-bit index, XORed with the salt (RFC 7714 section 8.1).
+// SRTCP's index is shorter, with zero bits before it (section 9.1). It writes words as wide as later reads: a processor
+// can hand them over before they have reached the cache.
 func gcmNonce(nonce, salt *[gcm.NonceLen]byte, ssrc uint32, index uint64) {
 	binary.BigEndian.PutUint64(nonce[:], binary.BigEndian.Uint64(salt[:])^uint64(ssrc)<<16^index>>32)
 	binary.BigEndian.PutUint32(nonce[8:], binary.BigEndian.Uint32(salt[8:])^uint32(index))

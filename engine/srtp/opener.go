@@ -6,16 +6,16 @@ import "encoding/binary"
 // simulcast layers and retransmissions need a dozen.
 const MaxSources = 64
 
-// maxForgotten is how many SSRCs an Opener remembers of those that it was told to forget.
+// maxForgotten is the number of SSRCs that an Opener remembers after it was asked to forget them.
 const maxForgotten = 4096
 
-// Result is what became of a packet that was to be opened.
+// Result is the outcome of opening a packet.
 type Result uint8
 
 const (
 	// OpenOK means that the packet is authentic and open.
 	OpenOK Result = iota
-	// OpenReplayed means that its index was seen before, or is too old to tell.
+	// OpenReplayed means that its index was seen before, or is too old to judge.
 	OpenReplayed
 	// OpenForged means that its tag is wrong.
 	OpenForged
@@ -34,11 +34,11 @@ func (r Result) String() string {
 	return "unknown"
 }
 
-// A transform is what a profile does to the packets of one session, the other way round than it does for
-// the peer (RFC 3711 section 3). It knows nothing of replay.
+// A transform is a profile's way with the packets of one session, mirrored at the peer (RFC 3711 section 3). It knows
+// nothing of replay.
 type transform interface {
-	// openRTP opens a packet of at least rtpHeaderLen and a tag where it lies. known tells whether
-	// anything authentic came from its SSRC before.
+	// openRTP opens a packet of at least rtpHeaderLen and a tag where it lies. known reports that an authentic packet
+	// of its SSRC came before.
 	openRTP(data []byte, index uint64, known bool) ([]byte, Result)
 	// openRTCP opens a packet of at least controlHeaderLen, tag and index where it lies.
 	openRTCP(data []byte, index uint32) ([]byte, Result)
@@ -46,8 +46,8 @@ type transform interface {
 	sealRTCP(packet []byte) []byte
 }
 
-// An Opener opens what a publisher sends and protects the feedback to it. It remembers a source only
-// when a packet of it proved authentic, and no more than MaxSources.
+// An Opener opens a publisher's packets and protects the feedback to it. It remembers a source only when a packet of it
+// proved authentic, and no more than MaxSources.
 type Opener struct {
 	profile   Profile
 	transform transform
@@ -114,8 +114,8 @@ func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
 	return packet[:len(packet):len(packet)], OpenOK
 }
 
-// Forget makes room for one more source after OpenRTP said OpenTooMany: it forgets the one that was heard longest ago
-// of those that keep does not keep. What comes from it later counts as replayed. ok is false where all are kept.
+// Forget makes room for one more source after OpenRTP returned OpenTooMany. It forgets the source that was heard
+// longest ago of those that keep does not keep. Later packets of it count as replayed. ok is false where all are kept.
 func (o *Opener) Forget(keep func(ssrc uint32) bool) (ssrc uint32, ok bool) {
 	if ssrc, ok = o.sources.forget(keep); ok {
 		o.forgotten.add(ssrc, maxForgotten)

@@ -12,7 +12,7 @@ import (
 	"ringcast/engine/srtp/gcm"
 )
 
-// TestOpenRTPInterop opens what pion sealed, over two wraps, with reordering and losses.
+// TestOpenRTPInterop opens packets that pion sealed, over two wraps, with reordering and losses.
 func TestOpenRTPInterop(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
@@ -51,8 +51,7 @@ func TestOpenRTPInterop(t *testing.T) {
 	}
 }
 
-// TestOpenRTPHeaders opens packets with every kind of header, and refuses those whose header would not
-// end before the tag.
+// TestOpenRTPHeaders opens packets with every kind of header, and refuses a header that would not end before the tag.
 func TestOpenRTPHeaders(t *testing.T) {
 	fixed := rtpHeader(7, 1)[:12]
 	with := func(first byte, more ...byte) []byte {
@@ -125,7 +124,7 @@ func TestOpenRTCPInterop(t *testing.T) {
 	}
 }
 
-// TestForged changes every byte of a packet in turn; none must be taken, nor keep the true one out.
+// TestForged changes every byte of a packet in turn. No changed packet is taken, nor does one keep the true one out.
 func TestForged(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
@@ -333,7 +332,7 @@ func TestTooManySources(t *testing.T) {
 	}
 }
 
-// TestForgedSources checks that packets from 100,000 SSRCs that nobody owns leave nothing behind.
+// TestForgedSources checks that packets from 100,000 SSRCs that nobody owns leave no sources.
 func TestForgedSources(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
@@ -366,8 +365,8 @@ func TestForgedSources(t *testing.T) {
 	}
 }
 
-// TestForget lets a source give way to a new one: the one heard longest ago that is not kept. What comes from it later
-// is no longer told from a replay.
+// TestForget lets a source give way to a new one: the one heard longest ago that is not kept. Its later packets count
+// as replays.
 func TestForget(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
@@ -414,8 +413,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// TestControlSourceGivesWay reports under ever more SSRCs: one that was silent for long gives way, and is no longer
-// told from a replay; a flood finds no room.
+// TestControlSourceGivesWay reports under ever more SSRCs. One that was silent for long gives way, and its later
+// packets count as replays. A flood finds no room.
 func TestControlSourceGivesWay(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {

@@ -8,8 +8,8 @@ const OverheadRTCP = gcm.TagLen + indexLen
 const (
 	// cmTagLen is the length in bytes of the tag of AES128CMSHA180 (RFC 5764 section 4.1.2).
 	cmTagLen = 10
-	// indexLen is the length in bytes of what tells the SRTCP index, and its top bit that the packet
-	// is encrypted (RFC 3711 section 3.4).
+	// indexLen is the length in bytes of the word with the SRTCP index, whose top bit marks the packet as encrypted
+	// (RFC 3711 section 3.4).
 	indexLen      = 4
 	encryptedFlag = 1 << 31
 	// maxControlIndex is the highest SRTCP index.
@@ -23,19 +23,17 @@ const (
 	maxSubscriberSources = 8
 )
 
-// A Sealer protects what a subscriber is sent and opens the SRTCP that it sends back.
+// A Sealer protects the packets for a subscriber and opens the SRTCP that it sends back.
 type Sealer interface {
 	// Overhead is the bytes that SealRTP adds.
 	Overhead() int
-	// SealRTP protects one packet. The first headerLen bytes of frame hold its RTP header; payload
-	// is sealed from where it lies to frame[headerLen:], without a copy where the profile allows. It
-	// must either not overlap with frame or be exactly the bytes of frame from headerLen on. index is
-	// the ROC above the header's sequence number. The result is frame grown to the whole packet,
-	// for which it must have capacity: headerLen + len(payload) + Overhead().
+	// SealRTP protects one packet. The first headerLen bytes of frame hold its RTP header. payload is sealed from where
+	// it lies to frame[headerLen:], without a copy where the profile allows. It must either not overlap with frame or
+	// be exactly the bytes of frame from headerLen on. index is the ROC above the header's sequence number. The result
+	// is frame grown to the whole packet, for which it must have capacity: headerLen + len(payload) + Overhead().
 	//
-	// The same header, payload and index give the same bytes; different ones under the same SSRC
-	// and index must never be given, see the package's comment. A header whose extension block is
-	// malformed may give nil.
+	// The same header, payload and index give the same bytes. Different ones under the same SSRC and index must never
+	// be given, see the package's comment. A header whose extension block is malformed may give nil.
 	SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte
 	// SealRTCP protects the compound in packet, at least 8 bytes, where it lies; tag and index,
 	// together up to OverheadRTCP, are appended within its capacity. The index counts inside.
@@ -43,7 +41,7 @@ type Sealer interface {
 	SealRTCP(packet []byte) []byte
 	// OpenRTCP opens a received SRTCP packet where it lies, as Opener.OpenRTCP does.
 	OpenRTCP(data []byte) ([]byte, Result)
-	// Prefetch has what SealRTP will read brought into the cache.
+	// Prefetch asks the processor for the memory that SealRTP will read.
 	Prefetch()
 }
 

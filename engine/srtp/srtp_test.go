@@ -17,7 +17,7 @@ import (
 
 var profiles = []Profile{AEADAES128GCM, AES128CMSHA180}
 
-// unhex decodes hex digits, whatever white space is between them.
+// unhex decodes hex digits and ignores white space between them.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
@@ -103,8 +103,8 @@ func sealControlPacket(seal func([]byte) []byte, compound []byte) []byte {
 	return seal(append(make([]byte, 0, len(compound)+OverheadRTCP), compound...))
 }
 
-// TestDeriveKey checks the derivation against RFC 3711 appendix B.3, which gives all of the cipher
-// key, the salt, and the first 94 bytes of the authentication key.
+// TestDeriveKey checks the derivation against RFC 3711 appendix B.3. That has all of the cipher key, the salt, and the
+// first 94 bytes of the authentication key.
 func TestDeriveKey(t *testing.T) {
 	key := unhex(t, "E1F97A0D3E018BE0D64FA32C06DE4139")
 	salt := unhex(t, "0EC675AD498AFEEBB6960B3AABE6")
@@ -178,8 +178,8 @@ func TestRFC7714(t *testing.T) {
 	})
 }
 
-// TestSealRTPInterop has pion open what a Sealer sealed, over two wraps of the sequence number, from
-// elsewhere and in place, with payloads of all small sizes.
+// TestSealRTPInterop opens with pion the packets of a Sealer, over two wraps of the sequence number. Payloads have all
+// small sizes, and are sealed from elsewhere and in place.
 func TestSealRTPInterop(t *testing.T) {
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {

@@ -5,8 +5,8 @@ import "slices"
 // maxIndex is the highest index of an SRTP packet: 48 bits (RFC 3711 section 3.3.1).
 const maxIndex = 1<<48 - 1
 
-// windowLen is how far, in packets, SRTP may arrive behind the latest. It is a power of two well
-// above what a burst of retransmissions needs.
+// windowLen is the number of packets by which SRTP may arrive after the latest. It is a power of two well above the
+// needs of a burst of retransmissions.
 const windowLen = 1024
 
 // A window remembers which of the last windowLen indices of one source were seen (RFC 3711 section
@@ -18,8 +18,8 @@ type window struct {
 	seen [windowLen / 64]uint64
 }
 
-// guess is the index that a sequence number most likely stands for: the one nearest to the highest
-// seen, starting with a rollover counter of 0 (RFC 3711 section 3.3.1 and appendix A).
+// guess returns the index that a sequence number most likely stands for (RFC 3711 section 3.3.1 and appendix A). It is
+// the one nearest to the highest seen, starting with a rollover counter of 0.
 func (w *window) guess(seq uint16) uint64 {
 	if !w.started {
 		return uint64(seq)
@@ -31,7 +31,7 @@ func (w *window) guess(seq uint16) uint64 {
 	return uint64(index)
 }
 
-// fresh reports whether index is neither seen nor too old to tell.
+// fresh reports whether index is neither seen nor too old to judge.
 func (w *window) fresh(index uint64) bool {
 	if !w.started || index > w.highest {
 		return true
@@ -57,7 +57,7 @@ func (w *window) accept(index uint64) {
 	w.seen[index%windowLen/64] |= 1 << (index % 64)
 }
 
-// A source is what an Opener knows of one SSRC's SRTP.
+// A source is an Opener's memory of one SSRC's SRTP.
 type source struct {
 	ssrc uint32
 	// heard is the number of the session's last packet from the source.
@@ -93,7 +93,7 @@ func (s *sources) add(ssrc uint32) *source {
 	return src
 }
 
-// forget removes the source that was heard longest ago of those that keep does not keep, and returns its SSRC.
+// forget removes the source that was heard longest ago, of those that keep does not keep, and returns its SSRC.
 func (s *sources) forget(keep func(ssrc uint32) bool) (ssrc uint32, ok bool) {
 	oldest := -1
 	for i, src := range s.list {
@@ -110,8 +110,8 @@ func (s *sources) forget(keep func(ssrc uint32) bool) (ssrc uint32, ok bool) {
 	return ssrc, true
 }
 
-// A graveyard remembers SSRCs whose windows were forgotten, the last size of them: what comes from one of those may be
-// a replay. It is searched for authentic packets of unknown sources only.
+// A graveyard remembers the last SSRCs whose windows were forgotten, since later packets of theirs may be replays. It
+// is searched for authentic packets of unknown sources only.
 type graveyard struct {
 	ssrcs []uint32
 	next  int
@@ -128,8 +128,8 @@ func (g *graveyard) add(ssrc uint32, size int) {
 
 func (g *graveyard) has(ssrc uint32) bool { return slices.Contains(g.ssrcs, ssrc) }
 
-// controlWindowLen is how far, in packets, SRTCP may arrive behind the latest (RFC 3711 section 3.3.2
-// asks for at least 64).
+// controlWindowLen is the number of packets by which SRTCP may arrive after the latest (RFC 3711 section 3.3.2 asks for
+// at least 64).
 const controlWindowLen = 64
 
 // A controlSource is which of the last SRTCP indices of one SSRC were seen: bit i is highest-i.
@@ -155,8 +155,8 @@ type controlSources struct {
 	taken     uint32
 }
 
-// fresh reports whether ssrc's packet index is neither seen nor too old to tell. known tells whether
-// anything authentic came from ssrc before.
+// fresh reports whether ssrc's packet index is neither seen nor too old to judge. known reports that an authentic
+// packet of ssrc came before.
 func (s *controlSources) fresh(ssrc, index uint32) (fresh, known bool) {
 	for i := range s.list {
 		c := &s.list[i]

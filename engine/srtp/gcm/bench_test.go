@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A side is what one implementation does with packet i.
+// A side is one implementation's work on packet i.
 type side struct {
 	name string
 	do   func(i int)
 }
 
-// pair runs the sides in turn, a round of packets each, so that both meet the same state of the machine,
-// and reports the median of the rounds and the best in ns a packet.
+// pair runs the sides in turn, a round of packets each, so that both meet the same state of the machine. It reports the
+// median of the rounds and the best in ns a packet.
 func pair(b *testing.B, round int, sides ...side) {
 	b.Helper()
 	times := make([][]float64, len(sides))
@@ -37,14 +37,14 @@ func pair(b *testing.B, round int, sides ...side) {
 	b.ReportMetric(0, "ns/op") // a round of all sides: means nothing
 }
 
-// next makes another nonce, with a store as wide as the implementations' loads: a narrower one would have
-// them wait until it has reached the cache.
+// next makes another nonce, with a store as wide as the implementations' loads. After a narrower one they would wait
+// until it has reached the cache.
 func next(nonce *[NonceLen]byte) {
 	binary.LittleEndian.PutUint64(nonce[:], binary.LittleEndian.Uint64(nonce[:])+1)
 }
 
-// BenchmarkSeal seals headers of 20 bytes with payloads of voice and of full packets, with one key and
-// with the keys of 2,000 viewers in turn, beside crypto/cipher used directly.
+// BenchmarkSeal seals headers of 20 bytes with payloads of voice and of full packets. It does so with one key and with
+// the keys of 2,000 viewers in turn, and beside it with crypto/cipher directly.
 func BenchmarkSeal(b *testing.B) {
 	for _, n := range []int{100, 1200} {
 		for _, keys := range []int{1, 2000} {
@@ -71,7 +71,7 @@ func BenchmarkSeal(b *testing.B) {
 	}
 }
 
-// BenchmarkOpen opens what BenchmarkSeal seals, with one key.
+// BenchmarkOpen opens the packets that BenchmarkSeal seals, with one key.
 func BenchmarkOpen(b *testing.B) {
 	var key [KeyLen]byte
 	dst, sealed, aad, nonce := make([]byte, 1200), make([]byte, 1200+TagLen), make([]byte, 20), new([NonceLen]byte)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDetection compares with what the kernel says that processor and kernel are able to do, so that
-// the assembly is not left out, and untested, by mistake: only if GODEBUG asks for it.
+// TestDetection compares with the abilities of processor and kernel that the kernel reports. So the assembly is not
+// left out, and untested, by mistake: only if GODEBUG asks for it.
 func TestDetection(t *testing.T) {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

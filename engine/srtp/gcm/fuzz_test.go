@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzDifferential compares with crypto/cipher, sealing and opening, for any key, nonce, data and
-// alignment; what was not sealed must not open.
+// FuzzDifferential compares with crypto/cipher, sealing and opening, for any key, nonce, data and alignment. Data that
+// was not sealed must not open.
 func FuzzDifferential(f *testing.F) {
 	key, nonce := []byte("sixteen byte key"), []byte("twelve bytes")
 	rtp := []byte{0x90, 96, 0, 1, 1, 2, 3, 4, 0, 0, 0, 5, 0xBE, 0xDE, 0, 1, 0x31, 0xAA, 0xBB, 0}
@@ -34,7 +34,7 @@ func FuzzDifferential(f *testing.F) {
 			}
 			_, err := ref.Open(nil, n12[:], data, aad)
 			if got := k.Open(make([]byte, len(data)), &n12, data, aad); got != (err == nil) {
-				t.Errorf("%s opened what was not sealed: %v", name, got)
+				t.Errorf("%s opened data that was not sealed: %v", name, got)
 			}
 		}
 	})

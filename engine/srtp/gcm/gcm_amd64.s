@@ -1,26 +1,28 @@
 //go:build !purego
 
-// AES-128-GCM on 512-bit vectors: four AES blocks to a register, four registers to a group, so that 16
-// blocks of the counter mode are in flight and 16 products of GHASH share one reduction. AES rounds keep
-// one of the processor's two ports for such vectors busy, carry-less products the other; so while a group
-// is encrypted, the one before is hashed, the instructions of both side by side.
+// AES-128-GCM on 512-bit vectors: four AES blocks to a register, four registers to a group. So 16 blocks of the counter
+// mode are in flight, and 16 products of GHASH share one reduction. AES rounds keep one of the processor's two ports for
+// such vectors busy, carry-less products the other. So while a group is encrypted, the one before is hashed, the
+// instructions of both side by side.
 //
-// How GHASH is computed. A block is a polynomial over GF(2) whose x^0 is the first byte's highest bit.
-// Reversing the bytes makes it a 128-bit integer whose bit i is x^(127-i). The 255-bit carry-less
-// product of two of those is then the product of the polynomials, but one bit short of where 256 bits
-// would have it; that is made up for by keeping each power of H divided by x. In an integer of 256 bits
-// the high degrees are the low bits. They are cleared by adding multiples of the field's polynomial
-// 1 + x + x^2 + x^7 + x^128, which in this order of bits is 2^128 + (0xC2 << 120) + 1: the low 64 bits
-// times that, added, clear the low 64 bits. Doing so twice leaves the sum in the upper 128 bits.
+// How GHASH is computed. A block is a polynomial over GF(2) whose x^0 is the first byte's highest bit. Reversing the
+// bytes makes it a 128-bit integer whose bit i is x^(127-i). The 255-bit carry-less product of two of those is then the
+// product of the polynomials, one bit short of its place in 256 bits. Each power of H is kept divided by x to make up
+// for that. In an integer of 256 bits the high degrees are the low bits. Multiples of the field's polynomial, added,
+// clear them:
 //
-// A lane is 128 bits of a register. What is called a product here is kept in three parts, LOW, MID and
-// HIGH, each with a share in every lane, until REDUCE: value = LOW + MID<<64 + HIGH<<128.
+//	1 + x + x^2 + x^7 + x^128, which in this order of bits is 2^128 + (0xC2 << 120) + 1
+//
+// The low 64 bits times the polynomial, added, clear the low 64 bits. Doing so twice leaves the sum in the upper 128.
+//
+// A lane is 128 bits of a register. Until REDUCE a product is kept in three parts, LOW, MID and HIGH, each with a share
+// in every lane: value = LOW + MID<<64 + HIGH<<128.
 //
 // Nothing branches on or addresses memory by anything secret; lengths are public.
 //
 // Registers, all through this file:
 //
-//	Z0-Z3   four blocks each: counters, key stream, what is hashed
+//	Z0-Z3   four blocks each: counters, key stream, blocks to hash
 //	Z4      COUNTER: the next four counter blocks, bytes reversed
 //	Z5      REVERSE: the shuffle that reverses each lane's bytes
 //	Z6      FOUR: 4 in each lane, to advance COUNTER
@@ -30,7 +32,7 @@
 //	Z14     MASK: the encrypted first counter block, which hides the tag
 //	Z15     FIELD: 0xC2<<120 + 1 in each lane
 //	Z16-Z26 round keys, each in all lanes
-//	Z27-Z30 what was read; what is to be hashed, bytes reversed
+//	Z27-Z30 blocks read; blocks to hash, bytes reversed
 //	Z31     powers of H
 //
 //	AX  the expanded key     DI  destination   SI  source        CX  bytes left of it
@@ -49,7 +51,7 @@
 #define FIELD Z15
 
 // Offsets in the expanded key: H^17 to H^1, then the round keys. Vectors of powers are read up to three
-// lanes past H^1; what is there is multiplied by zero.
+// lanes past H^1; the excess is multiplied by zero.
 #define POWERS 0
 #define FIRST16 16
 #define LAST 256
@@ -67,7 +69,7 @@ DATA four<>+0(SB)/8, $4
 DATA four<>+8(SB)/8, $0
 GLOBL four<>(SB), RODATA|NOPTR, $16
 
-// What the counters of the first four blocks are above the one of the tag.
+// The counters of the first four blocks, less the tag's.
 DATA first<>+0(SB)/8, $1
 DATA first<>+8(SB)/8, $0
 DATA first<>+16(SB)/8, $2
@@ -252,7 +254,7 @@ finish:
 	ADDQ        $256, DI
 	SUBQ        $256, CX
 
-	// What is hashed is the ciphertext: what was read, or what was written.
+	// The hash is that of the ciphertext: the bytes read if they are opened, else the bytes written.
 	CMPB    open+96(FP), $0
 	JEQ     sealed
 	VPSHUFB REVERSE, Z27, Z27

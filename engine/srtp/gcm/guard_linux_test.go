@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// guarded returns n bytes between two pages that nothing may touch: at the start of what lies between
-// them, and at the end.
+// guarded returns n bytes between two pages that nothing may touch: at the start of the memory between them, and at its
+// end.
 func guarded(t *testing.T, n int) (start, end []byte) {
 	t.Helper()
 	page := os.Getpagesize()

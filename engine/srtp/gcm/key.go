@@ -96,8 +96,8 @@ func (c *CompactKey) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte)
 	return k.Open(dst, nonce, sealed, aad)
 }
 
-// standard is a key of the standard implementation. What is passed to an interface escapes to the heap,
-// so the nonce and the additional data are copied there first; a caller's may lie on its stack.
+// standard is a key of the standard implementation. Arguments of an interface's methods escape to the heap. So the
+// nonce and the additional data are copied there first; a caller's may lie on its stack.
 type standard struct {
 	aead  cipher.AEAD
 	nonce [NonceLen]byte

@@ -57,8 +57,8 @@ func fill(r *rand.Rand, b []byte) []byte {
 	return b
 }
 
-// TestVectors checks against the test cases 1 to 4 of McGrew and Viega's "The Galois/Counter Mode of
-// Operation" appendix B, three of NIST's CAVP gcmEncryptExtIV128 and RFC 7714 section 16.1.1.
+// TestVectors has test cases 1 to 4 of McGrew and Viega's "The Galois/Counter Mode of Operation" appendix B. Three are
+// of NIST's CAVP gcmEncryptExtIV128, and one is of RFC 7714 section 16.1.1.
 func TestVectors(t *testing.T) {
 	const long = `d9313225f88406e5a55909c5aff5269a 86a7a9531534f7da2e4c303d8a318a72
 		1c3c0c95956809532fcf0e2449a6b525 b16aedf5aa0de657ba637b39`
@@ -132,9 +132,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestDifferential compares with crypto/cipher for every length that a packet has and every length of
-// an RTP header, between buffers at all alignments and in place, and checks that only the destination is
-// written.
+// TestDifferential compares with crypto/cipher for every length of a packet and of an RTP header. It does so between
+// buffers at all alignments and in place, and checks that only the destination is written.
 func TestDifferential(t *testing.T) {
 	const maxLen, maxAAD, margin = 1500, 96, 80
 	for name, expand := range implementations() {
@@ -280,8 +279,8 @@ func TestForged(t *testing.T) {
 	}
 }
 
-// TestAllocations seals and opens with everything but the packet on the stack, as far as the compiler
-// can tell: through an interface it could not.
+// TestAllocations seals and opens with everything but the packet on the stack. Through an interface the compiler could
+// not keep it there.
 func TestAllocations(t *testing.T) {
 	var key, other Key
 	var compact CompactKey
