@@ -1,46 +1,47 @@
-// Package worker is the sans-I/O core of ringcast: one Worker per thread, told the time and what
-// arrived, asked what to send. It knows no sockets, no clock and no goroutines, so a thousand
-// subscribers and the network between run in one test.
+// Package worker is the sans-I/O core of ringcast. There is one Worker per thread. Its driver tells it the time and
+// hands it datagrams and messages, and asks it for datagrams and messages to send. A Worker knows no sockets, clocks,
+// goroutines or locks, so one test can hold a thousand subscribers and the network between them.
 //
 // # Words, smallest to largest
 //
 //   - A packet is one RTP packet of a publisher, opened.
-//   - A page is memory for packets, which histories take from the worker's share of a budget and give back.
-//   - A history is the log of one layer's packets in the order of arrival; a cursor is an index into it.
-//   - A layer is one encoding of a track (one, or one for each simulcast RID), a track one media line.
-//   - A publication is one publisher's time on a stream; a stream is a name and who watches it.
-//   - A number is a packet's place in its layer, dense, with gaps reserved for what may still come.
-//   - The best layer of a track is the one that everybody is to follow, see layers.go.
-//   - A span is a stretch of one layer as one subscriber got it: two numbers and a few offsets from
-//     which every packet of it can be made again.
-//   - A shape is what the headers of alike subscribers have in common.
+//   - A number is a packet's place in its layer. Numbers are dense, with gaps reserved for packets that may still come.
+//   - A page is memory for packets. Histories take pages from the worker's share of a budget and give them back.
+//   - A history is the log of one layer's packets in the order of arrival. An index is a place in it, and a cursor is
+//     the index of the next packet for one reader.
+//   - A layer is one encoding of a track: one for each simulcast RID, else the only one.
+//   - A track is one media line of a publication. Its best layer is the one with the largest pictures that is sent.
+//   - A publication is one publisher's time on a stream. A stream is a name, with its publication and its subscribers.
+//   - A subscription is one track for one subscriber. It wants a layer, and has the one of its present span.
+//   - A span is a subscriber's stretch of one layer. By its offsets each packet of it can be made again.
+//   - A run is a row of datagrams to one peer that can be one UDP_SEGMENT message: all but the last have one length.
+//   - A shape stands for the subscriptions whose headers differ in a few fields only. A template is such a header.
+//   - A delivery is one packet on its way to one subscriber.
 //
 // # The way of a packet
 //
-//  1. HandlePacket tells STUN, DTLS and media apart and finds the session by its path.
-//  2. handleRTP opens the packet in place, parses the header to offsets, finds layer and track by
-//     SSRC, else by RID or MID (identify).
-//  3. record numbers it, keeps it in the layer's history and wakes the stream.
-//  4. Poll gives the streams with something to do their turns (scheduler.go). feed emits the packet once for
-//     each worker with subscribers, which writes it to its replica (replicate) and wakes its own stream.
-//     Then visitNext picks a subscriber: for live media, or for what it is owed.
-//  5. fill takes all that one subscriber has pending, in a row: template gives the shape's header,
-//     seal patches the subscriber's fields and seals the payload from the history into the frame.
-//     repair does the same for what was asked for again. Meanwhile foresee prefetches data of the next
-//     subscribers.
+//  1. HandlePacket distinguishes STUN, DTLS and media by the first byte, and finds the session by its path.
+//  2. handleRTP opens the packet in place and parses the header to offsets. identify finds its layer by SSRC, else by
+//     RID or MID.
+//  3. record numbers the packet, keeps it in the layer's history and wakes the stream.
+//  4. Poll gives turns to streams with something to do (see scheduler.go). feed emits the packet once for each worker
+//     with subscribers. There, replicate writes it to a replica of the history and wakes that worker's stream.
+//  5. visitNext picks a subscriber: one with news, or one with debts. foresee prefetches data of the next ones.
+//  6. fill writes all pending packets of the subscriber in a row. template gives the shape's header, and seal sets the
+//     subscriber's fields and seals the payload from the history into the frame. repair does so for resends.
 //
 // # Paths
 //
 // A check validates a path, but a peer can forge the address that its check comes from. So each path is judged by the
-// packets that come over it. Evidence is an authenticated check, or fresh SRTP or SRTCP. It counts for its path,
-// through whatever worker it came.
+// packets that come over it. Evidence is an authenticated check, or fresh SRTP or SRTCP. It counts for its path, at
+// any worker.
 //
 //   - A path is proven by evidence that comes after its first check was answered. The nomination itself proves nothing,
 //     and neither does a check that is repeated. The handshake proves the first path, because all that we sent in it
 //     went there.
 //   - A session is sent to by its selected path. A nomination of a proven path is followed at once. An unproven path
-//     is selected on trial: it is sent 200 datagrams or three seconds of them, then the path that was proven last
-//     is selected again, until evidence comes. A session has one such credit in 30 s.
+//     is selected on trial, for 200 datagrams or three seconds. After that, the path that was proven last is selected
+//     again, until evidence comes. A session has one such credit in 30 s.
 //   - When the selected path was silent for six seconds and a proven one is heard, the session moves there. This keeps
 //     a peer that nominates only once and gets a new port from its NAT.
 //   - A session that was heard by no path for 30 s ends.
@@ -50,28 +51,32 @@
 //
 // # Checks
 //
-// A check is believed step by step, the cheapest first. Its ufrag must carry a tag of this process (package ufrag): a
-// forged one needs no look-up and no hash of the message. Its session must exist and have these credentials. Over a path
-// that is unknown, the session must have a check left: 50 a second before it has a path and while it restarts ICE, 5
-// afterwards, which is enough for a peer whose NAT gives it new ports. Only then is the MESSAGE-INTEGRITY verified. The
-// XDP program takes the first and the third.
+// A check is believed step by step, the cheapest first:
+//
+//   - Its ufrag must carry a tag of this process (package ufrag). A forged check needs no look-up and no hash.
+//   - Its session must exist and have these credentials.
+//   - Over an unknown path, the session must have a check left. It gets 50 a second before it has a path and while it
+//     restarts ICE, and 5 a second afterwards. That is enough for a peer whose NAT gives it new ports.
+//   - The MESSAGE-INTEGRITY is verified last.
+//
+// The XDP program does the first and the third of these steps.
 //
 // # Ownership
 //
-// Frames are lent by the port, inbound datagrams borrowed until HandlePacket returns, the Data of
-// Media messages until the worker is called again. Histories copy what they keep. A bus.Session is
-// shared by all workers and never written.
+// The port lends frames. The driver lends inbound datagrams until HandlePacket returns. The worker lends the Data of
+// Media messages until it is called again. Histories copy the packets that they keep. All workers share a bus.Session,
+// which nobody writes.
 //
 // # Memory
 //
-// A history keeps a second of packets: as long as a viewer may fall behind, and twice as long as a keyframe can
-// be started from. While the budget is tight, the histories with the fewest watchers keep less, down to
-// history.Least (see squeeze).
+// A history keeps a second of packets: a viewer may be that late, and a keyframe may be half as old to start from.
+// While the budget is tight, the histories with the fewest watchers keep less, down to history.Least (see squeeze).
 //
 // # Time
 //
-// Every call brings the time; none is asked for. A layer's timestamps are placed in it by the layer's clock, see
-// clock.go: subscribers' reports, and the step from one layer to another, go by that. Deadlines are named (see deadline) and kept in one
-// heap, each session by its earliest. Streams are tidied in turn (see chores). No call walks all sessions or all streams:
-// HandleTimeout does a bounded part of what is due, and Deadline asks for the rest at once.
+// Every call brings the time; the worker asks for none. A layer's clock maps its timestamps to time (see clock.go). By
+// it, subscribers' reports are made, and timestamps go on from one layer to another. Deadlines are named (see deadline)
+// and kept in one heap, each session by its earliest. Streams are tidied in turn (see chores). No call walks all
+// sessions or all streams. HandleTimeout does a bounded part of the work that is due, and Deadline asks for the rest at
+// once.
 package worker

@@ -11,47 +11,48 @@ import (
 // maxSpans is how many spans a subscription keeps: those that it can still answer NACKs for.
 const maxSpans = 3
 
-// A subscriber is the owner's state of a session that watches.
+// A subscriber is the state that the owner of a session keeps while the session watches a stream.
 type subscriber struct {
 	session *session
 	stream  *stream
 	place   int // in its circle
 	sealer  srtp.Sealer
 	tracks  []subscription // audio first
-	// transport is the next transport-wide sequence number, one counter for all that is sent.
+	// transport is the next transport-wide sequence number, one counter for media and resends of all tracks.
 	transport uint16
-	budget    int // bytes of resends
-	// waits tells which circle of the stream the subscriber is in, owed whether it is among the debts.
+	budget    int // bytes that resends may still take
+	// waits is set while the subscriber is in the circle of the waiting, owed while it is among the debts.
 	waits, owed bool
-	// keyed is when a keyframe last began to be sent; until keyframeAt no request of this subscriber counts,
-	// and each in a row doubles the next pause.
+	// keyed is when this subscriber was last sent the start of a keyframe. Its keyframe requests do not count
+	// before keyframeAt. requests counts those in a row: each doubles the next pause.
 	keyed, keyframeAt port.Time
 	requests          uint8
-	// source is the SSRC that the peer reports under, 0 before its first report.
+	// source is the SSRC that the peer reports under, 0 before its first report. fir is the command number of its
+	// last FIR.
 	source uint32
 	fir    uint8
 	hasFIR bool
 }
 
-// A subscription is one track as one subscriber gets it.
+// A subscription is the state of one track for one subscriber.
 type subscription struct {
 	spec  *rtp.Track
 	shape *shape
-	// want is the layer that the subscription should be on, nil while there is none: see aim. have is the one
-	// that it is on.
+	// want is the layer that the subscription should be on: aim sets it, all others only read it. It is nil before
+	// the first packet. The layer that it is on is have.
 	want *layer
-	// cursor is the index of the next packet in the history of the last span's layer.
+	// cursor is the index of the next packet, in the history of the present span's layer.
 	cursor  uint64
 	spans   []span // at most maxSpans; the last is the present one
-	highest uint64 // extended sequence number sent, 0 before the first
+	highest uint64 // extended sequence number that was sent, 0 before the first
 	rtx     uint64 // next extended sequence number of retransmissions
-	// repairs is nil until something was asked for again.
+	// repairs is nil before the first NACK.
 	repairs *repairs
-	pause   port.Time
-	// Last media sent, to go on with in a new span.
+	pause   port.Time // until then catchUp sends nothing
+	// Where the next span goes on: the latest timestamp that was sent, when, and the picture.
 	lastSent      port.Time
 	lastTimestamp uint32
-	packets       uint32 // for sender reports
+	packets       uint32 // these and octets are for sender reports (RFC 3550 section 6.4.1)
 	octets        uint32
 	lastPicture   uint16
 	lastTL0       uint8
@@ -75,7 +76,7 @@ func (t *subscription) have() *layer {
 	return nil
 }
 
-// spanOf returns the span that gave out an extended sequence number, nil if that is forgotten.
+// spanOf returns the span that an extended sequence number belongs to, nil if the subscription has forgotten it.
 func (t *subscription) spanOf(sequence uint64) *span {
 	for i := len(t.spans) - 1; i >= 0; i-- {
 		if s := &t.spans[i]; s.sequence <= sequence {
@@ -85,7 +86,7 @@ func (t *subscription) spanOf(sequence uint64) *span {
 	return nil
 }
 
-// subscribe makes a subscriber and joins it to its stream.
+// subscribe makes the subscriber of a session and joins it to its stream.
 func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
 	st := w.stream(s.spec.Stream)
 	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, waits: true}
@@ -110,6 +111,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 	return sub
 }
 
+// unsubscribe ends what subscribe began.
 func (w *Worker) unsubscribe(sub *subscriber) {
 	st := sub.stream
 	if moved := st.circleOf(sub).remove(sub); moved != nil {
@@ -122,7 +124,7 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 		}
 		st.leaveShape(t.shape)
 	}
-	sub.session = nil // still among the debts? then it is skipped there
+	sub.session = nil // it may still be among the debts: visits skip it
 	if st.subscribers() == 0 {
 		if p := st.pub; p != nil && p.owner != w.address() {
 			w.unfollow(p)
@@ -131,7 +133,7 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 }
 
-// fill writes what one subscriber has pending of the live media, in a row; false when out is full before.
+// fill writes all pending packets of one subscriber, in a row. It is false if out is full before the last.
 func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Outgoing) bool {
 	pub := sub.stream.pub
 	if pub == nil {
@@ -159,7 +161,7 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 	return true
 }
 
-// fillTrack writes what a subscriber has pending of one track; false when out is full before.
+// fillTrack writes the pending packets of one track. It is false if out is full before the last.
 func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, route port.Route, out *Outgoing) bool {
 	if now < t.pause || !w.steer(now, t) {
 		return true
@@ -167,7 +169,7 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, rout
 	s := t.present()
 	h := &s.layer.history
 	if timers := &sub.session.timers; t.cursor < h.Next() && timers.at[reportDeadline] > now+port.Second*5/4 {
-		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // silent until now
+		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // nothing was sent for a while: reports were rare
 	}
 	late, pending := uint64(0), h.Next()-min(t.cursor, h.Next())
 	for ; t.cursor < h.Next(); t.cursor++ {
@@ -186,14 +188,15 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, rout
 		if f == nil {
 			return false
 		}
-		d := delivery{t, s, t.cursor, e, t.shape.template(s.layer, t.cursor, e), s.sequenceOf(e.Number)}
-		if d.template == nil {
-			// It cannot play what is published now, and no packet of it ever will.
+		header := t.shape.template(s.layer, t.cursor, e)
+		if header == nil {
+			// The peer did not negotiate the format that is published now.
 			w.drop(DropCodec)
 			w.end(sub.session, api.ReasonCodec)
 			t.cursor++
 			return true
 		}
+		d := delivery{t, s, t.cursor, e, header, s.sequenceOf(e.Number)}
 		if !d.fits() {
 			w.drop(DropTooLong)
 			continue

@@ -9,29 +9,29 @@ import (
 )
 
 const (
-	// keyframeInterval is the least time between two keyframe requests for a layer. joinKeyframeInterval is that
-	// for the sake of joiners alone: a steady crowd of them must not turn the stream into keyframes. Only a
-	// first request that nothing answered is repeated sooner: it may be lost.
+	// keyframeInterval is the least time between two keyframe requests for a layer. joinKeyframeInterval applies to
+	// requests for joiners alone: a steady crowd of joiners must not turn the stream into keyframes. Only a first
+	// request without an answer is repeated sooner, because it may be lost.
 	keyframeInterval     = 500 * port.Millisecond
 	joinKeyframeInterval = port.Second
-	// A subscriber's request that comes within keyframeCrossing of a keyframe sent to it crossed that keyframe.
+	// A subscriber's request crossed a keyframe if that was sent to it within keyframeCrossing before.
 	keyframeCrossing = 300 * port.Millisecond
-	// The pause after a subscriber's own request is requestPause; each in a row doubles it, maxDoublings times.
+	// requestPause is the pause after a subscriber's request. Each in a row doubles it, maxDoublings times at most.
 	requestPause = 500 * port.Millisecond
 	maxDoublings = 5
 )
 
-// A request is the state of asking for keyframes of one layer.
+// A request is the state of one layer's keyframe requests.
 type request struct {
-	last    port.Time // when one was last asked for
+	last    port.Time // when a keyframe was last requested
 	keyed   port.Time // when a keyframe last began to arrive
 	tries   uint8     // requests since then, up to 2
 	asked   bool      // at least once
-	lost    bool      // somebody who plays on lost the picture
-	join    bool      // a follower has somebody who waits
-	pending bool      // a PLI is to be written
-	at      port.Time // when to look at it next, among the worker's keyframes
-	place   int       // there, plus 1; 0 if the layer is not among them
+	lost    bool      // a subscriber that plays lost the picture
+	join    bool      // a subscriber of a follower waits
+	pending bool      // a PLI or FIR is to be written
+	at      port.Time // when the worker is to look at the layer next
+	place   int       // in the worker's keyframes, plus 1; 0 if the layer is not among them
 }
 
 // answer notes that a keyframe began to arrive.
@@ -40,7 +40,7 @@ func (q *request) answer(now port.Time) {
 	q.lost, q.join, q.pending = false, false, false
 }
 
-// due is when a keyframe may be asked for next.
+// due returns when a keyframe may be requested next.
 func (q *request) due(now port.Time) port.Time {
 	switch {
 	case !q.asked:
@@ -51,14 +51,14 @@ func (q *request) due(now port.Time) port.Time {
 	return max(now, q.last+joinKeyframeInterval)
 }
 
-// keyframes are the layers that keyframes are asked for, again and again while anybody waits: a heap by when to
-// look at them next.
+// keyframes are the layers whose keyframes are requested again and again while any subscriber waits. They are a heap by
+// the time at which the worker is to look at them next.
 type keyframes []*layer
 
-// maxKeyframes bounds how many layers one HandleTimeout looks at.
+// maxKeyframes bounds the layers that one HandleTimeout looks at.
 const maxKeyframes = 64
 
-// next is when to look at the first, Never where there are none.
+// next returns when to look at the first, port.Never if there is none.
 func (k keyframes) next() port.Time {
 	if len(k) == 0 {
 		return port.Never
@@ -66,7 +66,7 @@ func (k keyframes) next() port.Time {
 	return k[0].request.at
 }
 
-// set says when to look at a layer.
+// set adds a layer, or moves it: the worker is to look at it at a time.
 func (k *keyframes) set(l *layer, at port.Time) {
 	l.request.at = at
 	if l.request.place == 0 {
@@ -100,20 +100,20 @@ func (k *keyframes) Pop() any {
 	return l
 }
 
-// wantKeyframe makes sure that keyframes of a layer are asked for while somebody waits for one.
+// wantKeyframe makes sure that keyframes of a layer are requested as long as a subscriber waits for one.
 func (w *Worker) wantKeyframe(now port.Time, l *layer) {
 	w.askInTime(now, l)
 }
 
-// awaitKeyframe is for a layer of which nothing has come yet: publishers start with a keyframe, so it is asked
-// for only after a while. l may be nil.
+// awaitKeyframe is wantKeyframe for a layer without a packet yet. Publishers start with a keyframe, so the first
+// request waits for a while. l may be nil.
 func (w *Worker) awaitKeyframe(now port.Time, l *layer) {
 	if l != nil && l.request.place == 0 {
 		w.keyframes.set(l, now+keyframeInterval)
 	}
 }
 
-// lostKeyframe asks for a keyframe for those who play a layer and lost the picture.
+// lostKeyframe requests a keyframe for subscribers that play a layer and lost the picture.
 func (w *Worker) lostKeyframe(now port.Time, l *layer) {
 	l.request.lost = true
 	w.wantKeyframe(now, l)
@@ -121,7 +121,7 @@ func (w *Worker) lostKeyframe(now port.Time, l *layer) {
 
 // keyframeWanted handles a follower's request. One that crossed a keyframe is answered.
 func (w *Worker) keyframeWanted(now port.Time, l *layer, join bool) {
-	if join { // for somebody who starts with the best
+	if join { // the owner knows best where joiners are to start
 		l = l.pub.tracks[l.track].startLayer()
 	}
 	if l == nil || l.request.keyed > 0 && now-l.request.keyed < keyframeCrossing {
@@ -135,7 +135,7 @@ func (w *Worker) keyframeWanted(now port.Time, l *layer, join bool) {
 	w.lostKeyframe(now, l)
 }
 
-// repeatKeyframes asks again where somebody still waits.
+// repeatKeyframes requests keyframes again if a subscriber still waits.
 func (w *Worker) repeatKeyframes(now port.Time) {
 	for n := 0; n < maxKeyframes && w.keyframes.next() <= now; n++ {
 		switch l := w.keyframes[0]; {
@@ -150,7 +150,7 @@ func (w *Worker) repeatKeyframes(now port.Time) {
 	}
 }
 
-// wanted reports whether anybody waits for a keyframe of a layer.
+// wanted reports whether any subscriber, here or of a follower, waits for a keyframe of a layer.
 func (w *Worker) wanted(l *layer) bool {
 	q := &l.request
 	if l.pub.stream.pub != l.pub {
@@ -179,8 +179,8 @@ func (w *Worker) wanted(l *layer) bool {
 	return false
 }
 
-// askInTime asks for a keyframe if that is due, and sees to it that the layer is looked at again. A request
-// of somebody who plays on, or of a follower, counts once: they ask again themselves.
+// askInTime requests a keyframe if that is due, and makes sure that the worker looks at the layer again. A request of a
+// subscriber that plays, or of a follower, counts once: these ask again themselves.
 func (w *Worker) askInTime(now port.Time, l *layer) {
 	q := &l.request
 	if q.due(now) <= now && w.askNow(l) {
@@ -188,13 +188,14 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 		q.lost, q.join = false, false
 	}
 	at := q.due(now)
-	if at <= now { // nobody can be asked yet
+	if at <= now { // the publisher cannot be asked yet
 		at = now + keyframeInterval
 	}
 	w.keyframes.set(l, at)
 }
 
-// askNow asks the publisher, or the owner of the publication; false where the publisher cannot be asked yet.
+// askNow asks the publisher, or the publication's owner, for a keyframe. It is false if the publisher cannot be asked
+// yet.
 func (w *Worker) askNow(l *layer) bool {
 	q := &l.request
 	if l.pub.owner != w.address() {
@@ -218,8 +219,8 @@ func (l *layer) startable(now port.Time) bool {
 	return k.Valid && now-k.Arrival <= joinAge
 }
 
-// asksKeyframe handles a subscriber's PLI or FIR. One subscriber whose network loses much must not set the rate
-// of keyframes for all: it is heard after ever longer pauses.
+// asksKeyframe handles a subscriber's PLI or FIR. One subscriber whose network loses much must not set the rate of
+// keyframes for all, so its requests count after ever longer pauses.
 func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	t := &sub.tracks[track]
 	pub := sub.stream.pub
@@ -228,7 +229,7 @@ func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	}
 	l := t.have()
 	if t.waiting || l == nil {
-		return // it is asked for already, for as long as that lasts
+		return // as long as it waits, keyframes are requested anyway
 	}
 	if l.pub != pub || now < sub.keyframeAt || sub.keyed > 0 && now-sub.keyed < keyframeCrossing {
 		return

@@ -11,52 +11,53 @@ const (
 	minSilence    = 300 * port.Millisecond
 	maxSilence    = 2 * port.Second
 	silenceFrames = 4
-	// returnSpan is how long a layer that was silent has to send before it is taken again in place of another.
+	// returnSpan is how long a layer that was silent must send before it can replace another again.
 	returnSpan = 2 * port.Second
-	// clocksApart is how far two layers' clocks may be off each other.
+	// clocksApart is the most by which the clocks of two layers of a track differ.
 	clocksApart = 10 * port.Millisecond
-	// Some encoders bring the same picture later in one layer than the next picture in another. After switchSpan
-	// without a switch, a keyframe that is layersApart behind is better than none.
+	// Some encoders send a picture in one layer after the next picture in another. A subscriber that could not
+	// switch within switchSpan takes a keyframe that is up to layersApart older than its last packet.
 	layersApart = 50 * port.Millisecond
 	switchSpan  = 3 * port.Second
-	// A layer whose keyframe was lost before its size was read is asked for another, at most maxQueries times.
+	// maxQueries bounds the keyframes that are requested to learn the size of a layer's pictures, where the first
+	// was lost.
 	maxQueries = 3
 )
 
-// A sending is what the owner knows of how a layer of several is sent.
+// A sending describes how the publisher sends one layer of several. The owner keeps it.
 type sending struct {
-	// area is width times height of the layer's pictures, 0 while unknown.
+	// area is the layer's pictures' width times height, in pixels, 0 while unknown.
 	area int
 	// frame is when the newest frame began to arrive, 0 before the first.
 	frame port.Time
-	// pace is the mean distance of frames, 0 before the second.
+	// pace is the mean time from frame to frame, 0 before the second.
 	pace port.Time
 	// since is when the layer came back after it was silent, 0 before that.
 	since port.Time
-	// queries counts the keyframes that were asked for to learn the area, queried is when one last was.
+	// queries counts the keyframes that were requested to learn the area. queried is the time of the last request.
 	queries uint8
 	queried port.Time
 	// ended is set by the publisher's goodbye, until the layer is sent again.
 	ended bool
 }
 
-// patience is how long the layer may send nothing, while others send, and not be silent.
+// patience returns how long the layer may send nothing, while others send, before it counts as silent.
 func (s *sending) patience() port.Time {
 	return max(minSilence, min(silenceFrames*s.pace, maxSilence))
 }
 
-// measure takes a packet of the start of a keyframe into what is known of the layer.
+// measure reads the size of the pictures from a packet of the start of a keyframe, if that has it.
 func (s *sending) measure(c rtp.Codec, payload []byte) {
 	if width, height := rtp.PictureSize(c, payload); width > 0 {
 		s.area = width * height
 	}
 }
 
-// begin takes the first packet of a frame into what is known of the track's layers, and chooses among them.
+// begin notes that a frame of a layer began to arrive, and chooses the best layer of its track again.
 func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	s := &l.upstream.sending
 	if now-t.frame > s.patience() {
-		t.since = now // all were silent: what others do not send yet says nothing about them
+		t.since = now // all layers paused: those that have not sent since are not silent yet
 	}
 	t.frame = now
 	if s.frame > 0 {
@@ -95,9 +96,9 @@ func (t *track) silent(now port.Time, l *layer) bool {
 	return s.frame == 0 || s.ended || now-max(s.frame, t.since) > s.patience()
 }
 
-// choose finds the best layer that is sent: the one with the largest pictures, or of equals, and while none is known,
-// the one that the publisher named first: it lists them in the order of its preference (RFC 8853 section 5). One
-// that came back late counts after the others. The present one stays while all are silent.
+// choose returns the best layer that is sent: the one with the largest pictures. Among equals, and while no size is
+// known, it is the first that the publisher lists: the list is in order of preference (RFC 8853 section 5). A layer
+// that came back less than returnSpan ago counts after the others. The present one stays while all are silent.
 func (t *track) choose(now port.Time) *layer {
 	var best *layer
 	settled := false
@@ -123,8 +124,8 @@ func (t *track) choose(now port.Time) *layer {
 // aim sets the layer that a subscription wants. Today's policy: everybody wants the best layer of the track.
 func (t *subscription) aim(src *track) { t.want = src.best }
 
-// startLayer is the layer that subscriptions are going to want, also before the first packet. It is nil while the
-// publisher has announced no SSRC.
+// startLayer returns the layer that new subscriptions are going to want, also before its first packet. It is nil at the
+// owner while no layer's SSRC is known.
 func (t *track) startLayer() *layer {
 	if t.best != nil {
 		return t.best
@@ -137,18 +138,18 @@ func (t *track) startLayer() *layer {
 	return nil
 }
 
-// A progress is how far a receiver, a subscriber or a follower, got in a layer.
+// A progress is the point in a layer that a receiver of it, a subscriber or a follower, has reached.
 type progress struct {
 	layer *layer
 	epoch uint32
-	// offset is what was added to the layer's timestamps, timestamp the latest that was sent, with the offset.
+	// offset was added to the layer's timestamps. timestamp is the latest that was sent, offset included.
 	offset, timestamp uint32
-	// arrival is when the newest packet that was sent came in.
+	// arrival is when the last packet that was sent arrived from the publisher.
 	arrival port.Time
 }
 
-// offsetFor is what is added to the timestamps of another layer, or of the same, so that they go on from there: the
-// same moment has the same timestamp. ok is false where that is not known.
+// offsetFor returns the offset for the timestamps of another layer, or of the same, with which one moment has one
+// timestamp before and after. ok is false if the layers' clocks are not known.
 func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
 	switch {
 	case x.layer == l && x.epoch == l.epoch:
@@ -160,20 +161,20 @@ func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
 	return 0, false
 }
 
-// goesOn reports whether a receiver can go on with the keyframe of another layer: only with one that shows what it has
-// not seen yet. From an older one, all that follows would be late for good. One that came after all that was sent may
-// show the same moment, or be a little behind.
+// goesOn reports whether a receiver can go on with a keyframe of another layer. It must be of a later moment than
+// the last packet that was sent. After an older one, all packets would be late for good. A keyframe that arrived after
+// that packet may be of the same moment, or a little older.
 func (x *progress) goesOn(now port.Time, l *layer, k *history.Keyframe) bool {
 	offset, ok := x.offsetFor(now, l)
 	if !ok {
 		return true
 	}
 	ahead := int32(k.Timestamp + offset - x.timestamp)
-	behind := clocksApart
+	older := clocksApart
 	if now-l.pub.tracks[l.track].chosen > switchSpan {
-		behind = layersApart
+		older = layersApart
 	}
-	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(behind), l.clockRate())) && k.Arrival >= x.arrival
+	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(older), l.clockRate())) && k.Arrival >= x.arrival
 }
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe.
@@ -185,7 +186,7 @@ func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool
 	return x.goesOn(now, l, k)
 }
 
-// progress is how far the subscription got in its last span.
+// progress returns the point that the subscription has reached in its present span.
 func (t *subscription) progress() progress {
 	s := t.present()
 	x := progress{layer: s.layer, epoch: s.epoch, offset: s.offset(), timestamp: t.lastTimestamp, arrival: t.lastSent}
@@ -195,7 +196,7 @@ func (t *subscription) progress() progress {
 	return x
 }
 
-// goesOn is that of a follower, whose subscribers got no further than it was fed.
+// goesOn reports whether a follower can go on with a keyframe. Its subscribers have reached no later point than it has.
 func (f *feed) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
 	if f.layer == nil {
 		return true
@@ -204,7 +205,7 @@ func (f *feed) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
 	return x.goesOn(now, l, k)
 }
 
-// progress is how far a follower was fed.
+// progress returns the point up to which the follower was fed.
 func (f *feed) progress() progress {
 	x := progress{layer: f.layer, epoch: f.epoch}
 	if h := &f.layer.history; f.cursor > h.First() && f.cursor <= h.Next() {

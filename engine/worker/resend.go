@@ -8,29 +8,28 @@ import (
 )
 
 const (
-	// Resends are paid from a budget, in bytes: a fifth of what was sent, up to a limit. What was
-	// resent before may not touch the reserve: some receivers NACK every 100 ms what RTX has
-	// delivered, which would starve genuine losses.
+	// Resends are paid from a budget, in bytes: a fifth of the bytes that were sent, up to a limit. A packet that
+	// was already resent may not use the reserve. Some receivers NACK every 100 ms a packet that RTX has delivered,
+	// which would starve genuine losses.
 	resendShare   = 5
 	resendStart   = 64 << 10
 	resendLimit   = 256 << 10
 	resendReserve = 48 << 10
-	// repairSpan is how far back a subscription can be repaired, in sequence numbers: about a second of
-	// 10 Mbps.
+	// repairSpan is how far back a subscription can be repaired, in sequence numbers: about a second of 10 Mbit/s.
 	repairSpan = 1024
 	// resendBurst is how many resends one visit writes.
 	resendBurst = 8
 )
 
-// repairs is which of the last repairSpan sequence numbers up to newest are wanted again, and which were
-// resent already: a bit each.
+// repairs has two bits for each of the last repairSpan sequence numbers up to newest: whether it is requested again,
+// and whether it was resent.
 type repairs struct {
 	newest         uint64
 	waiting        int // bits in wanted
 	wanted, resent [repairSpan / 64]uint64
 }
 
-// reach moves the span so that it covers seq; false where seq is too old for it.
+// reach moves newest up to seq, if seq is later. It is false if seq is too old to have bits.
 func (r *repairs) reach(seq uint64) bool {
 	if seq <= r.newest {
 		return r.newest-seq < repairSpan
@@ -47,10 +46,10 @@ func (r *repairs) reach(seq uint64) bool {
 	return true
 }
 
-// bitOf is where a sequence number's bit is.
+// bitOf returns the word and the mask of a sequence number's bit.
 func bitOf(seq uint64) (word, bit uint64) { return seq % repairSpan / 64, 1 << (seq % 64) }
 
-// want notes that seq is wanted again; false where it is too old, or wanted already.
+// want notes a request for seq. It is false if seq is too old, or requested already.
 func (r *repairs) want(seq uint64) bool {
 	word, bit := bitOf(seq)
 	if !r.reach(seq) || r.wanted[word]&bit != 0 {
@@ -61,8 +60,8 @@ func (r *repairs) want(seq uint64) bool {
 	return true
 }
 
-// take takes the next wanted number out: those never resent first, the oldest first.
-func (r *repairs) take() (seq uint64, ok bool) {
+// next removes and returns one request: of a packet that was never resent, if there is any, and the oldest of those.
+func (r *repairs) next() (seq uint64, ok bool) {
 	if r == nil || r.waiting == 0 {
 		return 0, false
 	}
@@ -73,7 +72,7 @@ func (r *repairs) take() (seq uint64, ok bool) {
 			if again {
 				bits = r.wanted[word]
 			}
-			switch newer := ^uint64(0) >> (63 - r.newest%64); i { // the word of newest is the oldest's, too
+			switch newer := ^uint64(0) >> (63 - r.newest%64); i { // one word has the newest and the oldest
 			case 0:
 				bits &^= newer
 			case uint64(len(r.wanted)):
@@ -91,8 +90,8 @@ func (r *repairs) take() (seq uint64, ok bool) {
 	return 0, false
 }
 
-// has reports whether seq was resent, or is so old that it may have been.
-func (r *repairs) has(seq uint64) bool {
+// resentBefore reports whether seq was resent, or is so old that it may have been.
+func (r *repairs) resentBefore(seq uint64) bool {
 	switch {
 	case r == nil || seq > r.newest:
 		return false
@@ -103,7 +102,7 @@ func (r *repairs) has(seq uint64) bool {
 	return r.resent[word]&bit != 0
 }
 
-// note remembers that seq was resent.
+// note notes that seq was resent.
 func (r *repairs) note(seq uint64) {
 	if r.reach(seq) {
 		word, bit := bitOf(seq)
@@ -111,7 +110,7 @@ func (r *repairs) note(seq uint64) {
 	}
 }
 
-// awaitsRepair reports whether resends wait.
+// awaitsRepair reports whether any resends of the subscriber are pending.
 func (sub *subscriber) awaitsRepair() bool {
 	for i := range sub.tracks {
 		if r := sub.tracks[i].repairs; r != nil && r.waiting > 0 {
@@ -121,7 +120,7 @@ func (sub *subscriber) awaitsRepair() bool {
 	return false
 }
 
-// asks handles a subscriber's request for a sequence number of one of its tracks.
+// asks handles a subscriber's NACK of one sequence number.
 func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	t := &sub.tracks[track]
 	if t.highest == 0 {
@@ -129,7 +128,7 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	}
 	ext := t.highest - uint64(uint16(t.highest)-seq)
 	if ext > t.highest {
-		return // before the very first
+		return // the number comes before the first that was sent
 	}
 	if t.repairs == nil {
 		t.repairs = &repairs{newest: ext}
@@ -141,9 +140,7 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	w.serve(sub)
 }
 
-// repair answers NACKs, a few at a time: by RTX where it was negotiated (RFC 4588), else with the same bytes
-// again, which is safe because then no header field changes from one sending to the next. It is false when
-// out is full before.
+// repair writes some of a subscriber's resends, a few of each track. It is false if out is full before.
 func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *Outgoing) bool {
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
@@ -152,7 +149,7 @@ func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *O
 			if f == nil {
 				return false
 			}
-			seq, _ := t.repairs.take()
+			seq, _ := t.repairs.next()
 			if w.writeResend(now, f, sub, t, seq) {
 				f.Route, f.Born = route, now
 				out.Submit()
@@ -163,7 +160,8 @@ func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *O
 	return true
 }
 
-// writeResend writes one packet again; false where there is nothing to write.
+// writeResend writes one packet again, by RTX if that was negotiated (RFC 4588), else the same bytes. It is false if
+// the packet cannot be sent.
 func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *subscription, seq uint64) bool {
 	s := t.spanOf(seq)
 	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation {
@@ -172,10 +170,9 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 	l := s.layer
 	index, ok := l.history.Index(s.numberOf(seq))
 	if !ok {
-		return false // not in the history any more, or not yet
+		return false // it left the history, or never came
 	}
 	e := l.history.At(index)
-	// A shape's ring of headers is for the live edge; a resend must not push those out.
 	d := delivery{t, s, index, e, t.shape.resendTemplate(l, e), seq}
 	if d.template == nil || !d.fits() {
 		return false
@@ -186,8 +183,8 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 	}
 	if d.template.rtx == noType || t.spec.RTXSSRC == 0 {
 		if d.template.transport != 0 {
-			// The same nonce would seal another transport-wide number. Signalling does
-			// not negotiate this.
+			// The same nonce would seal another transport-wide number, and give the key away. Signalling
+			// does not negotiate this.
 			w.drop(DropResends)
 			return false
 		}
@@ -205,7 +202,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 	return true
 }
 
-// resendTemplate makes the header of a packet that is no longer at the live edge.
+// resendTemplate makes the header of a resend. The shape's held headers are for the live edge: this leaves them alone.
 func (sh *shape) resendTemplate(l *layer, e *history.Entry) *template {
 	held := sh.held
 	sh.held = nil
@@ -214,9 +211,9 @@ func (sh *shape) resendTemplate(l *layer, e *history.Entry) *template {
 	return t
 }
 
-// affords reports whether the budget pays for size bytes of a resend.
+// affords reports whether the budget pays for size bytes of a resend of seq.
 func (sub *subscriber) affords(t *subscription, seq uint64, size int) bool {
-	if t.repairs.has(seq) {
+	if t.repairs.resentBefore(seq) {
 		size += resendReserve
 	}
 	return sub.budget >= size

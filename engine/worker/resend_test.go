@@ -223,7 +223,7 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 // What was resent is remembered for a span of numbers, and no longer.
 func TestResentMemory(t *testing.T) {
 	var none *repairs
-	if none.has(5) {
+	if none.resentBefore(5) {
 		t.Error("something was resent before anything was")
 	}
 	r := &repairs{newest: 1 << 16}
@@ -234,17 +234,17 @@ func TestResentMemory(t *testing.T) {
 		1 << 16: true, 1<<16 - 3: true, 1<<16 + 9: true, 1<<16 - 1: false, 1<<16 + 1: false, 1<<16 + 10: false,
 		1<<16 + 9 - repairSpan + 1: false, 1<<16 + 9 - repairSpan: true, // too long ago to tell
 	} {
-		if got := r.has(seq); got != want {
+		if got := r.resentBefore(seq); got != want {
 			t.Errorf("%d was resent: %t; want %t", seq, got, want)
 		}
 	}
 	r.note(1<<16 + repairSpan) // where 1<<16 was
-	if r.has(1<<16+1) || !r.has(1<<16+9) || !r.has(1<<16+repairSpan) {
+	if r.resentBefore(1<<16+1) || !r.resentBefore(1<<16+9) || !r.resentBefore(1<<16+repairSpan) {
 		t.Error("a step within the span forgot or invented something")
 	}
 	r.note(1 << 20)
 	for seq := uint64(1<<20 - repairSpan + 1); seq < 1<<20; seq++ {
-		if r.has(seq) {
+		if r.resentBefore(seq) {
 			t.Fatalf("%d is remembered after a jump", seq)
 		}
 	}
@@ -281,7 +281,7 @@ func TestRepairsOrder(t *testing.T) {
 			}
 		}
 		var got []uint64
-		for seq, ok := r.take(); ok; seq, ok = r.take() {
+		for seq, ok := r.next(); ok; seq, ok = r.next() {
 			got = append(got, seq)
 		}
 		if !slices.Equal(got, want) || r.waiting != 0 {

@@ -7,31 +7,30 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// The scheduler shares a worker's frames out. A stream with news or debts gets turns, first come first
-// served, each of one quantum. Within a turn its subscribers are visited one after another:
+// The scheduler divides a worker's outgoing frames among streams and subscribers. Streams with news or debts get turns
+// of one quantum each, first come, first served. In a turn, these subscribers of the stream are visited, one by one:
 //
-//   - those in the circle of the ready, when there is a packet for them;
-//   - those in the circle of the waiting, when a keyframe may let them start, or sound is there;
-//   - those in the queue of debts: somebody joined, asked for packets again, or may go on catching up.
+//   - those in the circle of the ready, after a packet arrived that is news for them;
+//   - those in the circle of the waiting, after sound arrived, or a keyframe that they may start from;
+//   - those among the debts: they joined, NACKed packets, or may go on catching up.
 //
-// Debts take at most half of a turn while others wait for live media. A visit costs something also where it
-// fills no frame.
+// Debts take at most half of a turn while others wait for live media. A visit has a cost even if it fills no frame.
 const (
 	visitCost = 1
 	frameCost = 4
-	// quantum is what one stream may spend before another has its turn: 64 frames.
+	// quantum is the cost after which another stream has its turn: 64 frames.
 	quantum = 64 * frameCost
 )
 
-// A circle is subscribers of one stream that are visited in a fixed order, from the last to the first, each once
-// for all news since the last visit. The zero circle is empty.
+// A circle holds subscribers of one stream, which are visited in a fixed order, from the last to the first. A visit
+// brings all news since the visit before. The zero circle is empty.
 type circle struct {
 	members []*subscriber
-	// walk is whose turn is next, left how many are still to be visited.
+	// walk is the index of the next member to visit, left how many are still to be visited.
 	walk, left int
 }
 
-// add makes a subscriber a member. It need not be visited for what was news before.
+// add makes a subscriber a member. It need not be visited for the news so far.
 func (c *circle) add(sub *subscriber) {
 	sub.place = len(c.members)
 	c.members = append(c.members, sub)
@@ -40,8 +39,8 @@ func (c *circle) add(sub *subscriber) {
 	}
 }
 
-// remove takes a member out and gives its place to the last one. It returns that one if the walk might miss
-// it there, else nil.
+// remove removes a member and gives its place to the last one. It returns the last one if the walk might miss it
+// there, else nil.
 func (c *circle) remove(sub *subscriber) (moved *subscriber) {
 	last := len(c.members) - 1
 	if sub.place < last {
@@ -57,7 +56,7 @@ func (c *circle) remove(sub *subscriber) (moved *subscriber) {
 	return moved
 }
 
-// renew says that there is news for all members. Who is first moves on by one with each idle spell.
+// renew notes news for all members. After each idle spell, the walk begins one member further.
 func (c *circle) renew() {
 	if c.left == 0 {
 		c.walk--
@@ -65,7 +64,8 @@ func (c *circle) renew() {
 	c.left = len(c.members)
 }
 
-// renewFromEnd is renew for a circle that the visited leave: the last leaves without another taking its place.
+// renewFromEnd is renew for a circle whose members leave it when they are visited. The last member can leave without
+// another taking its place.
 func (c *circle) renewFromEnd() {
 	if c.left == 0 {
 		c.walk = len(c.members) - 1
@@ -73,7 +73,7 @@ func (c *circle) renewFromEnd() {
 	c.left = len(c.members)
 }
 
-// next is the member to visit, nil when all have been.
+// next returns the member to visit, nil after the last.
 func (c *circle) next() *subscriber {
 	if c.left == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (c *circle) visited() {
 	c.left--
 }
 
-// debts is a queue of subscribers to be visited beside the circles, each at most once.
+// debts lists subscribers to be visited beside the circles, in order, each at most once.
 type debts struct {
 	queue []*subscriber
 	head  int
@@ -109,7 +109,7 @@ func (d *debts) add(sub *subscriber) {
 	d.queue = append(d.queue, sub)
 }
 
-// next is the subscriber that has waited longest, nil when none does.
+// next returns the subscriber that has waited longest, nil if there is none.
 func (d *debts) next() *subscriber {
 	if d.head == len(d.queue) {
 		return nil
@@ -126,7 +126,7 @@ func (d *debts) visited() {
 	}
 }
 
-// streamQueue is the streams with something to do, first come first served.
+// A streamQueue lists the streams with something to do, first come, first served.
 type streamQueue struct{ head, tail *stream }
 
 func (q *streamQueue) add(st *stream) {
@@ -149,7 +149,7 @@ func (q *streamQueue) take() *stream {
 	return st
 }
 
-// wake puts a stream with news in line.
+// wake gives a stream with news a turn.
 func (w *Worker) wake(st *stream, n news) {
 	st.ready.renew()
 	if n == forAll {
@@ -160,17 +160,17 @@ func (w *Worker) wake(st *stream, n news) {
 	}
 }
 
-// news says whom a packet is for.
+// news is the set of subscribers that a packet is for.
 type news uint8
 
 const (
-	// forReady is a packet that nobody can start with.
+	// forReady: those that play already. Nobody can start with the packet.
 	forReady news = iota
-	// forAll is one that subscribers who wait for a keyframe want as well: sound, or a keyframe's.
+	// forAll: also those that wait for a keyframe. The packet is sound, or part of a keyframe.
 	forAll
 )
 
-// serve puts one subscriber in line, outside the circles of its stream.
+// serve gives one subscriber a visit of its own.
 func (w *Worker) serve(sub *subscriber) {
 	st := sub.stream
 	st.debts.add(sub)
@@ -179,7 +179,7 @@ func (w *Worker) serve(sub *subscriber) {
 	}
 }
 
-// pollStreams gives turns until there is nothing left to do, or no room.
+// pollStreams gives turns until nothing is left to do. It is false if there was no room for all.
 func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 	for w.active.head != nil {
 		st := w.active.head
@@ -203,12 +203,12 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 	return true
 }
 
-// busy reports whether somebody is to be visited.
+// busy reports whether any subscriber is to be visited.
 func (st *stream) busy() bool {
 	return st.ready.left > 0 || st.waiting.left > 0 || st.debts.next() != nil
 }
 
-// visitNext visits the next subscriber of a stream; false when there was no room to finish with it.
+// visitNext visits the next subscriber of a stream. It is false if there was no room to finish the visit.
 func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
 	c := &st.ready
 	if c.left == 0 {
@@ -243,7 +243,7 @@ func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
 	return true
 }
 
-// visit writes what one subscriber has pending, in a row; false when out is full before. Resends are debts.
+// visit writes all pending packets of one subscriber, in a row. It is false if out is full before. Resends are debts.
 func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgoing) bool {
 	w.current = sub.session
 	if sub.session == nil {
@@ -251,7 +251,7 @@ func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgo
 	}
 	route, ok := w.route(sub.session)
 	if !ok || sub.session.ending {
-		return true // what changes that puts the subscriber in line again
+		return true // a new path serves the subscriber again
 	}
 	if indebted && !w.repair(now, sub, route, out) {
 		return false
@@ -259,7 +259,7 @@ func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgo
 	return w.fill(now, sub, route, out)
 }
 
-// seat moves a subscriber to the circle where it belongs after a visit.
+// seat moves a subscriber to its circle: a visit may have changed whether it waits for a keyframe.
 func (w *Worker) seat(sub *subscriber) {
 	waits := sub.waitsForKeyframe()
 	if sub.session == nil || waits == sub.waits {
@@ -283,7 +283,7 @@ func (sub *subscriber) waitsForKeyframe() bool {
 	return false
 }
 
-// circleOf is the circle that a subscriber is in.
+// circleOf returns the circle that a subscriber is in.
 func (st *stream) circleOf(sub *subscriber) *circle {
 	if sub.waits {
 		return &st.waiting
@@ -291,7 +291,7 @@ func (st *stream) circleOf(sub *subscriber) *circle {
 	return &st.ready
 }
 
-// subscribers is how many a stream has.
+// subscribers returns how many subscribers a stream has at this worker.
 func (st *stream) subscribers() int { return len(st.ready.members) + len(st.waiting.members) }
 
 // foresee prefetches data of the next three members, following one more pointer for each step closer.
@@ -323,7 +323,7 @@ func (c *circle) foresee() {
 	}
 }
 
-// newsOf tells whom a packet is news for.
+// newsOf returns the set of subscribers that a packet is news for.
 func newsOf(p *bus.Packet, k rtp.Kind) news {
 	if k == rtp.Audio || p.Flags&bus.KeyframeStart != 0 {
 		return forAll

@@ -11,7 +11,7 @@ import (
 // maxSent is the longest datagram to a subscriber, in bytes: one that fits with IPv6's header, too.
 const maxSent = port.MaxDatagram - 20
 
-// A delivery is one packet on its way to one subscriber.
+// A delivery is one packet of a layer on its way to one subscriber.
 type delivery struct {
 	t        *subscription
 	span     *span

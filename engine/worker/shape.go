@@ -17,39 +17,39 @@ const (
 	maxHeader = rtp.HeaderLen + 4 + 2 + maxMID + 2 + 2 + maxExtensions + 4
 	// maxTag is the longest tag that sealing adds, in bytes.
 	maxTag = 16
-	// templates is how many packets' headers a shape with many subscribers holds at once; a power of two. A
-	// subscriber takes its pending packets in a row, so this should cover a burst. A shape holds
-	// templatesPerUser for each of a few, and none for a single one, which needs each header once.
+	// templates is how many packets' headers a shape with many subscribers holds at once, a power of two. One
+	// subscriber after another is sent all of a burst, so templates should cover a burst. A shape with few
+	// subscribers holds templatesPerUser for each, and one with a single subscriber none: it needs each header once.
 	templates        = 64
 	templatesPerUser = 8
-	// maxShapes bounds the shapes of one stream that hold headers. What negotiates something
-	// rarer builds its headers one by one.
+	// maxShapes bounds the shapes of one stream that subscribers share. All others have a shape to themselves, which
+	// holds no headers.
 	maxShapes = 8
 )
 
-// A shape is what subscribers to one track have in common when they negotiated the same payload
-// types, the same extension numbers and the same MID: then their headers differ only in sequence
-// number, timestamp, SSRC and transport-wide sequence number.
+// A shape stands for all subscriptions of a stream that negotiated the same payload types, extension numbers and MID.
+// Their headers differ only in sequence number, timestamp, SSRC and transport-wide sequence number.
 type shape struct {
 	kind       rtp.Kind
 	mid        string
 	extensions rtp.ExtensionMap
 	formats    []rtp.Format
-	users      int
+	users      int // subscriptions
 	// listed is set for a shape that further subscribers may share.
 	listed bool
 
-	// generation is the publication that types and rtx are for.
+	// generation is that of the publication that types and rtx are for.
 	generation bus.Generation
-	// types and rtx give the subscriber's payload types for the publisher's; 0xFF is none.
+	// types and rtx map the publisher's payload types to the subscriber's, of media and of retransmissions.
 	types, rtx [128]uint8
 	held       []template // empty, or a power of two
 	spare      template   // for a shape that holds none
 }
 
+// noType is no payload type: the format was not negotiated.
 const noType = 0xFF
 
-// A template is a packet's header but for what is the subscriber's own.
+// A template is a packet's header for a shape. The fields that differ between its subscribers are 0.
 type template struct {
 	layer *layer
 	index uint64
@@ -57,11 +57,11 @@ type template struct {
 	transport uint8
 	length    uint8
 	media     uint8 // payload type
-	rtx       uint8 // payload type of a retransmission, noType where none was negotiated
+	rtx       uint8 // payload type of a retransmission, or noType
 	bytes     [maxHeader]byte
 }
 
-// shapeOf finds or makes the shape of a subscriber's track.
+// shapeOf finds or makes the shape of a subscription, and counts the subscription among its users.
 func (st *stream) shapeOf(spec *rtp.Track) *shape {
 	for _, sh := range st.shapes {
 		if sh.kind == spec.Kind && sh.mid == spec.MID && sh.extensions == spec.Extensions &&
@@ -79,6 +79,7 @@ func (st *stream) shapeOf(spec *rtp.Track) *shape {
 	return sh
 }
 
+// leaveShape takes a subscription off a shape, which ends with the last.
 func (st *stream) leaveShape(sh *shape) {
 	if sh.users--; sh.users > 0 {
 		sh.resize()
@@ -92,8 +93,8 @@ func (st *stream) leaveShape(sh *shape) {
 	}
 }
 
-// resize gives a listed shape room for headers by its number of users. It shrinks late, so that a viewer who comes
-// and goes costs nothing.
+// resize gives a listed shape room for headers by its number of users. The room shrinks late, so that a viewer that
+// comes and goes costs nothing.
 func (sh *shape) resize() {
 	if !sh.listed {
 		return
@@ -122,7 +123,7 @@ func sameFormats(a, b []rtp.Format) bool {
 	return true
 }
 
-// match fills in the payload types for a publication.
+// match fills in the payload types for a publication, unless they are those of it already.
 func (sh *shape) match(p *publication) {
 	if sh.generation == p.generation {
 		return
@@ -147,7 +148,7 @@ func (sh *shape) match(p *publication) {
 	}
 }
 
-// template returns the header of a packet, nil when the payload type was not negotiated.
+// template returns the header of the packet at an index, nil if the packet's format was not negotiated.
 func (sh *shape) template(l *layer, index uint64, e *history.Entry) *template {
 	t := &sh.spare
 	if len(sh.held) > 0 {
@@ -162,13 +163,12 @@ func (sh *shape) template(l *layer, index uint64, e *history.Entry) *template {
 	}
 	t.layer, t.index = l, index
 	t.media, t.rtx = pt, sh.rtx[e.PayloadType&127]
-	rtp.FixedHeader{Marker: e.Flags&bus.Marker != 0, PayloadType: 0, Sequence: 0, Timestamp: 0, SSRC: 0}.Put(t.bytes[:])
+	rtp.FixedHeader{Marker: e.Flags&bus.Marker != 0}.Put(t.bytes[:])
 	sh.writeExtensions(t, l.history.Extensions(e))
 	return t
 }
 
-// writeExtensions adds the extension block (RFC 8285), in the two-byte form only where a number or a
-// length calls for it.
+// writeExtensions adds the extension block (RFC 8285). It has the two-byte form only if a number or a length needs it.
 func (sh *shape) writeExtensions(t *template, stored []byte) {
 	twoByte := len(sh.mid) > 16
 	for _, id := range sh.extensions {
@@ -219,12 +219,12 @@ func (sh *shape) writeExtensions(t *template, stored []byte) {
 	t.length = uint8(len(b))
 }
 
-// forwarded are the extensions that subscribers get as the publisher sent them. Those of the
-// publisher's clock are not among them: they would mislead the subscriber's estimator.
+// forwarded are the extensions that subscribers get as the publisher sent them. Extensions about the publisher's clock
+// are not forwarded: they would mislead the subscribers' estimators of bandwidth.
 var forwarded = [...]rtp.Extension{rtp.AudioLevel, rtp.VideoOrientation, rtp.PlayoutDelay, rtp.ColorSpace}
 
-// forwardedExtensions appends the extensions worth keeping, each as its Extension, its length and
-// its value.
+// forwardedExtensions appends the forwarded extensions of a packet to b, as far as b has capacity. Each is a byte of
+// rtp.Extension, a byte of length, and the value.
 func forwardedExtensions(b []byte, h *rtp.Header, data []byte) []byte {
 	for _, e := range forwarded {
 		v, ok := h.Value(data, e)

@@ -2,8 +2,8 @@ package worker
 
 import "ringcast/engine/rtp"
 
-// A span is a subscriber's stretch of one layer. It maps the layer's packets, from the one numbered first on, to
-// what the subscriber gets: by these offsets, and by the history, a packet can be made again, byte for byte.
+// A span is a subscriber's stretch of one layer, from the packet numbered first on. It maps numbers, timestamps and
+// picture IDs of the layer to those of the subscriber. So a packet can be made again from the history, byte for byte.
 type span struct {
 	layer *layer
 	epoch uint32 // of the layer's numbering
@@ -27,7 +27,7 @@ func (s *span) numberOf(sequence uint64) uint64 { return s.first + (sequence - s
 // timestampOf returns the subscriber's timestamp for one of the publisher's.
 func (s *span) timestampOf(timestamp uint32) uint32 { return timestamp + s.timestamp }
 
-// offset is what a span that follows this one on the same layer adds to timestamps.
+// offset returns the part of timestamp that the next span of the layer inherits.
 func (s *span) offset() uint32 { return s.timestamp - s.bump }
 
 // pictureOf returns the subscriber's picture ID and TL0PICIDX for the publisher's.

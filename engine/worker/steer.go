@@ -7,29 +7,30 @@ import (
 )
 
 const (
-	// joinAge is how old a keyframe may be for a subscriber to start from it.
+	// joinAge is the greatest age of a keyframe that a subscriber starts from.
 	joinAge = 500 * port.Millisecond
-	// stallAge is how far behind a subscriber may fall before it jumps.
+	// stallAge is the greatest age of the next packet. A subscriber that is later than that jumps to a keyframe.
 	stallAge = port.Second
-	// feedStart is how many packets a feed has to bring before sound starts beside holes in it.
+	// feedStart is how many packets a feed must bring before sound starts although the feed has holes.
 	feedStart = 4
 )
 
-// steer makes sure that the subscription has a span, on the layer that it wants as soon as one can begin there. It is
-// false when nothing can be sent before the next keyframe.
+// steer makes sure that the subscription has a span: on the layer that it wants, as soon as a span can begin there.
+// It is false while nothing can be sent before the next keyframe.
 func (w *Worker) steer(now port.Time, t *subscription) bool {
 	want := t.want
 	t.shape.match(want.pub)
 	if s := t.present(); s != nil && !t.waiting {
 		l := s.layer
-		for t.cursor >= l.history.First() && t.cursor < l.history.Next() && l.history.At(t.cursor).Number < s.first {
-			t.cursor++ // of before the span; its age says nothing
+		h := &l.history
+		for t.cursor >= h.First() && t.cursor < h.Next() && h.At(t.cursor).Number < s.first {
+			t.cursor++ // the packet is from before the span, so its age does not count
 		}
 		switch {
 		case l.pub != want.pub || s.broken():
 			t.waiting = true
-		case t.cursor < l.history.First() || t.cursor < l.history.Next() && now-l.history.At(t.cursor).Arrival > stallAge:
-			w.counters.Drops[DropStalled] += l.history.Next() - t.cursor
+		case t.cursor < h.First() || t.cursor < h.Next() && now-h.At(t.cursor).Arrival > stallAge:
+			w.counters.Drops[DropStalled] += h.Next() - t.cursor
 			t.waiting = true
 		case l == want:
 			return true
@@ -37,8 +38,8 @@ func (w *Worker) steer(now port.Time, t *subscription) bool {
 	}
 	h := &want.history
 	if t.spec.Kind == rtp.Audio {
-		// A feed's first packet may be a late one of what was before the feed, while the newest is still to
-		// come: what lies between will never be here.
+		// A feed's first packet may be one that the publisher sent long before, and that came late. The packets
+		// between it and the newest never come here.
 		if !t.waiting || h.Next() == h.First() || h.Next()-h.First() < feedStart && len(want.replica.holes) > 0 {
 			return !t.waiting
 		}
@@ -78,8 +79,8 @@ func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, ind
 	t.waiting = false
 }
 
-// goOn gives a span that begins at an index, with a timestamp of the publisher's, its offsets: sequence numbers go on
-// without a gap, timestamps as time did, and picture IDs by one.
+// goOn gives a span the offsets with which it follows the present one. index and timestamp are those of its first
+// packet. Sequence numbers go on without a gap, timestamps as time did, and picture IDs by one.
 func (t *subscription) goOn(now port.Time, s *span, index uint64, timestamp uint32) {
 	l, old, x := s.layer, t.present(), t.progress()
 	s.sequence = t.highest + 1
