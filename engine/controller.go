@@ -1,17 +1,11 @@
 package engine
 
 import (
-	"container/list"
-	"context"
 	"encoding/base64"
 	"log/slog"
 	"net/netip"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
@@ -25,9 +19,6 @@ const (
 	tick = 500 * time.Millisecond
 	// drainTurn bounds the messages, and the events of handshakes, that one turn takes in.
 	drainTurn = 512
-	// ufragTerm is how long a key makes ufrags. It is valid for as long again, so for longer than a session may be
-	// pending.
-	ufragTerm = 3600 * port.Second
 )
 
 // A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests come to
@@ -43,75 +34,20 @@ type controller struct {
 	limits  SessionConfig
 	cname   string // in source descriptions of all sessions
 
-	calls chan func()
-	news  chan struct{} // something is in the bus or in events
-	done  chan struct{}
-	dtls  *handshakes
+	inbox
+	dtls *handshakes
 
 	// The rest belongs to the goroutine.
 	sessions   map[api.SessionID]*session
-	streams    map[string]*stream
+	streams    streamSet
 	pool       pool
-	orphans    list.List // streams whose viewers wait for a publisher, in the order in which theirs left
 	lastID     api.SessionID
-	lastStream bus.StreamID
-	generation bus.Generation
 	negotiated negotiated
-	ufrags     *ufrag.Keys
-	guard      ufragGuard // nil where there is none
-	turnedAt   port.Time  // when ufrags became the keys
+	ufrags     ufrags
 	closing    bool
 	onEnded    []func(api.SessionID, api.Reason)
 
 	census census
-}
-
-// A ufragGuard judges checks by their ufrags before any worker sees them: the XDP program.
-type ufragGuard interface {
-	// SetUfragKeys comes before a ufrag is made by the keys.
-	SetUfragKeys(*ufrag.Keys) error
-	// KeepUfrag lists the ufrag in force of a session that has a path, ForgetUfrag takes it off the list.
-	KeepUfrag(string) error
-	ForgetUfrag(string) error
-}
-
-// census is what metrics show of the controller.
-type census struct {
-	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
-
-	denied  [numDenials]atomic.Uint64
-	evicted atomic.Uint64 // pending sessions that gave way to others
-	// modes counts the subscribers that were served in rtp.ModeFit.
-	modes atomic.Uint64
-}
-
-// denial is why a session was not opened.
-type denial int
-
-const (
-	deniedFull denial = iota
-	deniedBusy
-	deniedShare
-	deniedTaken
-	deniedClosing
-	numDenials
-)
-
-var denials = [numDenials]struct {
-	name string
-	err  error
-}{
-	deniedFull:    {"full", api.ErrFull},
-	deniedBusy:    {"busy", api.ErrBusy},
-	deniedShare:   {"source_busy", api.ErrBusy},
-	deniedTaken:   {"stream_taken", api.ErrStreamTaken},
-	deniedClosing: {"closing", api.ErrClosing},
-}
-
-// deny counts a session that is not opened, and gives the error that says so.
-func (n *census) deny(why denial) error {
-	n.denied[why].Add(1)
-	return denials[why].err
 }
 
 // session is the controller's knowledge of a session. There are thousands, so what is needed for a
@@ -153,25 +89,6 @@ type publication struct {
 
 const nobody = bus.Nobody
 
-// handshakes is the DTLS endpoint with a queue of its events, which come from many goroutines.
-type handshakes struct {
-	*dtls.Endpoint
-	mu     sync.Mutex
-	events []dtls.Event
-}
-
-// take removes up to most events, the oldest first, and reports whether there are more.
-func (h *handshakes) take(most int) (events []dtls.Event, more bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := min(most, len(h.events))
-	events, h.events = h.events[:n:n], h.events[n:]
-	if len(h.events) == 0 {
-		h.events = nil
-	}
-	return events, h.events != nil
-}
-
 // run serves until stop is closed.
 func (c *controller) run(stop <-chan struct{}) {
 	defer close(c.done)
@@ -188,14 +105,6 @@ func (c *controller) run(stop <-chan struct{}) {
 			return
 		}
 		c.drain()
-	}
-}
-
-// poke says that there is news in the bus or in the events.
-func (c *controller) poke() {
-	select {
-	case c.news <- struct{}{}:
-	default:
 	}
 }
 
@@ -220,24 +129,6 @@ func (c *controller) drain() {
 	}
 }
 
-// do runs f on the controller's goroutine and waits for it.
-func (c *controller) do(ctx context.Context, f func()) error {
-	ran := make(chan struct{})
-	select {
-	case c.calls <- func() { f(); close(ran) }:
-	case <-c.done:
-		return api.ErrClosing
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case <-ran:
-		return nil
-	case <-c.done:
-		return api.ErrClosing
-	}
-}
-
 // send passes a message to the worker m.To.
 func (c *controller) send(m bus.Control) {
 	c.bus.SendControl(&m)
@@ -255,7 +146,7 @@ func (c *controller) broadcast(m bus.Control) {
 // open makes a session, announces it to all workers and returns our side of it. A publisher of a stream that is
 // live becomes a candidate: what is live stays untouched until the candidate's media proves it.
 func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, error) {
-	st := c.streams[name]
+	st := c.streams.named[name]
 	live := st != nil && st.live != nil
 	switch {
 	case c.closing:
@@ -280,12 +171,7 @@ func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, e
 
 // announce makes a session and tells all workers of it.
 func (c *controller) announce(role api.Role, name string, p *api.Offer) *session {
-	st := c.streams[name]
-	if st == nil {
-		c.lastStream++
-		st = &stream{id: c.lastStream, name: name}
-		c.streams[name] = st
-	}
+	st := c.streams.open(name)
 	c.lastID++
 	spec := &bus.Session{
 		ID: c.lastID, Role: role, Stream: st.id,
@@ -311,7 +197,7 @@ func (c *controller) announce(role api.Role, name string, p *api.Offer) *session
 		}
 	}
 	c.pool.add(s, p)
-	c.count(s, 1)
+	c.census.count(s, 1)
 	c.broadcast(bus.SessionOpened(spec))
 	return s
 }
@@ -342,45 +228,36 @@ func (c *controller) describe(s *session) api.Local {
 // credentials are our half of a session's. Only the password is secret.
 func (c *controller) credentials(id api.SessionID, role api.Role, restart uint16) api.Credentials {
 	return api.Credentials{
-		Ufrag:    c.ufrags.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: restart}),
+		Ufrag:    c.ufrags.keys.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: restart}),
 		Password: c.token(18),
 	}
 }
 
-// keep lists a session's ufrag with the guard once the session has a path, and forget takes that back.
+// keep lists a session's ufrag with the guard once the session has a path, and forget takes it off the list.
 func (c *controller) keep(s *session) {
-	if c.guard == nil {
-		return
-	}
-	if err := c.guard.KeepUfrag(s.ufrag); err != nil {
+	if err := c.ufrags.keep(s.ufrag); err != nil {
 		c.log.Error("the guard cannot keep a ufrag", "session", uint64(s.spec.ID), "error", err)
 	}
 }
 
 func (c *controller) forget(s *session) {
-	if c.guard == nil || s.owner == nobody {
+	if s.owner == nobody {
 		return
 	}
-	if err := c.guard.ForgetUfrag(s.ufrag); err != nil {
+	if err := c.ufrags.forget(s.ufrag); err != nil {
 		c.log.Error("the guard cannot forget a ufrag", "session", uint64(s.spec.ID), "error", err)
 	}
 }
 
-// turnUfrags makes a new key for ufrags when it is time. Guard and workers know it before any ufrag is made by it.
+// turnUfrags makes new keys for ufrags when it is time. The workers know them before any ufrag is made by them.
 func (c *controller) turnUfrags(now port.Time) {
-	if now-c.turnedAt < ufragTerm {
-		return
+	turned, err := c.ufrags.turn(now, c.random)
+	if err != nil {
+		c.log.Error("the keys of ufrags stay", "error", err)
 	}
-	keys := c.ufrags.Turn(c.random)
-	c.turnedAt = now
-	if c.guard != nil {
-		if err := c.guard.SetUfragKeys(keys); err != nil {
-			c.log.Error("the keys of ufrags stay", "error", err)
-			return
-		}
+	if turned {
+		c.broadcast(bus.UfragKeysTurned(c.ufrags.keys))
 	}
-	c.ufrags = keys
-	c.broadcast(bus.UfragKeysTurned(c.ufrags))
 }
 
 // token is n random bytes, a multiple of 3, in letters that ICE and SDP allow.
@@ -400,7 +277,7 @@ func (c *controller) close(s *session, why api.Reason) {
 	c.forget(s)
 	goodbye := c.dtls.Close(id)
 	st := s.stream
-	c.count(s, -1)
+	c.census.count(s, -1)
 	c.pool.remove(s)
 	c.leave(s)
 	for w := range c.workers {
@@ -506,9 +383,9 @@ func (c *controller) handleEvent(e *dtls.Event) {
 
 // settle takes a session out of those that are pending.
 func (c *controller) settle(s *session) {
-	c.count(s, -1)
+	c.census.count(s, -1)
 	c.pool.remove(s)
-	c.count(s, 1)
+	c.census.count(s, 1)
 }
 
 // expire ends sessions that never got anywhere, and those that wait for a publisher in vain. It turns the ufrags' keys.
@@ -530,7 +407,7 @@ func (c *controller) expire() {
 			c.close(s, api.ReasonNeverConnected)
 		}
 	}
-	for e := c.orphans.Front(); e != nil; {
+	for e := c.streams.orphans.Front(); e != nil; {
 		st := e.Value.(*stream)
 		e = e.Next()
 		if now-st.left < port.Time(c.limits.Grace) {
@@ -553,43 +430,4 @@ func (c *controller) shutdown() (done bool) {
 		c.close(s, api.ReasonShutdown)
 	}
 	return true
-}
-
-// count adds by to the number of sessions in s's state.
-func (c *controller) count(s *session, by int64) {
-	n := &c.census
-	switch {
-	case s.spec.Role == api.Publisher && s.pending == nil:
-		n.publishers.Add(by)
-	case s.spec.Role == api.Publisher:
-		n.publishersPending.Add(by)
-	case s.pending == nil:
-		n.subscribers.Add(by)
-	default:
-		n.subscribersPending.Add(by)
-	}
-}
-
-// collect gives the handshakes' metrics.
-func (h *handshakes) collect(ch chan<- prometheus.Metric, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
-	s := h.Stats()
-	count(handshakesDesc, s.Completed, "completed")
-	count(handshakesDesc, s.Cancelled, "cancelled")
-	count(handshakesDesc, s.Refused+s.RefusedSource, "refused")
-	for i, v := range s.Failed {
-		count(handshakesDesc, v, "failed: "+dtls.FailReason(i).String())
-	}
-	gauge(inFlightDesc, float64(s.InFlight))
-	count(lastFlightsDesc, s.Resent)
-	for i, v := range s.Dropped {
-		count(recordsDroppedDesc, v, dtls.DropReason(i).String())
-	}
-	buckets := make(map[float64]uint64)
-	total := uint64(0)
-	for i, bound := range dtls.DurationBounds {
-		total += s.Durations[i]
-		buckets[bound.Seconds()] = total
-	}
-	ch <- prometheus.MustNewConstHistogram(handshakeDesc, total+s.Durations[len(dtls.DurationBounds)],
-		s.DurationSum.Seconds(), buckets)
 }

@@ -39,7 +39,7 @@ func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	}
 	e := &Engine{bus: bus.New(), now: func() port.Time { return r.now }}
 	random := rand.NewChaCha8([32]byte{1})
-	c, err := e.newController(&cfg, func(b []byte) { _, _ = random.Read(b) })
+	c, err := e.newController(&cfg, func(b []byte) { _, _ = random.Read(b) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func (r *registry) publish(name string) api.SessionID {
 
 // live is the session whose publication a stream has, 0 for none.
 func (r *registry) live(name string) api.SessionID {
-	if st := r.streams[name]; st != nil && st.live != nil {
+	if st := r.streams.named[name]; st != nil && st.live != nil {
 		return st.live.spec.ID
 	}
 	return 0
@@ -261,7 +261,7 @@ func TestCandidateGoesOn(t *testing.T) {
 		r.expect("s", second, reasons{first: api.ReasonClosed})
 		r.pass(60 * port.Second)
 		r.expect("s", second, reasons{first: api.ReasonClosed})
-		if n := r.orphans.Len(); n != 0 {
+		if n := r.streams.orphans.Len(); n != 0 {
 			t.Errorf("%d streams wait for a publisher; expected none", n)
 		}
 	}
@@ -292,9 +292,9 @@ func TestGrace(t *testing.T) {
 	if why := r.ended[viewers[0]]; why != api.ReasonNoPublisher {
 		t.Errorf("a viewer whose publisher never came ended for %v; expected %v", why, api.ReasonNoPublisher)
 	}
-	if len(r.streams) != 0 || len(r.sessions) != 0 || r.orphans.Len() != 0 {
+	if len(r.streams.named) != 0 || len(r.sessions) != 0 || r.streams.orphans.Len() != 0 {
 		t.Errorf("%d streams, %d sessions, %d waiting are left; expected none",
-			len(r.streams), len(r.sessions), r.orphans.Len())
+			len(r.streams.named), len(r.sessions), r.streams.orphans.Len())
 	}
 }
 
@@ -488,7 +488,7 @@ func TestRegistryStaysWhole(t *testing.T) {
 			}
 		}
 		r.shutdown()
-		if len(r.sessions)+len(r.streams)+r.pool.all.Len()+r.pool.unreached.Len()+len(r.pool.sources)+r.orphans.Len() != 0 {
+		if len(r.sessions)+len(r.streams.named)+r.pool.all.Len()+r.pool.unreached.Len()+len(r.pool.sources)+r.streams.orphans.Len() != 0 {
 			t.Errorf("seed %d: something is left after the end", seed)
 		}
 	}
@@ -510,7 +510,7 @@ func (r *registry) check() {
 			}
 		}
 		st := s.stream
-		if r.streams[st.name] != st {
+		if r.streams.named[st.name] != st {
 			r.t.Errorf("session %d has a stream that is none", s.spec.ID)
 		}
 		member := st.live == s
@@ -522,7 +522,7 @@ func (r *registry) check() {
 		}
 	}
 	waiting := 0
-	for _, st := range r.streams {
+	for _, st := range r.streams.named {
 		if st.live != nil {
 			live++
 		}
@@ -546,7 +546,7 @@ func (r *registry) check() {
 		{"unreached", r.pool.unreached.Len(), unreached},
 		{"sources", len(r.pool.sources), len(bySource)},
 		{"live streams in the census", int(c.streams.Load()), live},
-		{"streams that wait", r.orphans.Len(), waiting},
+		{"streams that wait", r.streams.orphans.Len(), waiting},
 	} {
 		if x.got != x.want {
 			r.t.Errorf("%s: %d; expected %d", x.name, x.got, x.want)
@@ -576,10 +576,10 @@ func TestFormatActive(t *testing.T) {
 	} {
 		r.handleMessage(&m)
 	}
-	if got := r.streams["a"].describe().Active; !slices.Equal(got, []int{111}) {
+	if got := r.streams.named["a"].describe().Active; !slices.Equal(got, []int{111}) {
 		t.Errorf("the first stream carries %v; expected 111", got)
 	}
-	if got := r.streams["b"].describe().Active; !slices.Equal(got, []int{-1}) {
+	if got := r.streams.named["b"].describe().Active; !slices.Equal(got, []int{-1}) {
 		t.Errorf("the second stream carries %v; expected nothing", got)
 	}
 }
@@ -635,11 +635,11 @@ func TestListOfStreams(t *testing.T) {
 func BenchmarkFormatActive(b *testing.B) {
 	for _, streams := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(streams), func(b *testing.B) {
-			c := &controller{streams: map[string]*stream{}, sessions: map[api.SessionID]*session{}}
+			c := &controller{streams: streamSet{named: map[string]*stream{}}, sessions: map[api.SessionID]*session{}}
 			for i := range streams {
 				s := &session{publication: &publication{generation: bus.Generation(i + 1), active: []int{-1, -1}}}
 				c.sessions[api.SessionID(i+1)] = s
-				c.streams[fmt.Sprint("stream", i)] = &stream{id: bus.StreamID(i + 1), live: s}
+				c.streams.named[fmt.Sprint("stream", i)] = &stream{id: bus.StreamID(i + 1), live: s}
 			}
 			n := 0
 			for b.Loop() {

@@ -21,7 +21,6 @@ import (
 	"ringcast/engine/dtls"
 	"ringcast/engine/port"
 	"ringcast/engine/udp"
-	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
 )
 
@@ -70,66 +69,65 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	cfg.Workers = len(opened.all)
-	// Workers keep their processor while they doze; with none left HTTP would wait for them. One is for the
-	// controller and HTTP, one for a worker that wakes.
-	if n := cfg.Workers + 2; runtime.GOMAXPROCS(0) < n {
-		runtime.GOMAXPROCS(n)
+	keepProcessors(cfg.Workers)
+	e := &Engine{
+		log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(), memory: budget.New(cfg.HistoryMemory),
+		addresses: addresses, busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{}),
 	}
-	e := &Engine{log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(), busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{})}
-	e.addresses = addresses
-	e.memory = budget.New(cfg.HistoryMemory)
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
 			panic(fmt.Sprintf("no randomness: %v", err)) // nothing may be secret without it
 		}
 	}
-	listen := netip.AddrPortFrom(cfg.Listen.Addr(), opened.number)
-	if e.controller, err = e.newController(&cfg, random); err != nil {
-		addresses.Close()
-		return nil, errors.Join(err, opened.close())
+	if e.controller, err = e.newController(&cfg, random, opened.guard); err != nil {
+		return nil, errors.Join(err, e.close())
 	}
-	if opened.guard != nil {
-		e.controller.guard = opened.guard
-		if err := opened.guard.SetUfragKeys(e.controller.ufrags); err != nil {
-			addresses.Close()
-			return nil, errors.Join(err, opened.close())
-		}
-	}
-	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
-	for i, p := range opened.all {
-		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Join(bus.Address(i))}
-		w := cfg.worker
-		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), opened.evenRuns
-		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags
-		r.worker = worker.New(w)
-		e.runners = append(e.runners, r)
-	}
+	e.addRunners(&cfg, random)
 	for _, r := range e.runners {
 		r.beat.Store(int64(e.now()))
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", joinRungs(opened.rungs()), "listen", listen, "workers", cfg.Workers, "candidates", withPort(addresses.All(), opened.number))
+	e.log.Info("media port open", "io", joinRungs(opened.rungs()),
+		"listen", netip.AddrPortFrom(cfg.Listen.Addr(), opened.number), "workers", cfg.Workers,
+		"candidates", withPort(addresses.All(), opened.number))
 	return e, nil
 }
 
-func (e *Engine) newController(cfg *Config, random func([]byte)) (*controller, error) {
+// keepProcessors lets Go use enough processors beside the workers', which keep theirs while they doze: with none left
+// HTTP would wait for them. One is for the controller and HTTP, one for a worker that wakes.
+func keepProcessors(workers int) {
+	if n := workers + 2; runtime.GOMAXPROCS(0) < n {
+		runtime.GOMAXPROCS(n)
+	}
+}
+
+// addRunners makes a runner with its worker for each port.
+func (e *Engine) addRunners(cfg *Config, random func([]byte)) {
+	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
+	for i, p := range e.ports.all {
+		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Join(bus.Address(i))}
+		w := cfg.worker
+		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), e.ports.evenRuns
+		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags.keys
+		r.worker = worker.New(w)
+		e.runners = append(e.runners, r)
+	}
+}
+
+// newController makes the controller. guard is nil where no XDP program judges datagrams.
+func (e *Engine) newController(cfg *Config, random func([]byte), guard ufragGuard) (*controller, error) {
+	keys, err := newUfrags(e.now(), random, guard)
+	if err != nil {
+		return nil, err
+	}
 	c := &controller{
 		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
-		bus: e.bus.Join(bus.Controller), wake: e.wake,
-		calls: make(chan func()), news: make(chan struct{}, 1), done: make(chan struct{}),
-		sessions: make(map[api.SessionID]*session), streams: make(map[string]*stream),
-		ufrags: ufrag.New(random), turnedAt: e.now(),
+		bus: e.bus.Join(bus.Controller), wake: e.wake, inbox: newInbox(),
+		sessions: make(map[api.SessionID]*session), streams: streamSet{named: make(map[string]*stream)}, ufrags: keys,
 	}
 	c.negotiated, c.cname = newNegotiated(random), c.token(9)
-	h := &handshakes{}
-	endpoint, err := dtls.New(dtls.Config{Log: cfg.Log, Rand: cfg.Rand}, func(ev dtls.Event) {
-		h.mu.Lock()
-		h.events = append(h.events, ev)
-		h.mu.Unlock()
-		c.poke()
-	})
-	h.Endpoint, c.dtls = endpoint, h
+	c.dtls, err = newHandshakes(dtls.Config{Log: cfg.Log, Rand: cfg.Rand}, c.poke)
 	return c, err
 }
 
@@ -201,7 +199,7 @@ func (e *Engine) Close(id api.SessionID) {
 func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 	c := e.controller
 	_ = c.do(context.Background(), func() {
-		if s := c.streams[name]; s != nil && s.live != nil {
+		if s := c.streams.named[name]; s != nil && s.live != nil {
 			st, ok = s.describe(), true
 		}
 	})
@@ -218,7 +216,7 @@ func (e *Engine) Streams() []api.Stream {
 		l.all, l.at = nil, now
 		c := e.controller
 		_ = c.do(context.Background(), func() {
-			for _, s := range c.streams {
+			for _, s := range c.streams.named {
 				if s.live != nil {
 					l.all = append(l.all, s.describe())
 				}
@@ -277,6 +275,11 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	close(e.stop)
 	<-e.controller.done
+	return errors.Join(err, e.close())
+}
+
+// close ends the watching of addresses and closes the ports, which no worker uses any more.
+func (e *Engine) close() error {
 	e.addresses.Close()
-	return errors.Join(err, e.ports.close())
+	return e.ports.close()
 }

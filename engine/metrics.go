@@ -69,8 +69,8 @@ var (
 // Describe implements prometheus.Collector; the metrics are described by what Collect sends.
 func (e *Engine) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
 
-// Collect implements prometheus.Collector. It reads what runners and controller published and stops
-// nobody.
+// Collect implements prometheus.Collector. It reads the counts that runners and controller published, and stops
+// neither.
 func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
@@ -78,41 +78,7 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	var drops [worker.NumDropReasons]uint64
-	var counts [worker.NumCounters]uint64
-	var delays [len(worker.DelayBounds) + 1]uint64
-	var delay port.Time
-	var faults, lost uint64
-	for _, r := range e.runners {
-		for i := range drops {
-			drops[i] += r.shared.drops[i].Load()
-		}
-		for i := range counts {
-			counts[i] += r.shared.counts[i].Load()
-		}
-		lost += r.shared.lost.Load()
-		faults += r.shared.faults.Load()
-		for i := range delays {
-			delays[i] += r.shared.delays[i].Load()
-		}
-		delay += port.Time(r.shared.delay.Load())
-
-		count(turnsDesc, r.shared.turns.Load(), strconv.Itoa(r.index))
-	}
-	for i, v := range drops {
-		count(dropDesc, v, worker.DropReason(i).String())
-	}
-	for i, v := range counts {
-		count(workerDescs[i], v)
-	}
-	count(lostDesc, lost)
-	count(faultsDesc, faults)
-	buckets, total := make(map[float64]uint64), uint64(0)
-	for i, bound := range worker.DelayBounds {
-		total += delays[i]
-		buckets[bound.Seconds()] = total
-	}
-	ch <- prometheus.MustNewConstHistogram(delayDesc, total+delays[len(worker.DelayBounds)], delay.Seconds(), buckets)
+	e.collectRunners(ch, count)
 	e.collectPorts(count)
 	gauge(historyDesc, float64(e.memory.Held()))
 	gauge(budgetDesc, float64(e.memory.Limit()))
@@ -125,18 +91,49 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 	}
 	e.ports.collect(count, gauge)
 	ownAllowances.collect(count)
-
-	c := &e.controller.census
-	gauge(sessionDesc, float64(c.publishersPending.Load()), "publisher", "pending")
-	gauge(sessionDesc, float64(c.publishers.Load()), "publisher", "connected")
-	gauge(sessionDesc, float64(c.subscribersPending.Load()), "subscriber", "pending")
-	gauge(sessionDesc, float64(c.subscribers.Load()), "subscriber", "connected")
-	gauge(streamsDesc, float64(c.streams.Load()))
-	count(modesDesc, c.modes.Load())
-	for i := range denials {
-		count(deniedDesc, c.denied[i].Load(), denials[i].name)
-	}
-	count(evictedDesc, c.evicted.Load())
-
+	e.controller.census.collect(count, gauge)
 	e.controller.dtls.collect(ch, count, gauge)
+}
+
+// collectRunners gives the sums of the counts that runners published.
+func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
+	var drops [worker.NumDropReasons]uint64
+	var counts [worker.NumCounters]uint64
+	var delays [len(worker.DelayBounds) + 1]uint64
+	var delay port.Time
+	var faults, lost uint64
+	for _, r := range e.runners {
+		for i := range drops {
+			drops[i] += r.shared.drops[i].Load()
+		}
+		for i := range counts {
+			counts[i] += r.shared.counts[i].Load()
+		}
+		for i := range delays {
+			delays[i] += r.shared.delays[i].Load()
+		}
+		delay += port.Time(r.shared.delay.Load())
+		lost += r.shared.lost.Load()
+		faults += r.shared.faults.Load()
+		count(turnsDesc, r.shared.turns.Load(), strconv.Itoa(r.index))
+	}
+	for i, v := range drops {
+		count(dropDesc, v, worker.DropReason(i).String())
+	}
+	for i, v := range counts {
+		count(workerDescs[i], v)
+	}
+	count(lostDesc, lost)
+	count(faultsDesc, faults)
+	ch <- histogram(delayDesc, worker.DelayBounds[:], delays[:], delay)
+}
+
+// histogram makes a metric of durations. counts has one element more than bounds, for those above all.
+func histogram[D interface{ Seconds() float64 }](d *prometheus.Desc, bounds []D, counts []uint64, sum D) prometheus.Metric {
+	buckets, total := make(map[float64]uint64), uint64(0)
+	for i, bound := range bounds {
+		total += counts[i]
+		buckets[bound.Seconds()] = total
+	}
+	return prometheus.MustNewConstHistogram(d, total+counts[len(bounds)], sum.Seconds(), buckets)
 }

@@ -90,7 +90,7 @@ func newDesk() *desk {
 	d.runner = &runner{engine: e, cpu: -1, port: d.port, bus: b.Join(0)}
 	d.runner.worker = worker.New(worker.Config{Workers: 1, Rand: func() uint64 { return 4 }, Ufrags: deskUfrags})
 	e.runners = []*runner{d.runner}
-	e.controller = &controller{news: make(chan struct{}, 1)}
+	e.controller = &controller{inbox: newInbox()}
 	return d
 }
 

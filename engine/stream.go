@@ -27,7 +27,37 @@ type stream struct {
 	// candidates are publishers that may become live, viewers the subscribers.
 	candidates, viewers group
 	left                port.Time     // when the last live one left
-	orphan              *list.Element // of controller.orphans
+	orphan              *list.Element // of streamSet.orphans
+}
+
+// A streamSet is all streams that are published or watched.
+type streamSet struct {
+	named      map[string]*stream
+	orphans    list.List // those whose viewers wait for a publisher, in the order in which theirs left
+	last       bus.StreamID
+	generation bus.Generation // of the last publication
+}
+
+// open returns the stream of a name, a new one if there is none.
+func (all *streamSet) open(name string) *stream {
+	st := all.named[name]
+	if st == nil {
+		all.last++
+		st = &stream{id: all.last, name: name}
+		all.named[name] = st
+	}
+	return st
+}
+
+// orphan notes that a stream's viewers wait for a publisher from now on.
+func (all *streamSet) orphan(st *stream) { st.orphan = all.orphans.PushBack(st) }
+
+// adopt notes that a stream's viewers wait no longer.
+func (all *streamSet) adopt(st *stream) {
+	if st.orphan != nil {
+		all.orphans.Remove(st.orphan)
+		st.orphan = nil
+	}
 }
 
 // A group is the sessions of one kind that a stream has, in no order.
@@ -98,9 +128,9 @@ func (c *controller) goLive(s *session) {
 	old := st.live
 	c.settle(s)
 	st.candidates.remove(s)
-	c.generation++
+	c.streams.generation++
 	p := s.publication
-	p.generation, p.since, p.heard = c.generation, time.Now(), c.now()
+	p.generation, p.since, p.heard = c.streams.generation, time.Now(), c.now()
 	p.active = make([]int, len(s.spec.Tracks))
 	for i := range p.active {
 		p.active[i] = -1
@@ -109,7 +139,7 @@ func (c *controller) goLive(s *session) {
 		c.census.streams.Add(1)
 	}
 	st.live = s
-	c.adopt(st)
+	c.streams.adopt(st)
 	m := bus.PublicationOpened(st.id, p.generation, s.owner, s.spec)
 	m.To = s.owner
 	c.send(m) // before anybody can ask it for the stream
@@ -153,7 +183,7 @@ func (c *controller) leave(s *session) {
 		if i := slices.IndexFunc(st.candidates, func(x *session) bool { return x.keyed }); i >= 0 && !c.closing {
 			c.goLive(st.candidates[i])
 		} else if len(st.viewers) > 0 {
-			st.orphan = c.orphans.PushBack(st)
+			c.streams.orphan(st)
 		}
 	case s.spec.Role == api.Subscriber:
 		st.viewers.remove(s)
@@ -161,17 +191,9 @@ func (c *controller) leave(s *session) {
 		st.candidates.remove(s)
 	}
 	if len(st.viewers) == 0 {
-		c.adopt(st)
+		c.streams.adopt(st)
 		if st.live == nil && len(st.candidates) == 0 {
-			delete(c.streams, st.name)
+			delete(c.streams.named, st.name)
 		}
-	}
-}
-
-// adopt takes a stream out of those whose viewers wait.
-func (c *controller) adopt(st *stream) {
-	if st.orphan != nil {
-		c.orphans.Remove(st.orphan)
-		st.orphan = nil
 	}
 }

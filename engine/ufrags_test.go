@@ -39,7 +39,7 @@ func (r *registry) judge(when string, keys *ufrag.Keys, l api.Local, restart uin
 // is made by the new one, and the old one stays valid for the next hour: no pending session is lost.
 func TestUfragKeysTurn(t *testing.T) {
 	r := newRegistry(t)
-	first := r.ufrags
+	first := r.ufrags.keys
 	l, err := r.open(api.Publisher, "stream", from("198.18.0.1"))
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestUfragKeysTurn(t *testing.T) {
 	}
 	r.now++
 	r.expire()
-	if r.ufrags == first {
+	if r.ufrags.keys == first {
 		t.Fatal("no keys turned after an hour")
 	}
 	restarted, err := r.restart(l.ID, api.Credentials{Ufrag: "new", Password: "the new password of the peer"})
@@ -62,25 +62,25 @@ func TestUfragKeysTurn(t *testing.T) {
 	}
 	for w := range r.ends {
 		keys, after := r.keysTold(w)
-		if keys != r.ufrags || after != 1 {
-			t.Errorf("worker %d: keys %p, then %d sessions; want %p, 1", w, keys, after, r.ufrags)
+		if keys != r.ufrags.keys || after != 1 {
+			t.Errorf("worker %d: keys %p, then %d sessions; want %p, 1", w, keys, after, r.ufrags.keys)
 		}
 	}
-	r.judge("the first ufrag after an hour", r.ufrags, l, 0, ufrag.Genuine)
-	r.judge("the restart's", r.ufrags, restarted, 1, ufrag.Genuine)
+	r.judge("the first ufrag after an hour", r.ufrags.keys, l, 0, ufrag.Genuine)
+	r.judge("the restart's", r.ufrags.keys, restarted, 1, ufrag.Genuine)
 	r.judge("the restart's by the keys before", first, restarted, 1, ufrag.Expired)
 	again, err := r.restart(l.ID, api.Credentials{Ufrag: "newer", Password: "the newer password of the peer"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.judge("the second restart's", r.ufrags, again, 2, ufrag.Genuine)
+	r.judge("the second restart's", r.ufrags.keys, again, 2, ufrag.Genuine)
 	if len(again.ICE.Password) != 24 || again.ICE.Password == restarted.ICE.Password {
 		t.Errorf("password %q after %q, want 24 other letters", again.ICE.Password, restarted.ICE.Password)
 	}
 	r.now += ufragTerm
 	r.expire()
-	r.judge("the first ufrag after two hours", r.ufrags, l, 0, ufrag.Expired)
-	r.judge("the restart's after an hour", r.ufrags, restarted, 1, ufrag.Genuine)
+	r.judge("the first ufrag after two hours", r.ufrags.keys, l, 0, ufrag.Expired)
+	r.judge("the restart's after an hour", r.ufrags.keys, restarted, 1, ufrag.Genuine)
 }
 
 // A fakeGuard notes what it is told.
@@ -115,7 +115,7 @@ func (g *fakeGuard) ForgetUfrag(name string) error {
 func TestGuardKeepsUfrags(t *testing.T) {
 	r := newRegistry(t)
 	g := &fakeGuard{}
-	r.guard = g
+	r.ufrags.guard = g
 	expect := func(when string, want ...string) {
 		t.Helper()
 		if !slices.Equal(g.kept, want) {
@@ -172,17 +172,17 @@ func TestGuardKeepsUfrags(t *testing.T) {
 func TestGuardGetsKeysFirst(t *testing.T) {
 	r := newRegistry(t)
 	g := &fakeGuard{fails: errors.New("no")}
-	r.guard = g
-	first := r.ufrags
+	r.ufrags.guard = g
+	first := r.ufrags.keys
 	r.now += ufragTerm
 	r.expire()
-	if keys, _ := r.keysTold(0); r.ufrags != first || keys != nil {
+	if keys, _ := r.keysTold(0); r.ufrags.keys != first || keys != nil {
 		t.Error("keys turned that the guard does not have")
 	}
 	g.fails = nil
 	r.now += ufragTerm
 	r.expire()
-	if keys, _ := r.keysTold(0); r.ufrags == first || g.keys != r.ufrags || keys != r.ufrags {
-		t.Errorf("the guard has keys %p, the worker %p, want %p", g.keys, keys, r.ufrags)
+	if keys, _ := r.keysTold(0); r.ufrags.keys == first || g.keys != r.ufrags.keys || keys != r.ufrags.keys {
+		t.Errorf("the guard has keys %p, the worker %p, want %p", g.keys, keys, r.ufrags.keys)
 	}
 }

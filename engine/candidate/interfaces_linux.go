@@ -81,59 +81,65 @@ func (r *routing) read() ([]Address, error) {
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	type linkInfo struct {
-		name   string
-		traits Traits
-	}
-	infos := make(map[int]linkInfo)
-	outer := make(map[int]bool) // bridges with a port to somewhere, or with the default route
-	for _, a := range abroad {
-		routes, _ := r.kernel.RouteGet(a) // an error: there is none
-		for _, route := range routes {
-			outer[route.LinkIndex] = true
-		}
-	}
+	outer := r.outer(links)
+	byIndex := make(map[int]netlink.Link)
 	for _, l := range links {
-		if a := l.Attrs(); a.MasterIndex != 0 && l.Type() != "veth" && l.Type() != "tuntap" {
-			outer[a.MasterIndex] = true
-		}
-	}
-	for _, l := range links {
-		a := l.Attrs()
-		info := linkInfo{name: a.Name}
-		if a.Flags&net.FlagUp == 0 {
-			info.traits |= Down
-		}
-		if a.RawFlags&unix.IFF_RUNNING == 0 {
-			info.traits |= Silent
-		}
-		if a.Flags&net.FlagLoopback != 0 {
-			info.traits |= Loopback
-		}
-		if a.Flags&net.FlagPointToPoint != 0 {
-			info.traits |= PointToPoint
-		}
-		if l.Type() == "bridge" && !outer[a.Index] {
-			info.traits |= Inner
-		}
-		infos[a.Index] = info
+		byIndex[l.Attrs().Index] = l
 	}
 	var out []Address
 	for _, a := range addresses {
-		info, known := infos[a.LinkIndex]
+		l := byIndex[a.LinkIndex]
 		addr, ok := netip.AddrFromSlice(a.IP)
-		if !ok || !known {
+		if !ok || l == nil {
 			continue // its link came after the links were listed; that is notified
 		}
 		network := a.IPNet
 		if a.Peer != nil {
 			network = a.Peer
 		}
-		out = append(out, Address{
-			Addr: addr.Unmap(), Network: prefix(network), Link: info.name, Traits: info.traits | traits(addr, a.Flags),
-		})
+		t := linkTraits(l, outer) | traits(addr, a.Flags)
+		out = append(out, Address{Addr: addr.Unmap(), Network: prefix(network), Link: l.Attrs().Name, Traits: t})
 	}
 	return out, nil
+}
+
+// outer finds, by their indices, the links that lead to a network: bridges with a port that is neither a container's
+// nor a virtual machine's, and links with a default route.
+func (r *routing) outer(links []netlink.Link) map[int]bool {
+	all := make(map[int]bool)
+	for _, a := range abroad {
+		routes, _ := r.kernel.RouteGet(a) // an error: there is none
+		for _, route := range routes {
+			all[route.LinkIndex] = true
+		}
+	}
+	for _, l := range links {
+		if a := l.Attrs(); a.MasterIndex != 0 && l.Type() != "veth" && l.Type() != "tuntap" {
+			all[a.MasterIndex] = true
+		}
+	}
+	return all
+}
+
+// linkTraits returns the traits that an address has by its link.
+func linkTraits(l netlink.Link, outer map[int]bool) (t Traits) {
+	a := l.Attrs()
+	if a.Flags&net.FlagUp == 0 {
+		t |= Down
+	}
+	if a.RawFlags&unix.IFF_RUNNING == 0 {
+		t |= Silent
+	}
+	if a.Flags&net.FlagLoopback != 0 {
+		t |= Loopback
+	}
+	if a.Flags&net.FlagPointToPoint != 0 {
+		t |= PointToPoint
+	}
+	if l.Type() == "bridge" && !outer[a.Index] {
+		t |= Inner
+	}
+	return t
 }
 
 // traits are those that an address has by its flags (linux/if_addr.h). IFA_F_TEMPORARY of IPv6 is

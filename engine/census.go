@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"ringcast/engine/api"
+)
+
+// census is what metrics show of the controller.
+type census struct {
+	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
+
+	denied  [numDenials]atomic.Uint64
+	evicted atomic.Uint64 // pending sessions that gave way to others
+	// modes counts the subscribers that were served in rtp.ModeFit.
+	modes atomic.Uint64
+}
+
+// denial is why a session was not opened.
+type denial int
+
+const (
+	deniedFull denial = iota
+	deniedBusy
+	deniedShare
+	deniedTaken
+	deniedClosing
+	numDenials
+)
+
+var denials = [numDenials]struct {
+	name string
+	err  error
+}{
+	deniedFull:    {"full", api.ErrFull},
+	deniedBusy:    {"busy", api.ErrBusy},
+	deniedShare:   {"source_busy", api.ErrBusy},
+	deniedTaken:   {"stream_taken", api.ErrStreamTaken},
+	deniedClosing: {"closing", api.ErrClosing},
+}
+
+// deny counts a session that is not opened, and gives the error that says so.
+func (n *census) deny(why denial) error {
+	n.denied[why].Add(1)
+	return denials[why].err
+}
+
+// count adds by to the number of sessions in s's state.
+func (n *census) count(s *session, by int64) {
+	switch {
+	case s.spec.Role == api.Publisher && s.pending == nil:
+		n.publishers.Add(by)
+	case s.spec.Role == api.Publisher:
+		n.publishersPending.Add(by)
+	case s.pending == nil:
+		n.subscribers.Add(by)
+	default:
+		n.subscribersPending.Add(by)
+	}
+}
+
+// collect gives the metrics of sessions and streams.
+func (n *census) collect(count counting, gauge gauging) {
+	gauge(sessionDesc, float64(n.publishersPending.Load()), "publisher", "pending")
+	gauge(sessionDesc, float64(n.publishers.Load()), "publisher", "connected")
+	gauge(sessionDesc, float64(n.subscribersPending.Load()), "subscriber", "pending")
+	gauge(sessionDesc, float64(n.subscribers.Load()), "subscriber", "connected")
+	gauge(streamsDesc, float64(n.streams.Load()))
+	count(modesDesc, n.modes.Load())
+	for i := range denials {
+		count(deniedDesc, n.denied[i].Load(), denials[i].name)
+	}
+	count(evictedDesc, n.evicted.Load())
+}
