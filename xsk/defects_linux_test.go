@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 	"ringcast/xsk/frame"
@@ -65,16 +66,16 @@ func TestDefectTailStall(t *testing.T) {
 		t.Logf("no budget to be set: %v", err)
 	}
 	l := s.newPort(b, DefaultConfig())
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
 	for i := range 64 {
 		l.add(0, payload(i))
 	}
-	l.Transmit(now(), &l.out)
+	l.Transmit(now(), &l.Out)
 	if st := l.Stats(); st[port.Sent] != 64 {
 		t.Errorf("ours: of 64 frames, %d left with the one Transmit", st[port.Sent])
 	}
 	for range 64 {
-		p.read()
+		p.Next()
 	}
 	l.Close()
 
@@ -95,7 +96,7 @@ func TestDefectTailStall(t *testing.T) {
 func (s *site) retry(f func() error) {
 	s.t.Helper()
 	err := f()
-	for give := time.Now().Add(patience); err != nil && time.Now().Before(give); {
+	for give := time.Now().Add(porttest.Patience); err != nil && time.Now().Before(give); {
 		time.Sleep(busyRetry)
 		err = f()
 	}
@@ -135,14 +136,14 @@ func TestDefectCloseLeavesTheQueueBusy(t *testing.T) {
 func TestDefectPanicOnLinkDown(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
-	l.route(0, to(0))
-	l.Transmit(now(), &l.out)
+	l.Route(0, to(0))
+	l.Transmit(now(), &l.Out)
 	if err := s.cable.A.Down(); err != nil {
 		t.Fatal(err)
 	}
 	l.add(0, payload(1))
 	l.flush()
-	if d := l.Details(); d.Queues[0].Counts[QueueDown] != 1 {
+	if d := l.port.Details(); d.Queues[0].Counts[QueueDown] != 1 {
 		t.Errorf("ours: %+v", d)
 	}
 	l.Close()
@@ -173,7 +174,7 @@ func TestDefectPollRacesWithTransmit(t *testing.T) {
 	}
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
-	l.route(0, to(0))
+	l.Route(0, to(0))
 	var others sync.WaitGroup
 	stop := make(chan struct{})
 	others.Go(func() {
@@ -183,15 +184,15 @@ func TestDefectPollRacesWithTransmit(t *testing.T) {
 				return
 			default:
 				l.Wake()
-				_, _ = l.Stats(), l.Details()
+				_, _ = l.Stats(), l.port.Details()
 			}
 		}
 	})
 	for range 200 {
 		l.add(0, payload(1))
-		l.Transmit(now(), &l.out)
+		l.Transmit(now(), &l.Out)
 		l.Wait(now() + port.Millisecond)
-		l.Receive(now(), &l.in)
+		l.Receive(now(), &l.In)
 	}
 	close(stop)
 	others.Wait()

@@ -1,7 +1,6 @@
 package xsk
 
 import (
-	"bytes"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 
 	"ringcast/bpf"
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 	"ringcast/xsk/nexthop"
@@ -19,9 +19,6 @@ import (
 
 // What only the real kernel can show: two hosts, a cable with n queues, the XDP program, a port on one end
 // and the kernel's stack on the other.
-
-// patience ends a test that hangs; nothing is measured by it.
-const patience = time.Minute
 
 var started = time.Now()
 
@@ -88,7 +85,7 @@ func (s *site) onServer(f func() error) {
 // bundleConfig returns the default configuration of a mode with changes.
 func bundleConfig(mode Mode, changes ...func(*BundleConfig)) BundleConfig {
 	cfg := DefaultBundleConfig(mode)
-	cfg.BusyFor = patience // the kernel frees a queue when it gets round to it
+	cfg.BusyFor = porttest.Patience // the kernel frees a queue when it gets round to it
 	for _, change := range changes {
 		change(&cfg)
 	}
@@ -186,128 +183,70 @@ func (c *socketCompanion) FD() int { return c.fd }
 
 // link is a port on a site.
 type link struct {
-	*Port
+	*porttest.Rig
 	*site
+	port      *Port
 	hops      *hops
 	companion *socketCompanion
-	out       port.Outgoing
-	in        port.Batch
 }
 
+// newPort makes a port, and a rig for it.
 func (s *site) newPort(b *Bundle, cfg Config) *link {
+	s.t.Helper()
+	l := s.makePort(b, cfg)
+	l.Rig = porttest.NewRig(s.t, l.port, now)
+	return l
+}
+
+// makePort makes a port that the caller drives and closes.
+func (s *site) makePort(b *Bundle, cfg Config) *link {
 	s.t.Helper()
 	l := &link{site: s, hops: newHops(), companion: s.companion()}
 	l.hops.hop.Store(s.hop())
 	cfg.Bundle, cfg.NextHops, cfg.Companion, cfg.Now, cfg.LocalPort = b, l.hops, l.companion, now, testPort
 	cfg.Log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
-	p, err := New(cfg)
-	if err != nil {
+	var err error
+	if l.port, err = New(cfg); err != nil {
 		s.t.Fatal(err)
 	}
-	l.Port = p
-	s.t.Cleanup(func() {
-		if err := p.Close(); err != nil {
-			s.t.Error(err)
-		}
-	})
-	p.Transmit(now(), &l.out)
 	return l
-}
-
-func (l *link) route(number port.Route, p port.Path) {
-	l.out.Routes = append(l.out.Routes, port.RouteChange{Route: number, Path: p})
 }
 
 func (l *link) add(to port.Route, data []byte) {
 	l.t.Helper()
-	f := l.out.Reserve()
-	if f == nil {
-		l.t.Fatal("no free frame")
-	}
-	f.Data = append(f.Data, data...)
-	f.Route, f.Born = to, now()
-	l.out.Submit()
+	l.Add(to, now(), data)
 }
 
 // flush transmits until nothing is kept.
 func (l *link) flush() {
 	l.t.Helper()
-	give := now() + port.Time(patience)
+	give := now() + port.Time(porttest.Patience)
 	for {
-		l.Transmit(now(), &l.out)
-		if l.Port.out.lender.kept == 0 {
+		l.Transmit(now(), &l.Out)
+		if l.port.out.lender.kept == 0 {
 			return
 		}
 		if now() > give {
-			l.t.Fatalf("frames are kept: %+v %+v", l.Stats(), l.Details())
+			l.t.Fatalf("frames are kept: %v %+v", l.Stats(), l.port.Details())
 		}
 		l.Wait(give)
 	}
 }
 
-// packet is a copy of an Inbound.
-type packet struct {
-	path    port.Path
-	data    []byte
-	arrival port.Time
-}
-
-// collect receives until it has n datagrams.
-func (l *link) collect(n int) (packets []packet) {
-	l.t.Helper()
-	give := now() + port.Time(patience)
-	for len(packets) < n {
-		if now() > give {
-			l.t.Fatalf("received %d of %d datagrams; %+v %+v", len(packets), n, l.Stats(), l.Details())
-		}
-		got := l.Receive(now(), &l.in)
-		for _, in := range l.in.Packets[:got] {
-			packets = append(packets, packet{in.Path, bytes.Clone(in.Data), in.Arrival})
-		}
-		if len(packets) < n {
-			l.Wait(give)
-		}
-	}
-	return packets
-}
-
-// peer is a plain socket on the client.
-type peer struct {
-	*net.UDPConn
-	t    testing.TB
-	addr netip.AddrPort
-}
-
-func (s *site) newPeer(local netip.Addr) *peer {
-	s.t.Helper()
-	var conn *net.UDPConn
-	if err := s.client.Enter(func() (err error) {
+// listen opens a plain socket on the client.
+func (s *site) listen(local netip.Addr) (conn *net.UDPConn, err error) {
+	err = s.client.Enter(func() (err error) {
 		conn, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
 		return err
-	}); err != nil {
+	})
+	return conn, err
+}
+
+func (s *site) newPeer(local netip.Addr) *porttest.Peer {
+	s.t.Helper()
+	conn, err := s.listen(local)
+	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetReadBuffer(8 << 20)
-	_ = conn.SetReadDeadline(time.Now().Add(patience))
-	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	return &peer{conn, s.t, netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())}
-}
-
-func (p *peer) send(to netip.AddrPort, data []byte) {
-	p.t.Helper()
-	if _, err := p.WriteToUDPAddrPort(data, to); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-// read is the next datagram.
-func (p *peer) read() (data []byte, from netip.AddrPort) {
-	p.t.Helper()
-	buf := make([]byte, 4096)
-	n, from, err := p.ReadFromUDPAddrPort(buf)
-	if err != nil {
-		p.t.Fatalf("peer: %v", err)
-	}
-	return buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	return porttest.NewPeer(s.t, conn)
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv"
 )
 
@@ -108,7 +109,7 @@ func TestCyclesLeaveNothing(t *testing.T) {
 	}
 	t.Logf("%d cycles in %v", cycles, time.Since(begin))
 	d, m := held(t)
-	for give := time.Now().Add(patience); d > descriptors && time.Now().Before(give); {
+	for give := time.Now().Add(porttest.Patience); d > descriptors && time.Now().Before(give); {
 		d, m = held(t) // the threads that the test was on are ending
 	}
 	if d > descriptors || m > mappings {
@@ -147,7 +148,7 @@ func TestBusyQueue(t *testing.T) {
 	if slept != cfg.BusyFor {
 		t.Errorf("slept %v", slept)
 	}
-	cfg.BusyFor = patience
+	cfg.BusyFor = porttest.Patience
 	cfg.Sleep = func(d time.Duration) {
 		if first != nil {
 			if err := first.Close(); err != nil {
@@ -320,10 +321,10 @@ func TestLinkDownAndUp(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
 	l.add(0, payload(1))
 	l.flush()
-	p.read()
+	p.Next()
 
 	if err := s.cable.A.Down(); err != nil {
 		t.Fatal(err)
@@ -340,8 +341,8 @@ func TestLinkDownAndUp(t *testing.T) {
 	// Frames go on, one each millisecond, until one arrives.
 	number := 1000
 	for arrived := false; !arrived; number++ {
-		if now()-up > port.Time(patience) {
-			t.Fatalf("nothing arrives: %+v %+v", l.Stats(), l.Details())
+		if now()-up > port.Time(porttest.Patience) {
+			t.Fatalf("nothing arrives: %+v %+v", l.Stats(), l.port.Details())
 		}
 		l.add(0, payload(number))
 		l.flush()
@@ -353,7 +354,7 @@ func TestLinkDownAndUp(t *testing.T) {
 			t.Fatalf("something old arrived: %d bytes", n)
 		}
 	}
-	d := l.Details()
+	d := l.port.Details()
 	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v", time.Duration(up-down), time.Duration(now()-up), l.Stats()[port.Rejected], d)
 	if d.Queues[0].Counts[QueueDown] == 0 {
 		t.Error("the outage was not noticed")
@@ -365,7 +366,7 @@ func TestCarrierLoss(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
 	if err := s.cable.B.Down(); err != nil {
 		t.Fatal(err)
 	}
@@ -375,12 +376,12 @@ func TestCarrierLoss(t *testing.T) {
 	}
 	l.flush()
 	if st := l.Stats(); st[port.Rejected] != frames || st[port.Sent] != 0 {
-		t.Errorf("%+v %+v", st, l.Details())
+		t.Errorf("%+v %+v", st, l.port.Details())
 	}
 	if err := s.cable.B.Up(); err != nil {
 		t.Fatal(err)
 	}
-	_ = p.SetReadDeadline(time.Now().Add(patience))
+	_ = p.SetReadDeadline(time.Now().Add(porttest.Patience))
 	l.add(0, payload(7))
 	l.flush()
 	for l.Stats()[port.Sent] == 0 { // the carrier comes when it comes
@@ -388,7 +389,7 @@ func TestCarrierLoss(t *testing.T) {
 		l.add(0, payload(7))
 		l.flush()
 	}
-	p.read()
+	p.Next()
 }
 
 // The interface is deleted and made anew: the old bundle is useless, the companion takes over, a new bundle
@@ -396,49 +397,49 @@ func TestCarrierLoss(t *testing.T) {
 func TestInterfaceDeleted(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
-	peer := func() *peer { return s.newPeer(netip.MustParseAddr("198.18.0.2")) }
+	peer := func() *porttest.Peer { return s.newPeer(netip.MustParseAddr("198.18.0.2")) }
 	p := peer()
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
 	l.add(0, payload(1))
 	l.flush()
-	p.read()
+	p.Next()
 
 	if err := s.cable.Remove(); err != nil {
 		t.Fatal(err)
 	}
 	l.add(0, payload(2))
 	l.flush()
-	if d := l.Details(); d.Queues[0].Counts[QueueFailed]+d.Queues[0].Counts[QueueDown] == 0 || d.Counts[CompanionRejected] != 1 {
+	if d := l.port.Details(); d.Queues[0].Counts[QueueFailed]+d.Queues[0].Counts[QueueDown] == 0 || d.Counts[CompanionRejected] != 1 {
 		t.Errorf("%+v", d)
 	}
-	done := l.Suspend()
-	l.Transmit(now(), &l.out)
-	l.Receive(now(), &l.in)
+	done := l.port.Suspend()
+	l.Transmit(now(), &l.Out)
+	l.Receive(now(), &l.In)
 	<-done
 	if err := s.cable.Insert(); err != nil {
 		t.Fatal(err)
 	}
 	l.add(0, payload(3)) // through the kernel, as soon as there is a way
 	l.flush()
-	if data, _ := p.read(); len(data) != len(payload(3)) {
+	if data, _ := p.Next(); len(data) != len(payload(3)) {
 		t.Fatalf("%d bytes", len(data))
 	}
 	s.onServer(s.program.Reattach)
-	if err := l.Resume(s.mustOpen(bundleConfig(Auto))); err != nil {
+	if err := l.port.Resume(s.mustOpen(bundleConfig(Auto))); err != nil {
 		t.Fatal(err)
 	}
 	l.hops.set(s.hop())
-	l.Transmit(now(), &l.out)
-	sent := l.Details().Counts[CompanionSent]
+	l.Transmit(now(), &l.Out)
+	sent := l.port.Details().Counts[CompanionSent]
 	l.add(0, payload(4))
 	l.flush()
-	if data, _ := p.read(); len(data) != len(payload(4)) {
+	if data, _ := p.Next(); len(data) != len(payload(4)) {
 		t.Fatalf("%d bytes", len(data))
 	}
-	p.send(netip.AddrPortFrom(local4, testPort), payload(5))
-	l.collect(1)
-	l.Transmit(now(), &l.out)
-	if d := l.Details(); d.Counts[CompanionSent] != sent || d.Queues[0].Counts[QueueReceived] != 1 {
+	p.Send(netip.AddrPortFrom(local4, testPort), payload(5))
+	l.Collect(1)
+	l.Transmit(now(), &l.Out)
+	if d := l.port.Details(); d.Counts[CompanionSent] != sent || d.Queues[0].Counts[QueueReceived] != 1 {
 		t.Errorf("%+v", d)
 	}
 }
@@ -459,8 +460,8 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
-	l.route(0, to(0))
-	l.Transmit(now(), &l.out)
+	l.Route(0, to(0))
+	l.Transmit(now(), &l.Out)
 
 	// The hog starves every thread on its CPU, so all of this process's leave it first.
 	runtime.LockOSThread()
@@ -468,19 +469,19 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	release := occupy(t, cpu)
 	begin, turns := now(), uint64(0)
 	for now()-begin < blocked {
-		for range min(5, l.out.Free()) {
+		for range min(5, l.Out.Free()) {
 			l.add(0, payload(1200))
 		}
-		l.Transmit(now(), &l.out)
+		l.Transmit(now(), &l.Out)
 		l.Wait(now() + port.Millisecond)
 		turns++
 	}
-	d, st := l.Details().Queues[0].Counts, l.Stats()
+	d, st := l.port.Details().Queues[0].Counts, l.Stats()
 	kicks := d[QueueOK] + d[QueueAgain] + d[QueueBusy] + d[QueueNoBuffers] + d[QueueDown] + d[QueueFailed]
 	t.Logf("blocked for %v: %d kicks in %d turns, %d frames with the kernel, %d stale; %+v",
 		time.Duration(now()-begin), kicks, turns, st[port.Sent], st[port.Stale], d)
 	if most := 5 * uint64(blocked/retryAtMost); kicks > most || turns > most {
-		t.Errorf("a blocked peer is not met with patience: %d kicks in %d turns, want at most %d of each", kicks, turns, most)
+		t.Errorf("a blocked peer is not met with porttest.Patience: %d kicks in %d turns, want at most %d of each", kicks, turns, most)
 	}
 	if st[port.Sent] > 600 || st[port.Stale] == 0 {
 		t.Errorf("the peer was not blocked: %+v", st)
@@ -489,7 +490,7 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	l.flush()
 	l.add(0, payload(1200))
 	l.flush()
-	for give := now() + port.Time(patience); ; {
+	for give := now() + port.Time(porttest.Patience); ; {
 		sunk, err := sink.Sunk()
 		if err != nil {
 			t.Fatal(err)

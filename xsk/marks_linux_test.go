@@ -6,20 +6,21 @@ import (
 	"testing"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv/lab"
 )
 
 // marks reads n datagrams and returns their marks, which must be the same.
-func (p *peer) marks(n int) lab.Marks {
-	p.t.Helper()
+func marks(p *porttest.Peer, n int) lab.Marks {
+	p.TB.Helper()
 	var first lab.Marks
 	for i := range n {
 		_, m, err := lab.ReadMarks(p.UDPConn, make([]byte, 2048))
 		if err != nil {
-			p.t.Fatal(err)
+			p.TB.Fatal(err)
 		}
 		if i > 0 && m != first {
-			p.t.Errorf("datagram %d came with %+v, the first one with %+v", i, m, first)
+			p.TB.Errorf("datagram %d came with %+v, the first one with %+v", i, m, first)
 		}
 		first = m
 	}
@@ -42,12 +43,12 @@ func TestMarks(t *testing.T) {
 			if err := lab.ShowMarks(p.UDPConn); err != nil {
 				t.Fatal(err)
 			}
-			l.route(port.Route(v), port.Path{Remote: p.addr, Local: local})
+			l.Route(port.Route(v), port.Path{Remote: p.Addr, Local: local})
 			for i := range 3 {
 				l.add(port.Route(v), make([]byte, 100*i))
 			}
 			l.flush()
-			got := p.marks(3)
+			got := marks(p, 3)
 			if got.TrafficClass != 46<<2 || got.HopLimit != 33 {
 				t.Errorf("to %v: %+v, want class %#x and hop limit 33", remote, got, 46<<2)
 			}
@@ -56,7 +57,7 @@ func TestMarks(t *testing.T) {
 		if want := map[bool]int{true: 1, false: 4}[local.Is4()]; len(labels) != want || labels[0] != local.Is4() {
 			t.Errorf("to %v: labels %v of 4 flows, want %d of them, none zero over IPv6", remote, labels, want)
 		}
-		if d := l.Details(); d.Counts[CompanionSent] != 0 {
+		if d := l.port.Details(); d.Counts[CompanionSent] != 0 {
 			t.Errorf("%d datagrams by the companion, want none", d.Counts[CompanionSent])
 		}
 	}

@@ -3,10 +3,13 @@ package xsk
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
 	"ringcast/engine/port/porttest"
@@ -33,20 +36,20 @@ func TestEcho(t *testing.T) {
 				before := now()
 				for _, size := range []int{1, 0, 100, port.MaxDatagram - 20} {
 					data := bytes.Repeat([]byte{byte(size)}, size)
-					p.send(netip.AddrPortFrom(asked, testPort), data)
-					got := l.collect(1)[0]
-					if want := (port.Path{Remote: netip.AddrPortFrom(client, p.addr.Port()), Local: server}); got.path != want {
-						t.Fatalf("path %v, want %v", got.path, want)
+					p.Send(netip.AddrPortFrom(asked, testPort), data)
+					got := l.Collect(1)[0]
+					if want := (port.Path{Remote: netip.AddrPortFrom(client, p.Addr.Port()), Local: server}); got.Path != want {
+						t.Fatalf("path %v, want %v", got.Path, want)
 					}
-					if !bytes.Equal(got.data, data) || got.arrival < before || got.arrival > now() {
-						t.Errorf("%d bytes at %d", len(got.data), got.arrival)
+					if !bytes.Equal(got.Data, data) || got.Arrival < before || got.Arrival > now() {
+						t.Errorf("%d bytes at %d", len(got.Data), got.Arrival)
 					}
-					l.route(3, got.path)
-					l.add(3, got.data)
+					l.Route(3, got.Path)
+					l.add(3, got.Data)
 					l.add(3, data)
 					l.flush()
 					for range 2 {
-						echo, source := p.read()
+						echo, source := p.Next()
 						if want := netip.AddrPortFrom(asked, testPort); source != want || !bytes.Equal(echo, data) {
 							t.Fatalf("%d bytes from %v, want %v", len(echo), source, want)
 						}
@@ -55,7 +58,7 @@ func TestEcho(t *testing.T) {
 				if s := l.Stats(); s[port.Received] != 4 || s[port.Sent] != 8 || s[port.Malformed] != 0 {
 					t.Errorf("%+v", s)
 				}
-				d := l.Details()
+				d := l.port.Details()
 				d.Queues[0].Counts[KernelTXRingEmpty] = 0 // a poll of the socket looks there first
 				kernel := [numKernel]uint64(d.Queues[0].Counts[KernelRXDropped:])
 				if d.Counts[CompanionSent] != 0 || d.Counts[CompanionReceived] != 0 || kernel != [numKernel]uint64{} {
@@ -79,26 +82,26 @@ func TestSharedUMEM(t *testing.T) {
 			const peers, rounds = 32, 8
 			for i := range peers {
 				p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-				l.route(port.Route(i), port.Path{Remote: p.addr, Local: local4})
-				l.Transmit(now(), &l.out)
+				l.Route(port.Route(i), port.Path{Remote: p.Addr, Local: local4})
+				l.Transmit(now(), &l.Out)
 				for j := range rounds {
-					p.send(netip.AddrPortFrom(local4, testPort), payload(100*i+j))
+					p.Send(netip.AddrPortFrom(local4, testPort), payload(100*i+j))
 				}
-				for j, got := range l.collect(rounds) {
-					if got.path.Remote != p.addr || !bytes.Equal(got.data, payload(100*i+j)) {
-						t.Fatalf("peer %d, datagram %d: %v", i, j, got.path)
+				for j, got := range l.Collect(rounds) {
+					if got.Path.Remote != p.Addr || !bytes.Equal(got.Data, payload(100*i+j)) {
+						t.Fatalf("peer %d, datagram %d: %v", i, j, got.Path)
 					}
-					l.add(port.Route(i), got.data)
+					l.add(port.Route(i), got.Data)
 				}
 				l.flush()
 				for j := range rounds {
-					if data, _ := p.read(); !bytes.Equal(data, payload(100*i+j)) {
+					if data, _ := p.Next(); !bytes.Equal(data, payload(100*i+j)) {
 						t.Fatalf("echo %d of peer %d: %x", j, i, data[:4])
 					}
 				}
 			}
 			var received uint64
-			for _, q := range l.Details().Queues {
+			for _, q := range l.port.Details().Queues {
 				if q.Counts[QueueReceived] == 0 || q.Counts[QueueSent] != peers*rounds/2 {
 					t.Errorf("%+v", q)
 				}
@@ -116,8 +119,8 @@ func TestFloodArrivesInOrder(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
-	l.Transmit(now(), &l.out)
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
+	l.Transmit(now(), &l.Out)
 	const total = 20_000
 	credit := make(chan struct{}, total)
 	go func() {
@@ -134,14 +137,14 @@ func TestFloodArrivesInOrder(t *testing.T) {
 	}()
 	added, arrived := 0, 0
 	for arrived < total {
-		for added < total && added-arrived < 1000 && l.out.Free() > 0 {
+		for added < total && added-arrived < 1000 && l.Out.Free() > 0 {
 			l.add(0, payload(added))
 			added++
 		}
-		l.Transmit(now(), &l.out)
+		l.Transmit(now(), &l.Out)
 		if added-arrived >= 1000 || added == total {
 			if _, ok := <-credit; !ok {
-				t.Fatalf("%d of %d arrived: %+v %+v", arrived, total, l.Stats(), l.Details())
+				t.Fatalf("%d of %d arrived: %+v %+v", arrived, total, l.Stats(), l.port.Details())
 			}
 			arrived++
 		}
@@ -154,7 +157,7 @@ func TestFloodArrivesInOrder(t *testing.T) {
 	if s := l.Stats(); s[port.Sent] != total || s[port.Rejected]+s[port.Stale] > 0 {
 		t.Errorf("%+v", s)
 	}
-	t.Logf("%+v", l.Details())
+	t.Logf("%+v", l.port.Details())
 }
 
 // What XDP passes to the kernel (here: all of a queue without a socket) comes through the companion, and so
@@ -166,16 +169,16 @@ func TestCompanion(t *testing.T) {
 	if err := s.program.ClearSocket(0); err != nil {
 		t.Fatal(err)
 	}
-	p.send(netip.AddrPortFrom(local4, testPort), payload(1))
-	got := l.collect(1)[0]
-	if !bytes.Equal(got.data, payload(1)) {
-		t.Fatalf("%x", got.data)
+	p.Send(netip.AddrPortFrom(local4, testPort), payload(1))
+	got := l.Collect(1)[0]
+	if !bytes.Equal(got.Data, payload(1)) {
+		t.Fatalf("%x", got.Data)
 	}
 	l.hops.set(nil)
-	l.route(0, got.path)
+	l.Route(0, got.Path)
 	l.add(0, payload(2))
 	l.flush()
-	if data, from := p.read(); !bytes.Equal(data, payload(2)) || from != netip.AddrPortFrom(local4, testPort) {
+	if data, from := p.Next(); !bytes.Equal(data, payload(2)) || from != netip.AddrPortFrom(local4, testPort) {
 		t.Fatalf("%x from %v", data, from)
 	}
 	// Longer than the path: the kernel knows what to do.
@@ -184,24 +187,27 @@ func TestCompanion(t *testing.T) {
 	l.hops.set(hop)
 	l.add(0, payload(1000))
 	l.flush()
-	if data, _ := p.read(); !bytes.Equal(data, payload(1000)) {
+	if data, _ := p.Next(); !bytes.Equal(data, payload(1000)) {
 		t.Fatalf("%d bytes", len(data))
 	}
-	if d := l.Details(); d.Counts[CompanionReceived] != 1 || d.Counts[CompanionSent] != 2 || d.Counts[Unresolved] != 1 || d.Counts[TooLong] != 1 {
+	if d := l.port.Details(); d.Counts[CompanionReceived] != 1 || d.Counts[CompanionSent] != 2 || d.Counts[Unresolved] != 1 || d.Counts[TooLong] != 1 {
 		t.Errorf("%+v", d)
 	}
 }
 
-func TestWait(t *testing.T) {
-	s := newSite(t, 2)
-	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
-	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	porttest.Waits(t, l, now, func() { p.send(netip.AddrPortFrom(local4, testPort), payload(1)) }, func() { l.collect(1) })
-
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	l.Wake()
+func TestContract(t *testing.T) {
+	porttest.Run(t, func(t *testing.T) porttest.Subject {
+		s := newSite(t, 2)
+		l := s.makePort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
+		kick := l.port.out.kick
+		return porttest.Subject{
+			Port: l.port, Now: now, Frames: DefaultConfig().Frames, Address: netip.AddrPortFrom(local4, testPort),
+			Listen:   func() (*net.UDPConn, error) { return s.listen(netip.MustParseAddr("198.18.0.2")) },
+			Block:    func() { l.port.out.kick = func(int) unix.Errno { return unix.EAGAIN } },
+			Unblock:  func() { l.port.out.kick = kick },
+			Anywhere: func() { _ = l.port.Details() },
+		}
+	})
 }
 
 // The race detector's test: all that is safe from any thread, from another one.
@@ -209,7 +215,7 @@ func TestOtherThreads(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.ReadsCompanion = true }))
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	l.route(0, port.Path{Remote: p.addr, Local: local4})
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
 	failed := make(chan error, 1)
 	go func() {
 		defer close(failed)
@@ -222,13 +228,13 @@ func TestOtherThreads(t *testing.T) {
 					return
 				}
 				last = s
-				_ = l.Details()
+				_ = l.port.Details()
 				l.Wake()
 			}
-			<-l.Suspend()
+			<-l.port.Suspend()
 			b, err := s.open(bundleConfig(Auto))
 			if err == nil {
-				err = l.Resume(b)
+				err = l.port.Resume(b)
 			}
 			if err != nil {
 				failed <- err
@@ -245,16 +251,16 @@ func TestOtherThreads(t *testing.T) {
 			running = false
 		default:
 		}
-		p.send(netip.AddrPortFrom(local4, testPort), payload(1))
-		l.Receive(now(), &l.in)
-		for range min(3, l.out.Free()) {
+		p.Send(netip.AddrPortFrom(local4, testPort), payload(1))
+		l.Receive(now(), &l.In)
+		for range min(3, l.Out.Free()) {
 			l.add(0, payload(2))
 		}
-		l.Transmit(now(), &l.out)
+		l.Transmit(now(), &l.Out)
 		l.Wait(now() + port.Millisecond)
 	}
 	st := l.Stats()
-	t.Logf("%+v %+v", st, l.Details())
+	t.Logf("%+v %+v", st, l.port.Details())
 	if st[port.Sent] == 0 || st[port.Received] == 0 {
 		t.Errorf("%+v", st)
 	}

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 )
 
 // BenchmarkTransmit sends frames of 1,200 bytes to viewers on loopback, each viewer's frames in a run. The
@@ -33,15 +34,15 @@ func benchmarkTransmit(b *testing.B, run int, cfg Config, send func(int, []mmsgh
 	const viewers = 32
 	for v := range viewers {
 		r.route(port.Route(v), r.at(loopback4), loopback4)
-		r.out.Routes[v].Path.Remote = (&rig{subject: sink}).at(loopback4)
+		r.Out.Routes[v].Path.Remote = (&rig{subject: sink}).at(loopback4)
 	}
-	p.Transmit(Now(), &r.out)
-	data := payload(1, 1200)
-	for i := range r.out.Frames { // the worker's part, done once
-		f := &r.out.Frames[i]
+	p.Transmit(Now(), &r.Out)
+	data := porttest.Payload(1, 1200)
+	for i := range r.Out.Frames { // the worker's part, done once
+		f := &r.Out.Frames[i]
 		copy(f.Data[:len(data)], data)
 	}
-	batch := len(r.out.Frames) / run * run
+	batch := len(r.Out.Frames) / run * run
 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -51,12 +52,12 @@ func benchmarkTransmit(b *testing.B, run int, cfg Config, send func(int, []mmsgh
 	for b.Loop() {
 		now := Now()
 		for i := range batch {
-			f := r.out.Reserve()
+			f := r.Out.Reserve()
 			f.Data = f.Data[:len(data)]
 			f.Route, f.Born = port.Route(i/run%viewers), now
-			r.out.Submit()
+			r.Out.Submit()
 		}
-		p.Transmit(now, &r.out)
+		p.Transmit(now, &r.Out)
 		sent += batch
 	}
 	b.ReportMetric(float64(threadCPU(b)-before)/float64(sent), "cpu-ns/packet")
@@ -82,18 +83,18 @@ func threadCPU(b *testing.B) int64 {
 func BenchmarkEcho(b *testing.B) {
 	r, p := openLinux(b, Config{Address: wildcard6})
 	r.route(0, r.at(loopback4), loopback4)
-	data := payload(1, 1200)
+	data := porttest.Payload(1, 1200)
 	const run = 7
 	b.ReportAllocs()
 	for b.Loop() {
 		for range run {
-			f := r.out.Reserve()
+			f := r.Out.Reserve()
 			f.Data = append(f.Data, data...)
-			r.out.Submit()
+			r.Out.Submit()
 		}
-		p.Transmit(Now(), &r.out)
+		p.Transmit(Now(), &r.Out)
 		for got := 0; got < run; {
-			got += p.Receive(Now(), &r.in)
+			got += p.Receive(Now(), &r.In)
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*run), "ns/packet")

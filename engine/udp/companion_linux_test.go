@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv"
 )
 
@@ -103,7 +104,7 @@ func TestCompanionAllocates(t *testing.T) {
 	}
 	defer sink.Close()
 	p := port.Path{Remote: netip.MustParseAddrPort(sink.LocalAddr().String()), Local: loopback4}
-	data := payload(1, 1200)
+	data := porttest.Payload(1, 1200)
 	// The race detector makes pools forget.
 	if n := testing.AllocsPerRun(100, func() { _ = c.Send(p, data) }); n != 0 && !testenv.RaceEnabled {
 		t.Errorf("%v allocations a datagram", n)

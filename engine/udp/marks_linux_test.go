@@ -8,20 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv/lab"
 )
 
 // marks reads n datagrams and returns their marks, which must be the same.
-func (c *client) marks(n int) lab.Marks {
-	c.t.Helper()
+func marks(c *porttest.Peer, n int) lab.Marks {
+	c.TB.Helper()
 	var first lab.Marks
 	for i := range n {
 		_, m, err := lab.ReadMarks(c.UDPConn, make([]byte, 2048))
 		if err != nil {
-			c.t.Fatal(err)
+			c.TB.Fatal(err)
 		}
 		if i > 0 && m != first {
-			c.t.Errorf("datagram %d came with %+v, the first one with %+v", i, m, first)
+			c.TB.Errorf("datagram %d came with %+v, the first one with %+v", i, m, first)
 		}
 		first = m
 	}
@@ -43,16 +44,16 @@ func TestDSCP(t *testing.T) {
 			for _, dscp := range []uint8{0, 34, 46, 63} {
 				need(t, c.local)
 				r := openRig(t, open, Config{Address: c.bind, DSCP: dscp})
-				peer := newClient(t, c.local)
+				peer := newPeer(t, c.local)
 				if err := lab.ShowMarks(peer.UDPConn); err != nil {
 					t.Fatal(err)
 				}
-				r.route(0, peer.addr, c.local)
+				r.route(0, peer.Addr, c.local)
 				for i, size := range []int{300, 300, 300, 200, 250} {
-					r.add(0, Now(), payload(i, size))
+					r.Add(0, Now(), porttest.Payload(i, size))
 				}
-				r.transmit(Now(), defaultFrames)
-				got := peer.marks(5)
+				r.Send(Now(), defaultFrames)
+				got := marks(peer, 5)
 				if got.TrafficClass != dscp<<2 || got.HopLimit == 0 || c.labels != (got.FlowLabel != 0) {
 					t.Errorf("%v to %v with DSCP %d: %+v, want class %#x, and a flow label: %t",
 						c.bind, c.local, dscp, got, dscp<<2, c.labels)
@@ -70,14 +71,14 @@ func TestDSCPOfTheCompanion(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		peer := newClient(t, local)
+		peer := newPeer(t, local)
 		if err := lab.ShowMarks(peer.UDPConn); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Send(port.Path{Remote: peer.addr, Local: local}, payload(1, 100)); err != nil {
+		if err := c.Send(port.Path{Remote: peer.Addr, Local: local}, porttest.Payload(1, 100)); err != nil {
 			t.Fatal(err)
 		}
-		if got := peer.marks(1); got.TrafficClass != 46<<2 {
+		if got := marks(peer, 1); got.TrafficClass != 46<<2 {
 			t.Errorf("to %v: %+v, want class %#x", local, got, 46<<2)
 		}
 	}

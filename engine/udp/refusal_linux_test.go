@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/testenv"
 	"ringcast/testenv/lab"
 )
@@ -63,19 +64,19 @@ func viewers(t *testing.T, n int) (*rig, *border) {
 	for v := range n {
 		r.route(port.Route(v), netip.AddrPortFrom(loopback4, uint16(20000+v)), loopback4)
 	}
-	r.transmit(Now(), defaultFrames)
+	r.Send(Now(), defaultFrames)
 	return r, b
 }
 
 // round sends five datagrams of equal size to each of n viewers.
 func (r *rig) round(now port.Time, n int) {
-	r.t.Helper()
+	r.TB.Helper()
 	for v := range n {
 		for i := range 5 {
-			r.add(port.Route(v), now, payload(i, 300))
+			r.Add(port.Route(v), now, porttest.Payload(i, 300))
 		}
 	}
-	r.transmit(now, defaultFrames)
+	r.Send(now, defaultFrames)
 }
 
 // One viewer behind a tunnel that cannot cut datagrams (EIO, of a transform on the way) is sent whole ones. The others
@@ -92,7 +93,7 @@ func TestOneRouteWithoutSegmentation(t *testing.T) {
 	if want := rounds * (n - 1); b.others > want+1 { // one more was in the call that the refusal ended
 		t.Errorf("%d messages to the others, want %d", b.others, want)
 	}
-	r.expect(port.Stats{port.Sent: n * 5 * rounds, port.SentBytes: n * 5 * rounds * 300})
+	r.Expect(port.Stats{port.Sent: n * 5 * rounds, port.SentBytes: n * 5 * rounds * 300})
 	if s := r.Stats(); s[port.Unsegmented] != 1 {
 		t.Errorf("%d times a route lost segmentation, want 1", s[port.Unsegmented])
 	}
@@ -100,11 +101,11 @@ func TestOneRouteWithoutSegmentation(t *testing.T) {
 	b.errno = 0
 	now += segmentAgain
 	b.asked = 0
-	r.out.Routes = nil
+	r.Out.Routes = nil
 	for range 5 {
-		r.add(0, now, payload(0, 300))
+		r.Add(0, now, porttest.Payload(0, 300))
 	}
-	r.transmit(now, defaultFrames)
+	r.Send(now, defaultFrames)
 	if b.asked != 1 {
 		t.Errorf("%d messages for five datagrams %d s later, want 1", b.asked, segmentAgain/port.Second)
 	}
@@ -133,7 +134,7 @@ func TestRefusedRouteRests(t *testing.T) {
 			if most := rounds + 3*b.asked; b.calls > most {
 				t.Errorf("%d calls for %d rounds, want at most %d", b.calls, rounds, most)
 			}
-			r.expect(port.Stats{
+			r.Expect(port.Stats{
 				port.Sent: (n - 1) * 5 * rounds, port.SentBytes: (n - 1) * 5 * 300 * rounds, port.Rejected: 5 * rounds,
 			})
 			if s := r.Stats(); s[port.Rested] < 5 || s[port.Rested] > 25 {
@@ -164,10 +165,10 @@ func TestSingleRefusalsCauseNoRest(t *testing.T) {
 		if i%2 == 0 {
 			b.errno = unix.EPERM
 		}
-		r.add(0, now, payload(i, 300))
-		r.transmit(now, defaultFrames)
+		r.Add(0, now, porttest.Payload(i, 300))
+		r.Send(now, defaultFrames)
 	}
-	r.expect(port.Stats{port.Sent: 50, port.SentBytes: 50 * 300, port.Rejected: 50})
+	r.Expect(port.Stats{port.Sent: 50, port.SentBytes: 50 * 300, port.Rejected: 50})
 	if s := r.Stats(); s[port.Rested] != 0 {
 		t.Errorf("%d rests, want none", s[port.Rested])
 	}
@@ -183,7 +184,7 @@ func TestNewPathDoesNotRest(t *testing.T) {
 	}
 	b.errno = 0
 	r.route(0, b.peer, loopback4)
-	r.revoke(1)
+	r.Revoke(1)
 	sent := r.Stats()
 	r.round(now, 2)
 	s := r.Stats()
@@ -229,7 +230,7 @@ func TestClosedRoutes(t *testing.T) {
 	for range rounds {
 		r.round(now, len(open))
 	}
-	r.expect(port.Stats{port.Sent: 5 * rounds, port.SentBytes: 5 * 300 * rounds, port.Rejected: 3 * 5 * rounds})
+	r.Expect(port.Stats{port.Sent: 5 * rounds, port.SentBytes: 5 * 300 * rounds, port.Rejected: 3 * 5 * rounds})
 	if s := r.Stats(); s[port.Rested] != 3 {
 		t.Errorf("%d rests at one moment, want one for each closed route", s[port.Rested])
 	}
@@ -250,7 +251,7 @@ func TestClosedRoutes(t *testing.T) {
 	for range rounds {
 		for i, a := range open {
 			to := port.Path{Remote: netip.AddrPortFrom(netip.MustParseAddr(a), 9), Local: host.IPv4()}
-			if err := c.Send(to, payload(i, 300)); (err == nil) != (i == 0) {
+			if err := c.Send(to, porttest.Payload(i, 300)); (err == nil) != (i == 0) {
 				t.Fatalf("companion to %s: %v", a, err)
 			}
 		}

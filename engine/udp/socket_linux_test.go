@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"ringcast/engine/port"
+	"ringcast/engine/port/porttest"
 	"ringcast/engine/port/tally"
 	"ringcast/testenv"
 )
@@ -46,6 +48,11 @@ func countMessages(p *Port) *int {
 	return n
 }
 
+// sizesOf is n times size, then the others.
+func sizesOf(n, size int, others ...int) []int {
+	return append(slices.Repeat([]int{size}, n), others...)
+}
+
 func TestRunsLeaveAsOneMessage(t *testing.T) {
 	for _, c := range []struct {
 		sizes []int
@@ -66,12 +73,12 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 				r, p := openLinux(t, Config{Batching: how})
 				needSegmentation(t, p)
 				count := countMessages(p)
-				peer := newClient(t, loopback4)
-				r.route(0, peer.addr, loopback4)
+				peer := newPeer(t, loopback4)
+				r.route(0, peer.Addr, loopback4)
 				for i, size := range c.sizes {
-					r.add(0, Now(), payload(i, size))
+					r.Add(0, Now(), porttest.Payload(i, size))
 				}
-				r.transmit(Now(), defaultFrames)
+				r.Send(Now(), defaultFrames)
 				want := c.want
 				if how != Segmented {
 					want = len(c.sizes)
@@ -90,10 +97,10 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 	}
 }
 
-func TestChunksAreBounded(t *testing.T) {
+func TestBatchesAreBounded(t *testing.T) {
 	r, p := openLinux(t, Config{})
 	needSegmentation(t, p)
-	peer := newClient(t, loopback4)
+	peer := newPeer(t, loopback4)
 	var want [][]byte
 	most := 0
 	p.out.sendmmsg = func(fd int, messages []mmsghdr) (int, unix.Errno) {
@@ -107,14 +114,14 @@ func TestChunksAreBounded(t *testing.T) {
 		most = max(most, len(messages))
 		return sendmmsg(fd, messages[:1+len(messages)/2]) // a kernel that takes half of them
 	}
-	r.route(0, peer.addr, loopback4)
-	r.route(1, peer.addr, loopback4)
+	r.route(0, peer.Addr, loopback4)
+	r.route(1, peer.Addr, loopback4)
 	for i := range defaultFrames {
-		want = append(want, payload(i, 100+i%3))
-		r.add(port.Route(i/5%2), Now(), want[i])
+		want = append(want, porttest.Payload(i, 100+i%3))
+		r.Add(port.Route(i/5%2), Now(), want[i])
 	}
-	r.transmit(Now(), defaultFrames)
-	peer.expect(want...)
+	r.Send(Now(), defaultFrames)
+	peer.Expect(want...)
 	if most != chunkMessages {
 		t.Errorf("at most %d messages a call, want %d", most, chunkMessages)
 	}
@@ -146,29 +153,29 @@ func TestSegmentationRefused(t *testing.T) {
 			needSegmentation(t, p)
 			refused := 0
 			r.interpose(refuser(c.errno, &refused))
-			peers := []*client{newClient(t, loopback4), newClient(t, loopback4)}
+			peers := []*porttest.Peer{newPeer(t, loopback4), newPeer(t, loopback4)}
 			for v, peer := range peers {
-				r.route(port.Route(v), peer.addr, loopback4)
+				r.route(port.Route(v), peer.Addr, loopback4)
 			}
 			var want [2][][]byte
 			send := func() {
 				for i := range 40 { // runs of 5, and some alone before them
 					v := i / 5 % 2
-					data := payload(i, 300)
+					data := porttest.Payload(i, 300)
 					want[v] = append(want[v], data)
-					r.add(port.Route(v), Now(), data)
+					r.Add(port.Route(v), Now(), data)
 				}
-				r.transmit(Now(), defaultFrames)
+				r.Send(Now(), defaultFrames)
 			}
 			send()
 			send()
 			for v, peer := range peers {
-				peer.expect(want[v]...)
+				peer.Expect(want[v]...)
 			}
 			if refused != c.refused {
 				t.Errorf("%d segmented messages were offered, want %d", refused, c.refused)
 			}
-			r.expect(port.Stats{port.Sent: 80, port.SentBytes: 80 * 300})
+			r.Expect(port.Stats{port.Sent: 80, port.SentBytes: 80 * 300})
 			if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "route=0 segments=5 size=300") {
 				t.Errorf("%d warnings, want 1 about route 0: %s", n, log.String())
 			}
@@ -181,11 +188,11 @@ func TestSegmentationRefused(t *testing.T) {
 
 			// A new path is given a new chance.
 			before := refused
-			r.route(0, peers[0].addr, loopback4)
-			r.add(0, Now(), payload(1, 10))
-			r.add(0, Now(), payload(1, 10))
-			r.transmit(Now(), defaultFrames)
-			peers[0].expect(payload(1, 10), payload(1, 10))
+			r.route(0, peers[0].Addr, loopback4)
+			r.Add(0, Now(), porttest.Payload(1, 10))
+			r.Add(0, Now(), porttest.Payload(1, 10))
+			r.Send(Now(), defaultFrames)
+			peers[0].Expect(porttest.Payload(1, 10), porttest.Payload(1, 10))
 			if refused == before {
 				t.Error("segmentation was not tried on a new path")
 			}
@@ -195,7 +202,7 @@ func TestSegmentationRefused(t *testing.T) {
 
 func TestInterruptedSend(t *testing.T) {
 	r, p := openLinux(t, Config{})
-	peer := newClient(t, loopback4)
+	peer := newPeer(t, loopback4)
 	interrupts := 0
 	p.out.sendmmsg = func(fd int, messages []mmsghdr) (int, unix.Errno) {
 		if interrupts++; interrupts%3 != 0 {
@@ -203,25 +210,25 @@ func TestInterruptedSend(t *testing.T) {
 		}
 		return sendmmsg(fd, messages)
 	}
-	r.route(0, peer.addr, loopback4)
-	r.add(0, Now(), payload(1, 10))
-	r.transmit(Now(), defaultFrames)
-	peer.expect(payload(1, 10))
+	r.route(0, peer.Addr, loopback4)
+	r.Add(0, Now(), porttest.Payload(1, 10))
+	r.Send(Now(), defaultFrames)
+	peer.Expect(porttest.Payload(1, 10))
 
 	// Not for ever: the frame is kept, and Wait comes back to it.
 	p.out.sendmmsg = func(int, []mmsghdr) (int, unix.Errno) { return 0, unix.EINTR }
-	r.add(0, Now(), payload(2, 10))
-	r.transmit(Now(), defaultFrames-1)
+	r.Add(0, Now(), porttest.Payload(2, 10))
+	r.Send(Now(), defaultFrames-1)
 	r.Wait(port.Never)
 	p.out.sendmmsg = sendmmsg
-	r.transmit(Now(), defaultFrames)
-	peer.expect(payload(2, 10))
+	r.Send(Now(), defaultFrames)
+	peer.Expect(porttest.Payload(2, 10))
 }
 
 func TestReceiveErrorsAreSurvived(t *testing.T) {
 	r, p := openLinux(t, Config{})
-	peer := newClient(t, loopback4)
-	peer.send(r.at(loopback4), payload(1, 10))
+	peer := newPeer(t, loopback4)
+	peer.Send(r.at(loopback4), porttest.Payload(1, 10))
 	calls := 0
 	p.in.recvmmsg = func(fd int, messages []mmsghdr) (int, unix.Errno) {
 		calls++
@@ -233,13 +240,13 @@ func TestReceiveErrorsAreSurvived(t *testing.T) {
 		}
 		return recvmmsg(fd, messages)
 	}
-	r.collect(1)
+	r.Collect(1)
 	p.in.recvmmsg = func(int, []mmsghdr) (int, unix.Errno) {
 		calls++
 		return 0, unix.EINTR
 	}
 	calls = 0
-	if n := r.Receive(Now(), &r.in); n != 0 || calls != receiveRetries {
+	if n := r.Receive(Now(), &r.In); n != 0 || calls != receiveRetries {
 		t.Errorf("%d datagrams after %d calls", n, calls)
 	}
 }
@@ -260,21 +267,21 @@ func TestMergedDatagramsAreSplit(t *testing.T) {
 			sender.route(0, receiver.at(local), local)
 			var want [][]byte
 			for i, size := range sizesOf(31, 1000, sizesOf(1, 400, sizesOf(44, 1472, 1, 2)...)...) {
-				want = append(want, payload(i, size))
-				sender.add(0, Now(), want[i])
+				want = append(want, porttest.Payload(i, size))
+				sender.Add(0, Now(), want[i])
 			}
-			sender.transmit(Now(), defaultFrames)
+			sender.Send(Now(), defaultFrames)
 
 			got := 0
 			for got < len(want) {
-				receiver.Wait(Now() + port.Time(patience)) // must not wait while some are left over
-				n := receiver.Receive(Now(), &receiver.in)
+				receiver.Wait(Now() + port.Time(porttest.Patience)) // must not wait while some are left over
+				n := receiver.Receive(Now(), &receiver.In)
 				if n == 0 {
 					t.Fatalf("Wait returned after %d datagrams without another", got)
 				}
-				for _, in := range receiver.in.Packets[:n] {
+				for _, in := range receiver.In.Packets[:n] {
 					if !bytes.Equal(in.Data, want[got]) || cap(in.Data) != len(in.Data) {
-						t.Fatalf("datagram %d: %s, capacity %d, want %s", got, brief(in.Data), cap(in.Data), brief(want[got]))
+						t.Fatalf("datagram %d: %s, capacity %d, want %s", got, porttest.Brief(in.Data), cap(in.Data), porttest.Brief(want[got]))
 					}
 					if in.Path != (port.Path{Remote: sender.at(local), Local: local}) {
 						t.Errorf("path %v", in.Path)
@@ -298,13 +305,13 @@ func TestMergedDatagramsThatAreTooLong(t *testing.T) {
 		t.Fatal(err)
 	}
 	to := &unix.SockaddrInet6{Port: int(receiver.LocalPort()), Addr: netip.AddrFrom4(loopback4.As4()).As16()}
-	if err := unix.Sendto(p.socket.fd, payload(1, 6100), 0, to); err != nil {
+	if err := unix.Sendto(p.socket.fd, porttest.Payload(1, 6100), 0, to); err != nil {
 		t.Fatal(err)
 	}
-	if got := receiver.collect(1)[0]; len(got.data) != 100 {
-		t.Errorf("got %s", brief(got.data))
+	if got := receiver.Collect(1)[0]; len(got.Data) != 100 {
+		t.Errorf("got %s", porttest.Brief(got.Data))
 	}
-	receiver.expect(port.Stats{port.Received: 1, port.Malformed: 3})
+	receiver.Expect(port.Stats{port.Received: 1, port.Malformed: 3})
 	_ = sender
 }
 
@@ -324,29 +331,29 @@ func TestCutOffIsMalformed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := openRig(t, func(Config) (subject, error) { return p, nil }, cfg)
-	peer := newClient(t, loopback4)
-	peer.send(r.at(loopback4), payload(1, 9000))
-	peer.send(r.at(loopback4), payload(2, 100))
-	if got := r.collect(1)[0]; !bytes.Equal(got.data, payload(2, 100)) {
-		t.Errorf("got %s", brief(got.data))
+	peer := newPeer(t, loopback4)
+	peer.Send(r.at(loopback4), porttest.Payload(1, 9000))
+	peer.Send(r.at(loopback4), porttest.Payload(2, 100))
+	if got := r.Collect(1)[0]; !bytes.Equal(got.Data, porttest.Payload(2, 100)) {
+		t.Errorf("got %s", porttest.Brief(got.Data))
 	}
-	r.expect(port.Stats{port.Received: 1, port.Malformed: 1})
+	r.Expect(port.Stats{port.Received: 1, port.Malformed: 1})
 }
 
 // A datagram's arrival is the kernel's, however late it is read and whatever the caller takes for now.
 func TestArrivalIsTheKernels(t *testing.T) {
 	r, p := openLinux(t, Config{})
-	peer := newClient(t, loopback4)
+	peer := newPeer(t, loopback4)
 	before := Now()
-	peer.send(r.at(loopback4), payload(1, 10))
+	peer.Send(r.at(loopback4), porttest.Payload(1, 10))
 	after := Now()
 	p.Wait(port.Never)
 	const later = 500 * port.Millisecond
 	const tolerance = port.Millisecond // between two readings of two clocks
-	if n := r.Receive(after+later, &r.in); n != 1 {
+	if n := r.Receive(after+later, &r.In); n != 1 {
 		t.Fatalf("%d datagrams", n)
 	}
-	if got := r.in.Packets[0].Arrival; got < before-tolerance || got > after+tolerance {
+	if got := r.In.Packets[0].Arrival; got < before-tolerance || got > after+tolerance {
 		t.Errorf("arrived at %d, sent between %d and %d", got, before, after)
 	}
 
@@ -355,12 +362,12 @@ func TestArrivalIsTheKernels(t *testing.T) {
 		{after - port.Second, after - port.Second},       // never later than now
 		{after + 60*port.Second, after + 59*port.Second}, // at most a second before
 	} {
-		peer.send(r.at(loopback4), payload(1, 10))
+		peer.Send(r.at(loopback4), porttest.Payload(1, 10))
 		p.Wait(port.Never)
-		if n := r.Receive(c.now, &r.in); n != 1 {
+		if n := r.Receive(c.now, &r.In); n != 1 {
 			t.Fatalf("%d datagrams", n)
 		}
-		if got := r.in.Packets[0].Arrival; got != c.want {
+		if got := r.In.Packets[0].Arrival; got != c.want {
 			t.Errorf("arrived at %d, want %d", got, c.want)
 		}
 	}
@@ -401,31 +408,31 @@ func TestGroupSharesTheLoad(t *testing.T) {
 	}
 
 	const clients = 64
-	peers := make(map[netip.AddrPort]*client)
+	peers := make(map[netip.AddrPort]*porttest.Peer)
 	for i := range clients {
-		peer := newClient(t, loopback4)
-		peers[peer.addr] = peer
-		peer.send(rigs[0].at(loopback4), payload(i, 20))
+		peer := newPeer(t, loopback4)
+		peers[peer.Addr] = peer
+		peer.Send(rigs[0].at(loopback4), porttest.Payload(i, 20))
 	}
 	// Loopback delivers before the send returns, so everything is in one of the four buffers.
 	total := 0
 	for i, r := range rigs {
-		n := r.Receive(Now(), &r.in)
+		n := r.Receive(Now(), &r.In)
 		if n == 0 {
 			t.Errorf("socket %d received nothing from %d clients", i, clients)
 		}
-		for j, in := range r.in.Packets[:n] {
+		for j, in := range r.In.Packets[:n] {
 			r.route(port.Route(j), in.Path.Remote, in.Path.Local)
-			r.add(port.Route(j), Now(), in.Data)
+			r.Add(port.Route(j), Now(), in.Data)
 		}
-		r.transmit(Now(), defaultFrames)
+		r.Send(Now(), defaultFrames)
 		total += n
 	}
 	if total != clients {
 		t.Errorf("%d of %d datagrams received", total, clients)
 	}
 	for _, peer := range peers {
-		if _, from := peer.read(); from != rigs[0].at(loopback4) {
+		if _, from := peer.Next(); from != rigs[0].at(loopback4) {
 			t.Errorf("answer from %s", from)
 		}
 	}
@@ -439,15 +446,15 @@ func TestMappedSource(t *testing.T) {
 	if p.socket.family != unix.AF_INET6 {
 		t.Fatal("the machine has IPv6, the socket has not")
 	}
-	peer := newClient(t, loopback4)
-	to := &unix.SockaddrInet6{Port: int(peer.addr.Port()), Addr: peer.addr.Addr().As16()}
+	peer := newPeer(t, loopback4)
+	to := &unix.SockaddrInet6{Port: int(peer.Addr.Port()), Addr: peer.Addr.Addr().As16()}
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		var b [sourceRoom]byte
 		n := putSource(b[:], other4, family)
-		if err := unix.Sendmsg(p.socket.fd, payload(1, 10), b[:n], to, 0); err != nil {
+		if err := unix.Sendmsg(p.socket.fd, porttest.Payload(1, 10), b[:n], to, 0); err != nil {
 			t.Fatalf("family %d: %v", family, err)
 		}
-		if _, from := peer.read(); from != r.at(other4) {
+		if _, from := peer.Next(); from != r.at(other4) {
 			t.Errorf("family %d: from %s, want %s", family, from, r.at(other4))
 		}
 	}
@@ -456,19 +463,19 @@ func TestMappedSource(t *testing.T) {
 func TestLinkLocal(t *testing.T) {
 	local := linkLocal(t)
 	r, _ := openLinux(t, Config{})
-	peer := newClient(t, local) // the kernel routes our own address through loopback
-	peer.send(r.at(local), payload(1, 10))
-	got := r.collect(1)[0]
-	for _, zone := range []string{got.path.Local.Zone(), got.path.Remote.Addr().Zone()} {
+	peer := newPeer(t, local) // the kernel routes our own address through loopback
+	peer.Send(r.at(local), porttest.Payload(1, 10))
+	got := r.Collect(1)[0]
+	for _, zone := range []string{got.Path.Local.Zone(), got.Path.Remote.Addr().Zone()} {
 		if scopeID(zone) != scopeID(local.Zone()) {
-			t.Fatalf("path %v, want zone %s", got.path, local.Zone())
+			t.Fatalf("path %v, want zone %s", got.Path, local.Zone())
 		}
 	}
-	r.route(0, got.path.Remote, got.path.Local)
-	r.add(0, Now(), got.data)
-	r.transmit(Now(), defaultFrames)
-	if data, from := peer.read(); !bytes.Equal(data, got.data) || from.Addr().WithZone("") != local.WithZone("") {
-		t.Errorf("answer %s from %s", brief(data), from)
+	r.route(0, got.Path.Remote, got.Path.Local)
+	r.Add(0, Now(), got.Data)
+	r.Send(Now(), defaultFrames)
+	if data, from := peer.Next(); !bytes.Equal(data, got.Data) || from.Addr().WithZone("") != local.WithZone("") {
+		t.Errorf("answer %s from %s", porttest.Brief(data), from)
 	}
 }
 
@@ -497,23 +504,23 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 				for i := range routes {
 					r.route(port.Route(i), self, local)
 				}
-				data := payload(1, 1200)
+				data := porttest.Payload(1, 1200)
 				change := port.RouteChange{Route: 3, Path: port.Path{Remote: self, Local: local}}
 				allocations := testing.AllocsPerRun(100, func() {
 					now := Now()
 					for i := range routes * each {
-						f := r.out.Reserve()
+						f := r.Out.Reserve()
 						f.Data = append(f.Data, data...)
 						f.Route, f.Born = port.Route(i/each), now
-						r.out.Submit()
+						r.Out.Submit()
 					}
 					if !local.Is6() || local.Zone() == "" { // a zone's name is looked up per change
-						r.out.Routes = append(r.out.Routes, change)
+						r.Out.Routes = append(r.Out.Routes, change)
 					}
-					p.Transmit(now, &r.out)
+					p.Transmit(now, &r.Out)
 					for got := 0; got < routes*each; {
 						p.Wait(now + port.Second)
-						n := p.Receive(Now(), &r.in)
+						n := p.Receive(Now(), &r.In)
 						if n == 0 {
 							t.Fatal("a datagram got lost")
 						}
@@ -578,7 +585,7 @@ func receivedControl(t testing.TB) (controls, names [][]byte) {
 			out.Routes = append(out.Routes, port.RouteChange{Route: port.Route(i), Path: path})
 			for range 2 {
 				f := out.Reserve()
-				f.Data = append(f.Data, payload(1, 100)...)
+				f.Data = append(f.Data, porttest.Payload(1, 100)...)
 				f.Route = port.Route(i)
 				out.Submit()
 			}
