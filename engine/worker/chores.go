@@ -1,6 +1,9 @@
 package worker
 
-import "ringcast/engine/port"
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/worker/history"
+)
 
 const (
 	// choreInterval is how often a stream's histories are tidied and the controller is told of what changed. Streams
@@ -67,6 +70,28 @@ func (c *chores) next() port.Time {
 	return c.head.chore.due
 }
 
+// storage is the memory of all histories, which is tended once in a round of chores.
+type storage struct {
+	memory  *history.Memory
+	squeeze history.Squeeze
+	at      port.Time // when the next round may end
+}
+
+// next is when the memory is to be tended, Never while there is none.
+func (s *storage) next() port.Time {
+	if s.memory.Drawn() == 0 && s.squeeze.Idle() {
+		return port.Never
+	}
+	return s.at
+}
+
+// tend moves the squeeze, and gives back memory that is not needed.
+func (s *storage) tend(now port.Time, workers int) {
+	s.at = nextChore(now)
+	s.squeeze.Move(s.memory, workers)
+	s.memory.Trim()
+}
+
 // doChores visits a few of the streams that are due.
 func (w *Worker) doChores(now port.Time) {
 	for range maxChores {
@@ -80,10 +105,8 @@ func (w *Worker) doChores(now port.Time) {
 	}
 	w.current = nil
 	// A round is over when all that was due has been visited; one that never ends is cut.
-	if over := w.chores.next() > now || now >= w.housekeeping+choreInterval; over && now >= w.housekeeping {
-		w.housekeeping = nextChore(now)
-		w.squeeze.Move(w.memory, w.cfg.Workers)
-		w.memory.Trim()
+	if over := w.chores.next() > now || now >= w.storage.at+choreInterval; over && now >= w.storage.at {
+		w.storage.tend(now, w.cfg.Workers)
 	}
 }
 
@@ -112,7 +135,7 @@ func (w *Worker) tend(now port.Time, p *publication) (more bool) {
 // tidy lets a layer's history shrink.
 func (w *Worker) tidy(now port.Time, l *layer) {
 	h := &l.history
-	if w.squeeze.Adjust(h, l.users+len(l.pub.followers)) {
+	if w.storage.squeeze.Adjust(h, l.users+len(l.pub.followers)) {
 		w.count(HistoriesShortened)
 	}
 	h.Tidy(now)

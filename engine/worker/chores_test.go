@@ -14,12 +14,12 @@ import (
 func (l *lab) timeouts() (told, reports, revoked, calls int) {
 	l.Helper()
 	for ; l.w.Deadline() <= l.now; calls++ {
-		due, routes := len(l.w.due), len(l.w.routes)
-		outbox := len(l.w.outbox)
+		due, routes := len(l.w.due), len(l.w.routes.changes)
+		outbox := len(l.w.outbox.control)
 		l.w.HandleTimeout(l.now)
-		told = max(told, len(l.w.outbox)-outbox)
+		told = max(told, len(l.w.outbox.control)-outbox)
 		reports = max(reports, len(l.w.due)-due)
-		revoked = max(revoked, len(l.w.routes)-routes)
+		revoked = max(revoked, len(l.w.routes.changes)-routes)
 		if calls > 100_000 {
 			l.Fatal("the deadlines never end")
 		}

@@ -12,47 +12,59 @@ const (
 	maxHeldReports = 1024
 )
 
-// hold keeps a packet for a session that is not ready for it: as it came while there are no keys, opened while
-// a publisher with keys has no publication. What came before the keys is not authenticated, so a session has few
-// places, and the subscribers' are none of the publishers'.
-func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
-	held, most, all := &w.heldMedia, maxEarly, maxHeldMedia
+// early counts the early packets of all publishers and of all subscribers.
+type early struct{ media, reports int }
+
+// of returns the count that a session's packets belong to, and the bounds of the session's own and of all.
+func (e *early) of(s *session) (count *int, own, all int) {
 	if s.spec.Role == api.Subscriber {
-		held, most, all = &w.heldReports, maxEarlyReports, maxHeldReports
+		return &e.reports, maxEarlyReports, maxHeldReports
 	}
-	if len(s.early) >= most || *held >= all {
-		w.drop(DropNotReady)
-		return
-	}
-	*held++
-	s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), data...)})
+	return &e.media, maxEarly, maxHeldMedia
 }
 
-// takeEarly takes a session's early packets out of what is held.
-func (w *Worker) takeEarly(s *session) []port.Inbound {
-	held := &w.heldMedia
-	if s.spec.Role == api.Subscriber {
-		held = &w.heldReports
+// hold keeps a copy of a packet for a session; false where there is no room.
+func (e *early) hold(s *session, in *port.Inbound, data []byte) bool {
+	count, own, all := e.of(s)
+	if len(s.early) >= own || *count >= all {
+		return false
 	}
-	early := s.early
-	*held -= len(early)
+	*count++
+	s.early = append(s.early, port.Inbound{Path: in.Path, Arrival: in.Arrival, Data: append([]byte(nil), data...)})
+	return true
+}
+
+// take removes and returns the packets that are kept for a session.
+func (e *early) take(s *session) []port.Inbound {
+	count, _, _ := e.of(s)
+	packets := s.early
+	*count -= len(packets)
 	s.early = nil
-	return early
+	return packets
+}
+
+// hold keeps a packet for a session that is not ready for it: as it came while there are no keys, opened while
+// a publisher with keys has no publication. Packets of before the keys are not authenticated, so a session has few
+// places, and the subscribers' are none of the publishers'.
+func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
+	if !w.early.hold(s, in, data) {
+		w.drop(DropNotReady)
+	}
 }
 
 // replayEarly handles what a session received before it had its keys.
 func (w *Worker) replayEarly(now port.Time, s *session) {
-	early := w.takeEarly(s)
-	for i := range early {
-		w.handleMedia(now, &early[i])
+	packets := w.early.take(s)
+	for i := range packets {
+		w.handleMedia(now, &packets[i])
 	}
 }
 
 // replayOpened handles what a publisher sent between its keys and its publication.
 func (w *Worker) replayOpened(now port.Time, s *session) {
-	early := w.takeEarly(s)
-	for i := range early {
-		if in := &early[i]; rtp.IsRTCP(in.Data) {
+	packets := w.early.take(s)
+	for i := range packets {
+		if in := &packets[i]; rtp.IsRTCP(in.Data) {
 			w.takeRTCP(s, in.Arrival, in.Data)
 		} else {
 			w.receive(now, s, in.Arrival, in.Data)

@@ -48,8 +48,8 @@ func TestMediaBegins(t *testing.T) {
 		if len(texts) != 21 || texts[0] != "frame 0" || texts[20] != "frame 20" {
 			t.Errorf("early %t: the subscriber was sent %v; expected frames 0 to 20", early, texts)
 		}
-		if l.w.heldMedia != 0 {
-			t.Errorf("early %t: %d packets are held; expected none", early, l.w.heldMedia)
+		if l.w.early.media != 0 {
+			t.Errorf("early %t: %d packets are held; expected none", early, l.w.early.media)
 		}
 	}
 }
@@ -87,8 +87,8 @@ func TestEarlyMediaOfMany(t *testing.T) {
 			l.quietly(p.path, report)
 		}
 	}
-	if l.w.heldReports != maxHeldReports || l.w.heldMedia != 0 {
-		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.heldReports, l.w.heldMedia, maxHeldReports)
+	if l.w.early.reports != maxHeldReports || l.w.early.media != 0 {
+		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.early.reports, l.w.early.media, maxHeldReports)
 	}
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())
@@ -105,7 +105,7 @@ func TestEarlyMediaOfMany(t *testing.T) {
 	for id := range l.ids {
 		l.tell(bus.SessionClosed(id + 1))
 	}
-	if l.w.heldReports != 0 || l.w.heldMedia != 0 {
-		t.Errorf("%d reports and %d packets of media are held for no session", l.w.heldReports, l.w.heldMedia)
+	if l.w.early.reports != 0 || l.w.early.media != 0 {
+		t.Errorf("%d reports and %d packets of media are held for no session", l.w.early.reports, l.w.early.media)
 	}
 }

@@ -85,7 +85,7 @@ func play(t *testing.T, script []byte) {
 	l := newLab(t, 0, 2)
 	l.w.cfg.EvenRuns = true
 	l.w.cfg.Memory = budget.New(24 << 10) // soon tight
-	l.w.memory = history.NewMemory(l.w.cfg.Memory)
+	l.w.storage.memory = history.NewMemory(l.w.cfg.Memory)
 	p := l.publish(1, 1, published()...)
 	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
 	p.frame(0, 0, true)

@@ -67,7 +67,7 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s *session, known api.Credentials) {
 	// Nobody can make a tag without an answer of ours, so a forged check costs no look-up and no hash of the message.
 	name := stun.LocalUfrag(in.Data)
-	id, verdict := w.ufrags.Check(name)
+	id, verdict := w.cfg.Ufrags.Check(name)
 	if name != nil && verdict == ufrag.Forged {
 		w.drop(DropForged)
 		return nil, known
@@ -92,7 +92,7 @@ func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s
 		w.drop(DropUfrag)
 	case !s.admits(now, &in.Path):
 		w.drop(DropUfragFlood)
-	case !w.hasher.Verify(c, known.Password):
+	case !w.answers.hasher.Verify(c, known.Password):
 		w.drop(DropSTUNAuth)
 	default:
 		return s, known
@@ -129,21 +129,12 @@ func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
 		w.reply(r)
 		return
 	}
-	if len(w.retired) >= maxRetired {
+	if len(w.routes.resting) >= maxRetired {
 		w.drop(DropPaths)
 		return
 	}
-	once := path{Path: in.Path, route: w.takeRoute(s, in.Path), hasRoute: true}
+	once := path{Path: in.Path, route: w.routes.take(in.Path, s.rate()), hasRoute: true}
 	r.route = once.route
 	w.retire(now, &once)
 	w.reply(r)
-}
-
-// reply queues the answer to a check.
-func (w *Worker) reply(r *reply) {
-	if len(w.replies) == maxReplies {
-		w.drop(DropReplies)
-		return
-	}
-	w.replies = append(w.replies, *r)
 }

@@ -23,7 +23,7 @@ const crowdPacket = 1200 // bytes of payload
 
 func newCrowd(t *testing.T, streams int, limit int64) *crowd {
 	c := &crowd{lab: newLab(t, 0, 1), memory: budget.New(limit), numbers: make([]uint64, streams)}
-	c.w.cfg.Memory, c.w.memory = c.memory, history.NewMemory(c.memory)
+	c.w.cfg.Memory, c.w.storage.memory = c.memory, history.NewMemory(c.memory)
 	for i := range streams {
 		c.pubs = append(c.pubs, c.publish(bus.StreamID(i+1), bus.Generation(i+1), published()...))
 	}
@@ -69,7 +69,7 @@ func (l *lab) accounts() {
 			}
 		}
 	}
-	m, b := l.w.memory, l.w.cfg.Memory
+	m, b := l.w.storage.memory, l.w.cfg.Memory
 	if m.Used() != held || b.Held() != int64(m.Drawn()) {
 		l.Errorf("histories hold %d bytes and %d count as used; %d are drawn of the budget and %d count as drawn",
 			held, m.Used(), b.Held(), m.Drawn())

@@ -9,9 +9,6 @@ import (
 // nobody owns a session that was announced but not claimed.
 const nobody = bus.Nobody
 
-// maxStrays bounds the datagrams for other workers between two polls.
-const maxStrays = 64
-
 // forward passes a packet on to the worker that owns its session, if that is another one.
 func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
 	if s.live != nil {
@@ -20,16 +17,11 @@ func (w *Worker) forward(now port.Time, s *session, in *port.Inbound) bool {
 	if at := s.find(&in.Path); at >= 0 && s.paths[at].proven {
 		s.paths[at].heard = now
 	}
-	if len(w.strays) == cap(w.strays) {
+	if w.outbox.stray(s.owner, s.spec.ID, in) {
+		w.count(Forwarded)
+	} else {
 		w.drop(DropStrays)
-		return true
 	}
-	n := len(w.strays)
-	w.strays = w.strays[:n+1]
-	data := append(w.strays[n].Data[:0], in.Data...) // the memory is used again
-	w.strays[n] = bus.DatagramTo(s.owner, s.spec.ID, in)
-	w.strays[n].Data = data
-	w.count(Forwarded)
 	return true
 }
 
@@ -55,7 +47,7 @@ func (w *Worker) own(now port.Time, s *session, owner bus.Address, claimed port.
 			w.retire(now, &s.paths[i])
 		}
 		if s.live != nil {
-			w.takeEarly(s)
+			w.early.take(s)
 			w.deadlines.remove(s)
 		}
 		s.live = nil

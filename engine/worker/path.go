@@ -285,7 +285,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 		w.byPath[p] = s
 	}
 	if x := &s.paths[at]; !x.hasRoute && s.live != nil {
-		x.route, x.hasRoute = w.takeRoute(s, p), true
+		x.route, x.hasRoute = w.routes.take(p, s.rate()), true
 	}
 	return at
 }
@@ -319,8 +319,8 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 		if s.live == nil {
 			return
 		}
-		s.wanted = without(s.wanted, i)
-		if s.selected = without(s.selected, i); s.selected < 0 {
+		s.wanted = shifted(s.wanted, i)
+		if s.selected = shifted(s.selected, i); s.selected < 0 {
 			s.selected, s.trial, s.wavered = int16(s.lastProven(now)), false, true
 			if s.sub != nil {
 				w.serve(s.sub)
@@ -330,8 +330,8 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 	}
 }
 
-// without is an index after the element i was removed, -1 where it was that.
-func without(index int16, i int) int16 {
+// shifted is an index after the element i was removed, -1 where it was that.
+func shifted(index int16, i int) int16 {
 	switch {
 	case index == int16(i):
 		return -1

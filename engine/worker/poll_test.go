@@ -20,7 +20,7 @@ func TestPollIsComplete(t *testing.T) {
 	if n := count(p.asked(), rtcp.PLI); n != 1 {
 		t.Errorf("%d PLIs left for a joiner before the driver sleeps", n)
 	}
-	if n := len(l.w.outbox) + len(l.w.due); n != 0 {
+	if n := len(l.w.outbox.control) + len(l.w.due); n != 0 {
 		t.Errorf("%d things wait", n)
 	}
 	// A subscriber that cannot play what comes is given up in the same turn.

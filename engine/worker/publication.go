@@ -182,9 +182,9 @@ func (w *Worker) newPublication(st *stream, a announcement) *publication {
 		}
 		for j, e := range t.spec.Encodings {
 			l := &layer{pub: p, track: uint8(i), index: uint8(j), rid: e.RID}
-			l.history = history.New(w.memory, historyCapAudio)
+			l.history = history.New(w.storage.memory, historyCapAudio)
 			if t.spec.Kind == rtp.Video {
-				l.history = history.New(w.memory, historyCapVideo)
+				l.history = history.New(w.storage.memory, historyCapVideo)
 			}
 			t.layers = append(t.layers, l)
 		}

@@ -45,8 +45,8 @@ func TestCandidateReplaces(t *testing.T) {
 	if want := []string{"frame 0", "frame 1", "frame 1000", "frame 1001"}; !slices.Equal(texts, want) {
 		t.Errorf("the subscriber was sent %v; expected %v", texts, want)
 	}
-	if l.w.heldMedia != 0 {
-		t.Errorf("%d packets are held; expected none", l.w.heldMedia)
+	if l.w.early.media != 0 {
+		t.Errorf("%d packets are held; expected none", l.w.early.media)
 	}
 }
 
@@ -113,7 +113,7 @@ func TestIdleStreamHoldsNothing(t *testing.T) {
 		}
 	}
 	x.exchange()
-	held := func() int { return x.owner.w.memory.Used() + x.follower.w.memory.Used() }
+	held := func() int { return x.owner.w.storage.memory.Used() + x.follower.w.storage.memory.Used() }
 	if n := held(); n < 4<<20 {
 		t.Fatalf("two histories of 2 MB take %d bytes", n)
 	}

@@ -99,7 +99,7 @@ func (w *Worker) handleRTP(now port.Time, s *session, in *port.Inbound) {
 
 // receive takes in a publisher's RTP packet that was opened.
 func (w *Worker) receive(now port.Time, s *session, arrival port.Time, data []byte) {
-	p, h := s.pub, &w.header
+	p, h := s.pub, &w.hand.header
 	if !h.Parse(data, &p.extensions) {
 		w.drop(DropRTP)
 		return
@@ -129,12 +129,12 @@ func (w *Worker) receive(now port.Time, s *session, arrival port.Time, data []by
 // noteTransport notes the arrival of the packet in hand for transport-wide feedback, if it has a number for that.
 func (w *Worker) noteTransport(now port.Time, s *session, arrival port.Time, data []byte) {
 	p := s.pub
-	v, ok := w.header.Value(data, rtp.TransportSequence)
+	v, ok := w.hand.header.Value(data, rtp.TransportSequence)
 	if !ok || len(v) != 2 {
 		return
 	}
 	p.arrivals.Note(binary.BigEndian.Uint16(v), int64(arrival))
-	p.media = w.header.SSRC
+	p.media = w.hand.header.SSRC
 	if !p.feedbackDue {
 		p.feedbackDue = true
 		w.deadlines.set(s, feedbackDeadline, now+feedbackInterval)

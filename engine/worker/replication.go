@@ -49,16 +49,47 @@ const (
 	feedBack = 64
 )
 
+// asking is the publications whose owner has not answered this worker's Follow yet.
+type asking struct {
+	publications []*publication
+	at           port.Time // when the requests are repeated
+}
+
+func (a *asking) add(now port.Time, p *publication) {
+	if len(a.publications) == 0 {
+		a.at = now + followRetry
+	}
+	a.publications = append(a.publications, p)
+}
+
+func (a *asking) remove(p *publication) {
+	a.publications = slices.DeleteFunc(a.publications, func(x *publication) bool { return x == p })
+}
+
+// again returns the publications to ask for again, and forgets the others.
+func (a *asking) again(now port.Time) []*publication {
+	a.publications = slices.DeleteFunc(a.publications, func(p *publication) bool {
+		return !p.following || p.promised || p.stream.pub != p
+	})
+	a.at = now + followRetry
+	return a.publications
+}
+
+// next is when to ask again.
+func (a *asking) next() port.Time {
+	if len(a.publications) == 0 {
+		return port.Never
+	}
+	return a.at
+}
+
 // follow asks the owner of a publication to feed this worker.
 func (w *Worker) follow(now port.Time, p *publication) {
 	if p.following {
 		return
 	}
 	p.following, p.promised = true, false
-	if len(w.asking) == 0 {
-		w.askAt = now + followRetry
-	}
-	w.asking = append(w.asking, p)
+	w.asking.add(now, p)
 	w.sendFollow(p)
 }
 
@@ -69,18 +100,14 @@ func (w *Worker) sendFollow(p *publication) {
 // askAgain repeats the requests that were not answered. The owner hears of its publication before anybody can
 // ask for it, so there should be none.
 func (w *Worker) askAgain(now port.Time) {
-	w.asking = slices.DeleteFunc(w.asking, func(p *publication) bool {
-		return !p.following || p.promised || p.stream.pub != p
-	})
-	for _, p := range w.asking {
+	for _, p := range w.asking.again(now) {
 		w.sendFollow(p)
 	}
-	w.askAt = now + followRetry
 }
 
 func (w *Worker) unfollow(p *publication) {
 	p.following = false
-	w.asking = slices.DeleteFunc(w.asking, func(x *publication) bool { return x == p })
+	w.asking.remove(p)
 	w.send(bus.Unfollow(p.owner, p.id()))
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {

@@ -115,7 +115,7 @@ func TestFollow(t *testing.T) {
 	if n := len(x.owner.brought(bus.KindPacket)); n != 0 {
 		t.Errorf("%d packets were fed to nobody", n)
 	}
-	if h := x.follower.w.memory.Used(); h != 0 {
+	if h := x.follower.w.storage.memory.Used(); h != 0 {
 		t.Errorf("a replica of %d bytes is left", h)
 	}
 	// And again.
@@ -233,7 +233,7 @@ func TestUnfollowEndsAsking(t *testing.T) {
 	if n := len(l.said(bus.KindFollow)); n != 0 {
 		t.Errorf("%d requests to be fed; expected none", n)
 	}
-	if n := len(l.w.asking); n != 0 {
+	if n := len(l.w.asking.publications); n != 0 {
 		t.Errorf("%d publications are asked for; expected none", n)
 	}
 }

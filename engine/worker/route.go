@@ -34,54 +34,76 @@ func (s *session) rate() uint32 {
 // maxRetired is how many routes may rest for a refused check to be answered by one more.
 const maxRetired = 256
 
-type retired struct {
+// routes hands out the numbers of paths, and takes them back once no frame refers to them.
+type routes struct {
+	changes []port.RouteChange // for the port, until Poll
+	resting []restingRoute
+	free    []port.Route
+	next    port.Route
+}
+
+// A restingRoute keeps its meaning until a time.
+type restingRoute struct {
 	route port.Route
-	at    port.Time
+	until port.Time
 }
 
-// takeRoute gives a path of a session a number that no frame refers to.
-func (w *Worker) takeRoute(s *session, p port.Path) port.Route {
-	var r port.Route
-	if n := len(w.freeRoutes); n > 0 {
-		r = w.freeRoutes[n-1]
-		w.freeRoutes = w.freeRoutes[:n-1]
+// take gives a path a number that no frame refers to, with the rate that the peer may send at.
+func (r *routes) take(p port.Path, rate uint32) port.Route {
+	route := r.next
+	if n := len(r.free); n > 0 {
+		route, r.free = r.free[n-1], r.free[:n-1]
 	} else {
-		r = w.nextRoute
-		w.nextRoute++
+		r.next++
 	}
-	w.routes = append(w.routes, port.RouteChange{Route: r, Path: p, Rate: s.rate()})
-	return r
+	r.changes = append(r.changes, port.RouteChange{Route: route, Path: p, Rate: rate})
+	return route
 }
 
+// rest retires a route.
+func (r *routes) rest(now port.Time, route port.Route) {
+	r.resting = append(r.resting, restingRoute{route, now + routeRest})
+}
+
+// due is when the next route has rested.
+func (r *routes) due() port.Time {
+	if len(r.resting) == 0 {
+		return port.Never
+	}
+	return r.resting[0].until
+}
+
+// recycle revokes a few of the routes that have rested.
+func (r *routes) recycle(now port.Time) {
+	n := 0
+	for ; n < min(len(r.resting), maxRecycled) && r.resting[n].until <= now; n++ {
+		route := r.resting[n].route
+		r.changes = append(r.changes, port.RouteChange{Route: route})
+		r.free = append(r.free, route)
+	}
+	r.resting = without(r.resting, n)
+}
+
+// poll appends the changes for the port.
+func (r *routes) poll(out []port.RouteChange) []port.RouteChange {
+	out = append(out, r.changes...)
+	r.changes = r.changes[:0]
+	return out
+}
+
+// retire gives up the route of a path, if it has one.
 func (w *Worker) retire(now port.Time, p *path) {
 	if p.hasRoute {
 		p.hasRoute = false
-		w.retired = append(w.retired, retired{p.route, now + routeRest})
+		w.routes.rest(now, p.route)
 	}
 }
 
-// recycleAt is when the next route has rested. A port that takes nothing leaves answers waiting here: as long as
-// they do, no route changes its meaning.
+// recycleAt is when routes are to be recycled. Answers that the port has not taken refer to routes: as long as any
+// waits, no route changes its meaning.
 func (w *Worker) recycleAt() port.Time {
-	if len(w.retired) == 0 || len(w.replies)+len(w.records) > 0 {
+	if w.answers.waiting() > 0 {
 		return port.Never
 	}
-	return w.retired[0].at
-}
-
-// recycle revokes the routes that have rested.
-func (w *Worker) recycle(now port.Time) {
-	if w.recycleAt() > now {
-		return
-	}
-	n := 0
-	for n < min(len(w.retired), maxRecycled) && w.retired[n].at <= now {
-		r := w.retired[n].route
-		w.routes = append(w.routes, port.RouteChange{Route: r})
-		w.freeRoutes = append(w.freeRoutes, r)
-		n++
-	}
-	if n > 0 {
-		w.retired = w.retired[:copy(w.retired, w.retired[n:])]
-	}
+	return w.routes.due()
 }

@@ -84,7 +84,7 @@ func TestRoutesRest(t *testing.T) {
 	if l.routes[route] != r.path {
 		t.Error("a rested route is not used again: the port's table grows without end")
 	}
-	if l.w.nextRoute != 2 {
-		t.Errorf("%d routes were made for two sessions at a time", l.w.nextRoute)
+	if l.w.routes.next != 2 {
+		t.Errorf("%d routes were made for two sessions at a time", l.w.routes.next)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
-	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
 )
 
@@ -122,18 +121,8 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 				w.count(ReceivedReports)
 			}
 		case rtcp.NACK:
-			track := sub.trackOf(p.Media)
-			for x := p.NACKs(); track >= 0; {
-				seq, ok := x.Next()
-				if !ok {
-					break
-				}
-				w.count(ReceivedNACKs)
-				if s.control--; s.control <= 0 {
-					w.drop(DropRTCPFlood)
-					return
-				}
-				w.asks(sub, track, seq)
+			if !w.handleNACK(sub, &p) {
+				return
 			}
 		case rtcp.PLI:
 			w.count(ReceivedPLIs)
@@ -152,6 +141,27 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 				w.end(s, api.ReasonBye)
 			}
 		}
+	}
+}
+
+// handleNACK takes in a NACK. It reports false when the session has no budget left for the rest of the datagram.
+func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) bool {
+	track := sub.trackOf(p.Media)
+	if track < 0 {
+		return true
+	}
+	for x := p.NACKs(); ; {
+		seq, ok := x.Next()
+		if !ok {
+			return true
+		}
+		w.count(ReceivedNACKs)
+		s := sub.session
+		if s.control--; s.control <= 0 {
+			w.drop(DropRTCPFlood)
+			return false
+		}
+		w.asks(sub, track, seq)
 	}
 }
 
@@ -196,216 +206,4 @@ func (sub *subscriber) trackOf(ssrc uint32) int {
 		}
 	}
 	return -1
-}
-
-// want has RTCP written to a session at the next Poll.
-func (w *Worker) want(s *session, r reports) {
-	s.reports |= r
-	if !s.inDue {
-		s.inDue = true
-		w.due = append(w.due, s)
-	}
-}
-
-// pollReports writes the RTCP that is due, one datagram a session and turn.
-func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
-	n := 0
-	for n < len(w.due) {
-		s := w.due[n]
-		w.current = s
-		route, ok := port.Route(0), false
-		if s.spec != nil { // not closed meanwhile
-			route, ok = w.route(s)
-		}
-		if !ok || s.ending {
-			if s.live != nil {
-				s.reports, s.inDue = 0, false
-				if s.pub != nil {
-					s.pub.feedbackDue = false
-				}
-			}
-			n++
-			continue
-		}
-		f := out.Reserve()
-		if f == nil {
-			break
-		}
-		b := f.Data
-		switch {
-		case s.pub != nil:
-			if b = w.reportToPublisher(now, s, b); len(b) > 0 {
-				b = s.pub.opener.SealRTCP(b)
-			}
-		case s.sub != nil:
-			s.reports = 0
-			if b = w.report(now, s.sub, b); len(b) > 0 {
-				b = s.sub.sealer.SealRTCP(b)
-			}
-		default:
-			s.reports = 0
-		}
-		if len(b) > 0 {
-			f.Data, f.Route, f.Born = b, route, now
-			out.Submit()
-			w.count(SentRTCP)
-			if s.trial {
-				w.spend(now, s)
-			}
-		}
-		if s.reports == 0 {
-			s.inDue = false
-			n++
-		}
-	}
-	rest := copy(w.due, w.due[n:])
-	clear(w.due[rest:])
-	w.due = w.due[:rest]
-	return rest == 0
-}
-
-// rtcpRoom is how long a compound may be before it is sealed.
-const rtcpRoom = 1200
-
-// reportToPublisher writes one datagram of what is due to a publisher and clears what it covers. Feedback goes alone only
-// where reduced-size RTCP was negotiated (RFC 5506); else an empty report and our name precede it (RFC 3550 section 6.1).
-func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
-	p := s.pub.publication
-	if p == nil {
-		s.reports = 0
-		return b
-	}
-	start := len(b)
-	if s.spec.CompoundRTCP && s.reports&^wantReport != 0 {
-		b = rtcp.AppendReceiverReport(b, s.pub.ssrc, nil)
-		b = rtcp.AppendSDES(b, s.pub.ssrc, s.spec.CNAME)
-	}
-	head := len(b)
-	if b = w.appendToPublisher(now, s, p, b); len(b) == head {
-		return b[:start]
-	}
-	return b
-}
-
-func (w *Worker) appendToPublisher(now port.Time, s *session, p *publication, b []byte) []byte {
-	ours := s.pub.ssrc
-	switch {
-	case s.reports&wantPLI != 0:
-		s.reports &^= wantPLI
-		for i := range p.tracks {
-			for _, l := range p.tracks[i].layers {
-				if l.request.pending {
-					b = w.askKeyframe(b, p, l, ours)
-				}
-			}
-		}
-	case s.reports&wantNACK != 0:
-		s.reports &^= wantNACK
-		next := port.Never
-		for i := range p.tracks {
-			for _, l := range p.tracks[i].layers {
-				if len(b)+12+4*len(w.seqs) > rtcpRoom {
-					s.reports |= wantNACK // the rest in another datagram
-					continue
-				}
-				seqs, at := l.upstream.receiver.AppendMissing(now, w.seqs[:0])
-				if len(seqs) > 0 {
-					b = rtcp.AppendNACK(b, ours, l.upstream.receiver.SSRC, seqs)
-					w.add(SentNACKs, uint64(len(seqs)))
-				}
-				next = min(next, at)
-			}
-		}
-		w.deadlines.set(s, nackDeadline, next)
-	case s.reports&wantFeedback != 0:
-		s.reports &^= wantFeedback
-		s.pub.feedbackDue = false
-		n, more := len(b), false
-		if b, more = s.pub.arrivals.AppendFeedback(b, rtcpRoom, ours, s.pub.media); len(b) > n {
-			w.count(SentFeedbacks)
-		}
-		if more {
-			s.reports |= wantFeedback // the rest in another datagram
-		}
-	default:
-		s.reports &^= wantReport
-		var blocks [31]rtcp.ReportBlock
-		n := 0
-		for i := range p.tracks {
-			for _, l := range p.tracks[i].layers {
-				if l.upstream.receiver.Started() && n < len(blocks) {
-					blocks[n] = l.upstream.receiver.Report(now)
-					n++
-				}
-			}
-		}
-		b = rtcp.AppendReceiverReport(b, ours, blocks[:n])
-		b = rtcp.AppendSDES(b, ours, s.spec.CNAME)
-	}
-	return b
-}
-
-// askKeyframe writes a PLI, or a FIR where the publisher takes no PLI.
-func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []byte {
-	l.request.pending = false
-	t := &p.tracks[l.track]
-	feedback := t.spec.Formats[0].Feedback
-	if t.active >= 0 {
-		if f := t.format(uint8(t.active)); f != nil {
-			feedback = f.Feedback
-		}
-	}
-	switch {
-	case feedback&rtp.PLI != 0:
-		b = rtcp.AppendPLI(b, ours, l.upstream.receiver.SSRC)
-	case feedback&rtp.FIR != 0:
-		l.upstream.firs++
-		b = rtcp.AppendFIR(b, ours, l.upstream.receiver.SSRC, l.upstream.firs)
-	default:
-		return b // it has to come by itself
-	}
-	w.count(SentPLIs)
-	return b
-}
-
-// report writes a subscriber's sender reports: the layer's clock through the span that the media goes through, so that
-// picture and sound stay together. The wall clock is the server's.
-func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
-	for i := range sub.tracks {
-		t := &sub.tracks[i]
-		s := t.present()
-		if s == nil || t.packets == 0 {
-			continue
-		}
-		l := s.layer
-		if !l.knowsTime(s.epoch) || l.pub != sub.stream.pub {
-			continue
-		}
-		b = rtcp.AppendSenderReport(b, t.spec.SSRC, rtcp.SenderInfo{
-			NTP: toNTP(w.cfg.Wall + int64(now)), RTP: s.timestampOf(timestampAt(&l.clock, now, l.clockRate())),
-			Packets: t.packets, Octets: t.octets,
-		})
-		b = rtcp.AppendSDES(b, t.spec.SSRC, sub.session.spec.CNAME)
-	}
-	return b
-}
-
-// reportPause is how long it is to a session's next report: a second, and five (RFC 3550 section 6.2) for a subscriber
-// that was sent nothing lately, so that silent ones wake nobody. Each is spread.
-func (w *Worker) reportPause(now port.Time, s *session) port.Time {
-	pause := port.Second
-	if s.sub != nil && s.sub.silent(now) {
-		pause *= 5
-	}
-	return pause*9/10 + w.jitter(pause/5)
-}
-
-// silent reports whether the subscriber was sent no media for two seconds.
-func (sub *subscriber) silent(now port.Time) bool {
-	for i := range sub.tracks {
-		if t := &sub.tracks[i]; t.packets > 0 && now-t.lastSent < 2*port.Second {
-			return false
-		}
-	}
-	return true
 }

@@ -213,7 +213,7 @@ func (w *Worker) close(now port.Time, s *session) {
 	}
 	s.paths = nil
 	if s.live != nil {
-		w.takeEarly(s)
+		w.early.take(s)
 		s.selected, s.wanted = -1, -1
 		w.deadlines.remove(s)
 		if s.sub != nil {

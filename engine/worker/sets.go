@@ -54,7 +54,7 @@ func (w *Worker) completeAV1(u *accessUnit, x *incoming, content rtp.Content) rt
 	case content&rtp.HasIntra == 0, x.header.Timestamp != u.timestamp, u.content&rtp.HasSets != 0:
 		return content
 	case x.newest && u.whole && len(u.sequence) > 0:
-		b := rtp.AppendSequenceAV1(w.completed[:0], x.payload, u.sequence)
+		b := rtp.AppendSequenceAV1(w.hand.completed[:0], x.payload, u.sequence)
 		if len(b) > 0 && maxHeader+len(b)+2+maxTag <= maxSent { // as a retransmission, too
 			w.count(KeyframesCompleted)
 			x.payload = b

@@ -93,9 +93,9 @@ func (p *publisher) source(ssrc uint32) *source {
 
 // sourceOf returns the source of the packet in hand. It is nil where none can be found, or is past and the packet late.
 func (w *Worker) sourceOf(now port.Time, p *publisher, data []byte) *source {
-	src := p.source(w.header.SSRC)
+	src := p.source(w.hand.header.SSRC)
 	if src == nil {
-		if src = w.identify(p, &w.header, data); src == nil {
+		if src = w.identify(p, &w.hand.header, data); src == nil {
 			return nil
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
-	"ringcast/engine/stun"
 	"ringcast/engine/ufrag"
 	"ringcast/engine/worker/history"
 )
@@ -46,45 +45,39 @@ type Config struct {
 // Poll drains it: one bounded batch of frames, route changes and messages a call, more while it says
 // so. Deadline is to be read after Poll has said that there is no more.
 type Worker struct {
-	cfg      Config
+	cfg      Config // Ufrags turn
+	counters Counters
+
 	sessions map[api.SessionID]*session
 	byPath   map[port.Path]*session
-	ufrags   *ufrag.Keys
+	// current is the session that is being served, to know whose fault a panic was.
+	current *session
 	// streams are those that this worker owns or has subscribers of, announced all that are published.
 	streams   map[bus.StreamID]*stream
 	announced map[bus.StreamID]announcement
-	chores    chores
+	storage   storage
+	hand      hand
+	early     early
+
+	// These wait for a time.
 	deadlines deadlines
-	hasher    *stun.Hasher
-	header    rtp.Header // of the packet in hand
-	memory    *history.Memory
-	squeeze   history.Squeeze
-	// current is the session that is being served, to know whose fault a panic was.
-	current *session
+	chores    chores
+	keyframes keyframes
+	asking    asking
 
-	// What waits for Poll, in the order in which Poll takes it.
-	routes  []port.RouteChange
-	outbox  []bus.Control
-	replies []reply
-	records []record
-	due     []*session
-	// heldMedia and heldReports count the early packets of all publishers and of all subscribers.
-	heldMedia, heldReports int
-	strays                 []bus.Media
-	active                 streamQueue
+	// These wait for Poll, which takes them in this order.
+	routes  routes
+	outbox  outbox
+	answers answers
+	due     []*session // with reports to write
+	active  streamQueue
+}
 
-	keyframes    keyframes
-	retired      []retired
-	freeRoutes   []port.Route
-	nextRoute    port.Route
-	housekeeping port.Time
-	counters     Counters
-	// asking are the publications whose owner has not answered this worker's Follow; at askAt it is repeated.
-	asking []*publication
-	askAt  port.Time
-	// completed is scratch of an AV1 payload that a sequence header was put into.
+// hand is memory for the packet that is being handled.
+type hand struct {
+	header rtp.Header
+	// completed is an AV1 payload that a sequence header was put into.
 	completed [port.MaxDatagram + maxSequence + 2]byte
-	seqs      [128]uint16 // scratch of NACK requests
 }
 
 // New makes a worker.
@@ -100,15 +93,13 @@ func New(cfg Config) *Worker {
 	}
 	return &Worker{
 		cfg:       cfg,
-		ufrags:    cfg.Ufrags,
 		sessions:  make(map[api.SessionID]*session),
 		byPath:    make(map[port.Path]*session),
 		streams:   make(map[bus.StreamID]*stream),
 		announced: make(map[bus.StreamID]announcement),
-		hasher:    stun.NewHasher(),
-		memory:    history.NewMemory(cfg.Memory),
-		replies:   make([]reply, 0, 64),
-		strays:    make([]bus.Media, 0, maxStrays),
+		storage:   storage{memory: history.NewMemory(cfg.Memory)},
+		outbox:    newOutbox(),
+		answers:   newAnswers(),
 	}
 }
 
@@ -204,7 +195,7 @@ func (w *Worker) HandleControl(now port.Time, m *bus.Control) {
 	case bus.KindSessionOpened:
 		w.open(m.Session)
 	case bus.KindUfragKeysTurned:
-		w.ufrags = m.UfragKeys
+		w.cfg.Ufrags = m.UfragKeys
 	case bus.KindPublicationOpened:
 		w.current = w.sessions[m.ID]
 		w.openPublication(now, m)
@@ -214,34 +205,31 @@ func (w *Worker) HandleControl(now port.Time, m *bus.Control) {
 		bus.KindKeyframeWanted, bus.KindResendWanted, bus.KindSenderReport:
 		w.handleReplication(now, m)
 	default:
-		s := w.sessions[m.ID]
-		if s == nil {
-			return // closed meanwhile
+		if s := w.sessions[m.ID]; s != nil { // not closed meanwhile
+			w.current = s
+			w.handleSession(now, s, m)
 		}
-		w.current = s
-		switch m.Kind {
-		case bus.KindSessionClosed:
-			if r, ok := s.way(); ok && len(m.Data) > 0 {
-				w.records = append(w.records, record{r, now + GoodbyeSpan, m.Data})
-			}
-			w.close(now, s)
-		case bus.KindSessionOwned:
-			w.own(now, s, m.Owner, m.Path)
-		case bus.KindSessionRestarted:
-			w.restart(s, m)
-		case bus.KindSessionSettled:
-			w.settle(s, m.Local.Ufrag)
-		case bus.KindSessionKeyed:
-			if s.live != nil {
-				w.key(now, s, m.Keys)
-			}
-		case bus.KindSendRecord:
-			if r, ok := s.way(); ok && len(w.records) < maxDTLSOut {
-				w.records = append(w.records, record{r, now + port.StaleAfter, m.Data})
-			} else {
-				w.drop(DropReplies)
-			}
+	}
+}
+
+// handleSession takes in a control message about a session.
+func (w *Worker) handleSession(now port.Time, s *session, m *bus.Control) {
+	switch m.Kind {
+	case bus.KindSessionClosed:
+		w.sendGoodbye(now, s, m.Data)
+		w.close(now, s)
+	case bus.KindSessionOwned:
+		w.own(now, s, m.Owner, m.Path)
+	case bus.KindSessionRestarted:
+		w.restart(s, m)
+	case bus.KindSessionSettled:
+		w.settle(s, m.Local.Ufrag)
+	case bus.KindSessionKeyed:
+		if s.live != nil {
+			w.key(now, s, m.Keys)
 		}
+	case bus.KindSendRecord:
+		w.sendRecord(now, s, m.Data)
 	}
 }
 
@@ -279,11 +267,13 @@ func (w *Worker) HandleTimeout(now port.Time) {
 		}
 	}
 	w.current = nil
-	if len(w.asking) > 0 && now >= w.askAt {
+	if w.asking.next() <= now {
 		w.askAgain(now)
 	}
 	w.doChores(now)
-	w.recycle(now)
+	if w.recycleAt() <= now {
+		w.routes.recycle(now)
+	}
 }
 
 // blame makes a publication's publisher the session that is served; p may be nil. False when the publisher was given
@@ -336,15 +326,9 @@ func (w *Worker) Abandon() (id api.SessionID, ok bool) {
 
 // Deadline is when HandleTimeout is to be called next.
 func (w *Worker) Deadline() port.Time {
-	at := min(w.deadlines.next(), w.keyframes.next())
-	at = min(at, w.recycleAt())
-	if len(w.asking) > 0 {
-		at = min(at, w.askAt)
-	}
-	if w.memory.Drawn() > 0 || !w.squeeze.Idle() {
-		at = min(at, w.housekeeping)
-	}
-	return min(at, w.chores.next())
+	return min(
+		w.deadlines.next(), w.keyframes.next(), w.asking.next(), w.chores.next(), w.storage.next(), w.recycleAt(),
+	)
 }
 
 // Counters are the worker's counts so far.

@@ -72,13 +72,13 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			return timeout(s)
 		}, viewer},
 		{"the messages", func(s *scene) func() {
-			s.w.strays = s.w.strays[:1]
+			s.w.outbox.strays = s.w.outbox.strays[:1]
 			return func() { s.w.Poll(s.now, nil) }
 		}, none},
 		{"an answer to a check", func(s *scene) func() {
 			s.quietly(s.viewer.path, s.viewer.request(false))
 			s.quietly(s.other.path, s.other.seal(rtcp.AppendReceiverReport(nil, 1, nil)))
-			s.w.hasher = nil
+			s.w.answers.hasher = nil
 			return poll(s)
 		}, viewer},
 		{"a report", func(s *scene) func() {
@@ -248,9 +248,9 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		l.pass(routeRest + keyframeInterval)
 		w := l.w
-		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.retired)+len(w.keyframes) != 0 {
+		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.routes.resting)+len(w.keyframes) != 0 {
 			t.Fatalf("round %d: left are %d sessions, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
-				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.retired))
+				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.routes.resting))
 		}
 		if w.Deadline() != port.Never {
 			t.Fatalf("round %d: something is due at %d", round, w.Deadline())
