@@ -47,6 +47,7 @@ func BenchmarkHandshake(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
+			dial := peerDialer(c.passive)
 			fingerprints := peerFingerprint()
 			id := api.SessionID(0)
 			start := cpuTime(b)
@@ -56,7 +57,7 @@ func BenchmarkHandshake(b *testing.B) {
 				arrive = w.arrive
 				this := id
 				w.out = func(d []byte) { e.Receive(this, d) }
-				conn, err := dialPeer(w, c.passive)
+				conn, err := dial(w)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -81,8 +82,8 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 }
 
-// dialPeer makes the peer's connection over w.
-func dialPeer(w *wire, passive bool) (*dtls.Conn, error) {
+// peerDialer returns a function that makes the peer's connection over a wire.
+func peerDialer(passive bool) func(*wire) (*dtls.Conn, error) {
 	options := []dtls.Option{
 		dtls.WithCertificates(peerCertificate()),
 		dtls.WithSRTPProtectionProfiles(profiles...),
@@ -95,10 +96,12 @@ func dialPeer(w *wire, passive bool) (*dtls.Conn, error) {
 	for _, o := range options {
 		client, server = append(client, o), append(server, o)
 	}
-	if passive {
-		return dtls.ServerWithOptions(w, peerAddr{}, server...)
+	return func(w *wire) (*dtls.Conn, error) {
+		if passive {
+			return dtls.ServerWithOptions(w, peerAddr{}, server...)
+		}
+		return dtls.ClientWithOptions(w, peerAddr{}, client...)
 	}
-	return dtls.ClientWithOptions(w, peerAddr{}, client...)
 }
 
 // BenchmarkSieve measures the work for a handshake's datagram before pion sees it.

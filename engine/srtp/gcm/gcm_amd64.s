@@ -1,9 +1,9 @@
 //go:build !purego
 
-// AES-128-GCM on 512-bit vectors: four AES blocks to a register, four registers to a group. So 16 blocks of the counter
-// mode are in flight, and 16 products of GHASH share one reduction. AES rounds keep one of the processor's two ports for
-// such vectors busy, carry-less products the other. So while a group is encrypted, the one before is hashed, the
-// instructions of both side by side.
+// AES-128-GCM on 512-bit vectors: four AES blocks to a register, four registers to a group. So 16 blocks of the
+// counter mode are in flight, and 16 products of GHASH share one reduction. AES rounds keep one of the processor's two
+// ports for such vectors busy, carry-less products the other. So while a group is encrypted, the one before is hashed,
+// the instructions of both side by side.
 //
 // How GHASH is computed. A block is a polynomial over GF(2) whose x^0 is the first byte's highest bit. Reversing the
 // bytes makes it a 128-bit integer whose bit i is x^(127-i). The 255-bit carry-less product of two of those is then the
