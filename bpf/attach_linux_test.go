@@ -26,7 +26,7 @@ import (
 // Variables that make this test's binary a child that attaches to a device of its parent's namespace.
 const (
 	childDevice = "BPF_TEST_DEVICE"
-	childCaps   = "BPF_TEST_CAPS" // what it keeps, as names with commas between; "none" for none
+	childCaps   = "BPF_TEST_CAPS" // the capabilities that it keeps, with commas between; "none" for none
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attachAsChild says what came of attaching and stays attached until its input ends.
+// attachAsChild prints the result of attaching and stays attached until its input ends.
 func attachAsChild(device, keep string) {
 	if keep != "" {
 		if err := confine(keep); err != nil {
@@ -178,7 +178,7 @@ func mustAttach(t *testing.T, cfg Config) *Program {
 	return p
 }
 
-// refused checks that Attach says why and what to do.
+// refused checks that Attach gives the reason and the remedy.
 func refused(t *testing.T, cfg Config, reason error, says ...string) *Refusal {
 	t.Helper()
 	cfg.Port = mediaPort
@@ -317,7 +317,7 @@ func TestAttachSecond(t *testing.T) {
 	deliver(t, p, datagram(peer4, server4, first(media)...), 10, DropMedia)
 }
 
-// The same where the first was attached by somebody who uses no link, natively or generically.
+// The same where the first program was attached by a process that uses no link, natively or generically.
 func TestAttachBehindForeign(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
@@ -335,7 +335,8 @@ func TestAttachBehindForeign(t *testing.T) {
 		}
 		id := attachedTo(t, "a")
 		for _, generic := range []bool{false, true} {
-			if refusal := refused(t, configured(func(c *Config) { c.Interface = "a"; c.Generic = generic }), ErrAttached); refusal.Other != id {
+			if refusal := refused(t, configured(func(c *Config) { c.Interface = "a"; c.Generic = generic }),
+				ErrAttached); refusal.Other != id {
 				t.Errorf("names program %d, want %d", refusal.Other, id)
 			}
 		}
@@ -355,7 +356,7 @@ func TestAttachNowhere(t *testing.T) {
 	refused(t, configured(func(c *Config) { c.Interface = "missing0"; c.Generic = true }), ErrNoInterface)
 }
 
-// lo has no native XDP; the emulation is for those who ask for it.
+// lo has no native XDP; the emulation runs on request.
 func TestAttachLoopback(t *testing.T) {
 	inNamespace(t)
 	refused(t, configured(func(c *Config) { c.Interface = "lo" }), ErrNoNative, "lo", "sockets")
@@ -421,7 +422,7 @@ func TestAttachLargeMTUOnOldKernels(t *testing.T) {
 	}
 }
 
-// The program takes what is addressed to the interface, whichever address that has, and leaves the kernel the rest.
+// The program takes frames to the interface's address, whichever that is, and leaves the kernel the rest.
 func TestHardwareAddress(t *testing.T) {
 	inNamespace(t)
 	cable(t, func(v *netlink.Veth) { v.HardwareAddr = []byte{2, 9, 8, 7, 6, 5} })
@@ -453,7 +454,7 @@ func TestHardwareAddress(t *testing.T) {
 	deliver(t, p, frame, 3, PassOtherMAC)
 }
 
-// A device that another one has taken the name of keeps the program, which Attached tells. Reattach moves it.
+// A device whose name another one has taken keeps the program, and Attached reports it. Reattach moves the program.
 func TestNameTaken(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
@@ -482,7 +483,7 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
-// What carries IP without Ethernet is refused, and nothing is attached.
+// A device that carries IP without Ethernet is refused, and nothing is attached.
 func TestAttachWithoutEthernet(t *testing.T) {
 	inNamespace(t)
 	tun := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tun0"}, Mode: netlink.TUNTAP_MODE_TUN}
@@ -490,7 +491,8 @@ func TestAttachWithoutEthernet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, generic := range []bool{false, true} {
-		refused(t, configured(func(c *Config) { c.Interface = "tun0"; c.Generic = generic }), ErrNoEthernet, "tun0", "sockets")
+		refused(t, configured(func(c *Config) { c.Interface = "tun0"; c.Generic = generic }), ErrNoEthernet, "tun0",
+			"sockets")
 	}
 	if id := attachedTo(t, "tun0"); id != 0 {
 		t.Errorf("program %d attached", id)
@@ -503,8 +505,8 @@ func TestAttachFewQueues(t *testing.T) {
 	refused(t, configured(func(c *Config) { c.Interface = "a" }), ErrQueues, "queues")
 }
 
-// A device that is deleted takes the program along, and Attached tells. Another of the name gets it by
-// Reattach, with everything that was allowed.
+// A device that is deleted takes the program along, and Attached reports it. Another of the name gets it by Reattach,
+// with everything that was allowed.
 func TestDeviceDeleted(t *testing.T) {
 	inNamespace(t)
 	cable(t, nil)
@@ -609,7 +611,7 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// What errno means, for what this machine has no device to show.
+// The meaning of each errno for which this machine has no device.
 func TestExplain(t *testing.T) {
 	nic := func(mtu int) netlink.Link {
 		return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth9", Index: 1 << 30, MTU: mtu}}

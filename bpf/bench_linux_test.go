@@ -8,10 +8,12 @@ import (
 	"ringcast/testenv"
 )
 
-// What one packet costs in the program, with 10,000 paths allowed. The kernel measures.
+// The cost of one packet in the program, with 10,000 paths allowed. The kernel measures.
 func BenchmarkSteer(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, configured(func(c *Config) { c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate; c.knownRate = testRate }), path4, path6)
+	p := loaded(b,
+		configured(func(c *Config) { c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate; c.knownRate = testRate }), path4,
+		path6)
 	flooded := loaded(b, DefaultConfig())
 	drainUfrags(b, flooded)
 	for i := range 10000 {
@@ -66,11 +68,12 @@ func BenchmarkSteer(b *testing.B) {
 	}
 }
 
-// STUN of tuples that are not allowed, within the limits. These packets differ, or come no faster than
-// the limits, so each is a run of its own and the first line tells how much of that is measuring.
+// STUN of tuples that are not allowed, within the limits. These packets differ, or come no faster than the limits, so
+// each is a run of its own. The first line reports how much of that is measuring.
 func BenchmarkSteerOneByOne(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
-	p := loaded(b, configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate }), path4)
+	p := loaded(b,
+		configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = maxRate }), path4)
 	for _, c := range []struct {
 		name   string
 		frame  []byte
@@ -99,7 +102,7 @@ func BenchmarkSteerOneByOne(b *testing.B) {
 	}
 }
 
-// What a worker pays to allow a path and to revoke it.
+// A worker's cost of allowing a path and of revoking it.
 func BenchmarkAllowRevoke(b *testing.B) {
 	testenv.Need(b, testenv.XDP)
 	p := loaded(b, DefaultConfig())

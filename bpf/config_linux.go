@@ -8,15 +8,15 @@ import (
 	"ringcast/engine/port"
 )
 
-// Config says what to steer. Interface and Port are required.
+// Config selects the packets to steer. Interface and Port are required.
 type Config struct {
 	// Interface is the device's name.
 	Interface string
 	// Port is the media port, of all addresses that are served.
 	Port uint16
-	// Addresses are the destination addresses to serve; packets to others are passed to the
-	// kernel, as is what comes to a group (multicast, broadcast). None serves all, those of other
-	// hosts included if the device receives them. Zones are ignored: the device is one link.
+	// Addresses are the destination addresses to serve. The kernel gets packets to others, and packets to a group
+	// (multicast, broadcast). None serves all, those of other hosts included if the device receives them. Zones are
+	// ignored: the device is one link.
 	Addresses []netip.Addr
 	// Queues is how many receive queues may get a socket, counted from queue 0.
 	Queues int
@@ -29,9 +29,8 @@ type Config struct {
 	// Guard drops datagrams on the port from senders that no session knows. Without it, for measuring, the
 	// workers get all of them.
 	Guard bool
-	// STUNRate is how many checks by ufrags of ours an address (an IPv6 /64) may send a second from tuples
-	// that are not allowed, and how many at once after a second's silence. One office is one
-	// address. At most 1,000,000.
+	// STUNRate bounds the checks by ufrags of ours that an address (an IPv6 /64) may send a second from tuples that are
+	// not allowed. After a second's silence as many may come at once. One office is one address. At most 1,000,000.
 	STUNRate int
 	// GlobalSTUNRate is the same for all addresses together, per CPU. At most 1,000,000.
 	GlobalSTUNRate int
@@ -46,9 +45,8 @@ type Config struct {
 	knownRate int
 }
 
-// DefaultConfig is what holds where nothing is set, but for Interface and Port. An ufrag's rates are package worker's.
-// A known tuple may send 200 checks a second, since an agent begins no more than one check in 5 ms (RFC 8445 section
-// 14.2).
+// DefaultConfig has the defaults of all but Interface and Port. An ufrag's rates are package worker's. A known tuple
+// may send 200 checks a second, since an agent begins no more than one check in 5 ms (RFC 8445 section 14.2).
 func DefaultConfig() Config {
 	return Config{
 		Queues: 1, Tuples: 16384, Sessions: 16384, Guard: true, STUNRate: 4000, GlobalSTUNRate: 20000,

@@ -71,7 +71,7 @@ func TestAllowCounts(t *testing.T) {
 		}
 		expect(t, p, frame, xdpDrop, DropMedia)
 		if err := p.Revoke(path); err != nil {
-			t.Errorf("revoke what is not allowed: %v", err)
+			t.Errorf("revoke a path that is not allowed: %v", err)
 		}
 		if p.Allowed() != 0 || len(listed(t, p)) != 0 {
 			t.Errorf("allowed %d paths, %v; want none", p.Allowed(), listed(t, p))
@@ -130,8 +130,8 @@ func TestAllowListFull(t *testing.T) {
 	expect(t, p, mediaOn(pathOf(8)), xdpDrop, DropMedia)
 }
 
-// Workers allow and revoke the same few paths at once; the counts come out right, and packets of a path
-// that is allowed all the time pass all the time.
+// Workers allow and revoke the same few paths at once. The counts come out right, and packets of a path that is allowed
+// all the time pass all the time.
 func TestAllowConcurrently(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const workers, paths, turns = 8, 5, 400
@@ -143,19 +143,7 @@ func TestAllowConcurrently(t *testing.T) {
 	var want [paths]int
 	want[0] = 1
 	for w := range workers {
-		random := rand.New(rand.NewPCG(1, uint64(w)))
-		var mine [paths]int
-		script := make([]func() error, 0, turns)
-		for range turns {
-			i := random.IntN(paths)
-			if mine[i] > 0 && random.IntN(2) == 0 {
-				mine[i]--
-				script = append(script, func() error { return p.Revoke(pathOf(i)) })
-			} else {
-				mine[i]++
-				script = append(script, func() error { return p.Allow(pathOf(i), testRate) })
-			}
-		}
+		script, mine := allowScript(p, rand.New(rand.NewPCG(1, uint64(w))), paths, turns)
 		for i, n := range mine {
 			want[i] += n
 		}
@@ -199,6 +187,22 @@ func TestAllowConcurrently(t *testing.T) {
 	}
 }
 
+// allowScript draws calls of Allow and Revoke, and counts the allowances of each path that are left after them.
+func allowScript(p *Program, random *rand.Rand, paths, turns int) (script []func() error, left []int) {
+	left = make([]int, paths)
+	for range turns {
+		i := random.IntN(paths)
+		if left[i] > 0 && random.IntN(2) == 0 {
+			left[i]--
+			script = append(script, func() error { return p.Revoke(pathOf(i)) })
+		} else {
+			left[i]++
+			script = append(script, func() error { return p.Allow(pathOf(i), testRate) })
+		}
+	}
+	return script, left
+}
+
 // After Close everything returns os.ErrClosed, whichever thread is late.
 func TestClose(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
@@ -240,7 +244,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// A bucket gives what it holds and what time adds, no more.
+// A bucket gives the tokens that it holds and those that time adds, no more.
 func TestSTUNRates(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const sent = 5000
@@ -249,8 +253,16 @@ func TestSTUNRates(t *testing.T) {
 		config  Config
 		refused Reason
 	}{
-		{"one source", configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = 1000; c.GlobalSTUNRate = maxRate }), DropSTUNSource},
-		{"all sources", configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = 1000 }), DropSTUNGlobal},
+		{
+			"one source",
+			configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = 1000; c.GlobalSTUNRate = maxRate }),
+			DropSTUNSource,
+		},
+		{
+			"all sources",
+			configured(func(c *Config) { c.freshRate = testRate; c.STUNRate = maxRate; c.GlobalSTUNRate = 1000 }),
+			DropSTUNGlobal,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onOneCPU(t)
@@ -276,8 +288,7 @@ func TestSTUNRates(t *testing.T) {
 	}
 }
 
-// onOneCPU keeps the test's thread, and what it runs in the kernel, on one CPU. The thread ends with the
-// test.
+// onOneCPU keeps the test's thread, and its programs in the kernel, on one CPU. The thread ends with the test.
 func onOneCPU(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -336,8 +347,8 @@ func TestSTUNBuckets(t *testing.T) {
 	}
 }
 
-// A driver may take seconds to attach the program anew. What workers ask of it does not wait for that: another
-// interface's packets have nothing to do with it.
+// A driver may take seconds to attach the program again. The workers' calls do not wait for that: another interface's
+// packets have nothing to do with it.
 func TestWorkersDoNotWaitForDrivers(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	p := loaded(t, configured(func(c *Config) { c.Queues = 1 }))

@@ -8,8 +8,8 @@ import (
 	"ringcast/testenv"
 )
 
-// Somebody forges junk of one kind from an allowed tuple until that has used up all that it may send. What the peer
-// itself sends passes, but for the same kind: above all its checks, which keep the session.
+// A forger sends junk of one kind from an allowed tuple until that has used up its bucket. The peer's own packets pass,
+// but for the same kind: above all its checks, which keep the session.
 func TestJunkFromAnAllowedTuple(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const rate, sent = 16, 10000

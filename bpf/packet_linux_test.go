@@ -81,7 +81,7 @@ func cut(f []byte) []byte { return f[:len(f)-1] }
 // onePiece is a length, in bytes, that the kernel runs in one piece, on pages of 4 KB.
 const onePiece = 3400
 
-// testUfrags are the keys of all programs under test. What oldUfrags makes has expired.
+// testUfrags are the keys of all programs under test. Ufrags of oldUfrags have expired.
 var (
 	oldUfrags  = ufrag.New(func(b []byte) { copy(b, "the key of a term that is over") })
 	testUfrags = func() *ufrag.Keys {
@@ -148,7 +148,7 @@ func insert(f []byte, at int, bytes ...byte) []byte {
 	return slices.Insert(slices.Clone(f), at, bytes...)
 }
 
-// extended puts an IPv6 extension header of 8 bytes between IPv6 and what followed it.
+// extended puts an IPv6 extension header of 8 bytes between IPv6 and its payload.
 func extended(f []byte, header byte) []byte {
 	length := binary.BigEndian.Uint16(f[atIP+4:]) + 8
 	next := f[atIP+6]

@@ -17,7 +17,7 @@ import (
 	"ringcast/engine/port"
 )
 
-// ErrFull is what Allow returns when Config.Tuples are allowed already.
+// ErrFull means that Config.Tuples are allowed already.
 var ErrFull = errors.New("the guard's allow-list is full")
 
 // A Program is the XDP program on an interface, with its maps. All methods are safe from any thread;
@@ -41,9 +41,8 @@ type Program struct {
 	refused uint64         // Allows that found it full
 }
 
-// Attach loads the program and attaches it to the interface: natively, or generically where native
-// attaching is refused and Config.Generic permits. It never replaces another program. What the machine
-// refuses is a *Refusal.
+// Attach loads the program and attaches it to the interface: natively, or generically where native attaching is refused
+// and Config.Generic permits. It never replaces another program. A refusal of the machine is a *Refusal.
 func Attach(cfg Config) (*Program, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -78,8 +77,8 @@ func lookUp(name string) (netlink.Link, error) {
 	return dev, nil
 }
 
-// Reattach puts the program on the interface that has the name now, after the one that it was on was
-// deleted. What was allowed stays allowed; queues need new sockets. It is refused as Attach is.
+// Reattach puts the program on the interface that has the name now, after the one that it was on was deleted. Allowed
+// tuples stay allowed; queues need new sockets. It is refused as Attach is.
 func (p *Program) Reattach() error {
 	p.attaching.Lock()
 	defer p.attaching.Unlock()
@@ -209,7 +208,7 @@ func (p *Program) setAddress(address [6]byte) error {
 	return nil
 }
 
-// Generic is whether the kernel emulates XDP for this program, because native attaching was refused.
+// Generic reports whether the kernel emulates XDP for this program, because native attaching was refused.
 func (p *Program) Generic() bool { return p.NativeRefusal() != nil }
 
 // NativeRefusal is why the program is not attached natively, nil if it is.
@@ -219,8 +218,8 @@ func (p *Program) NativeRefusal() error {
 	return p.native
 }
 
-// Attached is whether the program is on the interface that has the name now: not if the one that it was put on was
-// deleted or has another name.
+// Attached reports whether the program is on the interface that has the name now. It is false after the program's own
+// interface was deleted or got another name.
 func (p *Program) Attached() (bool, error) {
 	p.attaching.Lock()
 	defer p.attaching.Unlock()
@@ -245,7 +244,7 @@ func (p *Program) Attached() (bool, error) {
 	return xdp != nil && int(xdp.Ifindex) == dev.Attrs().Index, nil
 }
 
-// SetSocket makes the AF_XDP socket fd the destination of a queue's packets, in place of what it was.
+// SetSocket makes the AF_XDP socket fd the destination of a queue's packets, in place of any other.
 func (p *Program) SetSocket(queue, fd int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -282,7 +281,7 @@ func tupleOf(path port.Path) (t tuple) {
 	return t
 }
 
-// A need is what an entry of the allow-list is there for.
+// A need is the users of an entry of the allow-list, and the most generous of their rates.
 type need struct {
 	routes int
 	rate   uint32 // the most generous of the routes'; 0: any
@@ -293,7 +292,7 @@ func (n need) covers(rate uint32) bool {
 	return n.routes > 0 && (n.rate == 0 || rate != 0 && rate <= n.rate)
 }
 
-// allowance is struct allowance of steer.c: what the allow-list holds of a tuple.
+// allowance is struct allowance of steer.c: a tuple's entry in the allow-list.
 type allowance struct {
 	Media, Reports, Others uint64
 	Interval               uint32
@@ -308,11 +307,11 @@ func interval(rate uint32) uint32 {
 	return uint32(port.Second) / rate
 }
 
-// Allow lets packets of the path through until as many Revokes as Allows have named it: rate packets a second of RTP,
-// as many of RTCP and a sixteenth of the rest, and a second's worth at once after a second's silence; any number if it
-// is 0, at least 16 otherwise. Checks are judged by their ufrags alone. The most generous Allow holds until the last is
-// revoked. It returns ErrFull, and counts it, if there is no room for another path; then nothing has changed, and no
-// Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
+// Allow lets packets of the path through until as many Revokes as Allows have named it. rate is in packets a second of
+// RTP. It is also the rate of RTCP, and the rest gets a sixteenth. After a second's silence a second's worth may come
+// at once. It is at least 16, or 0 for no limit. Checks are judged by their ufrags alone. The most generous Allow holds
+// until the last is revoked. It returns ErrFull, and counts it, if there is no room for another path. Then nothing has
+// changed, and no Revoke may follow. For the first route of a path it takes a system call, a microsecond or two.
 func (p *Program) Allow(path port.Path, rate uint32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 // step is how far the program's clock may go on, in seconds, while the kernel's coarse one does not: two ticks.
 const step = 0.02
 
-// passed puts a frame through the program many times and returns how many times each Reason was counted, and the
-// seconds that it took at most.
+// passed puts a frame through the program many times. It returns how many times each Reason was counted, and the
+// greatest number of seconds that it can have taken.
 func passed(t *testing.T, p *Program, frame []byte, times uint32) (grown []uint64, seconds float64) {
 	t.Helper()
 	before, err := p.Counters()
@@ -125,7 +125,7 @@ func TestClock(t *testing.T) {
 	if err := p.Allow(path4, testRate); err != nil {
 		t.Fatal(err)
 	}
-	// look is what the program's clock shows, and the kernel's before and after.
+	// look reads the program's clock, and the kernel's before and after.
 	look := func() (before, shown, after uint64) {
 		before = coarse(t)
 		expect(t, p, mediaOn(path4), xdpRedirect, RedirectMedia)

@@ -42,8 +42,8 @@ const (
 	// DropSTUNUnnamed: STUN from a tuple that is not allowed, and no check with a user name of our form among
 	// its first attributes.
 	DropSTUNUnnamed
-	// DropSTUNForged: a check from any tuple, whose ufrag was not made here, or long ago and for no session that has
-	// a path.
+	// DropSTUNForged: a check from any tuple, with a ufrag that was not made here, or long ago and for no session that
+	// has a path.
 	DropSTUNForged
 	// DropSTUNUfrag: a check from any tuple, by a ufrag that is used too often.
 	DropSTUNUfrag

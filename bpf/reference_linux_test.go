@@ -19,42 +19,12 @@ func reference(s setting, f []byte) Reason {
 	if len(f) < atIP {
 		return PassShort
 	}
-	ip := f[atIP:]
-	var source, destination netip.Addr
-	var protocol byte
-	var datagram []byte // what IP carries, as long as IP says
-	claimed := 0
-	switch binary.BigEndian.Uint16(f[12:]) {
-	case unix.ETH_P_IP:
-		switch {
-		case len(ip) < ip4Length:
-			return PassShort
-		case ip[0] != 0x45:
-			return PassIPHeader
-		}
-		source, destination = netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:]))
-		protocol, datagram = ip[9], ip[ip4Length:]
-		claimed = int(binary.BigEndian.Uint16(ip[2:])) - ip4Length
-		if fragment := binary.BigEndian.Uint16(ip[6:]) &^ 0xc000; protocol == unix.IPPROTO_UDP && fragment != 0 {
-			return PassFragment
-		}
-	case unix.ETH_P_IPV6:
-		switch {
-		case len(ip) < ip6Length:
-			return PassShort
-		case ip[0]>>4 != 6:
-			return PassIPHeader
-		}
-		source, destination = netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:]))
-		protocol, datagram = ip[6], ip[ip6Length:]
-		claimed = int(binary.BigEndian.Uint16(ip[4:]))
-		if protocol == unix.IPPROTO_FRAGMENT {
-			return PassFragment
-		}
-	default:
-		return PassNotIP
+	ip, reason, known := referenceIP(f)
+	if !known {
+		return reason
 	}
-	if protocol != unix.IPPROTO_UDP {
+	datagram := ip.payload
+	if ip.protocol != unix.IPPROTO_UDP {
 		return PassNotUDP
 	}
 	if len(datagram) < udpLength {
@@ -63,9 +33,9 @@ func reference(s setting, f []byte) Reason {
 	if binary.BigEndian.Uint16(datagram[2:]) != mediaPort {
 		return PassOtherPort
 	}
-	bucket := bucketOf(source)
+	bucket := bucketOf(ip.source)
 	// Tuples are of 16-byte addresses, so an IPv4 address and its mapped form are one.
-	source, destination = source.Unmap(), destination.Unmap()
+	source, destination := ip.source.Unmap(), ip.destination.Unmap()
 	if [6]byte(f) != serverMAC {
 		return PassOtherMAC
 	}
@@ -73,7 +43,7 @@ func reference(s setting, f []byte) Reason {
 		return PassOtherAddress
 	}
 	length := int(binary.BigEndian.Uint16(datagram[4:]))
-	if claimed > len(datagram) || length > claimed || length < udpLength {
+	if ip.claimed > len(datagram) || length > ip.claimed || length < udpLength {
 		return DropLength
 	}
 	if length > udpLength+port.MaxDatagram {
@@ -82,7 +52,7 @@ func reference(s setting, f []byte) Reason {
 	if s == unguarded {
 		return RedirectUnguarded
 	}
-	reason := referenceClass(s, datagram[udpLength:length], bucket, port.Path{
+	reason = referenceClass(s, datagram[udpLength:length], bucket, port.Path{
 		Remote: netip.AddrPortFrom(source, binary.BigEndian.Uint16(datagram)),
 		Local:  destination,
 	})
@@ -90,6 +60,50 @@ func reference(s setting, f []byte) Reason {
 		return PassNoSocket
 	}
 	return reason
+}
+
+// referenceHeader is the header of IP.
+type referenceHeader struct {
+	source, destination netip.Addr
+	protocol            byte
+	payload             []byte
+	claimed             int // the payload's length by the header
+}
+
+// referenceIP reads the header of IP. It is false if that decides about the packet, with the reason.
+func referenceIP(f []byte) (h referenceHeader, reason Reason, ok bool) {
+	ip := f[atIP:]
+	switch binary.BigEndian.Uint16(f[12:]) {
+	case unix.ETH_P_IP:
+		switch {
+		case len(ip) < ip4Length:
+			return h, PassShort, false
+		case ip[0] != 0x45:
+			return h, PassIPHeader, false
+		}
+		h.source, h.destination = netip.AddrFrom4([4]byte(ip[12:])), netip.AddrFrom4([4]byte(ip[16:]))
+		h.protocol, h.payload = ip[9], ip[ip4Length:]
+		h.claimed = int(binary.BigEndian.Uint16(ip[2:])) - ip4Length
+		if fragment := binary.BigEndian.Uint16(ip[6:]) &^ 0xc000; h.protocol == unix.IPPROTO_UDP && fragment != 0 {
+			return h, PassFragment, false
+		}
+	case unix.ETH_P_IPV6:
+		switch {
+		case len(ip) < ip6Length:
+			return h, PassShort, false
+		case ip[0]>>4 != 6:
+			return h, PassIPHeader, false
+		}
+		h.source, h.destination = netip.AddrFrom16([16]byte(ip[8:])), netip.AddrFrom16([16]byte(ip[24:]))
+		h.protocol, h.payload = ip[6], ip[ip6Length:]
+		h.claimed = int(binary.BigEndian.Uint16(ip[4:]))
+		if h.protocol == unix.IPPROTO_FRAGMENT {
+			return h, PassFragment, false
+		}
+	default:
+		return h, PassNotIP, false
+	}
+	return h, 0, true
 }
 
 func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) Reason {
@@ -136,7 +150,7 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	return RedirectSTUNNew
 }
 
-// referenceName finds what may be a ufrag of ours in a Binding request.
+// referenceName finds a name in a Binding request that may be a ufrag of ours.
 func referenceName(payload []byte) (name []byte, ok bool) {
 	const header, attributes, least = 20, 96, 4 + ufrag.Length + 1
 	if len(payload) < header || binary.BigEndian.Uint16(payload) != 1 ||
@@ -165,7 +179,7 @@ func verdictOf(r Reason) uint32 {
 	return xdpRedirect
 }
 
-// The reference agrees with the table, so what follows tests the program and not the reference.
+// The reference agrees with the table, so the fuzz test tests the program and not the reference.
 func TestReference(t *testing.T) {
 	for _, row := range verdicts() {
 		if got := reference(row.setting, row.frame); got != row.reason || verdictOf(got) != row.verdict {
@@ -207,7 +221,7 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// Whatever arrives, the program says what the reference says.
+// For any packet, the program has the reference's verdict.
 func FuzzSteer(f *testing.F) {
 	testenv.Need(f, testenv.XDP)
 	for _, row := range verdicts() {

@@ -11,7 +11,7 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// What Attach may be refused for. Each comes wrapped in a Refusal.
+// Reasons of a Refusal, each wrapped in one.
 var (
 	ErrNoInterface = errors.New("there is no such interface")
 	ErrNoEthernet  = errors.New("it carries no Ethernet frames")
@@ -24,21 +24,20 @@ var (
 	ErrKernel      = errors.New("the kernel or the driver refuses")
 )
 
-// A Refusal says why XDP cannot be used on an interface and what would change that.
+// A Refusal is the reason why XDP cannot be used on an interface, and its remedy.
 type Refusal struct {
 	Interface string
 	// Reason is one of the errors above.
 	Reason error
-	// Remedy is what to do about it, as a sentence without a full stop.
+	// Remedy is the remedy, as a sentence without a full stop.
 	Remedy string
 	// Other is the program that is attached, for ErrAttached. 0 if it has gone since.
 	Other ebpf.ProgramID
-	// Err is what the kernel said.
+	// Err is the kernel's error.
 	Err error
 }
 
-// Error is one line. Where the reason says it all, the steps that led to the kernel's error are left to
-// those who look at Err.
+// Error is one line. Where the reason is enough, it leaves out the steps that led to the kernel's error; see Err.
 func (r *Refusal) Error() string {
 	said := r.Err
 	var errno unix.Errno
@@ -54,8 +53,8 @@ func (r *Refusal) Unwrap() []error { return []error{r.Reason, r.Err} }
 // ENA's. The others take a few bytes more (engine/host knows how many).
 const pageMTU = 3498
 
-// explain makes a Refusal of what loading or attaching failed with. The kernel's own explanation goes
-// to nobody but tracepoints when a link is created, so this infers from errno and the device.
+// explain makes a Refusal of an error of loading or attaching. The kernel's own explanation goes to nobody but
+// tracepoints when a link is created, so this infers from errno and the device.
 func explain(dev netlink.Link, err error) *Refusal {
 	a := dev.Attrs()
 	r := &Refusal{Interface: a.Name, Err: err}
@@ -81,7 +80,7 @@ func explain(dev netlink.Link, err error) *Refusal {
 	case errors.Is(err, unix.ENODEV):
 		r.Reason, r.Remedy = ErrNoInterface, "it was removed just now; try again when it is back"
 	case errors.Is(err, unix.ENOTCONN): // a veth without its peer
-		r.Reason, r.Remedy = ErrNoInterface, "its other end is gone; make the pair anew"
+		r.Reason, r.Remedy = ErrNoInterface, "its other end is gone; make the pair again"
 	case errors.Is(err, unix.ENOSPC): // veth, and drivers that need queues of their own to send
 		r.Reason = ErrQueues
 		r.Remedy = fmt.Sprintf(
@@ -108,8 +107,8 @@ func explain(dev netlink.Link, err error) *Refusal {
 	return r
 }
 
-// explainPermission tells capabilities from the memory limit, which kernels before 5.11 apply to BPF
-// and report in the same way.
+// explainPermission distinguishes capabilities from the memory limit, which kernels before 5.11 apply to BPF and report
+// in the same way.
 func explainPermission() (remedy string, reason error) {
 	var missing []string
 	caps := cap.GetProc()
@@ -135,8 +134,8 @@ func explainPermission() (remedy string, reason error) {
 		"module that forbids BPF", ErrPermission
 }
 
-// memcgAccounting is whether BPF memory counts against the control group instead of RLIMIT_MEMLOCK:
-// since Linux 5.11.
+// memcgAccounting reports whether BPF memory counts against the control group instead of RLIMIT_MEMLOCK: since Linux
+// 5.11.
 func memcgAccounting() bool {
 	var name unix.Utsname
 	var major, minor int

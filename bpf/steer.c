@@ -1,7 +1,7 @@
 //go:build ignore
 
 // The XDP program: which packets go to the media workers, which to the kernel, which nowhere. doc.go
-// says why; the reasons below are its contract with the Go side.
+// explains why; the reasons below are its contract with the Go side.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,7 +28,7 @@ enum reason {
 	PASS_NO_SOCKET,     // for a worker, but its queue has no socket
 
 	// Nowhere.
-	DROP_LENGTH,      // what IP or UDP says about lengths cannot be
+	DROP_LENGTH,      // a length of IP or UDP that cannot be
 	DROP_TOO_LONG,    // no datagram of ours is as long; its frame may lie in several pieces
 	DROP_NO_CLASS,    // empty, or a first byte that is no STUN, DTLS, RTP or RTCP
 	DROP_DTLS,        // from a tuple that is not allowed
@@ -104,8 +104,8 @@ struct {
 	__type(value, __u32);
 } xsks SEC(".maps");
 
-// What an allowed tuple may send beside checks. Each kind has a bucket, so a forger who sends one kind in the tuple's
-// name takes none of the others. This program writes when the buckets will be full again (take), user space the rest.
+// The traffic of an allowed tuple beside checks. Each kind has a bucket, so a forger that sends one kind in the
+// tuple's name takes none of the others. This program writes when the buckets will be full again, user space the rest.
 struct allowance {
 	__u64 media;    // RTP
 	__u64 reports;  // RTCP
@@ -115,9 +115,9 @@ struct allowance {
 };
 
 // Which tuples may send DTLS and media. User space adds, replaces and deletes whole entries; buckets are full then.
-// This program may still write to a bucket of an entry that was deleted just now, and its memory may be another's
-// by then: that one then has to wait for its bucket to fill, for a second at most, and gets its packets through at
-// its rate meanwhile. No LRU: that would evict a viewer without anybody noticing.
+// This program may still write to a bucket of an entry that was deleted just now. Its memory may be another entry's by
+// then. That entry has to wait for its bucket to fill, for a second at most, and gets its packets through at its rate
+// meanwhile. No LRU: that would evict a viewer without anybody noticing.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); // Config.Tuples
@@ -151,7 +151,7 @@ struct {
 } stun_global SEC(".maps");
 
 // The keys of package ufrag, each in its place for as long as it is valid. User space writes, before it makes the first
-// ufrag with the key. An update is not one step, but what it replaces is not in use any more, nor yet.
+// ufrag with the key. An update is not one step, but the key that it replaces is not in use.
 struct key {
 	__u64 term; // four letters, the first the lowest; 0: no key
 	__u64 low;
@@ -165,8 +165,8 @@ struct {
 	__type(value, struct key);
 } ufrag_keys SEC(".maps");
 
-// A ufrag of ours with the colon after it, as numbers of eight letters, the first the lowest. Package ufrag says what
-// is where: 4 letters of term and 11 of session, restart and role, then 16 of tag.
+// A ufrag of ours with the colon after it, as numbers of eight letters, the first the lowest. Package ufrag has
+// the layout: 4 letters of term and 11 of session, restart and role, then 16 of tag.
 struct ufrag {
 	__u64 word[4];
 };
@@ -177,7 +177,7 @@ struct uses {
 	__u64 known; // of those that are. Not the tuple's: one whose own ufrag is genuine may forge the tuple
 };
 
-// Of sessions that have no path yet. This program writes, and only what carries a tag of ours gets here. An LRU:
+// Of sessions that have no path yet. This program writes, and only ufrags with a tag of ours get here. An LRU:
 // a ufrag that is forgotten starts with full buckets.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -239,7 +239,7 @@ struct attribute {
 	__be16 length;
 };
 
-// find looks for a ufrag that may be ours in a Binding request: at the start of USERNAME, with a colon after it (RFC
+// find looks for a ufrag that may be ours in a Binding request. It is at the start of USERNAME, before a colon (RFC
 // 8445, section 7.2.2). length is the datagram's. Attributes come in any order: pion and aioice begin with USERNAME,
 // libnice sends it after PRIORITY, libjuice after ICE-CONTROLLING. Each place where one may start is tried in turn,
 // because to packet pointers only constants can be added here (see judge).
@@ -320,7 +320,7 @@ static __always_inline enum reason use(struct uses *uses, int known, __u32 new_i
 	return take(&uses->new, new_interval) ? REDIRECT_STUN_NEW : DROP_STUN_UFRAG;
 }
 
-// vouch judges a check by its ufrag; known says that its tuple is allowed. A forged one costs the tag and nothing more:
+// vouch judges a check by its ufrag; known: its tuple is allowed. A forged one costs the tag and nothing more:
 // no clock, no bucket. It returns REDIRECT_STUN or REDIRECT_STUN_NEW if there is nothing against the check.
 static __noinline enum reason vouch(const struct ufrag *ufrag, int known)
 {
@@ -340,7 +340,7 @@ static __noinline enum reason vouch(const struct ufrag *ufrag, int known)
 		genuine = 1;
 	}
 
-	// Whatever its key: the session knows its ufrag, and nobody else can guess the tag.
+	// With any key: the session knows its ufrag, and nobody else can guess the tag.
 	uses = bpf_map_lookup_elem(&ufrags_kept, ufrag);
 	if (uses)
 		return use(uses, known, ufrag_kept_interval);
@@ -361,7 +361,7 @@ static __always_inline enum reason admit(struct address *source, int ipv6)
 	__u64 *one, *all;
 	__u32 zero = 0;
 
-	// Whoever has an IPv6 address has its /64.
+	// The owner of an IPv6 address has its /64.
 	if (ipv6)
 		__builtin_memset(&source->byte[8], 0, 8);
 
@@ -408,7 +408,7 @@ static __always_inline enum reason spend(__u64 *full, __u64 interval, enum reaso
 	return !interval || take(full, interval) ? reason : DROP_TUPLE_RATE;
 }
 
-// hear decides about STUN. Checks are all that a session has to send from a new tuple, and what keeps it on an old
+// hear decides about STUN. Checks are all that a session has to send from a new tuple, and they keep it on an old
 // one. A forger of an allowed tuple does not know its session's ufrag. Answers to checks never come, because we send
 // none; indications prove nothing.
 static __always_inline enum reason hear(const void *stun, const void *end, __u32 length, struct tuple *tuple,
@@ -426,7 +426,7 @@ static __always_inline enum reason hear(const void *stun, const void *end, __u32
 	return reason == REDIRECT_STUN_NEW ? admit(&tuple->remote, ipv6) : reason;
 }
 
-// reports tells RTCP from RTP (RFC 5761, section 4). After a datagram of one byte it reads the frame's padding: such a
+// reports picks RTCP from RTP (RFC 5761, section 4). After a datagram of one byte it reads the frame's padding: such a
 // datagram is junk in either bucket.
 static __always_inline int reports(const __u8 *payload, const void *end)
 {
@@ -499,10 +499,10 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 		return PASS_OTHER_ADDRESS;
 
 	// The kernel would drop these too. A frame may be longer than its packet (Ethernet pads), a packet
-	// longer than its datagram (udp_rcv trims), but not the other way round. The helper says how long
-	// the frame is, because neither adding a variable to a packet pointer nor subtracting two of them
-	// is for programs loaded without CAP_PERFMON, and we do not ask for that. Without the helper, what
-	// is cut off reaches the workers, who know their frames' lengths.
+	// longer than its datagram (udp_rcv trims), but not the other way round. The helper gives the length
+	// of the frame. Programs without CAP_PERFMON may neither add a variable to a packet pointer
+	// nor subtract two of them, and we do not ask for that capability. Without the helper, a packet
+	// that is cut off reaches the workers, which know their frames' lengths.
 	length = bpf_ntohs(udp->len);
 	if (length < sizeof(*udp) || length > room)
 		return DROP_LENGTH;

@@ -26,9 +26,9 @@ func entries(t *testing.T, m *ebpf.Map) (n int) {
 	return n
 }
 
-// One ufrag is good for 50 checks a second from new tuples, and for 5 once its session has a path, however old its key
-// may be. From allowed tuples it is good for 200, whatever the tuples' own rates. Forged checks are good for none, and
-// leave no trace in any bucket.
+// One ufrag is good for 50 checks a second from new tuples. Once its session has a path it is good for 5, however old
+// its key is. From allowed tuples it is good for 200, at any rate of the tuples' own. Forged checks are good for none,
+// and leave no trace in any bucket.
 func TestUfragRates(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	const sent = 5000

@@ -82,32 +82,34 @@ func stranger(payload []byte) []byte { return datagram(stranger4, server4, paylo
 
 func verdicts() []row {
 	media4, media6 := datagram(peer4, server4, first(media)...), datagram(peer6, server6, first(media)...)
-	portOf := func(p netip.AddrPort, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.Addr(), port) }
-	at := func(address string, port uint16) netip.AddrPort {
-		return netip.AddrPortFrom(netip.MustParseAddr(address), port)
+	portOf := func(p netip.AddrPort, number uint16) netip.AddrPort {
+		return netip.AddrPortFrom(p.Addr(), number)
+	}
+	at := func(address string, number uint16) netip.AddrPort {
+		return netip.AddrPortFrom(netip.MustParseAddr(address), number)
 	}
 	vlan := []byte{0x81, 0x00, 0, 7}
 
 	table := []row{
 		// Cut off. The kernel runs nothing shorter than an Ethernet header.
-		{"nothing behind Ethernet, IPv4", guarded, media4[:atIP], xdpPass, PassShort},
+		{"nothing after Ethernet, IPv4", guarded, media4[:atIP], xdpPass, PassShort},
 		{"half an IPv4 header", guarded, media4[:atIP+10], xdpPass, PassShort},
 		{"IPv4 header less a byte", guarded, media4[:atUDP4-1], xdpPass, PassShort},
 		{"nothing behind IPv4", guarded, media4[:atUDP4], xdpPass, PassShort},
 		{"UDP ports only, IPv4", guarded, media4[:atUDP4+4], xdpPass, PassShort},
 		{"UDP header less a byte, IPv4", guarded, media4[:atPayload4-1], xdpPass, PassShort},
-		{"nothing behind UDP, which claims a payload, IPv4", guarded, media4[:atPayload4], xdpDrop, DropLength},
+		{"nothing after UDP, which claims a payload, IPv4", guarded, media4[:atPayload4], xdpDrop, DropLength},
 		{"payload less a byte, IPv4", guarded, media4[:len(media4)-1], xdpDrop, DropLength},
-		{"nothing behind Ethernet, IPv6", guarded, media6[:atIP], xdpPass, PassShort},
+		{"nothing after Ethernet, IPv6", guarded, media6[:atIP], xdpPass, PassShort},
 		{"half an IPv6 header", guarded, media6[:atIP+20], xdpPass, PassShort},
 		{"IPv6 header less a byte", guarded, media6[:atUDP6-1], xdpPass, PassShort},
 		{"nothing behind IPv6", guarded, media6[:atUDP6], xdpPass, PassShort},
 		{"UDP ports only, IPv6", guarded, media6[:atUDP6+4], xdpPass, PassShort},
 		{"UDP header less a byte, IPv6", guarded, media6[:atPayload6-1], xdpPass, PassShort},
-		{"nothing behind UDP, which claims a payload, IPv6", guarded, media6[:atPayload6], xdpDrop, DropLength},
+		{"nothing after UDP, which claims a payload, IPv6", guarded, media6[:atPayload6], xdpDrop, DropLength},
 		{"payload less a byte, IPv6", guarded, media6[:len(media6)-1], xdpDrop, DropLength},
 
-		// What is not plain UDP over IP over Ethernet.
+		// Packets other than plain UDP over IP over Ethernet.
 		{"ARP", guarded, with(media4, 12, 0x08, 0x06), xdpPass, PassNotIP},
 		{"802.3 length instead of a type", guarded, with(media4, 12, 0x00, 0x40), xdpPass, PassNotIP},
 		{"VLAN, IPv4", guarded, insert(media4, 12, vlan...), xdpPass, PassNotIP},
@@ -137,7 +139,7 @@ func verdicts() []row {
 		{"IPv6 routing header", guarded, extended(media6, 43), xdpPass, PassNotUDP},
 		{"IPv6 destination options", guarded, extended(media6, 60), xdpPass, PassNotUDP},
 		{"IPv6 authentication header", guarded, extended(media6, 51), xdpPass, PassNotUDP},
-		{"fragment behind hop-by-hop options", guarded, extended(extended(media6, 44), 0), xdpPass, PassNotUDP},
+		{"fragment after hop-by-hop options", guarded, extended(extended(media6, 44), 0), xdpPass, PassNotUDP},
 		{"TCP, IPv4", guarded, with(media4, atIP+9, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
 		{"TCP, IPv6", guarded, with(media6, atIP+6, unix.IPPROTO_TCP), xdpPass, PassNotUDP},
 		{"ICMP", guarded, with(media4, atIP+9, unix.IPPROTO_ICMP), xdpPass, PassNotUDP},
@@ -229,7 +231,7 @@ func verdicts() []row {
 		{"empty datagram, IPv4", guarded, datagram(peer4, server4), xdpDrop, DropNoClass},
 		{"empty datagram, IPv6", guarded, datagram(peer6, server6), xdpDrop, DropNoClass},
 		{
-			"empty datagram in a frame padded with what looks like RTP", guarded,
+			"empty datagram in a frame padded with bytes like RTP", guarded,
 			append(datagram(peer4, server4), first(media)...), xdpDrop, DropNoClass,
 		},
 		{"one byte", guarded, datagram(peer4, server4, media), xdpRedirect, RedirectMedia},
@@ -503,7 +505,7 @@ func verdicts() []row {
 		{"STUN header alone", guarded, stranger(newcomer()[:20]), xdpDrop, DropSTUNUnnamed},
 		{"STUN header less a byte", guarded, stranger(newcomer()[:19]), xdpDrop, DropSTUNUnnamed},
 		{
-			"name behind the datagram, in the frame", guarded, with(stranger(newcomer()), atUDP4+4, 0, udpLength+20),
+			"name after the datagram, in the frame", guarded, with(stranger(newcomer()), atUDP4+4, 0, udpLength+20),
 			xdpDrop, DropSTUNUnnamed,
 		},
 
@@ -589,11 +591,13 @@ func TestVerdicts(t *testing.T) {
 	t.Logf("%d packets", len(table))
 }
 
-// Kernels before 5.18 do not tell the length of a frame. There a packet that claims more than there is
-// gets as far as its first byte goes.
+// Kernels before 5.18 do not report the length of a frame. There a packet that claims more than there is gets as far as
+// its first byte allows.
 func TestVerdictsOfOldKernels(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
-	p := loadedInto(t, false, configured(func(c *Config) { c.freshRate, c.keptRate, c.knownRate = testRate, testRate, testRate }), path4, path6)
+	p := loadedInto(t, false,
+		configured(func(c *Config) { c.freshRate, c.keptRate, c.knownRate = testRate, testRate, testRate }), path4,
+		path6)
 	for _, row := range verdicts() {
 		if row.setting != guarded {
 			continue
@@ -601,7 +605,7 @@ func TestVerdictsOfOldKernels(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			verdict, reason := row.verdict, row.reason
 			switch row.name {
-			case "nothing behind UDP, which claims a payload, IPv4", "nothing behind UDP, which claims a payload, IPv6":
+			case "nothing after UDP, which claims a payload, IPv4", "nothing after UDP, which claims a payload, IPv6":
 				reason = DropNoClass
 			case "payload less a byte, IPv4", "payload less a byte, IPv6",
 				"IPv4 length beyond the frame", "IPv4 length 65535",
