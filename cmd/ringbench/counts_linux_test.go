@@ -55,61 +55,17 @@ func TestCountsAgree(t *testing.T) {
 			w.URL, w.Viewers, w.Sample, w.Ramp, w.Settle = s.URL+"/whep/counts", viewers, sampled, 1000, 0
 			c.alter(&p, &w)
 
-			watching, enough := context.WithCancel(t.Context())
-			defer enough()
-			watched := make(chan *report.Watch, 1)
-			p.Ready = func() {
-				// The publisher has its keys a little before the server tells all that it is live.
-				await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
-				go func() {
-					r, err := watch.Run(watching, w)
-					if err != nil {
-						t.Errorf("watch: %v", err)
-					}
-					watched <- r
-				}()
-				await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == viewers })
-			}
-			// What is lost on the way to the server is asked for and filled while the publisher is
-			// there, so that the sums hold on a busy machine too.
-			p.Sent = func(sent *report.Publish) {
-				n := sent.VideoPackets + sent.AudioPackets
-				await(t, "the server has sent all", func() bool {
-					return s.Metrics(t)["ringcast_sent_rtp_packets_total"] >= float64(n*viewers)
-				})
-			}
-			sent, err := publish.Run(t.Context(), p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			sent, stop := play(t, s, p, w)
 			published := sent.VideoPackets + sent.AudioPackets
 			want := published * viewers
 			m := s.Metrics(t)
-			if r, f := m["ringcast_received_rtp_packets_total"], m["ringcast_sent_rtp_packets_total"]; r != float64(published) || f != float64(want) {
+			in, out := m["ringcast_received_rtp_packets_total"], m["ringcast_sent_rtp_packets_total"]
+			if in != float64(published) || out != float64(want) {
 				t.Errorf("published %d, the server received %g; times %d viewers %d, it sent %g",
-					published, r, viewers, want, f)
+					published, in, viewers, want, out)
 			}
-			enough()
-			got := <-watched
-			if got == nil {
-				t.FailNow()
-			}
-			text, _ := json.Marshal(got)
-			t.Logf("%s", text)
-			switch {
-			case got.All.Packets != want || got.All.Media != want || got.All.Missing != 0:
-				t.Errorf("published %d, times %d viewers %d; the viewers count %+v", published, viewers, want, got.All)
-			case got.Sample.Packets != published*sampled || got.Sample.Stamped != published*sampled:
-				t.Errorf("published %d, times %d sampled viewers %d; they opened %d, stamped %d",
-					published, sampled, published*sampled, got.Sample.Packets, got.Sample.Stamped)
-			case got.Sample.Frames != sent.Frames*sampled || got.Sample.Keyframes != sent.Keyframes*sampled:
-				t.Errorf("published %d frames, %d keyframes; %d viewers saw %d and %d",
-					sent.Frames, sent.Keyframes, sampled, got.Sample.Frames, got.Sample.Keyframes)
-			case got.Sample.Unopened+got.Sample.Damaged+got.Sample.Unsent+got.Sample.Missing != 0:
-				t.Errorf("not clean: %+v", got.Sample)
-			case got.Playing != viewers || got.Failed() != 0 || len(got.Lost) != 0:
-				t.Errorf("of %d viewers %d played; failed %v, lost %v", viewers, got.Playing, got.Failures, got.Lost)
-			}
+			got := stop()
+			compare(t, sent, got, sampled)
 			if twcc := !w.NoTransportCC; (got.Sent.Feedback > 0) != twcc {
 				t.Errorf("%d transport feedbacks", got.Sent.Feedback)
 			}
@@ -124,5 +80,68 @@ func TestCountsAgree(t *testing.T) {
 					heard(m["ringcast_received_transport_feedbacks_total"], got.Sent.Feedback)
 			})
 		})
+	}
+}
+
+// play publishes p while w watches, and ends when the server has sent all to all viewers. stop ends the watching.
+func play(t *testing.T, s *testenv.Server, p publish.Config, w watch.Config) (_ *report.Publish, stop func() *report.Watch) {
+	t.Helper()
+	watching, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	watched := make(chan *report.Watch, 1)
+	p.Ready = func() {
+		// The publisher has its keys a little before the server tells its workers that the stream is live.
+		await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
+		go func() {
+			r, err := watch.Run(watching, w)
+			if err != nil {
+				t.Errorf("watch: %v", err)
+			}
+			watched <- r
+		}()
+		await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == float64(w.Viewers) })
+	}
+	// The server asks for packets that were lost on their way to it while the publisher is there. So the sums hold on a
+	// busy machine too.
+	p.Sent = func(sent *report.Publish) {
+		n := sent.VideoPackets + sent.AudioPackets
+		await(t, "the server has sent all", func() bool {
+			return s.Metrics(t)["ringcast_sent_rtp_packets_total"] >= float64(n)*float64(w.Viewers)
+		})
+	}
+	sent, err := publish.Run(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sent, func() *report.Watch {
+		cancel()
+		got := <-watched
+		if got == nil {
+			t.FailNow()
+		}
+		return got
+	}
+}
+
+// compare holds what all viewers counted, and what the sampled ones found, against what was published.
+func compare(t *testing.T, sent *report.Publish, got *report.Watch, sampled uint64) {
+	t.Helper()
+	published, viewers := sent.VideoPackets+sent.AudioPackets, uint64(got.Wanted)
+	want := published * viewers
+	text, _ := json.Marshal(got)
+	t.Logf("%s", text)
+	switch {
+	case got.All.Packets != want || got.All.Media != want || got.All.Missing != 0:
+		t.Errorf("published %d, times %d viewers %d; the viewers count %+v", published, viewers, want, got.All)
+	case got.Sample.Packets != published*sampled || got.Sample.Stamped != published*sampled:
+		t.Errorf("published %d, times %d sampled viewers %d; they opened %d, stamped %d",
+			published, sampled, published*sampled, got.Sample.Packets, got.Sample.Stamped)
+	case got.Sample.Frames != sent.Frames*sampled || got.Sample.Keyframes != sent.Keyframes*sampled:
+		t.Errorf("published %d frames, %d keyframes; %d viewers saw %d and %d",
+			sent.Frames, sent.Keyframes, sampled, got.Sample.Frames, got.Sample.Keyframes)
+	case got.Sample.Unopened+got.Sample.Damaged+got.Sample.Unsent+got.Sample.Missing != 0:
+		t.Errorf("not clean: %+v", got.Sample)
+	case uint64(got.Playing) != viewers || got.Failed() != 0 || len(got.Lost) != 0:
+		t.Errorf("of %d viewers %d played; failed %v, lost %v", viewers, got.Playing, got.Failures, got.Lost)
 	}
 }

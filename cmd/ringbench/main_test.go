@@ -180,8 +180,8 @@ func TestNothingToSee(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	answer := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtpmap:96 " +
-		"VP8/90000\r\n" +
+	answer := "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n" +
+		"a=rtpmap:96 VP8/90000\r\n" +
 		"a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 00\r\na=setup:passive\r\n" +
 		fmt.Sprintf("a=candidate:1 1 udp 1 127.0.0.1 %d typ host\r\n", silent.LocalAddr().(*net.UDPAddr).Port)
 	var posts atomic.Int32
@@ -196,9 +196,47 @@ func TestNothingToSee(t *testing.T) {
 	defer s.Close()
 	status, stdout, stderr := invoke(t, "watch", "--quiet", "--whep", s.URL, "--viewers", "3", "--ramp", "10")
 	if status != exitFailed || !strings.Contains(stderr, "no viewer saw a keyframe") ||
-		!strings.Contains(stdout, "2 × no candidate answered") || !strings.Contains(stdout,
-		"1 × 503 Service Unavailable") {
+		!strings.Contains(stdout, "2 × no candidate answered") ||
+		!strings.Contains(stdout, "1 × 503 Service Unavailable") {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
+	}
+}
+
+// start starts ringbench as a process of its own. out is its standard output, complete after it has ended.
+func start(t *testing.T, args ...string) (cmd *exec.Cmd, out *bytes.Buffer) {
+	t.Helper()
+	cmd, out = exec.Command(os.Args[0], args...), &bytes.Buffer{}
+	cmd.Env = append(os.Environ(), asRingbench+"=1")
+	cmd.Stdout, cmd.Stderr = out, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended unless the test failed
+	return cmd, out
+}
+
+// interrupt ends a process as Ctrl-C does.
+func interrupt(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %v, want status 0", cmd.Args[1:], err)
+	}
+}
+
+func awaitMetric(t *testing.T, s *testenv.Server, series string, least float64) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for s.Metrics(t)[series] < least {
+		select {
+		case <-poll.C:
+		case <-deadline:
+			t.Fatalf("%s stays below %g:\n%s", series, least, s.Metrics(t).List())
+		}
 	}
 }
 
@@ -206,49 +244,14 @@ func TestNothingToSee(t *testing.T) {
 func TestInterrupt(t *testing.T) {
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 1})
 	dir := t.TempDir()
-	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
-		t.Helper()
-		cmd := exec.Command(os.Args[0], args...)
-		cmd.Env = append(os.Environ(), asRingbench+"=1")
-		out := &bytes.Buffer{}
-		cmd.Stdout = out
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended unless the test failed
-		return cmd, out
-	}
-	interrupt := func(cmd *exec.Cmd) {
-		t.Helper()
-		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%v: %v", cmd.Args[1:], err)
-		}
-	}
-	await := func(series string, want float64) {
-		t.Helper()
-		deadline := time.After(time.Minute)
-		poll := time.NewTicker(20 * time.Millisecond)
-		defer poll.Stop()
-		for s.Metrics(t)[series] < want {
-			select {
-			case <-poll.C:
-			case <-deadline:
-				t.Fatalf("%s stays below %g:\n%s", series, want, s.Metrics(t).List())
-			}
-		}
-	}
-	publisher, published := start("publish", "--quiet", "--whip", s.URL+"/whip/x", "--json",
+	publisher, published := start(t, "publish", "--quiet", "--whip", s.URL+"/whip/x", "--json",
 		filepath.Join(dir, "p.json"))
-	await(`ringcast_sessions{role="publisher",state="connected"}`, 1)
-	viewers, watched := start("watch", "--quiet", "--whep", s.URL+"/whep/x", "--viewers", "5", "--json",
+	awaitMetric(t, s, `ringcast_sessions{role="publisher",state="connected"}`, 1)
+	viewers, watched := start(t, "watch", "--quiet", "--whep", s.URL+"/whep/x", "--viewers", "5", "--json",
 		filepath.Join(dir, "w.json"))
-	await(`ringcast_sent_rtp_packets_total`, 500)
-	interrupt(viewers)
-	interrupt(publisher)
+	awaitMetric(t, s, "ringcast_sent_rtp_packets_total", 500)
+	interrupt(t, viewers)
+	interrupt(t, publisher)
 
 	var w report.Watch
 	var p report.Publish
@@ -270,7 +273,7 @@ func TestInterrupt(t *testing.T) {
 	}
 	if !strings.Contains(watched.String(), "5 wanted, 5 joined, 5 playing, 0 failed, 0 lost; interrupted") ||
 		!strings.Contains(published.String(), "interrupted") {
-		t.Error("the tables do not tell")
+		t.Errorf("the tables do not say that the run was interrupted:\n%s\n%s", published, watched)
 	}
 	m := s.Metrics(t)
 	if n := m.Sum("ringcast_sessions{"); n != 0 {

@@ -72,7 +72,7 @@ func TestSinkCounts(t *testing.T) {
 		{"every hundredth lost", 100, 8_000_000, 110_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			server, client := testenv.Pair(t, lab.Link{})
+			server, far := testenv.Pair(t, lab.Link{})
 			s, err := testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "1")
 			if err != nil {
 				t.Fatal(err)
@@ -80,13 +80,13 @@ func TestSinkCounts(t *testing.T) {
 			s.EndWith(t)
 			p := publish.Default()
 			p.URL, p.Bitrate = s.URL+"/whip/x", c.bitrate
-			publisher, err := publishInLab.Start(t.Context(), client, p)
+			publisher, err := publishInLab.Start(t.Context(), far, p)
 			if err != nil {
 				t.Fatal(err)
 			}
 			await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
 			const viewers, sampled = 12, 4
-			watcher, err := watchInLab.Start(t.Context(), client,
+			watcher, err := watchInLab.Start(t.Context(), far,
 				labWatch{s.URL + "/whep/x", viewers, sampled, c.loseEvery})
 			if err != nil {
 				t.Fatal(err)
@@ -113,42 +113,51 @@ func TestSinkCounts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, x := got.Report, got.Sink
-			t.Logf("published %d; sent %g; sink %+v; viewers %+v; sample %+v; %d drops, %+v, lost %v, failed %v",
-				published.VideoPackets, sent, x, w.All, w.Sample, w.Client.Drops, w.Sent, w.Lost, w.Failures)
-			if w.Playing != viewers || w.Counting == "sockets" {
-				t.Errorf("%d viewers play, counted by %s", w.Playing, w.Counting)
+			t.Logf("published %d; sent %g", published.VideoPackets, sent)
+			if w := got.Report; w.Playing != viewers || w.Counting == "sockets" {
+				t.Errorf("%d viewers play, counted by %s; want %d and not sockets", w.Playing, w.Counting, viewers)
 			}
-			seen := x.DivertedPackets + x.PassedPackets
-			// A watcher that gets too little of the processor leaves datagrams unread, of which its sockets know.
-			if drops := w.Client.Drops; float64(seen+x.Lost) != sent || w.All.Packets > seen ||
-				seen > w.All.Packets+drops {
-				t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, %d drops "+
-					"at sockets",
-					sent, seen, x.Lost, w.All.Packets, drops)
-			}
-			if x.PassedPackets < w.Sample.Packets || x.DivertedPackets < w.Sample.Packets {
-				t.Errorf("passed %d, diverted %d, the sample opened %d",
-					x.PassedPackets, x.DivertedPackets, w.Sample.Packets)
-			}
-			if w.Sample.Unopened+w.Sample.Damaged != 0 {
-				t.Errorf("%d unopened, %d damaged", w.Sample.Unopened, w.Sample.Damaged)
-			}
-			if w.Client.Drops > 0 {
-				return // what was lost on purpose does not show by itself
-			}
-			want := 0.0
-			if c.loseEvery > 0 {
-				want = 1 / float64(c.loseEvery)
-			}
-			if loss := w.All.Loss(); math.Round(1e4*loss) != math.Round(1e4*want) {
-				t.Errorf("all viewers report %.4f %% lost, want %.2f", 100*loss, 100*want)
-			}
-			if c.loseEvery > 0 && (w.Sample.LossAfter > want/20 || w.Sample.Recovered == 0) {
-				t.Errorf("after retransmission %.4f %% are lost, %d recovered",
-					100*w.Sample.LossAfter, w.Sample.Recovered)
+			got.agree(t, sent)
+			if got.Report.Client.Drops == 0 { // otherwise the losses on purpose do not show by themselves
+				got.lost(t, c.loseEvery)
 			}
 		})
+	}
+}
+
+// agree compares the counts of the server, the sink and the viewers.
+func (l *labWatched) agree(t *testing.T, sent float64) {
+	t.Helper()
+	w, x := l.Report, l.Sink
+	t.Logf("sink %+v; viewers %+v; sample %+v; %d drops, %+v, lost %v, failed %v",
+		x, w.All, w.Sample, w.Client.Drops, w.Sent, w.Lost, w.Failures)
+	seen := x.DivertedPackets + x.PassedPackets
+	// A watcher that gets too little of the processor leaves datagrams unread, of which its sockets know.
+	if drops := w.Client.Drops; float64(seen+x.Lost) != sent || w.All.Packets > seen || seen > w.All.Packets+drops {
+		t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, %d drops at sockets",
+			sent, seen, x.Lost, w.All.Packets, drops)
+	}
+	if x.PassedPackets < w.Sample.Packets || x.DivertedPackets < w.Sample.Packets {
+		t.Errorf("passed %d, diverted %d, the sample opened %d", x.PassedPackets, x.DivertedPackets, w.Sample.Packets)
+	}
+	if w.Sample.Unopened+w.Sample.Damaged != 0 {
+		t.Errorf("got %d unopened, %d damaged; want none", w.Sample.Unopened, w.Sample.Damaged)
+	}
+}
+
+// lost compares the losses that viewers report with those on purpose.
+func (l *labWatched) lost(t *testing.T, every int) {
+	t.Helper()
+	w, want := l.Report, 0.0
+	if every > 0 {
+		want = 1 / float64(every)
+	}
+	if loss := w.All.Loss(); math.Round(1e4*loss) != math.Round(1e4*want) {
+		t.Errorf("all viewers report %.4f %% lost, want %.2f", 100*loss, 100*want)
+	}
+	if every > 0 && (w.Sample.LossAfter > want/20 || w.Sample.Recovered == 0) {
+		t.Errorf("after retransmission %.4f %% are lost, %d recovered; want few and some",
+			100*w.Sample.LossAfter, w.Sample.Recovered)
 	}
 }
 
@@ -158,7 +167,7 @@ func TestUpstreamLoss(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	for _, rtx := range []bool{true, false} {
 		t.Run(map[bool]string{true: "RTX", false: "plain"}[rtx], func(t *testing.T) {
-			server, client := testenv.Pair(t, lab.Link{})
+			server, far := testenv.Pair(t, lab.Link{})
 			s, err := testenv.StartOn(t.Context(), server, nil, "--io", "udp", "--workers", "1")
 			if err != nil {
 				t.Fatal(err)
@@ -166,16 +175,16 @@ func TestUpstreamLoss(t *testing.T) {
 			s.EndWith(t)
 			p := publish.Default()
 			p.URL, p.NoRTX = s.URL+"/whip/x", !rtx
-			publisher, err := publishInLab.Start(t.Context(), client, p)
+			publisher, err := publishInLab.Start(t.Context(), far, p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			watcher, err := watchInLab.Start(t.Context(), client, labWatch{s.URL + "/whep/x", 3, 3, 0})
+			watcher, err := watchInLab.Start(t.Context(), far, labWatch{s.URL + "/whep/x", 3, 3, 0})
 			if err != nil {
 				t.Fatal(err)
 			}
 			await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == 3 })
-			fault, err := client.Device("eth0").Egress(lab.Fault{DropEvery: 20})
+			fault, err := far.Device("eth0").Egress(lab.Fault{DropEvery: 20})
 			if err != nil {
 				t.Fatal(err)
 			}

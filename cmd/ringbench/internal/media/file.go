@@ -105,11 +105,11 @@ func (c *cursor) Codec() rtp.Codec { return c.file.codec }
 func (c *cursor) Generated() bool  { return false }
 
 // Next goes back to the last keyframe if one is asked for: a file has no others.
-func (c *cursor) Next(keyframe bool) Frame {
+func (c *cursor) Next(want Want) Frame {
 	if c.next == len(c.file.frames) {
 		c.next = 0
 	}
-	if keyframe && c.file.codec.Kind() == rtp.Video && !c.file.frames[c.next].Key {
+	if want == Keyframe && c.file.codec.Kind() == rtp.Video && !c.file.frames[c.next].Key {
 		c.next = c.key
 	}
 	f := c.file.frames[c.next]

@@ -151,15 +151,15 @@ func TestFFmpegFiles(t *testing.T) {
 			// A wish goes back to the last keyframe, the end to the beginning.
 			s := f.Source()
 			for range 30 {
-				s.Next(false)
+				s.Next(AnyFrame)
 			}
-			if x := s.Next(true); !x.Key || &x.Units[0][0] != &f.frames[25].Units[0][0] {
+			if x := s.Next(Keyframe); !x.Key || &x.Units[0][0] != &f.frames[25].Units[0][0] {
 				t.Error("a wish is not answered with the last keyframe")
 			}
 			for range 24 {
-				s.Next(false)
+				s.Next(AnyFrame)
 			}
-			if x := s.Next(false); &x.Units[0][0] != &f.frames[0].Units[0][0] {
+			if x := s.Next(AnyFrame); &x.Units[0][0] != &f.frames[0].Units[0][0] {
 				t.Error("the end is not followed by the beginning")
 			}
 		})
@@ -181,7 +181,7 @@ func FuzzParse(f *testing.F) {
 		}
 		s, p := file.Source(), NewPacketizer(file.Codec(), 200)
 		for i := range min(2*len(file.frames), 100) {
-			x := s.Next(i%7 == 3)
+			x := s.Next(keyframeIf(i%7 == 3))
 			if x.Duration <= 0 {
 				t.Fatalf("frame %d lasts %v", i, x.Duration)
 			}
@@ -192,4 +192,11 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func keyframeIf(is bool) Want {
+	if is {
+		return Keyframe
+	}
+	return AnyFrame
 }

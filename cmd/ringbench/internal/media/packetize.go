@@ -22,7 +22,7 @@ const (
 // A Packetizer splits frames into payloads.
 type Packetizer struct {
 	codec rtp.Codec
-	max   int // the most bytes of a payload
+	most  int // the most bytes of a payload
 	vp9   codecs.VP9Payloader
 	av1   codecs.AV1Payloader
 
@@ -32,9 +32,9 @@ type Packetizer struct {
 	memory   []byte
 }
 
-// NewPacketizer returns a packetizer whose payloads have max bytes at most, and at least 100.
-func NewPacketizer(c rtp.Codec, max int) *Packetizer {
-	return &Packetizer{codec: c, max: max}
+// NewPacketizer returns a packetizer whose payloads have most bytes at most, and at least 100.
+func NewPacketizer(c rtp.Codec, most int) *Packetizer {
+	return &Packetizer{codec: c, most: most}
 }
 
 // Packets splits a frame.
@@ -48,9 +48,9 @@ func (p *Packetizer) Packets(f Frame) [][]byte {
 			p.splitH264(unit)
 		}
 	case rtp.VP9:
-		p.payloads = append(p.payloads, p.vp9.Payload(uint16(p.max), f.Units[0])...)
+		p.payloads = append(p.payloads, p.vp9.Payload(uint16(p.most), f.Units[0])...)
 	case rtp.AV1:
-		p.payloads = append(p.payloads, p.av1.Payload(uint16(p.max), f.Units[0])...)
+		p.payloads = append(p.payloads, p.av1.Payload(uint16(p.most), f.Units[0])...)
 	default:
 		p.payloads = append(p.payloads, p.claim(f.Units[0]))
 	}
@@ -61,7 +61,7 @@ func (p *Packetizer) Packets(f Frame) [][]byte {
 // of the partition.
 func (p *Packetizer) splitVP8(frame []byte) {
 	p.picture = (p.picture + 1) & 0x7FFF
-	p.parts = Split(p.parts[:0], len(frame), p.max-vp8Descriptor)
+	p.parts = Split(p.parts[:0], len(frame), p.most-vp8Descriptor)
 	for i, n := range p.parts {
 		descriptor := [vp8Descriptor]byte{0x80, 0x80}
 		if i == 0 {
@@ -78,12 +78,12 @@ func (p *Packetizer) splitH264(unit []byte) {
 	if len(unit) == 0 || unit[0]&0x1F == naluDelimiter {
 		return
 	}
-	if len(unit) <= p.max {
+	if len(unit) <= p.most {
 		p.payloads = append(p.payloads, p.claim(unit))
 		return
 	}
 	head, rest := unit[0], unit[1:]
-	p.parts = Split(p.parts[:0], len(rest), p.max-fragmentHeader)
+	p.parts = Split(p.parts[:0], len(rest), p.most-fragmentHeader)
 	for i, n := range p.parts {
 		fragment := [fragmentHeader]byte{head&0xE0 | naluFragment, head & 0x1F}
 		if i == 0 {
@@ -108,14 +108,14 @@ func (p *Packetizer) claim(parts ...[]byte) []byte {
 }
 
 // Split appends the lengths of the parts that libwebrtc's RtpPacketizer::SplitAboutEqually makes of
-// size bytes: as few as fit max, all alike, but that the last ones are a byte longer where the division
+// size bytes: as few as fit most, all alike, but that the last ones are a byte longer where the division
 // leaves a remainder. A run of equal packets that ends with longer ones is what a sender has to cope
 // with that wants a frame in one UDP_SEGMENT message.
-func Split(parts []int, size, max int) []int {
-	if size <= 0 || max <= 0 {
+func Split(parts []int, size, most int) []int {
+	if size <= 0 || most <= 0 {
 		return parts
 	}
-	n := (size + max - 1) / max
+	n := (size + most - 1) / most
 	longer := size % n
 	for i := range n {
 		part := size / n

@@ -13,8 +13,8 @@ import (
 
 func TestSplit(t *testing.T) {
 	for _, c := range []struct {
-		size, max int
-		want      []int
+		size, most int
+		want       []int
 	}{
 		{0, 10, nil},
 		{1, 10, []int{1}},
@@ -29,8 +29,8 @@ func TestSplit(t *testing.T) {
 		// A frame of 2 Mbit/s at 30 frames a second.
 		{8333, 1172, []int{1041, 1041, 1041, 1042, 1042, 1042, 1042, 1042}},
 	} {
-		if got := Split(nil, c.size, c.max); !slices.Equal(got, c.want) {
-			t.Errorf("%d by %d: %v, want %v", c.size, c.max, got, c.want)
+		if got := Split(nil, c.size, c.most); !slices.Equal(got, c.want) {
+			t.Errorf("%d by %d: %v, want %v", c.size, c.most, got, c.want)
 		}
 	}
 	for size := range 3000 {
@@ -50,20 +50,20 @@ func TestSplit(t *testing.T) {
 
 // TestVP8 puts generated frames together again with pion's depacketizer.
 func TestVP8(t *testing.T) {
-	const max = 500
+	const most = 500
 	source := NewVideo(VideoConfig{Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second, Seed: 7})
-	p := NewPacketizer(rtp.VP8, max)
+	p := NewPacketizer(rtp.VP8, most)
 	total := 0
 	last := uint16(0)
 	for n := range 90 {
-		f := source.Next(n == 45)
+		f := source.Next(keyframeIf(n == 45))
 		if want := n%30 == 0 && n < 45 || n == 45 || n == 75; f.Key != want {
 			t.Errorf("frame %d: key %v", n, f.Key)
 		}
 		total += len(f.Units[0])
 		var frame []byte
 		for i, payload := range p.Packets(f) {
-			if len(payload) > max {
+			if len(payload) > most {
 				t.Errorf("frame %d: a payload of %d bytes", n, len(payload))
 			}
 			var d codecs.VP8Packet

@@ -18,12 +18,22 @@ type Frame struct {
 	Duration time.Duration
 }
 
+// A Want is the kind of frame to take from a Source.
+type Want uint8
+
+const (
+	// AnyFrame takes the frame that is next.
+	AnyFrame Want = iota
+	// Keyframe takes the next keyframe.
+	Keyframe
+)
+
 // A Source yields the frames of one track, without end.
 type Source interface {
 	Codec() rtp.Codec
-	// Next returns the next frame: a keyframe if keyframe is set.
-	Next(keyframe bool) Frame
-	// Generated says that the content means nothing, so that a stamp may replace a payload's end.
+	// Next returns the next frame. Audio has no keyframes.
+	Next(want Want) Frame
+	// Generated reports whether the content is meaningless, so that a stamp may replace a payload's end.
 	Generated() bool
 }
 
@@ -68,7 +78,7 @@ type video struct {
 func (v *video) Codec() rtp.Codec { return rtp.VP8 }
 func (v *video) Generated() bool  { return true }
 
-func (v *video) Next(keyframe bool) Frame {
+func (v *video) Next(want Want) Frame {
 	v.owed += v.size
 	n := max(int(v.owed), minFrame)
 	v.owed -= float64(n)
@@ -81,7 +91,7 @@ func (v *video) Next(keyframe bool) Frame {
 	for filled := 0; filled < n; {
 		filled += copy(f[filled:], v.noise[v.frames*61%(len(v.noise)/2):])
 	}
-	key := keyframe || v.since+v.interval/2 >= v.keyframe // the interval is rounded
+	key := want == Keyframe || v.since+v.interval/2 >= v.keyframe // the interval is rounded
 	if key {
 		v.since = 0
 		// A clear P bit, then version 0, shown, the length of the first partition, and the start
@@ -116,7 +126,7 @@ type audio struct {
 func (a *audio) Codec() rtp.Codec { return rtp.Opus }
 func (a *audio) Generated() bool  { return true }
 
-func (a *audio) Next(bool) Frame {
+func (a *audio) Next(Want) Frame {
 	a.frames++
 	copy(a.packet[:], a.noise[a.frames*61%(len(a.noise)/2):])
 	a.packet[0] = audioTOC

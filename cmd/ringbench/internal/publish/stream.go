@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"ringcast/cmd/ringbench/internal/media"
 	"ringcast/cmd/ringbench/internal/session"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
@@ -270,8 +271,11 @@ func (s *stream) sendDue(now time.Time) (next time.Time) {
 			t.due = t.due.Add(t.beat) // in step: otherwise all streams of a process would go on together
 		}
 		if !t.due.After(now) {
-			keyframe := s.wanted && t.format.Codec.Kind() == rtp.Video && now.Sub(s.lastKey) >= keyframePause
-			f := t.source.Next(keyframe)
+			want := media.AnyFrame
+			if s.wanted && t.format.Codec.Kind() == rtp.Video && now.Sub(s.lastKey) >= keyframePause {
+				want = media.Keyframe
+			}
+			f := t.source.Next(want)
 			s.sender.sendFrame(t, f, now)
 			if f.Key {
 				s.wanted, s.lastKey = false, now

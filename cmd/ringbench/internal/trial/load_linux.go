@@ -172,12 +172,12 @@ func answer(f func() (any, error)) http.HandlerFunc {
 }
 
 // order has a process do something and reads its answer, if out is not nil.
-func order(ctx context.Context, client *http.Client, method, address, path string, out any) error {
+func order(ctx context.Context, web *http.Client, method, address, path string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
+	resp, err := web.Do(req)
 	if err != nil {
 		return err
 	}

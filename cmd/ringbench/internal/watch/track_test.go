@@ -39,7 +39,7 @@ func (f *feed) rtx(seq uint16) {
 // TestLossIsExact drops every hundredth packet, over the wrap-around of the sequence numbers.
 func TestLossIsExact(t *testing.T) {
 	const packets = 200_000
-	for _, recover := range []bool{false, true} {
+	for _, recovers := range []bool{false, true} {
 		f := newFeed(false)
 		recovered := uint64(0)
 		for i := range packets {
@@ -49,7 +49,7 @@ func TestLossIsExact(t *testing.T) {
 			}
 			seqs, _ := f.t.check.due(f.now, make([]uint16, 0, 16))
 			for _, seq := range seqs {
-				if recover && seq%2 == 0 {
+				if recovers && seq%2 == 0 {
 					f.rtx(seq)
 					recovered++
 				}
@@ -62,7 +62,7 @@ func TestLossIsExact(t *testing.T) {
 		if missing := f.t.expected() - f.t.received(); missing != packets/100 {
 			t.Errorf("missing %d of %d, want every hundredth", missing, packets)
 		}
-		if c.recovered != recovered || recover != (recovered > 0) {
+		if c.recovered != recovered || recovers != (recovered > 0) {
 			t.Errorf("recovered %d, want %d", c.recovered, recovered)
 		}
 		// Each missing packet that stays away costs its frame, and with one frame in 12.5 broken no
