@@ -16,10 +16,10 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// maxFile bounds a file's size in bytes: it is kept in memory.
+// maxFile is the most bytes of a file, which is kept in memory.
 const maxFile = 1 << 30
 
-// probe is the packet size by which a file's keyframes are found.
+// probe is the packet size for finding a file's keyframes.
 const probe = 1200
 
 // ErrFile is wrapped by the errors for files that cannot be published.
@@ -31,8 +31,8 @@ type File struct {
 	frames []Frame
 }
 
-// Open reads an IVF file (VP8, VP9 or AV1), an Annex-B byte stream (H.264) or Ogg Opus; which of them
-// it is, its first bytes tell. frameRate is that of a byte stream, which tells none.
+// Open reads an IVF file (VP8, VP9 or AV1), an Annex-B byte stream (H.264) or Ogg Opus. It recognizes each by its first
+// bytes. frameRate is for byte streams, which contain none.
 func Open(path string, frameRate float64) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -53,7 +53,7 @@ func Open(path string, frameRate float64) (*File, error) {
 	return file, nil
 }
 
-// Parse is Open for what is in memory. The error wraps ErrFile.
+// Parse is Open for a file in memory. The error wraps ErrFile.
 func Parse(data []byte, frameRate float64) (file *File, err error) {
 	switch {
 	case bytes.HasPrefix(data, []byte("DKIF")):
@@ -78,10 +78,10 @@ func Parse(data []byte, frameRate float64) (file *File, err error) {
 	return file, nil
 }
 
-// Codec is what the file holds.
+// Codec returns the codec of the file.
 func (f *File) Codec() rtp.Codec { return f.codec }
 
-// Source starts at the file's beginning, and again there at its end.
+// Source returns a source that loops over the file.
 func (f *File) Source() Source { return &cursor{file: f} }
 
 func (f *File) findKeyframes() {
@@ -98,13 +98,13 @@ func (f *File) findKeyframes() {
 type cursor struct {
 	file *File
 	next int
-	key  int // the last keyframe's place
+	key  int // the index of the last keyframe
 }
 
 func (c *cursor) Codec() rtp.Codec { return c.file.codec }
 func (c *cursor) Generated() bool  { return false }
 
-// Next goes back to the last keyframe if one is asked for: a file has no others.
+// Next goes back to the last keyframe if one is wanted: a file has no others.
 func (c *cursor) Next(want Want) Frame {
 	if c.next == len(c.file.frames) {
 		c.next = 0
@@ -126,8 +126,8 @@ const (
 	ivfFrameHeader = 12
 )
 
-// parseIVF reads the frames where they lie. pion's reader allocates what a frame's header claims, and
-// multiplies times by what should divide them.
+// parseIVF reads the frames in place. pion's reader allocates as much as a frame's header claims, and it multiplies
+// times where it should divide.
 func parseIVF(data []byte) (*File, error) {
 	if len(data) < ivfHeader {
 		return nil, errors.New("an IVF file without its header")
@@ -167,8 +167,7 @@ func parseIVF(data []byte) (*File, error) {
 	return file, file.setDurations(times)
 }
 
-// setDurations takes the differences of the frames' times; the last frame lasts as long as the one
-// before.
+// setDurations takes the differences of the frames' times. The last frame lasts as long as the one before it.
 func (f *File) setDurations(times []time.Duration) error {
 	const longest = 10 * time.Second
 	last := time.Second / 30
@@ -193,11 +192,11 @@ const (
 	naluPPS   = 8
 )
 
-// parseH264 gathers NAL units to access units (H.264 section 7.4.1.2.3): one begins where, after a
-// slice, something comes that cannot follow in the same.
+// parseH264 gathers NAL units into access units (H.264 section 7.4.1.2.3). One begins where a NAL unit after a slice
+// cannot follow in the same access unit.
 func parseH264(data []byte, frameRate float64) (*File, error) {
 	if frameRate <= 0 {
-		return nil, errors.New("an H.264 byte stream tells no frame rate, and none is given")
+		return nil, errors.New("an H.264 byte stream has no frame rate; expected --fps")
 	}
 	r, err := h264reader.NewReader(bufio.NewReader(bytes.NewReader(data)))
 	if err != nil {

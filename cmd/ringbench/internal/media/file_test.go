@@ -39,7 +39,7 @@ func oggFile() []byte {
 	tags := page(0, 5, []byte("OpusTags"))
 	// Two packets and the beginning of a third, which goes on on the next page.
 	split := page(0, 5, []byte{0xF8, 1}, []byte{0xF9, 1, 2}, long[:510])
-	split = append(split[:oggHeader+4], split[oggHeader+5:]...) // without the lacing of 0 that would end it
+	split = append(split[:oggHeader+4], split[oggHeader+5:]...) // without the lacing of 0 that ends it
 	split[26]--
 	return slices.Concat(first, page(2, 9, []byte("another")), tags, split, page(1, 5, long[510:]))
 }
@@ -113,8 +113,7 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
-// TestFFmpegFiles parses what ffmpeg makes of its test sources: two seconds at 25 frames a second with a
-// keyframe each second.
+// TestFFmpegFiles parses files of ffmpeg's test sources: two seconds at 25 frames a second with a keyframe each second.
 func TestFFmpegFiles(t *testing.T) {
 	testenv.Need(t, testenv.FFmpeg)
 	for _, c := range []struct {
@@ -148,7 +147,7 @@ func TestFFmpegFiles(t *testing.T) {
 			if len(f.frames) != 50 || !slices.Equal(keys, []int{0, 25}) {
 				t.Errorf("%d frames, keyframes %v", len(f.frames), keys)
 			}
-			// A wish goes back to the last keyframe, the end to the beginning.
+			// Keyframe goes back to the last keyframe, the end to the beginning.
 			s := f.Source()
 			for range 30 {
 				s.Next(AnyFrame)

@@ -16,8 +16,8 @@ const oggHeader = 27
 // continued marks a page whose first packet began on an earlier one.
 const continued = 0x01
 
-// parseOgg reads the packets of an Ogg file's first Opus stream (RFC 7845). pion's reader yields pages,
-// and encoders put a second's worth of packets on one.
+// parseOgg reads the packets of an Ogg file's first Opus stream (RFC 7845). pion's reader yields pages, and encoders
+// put a second of packets on one.
 func parseOgg(data []byte) (*File, error) {
 	file := &File{codec: rtp.Opus}
 	var serial uint32
@@ -71,7 +71,7 @@ func parseOgg(data []byte) (*File, error) {
 	return file, nil
 }
 
-// opusDuration is how long a packet sounds (RFC 6716 section 3.1 and 3.2).
+// opusDuration returns the duration of a packet (RFC 6716 sections 3.1 and 3.2).
 func opusDuration(p []byte) (time.Duration, error) {
 	if len(p) == 0 {
 		return 0, errors.New("an empty Opus packet")

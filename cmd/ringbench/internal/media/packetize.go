@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// vp8Descriptor is the length of the payload descriptor with a 15-bit picture ID (RFC 7741
-	// section 4.2), which libwebrtc sends for a stream without temporal layers.
+	// vp8Descriptor is the length of the payload descriptor with a 15-bit picture ID (RFC 7741 section 4.2). libwebrtc
+	// sends it for a stream without temporal layers.
 	vp8Descriptor = 4
 	// fragmentHeader is the length of an FU-A's indicator and header (RFC 6184 section 5.8).
 	fragmentHeader = 2
@@ -57,8 +57,8 @@ func (p *Packetizer) Packets(f Frame) [][]byte {
 	return p.payloads
 }
 
-// splitVP8 puts a descriptor before each part: extended, with a picture ID, the first also the start
-// of the partition.
+// splitVP8 puts a descriptor before each part: extended, with a picture ID. The first one also marks the start of the
+// partition.
 func (p *Packetizer) splitVP8(frame []byte) {
 	p.picture = (p.picture + 1) & 0x7FFF
 	p.parts = Split(p.parts[:0], len(frame), p.most-vp8Descriptor)
@@ -73,7 +73,7 @@ func (p *Packetizer) splitVP8(frame []byte) {
 	}
 }
 
-// splitH264 sends a NAL unit whole or as fragments. Delimiters are left out, as RFC 6184 allows.
+// splitH264 sends a NAL unit whole or as fragments. It leaves out delimiters, as RFC 6184 allows.
 func (p *Packetizer) splitH264(unit []byte) {
 	if len(unit) == 0 || unit[0]&0x1F == naluDelimiter {
 		return
@@ -97,8 +97,7 @@ func (p *Packetizer) splitH264(unit []byte) {
 	}
 }
 
-// claim copies parts to memory of the packetizer's. Payloads keep the array they were cut from when
-// it has to grow.
+// claim copies parts to the packetizer's memory. Earlier payloads keep their array when it grows.
 func (p *Packetizer) claim(parts ...[]byte) []byte {
 	start := len(p.memory)
 	for _, part := range parts {
@@ -107,10 +106,9 @@ func (p *Packetizer) claim(parts ...[]byte) []byte {
 	return p.memory[start:len(p.memory):len(p.memory)]
 }
 
-// Split appends the lengths of the parts that libwebrtc's RtpPacketizer::SplitAboutEqually makes of
-// size bytes: as few as fit most, all alike, but that the last ones are a byte longer where the division
-// leaves a remainder. A run of equal packets that ends with longer ones is what a sender has to cope
-// with that wants a frame in one UDP_SEGMENT message.
+// Split appends the lengths of the parts that libwebrtc's RtpPacketizer::SplitAboutEqually makes of size bytes. They
+// are as few as fit most. All are equal, except that the last ones are a byte longer where the division leaves a
+// remainder. A sender of one UDP_SEGMENT message a frame has to deal with such longer packets at the end of equal ones.
 func Split(parts []int, size, most int) []int {
 	if size <= 0 || most <= 0 {
 		return parts

@@ -48,7 +48,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// TestVP8 puts generated frames together again with pion's depacketizer.
+// TestVP8 reassembles generated frames with pion's depacketizer.
 func TestVP8(t *testing.T) {
 	const most = 500
 	source := NewVideo(VideoConfig{Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second, Seed: 7})

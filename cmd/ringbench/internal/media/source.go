@@ -7,12 +7,11 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A Frame is what is sent in one burst.
+// A Frame is sent in one burst.
 type Frame struct {
-	// Units are the frame's parts that a payload must not mix: NAL units without start codes for
-	// H.264, otherwise one.
+	// Units are parts that must not share a payload: NAL units without start codes for H.264, otherwise one.
 	Units [][]byte
-	// Key says that a decoder can start here. Audio has no such frames.
+	// Key is set when a decoder can start here. Audio has no such frames.
 	Key bool
 	// Duration is the time until the next frame is due.
 	Duration time.Duration
@@ -43,18 +42,17 @@ type VideoConfig struct {
 	Bitrate int
 	// FrameRate is in frames a second.
 	FrameRate float64
-	// Keyframe is the time between keyframes; longer than the run for none but those asked for.
+	// Keyframe is the time between keyframes; longer than the run for none but those on request.
 	Keyframe time.Duration
-	// Seed makes the content.
+	// Seed determines the content.
 	Seed uint64
 }
 
 // minFrame leaves room for a stamp in each of a frame's packets.
 const minFrame = 64
 
-// NewVideo returns a stream whose frames are as long as one another but for a byte, so that rates are
-// exact, and look like VP8's to whoever reads no further than the frame header. Their content cannot be
-// compressed, nor decoded.
+// NewVideo returns a stream whose frames differ by a byte in length at most, so that rates are exact. Up to the frame
+// header they look like VP8. Their content can be neither compressed nor decoded.
 func NewVideo(c VideoConfig) Source {
 	v := &video{
 		noise: noise(c.Seed), interval: time.Duration(float64(time.Second) / c.FrameRate),
@@ -86,7 +84,7 @@ func (v *video) Next(want Want) Frame {
 		v.frame[0] = make([]byte, n)
 	}
 	f := v.frame[0][:n]
-	// Another piece of the noise for each frame, so that no two frames are alike.
+	// Each frame begins at another place of the noise, so that no two are alike.
 	v.frames++
 	for filled := 0; filled < n; {
 		filled += copy(f[filled:], v.noise[v.frames*61%(len(v.noise)/2):])
@@ -94,8 +92,8 @@ func (v *video) Next(want Want) Frame {
 	key := want == Keyframe || v.since+v.interval/2 >= v.keyframe // the interval is rounded
 	if key {
 		v.since = 0
-		// A clear P bit, then version 0, shown, the length of the first partition, and the start
-		// code (RFC 6386 section 9.1).
+		// These are a clear P bit, version 0, shown, the length of the first partition, and the start code (RFC 6386
+		// section 9.1).
 		copy(f, []byte{0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A})
 	} else {
 		copy(f, []byte{0x11, 0x02, 0x00})
@@ -105,7 +103,7 @@ func (v *video) Next(want Want) Frame {
 	return Frame{Units: v.frame[:], Key: key, Duration: v.interval}
 }
 
-// Audio is like a talking Opus encoder: a packet each 20 ms.
+// Audio imitates a talking Opus encoder: a packet each 20 ms.
 const (
 	audioInterval = 20 * time.Millisecond
 	audioSize     = 80 // bytes, for 32 kbit/s

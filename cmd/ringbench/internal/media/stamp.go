@@ -8,23 +8,20 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// StampLen is how many bytes at a payload's end a stamp takes: a count, a time, a checksum and a mark
-// by which a stamp is known.
+// StampLen is the length of a stamp: a count, a time, a checksum and a mark for recognition.
 const StampLen = 8 + 8 + 4 + 4
 
 const stampMark = 0x72626E63
 
-// A Stamp says of a packet what its publisher knew.
+// A Stamp is a publisher's own record of a packet.
 type Stamp struct {
 	// Count numbers the track's packets from 0.
 	Count uint64
-	// Due is when the packet should have been sent: what kept the publisher from being on time is
-	// part of the delay.
+	// Due is the planned time of the packet. The delay thus includes the publisher's own lateness.
 	Due time.Time
 }
 
-// PutStamp writes a stamp over the end of a generated payload of codec c; payloads too short stay as
-// they are.
+// PutStamp writes a stamp over the end of a generated payload of codec c. A payload that is too short stays as it is.
 func PutStamp(c rtp.Codec, payload []byte, s Stamp) {
 	start := guarded(c)
 	at := len(payload) - StampLen
@@ -37,8 +34,8 @@ func PutStamp(c rtp.Codec, payload []byte, s Stamp) {
 	binary.BigEndian.PutUint32(payload[at+20:], stampMark)
 }
 
-// ReadStamp reads a payload's stamp. found is false for payloads without one; intact is false where the
-// checksum does not fit what it covers.
+// ReadStamp reads a payload's stamp. found is false for a payload without one; intact is false if the checksum does not
+// match.
 func ReadStamp(c rtp.Codec, payload []byte) (s Stamp, found, intact bool) {
 	start := guarded(c)
 	at := len(payload) - StampLen
@@ -50,8 +47,8 @@ func ReadStamp(c rtp.Codec, payload []byte) (s Stamp, found, intact bool) {
 	return s, true, binary.BigEndian.Uint32(payload[at+16:]) == crc32.ChecksumIEEE(payload[start:at+16])
 }
 
-// guarded is where in a payload the checksum begins: a server may count pictures anew in the
-// descriptor before.
+// guarded returns the offset in a payload at which the checksum begins: a server may renumber pictures in the
+// descriptor before it.
 func guarded(c rtp.Codec) int {
 	if c == rtp.VP8 {
 		return vp8Descriptor

@@ -9,7 +9,7 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// What a run may ask for.
+// The limits of a run.
 const (
 	maxStreams    = 10_000
 	minPacketSize = 200
@@ -17,10 +17,10 @@ const (
 	maxFrameRate  = 1000
 )
 
-// Config says what to publish. URL must be set; Default has usable values for the rest.
+// Config describes the streams. URL must be set; Default has usable values for the other fields.
 type Config struct {
-	// URL is the WHIP endpoint. In it {n} stands for the stream's number, from 0; without it further
-	// streams than the first have -n appended.
+	// URL is the WHIP endpoint. In it {n} stands for the stream's number, from 0. Without {n}, -n is appended for all
+	// streams but the first.
 	URL      string
 	Token    string
 	Insecure bool // accept any TLS certificate
@@ -29,33 +29,33 @@ type Config struct {
 	Files []string
 	// Audio adds generated audio, unless a file is audio.
 	Audio bool
-	// Bitrate of a generated stream's video, in bit/s.
+	// Bitrate is that of a generated stream's video, in bit/s.
 	Bitrate int
-	// FrameRate in frames a second, of generated video and of H.264 byte streams.
+	// FrameRate is in frames a second, of generated video and of H.264 byte streams.
 	FrameRate float64
 	// Keyframe is the time between a generated stream's keyframes.
 	Keyframe time.Duration
 	// PacketSize is the most bytes of an RTP packet before it is sealed.
 	PacketSize int
-	// Duration is how long to publish; 0 is until interrupted.
+	// Duration is the time to publish; 0 lasts until an interruption.
 	Duration time.Duration
-	// Seed makes content, numbers and the streams' phases.
+	// Seed determines content, numbers and the streams' phases.
 	Seed uint64
 	// NoRTX and NoTransportCC leave these out of the offer.
 	NoRTX, NoTransportCC bool
 
 	// Progress may be nil.
 	Progress *report.Progress `json:"-"`
-	// Paused is asked when a frame is due: what is due while it is true is never sent. Nil is never paused.
+	// Paused is called when a frame is due: a frame that is due while it returns true is never sent. Nil is never
+	// paused.
 	Paused func() bool `json:"-"`
-	// Follow is called before the first frame with what tells at any time how things stand, with Late since
-	// it was asked last; it may be nil.
+	// Follow is called before the first frame. It gets a function that reports the state at any time; Late of its
+	// reports is of the time since the call before. Follow may be nil.
 	Follow func(look func() *report.Publish) `json:"-"`
-	// Ready is called when all streams are connected, and the first frame waits for it to return; it
-	// may be nil.
+	// Ready is called when all streams are connected. The first frame waits until it returns. It may be nil.
 	Ready func() `json:"-"`
-	// Sent is called when the last frame is out, with the report so far; the sessions, which go on to
-	// answer NACKs, end when it returns. It may be nil.
+	// Sent is called when the last frame is sent, with the report so far. The sessions go on to answer NACKs until it
+	// returns. It may be nil.
 	Sent func(*report.Publish) `json:"-"`
 }
 
@@ -66,7 +66,7 @@ func Default() Config {
 	}
 }
 
-// Validate reports all that is wrong.
+// Validate returns all errors together.
 func (c *Config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -88,7 +88,8 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// StreamURL is stream n's endpoint: {n} in url is replaced by n, or -n is appended for all but 0.
+// StreamURL returns the endpoint of stream n: {n} in url is replaced by n. Without {n}, -n is appended for all streams
+// but 0.
 func StreamURL(url string, n int) string {
 	if strings.Contains(url, "{n}") {
 		return strings.ReplaceAll(url, "{n}", fmt.Sprint(n))

@@ -12,7 +12,7 @@ import (
 	"ringcast/engine/stun"
 )
 
-// A path is a stream's way to the server: a socket and the ICE agent. Only one goroutine at a time uses it, but for
+// A path is a stream's way to the server: a socket and the ICE agent. Only one goroutine at a time uses it, except for
 // conn.
 type path struct {
 	conn     *net.UDPConn
@@ -67,7 +67,7 @@ func (p *path) read(buf []byte) ([]byte, netip.AddrPort, error) {
 func (p *path) handleSTUN(b []byte, from netip.AddrPort) bool {
 	reply, answered := p.agent.HandleSTUN(p.message[:0], p.hasher, b, from)
 	if len(reply) > 0 {
-		_, _ = p.conn.WriteToUDPAddrPort(reply, from) // the server will ask again
+		_, _ = p.conn.WriteToUDPAddrPort(reply, from) // the server will check again
 	}
 	if answered {
 		p.answered = time.Now()

@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// connecting is how many streams connect at a time.
+	// connecting is the number of streams that connect at a time.
 	connecting = 16
-	// headerRoom is what header and extensions take of a packet: 12 bytes, and MID and the
-	// transport-wide number in three words with their head.
+	// headerRoom is the room for header and extensions in a packet: 12 bytes, and MID and the transport-wide number in
+	// three words with their head.
 	headerRoom = rtp.HeaderLen + 12
-	// progressInterval is how often a line of progress is offered.
+	// progressInterval is the time between lines of progress.
 	progressInterval = 250 * time.Millisecond
 )
 
-// Run publishes until ctx ends, the duration is over, or a session ends. The report is valid even with
-// an error, unless that came before any stream was connected.
+// Run publishes until ctx ends, the duration is over, or a session ends. The report is valid even with an error, unless
+// the error came before any stream was connected.
 func Run(ctx context.Context, cfg Config) (*report.Publish, error) {
 	r := &run{
 		cfg: cfg, client: session.NewClient(session.Login{
@@ -74,11 +74,11 @@ type run struct {
 	streams     []*stream
 	late        *report.Histogram
 
-	mu     sync.Mutex        // guards what follows
+	mu     sync.Mutex        // guards looked
 	looked *report.Histogram // late at the last look
 }
 
-// openFiles settles where frames come from.
+// openFiles chooses the sources of frames.
 func (r *run) openFiles() error {
 	c := &r.cfg
 	for _, path := range c.Files {
@@ -173,7 +173,7 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 	return s, s.addTracks(c, video, r.audio, offer, random, seed)
 }
 
-// addTracks makes tracks of what the server took.
+// addTracks makes tracks of the media lines that the server accepted.
 func (s *stream) addTracks(
 	c *Config, video media.Source, audio func(uint64) media.Source, offer *client.Offer, random *rand.Rand, seed uint64,
 ) error {
@@ -188,13 +188,13 @@ func (s *stream) addTracks(
 			}
 		}
 		if format == nil {
-			return fmt.Errorf("%s: %w: the answer does not take %s", s.url, client.ErrCodec, codec)
+			return fmt.Errorf("%s: %w: the answer does not accept %s", s.url, client.ErrCodec, codec)
 		}
 		x := &track{
 			source: source, packetizer: media.NewPacketizer(codec, c.PacketSize-headerRoom),
 			format: *format, extensions: t.Extensions, mid: t.MID, ssrc: ssrc, rtxSSRC: rtx,
-			// The first numbers are in the lower half (RFC 3711 section 3.3.1): the first
-			// packets may be lost or late.
+			// The first numbers are in the lower half, since the first packets may be lost or late (RFC 3711 section
+			// 3.3.1).
 			index: uint64(random.Uint32N(1 << 15)), rtxIndex: uint64(random.Uint32N(1 << 15)),
 			clock: random.Uint32(),
 		}
@@ -206,7 +206,7 @@ func (s *stream) addTracks(
 		s.mu.Unlock()
 		return nil
 	}
-	// Streams begin at different moments of a frame's time, or all bursts would meet.
+	// Streams begin at different moments of a frame's time. Otherwise all bursts would coincide.
 	s.phase = time.Duration(random.Int64N(int64(float64(time.Second) / c.FrameRate)))
 	if err := add(video, offer.VideoSSRC, offer.VideoRTX); err != nil {
 		return err
@@ -268,7 +268,7 @@ func (r *run) close() {
 	all.Wait()
 }
 
-// look is a report of which Late is about the time since the last look.
+// look reports the state so far. Late is of the time since the last look.
 func (r *run) look(began time.Time) *report.Publish {
 	p := r.report(time.Since(began), false)
 	r.mu.Lock()

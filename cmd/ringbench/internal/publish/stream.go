@@ -21,16 +21,16 @@ import (
 const (
 	connectTimeout = 10 * time.Second
 	checkPause     = 50 * time.Millisecond // between rounds of checks until one is answered
-	// checkInterval is how often consent is asked for: browsers do so each 2.5 s.
+	// checkInterval is the time between checks for consent, that of browsers.
 	checkInterval = 2500 * time.Millisecond
-	// consentTimeout is when a server that answers no checks is gone (RFC 7675 section 5.1).
+	// consentTimeout is the time without an answered check after which the server is gone (RFC 7675 section 5.1).
 	consentTimeout = 30 * time.Second
 	reportInterval = time.Second
 	// keyframePause is the least time between keyframes that were asked for.
 	keyframePause = 300 * time.Millisecond
-	// pausePoll is how often a stream that is paused before its first frame asks whether it still is.
+	// pausePoll is the time between calls of Config.Paused before the first frame.
 	pausePoll = 5 * time.Millisecond
-	// rtcpRoom is what a compound and its protection may take.
+	// rtcpRoom is the room for a compound and its protection.
 	rtcpRoom = 256
 	maxFrame = 2048
 )
@@ -65,7 +65,7 @@ type stream struct {
 // steps are the times that connecting took.
 type steps struct{ post, ice, dtls time.Duration }
 
-// connect does all that comes before media.
+// connect posts the offer, nominates a path and shakes hands.
 func (s *stream) connect(ctx context.Context, offer *client.Offer, random *rand.Rand) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -130,7 +130,8 @@ func (s *stream) receive() {
 	}
 }
 
-// alert is the DTLS record that may say goodbye; it is encrypted, so that only its type is seen.
+// alert is the content type of DTLS alerts, one of which ends a session. They are encrypted, so only the type is
+// visible.
 const alert = 21
 
 func (s *stream) handleDTLS(b []byte) {
@@ -268,7 +269,7 @@ func (s *stream) sendDue(now time.Time) (next time.Time) {
 	next = now.Add(checkInterval)
 	for _, t := range s.tracks {
 		for !t.due.After(now) && s.paused != nil && s.paused() {
-			t.due = t.due.Add(t.beat) // in step: otherwise all streams of a process would go on together
+			t.due = t.due.Add(t.beat) // keeps the phase: otherwise all streams of a process would resume together
 		}
 		if !t.due.After(now) {
 			want := media.AnyFrame
@@ -306,5 +307,5 @@ func (s *stream) close() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	_ = s.session.Delete(ctx) // the server notices by itself, too
+	_ = s.session.Delete(ctx) // the server also notices by itself
 }

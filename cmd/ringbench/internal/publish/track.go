@@ -8,7 +8,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// kept is how many video packets can be sent again: at 2 Mbit/s, eight seconds' worth.
+// kept is the number of video packets that can be sent again: eight seconds of 2 Mbit/s.
 const kept = 2048
 
 // A track is one media line of a stream.
@@ -22,7 +22,7 @@ type track struct {
 	ssrc, rtxSSRC uint32
 	// index is the next packet's: the rollover counter above the sequence number.
 	index, rtxIndex uint64
-	// clock is the timestamp of what was due at the stream's start.
+	// clock is the timestamp of the stream's start.
 	clock uint32
 	due   time.Time     // of the next frame
 	beat  time.Duration // of the last one
@@ -32,7 +32,7 @@ type track struct {
 	history         []stored
 }
 
-// stored is a packet as it was before it was sealed.
+// stored is a packet before it was sealed.
 type stored struct {
 	index     uint64
 	headerLen int
@@ -48,7 +48,7 @@ func (t *track) keep(packet []byte, headerLen int) {
 	s.packet = append(s.packet[:0], packet...)
 }
 
-// find looks for a packet that was sent.
+// find returns a packet that was sent, or nil.
 func (t *track) find(seq uint16) *stored {
 	if t.history == nil {
 		return nil
@@ -71,7 +71,7 @@ func (t *track) appendHeader(dst []byte, h rtp.FixedHeader, transport uint16) []
 	var fixed [rtp.HeaderLen]byte
 	mid, cc := t.extensions[rtp.MID], t.extensions[rtp.TransportSequence]
 	if mid > 14 || len(t.mid) == 0 || len(t.mid) > 16 {
-		mid = 0 // the one-byte form has no room for it
+		mid = 0 // it does not fit the one-byte form
 	}
 	if cc > 14 {
 		cc = 0

@@ -1,8 +1,8 @@
-// Package report is what ringbench says: histograms, the reports of a publisher and of viewers as JSON
-// and as tables for people, and one line of progress.
+// Package report holds ringbench's output: histograms, the reports of publishers and viewers as JSON and as tables, and
+// one line of progress.
 //
-// Every time in a report is in milliseconds, every rate per second, every share from 0 to 1.
+// Times in reports are in milliseconds, rates per second, shares from 0 to 1.
 //
-// Concurrency: a Histogram may be recorded to by many goroutines, though loops that record every packet
-// have one each and merge them; reports are values.
+// Concurrency: a Histogram is safe from many goroutines. Loops that record every packet have one each, though, and
+// merge them. Reports are values.
 package report

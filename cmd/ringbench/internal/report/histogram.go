@@ -14,9 +14,8 @@ const (
 	digits  = 3
 )
 
-// A Histogram counts durations. Whoever records must count from when a thing should have happened, not
-// from when the harness came to it, or what delays the harness hides the delays it is to find
-// (coordinated omission).
+// A Histogram counts durations. They must begin at the moment when an event should have happened, not when the harness
+// came to it. Otherwise a delay of the harness hides the delays to be found (coordinated omission).
 type Histogram struct {
 	mu sync.Mutex // guards h
 	h  *hdrhistogram.Histogram
@@ -27,15 +26,15 @@ func NewHistogram() *Histogram {
 	return &Histogram{h: hdrhistogram.New(1, int64(longest/unit), digits)}
 }
 
-// Record counts a duration; what lies out of range counts as the range's end. Clocks of two machines
-// can make a delay negative.
+// Record counts a duration. One out of range counts as the range's end: clocks of two machines can make a delay
+// negative.
 func (h *Histogram) Record(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_ = h.h.RecordValue(min(max(int64(d/unit), 0), int64(longest/unit))) // in range
 }
 
-// Merge adds what other has counted; nobody else may merge the other way meanwhile.
+// Merge adds the counts of other. The opposite merge must not run at the same time.
 func (h *Histogram) Merge(other *Histogram) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +43,7 @@ func (h *Histogram) Merge(other *Histogram) {
 	h.h.Merge(other.h)
 }
 
-// Since is what was recorded after earlier, which is a copy of this histogram at some time before.
+// Since returns the counts after earlier, which is an older copy of this histogram.
 func (h *Histogram) Since(earlier *Histogram) *Histogram {
 	h.mu.Lock()
 	now := h.h.Export()
@@ -58,7 +57,7 @@ func (h *Histogram) Since(earlier *Histogram) *Histogram {
 	return &Histogram{h: hdrhistogram.Import(now)}
 }
 
-// Quantiles are a histogram's figures, in milliseconds.
+// Quantiles are the figures of a histogram, in milliseconds.
 type Quantiles struct {
 	Count int64   `json:"count"`
 	P50   float64 `json:"p50_ms"`
@@ -68,7 +67,7 @@ type Quantiles struct {
 	Max   float64 `json:"max_ms"`
 }
 
-// Quantiles computes the figures; all are 0 where nothing was recorded.
+// Quantiles computes the figures; all are 0 for an empty histogram.
 func (h *Histogram) Quantiles() Quantiles {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,13 +14,13 @@ const (
 	lineInterval   = 5 * time.Second
 )
 
-// A Progress shows one line that changes: redrawn on a terminal, elsewhere written anew but seldom. A
+// A Progress shows one line that changes. On a terminal it redraws the line; elsewhere it seldom writes another one. A
 // nil Progress shows nothing. It belongs to one goroutine.
 type Progress struct {
 	out      io.Writer
 	terminal bool
 	last     time.Time
-	drawn    int // columns of what stands on the terminal's line
+	drawn    int // columns of the terminal's line
 
 	packets, bytes uint64 // at the last line with rates
 }
@@ -32,14 +32,14 @@ func NewProgress(f *os.File) *Progress {
 	return &Progress{out: f, terminal: terminal}
 }
 
-// Show offers a line; it is shown if one is due.
+// Show shows a line if one is due.
 func (p *Progress) Show(now time.Time, format string, args ...any) {
 	if p.due(now) {
 		p.show(now, format, args...)
 	}
 }
 
-// Rates is Show with the rates at its end that follow from two counters and the last line.
+// Rates is Show with rates at the end. They follow from two counters and the last line.
 func (p *Progress) Rates(now time.Time, packets, bytes uint64, format string, args ...any) {
 	if !p.due(now) {
 		return
@@ -76,7 +76,7 @@ func (p *Progress) show(now time.Time, format string, args ...any) {
 	p.drawn = n
 }
 
-// Done takes the line away.
+// Done erases the line.
 func (p *Progress) Done() {
 	if p == nil || !p.terminal || p.drawn == 0 {
 		return

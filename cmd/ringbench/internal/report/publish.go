@@ -5,7 +5,7 @@ import (
 	"text/tabwriter"
 )
 
-// Publish is what publishers sent and heard.
+// Publish reports on publishers.
 type Publish struct {
 	URL     string   `json:"url"`
 	Streams int      `json:"streams"`
@@ -28,12 +28,11 @@ type Publish struct {
 	Reports      uint64 `json:"sender_reports"`
 
 	Feedback Feedback `json:"feedback"`
-	// Late is by how much frames left after they were due: the publisher's own share of the delay
-	// that viewers see.
+	// Late is the delay of frames at the publisher: its own share of the delay that viewers see.
 	Late Quantiles `json:"late"`
 }
 
-// Feedback is what the server told publishers.
+// Feedback counts the server's RTCP to publishers.
 type Feedback struct {
 	NACKs     uint64 `json:"nacks"` // packets asked for again
 	Unknown   uint64 `json:"nacks_unanswered"`
@@ -42,10 +41,9 @@ type Feedback struct {
 	Reports   uint64 `json:"receiver_reports"`
 	Transport uint64 `json:"transport_feedbacks"`
 	REMBs     uint64 `json:"rembs"`
-	// Lost is the sum over all tracks of the packets that the last reports say are lost.
+	// Lost is the sum of the losses in each track's last report.
 	Lost int64 `json:"reported_lost"`
-	// WorstLoss is the highest share lost in the interval of any one report; Jitter the highest
-	// interarrival jitter of any.
+	// WorstLoss is the highest share lost in the interval of any report, Jitter the highest interarrival jitter of any.
 	WorstLoss float64 `json:"worst_loss"`
 	Jitter    float64 `json:"worst_jitter_ms"`
 }

@@ -52,7 +52,7 @@ func TestSampleFinish(t *testing.T) {
 	}
 }
 
-// TestTable checks that what went wrong cannot be overlooked, and that JSON loses nothing.
+// TestTable checks that failures stand out, and that JSON loses nothing.
 func TestTable(t *testing.T) {
 	w := &Watch{
 		URL: "http://h/x", Wanted: 10, Joined: 7, Playing: 6, Aborted: true, Counting: "sockets",
@@ -101,7 +101,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestProgress: a terminal's line is redrawn and leaves nothing behind, a file's lines are seldom.
+// TestProgress: on a terminal the line is redrawn, and erased at the end. Lines of a file are seldom.
 func TestProgress(t *testing.T) {
 	var out bytes.Buffer
 	p := &Progress{out: &out, terminal: true}

@@ -6,15 +6,15 @@ import (
 	"text/tabwriter"
 )
 
-// table writes rows of a name and what follows, and tables of quantiles in columns.
+// table writes rows of a name and a text, and tables of quantiles in columns.
 type table struct{ *tabwriter.Writer }
 
-// row writes free text behind a name. It ends the columns above it.
+// row writes free text after a name. It ends the columns above it.
 func (t *table) row(name, format string, args ...any) {
 	fmt.Fprintf(t, "%-20s %s\n", name, fmt.Sprintf(format, args...))
 }
 
-// blank parts groups of rows.
+// blank separates groups of rows.
 func (t *table) blank() { fmt.Fprintln(t) }
 
 func (t *table) heads(cells ...string) {

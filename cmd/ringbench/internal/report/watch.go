@@ -11,14 +11,14 @@ import (
 type Stage uint8
 
 const (
-	// POST is from when the viewer was to begin until the answer was there.
+	// POST is the time from the viewer's planned beginning to the answer.
 	POST Stage = iota
-	// ICE is from there to the first authentic answer to a check.
+	// ICE is the time from the answer to the first authentic answer to a check.
 	ICE
-	// DTLS is from there to the SRTP keys.
+	// DTLS is the time from ICE's end to the SRTP keys.
 	DTLS
-	// FirstPacket and FirstKeyframe are from the beginning to the first media and to the start of the
-	// first keyframe.
+	// FirstPacket and FirstKeyframe are the times from the beginning to the first media and to the start of the first
+	// keyframe.
 	FirstPacket
 	FirstKeyframe
 	NumStages
@@ -28,24 +28,23 @@ var stageNames = [NumStages]string{"POST", "ICE", "DTLS", "first packet", "first
 
 func (s Stage) String() string { return stageNames[s] }
 
-// Watch is what viewers saw.
+// Watch reports on viewers.
 type Watch struct {
 	URL      string `json:"url"`
 	Wanted   int    `json:"viewers"`
 	Sampled  int    `json:"sampled"`
 	Aborted  bool   `json:"aborted"`  // ended by a signal
-	Counting string `json:"counting"` // how unsampled viewers are counted: sockets or a sink
+	Counting string `json:"counting"` // sockets, or the sink's name: it counts unsampled viewers
 
-	// Joined is how many got as far as keys; Playing as far as a keyframe; Lost were connected and
-	// ended before the run did.
+	// Joined viewers got keys, Playing ones a keyframe. Lost ones were connected and ended before the run did.
 	Joined   int                       `json:"joined"`
 	Playing  int                       `json:"playing"`
 	Lost     map[string]int            `json:"lost,omitempty"`
 	Failures map[string]map[string]int `json:"failures,omitempty"` // stage, reason, count
 	Stages   map[string]Quantiles      `json:"stages"`
 
-	// All is what came to all viewers since each joined; Steady only while all that joined were
-	// there, from a moment after the last until the end.
+	// All covers all viewers since each joined. Steady covers only the time with all viewers, from a moment after the
+	// last joined to the end.
 	All    Traffic `json:"all"`
 	Steady Traffic `json:"steady"`
 	Sample Sample  `json:"sample"`
@@ -58,8 +57,8 @@ type Traffic struct {
 	Seconds float64 `json:"seconds"`
 	Packets uint64  `json:"packets"` // RTP, retransmissions included
 	Bytes   uint64  `json:"bytes"`   // of UDP payload
-	// Media counts packets that are no retransmissions; Missing what the numbering says should have
-	// come with them and did not, at least not as media.
+	// Media counts packets that are no retransmissions. Missing counts packets that the numbering implies but that did
+	// not arrive, or only by retransmission.
 	Media   uint64 `json:"media_packets"`
 	Missing uint64 `json:"missing_packets"`
 }
@@ -67,23 +66,22 @@ type Traffic struct {
 // Loss is the share of media packets that were missing.
 func (t Traffic) Loss() float64 { return share(t.Missing, t.Media+t.Missing) }
 
-// Sample is what the viewers saw that opened and checked every packet.
+// Sample reports on the viewers that opened and checked every packet.
 type Sample struct {
 	Packets   uint64 `json:"packets"` // authentic RTP
 	Unopened  uint64 `json:"unopened_packets"`
 	Duplicate uint64 `json:"duplicate_packets"`
 	Late      uint64 `json:"late_packets"` // came after later ones, but not by retransmission
-	// Expected is what the numbering says; Missing was lost on the way; Recovered of these came by
-	// retransmission, Unrecovered never.
+	// Expected packets follow from the numbering. Missing ones were lost on the way; of these, Recovered ones came by
+	// retransmission and Unrecovered ones never.
 	Expected    uint64  `json:"expected_packets"`
 	Missing     uint64  `json:"missing_packets"`
 	Recovered   uint64  `json:"recovered_packets"`
 	Unrecovered uint64  `json:"unrecovered_packets"`
 	LossBefore  float64 `json:"loss_before_rtx"`
 	LossAfter   float64 `json:"loss_after_rtx"`
-	// Stamped packets came from a ringbench publisher; of these Damaged are not as they were sent, and
-	// Unsent is by how much their count at the publisher leapt beyond what was missing here: lost
-	// before the server numbered them.
+	// Stamped packets came from a ringbench publisher; Damaged ones of these were altered. Unsent counts packets that
+	// were lost before the server numbered them: the publisher's count leapt further than packets were missing here.
 	Stamped   uint64    `json:"stamped_packets"`
 	Damaged   uint64    `json:"damaged_packets"`
 	Unsent    uint64    `json:"lost_upstream_packets"`
@@ -92,18 +90,18 @@ type Sample struct {
 	Freezes   uint64    `json:"freezes"` // more than 200 ms between whole frames
 	Frozen    float64   `json:"frozen_ms"`
 	Jitter    Quantiles `json:"jitter"` // RFC 3550's, of each sampled video track at each report
-	Delay     Quantiles `json:"delay"`  // from when due at the publisher to arrival, in the steady time
+	Delay     Quantiles `json:"delay"`  // from the due time at the publisher to arrival, in the steady time
 	Restarts  uint64    `json:"source_restarts"`
 }
 
-// Finish computes what follows from the counts.
+// Finish computes the figures that follow from the counts.
 func (s *Sample) Finish() {
 	s.Recovered = min(s.Recovered, s.Missing) // a packet may come both ways
 	s.Unrecovered = s.Missing - s.Recovered
 	s.LossBefore, s.LossAfter = share(s.Missing, s.Expected), share(s.Unrecovered, s.Expected)
 }
 
-// Sent is what the viewers sent.
+// Sent counts the viewers' own packets.
 type Sent struct {
 	Reports  uint64 `json:"receiver_reports"`
 	Feedback uint64 `json:"transport_feedbacks"`
@@ -113,17 +111,16 @@ type Sent struct {
 	Unsent   uint64 `json:"unsent_datagrams"` // refused by the socket
 }
 
-// Client is what watching cost the machine that watched, in the steady time.
+// Client is the cost of watching on the client's machine, in the steady time.
 type Client struct {
-	CPU        float64 `json:"cpu_cores"` // cores' worth of user and system time
+	CPU        float64 `json:"cpu_cores"` // user and system time, in cores
 	UserCPU    float64 `json:"user_cpu_cores"`
 	PerPacket  float64 `json:"cpu_ns_per_packet"`
 	Loops      int     `json:"loops"`
-	Busiest    float64 `json:"busiest_loop"` // the share of time in which it did not wait
+	Busiest    float64 `json:"busiest_loop"` // its share of time without waiting
 	RSS        uint64  `json:"rss_bytes"`
 	Goroutines int     `json:"goroutines"`
-	// Drops are datagrams that came to the viewers' sockets and did not fit their buffers: a loss
-	// that the client alone is to blame for.
+	// Drops are datagrams that did not fit the buffers of the viewers' sockets. This loss is the client's alone.
 	Drops uint64 `json:"socket_drops"`
 }
 
@@ -138,7 +135,7 @@ func (w *Watch) Fail(s Stage, reason string, n int) {
 	w.Failures[s.String()][reason] += n
 }
 
-// Failed is how many failed at any stage.
+// Failed is the number of viewers that failed at any stage.
 func (w *Watch) Failed() (n int) {
 	for _, reasons := range w.Failures {
 		for _, c := range reasons {

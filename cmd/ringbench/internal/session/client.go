@@ -7,7 +7,7 @@ import (
 	"ringcast/signaling/client"
 )
 
-// A Login is how a run's requests reach the server.
+// A Login is a run's access to the server.
 type Login struct {
 	Role     api.Role
 	Token    string // the bearer token, or empty

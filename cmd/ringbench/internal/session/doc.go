@@ -1,6 +1,6 @@
-// Package session is the packet side of one WHIP or WHEP session of a load generator: ICE as the controlling agent,
+// Package session is the packet side of a load generator's WHIP or WHEP session. It has ICE as the controlling agent,
 // DTLS in either role, and the SRTP keys. Package signaling/client makes the offer and reads the answer. Nothing here
-// knows ringcast.
+// depends on ringcast.
 //
 //	client.Answer ──▶ Agent (checks on the caller's socket) ──▶ Handshake ──▶ Keys
 //

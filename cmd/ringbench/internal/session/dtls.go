@@ -23,8 +23,8 @@ import (
 	"ringcast/testenv/records"
 )
 
-// flightInterval is when an unanswered flight is sent again. Browsers begin at 50 ms; a generator that
-// shares its machine with the server must not add load to what is late already.
+// flightInterval is the time after which an unanswered flight is sent again. Browsers begin at 50 ms, but a generator
+// on the server's machine must not add load when replies are late already.
 const flightInterval = 200 * time.Millisecond
 
 // silent is pion's logger at a level without messages: handshakes return their errors.
@@ -55,8 +55,8 @@ func colons(sum []byte) string {
 	return strings.Join(hex, ":")
 }
 
-// Handshake runs DTLS over a network, as client or, where the answer says so, as server, and returns the
-// SRTP keys. It leaves neither goroutines nor a connection; the network is closed then.
+// Handshake runs DTLS over a network and returns the SRTP keys. It is the client or, if the answer demands it, the
+// server. It closes the network and leaves no goroutines.
 func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *client.Answer) (*srtp.Keys, error) {
 	defer network.Close()
 	options := []dtls.Option{
@@ -65,7 +65,7 @@ func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *cl
 		dtls.WithEllipticCurves(elliptic.X25519, elliptic.P256),
 		dtls.WithFlightInterval(flightInterval),
 		dtls.WithLoggerFactory(silent),
-		// Nobody signs these certificates: the fingerprints are what is verified.
+		// Nobody signs these certificates; the fingerprints are verified.
 		dtls.WithInsecureSkipVerify(true),
 		dtls.WithVerifyPeerCertificate(func(raw [][]byte, _ [][]*x509.Certificate) error {
 			return checkFingerprint(a.Fingerprints, raw)
@@ -76,7 +76,7 @@ func Handshake(ctx context.Context, network *records.Conn, c *Certificate, a *cl
 		return nil, err
 	}
 	if err := conn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close() // what it would still say, nobody hears
+		_ = conn.Close() // nobody hears a last alert
 		return nil, err
 	}
 	state, ok := conn.ConnectionState()
@@ -147,5 +147,5 @@ func checkFingerprint(wanted []api.Fingerprint, raw [][]byte) error {
 			return nil
 		}
 	}
-	return errors.New("the certificate is not the one whose fingerprint the answer tells")
+	return errors.New("the certificate matches no fingerprint of the answer")
 }

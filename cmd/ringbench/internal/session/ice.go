@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// priority is what a check tells of a peer-reflexive candidate (RFC 8445 section 7.1.1).
+	// priority is the one in a check, of a peer-reflexive candidate (RFC 8445 section 7.1.1).
 	priority = 110<<24 | 65535<<8 | 255
 )
 
@@ -25,13 +25,13 @@ func NewCredentials(random io.Reader) (api.Credentials, error) {
 	return api.Credentials{Ufrag: text[:8], Password: text[8:]}, nil
 }
 
-// An Agent is the controlling ICE agent of one session, without I/O. Until Selected is valid, send
-// what AppendCheck makes to each candidate again and again; hand every datagram whose first byte is at
-// most 3 to HandleSTUN; then send checks to Selected alone, to keep the server's consent (RFC 7675).
+// An Agent is the controlling ICE agent of one session, without I/O. Until Selected is valid, send the checks of
+// AppendCheck to each candidate, repeatedly. Hand every datagram whose first byte is at most 3 to HandleSTUN.
+// Afterwards send checks to Selected alone, to keep the server's consent (RFC 7675).
 type Agent struct {
-	// Selected is the candidate that answered first, and so was nominated.
+	// Selected is the candidate that answered first, and so is nominated.
 	Selected netip.AddrPort
-	// Checks and Answers count what was sent, and the authentic successes.
+	// Checks counts the checks that were made, Answers the authentic successes.
 	Checks, Answers uint32
 
 	local, remote api.Credentials
@@ -56,8 +56,8 @@ func (a *Agent) AppendCheck(dst []byte, h *stun.Hasher) []byte {
 	})
 }
 
-// HandleSTUN takes in a STUN message that came from a candidate. When it is the server's own check, the
-// answer to it is appended to dst. answered says that it was the authentic success of a check.
+// HandleSTUN takes in a STUN message from a candidate. To a check of the server it appends the answer to dst. answered
+// reports the authentic success of our own check.
 func (a *Agent) HandleSTUN(dst []byte, h *stun.Hasher, data []byte, from netip.AddrPort) (reply []byte, answered bool) {
 	if stun.IsBindingRequest(data) {
 		var c stun.Check

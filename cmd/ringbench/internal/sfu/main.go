@@ -1,7 +1,6 @@
-// Command sfu is a second WHIP/WHEP server, to hold ringcast's figures against: pion/webrtc as one
-// usually builds an SFU of it. A publisher's tracks become TrackLocalStaticRTP, which copies each packet
-// to every viewer's PeerConnection; interceptors are pion's default; all media is on one UDP port through
-// its mux, ICE is lite.
+// Command sfu is a second WHIP/WHEP server, for comparison with ringcast: pion/webrtc in the usual way to build an SFU
+// of it. A publisher's tracks become TrackLocalStaticRTP, which copies each packet to every viewer's PeerConnection.
+// Interceptors are pion's default. All media is on one UDP port through its mux, and ICE is lite.
 //
 //	go run ./cmd/ringbench/internal/sfu --http 127.0.0.1:8081 --udp 127.0.0.1:7001
 //	ringbench publish --whip http://127.0.0.1:8081/whip/bench
@@ -34,8 +33,8 @@ const (
 
 func main() {
 	httpAddr := flag.String("http", "127.0.0.1:8081", "`ADDRESS` of WHIP and WHEP")
-	udpAddr := flag.String("udp", "127.0.0.1:7001", "`ADDRESS` of all media, which is what viewers are told")
-	active := flag.Bool("active", false, "be the client of DTLS, not the server")
+	udpAddr := flag.String("udp", "127.0.0.1:7001", "`ADDRESS` of all media, also for viewers to send to")
+	active := flag.Bool("active", false, "be the DTLS client, not the server")
 	flag.Parse()
 	if err := run(*httpAddr, *udpAddr, *active); err != nil {
 		fmt.Fprintln(os.Stderr, "sfu:", err)
@@ -95,17 +94,17 @@ func newAPI(udp net.PacketConn, active bool) (*webrtc.API, error) {
 type server struct {
 	api *webrtc.API
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	streams  map[string]*stream
 	sessions map[string]*webrtc.PeerConnection
 	number   int
 }
 
-// A stream is what one publisher sends.
+// A stream is one publisher's media.
 type stream struct {
 	publisher *webrtc.PeerConnection
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	tracks []*webrtc.TrackLocalStaticRTP
 	asked  time.Time
 }
@@ -123,7 +122,7 @@ func (s *server) publish(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// forward copies a track to all who watch it, until the publisher is gone.
+// forward copies a track to all its viewers until the publisher ends.
 func (x *stream) forward(remote *webrtc.TrackRemote) {
 	local, err := webrtc.NewTrackLocalStaticRTP(remote.Codec().RTPCodecCapability, remote.Kind().String(), "sfu")
 	if err != nil {
@@ -172,8 +171,8 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// listen reads what a viewer reports, without which its NACKs are not answered either, and asks for
-// keyframes when it does.
+// listen reads a viewer's reports and forwards its keyframe requests. Without this reading, pion answers no NACKs
+// either.
 func (x *stream) listen(sender *webrtc.RTPSender) {
 	for {
 		packets, _, err := sender.ReadRTCP()
@@ -201,13 +200,13 @@ func (x *stream) ask() {
 	}
 	for _, r := range x.publisher.GetReceivers() {
 		if t := r.Track(); t != nil && t.Kind() == webrtc.RTPCodecTypeVideo {
-			// A publisher that cannot be told will not send either.
+			// A publisher that no longer reads RTCP sends no media either.
 			_ = x.publisher.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(t.SSRC())}})
 		}
 	}
 }
 
-// exchange answers an offer with a session that prepare has furnished.
+// exchange answers an offer with a session that prepare has set up.
 func (s *server) exchange(w http.ResponseWriter, r *http.Request, prepare func(*webrtc.PeerConnection) error) {
 	offer, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOffer))
 	if err != nil {
@@ -221,7 +220,7 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request, prepare func(*
 	}
 	answer, err := negotiate(pc, string(offer), prepare)
 	if err != nil {
-		_ = pc.Close() // nothing came of it
+		_ = pc.Close() // the session was never used
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -238,7 +237,7 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request, prepare func(*
 	w.Header().Set("Content-Type", "application/sdp")
 	w.Header().Set("Location", "/session/"+id)
 	w.WriteHeader(http.StatusCreated)
-	_, _ = io.WriteString(w, answer) // who has gone will not check either
+	_, _ = io.WriteString(w, answer) // a peer that has gone will not check either
 }
 
 func negotiate(pc *webrtc.PeerConnection, offer string, prepare func(*webrtc.PeerConnection) error) (string, error) {
@@ -280,6 +279,6 @@ func (s *server) close(id string) bool {
 	if pc == nil {
 		return false
 	}
-	_ = pc.Close() // it is gone whatever it says
+	_ = pc.Close() // an error changes nothing
 	return true
 }

@@ -12,7 +12,7 @@ import (
 	"ringcast/cmd/ringbench/internal/watch"
 )
 
-// Totals are of all media that came.
+// Totals are the counts of all media.
 type Totals struct {
 	// Diverted media was counted for a viewer and dropped, Passed media went on to a socket. Bytes are
 	// UDP payload.
@@ -20,7 +20,7 @@ type Totals struct {
 	PassedPackets, PassedBytes     uint64
 	// Lost media was dropped on purpose, before it was counted above.
 	Lost uint64
-	// Other is what is no media.
+	// Other counts datagrams that are no media.
 	Other uint64
 }
 
@@ -30,16 +30,16 @@ const (
 	totalsWords = 6
 )
 
-// Config says where the sink is and what it does beside counting.
+// Config describes a sink.
 type Config struct {
-	// Device is an interface of the present network namespace with native XDP, such as a veth.
+	// Device is an interface of the current network namespace with native XDP, such as a veth.
 	Device string
 	// TransportID is the header extension that carries transport-wide sequence numbers; 0 for none.
 	TransportID uint8
-	// LoseEvery is of how many media packets one is lost on purpose; 0 loses none.
+	// LoseEvery loses one of so many media packets on purpose; 0 loses none.
 	LoseEvery int
-	// Spared are payload types that are neither lost on purpose nor counted to LoseEvery, as those of
-	// retransmissions: were they lost too, the share of lost media would be less.
+	// Spared are payload types that are neither lost on purpose nor counted to LoseEvery, such as those of
+	// retransmissions. Otherwise the share of lost media would be less.
 	Spared []uint8
 }
 
@@ -52,7 +52,7 @@ type Sink struct {
 
 var _ watch.Sink = (*Sink)(nil)
 
-// Attach puts the program on the device.
+// Attach attaches the program to the device.
 func Attach(cfg Config) (*Sink, error) {
 	dev, err := net.InterfaceByName(cfg.Device)
 	if err != nil {
@@ -71,7 +71,7 @@ func Attach(cfg Config) (*Sink, error) {
 	return s, nil
 }
 
-// load puts the program into the kernel. Nothing runs yet.
+// load loads the program into the kernel. Nothing runs yet.
 func load(cfg Config) (*Sink, error) {
 	spec, err := loadSink()
 	if err != nil {
@@ -102,7 +102,7 @@ func load(cfg Config) (*Sink, error) {
 // Name implements watch.Sink.
 func (s *Sink) Name() string { return "an XDP sink" }
 
-// Divert implements watch.Sink: RTP to the port is counted here and dropped, from now on.
+// Divert implements watch.Sink: RTP to the port is counted and dropped.
 func (s *Sink) Divert(port uint16, ssrc uint32) error {
 	var v [viewerSize]byte
 	binary.NativeEndian.PutUint32(v[:], 1)
@@ -120,7 +120,7 @@ func (s *Sink) write(port uint16, v *[viewerSize]byte) error {
 	return nil
 }
 
-// Count implements watch.Sink. It asks no kernel and allocates nothing.
+// Count implements watch.Sink. It makes no system call and allocates nothing.
 func (s *Sink) Count(port uint16) (watch.Count, bool) {
 	var v [viewerSize]byte
 	if _, err := s.viewers.ReadAt(v[:], int64(port)*viewerSize); err != nil {
@@ -135,7 +135,7 @@ func (s *Sink) Count(port uint16) (watch.Count, bool) {
 	}, binary.NativeEndian.Uint32(v[:]) != 0
 }
 
-// Totals adds up what all queues counted.
+// Totals adds up the counts of all queues.
 func (s *Sink) Totals() (t Totals, err error) {
 	var perCPU [][totalsWords]uint64
 	if err := s.objects.Totals.Lookup(uint32(0), &perCPU); err != nil {
@@ -152,5 +152,5 @@ func (s *Sink) Totals() (t Totals, err error) {
 	return t, nil
 }
 
-// Close takes the program off the interface.
+// Close detaches the program.
 func (s *Sink) Close() error { return errors.Join(s.link.Close(), s.objects.Close()) }

@@ -18,7 +18,7 @@ const (
 	maxLoops   = 64
 )
 
-// Config says how to watch. URL must be set; Default has usable values for the rest.
+// Config describes the viewers. URL must be set; Default has usable values for the other fields.
 type Config struct {
 	// URL is the WHEP endpoint. In it {n} stands for a stream's number.
 	URL      string
@@ -29,27 +29,28 @@ type Config struct {
 	Ramp float64
 	// Streams are the numbers that {n} takes, in turn.
 	Streams []int
-	// Sample is how many viewers open and check every packet.
+	// Sample is the number of viewers that open and check every packet.
 	Sample int
-	// Settle is how long after the last viewer joined, or failed, the steady time begins.
+	// Settle is the time from the last viewer's joining, or failing, to the steady time.
 	Settle time.Duration
-	// Duration is how long the steady time is; 0 is until interrupted.
+	// Duration is the length of the steady time; 0 lasts until an interruption.
 	Duration time.Duration
 	// Loops is the number of receiving threads; 0 is one for each core but one.
 	Loops int
-	// Codec restricts the offer; UnknownCodec offers all that a browser has.
+	// Codec restricts the offer; UnknownCodec offers all codecs of a browser.
 	Codec rtp.Codec
 	// NoAudio, NoRTX and NoTransportCC leave these out of the offer.
 	NoAudio, NoRTX, NoTransportCC bool
-	// Seed makes credentials and numbers.
+	// Seed determines credentials and numbers.
 	Seed uint64
 
 	// Sink counts for counted viewers; nil lets their sockets do it.
 	Sink Sink
 	// Progress may be nil.
 	Progress *report.Progress
-	// Follow is called before the first viewer begins with what tells at any time how things stand, with
-	// Delay and Jitter since it was asked last. After the run it tells nothing: nil. Follow may be nil.
+	// Follow is called before the first viewer begins. It gets a function that reports the state at any time; Delay and
+	// Jitter of its reports are of the time since the call before. After the run the function returns nil. Follow may
+	// be nil.
 	Follow func(look func() *report.Watch)
 }
 
@@ -58,7 +59,7 @@ func Default() Config {
 	return Config{Viewers: 1, Ramp: 100, Streams: []int{0}, Sample: 10, Settle: time.Second, Seed: 1}
 }
 
-// Validate reports all that is wrong.
+// Validate returns all errors together.
 func (c *Config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -101,12 +102,12 @@ func ParseStreams(text string) ([]int, error) {
 	return numbers, nil
 }
 
-// url is where viewer n posts to.
+// url returns the endpoint of viewer n.
 func (c *Config) url(n int) string {
 	return strings.ReplaceAll(c.URL, "{n}", strconv.Itoa(c.Streams[n%len(c.Streams)]))
 }
 
-// sampled says whether viewer n is one of the sample, which is spread over the whole ramp.
+// sampled reports whether viewer n is one of the sample, which is spread over the whole ramp.
 func (c *Config) sampled(n int) bool {
 	if c.Sample >= c.Viewers {
 		return true

@@ -10,7 +10,7 @@ const (
 	// (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 	deltaStep     = 250_000
 	stepsPerEpoch = 256
-	// maxStatuses bounds what one feedback speaks of: a second at 40 Mbit/s.
+	// maxStatuses bounds the packets of one feedback: a second at 40 Mbit/s.
 	maxStatuses = 4096
 
 	notReceived, smallDelta, largeDelta = 0, 1, 2
@@ -34,7 +34,7 @@ type feedback struct {
 	count    uint8 // of feedbacks
 }
 
-// note takes in an arrival. What was reported already as lost stays so.
+// note takes in an arrival. A packet that was reported as lost stays lost.
 func (f *feedback) note(seq uint16, at int64) {
 	if !f.started {
 		f.started, f.base = true, seq
@@ -50,7 +50,7 @@ func (f *feedback) note(seq uint16, at int64) {
 	f.arrivals[i] = arrival{seq, at}
 }
 
-// spread takes in n packets, of which last is the newest, as if they had come evenly between two times.
+// spread takes in n packets that end with last, as if they had arrived evenly between two times.
 func (f *feedback) spread(last uint16, n int, from, to int64) {
 	n = min(n, maxStatuses)
 	for i := range n {
@@ -58,8 +58,8 @@ func (f *feedback) spread(last uint16, n int, from, to int64) {
 	}
 }
 
-// appendFeedback appends the feedback on all arrivals since the last (section 3.1), and forgets them.
-// Nothing where there are none.
+// appendFeedback appends the feedback on all arrivals since the last one (section 3.1), and forgets them. Without
+// arrivals it appends nothing.
 func (f *feedback) appendFeedback(dst []byte, sender, media uint32) []byte {
 	a := f.arrivals
 	if len(a) == 0 {
@@ -90,7 +90,7 @@ func (f *feedback) appendFeedback(dst []byte, sender, media uint32) []byte {
 	return dst
 }
 
-// symbols yields each number's status in turn, with its delta to the one before.
+// symbols yields the status of each number in turn, and the delta to the number before.
 func (f *feedback) symbols(n int, last int64, yield func(symbol int, delta int64)) {
 	next := 0
 	for i := range n {
@@ -100,7 +100,7 @@ func (f *feedback) symbols(n int, last int64, yield func(symbol int, delta int64
 			continue
 		}
 		steps := f.arrivals[next].at / deltaStep
-		for next < len(f.arrivals) && f.arrivals[next].seq == seq { // numbers that came twice
+		for next < len(f.arrivals) && f.arrivals[next].seq == seq { // duplicates
 			next++
 		}
 		delta := steps - last
@@ -115,7 +115,7 @@ func (f *feedback) symbols(n int, last int64, yield func(symbol int, delta int64
 }
 
 func (f *feedback) appendChunks(dst []byte, n int, reference int64) []byte {
-	run, symbol := 0, notReceived // a row of one symbol that is not written yet
+	run, symbol := 0, notReceived // equal symbols that are not written yet
 	var vector uint16             // symbols of a vector chunk that is not full yet
 	filled := 0
 	put := func(s int) {

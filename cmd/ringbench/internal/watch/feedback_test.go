@@ -44,7 +44,7 @@ func received(t *testing.T, b []byte) (base uint16, times []int64) {
 	return p.BaseSequenceNumber, times
 }
 
-// TestFeedback sends rows of packets with losses, reordering and pauses, and reads what is reported.
+// TestFeedback sends packets with losses, reordering and pauses, and reads the reports.
 func TestFeedback(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 200 {

@@ -30,7 +30,7 @@ const (
 	wishInterval = time.Second
 
 	events     = 256
-	maxCompile = 1200 // bytes of what a viewer sends at once
+	maxCompile = 1200 // bytes of one compound
 	maxAsked   = 64   // sequence numbers in one NACK
 )
 
@@ -74,7 +74,7 @@ func newLoop(r *run) (*loop, error) {
 	return l, unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, l.mail.wakeup, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
 }
 
-// spin is the loop's thread; it ends when stop says so.
+// spin is the loop's thread; it ends when stop is set.
 func (l *loop) spin(stop *atomic.Bool) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -98,7 +98,7 @@ func (l *loop) spin(stop *atomic.Bool) {
 		l.wheel.advance(l.now, l.wake)
 		l.published.packets.Store(l.tally.packets)
 		l.published.bytes.Store(l.tally.bytes)
-		// What is measured as waiting begins when the work is done.
+		// The wait that is measured begins after the work.
 		l.clock()
 	}
 }
@@ -108,7 +108,7 @@ func (l *loop) clock() {
 	l.now, l.wall = int64(now.Sub(l.run.base)), now.UnixNano()
 }
 
-// add takes over a viewer whose answer is there.
+// add takes over a viewer that has its answer.
 func (l *loop) add(v *viewer) {
 	v.prepare()
 	l.tally.stages[report.POST].Record(time.Duration(v.joining.posted - v.joining.began))
@@ -129,14 +129,14 @@ func (l *loop) add(v *viewer) {
 	l.wake(v)
 }
 
-// receive takes what has come to one of a viewer's sockets.
+// receive reads the datagrams that have arrived at one of a viewer's sockets.
 func (l *loop) receive(v *viewer, socket int) {
 	if v.phase == ended || v.path.sockets[socket] < 0 {
 		return
 	}
 	n, err := l.receiver.receive(v.path.sockets[socket])
 	if err != 0 {
-		return // nothing, or that an earlier datagram was refused
+		return // nothing has arrived, or the peer refused an earlier datagram
 	}
 	for i := range n {
 		data, segment, at := l.receiver.message(i)
@@ -151,7 +151,7 @@ func (l *loop) receive(v *viewer, socket int) {
 	}
 }
 
-// handle tells apart what arrives, as RFC 7983 says.
+// handle sorts datagrams by their first byte (RFC 7983).
 func (l *loop) handle(v *viewer, socket int, b []byte, at int64) {
 	switch {
 	case b[0] >= 128:
@@ -186,7 +186,7 @@ func (l *loop) handleSTUN(v *viewer, socket int, b []byte) {
 	}
 }
 
-// nominate stays with the socket that was answered, and begins to shake hands.
+// nominate keeps the socket that was answered, closes the others, and begins the handshake.
 func (l *loop) nominate(v *viewer, socket int) {
 	for i, fd := range v.path.sockets {
 		if i != socket && fd >= 0 {
@@ -201,8 +201,7 @@ func (l *loop) nominate(v *viewer, socket int) {
 	v.deadlines[checkAt] = l.now + int64(checkInterval)
 	v.deadlines[giveUpAt] = l.now + int64(joinTimeout)
 	l.reschedule(v)
-	// The socket stays open while pion may write: closing it is the loop's, which waits for the
-	// handshake's end in all cases.
+	// The socket stays open while pion may write. Only the loop closes it, and it waits for the end of the handshake.
 	network := records.New(func(b []byte) error {
 		_, err := unix.Write(fd, b)
 		return err
@@ -221,7 +220,7 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 	waiting := v.handshake.early
 	v.handshake = nil
 	if v.phase != shaking {
-		l.closeSockets(v) // it ended meanwhile
+		l.closeSockets(v) // the viewer ended in the meantime
 		return
 	}
 	if err == nil {
@@ -239,7 +238,7 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 	l.tally.stages[report.DTLS].Record(time.Duration(l.now - v.joining.nominated))
 	l.run.joined.Add(1)
 	v.deadlines[giveUpAt] = 0
-	// Spread, so that viewers who joined together do not report together.
+	// The reports are spread, so that viewers who joined together do not report together.
 	spread := int64(v.number%100) * int64(reportInterval) / 100
 	v.deadlines[reportAt] = l.now + int64(reportInterval) + spread
 	if v.negotiated.cc != 0 {
@@ -256,7 +255,8 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 	}
 }
 
-// alert is the DTLS record that may say goodbye; it is encrypted, so that only its type is seen.
+// alert is the content type of DTLS alerts, one of which ends a session. They are encrypted, so only the type is
+// visible.
 const alert = 21
 
 func (l *loop) handleDTLS(v *viewer, b []byte) {
@@ -317,7 +317,7 @@ func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 	l.check(v, t, k, &h, b, at)
 }
 
-// check looks into a packet that was opened.
+// check examines a packet that was opened.
 func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at int64) {
 	padding, ok := h.PaddingLen(b)
 	if !ok {
@@ -327,7 +327,7 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 	payload := b[h.HeaderLen : len(b)-padding]
 	ext := uint64(0)
 	if k.rtx {
-		if len(payload) < 2 || !t.started { // a probe that carries nothing
+		if len(payload) < 2 || !t.started { // a probe without payload
 			return
 		}
 		ext = t.unwrap.Peek(binary.BigEndian.Uint16(payload))
@@ -343,7 +343,7 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 		return
 	}
 	if keyframe && t.check.highest == 0 {
-		t.check.player.whole = true // and not the rest of a frame
+		t.check.player.whole = true // a frame begins here
 	}
 	if !t.check.note(packet{ext: ext, marker: h.Marker, resent: k.rtx}, l.now) && !k.rtx {
 		t.media--
@@ -360,7 +360,7 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 	}
 }
 
-// play notes the first keyframe. A counted viewer needs no more to be opened.
+// play notes the first keyframe. A counted viewer opens no more packets after it.
 func (l *loop) play(v *viewer, t *track) {
 	v.joining.keyframeAt = l.now
 	l.tally.stages[report.FirstKeyframe].Record(time.Duration(l.now - v.joining.began))
@@ -370,12 +370,12 @@ func (l *loop) play(v *viewer, t *track) {
 	}
 	v.opener = nil
 	if sink := l.run.cfg.Sink; sink != nil && v.video >= 0 {
-		v.diverted = sink.Divert(v.path.port, t.ssrc) == nil // else the socket counts on
+		v.diverted = sink.Divert(v.path.port, t.ssrc) == nil // otherwise the socket goes on to count
 		v.absorbedAt = l.wall
 	}
 }
 
-// wake does what is due for a viewer.
+// wake does all that is due for a viewer.
 func (l *loop) wake(v *viewer) {
 	if v.phase == ended {
 		return
@@ -424,15 +424,15 @@ func (l *loop) wake(v *viewer) {
 	l.reschedule(v)
 }
 
-// pass moves a deadline on and reports whether it is met. What a process that was stopped has missed is left
-// out, and each viewer keeps its own beat: else all would report together from then on.
+// pass moves a deadline on and reports whether it is met in time. It leaves out the beats that a stopped process has
+// missed. Each viewer keeps its own beat: otherwise all would report together from then on.
 func (l *loop) pass(due *int64, interval int64) bool {
 	missed := (l.now - *due) / interval
 	*due += (missed + 1) * interval
 	return missed == 0
 }
 
-// about is the source that feedback names.
+// about returns the SSRC that feedback names.
 func (l *loop) about(v *viewer) uint32 {
 	if v.video >= 0 {
 		return v.tracks[v.video].ssrc
@@ -449,7 +449,7 @@ func (l *loop) checkNow(v *viewer) {
 	}
 }
 
-// askAgain asks for packets that are missing, and for a keyframe where there is none.
+// askAgain sends NACKs for missing packets, and a PLI where there is no keyframe.
 func (l *loop) askAgain(v *viewer) {
 	next := int64(0)
 	wish := false
@@ -483,8 +483,8 @@ func (l *loop) askAgain(v *viewer) {
 	v.deadlines[askAt] = next
 }
 
-// absorb takes in what a sink has counted for a viewer. How many packets came since is known, not when each
-// did: they are reported as if they had come evenly.
+// absorb takes over a sink's counts of a viewer. Only the number of packets is known, not their times, so the feedback
+// reports them as evenly spread.
 func (l *loop) absorb(v *viewer) {
 	if !v.diverted {
 		return
@@ -548,7 +548,7 @@ func (l *loop) end(v *viewer) {
 	l.closeSockets(v)
 }
 
-// release takes over what a sink has counted, and takes the viewer from it.
+// release takes over the sink's last counts and ends its counting for the viewer.
 func (l *loop) release(v *viewer) {
 	if v.diverted {
 		l.absorb(v)
@@ -567,7 +567,7 @@ func (l *loop) closeSockets(v *viewer) {
 	}
 }
 
-// totals is what the loop has counted so far.
+// totals are the loop's counts so far.
 type totals struct {
 	traffic report.Traffic
 	drops   uint64

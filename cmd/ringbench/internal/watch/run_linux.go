@@ -28,11 +28,11 @@ const (
 	deleteTimeout = 10 * time.Second // for all
 	deleting      = 64               // at a time
 	pollInterval  = 50 * time.Millisecond
-	// spareFiles is how many descriptors are needed beside the viewers' sockets.
+	// spareFiles is the number of descriptors that are needed beside the viewers' sockets.
 	spareFiles = 256
 )
 
-// run is one run's state. Loops have all that is of viewers.
+// run is the state of one run, but for the viewers: those belong to the loops.
 type run struct {
 	cfg         Config
 	ctx         context.Context // the run's: posts and handshakes end with it
@@ -44,20 +44,20 @@ type run struct {
 	posting, shaking     sync.WaitGroup
 	joined, failed, lost atomic.Int64
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards failures and sessions
 	failures map[failure]int
 	sessions []*client.Session // to delete at the end
 
-	looking sync.Mutex // guards what follows
+	looking sync.Mutex // guards the fields below
 	begun   moment     // the steady time; steady is false before
-	over    bool       // loops are about to stop and are not asked any more
-	// delay and jitter are as they were at the last look.
+	over    bool       // the loops are about to stop: look asks them no more
+	// delay and jitter are copies from the last look.
 	delay, jitter *report.Histogram
 }
 
-// Run watches until the duration is over, ctx ends, or all viewers are gone. When the first viewer's
-// POST is refused, the error says so and nothing else is tried; later failures are in the report. The
-// report is valid whenever the error is nil.
+// Run watches until the duration is over, ctx ends, or all viewers are gone. When the server refuses the first viewer's
+// POST, Run returns the error and tries no more; later failures are in the report. The report is valid when the error
+// is nil.
 func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && uint64(cfg.Viewers+spareFiles) > limit.Cur {
@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	r.looking.Lock()
 	r.over = true
 	r.looking.Unlock()
-	// Posts and handshakes first: what they bring about is the loops'.
+	// Posts and handshakes end first, since their results go to the loops.
 	cancel()
 	r.posting.Wait()
 	r.shaking.Wait()
@@ -97,13 +97,13 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	return w, err
 }
 
-// startLoops returns what stops them and closes all sockets but those that goodbye is to keep quiet.
+// startLoops returns a function that stops the loops. It leaves sockets open whose sessions goodbye still ends.
 func (r *run) startLoops() (stop func(), err error) {
 	n := r.cfg.Loops
 	if n == 0 {
 		n = max(1, runtime.GOMAXPROCS(0)-1)
 	}
-	// Loops keep their processor while they wait for a moment; joining wants one, too.
+	// A loop keeps its processor while it waits for a moment. Joining needs one too.
 	if p := n + 2; runtime.GOMAXPROCS(0) < p {
 		runtime.GOMAXPROCS(p)
 	}
@@ -124,12 +124,12 @@ func (r *run) startLoops() (stop func(), err error) {
 		}
 		spinning.Wait()
 		for _, l := range r.loops {
-			l.mail.read() // of handshakes that ended last
+			l.mail.read() // the handshakes that ended last
 		}
 	}, nil
 }
 
-// watch is the run up to its report.
+// watch runs up to the report.
 func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 	if err := r.join(ctx, 0, time.Now()); err != nil {
 		return nil, err
@@ -161,7 +161,7 @@ func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 	return w, nil
 }
 
-// look reports how things stand, nil when they are over.
+// look reports the state so far, nil after the end.
 func (r *run) look() *report.Watch {
 	r.looking.Lock()
 	defer r.looking.Unlock()
@@ -174,10 +174,10 @@ func (r *run) look() *report.Watch {
 	return w
 }
 
-// settled is how many viewers have joined or failed.
+// settled is the number of viewers that have joined or failed.
 func (r *run) settled() int { return int(r.joined.Load() + r.failed.Load()) }
 
-// ramp begins viewers at their times, however long the ones before take.
+// ramp begins viewers at their times, however long the earlier ones take.
 func (r *run) ramp(ctx context.Context) {
 	start := time.Now()
 	for n := 1; n < r.cfg.Viewers; n++ {
@@ -214,7 +214,7 @@ var errNoRoute = errors.New("no candidate can be reached from here")
 func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
-	// What one viewer draws does not depend on which other came first.
+	// A viewer's random numbers do not depend on the order in which viewers come.
 	secret := sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.cfg.Seed), uint64(n)))
 	random := rand.NewChaCha8(secret)
 	credentials, err := session.NewCredentials(random)
@@ -257,7 +257,7 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	return nil
 }
 
-// reason is an error in few words, the same for all viewers that it meets.
+// reason shortens an error to a few words that are the same for all viewers.
 func reason(err error) string {
 	var refusal *client.Refusal
 	switch {
@@ -276,7 +276,7 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// pause lets time pass and shows how things stand.
+// pause waits and shows the progress.
 func (r *run) pause(ctx context.Context, d time.Duration, doing string) {
 	if d > 0 {
 		timer := time.NewTimer(d)
@@ -299,7 +299,7 @@ func (r *run) pause(ctx context.Context, d time.Duration, doing string) {
 		doing, r.joined.Load(), r.cfg.Viewers, r.failed.Load(), r.lost.Load())
 }
 
-// moment is how things stood when the steady time began.
+// moment is the state at the beginning of the steady time.
 type moment struct {
 	at     time.Time
 	steady bool
@@ -314,7 +314,7 @@ func (r *run) begin(steady bool) moment {
 	return m
 }
 
-// moment has each loop do something else right after its totals.
+// moment adds up all loops. Each calls then right after its totals.
 func (r *run) moment(then func(*loop)) (m moment) {
 	for _, l := range r.loops {
 		var t totals
@@ -334,7 +334,7 @@ func (r *run) moment(then func(*loop)) (m moment) {
 	return m
 }
 
-// report adds up all but the histograms of the sample, which come apart.
+// report adds up everything but the histograms of the sample, which it returns apart.
 func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter *report.Histogram) {
 	c := &r.cfg
 	w = &report.Watch{
@@ -365,7 +365,7 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter
 		a, b := &begin.totals.traffic, &end.totals.traffic
 		w.Steady = report.Traffic{
 			Seconds: seconds, Packets: b.Packets - a.Packets, Bytes: b.Bytes - a.Bytes, Media: b.Media - a.Media,
-			Missing: b.Missing - min(a.Missing, b.Missing), // what is late may fill a hole
+			Missing: b.Missing - min(a.Missing, b.Missing), // a late packet may fill a hole
 		}
 		user := seconds64(end.cpu.Utime) - seconds64(begin.cpu.Utime)
 		cpu := user + seconds64(end.cpu.Stime) - seconds64(begin.cpu.Stime)
@@ -393,7 +393,7 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter
 
 func seconds64(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
 
-// resident is the process's memory in bytes, 0 where the kernel does not say.
+// resident is the process's memory in bytes, 0 if the kernel does not report it.
 func resident() uint64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -406,8 +406,8 @@ func resident() uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
-// goodbye deletes all sessions while their sockets are still there to take what the server sends, then
-// closes them. The loops have stopped.
+// goodbye deletes all sessions, then closes their sockets: until then the server may still send to them. The loops have
+// stopped.
 func (r *run) goodbye() {
 	ctx, cancel := context.WithTimeout(context.Background(), deleteTimeout)
 	defer cancel()
@@ -416,7 +416,7 @@ func (r *run) goodbye() {
 	for range min(deleting, len(r.sessions)) {
 		all.Go(func() {
 			for opened := range work {
-				_ = opened.Delete(ctx) // the server notices by itself, too
+				_ = opened.Delete(ctx) // the server also notices by itself
 			}
 		})
 	}

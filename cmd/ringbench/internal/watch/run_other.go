@@ -9,7 +9,7 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// Run watches with Linux's epoll and recvmmsg, and says so elsewhere.
+// Run needs epoll and recvmmsg, which only Linux has.
 func Run(context.Context, Config) (*report.Watch, error) {
-	return nil, errors.New("watching needs Linux")
+	return nil, errors.New("ringbench watch runs on Linux only")
 }

@@ -1,27 +1,27 @@
 package watch
 
-// A Sink counts the media of counted viewers where it costs less than at their sockets, and drops it
-// there: all else must pass. A viewer is told to it once it has seen a keyframe, and reports on it are
-// made from its counts from then on. Methods are called from all loops at a time, Count each 100 ms for
-// each viewer: it should be no system call.
+// A Sink counts the media of counted viewers where that costs less than at their sockets, and drops it there. All other
+// datagrams must pass. A viewer is diverted to it after the first keyframe; from then on the sink's counts make its
+// reports. All loops call the methods at the same time. They call Count each 100 ms for each viewer, so it should be no
+// system call.
 type Sink interface {
-	// Name says what it is, for the report.
+	// Name names the sink in the report.
 	Name() string
-	// Divert begins to count RTP to a local UDP port, anew, instead of passing it. ssrc is the video's,
-	// whose numbering the sink is to follow; of packets of other sources it counts that they came.
+	// Divert counts RTP to a local UDP port from 0, in place of passing it. ssrc is the video's; the sink follows its
+	// numbering. It only counts the packets of other sources.
 	Divert(port uint16, ssrc uint32) error
-	// Count reads what has come to the port since it was diverted; false if it is not.
+	// Count returns the counts since the port was diverted; false if it is not.
 	Count(port uint16) (Count, bool)
-	// Release ends it.
+	// Release passes RTP to the port again.
 	Release(port uint16)
 }
 
-// Count is what a Sink has seen of one port.
+// Count holds a Sink's counts of one port.
 type Count struct {
-	// Packets and Bytes of RTP, in UDP payload, whatever the source.
+	// Packets and Bytes are of RTP from all sources, in UDP payload.
 	Packets, Bytes uint64
-	// Media are the packets of the source whose numbering is followed, Sequence the highest's number,
-	// and Transport the newest packet's transport-wide one, which only matters where that was negotiated.
+	// Media counts packets of the source whose numbering the sink follows, and Sequence is the highest number of them.
+	// Transport is the transport-wide number of the newest packet, which only matters where that was negotiated.
 	Media               uint64
 	Sequence, Transport uint16
 }

@@ -15,22 +15,22 @@ import (
 // mmsghdr is the kernel's struct mmsghdr; Go pads its end as C does.
 type mmsghdr struct {
 	header unix.Msghdr
-	length uint32 // the kernel writes it: the bytes of the message
+	length uint32 // of the message in bytes; the kernel writes it
 }
 
-// udpGRO is both the socket option and the control message that tells the segment size.
+// udpGRO is both the socket option and the control message that has the segment size.
 const udpGRO = 104
 
 const (
-	// A message is a row of datagrams that a sender's UDP_SEGMENT or the interface made one.
+	// A message holds datagrams that a sender's UDP_SEGMENT or the interface joined.
 	messages    = 4
 	messageRoom = 65 << 10
 	controlRoom = 64
-	// receiveBuffer is what a viewer's socket may hold: a keyframe in one burst. The kernel doubles it.
+	// receiveBuffer is a viewer's SO_RCVBUF in bytes, for a keyframe in one burst. The kernel doubles it.
 	receiveBuffer = 256 << 10
 )
 
-// A receiver is a loop's buffers to receive in.
+// A receiver holds the buffers that a loop receives in.
 type receiver struct {
 	headers  [messages]mmsghdr
 	vectors  [messages]unix.Iovec
@@ -51,12 +51,12 @@ func newReceiver() *receiver {
 	return r
 }
 
-// receive takes what has arrived on a socket, up to the number of messages that there is room for.
+// receive reads as many messages from a socket as there is room for.
 func (r *receiver) receive(fd int) (n int, err unix.Errno) {
 	for i := range r.headers {
 		r.headers[i].header.SetControllen(controlRoom)
 	}
-	// Raw: it does not wait, so the scheduler need not know.
+	// The raw call is safe, since MSG_DONTWAIT never waits.
 	got, _, err := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(&r.headers[0])), messages, unix.MSG_DONTWAIT, 0, 0)
 	if err != 0 {
@@ -65,8 +65,8 @@ func (r *receiver) receive(fd int) (n int, err unix.Errno) {
 	return int(got), 0
 }
 
-// epollWait waits for span at most, a tick of the wheel or less: the runtime does not know of the call, as of
-// ringcast's own (package ringcast/engine/park), since with thousands of viewers the loop waits often and not long.
+// epollWait waits for span at most, which is a tick of the wheel or less. The runtime does not know of the call, as in
+// package engine/park: with thousands of viewers the loop waits often, and never long.
 func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
 	t := unix.NsecToTimespec(int64(span))
 	r, _, err := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll), uintptr(unsafe.Pointer(&ready[0])),
@@ -78,16 +78,16 @@ func epollWait(epoll int, ready []unix.EpollEvent, span time.Duration) (n int) {
 	return int(r)
 }
 
-// sendTo sends a datagram, not empty, on a connected socket. Raw: it does not wait, and a loop makes a
-// dozen such calls a second for each viewer.
+// sendTo sends a datagram, not empty, on a connected socket. The raw call is safe, since MSG_DONTWAIT never waits. A
+// loop makes a dozen such calls a second for each viewer.
 func sendTo(fd int, b []byte) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 		unix.MSG_DONTWAIT, 0, 0)
 	return errno
 }
 
-// message is the i-th message: its bytes, the size of the datagrams in it, and when it arrived in ns of
-// Unix time, 0 where the kernel did not say.
+// message returns the i-th message and the size of the datagrams in it. at is its arrival in ns of Unix time, or 0 if
+// the kernel did not report it.
 func (r *receiver) message(i int) (data []byte, segment int, at int64) {
 	h := &r.headers[i]
 	data = r.memory[i*messageRoom:][:min(int(h.length), messageRoom)]
@@ -110,7 +110,7 @@ func (r *receiver) message(i int) (data []byte, segment int, at int64) {
 	return data, segment, at
 }
 
-// openSocket makes a socket that is connected to remote and does not block.
+// openSocket opens a nonblocking socket that is connected to remote.
 func openSocket(remote netip.AddrPort) (fd int, err error) {
 	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{
 		Port: int(remote.Port()),
@@ -123,7 +123,7 @@ func openSocket(remote netip.AddrPort) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("open a socket: %w", err)
 	}
-	// Without these it works as well, only slower or less exact.
+	// Without these options all works as well, only slower or less exactly.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	_ = unix.SetsockoptInt(fd, unix.SOL_UDP, udpGRO, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
@@ -134,7 +134,7 @@ func openSocket(remote netip.AddrPort) (fd int, err error) {
 	return fd, nil
 }
 
-// localPort is the port that a socket is bound to.
+// localPort returns the port that a socket is bound to.
 func localPort(fd int) uint16 {
 	switch a, _ := unix.Getsockname(fd); a := a.(type) {
 	case *unix.SockaddrInet4:
@@ -145,7 +145,7 @@ func localPort(fd int) uint16 {
 	return 0
 }
 
-// socketDrops is how many datagrams a socket had no room for (SO_MEMINFO's SK_MEMINFO_DROPS).
+// socketDrops returns the number of datagrams that a socket had no room for (SO_MEMINFO's SK_MEMINFO_DROPS).
 func socketDrops(fd int) uint64 {
 	const drops = 8
 	var info [drops + 1]uint32
@@ -158,7 +158,7 @@ func socketDrops(fd int) uint64 {
 	return uint64(info[drops])
 }
 
-// as4 is an IPv4 address, zero for others.
+// as4 returns an IPv4 address, or zeros for another one.
 func as4(a netip.Addr) [4]byte {
 	if a = a.Unmap(); a.Is4() {
 		return a.As4()

@@ -2,7 +2,7 @@ package watch
 
 import "ringcast/cmd/ringbench/internal/report"
 
-// A tally is all that a loop counts and measures beside its viewers' tracks.
+// A tally holds a loop's counts and measurements, beside those of its viewers' tracks.
 type tally struct {
 	packets, bytes uint64
 	delay, jitter  *report.Histogram
@@ -22,7 +22,8 @@ type failure struct {
 
 func newTally() tally {
 	t := tally{
-		delay: report.NewHistogram(), jitter: report.NewHistogram(), lost: map[string]int{}, failures: map[failure]int{},
+		delay: report.NewHistogram(), jitter: report.NewHistogram(),
+		lost: map[string]int{}, failures: map[failure]int{},
 	}
 	for s := range t.stages {
 		t.stages[s] = report.NewHistogram()

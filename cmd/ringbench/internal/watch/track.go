@@ -9,51 +9,52 @@ import (
 )
 
 const (
-	// window is how far behind the newest a packet may come, in sequence numbers.
+	// window is the most that a packet's number may be below the newest.
 	window = 4096
-	// maxAsk is the largest hole that is asked for again.
+	// maxAsk is the largest hole that NACKs ask for.
 	maxAsk = 1024
-	// freeze is how long without a whole frame a picture stands still.
+	// freeze is the longest time without a whole frame that is no freeze.
 	freeze = 200 * time.Millisecond
 
-	// A hole is asked for after nackDelay, so that reordering is not taken for loss, then again each
-	// nackPause, nackTries times; then it is given up.
+	// A NACK for a hole leaves after nackDelay, since reordering is no loss, and again each nackPause. After nackTries
+	// the hole is given up.
 	nackDelay = 10 * time.Millisecond
 	nackPause = 60 * time.Millisecond
 	nackTries = 10
 )
 
-// A track is what a viewer keeps of one media line's numbering.
+// A track follows the numbering of one media line.
 type track struct {
 	info *rtp.Track
 
 	ssrc     uint32
 	started  bool
-	restarts uint64 // other sources that took over
+	restarts uint64 // changes to another source
 	unwrap   rtp.Unwrapper
 	first    uint64 // extended sequence numbers
 	highest  uint64
-	media    uint64 // packets that came as media
-	// What earlier sources add up to.
+	media    uint64 // packets that arrived as media
+	// pastExpected and pastMedia are the sums of earlier sources.
 	pastExpected, pastMedia uint64
-	sunk                    Count // what a sink had counted when it was looked at last
+	sunk                    Count // the sink's counts that are in the figures already
 
-	// For receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
+	// The fields below are for receiver reports (RFC 3550 section 6.4.1 and appendix A.8).
 	expectedPrior, mediaPrior uint64
 	transit, jitter           int64 // in timestamp units, jitter times 16
 	lastSR                    uint32
 	lastSRAt                  int64
 
-	check *checker // of a sampled viewer, otherwise nil
+	check *checker // of a sampled viewer; nil for others
 }
 
-// accept notes a media packet that arrived at a wall-clock time and returns its extended number. The
-// packet must be authentic where check is set.
+// accept notes a media packet that arrived at a wall-clock time and returns its extended number. Where check is set the
+// packet must be authentic.
 func (t *track) accept(h *rtp.Header, at int64) uint64 {
 	if t.started && h.SSRC != t.ssrc {
 		t.restarts++
 		t.pastExpected, t.pastMedia = t.expected(), t.pastMedia+t.media
-		t.started, t.unwrap, t.media, t.expectedPrior, t.mediaPrior, t.jitter, t.lastSR = false, rtp.Unwrapper{}, 0, 0, 0, 0, 0
+		t.started, t.unwrap, t.media = false, rtp.Unwrapper{}, 0
+		t.expectedPrior, t.mediaPrior, t.jitter, t.lastSR = 0, 0, 0, 0
 		if t.check != nil {
 			t.check.restart()
 		}
@@ -83,10 +84,10 @@ func (t *track) rate() uint32 {
 	if t.info.Kind == rtp.Audio {
 		return rtp.Opus.ClockRate()
 	}
-	return rtp.VP8.ClockRate() // all video's
+	return rtp.VP8.ClockRate() // the same for all video
 }
 
-// expected is how many media packets the numbering speaks of, all sources together.
+// expected is the number of media packets by the numbering, of all sources together.
 func (t *track) expected() uint64 {
 	if !t.started {
 		return t.pastExpected
@@ -94,11 +95,11 @@ func (t *track) expected() uint64 {
 	return t.pastExpected + t.highest - t.first + 1
 }
 
-// received is how many of them came as media.
+// received is the number of these that arrived as media.
 func (t *track) received() uint64 { return t.pastMedia + t.media }
 
-// absorb takes in what a sink has counted since the last time, in place of the socket, and returns how many
-// packets and bytes of any source that were.
+// absorb takes over a sink's counts in place of the socket's. It returns the packets and bytes of all sources since the
+// last call.
 func (t *track) absorb(c Count) (packets, bytes uint64) {
 	packets, bytes = c.Packets-t.sunk.Packets, c.Bytes-t.sunk.Bytes
 	if c.Media > t.sunk.Media {
@@ -109,7 +110,7 @@ func (t *track) absorb(c Count) (packets, bytes uint64) {
 	return packets, bytes
 }
 
-// report makes the report block about this source (RFC 3550 section 6.4.1).
+// report makes the report block of this source (RFC 3550 section 6.4.1).
 func (t *track) report(wall int64) rtcp.ReportBlock {
 	expected := t.highest - t.first + 1
 	b := rtcp.ReportBlock{
@@ -138,8 +139,8 @@ func (b *bitmap) drop(ext uint64)     { b[ext%window/64] &^= 1 << (ext % 64) }
 type checker struct {
 	highest uint64 // as the checker has seen it; 0 before the first
 	seen    bitmap
-	marked  bitmap // the last packets of frames
-	gone    bitmap // holes that were given up
+	marked  bitmap // packets that end frames
+	gone    bitmap // holes that are given up
 	missing []hole
 	asking  bool // NACK was negotiated
 	plain   bool // RTX was not, so that a packet that was sent again looks like a late one
@@ -172,7 +173,8 @@ type stamps struct {
 	found, damaged, upstream uint64
 }
 
-// A packet is one arrival: its extended number, whether it ends a frame, and whether it was sent again for certain.
+// A packet is one arrival: its extended number, whether it ends a frame, and whether it is a retransmission for
+// certain.
 type packet struct {
 	ext            uint64
 	marker, resent bool
@@ -180,7 +182,7 @@ type packet struct {
 
 type hole struct {
 	ext   uint64
-	at    int64 // when to ask (again)
+	at    int64 // of the next NACK
 	tries int
 }
 
@@ -189,8 +191,8 @@ func (c *checker) restart() {
 	c.player.whole, c.stamps.known = false, false
 }
 
-// note takes in a packet; now is monotonic, in ns. It reports whether the packet came for the first time and was not
-// sent again, so that it counts as media.
+// note takes in a packet; now is monotonic, in ns. It reports whether the packet counts as media: it is new and no
+// retransmission.
 func (c *checker) note(p packet, now int64) (counts bool) {
 	ext, again := p.ext, p.resent
 	switch {
@@ -233,7 +235,7 @@ func (c *checker) note(p packet, now int64) (counts bool) {
 	return !again
 }
 
-// asked says whether a hole was asked for, so that what fills it was sent again.
+// asked reports whether a NACK asked for a packet, so that its arrival is a retransmission.
 func (c *checker) asked(ext uint64) bool {
 	if !c.plain {
 		return false
@@ -295,7 +297,8 @@ func (p *player) thaw(now int64) bool {
 	return true
 }
 
-// due appends the numbers to ask for now, as many as fit, and returns when to look again; 0 is never.
+// due appends the numbers of the packets to ask for now, as many as fit. It returns the time of the next call; 0 is
+// never.
 func (c *checker) due(now int64, seqs []uint16) ([]uint16, int64) {
 	next := int64(0)
 	keep := c.missing[:0]
@@ -325,7 +328,7 @@ func (c *checker) due(now int64, seqs []uint16) ([]uint16, int64) {
 	return seqs, next
 }
 
-// stamp checks a payload of a ringbench publisher. ok is false for any other.
+// stamp checks a payload of a ringbench publisher. ok is false for any other payload.
 func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.Stamp, ok bool) {
 	s, found, intact := media.ReadStamp(codec, payload)
 	if !found {
@@ -341,7 +344,7 @@ func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.St
 	if x.known && leap > x.leap {
 		x.upstream += uint64(leap - x.leap)
 	}
-	// An older packet may not have leapt yet.
+	// An older packet may still have the old leap.
 	if !x.known || ext == c.highest {
 		x.leap, x.known = leap, true
 	}

@@ -11,7 +11,7 @@ import (
 
 const ms = int64(time.Millisecond)
 
-// feed gives packets of 8 to a frame to a sampled track, as check does.
+// feed passes packets, 8 to a frame, to a sampled track, as check does.
 type feed struct {
 	t   *track
 	now int64
@@ -65,8 +65,8 @@ func TestLossIsExact(t *testing.T) {
 		if c.recovered != recovered || recovers != (recovered > 0) {
 			t.Errorf("recovered %d, want %d", c.recovered, recovered)
 		}
-		// Each missing packet that stays away costs its frame, and with one frame in 12.5 broken no
-		// other: the last few holes are still being asked for.
+		// Each missing packet that stays away costs its frame, and no other, as one frame in 12.5 is broken. NACKs for
+		// the last few holes are still under way.
 		whole := uint64(packets/8) - (packets/100 - recovered)
 		if c.player.frames > whole || c.player.frames+40 < whole {
 			t.Errorf("%d whole frames, want about %d", c.player.frames, whole)
@@ -95,7 +95,7 @@ func TestReorderedAndDuplicate(t *testing.T) {
 	}
 }
 
-// TestPlainResend tells a packet that was asked for from one that is merely late.
+// TestPlainResend distinguishes a resent packet from a late one, without RTX.
 func TestPlainResend(t *testing.T) {
 	f := newFeed(true)
 	f.packet(0)
@@ -163,7 +163,7 @@ func TestGapLongerThanWindow(t *testing.T) {
 		f.t.check.due(f.now, nil)
 	}
 	if lag := f.t.check.highest + 1 - f.t.check.player.front; lag != 0 {
-		t.Errorf("playing lags %d packets behind", lag)
+		t.Errorf("got %d packets that are not played, want 0", lag)
 	}
 }
 

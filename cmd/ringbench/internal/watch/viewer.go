@@ -12,7 +12,7 @@ import (
 	"ringcast/testenv/records"
 )
 
-// A phase is how far a viewer has come.
+// A phase is a step in a viewer's life.
 type phase uint8
 
 const (
@@ -22,7 +22,7 @@ const (
 	ended
 )
 
-// senderSSRC is what viewers report as; Chromium uses 1 while it sends nothing.
+// senderSSRC is the SSRC that viewers report with; Chromium uses 1 while it sends nothing.
 const senderSSRC = 1
 
 // A viewer is one WHEP session.
@@ -175,7 +175,7 @@ func (v *viewer) appendReport(dst []byte, wall int64) []byte {
 	return rtcp.AppendSDES(dst, senderSSRC, "ringbench")
 }
 
-// handleReport takes in what the server reports; bye says that it ended a source.
+// handleReport takes in the server's compound; bye reports that it ended a source.
 func (v *viewer) handleReport(compound []byte, wall int64) (bye bool) {
 	var p rtcp.Packet
 	for r := rtcp.NewReader(compound); r.Next(&p); {
@@ -194,7 +194,7 @@ func (v *viewer) handleReport(compound []byte, wall int64) (bye bool) {
 	return bye
 }
 
-// addTo adds what the viewer's tracks count.
+// addTo adds the counts of the viewer's tracks.
 func (v *viewer) addTo(t *report.Traffic) {
 	for i := range v.tracks {
 		x := &v.tracks[i]
@@ -206,7 +206,7 @@ func (v *viewer) addTo(t *report.Traffic) {
 	}
 }
 
-// finish counts freezes that last, and what a connected viewer never got.
+// finish counts freezes that last. It notes as failures the packets that a connected viewer never got.
 func (v *viewer) finish(w *report.Watch, now int64) {
 	for i := range v.tracks {
 		if c := v.tracks[i].check; c != nil {
@@ -221,7 +221,7 @@ func (v *viewer) finish(w *report.Watch, now int64) {
 	}
 }
 
-// addSample adds what a sampled viewer found.
+// addSample adds the findings of a sampled viewer.
 func (v *viewer) addSample(s *report.Sample) {
 	if !v.sampled {
 		return
