@@ -71,6 +71,16 @@ type session struct {
 	publication *publication
 }
 
+// attributes names a session in the log. All records on one session share these keys, so that they can be joined: its
+// stream and role, and its worker once one has claimed it.
+func (s *session) attributes(more ...any) []any {
+	all := []any{"session", uint64(s.spec.ID), "stream", s.stream.name, "role", s.spec.Role.String()}
+	if s.owner != nobody {
+		all = append(all, "worker", int(s.owner))
+	}
+	return append(all, more...)
+}
+
 // arrival is what is known of a peer until its handshake begins.
 type arrival struct {
 	fingerprints []api.Fingerprint
@@ -236,7 +246,7 @@ func (c *controller) credentials(id api.SessionID, role api.Role, restart uint16
 // keep lists a session's ufrag with the guard once the session has a path, and forget takes it off the list.
 func (c *controller) keep(s *session) {
 	if err := c.ufrags.keep(s.ufrag); err != nil {
-		c.log.Error("the guard cannot keep a ufrag", "session", uint64(s.spec.ID), "error", err)
+		c.log.Error("the guard cannot keep a ufrag", s.attributes("error", err)...)
 	}
 }
 
@@ -245,7 +255,7 @@ func (c *controller) forget(s *session) {
 		return
 	}
 	if err := c.ufrags.forget(s.ufrag); err != nil {
-		c.log.Error("the guard cannot forget a ufrag", "session", uint64(s.spec.ID), "error", err)
+		c.log.Error("the guard cannot forget a ufrag", s.attributes("error", err)...)
 	}
 }
 
@@ -253,7 +263,7 @@ func (c *controller) forget(s *session) {
 func (c *controller) turnUfrags(now port.Time) {
 	turned, err := c.ufrags.turn(now, c.random)
 	if err != nil {
-		c.log.Error("the keys of ufrags stay", "error", err)
+		c.log.Error("the guard refuses new keys for ufrags, the old ones stay in use", "error", err)
 	}
 	if turned {
 		c.broadcast(bus.UfragKeysTurned(c.ufrags.keys))
@@ -268,7 +278,10 @@ func (c *controller) token(n int) string {
 }
 
 // close ends a session: it says goodbye where it can, and everything about it is freed.
-func (c *controller) close(s *session, why api.Reason) {
+func (c *controller) close(s *session, why api.Reason) { c.fail(s, why, nil) }
+
+// fail is close for an error, or nil, that is logged.
+func (c *controller) fail(s *session, why api.Reason, cause error) {
 	id := s.spec.ID
 	if c.sessions[id] == nil {
 		return
@@ -276,7 +289,6 @@ func (c *controller) close(s *session, why api.Reason) {
 	delete(c.sessions, id)
 	c.forget(s)
 	goodbye := c.dtls.Close(id)
-	st := s.stream
 	c.census.count(s, -1)
 	c.pool.remove(s)
 	c.leave(s)
@@ -287,7 +299,11 @@ func (c *controller) close(s *session, why api.Reason) {
 		}
 		c.send(m)
 	}
-	c.log.Debug("session ended", "session", uint64(id), "role", s.spec.Role, "stream", st.name, "reason", why)
+	attributes := s.attributes("reason", why.String())
+	if cause != nil {
+		attributes = append(attributes, "error", cause)
+	}
+	c.log.Info("session ended", attributes...)
 	for _, f := range c.onEnded {
 		f(id, why)
 	}
@@ -347,7 +363,7 @@ func (c *controller) startHandshake(s *session) {
 	}
 	err := c.dtls.Start(dtls.Params{ID: s.spec.ID, Source: a.source, Client: a.passive, Fingerprints: a.fingerprints})
 	if err != nil {
-		c.log.Debug("handshake not started", "session", uint64(s.spec.ID), "error", err)
+		c.log.Debug("handshake not started", s.attributes("error", err)...)
 		return
 	}
 	s.arrival = nil
@@ -371,11 +387,9 @@ func (c *controller) handleEvent(e *dtls.Event) {
 		case s.stream.live == nil:
 			c.goLive(s)
 		}
-		c.log.Info("session connected", "session", uint64(e.ID), "role", s.spec.Role, "stream", s.stream.name,
-			"srtp", e.Keys.Profile, "worker", s.owner)
+		c.log.Info("session connected", s.attributes("srtp", e.Keys.Profile.String())...)
 	case dtls.Failed:
-		c.log.Info("handshake failed", "session", uint64(e.ID), "stream", s.stream.name, "error", e.Err)
-		c.close(s, api.ReasonHandshakeFailed)
+		c.fail(s, api.ReasonHandshakeFailed, e.Err)
 	case dtls.Closed:
 		c.close(s, api.ReasonBye)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -666,5 +667,25 @@ func BenchmarkExpire(b *testing.B) {
 				c.expire()
 			}
 		})
+	}
+}
+
+// A session that ends for an error leaves one record, which has the error beside the keys of every session's records.
+func TestFailureInTheLog(t *testing.T) {
+	r := newRegistry(t)
+	var log strings.Builder
+	r.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+	id := r.must(api.Publisher, "s", from("198.18.0.1"))
+	r.says(bus.KindSessionClaimed, id)
+	r.handleEvent(&dtls.Event{Kind: dtls.Failed, ID: id, Err: errors.New("no certificate")})
+	const want = `level=INFO msg="session ended" session=1 stream=s role=publisher worker=0 reason="handshake failed" ` +
+		`error="no certificate"` + "\n"
+	if got := log.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }

@@ -87,7 +87,9 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		gauge(rungDesc, 1, string(rung))
 	}
 	for _, r := range e.ports.refused {
-		gauge(refusedDesc, 1, r.device, string(r.rung), r.why)
+		for _, rung := range r.Rungs {
+			gauge(refusedDesc, 1, r.Interface, string(rung), r.String())
+		}
 	}
 	e.ports.collect(count, gauge)
 	ownAllowances.collect(count)

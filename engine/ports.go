@@ -24,7 +24,7 @@ type ports struct {
 	evenRuns bool
 	// guard judges datagrams before a port sees them, and has to learn the sessions' ufrags. It is nil on sockets.
 	guard   ufragGuard
-	refused []refusal
+	refused []host.Refusal
 }
 
 // A backing is all that the ports of the workers share: nothing on sockets; on AF_XDP the network interfaces and
@@ -42,13 +42,6 @@ type backing interface {
 	close() error
 }
 
-// A refusal is why a better rung was not taken.
-type refusal struct {
-	device string // the interface, empty where none is meant
-	rung   host.Rung
-	why    string
-}
-
 // openPorts goes down the ladder. Each rung that is refused is logged with its reason and remedy. The public addresses
 // are those at which peers reach us, as far as they are configured.
 func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
@@ -57,16 +50,12 @@ func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
 		surveys = host.Look(cfg.hostAt(public))
 	}
 	var usable []host.Survey
-	var refused []refusal
+	var refused []host.Refusal
 	for _, s := range surveys {
 		if err := s.Decision.Err(); err != nil {
 			return nil, err
 		}
-		for i := range s.Decision.Refused {
-			for _, rung := range s.Decision.Refused[i].Rungs {
-				refused = append(refused, refusal{s.Decision.Interface, rung, s.Decision.Refused[i].String()})
-			}
-		}
+		refused = append(refused, s.Decision.Refused...)
 		if slices.ContainsFunc(s.Decision.Rungs, host.Rung.XDP) {
 			usable = append(usable, s)
 		}
@@ -74,7 +63,7 @@ func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
 	var p *ports
 	var err error
 	if len(usable) > 0 {
-		var failed []refusal
+		var failed []host.Refusal
 		p, failed, err = openXDP(cfg, usable)
 		refused = append(refused, failed...)
 		if err != nil && (cfg.Host.IO == host.OnlyXDP || !errors.Is(err, host.ErrRefused)) {
@@ -91,24 +80,18 @@ func openPorts(cfg *Config, public []netip.Addr) (*ports, error) {
 	return p, nil
 }
 
-// logRefused logs why better rungs were not taken, each reason once.
+// logRefused logs why better rungs were not taken.
 func (p *ports) logRefused(cfg *Config) {
-	for i, r := range p.refused {
-		same := func(other refusal) bool { return other.device == r.device && other.why == r.why }
-		if r.device == "" || slices.ContainsFunc(p.refused[:i], same) {
+	for i := range p.refused {
+		r := &p.refused[i]
+		if r.Interface == "" {
 			continue // without an interface, or an address that identifies one, AF_XDP was not requested
 		}
-		var all []host.Rung
-		for _, other := range p.refused[i:] {
-			if same(other) {
-				all = append(all, other.rung)
-			}
-		}
 		level, event := slog.LevelInfo, "a faster way for packets is refused"
-		if slices.Contains(all, host.Copy) && !p.serves(r.device) { // else sockets have another reason
+		if slices.Contains(r.Rungs, host.Copy) && !p.serves(r.Interface) { // else sockets have another reason
 			level, event = slog.LevelWarn, "falling back to sockets"
 		}
-		cfg.Log.Log(context.Background(), level, event, "interface", r.device, "io", joinRungs(all), "reason", r.why)
+		cfg.Log.Log(context.Background(), level, event, "interface", r.Interface, "io", joinRungs(r.Rungs), "reason", r.String())
 	}
 }
 

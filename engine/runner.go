@@ -220,7 +220,8 @@ func (r *runner) recover() {
 		panic(cause)
 	}
 	r.shared.faults.Add(1)
-	r.engine.log.Error("a session made its worker panic and is ended", "session", uint64(id), "panic", cause, "stack", string(debug.Stack()))
+	r.engine.log.Error("a session made its worker panic and is ended",
+		"session", uint64(id), "worker", r.index, "error", cause, "stack", string(debug.Stack()))
 }
 
 // media is how many packets of media came and went so far.

@@ -27,7 +27,7 @@ type xdp struct {
 // openXDP opens ports on every interface of the surveys, each on the best rung that opens. The companion serves the
 // interfaces where no rung opens, unless the configuration demands AF_XDP. The reasons are in failed. The error wraps
 // host.ErrRefused if sockets may do better.
-func openXDP(cfg *Config, surveys []host.Survey) (opened *ports, failed []refusal, err error) {
+func openXDP(cfg *Config, surveys []host.Survey) (opened *ports, failed []host.Refusal, err error) {
 	x := &xdp{}
 	defer func() {
 		if err != nil {
@@ -61,7 +61,7 @@ func openXDP(cfg *Config, surveys []host.Survey) (opened *ports, failed []refusa
 }
 
 // add opens an interface on the best of its rungs. The error is nil if one opened.
-func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, err error) {
+func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []host.Refusal, err error) {
 	var errs []error
 	for _, rung := range s.Decision.Rungs {
 		if !rung.XDP() {
@@ -73,7 +73,9 @@ func (x *xdp) add(cfg *Config, s *host.Survey, workers int) (failed []refusal, e
 			return failed, nil
 		}
 		err = fmt.Errorf("%s: %w", rung, errors.Join(err, n.close()))
-		failed = append(failed, refusal{s.Decision.Interface, rung, err.Error()})
+		failed = append(failed, host.Refusal{
+			Interface: s.Decision.Interface, Rungs: []host.Rung{rung}, Fact: host.FactAttempt, Reason: err.Error(),
+		})
 		errs = append(errs, err)
 	}
 	return failed, inOneLine(errs)

@@ -9,6 +9,6 @@ import (
 )
 
 // openXDP fails: AF_XDP is Linux's.
-func openXDP(*Config, []host.Survey) (*ports, []refusal, error) {
+func openXDP(*Config, []host.Survey) (*ports, []host.Refusal, error) {
 	return nil, nil, errors.New("AF_XDP needs Linux")
 }

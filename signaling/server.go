@@ -212,12 +212,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 }
 
 func (s *Server) sessionEnded(id api.SessionID, why api.Reason) {
-	ended := s.sessions.ended(id, why)
-	if ended == nil {
-		return
-	}
-	s.log.Info("session ended", "session", uint64(id), "stream", ended.stream, "role", ended.role.String(),
-		"reason", why.String())
+	s.sessions.ended(id, why)
 }
 
 // draw is what one session needs of chance.

@@ -143,8 +143,8 @@ func (t *sessions) forget(s *session) bool {
 	return true
 }
 
-// ended removes a session that is over. It returns nil for one not known (yet).
-func (t *sessions) ended(id api.SessionID, why api.Reason) *session {
+// ended removes a session that is over. One that is still being opened is removed once it is known.
+func (t *sessions) ended(id api.SessionID, why api.Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, ok := t.byID[id]
@@ -155,9 +155,8 @@ func (t *sessions) ended(id api.SessionID, why api.Reason) *session {
 			}
 			t.early[id] = why
 		}
-		return nil
+		return
 	}
 	delete(t.byID, id)
 	delete(t.bySecret, s.secret)
-	return s
 }

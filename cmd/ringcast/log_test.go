@@ -59,9 +59,9 @@ func startWithPipe(t *testing.T) (*instance, *os.File, *bufio.Reader) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var e struct{ Msg, What, Address string }
+		var e struct{ Msg, Listener, Address string }
 		if json.Unmarshal(line, &e) == nil && e.Msg == "listening" {
-			if e.What == "http" {
+			if e.Listener == "http" {
 				in.http = e.Address
 			} else {
 				in.admin = e.Address

@@ -173,9 +173,9 @@ func startCommand(t *testing.T, process *exec.Cmd) *instance {
 }
 
 // address waits until a listener is open.
-func (in *instance) address(t *testing.T, what string) string {
+func (in *instance) address(t *testing.T, key string) string {
 	t.Helper()
-	address, _ := in.stderr.entry(t, "listening", "what", what)["address"].(string)
+	address, _ := in.stderr.entry(t, "listening", "listener", key)["address"].(string)
 	return address
 }
 

@@ -66,7 +66,7 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	systemd.Watchdog(serving, log, e.Ready)
 	select {
 	case <-ctx.Done():
-		log.Info("shutting down", "cause", context.Cause(ctx))
+		log.Info("shutting down", "reason", context.Cause(ctx).Error())
 	case err = <-servers.Failed():
 	}
 	ended()

@@ -95,7 +95,7 @@ func TestTermination(t *testing.T) {
 			if status := in.end(t); status != exitDone {
 				t.Errorf("status %d, want %d; log:\n%s", status, exitDone, in.stderr)
 			}
-			in.stderr.entry(t, "shutting down", "cause", s.String())
+			in.stderr.entry(t, "shutting down", "reason", s.String())
 		})
 	}
 }
@@ -137,7 +137,7 @@ func TestDrain(t *testing.T) {
 	in := start(t)
 	r := hold(t, in.http, len(offer))
 	in.signal(syscall.SIGTERM)
-	in.stderr.entry(t, "shutting down", "cause", syscall.SIGTERM.String())
+	in.stderr.entry(t, "shutting down", "reason", syscall.SIGTERM.String())
 	for {
 		status, text, err := tryGet("http://" + in.admin + "/readyz")
 		if err != nil {
@@ -310,7 +310,7 @@ func TestNoAdmin(t *testing.T) {
 		t.Errorf("page: %d", status)
 	}
 	in.stop(t)
-	if strings.Contains(in.stderr.String(), `"what":"admin"`) {
+	if strings.Contains(in.stderr.String(), `"listener":"admin"`) {
 		t.Error("there is an admin listener")
 	}
 }

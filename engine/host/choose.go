@@ -22,16 +22,23 @@ type Decision struct {
 	Notes []string `json:"notes"`
 }
 
-// A Refusal keeps some rungs from being taken. Each text is a part of a line.
+// A Refusal keeps some rungs from being taken. Log, metrics and doctor show it. Each text is a part of a line.
 type Refusal struct {
-	Rungs []Rung `json:"rungs"`
+	// Interface is the one that is refused, empty where none is meant. In JSON the Decision has it.
+	Interface string `json:"-"`
+	Rungs     []Rung `json:"rungs"`
 	// Fact is the part of the Report that the refusal is about.
 	Fact   Fact   `json:"fact"`
 	Reason string `json:"reason"`
 	Remedy string `json:"remedy"`
 }
 
-func (r *Refusal) String() string { return r.Reason + "; " + r.Remedy }
+func (r *Refusal) String() string {
+	if r.Remedy == "" {
+		return r.Reason
+	}
+	return r.Reason + "; " + r.Remedy
+}
 
 // A Fact names a part of a Report.
 type Fact string
@@ -53,6 +60,8 @@ const (
 	FactProgram      Fact = "XDP program"
 	FactFeatures     Fact = "XDP"
 	FactWish         Fact = "settings"
+	// FactAttempt is about no part of a Report: the rung was tried.
+	FactAttempt Fact = "attempt"
 )
 
 // ErrRefused is wrapped by what Err returns.
@@ -94,7 +103,7 @@ var (
 
 // refuse adds a refusal; the reason is a format.
 func (d *Decision) refuse(rungs []Rung, fact Fact, remedy, reason string, args ...any) {
-	d.Refused = append(d.Refused, Refusal{rungs, fact, fmt.Sprintf(reason, args...), remedy})
+	d.Refused = append(d.Refused, Refusal{d.Interface, rungs, fact, fmt.Sprintf(reason, args...), remedy})
 }
 
 func (d *Decision) note(format string, args ...any) {

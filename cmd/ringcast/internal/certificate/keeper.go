@@ -112,7 +112,7 @@ func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
 			if before != nil {
 				k.check(time.Now(), true)
 			}
-			k.log.Info("asked to reload the certificate", "cause", s.String(), "changed", k.current.Load() != before)
+			k.log.Info("asked to reload the certificate", "reason", s.String(), "changed", k.current.Load() != before)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // Tell sends systemd a state of the service (sd_notify(3)); started by something else, it does nothing.
 func Tell(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd was not told", "state", state, "cause", err)
+		log.Warn("systemd was not told", "state", state, "error", err)
 	}
 }
 
@@ -19,7 +19,7 @@ func Tell(log *slog.Logger, state string) {
 func Watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	span, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("systemd's watchdog will not be fed", "cause", err)
+		log.Warn("systemd's watchdog will not be fed", "error", err)
 	}
 	if span <= 0 {
 		return
@@ -41,7 +41,7 @@ func feed(ctx context.Context, ticks <-chan time.Time, ready func() error, give 
 		case <-ticks:
 		}
 		if err := ready(); err != nil {
-			log.Warn("systemd's watchdog is not fed", "cause", err)
+			log.Warn("systemd's watchdog is not fed", "error", err)
 			continue
 		}
 		give()

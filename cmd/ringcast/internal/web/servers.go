@@ -46,7 +46,7 @@ func (s *Servers) Start(key string, l net.Listener, h http.Handler, secure *tls.
 	server.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	server.TLSConfig = secure
 	s.running = append(s.running, server)
-	s.log.Info("listening", "what", key, "address", l.Addr().String(), "tls", secure != nil)
+	s.log.Info("listening", "listener", key, "address", l.Addr().String(), "tls", secure != nil)
 	go func() {
 		serve := server.Serve
 		if secure != nil {
