@@ -22,9 +22,9 @@ type stream struct {
 	ready, waiting circle
 	debts          debts
 
-	// queued and next are the stream's place in the worker's queue. spent is the cost of its present turn, repaid the
-	// part of that for debts.
-	queued        bool
+	// awaitsTurn and next are the stream's place in the worker's turns. spent is the cost of its present turn, repaid
+	// the part of that for debts.
+	awaitsTurn    bool
 	next          *stream
 	spent, repaid int
 
@@ -219,7 +219,7 @@ func (w *Worker) dropPublication(st *stream) {
 
 // release forgets a stream that has neither a publication of this worker's own nor a subscriber.
 func (w *Worker) release(st *stream) {
-	if st.pub != nil && st.pub.owner == w.address() || st.subscribers() > 0 || st.queued {
+	if st.pub != nil && st.pub.owner == w.address() || st.subscribers() > 0 || st.awaitsTurn {
 		return
 	}
 	if st.pub != nil {

@@ -92,61 +92,64 @@ func (c *circle) visited() {
 
 // debts lists subscribers to be visited beside the circles, in order, each at most once.
 type debts struct {
-	queue []*subscriber
-	head  int
+	members []*subscriber // from head on
+	head    int
 }
 
+// add lists a subscriber, unless it is listed already.
 func (d *debts) add(sub *subscriber) {
 	if sub.owed {
 		return
 	}
-	if d.head > 32 && d.head > len(d.queue)/2 {
-		n := copy(d.queue, d.queue[d.head:])
-		clear(d.queue[n:])
-		d.queue, d.head = d.queue[:n], 0
+	if d.head > 32 && d.head > len(d.members)/2 {
+		n := copy(d.members, d.members[d.head:])
+		clear(d.members[n:])
+		d.members, d.head = d.members[:n], 0
 	}
 	sub.owed = true
-	d.queue = append(d.queue, sub)
+	d.members = append(d.members, sub)
 }
 
 // next returns the subscriber that has waited longest, nil if there is none.
 func (d *debts) next() *subscriber {
-	if d.head == len(d.queue) {
+	if d.head == len(d.members) {
 		return nil
 	}
-	return d.queue[d.head]
+	return d.members[d.head]
 }
 
+// visited removes the subscriber that next returned.
 func (d *debts) visited() {
-	d.queue[d.head].owed = false
-	d.queue[d.head] = nil
+	d.members[d.head].owed = false
+	d.members[d.head] = nil
 	d.head++
-	if d.head == len(d.queue) {
-		d.queue, d.head = d.queue[:0], 0
+	if d.head == len(d.members) {
+		d.members, d.head = d.members[:0], 0
 	}
 }
 
-// A streamQueue lists the streams with something to do, first come, first served.
-type streamQueue struct{ head, tail *stream }
+// turns lists the streams with something to do, first come, first served.
+type turns struct{ first, last *stream }
 
-func (q *streamQueue) add(st *stream) {
-	st.queued, st.next = true, nil
-	if q.tail == nil {
-		q.head = st
+// add gives a stream, which must not be listed, the last turn.
+func (l *turns) add(st *stream) {
+	st.awaitsTurn, st.next = true, nil
+	if l.last == nil {
+		l.first = st
 	} else {
-		q.tail.next = st
+		l.last.next = st
 	}
-	q.tail = st
+	l.last = st
 }
 
-func (q *streamQueue) take() *stream {
-	st := q.head
-	q.head = st.next
-	if q.head == nil {
-		q.tail = nil
+// removeFirst takes the first stream off the list, which must not be empty.
+func (l *turns) removeFirst() {
+	st := l.first
+	l.first = st.next
+	if l.first == nil {
+		l.last = nil
 	}
-	st.queued, st.next = false, nil
-	return st
+	st.awaitsTurn, st.next = false, nil
 }
 
 // wake gives a stream with news a turn.
@@ -155,8 +158,8 @@ func (w *Worker) wake(st *stream, n news) {
 	if n == forAll {
 		st.waiting.renewFromEnd()
 	}
-	if !st.queued {
-		w.active.add(st)
+	if !st.awaitsTurn {
+		w.turns.add(st)
 	}
 }
 
@@ -174,25 +177,25 @@ const (
 func (w *Worker) serve(sub *subscriber) {
 	st := sub.stream
 	st.debts.add(sub)
-	if !st.queued {
-		w.active.add(st)
+	if !st.awaitsTurn {
+		w.turns.add(st)
 	}
 }
 
 // pollStreams gives turns until nothing is left to do. It is false if there was no room for all.
 func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
-	for w.active.head != nil {
-		st := w.active.head
+	for w.turns.first != nil {
+		st := w.turns.first
 		fed := st.pub == nil || !w.blame(st.pub) || st.pub.feed(w, now, out)
 		for st.spent < quantum && st.busy() {
 			if !w.visitNext(now, st, out) {
 				return false
 			}
 		}
-		w.active.take()
+		w.turns.removeFirst()
 		st.spent, st.repaid = 0, 0
 		if !fed || st.busy() || st.pub != nil && st.pub.unfed {
-			w.active.add(st)
+			w.turns.add(st)
 		} else {
 			w.release(st)
 		}

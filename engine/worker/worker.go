@@ -70,7 +70,7 @@ type Worker struct {
 	outbox  outbox
 	answers answers
 	due     []*session // with reports to write
-	active  streamQueue
+	turns   turns
 }
 
 // hand is memory for the packet that is being handled.
