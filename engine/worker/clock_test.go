@@ -290,7 +290,8 @@ func TestClockDrift(t *testing.T) {
 			now := 10*port.Second + port.Time(i)*port.Second/10
 			l.w.tick(x, uint32(uint64(math.Round(float64(i)*9000*(1+drift)))), now)
 			if x.clock.Valid && !within(x.clock.At, now, 100*port.Microsecond) {
-				t.Fatalf("drift %v: after %d s the clock of arrivals is %v s off", drift, i/10, (now - x.clock.At).Seconds())
+				t.Fatalf("drift %v: after %d s the clock of arrivals is %v s off",
+					drift, i/10, (now - x.clock.At).Seconds())
 			}
 		}
 	}

@@ -89,7 +89,8 @@ func TestHistoryBudget(t *testing.T) {
 		t.Errorf("the histories held %d bytes; the budget is %d", most, limit)
 	}
 	if c.counted(HistoriesShortened) == 0 || c.counted(HistoryCut) == 0 {
-		t.Errorf("%d histories were shortened and %d packets cut; expected some", c.counted(HistoriesShortened), c.counted(HistoryCut))
+		t.Errorf("%d histories were shortened and %d packets cut; expected some",
+			c.counted(HistoriesShortened), c.counted(HistoryCut))
 	}
 	for i := range c.pubs {
 		l := c.layer(i)
@@ -98,7 +99,8 @@ func TestHistoryBudget(t *testing.T) {
 			t.Fatalf("stream %d keeps only %v s", i, age.Seconds())
 		}
 		if watched := i < len(viewers); watched && h.Span() < history.Span {
-			t.Errorf("stream %d has a viewer and keeps %v s; expected %v: others have none", i, h.Span().Seconds(), history.Span.Seconds())
+			t.Errorf("stream %d has a viewer and keeps %v s; expected %v: others have none",
+				i, h.Span().Seconds(), history.Span.Seconds())
 		}
 	}
 	if n := c.drops(DropStalled); n != 0 {

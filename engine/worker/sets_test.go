@@ -78,7 +78,8 @@ func TestAnnouncedSetsComeBeforeKeyframes(t *testing.T) {
 			start := contentsOf(c.codec, got)
 			for range c.packets {
 				if start[0] != rtp.HasSets {
-					t.Fatalf("the late viewer begins with %04b; expected %d packets of sets and the keyframe", start, c.packets)
+					t.Fatalf("the late viewer begins with %04b; expected %d packets of sets and the keyframe",
+						start, c.packets)
 				}
 				start = start[1:]
 			}
@@ -87,7 +88,8 @@ func TestAnnouncedSetsComeBeforeKeyframes(t *testing.T) {
 			}
 			first, key := got[0], got[c.packets]
 			if first.Timestamp != key.Timestamp || first.Marker || first.PayloadType != key.PayloadType {
-				t.Errorf("the sets' header is %+v; expected the keyframe's %+v without marker", first.Header, key.Header)
+				t.Errorf("the sets' header is %+v; expected the keyframe's %+v without marker",
+					first.Header, key.Header)
 			}
 			// A plain resend gives the same bytes; the lab's oracle compares.
 			l.forget()

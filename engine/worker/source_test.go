@@ -81,7 +81,8 @@ func TestBindingByMIDAndPayloadType(t *testing.T) {
 		p.send(packet{ssrc: 3, pt: pubRTX, seq: 1, ext: v, payload: append([]byte{0, 0}, vp8(true, false, "")...)})
 		x := l.stream(1).pub.tracks
 		if x[0].layers[0].history.Next() != 2 || x[1].layers[0].history.Next() != 1 {
-			t.Errorf("MID %t: %d packets of video, %d of audio; expected 2 and 1", mid, x[0].layers[0].history.Next(), x[1].layers[0].history.Next())
+			t.Errorf("MID %t: %d packets of video, %d of audio; expected 2 and 1",
+				mid, x[0].layers[0].history.Next(), x[1].layers[0].history.Next())
 		}
 		p.send(packet{ssrc: 4, pt: 77, seq: 1, payload: []byte("what?")})
 		p.send(packet{ssrc: 5, pt: pubOpus, seq: 1, ext: []byte{idMID << 4, 'v'}, payload: []byte("audio on the video line")})
@@ -246,7 +247,8 @@ func TestSSRCChangesBack(t *testing.T) {
 	got = got[:sent]
 	for i := 1; i < len(got); i++ {
 		if got[i].Sequence != got[i-1].Sequence+1 || int32(got[i].Timestamp-got[i-1].Timestamp) <= 0 {
-			t.Fatalf("packet %d: sequence %d behind %d, timestamp %d behind %d", i, got[i].Sequence, got[i-1].Sequence, got[i].Timestamp, got[i-1].Timestamp)
+			t.Fatalf("packet %d: sequence %d behind %d, timestamp %d behind %d",
+				i, got[i].Sequence, got[i-1].Sequence, got[i].Timestamp, got[i-1].Timestamp)
 		}
 	}
 }
@@ -281,10 +283,12 @@ func TestRTXAcrossSSRCChange(t *testing.T) {
 			t.Fatalf("RTX known before %t: %d packets behind the change", known, len(got))
 		}
 		if got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
-			t.Errorf("RTX known before %t: sequence numbers %d, %d, %d", known, got[0].Sequence, got[1].Sequence, got[2].Sequence)
+			t.Errorf("RTX known before %t: sequence numbers %d, %d, %d",
+				known, got[0].Sequence, got[1].Sequence, got[2].Sequence)
 		}
 		if l.drops(DropRTX) != 1 {
-			t.Errorf("RTX known before %t: %d retransmissions were dropped; expected the old one's", known, l.drops(DropRTX))
+			t.Errorf("RTX known before %t: %d retransmissions were dropped; expected the old one's",
+				known, l.drops(DropRTX))
 		}
 		// A source of retransmissions of its own takes over.
 		p.send(packet{
@@ -293,7 +297,8 @@ func TestRTXAcrossSSRCChange(t *testing.T) {
 		})
 		again(4, 98, "of nobody")
 		if l.drops(DropLate) != 1 || l.counted(ReceivedRTX) != 3+uint64(map[bool]int{true: 1}[known]) {
-			t.Errorf("RTX known before %t: %d late, %d retransmissions", known, l.drops(DropLate), l.counted(ReceivedRTX))
+			t.Errorf("RTX known before %t: %d late, %d retransmissions",
+				known, l.drops(DropLate), l.counted(ReceivedRTX))
 		}
 	}
 }
