@@ -59,8 +59,7 @@ func (p *pub) play(packets [][]byte, each func(frame int)) {
 	}
 }
 
-// A viewer who comes between keyframes starts with the next one, whatever real payloaders say of the frames before
-// it.
+// A viewer who comes between keyframes starts with the next one, for frames of several real payloaders.
 func TestLateViewerOfRecordings(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -131,12 +130,27 @@ func TestAV1StartsWhereItsOBUsSay(t *testing.T) {
 		n      []bool     // N of the packets that it is sent
 	}{
 		{"N once", [][]string{{av1KeyN}, {av1Inter}, {av1Key}, {av1Inter}}, 2, []bool{true, false}},
-		{"N at each frame", [][]string{{av1KeyN}, {av1InterN}, {av1InterN}, {av1KeyN}, {av1InterN}}, 3, []bool{true, false}},
-		{"N at each sequence header", [][]string{{av1KeyN}, {av1RepeatN}, {av1KeyN}, {av1RepeatN}}, 2, []bool{true, false}},
+		{
+			"N at each frame",
+			[][]string{{av1KeyN}, {av1InterN}, {av1InterN}, {av1KeyN}, {av1InterN}},
+			3,
+			[]bool{true, false},
+		},
+		{
+			"N at each sequence header",
+			[][]string{{av1KeyN}, {av1RepeatN}, {av1KeyN}, {av1RepeatN}},
+			2,
+			[]bool{true, false},
+		},
 		{"sequence headers before inter frames", [][]string{{av1Key}, {av1Repeat}, {av1Repeat}}, -1, nil},
 		{"sequence header once", [][]string{{av1Key}, {av1KeyAlone}, {av1Inter}}, 1, []bool{true, false}},
 		{"no sequence header ever", [][]string{{av1Inter}, {av1KeyAlone}, {av1Inter}}, -1, nil},
-		{"sequence header apart", [][]string{{av1Key}, {av1HeaderN, av1Inter}, {av1HeaderN, av1KeyAlone}}, 2, []bool{true, false}},
+		{
+			"sequence header apart",
+			[][]string{{av1Key}, {av1HeaderN, av1Inter}, {av1HeaderN, av1KeyAlone}},
+			2,
+			[]bool{true, false},
+		},
 		{"sequence header apart, without N", [][]string{{av1Key}, {av1Header, av1KeyAlone}}, 1, []bool{false, false}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

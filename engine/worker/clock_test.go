@@ -12,7 +12,7 @@ import (
 )
 
 // A film is a picture and a sound captured each 20 ms, published and watched. The number of each is the time of its
-// capture, so that a subscriber can tell how far its clocks would play picture and sound apart.
+// capture. So a subscriber can compute how far apart its clocks would play picture and sound.
 type film struct {
 	testing.TB
 	l     *lab
@@ -26,7 +26,7 @@ type film struct {
 	mute uint32
 	// late is how much later than the sound of the same moment a picture is sent.
 	late port.Time
-	// jump is added to the timestamps of what is captured from now on.
+	// jump is added to the timestamps of pictures and sounds that are captured from now on.
 	jump map[uint32]uint32
 }
 
@@ -34,7 +34,10 @@ const filmStep = 20 * port.Millisecond
 
 func newFilm(t testing.TB) *film {
 	l := newLab(t, 0, 1)
-	return &film{TB: t, l: l, p: l.publish(1, 1, published()...), s: l.watch(1, watched(true)...), start: l.now, jump: make(map[uint32]uint32)}
+	return &film{
+		TB: t, l: l, p: l.publish(1, 1, published()...), s: l.watch(1, watched(true)...), start: l.now,
+		jump: make(map[uint32]uint32),
+	}
 }
 
 // bases are the timestamps at the film's start, soon to wrap around; rates are in Hz.
@@ -71,10 +74,12 @@ func (f *film) roll(span port.Time) {
 
 func (f *film) report(ssrc uint32) {
 	f.Helper()
-	f.p.rtcp(rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: toNTP(f.wall(f.l.now)), RTP: f.timestamp(ssrc, f.l.now)}))
+	f.p.rtcp(rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{
+		NTP: toNTP(f.wall(f.l.now)), RTP: f.timestamp(ssrc, f.l.now),
+	}))
 }
 
-// A lipSync is how far a picture is played behind the sound of the same moment by the reports so far.
+// A lipSync is how much later a picture is played than the sound of the same moment, by the reports so far.
 type lipSync struct {
 	at    port.Time
 	error port.Time
@@ -125,7 +130,7 @@ func (f *film) check(want, bound port.Time, atLeast int) {
 	all := f.syncs()
 	for _, x := range all {
 		if !within(x.error, want, bound) {
-			f.Errorf("at %.1f s pictures are %.1f ms behind their sound; want %.1f ms, at most %.1f off",
+			f.Errorf("at %.1f s pictures are played %.1f ms after their sound; want %.1f ms, at most %.1f off",
 				(x.at - f.start).Seconds(), x.error.Seconds()*1000, want.Seconds()*1000, bound.Seconds()*1000)
 		}
 	}
@@ -158,10 +163,11 @@ func TestClockBecomesKnown(t *testing.T) {
 			last := int64(0)
 			for _, x := range f.s.reports() {
 				if info, ok := x.SenderInfo(); ok {
-					if d := fromNTP(info.NTP) - labWall - int64(x.at); d < -1000 || d > 1000 || fromNTP(info.NTP) < last {
-						t.Errorf("the wall clock is %d ns off the server's", d)
+					wall := fromNTP(info.NTP)
+					if d := wall - labWall - int64(x.at); d < -1000 || d > 1000 || wall < last {
+						t.Errorf("the wall clock is %d ns off the server's; want it close, and never set back", d)
 					}
-					last = fromNTP(info.NTP)
+					last = wall
 				}
 			}
 			f.check(0, port.Millisecond, 8)
@@ -180,11 +186,14 @@ func TestOneTrackReported(t *testing.T) {
 	}
 }
 
-// The publisher's wall clock is set while it sends: picture and sound stay together all the time, also while only one
+// The publisher's wall clock is set while it sends. Picture and sound stay together all the time, also while only one
 // of them was reported since.
 func TestClockStep(t *testing.T) {
 	const year = 365 * 24 * 3600 * port.Second
-	for _, step := range []port.Time{10 * year, -10 * year, 2 * port.Second, -2 * port.Second, 100 * port.Second, 300 * port.Millisecond, -300 * port.Millisecond} {
+	for _, step := range []port.Time{
+		10 * year, -10 * year, 2 * port.Second, -2 * port.Second, 100 * port.Second,
+		300 * port.Millisecond, -300 * port.Millisecond,
+	} {
 		t.Run(fmt.Sprint(step.Seconds()), func(t *testing.T) {
 			f := newFilm(t)
 			f.late = 60 * port.Millisecond
@@ -237,7 +246,7 @@ func TestReportOffItsMedia(t *testing.T) {
 	}
 }
 
-// Timestamps that jump within a source leave the last report behind; what arrives counts until the next.
+// When timestamps jump within a source, the last report is void. Arrivals count until the next one.
 func TestTimestampsJump(t *testing.T) {
 	f := newFilm(t)
 	f.wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
@@ -258,7 +267,9 @@ func TestLateReport(t *testing.T) {
 	f := newFilm(t)
 	f.wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
 	f.roll(5 * port.Second)
-	held := rtcp.AppendSenderReport(nil, videoSSRC, rtcp.SenderInfo{NTP: toNTP(f.wall(f.l.now)), RTP: f.timestamp(videoSSRC, f.l.now)})
+	held := rtcp.AppendSenderReport(nil, videoSSRC, rtcp.SenderInfo{
+		NTP: toNTP(f.wall(f.l.now)), RTP: f.timestamp(videoSSRC, f.l.now),
+	})
 	f.wall = nil
 	f.roll(3 * port.Second)
 	f.l.forget()
@@ -297,12 +308,11 @@ func TestClockDrift(t *testing.T) {
 	}
 }
 
-// Whatever a publisher reports, and whatever its timestamps do: what is told of a layer's clock is not far from when
-// its media came.
+// A layer's clock is never far from the arrivals of its media, for any reports and any timestamps of the publisher.
 func FuzzClock(f *testing.F) {
-	step := func(kind byte, pause uint16, ntp uint64, rtp uint32) []byte {
+	step := func(kind byte, pause uint16, ntp uint64, timestamp uint32) []byte {
 		b := binary.BigEndian.AppendUint16([]byte{kind}, pause)
-		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, ntp), rtp)
+		return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(b, ntp), timestamp)
 	}
 	f.Add(append(step(0, 20, 0, 90), step(1, 0, 3_900_000_000<<32, 90)...))
 	f.Add(append(step(1, 0, math.MaxUint64, 0), append(step(0, 1000, 0, 0), step(1, 0, 1, math.MaxUint32)...)...))
@@ -333,7 +343,8 @@ func FuzzClock(f *testing.F) {
 			}
 			if x.clock.Valid && x.upstream.arrivals.Valid {
 				arrived := momentOf(&x.upstream.arrivals, x.clock.RTP, l.now, x.clockRate())
-				if at := momentOf(&x.clock, x.clock.RTP, l.now, x.clockRate()); !within(at, arrived, 2*maxSkew+2*maxStep) {
+				at := momentOf(&x.clock, x.clock.RTP, l.now, x.clockRate())
+				if !within(at, arrived, 2*maxSkew+2*maxStep) {
 					t.Fatalf("the clock says %v s, the arrivals say %v s", at.Seconds(), arrived.Seconds())
 				}
 			}

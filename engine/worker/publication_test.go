@@ -19,8 +19,8 @@ func (l *lab) candidate(stream bus.StreamID) *pub {
 	return p
 }
 
-// A publisher that waits leaves the stream to the one that has it; when it replaces that, media flows on, and what
-// the other still sends goes nowhere.
+// A publisher that waits leaves the stream to the one that has it. Once it replaces that one, media flows on, and
+// later packets of the replaced one go nowhere.
 func TestCandidateReplaces(t *testing.T) {
 	l := newLab(t, 0, 1)
 	old := l.publish(1, 1, published()...)
@@ -83,7 +83,10 @@ func TestRepublish(t *testing.T) {
 	if v2[0].PayloadType != subVP8 {
 		t.Errorf("payload type %d", v2[0].PayloadType)
 	}
-	for name, d := range map[string]uint32{"video": (v2[0].Timestamp - v[0].Timestamp) / 90, "audio": (a2[0].Timestamp - a[0].Timestamp) / 48} {
+	for name, d := range map[string]uint32{
+		"video": (v2[0].Timestamp - v[0].Timestamp) / 90,
+		"audio": (a2[0].Timestamp - a[0].Timestamp) / 48,
+	} {
 		if d < 4990 || d > 5010 {
 			t.Errorf("%s went on by %d ms; 5 s passed", name, d)
 		}
@@ -107,7 +110,10 @@ func TestOlderGenerations(t *testing.T) {
 func TestIdleStreamHoldsNothing(t *testing.T) {
 	x := newPair(t, false)
 	for seq := range uint64(2000) {
-		x.p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...)})
+		x.p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq),
+			payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...),
+		})
 		if seq%32 == 0 {
 			x.exchange()
 		}
@@ -125,7 +131,7 @@ func TestIdleStreamHoldsNothing(t *testing.T) {
 	x.p.frame(2000, 2_000_000, false) // goes on where it was: no keyframe is needed
 	x.exchange()
 	if n := len(x.s.media(subVideo)) - before; n != 1 {
-		t.Errorf("%d packets behind the silence reached the viewer; expected 1", n)
+		t.Errorf("%d packets after the silence reached the viewer; expected 1", n)
 	}
 }
 

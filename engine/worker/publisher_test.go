@@ -22,7 +22,8 @@ func TestRestoreFromRTX(t *testing.T) {
 	p.send(lost) // needless
 	p.frame(65536, 3000, false)
 	got := s.media(subVideo)
-	if len(got) != 3 || string(got[2].payload) != string(vp8(true, false, "lost")) || got[2].Sequence != got[0].Sequence+1 {
+	if lost := string(vp8(true, false, "lost")); len(got) != 3 || string(got[2].payload) != lost ||
+		got[2].Sequence != got[0].Sequence+1 {
 		t.Fatalf("%d packets", len(got))
 	}
 	if got[2].Timestamp != got[0].Timestamp+3000 || !got[2].Marker || got[2].PayloadType != subVP8 {

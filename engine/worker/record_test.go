@@ -25,7 +25,7 @@ func TestFormatChangesAreFew(t *testing.T) {
 	}
 }
 
-// Padding behind a payload is cut off.
+// Padding after a payload is cut off.
 func TestPaddingIsCut(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)

@@ -28,7 +28,7 @@ func announce(t *testing.T, sprop string, tracks []rtp.Track) []rtp.Track {
 	return tracks
 }
 
-// contentsOf are what packets hold.
+// contentsOf returns the contents of packets.
 func contentsOf(c rtp.Codec, packets []received) (all []rtp.Content) {
 	for _, x := range packets {
 		all = append(all, rtp.ContentOf(c, x.payload))
@@ -36,8 +36,8 @@ func contentsOf(c rtp.Codec, packets []received) (all []rtp.Content) {
 	return all
 }
 
-// A viewer who comes late to a stream whose parameter sets stand in its offer only gets them before the keyframe that
-// it starts with, in as many packets as the mode asks for.
+// A stream's parameter sets stand only in its offer. A viewer who comes late gets them before the keyframe that it
+// starts with, in as many packets as the mode asks for.
 func TestAnnouncedSetsComeBeforeKeyframes(t *testing.T) {
 	const h264 = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
 	const h265 = "QAEMAf//AWAAAAMAkAAAAwAAAwAeugJA,QgEBAWAAAAMAkAAAAwAAAwAeoCCBBZbpKTC8BaAgAAADACAAAAMBQQ==,RAHAcYES"
@@ -210,7 +210,10 @@ func TestSetsOfKeyframes(t *testing.T) {
 			seq := uint64(65530) // soon around
 			for i, frame := range c.frames {
 				for j, payload := range frame {
-					p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(i) * 3000, marker: j == len(frame)-1, payload: []byte(payload)})
+					p.send(packet{
+						ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(i) * 3000, marker: j == len(frame)-1,
+						payload: []byte(payload),
+					})
 					seq++
 				}
 			}
@@ -246,7 +249,11 @@ func TestSetsUnderLossAndReordering(t *testing.T) {
 		{"a packet is missing before", []arrival{{5, 2, idr}, {6, 3, slice}}, 0},
 		{"it comes later, with newer sets", []arrival{{5, 2, idr}, {4, 2, stapA(spsB, ppsB)}, {6, 3, idr}}, 1},
 		{"the keyframe begins late", []arrival{{5, 2, slice}, {4, 2, idr}, {6, 3, slice}}, 0},
-		{"a packet of the frame before is late", []arrival{{5, 2, slice}, {6, 3, idr}, {4, 2, slice}, {7, 3, slice}}, 1},
+		{
+			"a packet of the frame before is late",
+			[]arrival{{5, 2, slice}, {6, 3, idr}, {4, 2, slice}, {7, 3, slice}},
+			1,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t, 0, 1)
@@ -254,7 +261,10 @@ func TestSetsUnderLossAndReordering(t *testing.T) {
 			s := l.watch(1, of(rtp.H264, "42c0/1", watched(true))...)
 			l.forget()
 			for _, x := range append(slices.Clone(begin), c.arrivals...) {
-				p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(x.seq), ts: uint32(x.ts) * 3000, payload: fmt.Appendf([]byte(x.payload), "%02d", x.seq)})
+				p.send(packet{
+					ssrc: videoSSRC, pt: pubVP8, seq: uint64(x.seq), ts: uint32(x.ts) * 3000,
+					payload: fmt.Appendf([]byte(x.payload), "%02d", x.seq),
+				})
 			}
 			if n := l.counted(KeyframesCompleted); n != c.complete {
 				t.Errorf("%d keyframes completed; expected %d", n, c.complete)
@@ -323,7 +333,8 @@ func TestSetsOutliveARestart(t *testing.T) {
 // A stream may begin with packets in another order: then the keyframe's numbers are given away, too.
 func TestSetsAtAReorderedBeginning(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, announce(t, "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA=", of(rtp.H264, "42c0/1", published()))...)
+	const sprop = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
+	p := l.publish(1, 1, announce(t, sprop, of(rtp.H264, "42c0/1", published()))...)
 	s := l.watch(1, of(rtp.H264, "42c0/1", watched(true))...)
 	l.forget()
 	for _, seq := range []uint64{8, 7} {
@@ -345,13 +356,15 @@ func TestSetsAtAReorderedBeginning(t *testing.T) {
 // Another worker's viewers get what the owner put in.
 func TestSetsAreReplicated(t *testing.T) {
 	l := newLab(t, 0, 2)
-	p := l.publish(1, 1, announce(t, "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA=", of(rtp.H264, "42c0/1", published()))...)
+	const sprop = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
+	p := l.publish(1, 1, announce(t, sprop, of(rtp.H264, "42c0/1", published()))...)
 	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
 	l.pass(port.Second)
 	l.forget()
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte(idr)})
 	got := l.brought(bus.KindPacket)
-	if len(got) != 2 || rtp.ContentOf(rtp.H264, got[0].Data) != rtp.HasSets || got[1].Packet.Number != got[0].Packet.Number+1 {
+	if len(got) != 2 || rtp.ContentOf(rtp.H264, got[0].Data) != rtp.HasSets ||
+		got[1].Packet.Number != got[0].Packet.Number+1 {
 		t.Errorf("the follower got %d packets; expected the sets and the keyframe", len(got))
 	}
 }
@@ -364,9 +377,11 @@ func FuzzVideo(f *testing.F) {
 	}
 	sets := stapA(spsA, ppsA)
 	f.Add(byte(rtp.H264-rtp.VP8), slices.Concat(op(1, 1, sets), op(1, 0, idr), op(1, 1, slice), op(1, 1, idr)))
-	f.Add(byte(rtp.H264-rtp.VP8)|0x80, slices.Concat(op(1, 1, sets), op(1, 0, idr), op(1, 1, idr), op(2, 1, idr), op(0xFF, 0, stapA(spsB, ppsB)), op(3, 1, idr)))
+	f.Add(byte(rtp.H264-rtp.VP8)|0x80, slices.Concat(op(1, 1, sets), op(1, 0, idr), op(1, 1, idr), op(2, 1, idr),
+		op(0xFF, 0, stapA(spsB, ppsB)), op(3, 1, idr)))
 	f.Add(byte(rtp.H265-rtp.VP8), slices.Concat(op(1, 1, "\x40\x01\x0c\x01"), op(1, 0, "\x26\x01\xaf\x08")))
-	f.Add(byte(rtp.AV1-rtp.VP8), slices.Concat(op(1, 1, av1HeaderN), op(1, 0, av1KeyAlone), op(1, 1, av1InterN), op(3, 1, av1Key), op(0xFE, 0xFF, av1Inter)))
+	f.Add(byte(rtp.AV1-rtp.VP8), slices.Concat(op(1, 1, av1HeaderN), op(1, 0, av1KeyAlone), op(1, 1, av1InterN),
+		op(3, 1, av1Key), op(0xFE, 0xFF, av1Inter)))
 	f.Add(byte(rtp.VP9-rtp.VP8), slices.Concat(op(1, 1, "\x08\x82\x49"), op(1, 1, "\x08\x86\x49")))
 	for _, name := range []string{"h264-gst", "h265-ffmpeg", "av1-pion"} {
 		var script []byte
@@ -418,19 +433,41 @@ func TestAV1SequenceHeaderSentOnce(t *testing.T) {
 		want    string         // the last
 		counts  [2]uint64      // completed, incomplete
 	}{
-		{"the latest", map[int]string{0: av1Key, 1: other, 2: av1KeyAlone}, "\x28\x02\x08\x01\x30\x10", [2]uint64{1, 0}},
+		{
+			"the latest",
+			map[int]string{0: av1Key, 1: other, 2: av1KeyAlone},
+			"\x28\x02\x08\x01\x30\x10",
+			[2]uint64{1, 0},
+		},
 		{"two packets", map[int]string{0: av1Key, 1: "\x50\x30\x10"}, "\x68\x02\x08\x00\x30\x10", [2]uint64{1, 0}},
 		{"one may be missing", map[int]string{0: av1Key, 2: av1KeyAlone}, av1KeyAlone, [2]uint64{0, 1}},
-		{"no room in the header", map[int]string{0: av1Key, 1: "\x30\x01\x28\x01\x28\x30\x10"}, "\x30\x01\x28\x01\x28\x30\x10", [2]uint64{0, 1}},
-		{"no room in the packet", map[int]string{0: av1Key, 1: av1KeyAlone + strings.Repeat("x", maxSent-maxHeader-2-maxTag-5)}, "", [2]uint64{0, 1}},
-		{"too long to be kept", map[int]string{0: "\x20\x42\x08" + strings.Repeat("x", 65) + "\x30\x10", 1: av1KeyAlone}, av1KeyAlone, [2]uint64{0, 1}},
+		{
+			"no room in the header",
+			map[int]string{0: av1Key, 1: "\x30\x01\x28\x01\x28\x30\x10"},
+			"\x30\x01\x28\x01\x28\x30\x10",
+			[2]uint64{0, 1},
+		},
+		{
+			"no room in the packet",
+			map[int]string{0: av1Key, 1: av1KeyAlone + strings.Repeat("x", maxSent-maxHeader-2-maxTag-5)},
+			"",
+			[2]uint64{0, 1},
+		},
+		{
+			"too long to be kept",
+			map[int]string{0: "\x20\x42\x08" + strings.Repeat("x", 65) + "\x30\x10", 1: av1KeyAlone},
+			av1KeyAlone,
+			[2]uint64{0, 1},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t, 0, 1)
 			p := l.publish(1, 1, of(rtp.AV1, "0", published())...)
 			for seq := range 3 {
 				if payload, ok := c.packets[seq]; ok {
-					p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(seq), ts: uint32(seq) * 3000, payload: []byte(payload)})
+					p.send(packet{
+						ssrc: videoSSRC, pt: pubVP8, seq: uint64(seq), ts: uint32(seq) * 3000, payload: []byte(payload),
+					})
 				}
 			}
 			h := &l.stream(1).pub.tracks[0].layers[0].history

@@ -26,7 +26,9 @@ func TestSimulcastByRID(t *testing.T) {
 	}
 	// Which layer a source is, cannot be guessed.
 	p.send(packet{ssrc: 0xE000, pt: pubVP8, seq: 1, payload: vp8(true, false, "?")})
-	p.send(packet{ssrc: 0xE001, pt: pubVP8, seq: 1, ext: []byte{idRID<<4 | 1, 'n', 'o'}, payload: vp8(true, false, "?")})
+	p.send(packet{
+		ssrc: 0xE001, pt: pubVP8, seq: 1, ext: []byte{idRID<<4 | 1, 'n', 'o'}, payload: vp8(true, false, "?"),
+	})
 	if l.drops(DropUnbound) != 2 {
 		t.Errorf("%d unbound packets; expected 2", l.drops(DropUnbound))
 	}
@@ -54,8 +56,9 @@ func TestRepairedRID(t *testing.T) {
 			if h.Next() != 3 {
 				t.Fatalf("%d packets in the layer; expected 3", h.Next())
 			}
-			e := h.At(2)
-			if e.Number != h.At(0).Number+1 || e.PayloadType != pubVP8 || string(h.Payload(e)) != string(vp8(true, false, "hi 21")) || e.Timestamp != 3000 {
+			e, want := h.At(2), string(vp8(true, false, "hi 21"))
+			if e.Number != h.At(0).Number+1 || e.PayloadType != pubVP8 || e.Timestamp != 3000 ||
+				string(h.Payload(e)) != want {
 				t.Errorf("restored: %+v %q", e.Packet, h.Payload(e))
 			}
 			if l.counted(ReceivedRTX) != 1 {
@@ -85,7 +88,9 @@ func TestBindingByMIDAndPayloadType(t *testing.T) {
 				mid, x[0].layers[0].history.Next(), x[1].layers[0].history.Next())
 		}
 		p.send(packet{ssrc: 4, pt: 77, seq: 1, payload: []byte("what?")})
-		p.send(packet{ssrc: 5, pt: pubOpus, seq: 1, ext: []byte{idMID << 4, 'v'}, payload: []byte("audio on the video line")})
+		p.send(packet{
+			ssrc: 5, pt: pubOpus, seq: 1, ext: []byte{idMID << 4, 'v'}, payload: []byte("audio on the video line"),
+		})
 		if l.drops(DropUnbound)+l.drops(DropPayloadType) != 2 {
 			t.Error("foreign payload types were not dropped")
 		}
@@ -103,7 +108,7 @@ func TestManySSRCs(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	// GCM's seals are independent of what came before, so one sealer serves all sources.
+	// GCM's seals are independent of earlier ones, so one sealer serves all sources.
 	for ssrc := range uint32(500) {
 		l.quietly(p.path, p.seal(packet{ssrc: 1_000_000 + ssrc, pt: 77, seq: 1, payload: []byte{1}}))
 	}
@@ -127,15 +132,17 @@ func TestManySSRCs(t *testing.T) {
 	}
 }
 
-// A publisher that changes its SSRC now and then goes on for days. What is recorded of a source that was forgotten is
-// not taken again.
+// A publisher that changes its SSRC now and then goes on for days. A packet of a forgotten source that was recorded is
+// not recorded again.
 func TestSSRCChangesForDays(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	var first []byte
 	const changes = 3 * 24 * 60 / 10
 	for i := range uint32(changes) {
-		x := packet{ssrc: 0x70000 + i, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "key")}
+		x := packet{
+			ssrc: 0x70000 + i, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "key"),
+		}
 		data := p.seal(x)
 		if i == 0 {
 			first = data
@@ -170,7 +177,9 @@ func TestSSRCChange(t *testing.T) {
 	s := l.watch(1, watched(false)...)
 	l.forget()
 	p.frame(1000, 0, true)
-	p.send(packet{ssrc: 0xA999, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "new")})
+	p.send(packet{
+		ssrc: 0xA999, pt: pubVP8, seq: 7, ts: 5, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, true, "new"),
+	})
 	p.send(packet{ssrc: 0xA999, pt: pubVP8, seq: 8, ts: 3005, payload: vp8(true, false, "new")})
 	got := s.media(subVideo)
 	if len(got) != 3 || got[2].Sequence != got[0].Sequence+2 || int32(got[1].Timestamp-got[0].Timestamp) <= 0 {
@@ -185,25 +194,29 @@ func TestSSRCChange(t *testing.T) {
 	}
 }
 
-// A publisher goes from one SSRC to another and back: viewers play on each time. What comes late of the source
-// that was left does not bring it back.
+// sendUnder sends some frames of the video under an SSRC, a keyframe first, numbered from next on.
+func (p *pub) sendUnder(ssrc uint32, next map[uint32]uint64, n int) {
+	p.lab.Helper()
+	for i := range n {
+		seq := next[ssrc]
+		next[ssrc]++
+		p.send(packet{
+			ssrc: ssrc, pt: pubVP8, seq: seq, ts: ssrc + uint32(seq)*3000, marker: true,
+			ext: []byte{idMID << 4, 'v'}, payload: vp8(true, i == 0, fmt.Sprint(ssrc, seq)),
+		})
+		p.lab.pass(10 * port.Millisecond)
+	}
+}
+
+// A publisher goes from one SSRC to another and back: viewers play on each time. Late packets of the source that was
+// left do not bring it back.
 func TestSSRCChangesBack(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(false)...)
 	const a, b = videoSSRC, 0xA999
 	next := map[uint32]uint64{a: 60_000, b: 7}
-	send := func(ssrc uint32, n int) {
-		for i := range n {
-			seq := next[ssrc]
-			next[ssrc]++
-			p.send(packet{
-				ssrc: ssrc, pt: pubVP8, seq: seq, ts: ssrc + uint32(seq)*3000, marker: true,
-				ext: []byte{idMID << 4, 'v'}, payload: vp8(true, i == 0, fmt.Sprint(ssrc, seq)),
-			})
-			l.pass(10 * port.Millisecond)
-		}
-	}
+	send := func(ssrc uint32, n int) { p.sendUnder(ssrc, next, n) }
 	l.forget()
 	sent := 0
 	for round := range 3 {
@@ -228,12 +241,12 @@ func TestSSRCChangesBack(t *testing.T) {
 	send(a, 40)
 	l.pass(port.Second) // a keyframe is asked for meanwhile
 	if n := count(p.asked(), rtcp.PLI); n == 0 {
-		t.Error("no keyframe was asked for behind a short visit")
+		t.Error("no keyframe was asked for after a short visit")
 	}
 	before := len(s.media(subVideo))
 	send(a, 10)
 	if n := len(s.media(subVideo)) - before; n != 10 {
-		t.Errorf("%d packets of 10 behind a short visit", n)
+		t.Errorf("%d packets of 10 after a short visit", n)
 	}
 	// Both at once: the present one stays.
 	epoch := l.stream(1).pub.tracks[0].layers[0].epoch
@@ -247,15 +260,14 @@ func TestSSRCChangesBack(t *testing.T) {
 	got = got[:sent]
 	for i := 1; i < len(got); i++ {
 		if got[i].Sequence != got[i-1].Sequence+1 || int32(got[i].Timestamp-got[i-1].Timestamp) <= 0 {
-			t.Fatalf("packet %d: sequence %d behind %d, timestamp %d behind %d",
+			t.Fatalf("packet %d: sequence %d after %d, timestamp %d after %d",
 				i, got[i].Sequence, got[i-1].Sequence, got[i].Timestamp, got[i-1].Timestamp)
 		}
 	}
 }
 
-// The retransmissions' SSRC is kept across a change of the media's: what it brings belongs to the new source.
-// A retransmission of the old one's packets, whose numbers have nothing to do with the new ones, breaks
-// nothing.
+// The retransmissions' SSRC is kept across a change of the media's: its packets then belong to the new source. A
+// retransmission of the old one's packets, whose numbers have nothing to do with the new ones, breaks nothing.
 func TestRTXAcrossSSRCChange(t *testing.T) {
 	for _, known := range []bool{true, false} { // whether RTX was heard of before the change
 		l := newLab(t, 0, 1)
@@ -280,7 +292,7 @@ func TestRTXAcrossSSRCChange(t *testing.T) {
 		again(3, 101, "of the new")
 		got := s.media(subVideo)[before:]
 		if len(got) != 3 || string(got[2].payload) != string(vp8(true, false, "of the new")) {
-			t.Fatalf("RTX known before %t: %d packets behind the change", known, len(got))
+			t.Fatalf("RTX known before %t: %d packets after the change; expected 3", known, len(got))
 		}
 		if got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
 			t.Errorf("RTX known before %t: sequence numbers %d, %d, %d",
@@ -306,21 +318,27 @@ func TestRTXAcrossSSRCChange(t *testing.T) {
 // newSSRC sends one frame of the video under another SSRC.
 func (p *pub) newSSRC(ssrc uint32, seq uint64, ts uint32, key bool) {
 	p.lab.Helper()
-	p.send(packet{ssrc: ssrc, pt: pubVP8, seq: seq, ts: ts, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, key, "new source")})
+	p.send(packet{
+		ssrc: ssrc, pt: pubVP8, seq: seq, ts: ts, ext: []byte{idMID << 4, 'v'}, payload: vp8(true, key, "new source"),
+	})
 }
 
-// A layer went on under another SSRC. What comes late of the old one has another numbering: it must not
-// move the new one's.
+// A layer went on under another SSRC. Late packets of the old one have another numbering. They must not move the new
+// one's.
 func TestLatePacketOfOldSSRC(t *testing.T) {
-	for name, old := range map[string]uint64{"ahead": 20_000, "behind": 10, "near": 103} {
+	for name, old := range map[string]uint64{"ahead": 20_000, "after": 10, "near": 103} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, 0, 1)
 			p := l.publish(1, 1, published()...)
 			s := l.watch(1, watched(false)...)
 			p.frame(old, 0, true)
 			p.newSSRC(0xA999, 100, 500, true)
-			p.frame(old+1, 3000, false)                                                                                                                            // late
-			p.send(packet{ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 1500, payload: append([]byte{byte((old + 2) >> 8), byte(old + 2)}, vp8(true, false, "old")...)}) // later still
+			p.frame(old+1, 3000, false) // late
+			// later still
+			p.send(packet{
+				ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 1500,
+				payload: append([]byte{byte((old + 2) >> 8), byte(old + 2)}, vp8(true, false, "old")...),
+			})
 			l.forget()
 			for seq := uint64(101); seq < 110; seq++ {
 				p.newSSRC(0xA999, seq, uint32(seq)*3000, false)
@@ -330,7 +348,7 @@ func TestLatePacketOfOldSSRC(t *testing.T) {
 			}
 			for _, r := range s.media(subVideo) {
 				if string(r.payload[2:]) != "new source" {
-					t.Errorf("%q was sent behind the new source", r.payload[2:])
+					t.Errorf("%q was sent after the new source", r.payload[2:])
 				}
 			}
 		})
@@ -349,7 +367,7 @@ func TestLateReportOfOldSSRC(t *testing.T) {
 	}
 }
 
-// A retransmission may come before the first packet of its layer; what it restored stays.
+// A retransmission may come before the first packet of its layer. The packet that it restored stays.
 func TestRTXBeforeFirstPacket(t *testing.T) {
 	l := newLab(t, 0, 1)
 	tracks := published()
