@@ -11,20 +11,20 @@ import (
 	"ringcast/engine/api"
 )
 
-// AdminConfig is what the admin listener shows.
+// AdminConfig configures the admin listener.
 type AdminConfig struct {
 	// Log is slog.Default where nil.
 	Log *slog.Logger
 	// Gatherer collects /metrics: prometheus.DefaultGatherer where nil.
 	Gatherer prometheus.Gatherer
-	// Ready tells why no new sessions are welcome; nil, or a nil error, is ready.
+	// Ready returns why no new sessions are welcome; nil, or a nil error, is ready.
 	Ready func() error
-	// Streams are what /api/streams lists; without it there is no such path.
+	// Streams returns the streams that /api/streams lists; without it there is no such path.
 	Streams func() []api.Stream
 }
 
-// AdminHandler serves the admin listener: /metrics, /livez, /readyz, /api/streams and /debug/pprof/. It
-// asks nobody who they are, so it belongs on an address that only operators reach.
+// AdminHandler serves the admin listener: /metrics, /livez, /readyz, /api/streams and /debug/pprof/. It authenticates
+// nobody, so it belongs on an address that only operators reach.
 func AdminHandler(cfg AdminConfig) http.Handler {
 	log := cfg.Log
 	if log == nil {

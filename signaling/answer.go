@@ -12,8 +12,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// answer writes down what is left of the offer, from our side. ICE, DTLS and candidates stand in the
-// media parts: FFmpeg and libdatachannel look for them there.
+// answer writes the narrowed offer from our side. ICE, DTLS and candidates stand in the media parts: FFmpeg and
+// libdatachannel look for them there.
 func (o *offer) answer(role api.Role, stream string, local api.Local, origin uint64) ([]byte, error) {
 	d := sdp.SessionDescription{
 		Origin: sdp.Origin{
@@ -62,7 +62,7 @@ func (o *offer) answer(role api.Role, stream string, local api.Local, origin uin
 	return text, nil
 }
 
-// iceAttributes are what we say of ICE for the session, in answers and after restarts.
+// iceAttributes are our ICE attributes for the session, in answers and after restarts.
 func iceAttributes() []sdp.Attribute {
 	return []sdp.Attribute{flag("ice-lite"), attribute("ice-options", "ice2")}
 }
@@ -140,7 +140,7 @@ func (o *offer) transportAttributes(local api.Local) []sdp.Attribute {
 		attribute("setup", setup))
 }
 
-// usableCandidates leaves out what cannot be written as a candidate.
+// usableCandidates drops addresses that cannot be written as a candidate.
 func usableCandidates(all []netip.AddrPort) []netip.AddrPort {
 	var usable []netip.AddrPort
 	for _, c := range all {
@@ -166,7 +166,7 @@ func hostPriority(i int) uint32 {
 	return hostPreference<<24 | uint32(max(mostLocal-i, 0))<<8 | (256 - component)
 }
 
-// mediaAttributes is what an answer repeats of a live line.
+// mediaAttributes returns the attributes of a live line that an answer repeats.
 func (m *media) mediaAttributes(role api.Role) []sdp.Attribute {
 	out := []sdp.Attribute{flag("rtcp-mux")}
 	if m.rsize {
@@ -225,7 +225,7 @@ func (f *format) attributes() []sdp.Attribute {
 	return out
 }
 
-// sourceAttributes announces what a subscriber is sent: the tracks of one MediaStream.
+// sourceAttributes announces a subscriber's sources: the tracks of one MediaStream.
 func sourceAttributes(stream, cname string, t *rtp.Track) []sdp.Attribute {
 	msid := streamIdentifier(stream) + " " + t.Kind.String()
 	out := []sdp.Attribute{attribute("msid", msid)}

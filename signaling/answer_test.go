@@ -33,7 +33,7 @@ const (
 	colorURI    = " http://www.webrtc.org/experiments/rtp-hdrext/color-space"
 )
 
-// wantLine is what one media line of an answer must say.
+// wantLine is the expected contents of one media line of an answer.
 type wantLine struct {
 	name, list string
 	extmaps    []string
@@ -197,36 +197,8 @@ func checkFixtureAnswer(t *testing.T, offer, text string, whep, mixed bool, line
 			direction = "sendonly"
 		}
 		mid, _ := offered.MediaDescriptions[i].Attribute("mid")
-		first, _, _ := strings.Cut(want.list, " ")
-		wantAttributes := []string{
-			"mid:" + mid, direction, "ice-ufrag:" + localUfrag, "ice-pwd:" + localPassword,
-			"fingerprint:sha-256 " + localFingerprint, "setup:passive",
-		}
-		if i == 0 {
-			wantAttributes = append(wantAttributes, "candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host",
-				"candidate:2 1 udp 2130706175 2001:db8::1 8190 typ host", "end-of-candidates")
-		}
-		wantAttributes = append(wantAttributes, "rtcp-mux")
-		if want.rsize {
-			wantAttributes = append(wantAttributes, "rtcp-rsize")
-		}
-		if _, ok := offered.MediaDescriptions[i].Attribute("extmap-allow-mixed"); ok {
-			wantAttributes = append(wantAttributes, "extmap-allow-mixed")
-		}
-		for _, e := range want.extmaps {
-			wantAttributes = append(wantAttributes, "extmap:"+e)
-		}
-		wantAttributes = append(wantAttributes, "rtpmap:"+want.rtpmaps[0])
-		for _, f := range want.feedback {
-			wantAttributes = append(wantAttributes, "rtcp-fb:"+first+" "+f)
-		}
-		if want.fmtp != "" {
-			wantAttributes = append(wantAttributes, "fmtp:"+first+" "+want.fmtp)
-		}
-		if len(want.rtpmaps) > 1 {
-			rtx, _, _ := strings.Cut(want.rtpmaps[1], " ")
-			wantAttributes = append(wantAttributes, "rtpmap:"+want.rtpmaps[1], "fmtp:"+rtx+" apt="+first)
-		}
+		_, allowMixed := offered.MediaDescriptions[i].Attribute("extmap-allow-mixed")
+		wantAttributes := want.attributes(mid, direction, i == 0, allowMixed)
 		got := render(m.Attributes)
 		if !slices.Equal(got[:min(len(got), len(wantAttributes))], wantAttributes) {
 			t.Errorf("%s:\n got %q\nwant %q", want.name, got, wantAttributes)
@@ -248,8 +220,44 @@ func checkFixtureAnswer(t *testing.T, offer, text string, whep, mixed bool, line
 	}
 }
 
-// checkAnswer checks what holds of every answer: it says nothing that was not offered, and the same as
-// the engine was told.
+// attributes are the attributes of an answer's line but those of layers and sources. The first line has the
+// transport's.
+func (l *wantLine) attributes(mid, direction string, transport, allowMixed bool) []string {
+	first, _, _ := strings.Cut(l.list, " ")
+	all := []string{
+		"mid:" + mid, direction, "ice-ufrag:" + localUfrag, "ice-pwd:" + localPassword,
+		"fingerprint:sha-256 " + localFingerprint, "setup:passive",
+	}
+	if transport {
+		all = append(all, "candidate:1 1 udp 2130706431 192.0.2.1 8189 typ host",
+			"candidate:2 1 udp 2130706175 2001:db8::1 8190 typ host", "end-of-candidates")
+	}
+	all = append(all, "rtcp-mux")
+	if l.rsize {
+		all = append(all, "rtcp-rsize")
+	}
+	if allowMixed {
+		all = append(all, "extmap-allow-mixed")
+	}
+	for _, e := range l.extmaps {
+		all = append(all, "extmap:"+e)
+	}
+	all = append(all, "rtpmap:"+l.rtpmaps[0])
+	for _, f := range l.feedback {
+		all = append(all, "rtcp-fb:"+first+" "+f)
+	}
+	if l.fmtp != "" {
+		all = append(all, "fmtp:"+first+" "+l.fmtp)
+	}
+	if len(l.rtpmaps) > 1 {
+		rtx, _, _ := strings.Cut(l.rtpmaps[1], " ")
+		all = append(all, "rtpmap:"+l.rtpmaps[1], "fmtp:"+rtx+" apt="+first)
+	}
+	return all
+}
+
+// checkAnswer checks the invariants of every answer: it has nothing that was not offered, and agrees with the engine's
+// tracks.
 func checkAnswer(t testing.TB, offer, answer string, tracks []rtp.Track) {
 	t.Helper()
 	offered, d := parseDescription(t, offer), parseDescription(t, answer)

@@ -9,7 +9,7 @@ import (
 	"ringcast/engine/api"
 )
 
-// A token is what a bearer must show. The zero value is none, and nothing matches it.
+// A token is the secret that a bearer must show. The zero value is none, and nothing matches it.
 type token struct {
 	set  bool
 	hash [sha256.Size]byte
@@ -19,7 +19,7 @@ func newToken(text string) token {
 	return token{set: text != "", hash: sha256.Sum256([]byte(text))}
 }
 
-// is compares in a time that tells nothing of the token, not even its length.
+// is compares in a time that gives away nothing of the token, not even its length.
 func (t token) is(text string) bool {
 	hash := sha256.Sum256([]byte(text))
 	return t.set && subtle.ConstantTimeCompare(t.hash[:], hash[:]) == 1
@@ -93,7 +93,7 @@ func (s *Server) streamKey(r *request, role api.Role) (string, error) {
 			return "", err
 		}
 	}
-	// What is no name may be a token that came without its key, so nothing repeats it.
+	// Text that is no name may be a token that came without its key, so nothing repeats it.
 	if !validStream(key) {
 		return "", unauthorized("invalid_token", "the bearer's key cannot name a stream; "+form)
 	}

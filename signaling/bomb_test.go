@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestBombs posts offers that are made to be expensive: each must be refused, without much memory, and in no more than
-// ten times what an honest offer takes by its length. The two are measured in turns, each by its fastest of several.
+// TestBombs posts offers that are made to be expensive. Each must be refused, without much memory, and in no more than
+// ten times the time of an honest offer of its length. The two are measured in turns, each by its fastest of several.
 func TestBombs(t *testing.T) {
 	const head = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 	offer, honest := fixture(t, obs), fixture(t, chromiumTX)

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// MaxConnections is how many HTTP connections a listener of Limit may be given at a time: enough that
-// thousands of slow ones leave room, and a bound on their memory (about 20 KB each).
+// MaxConnections bounds the HTTP connections of a listener of Limit. Thousands of slow ones leave room, and the bound
+// holds their memory (about 20 KB each).
 const MaxConnections = 8192
 
 const (
@@ -30,12 +30,12 @@ const (
 	proxyIdleSpan = 11 * time.Minute
 )
 
-// Limit bounds the connections of a listener for a server that NewHTTPServer made. When there are most of
-// them, a new one takes the place of the one that has been without a whole request for longest; where all
-// are being served, it waits until one ends.
+// Limit bounds the connections of a listener for a server that NewHTTPServer made. When there are most of them, a new
+// one takes the place of the one that has been without a whole request for longest. Where all are being served, it
+// waits until one ends.
 //
-// Failures to accept, such as for the limit of open files, are logged once a minute. The server tries again, as
-// long as the listener itself is in order.
+// Failures to accept, such as for the limit of open files, are logged once a minute. The server tries again, as long as
+// the listener itself is in order.
 func Limit(l net.Listener, most int, log *slog.Logger) net.Listener {
 	return &limited{Listener: l, log: log, places: make(chan struct{}, most), quiet: list.New()}
 }
@@ -118,7 +118,7 @@ func (l *limited) evict() {
 	oldest := l.quiet.Front()
 	l.mu.Unlock()
 	if oldest != nil {
-		_ = oldest.Value.(*place).Close() // the reset tells its peer
+		_ = oldest.Value.(*place).Close() // the reset reaches its peer
 	}
 }
 
@@ -164,7 +164,7 @@ func (p *place) Close() error {
 	return err
 }
 
-// follow is the http.Server's ConnState: it tells a limited listener which connections are quiet.
+// follow is the http.Server's ConnState: it shows a limited listener which connections are quiet.
 func follow(c net.Conn, state http.ConnState) {
 	p := placeOf(c)
 	if p == nil {
@@ -180,8 +180,8 @@ func follow(c net.Conn, state http.ConnState) {
 	}
 }
 
-// countWhole calls h. It tells a limited listener when a request is there as a whole: from then on its connection
-// gives way to nobody.
+// countWhole calls h. A limited listener learns when the whole request is there: from then on its connection gives way
+// to nobody.
 func countWhole(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, _ := r.Context().Value(placeKey{}).(*place)
@@ -196,7 +196,7 @@ func countWhole(h http.Handler) http.Handler {
 			r.Body = b
 		}
 		h.ServeHTTP(w, r)
-		// Over HTTP/1 the answer may still wait to be sent: the connection's next state tells of its end.
+		// Over HTTP/1 the answer may still wait to be sent: the connection's next state shows its end.
 		if b.whole && r.ProtoMajor > 1 {
 			p.listener.update(p, func() { p.serving = max(p.serving-1, 0) })
 		}

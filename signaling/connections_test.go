@@ -94,8 +94,8 @@ func ended(c net.Conn) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
 }
 
-// When there are most connections, who comes takes the place of who has been quiet for longest: never one
-// that is being served, and no honest newcomer waits for a slow one.
+// When there are most connections, a new one takes the place of the one that has been quiet for longest. It is never
+// one that is being served, and no honest newcomer waits for a slow one.
 func TestConnectionLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 4
@@ -105,7 +105,7 @@ func TestConnectionLimit(t *testing.T) {
 		served := s.pipe.dial()
 		s.held.Go(func() {
 			if status, err := s.request(served, "/hold"); status != 200 || err != nil {
-				t.Errorf("who was served when it became crowded: %d, %v", status, err)
+				t.Errorf("the client served when it became crowded: %d, %v", status, err)
 			}
 		})
 		synctest.Wait()
@@ -138,8 +138,8 @@ func TestConnectionLimit(t *testing.T) {
 	})
 }
 
-// A connection whose request is not there as a whole gives way too: with a header alone, anybody could keep every
-// place for 10 s.
+// A connection whose request is not there as a whole gives way too: with a header alone, anybody could keep every place
+// for 10 s.
 func TestConnectionLimitCountsBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 4
@@ -181,7 +181,7 @@ func TestConnectionLimitCountsBodies(t *testing.T) {
 	})
 }
 
-// hungUp reads what a connection has been sent, and reports whether the server has closed it.
+// hungUp reads the bytes sent to a connection, and reports whether the server has closed it.
 func hungUp(c net.Conn) bool {
 	_ = c.SetReadDeadline(time.Now().Add(time.Nanosecond))
 	_, err := io.Copy(io.Discard, c)
@@ -189,7 +189,7 @@ func hungUp(c net.Conn) bool {
 	return err == nil || errors.Is(err, io.ErrClosedPipe)
 }
 
-// Where all connections are being served, who comes waits until one ends.
+// Where all connections are being served, a new one waits until one ends.
 func TestConnectionLimitWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 3
@@ -229,7 +229,7 @@ func TestConnectionLimitWaits(t *testing.T) {
 	})
 }
 
-// Whatever makes accepting fail, the server goes on and logs it once a minute. Where descriptors are short the
+// Accepting fails in several ways; the server goes on and logs it once a minute. Where descriptors are short, the
 // connection that has been quiet for longest gives its own.
 func TestAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -305,7 +305,7 @@ func testOfferQueue(t *testing.T) {
 	queue.Wait()
 	for range maxWaiting {
 		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("who hung up while it waited: %v", err)
+			t.Errorf("the client that hung up while it waited: %v", err)
 		}
 	}
 	o.leave()
@@ -314,8 +314,8 @@ func testOfferQueue(t *testing.T) {
 	}
 }
 
-// A session needs no connection once it was answered: what stays idle is ended after 5 s, and a request on the
-// way begins the time anew.
+// A session needs no connection once it was answered. An idle connection is ended after 5 s, and a request on the way
+// begins the time again.
 func TestIdleConnectionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newCrowdedServer(t, 2)
@@ -384,7 +384,7 @@ func TestSlowProxyConnectionsEnd(t *testing.T) {
 	})
 }
 
-// unread is what a peer that does not read its answer looks like to a handler.
+// unread is a handler's view of a peer that does not read its answer.
 type unread struct {
 	*httptest.ResponseRecorder
 	writing, release chan struct{}
@@ -417,6 +417,6 @@ func TestUnreadAnswerBlocksNobody(t *testing.T) {
 	close(u.release)
 	slow.Wait()
 	if u.Code != http.StatusCreated {
-		t.Errorf("status %d for who reads late", u.Code)
+		t.Errorf("status %d for a client that reads late", u.Code)
 	}
 }

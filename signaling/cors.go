@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What browsers at other origins may do and see. There are no cookies: what opens a resource is a
-// secret in the URL or a bearer token, so any origin may ask.
+// Permissions for browsers at other origins. There are no cookies: a resource opens to a secret in the URL or a bearer
+// token, so any origin may ask.
 const (
 	corsMethods = "OPTIONS, GET, HEAD, POST, PATCH, DELETE"
 	// corsHeaders are allowed to all; see allowedHeaders for others.
@@ -42,8 +42,8 @@ func options(w http.ResponseWriter, r *request, methods string, acceptPost, acce
 	w.WriteHeader(http.StatusOK)
 }
 
-// allowedHeaders are the headers that we know, and what else a preflight asks for: players and tracing
-// libraries add their own, which we ignore. A list that is long or malformed is not repeated.
+// allowedHeaders are the headers that we know, and any others that a preflight asks for: players and tracing libraries
+// add their own, which we ignore. A list that is long or malformed is not repeated.
 func allowedHeaders(asked []string) string {
 	const mostBytes, mostNames, longestName = 1024, 32, 64
 	list := strings.Join(asked, ",")

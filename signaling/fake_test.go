@@ -20,7 +20,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// fakeEngine opens sessions without any media behind them.
+// fakeEngine opens sessions without any media.
 type fakeEngine struct {
 	mu sync.Mutex
 	// err fails the next openings; opened is called after each, before it returns.
@@ -36,7 +36,7 @@ type fakeEngine struct {
 	// peers are all that were opened, by id.
 	peers   map[api.SessionID]api.Offer
 	streams map[string]api.Stream
-	// candidates are what Local says; see newFakeEngine.
+	// candidates are Local's; see newFakeEngine.
 	candidates []netip.AddrPort
 }
 
@@ -108,7 +108,7 @@ func (e *fakeEngine) afterOpening(id api.SessionID) {
 	}
 }
 
-// Restart is like the engine's: of Local it fills in only what is new.
+// Restart is like the engine's: it fills in only the new fields of Local.
 func (e *fakeEngine) Restart(
 	_ context.Context, id api.SessionID, remote api.Credentials, source netip.Addr,
 ) (api.Local, error) {
@@ -163,7 +163,7 @@ func (e *fakeEngine) liveSessions() int {
 	return len(e.live)
 }
 
-// lastPeer is what the engine was told of the session opened last.
+// lastPeer returns the engine's description of the session opened last.
 func (e *fakeEngine) lastPeer() api.Offer {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// readFormats keeps the payload types that ringcast forwards, each with its retransmissions. RED,
-// ULPFEC, FlexFEC, comfort noise and tones are left out, and so is what RTCP would be confused with.
+// readFormats keeps the payload types that ringcast forwards, each with its retransmissions. It drops RED, ULPFEC,
+// FlexFEC, comfort noise and tones, and payload types that RTCP would be confused with.
 func (m *media) readFormats(s *section) error {
 	var table formatTable
 	if err := table.read(m.list, s); err != nil {
@@ -61,7 +61,7 @@ func (m *media) readFormats(s *section) error {
 	return nil
 }
 
-// addName notes a codec for the problem that may have to name what was offered.
+// addName notes an offered codec for a problem that may have to name it.
 func (m *media) addName(name string) {
 	const most, mostNames = 32, 24
 	if len(name) <= most && len(m.names) < mostNames && !slices.Contains(m.names, name) {
@@ -197,8 +197,8 @@ func codecsOf(kind rtp.Kind) []string {
 	return names
 }
 
-// codec is what the encoding with these parameters is to us: rtp.UnknownCodec for a name that we do not
-// know, an error for a codec that we forward in another form only.
+// codec finds the codec of the encoding with these parameters. It is rtp.UnknownCodec for a name that we do not know,
+// and an error for a codec that we forward in another form only.
 func (e encoding) codec(parameters string) (codec rtp.Codec, profile string, err error) {
 	i := slices.IndexFunc(codecs, func(c rtp.Codec) bool { return strings.EqualFold(c.String(), e.name) })
 	if i < 0 {
@@ -272,8 +272,8 @@ func parameter(parameters, key string) (string, bool) {
 	return "", false
 }
 
-// announcedSets are the parameter sets in a format's parameters as rtp.Format has them. What is no base64 is left
-// out, and all of them where they are too much to be kept: most encoders send them in the stream, too.
+// announcedSets are the parameter sets in a format's parameters, in rtp.Format's form. It drops sets that are no
+// base64, and all of them where they are too much to keep. Most encoders send them in the stream, too.
 func announcedSets(codec rtp.Codec, parameters string) string {
 	var names []string
 	switch codec {
@@ -300,9 +300,9 @@ func announcedSets(codec rtp.Codec, parameters string) string {
 	return string(sets)
 }
 
-// answered is a format's parameters for an answer. A frame size or rate that a browser can decode
-// (RFC 7741) would come back to it as a limit on what it may send, and parameter sets describe what the
-// other side sends: those are dropped.
+// answered returns a format's parameters for an answer. It drops a frame size or rate that a browser can decode (RFC
+// 7741): it would come back as a limit on the browser's sending. It drops parameter sets, which describe the other
+// side's media.
 func answered(parameters string) string {
 	var kept []string
 	for p := range strings.SplitSeq(parameters, ";") {

@@ -44,7 +44,7 @@ func FuzzOffer(f *testing.F) {
 	})
 }
 
-// checkTrack checks what the engine relies on.
+// checkTrack checks the invariants that the engine relies on.
 func checkTrack(t *testing.T, track rtp.Track, subscriber bool) {
 	t.Helper()
 	if len(track.Formats) == 0 || len(track.MID) > 32 {

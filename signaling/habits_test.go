@@ -87,8 +87,8 @@ a=ssrc:3421098765 cname:FFmpeg
 a=ssrc:3421098765 msid:FFmpeg video
 `
 
-// TestHabits publishes in the ways of clients that have broken servers, and checks what the engine is
-// told and what the client reads.
+// TestHabits publishes in the ways of clients that have broken servers, and checks the engine's tracks and the client's
+// answer.
 func TestHabits(t *testing.T) {
 	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
 	for _, tt := range []struct {

@@ -155,7 +155,7 @@ func TestStatuses(t *testing.T) {
 		{"GET nothing", "GET", "/whep/a/b", "", "", nil, 404, "session", "", ""},
 		{"GET too deep", "GET", "/whep/a/b/c", "", "", nil, 404, "session", "", ""},
 		{"POST to the page", "POST", "/", "", "", nil, 405, "POST", "Allow", "OPTIONS, GET, HEAD"},
-		{"GET what is not", "GET", "/nothing", "", "", nil, 404, "path", "", ""},
+		{"GET a path that is not", "GET", "/nothing", "", "", nil, 404, "path", "", ""},
 		{"GET a directory", "GET", "/page", "", "", nil, 404, "path", "", ""},
 	}
 	for _, tt := range tests {

@@ -13,8 +13,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// What we answer of the extensions that we know, by direction. Layers have identifiers only on the
-// way in; what carries the publisher's clock goes nowhere.
+// The extensions that we answer, by direction. Layers have identifiers only on the way in. The extension with the
+// publisher's clock is answered in no direction.
 var (
 	fromPublisher = [rtp.NumExtensions]bool{
 		rtp.MID: true, rtp.RID: true, rtp.RepairedRID: true, rtp.TransportSequence: true, rtp.AudioLevel: true,
@@ -26,7 +26,7 @@ var (
 	}
 )
 
-// forPublisher narrows the offer to what we receive of it.
+// forPublisher narrows the offer to the lines that we receive.
 func (o *offer) forPublisher() ([]rtp.Track, error) {
 	if o.manyStreams {
 		return nil, unacceptable(
@@ -55,8 +55,8 @@ func (o *offer) forPublisher() ([]rtp.Track, error) {
 	return o.tracks(), nil
 }
 
-// forSubscriber narrows the offer to what we send of s, with what s carries now in first place. All
-// other codecs that we could forward stay, so that a later publication may use them.
+// forSubscriber narrows the offer to the lines that we send of s. The codecs that s carries now come first. All other
+// codecs that we could forward stay, so that a later publication may use them.
 func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 	for m := range o.live {
 		if !receives(m.direction) {
@@ -83,7 +83,7 @@ func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 			slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
 		m.encodings, m.simulcast = nil, false
 		for i := range m.formats {
-			m.formats[i].Sets = "" // of what the viewer would send
+			m.formats[i].Sets = "" // of the media that the viewer would send
 		}
 	}
 	return o.tracks(), nil
@@ -108,7 +108,7 @@ func (o *offer) compound() bool {
 	return false
 }
 
-// tracks is what is left of the offer in the engine's words.
+// tracks returns the narrowed offer in the engine's words.
 func (o *offer) tracks() []rtp.Track {
 	var tracks []rtp.Track
 	for m := range o.live {
@@ -163,7 +163,7 @@ func (m *media) hasRTX() bool {
 	return slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX != 0 })
 }
 
-// publishedFormats is what a stream's track of a kind carries now; before its first packet, whatever
+// publishedFormats returns the format that a stream's track of a kind carries now, or before its first packet all that
 // it may come to carry. It is empty if the stream has no such track.
 func publishedFormats(s api.Stream, kind rtp.Kind) []rtp.Format {
 	i := slices.IndexFunc(s.Tracks, func(t rtp.Track) bool { return t.Kind == kind })

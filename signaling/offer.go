@@ -13,8 +13,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// An offer is a peer's session description, checked and put in the engine's words. parseOffer makes
-// it; forPublisher or forSubscriber narrows it to what is accepted; answer writes that down.
+// An offer is a peer's session description, checked and put in the engine's words. parseOffer makes it; forPublisher or
+// forSubscriber narrows it to the accepted lines and formats; answer writes the result.
 type offer struct {
 	// allowMixed is a=extmap-allow-mixed at session level.
 	allowMixed bool
@@ -58,12 +58,12 @@ type media struct {
 	// formats are those that ringcast forwards, in order of preference.
 	formats    []format
 	extensions [rtp.NumExtensions]extension
-	// encodings are what a publisher will send; simulcast is set if they are layers with RIDs.
+	// encodings are a publisher's layers or its one source; simulcast is set if they are layers with RIDs.
 	encodings []rtp.Encoding
 	simulcast bool
 }
 
-// format is a payload type with what an answer repeats of it.
+// format is a payload type with the parts of it that an answer repeats.
 type format struct {
 	rtp.Format
 	// encoding is the value of its rtpmap, parameters that of its fmtp.
@@ -142,13 +142,14 @@ func parseOffer(body []byte, lim Limits) (*offer, error) {
 	return o, o.checkNumbers()
 }
 
-// section is the attributes of the session part or of one media part, sorted by name. Of an attribute
-// that makes sense once the first counts.
+// section is the attributes of the session part or of one media part, sorted by name. If an attribute makes sense only
+// once, the first of several counts.
 type section struct {
-	ufrag, password, setup, mid, simulcast string
-	direction                              sdp.Direction
-	mux, rsize, allowMixed, bundleOnly     bool
-	iceLite                                bool
+	ice                                api.Credentials
+	setup, mid, simulcast              string
+	direction                          sdp.Direction
+	mux, rsize, allowMixed, bundleOnly bool
+	iceLite                            bool
 
 	fingerprints, groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups, msids []string
 }
@@ -159,9 +160,9 @@ func readSection(attributes []sdp.Attribute) section {
 		value := strings.TrimSpace(a.Value)
 		switch a.Key {
 		case "ice-ufrag":
-			s.ufrag = cmp.Or(s.ufrag, value)
+			s.ice.Ufrag = cmp.Or(s.ice.Ufrag, value)
 		case "ice-pwd":
-			s.password = cmp.Or(s.password, value)
+			s.ice.Password = cmp.Or(s.ice.Password, value)
 		case "setup":
 			s.setup = cmp.Or(s.setup, value)
 		case "mid":
@@ -301,7 +302,7 @@ func (o *offer) readBundle(shared section) error {
 func (o *offer) readTransport(sections []section, shared section) error {
 	for i := range sections {
 		s := &sections[i]
-		ufrag, password := cmp.Or(s.ufrag, shared.ufrag), cmp.Or(s.password, shared.password)
+		ufrag, password := cmp.Or(s.ice.Ufrag, shared.ice.Ufrag), cmp.Or(s.ice.Password, shared.ice.Password)
 		if o.media[i].disabled || ufrag == "" && i != o.transport {
 			continue
 		}
@@ -405,7 +406,7 @@ func validHash(value string, size int) bool {
 	return true
 }
 
-// read reads what a live line says of its media.
+// read reads a live line's media attributes.
 func (m *media) read(s, shared *section) error {
 	if err := m.readFormats(s); err != nil {
 		return err
@@ -450,8 +451,8 @@ func (m *media) readExtensions(extmaps []string) error {
 	return nil
 }
 
-// readEncodings finds out what a publisher will send: its simulcast layers if it says so, else its
-// SSRC, else something that only the MID will tell.
+// readEncodings finds a publisher's encodings: its simulcast layers if it announces some, else its SSRC, else one that
+// only the MID will identify.
 func (m *media) readEncodings(s *section) error {
 	rids, err := sendRIDs(s.rids)
 	if err != nil {
@@ -461,8 +462,8 @@ func (m *media) readEncodings(s *section) error {
 	if err != nil {
 		return err
 	}
-	// Without the extension nothing would tell the layers apart; an answer that is silent about
-	// simulcast makes the publisher send one (RFC 8853).
+	// Without the extension nothing would distinguish the layers. An answer that is silent about simulcast makes the
+	// publisher send one layer (RFC 8853).
 	if len(layers) > 0 && m.extensions[rtp.RID].id != 0 {
 		m.simulcast = true
 		for _, rid := range layers {

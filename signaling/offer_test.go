@@ -13,7 +13,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// TestPeer checks what the engine is told of the peers of the captured offers.
+// TestPeer checks the engine's description of the peers of the captured offers.
 func TestPeer(t *testing.T) {
 	const allFeedback = rtp.NACK | rtp.PLI | rtp.FIR | rtp.TransportCC
 	tests := []struct {
@@ -99,32 +99,34 @@ func TestPeer(t *testing.T) {
 	}
 }
 
-func TestPeerVariants(t *testing.T) {
-	line := func(t *testing.T, edit ...string) api.Offer {
-		t.Helper()
-		text := fixture(t, obs)
-		for i := 0; i < len(edit); i += 2 {
-			text = replace(t, text, edit[i], edit[i+1])
-		}
-		b := newBench(t, Config{})
-		b.mustPost("/whip/room", text)
-		return b.engine.lastPeer()
+// peerOf returns the engine's description of a publisher whose offer is OBS's, edited.
+func peerOf(t *testing.T, edit ...string) api.Offer {
+	t.Helper()
+	text := fixture(t, obs)
+	for i := 0; i < len(edit); i += 2 {
+		text = replace(t, text, edit[i], edit[i+1])
 	}
+	b := newBench(t, Config{})
+	b.mustPost("/whip/room", text)
+	return b.engine.lastPeer()
+}
+
+func TestPeerVariants(t *testing.T) {
 	videoICE := "a=setup:actpass\r\na=ice-ufrag:6QoC\r\na=ice-pwd:a/xjTGpl7+EXDSOTILGgCn\r\n"
 	t.Run("the tagged line's ufrag", func(t *testing.T) {
 		_, video, _ := strings.Cut(fixture(t, obs), "m=video")
 		other := replace(t, video, "6QoC", "Othr")
-		p := line(t, "m=video"+video, "m=video"+other)
+		p := peerOf(t, "m=video"+video, "m=video"+other)
 		if p.ICE.Ufrag != "6QoC" {
 			t.Errorf("ufrag %q, want that of the first line of the group", p.ICE.Ufrag)
 		}
-		p = line(t, "m=video"+video, "m=video"+other, "BUNDLE 0 1", "BUNDLE 1 0")
+		p = peerOf(t, "m=video"+video, "m=video"+other, "BUNDLE 0 1", "BUNDLE 1 0")
 		if p.ICE.Ufrag != "Othr" {
 			t.Errorf("ufrag %q, want that of the first line of the group", p.ICE.Ufrag)
 		}
 	})
 	t.Run("for the session", func(t *testing.T) {
-		p := line(t, videoICE, "", "a=end-of-candidates\r\n", "", "t=0 0\r\n",
+		p := peerOf(t, videoICE, "", "a=end-of-candidates\r\n", "", "t=0 0\r\n",
 			"t=0 0\r\na=ice-ufrag:sess\r\na=ice-pwd:0123456789012345678901\r\na=setup:passive\r\n")
 		if p.ICE.Ufrag != "sess" && p.ICE.Ufrag != "6QoC" || len(p.Fingerprints) != 1 {
 			t.Errorf("peer %+v", p)
@@ -142,12 +144,12 @@ func TestPeerVariants(t *testing.T) {
 		}
 	})
 	t.Run("setup passive", func(t *testing.T) {
-		if p := line(t, "actpass", "passive"); !p.Passive {
+		if p := peerOf(t, "actpass", "passive"); !p.Passive {
 			t.Error("the peer is not said to be passive")
 		}
 	})
 	t.Run("fingerprints", func(t *testing.T) {
-		p := line(t, "a=fingerprint:sha-256 E9", "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-256 e9")
+		p := peerOf(t, "a=fingerprint:sha-256 E9", "a=fingerprint:md5 00:11\r\na=fingerprint:SHA-256 e9")
 		want := []api.Fingerprint{{
 			Algorithm: "sha-256",
 			Value: "E9:BF:C4:E9:A5:D7:9B:09:DD:70:A3:DF:26:40:A4:71:" +
@@ -157,15 +159,18 @@ func TestPeerVariants(t *testing.T) {
 			t.Errorf("fingerprints %+v, want %+v", p.Fingerprints, want)
 		}
 	})
+}
+
+func TestTrackVariants(t *testing.T) {
 	t.Run("neither SSRC nor RID", func(t *testing.T) {
-		p := line(t, "a=ssrc:1001", "a=x:1001", "a=ssrc:1002", "a=x:1002")
+		p := peerOf(t, "a=ssrc:1001", "a=x:1001", "a=ssrc:1002", "a=x:1002")
 		if !slices.Equal(p.Tracks[0].Encodings, []rtp.Encoding{{}}) ||
 			!slices.Equal(p.Tracks[1].Encodings, []rtp.Encoding{{}}) {
 			t.Errorf("tracks %+v, want one empty encoding each", p.Tracks)
 		}
 	})
 	t.Run("extensions of the session", func(t *testing.T) {
-		p := line(
+		p := peerOf(
 			t, "t=0 0\r\n",
 			"t=0 0\r\na=extmap:4"+midURI+"\r\na=extmap:5000"+ridURI+"\r\na=extmap:15"+levelURI+
 				"\r\na=extmap:7/recvonly"+rotationURI+"\r\n",
@@ -176,7 +181,7 @@ func TestPeerVariants(t *testing.T) {
 		}
 	})
 	t.Run("a RTX source without RTX", func(t *testing.T) {
-		p := line(t, "a=ssrc:1002 cname:cname", "a=ssrc:1002 cname:cname\r\na=ssrc-group:FID 1002 1003")
+		p := peerOf(t, "a=ssrc:1002 cname:cname", "a=ssrc:1002 cname:cname\r\na=ssrc-group:FID 1002 1003")
 		if !slices.Equal(p.Tracks[1].Encodings, []rtp.Encoding{{SSRC: 1002}}) {
 			t.Errorf("encodings %+v", p.Tracks[1].Encodings)
 		}
@@ -212,7 +217,7 @@ func TestOfferRefused(t *testing.T) {
 		name   string
 		offer  func(*testing.T) string
 		status int
-		names  string // what the detail must name
+		names  string // text that the detail must have
 	}{
 		{"empty", text(""), bad, "empty"},
 		{"prose", text("hello"), bad, "not a session description"},

@@ -11,7 +11,7 @@ const (
 	// maxOffers is how many offers are parsed and answered at a time. More would not be answered any
 	// sooner, and keep the media threads from the cores.
 	maxOffers = 1
-	// maxWaiting bounds those that wait, with their bodies in memory.
+	// maxWaiting bounds the offers that wait, with their bodies in memory.
 	maxWaiting = 1000
 )
 

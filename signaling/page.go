@@ -19,8 +19,8 @@ var pageFiles embed.FS
 // pagePolicy lets the page load and reach nothing but this server.
 const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
 
-// pageTypes are the media types of what a page is made of. The system's table is asked for the rest:
-// it may lack these, or have them wrong.
+// pageTypes are the media types of the page's files. The system's table has other types: it may lack these, or have
+// them wrong.
 var pageTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".js":   "text/javascript; charset=utf-8",

@@ -14,9 +14,8 @@ import (
 // maxPast is how many credentials of earlier ICE sessions a session remembers.
 const maxPast = 8
 
-// patch takes an SDP fragment. New credentials in it ask for an ICE restart, whatever If-Match says;
-// without them it trickles candidates, which an ICE-lite server has no use for, but a peer must be
-// told if it sends what we cannot read.
+// patch takes an SDP fragment. New credentials in it ask for an ICE restart, with any If-Match. Without them it
+// trickles candidates. An ICE-lite server has no use for candidates, but reports those that it cannot read.
 func (s *Server) patch(w http.ResponseWriter, r *request, to *session) error {
 	body, err := s.body(w, r, fragmentType)
 	if err != nil {
@@ -32,8 +31,8 @@ func (s *Server) patch(w http.ResponseWriter, r *request, to *session) error {
 		return err
 	}
 	remote := f.credentialsOf(to.mid)
-	// What was signalled under If-Match: * for an earlier ICE session may come late. It must not
-	// bring that session back.
+	// A fragment that was sent under If-Match: * for an earlier ICE session may come late. It must not bring that
+	// session back.
 	if remote.Ufrag == "" || knownCredentials(to.remote, remote) || knownCredentials(to.past, remote) {
 		w.WriteHeader(http.StatusNoContent)
 		return nil

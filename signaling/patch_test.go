@@ -16,7 +16,7 @@ import (
 	"ringcast/engine/api"
 )
 
-// What the captured offer of OBS says of ICE, and fragments of it and of later ICE sessions.
+// ICE attributes of the captured offer of OBS, and fragments of it and of later ICE sessions.
 const (
 	obsICE    = "a=ice-ufrag:6QoC\r\na=ice-pwd:a/xjTGpl7+EXDSOTILGgCn\r\n"
 	secondICE = "a=ice-ufrag:EsAw\r\na=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n"
@@ -271,8 +271,8 @@ func TestRestartFails(t *testing.T) {
 	})
 }
 
-// TestRestartRace lets many PATCHes meet: of those that name the same ICE session one wins, and what
-// trickles for it while it begins is not taken for another restart.
+// TestRestartRace lets many PATCHes meet. One of those that name the same ICE session wins. A trickle for it that
+// arrives while it begins is not taken for another restart.
 func TestRestartRace(t *testing.T) {
 	b := newBench(t, Config{})
 	location, etag := b.publish(fixture(t, obs))

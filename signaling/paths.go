@@ -21,8 +21,8 @@ func (r *request) url(role api.Role, stream string) string {
 
 const maxStreamName = 128
 
-// validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never
-// needs escaping. The dot segments would be resolved away by whoever normalizes the URL.
+// validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never needs escaping.
+// It refuses the dot segments, which normalization of the URL would resolve away.
 func validStream(name string) bool {
 	if name == "" || name == "." || name == ".." || len(name) > maxStreamName {
 		return false
@@ -86,8 +86,8 @@ func slashInName(r *request, role api.Role, rest string) *problem {
 	}
 }
 
-// strayed is the problem of a path that nothing has. A client that was made for another server is told where
-// it finds here what it looks for.
+// strayed is the problem of a path that nothing has. To a client that was made for another server it names the matching
+// path here.
 func strayed(r *request) *problem {
 	p := &problem{status: http.StatusNotFound, kind: "not-found", title: "Not found", private: true}
 	p.detail = fmt.Sprintf("nothing has the path %s; expected ", quote(r.URL.Path))
@@ -108,11 +108,11 @@ func strayed(r *request) *problem {
 	return p
 }
 
-// An endpoint is what a path of another server stands for.
+// An endpoint is the meaning of another server's path.
 type endpoint struct {
 	role   api.Role
 	stream string // anyStream if there is none
-	// base is what comes before the role, if a stream follows it.
+	// base is the part before the role, if a stream follows it.
 	base string
 }
 

@@ -19,7 +19,7 @@ func TestWrongURLs(t *testing.T) {
 		{"two slashes in the name", "POST", "/whep/a/b/c", 405, "expected a name such as /whep/a-b-c"},
 		{"an escaped slash in the name", "POST", "/whip/live%2Fcam1", 405, "expected a name such as /whip/live-cam1"},
 		{"a slash at the end", "POST", "/whip/cam1/", 404, "expected /whip/cam1"},
-		{"a slash at the end of what is asked for", "HEAD", "/whep/cam1/", 404, "expected /whep/cam1"},
+		{"a slash at the end of the name asked for", "HEAD", "/whep/cam1/", 404, "expected /whep/cam1"},
 		{
 			"two slashes", "POST", "/whip//cam1", 400,
 			"expected /whip/cam1 with 1 to 128 characters out of A-Z a-z 0-9 . _ ~ - , but not . or ..",

@@ -12,12 +12,11 @@ import (
 // A problem is an error that an HTTP peer is told about, as RFC 9457 wants it told.
 type problem struct {
 	status int
-	// kind is the last part of the type URI: what a program tells problems apart by.
+	// kind is the last part of the type URI, by which programs distinguish problems.
 	kind string
-	// title is the same for every problem of a kind; detail says what was wrong here and what was
-	// expected.
+	// title is the same for every problem of a kind; detail has the fault, and the expected form.
 	title, detail string
-	// offered and available name codecs, where those are what does not match.
+	// offered and available name codecs, where those do not match.
 	offered, available []string
 	// retryAfter is in seconds; 0 is unsaid.
 	retryAfter int
@@ -42,7 +41,7 @@ func (p *problem) Error() string {
 
 func (p *problem) Unwrap() error { return p.cause }
 
-// problemTypes is what the kinds are appended to. A tag URI (RFC 4151) claims no web address.
+// problemTypes is the prefix of the kinds. A tag URI (RFC 4151) claims no web address.
 const problemTypes = "tag:ringcast,2026:"
 
 func malformed(format string, args ...any) *problem {
@@ -73,7 +72,7 @@ func internal(cause error) *problem {
 	}
 }
 
-// asProblem is err as what the peer is told; an error of any other type is the server's fault.
+// asProblem returns err in the peer's words; an error of any other type is the server's fault.
 func asProblem(err error) *problem {
 	var p *problem
 	if errors.As(err, &p) {

@@ -10,8 +10,8 @@ import (
 	"ringcast/engine/api"
 )
 
-// TestProtocol has a line for each thing that the WHIP and WHEP specifications, or what clients make of
-// them, demand of the server's HTTP. Other tests look closer.
+// TestProtocol has a line for each demand of the WHIP and WHEP specifications, or of their clients, on the server's
+// HTTP. Other tests look closer.
 func TestProtocol(t *testing.T) {
 	const (
 		whipURL, whepURL     = "/whip/live", "/whep/live"
@@ -300,7 +300,7 @@ func TestProtocol(t *testing.T) {
 			[]string{`"offered":["VP8"]`, `"available":["H264 42e0/1"]`},
 			nil,
 		},
-		// Who may
+		// Access
 		{
 			"no bearer", guarded, "POST", whipURL, sdpType, obs, "", "", nil, 401, nil,
 			headers{"WWW-Authenticate": `^Bearer realm="[a-z]+"$`},
@@ -361,20 +361,13 @@ func TestProtocol(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, tt.cfg)
 			b.engine.streams["live"] = obsStream(t)
-			open := func(path, offer, bearer string) (location, etag string) {
-				w := b.do("POST", path, fixture(t, offer), "Content-Type", sdpType, "Authorization", bearer)
-				if w.Code != http.StatusCreated {
-					t.Fatalf("status %d: %s", w.Code, w.Body)
-				}
-				return w.Header().Get("Location"), w.Header().Get("ETag")
-			}
 			path, match := tt.path, tt.match
 			var etag string
 			switch path {
 			case whipSession:
-				path, etag = open(whipURL, obs, pt)
+				path, etag = b.mustOpen(whipURL, obs, pt)
 			case whepSession:
-				path, etag = open(whepURL, chromiumRX, vt)
+				path, etag = b.mustOpen(whepURL, chromiumRX, vt)
 			}
 			if match == tag {
 				match = etag
@@ -407,6 +400,16 @@ func TestProtocol(t *testing.T) {
 			checkHeaders(t, w, tt.headers)
 		})
 	}
+}
+
+// mustOpen opens a session with a fixture's offer.
+func (b *bench) mustOpen(path, offer, bearer string) (location, etag string) {
+	b.t.Helper()
+	w := b.do("POST", path, fixture(b.t, offer), "Content-Type", sdpType, "Authorization", bearer)
+	if w.Code != http.StatusCreated {
+		b.t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return w.Header().Get("Location"), w.Header().Get("ETag")
 }
 
 func checkHeaders(t *testing.T, w *httptest.ResponseRecorder, want map[string]string) {

@@ -32,17 +32,16 @@ func (p proxies) trust(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
 }
 
-// hidden is the source of all clients whose addresses trusted proxies do not tell ("unknown", "_hidden"). They are
-// somewhere else, unlike the proxy: its address could make them peers of this machine. Limits count them as one.
+// hidden is the source of all clients whose addresses trusted proxies keep to themselves ("unknown", "_hidden"). They
+// are somewhere else, unlike the proxy: its address could make them peers of this machine. Limits count them as one.
 var hidden = netip.IPv6Unspecified()
 
-// source is the address that a request came from, as far as trusted proxies tell: the connection's peer, or
-// if that is a trusted proxy, the rightmost address in X-Forwarded-For that is none. Addresses left of it
-// are the client's own words. It is the zero Addr if the connection has no address, and hidden if a proxy does not
-// tell the client's.
+// source is the address that a request came from. It is the connection's peer, or if that is a trusted proxy, the
+// rightmost address in X-Forwarded-For that is none. Addresses left of it are the client's own words. It is the zero
+// Addr if the connection has no address, and hidden if a proxy keeps the client's to itself.
 //
-// Forwarded (RFC 7239) is not read. A proxy writes one of the two headers and lets the other pass, so a
-// client could choose its source by sending the other.
+// Forwarded (RFC 7239) is not read. A proxy writes one of the two headers and lets the other pass, so a client could
+// choose its source by sending the other.
 func (p proxies) source(r *http.Request) netip.Addr {
 	peer, _ := parseHop(r.RemoteAddr) // the zero Addr is in no network
 	source, rest := peer, strings.Join(r.Header.Values("X-Forwarded-For"), ",")
@@ -62,8 +61,8 @@ func (p proxies) source(r *http.Request) netip.Addr {
 	return source
 }
 
-// prefix is the path that trusted proxies took off a request's, as X-Forwarded-Prefix tells: that of the
-// outermost proxy comes first. ok is false if none tells; an empty header tells nothing, "/" is the root.
+// prefix is the path that trusted proxies took off a request's, read from X-Forwarded-Prefix: that of the outermost
+// proxy comes first. ok is false if none wrote one. An empty header is none, "/" is the root.
 func (p proxies) prefix(r *http.Request) (prefix string, ok bool, err error) {
 	text := strings.Join(r.Header.Values("X-Forwarded-Prefix"), ",")
 	if peer, _ := parseHop(r.RemoteAddr); strings.Trim(text, ", \t") == "" || !p.trust(peer) {

@@ -100,8 +100,8 @@ func TestSourceIsUsed(t *testing.T) {
 	}
 }
 
-// FuzzSource writes anything into X-Forwarded-For. The source must be an address that stands there after
-// the last one that no trusted proxy wrote, or the peer; or "::" where a proxy writes none.
+// FuzzSource writes anything into X-Forwarded-For. The source must be the peer, or an address that stands there after
+// the last one that no trusted proxy wrote. It is "::" where a proxy writes none.
 func FuzzSource(f *testing.F) {
 	for _, seed := range []string{
 		"198.51.100.7", "203.0.113.9, 198.51.100.7, 10.0.0.2", "198.51.100.7:55000", "[2001:db8::7]:55000, 10.0.0.2",
@@ -294,9 +294,9 @@ func TestReverseProxy(t *testing.T) {
 				r.SetXForwarded()
 			}})
 			defer proxy.Close()
-			ask := func(method, url, body, mediaType string) *http.Response {
+			ask := func(method, address, body, mediaType string) *http.Response {
 				t.Helper()
-				r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+				r, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(body))
 				if err != nil {
 					t.Fatal(err)
 				}

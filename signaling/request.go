@@ -18,7 +18,7 @@ type request struct {
 	base, path string
 }
 
-// received looks at the way of a request. It fails if a trusted proxy tells nonsense.
+// received looks at the way of a request. It fails if a trusted proxy writes nonsense.
 func (s *Server) received(r *http.Request) (*request, error) {
 	if s.proxies.passed(r) {
 		keepForProxy(r.Context())

@@ -70,8 +70,8 @@ func validToken(s string, most int) bool {
 	return true
 }
 
-// validCredential accepts what may be a half of a STUN user name, or a password: visible ASCII. RFC
-// 8839 section 5.4 allows fewer characters, but nothing depends on that.
+// validCredential accepts visible ASCII for half of a STUN user name, or a password. RFC 8839 section 5.4 allows fewer
+// characters, but nothing depends on that.
 func validCredential(s string, least int) bool {
 	if len(s) < least || len(s) > 256 {
 		return false

@@ -11,12 +11,12 @@ import (
 	"ringcast/engine/api"
 )
 
-// fragment is what an SDP fragment (RFC 8840 section 9) tells an ICE-lite server. It is only valid
-// if every candidate in it could be read, but the candidates themselves are of no use to us: we
-// answer checks and never send one. So names that resolve nowhere and TCP candidates need no care.
+// fragment is an SDP fragment (RFC 8840 section 9) as far as it concerns an ICE-lite server. It is only valid if every
+// candidate in it could be read. The candidates themselves are of no use to us: we answer checks and never send one. So
+// names that resolve nowhere and TCP candidates need no care.
 type fragment struct {
-	// parts are those that have credentials, the session's first; a password that is not given is
-	// empty. credentials are their distinct pairs.
+	// parts are the parts with credentials, the session's first; a missing password is empty. credentials are their
+	// distinct pairs.
 	parts       []fragmentPart
 	credentials []api.Credentials
 	candidates  int
@@ -24,7 +24,7 @@ type fragment struct {
 	complete bool
 }
 
-// fragmentPart is what one media part says, or with an empty mid the session part.
+// fragmentPart is the credentials of one media part, or with an empty mid of the session part.
 type fragmentPart struct {
 	mid string
 	ice api.Credentials
@@ -147,7 +147,7 @@ func attributeLines(b []byte, attributes []sdp.Attribute) []byte {
 	return b
 }
 
-// validCandidate reads as much of a candidate (RFC 8839 section 5.1) as tells one from garbage.
+// validCandidate reads as much of a candidate (RFC 8839 section 5.1) as distinguishes one from garbage.
 func validCandidate(value string) bool {
 	fields := strings.Fields(value)
 	if len(fields) < 8 || fields[6] != "typ" {

@@ -18,24 +18,23 @@ import (
 	"ringcast/engine/api"
 )
 
-// Engine is what signaling needs of the media engine. All methods may be called concurrently.
+// Engine is the part of the media engine that signaling needs. All methods may be called concurrently.
 type Engine interface {
 	// Publish opens a publisher's session. When it returns, every worker knows the session.
 	Publish(ctx context.Context, stream string, p api.Offer) (api.Local, error)
 	// Subscribe opens a subscriber's session.
 	Subscribe(ctx context.Context, stream string, p api.Offer) (api.Local, error)
-	// Restart gives a session new ICE credentials, ours and the peer's. The old ones stay valid
-	// until the peer nominates with the new; when Restart fails, they just stay. Of what it
-	// returns, only the credentials and candidates are looked at. The source is the peer's now.
+	// Restart gives a session new ICE credentials, ours and the peer's. The old ones stay valid until the peer
+	// nominates with the new; when Restart fails, they just stay. Only the credentials and candidates of the result are
+	// used. The source is the peer's now.
 	Restart(ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error)
 	// Close ends the session; unknown ids are ignored.
 	Close(id api.SessionID)
 	// Stream finds a stream that is being published.
 	Stream(name string) (api.Stream, bool)
 	Streams() []api.Stream
-	// OnEnded registers what is called, from the engine's goroutine, once for each session that
-	// ended for any reason. The call may come before Publish or Subscribe has returned the
-	// session, and from inside Close; it never blocks.
+	// OnEnded registers a function. The engine's goroutine calls it once for each session that ended for any reason.
+	// The call may come before Publish or Subscribe has returned the session, and from inside Close; it never blocks.
 	OnEnded(func(id api.SessionID, why api.Reason))
 }
 
@@ -49,17 +48,17 @@ type Config struct {
 	MaxBody int64
 	// Limits bound session descriptions.
 	Limits Limits
-	// PublishToken is what the bearer must show for everything under /whip, and ViewToken for
-	// everything under /whep and for /streams. Where one is empty, everybody may. On the fixed
-	// URLs the bearer is the stream key, a colon and the token.
+	// PublishToken is the bearer's secret for everything under /whip, and ViewToken for everything under /whep and for
+	// /streams. Where one is empty, everybody may. On the fixed URLs the bearer is the stream key, a colon and the
+	// token.
 	PublishToken, ViewToken Secret
-	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For tells who asks.
+	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
 	// Base is the path in front of all paths, if a proxy serves the server below one. ParseBase makes it.
 	Base string
 }
 
-// Limits bound what one session description may contain. A field that is 0 has its default.
+// Limits bound the contents of one session description. A field that is 0 has its default.
 type Limits struct {
 	// Lines is how many lines there may be: 4096.
 	Lines int
@@ -83,7 +82,7 @@ func (l Limits) withDefaults() Limits {
 	}
 }
 
-// A Server answers the public listener. New makes it, Handler is what an http.Server calls.
+// A Server answers the public listener. New makes it; an http.Server calls Handler.
 type Server struct {
 	log      *slog.Logger
 	engine   Engine
@@ -152,8 +151,8 @@ func (s *Server) route(w http.ResponseWriter, received *http.Request) {
 	}
 }
 
-// dispatch is written by hand because http.ServeMux redirects unclean paths, and a peer that POSTs an
-// offer must be told what is wrong with its URL, not sent elsewhere.
+// dispatch is written by hand because http.ServeMux redirects unclean paths. A peer that POSTs an offer needs the fault
+// of its URL, not a redirect.
 func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	root, rest, _ := strings.Cut(strings.TrimPrefix(r.path, "/"), "/")
 	switch {
@@ -170,8 +169,8 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	return s.page.serve(w, r)
 }
 
-// serveRole answers what is under /whip or /whep. OPTIONS come first and for any path, because no
-// preflight can show who it is from.
+// serveRole answers requests under /whip or /whep. OPTIONS come first and for any path, because no preflight can carry
+// credentials.
 func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
 	place, secret, isSession := strings.Cut(rest, "/")
@@ -215,7 +214,7 @@ func (s *Server) sessionEnded(id api.SessionID, why api.Reason) {
 	s.sessions.ended(id, why)
 }
 
-// draw is what one session needs of chance.
+// draw is the randomness of one session.
 type draw struct {
 	secret string
 	etag   etag

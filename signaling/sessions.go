@@ -8,12 +8,12 @@ import (
 	"ringcast/engine/api"
 )
 
-// session is what signaling keeps of a session while it lives. There are thousands, so of what is only
-// compared hashes are kept.
+// session is signaling's state of a session while it lives. There are thousands, so it has only the hashes of values
+// that are only compared.
 type session struct {
 	id     api.SessionID
 	stream string
-	// secret is the last segment of the session's URL: who knows it may end the session.
+	// secret is the last segment of the session's URL: anyone who knows it may end the session.
 	secret string
 	// mid is that of the media line that speaks for the transport, a video line if video is set.
 	mid   string
@@ -25,8 +25,8 @@ type session struct {
 	// patching is held while a PATCH is served, so that of two ICE restarts one is first. It
 	// guards etag and the rest.
 	patching sync.Mutex
-	// remote are all credentials that the peer has shown for the current ICE session. Some stacks
-	// use another pair for each media line, and trickle for lines whose pair was not chosen.
+	// remote are all credentials that the peer has shown for the current ICE session. Some stacks use another pair for
+	// each media line, and trickle for lines whose pair was not chosen.
 	remote []shown
 	// past are those of earlier ICE sessions, the latest last.
 	past []shown
@@ -72,9 +72,8 @@ type etag [12]byte
 
 func (e etag) String() string { return `"` + string(e[:]) + `"` }
 
-// fixedPlace is where the URL of a session has a stream's name, if the session was opened without one
-// in the path: that name is a key, and a key is not for logs. Such a session of a stream whose name is
-// this differs by its secret.
+// fixedPlace stands for a stream's name in the URL of a session that was opened without one in the path. That name is a
+// key, and a key is not for logs. Such a session of a stream with this name differs by its secret.
 const fixedPlace = "-"
 
 // sessions finds sessions by the secret in their URL. The zero value is ready.
@@ -83,8 +82,8 @@ type sessions struct {
 	bySecret map[string]*session
 	// byID also holds sessions whose URL is gone already but which the engine has yet to end.
 	byID map[api.SessionID]*session
-	// opening is how many calls to the engine are under way, and early which sessions ended
-	// while some were: the end of one may be reported before its opening has returned here.
+	// opening is the number of calls to the engine under way. early are the sessions that ended while some were: an end
+	// may be reported before its opening has returned here.
 	opening int
 	early   map[api.SessionID]api.Reason
 }

@@ -25,9 +25,8 @@ var slowBeginnings = []string{
 	"PUT /whip/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n", // nobody reads that body
 }
 
-// TestSlowlorisTimeouts has the timeouts of production and 5,000 connections that send a byte every
-// ten seconds, and beside them an honest offer each second, which must not wait; the clock is synctest's.
-// testenv/attack has them on real sockets.
+// TestSlowlorisTimeouts has the timeouts of production and 5,000 connections that send a byte every ten seconds. An
+// honest offer each second must not wait beside them. The clock is synctest's. testenv/attack has them on real sockets.
 func TestSlowlorisTimeouts(t *testing.T) {
 	offer := fixture(t, obs)
 	b := newBench(t, Config{}) // outside the bubble: it belongs to no clock

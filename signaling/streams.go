@@ -32,7 +32,7 @@ type inspected struct {
 type inspectedTrack struct {
 	Kind string `json:"kind"`
 	MID  string `json:"mid,omitempty"`
-	// Codec is what is sent now, with its profile; empty before the first packet.
+	// Codec is the codec that is sent now, with its profile; empty before the first packet.
 	Codec   string `json:"codec"`
 	Profile string `json:"profile,omitempty"`
 	// Layers are the RIDs of a simulcast.
@@ -83,7 +83,7 @@ func inspectStreams(w http.ResponseWriter, streams []api.Stream) error {
 	return writeJSON(w, list)
 }
 
-// activeFormat is what a track carries now; ok is false before its first packet.
+// activeFormat returns the format that a track carries now; ok is false before its first packet.
 func activeFormat(st *api.Stream, track int) (f rtp.Format, ok bool) {
 	if track >= len(st.Active) {
 		return f, false

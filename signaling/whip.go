@@ -122,7 +122,7 @@ func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, 
 	return nil
 }
 
-// negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: who
+// negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: a peer that
 // does not read its answer keeps nobody waiting.
 func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place string) (*session, []byte, error) {
 	ctx := r.Context()
@@ -169,7 +169,7 @@ func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place
 	if err != nil {
 		err = internal(err)
 	} else if gone := ctx.Err(); gone != nil {
-		// Who has hung up never learns the URL and could not end the session.
+		// A peer that has hung up never learns the URL and could not end the session.
 		err = openProblem(gone, stream)
 	}
 	if err != nil {
@@ -203,7 +203,7 @@ func (s *Server) start(
 	return local, nil
 }
 
-// openProblem is an error of Publish or Subscribe as HTTP tells it.
+// openProblem is an error of Publish or Subscribe in HTTP's words.
 func openProblem(err error, stream string) *problem {
 	p := &problem{detail: fmt.Sprintf("stream %s: ", quote(stream)), cause: err}
 	switch {

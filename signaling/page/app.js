@@ -18,7 +18,7 @@ const bitrates = { 1080: 4500, 720: 2500, 540: 1500, 360: 800 }; // kbit/s that 
 
 let mode = 'publish';
 let session = null;
-let source = null; // what feeds a publisher: { stream, stop }
+let source = null; // feeds a publisher: { stream, stop }
 let countdown = 0;
 
 // For tests and the console.
@@ -99,14 +99,14 @@ function refresh() {
   else idle('Nothing is playing', 'Pick a live stream, or enter a name.');
 }
 
-// An empty list is worth its place only to who wants to watch.
+// An empty list is worth its place only to a visitor who wants to watch.
 function showStreams() {
   const busy = session !== null || starting;
   $('streams').hidden = busy || listed === null || (listed === 0 && mode === 'publish');
   $('streams-none').hidden = listed !== 0;
 }
 
-const copies = new Map(); // what a copy button takes, where it is not what is shown
+const copies = new Map(); // the text that a copy button takes, where it is not the text that is shown
 
 function commands() {
   const token = $('token').value;
@@ -317,7 +317,7 @@ function awaitPicture() {
   video.requestVideoFrameCallback((now) => {
     awaited = false;
     if (!(session instanceof Watcher)) return;
-    // What comes while it waits is the last of an earlier connection.
+    // A frame that comes while it waits is the last of an earlier connection.
     if (session.state === 'waiting') return awaitPicture();
     if (session.firstFrameAt === 0) session.firstFrameAt = now;
     picture();
@@ -482,7 +482,7 @@ async function stayAwake() {
       if (session) awake = lock;
       else lock.release();
     } catch {
-      // It was only a wish: the battery may be low.
+      // It was only a request: the battery may be low.
     }
   }
 }

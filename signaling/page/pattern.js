@@ -1,5 +1,5 @@
-// A source that needs neither a camera nor permission, and so works where the browser refuses
-// both: a moving picture with a clock, and a short beep as the second turns.
+// A moving picture with a clock, and a short beep as the second turns. It needs neither a camera nor permission, and so
+// works where the browser refuses both.
 
 export function startPattern(width, height) {
   const canvas = document.createElement('canvas');

@@ -4,8 +4,8 @@
 //   Watcher    WHEP (draft-ietf-wish-whep): our offer is recvonly
 //
 // Both extend Session, which owns one RTCPeerConnection at a time and replaces it when it fails.
-// A session moves through the states below and tells of each by a 'state' event; a refusal that
-// no retry can mend ends it in 'error'.
+// A session moves through the states below and reports each by a 'state' event. A refusal that no retry can mend ends
+// it in 'error'.
 //
 //   idle → connecting → live
 //             ↑  ↓        ↓
@@ -16,12 +16,12 @@ const longestRetry = 5;
 const requestDeadline = 10; // seconds for the server to answer
 const connectDeadline = 10; // seconds from the answer until media must flow
 const grace = 4; // seconds for which 'disconnected' may still heal by itself
-// How often a publisher asks again for a name that is taken. What holds it may be our own session of
-// before a reload or a crash, which the server gives up after a few seconds.
+// How often a publisher asks again for a name that is taken. Our own session from before a reload or a crash may hold
+// it, which the server gives up after a few seconds.
 const takenRetries = 5;
 const takenRetriesOnceLive = 20;
 
-// Problem is a refusal by the server, with what its problem JSON (RFC 9457) said.
+// Problem is a refusal by the server, with the contents of its problem JSON (RFC 9457).
 export class Problem extends Error {
   constructor(status, title, detail, retryAfter) {
     super(detail || title || `the server answered ${status}`);
@@ -77,7 +77,7 @@ class Session extends EventTarget {
     this.refusals = 0; // in a row, because the stream is taken
     this.everLive = false;
     this.timer = 0;
-    // Counts connections; what an older one still reports is ignored.
+    // Counts connections; later events of an older one are ignored.
     this.generation = 0;
   }
 
@@ -119,8 +119,8 @@ class Session extends EventTarget {
     fetch(location, { method: 'DELETE', headers: this.headers({}), keepalive }).catch(() => {});
   }
 
-  // verify asks whether the server still has the session, once something looks wrong: a server that
-  // crashed or forgot us says no goodbye, and ICE alone takes long to notice.
+  // verify asks whether the server still has the session, once something looks wrong. A server that crashed or forgot us
+  // says no goodbye, and ICE alone takes long to notice.
   async verify() {
     const { generation, location, pc } = this;
     if (!location) return;
@@ -145,7 +145,7 @@ class Session extends EventTarget {
     this.connect();
   }
 
-  // tune is for what a subclass wants changed in the answer.
+  // tune lets a subclass change the answer.
   tune(sdp) {
     return sdp;
   }
@@ -200,8 +200,8 @@ class Session extends EventTarget {
     }
   }
 
-  // observe notices a connection that is gone, in whichever of its three ways the browser tells:
-  // ICE that fails, DTLS that the server closed, or a disconnection that lasts.
+  // observe notices a connection that is gone. The browser shows it in one of three ways: ICE fails, the server closed
+  // DTLS, or a disconnection lasts.
   observe(pc, current) {
     let disconnected = 0;
     pc.addEventListener('connectionstatechange', () => {
@@ -255,8 +255,8 @@ class Session extends EventTarget {
   }
 }
 
-// describe makes our offer, for Opus with two channels: a browser that does not ask for them plays one, and
-// one that is not asked sends one (RFC 7587 section 7.1).
+// describe makes our offer, for Opus with two channels. A browser that does not ask for them plays one, and one that is
+// not asked sends one (RFC 7587 section 7.1).
 async function describe(pc) {
   const offer = await pc.createOffer();
   try {
@@ -340,8 +340,8 @@ async function keep(sender, preference) {
   }
 }
 
-// startBitrate lets the estimate of the network begin at some kbit/s instead of 300: Chromium and
-// Safari read it from the answer's codecs, others pass over it.
+// startBitrate lets the estimate of the network begin at some kbit/s instead of 300. Chromium and Safari read it from
+// the answer's codecs, others pass over it.
 function startBitrate(sdp, kbits) {
   return withParameter(sdp, 'VP8|VP9|H264|AV1', `x-google-start-bitrate=${kbits}`);
 }

@@ -107,7 +107,7 @@ export class StatsPanel {
     const { line, value: label } = this.plots[name];
     const top = Math.max(...series.map((v) => v ?? 0), Number.MIN_VALUE) * 1.15;
     let path = '';
-    let move = true; // after a gap the line begins anew
+    let move = true; // after a gap the line begins again
     series.forEach((v, i) => {
       if (v !== null) {
         const x = 100 - ((series.length - 1 - i) * 100) / (length - 1);

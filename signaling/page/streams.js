@@ -6,8 +6,8 @@
 const interval = 3000; // milliseconds
 
 export class StreamList {
-  // list is a <ul>, token() gives the bearer, onpick is called with the name that was clicked and
-  // onchange with the number of streams, or null where the server does not tell.
+  // list is a <ul>, and token() gives the bearer. onpick is called with the name that was clicked, onchange with the
+  // number of streams, or null where the server keeps it to itself.
   constructor(list, { token, onpick, onchange }) {
     this.list = list;
     this.token = token;

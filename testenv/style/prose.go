@@ -27,7 +27,7 @@ var phrases = []phrase{
 	{regexp.MustCompile(`\b(?:is|are|says?) whether\b`), "it reports whether"},
 	{regexp.MustCompile(`\b[Bb]ehind\b`), "order in time or text is after"},
 	{regexp.MustCompile(`\b[Aa]new\b`), "say again"},
-	{regexp.MustCompile(`\b[Ww]ish(?:es|ed)?\b`), "say request"},
+	{regexp.MustCompile(`(?:^|[^-])\b[Ww]ish(?:es|ed)?\b`), "say request"},
 	{regexp.MustCompile(`\b[Tt]ells? (?:of|that|whether|which|what|how|when)\b`), "it reports or prints"},
 	{
 		regexp.MustCompile(`\b(?:has|have|having|had) (?:the|its|their|it|them|each|every) (?:[\w-]+ ){0,3}` +
