@@ -22,12 +22,12 @@ const (
 // Seconds is t in seconds.
 func (t Time) Seconds() float64 { return float64(t) / float64(Second) }
 
-// MaxDatagram is the largest UDP payload, in bytes, that a port carries in either direction: a packet of 1,500 bytes less
-// the headers of IPv4 and UDP. Senders that must also fit IPv6 stay 20 bytes below it.
+// MaxDatagram is the largest UDP payload in bytes, in either direction: a packet of 1,500 bytes less the headers of
+// IPv4 and UDP. Senders that must also fit IPv6 stay 20 bytes below it.
 const MaxDatagram = 1472
 
-// FrameSize is the room, in bytes, that every Frame offers after the headers: the largest datagram and one authentication
-// tag.
+// FrameSize is the room, in bytes, that every Frame offers after the headers: the largest datagram and one
+// authentication tag.
 const FrameSize = MaxDatagram + 16
 
 // A Path is a pair of addresses between which datagrams travel. It is comparable. Addresses are
@@ -40,8 +40,8 @@ type Path struct {
 	Local netip.Addr
 }
 
-// A Route names a path to the port. The worker chooses small and dense numbers, and uses them again after a while. So the
-// port keeps its data of each route in a slice, and sending looks nothing up.
+// A Route names a path to the port. The worker chooses small and dense numbers, and uses them again after a while. So
+// the port keeps its data of each route in a slice, and sending looks nothing up.
 type Route uint32
 
 // RouteChange changes the meaning of a Route.
@@ -49,8 +49,9 @@ type RouteChange struct {
 	Route Route
 	// Path is the new path; the zero Path revokes the route.
 	Path Path
-	// Rate is the most datagrams of RTP a second that the peer may send by the path, with bursts of a second's worth. The
-	// same limit holds for RTCP, a sixteenth of it for DTLS. A port with a guard drops the excess. 0 means no limit.
+	// Rate is the most datagrams of RTP a second that the peer may send by the path, with bursts of a second's worth.
+	// The same limit holds for RTCP, a sixteenth of it for DTLS. A port with a guard drops the excess. 0 means no
+	// limit.
 	Rate uint32
 }
 
@@ -80,15 +81,15 @@ type Frame struct {
 	Handle uint32
 }
 
-// StaleAfter is the age beyond which a kept frame is dropped. Late media is worse than lost media, and kept frames must not
-// outlive a stall.
+// StaleAfter is the age beyond which a kept frame is dropped. Late media is worse than lost media, and kept frames must
+// not outlive a stall.
 const StaleAfter = 100 * Millisecond
 
 // Outgoing is a batch of frames, which the port lends and the worker fills.
 //
-// The worker calls Reserve and Submit. Frames of one route that follow each other with equal sizes (the last may be
-// shorter) form a run, which a port may send as one segmented message. Transmit carries out Routes in order, sends
-// Frames[:Filled], and hands back a batch in which every frame is free, Filled is 0 and Routes is empty.
+// The worker calls Reserve and Submit. A run is frames of one route that follow each other with equal sizes; the last
+// may be shorter. A port may send a run as one segmented message. Transmit carries out Routes in order and sends
+// Frames[:Filled]. It hands back a batch in which every frame is free, Filled is 0 and Routes is empty.
 type Outgoing struct {
 	Frames []Frame
 	Filled int

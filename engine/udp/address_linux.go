@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel's sockaddrs and control messages, read and written as bytes: every length is checked, so
-// that nothing the kernel (or a test) puts there can lead astray.
+// The kernel's sockaddrs and control messages are read and written as bytes. Every length is checked, so that no
+// content leads astray, be it the kernel's or a test's.
 
 // rawAddress is room for a sockaddr_in or sockaddr_in6.
 type rawAddress [unix.SizeofSockaddrInet6]byte
@@ -94,8 +94,8 @@ const (
 // cmsgSpace is how much room a control message with size bytes of data takes.
 func cmsgSpace(size int) int { return cmsgHeader + (size+wordSize-1)/wordSize*wordSize }
 
-// putControl writes the header of a control message with size bytes of data, and returns where they go
-// and the room that both take.
+// putControl writes the header of a control message with size bytes of data. It returns the place of the data, and the
+// room that header and data take.
 func putControl(b []byte, level, kind int32, size int) (data []byte, space int) {
 	length := cmsgHeader + size
 	if wordSize == 8 {
@@ -110,8 +110,8 @@ func putControl(b []byte, level, kind int32, size int) (data []byte, space int) 
 
 // putSource writes the control message that makes a datagram leave from local, and returns its room.
 //
-// A socket of IPv6 is told by IPV6_PKTINFO whatever the destination: for a mapped one the kernel hands
-// it to IPv4's code, which reads it if the address in it is mapped.
+// An IPv6 socket needs IPV6_PKTINFO for every destination. For a mapped destination the kernel passes the message on to
+// IPv4's code, which reads it if its address is mapped too.
 func putSource(b []byte, local netip.Addr, family int) int {
 	if family == unix.AF_INET {
 		if !local.Is4() {
@@ -137,14 +137,14 @@ func putSegment(b []byte, size int) int {
 	return space
 }
 
-// control is what the kernel tells of a received message.
+// control is the control data of a received message.
 type control struct {
 	local   netip.Addr // the address that it was sent to
-	stamp   int64      // when it arrived, nanoseconds of the wall clock; 0: not told
+	stamp   int64      // its arrival in nanoseconds of the wall clock, 0 if unknown
 	segment int        // the size of its datagrams but the last; 0: it is one datagram
 }
 
-// parseControl reads a row of control messages. What is cut off or unknown is passed over.
+// parseControl reads a row of control messages. It skips unknown ones and those that are cut off.
 func (z *zones) parseControl(b []byte) (c control) {
 	for len(b) >= cmsgHeader {
 		length := uint64(binary.NativeEndian.Uint32(b))
@@ -167,7 +167,7 @@ func (z *zones) parseOne(c *control, level, kind int32, data []byte) {
 	case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_PKTINFO && len(data) >= sizeofPktinfo6:
 		c.local = z.scoped([16]byte(data[:16]), binary.NativeEndian.Uint32(data[16:]))
 	case level == unix.IPPROTO_IP && kind == unix.IP_PKTINFO && len(data) >= sizeofPktinfo4:
-		// ipi_spec_dst is ours even where the datagram was sent to a broadcast address.
+		// ipi_spec_dst is an address of ours even if the datagram was sent to a broadcast address.
 		c.local = netip.AddrFrom4([4]byte(data[4:8]))
 		if c.local.IsUnspecified() {
 			c.local = netip.AddrFrom4([4]byte(data[8:12]))

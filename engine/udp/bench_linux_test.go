@@ -69,7 +69,7 @@ func benchmarkTransmit(b *testing.B, run int, cfg Config, send func(int, []mmsgh
 	}
 }
 
-// threadCPU is the CPU time that this thread used, in nanoseconds: what a shared machine leaves of a clock.
+// threadCPU is the CPU time that this thread used, in nanoseconds. On a shared machine it tells more than a clock.
 func threadCPU(b *testing.B) int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
@@ -100,8 +100,8 @@ func BenchmarkEcho(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*run), "ns/packet")
 }
 
-// BenchmarkPrepare is BenchmarkTransmit with a kernel that takes everything for nothing: what is left is
-// this package's own work.
+// BenchmarkPrepare is BenchmarkTransmit with a kernel that accepts everything and costs nothing. It measures this
+// package's own work.
 func BenchmarkPrepare(b *testing.B) {
 	for _, run := range []int{1, 4, 7} {
 		b.Run(fmt.Sprintf("run=%d", run), func(b *testing.B) {

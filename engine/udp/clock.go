@@ -6,7 +6,7 @@ import (
 	"ringcast/engine/port"
 )
 
-// started is a moment of this process, epoch the same moment in the ports' time.
+// started is a moment of this process, and epoch is the same moment on the ports' clock.
 var (
 	started = time.Now()
 	epoch   = epochOf(started)
@@ -15,7 +15,7 @@ var (
 // Now is the monotonic clock of these ports. On Linux it is CLOCK_MONOTONIC.
 func Now() port.Time { return epoch + port.Time(time.Since(started)) }
 
-// maxAge bounds how far before now an arrival is believed to lie: further back, the wall clock was set.
+// maxAge bounds the age of an arrival. An older one means that the wall clock was set.
 const maxAge = port.Second
 
 // clampArrival holds an arrival time between now and a second before it.

@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/port"
 )
 
-// epochOf finds CLOCK_MONOTONIC at the moment start. Go's monotonic clock is that very clock, but shows
-// differences only; so both are read closely together, a few times, and the closest reading counts.
+// epochOf finds CLOCK_MONOTONIC at the moment start. Go's monotonic clock is the same clock, but shows differences
+// only. So both are read closely together, a few times, and the closest reading counts.
 func epochOf(start time.Time) port.Time {
 	var epoch port.Time
 	closest := time.Duration(math.MaxInt64)

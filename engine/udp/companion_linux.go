@@ -11,11 +11,11 @@ import (
 	"ringcast/engine/port/tally"
 )
 
-// A Companion is the kernel's socket on the UDP port that AF_XDP queues serve. It takes what the XDP
-// program passes up (fragments, what came by another interface, everything while there is no program)
-// and sends what has no next hop that we know of, which makes the kernel find one.
+// A Companion is the kernel's socket on the UDP port that AF_XDP sockets serve. It receives the datagrams that the XDP
+// program passes to the kernel: fragments, arrivals by another interface, and everything while there is no program. It
+// sends datagrams without a known next hop, which makes the kernel find one.
 //
-// Receive and Pending belong to one thread. Send and Stats are safe from any.
+// Receive belongs to one thread. Send and Stats are safe from any.
 type Companion struct {
 	socket   socket
 	in       receiver
@@ -23,7 +23,7 @@ type Companion struct {
 	sent     struct{ datagrams, bytes, rejected atomic.Uint64 }
 }
 
-// An envelope is what the kernel is told about one datagram; it is used again, by whichever thread.
+// An envelope is the memory of the system call that sends one datagram. Any thread may use it next.
 type envelope struct {
 	name    rawAddress
 	control [sourceRoom]byte
@@ -33,7 +33,7 @@ type envelope struct {
 
 var envelopes = sync.Pool{New: func() any { return new(envelope) }}
 
-// OpenCompanion binds cfg's address. Of the rest of cfg, Batch, DSCP and Log count.
+// OpenCompanion binds cfg's address. Batch, DSCP and Log have a meaning too, the other fields have none.
 func OpenCompanion(cfg Config) (*Companion, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -48,17 +48,14 @@ func OpenCompanion(cfg Config) (*Companion, error) {
 	return c, nil
 }
 
-// LocalPort is the UDP port that is bound.
+// LocalPort is the number of the bound UDP port.
 func (c *Companion) LocalPort() uint16 { return c.socket.local.Port() }
 
-// FD is what to poll for arrivals.
+// FD is the descriptor to poll for arrivals.
 func (c *Companion) FD() int { return c.socket.fd }
 
-// Pending reports whether Receive has something without asking the kernel; polling does not tell.
-func (c *Companion) Pending() bool { return c.in.pending() }
-
-// Receive fills in with what has arrived and returns how many. It never blocks; what it yields is
-// borrowed until the next Receive.
+// Receive points in.Packets at the datagrams that have arrived and returns their number. It never blocks. The datagrams
+// are borrowed until the next Receive.
 func (c *Companion) Receive(now port.Time, in *port.Batch) int {
 	n := c.in.receive(now)
 	in.Packets = c.in.inbound[:n]
@@ -66,8 +63,8 @@ func (c *Companion) Receive(now port.Time, in *port.Batch) int {
 	return n
 }
 
-// Send sends one datagram, or fails at once: what the kernel has no room for now is as lost as what it
-// refuses for good.
+// Send sends one datagram, or fails at once. A datagram that the kernel has no room for now is lost like a rejected
+// one.
 func (c *Companion) Send(p port.Path, payload []byte) error {
 	x := envelopes.Get().(*envelope)
 	h := &x.message[0].header
@@ -98,7 +95,7 @@ func (c *Companion) Send(p port.Path, payload []byte) error {
 	return nil
 }
 
-// Stats adds up what the companion counted; Calls is how many datagrams it sent, one each.
+// Stats returns the companion's counts. It makes one call for each datagram.
 func (c *Companion) Stats() port.Stats {
 	s := c.received.Snapshot()
 	s[port.Sent], s[port.SentBytes] = c.sent.datagrams.Load(), c.sent.bytes.Load()

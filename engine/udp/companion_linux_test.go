@@ -30,7 +30,7 @@ func openCompanion(t testing.TB, address netip.AddrPort) *Companion {
 // poll waits until the companion has something to receive.
 func (c *Companion) poll(t testing.TB) {
 	t.Helper()
-	if c.Pending() {
+	if c.in.unread() {
 		return
 	}
 	fds := []unix.PollFd{{Fd: int32(c.FD()), Events: unix.POLLIN}}
@@ -75,8 +75,8 @@ func TestCompanionEcho(t *testing.T) {
 	}
 }
 
-// What the kernel does not take is an error and a count.
-func TestCompanionRefusal(t *testing.T) {
+// A datagram that the kernel rejects is an error and a count.
+func TestCompanionRejection(t *testing.T) {
 	c := openCompanion(t, wildcard6)
 	err := c.Send(port.Path{Remote: netip.AddrPortFrom(loopback4, 9), Local: loopback4}, make([]byte, 70_000))
 	if !errors.Is(err, unix.EMSGSIZE) {

@@ -9,9 +9,9 @@ import (
 	"strconv"
 )
 
-// Config says what to open. Its zero value is a working one: any address, a free port, one worker.
+// Config configures the ports. Its zero value works: any address, a free UDP port, one worker.
 type Config struct {
-	// Address is where to listen. A wildcard IPv6 address (or none at all) takes IPv4 too; port 0
+	// Address is the local address. A wildcard IPv6 address (or none at all) takes IPv4 too; UDP port 0
 	// picks a free one.
 	Address netip.AddrPort
 	// Workers is how many ports to open; at most 1 where Balances is false. Default 1.
@@ -24,12 +24,11 @@ type Config struct {
 	Batching Batching
 	// DSCP is the codepoint of all datagrams, 0 to 63 (RFC 2474). Default 0, which is the system's own too.
 	DSCP uint8
-	// Log hears of degradations. Default: nobody.
+	// Log gets degradations. Default: no log.
 	Log *slog.Logger
 }
 
-// Batching is how datagrams are put together for the kernel. All but the first are there to be measured
-// against it.
+// Batching is how datagrams are put together for the kernel. All but the first exist for measurements against it.
 type Batching uint8
 
 const (
@@ -46,7 +45,7 @@ var batchings = [...]string{Segmented: "segments", Messages: "messages", Single:
 
 func (b Batching) String() string { return batchings[b] }
 
-// UnmarshalText takes what String returns; encoding.TextUnmarshaler.
+// UnmarshalText implements encoding.TextUnmarshaler; it reads the texts that String returns.
 func (b *Batching) UnmarshalText(text []byte) error {
 	for i, name := range batchings {
 		if string(text) == name {
@@ -61,16 +60,17 @@ const (
 	defaultFrames = 256
 	defaultBatch  = 64
 
-	// maxBatch is UIO_MAXIOV, the most messages that recvmmsg looks at.
+	// maxBatch is UIO_MAXIOV, the most messages of one recvmmsg.
 	maxBatch = 1024
 )
 
-// ErrOneWorker is returned by Open when several workers are asked for where the platform does not
-// spread one port over several sockets.
+// ErrOneWorker is returned by Open for several workers where the platform does not spread one UDP port over several
+// sockets.
 var ErrOneWorker = errors.New("this platform serves a UDP port with one worker only")
 
 // ErrNoDSCP is returned by Open where the system does not let programs mark their datagrams.
-var ErrNoDSCP = errors.New("programs cannot mark datagrams on Windows, a policy of the administrator's can (New-NetQosPolicy)")
+var ErrNoDSCP = errors.New(
+	"programs cannot mark datagrams on Windows, a policy of the administrator's can (New-NetQosPolicy)")
 
 func (c Config) withDefaults() (Config, error) {
 	for _, field := range []struct {
@@ -108,11 +108,11 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// ErrNoSegmentation is what Segmentation reports where UDP_SEGMENT was never in use: switched off, or
-// unknown to this platform.
+// ErrNoSegmentation is returned by Segmentation where UDP_SEGMENT was never in use: switched off, or unknown to this
+// platform.
 var ErrNoSegmentation = errors.New("UDP segmentation is not in use")
 
-// scopeID is the interface index that a zone stands for, 0 for none or an unknown one.
+// scopeID is the interface index of a zone, 0 for none or an unknown one.
 func scopeID(zone string) uint32 {
 	if zone == "" {
 		return 0

@@ -120,72 +120,75 @@ func (g *gate) verdict(segments int) error {
 func TestFullSocketKeepsOrder(t *testing.T) {
 	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
 		for _, full := range []error{syscall.EAGAIN, syscall.ENOBUFS} {
-			t.Run(full.Error(), func(t *testing.T) {
-				const frames = 32
-				r := openRig(t, open, Config{Address: wildcard6, Frames: frames})
-				a, b := newPeer(t, loopback4), newPeer(t, loopback4)
-				peers := []*porttest.Peer{a, b}
-				r.route(0, a.Addr, loopback4)
-				r.route(1, b.Addr, loopback4)
-				want := make([][][]byte, len(peers))
-				number := 0
-				add := func(v, n int) {
-					for range n {
-						data := porttest.Payload(number, 900)
-						number++
-						want[v] = append(want[v], data)
-						r.Add(port.Route(v), Now(), data)
-					}
-				}
-
-				g := &gate{open: 10, err: full}
-				r.interpose(g.verdict)
-				now := Now()
-				add(0, 5)
-				add(1, 5)
-				add(0, 3)
-				add(1, 4)
-				r.Send(now, frames-7)
-				r.Expect(port.Stats{port.Sent: 10, port.SentBytes: 9000})
-
-				// Nothing goes, more comes.
-				add(0, frames-7)
-				r.Send(now, 0)
-				if r.Out.Reserve() != nil {
-					t.Fatal("a frame is lent while all are kept")
-				}
-
-				// Some go: the order and the memory of the rest survive being moved. A run that
-				// does not fit the gate stays whole.
-				g.open = 7
-				r.Send(now, 7)
-				add(1, 2)
-				r.Send(now, 5)
-
-				// The socket is writable (it was all along), so this must return.
-				g.open = 1000
-				r.Wait(port.Never)
-				r.Send(now, frames)
-				for v, peer := range peers {
-					peer.Expect(want[v]...)
-				}
-				r.Expect(port.Stats{port.Sent: uint64(number), port.SentBytes: uint64(number) * 900})
-
-				// With nothing kept, being writable wakes nobody.
-				until := Now() + 5*port.Millisecond
-				r.Wait(until)
-				if Now() < until {
-					t.Error("Wait returned early with nothing kept")
-				}
-			})
+			t.Run(full.Error(), func(t *testing.T) { keepOrder(t, open, full) })
 		}
 	})
+}
+
+func keepOrder(t *testing.T, open func(Config) (subject, error), full error) {
+	const frames = 32
+	r := openRig(t, open, Config{Address: wildcard6, Frames: frames})
+	a, b := newPeer(t, loopback4), newPeer(t, loopback4)
+	peers := []*porttest.Peer{a, b}
+	r.route(0, a.Addr, loopback4)
+	r.route(1, b.Addr, loopback4)
+	want := make([][][]byte, len(peers))
+	number := 0
+	add := func(v, n int) {
+		for range n {
+			data := porttest.Payload(number, 900)
+			number++
+			want[v] = append(want[v], data)
+			r.Add(port.Route(v), Now(), data)
+		}
+	}
+
+	g := &gate{open: 10, err: full}
+	r.interpose(g.verdict)
+	now := Now()
+	add(0, 5)
+	add(1, 5)
+	add(0, 3)
+	add(1, 4)
+	r.Send(now, frames-7)
+	r.Expect(port.Stats{port.Sent: 10, port.SentBytes: 9000})
+
+	// Nothing goes, more comes.
+	add(0, frames-7)
+	r.Send(now, 0)
+	if r.Out.Reserve() != nil {
+		t.Fatal("a frame is lent while all are kept")
+	}
+
+	// Some go: the order and the memory of the rest survive being moved. A run that
+	// does not fit the gate stays whole.
+	g.open = 7
+	r.Send(now, 7)
+	add(1, 2)
+	r.Send(now, 5)
+
+	// The socket is writable (it was all along), so this must return.
+	g.open = 1000
+	r.Wait(port.Never)
+	r.Send(now, frames)
+	for v, peer := range peers {
+		peer.Expect(want[v]...)
+	}
+	r.Expect(port.Stats{port.Sent: uint64(number), port.SentBytes: uint64(number) * 900})
+
+	// With nothing kept, being writable wakes nobody.
+	until := Now() + 5*port.Millisecond
+	r.Wait(until)
+	if Now() < until {
+		t.Error("Wait returned early with nothing kept")
+	}
 }
 
 // Many frames through a small send buffer, a window of them on their way. Plain loopback frees what it
 // delivers, so nothing is ever kept there; with a slow queue in front of it, the kernel is really full:
 //
-//	unshare -n sh -c 'ip link set lo up; tc qdisc add dev lo root tbf rate 100mbit burst 64k latency 9s; go test -v -run Flood'
+//	unshare -n sh -c 'ip link set lo up
+//	tc qdisc add dev lo root tbf rate 100mbit burst 64k latency 9s; go test -v -run Flood'
 func TestFloodArrivesInOrder(t *testing.T) {
 	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
 		const total, window, size = 2000, 64, 1200
@@ -230,13 +233,13 @@ func TestFloodArrivesInOrder(t *testing.T) {
 	})
 }
 
-func TestRefusedMessageDoesNotStopTheOthers(t *testing.T) {
+func TestRejectedMessageDoesNotStopTheOthers(t *testing.T) {
 	forAll(t, func(t *testing.T, open func(Config) (subject, error)) {
-		for _, refusal := range []error{
+		for _, rejection := range []error{
 			syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EPERM, syscall.EACCES,
 			syscall.ECONNREFUSED, syscall.EMSGSIZE, syscall.EINVAL, syscall.EIO,
 		} {
-			t.Run(refusal.Error(), func(t *testing.T) {
+			t.Run(rejection.Error(), func(t *testing.T) {
 				r := openRig(t, open, Config{Address: wildcard6})
 				peer := newPeer(t, loopback4)
 				r.route(0, peer.Addr, loopback4)
@@ -244,7 +247,7 @@ func TestRefusedMessageDoesNotStopTheOthers(t *testing.T) {
 				attempts := 0
 				r.interpose(func(int) error {
 					if attempts++; attempts == 2 {
-						return refusal
+						return rejection
 					}
 					return nil
 				})
@@ -252,7 +255,9 @@ func TestRefusedMessageDoesNotStopTheOthers(t *testing.T) {
 					r.Add(port.Route(i%2), Now(), porttest.Payload(i, 50))
 				}
 				r.Send(Now(), defaultFrames)
-				peer.Expect(porttest.Payload(0, 50), porttest.Payload(2, 50), porttest.Payload(3, 50), porttest.Payload(4, 50))
+				for _, number := range []int{0, 2, 3, 4} {
+					peer.Expect(porttest.Payload(number, 50))
+				}
 				r.Expect(port.Stats{port.Rejected: 1, port.Sent: 4, port.SentBytes: 200})
 			})
 		}
@@ -344,7 +349,8 @@ func TestAddressInUse(t *testing.T) {
 				second.Close()
 				t.Fatalf("%s was bound twice", taken)
 			}
-			if want := fmt.Sprintf("bind UDP %s: address already in use", taken); !errors.Is(err, syscall.EADDRINUSE) || err.Error() != want {
+			want := fmt.Sprintf("bind UDP %s: address already in use", taken)
+			if !errors.Is(err, syscall.EADDRINUSE) || err.Error() != want {
 				t.Errorf("got %q, want %q", err, want)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 const noRoute port.Route = math.MaxUint32
 
 // lender owns a port's frames. They lie in one array: the kept ones first, in order, then those lent to
-// the worker, which fills them from the front. So kept and filled frames are always one row.
+// the worker, which fills them from the front. So the pending frames, kept and filled, are always one row.
 type lender struct {
 	frames []port.Frame
 	memory []byte // FrameSize bytes per frame, by Handle
@@ -26,29 +26,29 @@ func newLender(n int) lender {
 	return l
 }
 
-// restore gives a frame its memory back, whatever its borrower made of Data.
+// restore points a frame's Data at its memory again, which the worker may have resliced.
 func (l *lender) restore(f *port.Frame) {
 	at := int(f.Handle) * port.FrameSize
 	f.Data = l.memory[at : at : at+port.FrameSize]
 }
 
-// queue is everything to be sent: what was kept and what the worker filled.
-func (l *lender) queue(out *port.Outgoing) []port.Frame {
+// pending is all frames to send: the kept ones, then those that the worker filled.
+func (l *lender) pending(out *port.Outgoing) []port.Frame {
 	if out.Filled > 0 && &out.Frames[0] != &l.frames[l.kept] {
 		panic("udp: Transmit of frames that this port did not lend last")
 	}
 	return l.frames[:l.kept+out.Filled]
 }
 
-// settle keeps queue[done:] and lends all other frames.
-func (l *lender) settle(out *port.Outgoing, queue []port.Frame, done int) {
-	for i := range queue[:done] {
-		l.restore(&queue[i])
+// settle keeps pending[done:] and lends all other frames.
+func (l *lender) settle(out *port.Outgoing, pending []port.Frame, done int) {
+	for i := range pending[:done] {
+		l.restore(&pending[i])
 	}
-	l.kept = len(queue) - done
+	l.kept = len(pending) - done
 	if done > 0 {
 		for i := range l.kept {
-			queue[i], queue[done+i] = queue[done+i], queue[i]
+			pending[i], pending[done+i] = pending[done+i], pending[i]
 		}
 	}
 	out.Frames = l.frames[l.kept:]
@@ -56,8 +56,7 @@ func (l *lender) settle(out *port.Outgoing, queue []port.Frame, done int) {
 	out.Routes = out.Routes[:0]
 }
 
-// revoke makes the kept frames of a route unroutable, so that they do not leave on a path which the
-// route is given later.
+// revoke makes the kept frames of a route unroutable, so that they do not leave on a path that the route gets later.
 func (l *lender) revoke(r port.Route) {
 	for i := range l.frames[:l.kept] {
 		if l.frames[i].Route == r {
@@ -66,7 +65,7 @@ func (l *lender) revoke(r port.Route) {
 	}
 }
 
-// stale reports whether queue's i-th frame was kept for too long.
-func (l *lender) stale(now port.Time, queue []port.Frame, i int) bool {
-	return i < l.kept && now-queue[i].Born > port.StaleAfter
+// stale reports whether the i-th pending frame was kept for too long.
+func (l *lender) stale(now port.Time, pending []port.Frame, i int) bool {
+	return i < l.kept && now-pending[i].Born > port.StaleAfter
 }

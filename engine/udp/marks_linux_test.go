@@ -84,9 +84,9 @@ func TestDSCPOfTheCompanion(t *testing.T) {
 	}
 }
 
-// No codepoint, no option: what the administrator or a cgroup program has set stays.
+// Without a codepoint the socket sets no option: the setting of the administrator or of a cgroup program stays.
 func TestNoDSCPSetsNothing(t *testing.T) {
-	s, err := openSocket(wildcard6, 0, false)
+	s, err := openSocket(wildcard6, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +102,6 @@ func TestNoDSCPSetsNothing(t *testing.T) {
 
 func TestTooLargeDSCP(t *testing.T) {
 	if _, err := Open(Config{DSCP: 64}); err == nil || !strings.Contains(err.Error(), "DSCP is 64") {
-		t.Errorf("opened with DSCP 64: %v, want a refusal", err)
+		t.Errorf("opened with DSCP 64: %v, want an error", err)
 	}
 }

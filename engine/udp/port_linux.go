@@ -16,15 +16,14 @@ import (
 // Balances reports whether this platform spreads one UDP port over the sockets of several workers.
 func Balances() bool { return true }
 
-// Port is one worker's socket. Receive, Transmit and Wait are called by the worker in any order; every
-// batch for Transmit is the one that the Transmit before it handed back (an empty one at first).
+// Port is one worker's socket. It implements port.Port, whose comment has the contract.
 type Port struct {
 	socket   socket
 	in       receiver
 	out      transmitter
 	counters tally.Port
 
-	place *park.Place // where the worker sleeps: its second descriptor is the socket
+	place *park.Place // where the worker sleeps; its second descriptor is the socket
 
 	closed bool
 }
@@ -79,11 +78,11 @@ func newPort(s socket, cfg Config) (*Port, error) {
 	return p, nil
 }
 
-// LocalPort is the UDP port that is bound.
+// LocalPort is the number of the bound UDP port.
 func (p *Port) LocalPort() uint16 { return p.socket.local.Port() }
 
-// Segmentation is nil where runs leave as segmented messages, unless the kernel refuses that on some route, and
-// ErrNoSegmentation where they do not. Safe from any thread.
+// Segmentation returns nil if runs leave as segmented messages, on all routes where the kernel segments, and
+// ErrNoSegmentation otherwise. Safe from any thread.
 func (p *Port) Segmentation() error {
 	if !p.out.segmenting {
 		return ErrNoSegmentation
@@ -101,25 +100,24 @@ func (p *Port) Receive(now port.Time, in *port.Batch) int {
 // Transmit implements port.Port.
 func (p *Port) Transmit(now port.Time, out *port.Outgoing) {
 	p.out.setRoutes(out.Routes)
-	queue := p.out.lender.queue(out)
+	pending := p.out.lender.pending(out)
 	done := 0
-	if len(queue) > 0 {
-		done = p.out.send(now, queue)
+	if len(pending) > 0 {
+		done = p.out.send(now, pending)
 	}
 	p.counters.Publish()
-	p.out.lender.settle(out, queue, done)
+	p.out.lender.settle(out, pending, done)
 }
 
 // Stats implements port.Port.
 func (p *Port) Stats() port.Stats { return p.counters.Snapshot() }
 
-// retryAfter is how long Wait waits for memory that the kernel did not have (ENOBUFS), since no event
-// announces it.
+// retryAfter is how long Wait waits for memory that the kernel lacked (ENOBUFS), since no event announces it.
 const retryAfter = port.Millisecond
 
 // Wait implements port.Port.
 func (p *Port) Wait(until port.Time) {
-	if p.in.pending() {
+	if p.in.unread() {
 		return
 	}
 	socket := &p.place.Fds[1]
@@ -134,7 +132,7 @@ func (p *Port) Wait(until port.Time) {
 	p.place.Doze(left(until))
 }
 
-// left is how long it is until a time, negative if it never comes.
+// left is the duration until a time, negative if the time never comes.
 func left(until port.Time) time.Duration {
 	if until == port.Never {
 		return -1
@@ -144,7 +142,7 @@ func left(until port.Time) time.Duration {
 
 // Rest implements port.Port.
 func (p *Port) Rest(until port.Time) {
-	if p.in.pending() || p.out.lender.kept > 0 {
+	if p.in.unread() || p.out.lender.kept > 0 {
 		p.Wait(until)
 		return
 	}

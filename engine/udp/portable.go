@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// datagramRoom is more than MaxDatagram, so that a longer datagram is seen to be longer.
+	// datagramRoom is more than MaxDatagram, so that a longer datagram shows.
 	datagramRoom = 2048
-	// writePatience is how long a send may block on a full socket. Package net cannot just try: with
-	// a deadline that has passed, it does not even ask the kernel.
+	// writePatience is how long a send may block on a full socket. Package net cannot just try: once the deadline has
+	// passed, it does not even ask the kernel.
 	writePatience = 50 * time.Millisecond
-	// portableRetry is how long Wait waits before kept frames are worth another try.
+	// portableRetry is how long Wait waits before another try of kept frames.
 	portableRetry = port.Millisecond
-	// bindAttempts bounds the search for a port that is free in both IP versions.
+	// bindAttempts bounds the search for a UDP port that is free in both IP versions.
 	bindAttempts = 16
 
 	wsaMsgSize = syscall.Errno(10040) // Windows: a datagram longer than the buffer
@@ -35,7 +35,7 @@ const (
 )
 
 // portable is a port over package net: a socket per IP version, each with a goroutine that reads ahead
-// into a bounded number of buffers. When the worker falls behind, the readers stop and the
+// into a bounded number of buffers. When the worker is too slow, the readers stop and the
 // kernel's buffer fills up.
 type portable struct {
 	conns    []*conn
@@ -48,7 +48,7 @@ type portable struct {
 	free     chan *datagram // to the readers
 	arrivals chan *datagram // from the readers; room for all there are
 	borrowed []*datagram    // by the worker, until its next Receive
-	peeked   *datagram      // Wait's find, first of the next Receive
+	peeked   *datagram      // Wait got it; first of the next Receive
 
 	woken  chan struct{}
 	alarm  *time.Timer
@@ -65,9 +65,9 @@ type conn struct {
 	v6 bool
 	// local is the bound address; invalid for a wildcard.
 	local netip.Addr
-	// informed: the system tells each datagram's destination, and takes a source.
+	// informed is set if the system reports each datagram's destination, and accepts a source.
 	informed bool
-	// guessed are the sources that the system would choose; the reader's own.
+	// guessed are the sources that the system would choose. Only the reader uses them.
 	guessed map[netip.Addr]netip.Addr
 }
 
@@ -123,8 +123,8 @@ func (p *portable) open(cfg Config) error {
 	return nil
 }
 
-// bindConns binds the wanted address. A wildcard of IPv6 is bound in both IP versions, on one port, or in
-// the only one that there is. (One socket for both is no use here: x/net/ipv6 cannot name an IPv4 source.)
+// bindConns binds the configured address. A wildcard of IPv6 is bound in both IP versions, on one UDP port, or in
+// the only version that the system has. (One socket for both is no use: x/net/ipv6 cannot name an IPv4 source.)
 func bindConns(address netip.AddrPort) ([]*conn, error) {
 	if address.Addr() != netip.IPv6Unspecified() {
 		c, err := bindConn(address)
@@ -170,7 +170,7 @@ func bindConn(address netip.AddrPort) (*conn, error) {
 	}
 	udp, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(address))
 	if err != nil {
-		// net wraps the reason in the names of its steps; the address says it all.
+		// net wraps the reason in the names of its steps, which the message here replaces.
 		var reason syscall.Errno
 		if errors.As(err, &reason) {
 			err = reason
@@ -188,12 +188,12 @@ func (c *conn) port() uint16 {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 }
 
-// mark gives all that is sent a codepoint.
+// mark sets the codepoint of all datagrams that the conn sends.
 func (c *conn) mark(dscp uint8) error {
 	switch {
 	case dscp == 0:
 		return nil
-	case runtime.GOOS == "windows": // which takes the option and does nothing
+	case runtime.GOOS == "windows": // it accepts the option and does nothing
 		return ErrNoDSCP
 	case c.v6:
 		return ipv6.NewPacketConn(c.UDPConn).SetTrafficClass(int(dscp) << 2)
@@ -201,7 +201,7 @@ func (c *conn) mark(dscp uint8) error {
 	return ipv4.NewPacketConn(c.UDPConn).SetTOS(int(dscp) << 2)
 }
 
-// prepare asks for what makes the conn better, without insisting.
+// prepare sets options that the conn can do without.
 func (c *conn) prepare(log *slog.Logger) {
 	_ = c.SetReadBuffer(4 << 20)
 	_ = c.SetWriteBuffer(1 << 20)
@@ -213,7 +213,7 @@ func (c *conn) prepare(log *slog.Logger) {
 	}
 	c.informed = err == nil
 	if !c.informed && !c.local.IsValid() {
-		log.Warn("UDP destination addresses are unknown on this platform, answers leave from where the system likes",
+		log.Warn("UDP destination addresses are unknown on this platform, the system chooses the source of answers",
 			"address", c.LocalAddr(), "error", err)
 	}
 }
@@ -235,7 +235,7 @@ func (p *portable) read(c *conn) {
 				return
 			default:
 			}
-			// An error that some peer caused, as a rule. Should it not end, do not spin.
+			// Some peer caused the error, as a rule. If it lasts, do not spin.
 			if failures++; failures > 16 {
 				select {
 				case <-p.closed:
@@ -249,7 +249,7 @@ func (p *portable) read(c *conn) {
 	}
 }
 
-// receive reads one datagram; false means that there was none.
+// receive reads one datagram, and reports whether there was one.
 func (c *conn) receive(d *datagram, control []byte) bool {
 	n, controlLen, _, remote, err := c.ReadMsgUDPAddrPort(d.memory[:], control)
 	d.arrival = Now()
@@ -295,8 +295,8 @@ func (c *conn) localOf(control []byte, remote netip.AddrPort) netip.Addr {
 	return local
 }
 
-// outward is the address that the system would send to remote from: right on a host with one
-// address, and the best there is where the destination is not told.
+// outward is the address that the system would send to remote from. It is right on a host with one address. Elsewhere
+// it is a guess, for systems that do not report a datagram's destination.
 func (c *conn) outward(remote netip.AddrPort) netip.Addr {
 	if local, known := c.guessed[remote.Addr()]; known {
 		return local
@@ -366,13 +366,13 @@ func (p *portable) next() *datagram {
 // Transmit implements port.Port.
 func (p *portable) Transmit(now port.Time, out *port.Outgoing) {
 	p.setRoutes(out.Routes)
-	queue := p.lender.queue(out)
+	pending := p.lender.pending(out)
 	done := 0
-	if len(queue) > 0 {
-		done = p.send(now, queue)
+	if len(pending) > 0 {
+		done = p.send(now, pending)
 	}
 	p.counters.Publish()
-	p.lender.settle(out, queue, done)
+	p.lender.settle(out, pending, done)
 }
 
 func (p *portable) setRoutes(changes []port.RouteChange) {
@@ -412,11 +412,11 @@ func (p *portable) prepareRoute(path port.Path) portableRoute {
 }
 
 // send sends the queue in order and returns how many of its frames are done with.
-func (p *portable) send(now port.Time, queue []port.Frame) (done int) {
+func (p *portable) send(now port.Time, pending []port.Frame) (done int) {
 	p.bePatient()
-	for ; done < len(queue); done++ {
-		f := &queue[done]
-		if p.lender.stale(now, queue, done) {
+	for ; done < len(pending); done++ {
+		f := &pending[done]
+		if p.lender.stale(now, pending, done) {
 			p.counters.Stats[port.Stale]++
 			continue
 		}

@@ -10,11 +10,10 @@ import (
 )
 
 const (
-	// groStride is the room for a message that may hold several datagrams: the largest UDP message,
-	// and 1 KB more, so that the buffers' beginnings do not all fall into the same cache sets.
+	// groStride is the room for a message that may hold several datagrams: the largest UDP message and 1 KB more. With
+	// 64 KB exactly, all buffers would begin in the same cache sets.
 	groStride = 65 << 10
-	// plainStride is the room for a message that is one datagram. A longer one is cut off and seen
-	// to be.
+	// plainStride is the room for a message that is one datagram. The kernel marks a longer one as cut off.
 	plainStride = 2048
 
 	// controlRoom holds the source of either family, the arrival time and the segment size.
@@ -40,9 +39,9 @@ type receiver struct {
 	zones    zones
 	bound    netip.Addr // the local address when it is not a wildcard
 
-	// headers[next:arrived] are still to be handed out; of headers[next], what lies behind offset.
+	// headers[next:arrived] are still to be handed out, headers[next] from offset on.
 	arrived, next, offset int
-	// toMonotonic leads from the wall clock to the ports' at the last recvmmsg.
+	// toMonotonic is the ports' clock less the wall clock, at the last recvmmsg.
 	toMonotonic int64
 }
 
@@ -77,7 +76,7 @@ func (r *receiver) init(s socket, cfg Config, c *tally.Port) {
 	r.rearm()
 }
 
-// rearm gives the headers of the last recvmmsg back the lengths that it changed.
+// rearm restores the lengths in the headers, which the last recvmmsg changed.
 func (r *receiver) rearm() {
 	for i := range r.headers[:r.arrived] {
 		h := &r.headers[i].header
@@ -88,16 +87,16 @@ func (r *receiver) rearm() {
 	r.arrived, r.next, r.offset = 0, 0, 0
 }
 
-// pending reports whether datagrams lie here that no Receive has yielded yet.
-func (r *receiver) pending() bool { return r.next < r.arrived }
+// unread reports whether there are datagrams that no Receive has yielded yet.
+func (r *receiver) unread() bool { return r.next < r.arrived }
 
-// receive fills inbound and returns how many.
+// receive fills inbound and returns the number of datagrams.
 func (r *receiver) receive(now port.Time) int {
-	if !r.pending() {
+	if !r.unread() {
 		r.read()
 	}
 	n := 0
-	for r.pending() && n < len(r.inbound) {
+	for r.unread() && n < len(r.inbound) {
 		n += r.split(now, r.inbound[n:])
 	}
 	return n
@@ -117,12 +116,12 @@ func (r *receiver) read() {
 		if errno == unix.EAGAIN {
 			return
 		}
-		// Interrupted; or an error that an earlier datagram met on its way, now reported and gone.
+		// Interrupted, or an error that an earlier datagram met on its way: it is reported once.
 	}
 }
 
-// split yields datagrams of the next message, as many as it holds and out has room for, and steps on
-// behind its last.
+// split yields datagrams of the next message, as many as it holds and out has room for. After the last datagram it
+// steps to the next message.
 func (r *receiver) split(now port.Time, out []port.Inbound) int {
 	m := &r.headers[r.next]
 	size := int(m.length)
@@ -162,8 +161,8 @@ func (r *receiver) split(now port.Time, out []port.Inbound) int {
 	return n
 }
 
-// origin reads the next message's addresses and control data. Nothing can be answered to port 0, nor
-// from nowhere.
+// origin reads the next message's addresses and control data. A datagram is usable if it can be answered: its source
+// has a port, and its destination is known.
 func (r *receiver) origin() (path port.Path, c control, usable bool) {
 	h := &r.headers[r.next].header
 	c = r.zones.parseControl(r.controls[r.next][:min(int(h.Controllen), controlRoom)])

@@ -34,10 +34,11 @@ func openGroup(cfg Config, n int) (group []socket, err error) {
 			group = nil
 		}
 	}()
-	first, err := openSocket(address, dscp, false)
-	if address.Addr() == netip.IPv6Unspecified() && (errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)) {
+	first, err := openSocket(address, dscp)
+	without6 := errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
+	if without6 && address.Addr() == netip.IPv6Unspecified() {
 		address = netip.AddrPortFrom(netip.IPv4Unspecified(), address.Port())
-		first, err = openSocket(address, dscp, false)
+		first, err = openSocket(address, dscp)
 	}
 	if err != nil {
 		return nil, err
@@ -46,12 +47,13 @@ func openGroup(cfg Config, n int) (group []socket, err error) {
 	if n == 1 {
 		return group, nil
 	}
-	// Shared only from here on: the bind above had to fail if anybody had the port.
-	if err := unix.SetsockoptInt(first.fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return group, fmt.Errorf("set SO_REUSEPORT on UDP %s: %w", first.local, err)
+	// The socket shares the UDP port only from here on: the bind above had to fail if another process had the port.
+	share := option{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1}
+	if err := first.set(share); err != nil {
+		return group, err
 	}
 	for len(group) < n {
-		s, err := openSocket(first.local, dscp, true)
+		s, err := openSocket(first.local, dscp, share)
 		if err != nil {
 			return group, err
 		}
@@ -60,8 +62,15 @@ func openGroup(cfg Config, n int) (group []socket, err error) {
 	return group, nil
 }
 
-// openSocket opens and binds one socket. All options are set before it can receive.
-func openSocket(address netip.AddrPort, dscp int, share bool) (s socket, err error) {
+// An option is a socket option.
+type option struct {
+	name              string
+	level, key, value int
+}
+
+// openSocket opens and binds one socket, with further options than its own. All are set before it can receive.
+func openSocket(address netip.AddrPort, dscp int, further ...option) (s socket, err error) {
+	s.local = address
 	s.family = unix.AF_INET
 	if address.Addr().Is6() {
 		s.family = unix.AF_INET6
@@ -75,7 +84,7 @@ func openSocket(address netip.AddrPort, dscp int, share bool) (s socket, err err
 			_ = unix.Close(s.fd)
 		}
 	}()
-	if err := s.setOptions(address.Addr(), dscp, share); err != nil {
+	if err := s.setOptions(dscp, further); err != nil {
 		return s, err
 	}
 	if err := unix.Bind(s.fd, sockaddr(address)); err != nil {
@@ -89,15 +98,19 @@ func openSocket(address netip.AddrPort, dscp int, share bool) (s socket, err err
 	return s, nil
 }
 
-func (s *socket) setOptions(local netip.Addr, dscp int, share bool) error {
-	type option struct {
-		name              string
-		level, key, value int
+// set sets an option that the socket needs.
+func (s *socket) set(o option) error {
+	if err := unix.SetsockoptInt(s.fd, o.level, o.key, o.value); err != nil {
+		return fmt.Errorf("set %s on UDP %s: %w", o.name, s.local, err)
 	}
+	return nil
+}
+
+func (s *socket) setOptions(dscp int, further []option) error {
 	wanted := []option{{"IP_PKTINFO", unix.IPPROTO_IP, unix.IP_PKTINFO, 1}}
 	if s.family == unix.AF_INET6 {
 		only := 1
-		if local.IsUnspecified() {
+		if s.local.Addr().IsUnspecified() {
 			only = 0
 		}
 		wanted = []option{
@@ -106,22 +119,20 @@ func (s *socket) setOptions(local netip.Addr, dscp int, share bool) error {
 		}
 	}
 	if dscp != 0 {
-		// The kernel takes the octet, of which the lower two bits are ECN's. A dual-stack socket has one for each family.
+		// The kernel takes the octet, of which the lower two bits are ECN's. A dual-stack socket has one for each
+		// family.
 		wanted = append(wanted, option{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, dscp << 2})
 		if s.family == unix.AF_INET6 {
 			wanted = append(wanted, option{"IPV6_TCLASS", unix.IPPROTO_IPV6, unix.IPV6_TCLASS, dscp << 2})
 		}
 	}
-	if share {
-		wanted = append(wanted, option{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 1})
-	}
-	for _, o := range wanted {
-		if err := unix.SetsockoptInt(s.fd, o.level, o.key, o.value); err != nil {
-			return fmt.Errorf("set %s on a UDP socket for %s: %w", o.name, local, err)
+	for _, o := range append(wanted, further...) {
+		if err := s.set(o); err != nil {
+			return err
 		}
 	}
 
-	// These make it better; without them it works.
+	// The socket works without these, only less well.
 	force := func(forced, asked, size int) {
 		if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, forced, size) != nil {
 			_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, asked, size)
@@ -131,7 +142,7 @@ func (s *socket) setOptions(local netip.Addr, dscp int, share bool) error {
 	force(unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, sendBuffer)
 	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	s.gro = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil
-	// 0 changes nothing, but a kernel that does not know the option says so.
+	// 0 changes nothing, and fails if the kernel does not know the option.
 	s.gso = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 	"ringcast/testenv"
 )
 
-// What only the Linux implementation has.
+// Tests of features that only the Linux implementation has.
 
 func openLinux(t testing.TB, cfg Config) (*rig, *Port) {
 	t.Helper()
@@ -86,7 +86,8 @@ func TestRunsLeaveAsOneMessage(t *testing.T) {
 				if *count != want {
 					t.Errorf("%d messages, want %d", *count, want)
 				}
-				if calls := int(p.Stats()[port.Calls]); how == Single && calls != want || how == Messages && want > 1 && calls == want {
+				calls := int(p.Stats()[port.Calls])
+				if how == Single && calls != want || how == Messages && want > 1 && calls == want {
 					t.Errorf("%d messages in %d calls", want, calls)
 				}
 				if (how != Segmented) != errors.Is(r.Segmentation(), ErrNoSegmentation) {
@@ -108,11 +109,11 @@ func TestBatchesAreBounded(t *testing.T) {
 		for _, m := range messages[:len(messages)-1] {
 			frames += int(m.header.Iovlen)
 		}
-		if len(messages) > chunkMessages || frames >= chunkFrames {
-			t.Errorf("a chunk of %d messages with %d frames before the last", len(messages), frames)
+		if len(messages) > batchMessages || frames >= batchFrames {
+			t.Errorf("a batch of %d messages with %d frames before the last", len(messages), frames)
 		}
 		most = max(most, len(messages))
-		return sendmmsg(fd, messages[:1+len(messages)/2]) // a kernel that takes half of them
+		return sendmmsg(fd, messages[:1+len(messages)/2]) // a kernel that accepts half of them
 	}
 	r.route(0, peer.Addr, loopback4)
 	r.route(1, peer.Addr, loopback4)
@@ -122,26 +123,26 @@ func TestBatchesAreBounded(t *testing.T) {
 	}
 	r.Send(Now(), defaultFrames)
 	peer.Expect(want...)
-	if most != chunkMessages {
-		t.Errorf("at most %d messages a call, want %d", most, chunkMessages)
+	if most != batchMessages {
+		t.Errorf("at most %d messages a call, want %d", most, batchMessages)
 	}
 }
 
-// refuser answers segmented messages as a kernel or NIC does that cannot cut them.
-func refuser(errno unix.Errno, refused *int) func(int) error {
+// uncutter answers segmented messages as a kernel or NIC does that cannot cut them.
+func uncutter(errno unix.Errno, uncut *int) func(int) error {
 	return func(segments int) error {
 		if segments > 1 {
-			*refused++
+			*uncut++
 			return errno
 		}
 		return nil
 	}
 }
 
-func TestSegmentationRefused(t *testing.T) {
+func TestSegmentationRejected(t *testing.T) {
 	for _, c := range []struct {
-		errno   unix.Errno
-		refused int
+		errno unix.Errno
+		uncut int
 	}{
 		{unix.EIO, 2},
 		{unix.EINVAL, 2},
@@ -149,10 +150,11 @@ func TestSegmentationRefused(t *testing.T) {
 	} {
 		t.Run(c.errno.Error(), func(t *testing.T) {
 			var log bytes.Buffer
-			r, p := openLinux(t, Config{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+			warnings := slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})
+			r, p := openLinux(t, Config{Log: slog.New(warnings)})
 			needSegmentation(t, p)
-			refused := 0
-			r.interpose(refuser(c.errno, &refused))
+			uncut := 0
+			r.interpose(uncutter(c.errno, &uncut))
 			peers := []*porttest.Peer{newPeer(t, loopback4), newPeer(t, loopback4)}
 			for v, peer := range peers {
 				r.route(port.Route(v), peer.Addr, loopback4)
@@ -172,11 +174,12 @@ func TestSegmentationRefused(t *testing.T) {
 			for v, peer := range peers {
 				peer.Expect(want[v]...)
 			}
-			if refused != c.refused {
-				t.Errorf("%d segmented messages were offered, want %d", refused, c.refused)
+			if uncut != c.uncut {
+				t.Errorf("%d segmented messages were offered, want %d", uncut, c.uncut)
 			}
 			r.Expect(port.Stats{port.Sent: 80, port.SentBytes: 80 * 300})
-			if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "route=0 segments=5 size=300") {
+			about := strings.Contains(log.String(), "route=0 segments=5 size=300")
+			if n := strings.Count(log.String(), "level=WARN"); n != 1 || !about {
 				t.Errorf("%d warnings, want 1 about route 0: %s", n, log.String())
 			}
 			if s := r.Stats(); s[port.Unsegmented] != 2 {
@@ -187,13 +190,13 @@ func TestSegmentationRefused(t *testing.T) {
 			}
 
 			// A new path is given a new chance.
-			before := refused
+			before := uncut
 			r.route(0, peers[0].Addr, loopback4)
 			r.Add(0, Now(), porttest.Payload(1, 10))
 			r.Add(0, Now(), porttest.Payload(1, 10))
 			r.Send(Now(), defaultFrames)
 			peers[0].Expect(porttest.Payload(1, 10), porttest.Payload(1, 10))
-			if refused == before {
+			if uncut == before {
 				t.Error("segmentation was not tried on a new path")
 			}
 		})
@@ -281,7 +284,8 @@ func TestMergedDatagramsAreSplit(t *testing.T) {
 				}
 				for _, in := range receiver.In.Packets[:n] {
 					if !bytes.Equal(in.Data, want[got]) || cap(in.Data) != len(in.Data) {
-						t.Fatalf("datagram %d: %s, capacity %d, want %s", got, porttest.Brief(in.Data), cap(in.Data), porttest.Brief(want[got]))
+						t.Fatalf("datagram %d: %s, capacity %d, want %s",
+							got, porttest.Brief(in.Data), cap(in.Data), porttest.Brief(want[got]))
 					}
 					if in.Path != (port.Path{Remote: sender.at(local), Local: local}) {
 						t.Errorf("path %v", in.Path)
@@ -317,7 +321,7 @@ func TestMergedDatagramsThatAreTooLong(t *testing.T) {
 
 func TestCutOffIsMalformed(t *testing.T) {
 	testenv.Need(t, testenv.UDPSegmentation)
-	s, err := openSocket(wildcard6, 0, false)
+	s, err := openSocket(wildcard6, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +344,7 @@ func TestCutOffIsMalformed(t *testing.T) {
 	r.Expect(port.Stats{port.Received: 1, port.Malformed: 1})
 }
 
-// A datagram's arrival is the kernel's, however late it is read and whatever the caller takes for now.
+// A datagram's arrival is the kernel's, however late it is read, and for any now of the caller's.
 func TestArrivalIsTheKernels(t *testing.T) {
 	r, p := openLinux(t, Config{})
 	peer := newPeer(t, loopback4)
@@ -438,8 +442,8 @@ func TestGroupSharesTheLoad(t *testing.T) {
 	}
 }
 
-// The kernel takes either family's control message for an IPv4 destination of an IPv6 socket, as long as
-// the address in IPv6's is mapped; putSource relies on it.
+// For an IPv4 destination of an IPv6 socket the kernel accepts either family's control message. The address in IPv6's
+// has to be mapped. putSource relies on that.
 func TestMappedSource(t *testing.T) {
 	testenv.Need(t, testenv.IPv6Loopback)
 	r, p := openLinux(t, Config{Address: wildcard6})
@@ -631,7 +635,7 @@ func FuzzControl(f *testing.F) {
 			t.Errorf("parsed as %+v", c)
 		}
 		if addr, ok := z.parseAddress(b); ok {
-			// What it means comes back, from sockets of either family.
+			// Its meaning comes back, from sockets of either family.
 			for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 				var raw rawAddress
 				n := putAddress(&raw, addr, family)

@@ -11,14 +11,14 @@ import (
 // mmsghdr is the kernel's struct mmsghdr; Go pads its end as C does.
 type mmsghdr struct {
 	header unix.Msghdr
-	length uint32 // the kernel writes it: the bytes of the message
+	length uint32 // the kernel writes the bytes of the message
 }
 
 // wordSize is the size of a cmsg length field, which is the machine's word.
 const wordSize = int(unsafe.Sizeof(uintptr(0)))
 
-// sendmmsg offers messages to the kernel and returns how many it took. It does not tell the scheduler,
-// so callers bound the work.
+// sendmmsg offers messages to the kernel and returns how many it accepted. The call is raw: the Go scheduler does not
+// know of it, so callers bound the work.
 func sendmmsg(fd int, messages []mmsghdr) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(messages))), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)
@@ -28,7 +28,7 @@ func sendmmsg(fd int, messages []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
-// recvmmsg fills messages with what has arrived and returns how many. Raw, like sendmmsg.
+// recvmmsg receives messages and returns how many. It is raw, like sendmmsg.
 func recvmmsg(fd int, messages []mmsghdr) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(messages))), uintptr(len(messages)), unix.MSG_DONTWAIT, 0, 0)

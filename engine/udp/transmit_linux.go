@@ -10,33 +10,33 @@ import (
 )
 
 const (
-	// maxSegments and maxMessageBytes bound one segmented message: UDP_MAX_SEGMENTS of the kernels
-	// that introduced it, and an IP packet less every header that it may need.
+	// maxSegments and maxMessageBytes bound one segmented message: UDP_MAX_SEGMENTS of the kernels that introduced
+	// segmentation, and an IP packet less every header that it may need.
 	maxSegments     = 64
 	maxMessageBytes = 65_000
 
-	// A chunk holds at most chunkMessages, and closes once it holds chunkFrames or more.
-	chunkMessages = 16
-	chunkFrames   = 64
+	// A batch has at most batchMessages. It is full once it has batchFrames or more.
+	batchMessages = 16
+	batchFrames   = 64
 
 	// sendRetries bounds how often one offer is repeated after an interruption.
 	sendRetries = 8
 
-	// A route whose frames the kernel refuses twice on end rests for restAtLeast, and twice as long each time that it is
-	// refused again, up to restAtMost.
+	// A route whose frames the kernel rejects twice in a row rests for restAtLeast. The rest doubles with each further
+	// rejection, up to restAtMost.
 	restAtLeast = 10 * port.Millisecond
 	restAtMost  = 32 * restAtLeast
-	// segmentAgain is how long a route does without segmentation once the kernel has refused it.
+	// segmentAgain is how long a route goes without segmentation after the kernel did not segment its frames.
 	segmentAgain = 10 * port.Second
 
 	warnInterval = 60 * port.Second
 
-	// Room for the control messages of a route, and of a message: that and the segment size.
+	// sourceRoom has room for the control message of a route, outRoom for that and the segment size.
 	sourceRoom = 40
 	outRoom    = sourceRoom + 24
 )
 
-// route is a path made ready: what the kernel wants to be told of where to and where from.
+// route is a path made ready: the destination and the source in the kernel's form.
 type route struct {
 	name      rawAddress
 	source    [sourceRoom]byte
@@ -44,12 +44,12 @@ type route struct {
 	sourceLen uint8
 	// resting is nameLen while the route rests, else 0.
 	resting  uint8
-	failures uint8     // messages on end that the kernel refused for good
+	failures uint8     // messages in a row that the kernel rejected
 	rest     port.Time // when the route may be tried again
 	whole    port.Time // until then, its frames are sent one by one
 }
 
-// message is what the kernel's answer to a chunk's entry is applied to.
+// message is one message of a batch, to which the kernel's answer applies.
 type message struct {
 	route  port.Route
 	frames int
@@ -74,16 +74,16 @@ type transmitter struct {
 	lender lender
 	routes []route
 
-	headers  [chunkMessages]mmsghdr
-	slots    [chunkMessages]slot
-	messages [chunkMessages]message
+	headers  [batchMessages]mmsghdr
+	slots    [batchMessages]slot
+	messages [batchMessages]message
 	vectors  []unix.Iovec
 
-	perCall    int       // messages that one call offers, at most chunkMessages
+	perCall    int       // messages that one call offers, at most batchMessages
 	segmenting bool      // runs are cut by the kernel
 	failing    int       // routes with failures
 	quiet      port.Time // no warning about a route before
-	starved    bool      // the kernel lacks memory for what is kept
+	starved    bool      // the kernel lacks memory for the kept frames
 }
 
 // init prepares headers that point into t, so t must stay where it is.
@@ -98,7 +98,7 @@ func (t *transmitter) init(s socket, cfg Config, c *tally.Port) {
 		t.headers[i].header.Name = &t.slots[i].name[0]
 		t.headers[i].header.Control = &t.slots[i].control[0]
 	}
-	t.perCall = chunkMessages
+	t.perCall = batchMessages
 	if cfg.Batching == Single {
 		t.perCall = 1
 	}
@@ -128,16 +128,16 @@ func (t *transmitter) setRoutes(changes []port.RouteChange) {
 	}
 }
 
-// send sends the queue in order and returns how many of its frames are done with: sent or dropped.
-func (t *transmitter) send(now port.Time, queue []port.Frame) (done int) {
+// send sends the pending frames in order, and returns how many of them are done with: sent or dropped.
+func (t *transmitter) send(now port.Time, pending []port.Frame) (done int) {
 	t.starved = false
-	for done < len(queue) {
-		if reason := t.obstacle(now, queue, done); reason != nil {
+	for done < len(pending) {
+		if reason := t.obstacle(now, pending, done); reason != nil {
 			*reason++
 			done++
 			continue
 		}
-		finished, full := t.offer(now, t.gather(now, queue, done))
+		finished, full := t.offer(now, t.gather(now, pending, done))
 		done += finished
 		if full {
 			break
@@ -146,11 +146,11 @@ func (t *transmitter) send(now port.Time, queue []port.Frame) (done int) {
 	return done
 }
 
-// obstacle is the counter of what keeps queue's i-th frame from being sent, nil if nothing does.
-func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64 {
-	f := &queue[i]
+// obstacle is the counter of the reason why the i-th pending frame cannot be sent, nil if there is none.
+func (t *transmitter) obstacle(now port.Time, pending []port.Frame, i int) *uint64 {
+	f := &pending[i]
 	switch {
-	case t.lender.stale(now, queue, i):
+	case t.lender.stale(now, pending, i):
 		return &t.counters.Stats[port.Stale]
 	case uint64(f.Route) >= uint64(len(t.routes)):
 		return &t.counters.Stats[port.Unroutable]
@@ -162,7 +162,8 @@ func (t *transmitter) obstacle(now port.Time, queue []port.Frame, i int) *uint64
 	return nil
 }
 
-// awaken ends a route's rest if that is over. Else it is the counter of what cannot be sent on the route.
+// awaken ends a route's rest if its time is over, and returns nil. Otherwise it returns the counter of the route's
+// frames.
 func (t *transmitter) awaken(now port.Time, r *route) *uint64 {
 	if r.resting == 0 {
 		return &t.counters.Stats[port.Unroutable]
@@ -174,17 +175,17 @@ func (t *transmitter) awaken(now port.Time, r *route) *uint64 {
 	return nil
 }
 
-// gather makes a chunk of the frames from queue[next] on and returns its number of messages. It ends
-// before a frame that cannot be sent.
-func (t *transmitter) gather(now port.Time, queue []port.Frame, next int) (count int) {
+// gather makes a batch of the frames from pending[next] on, and returns its number of messages. The batch ends before a
+// frame that cannot be sent.
+func (t *transmitter) gather(now port.Time, pending []port.Frame, next int) (count int) {
 	vectors := t.vectors
-	for frames := 0; count < t.perCall && frames < chunkFrames && next < len(queue); count++ {
-		if t.obstacle(now, queue, next) != nil {
+	for frames := 0; count < t.perCall && frames < batchFrames && next < len(pending); count++ {
+		if t.obstacle(now, pending, next) != nil {
 			break
 		}
-		m := t.run(now, queue, next)
+		m := t.run(now, pending, next)
 		for i := range m.frames {
-			point(&vectors[i], queue[next+i].Data)
+			point(&vectors[i], pending[next+i].Data)
 		}
 		t.address(count, m, vectors)
 		vectors = vectors[m.frames:]
@@ -194,19 +195,19 @@ func (t *transmitter) gather(now port.Time, queue []port.Frame, next int) (count
 	return count
 }
 
-// run measures the run that begins at queue[next]. Without segmentation it is one frame.
-func (t *transmitter) run(now port.Time, queue []port.Frame, next int) message {
-	first := &queue[next]
+// run measures the run that begins at pending[next]. Without segmentation it is one frame.
+func (t *transmitter) run(now port.Time, pending []port.Frame, next int) message {
+	first := &pending[next]
 	size := len(first.Data)
 	m := message{route: first.Route, frames: 1, bytes: size}
 	if !t.segmenting || now < t.routes[first.Route].whole || size == 0 {
 		return m
 	}
-	for i := next + 1; i < len(queue) && m.frames < maxSegments; i++ {
-		f := &queue[i]
+	for i := next + 1; i < len(pending) && m.frames < maxSegments; i++ {
+		f := &pending[i]
 		length := len(f.Data)
 		if f.Route != first.Route || length > size || length == 0 || m.bytes+length > maxMessageBytes ||
-			t.lender.stale(now, queue, i) {
+			t.lender.stale(now, pending, i) {
 			break
 		}
 		m.size = size
@@ -219,7 +220,7 @@ func (t *transmitter) run(now port.Time, queue []port.Frame, next int) message {
 	return m
 }
 
-// address completes the at-th message of the chunk.
+// address completes the at-th message of the batch.
 func (t *transmitter) address(at int, m message, vectors []unix.Iovec) {
 	r, s, h := &t.routes[m.route], &t.slots[at], &t.headers[at].header
 	t.messages[at] = m
@@ -235,23 +236,23 @@ func (t *transmitter) address(at int, m message, vectors []unix.Iovec) {
 	h.SetIovlen(m.frames)
 }
 
-// offer hands the chunk's first count messages to the kernel. It returns how many frames are done with
-// and whether the kernel takes no more for now. Fewer than offered without that: gather again.
+// offer hands the first count messages of the batch to the kernel. It returns how many frames are done with, and
+// whether the kernel accepts no more for now. If it accepts more, the other frames are to be gathered again.
 func (t *transmitter) offer(now port.Time, count int) (done int, full bool) {
 	retries := 0
 	for at := 0; at < count; {
-		taken, errno := t.sendmmsg(t.fd, t.headers[at:count])
-		if taken > 0 {
+		accepted, errno := t.sendmmsg(t.fd, t.headers[at:count])
+		if accepted > 0 {
 			t.counters.Stats[port.Calls]++
-			for _, m := range t.messages[at : at+taken] {
+			for _, m := range t.messages[at : at+accepted] {
 				done += m.frames
 				t.counters.Stats[port.Sent] += uint64(m.frames)
 				t.counters.Stats[port.SentBytes] += uint64(m.bytes)
 			}
 			if t.failing > 0 {
-				t.forgive(t.messages[at : at+taken])
+				t.forgive(t.messages[at : at+accepted])
 			}
-			at += taken
+			at += accepted
 			continue
 		}
 		m := &t.messages[at]
@@ -278,26 +279,27 @@ func (t *transmitter) offer(now port.Time, count int) (done int, full bool) {
 	return done, false
 }
 
-// unsegmentable reports whether an error may be due to segmentation.
+// unsegmentable reports whether segmentation may be the cause of an error.
 func unsegmentable(errno unix.Errno) bool {
 	return errno == unix.EIO || errno == unix.EINVAL || errno == unix.EMSGSIZE
 }
 
-// degrade sends a route's frames one by one for a while, after the kernel refused m. Each of the errors is about the
-// path: EIO a device without checksum offload or a transform on the way, EMSGSIZE segments beyond its MTU (which the
-// kernel fragments if they come alone), EINVAL either of them in older kernels, or a source that we no longer own.
+// degrade makes a route send its frames one by one for a while, because the kernel did not segment m. Each of the
+// errors is about the path. EIO: a device without checksum offload, or a transform on the way. EMSGSIZE: segments
+// beyond the path's MTU, which the kernel fragments if they come alone. EINVAL: either of them in older kernels, or a
+// source address that we no longer own.
 func (t *transmitter) degrade(now port.Time, m *message, errno unix.Errno) {
 	t.routes[m.route].whole = now + segmentAgain
 	t.counters.Stats[port.Unsegmented]++
-	t.warn(now, "UDP segmentation refused on a route, sending its datagrams one by one",
+	t.warn(now, "the kernel does not segment datagrams on a route, sending them one by one",
 		"route", m.route, "segments", m.frames, "size", m.size, "error", errno)
 }
 
-// blame notes that the kernel refused m for good, and whether its route rests now. What is refused may be a single
-// datagram, as by a firewall's rate limit, so the first refusal causes no rest.
+// blame notes that the kernel rejected m, and reports whether its route rests now. The first rejection causes no rest:
+// it may be about a single datagram, as that by a firewall's rate limit.
 func (t *transmitter) blame(now port.Time, m *message, errno unix.Errno) (rests bool) {
 	if errno == unix.EMSGSIZE {
-		return false // it is about the datagram
+		return false // the error is about the datagram
 	}
 	r := &t.routes[m.route]
 	r.failures++
@@ -306,15 +308,15 @@ func (t *transmitter) blame(now port.Time, m *message, errno unix.Errno) (rests 
 		return false
 	}
 	rest := min(restAtLeast<<(r.failures-2), restAtMost)
-	r.failures = min(r.failures, 16) // it must neither wrap nor shift too far
+	r.failures = min(r.failures, 16) // so that it neither wraps nor shifts too far
 	r.rest = now + rest
 	r.nameLen, r.resting = 0, r.nameLen
 	t.counters.Stats[port.Rested]++
-	t.warn(now, "datagrams refused on a route, pausing it", "route", m.route, "error", errno)
+	t.warn(now, "the kernel rejects datagrams on a route, pausing it", "route", m.route, "error", errno)
 	return true
 }
 
-// forgive ends the failures of routes whose messages were sent.
+// forgive clears the failures of routes whose messages were sent.
 func (t *transmitter) forgive(sent []message) {
 	for i := range sent {
 		if r := &t.routes[sent[i].route]; r.failures > 0 {
@@ -324,7 +326,7 @@ func (t *transmitter) forgive(sent []message) {
 	}
 }
 
-// warn logs about a route now and then.
+// warn logs a warning about a route, at most one in warnInterval.
 func (t *transmitter) warn(now port.Time, message string, attributes ...any) {
 	if now >= t.quiet {
 		t.quiet = now + warnInterval

@@ -119,14 +119,15 @@ func (c *contract) echo() {
 		c.flush()
 		data, from := p.Next()
 		if from != c.subject.Address || !slices.Equal(data, Payload(7, size)) {
-			c.t.Errorf("echo %s from %s, want %s from %s", Brief(data), from, Brief(Payload(7, size)), c.subject.Address)
+			c.t.Errorf("echo %s from %s, want %s from %s",
+				Brief(data), from, Brief(Payload(7, size)), c.subject.Address)
 		}
 	}
 	sum := uint64(1 + 100 + port.MaxDatagram - 20)
 	c.Expect(port.Stats{port.Received: 4, port.Sent: 4, port.SentBytes: sum})
 }
 
-// Datagrams of a route arrive intact and in order, whatever row of sizes they form.
+// Datagrams of a route arrive intact and in order, with any row of sizes.
 func (c *contract) order() {
 	p := c.peer(1)
 	several := func(n, size int, others ...int) []int { return append(slices.Repeat([]int{size}, n), others...) }
@@ -250,8 +251,8 @@ func (c *contract) stale() {
 	c.Expect(port.Stats{port.Stale: 1, port.Sent: 3, port.SentBytes: 300})
 }
 
-// A revoked route takes its kept frames with it, even if it leads elsewhere from the same Transmit on. Frames on a route
-// that is revoked or was never set are dropped.
+// A revoked route takes its kept frames with it, even if it leads elsewhere from the same Transmit on. Frames on a
+// route that is revoked or was never set are dropped.
 func (c *contract) revoke() {
 	first := c.peer(0)
 	c.Route(1, c.to(first))

@@ -1,7 +1,7 @@
 // Package tally lets one thread count in plain integers while every other thread may read the counts.
 //
 // The counts are an array, indexed by an enum of counters. Their owner publishes them when it has time for it, once a
-// turn or more seldom, and anybody reads what was published last.
+// turn or more seldom, and anybody reads the values that were published last.
 package tally
 
 import (
@@ -21,7 +21,7 @@ func Publish(shared []atomic.Uint64, counts []uint64) {
 	}
 }
 
-// Snapshot fills counts with what was published last. Safe from any thread.
+// Snapshot fills counts with the values that were published last. Safe from any thread.
 func Snapshot(counts []uint64, shared []atomic.Uint64) {
 	for i := range counts {
 		counts[i] = shared[i].Load()

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
@@ -15,13 +16,13 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// What the kernel says of one viewer's path concerns no other viewer.
+// The kernel's errors about one viewer's path concern no other viewer.
 
 // border answers for messages to one peer, the others' pass.
 type border struct {
 	peer  netip.AddrPort
 	errno unix.Errno
-	// segmented: only messages of several datagrams are refused.
+	// segmented: only messages of several datagrams are rejected.
 	segmented bool
 
 	asked  int // messages to the peer
@@ -35,8 +36,8 @@ func (b *border) guard(p *Port) {
 		b.calls++
 		for i := range messages {
 			to := messages[i].header.Name
-			number := uint16(*(*byte)(unsafe.Add(unsafe.Pointer(to), 2)))<<8 | uint16(*(*byte)(unsafe.Add(unsafe.Pointer(to), 3)))
-			if number != b.peer.Port() {
+			number := (*[2]byte)(unsafe.Add(unsafe.Pointer(to), 2))
+			if binary.BigEndian.Uint16(number[:]) != b.peer.Port() {
 				b.others++
 				continue
 			}
@@ -79,8 +80,8 @@ func (r *rig) round(now port.Time, n int) {
 	r.Send(now, defaultFrames)
 }
 
-// One viewer behind a tunnel that cannot cut datagrams (EIO, of a transform on the way) is sent whole ones. The others
-// still get one message for five, and some time later so may that viewer.
+// One viewer is reached by a tunnel that cannot cut datagrams (EIO, of a transform on the way). It gets them one by
+// one. The others still get one message for five, and some time later so may that viewer.
 func TestOneRouteWithoutSegmentation(t *testing.T) {
 	const n, rounds = 4, 20
 	r, b := viewers(t, n)
@@ -90,7 +91,7 @@ func TestOneRouteWithoutSegmentation(t *testing.T) {
 		r.round(now, n)
 		now += port.Millisecond
 	}
-	if want := rounds * (n - 1); b.others > want+1 { // one more was in the call that the refusal ended
+	if want := rounds * (n - 1); b.others > want+1 { // one more was in the call that the rejection ended
 		t.Errorf("%d messages to the others, want %d", b.others, want)
 	}
 	r.Expect(port.Stats{port.Sent: n * 5 * rounds, port.SentBytes: n * 5 * rounds * 300})
@@ -111,12 +112,12 @@ func TestOneRouteWithoutSegmentation(t *testing.T) {
 	}
 }
 
-// What the kernel refuses for good on one path is asked again ever more seldom, and the others' messages go out in
-// as few calls as before.
-func TestRefusedRouteRests(t *testing.T) {
+// A path whose sends are rejected is tried ever more seldom. The others' messages leave in as few calls as before.
+func TestRejectedRouteRests(t *testing.T) {
 	const n, rounds = 8, 2000
 	for _, errno := range []unix.Errno{
-		unix.EPERM, unix.EACCES, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EINVAL, unix.EIO, unix.ENODEV, unix.EADDRNOTAVAIL,
+		unix.EPERM, unix.EACCES, unix.ENETUNREACH, unix.EHOSTUNREACH,
+		unix.EINVAL, unix.EIO, unix.ENODEV, unix.EADDRNOTAVAIL,
 	} {
 		t.Run(errno.Error(), func(t *testing.T) {
 			r, b := viewers(t, n)
@@ -156,8 +157,8 @@ func TestRefusedRouteRests(t *testing.T) {
 	}
 }
 
-// Datagrams that are refused now and then, as by a firewall's rate limit, are lost alone.
-func TestSingleRefusalsCauseNoRest(t *testing.T) {
+// Datagrams that are rejected now and then, as by a firewall's rate limit, are lost alone.
+func TestSingleRejectionsCauseNoRest(t *testing.T) {
 	r, b := viewers(t, 1)
 	now := Now()
 	for i := range 100 {
@@ -174,7 +175,7 @@ func TestSingleRefusalsCauseNoRest(t *testing.T) {
 	}
 }
 
-// A route that is set anew is not held to what the one before it did.
+// A route that is set again does not inherit the failures of the one before it.
 func TestNewPathDoesNotRest(t *testing.T) {
 	r, b := viewers(t, 2)
 	b.errno = unix.EPERM
@@ -188,8 +189,16 @@ func TestNewPathDoesNotRest(t *testing.T) {
 	sent := r.Stats()
 	r.round(now, 2)
 	s := r.Stats()
-	if s[port.Sent]-sent[port.Sent] != 5 || s[port.Rejected] != sent[port.Rejected] || s[port.Unroutable]-sent[port.Unroutable] != 5 {
-		t.Errorf("%+v before, %+v after, want 5 more sent and 5 more unroutable", sent, s)
+	want := sent
+	want[port.Sent] += 5
+	want[port.Unroutable] += 5
+	for _, c := range []port.Counter{port.Sent, port.Rejected, port.Unroutable} {
+		if s[c] != want[c] {
+			t.Errorf("%v: got %d, want %d", c, s[c], want[c])
+		}
+	}
+	if t.Failed() {
+		t.Logf("%v before, %v after", sent, s)
 	}
 }
 
@@ -238,8 +247,13 @@ func TestClosedRoutes(t *testing.T) {
 	if most := rounds + 100; calls > most {
 		t.Errorf("%d calls for %d rounds, want at most %d", calls, rounds, most)
 	}
+	rejectByCompanion(t, host, open, rounds)
+}
 
-	// The companion sends each datagram alone; what is refused is an error for its sender, and a count.
+// rejectByCompanion sends to the same addresses by a companion. It sends each datagram alone; a rejected one is an
+// error for its sender, and a count.
+func rejectByCompanion(t *testing.T, host *lab.Host, open []string, rounds int) {
+	t.Helper()
 	var c *Companion
 	if err := host.Enter(func() (err error) {
 		c, err = OpenCompanion(Config{})
@@ -256,7 +270,8 @@ func TestClosedRoutes(t *testing.T) {
 			}
 		}
 	}
-	if s := c.Stats(); s[port.Sent] != rounds || s[port.Rejected] != 3*rounds {
-		t.Errorf("the companion sent %d and was refused %d, want %d and %d", s[port.Sent], s[port.Rejected], rounds, 3*rounds)
+	if s := c.Stats(); s[port.Sent] != uint64(rounds) || s[port.Rejected] != 3*uint64(rounds) {
+		t.Errorf("the companion sent %d and had %d rejected, want %d and %d",
+			s[port.Sent], s[port.Rejected], rounds, 3*rounds)
 	}
 }
