@@ -114,6 +114,38 @@ func TestDocumentCommands(t *testing.T) {
 	}
 }
 
+// Flags in the documents are some of our programs', or of a few others.
+func TestDocumentedFlags(t *testing.T) {
+	others := map[string]string{
+		"all": "xdp-loader", "cpunodebind": "numactl", "membind": "numactl", "now": "systemctl", "pinnedpubkey": "curl",
+	}
+	var source strings.Builder
+	err := filepath.WalkDir("../cmd", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		source.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := 0
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile(`[^\w-]--([a-z][a-z0-9-]*)`).FindAllStringSubmatch(text, -1) {
+			flags++
+			known := strings.Contains(source.String(), `"`+m[1]+`"`) || strings.Contains(source.String(), "--"+m[1]+" ")
+			if !known && others[m[1]] == "" {
+				t.Errorf("%s has --%s, want a flag of ringcast or ringbench", name, m[1])
+			}
+		}
+	}
+	if flags < 100 {
+		t.Errorf("%d flags found, want at least 100", flags)
+	}
+}
+
 // Every way of packets that README follows goes by a function that its file declares.
 func TestReadmeFollowsPacket(t *testing.T) {
 	_, text, _ := strings.Cut(documents(t)["../README.md"], "\nTo follow one packet:\n")
