@@ -33,7 +33,10 @@ func (p *path) nominate(ctx context.Context, candidates []netip.AddrPort) error 
 			return err
 		}
 		if p.readAnswer(buf) {
-			return p.conn.SetReadDeadline(time.Time{})
+			if err := p.conn.SetReadDeadline(time.Time{}); err != nil || p.agent.Nominated() {
+				return err
+			}
+			return p.check()
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("none of %v answered %d checks", candidates, round)

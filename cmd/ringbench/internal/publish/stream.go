@@ -75,7 +75,7 @@ func (s *stream) connect(ctx context.Context, offer *client.Offer, random *rand.
 		return err
 	}
 	answer := s.session.Answer
-	s.path.agent = session.NewAgent(offer.ICE, answer.ICE, random.Uint64())
+	s.path.agent = session.NewAgent(offer.ICE, answer.ICE, answer.Candidates, random.Uint64())
 	s.steps.post = time.Since(began)
 
 	began = time.Now()

@@ -29,7 +29,8 @@ func NewCredentials(random io.Reader) (api.Credentials, error) {
 // AppendCheck to each candidate, repeatedly. Hand every datagram whose first byte is at most 3 to HandleSTUN.
 // Afterwards send checks to Selected alone, to keep the server's consent (RFC 7675).
 type Agent struct {
-	// Selected is the candidate that answered first, and so is nominated.
+	// Selected is the only candidate, or the one of several that answered first. Checks nominate it, and no other: a
+	// server sends to the candidate that was nominated last.
 	Selected netip.AddrPort
 	// Checks counts the checks that were made, Answers the authentic successes.
 	Checks, Answers uint32
@@ -37,21 +38,30 @@ type Agent struct {
 	local, remote api.Credentials
 	username      string
 	tieBreaker    uint64
+	nominated     bool
 }
 
-// NewAgent makes the agent of a session; tieBreaker is random.
-func NewAgent(local, remote api.Credentials, tieBreaker uint64) Agent {
-	return Agent{local: local, remote: remote, username: remote.Ufrag + ":" + local.Ufrag, tieBreaker: tieBreaker}
+// NewAgent makes the agent of a session with the candidates of its answer; tieBreaker is random.
+func NewAgent(local, remote api.Credentials, candidates []netip.AddrPort, tieBreaker uint64) Agent {
+	a := Agent{local: local, remote: remote, username: remote.Ufrag + ":" + local.Ufrag, tieBreaker: tieBreaker}
+	if len(candidates) == 1 {
+		a.Selected = candidates[0]
+	}
+	return a
 }
 
-// AppendCheck appends a check that nominates. h is scratch memory of the calling goroutine.
+// Nominated reports whether a check has nominated Selected. If not, send one as soon as Selected is valid.
+func (a *Agent) Nominated() bool { return a.nominated }
+
+// AppendCheck appends a check, which nominates if Selected is valid. h is scratch memory of the calling goroutine.
 func (a *Agent) AppendCheck(dst []byte, h *stun.Hasher) []byte {
 	var id [12]byte
 	binary.BigEndian.PutUint64(id[:], a.tieBreaker)
 	a.Checks++
 	binary.BigEndian.PutUint32(id[8:], a.Checks)
+	a.nominated = a.Selected.IsValid()
 	return h.AppendRequest(dst, &id, stun.Request{
-		Username: a.username, Password: a.remote.Password, Priority: priority, UseCandidate: true,
+		Username: a.username, Password: a.remote.Password, Priority: priority, UseCandidate: a.nominated,
 		TieBreaker: a.tieBreaker,
 	})
 }

@@ -194,6 +194,9 @@ func (l *loop) nominate(v *viewer, socket int) {
 			v.path.sockets[i] = -1
 		}
 	}
+	if !v.path.agent.Nominated() {
+		l.checkNow(v)
+	}
 	fd := v.path.sockets[socket]
 	v.path.port = localPort(fd)
 	v.phase, v.joining.nominated = shaking, l.now

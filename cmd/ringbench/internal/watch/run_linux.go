@@ -238,7 +238,7 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	answer := opened.Answer
 	v := &viewer{
 		number: n, sampled: c.sampled(n), answer: answer,
-		path:    path{agent: session.NewAgent(credentials, answer.ICE, random.Uint64())},
+		path:    path{agent: session.NewAgent(credentials, answer.ICE, answer.Candidates, random.Uint64())},
 		joining: joining{began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base))},
 	}
 	open := 0
