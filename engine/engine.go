@@ -127,7 +127,9 @@ func (e *Engine) newController(cfg *Config, random func([]byte), guard ufragGuar
 		sessions: make(map[api.SessionID]*session), streams: streamSet{named: make(map[string]*stream)}, ufrags: keys,
 	}
 	c.negotiated, c.cname = newNegotiated(random), c.token(9)
-	c.dtls, err = newHandshakes(dtls.Config{Log: cfg.Log, Rand: cfg.Rand}, c.poke)
+	d := dtls.DefaultConfig()
+	d.Log, d.Rand = cfg.Log, cfg.Rand
+	c.dtls, err = newHandshakes(d, c.poke)
 	return c, err
 }
 

@@ -36,7 +36,7 @@ func BenchmarkHandshake(b *testing.B) {
 			var e *Endpoint
 			keyed := make(chan error, 1)
 			arrive := func([]byte) {}
-			e, err := New(Config{}, func(ev Event) {
+			e, err := New(DefaultConfig(), func(ev Event) {
 				switch ev.Kind {
 				case Send:
 					arrive(ev.Datagram)

@@ -42,44 +42,33 @@ var (
 // errForgotten is the cause that ends a handshake in flight when its session is closed.
 var errForgotten = errors.New("the DTLS session was closed")
 
-// Config has the settings of an Endpoint. Zero values mean the defaults.
+// Config configures an Endpoint. Start from DefaultConfig.
 type Config struct {
 	Log *slog.Logger
-	// MaxHandshakes is how many handshakes may be in flight, 2000 by default.
+	// MaxHandshakes is how many handshakes may be in flight.
 	MaxHandshakes int
-	// MaxPerSource is how many of them may come from one IPv4 address or IPv6 /64, 256 by default.
+	// MaxPerSource is how many of them may come from one IPv4 address or IPv6 /64.
 	MaxPerSource int
-	// Concurrency is how many handshakes may compute at the same time, by default half of the
-	// processors but at least one.
+	// Concurrency is how many handshakes may compute at the same time.
 	Concurrency int
-	// Timeout is how long a handshake may take, 10 s by default.
+	// Timeout is how long a handshake may take.
 	Timeout time.Duration
-	// Rand is for the certificate, crypto/rand by default. Since Go 1.26 crypto/ecdsa always takes
-	// its own randomness for keys and signatures, so this is the serial number.
+	// Rand is for the certificate's serial number. Since Go 1.26 crypto/ecdsa always takes its own randomness for keys
+	// and signatures.
 	Rand io.Reader
 }
 
-func (c *Config) setDefaults() error {
-	if c.MaxHandshakes < 0 || c.MaxPerSource < 0 || c.Concurrency < 0 || c.Timeout < 0 {
-		return errors.New("dtls: a limit in the configuration is negative")
+// DefaultConfig returns the defaults. Handshakes may compute on half of the processors, but on at least one.
+func DefaultConfig() Config {
+	return Config{
+		Log: slog.New(slog.DiscardHandler), MaxHandshakes: 2000, MaxPerSource: 256,
+		Concurrency: max(1, runtime.NumCPU()/2), Timeout: 10 * time.Second, Rand: rand.Reader,
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.MaxHandshakes == 0 {
-		c.MaxHandshakes = 2000
-	}
-	if c.MaxPerSource == 0 {
-		c.MaxPerSource = 256
-	}
-	if c.Concurrency == 0 {
-		c.Concurrency = max(1, runtime.NumCPU()/2)
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 10 * time.Second
-	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
+}
+
+func (c *Config) validate() error {
+	if c.MaxHandshakes < 1 || c.MaxPerSource < 1 || c.Concurrency < 1 || c.Timeout < 1 {
+		return errors.New("dtls: a limit in the configuration is not positive")
 	}
 	return nil
 }
@@ -156,7 +145,7 @@ type Endpoint struct {
 // New makes an Endpoint and its certificate. It calls emit for every event; see the package's notes
 // on concurrency.
 func New(cfg Config, emit func(Event)) (*Endpoint, error) {
-	if err := cfg.setDefaults(); err != nil {
+	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	certificate, err := newCertificate(cfg.Rand)

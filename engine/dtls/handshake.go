@@ -50,9 +50,7 @@ type handshake struct {
 	client   bool
 	digests  []digest
 	started  time.Time
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	stop     context.CancelFunc // of the deadline's timer
+	term     term
 	gate     gate
 
 	mu       sync.Mutex // guards the fields below
@@ -102,6 +100,26 @@ func (b *inbox) take() []byte {
 	return b.last
 }
 
+// A term is the time that a handshake has.
+type term struct {
+	ctx  context.Context
+	end  context.CancelCauseFunc // ends the term early
+	stop context.CancelFunc      // of the deadline's timer
+}
+
+func newTerm(timeout time.Duration) (t term) {
+	ctx, end := context.WithCancelCause(context.Background())
+	t.end = end
+	t.ctx, t.stop = context.WithTimeoutCause(ctx, timeout, ErrTimeout)
+	return t
+}
+
+// release ends the term and frees its timer.
+func (t *term) release() {
+	t.stop()
+	t.end(nil)
+}
+
 func newHandshake(e *Endpoint, p Params, digests []digest, source netip.Prefix) *handshake {
 	h := &handshake{
 		endpoint: e,
@@ -114,9 +132,7 @@ func newHandshake(e *Endpoint, p Params, digests []digest, source netip.Prefix) 
 	h.session = &session{id: p.ID, hs: h}
 	h.readable.L = &h.mu
 	h.gate.slots = e.slots
-	ctx, cancel := context.WithCancelCause(context.Background())
-	h.cancel = cancel
-	h.ctx, h.stop = context.WithTimeoutCause(ctx, e.cfg.Timeout, ErrTimeout)
+	h.term = newTerm(e.cfg.Timeout)
 	return h
 }
 
@@ -125,8 +141,7 @@ func (h *handshake) run() {
 	e, s := h.endpoint, h.session
 	defer e.running.Done()
 	keys, err := h.shake()
-	h.stop()
-	h.cancel(nil)
+	h.term.release()
 	h.endRead()
 
 	if err != nil {
@@ -173,11 +188,11 @@ func (h *handshake) shake() (*srtp.Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up DTLS: %w", err)
 	}
-	err = conn.HandshakeContext(h.ctx)
+	err = conn.HandshakeContext(h.term.ctx)
 	h.detach()
 	if err != nil {
-		if h.ctx.Err() != nil {
-			err = context.Cause(h.ctx)
+		if h.term.ctx.Err() != nil {
+			err = context.Cause(h.term.ctx)
 			if h.alert() >= 0 {
 				err = fmt.Errorf("%w; the peer's last plaintext alert was %d", err, h.alert())
 			}
@@ -185,7 +200,7 @@ func (h *handshake) shake() (*srtp.Keys, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	h.cancel(nil) // pion's reader may be waiting for a slot, and Close waits for it
+	h.term.end(nil) // pion's reader may be waiting for a slot, and Close waits for it
 	state, ok := conn.ConnectionState()
 	profile, haveProfile := conn.SelectedSRTPProtectionProfile()
 	_ = conn.Close() // seals close_notify, which WriteTo keeps
@@ -206,7 +221,7 @@ func (h *handshake) shake() (*srtp.Keys, error) {
 func (h *handshake) dial() (*dtls.Conn, error) {
 	e := h.endpoint
 	certificate := e.certificate
-	certificate.PrivateKey = gatedSigner{certificate.PrivateKey.(crypto.Signer), h.ctx, &h.gate}
+	certificate.PrivateKey = gatedSigner{certificate.PrivateKey.(crypto.Signer), h.term.ctx, &h.gate}
 	options := []dtls.Option{
 		dtls.WithCertificates(certificate),
 		dtls.WithSRTPProtectionProfiles(profiles...),
@@ -361,7 +376,7 @@ func (h *handshake) alert() int {
 
 // abort ends the handshake for cause; nothing is emitted any more.
 func (h *handshake) abort(cause error) {
-	h.cancel(cause)
+	h.term.end(cause)
 	h.detach()
 }
 
@@ -391,7 +406,7 @@ func (h *handshake) ReadFrom(p []byte) (int, net.Addr, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if !h.gate.enter(h.ctx) {
+	if !h.gate.enter(h.term.ctx) {
 		return 0, nil, io.EOF
 	}
 	h.mu.Lock()

@@ -20,7 +20,7 @@ import (
 func TestHandshakeInBothRoles(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprintf("peer passive %v", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				p := l.join(scenario{passive: passive})
 				keys := p.ready()
 				if !passive && keys.Profile != srtp.AEADAES128GCM {
@@ -56,7 +56,7 @@ func TestOurProfileOrderWins(t *testing.T) {
 		{[]dtls.SRTPProtectionProfile{other}, 0},
 	} {
 		t.Run(fmt.Sprint(c.offered), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				p := l.join(scenario{options: []dtls.Option{dtls.WithSRTPProtectionProfiles(c.offered...)}})
 				defer p.leave()
 				if c.want == 0 {
@@ -75,7 +75,7 @@ func TestOurProfileOrderWins(t *testing.T) {
 
 // TestNoSRTP: a peer that does DTLS but not DTLS-SRTP completes pion's handshake.
 func TestNoSRTP(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		p := l.join(scenario{noSRTP: true})
 		defer p.leave()
 		if err := l.failure(1); !errors.Is(err, ErrNoProfile) {
@@ -97,7 +97,7 @@ func TestPeersOfOtherKinds(t *testing.T) {
 	} {
 		for _, passive := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, passive %v", name, passive), func(t *testing.T) {
-				inLab(t, Config{}, func(t *testing.T, l *lab) {
+				inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 					p := l.join(scenario{passive: passive, options: []dtls.Option{option}})
 					p.ready()
 					// The keys that were derived for later fit, too.
@@ -162,7 +162,7 @@ func TestFingerprints(t *testing.T) {
 	} {
 		for _, passive := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, passive %v", c.name, passive), func(t *testing.T) {
-				inLab(t, Config{}, func(t *testing.T, l *lab) {
+				inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 					p, err := l.tryJoin(scenario{passive: passive, fingerprints: c.fingerprints})
 					if !errors.Is(err, c.start) {
 						t.Fatalf("Start: %v, want %v", err, c.start)
@@ -203,7 +203,7 @@ func colons(s string) string {
 func TestTimeout(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				drop := func(func([]byte)) func([]byte) { return func([]byte) {} }
 				p := l.join(scenario{passive: passive, toPeer: drop, toEndpoint: drop})
 				defer p.leave()
@@ -230,7 +230,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestCaps(t *testing.T) {
-	inLab(t, Config{MaxHandshakes: 5, MaxPerSource: 2}, func(t *testing.T, l *lab) {
+	inLab(t, with(func(c *Config) { c.MaxHandshakes = 5; c.MaxPerSource = 2 }), func(t *testing.T, l *lab) {
 		for i, c := range []struct {
 			source string
 			want   error
@@ -276,7 +276,7 @@ func TestCaps(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{Concurrency: 1}, func(t *testing.T, l *lab) {
+			inLab(t, with(func(c *Config) { c.Concurrency = 1 }), func(t *testing.T, l *lab) {
 				var peers []*peer
 				for i := range 60 {
 					peers = append(peers, l.join(scenario{id: api.SessionID(i + 1), passive: passive}))
@@ -298,7 +298,7 @@ func TestCloseWhileHandshaking(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		for after := range 4 {
 			t.Run(fmt.Sprintf("passive %v after %d", passive, after), func(t *testing.T) {
-				inLab(t, Config{}, func(t *testing.T, l *lab) {
+				inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 					n := 0
 					p := l.join(scenario{passive: passive, toEndpoint: func(deliver func([]byte)) func([]byte) {
 						return func(d []byte) {
@@ -331,7 +331,7 @@ func TestCloseWithinEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lab{t: t, sent: map[api.SessionID][][]byte{}, links: map[api.SessionID]func([]byte){}}
 		notify := make(chan []byte, 1)
-		e, err := New(Config{}, func(ev Event) {
+		e, err := New(DefaultConfig(), func(ev Event) {
 			l.take(ev)
 			if ev.Kind == Keyed {
 				notify <- l.endpoint.Close(ev.ID)
@@ -355,7 +355,7 @@ func TestCloseWithinEvents(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		keyed := l.join(scenario{id: 1})
 		keyed.ready()
 		defer keyed.leave()
@@ -376,7 +376,7 @@ func TestShutdown(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	if _, err := New(Config{Timeout: -1}, nil); err == nil {
+	if _, err := New(with(func(c *Config) { c.Timeout = -1 }), nil); err == nil {
 		t.Error("a negative timeout passed")
 	}
 }

@@ -53,7 +53,7 @@ func forgeries() [][]byte {
 func TestForgedRecords(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				p := l.join(scenario{passive: passive, toEndpoint: func(deliver func([]byte)) func([]byte) {
 					all := func() {
 						for _, f := range forgeries() {
@@ -80,7 +80,7 @@ func TestForgedRecords(t *testing.T) {
 
 // TestAlertInTheClearIsReported: it does not end the handshake, but helps to understand its end.
 func TestAlertInTheClearIsReported(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
 			return func([]byte) { deliver(forge.Record(typeAlert, 0, 1, alertFatal, 70)) }
 		}})
@@ -93,7 +93,7 @@ func TestAlertInTheClearIsReported(t *testing.T) {
 
 // TestUnknownSessions checks that datagrams of unknown and of forgotten sessions are ignored.
 func TestUnknownSessions(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		for _, f := range forgeries() {
 			l.endpoint.Receive(7, f)
 		}
@@ -121,7 +121,7 @@ func heap() int {
 func TestMemoryUnderAttack(t *testing.T) {
 	const n = 20
 	synctest.Test(t, func(t *testing.T) {
-		e, err := New(Config{}, func(Event) {})
+		e, err := New(DefaultConfig(), func(Event) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -212,7 +212,7 @@ func bubbled() int {
 // TestNothingIsLeft is the reason for dropping pion's connections.
 func TestNothingIsLeft(t *testing.T) {
 	const n = 200
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		shake := func(id api.SessionID) {
 			p := l.join(scenario{id: id})
 			p.ready()
@@ -251,7 +251,7 @@ func TestNothingIsLeft(t *testing.T) {
 
 // TestCallsFromEverywhere is for the race detector.
 func TestCallsFromEverywhere(t *testing.T) {
-	inLab(t, Config{Timeout: 2 * time.Second}, func(t *testing.T, l *lab) {
+	inLab(t, with(func(c *Config) { c.Timeout = 2 * time.Second }), func(t *testing.T, l *lab) {
 		var wg sync.WaitGroup
 		for id := range api.SessionID(20) {
 			p := l.join(scenario{id: id + 1, passive: id%2 == 0})

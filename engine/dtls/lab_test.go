@@ -35,6 +35,13 @@ type lab struct {
 	peers  []*peer
 }
 
+// with returns the default configuration with one change.
+func with(change func(*Config)) Config {
+	cfg := DefaultConfig()
+	change(&cfg)
+	return cfg
+}
+
 func newLab(t testing.TB, cfg Config) *lab {
 	l := &lab{t: t, sent: map[api.SessionID][][]byte{}, links: map[api.SessionID]func([]byte){}}
 	e, err := New(cfg, l.take)

@@ -34,7 +34,7 @@ func TestLostDatagrams(t *testing.T) {
 		for pattern := range uint(1 << 8) {
 			toPeer, toEndpoint := pattern&15, pattern>>4
 			t.Run(fmt.Sprintf("passive %v, to peer %04b, to us %04b", passive, toPeer, toEndpoint), func(t *testing.T) {
-				inLab(t, Config{}, func(t *testing.T, l *lab) {
+				inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 					l.join(scenario{passive: passive, toPeer: losing(toPeer), toEndpoint: losing(toEndpoint)}).arrived()
 				})
 			})
@@ -51,7 +51,7 @@ func TestRoughLinks(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		for seed := range seeds {
 			t.Run(fmt.Sprintf("passive %v, seed %d", passive, seed), func(t *testing.T) {
-				inLab(t, Config{Timeout: 60 * time.Second}, func(t *testing.T, l *lab) {
+				inLab(t, with(func(c *Config) { c.Timeout = 60 * time.Second }), func(t *testing.T, l *lab) {
 					l.join(scenario{
 						passive:    passive,
 						toPeer:     lossy(seed, 0.2, 0.3, 200*time.Millisecond),
@@ -157,7 +157,7 @@ func refragment(seed uint64, size func(*rand.Rand) int) func(func([]byte)) func(
 
 // TestSplitClientHello: a hello of several datagrams, cut differently each time it is repeated.
 func TestSplitClientHello(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		datagrams := 0
 		p := l.join(scenario{options: []dtls.Option{largeHello()}, toEndpoint: func(deliver func([]byte)) func([]byte) {
 			return func(d []byte) {
@@ -172,7 +172,7 @@ func TestSplitClientHello(t *testing.T) {
 	})
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				fragments := refragment(seed, func(rng *rand.Rand) int { return 150 + rng.IntN(1000) })
 				rough := lossy(seed, 0.1, 0.1, 20*time.Millisecond)
 				l.join(scenario{

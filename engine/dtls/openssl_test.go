@@ -233,7 +233,7 @@ func newSocketEndpoint(t *testing.T, conn *net.UDPConn) *socketEndpoint {
 	s := &socketEndpoint{
 		conn: conn, peers: make(chan netip.AddrPort, 1), events: make(chan Event, 10), received: make(chan struct{}),
 	}
-	e, err := New(Config{}, func(ev Event) {
+	e, err := New(DefaultConfig(), func(ev Event) {
 		if ev.Kind != Send {
 			s.events <- ev
 			return

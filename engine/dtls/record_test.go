@@ -133,7 +133,7 @@ func TestSieveHelloVerify(t *testing.T) {
 func recorded(f *testing.F) (seeds [][]byte) {
 	for _, passive := range []bool{false, true} {
 		// Outside of a bubble: a fuzz test cannot run one while it adds seeds.
-		l := newLab(f, Config{})
+		l := newLab(f, DefaultConfig())
 		p := l.join(scenario{passive: passive, toEndpoint: func(deliver func([]byte)) func([]byte) {
 			return func(d []byte) {
 				seeds = append(seeds, bytes.Clone(d))
@@ -201,7 +201,7 @@ func FuzzSession(f *testing.F) {
 	for _, seed := range append(recorded(f), forgeries()...) {
 		f.Add(seed)
 	}
-	e, err := New(Config{}, func(Event) {})
+	e, err := New(DefaultConfig(), func(Event) {})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func FuzzHandshake(f *testing.F) {
 			rest = next
 		}
 		synctest.Test(t, func(t *testing.T) {
-			l := newLab(t, Config{})
+			l := newLab(t, DefaultConfig())
 			defer l.clear()
 			p := l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
 				return func(d []byte) {

@@ -15,7 +15,7 @@ import (
 func TestOurCloseNotify(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				p := l.join(scenario{passive: passive})
 				p.ready()
 				notify := l.endpoint.Close(1)
@@ -37,7 +37,7 @@ func TestOurCloseNotify(t *testing.T) {
 func TestPeersCloseNotify(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				var last []byte
 				p := l.join(scenario{passive: passive, toEndpoint: func(deliver func([]byte)) func([]byte) {
 					return func(d []byte) {
@@ -63,7 +63,7 @@ func TestPeersCloseNotify(t *testing.T) {
 
 // TestForgedGoodbyes changes every byte of a genuine close_notify, and leaves its protection away.
 func TestForgedGoodbyes(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		var genuine []byte
 		holding := false
 		p := l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
@@ -104,7 +104,7 @@ func TestForgedGoodbyes(t *testing.T) {
 
 // TestLastFlight: a peer that misses it repeats its own, and gets the same bytes.
 func TestLastFlight(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		var flight []byte // the peer's
 		p := l.join(scenario{toEndpoint: func(deliver func([]byte)) func([]byte) {
 			return func(d []byte) {
@@ -145,7 +145,7 @@ func TestLastFlight(t *testing.T) {
 
 // TestLostLastFlight loses it many times; the peer gets through by repeating its own.
 func TestLostLastFlight(t *testing.T) {
-	inLab(t, Config{}, func(t *testing.T, l *lab) {
+	inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 		p := l.join(scenario{toPeer: losing(0b111110)})
 		p.arrived()
 		if n := l.endpoint.Stats().Resent; n < 3 {
@@ -158,7 +158,7 @@ func TestLostLastFlight(t *testing.T) {
 func TestSilenceAfterHandshake(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
-			inLab(t, Config{}, func(t *testing.T, l *lab) {
+			inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 				p := l.join(scenario{passive: passive})
 				p.ready()
 				time.Sleep(time.Hour)
@@ -185,7 +185,7 @@ func TestSilenceAfterHandshake(t *testing.T) {
 // TestGoodbyeAtOnce: a server may end the session right after its last flight, when pion still reads.
 func TestGoodbyeAtOnce(t *testing.T) {
 	for range 50 {
-		inLab(t, Config{}, func(t *testing.T, l *lab) {
+		inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
 			p := l.join(scenario{passive: true, options: []dtls.Option{}})
 			if err := <-p.done; err != nil {
 				t.Fatal(err)
