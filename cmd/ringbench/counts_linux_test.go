@@ -12,10 +12,10 @@ import (
 	"ringcast/testenv"
 )
 
-// patience is for what takes milliseconds on a machine with nothing else to do.
+// patience bounds waits that take milliseconds on an idle machine.
 const patience = time.Minute
 
-// await looks until something holds.
+// await waits until a condition holds.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -32,8 +32,8 @@ func await(t *testing.T, what string, holds func() bool) {
 
 const subscribed = `ringcast_sessions{role="subscriber",state="connected"}`
 
-// TestCountsAgree lets all viewers join before the first frame: what the publisher sent, times the
-// viewers, is what the server sent, and what the viewers counted, to the packet.
+// TestCountsAgree lets all viewers join before the first frame. The publisher's packets, times the viewers, equal the
+// packets that the server sent and those that the viewers counted.
 func TestCountsAgree(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -70,7 +70,7 @@ func TestCountsAgree(t *testing.T) {
 				t.Errorf("%d transport feedbacks", got.Sent.Feedback)
 			}
 			await(t, "all viewers are gone", func() bool { return s.Metrics(t)[subscribed] == 0 })
-			// What a viewer sent last may come when its session is over, and counts no more.
+			// A viewer's last packet may arrive after the end of its session, and then does not count.
 			heard := func(counted float64, sent uint64) bool {
 				return counted <= float64(sent) && counted+viewers >= float64(sent)
 			}
@@ -84,7 +84,9 @@ func TestCountsAgree(t *testing.T) {
 }
 
 // play publishes p while w watches, and ends when the server has sent all to all viewers. stop ends the watching.
-func play(t *testing.T, s *testenv.Server, p publish.Config, w watch.Config) (_ *report.Publish, stop func() *report.Watch) {
+func play(
+	t *testing.T, s *testenv.Server, p publish.Config, w watch.Config,
+) (_ *report.Publish, stop func() *report.Watch) {
 	t.Helper()
 	watching, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -123,7 +125,7 @@ func play(t *testing.T, s *testenv.Server, p publish.Config, w watch.Config) (_ 
 	}
 }
 
-// compare holds what all viewers counted, and what the sampled ones found, against what was published.
+// compare compares the counts of all viewers, and the findings of the sampled ones, with the publisher's report.
 func compare(t *testing.T, sent *report.Publish, got *report.Watch, sampled uint64) {
 	t.Helper()
 	published, viewers := sent.VideoPackets+sent.AudioPackets, uint64(got.Wanted)

@@ -8,7 +8,7 @@ import (
 )
 
 func printHelp(w io.Writer) {
-	fmt.Fprint(w, `ringbench puts load on a WHIP/WHEP server and tells what its viewers get.
+	fmt.Fprint(w, `ringbench puts load on a WHIP/WHEP server and measures the media that its viewers get.
 
 Usage: ringbench COMMAND [flags]
        ringbench --version
@@ -22,7 +22,7 @@ Examples:
   ringbench publish --whip http://localhost:8080/whip/bench
   ringbench watch --whep http://localhost:8080/whep/bench --viewers 500 --ramp 100 --duration 30s
 
-ringbench COMMAND --help tells more. SIGINT ends a run with the report so far.
+ringbench COMMAND --help lists all flags. SIGINT ends a run with the report so far.
 `)
 }
 

@@ -21,17 +21,17 @@ import (
 func init() {
 	subcommands = append(subcommands,
 		subcommand{"lab", "measure servers in namespaces of this machine", labCommand},
-		subcommand{"table", "measure ways of sending over viewer counts, up to the most without loss", tableCommand},
-		subcommand{"soak", "have one server play for long and watch its memory", soakCommand},
-		subcommand{"joins", "have viewers join while others watch", joinsCommand},
-		subcommand{"memory", "tell what memory a viewer takes", memoryCommand},
+		subcommand{"table", "measure ways of sending at many viewer counts, up to the most without loss", tableCommand},
+		subcommand{"soak", "watch the memory of one server over a long time", soakCommand},
+		subcommand{"joins", "measure how viewers join while others watch", joinsCommand},
+		subcommand{"memory", "measure the memory of a viewer", memoryCommand},
 	)
 }
 
-// child runs this process's part of a lab, if it was started for one, and ends.
+// child runs this process's part of a lab and ends, if it was started for one.
 func child() { lab.Child() }
 
-// trialFlags are the flags that all measuring in a lab has.
+// trialFlags are the flags that all commands with a lab share.
 type trialFlags struct {
 	cfg   trial.Config
 	urls  trial.URLs
@@ -46,7 +46,7 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	c := &t.cfg
 	f.Var(&t.names, "io",
-		"measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags behind "+
+		"measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags after "+
 			"it; sfu; or cmd:COMMAND LINE")
 	f.Var(&t.names, "port", "") // the old name of --io, for one more release
 	f.StringVar(&t.urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
@@ -73,9 +73,11 @@ func beside(name string) string {
 	return filepath.Join(filepath.Dir(self), name)
 }
 
-// parse reads the flags and makes contenders of what they name, or of the defaults. Then it gets this process ready for
-// a lab.
-func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string) (contenders []trial.Contender, log *slog.Logger, err error) {
+// parse reads the flags and makes contenders of their names, or of the defaults. Then it prepares this process for a
+// lab.
+func (t *trialFlags) parse(
+	f *flag.FlagSet, args []string, stdout io.Writer, stderr *os.File, examples string, defaults ...string,
+) (contenders []trial.Contender, log *slog.Logger, err error) {
 	rest, err := parseMixed(f, args, stdout, examples)
 	if err != nil {
 		return nil, nil, err
@@ -97,7 +99,7 @@ func (t *trialFlags) parse(f *flag.FlagSet, args []string, stdout io.Writer, std
 	return contenders, log, err
 }
 
-// one is the only contender.
+// one returns the only contender.
 func one(contenders []trial.Contender) (trial.Contender, error) {
 	if len(contenders) != 1 {
 		return trial.Contender{}, fmt.Errorf("%w: one contender at a time", errUsage)
@@ -105,7 +107,7 @@ func one(contenders []trial.Contender) (trial.Contender, error) {
 	return contenders[0], nil
 }
 
-const labExamples = `  What a packet costs AF_XDP with 1,000 viewers, besides the C floor:
+const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside the C floor:
     ringbench lab --io xdp --viewers 1000
   Every way of sending, in turns:
     ringbench lab --viewers 500 --compare xdp segments messages off
@@ -124,7 +126,7 @@ func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender")
 	f.BoolVar(&c.Floor, "floor", c.Floor, "measure the C floor in each round")
-	f.IntVar(&c.LoseEvery, "lose-every", 0, "lose each `N`-th packet at the client, to see that it is seen")
+	f.IntVar(&c.LoseEvery, "lose-every", 0, "lose each `N`-th packet at the client, to check the counting")
 	f.StringVar(&svg, "svg", "", "draw the rounds into `FILE`")
 	contenders, log, err := t.parse(f, args, stdout, stderr, labExamples, "xdp")
 	if err != nil {
@@ -146,7 +148,7 @@ func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os
 
 const tableExamples = `  The table of docs/performance.md, into docs/bench, in about a quarter of an hour:
     ringbench table --dir docs/bench
-  It goes on where it was interrupted; anew:
+  It resumes where it was interrupted; from the beginning:
     ringbench table --dir docs/bench --fresh
 `
 
@@ -157,7 +159,7 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	var dir string
 	var fresh bool
 	f.StringVar(&dir, "dir", "bench", "`DIRECTORY` of table.json, table.md and the charts")
-	f.BoolVar(&fresh, "fresh", false, "begin anew instead of going on")
+	f.BoolVar(&fresh, "fresh", false, "start over instead of resuming")
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender and count")
 	contenders, log, err := t.parse(f, args, stdout, stderr, tableExamples, "xdp", "segments", "messages", "off")
@@ -187,7 +189,7 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	return errors.Join(err, l.Table(md), md.Close(), l.Charts(dir), t.out.write(stdout, l))
 }
 
-const soakExamples = `  Ten minutes at 60 % of what one core can do, with charts soak-memory.svg and soak-load.svg:
+const soakExamples = `  Ten minutes at 60 % of the capacity of one core, with charts soak-memory.svg and soak-load.svg:
     ringbench soak --io xdp --share 0.6 --svg soak --json soak.json
 `
 
@@ -196,9 +198,9 @@ func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *o
 	var svg string
 	var share float64
 	var lasts time.Duration
-	f.IntVar(&t.cfg.Viewers, "viewers", 0, "`N` viewers; 0 is as many as take the share")
-	f.Float64Var(&share, "share", 0.6, "`PART` of the server's core that viewers are to take")
-	f.DurationVar(&lasts, "duration", 10*time.Minute, "`TIME` that it lasts")
+	f.IntVar(&t.cfg.Viewers, "viewers", 0, "`N` viewers; 0 finds the number for the share")
+	f.Float64Var(&share, "share", 0.6, "`PART` of the server's core that viewers should take")
+	f.DurationVar(&lasts, "duration", 10*time.Minute, "`TIME` of the soak")
 	f.StringVar(&svg, "svg", "", "draw charts into files that begin with `PREFIX`")
 	contenders, log, err := t.parse(f, args, stdout, stderr, soakExamples, "xdp")
 	if err != nil {
@@ -231,7 +233,7 @@ func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	f, t := newTrialFlags("joins")
 	var rates numbers
 	var lasts time.Duration
-	f.IntVar(&t.cfg.Viewers, "viewers", t.cfg.Viewers, "`N` viewers that watch meanwhile")
+	f.IntVar(&t.cfg.Viewers, "viewers", t.cfg.Viewers, "`N` viewers that watch")
 	f.Var(&rates, "rate", "`JOINS` a second; may be repeated (default 300, 500 and 700)")
 	f.DurationVar(&lasts, "duration", 3*time.Second, "`TIME` of each rate")
 	contenders, log, err := t.parse(f, args, stdout, stderr, joinsExamples, "xdp")
@@ -292,19 +294,19 @@ func (n *numbers) String() string { return fmt.Sprint(*n) }
 func (n *numbers) Set(text string) error {
 	var x float64
 	if _, err := fmt.Sscan(text, &x); err != nil || x <= 0 {
-		return errors.New("a number above 0 expected")
+		return errors.New("expected a number above 0")
 	}
 	*n = append(*n, x)
 	return nil
 }
 
-// prepare sees whether a lab is possible here and keeps this process off the server's core.
+// prepare checks that a lab is possible here, and keeps this process off the server's core.
 func prepare(stderr io.Writer, cpu int) (*slog.Logger, error) {
 	if err := capability.NetworkNamespaces.Find(); err != nil {
-		return nil, fmt.Errorf("a lab is not possible here, are you root? %w", err)
+		return nil, fmt.Errorf("a lab is impossible here, are you root? %w", err)
 	}
 	if err := capability.XDP.Find(); err != nil {
-		return nil, fmt.Errorf("a lab is not possible here: %w", err)
+		return nil, fmt.Errorf("a lab is impossible here: %w", err)
 	}
 	if err := stayOn(cpu); err != nil {
 		return nil, err
@@ -312,7 +314,7 @@ func prepare(stderr io.Writer, cpu int) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), nil
 }
 
-// stayOn confines all threads of this process, and those to come, to a core.
+// stayOn confines all threads of this process, present and future, to a core.
 func stayOn(cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
@@ -326,7 +328,7 @@ func stayOn(cpu int) error {
 			return err
 		}
 		if err := unix.SchedSetaffinity(tid, &set); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("stay on core %d, which the lab needs besides core 0: %w", cpu, err)
+			return fmt.Errorf("stay on core %d, which the lab needs beside core 0: %w", cpu, err)
 		}
 	}
 	return nil

@@ -2,16 +2,16 @@
 //
 // Here are its flags, and the tests of its parts together. Its parts are in internal:
 //
-//   - session is one WHIP or WHEP session from the peer's side: offer, answer, ICE, DTLS,
+//   - session is the packet side of one WHIP or WHEP session: ICE, DTLS,
 //   - media makes and splits what is published,
 //   - publish and watch are the two sides,
-//   - report is what they say,
+//   - report has their reports,
 //   - sink counts viewers' media by XDP and drops it, for thousands of them,
-//   - trial measures what servers cost, in a lab of its own,
+//   - trial measures the cost of servers, in a lab of its own,
 //   - sfu is a second server to measure against: pion's SFU as one would write it.
 //
-// It ends with status 0 when the run is over or was interrupted, with 1 when something failed and with 2 when the
-// flags make no sense. SIGINT and SIGTERM end a run early, with the report so far; a second one ends it at once.
+// It ends with status 0 after a run or an interruption, with 1 after a failure, and with 2 for wrong flags. SIGINT and
+// SIGTERM end a run early, with the report so far. A second one ends it at once.
 package main
 
 import (
@@ -32,7 +32,7 @@ import (
 	"ringcast/signaling/client"
 )
 
-// What the process ends with.
+// The statuses that the process ends with.
 const (
 	exitDone = iota
 	exitFailed
@@ -64,7 +64,7 @@ var subcommands = []subcommand{
 	{"watch", "watch by WHEP with many viewers", watchCommand},
 }
 
-// errUsage is wrapped by errors that are the command line's.
+// errUsage is wrapped by errors of the command line.
 var errUsage = errors.New("usage")
 
 // command is the whole program; it returns the status to exit with.
@@ -121,7 +121,7 @@ func complain(stderr io.Writer, name string, err error) {
 	}
 }
 
-// output is how a report leaves.
+// output holds the flags for a command's report.
 type output struct {
 	json  string
 	quiet bool
@@ -139,7 +139,7 @@ func (o *output) progress(stderr *os.File) *report.Progress {
 	return report.NewProgress(stderr)
 }
 
-// write writes a report: for people, unless standard output is for machines.
+// write writes a report: as a table, unless standard output is for JSON.
 func (o *output) write(stdout io.Writer, r interface{ Table(io.Writer) error }) error {
 	if o.json == "" {
 		return r.Table(stdout)
@@ -159,7 +159,7 @@ func (o *output) write(stdout io.Writer, r interface{ Table(io.Writer) error }) 
 	return r.Table(stdout)
 }
 
-// parseMixed reads flags with other arguments among them, which it returns.
+// parseMixed reads flags and returns the other arguments among them.
 func parseMixed(f *flag.FlagSet, args []string, stdout io.Writer, examples string) (rest []string, err error) {
 	for {
 		if err := parseFlags(f, args, stdout, examples); err != nil {
@@ -172,7 +172,7 @@ func parseMixed(f *flag.FlagSet, args []string, stdout io.Writer, examples strin
 	}
 }
 
-// parse reads flags, and their rest must be empty.
+// parse reads flags, without other arguments.
 func parse(f *flag.FlagSet, args []string, stdout io.Writer, examples string) error {
 	if err := parseFlags(f, args, stdout, examples); err != nil {
 		return err
@@ -183,7 +183,7 @@ func parse(f *flag.FlagSet, args []string, stdout io.Writer, examples string) er
 	return nil
 }
 
-// parseFlags reads flags up to the first argument that is none.
+// parseFlags reads flags up to the first other argument.
 func parseFlags(f *flag.FlagSet, args []string, stdout io.Writer, examples string) error {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}

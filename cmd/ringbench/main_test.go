@@ -25,7 +25,7 @@ import (
 	"ringcast/testenv"
 )
 
-// asRingbench makes the test binary behave as the command, so that signals and exit statuses are real.
+// asRingbench makes the test binary behave as ringbench, so that signals and exit statuses are real.
 const asRingbench = "TEST_AS_RINGBENCH"
 
 func TestMain(m *testing.M) {
@@ -60,7 +60,7 @@ func TestUsage(t *testing.T) {
 	for _, c := range []struct {
 		args   []string
 		status int
-		want   string // in what is written
+		want   string // part of the output
 	}{
 		{nil, exitUsage, "Usage: ringbench COMMAND"},
 		{[]string{"--help"}, exitDone, "Examples:"},
@@ -98,7 +98,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestServerErrors shows each way in which a server can be of no use: one line that says so.
+// TestServerErrors shows each way in which a server can be unusable: the message is one line.
 func TestServerErrors(t *testing.T) {
 	problem := func(status int, body string, head ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -117,7 +117,7 @@ func TestServerErrors(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		handler http.HandlerFunc // nil for nobody there
-		publish string           // what the message holds
+		publish string           // part of the message
 		watch   string
 	}{
 		{"unreachable", nil, "server unreachable", "connection refused"},
@@ -155,7 +155,7 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
-// TestCertificate: a certificate that nobody vouches for is refused, unless the user says otherwise.
+// TestCertificate: a certificate that nobody vouches for is refused, unless the user accepts any.
 func TestCertificate(t *testing.T) {
 	s := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -173,7 +173,7 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
-// TestNothingToSee answers with a place where nobody is: the viewers fail in the open, and so does the run.
+// TestNothingToSee answers with an address where nobody is: all viewers fail, and the run fails.
 func TestNothingToSee(t *testing.T) {
 	silent, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

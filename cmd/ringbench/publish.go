@@ -15,7 +15,7 @@ const publishExamples = `  One generated stream of 2 Mbit/s until interrupted:
     ringbench publish --whip http://localhost:8080/whip/bench
   A hundred streams bench/0 to bench/99, a minute long, with sound:
     ringbench publish --whip 'http://localhost:8080/whip/bench{n}' --streams 100 --audio --duration 1m
-  Files, in a loop; H.264 byte streams tell no frame rate:
+  Files, in a loop; H.264 byte streams have no frame rate:
     ringbench publish --whip http://localhost:8080/whip/film --file film.ivf --file film.ogg
     ringbench publish --whip http://localhost:8080/whip/film --file film.h264 --fps 25
 `

@@ -136,9 +136,8 @@ func together(t *testing.T, p publish.Config, w watch.Config) (sent *report.Publ
 	return sent, got
 }
 
-// TestServerHabits puts between us and a server what other servers do: 200 instead of 201, an absolute
-// Location, candidates that lead nowhere before the one that does, a token, a redirect, and the other role
-// in DTLS.
+// TestServerHabits puts other servers' habits between us and a server: 200 in place of 201, an absolute Location, a
+// token and a redirect. The answer has candidates that lead nowhere before the real one, and the other role in DTLS.
 func TestServerHabits(t *testing.T) {
 	const token = "secret"
 	sfu, err := url.Parse(startSFU(t, "--active"))
@@ -210,7 +209,7 @@ func TestServerHabits(t *testing.T) {
 	}
 }
 
-// TestIPv6 is over ::1 all the way.
+// TestIPv6 uses ::1 for everything.
 func TestIPv6(t *testing.T) {
 	testenv.Need(t, testenv.IPv6Loopback)
 	s := testenv.StartServer(t, testenv.ServerOptions{IP: "::1"})

@@ -22,7 +22,7 @@ type labWatch struct {
 	LoseEvery        int
 }
 
-// labWatched is what it returns.
+// labWatched is the result of watchInLab.
 type labWatched struct {
 	Report *report.Watch
 	Sink   sink.Totals
@@ -50,16 +50,16 @@ var watchInLab = lab.Register("watch with a sink",
 		return out, err
 	})
 
-// publishInLab publishes for as long as it is asked to.
+// publishInLab publishes until it is stopped.
 var publishInLab = lab.Register("publish",
 	func(ctx context.Context, in publish.Config, ready func()) (*report.Publish, error) {
 		in.Ready = ready
 		return publish.Run(ctx, in)
 	})
 
-// TestSinkCounts has an XDP program count for viewers in another namespace: its counts, the viewers' own
-// and the server's agree, and of packets of which every hundredth is lost on purpose, 1.00 % are reported
-// lost: by those who looked into each, and by those who saw none.
+// TestSinkCounts makes an XDP program count for viewers in another namespace. Its counts, the viewers' own and the
+// server's agree. When every hundredth packet is lost on purpose, 1.00 % are reported lost: by viewers that open each
+// packet, and by viewers that see none.
 func TestSinkCounts(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	for _, c := range []struct {
@@ -134,8 +134,8 @@ func (l *labWatched) agree(t *testing.T, sent float64) {
 	seen := x.DivertedPackets + x.PassedPackets
 	// A watcher that gets too little of the processor leaves datagrams unread, of which its sockets know.
 	if drops := w.Client.Drops; float64(seen+x.Lost) != sent || w.All.Packets > seen || seen > w.All.Packets+drops {
-		t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, %d drops at sockets",
-			sent, seen, x.Lost, w.All.Packets, drops)
+		t.Errorf("the server sent %g, the sink saw %d and lost %d on purpose, the viewers count %d, "+
+			"%d drops at sockets", sent, seen, x.Lost, w.All.Packets, drops)
 	}
 	if x.PassedPackets < w.Sample.Packets || x.DivertedPackets < w.Sample.Packets {
 		t.Errorf("passed %d, diverted %d, the sample opened %d", x.PassedPackets, x.DivertedPackets, w.Sample.Packets)
@@ -161,8 +161,8 @@ func (l *labWatched) lost(t *testing.T, every int) {
 	}
 }
 
-// TestUpstreamLoss drops each twentieth packet to the server: the publisher resends what it is asked for, and
-// the viewers get all of it.
+// TestUpstreamLoss drops each twentieth packet to the server. The publisher resends them on request, and the viewers
+// get all.
 func TestUpstreamLoss(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	for _, rtx := range []bool{true, false} {

@@ -14,7 +14,7 @@ import (
 
 const watchExamples = `  One viewer that checks every packet, until interrupted:
     ringbench watch --whep http://localhost:8080/whep/bench
-  A thousand viewers, 200 more each second, then half a minute of watching; 20 of them check all:
+  A thousand viewers, 200 more each second, then half a minute of watching; 20 of them check every packet:
     ringbench watch --whep http://localhost:8080/whep/bench --viewers 1000 --ramp 200 --sample 20 --duration 30s
   Spread over the streams bench0 to bench99, with a report for machines:
     ringbench watch --whep 'http://localhost:8080/whep/bench{n}' --streams 0-99 --viewers 2000 --json report.json
@@ -105,5 +105,5 @@ func watchCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	return nil
 }
 
-// errNothing makes a run that nobody got anything of a failure, for scripts.
+// errNothing makes a run without any picture fail, for scripts.
 var errNothing = errors.New("no viewer saw a keyframe")

@@ -91,7 +91,8 @@ func (s *sender) resend(t *track, seq uint16) {
 	var h rtp.Header
 	h.Parse(k.packet, nil)
 	b := s.header(t, rtp.FixedHeader{
-		Marker: h.Marker, PayloadType: t.format.RTX, Sequence: uint16(t.rtxIndex), Timestamp: h.Timestamp, SSRC: t.rtxSSRC,
+		Marker: h.Marker, PayloadType: t.format.RTX,
+		Sequence: uint16(t.rtxIndex), Timestamp: h.Timestamp, SSRC: t.rtxSSRC,
 	})
 	headerLen := len(b)
 	b = binary.BigEndian.AppendUint16(b, seq) // RFC 4588 section 4

@@ -69,8 +69,10 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"10 wanted, 7 joined, 6 playing, 3 failed, 1 lost; interrupted", "failed at POST", "1 × 503 Service Unavailable",
-		"2 × no candidate answered", "1 × the server said BYE", "2.00 Mpacket/s, 4.00 Gbit/s", "10 of 1000 missing (1.00 %)",
+		"10 wanted, 7 joined, 6 playing, 3 failed, 1 lost; interrupted", "failed at POST",
+		"1 × 503 Service Unavailable",
+		"2 × no candidate answered", "1 × the server said BYE", "2.00 Mpacket/s, 4.00 Gbit/s",
+		"10 of 1000 missing (1.00 %)",
 		"77 socket drops", "no time",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -188,7 +188,8 @@ func (w *Watch) Table(out io.Writer) error {
 	c := &w.Client
 	t.row("client", "%s of a core (%s user), %.0f ns a packet; %d loops, the busiest %s busy; %.0f MB, %d "+
 		"goroutines; %d socket drops; counted by %s",
-		percent(c.CPU), percent(c.UserCPU), c.PerPacket, c.Loops, percent(c.Busiest), float64(c.RSS)/1e6, c.Goroutines, c.Drops, w.Counting)
+		percent(c.CPU), percent(c.UserCPU), c.PerPacket, c.Loops, percent(c.Busiest), float64(c.RSS)/1e6,
+		c.Goroutines, c.Drops, w.Counting)
 	return t.Flush()
 }
 

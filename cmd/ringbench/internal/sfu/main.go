@@ -86,7 +86,8 @@ func newAPI(udp net.PacketConn, active bool) (*webrtc.API, error) {
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	return webrtc.NewAPI(
-		webrtc.WithMediaEngine(codecs), webrtc.WithInterceptorRegistry(interceptors), webrtc.WithSettingEngine(settings),
+		webrtc.WithMediaEngine(codecs), webrtc.WithInterceptorRegistry(interceptors),
+		webrtc.WithSettingEngine(settings),
 	), nil
 }
 

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Counts the media of viewers where it arrives, and drops it there. doc.go says what for.
+// Counts the media of viewers where it arrives, and drops it there. doc.go explains the purpose.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -14,13 +14,13 @@
 
 enum { RTP_HEADER = 12 };
 
-// What came to a viewer. Only the queue that its flow is on writes it, but for diverted and ssrc.
+// The counters of a viewer. Only the queue of its flow writes them, but for diverted and ssrc.
 struct viewer {
 	__u32 diverted;  // its media is counted here and dropped; else it passes
 	__u32 ssrc;      // the source whose numbering is followed
 	__u32 first;     // its first sequence number,
 	__u32 highest;   // and its highest, extended by the wraps
-	__u32 transport; // the newest transport-wide number, of whatever source
+	__u32 transport; // the newest transport-wide number of any source
 	__u32 unused;
 	__u64 packets, bytes; // of all sources; UDP payload
 	__u64 media;          // packets of ssrc
@@ -119,7 +119,8 @@ int sink(struct xdp_md *ctx)
 		goto other;
 
 	__u8 type = rtp[1] & 0x7f;
-	if (lose_every && !(spared[type >> 6] >> (type & 63) & 1) && __sync_fetch_and_add(&seen, 1) % lose_every == lose_every - 1) {
+	if (lose_every && !(spared[type >> 6] >> (type & 63) & 1) &&
+	    __sync_fetch_and_add(&seen, 1) % lose_every == lose_every - 1) {
 		t->lost++;
 		return XDP_DROP;
 	}

@@ -168,7 +168,7 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// Every n-th packet is lost, whatever its port. Spared packets are neither lost nor counted to n.
+// Every n-th packet is lost, of any port. Spared packets are neither lost nor counted to n.
 func TestLoseEvery(t *testing.T) {
 	s := open(t, Config{LoseEvery: 100, Spared: []uint8{3, 97}})
 	for port := uint16(7000); port < 7002; port++ {

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// turn is about what a window takes beside the time that is measured.
+	// turn is roughly the time of a window beside the part that is measured.
 	turn = 3 * time.Second
-	// longestRest is how long viewers and servers can be stopped, so that neither takes the other for gone.
+	// longestRest is the longest time for which viewers and servers can be stopped without timing each other out.
 	longestRest = 20 * time.Second
 )
 
@@ -121,7 +121,7 @@ func (m *match) close() error {
 	return errors.Join(errs...)
 }
 
-// openFloor makes a bench for the C floor, whose every call is one turn.
+// openFloor makes a bench for the C floor. Each call of turn measures once.
 func openFloor(
 	ctx context.Context, log *slog.Logger, queues int) (turn func() (Floor, error), closeFloor func() error, err error,
 ) {

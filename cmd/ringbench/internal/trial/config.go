@@ -8,30 +8,29 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// Config says what all contenders of a run are put through. Default has usable values.
+// Config describes the load, the same for all contenders of a run. Default has usable values.
 type Config struct {
 	Viewers, Streams int
-	// Sample is how many viewers open and check every packet.
+	// Sample is the number of viewers that open and check every packet.
 	Sample int
 	// Ramp is how many viewers begin each second.
 	Ramp float64
-	// Bitrate is that of the generated video without headers and tags, in bit/s, FrameRate its frames a
-	// second.
+	// Bitrate is that of the generated video without headers and tags, in bit/s; FrameRate is in frames a second.
 	Bitrate   int
 	FrameRate float64
-	// Window is how long a window is measured, Rounds how many there are of each contender.
+	// Window is the length of a window, Rounds the number of windows for each contender.
 	Window time.Duration
 	Rounds int
 	// ServerCPUs are the cores of the server, one worker on each.
 	ServerCPUs []int
-	// ClientCPU has all else: publisher, viewers, and what carries packets to them.
+	// ClientCPU is the core of everything else: the publisher, the viewers, and the threads that carry packets to them.
 	ClientCPU int
-	// LoseEvery is of how many packets the sink loses one on purpose; 0 loses none.
+	// LoseEvery loses one of so many packets at the sink on purpose; 0 loses none.
 	LoseEvery int
 	// Floor measures the C floor in each round too.
 	Floor bool
 	Seed  uint64
-	// Ringcast and SFU are the paths of the programs that run where a contender names none.
+	// Ringcast and SFU are the paths of the programs for contenders that name none.
 	Ringcast, SFU string
 	// Progress may be nil.
 	Progress *report.Progress
@@ -46,7 +45,7 @@ func Default() Config {
 	}
 }
 
-// Validate reports all that is wrong.
+// Validate returns all errors together.
 func (c *Config) Validate() error {
 	var errs []error
 	check := func(ok bool, format string, args ...any) {
@@ -56,7 +55,7 @@ func (c *Config) Validate() error {
 	}
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "%d viewers: expected 1 to %d", c.Viewers, maxViewers)
 	check(c.Streams >= 1 && c.Streams <= c.Viewers, "%d streams: expected 1 to the number of viewers", c.Streams)
-	check(c.Sample >= 1, "a sample of %d: expected 1 or more, or nobody checks what arrives", c.Sample)
+	check(c.Sample >= 1, "a sample of %d: expected 1 or more, to check the packets", c.Sample)
 	check(c.Ramp > 0, "a ramp of %g: expected more than 0 viewers a second", c.Ramp)
 	check(c.Bitrate >= 10_000, "a bitrate of %d: expected 10k or more", c.Bitrate)
 	check(c.Window >= minWindow, "a window of %v: expected %v or more, as idle time comes in ticks", c.Window,
@@ -66,7 +65,7 @@ func (c *Config) Validate() error {
 }
 
 const (
-	// maxViewers is what the ephemeral ports of one address hold, with room.
+	// maxViewers fits the ephemeral ports of one address, with room.
 	maxViewers = 25_000
 	minWindow  = 200 * time.Millisecond
 )

@@ -9,20 +9,20 @@ import (
 
 // A Contender is a server that is measured.
 type Contender struct {
-	// Name is what it was called by.
+	// Name is the text that named it.
 	Name string
-	// Binary is a ringcast, or an sfu; empty for the Config's.
+	// Binary is a ringcast or an sfu; empty for the one of Config.
 	Binary string
-	// Args are ringcast's flags beside those for addresses and workers, or the whole command line of
-	// another server if URLs says where it listens.
+	// Args are ringcast's flags beside those for addresses and workers. If URLs is set they are the whole command line
+	// of another server.
 	Args []string
 	URLs URLs
 }
 
-// URLs are where another server listens. In them and in its command line {ip} is the server's address.
+// URLs are those of another server. In them and in its command line {ip} is the server's address.
 type URLs struct {
 	WHIP, WHEP string
-	// Ready answers anything at all by HTTP once the server is ready.
+	// Ready gives any HTTP answer once the server is ready.
 	Ready string
 }
 
@@ -36,23 +36,22 @@ var ways = map[string][]string{
 
 const device = "eth0" // of both hosts
 
-// sfuURLs are where internal/sfu listens.
+// sfuURLs are those of internal/sfu.
 var sfuURLs = URLs{
 	WHIP: "http://{ip}:8081/whip/bench{n}", WHEP: "http://{ip}:8081/whep/bench{n}",
 	Ready: "http://{ip}:8081/",
 }
 
-// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE, for which urls must be
-// given.
+// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs urls.
 func ParseContender(text string, urls URLs) (Contender, error) {
 	c := Contender{Name: text}
 	if line, ok := strings.CutPrefix(text, "cmd:"); ok {
 		c.Args, c.URLs = strings.Fields(line), urls
 		if len(c.Args) == 0 {
-			return c, errors.New("cmd: has no command line behind it")
+			return c, errors.New("cmd: expected a command line after it")
 		}
 		if urls.WHIP == "" || urls.WHEP == "" {
-			return c, fmt.Errorf("%s: its WHIP and WHEP URLs are unknown", text)
+			return c, fmt.Errorf("%s: expected its URLs too, as --whip and --whep", text)
 		}
 		if c.URLs.Ready == "" {
 			c.URLs.Ready = urls.WHEP
@@ -71,14 +70,14 @@ func ParseContender(text string, urls URLs) (Contender, error) {
 	}
 	flags, ok := ways[way]
 	if !ok {
-		return c, fmt.Errorf("%q: xdp, segments, messages, off, sfu or cmd:… expected", text)
+		return c, fmt.Errorf("%q: expected xdp, segments, messages, off, sfu or cmd:…", text)
 	}
 	c.Args = append(slices.Clone(flags), words[1:]...)
 	return c, nil
 }
 
-// foreign is whether the contender is no ringcast.
+// foreign reports whether the contender is another server than ringcast.
 func (c *Contender) foreign() bool { return c.URLs.WHEP != "" }
 
-// busyPolls is whether it takes its core whether there is work or not.
+// busyPolls reports whether the server uses its whole core even without work.
 func (c *Contender) busyPolls() bool { return slices.Contains(c.Args, "--busy-poll") }

@@ -8,29 +8,29 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// Joining is how viewers got in while others watched.
+// Joining reports on viewers that join while others watch.
 type Joining struct {
 	Machine   Machine    `json:"machine"`
 	Contender string     `json:"contender"`
-	Viewers   int        `json:"viewers"` // that watched meanwhile
+	Viewers   int        `json:"viewers"` // that watch
 	Steps     []JoinStep `json:"steps"`
 }
 
 // A JoinStep is one rate.
 type JoinStep struct {
-	Rate     float64                     `json:"rate"` // that was asked for, a second
+	Rate     float64                     `json:"rate"` // the planned one, a second
 	Wanted   int                         `json:"wanted"`
 	Joined   int                         `json:"joined"`
-	Seconds  float64                     `json:"seconds"` // until the last one had joined
+	Seconds  float64                     `json:"seconds"` // until the last one joined
 	Failures map[string]map[string]int   `json:"failures,omitempty"`
 	Stages   map[string]report.Quantiles `json:"stages"`
 	CPU      float64                     `json:"cpu"`
-	// ClientIdle near zero means that it was the client that could not join faster.
+	// ClientIdle near zero means that the client limited the rate.
 	ClientIdle float64 `json:"client_idle"`
-	Missing    uint64  `json:"viewers_missing_packets"` // of those who watched
+	Missing    uint64  `json:"viewers_missing_packets"` // of the viewers that watch
 }
 
-// Table writes it for people.
+// Table writes the report for people.
 func (j *Joining) Table(out io.Writer) error {
 	fmt.Fprintf(out, "%s\n%s: joining while %d viewers watch; times in ms, from when each was to begin\n", j.Machine,
 		j.Contender, j.Viewers)

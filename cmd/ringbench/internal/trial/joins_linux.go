@@ -9,16 +9,18 @@ import (
 	"time"
 )
 
-// The stream for those who join costs next to nothing, so that what is measured is joining, not watching. It has
-// audio, as streams do, which starts at once; video waits for a keyframe, of which joiners get one a second at most.
+// The stream for joiners costs next to nothing, so that joining is measured, not watching. Its audio starts at once, as
+// in real streams. Its video waits for a keyframe, and joiners get one a second at most.
 const (
 	asideBitrate   = 50_000
 	asideFrameRate = 30
 	asidePath      = "/aside"
 )
 
-// Join has more viewers join while cfg.Viewers watch, at each rate in turn for a time, and all of them leave again.
-func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates []float64, lasts time.Duration) (j *Joining, err error) {
+// Join measures how more viewers join and leave while cfg.Viewers watch, at each rate in turn.
+func Join(
+	ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates []float64, lasts time.Duration,
+) (j *Joining, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -36,8 +38,8 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates 
 		return nil, err
 	}
 	aside, err := publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
-		Orders: asideOrders, URL: r.url("",
-			"/whip"+asidePath), Streams: 1, Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
+		Orders: asideOrders, URL: r.url("", "/whip"+asidePath), Streams: 1,
+		Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
 	}, cfg.ClientCPU)
 	if err != nil {
 		return nil, err
@@ -57,7 +59,7 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates 
 	return j, nil
 }
 
-// joinAt is one rate.
+// joinAt measures one rate.
 func (r *Rig) joinAt(ctx context.Context, rate float64, lasts time.Duration, seed uint64) (s JoinStep, err error) {
 	n := max(1, int(rate*lasts.Seconds()))
 	s = JoinStep{Rate: rate, Wanted: n}
@@ -71,14 +73,14 @@ func (r *Rig) joinAt(ctx context.Context, rate float64, lasts time.Duration, see
 	}
 	began := time.Now()
 	joiners, err := viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		Orders: joinersOrders, URL: r.url("",
-			"/whep"+asidePath), Viewers: n, Streams: 1, Ramp: rate, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
+		Orders: joinersOrders, URL: r.url("", "/whep"+asidePath), Viewers: n, Streams: 1,
+		Ramp: rate, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, end(joiners.Process)) }()
-	// The look itself takes time of the client: seldom, until about when they should be there.
+	// A look costs the client time. It is rare until about the time when all should have joined.
 	if err := r.wait(ctx, lasts); err != nil {
 		return s, err
 	}

@@ -15,29 +15,28 @@ import (
 var viewerCounts = []int{100, 200, 500, 1000, 2000, 5000}
 
 const (
-	// fine is how near the least count that failed must be to the most that did not.
+	// fine is the largest ratio of the least count that failed to the most that did not.
 	fine = 1.05
-	// maxProbes bounds the search for each contender, probeWindows are the windows of one probe, of which all but
-	// one must be good.
+	// maxProbes bounds the search for each contender. probeWindows are the windows of one probe; all but one must be
+	// good.
 	maxProbes, probeWindows = 6, 3
-	// hopeless is what share of the server's core a count may be expected to take and still be tried.
+	// hopeless is the largest expected share of the server's core with which a count is still tried.
 	hopeless = 1.5
 )
 
-// A Ladder is the table of docs/performance.md: contenders over viewer counts, and the most viewers that each can
-// serve.
+// A Ladder is the table of docs/performance.md: contenders over viewer counts, and the most viewers for each.
 type Ladder struct {
 	Machine    Machine  `json:"machine"`
 	Config     Shape    `json:"config"`
 	Contenders []string `json:"contenders"`
-	// Rungs have the viewer counts, those of which are done.
+	// Rungs are the viewer counts that are done.
 	Rungs []*Report `json:"counts"`
-	// Skipped says for each contender why larger counts were not tried.
+	// Skipped has, for each contender, the reason against larger counts.
 	Skipped map[string]string `json:"skipped,omitempty"`
 	Most    []Most            `json:"most,omitempty"`
 }
 
-// A Shape is what of a Config must agree for figures to belong together.
+// A Shape is the part of a Config that must agree for figures to belong together.
 type Shape struct {
 	Streams   int     `json:"streams"`
 	Bitrate   int     `json:"bitrate"`
@@ -49,14 +48,14 @@ type Shape struct {
 // Most is the end of a contender's search.
 type Most struct {
 	Contender string `json:"contender"`
-	// Viewers is the largest count that went without loss; Failed is the least that did not, for the reason in Why,
-	// 0 if none did not.
+	// Viewers is the largest count without loss. Failed is the least count with loss, for the reason in Why; 0 if there
+	// is none.
 	Viewers int    `json:"viewers"`
 	Failed  int    `json:"failed_viewers,omitempty"`
 	Why     string `json:"why,omitempty"`
-	// Client is that the search ended for want of what the client's core can take.
+	// Client is set when the client's core ended the search.
 	Client bool `json:"client_limited,omitempty"`
-	// Windows are those of Viewers, if the search came there.
+	// Windows are those of Viewers, if the search reached it.
 	Windows []Window `json:"windows,omitempty"`
 	Probes  []Probe  `json:"probes"`
 }
@@ -68,7 +67,7 @@ type Probe struct {
 	Why     string `json:"why,omitempty"`
 }
 
-// reached is the largest count that was good, and which share of the core a viewer took there.
+// reached returns the largest count that was good, and a viewer's share of the core there.
 func (l *Ladder) reached(contender string) (n int, perViewer float64) {
 	for _, r := range l.Rungs {
 		i := slices.Index(r.Contenders, contender)
@@ -80,7 +79,7 @@ func (l *Ladder) reached(contender string) (n int, perViewer float64) {
 	return n, perViewer
 }
 
-// refused is the least count that was too much, 0 if there is none.
+// refused returns the least count that was too much, 0 if there is none.
 func (l *Ladder) refused(contender string) (int, string) {
 	for _, r := range l.Rungs {
 		if i := slices.Index(r.Contenders, contender); i >= 0 && len(r.Windows(i)) == 0 && r.overloaded(i) {
@@ -90,7 +89,7 @@ func (l *Ladder) refused(contender string) (int, string) {
 	return 0, ""
 }
 
-// next is the count to try, 0 for none.
+// next returns the count to try, 0 for none.
 func (m *Most) next(perViewer float64) int {
 	switch {
 	case m.Failed == 0 && m.Viewers == 0:
@@ -98,7 +97,7 @@ func (m *Most) next(perViewer float64) int {
 	case m.Failed == 0 && m.Viewers >= maxViewers:
 		return 0
 	case m.Failed == 0:
-		// What a packet costs falls as load grows, so the estimate is low: go beyond it.
+		// The cost of a packet falls as load grows, so the estimate is low: go beyond it.
 		return min(max(int(1.02/perViewer), m.Viewers*110/100)/10*10, maxViewers)
 	case m.Viewers == 0:
 		return m.Failed / 2
@@ -112,7 +111,7 @@ func (m *Most) next(perViewer float64) int {
 	return n
 }
 
-// why is what most windows of a contender that had no good ones say.
+// why returns the most frequent reason in the windows of a contender without good ones.
 func (r *Report) why(contender int) string {
 	said := map[string]int{}
 	best := ""
@@ -131,7 +130,7 @@ func (r *Report) why(contender int) string {
 	return best
 }
 
-// overloaded tells whether it was the server that could not do it.
+// overloaded reports whether the server was the limit.
 func (r *Report) overloaded(contender int) bool {
 	return slices.ContainsFunc(r.Rounds, func(x Round) bool {
 		return contender < len(x.Windows) && len(x.Windows[contender].Overload) > 0
@@ -143,9 +142,10 @@ func (l *Ladder) Table(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%d stream of %d frames a second, %.2f Mbit/s of video; medians of the good windows of %d, "+
 		"each %s long, with the least and the most.\n\n",
-		l.Machine, l.Config.Streams, int(l.Config.FrameRate), float64(l.Config.Bitrate)/1e6, l.Config.Rounds, l.Config.Window)
-	b.WriteString("| viewers | sent by | CPU, % of the core | CPU ns a packet | × C floor | × one by one | resident " +
-		"MB | Gbit/s, viewers' count | Gbit/s, the OS's count |\n")
+		l.Machine, l.Config.Streams, int(l.Config.FrameRate), float64(l.Config.Bitrate)/1e6,
+		l.Config.Rounds, l.Config.Window)
+	b.WriteString("| viewers | sent by | CPU, % of the core | CPU ns a packet | × C floor | × one by one | " +
+		"resident MB | Gbit/s, viewers' count | Gbit/s, the OS's count |\n")
 	b.WriteString("|---:|---|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, r := range l.Rungs {
 		last := slices.Index(r.Contenders, "off")
@@ -164,7 +164,8 @@ func (l *Ladder) Table(out io.Writer) error {
 			}
 			of := func(f func(*Window) float64) Spread { return r.Of(i, f) }
 			fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Viewers, name,
-				of(cpuPercent).text(1), of(perPacket).text(0), r.ToFloor(i).text(2), ratio.short(2), of(residentMB).text(1),
+				of(cpuPercent).text(1), of(perPacket).text(0), r.ToFloor(i).text(2),
+				ratio.short(2), of(residentMB).text(1),
 				of(viewerGbits).text(3), of(wireGbits).text(3))
 		}
 	}
@@ -173,9 +174,16 @@ func (l *Ladder) Table(out io.Writer) error {
 			fmt.Fprintf(&b, "\nLarger counts were not tried with %s: %s.\n", c, why)
 		}
 	}
+	l.mostTable(&b)
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// mostTable writes the table of the most viewers, if there is one.
+func (l *Ladder) mostTable(b *strings.Builder) {
 	if len(l.Most) > 0 {
-		b.WriteString("\nThe most viewers without loss:\n\n| sent by | viewers | CPU, % of the core | CPU ns a " +
-			"packet | delay p99, ms | beyond |\n|---|---:|---:|---:|---:|---|\n")
+		b.WriteString("\nThe most viewers without loss:\n\n| sent by | viewers | CPU, % of the core | " +
+			"CPU ns a packet | delay p99, ms | beyond |\n|---|---:|---:|---:|---:|---|\n")
 	}
 	for _, m := range l.Most {
 		of := func(f func(*Window) float64) string {
@@ -192,11 +200,9 @@ func (l *Ladder) Table(out io.Writer) error {
 		if m.Client {
 			beyond += " (the client is the limit, not the server)"
 		}
-		fmt.Fprintf(&b, "| %s | %d | %s | %s | %s | %s |\n", m.Contender, m.Viewers, of(cpuPercent), of(perPacket),
+		fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s |\n", m.Contender, m.Viewers, of(cpuPercent), of(perPacket),
 			of(func(w *Window) float64 { return w.Delay.P99 }), beyond)
 	}
-	_, err := io.WriteString(out, b.String())
-	return err
 }
 
 // Figures of a window, for people.
@@ -234,7 +240,7 @@ func (l *Ladder) Charts(dir string) error {
 	return nil
 }
 
-// Chart draws what a packet cost each contender, round by round.
+// Chart draws the cost of a packet for each contender, round by round.
 func (r *Report) Chart(path string) error {
 	c := Chart{Title: fmt.Sprintf("%d viewers", r.Viewers), X: "round", Y: "CPU ns for one packet to one viewer"}
 	add := func(name string, of func(x *Round) float64) {
@@ -254,7 +260,7 @@ func (r *Report) Chart(path string) error {
 	return c.SVG(path)
 }
 
-// giveUp skips a count that a contender could not nearly carry, by what smaller ones took.
+// giveUp skips a count far beyond a contender's capacity, by the cost of smaller counts.
 func (l *Ladder) giveUp(contender string, n int) bool {
 	_, perViewer := l.reached(contender)
 	share := perViewer * float64(n)
@@ -265,11 +271,11 @@ func (l *Ladder) giveUp(contender string, n int) bool {
 	return true
 }
 
-// resume takes over what the file at path has, if it belongs to this table.
+// resume loads the file at path, if it belongs to this table.
 func (l *Ladder) resume(path string) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return // there is nothing to go on with
+		return // there is nothing to resume
 	}
 	var old Ladder
 	if json.Unmarshal(text, &old) != nil || old.Machine != l.Machine || old.Config != l.Config ||

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Climb fills the table, and goes on where the file at path ends if it is of the same machine, program and
-// configuration. It saves there after each step.
+// Climb fills the table and saves it at path after each step. It resumes the file there if that has the same machine,
+// program and configuration.
 func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, contenders ...Contender) (*Ladder, error) {
 	l := &Ladder{
 		Machine: ThisMachine(), Skipped: map[string]string{},
@@ -59,7 +59,7 @@ func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, conte
 	return l, nil
 }
 
-// search tries counts between what was good and what was not.
+// search tries counts between the good ones and the others.
 func (l *Ladder) search(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (Most, error) {
 	m := Most{Contender: c.Name}
 	var perViewer float64

@@ -22,11 +22,11 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// Where processes on the client's host take orders, by HTTP on its loopback.
+// The addresses at which processes on the client's host take orders, by HTTP on its loopback.
 const (
 	publisherOrders = "127.0.0.1:9701"
 	viewersOrders   = "127.0.0.1:9702"
-	// Those of who joins while others watch, and of the stream for them.
+	// The addresses for joiners, and for the stream that they watch.
 	joinersOrders = "127.0.0.1:9703"
 	asideOrders   = "127.0.0.1:9704"
 )
@@ -34,7 +34,7 @@ const (
 // publisherNice lets frames leave on time while viewers join.
 const publisherNice = -20
 
-// Publishing is what a publisher process is told.
+// Publishing is the input of a publisher process.
 type Publishing struct {
 	Orders           string // where it takes them
 	URL              string
@@ -44,7 +44,7 @@ type Publishing struct {
 	Seed             uint64
 }
 
-// Watching is what a viewers' process is told.
+// Watching is the input of a process of viewers.
 type Watching struct {
 	Orders                   string // where it takes them
 	URL                      string
@@ -57,13 +57,13 @@ type Watching struct {
 	LoseEvery int
 }
 
-// Viewing is how things stand with the viewers.
+// Viewing is the state of the viewers.
 type Viewing struct {
 	Watch *report.Watch
 	Sunk  Sunk
 }
 
-// Sunk is what had passed the sink at a time.
+// Sunk holds the sink's counts at a time.
 type Sunk struct {
 	sink.Totals
 	At time.Time
@@ -76,7 +76,8 @@ var publisher = lab.Register("publisher",
 		}
 		var paused atomic.Bool
 		cfg := publish.Default()
-		cfg.URL, cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Seed = in.URL, in.Streams, in.Bitrate, in.FrameRate, in.Seed
+		cfg.URL, cfg.Streams, cfg.Seed = in.URL, in.Streams, in.Seed
+		cfg.Bitrate, cfg.FrameRate = in.Bitrate, in.FrameRate
 		cfg.Audio = in.Audio
 		cfg.Paused = paused.Load
 		orders := http.NewServeMux()
@@ -167,11 +168,11 @@ func answer(f func() (any, error)) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		_, _ = w.Write(text.Bytes()) // who asked may be gone
+		_, _ = w.Write(text.Bytes()) // the caller may be gone
 	}
 }
 
-// order has a process do something and reads its answer, if out is not nil.
+// order sends a process an order and reads its answer into out, unless that is nil.
 func order(ctx context.Context, web *http.Client, method, address, path string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {

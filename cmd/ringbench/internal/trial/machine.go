@@ -10,7 +10,7 @@ import (
 	"ringcast/engine/version"
 )
 
-// Machine is where and of what figures were taken.
+// Machine identifies the machine and the program of figures.
 type Machine struct {
 	CPU    string `json:"cpu"`
 	Cores  int    `json:"cores"`
@@ -20,7 +20,7 @@ type Machine struct {
 	Commit string `json:"commit"`
 }
 
-// ThisMachine asks the kernel; what it does not tell is empty.
+// ThisMachine asks the kernel; a field that it does not report is empty.
 func ThisMachine() Machine {
 	m := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), Commit: version.Read().Commit()}
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {

@@ -24,7 +24,7 @@ type Chart struct {
 	Lines []Line
 }
 
-// A Line is one row of figures. Those that are NaN are left out.
+// A Line is one series of figures. Those that are NaN are left out.
 type Line struct {
 	Name   string
 	Points []Point

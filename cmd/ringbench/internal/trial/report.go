@@ -7,7 +7,7 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 )
 
-// Report is what contenders did, round by round.
+// Report holds the rounds of contenders.
 type Report struct {
 	Machine    Machine  `json:"machine"`
 	Contenders []string `json:"contenders"`
@@ -26,13 +26,13 @@ type Round struct {
 	Noisy bool `json:"noisy"`
 }
 
-// Floor is what the C program reached in a round; all zero where it was not asked for.
+// Floor is the C program's result in a round; all zero if it was not asked for.
 type Floor struct {
 	PerPacket  float64 `json:"ns_per_packet"`
 	PacketRate float64 `json:"packets_per_second"`
 }
 
-// Joins are how a contender's viewers came in.
+// Joins reports how a contender's viewers joined.
 type Joins struct {
 	Joined   int                         `json:"joined"`
 	Playing  int                         `json:"playing"`
@@ -50,10 +50,10 @@ func newReport(cfg Config, contenders []Contender) *Report {
 	return r
 }
 
-// noise is by how much a round's floor may exceed the best.
+// noise is the largest ratio of a round's floor to the best.
 const noise = 1.3
 
-// judge says which rounds are noisy: a later floor may be the best.
+// judge marks the noisy rounds again: a later floor may be the best.
 func (r *Report) judge() {
 	best := math.Inf(1)
 	for _, x := range r.Rounds {
@@ -65,7 +65,7 @@ func (r *Report) judge() {
 	}
 }
 
-// Windows are a contender's that can be quoted.
+// Windows returns a contender's windows that can be quoted.
 func (r *Report) Windows(contender int) (good []*Window) {
 	for i := range r.Rounds {
 		x := &r.Rounds[i]
@@ -97,7 +97,7 @@ func (r *Report) Of(contender int, figure func(*Window) float64) Spread {
 	return spread(all)
 }
 
-// Ratio is what a contender's packet costs by what another's does in the same round.
+// Ratio is the cost of a contender's packet divided by that of another's in the same round.
 func (r *Report) Ratio(contender, to int) Spread {
 	return r.ratios(contender, func(x *Round) float64 {
 		if w := &x.Windows[to]; w.Good() {
@@ -107,7 +107,7 @@ func (r *Report) Ratio(contender, to int) Spread {
 	})
 }
 
-// ToFloor is what a contender's packet costs by the C floor's of the same round.
+// ToFloor is the cost of a contender's packet divided by the C floor's in the same round.
 func (r *Report) ToFloor(contender int) Spread {
 	return r.ratios(contender, func(x *Round) float64 { return x.Floor.PerPacket })
 }

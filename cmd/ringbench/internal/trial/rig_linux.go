@@ -23,16 +23,15 @@ import (
 )
 
 const (
-	// straggling is how long the last viewers may take after the ramp.
+	// straggling is the longest time from the ramp's end to the last viewer.
 	straggling = 15 * time.Second
 	pollPause  = 50 * time.Millisecond
 )
 
-// A Rig is one contender with its publisher and viewers, on a pair of hosts of its own. Its methods are used by one
-// goroutine.
+// A Rig is one contender with its publisher and viewers, on a pair of hosts of its own. It belongs to one goroutine.
 type Rig struct {
 	Contender Contender
-	// Joined is how the viewers came in, once Fill has returned.
+	// Joined is the report on joining, after Fill.
 	Joined *report.Watch
 
 	cfg            Config
@@ -84,13 +83,13 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	if err != nil {
 		return r, err
 	}
-	// Frames are to leave when they are due, also while the viewers have much to do on the same core.
+	// Frames should leave when they are due, even while the viewers are busy on the same core.
 	return r, r.publishing.Prefer()
 }
 
-// threads has a device receive in threads of its own from the start, whether XDP is attached later or never: GRO
-// makes veth have a NAPI for each queue, and what is sent to it is received there only if the sender has no TSO
-// (veth_skb_is_eligible_for_gro in drivers/net/veth.c), which XDP would see to itself.
+// threads makes a device receive in threads of its own from the start, with or without XDP later. GRO gives veth a NAPI
+// for each queue. Packets to veth are received there only if the sender has no TSO (veth_skb_is_eligible_for_gro in
+// drivers/net/veth.c). XDP would turn TSO off itself.
 func threads(h *lab.Host, cpus []int) ([]int, error) {
 	d := h.Device(device)
 	if err := d.Offload("rx-gro", true); err != nil {
@@ -107,7 +106,7 @@ func threads(h *lab.Host, cpus []int) ([]int, error) {
 	return d.Threaded(cpus...)
 }
 
-// url is a foreign server's, or ringcast's path.
+// url returns the URL of a foreign server, or of ringcast's path.
 func (r *Rig) url(foreign, path string) string {
 	if r.Contender.foreign() {
 		return r.here(foreign)
@@ -154,7 +153,7 @@ func (r *Rig) startServer(ctx context.Context) (*server.Server, error) {
 	if c.foreign() {
 		args := c.Args
 		if strings.HasPrefix(c.Name, "cmd:") {
-			args = args[1:] // behind the program
+			args = args[1:] // after the program
 		}
 		for _, arg := range args {
 			l.Cmd.Args = append(l.Cmd.Args, r.here(arg))
@@ -190,7 +189,7 @@ func program(asked, configured string) (string, error) {
 	return path, nil
 }
 
-// Fill has the viewers join, while the publisher plays, and pauses it when they are there.
+// Fill makes the viewers join while the publisher plays, and pauses the publisher at the end.
 func (r *Rig) Fill(ctx context.Context) error {
 	if err := r.play(ctx); err != nil {
 		return err
@@ -223,7 +222,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 	}
 }
 
-// wait lets time pass while all runs on.
+// wait lets time pass. It returns early with an error if a process ends.
 func (r *Rig) wait(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -243,7 +242,7 @@ func (r *Rig) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ended is closed when the viewers' process is gone; nil while there is none.
+// ended is closed at the end of the viewers' process; nil without one.
 func (r *Rig) ended() <-chan struct{} {
 	if r.watching == nil {
 		return nil
@@ -266,13 +265,13 @@ func (r *Rig) look(ctx context.Context) (v Viewing, err error) {
 	return v, r.order(ctx, http.MethodGet, viewersOrders, "/look", &v)
 }
 
-// order says who it was that does not answer.
+// order names the contender in its error.
 func (r *Rig) order(ctx context.Context, method, address, path string, out any) error {
 	err := order(ctx, r.orders, method, address, path, out)
 	if err == nil {
 		return nil
 	}
-	// That a process has ended says more than that it does not answer.
+	// The end of a process explains more than a missing answer.
 	if e := r.wait(ctx, pollPause); e != nil {
 		return e
 	}
@@ -299,7 +298,7 @@ func (r *Rig) signal(s unix.Signal) {
 	_ = r.watching.Signal(s)
 }
 
-// Close ends all and leaves nothing.
+// Close ends all processes and removes the hosts.
 func (r *Rig) Close() error {
 	var errs []error
 	r.wake()
@@ -327,7 +326,7 @@ func (r *Rig) Close() error {
 	return errors.Join(errs...)
 }
 
-// end stops a load process. How it ends, after what it had to say, is nobody's concern.
+// end stops a load process. Its report is complete, so its exit status does not matter.
 func end(p *lab.Process) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return err

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// Endurance is how a contender did for long.
+// Endurance reports on a contender over a long time.
 type Endurance struct {
 	Machine   Machine  `json:"machine"`
 	Contender string   `json:"contender"`
@@ -34,7 +34,7 @@ type Moment struct {
 	GCPause        float64 `json:"gc_pause_max_ms"`
 }
 
-// Table writes it for people.
+// Table writes the report for people.
 func (e *Endurance) Table(out io.Writer) error {
 	w := &e.Whole
 	fmt.Fprintf(out, "%s\n%s: %d viewers for %.0f s, %.1f %% of the core, %.0f ns a packet, %.3f Mpacket/s\n",
@@ -103,7 +103,7 @@ func (e *Endurance) Charts(prefix string) error {
 	return load.SVG(prefix + "-load.svg")
 }
 
-// Footprint is what memory viewers take.
+// Footprint is the memory that viewers take.
 type Footprint struct {
 	Machine   Machine `json:"machine"`
 	Contender string  `json:"contender"`
@@ -113,12 +113,12 @@ type Footprint struct {
 	AtMany    []Use   `json:"many"`
 }
 
-// Use is the memory of one server, in bytes, after garbage was collected.
+// Use is the memory of one server in bytes, after a garbage collection.
 type Use struct {
 	Live   uint64 `json:"live_heap_bytes"`
 	Stacks uint64 `json:"stack_bytes"`
 	RSS    uint64 `json:"rss_bytes"`
-	// Returnable is what of RSS the runtime keeps for nothing, and would give back if asked.
+	// Returnable is the part of RSS that the runtime keeps unused, and would return on request.
 	Returnable uint64 `json:"returnable_bytes"`
 }
 

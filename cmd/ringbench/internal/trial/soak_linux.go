@@ -11,12 +11,14 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// second is how often a soak looks.
+// second is the time between the looks of a soak.
 const second = time.Second
 
-// Soak has a contender play for long, at a share of what it can do, and looks at it each second. With cfg.Viewers 0
-// their number is found out first, by what the default number takes.
-func Soak(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share float64, lasts time.Duration) (s *Endurance, err error) {
+// Soak plays a contender for a long time, at a share of its capacity, and looks at it each second. With cfg.Viewers 0
+// it first finds their number, by the cost of the default number.
+func Soak(
+	ctx context.Context, log *slog.Logger, cfg Config, c Contender, share float64, lasts time.Duration,
+) (s *Endurance, err error) {
 	if cfg.Viewers == 0 {
 		if cfg.Viewers, err = viewersFor(ctx, log, cfg, c, share); err != nil {
 			return nil, err
@@ -74,14 +76,15 @@ func (r *Rig) follow(ctx context.Context, s *Endurance, from counts, lasts time.
 		}
 		s.Moments = append(s.Moments, now)
 		r.cfg.Progress.Show(time.Now(),
-			"%s · %d viewers · %.0f s of %v · %.0f %% of the core · %.1f MB resident · %d missing", s.Contender, s.Viewers,
+			"%s · %d viewers · %.0f s of %v · %.0f %% of the core · %.1f MB resident · %d missing",
+			s.Contender, s.Viewers,
 			now.At, lasts, 100*now.CPU, float64(now.RSS)/1e6, now.Missing)
 	}
 	return nil
 }
 
-// viewersFor is how many viewers take a share of the server's cores. The estimate is low, as a packet costs less the
-// more there are.
+// viewersFor returns the number of viewers for a share of the server's cores. The estimate is low, as a packet costs
+// less with more viewers.
 func viewersFor(ctx context.Context, log *slog.Logger, cfg Config, c Contender, share float64) (int, error) {
 	cfg.Viewers, cfg.Rounds, cfg.Floor = Default().Viewers, 1, false
 	r, err := Compare(ctx, log, cfg, c)
@@ -95,7 +98,7 @@ func viewersFor(ctx context.Context, log *slog.Logger, cfg Config, c Contender, 
 	return max(1, int(share/cpu*float64(cfg.Viewers))), nil
 }
 
-// moment looks at all that should stay as it is. The server's metrics are asked too, which costs it a little.
+// moment reads the figures that should stay constant. Reading the server's metrics costs it a little.
 func (r *Rig) moment(ctx context.Context, last *counts, began time.Time) (m Moment, err error) {
 	now, err := r.read(ctx)
 	if err != nil {
@@ -128,8 +131,8 @@ func (r *Rig) moment(ctx context.Context, last *counts, began time.Time) (m Mome
 	return m, nil
 }
 
-// Memory finds out what a viewer takes: from the difference between two numbers of viewers, each as often as there are
-// rounds, all started anew.
+// Memory measures a viewer's memory, from the difference between two numbers of viewers. Each number has a start of its
+// own in each round.
 func Memory(ctx context.Context, log *slog.Logger, cfg Config, c Contender, few, many int) (*Footprint, error) {
 	f := &Footprint{Machine: ThisMachine(), Contender: c.Name, Few: few, Many: many}
 	defer cfg.Progress.Done()
@@ -150,13 +153,13 @@ func Memory(ctx context.Context, log *slog.Logger, cfg Config, c Contender, few,
 	return f, nil
 }
 
-// footprint is what a server takes with its viewers connected, after media was sent to all.
+// footprint measures a server's memory with its viewers connected, after all got media.
 func footprint(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (u Use, err error) {
 	if err := cfg.Validate(); err != nil {
 		return u, err
 	}
 	if c.foreign() {
-		return u, fmt.Errorf("%s: only ringcast tells of its heap", c.Name)
+		return u, fmt.Errorf("%s: only ringcast reports its heap", c.Name)
 	}
 	r, err := OpenRig(ctx, log, cfg, c)
 	if err != nil {
@@ -173,7 +176,7 @@ func footprint(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (
 	if w.Joined < cfg.Viewers || w.Gone > 0 {
 		return u, fmt.Errorf("%d joined and %d were lost", w.Joined, w.Gone)
 	}
-	// A profile of the heap collects garbage first; what finalizers free is free after the second.
+	// A heap profile collects garbage first. Memory of finalizers is free after the second one.
 	for range 2 {
 		if err := r.collect(ctx); err != nil {
 			return u, err
@@ -189,7 +192,8 @@ func footprint(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (
 	}
 	u.Live = uint64(m["go_memstats_heap_alloc_bytes"])
 	u.Stacks = uint64(m["go_memstats_stack_inuse_bytes"])
-	// What debug.FreeOSMemory would give back: pages of the heap with nothing in them that the kernel has not got back.
+	// These are the pages that debug.FreeOSMemory would return: empty ones of the heap that the kernel does not have
+	// back.
 	u.Returnable = uint64(m["go_memstats_heap_idle_bytes"] - m["go_memstats_heap_released_bytes"])
 	u.RSS = uint64(rss)
 	return u, nil

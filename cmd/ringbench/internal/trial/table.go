@@ -12,8 +12,8 @@ func (r *Report) Table(out io.Writer) error {
 	fmt.Fprintf(out, "%s\n%d viewers of %d streams of %.2f Mbit/s of video\n\n", r.Machine, r.Viewers, r.Streams,
 		float64(r.Bitrate)/1e6)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\tGbit/s "+
-		"wire\tRSS MB\theap MB\tcalls/packet\tforwarding p99 ms\tdelay p50, p99 ms\t")
+	fmt.Fprintln(t, "contender\tgood\tCPU ns/packet\t× floor\t× first\tcore %\tMpacket/s\tGbit/s viewers\t"+
+		"Gbit/s wire\tRSS MB\theap MB\tcalls/packet\tforwarding p99 ms\tdelay p50, p99 ms\t")
 	for i, name := range r.Contenders {
 		good := len(r.Windows(i))
 		mark := ""
@@ -33,14 +33,15 @@ func (r *Report) Table(out io.Writer) error {
 			of(ofServer(func(s *Server) float64 { return float64(s.Heap) / 1e6 })).short(0),
 			of(ofServer(func(s *Server) float64 { return float64(s.Calls) / float64(max(s.Datagrams, 1)) })).short(4),
 			of(ofServer(func(s *Server) float64 { return s.Forwarding.P99 })).short(2),
-			of(func(w *Window) float64 { return w.Delay.P50 }).short(2)+", "+of(func(w *Window) float64 { return w.Delay.P99 }).short(2),
+			of(func(w *Window) float64 { return w.Delay.P50 }).short(2)+", "+
+				of(func(w *Window) float64 { return w.Delay.P99 }).short(2),
 		)
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(r.indices(), func(i int) bool { return len(r.Windows(i)) == 0 }) {
-		fmt.Fprintln(out, "\n! no window was good: figures are of all of them, and not to be quoted")
+		fmt.Fprintln(out, "\n! no window was good: the figures are of all windows, and not to be quoted")
 	}
 	if f := r.floors(); f.Median > 0 {
 		fmt.Fprintf(out, "\nC floor, AF_XDP: %s ns a packet\n", f.text(0))
@@ -52,6 +53,12 @@ func (r *Report) Table(out io.Writer) error {
 		}
 		fmt.Fprintln(out)
 	}
+	r.reasons(out)
+	return nil
+}
+
+// reasons writes the reasons against rounds and windows.
+func (r *Report) reasons(out io.Writer) {
 	for n := range r.Rounds {
 		x := &r.Rounds[n]
 		if x.Noisy {
@@ -67,7 +74,6 @@ func (r *Report) Table(out io.Writer) error {
 			}
 		}
 	}
-	return nil
 }
 
 func (r *Report) indices() (all []int) {
@@ -77,7 +83,7 @@ func (r *Report) indices() (all []int) {
 	return all
 }
 
-// ofAll is the spread of a figure over all of a contender's windows, good or not.
+// ofAll is the spread of a figure over all windows of a contender, good or not.
 func (r *Report) ofAll(contender int, figure func(*Window) float64) Spread {
 	var all []float64
 	for i := range r.Rounds {

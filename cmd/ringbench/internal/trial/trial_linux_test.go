@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(testenv.Main(m))
 }
 
-// able skips where no lab is possible.
+// able skips the test where a lab is impossible.
 func able(t *testing.T) { testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.GCC) }
 
 func logger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
@@ -54,7 +54,7 @@ func defaults(t *testing.T) Config {
 	return cfg
 }
 
-// openRig has viewers watch a contender until the test ends.
+// openRig makes viewers watch a contender until the test ends.
 func openRig(t *testing.T, cfg Config, c Contender) *Rig {
 	t.Helper()
 	r, err := OpenRig(t.Context(), logger(t), cfg, c)
@@ -72,9 +72,9 @@ func openRig(t *testing.T, cfg Config, c Contender) *Rig {
 	return r
 }
 
-// What the server says that it sent, what the sink saw, and what the viewers counted agree to the packet, over
-// 100,000 of them and through every port. Of packets of which every hundredth is lost on purpose the viewers report
-// 1.00 % missing, but for a window's last ones, which are missed in the next, and the window is void.
+// The counts of the server, the sink and the viewers agree to the packet, over 100,000 packets and through every port.
+// When every hundredth packet is lost on purpose, the viewers report 1.00 % missing, and the window is void. A window's
+// last packets are the exception: they are missed in the next one.
 func TestThreeCounts(t *testing.T) {
 	able(t)
 	for _, c := range []struct {
@@ -83,7 +83,7 @@ func TestThreeCounts(t *testing.T) {
 	}{{"xdp", 0}, {"xdp", 100}, {"segments", 0}, {"segments", 100}, {"messages", 0}, {"off", 0}} {
 		t.Run(fmt.Sprint(c.port, " ", c.loseEvery), func(t *testing.T) {
 			cfg := defaults(t)
-			// Not a multiple of what a loss hits: each viewer has its share.
+			// This is no multiple of the interval of losses: each viewer has its share.
 			cfg.Viewers, cfg.Streams, cfg.Sample, cfg.LoseEvery, cfg.Window = 203, 2, 20, c.loseEvery, 2*time.Second
 			r := openRig(t, cfg, contender(t, c.port))
 			var w Window
@@ -94,7 +94,7 @@ func TestThreeCounts(t *testing.T) {
 				}
 				t.Logf("%+v; server %+v", w, w.Server)
 				s := w.Server
-				// Where others keep the client from its core, the cable drops packets, and says how many.
+				// Where other processes keep the client from its core, the cable drops packets, and counts them.
 				if sent := s.SentRTP + s.SentRTX; sent != w.Arrived+w.LostOnPurpose+w.Dropped ||
 					w.Arrived != w.Counted || w.Arrived == 0 {
 					t.Errorf("the server sent %d, the cable dropped %d, the sink saw %d and lost %d on purpose, the "+
@@ -114,7 +114,7 @@ func TestThreeCounts(t *testing.T) {
 					t.Errorf("of %d packets that came to the sink, but for retransmissions, it lost %d",
 						came, w.LostOnPurpose)
 				}
-				// What was dropped at the end of one window is missed in the next.
+				// A packet that was dropped at the end of one window is missed in the next.
 				clean := r.stood.wire.TxDropped == 0
 				media := w.Arrived - s.SentRTX + w.CountedMissing
 				if loss := float64(w.CountedMissing) / float64(media); clean && math.Abs(loss-0.01) > 0.0001 {
@@ -128,23 +128,29 @@ func TestThreeCounts(t *testing.T) {
 					t.Errorf("not void: %q", w.Void)
 				}
 			}
-			// The server cannot have used more than its core gave. What it used less is others', or what the
-			// accounting misses, which the log tells.
-			if busy := 1 - w.Idle - w.Stolen; w.CPU > busy+0.05 || w.CPU <= 0 {
-				t.Errorf("the server used %.3f of a core that was busy for %.3f", w.CPU, busy)
-			}
-			if used := w.PerPacket * w.PacketRate / 1e9; math.Abs(used-w.CPU) > 0.001 {
-				t.Errorf("%.0f packets of %.0f ns a second are %.3f of a core, not %.3f",
-					w.PacketRate, w.PerPacket, used, w.CPU)
-			}
-			if w.Kernel <= 0 || w.Client.Sink <= 0 {
-				t.Errorf("nothing was received in threads: %+v", w)
-			}
+			checkCores(t, &w)
 		})
 	}
 }
 
-// spinning takes what a core gives.
+// checkCores compares the figures of the server's core with one another.
+func checkCores(t *testing.T, w *Window) {
+	t.Helper()
+	// The server cannot have used more than its core gave. If it used less, others used the rest, or the
+	// accounting misses some; the log shows it.
+	if busy := 1 - w.Idle - w.Stolen; w.CPU > busy+0.05 || w.CPU <= 0 {
+		t.Errorf("the server used %.3f of a core that was busy for %.3f", w.CPU, busy)
+	}
+	if used := w.PerPacket * w.PacketRate / 1e9; math.Abs(used-w.CPU) > 0.001 {
+		t.Errorf("%.0f packets of %.0f ns a second are %.3f of a core, not %.3f",
+			w.PacketRate, w.PerPacket, used, w.CPU)
+	}
+	if w.Kernel <= 0 || w.Client.Sink <= 0 {
+		t.Errorf("nothing was received in threads: %+v", *w)
+	}
+}
+
+// spinning uses all of a core.
 var spinning = lab.Register("spin", func(ctx context.Context, _ struct{}, ready func()) (struct{}, error) {
 	ready()
 	for ctx.Err() == nil {
@@ -174,13 +180,15 @@ func TestStarvedClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%+v", w)
-	if w.Good() || !slices.ContainsFunc(w.Void, func(why string) bool { return strings.Contains(why, "client's core is saturated") }) {
+	saturated := func(why string) bool { return strings.Contains(why, "client's core is saturated") }
+	if w.Good() || !slices.ContainsFunc(w.Void, saturated) {
 		t.Errorf("void: %q", w.Void)
 	}
 }
 
-// recorded is what a packet cost AF_XDP by what it cost one system call for each, on the machine and at the commit
-// of the table in docs/performance.md, at smokeViewers. The smoke allows twice as much: noise reaches nowhere near.
+// recorded is the cost of a packet with AF_XDP divided by that with one system call a packet. It is from the machine
+// and commit of the table in docs/performance.md, at smokeViewers. The smoke test allows twice as much, which noise
+// does not reach.
 const (
 	recorded     = 0.60
 	smokeViewers = 400
@@ -198,7 +206,7 @@ func TestSmoke(t *testing.T) {
 	if err := r.Table(t.Output()); err != nil {
 		t.Fatal(err)
 	}
-	// Windows that are void for noise still tell, in pairs, more than the margin.
+	// In pairs, windows that are void for noise are still exact enough for the margin.
 	var ratios []float64
 	for _, x := range r.Rounds {
 		ratios = append(ratios, x.Windows[0].PerPacket/x.Windows[1].PerPacket)
@@ -210,7 +218,7 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
-// However a run ends, nothing of it is left, and its error says what happened.
+// However a run ends, nothing of it is left, and its error names the cause.
 func TestEnds(t *testing.T) {
 	able(t)
 	cfg := defaults(t)
@@ -232,18 +240,7 @@ func TestEnds(t *testing.T) {
 		left(t)
 	})
 	t.Run("server killed", func(t *testing.T) {
-		r := openRig(t, cfg, contender(t, "segments"))
-		if err := unix.Kill(r.process.PID(), unix.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		<-r.process.Done()
-		if _, err := r.Window(t.Context(), cfg.Window); err == nil || !strings.Contains(err.Error(), "has ended") {
-			t.Error(err)
-		}
-		r.process = nil // its end is no clean one
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
+		serverKilled(t, cfg)
 		left(t)
 	})
 	t.Run("no such flag", func(t *testing.T) {
@@ -265,14 +262,7 @@ func TestEnds(t *testing.T) {
 		left(t)
 	})
 	t.Run("no ringcast", func(t *testing.T) {
-		cfg := cfg
-		for _, path := range []string{"", t.TempDir(), filepath.Join(t.TempDir(), "ringcast")} {
-			cfg.Ringcast = path
-			_, err := Compare(t.Context(), logger(t), cfg, contender(t, "off"))
-			if err == nil || !strings.Contains(err.Error(), "--ringcast") || !strings.Contains(err.Error(), path) {
-				t.Errorf("with ringcast at %q: %v, want an error that names it and the flag", path, err)
-			}
-		}
+		noRingcast(t, cfg)
 		left(t)
 	})
 	t.Run("busy polling against others", func(t *testing.T) {
@@ -283,7 +273,36 @@ func TestEnds(t *testing.T) {
 	})
 }
 
-// The peer is measured like ringcast, but for what it does not tell.
+// serverKilled kills the server under a rig: the next window says so, and Close still works.
+func serverKilled(t *testing.T, cfg Config) {
+	t.Helper()
+	r := openRig(t, cfg, contender(t, "segments"))
+	if err := unix.Kill(r.process.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-r.process.Done()
+	if _, err := r.Window(t.Context(), cfg.Window); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("got %v, want that the server has ended", err)
+	}
+	r.process = nil // Close would report its end
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// noRingcast measures with paths at which there is no ringcast.
+func noRingcast(t *testing.T, cfg Config) {
+	t.Helper()
+	for _, path := range []string{"", t.TempDir(), filepath.Join(t.TempDir(), "ringcast")} {
+		cfg.Ringcast = path
+		_, err := Compare(t.Context(), logger(t), cfg, contender(t, "off"))
+		if err == nil || !strings.Contains(err.Error(), "--ringcast") || !strings.Contains(err.Error(), path) {
+			t.Errorf("with ringcast at %q: %v, want an error that names it and the flag", path, err)
+		}
+	}
+}
+
+// A foreign server is measured like ringcast, but without its own counts.
 func TestForeignServer(t *testing.T) {
 	able(t)
 	cfg := defaults(t)
@@ -300,7 +319,7 @@ func TestForeignServer(t *testing.T) {
 	}
 }
 
-// Soaks, joins and footprints, as short as they may be, tell what they are to tell.
+// Soaks, joins and footprints, as short as possible, report their figures.
 func TestOtherRuns(t *testing.T) {
 	able(t)
 	cfg := defaults(t)

@@ -36,8 +36,8 @@ func TestParseContender(t *testing.T) {
 			text: "cmd:./x --to {ip}", urls: URLs{WHIP: "a", WHEP: "b"},
 			want: Contender{Args: []string{"./x", "--to", "{ip}"}, URLs: URLs{"a", "b", "b"}},
 		},
-		{text: "cmd:./x", err: "URLs are unknown"},
-		{text: "cmd:", urls: URLs{WHIP: "a", WHEP: "b"}, err: "no command line"},
+		{text: "cmd:./x", err: "expected its URLs too, as --whip and --whep"},
+		{text: "cmd:", urls: URLs{WHIP: "a", WHEP: "b"}, err: "expected a command line"},
 		{text: "tcp", err: "xdp, segments, messages, off"},
 		{text: " ", err: "no name"},
 	} {
@@ -53,13 +53,13 @@ func TestParseContender(t *testing.T) {
 			t.Errorf("%q: %+v, %v", c.text, got, err)
 		}
 	}
-	// The ports' own flags are not changed by what comes behind them.
+	// Flags of a contender do not change the flags of its way.
 	if fmt.Sprint(ways["segments"]) != "[--io udp --batching segments]" {
 		t.Error(ways["segments"])
 	}
 }
 
-// clean is a window that nothing is wrong with.
+// clean is a good window.
 func clean() Window {
 	w := Window{
 		Seconds: 2, Cores: Cores{CPU: 0.6, Process: 0.55, Kernel: 0.05, Idle: 0.39, PerPacket: 1000},
@@ -83,7 +83,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{func(w *Window) { w.Client.Idle = 0.02 }, "client's core is saturated: 2.0 %", ""},
 		{func(w *Window) { w.Client.Sink = 0.98 }, "sink takes all", ""},
-		{func(w *Window) { w.Client.Late.P99 = 10.1 }, "publisher fell behind", ""},
+		{func(w *Window) { w.Client.Late.P99 = 10.1 }, "publisher was late", ""},
 		{func(w *Window) { w.Joined, w.Playing = 9, 9 }, "of 10 viewers 9 joined", ""},
 		{func(w *Window) { w.Playing = 9 }, "9 play", ""},
 		{func(w *Window) { w.Gone = 1 }, "1 viewers were lost", ""},
@@ -126,7 +126,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// rounds makes a report of what floor and contenders took in each round; 0 is a window that is void.
+// rounds makes a report from the costs of the floor and the contenders in each round; 0 is a void window.
 func rounds(names []string, ns ...[]float64) *Report {
 	r := &Report{Contenders: names, Viewers: 10, Joins: make([]Joins, len(names))}
 	for _, x := range ns {
@@ -163,7 +163,8 @@ func TestReport(t *testing.T) {
 		{"off by xdp", r.Ratio(1, 0), Spread{3, 3, 4}},
 		{"xdp by floor", r.ToFloor(0), Spread{2, 1.5, 2.2}},
 	} {
-		if math.Abs(c.got.Median-c.want.Median)+math.Abs(c.got.Least-c.want.Least)+math.Abs(c.got.Most-c.want.Most) > 1e-9 {
+		median, least, most := c.got.Median-c.want.Median, c.got.Least-c.want.Least, c.got.Most-c.want.Most
+		if math.Abs(median)+math.Abs(least)+math.Abs(most) > 1e-9 {
 			t.Errorf("%s: %+v, want %+v", c.what, c.got, c.want)
 		}
 	}
@@ -187,7 +188,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// The search ends within 5 % of what a server can do, wherever that lies, and within its probes.
+// The search ends within 5 % of a server's capacity, wherever that lies, and within its probes.
 func TestSearch(t *testing.T) {
 	for _, able := range []int{130, 430, 990, 2600, 4800, 9000} {
 		m := Most{}
@@ -284,7 +285,7 @@ func TestLadder(t *testing.T) {
 	}
 }
 
-// A table goes on where it ended, but for another program or other settings.
+// A table resumes where it ended, but not for another program or other settings.
 func TestResume(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "table.json")
 	l := ladder()

@@ -25,8 +25,8 @@ type Window struct {
 
 // Cores is the use of the server's cores, in shares of them.
 type Cores struct {
-	// CPU is the server's use: Process is its own threads', with the soft interrupts in their context, Kernel that of
-	// ksoftirqd and of the NAPI threads of its device.
+	// CPU is the server's use, the sum of Process and Kernel. Process is its own threads', with the soft interrupts in
+	// their context. Kernel is that of ksoftirqd and of the NAPI threads of its device.
 	CPU     float64 `json:"cpu"`
 	Process float64 `json:"cpu_process"`
 	Kernel  float64 `json:"cpu_kernel"`
@@ -69,7 +69,7 @@ type Audience struct {
 	Failed      int              `json:"failed"`
 	Gone        int              `json:"gone"`
 	SocketDrops uint64           `json:"client_socket_drops"`
-	Delay       report.Quantiles `json:"delay"` // of sampled viewers' packets, from when due at the publisher
+	Delay       report.Quantiles `json:"delay"` // of sampled viewers' packets, from the due time at the publisher
 	Jitter      report.Quantiles `json:"jitter"`
 }
 
@@ -101,7 +101,7 @@ func (v *Verdict) over(broken bool, format string, args ...any) {
 type SampleCounts struct {
 	Packets uint64 `json:"packets"`
 	Missing uint64 `json:"missing_packets"` // before retransmission
-	Bad     uint64 `json:"bad_packets"`     // that did not open, or had been changed
+	Bad     uint64 `json:"bad_packets"`     // that did not open, or were altered
 	NACKs   uint64 `json:"nacked_packets"`
 }
 
@@ -113,9 +113,9 @@ func (s SampleCounts) Loss() float64 {
 	return float64(s.Missing) / float64(s.Packets+s.Missing)
 }
 
-// Server is what ringcast says of itself.
+// Server holds ringcast's own figures.
 type Server struct {
-	Rung        string            `json:"port"` // how its packets leave
+	Rung        string            `json:"port"` // the way of its packets; "port" is the name in stored tables
 	ReceivedRTP uint64            `json:"received_rtp_packets"`
 	SentRTP     uint64            `json:"sent_rtp_packets"`
 	SentRTX     uint64            `json:"sent_rtx_packets"`
@@ -126,12 +126,13 @@ type Server struct {
 	Feedbacks   uint64            `json:"received_feedbacks"`
 	Drops       map[string]uint64 `json:"drops,omitempty"`
 	RingLosses  map[string]uint64 `json:"ring_losses,omitempty"`
-	// Forwarding is from a packet's arrival to its first subscriber's frame.
+	// Forwarding is the delay from a packet's arrival to its first subscriber's frame.
 	Forwarding Forwarding `json:"forwarding"`
 	GCs        uint64     `json:"gcs"`
-	// Mallocs are heap allocations of the whole process, with those for reports, checks and the metrics themselves.
+	// Mallocs are heap allocations of the whole process. They include those for reports, checks and the metrics
+	// themselves.
 	Mallocs    uint64  `json:"mallocs"`
-	GCPause    float64 `json:"gc_pause_max_ms"` // the longest of late, not of the window alone
+	GCPause    float64 `json:"gc_pause_max_ms"` // the longest recent one, not of the window alone
 	Heap       uint64  `json:"heap_bytes"`
 	Stacks     uint64  `json:"stack_bytes"`
 	Goroutines int     `json:"goroutines"`
@@ -143,20 +144,21 @@ type Forwarding struct {
 	P99 float64 `json:"p99_ms"`
 }
 
-// Client is how the other side fared, as shares of its core.
+// Client is the use of the client's core, in shares.
 type Client struct {
 	Idle    float64          `json:"idle"`
 	Viewers float64          `json:"viewers"`
 	Sink    float64          `json:"sink"` // the NAPI threads, which run the sink
-	Late    report.Quantiles `json:"late"` // by how much frames left the publisher after they were due
+	Late    report.Quantiles `json:"late"` // the delay of frames at the publisher
 }
 
 const (
-	// With less idle time than tight, a share, the client's core is saturated; with less than spent the server's is.
+	// tight and spent are shares of idle time. With less than tight the client's core is saturated, with less than
+	// spent the server's.
 	tight, spent = 0.03, 0.015
-	// strange is how much of the server's core may have gone to what is not the server's.
+	// strange is the largest share of the server's core that others may take.
 	strange = 0.1
-	// tardy is how late frames may leave the publisher, at the 99th percentile.
+	// tardy is the largest delay of frames at the publisher, at the 99th percentile.
 	tardy = 10 * time.Millisecond
 )
 
@@ -183,7 +185,8 @@ func (w *Window) judge(viewers int) {
 	w.void(w.Client.Idle < tight, "the client's core is saturated: %.1f %% idle", 100*w.Client.Idle)
 	w.void(w.Client.Sink > 1-tight, "the sink takes all of the client's core: %.1f %%", 100*w.Client.Sink)
 	late := time.Duration(w.Client.Late.P99 * float64(time.Millisecond))
-	w.void(late > tardy, "the publisher fell behind: frames left %v late (p99)", late.Round(100*time.Microsecond))
+	w.void(late > tardy,
+		"the publisher was late: frames left %v after their time (p99)", late.Round(100*time.Microsecond))
 	w.void(w.Dropped > 0, "the cable dropped %d packets: the client's side took them too late", w.Dropped)
 	w.void(w.SocketDrops > 0, "the viewers' sockets dropped %d datagrams", w.SocketDrops)
 	sampled := &w.Sampled
@@ -194,7 +197,7 @@ func (w *Window) judge(viewers int) {
 	w.void(w.Others() > strange, "others took %.1f %% of the server's core", 100*w.Others())
 }
 
-// mediaDrops are the reasons for which a server that is too busy drops media.
+// mediaDrops are the reasons for which an overloaded server drops media.
 var mediaDrops = map[string]bool{
 	"subscriber_stalled": true, "bus_full": true, "replies_full": true,
 	"strays_full": true, "rtp_late": true,

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// settling is from the first frame of a window until it is measured.
+	// settling is the time from a window's first frame to its measurement.
 	settling = 700 * time.Millisecond
-	// draining is how long packets and counts may be on their way after the last frame.
+	// draining is the longest time for packets and counts after the last frame.
 	draining = 10 * time.Second
-	// still is how long nothing must have moved then. Servers publish their counts a few times a second.
+	// still is the time without any change that ends draining. Servers publish their counts a few times a second.
 	still = 400 * time.Millisecond
-	// late is how long it must have been so where the server's count and the sink's do not agree: on a busy machine
-	// a thread waits for longer than still.
+	// late is that time if the server's count and the sink's do not agree. On a busy machine a thread waits for longer
+	// than still.
 	late = 5 * time.Second
 )
 
-// state is all that is counted, while the publisher is paused.
+// state holds all counts, while the publisher is paused.
 type state struct {
 	viewing   Viewing
 	published *report.Publish
@@ -44,8 +44,8 @@ type counts struct {
 	lateness       *report.Publish
 }
 
-// Window plays for d and measures, with a moment before that is not measured. It pauses the publisher before and
-// after, so that what was sent and what arrived can be compared to the packet.
+// Window plays for d and measures, after a moment that it does not measure. It pauses the publisher before and after,
+// so that the counts of sent and arrived packets can be compared exactly.
 func (r *Rig) Window(ctx context.Context, d time.Duration) (w Window, err error) {
 	before := r.stood
 	if before == nil {
@@ -117,7 +117,7 @@ func (r *Rig) finish(ctx context.Context, before *state, measured interval) (w W
 	return w, after, nil
 }
 
-// read reads what flows. The server's time comes next to the moment, the sink says its own.
+// read reads the counts. The server's CPU time is read next to the moment's time; the sink has a time of its own.
 func (r *Rig) read(ctx context.Context) (c counts, err error) {
 	if c.client, err = lab.ReadUsage(r.watching.PID, []int{r.cfg.ClientCPU}, r.clientNAPI); err != nil {
 		return c, err
@@ -137,11 +137,11 @@ func (r *Rig) read(ctx context.Context) (c counts, err error) {
 	if err := r.order(ctx, http.MethodGet, viewersOrders, "/sunk", &c.sunk); err != nil {
 		return c, err
 	}
-	// The publisher tells of the time since it was asked last.
+	// The publisher reports on the time since the last look.
 	return c, r.order(ctx, http.MethodGet, publisherOrders, "/look", &c.lateness)
 }
 
-// wire is what the server's interface has counted.
+// wire returns the counts of the server's interface.
 func (r *Rig) wire() (netlink.LinkStatistics, error) {
 	link, err := r.server.Netlink().LinkByName(device)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *Rig) wire() (netlink.LinkStatistics, error) {
 	return *link.Attrs().Statistics, nil
 }
 
-// standstill waits until nothing moves any more, and reads it. Since the standstill before, if there was one, as much
+// standstill waits until nothing moves, and reads all counts. Since the standstill before, if there was one, as much
 // should have arrived or been lost as was sent.
 func (r *Rig) standstill(ctx context.Context, before *state) (*state, error) {
 	var s state
@@ -197,8 +197,8 @@ func (r *Rig) standstill(ctx context.Context, before *state) (*state, error) {
 	return &s, nil
 }
 
-// agree tells whether all that the server has sent since a standstill has arrived at the sink or is lost, as far as the
-// server counts.
+// agree reports whether all packets that the server has sent since a standstill have arrived at the sink or are lost,
+// by the server's counts.
 func (r *Rig) agree(ctx context.Context, before *state, now *Sunk) (bool, error) {
 	if before == nil || before.metrics == nil {
 		return true, nil
@@ -216,7 +216,7 @@ func (r *Rig) agree(ctx context.Context, before *state, now *Sunk) (bool, error)
 	return uint64(sent) == media(now)+now.Lost-media(then)-then.Lost+wire.TxDropped-before.wire.TxDropped, nil
 }
 
-// metrics are the server's, none of a foreign one.
+// metrics returns the server's metrics, nil for a foreign server.
 func (r *Rig) metrics(ctx context.Context) (server.Metrics, error) {
 	if r.Contender.foreign() {
 		return nil, nil
@@ -224,10 +224,10 @@ func (r *Rig) metrics(ctx context.Context) (server.Metrics, error) {
 	return r.process.ReadMetrics(ctx)
 }
 
-// media is how many packets have arrived.
+// media is the number of packets that have arrived.
 func media(s *Sunk) uint64 { return s.DivertedPackets + s.PassedPackets }
 
-// flow fills in what was measured while packets flowed.
+// flow fills in the figures of the time when packets flowed.
 func (w *Window) flow(a, b *counts, cores int) {
 	w.Seconds = b.at.Sub(a.at).Seconds()
 	used := b.server.Sub(a.server)
@@ -254,7 +254,7 @@ func (w *Window) flow(a, b *counts, cores int) {
 	}
 }
 
-// tally fills in what was counted between two standstills.
+// tally fills in the counts between two standstills.
 func (w *Window) tally(a, b *state) {
 	x, y := a.viewing.Watch, b.viewing.Watch
 	w.Published = b.published.VideoPackets - a.published.VideoPackets
@@ -300,13 +300,13 @@ func (w *Window) tally(a, b *state) {
 	}
 }
 
-// forwarding is how long packets of a steady time took.
+// forwarding returns the delay of packets in steady time.
 func forwarding(grown server.Metrics) Forwarding {
 	const name = "ringcast_forwarding_delay_seconds"
 	return Forwarding{P50: 1000 * grown.Quantile(name, 0.5), P99: 1000 * grown.Quantile(name, 0.99)}
 }
 
-// rung is the kind of port that the server has.
+// rung returns the kind of the server's port.
 func rung(m server.Metrics) string {
 	for series := range m {
 		if rest, ok := strings.CutPrefix(series, `ringcast_port_info{io="`); ok {
@@ -316,7 +316,7 @@ func rung(m server.Metrics) string {
 	return ""
 }
 
-// reasons sums a metric that has a label reason by that.
+// reasons sums a metric by its label reason.
 func reasons(m server.Metrics, name string) map[string]uint64 {
 	sums := map[string]uint64{}
 	for series, n := range m {
