@@ -81,17 +81,15 @@ func FuzzWorker(f *testing.F) {
 	f.Fuzz(play)
 }
 
+// play plays a script to a worker. It must not panic, and every promise of FuzzWorker must hold.
 func play(t *testing.T, script []byte) {
 	l := newLab(t, 0, 2)
 	l.w.cfg.EvenRuns = true
 	l.w.cfg.Memory = budget.New(24 << 10) // soon tight
 	l.w.storage.memory = history.NewMemory(l.w.cfg.Memory)
-	p := l.publish(1, 1, published()...)
-	subs := []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
-	p.frame(0, 0, true)
-	stranger := pathOf(60_000)
-	invited := false                 // a genuine check came from the stranger's path: a peer that moved there
-	index := make(map[uint32]uint64) // the publisher's extended sequence numbers
+	x := &player{lab: l, pub: l.publish(1, 1, published()...), index: make(map[uint32]uint64), stranger: pathOf(60_000)}
+	x.subs = []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
+	x.pub.frame(0, 0, true)
 	l.forget()
 	before := int(l.counted(ReceivedChecks))
 	for n := 0; len(script) >= 3 && n < 200; n++ {
@@ -101,63 +99,7 @@ func play(t *testing.T, script []byte) {
 		size := min(int(binary.BigEndian.Uint16(script[1:])), len(script)-3)
 		data := script[3 : 3+size]
 		script = script[3+size:]
-		path := p.path
-		switch kind {
-		case opSubscriber:
-			path = subs[n%2].path
-			fallthrough
-		case opPublisher, opStranger:
-			if kind == opStranger {
-				path = stranger
-			}
-			checks := l.counted(ReceivedChecks)
-			l.receive(path, data)
-			if kind == opStranger && l.counted(ReceivedChecks) != checks {
-				invited = true
-			}
-		case opRTP:
-			var h rtp.Header
-			if !h.Parse(data, nil) || len(data) > port.MaxDatagram {
-				continue
-			}
-			old := index[h.SSRC]
-			ext := old + uint64(int64(int16(h.Sequence-uint16(old))))
-			if ext > 1<<40 { // nothing precedes the first round
-				ext = uint64(h.Sequence)
-			}
-			index[h.SSRC] = max(old, ext)
-			b := append(make([]byte, 0, 2000), data[:h.HeaderLen]...)
-			if b = p.sealer.SealRTP(b, h.HeaderLen, data[h.HeaderLen:], ext); b != nil {
-				l.receive(p.path, b)
-			}
-		case opRTCP:
-			if len(data) >= 8 && len(data) < 1400 {
-				p.rtcp(data)
-			}
-		case opFeedback:
-			if len(data) >= 8 && len(data) < 1400 {
-				subs[n%2].rtcp(data)
-			}
-		case opMessage:
-			if len(data) >= 8 {
-				message(l, p, subs, data)
-			}
-		case opTime:
-			if len(data) >= 2 {
-				l.pass(port.Time(binary.BigEndian.Uint16(data)) * port.Millisecond / 4)
-			}
-		case opNACK:
-			if len(data) >= 1 {
-				l.batching = true
-				for _, s := range subs {
-					var seqs []uint16
-					for i := range uint16(17) { // one entry's worth
-						seqs = append(seqs, uint16(l.lastVideo(s))-uint16(data[0])+i)
-					}
-					s.nack(subVideo, seqs...)
-				}
-			}
-		}
+		x.do(kind, data, x.subs[n%2])
 		if !held {
 			l.poll()
 		}
@@ -167,21 +109,97 @@ func play(t *testing.T, script []byte) {
 	}
 	l.poll()
 	l.accounts()
-	answers := 0
-	for _, d := range l.sent {
-		if d.data[0] <= 3 {
-			answers++
-		}
-	}
-	if checks := int(l.counted(ReceivedChecks)) - before; answers > checks {
-		t.Fatalf("%d checks were authentic, and %d were answered", checks, answers)
-	}
+	x.checkSent(int(l.counted(ReceivedChecks)) - before)
 	counts := l.w.counters.Counts
 	t.Logf("%d RTP packets taken, %d sent, %d resent", counts[ReceivedRTP], counts[SentRTP], counts[SentRTX])
-	for _, d := range l.sent {
-		if d.path == stranger && d.data[0] > 3 && !invited {
-			t.Fatal("a stranger was sent something else than an answer to its check")
+}
+
+// A player does the operations of a script.
+type player struct {
+	*lab
+	pub      *pub
+	subs     []*sub
+	index    map[uint32]uint64 // the publisher's extended sequence numbers
+	stranger port.Path
+	invited  bool // a genuine check came from the stranger's path: a peer that moved there
+}
+
+// do does one operation, with one of the subscribers.
+func (x *player) do(kind byte, data []byte, s *sub) {
+	switch kind {
+	case opSubscriber:
+		x.receive(s.path, data)
+	case opPublisher:
+		x.receive(x.pub.path, data)
+	case opStranger:
+		checks := x.counted(ReceivedChecks)
+		x.receive(x.stranger, data)
+		x.invited = x.invited || x.counted(ReceivedChecks) != checks
+	case opRTP:
+		x.media(data)
+	case opRTCP:
+		if len(data) >= 8 && len(data) < 1400 {
+			x.pub.rtcp(data)
 		}
+	case opFeedback:
+		if len(data) >= 8 && len(data) < 1400 {
+			s.rtcp(data)
+		}
+	case opMessage:
+		if len(data) >= 8 {
+			message(x.lab, x.pub, x.subs, data)
+		}
+	case opTime:
+		if len(data) >= 2 {
+			x.pass(port.Time(binary.BigEndian.Uint16(data)) * port.Millisecond / 4)
+		}
+	case opNACK:
+		if len(data) < 1 {
+			return
+		}
+		x.batching = true
+		for _, s := range x.subs {
+			var seqs []uint16
+			for i := range uint16(17) { // one entry's worth
+				seqs = append(seqs, uint16(x.lastVideo(s))-uint16(data[0])+i)
+			}
+			s.nack(subVideo, seqs...)
+		}
+	}
+}
+
+// media seals a packet as the publisher, and sends it.
+func (x *player) media(data []byte) {
+	var h rtp.Header
+	if !h.Parse(data, nil) || len(data) > port.MaxDatagram {
+		return
+	}
+	old := x.index[h.SSRC]
+	ext := old + uint64(int64(int16(h.Sequence-uint16(old))))
+	if ext > 1<<40 { // nothing precedes the first round
+		ext = uint64(h.Sequence)
+	}
+	x.index[h.SSRC] = max(old, ext)
+	b := append(make([]byte, 0, 2000), data[:h.HeaderLen]...)
+	if b = x.pub.sealer.SealRTP(b, h.HeaderLen, data[h.HeaderLen:], ext); b != nil {
+		x.receive(x.pub.path, b)
+	}
+}
+
+// checkSent fails if more checks were answered than were authentic, or a stranger was sent anything but an answer.
+func (x *player) checkSent(authentic int) {
+	x.Helper()
+	answers := 0
+	for _, d := range x.sent {
+		switch {
+		case d.data[0] <= 3:
+			answers++
+		case d.path == x.stranger && !x.invited:
+			x.Fatal("a stranger was sent something else than an answer to its check")
+		}
+	}
+	if answers > authentic {
+		x.Fatalf("%d checks were authentic, and %d were answered", authentic, answers)
 	}
 }
 
@@ -195,81 +213,112 @@ func TestRandomOperations(t *testing.T) {
 }
 
 func randomScript(r *rand.Rand) (script []byte) {
-	seq, ts := r.Uint64N(1<<16), r.Uint32()
-	ssrc := uint32(videoSSRC)
-	size := 100 // of a frame's parts: two lengths, as libwebrtc cuts
-	part := func(at uint64, longer int) []byte {
-		b := make([]byte, rtp.HeaderLen)
-		rtp.FixedHeader{Marker: true, PayloadType: pubVP8, Sequence: uint16(at), Timestamp: ts, SSRC: ssrc}.Put(b)
-		b = append(b, vp8ID(true, r.IntN(10) == 0, uint16(seq), uint8(seq), "")...)
-		return op(opRTP, append(b, make([]byte, size+longer)...))
-	}
+	x := &writer{Rand: r, seq: r.Uint64N(1 << 16), ts: r.Uint32(), ssrc: videoSSRC, size: 100}
 	for range 200 {
-		start := len(script)
-		switch r.IntN(20) {
-		case 0:
-			script = append(script, op(opTime, []byte{byte(r.IntN(8)), byte(r.Uint32())})...)
-		case 1, 2:
-			script = append(script, op(opNACK, []byte{byte(r.IntN(100))})...)
-		case 3:
-			script = append(script, op(opFeedback, appendPLI())...)
-		case 4:
-			seq += r.Uint64N(40)
-		case 5:
-			if r.IntN(5) == 0 {
-				seq += r.Uint64N(30_000)
-			}
-		case 6:
-			if r.IntN(5) == 0 {
-				ssrc, seq, ts = r.Uint32N(3)+videoSSRC+50, r.Uint64N(1<<16), r.Uint32()
-			}
-		case 7:
-			script = append(script,
-				op(opRTCP, rtcp.AppendSenderReport(nil, ssrc, rtcp.SenderInfo{NTP: r.Uint64(), RTP: ts}))...)
-		case 8:
-			if r.IntN(4) == 0 {
-				b := make([]byte, 8+r.IntN(40))
-				for i := range b {
-					b[i] = byte(r.Uint32N(6))
-				}
-				b[0] = byte(r.Uint32())
-				script = append(script, op(opMessage, b)...)
-			}
-		case 10: // two late parts of a frame, and the NACK for them, in one batch
-			seq += 3
-			script = append(script, part(seq, 1)...)
-			for i, at := range []uint64{seq - 2, seq - 1} {
-				held := part(at, i)
-				held[0] |= opHeld
-				script = append(script, held...)
-			}
-			script = append(script, op(opNACK, []byte{2})...)
-			continue
-		case 9: // a retransmission
-			b := make([]byte, rtp.HeaderLen)
-			rtp.FixedHeader{
-				Marker: true, PayloadType: pubRTX, Sequence: uint16(r.Uint32N(5000)), Timestamp: ts, SSRC: videoRTX,
-			}.Put(b)
-			b = binary.BigEndian.AppendUint16(b, uint16(seq-r.Uint64N(60)))
-			script = append(script, op(opRTP, append(b, vp8(true, false, "again")...))...)
-		default:
-			at := seq
-			if r.IntN(3) == 0 {
-				at -= r.Uint64N(20)
-			} else {
-				seq += 1 + r.Uint64N(2)
-				if r.IntN(4) == 0 {
-					ts += 3000
-					size = r.IntN(900)
-				}
-			}
-			script = append(script, part(at, r.IntN(2))...)
+		b, together := x.next()
+		if len(b) > 0 && !together && r.IntN(3) == 0 {
+			b[0] |= opHeld
 		}
-		if len(script) > start && r.IntN(3) == 0 {
-			script[start] |= opHeld
-		}
+		script = append(script, b...)
 	}
 	return script
+}
+
+// A writer writes scripts of a publisher's video, as it is sent and lost.
+type writer struct {
+	*rand.Rand
+	seq  uint64
+	ts   uint32
+	ssrc uint32
+	size int // of a frame's parts: two lengths, as libwebrtc cuts
+}
+
+// part writes a part of a frame.
+func (x *writer) part(at uint64, longer int) []byte {
+	b := make([]byte, rtp.HeaderLen)
+	rtp.FixedHeader{Marker: true, PayloadType: pubVP8, Sequence: uint16(at), Timestamp: x.ts, SSRC: x.ssrc}.Put(b)
+	b = append(b, vp8ID(true, x.IntN(10) == 0, uint16(x.seq), uint8(x.seq), "")...)
+	return op(opRTP, append(b, make([]byte, x.size+longer)...))
+}
+
+// next writes the next operation, or several that belong together, or none.
+func (x *writer) next() (b []byte, together bool) {
+	switch x.IntN(20) {
+	case 0:
+		return op(opTime, []byte{byte(x.IntN(8)), byte(x.Uint32())}), false
+	case 1, 2:
+		return op(opNACK, []byte{byte(x.IntN(100))}), false
+	case 3:
+		return op(opFeedback, appendPLI()), false
+	case 4:
+		x.seq += x.Uint64N(40)
+	case 5:
+		if x.IntN(5) == 0 {
+			x.seq += x.Uint64N(30_000)
+		}
+	case 6:
+		if x.IntN(5) == 0 {
+			x.ssrc, x.seq, x.ts = x.Uint32N(3)+videoSSRC+50, x.Uint64N(1<<16), x.Uint32()
+		}
+	case 7:
+		return op(opRTCP, rtcp.AppendSenderReport(nil, x.ssrc, rtcp.SenderInfo{NTP: x.Uint64(), RTP: x.ts})), false
+	case 8:
+		if x.IntN(4) == 0 {
+			return x.message(), false
+		}
+	case 9:
+		return x.retransmission(), false
+	case 10:
+		return x.lateParts(), true
+	default:
+		return x.nextPart(), false
+	}
+	return nil, false
+}
+
+// nextPart writes a part of a frame, in order or late.
+func (x *writer) nextPart() []byte {
+	at := x.seq
+	if x.IntN(3) == 0 {
+		at -= x.Uint64N(20)
+	} else {
+		x.seq += 1 + x.Uint64N(2)
+		if x.IntN(4) == 0 {
+			x.ts += 3000
+			x.size = x.IntN(900)
+		}
+	}
+	return x.part(at, x.IntN(2))
+}
+
+// lateParts writes two late parts of a frame, and the NACK for them, in one batch.
+func (x *writer) lateParts() []byte {
+	x.seq += 3
+	b := x.part(x.seq, 1)
+	for i, at := range []uint64{x.seq - 2, x.seq - 1} {
+		held := x.part(at, i)
+		held[0] |= opHeld
+		b = append(b, held...)
+	}
+	return append(b, op(opNACK, []byte{2})...)
+}
+
+func (x *writer) message() []byte {
+	b := make([]byte, 8+x.IntN(40))
+	for i := range b {
+		b[i] = byte(x.Uint32N(6))
+	}
+	b[0] = byte(x.Uint32())
+	return op(opMessage, b)
+}
+
+func (x *writer) retransmission() []byte {
+	b := make([]byte, rtp.HeaderLen)
+	rtp.FixedHeader{
+		Marker: true, PayloadType: pubRTX, Sequence: uint16(x.Uint32N(5000)), Timestamp: x.ts, SSRC: videoRTX,
+	}.Put(b)
+	b = binary.BigEndian.AppendUint16(b, uint16(x.seq-x.Uint64N(60)))
+	return op(opRTP, append(b, vp8(true, false, "again")...))
 }
 
 // lastVideo is the latest sequence number that a subscriber was sent.
