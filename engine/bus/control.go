@@ -66,16 +66,17 @@ const (
 
 	// Worker to worker, about the layer LayerID:
 
-	// KindFollow asks for the layer's packets. Follower to owner.
+	// KindFollow asks for the layer's packets as feed number Feed. Track may be EveryTrack, and Layer BestLayer. Follower
+	// to owner.
 	KindFollow
-	// KindUnfollow takes KindFollow back. Follower to owner.
+	// KindUnfollow ends the feed number Feed. Follower to owner.
 	KindUnfollow
 	// KindFollowing answers KindFollow: the packets will come. Owner to follower.
 	KindFollowing
 	// KindKeyframeWanted asks for a keyframe, where Join is set for a viewer that joins, else after a loss. Follower to
 	// owner.
 	KindKeyframeWanted
-	// KindResendWanted asks for the packets of Row again. Follower to owner.
+	// KindResendWanted asks for the packets of Row again, for feed number Feed. Follower to owner.
 	KindResendWanted
 	// KindSenderReport brings the layer's Clock. Owner to follower.
 	KindSenderReport
@@ -94,17 +95,23 @@ type Control struct {
 
 	ID api.SessionID
 	LayerID
+	Feed uint32
 	Row
 	Session   *Session
 	Keys      *srtp.Keys
 	UfragKeys *ufrag.Keys
-	Local     api.Credentials
-	Remote    string
-	Clock     Clock
-	Path      port.Path
-	Heard     port.Time
-	MediaAt   port.Time
-	Data      []byte
+	Names
+	Clock   Clock
+	Path    port.Path
+	Heard   port.Time
+	MediaAt port.Time
+	Data    []byte
+}
+
+// Names are credentials of a session: ours, and the peer's user name fragment.
+type Names struct {
+	Local  api.Credentials
+	Remote string
 }
 
 // Row is packets Index to Index+Count-1 of the owner's history, where the layer's numbering has broken Epoch times.
@@ -137,12 +144,12 @@ func SessionOwned(id api.SessionID, owner Address, claimed port.Path) Control {
 
 // SessionRestarted brings the credentials of an ICE restart: ours, and the peer's user name fragment.
 func SessionRestarted(id api.SessionID, local api.Credentials, remote string) Control {
-	return Control{Kind: KindSessionRestarted, ID: id, Local: local, Remote: remote}
+	return Control{Kind: KindSessionRestarted, ID: id, Names: Names{local, remote}}
 }
 
 // SessionSettled puts the credentials in force that have one of our user name fragments.
 func SessionSettled(id api.SessionID, local string) Control {
-	return Control{Kind: KindSessionSettled, ID: id, Local: api.Credentials{Ufrag: local}}
+	return Control{Kind: KindSessionSettled, ID: id, Names: Names{Local: api.Credentials{Ufrag: local}}}
 }
 
 // SessionClosed removes a session.
@@ -196,7 +203,8 @@ func SessionClaimed(id api.SessionID, p port.Path) Control {
 
 // SessionNominated reports which of our user name fragments the peer nominated with.
 func SessionNominated(id api.SessionID, local string) Control {
-	return Control{Kind: KindSessionNominated, To: Controller, ID: id, Local: api.Credentials{Ufrag: local}}
+	names := Names{Local: api.Credentials{Ufrag: local}}
+	return Control{Kind: KindSessionNominated, To: Controller, ID: id, Names: names}
 }
 
 // SessionConnected reports the first authenticated SRTP or SRTCP.
@@ -226,19 +234,19 @@ func SessionEnded(id api.SessionID, why api.Reason) Control {
 
 // Constructors of the messages between workers.
 
-// Follow asks the owner of a publication for packets.
-func Follow(owner Address, l LayerID) Control {
-	return Control{Kind: KindFollow, To: owner, LayerID: l}
+// Follow asks the owner of a publication for a feed.
+func Follow(owner Address, l LayerID, feed uint32) Control {
+	return Control{Kind: KindFollow, To: owner, LayerID: l, Feed: feed}
 }
 
-// Unfollow takes Follow back.
-func Unfollow(owner Address, l LayerID) Control {
-	return Control{Kind: KindUnfollow, To: owner, LayerID: l}
+// Unfollow ends a feed.
+func Unfollow(owner Address, l LayerID, feed uint32) Control {
+	return Control{Kind: KindUnfollow, To: owner, LayerID: l, Feed: feed}
 }
 
 // Following answers Follow.
-func Following(follower Address, l LayerID) Control {
-	return Control{Kind: KindFollowing, To: follower, LayerID: l}
+func Following(follower Address, l LayerID, feed uint32) Control {
+	return Control{Kind: KindFollowing, To: follower, LayerID: l, Feed: feed}
 }
 
 // KeyframeWanted asks for a keyframe after a loss. A keyframe for a viewer that joins has Join set.
@@ -246,9 +254,9 @@ func KeyframeWanted(owner Address, l LayerID) Control {
 	return Control{Kind: KindKeyframeWanted, To: owner, LayerID: l}
 }
 
-// ResendWanted asks for packets again.
-func ResendWanted(owner Address, l LayerID, r Row) Control {
-	return Control{Kind: KindResendWanted, To: owner, LayerID: l, Row: r}
+// ResendWanted asks for packets of a feed again.
+func ResendWanted(owner Address, l LayerID, feed uint32, r Row) Control {
+	return Control{Kind: KindResendWanted, To: owner, LayerID: l, Feed: feed, Row: r}
 }
 
 // SenderReport brings a layer's clock.

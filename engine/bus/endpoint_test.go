@@ -37,7 +37,7 @@ func feed(e *Endpoint, to Address, index uint64) bool {
 
 // ask sends a control message with an index.
 func ask(e *Endpoint, to Address, index uint64) bool {
-	return tell(e, ResendWanted(to, LayerID{}, Row{Index: index}))
+	return tell(e, ResendWanted(to, LayerID{}, 0, Row{Index: index}))
 }
 
 // Control messages outnumber a lane's pieces many times over: none is lost, none overtakes another.
@@ -80,13 +80,13 @@ func TestCausesComeBeforeEffects(t *testing.T) {
 		_, controller, ends := joined(4)
 		from, to := ends[1], ends[3]
 		for w := range skipped {
-			tell(ends[w%3], Unfollow(3, LayerID{}))
+			tell(ends[w%3], Unfollow(3, LayerID{}, 0))
 			takeControl(to)
 		}
 		opened, closed := PublicationOpened(1, 1, 0, &Session{}), PublicationClosed(1, 1)
 		opened.To, closed.To = 3, 3
 		tell(controller, opened)
-		tell(from, Follow(3, LayerID{}))
+		tell(from, Follow(3, LayerID{}, 0))
 		tell(controller, closed)
 		if !to.Lags() {
 			t.Error("the controller's messages wait and the receiver does not lag")
@@ -268,7 +268,7 @@ func TestLateEndpoint(t *testing.T) {
 		t.Fatal("a message to an address that nobody has was accepted")
 	}
 	late := b.Join(5)
-	follow := Follow(0, LayerID{Stream: 3})
+	follow := Follow(0, LayerID{Stream: 3}, 0)
 	if !late.SendControl(&follow) {
 		t.Error("the late endpoint cannot send")
 	}

@@ -49,8 +49,8 @@ func DatagramTo(owner Address, id api.SessionID, in *port.Inbound) Media {
 type Place struct {
 	// Index is the packet's index in the owner's history, Start the index with which the feed began.
 	Index, Start uint64
-	// Epoch counts the breaks in the layer's numbering.
-	Epoch uint32
+	// Epoch counts the breaks in the layer's numbering. Feed is the number of the feed.
+	Epoch, Feed uint32
 }
 
 // Packet describes an RTP packet without its bytes.

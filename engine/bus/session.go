@@ -18,6 +18,13 @@ type LayerID struct {
 	Track, Layer uint8
 }
 
+// EveryTrack and BestLayer are values of a LayerID that a follower asks for: all tracks, and of each the layer that the
+// owner of the publication chooses.
+const (
+	EveryTrack = 0xFF
+	BestLayer  = 0xFF
+)
+
 // Session describes a session to every worker. It is immutable once announced, so that all share one copy.
 type Session struct {
 	ID     api.SessionID

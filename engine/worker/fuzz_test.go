@@ -349,7 +349,7 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 	if kind > byte(bus.KindSenderReport) {
 		m := bus.Media{
 			Kind: bus.MediaKind(kind - byte(bus.KindSenderReport)), From: 1, LayerID: id,
-			Place:  bus.Place{Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4)},
+			Place:  bus.Place{Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4), Feed: uint32(data[7] % 3)},
 			Packet: bus.Packet{Number: index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8, Flags: bus.Flags(data[5] & 3)},
 			ID:     api.SessionID(data[1]), Path: p.path, Arrival: l.now, Data: data[8:],
 		}
@@ -360,7 +360,7 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 		return
 	}
 	m := bus.Control{
-		Kind: bus.Kind(kind), From: 1, ID: api.SessionID(data[1]), LayerID: id,
+		Kind: bus.Kind(kind), From: 1, ID: api.SessionID(data[1]), LayerID: id, Feed: uint32(data[7] % 3),
 		Row:  bus.Row{Index: index, Count: uint32(data[7]), Epoch: uint32(data[6] % 4)},
 		Data: data[8:], Path: p.path, Heard: l.now, Owner: 1,
 	}

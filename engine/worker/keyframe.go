@@ -172,7 +172,7 @@ func (w *Worker) wanted(l *layer) bool {
 		}
 	}
 	for _, f := range l.pub.followers {
-		if fed := f.feeds[l.track].layer; fed != nil && fed != l {
+		if f.switches(l) {
 			return true
 		}
 	}

@@ -689,3 +689,8 @@ func appendPLI() []byte { return rtcp.AppendPLI(nil, 1, subVideo) }
 func (st *stream) all() []*subscriber {
 	return append(append([]*subscriber(nil), st.ready.members...), st.waiting.members...)
 }
+
+// everything is the best layer of each track of a publication.
+func everything(stream bus.StreamID, g bus.Generation) bus.LayerID {
+	return bus.LayerID{Stream: stream, Generation: g, Track: bus.EveryTrack, Layer: bus.BestLayer}
+}

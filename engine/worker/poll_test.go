@@ -40,7 +40,7 @@ func TestPollInSmallBatches(t *testing.T) {
 		l.out.Frames = l.out.Frames[:size]
 		l.out.Control, l.out.Media = l.out.Control[:0:size], l.out.Media[:0:size]
 		p := l.publish(1, 1, published()...)
-		l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
+		l.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
 		var subs []*sub
 		for range 5 {
 			subs = append(subs, l.watch(1, watched(true)...))

@@ -58,9 +58,8 @@ type publication struct {
 	unfed bool
 	wall  wall
 
-	// Only a follower has these.
-	following bool // this worker asked to be fed
-	promised  bool // the owner answered that it will
+	// Only a follower has follows: its requests to be fed.
+	follows *follow
 }
 
 // A track is one media line of a publication.

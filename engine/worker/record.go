@@ -120,7 +120,7 @@ func (w *Worker) tellActive(p *publication, t *track) {
 	t.told = t.active
 	for i := range p.tracks {
 		if &p.tracks[i] == t {
-			l := p.id()
+			l := bus.LayerID{Stream: p.stream.id, Generation: p.generation}
 			l.Track = uint8(i)
 			w.send(bus.FormatActive(p.session.spec.ID, l, uint8(t.active)))
 		}

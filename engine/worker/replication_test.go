@@ -233,7 +233,7 @@ func TestUnfollowEndsAsking(t *testing.T) {
 	if n := len(l.said(bus.KindFollow)); n != 0 {
 		t.Errorf("%d requests to be fed; expected none", n)
 	}
-	if n := len(l.w.asking.publications); n != 0 {
+	if n := len(l.w.asking.follows); n != 0 {
 		t.Errorf("%d publications are asked for; expected none", n)
 	}
 }
@@ -259,7 +259,7 @@ func TestPriming(t *testing.T) {
 			x.owner.now += c.pause
 		}
 		x.owner.forget()
-		x.owner.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
+		x.owner.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
 		video := 0
 		for _, m := range x.owner.brought(bus.KindPacket) {
 			if m.Track == 0 {
@@ -282,7 +282,7 @@ func TestPrimingTakesTurns(t *testing.T) {
 	other.frame(0, 0, true)
 	l.forget()
 	for stream := range bus.StreamID(2) {
-		l.hand(from(1, bus.Follow(0, bus.LayerID{Stream: stream + 1, Generation: bus.Generation(stream + 1)})))
+		l.hand(from(1, bus.Follow(0, everything(stream+1, bus.Generation(stream+1)), 1)))
 	}
 	l.poll()
 	for i, m := range l.brought(bus.KindPacket) {
@@ -308,7 +308,7 @@ func TestReplicationOfTheUnknown(t *testing.T) {
 		{Generation: 1, Stream: 1},
 	} {
 		known := id.Generation == 1 && id.Stream == 1
-		packet := bus.PacketTo(0, id, bus.Place{}, &bus.Packet{}, nil)
+		packet := bus.PacketTo(0, id, bus.Place{Feed: 1}, &bus.Packet{}, nil)
 		if id == (bus.LayerID{Generation: 1, Stream: 1}) {
 			packet.Packet.ExtensionLen, packet.Data = 200, []byte{1}
 		}
@@ -336,7 +336,7 @@ func TestReplicationOfTheUnknown(t *testing.T) {
 // media is a Media message of a follower's video track.
 func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
 	m := bus.Media{
-		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer}, Place: bus.Place{Index: index},
+		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer}, Place: bus.Place{Index: index, Feed: 1},
 		Packet: bus.Packet{Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8},
 		Data:   vp8(true, key, fmt.Sprint("number ", number)),
 	}
@@ -413,14 +413,14 @@ func TestRepeatedResendRequests(t *testing.T) {
 	l := newLab(t, 0, 2)
 	p := l.publish(1, 1, published()...)
 	p.frame(1, 3000, true)
-	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
+	l.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
 	for i := range uint64(300) {
 		p.frame(2+i, uint32(6000+i*30), false)
 	}
 	l.pass(port.Millisecond)
 	l.forget()
 	for range 60 {
-		l.hand(from(1, bus.ResendWanted(0, bus.LayerID{Stream: 1, Generation: 1}, bus.Row{Count: 256})))
+		l.hand(from(1, bus.ResendWanted(0, bus.LayerID{Stream: 1, Generation: 1}, 1, bus.Row{Count: 256})))
 	}
 	p.frame(400, 90_000, false)
 	l.pass(port.Millisecond)
@@ -430,5 +430,110 @@ func TestRepeatedResendRequests(t *testing.T) {
 	}
 	if len(all) == 0 || all[0].Packet.Timestamp != 90_000 {
 		t.Error("the live packet was not the first")
+	}
+}
+
+// A follower may ask for one layer of one track. It is fed that one, whichever is the best, until it asks no more.
+func TestFeedOfOneLayer(t *testing.T) {
+	l := newLab(t, 0, 2)
+	p := l.publish(1, 1, simulcast()...)
+	send := func(seq uint64) {
+		p.layer(hiSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, "hi"))
+		p.layer(loSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, "lo"))
+	}
+	send(0)
+	l.tell(from(1, bus.Follow(0, everything(1, 1), 5)))
+	l.forget()
+	one := bus.LayerID{Stream: 1, Generation: 1, Layer: 1}
+	l.tell(from(1, bus.Follow(0, one, 6)))
+	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1, Layer: 9}, 7)))
+	if m := l.said(bus.KindFollowing); len(m) != 1 || m[0].Feed != 6 || m[0].LayerID != one || l.drops(DropFollow) != 1 {
+		t.Errorf("answered %+v, %d requests dropped; expected an answer to feed 6, and one dropped", m, l.drops(DropFollow))
+	}
+	send(1)
+	var best, single int
+	for _, m := range l.brought(bus.KindPacket) {
+		switch m.Feed {
+		case 5:
+			best++
+		case 6:
+			if single++; m.LayerID != one {
+				t.Errorf("feed 6 brought a packet of %+v; expected %+v", m.LayerID, one)
+			}
+		default:
+			t.Errorf("a packet came by feed %d", m.Feed)
+		}
+	}
+	if single != 2 || best != 1 {
+		t.Errorf("%d packets came by the layer's feed and %d by the best's; expected 2 and 1", single, best)
+	}
+	l.tell(from(1, bus.Unfollow(0, one, 6)))
+	l.forget()
+	send(2)
+	if m := l.brought(bus.KindPacket); len(m) != 1 || m[0].Feed != 5 {
+		t.Errorf("got %+v; expected one packet by feed 5", m)
+	}
+	l.tell(from(1, bus.Unfollow(0, everything(1, 1), 5)))
+	if n := len(l.stream(1).pub.followers); n != 0 {
+		t.Errorf("%d followers are left; expected none", n)
+	}
+}
+
+// A worker that leaves a publication and comes back takes nothing that was sent for the feed before: it would believe
+// that this feed began where that one did, and ask for all packets since.
+func TestPacketsOfAnEndedFeed(t *testing.T) {
+	x := newPair(t, true)
+	for seq := range uint64(60) {
+		x.p.frame(seq, uint32(seq)*3000, seq == 0)
+	}
+	late := x.owner.brought(bus.KindPacket)
+	if len(late) != 60 {
+		t.Fatalf("%d packets were fed; expected 60", len(late))
+	}
+	x.owner.forget()
+	x.follower.tell(closed(x.s.party))
+	x.follower.forget()
+	x.follower.watch(1, watched(true)...)
+	last := late[len(late)-1]
+	x.follower.bring(last)
+	if m := x.follower.said(bus.KindResendWanted); len(m) != 0 {
+		t.Errorf("the follower asks for %+v again; expected nothing", m)
+	}
+	if h := &x.follower.stream(1).pub.tracks[0].layers[0].history; h.Next() != h.First() {
+		t.Errorf("%d packets of the feed before are kept; expected none", h.Next()-h.First())
+	}
+}
+
+// A worker that follows one layer beside the best keeps replicas of both. Its subscribers watch the best.
+func TestFollowOfOneLayer(t *testing.T) {
+	x := newPair(t, false, simulcast)
+	w, pub := x.follower.w, x.follower.stream(1).pub
+	w.followLayer(x.follower.now, pub, 0, 1)
+	x.follower.poll()
+	x.exchange()
+	send := func(seq uint64) {
+		x.p.layer(hiSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, fmt.Sprint("hi ", seq)))
+		x.p.layer(loSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, fmt.Sprint("lo ", seq)))
+		x.exchange()
+	}
+	send(0)
+	send(1)
+	for i, l := range pub.tracks[0].layers {
+		if h := &l.history; h.Next()-h.First() != 2 {
+			t.Errorf("layer %d: the replica has %d packets; expected 2", i, h.Next()-h.First())
+		}
+	}
+	if got, want := x.video(), []string{"hi 0", "hi 1"}; !slices.Equal(got, want) {
+		t.Errorf("the subscriber was sent %v; expected %v", got, want)
+	}
+	w.endFollow(pub.followed(2))
+	x.follower.poll()
+	x.exchange()
+	send(2)
+	if h := &pub.tracks[0].layers[1].history; h.Next()-h.First() != 2 {
+		t.Errorf("the replica of the layer that is no longer followed has %d packets; expected 2", h.Next()-h.First())
+	}
+	if got, want := x.video(), []string{"hi 0", "hi 1", "hi 2"}; !slices.Equal(got, want) {
+		t.Errorf("the subscriber was sent %v; expected %v", got, want)
 	}
 }

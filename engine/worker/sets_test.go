@@ -358,7 +358,7 @@ func TestSetsAreReplicated(t *testing.T) {
 	l := newLab(t, 0, 2)
 	const sprop = "Z0LACtoQmwEQAAADABAAAAMBSPEiag==,aM4DnIA="
 	p := l.publish(1, 1, announce(t, sprop, of(rtp.H264, "42c0/1", published()))...)
-	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1})))
+	l.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
 	l.pass(port.Second)
 	l.forget()
 	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: []byte(idr)})

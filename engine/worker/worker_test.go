@@ -99,7 +99,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, viewer},
 		{"a follower's feed", func(s *scene) func() {
 			p := s.stream(1).pub
-			p.followers = append(p.followers, &follower{address: 1, feeds: make([]feed, 5)})
+			p.followers = append(p.followers, &follower{address: 1, feeds: []feed{{track: 4}}})
 			s.w.wake(s.stream(1), forReady)
 			return poll(s)
 		}, publisher},
@@ -112,7 +112,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, publisher},
 		{"a follower's request", func(s *scene) func() {
 			s.stream(1).pub.tracks[0].layers[0] = nil
-			m := from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1}))
+			m := from(1, bus.Follow(0, everything(1, 1), 1))
 			return func() { s.w.HandleControl(s.now, &m) }
 		}, publisher},
 		{"a publication that opens", func(s *scene) func() {
