@@ -146,7 +146,41 @@ func TestDocumentedFlags(t *testing.T) {
 	}
 }
 
-// Every way of packets that README follows goes by a function that its file declares.
+// README's table links each package or one above it; packages right below engine have links of their own.
+func TestReadmeHasPackages(t *testing.T) {
+	_, table, _ := strings.Cut(documents(t)["../README.md"], "\n| package | does |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	linked := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(table, -1) {
+		linked[m[1]] = true
+	}
+	checked := make(map[string]bool)
+	err := filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
+		name := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(path), ".."+string(filepath.Separator)))
+		if err != nil || checked[name] || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		checked[name] = true
+		above := name
+		for !linked[above] && above != "." {
+			if above = filepath.ToSlash(filepath.Dir(above)); above == "engine" {
+				break
+			}
+		}
+		if !linked[above] || above == "engine" && name != "engine" {
+			t.Errorf("README.md has no row for %s, want one", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(checked) < 40 {
+		t.Errorf("%d packages found, want at least 40", len(checked))
+	}
+}
+
+// README follows a packet through functions that its files declare.
 func TestReadmeFollowsPacket(t *testing.T) {
 	_, text, _ := strings.Cut(documents(t)["../README.md"], "\nTo follow one packet:\n")
 	text, _, _ = strings.Cut(text, "\n## ")
