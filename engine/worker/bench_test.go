@@ -10,8 +10,8 @@ import (
 // benchBurst is the packets of one frame: they arrive together and leave as one run for each subscriber.
 const benchBurst = 7
 
-// BenchmarkOpenRecord is what one packet of a publisher costs until it is in its history. The copy of
-// the packet, which is opened in place, is in it.
+// BenchmarkOpenRecord measures one packet of a publisher until it is in its history. It includes a copy of the packet,
+// which is opened in place.
 func BenchmarkOpenRecord(b *testing.B) {
 	s := newStage(b, 0)
 	packets := s.packets(4096)
@@ -28,7 +28,7 @@ func BenchmarkOpenRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkFanOut is what one packet to one subscriber costs, from the history to the sealed frame.
+// BenchmarkFanOut measures one packet to one subscriber, from the history to the sealed frame.
 func BenchmarkFanOut(b *testing.B) {
 	for _, subscribers := range []int{100, 1000, 5000} {
 		b.Run(fmt.Sprintf("subscribers=%d", subscribers), func(b *testing.B) {

@@ -2,7 +2,7 @@ package worker
 
 import "ringcast/engine/port"
 
-// DropReason is why a datagram, a packet or a wish went no further.
+// DropReason is why a datagram, a packet or a request went no further.
 type DropReason uint8
 
 const (
@@ -61,7 +61,7 @@ const (
 	DropStrays
 	// DropBus: a packet that the lossy lane to another worker had no room for.
 	DropBus
-	// DropStalled: packets skipped for a subscriber that fell behind.
+	// DropStalled: packets skipped for a subscriber that was too late.
 	DropStalled
 	// DropCodec: packets of a payload type that the subscriber did not negotiate.
 	DropCodec
@@ -221,8 +221,8 @@ func (c Counter) Help() string { return counters[c].help }
 type Counters struct {
 	Drops  [NumDropReasons]uint64
 	Counts [NumCounters]uint64
-	// Delays counts packets by the time from their arrival to their first subscriber's frame, by
-	// the bounds in DelayBounds, the last element above all; DelaySum adds it up.
+	// Delays counts packets by the time from their arrival to their first subscriber's frame, one element for each of
+	// DelayBounds and one above all. DelaySum is the sum of those times.
 	Delays   [len(DelayBounds) + 1]uint64
 	DelaySum port.Time
 }

@@ -13,8 +13,8 @@ import (
 	"ringcast/engine/stun"
 )
 
-// A stage is one worker with a publisher of video and a number of subscribers, all connected, and
-// packets of the publisher sealed in advance, so that only the data plane is measured.
+// A stage is one worker with a publisher of video and a number of subscribers, all connected. The publisher's packets
+// are sealed in advance, so that only the data plane is measured.
 type stage struct {
 	w       *Worker
 	now     port.Time
@@ -81,40 +81,9 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	for i := range s.out.Frames {
 		s.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
 	}
-	hasher := stun.NewHasher()
-	open := func(id int, role api.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
-		spec := &bus.Session{
-			ID: api.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
-			Local: api.Credentials{
-				Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session",
-			},
-			RemoteUfrag: "peer",
-		}
-		server, peer := stageKeys(byte(id))
-		p := port.Path{
-			Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)}),
-				uint16(1024+id&63)),
-			Local: netip.AddrFrom4([4]byte{198, 18, 255, 1}),
-		}
-		var tx [12]byte
-		check := hasher.AppendRequest(nil, &tx, stun.Request{
-			Username: spec.Local.Ufrag + ":peer", Password: spec.Local.Password, Priority: 1, UseCandidate: true,
-			TieBreaker: 1,
-		})
-		tell := func(m bus.Control) { s.w.HandleControl(s.now, &m) }
-		tell(bus.SessionOpened(spec))
-		s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
-		tell(bus.SessionOwned(spec.ID, 0, port.Path{}))
-		tell(bus.SessionKeyed(0, spec.ID, server))
-		if role == api.Publisher {
-			tell(bus.PublicationOpened(1, 1, 0, spec))
-		}
-		s.drain()
-		return p, check, peer
-	}
 	track := stageTrack()
 	track.Encodings = []rtp.Encoding{{SSRC: stageSSRC}}
-	path, _, keys := open(1, api.Publisher, track)
+	path, _, keys := s.open(1, api.Publisher, track)
 	s.pubPath = path
 	var err error
 	if s.sealer, err = srtp.NewSealer(keys); err != nil {
@@ -123,7 +92,7 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	for i := range subscribers {
 		track := stageTrack()
 		track.SSRC, track.RTXSSRC = uint32(0x20000000+2*i), uint32(0x20000001+2*i)
-		path, check, keys := open(2+i, api.Subscriber, track)
+		path, check, keys := s.open(2+i, api.Subscriber, track)
 		s.paths, s.checks = append(s.paths, path), append(s.checks, check)
 		if i < 16 {
 			o, err := srtp.NewOpener(keys)
@@ -136,6 +105,38 @@ func newStage(tb testing.TB, subscribers int) *stage {
 	s.publish(s.packet(true)) // a keyframe, so that all of them have begun
 	s.drain()
 	return s
+}
+
+// open connects a peer and returns its path, a check of it, and its keys.
+func (s *stage) open(id int, role api.Role, track rtp.Track) (port.Path, []byte, *srtp.Keys) {
+	spec := &bus.Session{
+		ID: api.SessionID(id), Role: role, Stream: 1, Tracks: []rtp.Track{track}, CNAME: "cname",
+		Local: api.Credentials{
+			Ufrag: nameOf(api.SessionID(id), role, 0), Password: "a password of this session",
+		},
+		RemoteUfrag: "peer",
+	}
+	server, peer := stageKeys(byte(id))
+	remote := netip.AddrFrom4([4]byte{198, 18, byte(id >> 14), byte(id >> 6)})
+	p := port.Path{
+		Remote: netip.AddrPortFrom(remote, uint16(1024+id&63)),
+		Local:  netip.AddrFrom4([4]byte{198, 18, 255, 1}),
+	}
+	var tx [12]byte
+	check := stun.NewHasher().AppendRequest(nil, &tx, stun.Request{
+		Username: spec.Local.Ufrag + ":peer", Password: spec.Local.Password, Priority: 1, UseCandidate: true,
+		TieBreaker: 1,
+	})
+	tell := func(m bus.Control) { s.w.HandleControl(s.now, &m) }
+	tell(bus.SessionOpened(spec))
+	s.w.HandlePacket(s.now, &port.Inbound{Path: p, Data: check, Arrival: s.now})
+	tell(bus.SessionOwned(spec.ID, 0, port.Path{}))
+	tell(bus.SessionKeyed(0, spec.ID, server))
+	if role == api.Publisher {
+		tell(bus.PublicationOpened(1, 1, 0, spec))
+	}
+	s.drain()
+	return p, check, peer
 }
 
 // packet seals the publisher's next packet.

@@ -14,10 +14,10 @@ import (
 )
 
 // BenchmarkHerd is 10,000 streams on several workers, driven one after another. Publishers are silent and nobody
-// watches, or each has one viewer, at another worker, that waits, or they send ten packets a second. One iteration is a
-// second. It reports the most thread CPU time of one call into a worker, by method, where connecting is of any while peers
-// connect. A Poll fills at most 256 frames. CPU time a second and heap are for each stream. The collector is off within
-// a second.
+// watches, or each has one viewer, at another worker, that waits, or they send ten packets a second. One iteration is
+// a second. It reports the most thread CPU time of one call into a worker, by method. connecting is that of any method
+// while peers connect. A Poll fills at most 256 frames. CPU time a second and heap are for each stream. The collector
+// is off within a second.
 func BenchmarkHerd(b *testing.B) {
 	for _, workers := range []int{4, 16} {
 		for _, streams := range []int{2500, 10_000} {

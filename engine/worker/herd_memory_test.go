@@ -16,8 +16,8 @@ func liveBytes() int {
 	return int(m.HeapAlloc)
 }
 
-// What a stream with one viewer takes: what was sent within a second, and little more. The bounds are a quarter above
-// what was measured on 64 bits.
+// A stream with one viewer takes the memory of a second's packets, and little more. The bounds are a quarter above the
+// measurements on 64 bits.
 func TestStreamMemory(t *testing.T) {
 	const n = 400
 	measure := func(name string, most int, f func()) {

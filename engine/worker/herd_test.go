@@ -12,7 +12,7 @@ import (
 )
 
 // A herd is several workers with many streams, and at most one viewer of each, at another worker than its publisher.
-// The workers are driven one after another; what they tell each other passes by hand, in turn.
+// The workers are driven one after another. Their messages to each other pass by hand, in turn.
 type herd struct {
 	testing.TB
 	workers []*Worker
@@ -182,7 +182,7 @@ func (h *herd) drive() {
 	}
 }
 
-// deliver passes on what worker i said, and counts what it sent.
+// deliver passes on the messages of worker i, and counts the media that it sent.
 func (h *herd) deliver(i int) {
 	for _, m := range h.out.Control {
 		if m.To != bus.Controller {

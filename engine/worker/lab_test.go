@@ -17,8 +17,8 @@ import (
 	"ringcast/engine/ufrag"
 )
 
-// A lab is one worker under test with its clock and the peers that it serves. What it sends is kept
-// until it is looked at. Everything that it seals goes by an oracle: no index twice with other bytes.
+// A lab is one worker under test with its clock and the peers that it serves. Its datagrams and messages are kept until
+// a test forgets them. An oracle sees everything that it seals: no index twice with other bytes.
 type lab struct {
 	testing.TB
 	w      *Worker
@@ -34,11 +34,11 @@ type lab struct {
 	sent     []datagram
 	messages []bus.Control
 	fed      []bus.Media
-	// reuses counts what the oracle found; a test that expects none need not look.
+	// reuses counts the oracle's findings. A test that expects none need not look.
 	reuses int
 	seed   maphash.Seed
 	seals  map[seal]uint64
-	// batching keeps tell and receive from polling: what they hand over is of one batch.
+	// batching keeps tell and receive from polling, so that they hand over one batch.
 	batching bool
 	// lenient leaves frames outside the port's memory to the test.
 	lenient bool
@@ -84,11 +84,14 @@ func newLab(tb testing.TB, index, workers int) *lab {
 		random: 1, seed: maphash.MakeSeed(), seals: make(map[seal]uint64),
 	}
 	sealers := 0
-	l.w = New(Config{Index: index, Workers: workers, Rand: l.rand, Ufrags: labUfrags, Wall: labWall, NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
-		s, err := srtp.NewSealer(k)
-		sealers++
-		return &oracle{s, l, sealers}, err
-	}})
+	l.w = New(Config{
+		Index: index, Workers: workers, Rand: l.rand, Ufrags: labUfrags, Wall: labWall,
+		NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
+			s, err := srtp.NewSealer(k)
+			sealers++
+			return &oracle{s, l, sealers}, err
+		},
+	})
 	l.out.Control, l.out.Media = make([]bus.Control, 0, 64), make([]bus.Media, 0, 64)
 	l.out.Frames = make([]port.Frame, labFrames)
 	for i := range l.out.Frames {

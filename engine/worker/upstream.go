@@ -24,10 +24,10 @@ type upstream struct {
 }
 
 func newUpstream(clockRate uint32) *upstream {
-	return &upstream{receiver: receiver.Make(clockRate)}
+	return &upstream{receiver: receiver.New(clockRate)}
 }
 
-// restart forgets the clocks and the frame of before a break in the layer's numbering.
+// restart forgets the clocks and the frame, at a break in the layer's numbering.
 func (u *upstream) restart() {
 	u.arrivals, u.reported, u.clockTold = bus.Clock{}, false, 0
 	u.unit.restart()

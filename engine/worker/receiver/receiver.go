@@ -34,8 +34,8 @@ type Receiver struct {
 	statistics statistics
 }
 
-// Make makes a receiver of media with a clock rate in Hz.
-func Make(clockRate uint32) Receiver { return Receiver{clockRate: clockRate} }
+// New makes a receiver of media with a clock rate in Hz.
+func New(clockRate uint32) Receiver { return Receiver{clockRate: clockRate} }
 
 // A Packet is the part of an RTP packet that a receiver reads.
 type Packet struct {

@@ -9,7 +9,7 @@ import (
 )
 
 func newReceiver(clockRate uint32) *Receiver {
-	r := Make(clockRate)
+	r := New(clockRate)
 	return &r
 }
 
