@@ -38,8 +38,8 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkChecksum4 prints what the UDP checksum over IPv4 costs a packet: the fastest of many short rows with it, less
-// the fastest of those without, which alternate.
+// BenchmarkChecksum4 prints the cost of a packet's UDP checksum over IPv4. It alternates short rows with and without
+// the checksum, and compares the fastest of each.
 func BenchmarkChecksum4(b *testing.B) {
 	const row = 256
 	chunk := make([]byte, Headroom+benchPayload)

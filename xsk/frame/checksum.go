@@ -5,16 +5,16 @@ import (
 	"math/bits"
 )
 
-// The Internet checksum is a sum of 16-bit words with the carries added back in (RFC 1071). Sums of wider
-// words fold to the same, and so do sums of swapped words, swapped (§2 B and C): so bytes are read in the
-// order that most machines like, eight at a time, and the result is swapped once.
+// The Internet checksum is a sum of 16-bit words with the carries added back in (RFC 1071). A sum of wider words folds
+// to the same. A sum of words with swapped bytes folds to the same with swapped bytes (§2 B and C). So bytes are read
+// in the order that most machines like, eight at a time, and the result is swapped once.
 
-// sum adds the words of b to a sum. The last word is filled up with zeros; so of several calls over one
-// text, only the last may have an odd number of bytes.
+// sum adds the words of b to a sum. It fills the last word up with zeros. So, in several calls over one text, only the
+// last call may have an odd number of bytes.
 //
-// An addition with carry waits for the one before it. So each block begins a row of its own, and the
-// processor works on several rows at once; the compiler keeps a row's carry in the flag. Adding the last
-// carry cannot carry again: a row begins without one, so beside a carry at most 2^64-2 is left of it.
+// An addition with carry waits for the one before it. So each block begins a row of its own, and the processor works on
+// several rows at once. The compiler keeps a row's carry in the flag. Adding the last carry cannot carry again: a row
+// begins without one, so beside a carry its sum is at most 2^64-2.
 func sum(b []byte, total uint64) uint64 {
 	for len(b) >= 64 {
 		w := (*[64]byte)(b)

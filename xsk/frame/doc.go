@@ -1,48 +1,47 @@
-// Package frame writes and reads the Ethernet, IP and UDP headers of the datagrams that travel through
-// AF_XDP, where no kernel does it. It computes over bytes and does nothing else: no I/O, no state.
+// Package frame writes and reads the Ethernet, IP and UDP headers of datagrams that travel through AF_XDP, where no
+// kernel does it. It computes over bytes and does nothing else: no I/O, no state.
 //
 // # The way out
 //
-// Of one path, two datagrams' headers differ in very little: lengths, the IPv4 identification, and the
-// checksums over them. Everything else is laid down once, when a route gets its next hop (Make). A chunk
-// of packet memory looks like this:
+// The headers of two datagrams on one path differ in very little: lengths, the IPv4 identification, and the checksums
+// over them. Make writes everything else once, when a route gets its next hop. A chunk of packet memory looks like
+// this:
 //
 //	|<------- Headroom, 64 bytes ------->|
 //	| free | Ethernet | IPv4/IPv6 | UDP  | payload ...
-//	       ^ start: what the descriptor points to
+//	       ^ start: the descriptor points here
 //
 // Per packet (Put):
 //
-//  1. the template's 64 bytes are copied in front of the payload, whatever the family;
-//  2. lengths and identification are written;
-//  3. the IPv4 header checksum is made from the sum over the template's constant words, to which the two
-//     words just written are added (RFC 1071 §2, RFC 1624 §3: a checksum is a sum, so that what did not
-//     change need not be added again);
-//  4. the UDP checksum, if there is one, is made the same way plus a walk over the payload.
+//  1. It copies the template's 64 bytes in front of the payload, for either family.
+//  2. It writes lengths and identification.
+//  3. It computes the IPv4 header checksum: the template has the sum over the constant words, to which the two words of
+//     step 2 are added. A checksum is a sum, so constant words need not be added again (RFC 1071 §2, RFC 1624 §3).
+//  4. It computes the UDP checksum, if there is one, in the same way plus a walk over the payload.
 //
 // # UDP checksums
 //
-// IPv6 requires them (RFC 8200 §8.1). Over IPv4 they are optional (RFC 768: zero means none), but a few middleboxes
+// IPv6 requires them (RFC 8200 §8.1). Over IPv4 they are optional (RFC 768: zero means none). A few middleboxes
 // mistrust datagrams without: a translator from IPv4 to IPv6 must compute the checksum, or drops them (RFC 7915 §4.5).
-// So there is one by default, which costs a walk over the payload: about 35 ns for 1,230 bytes that are in the cache.
+// So there is one by default. It costs a walk over the payload: about 35 ns for 1,230 bytes that are in the cache.
 //
 // Options.Checksum4Off leaves them out over IPv4. Receivers accept that, and our payload is authenticated anyway: SRTP,
-// DTLS and STUN each detect a flipped bit, and Ethernet's own checksum guards each link. What is lost: a datagram
-// damaged inside a router arrives at the wrong port, or is dropped by the application and not by the peer's kernel.
+// DTLS and STUN each detect a flipped bit, and Ethernet's own checksum guards each link. Only damage inside a router
+// matters: such a datagram arrives at the wrong UDP port, or the application drops it instead of the peer's kernel.
 //
 // # Flow labels
 //
-// An IPv6 header carries a flow label, 20 bits of a hash over addresses and ports (RFC 6437). Routers that spread their
-// load by the label, without a look at the ports, put each viewer on a way of its own. The kernel's sockets do the same
-// (net.ipv6.auto_flowlabels, 1 by default); their labels differ from ours.
+// An IPv6 header carries a flow label, 20 bits of a hash over addresses and UDP ports (RFC 6437). Routers that spread
+// their load by the label, without a look at the UDP ports, put each viewer on a way of its own. The kernel's sockets
+// do the same (net.ipv6.auto_flowlabels, 1 by default); their labels differ from ours.
 //
 // # The way in
 //
-// Parse takes what XDP has steered to us apart. It never verifies checksums: between virtual interfaces
-// the kernel leaves them unfinished, and NICs check them before XDP runs.
+// Parse reads frames that XDP has steered to us. It never verifies checksums: between virtual interfaces the kernel
+// leaves them unfinished, and NICs check them before XDP runs.
 //
 // # Concurrency and ownership
 //
 // A Template is a value without pointers and is never changed after Make; Put writes only the chunk.
-// Parse's payload is part of the data it was given.
+// The payload that Parse returns is part of its data.
 package frame

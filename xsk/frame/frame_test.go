@@ -34,14 +34,22 @@ var kernelFrames = []struct {
 	payload string
 	frame   string
 }{
-	{"IPv4 empty", path4, 0, "", "02000000000b02000000000a08004500001c000040004011aea9c6120001c61200021b58c3500008950d"},
-	{"IPv4 odd", path4, 0, "ringcast!", "02000000000b02000000000a080045000025000040004011aea0c6120001c61200021b58c3500011bc5472696e676361737421"},
-	{"IPv4 EF", path4, 0xb8, "ringcast", "02000000000b02000000000a080045b80024000040004011ade9c6120001c61200021b58c3500010dd5672696e6763617374"},
-	{"IPv6 empty", path6, 0, "", "02000000000b02000000000a86dd6006b25c00081140fd000000000000000000000000000001fd0000000000000000000000000000021b58c35100082730"},
-	{"IPv6 odd EF", path6, 0xb8, "ringcast!", "02000000000b02000000000a86dd6b86b25c00111140fd000000000000000000000000000001fd0000000000000000000000000000021b58c35100114e7772696e676361737421"},
+	{"IPv4 empty", path4, 0, "",
+		"02000000000b02000000000a08004500001c000040004011aea9c6120001c61200021b58c3500008950d"},
+	{"IPv4 odd", path4, 0, "ringcast!",
+		"02000000000b02000000000a080045000025000040004011aea0c6120001c61200021b58c3500011bc5472696e6763617374" +
+			"21"},
+	{"IPv4 EF", path4, 0xb8, "ringcast",
+		"02000000000b02000000000a080045b80024000040004011ade9c6120001c61200021b58c3500010dd5672696e6763617374"},
+	{"IPv6 empty", path6, 0, "",
+		"02000000000b02000000000a86dd6006b25c00081140fd000000000000000000000000000001fd0000000000000000000000" +
+			"000000021b58c35100082730"},
+	{"IPv6 odd EF", path6, 0xb8, "ringcast!",
+		"02000000000b02000000000a86dd6b86b25c00111140fd000000000000000000000000000001fd0000000000000000000000" +
+			"000000021b58c35100114e7772696e676361737421"},
 }
 
-// We write what the kernel writes, but for the flow label, whose hash is keyed there.
+// We write the same bytes as the kernel, but for the flow label, whose hash has a key there.
 func TestAsTheKernel(t *testing.T) {
 	for _, k := range kernelFrames {
 		t.Run(k.name, func(t *testing.T) {
@@ -63,8 +71,9 @@ func TestAsTheKernel(t *testing.T) {
 				t.Errorf("wrote\n%x, the kernel\n%x", got, want)
 			}
 			path, payload, ok := Parse(want, "")
-			if reversed := (port.Path{Remote: netip.AddrPortFrom(k.path.Local, ourPort), Local: k.path.Remote.Addr()}); !ok || path != reversed || string(payload) != k.payload {
-				t.Errorf("parsed %v %q %v", path, payload, ok)
+			reversed := port.Path{Remote: netip.AddrPortFrom(k.path.Local, ourPort), Local: k.path.Remote.Addr()}
+			if !ok || path != reversed || string(payload) != k.payload {
+				t.Errorf("parsed %v %q (%v), want %v %q", path, payload, ok, reversed, k.payload)
 			}
 		})
 	}
@@ -125,7 +134,7 @@ func reference(path port.Path, payload []byte, id uint16, opt Options) []byte {
 	return append(append(append(f, 0x86, 0xdd), ip...), udp...)
 }
 
-// Patched headers are those computed in full, whatever the length.
+// Patched headers are those computed in full, for any length.
 func TestAgainstReference(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	payload := make([]byte, port.MaxDatagram)
@@ -200,8 +209,8 @@ func TestSum(t *testing.T) {
 	}
 }
 
-// A checksum that comes out as zero goes out as all ones: zero would mean that there is none, which IPv6
-// receivers drop (RFC 768, RFC 8200 §8.1).
+// A checksum of zero is sent as all ones. Zero would mean no checksum, which IPv6 receivers drop (RFC 768, RFC 8200
+// §8.1).
 func TestZeroChecksum(t *testing.T) {
 	for _, path := range []port.Path{path4, path6} {
 		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{})
@@ -209,7 +218,7 @@ func TestZeroChecksum(t *testing.T) {
 			f := put(&tpl, payload, 0)
 			return binary.BigEndian.Uint16(f[len(f)-len(payload)-2:])
 		}
-		// The word that brings the sum to all ones is what the checksum of the rest is.
+		// The checksum of the rest is the word that brings the sum to all ones.
 		payload := binary.BigEndian.AppendUint16(nil, field([]byte{0, 0}))
 		if got := field(payload); got != 0xffff {
 			t.Errorf("%v: %#x", path, got)
@@ -236,8 +245,8 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// Flow labels are those of a hash: the same for all datagrams of a path, and spread evenly over paths that differ in
-// the port or the address alone. Routers take a few bits of them.
+// A flow label is the same for all datagrams of a path. Labels spread evenly over paths that differ in the UDP port or
+// the address alone. Routers use a few bits of them.
 func TestFlowLabel(t *testing.T) {
 	label := func(path port.Path, payload string) uint32 {
 		tpl := Make(ourMAC, peerMAC, path, ourPort, Options{TrafficClass: 0xff})
@@ -264,7 +273,8 @@ func TestFlowLabel(t *testing.T) {
 			}
 			for way, load := range loads {
 				if mean := paths / ways; load < mean/2 || load > 2*mean {
-					t.Errorf("paths that differ in the %s, bits from %d: way %d has %d of %d, want about %d", name, shift, way, load, paths, mean)
+					t.Errorf("paths that differ in the %s, bits from %d: way %d has %d of %d, want about %d",
+						name, shift, way, load, paths, mean)
 				}
 			}
 		}

@@ -7,13 +7,13 @@ import (
 	"ringcast/engine/port"
 )
 
-// Parse takes an Ethernet frame that carries UDP apart: IPv4 without options, IPv6 without extension
-// headers, no fragments, no VLAN, which is what XDP steers to us. The path's Local is the address that
-// the frame was sent to; the local port is not looked at. IPv6 link-local addresses get the zone. The
-// payload is part of data and ends where UDP says; Ethernet pads what is short.
+// Parse reads an Ethernet frame that carries UDP, of the kinds that XDP steers to us. These are IPv4 without options
+// and IPv6 without extension headers, no fragments, no VLAN. The path's Local is the address that the frame was sent
+// to; Parse does not look at the local UDP port. IPv6 link-local addresses get the zone. The payload is part of data.
+// Its end comes from UDP's length, because Ethernet pads short frames.
 //
-// It fails on anything else, on lengths that contradict each other, and on addresses that cannot be
-// answered or answered from: source port 0, multicast, unspecified, loopback and IPv4-mapped ones.
+// It fails on anything else, and on lengths that contradict each other. It also fails on addresses that cannot be
+// answered, or answered from: source port 0, multicast, unspecified, loopback and IPv4-mapped ones.
 func Parse(data []byte, zone string) (path port.Path, payload []byte, ok bool) {
 	if len(data) < ethernetLen {
 		return port.Path{}, nil, false
@@ -38,7 +38,7 @@ func Parse(data []byte, zone string) (path port.Path, payload []byte, ok bool) {
 	return path, udp[udpLen:length:length], true
 }
 
-// parseIPv4 returns the addresses of a datagram and what follows its header (RFC 791 §3.1).
+// parseIPv4 returns the addresses of a datagram and the bytes after its header (RFC 791 §3.1).
 func parseIPv4(ip []byte) (source, local netip.Addr, udp []byte, ok bool) {
 	if len(ip) < ipv4Len || ip[0] != 0x45 || ip[9] != protocolUDP {
 		return source, local, nil, false
@@ -52,7 +52,7 @@ func parseIPv4(ip []byte) (source, local netip.Addr, udp []byte, ok bool) {
 	return source, local, ip[ipv4Len:total], true
 }
 
-// parseIPv6 returns the addresses of a datagram and what follows its header (RFC 8200 §3).
+// parseIPv6 returns the addresses of a datagram and the bytes after its header (RFC 8200 §3).
 func parseIPv6(ip []byte, zone string) (source, local netip.Addr, udp []byte, ok bool) {
 	if len(ip) < ipv6Len || ip[0]>>4 != 6 || ip[6] != protocolUDP {
 		return source, local, nil, false

@@ -26,7 +26,7 @@ func TestParsePadding(t *testing.T) {
 		f := put(&tpl, []byte("short"), 0)
 		_, payload, ok := Parse(append(f, make([]byte, 40)...), "")
 		if !ok || string(payload) != "short" {
-			t.Errorf("behind the frame: %q %v", payload, ok)
+			t.Errorf("with bytes after the frame: %q %v", payload, ok)
 		}
 		binary.BigEndian.PutUint16(f[len(f)-5-4:], 8+2)
 		_, payload, ok = Parse(f, "")
@@ -113,8 +113,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Whatever arrives: no panic, and what parses is inside the data and can be answered with the very frame
-// that it came in, its ends exchanged.
+// No data makes Parse panic. A payload that it returns is inside the data. The frame with its ends exchanged is an
+// answer.
 func FuzzParse(f *testing.F) {
 	for _, k := range kernelFrames {
 		data, err := hex.DecodeString(k.frame)
@@ -141,12 +141,15 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What Put writes Parse reads, with checksums as they would be in full.
+// Parse reads the frames that Put writes. Their checksums equal those computed in full.
 func FuzzPutParse(f *testing.F) {
-	f.Add([]byte{198, 18, 0, 1}, []byte{198, 18, 0, 2}, uint16(50000), uint32(1), uint8(0), false, []byte("payload"))
-	f.Add(path6.Local.AsSlice(), path6.Remote.Addr().AsSlice(), uint16(50001), uint32(1<<16), uint8(0xb8), true, []byte{})
-	f.Add(pathLL.Local.AsSlice(), pathLL.Remote.Addr().AsSlice(), uint16(1), uint32(0), uint8(0), true, make([]byte, 1452))
-	f.Fuzz(func(t *testing.T, local, remote []byte, number uint16, id uint32, class uint8, checksum bool, payload []byte) {
+	four, six, link := path4.Remote.Addr(), path6.Remote.Addr(), pathLL.Remote.Addr()
+	f.Add(path4.Local.AsSlice(), four.AsSlice(), uint16(50000), uint32(1), uint8(0), false, []byte("payload"))
+	f.Add(path6.Local.AsSlice(), six.AsSlice(), uint16(50001), uint32(1<<16), uint8(0xb8), true, []byte{})
+	f.Add(pathLL.Local.AsSlice(), link.AsSlice(), uint16(1), uint32(0), uint8(0), true, make([]byte, 1452))
+	f.Fuzz(func(
+		t *testing.T, local, remote []byte, number uint16, id uint32, class uint8, checksum bool, payload []byte,
+	) {
 		from, ok1 := netip.AddrFromSlice(local)
 		to, ok2 := netip.AddrFromSlice(remote)
 		if !ok1 || !ok2 || from.Is4() != to.Is4() || len(payload) > 0xffff-ipv4Len-udpLen {
@@ -163,8 +166,9 @@ func FuzzPutParse(f *testing.F) {
 		if wanted := unicast(from) && unicast(to); ok != wanted {
 			t.Fatalf("parsed %v, want %v", ok, wanted)
 		}
-		if ok && (back.Remote != netip.AddrPortFrom(from, ourPort) || back.Local != to || !bytes.Equal(again, payload)) {
-			t.Fatalf("%v came back as %v", path, back)
+		want := port.Path{Remote: netip.AddrPortFrom(from, ourPort), Local: to}
+		if ok && (back != want || !bytes.Equal(again, payload)) {
+			t.Fatalf("%v came back as %v, want %v", path, back, want)
 		}
 	})
 }

@@ -9,18 +9,18 @@ import (
 	"ringcast/engine/port"
 )
 
-// Headroom is the room, in bytes, that Put needs in front of a payload: Ethernet (14), the longer of the
-// IP headers (40) and UDP (8), rounded up so that it is copied in whole registers. All of it is Put's.
+// Headroom is the room in bytes that Put needs in front of a payload, and overwrites. Ethernet (14), the longer of the
+// IP headers (40) and UDP (8) are rounded up, so that whole registers are copied.
 const Headroom = 64
 
-// The headers, and where their fields are, counted from each one's beginning.
+// Lengths of the headers, and offsets of their fields from each header's beginning.
 const (
 	ethernetLen = 14
 	ipv4Len     = 20
 	ipv6Len     = 40
 	udpLen      = 8
 
-	// The headers of either family end at Headroom, so that all of their places are constants.
+	// The headers of either family end at Headroom, so that all of their offsets are constants.
 	udpAt  = Headroom - udpLen
 	ipv4At = udpAt - ipv4Len
 	ipv6At = udpAt - ipv6Len
@@ -34,10 +34,10 @@ const (
 	fragmentAt    = 0x1fff
 )
 
-// Options are what a path's headers carry by choice.
+// Options are the fields of a path's headers that can be chosen.
 type Options struct {
-	// Checksum4Off leaves UDP checksums out over IPv4; see the package's comment for what speaks for and
-	// against. Over IPv6 there is always one.
+	// Checksum4Off leaves UDP checksums out over IPv4; the package comment has the arguments. Over IPv6 there is always
+	// one.
 	Checksum4Off bool
 	// TrafficClass is the octet of DSCP (upper six bits) and ECN (RFC 2474 §3, RFC 3168 §5).
 	TrafficClass uint8
@@ -45,23 +45,22 @@ type Options struct {
 	HopLimit uint8
 }
 
-// A Template is the headers of one path, with what changes from packet to packet left out. There is one
-// for each route, so it is small and holds no pointers.
+// A Template is the headers of one path without the fields that change from packet to packet. There is one for each
+// route, so it is small and holds no pointers.
 type Template struct {
 	head [Headroom]byte
 	// ip is the sum over the IPv4 header but for length, identification and checksum.
 	ip uint16
 	// pseudo is the sum over the pseudo-header and the ports, but for the lengths.
 	pseudo uint16
-	// start is where the Ethernet header begins in head. 0: the zero Template, which is no path's.
+	// start is where the Ethernet header begins in head. It is 0 in the zero Template, which belongs to no path.
 	start uint8
-	// checksum is whether datagrams carry a UDP checksum.
+	// checksum reports whether datagrams carry a UDP checksum.
 	checksum bool
 }
 
-// Make lays down the headers of datagrams from the local port of path.Local to path.Remote. The
-// addresses are of one family, as ports hand them out, and the hardware addresses those of our own
-// interface and of the next hop.
+// Make writes the headers of datagrams from path.Local and localPort to path.Remote. Both addresses are of one family,
+// as ports hand them out. The hardware addresses are those of our own interface and of the next hop.
 func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Options) (t Template) {
 	local, remote := path.Local.As16(), path.Remote.Addr().As16()
 	hopLimit := cmp.Or(opt.HopLimit, usualHopLimit)
@@ -109,24 +108,23 @@ func Make(source, destination [6]byte, path port.Path, localPort uint16, opt Opt
 // castagnoli is the polynomial that processors have an instruction for.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// flowLabel is made of addresses and ports, which lie next to each other, so it is one for all datagrams of a path. By
-// it alone some routers choose among equal ways, so tuples must differ in it (RFC 6437 §3, RFC 6438). It is never zero,
-// which means that there is none.
+// flowLabel is a hash of addresses and UDP ports, which lie next to each other. So it is the same for all datagrams of
+// a path. Some routers choose among equal ways by it alone, so it must differ between tuples (RFC 6437 §3, RFC 6438).
+// It is never zero, which means no label.
 func flowLabel(tuple []byte) uint32 {
 	return max(crc32.Checksum(tuple, castagnoli)&0xfffff, 1)
 }
 
-// Room is the largest payload, in bytes, that passes a link or route whose MTU is mtu, which counts from the IP
-// header. We forbid fragmentation, so a larger one is lost. It is negative if not even the headers pass.
+// Room is the largest payload in bytes that passes a link or route of an MTU, which counts from the IP header. We
+// forbid fragmentation, so a larger payload is lost. Room is negative if not even the headers pass.
 func (t *Template) Room(mtu int) int {
 	return mtu - (Headroom - int(t.start) - ethernetLen)
 }
 
-// Put writes the headers in front of the payload of payloadLen bytes that begins at Headroom in chunk,
-// and returns where in chunk the frame starts; it ends with the payload. chunk is at least so long, and
-// the payload fits the path (Room). id is the IPv4 identification, of which the lower 16 bits are used:
-// receivers need none of an unfragmented datagram (RFC 6864 §4.1), but some middleboxes like it to
-// change.
+// Put writes the headers in front of a payload of payloadLen bytes, which begins at Headroom in chunk. It returns where
+// in chunk the frame starts; the frame ends with the payload. The payload must lie in chunk and fit the path (Room).
+// The lower 16 bits of id are the IPv4 identification. Receivers of unfragmented datagrams need none (RFC 6864 §4.1),
+// but some middleboxes prefer one that changes.
 func (t *Template) Put(chunk []byte, payloadLen int, id uint32) (start int) {
 	head := (*[Headroom]byte)(chunk)
 	*head = t.head
@@ -142,9 +140,10 @@ func (t *Template) Put(chunk []byte, payloadLen int, id uint32) (start int) {
 	}
 	if t.checksum {
 		// The length counts twice: in the pseudo-header and in UDP's own.
-		check := ^add(add(t.pseudo, length), add(length, bits.ReverseBytes16(fold(sum(chunk[Headroom:Headroom+payloadLen], 0)))))
+		payload := bits.ReverseBytes16(fold(sum(chunk[Headroom:Headroom+payloadLen], 0)))
+		check := ^add(add(t.pseudo, length), add(length, payload))
 		if check == 0 {
-			check = 0xffff // zero says that there is none; both are zero in one's complement
+			check = 0xffff // zero means no checksum; both are zero in one's complement
 		}
 		binary.BigEndian.PutUint16(head[udpAt+6:], check)
 	}
