@@ -41,8 +41,8 @@ type BundleConfig struct {
 	TransmitFrames int
 	// HugePages uses huge pages where there are some.
 	HugePages bool
-	// BusyPoll, if not zero, makes the reader poll the NIC's queues (SO_PREFER_BUSY_POLL) for this time. It takes effect
-	// together with napi_defer_hard_irqs and gro_flush_timeout of the interface, which the administrator sets.
+	// BusyPoll, if not zero, makes the reader poll the NIC's queues (SO_PREFER_BUSY_POLL) for this time. It takes
+	// effect together with napi_defer_hard_irqs and gro_flush_timeout of the interface, which the administrator sets.
 	BusyPoll time.Duration
 	// BusyPollBudget is the most packets of one poll.
 	BusyPollBudget int
@@ -69,8 +69,8 @@ const (
 )
 
 // DefaultBundleConfig returns the defaults of a mode. Interface and Queues are still missing. Outside Mode Copy a chunk
-// has 4 KiB. With smaller chunks, igb, igc and the 82599 receive no frame above 1 KB, since their buffers are whole
-// kilobytes (1792 is rounded down), and ENA copies without a warning.
+// has 4 KiB. With smaller chunks, igb, igc and the 82599 receive no frame above 1 KB, because their buffers are whole
+// kilobytes (1792 is rounded down). ENA would copy without a warning.
 func DefaultBundleConfig(mode Mode) BundleConfig {
 	c := BundleConfig{
 		Mode: mode, ChunkSize: zeroCopyChunk, ReceiveFrames: 2048, TransmitFrames: 1024, HugePages: true,
@@ -143,9 +143,9 @@ type Entry struct {
 	Queue, FD int
 }
 
-// Open makes the UMEM and the sockets, fills the fill rings (mlx5 hangs otherwise), and binds the sockets. The XDP program
-// must be attached before: some drivers fail the bind otherwise (ErrNoProgram). A packet that is redirected before the
-// bind is lost, so the caller puts the Entries into the XSKMAP after Open.
+// Open makes the UMEM and the sockets, fills the fill rings (mlx5 hangs otherwise), and binds the sockets. The XDP
+// program must be attached before: some drivers fail the bind otherwise (ErrNoProgram). A packet that is redirected
+// before the bind is lost, so the caller puts the Entries into the XSKMAP after Open.
 //
 // The error wraps one of this package's Err variables where the cause is known.
 func Open(cfg BundleConfig) (*Bundle, error) {
@@ -218,11 +218,12 @@ func (b *Bundle) open(mode Mode) error {
 // firstReceive is the number of the first chunk that the i-th socket receives into.
 func (b *Bundle) firstReceive(i int) int { return b.config.TransmitFrames + i*b.config.ReceiveFrames }
 
-// mapMemory maps the UMEM. It uses huge pages where some are reserved, since the rings jump about in the memory. Otherwise
-// it populates nothing, so that the kernel may still make huge pages when the memory is registered.
+// mapMemory maps the UMEM. It uses huge pages where some are reserved, since the rings jump about in the memory.
+// Otherwise it populates nothing, so that the kernel may still make huge pages when the memory is registered.
 func (b *Bundle) mapMemory() error {
 	size := b.firstReceive(len(b.config.Queues)) * b.config.ChunkSize
-	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE
+	const protection = unix.PROT_READ | unix.PROT_WRITE
+	const flags = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE
 	if b.config.HugePages {
 		rounded := (size + hugePage - 1) &^ (hugePage - 1)
 		memory, err := unix.Mmap(-1, 0, rounded, protection, flags|unix.MAP_HUGETLB)
@@ -261,7 +262,8 @@ func (b *Bundle) tune(s *socket) {
 		{unix.SO_BUSY_POLL_BUDGET, b.config.BusyPollBudget},
 	} {
 		if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o.option, o.value); err != nil {
-			b.info.BusyPollRefused = openError("set up busy polling", err, map[unix.Errno]error{unix.EPERM: ErrPrivilege})
+			reasons := map[unix.Errno]error{unix.EPERM: ErrPrivilege}
+			b.info.BusyPollRefused = openError("set up busy polling", err, reasons)
 			return
 		}
 	}
@@ -311,9 +313,10 @@ func (b *Bundle) Entries() []Entry {
 // Info describes the bundle.
 func (b *Bundle) Info() Info { return b.info }
 
-// Close frees everything, in the order that lets the kernel free the queues: the XSKMAP's reference (Release), the rings,
-// whose mappings hold the sockets, the sockets, the UMEM. A second call returns the first one's error and does nothing
-// else. The kernel needs some milliseconds more until the queues can be bound again.
+// Close frees everything, in an order that lets the kernel free the queues. First goes the XSKMAP's reference
+// (Release), then the rings, whose mappings hold the sockets, then the sockets, then the UMEM. A second call returns
+// the first one's error and does nothing else. The kernel needs some milliseconds more until the queues can be bound
+// again.
 func (b *Bundle) Close() error {
 	if b.closed {
 		return b.closing

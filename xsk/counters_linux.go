@@ -16,8 +16,8 @@ const (
 	CompanionReceived Counter = iota
 	CompanionSent
 	CompanionRejected
-	// Unresolved counts datagrams without next hop, Elsewhere those that leave by another interface, Ourselves those for
-	// this host, TooLong those beyond the path's MTU. The companion sent all of them.
+	// Unresolved counts datagrams without next hop, Elsewhere those that leave by another interface, Ourselves those
+	// for this host, TooLong those beyond the path's MTU. The companion sent all of them.
 	Unresolved
 	Elsewhere
 	Ourselves
@@ -30,23 +30,18 @@ const (
 	NumCounters
 )
 
-const (
-	detour     = "xdp_detour_datagrams_total"
-	detourHelp = "Datagrams that the companion socket sent in place of AF_XDP, by reason."
-)
-
 // counters have no metric where the companion's own counts tell the same.
 var counters = [NumCounters]struct {
 	name   string
 	metric port.Metric
 }{
-	CompanionReceived: {name: "companion received"},
-	CompanionSent:     {name: "companion sent"},
-	CompanionRejected: {name: "companion rejected"},
-	Unresolved:        {"unresolved", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "no_next_hop"}},
-	Elsewhere:         {"elsewhere", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "routed_elsewhere"}},
-	Ourselves:         {"ourselves", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "own_host"}},
-	TooLong:           {"too long", port.Metric{Name: detour, Help: detourHelp, Label: "reason", Value: "too_long"}},
+	CompanionReceived: {"companion received", port.Metric{}},
+	CompanionSent:     {"companion sent", port.Metric{}},
+	CompanionRejected: {"companion rejected", port.Metric{}},
+	Unresolved:        {"unresolved", detour("no_next_hop")},
+	Elsewhere:         {"elsewhere", detour("routed_elsewhere")},
+	Ourselves:         {"ourselves", detour("own_host")},
+	TooLong:           {"too long", detour("too_long")},
 	OwnSources: {"own sources", port.Metric{
 		Name: "xdp_own_source_datagrams_total",
 		Help: "Datagrams from outside with a source address of this host: forged, and dropped.",
@@ -54,6 +49,14 @@ var counters = [NumCounters]struct {
 	GuardRejections: {"guard rejections", port.Metric{
 		Name: "xdp_guard_refused_total", Help: "Paths that the guard had no room for.",
 	}},
+}
+
+func detour(reason string) port.Metric {
+	return port.Metric{
+		Name:  "xdp_detour_datagrams_total",
+		Help:  "Datagrams that the companion socket sent in place of AF_XDP, by reason.",
+		Label: "reason", Value: reason,
+	}
 }
 
 // String returns a short name.
@@ -125,7 +128,8 @@ var queueCounters = [NumQueueCounters]struct {
 	KernelRXInvalid: {"kernel RX invalid", []port.Metric{loss("rx_invalid")}},
 	KernelTXInvalid: {"kernel TX invalid", []port.Metric{{
 		Name: "xdp_queue_tx_invalid_total",
-		Help: "Times that the kernel skipped a withdrawn frame in a TX ring. One frame counts several times; another counter says if it was lost.",
+		Help: "Times that the kernel skipped a withdrawn frame in a TX ring. One frame counts several times; " +
+			"another counter says if it was lost.",
 	}}},
 	KernelRXRingFull:    {"kernel RX ring full", []port.Metric{loss("rx_ring_full")}},
 	KernelFillRingEmpty: {"kernel fill ring empty", []port.Metric{loss("fill_ring_empty")}},
@@ -159,16 +163,16 @@ type QueueCounts [NumQueueCounters]uint64
 // String lists the counts that are not zero.
 func (c QueueCounts) String() string { return port.List[QueueCounter](c[:]) }
 
-// QueueStats are what a port tells of one of the NIC's queues.
+// QueueStats are the counts and the state of one of the NIC's queues.
 type QueueStats struct {
 	Queue  int
 	Counts QueueCounts
-	// Waiting reports whether the queue depends on the next frame that comes back from the kernel: its frames are all
-	// that the port has, or a NIC that reads the TX ring itself does not.
+	// Waiting reports whether the queue depends on the next frame that comes back from the kernel. It does if the port
+	// has no other frame, or if the NIC in zerocopy mode has not read all of the TX ring.
 	Waiting bool
 }
 
-// Details are what a port counts beside port.Stats.
+// Details are the counts of a port beside port.Stats.
 type Details struct {
 	Counts Counts
 	Queues []QueueStats
@@ -207,7 +211,8 @@ func (q *queueTally) askKernel(fd int) {
 		return
 	}
 	for i, n := range [numKernel]uint64{
-		s.Rx_dropped, s.Rx_invalid_descs, s.Tx_invalid_descs, s.Rx_ring_full, s.Rx_fill_ring_empty_descs, s.Tx_ring_empty_descs,
+		s.Rx_dropped, s.Rx_invalid_descs, s.Tx_invalid_descs,
+		s.Rx_ring_full, s.Rx_fill_ring_empty_descs, s.Tx_ring_empty_descs,
 	} {
 		q.Counts[int(KernelRXDropped)+i] = q.earlier[i] + n
 	}
@@ -251,7 +256,7 @@ func (p *portTally) publish() {
 	tally.Publish(p.shared[:], p.own[:])
 }
 
-// details returns what was published last, but for Suspended. Safe from any thread.
+// details returns the counts that were published last. Safe from any thread.
 func (p *portTally) details() (d Details) {
 	tally.Snapshot(d.Counts[:], p.shared[:])
 	if queues := p.queues.Load(); queues != nil {

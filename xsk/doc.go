@@ -1,12 +1,12 @@
 // Package xsk is the AF_XDP port: it exchanges the datagrams of one UDP port with the NIC's queues past the kernel's
-// network stack, headers included. It implements port.Port. It does not know the datagrams' meaning, nor the XDP program
-// that steers them here. It needs Linux 5.11; the package is empty elsewhere.
+// network stack, headers included. It implements port.Port. It does not know the datagrams' meaning, nor the XDP
+// program that steers them here. It needs Linux 5.11; the package is empty elsewhere.
 //
 // # Words
 //
 //   - A queue is the NIC's: an RX queue and the TX queue of the same number.
-//   - The UMEM is memory that we share with the kernel, cut into chunks: of 2 KB in copy mode, of 4 KB in zerocopy
-//     mode, where the driver makes its buffers of them. A chunk holds one frame.
+//   - The UMEM is memory that we share with the kernel, cut into chunks. They have 2 KB in copy mode. In zerocopy mode,
+//     where they are the driver's buffers, they have 4 KB. A chunk holds one frame.
 //   - A ring carries chunks' addresses or descriptors between the kernel and us. Two rings serve received frames: the
 //     fill ring (empty chunks, to the kernel) and the RX ring (full ones, back). Two serve frames to send: the TX ring
 //     and the completion ring.
@@ -28,33 +28,36 @@
 //
 // # The life of a TX chunk
 //
-//		            offer                count                 complete
-//		 ours ───────────────▶ offered ─────────▶ in flight ─────────────▶ ours
-//		   ▲                   │     │
-//		   ├───── reclaim ─────┘     │ complete
-//		   │                         ▼
-//		   └─────── count ──────── returned
+//	           offer                count                 complete
+//	ours ───────────────▶ offered ─────────▶ in flight ─────────────▶ ours
+//	  ▲                   │     │
+//	  ├───── reclaim ─────┘     │ complete
+//	  │                         ▼
+//	  └─────── count ──────── returned
 //
-//	  - Ours: the chunk is free, or is the memory of a frame that is lent to the worker, filled, or kept. It is on no ring.
-//	  - Offered: its descriptor is on the TX ring. Its frame is kept until the kernel has consumed the descriptor.
-//	  - In flight: the descriptor was consumed and the frame counted, as sent or as rejected. The kernel has the memory.
-//	  - Returned: the completion ring gave the chunk back, but its frame is still to be counted. This state ends within the
-//	    Transmit that it began in.
+// The states (chunkState):
 //
-// The steps: offer is stage 4 below. Count follows whenever the consumer index of the TX ring has moved, in the order of
-// the ring. Complete comes by the completion ring, before or after the count. Reclaim is stage 2; it happens only in copy
-// mode, because in zerocopy mode a descriptor counts as consumed at once.
+//   - Ours: the chunk is free, or is the memory of a frame that is lent to the worker, filled, or kept. It is on no
+//     ring.
+//   - Offered: its descriptor is on the TX ring. Its frame is kept until the kernel has consumed the descriptor.
+//   - In flight: the descriptor was consumed and the frame counted, as sent or as rejected. The kernel has the memory.
+//   - Returned: the completion ring gave the chunk back, but its frame is still to be counted. This state ends within
+//     the Transmit that it began in.
+//
+// The steps: offer is stage 4 below. Count follows whenever the consumer index of the TX ring has moved, in the order
+// of the ring. Complete comes by the completion ring, before or after the count. Reclaim is stage 2; it happens only in
+// copy mode, because in zerocopy mode a descriptor counts as consumed at once.
 //
 // # The way out (all of it on the worker's thread)
 //
 //  1. Collect. Completion rings give chunks back. Descriptors that the kernel has consumed since the last time are
 //     counted as sent.
-//  2. Reclaim, if a frame on a TX ring may not leave as it is: it is too old, or a route or next hop has changed. In copy
-//     mode the kernel reads a TX ring only within our own calls (a kick, or Wait's poll), so we may reclaim descriptors
-//     that it has not consumed. The kernel may have seen the producer index, which thus cannot go back. So the
-//     descriptors become invalid, and kicks make the kernel skip them, one a call (drain). XDP_STATISTICS counts them.
-//  3. Routes. For every RouteChange, its path's next hops are followed, and the guard admits the path, before a frame is
-//     sent there. When the next hop is known, it becomes a template of headers.
+//  2. Reclaim, if a frame on a TX ring is too old, or a route or next hop has changed. In copy mode the kernel reads a
+//     TX ring only within our own calls (a kick, or Wait's poll). So we may reclaim descriptors that it has not
+//     consumed. The kernel may have seen the producer index, which thus cannot go back. So the descriptors become
+//     invalid, and kicks make the kernel skip them, one a call (drain). XDP_STATISTICS counts them.
+//  3. Routes. For every RouteChange, its path's next hops are followed, and the guard admits the path, before a frame
+//     is sent there. When the next hop is known, it becomes a template of headers.
 //  4. Offer. Every frame gets its headers and a descriptor. Its route is resolved again only if the next hops have
 //     a new generation or it has no hop. Frames that are too old, unroutable, or longer than any path takes are
 //     counted and dropped. Frames without next hop here, or longer than their path takes, go through the companion
@@ -81,19 +84,19 @@
 // # The way in (the worker's thread)
 //
 // Receive first puts the chunks of the last Receive on the fill rings again. Then it reads the RX rings, each in turn
-// being the first. A driver that asks for a kick of the fill ring gets one for each 64 chunks, or each turn while it
+// being the first. A driver may ask for kicks of the fill ring. It gets one for each 64 chunks, or each turn while it
 // holds fewer than 64. With busy polling every turn kicks. Checksums are not verified: virtual interfaces leave them
-// unfinished, and NICs check them before XDP. Frames from an address of this host are dropped: they are forged. Last, for
-// one port of all, comes the companion: when a poll has announced datagrams, and otherwise once a millisecond, since
-// reading costs a system call. It has a batch of its own, so neither starves the other.
+// unfinished, and NICs check them before XDP. Frames from an address of this host are dropped: they are forged. Last
+// comes the companion, for one port of all. It is read when a poll has announced datagrams, and otherwise once a
+// millisecond, since reading costs a system call. It has a batch of its own, so neither starves the other.
 //
 // # Outages
 //
 // A socket never outlives its interface, and an interface that went down may have changed. So the bundle can be taken
 // away (Suspend) and another given (Resume) while the worker runs. The port stops sending through the bundle at
 // the next Transmit. It closes the bundle at the next Receive, when the worker holds no received frame any more.
-// In between and until Resume, frames lie in ordinary memory and go through the companion, unless the next hops
-// report that the link is down: the kernel would keep them for a neighbour, and send them late.
+// In between and until Resume, frames lie in ordinary memory and go through the companion. While the next hops report
+// that the link is down, frames are rejected instead. The kernel would keep them for a neighbour, and send them late.
 //
 // # Concurrency
 //
@@ -103,8 +106,8 @@
 //
 // # Buffer ownership
 //
-// Frames and their memory belong to the port. The worker writes those of Outgoing.Frames between two Transmits and
-// must not keep or reorder them; Data that does not begin where it was lent is copied there. Inbound.Data points
-// into the UMEM and is the reader's to change until the next Receive. Between two Transmits a TX chunk is in one of three
-// places: among the frames that are kept or lent, on the stack of free ones, or with the kernel.
+// Frames and their memory belong to the port. The worker writes those of Outgoing.Frames between two Transmits, and
+// must not keep or reorder them. Data that does not begin where it was lent is copied there. Inbound.Data points into
+// the UMEM. The reader may change it until the next Receive. Between two Transmits a TX chunk is in one of three
+// places. It is the memory of a kept or lent frame, or on the stack of free chunks, or with the kernel.
 package xsk

@@ -13,7 +13,8 @@ var (
 	// ErrPrivilege: the process lacks CAP_NET_RAW (or CAP_NET_ADMIN for busy polling).
 	ErrPrivilege = errors.New("lacks CAP_NET_RAW and CAP_NET_ADMIN")
 	// ErrMemlock: the UMEM exceeds RLIMIT_MEMLOCK, and the process lacks CAP_IPC_LOCK.
-	ErrMemlock = errors.New("RLIMIT_MEMLOCK is too small for the packet memory: raise it (LimitMEMLOCK=) or grant CAP_IPC_LOCK")
+	ErrMemlock = errors.New(
+		"RLIMIT_MEMLOCK is too small for the packet memory: raise it (LimitMEMLOCK=) or grant CAP_IPC_LOCK")
 	// ErrQueueBusy: another AF_XDP socket holds the queue.
 	ErrQueueBusy = errors.New("another AF_XDP socket holds the queue")
 	// ErrNoQueue: the interface has no queue of that number.
@@ -67,11 +68,13 @@ var (
 	// With zerocopy the driver answers too (ndo_bpf with XDP_SETUP_XSK_POOL), and the same numbers mean more.
 	zeroCopyReasons = map[unix.Errno]error{
 		// virtnet_xsk_pool_enable without a DMA device, mlx5e_validate_xsk_param, each driver's check of the queue
-		unix.EINVAL: fmt.Errorf("%w: a virtio device needs ACCESS_PLATFORM (iommu_platform=on in QEMU), with pages of 16 or "+
-			"64 KB chunks of 4 KB may not fit, and the queue must both receive and send", ErrZeroCopy),
+		unix.EINVAL: fmt.Errorf("%w: a virtio device needs ACCESS_PLATFORM (iommu_platform=on in QEMU), "+
+			"with pages of 16 or 64 KB chunks of 4 KB may not fit, and the queue must both receive and send",
+			ErrZeroCopy),
 		// virtnet_xsk_pool_enable; the bind itself asks for no capability
-		unix.EPERM:      fmt.Errorf("%w: virtio_net needs napi_tx=1", ErrZeroCopy),
-		unix.ENOENT:     fmt.Errorf("%w: virtio_net needs mergeable receive buffers (mrg_rxbuf=on in QEMU)", ErrZeroCopy),
+		unix.EPERM: fmt.Errorf("%w: virtio_net needs napi_tx=1", ErrZeroCopy),
+		unix.ENOENT: fmt.Errorf(
+			"%w: virtio_net needs mergeable receive buffers (mrg_rxbuf=on in QEMU)", ErrZeroCopy),
 		unix.ENOMEM:     fmt.Errorf("%w: the packet memory cannot be mapped for the device", ErrZeroCopy), // xp_dma_map
 		unix.EOPNOTSUPP: fmt.Errorf("%w: this driver has none, or needs larger chunks", ErrUnsupported),
 	}

@@ -14,8 +14,8 @@ const (
 	// retryDown is the same while the interface is down.
 	retryDown = 10 * port.Millisecond
 
-	// In one Transmit and for one socket, dropsAtMost bounds the kicks that lost a frame each (no carrier), repeatsAtMost
-	// those without effect (interrupted, no buffers).
+	// In one Transmit and for one socket, dropsAtMost bounds the kicks that lost a frame each (no carrier),
+	// repeatsAtMost those without effect (interrupted, no buffers).
 	dropsAtMost   = 16
 	repeatsAtMost = 4
 )
@@ -40,8 +40,8 @@ func (t *transmitter) countKick(s *sender, errno unix.Errno) unix.Errno {
 	return errno
 }
 
-// drive kicks until the kernel has consumed the TX ring, or consumes no more for now. If the kernel does not even look at
-// the ring, the frames there are reclaimed, and the sender is not drained.
+// drive kicks until the kernel has consumed the TX ring, or consumes no more for now. If the kernel does not even look
+// at the ring, the frames there are reclaimed, and the sender is not drained.
 func (t *transmitter) drive(s *sender) {
 	drops, repeats := 0, 0
 	sent := false

@@ -20,8 +20,8 @@ type chunkState uint8
 const (
 	// chunkOurs: on the free stack, or the memory of a frame that is lent, filled or kept, and on no ring.
 	chunkOurs chunkState = iota
-	// chunkOffered: its descriptor is on the TX ring, and its frame is kept. The kernel may have consumed the descriptor
-	// since the frames were counted last.
+	// chunkOffered: its descriptor is on the TX ring, and its frame is kept. The kernel may have consumed the
+	// descriptor since the frames were counted last.
 	chunkOffered
 	// chunkInFlight: the kernel consumed the descriptor. The frame is counted, and has left the lender's array.
 	chunkInFlight
@@ -42,10 +42,10 @@ func (c *chunk) withKernel() bool { return c.state == chunkOffered || c.state ==
 // uncounted reports whether the chunk was offered, and its frame is not counted yet.
 func (c *chunk) uncounted() bool { return c.state == chunkOffered || c.state == chunkReturned }
 
-// lender owns the frames to send. Their memory is chunks, of the UMEM or (while there is none) of ordinary
-// memory; a frame's Handle is its chunk's number. The frames lie in one array: the kept ones first, in order, then
-// those lent to the worker, which fills them from the front, then entries without memory. So kept and filled frames
-// are always one row. Every chunk is in that array, on the free stack, or with the kernel.
+// lender owns the frames to send. Their memory is chunks, of the UMEM or (while there is none) of ordinary memory; a
+// frame's Handle is its chunk's number. The frames lie in one array. The kept ones come first, in order, then those
+// lent to the worker, which fills them from the front, then entries without memory. So the pending frames, kept and
+// filled, are always one row. Every chunk is in that array, on the free stack, or with the kernel.
 type lender struct {
 	frames []port.Frame
 	kept   int

@@ -37,8 +37,8 @@ func statistics(fd int) (unix.XDPStatistics, unix.Errno) {
 	return s, errno
 }
 
-// getXDPOption reads a socket option of a fixed size. A kernel that returns less is too old (5.4 has the rings' flags, 5.9
-// all statistics).
+// getXDPOption reads a socket option of a fixed size. A kernel that returns less is too old (5.4 has the rings' flags,
+// 5.9 all statistics).
 func getXDPOption(fd, option int, value unsafe.Pointer, size uintptr) unix.Errno {
 	length := uint32(size)
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, uintptr(option),
@@ -50,7 +50,9 @@ func getXDPOption(fd, option int, value unsafe.Pointer, size uintptr) unix.Errno
 }
 
 // mapRing maps one of a socket's rings. The mapping is to be unmapped whole, when no pointer into it is used any more.
-func mapRing[E any](fd int, pageOffset int64, at unix.XDPRingOffset, size int) (mapping []byte, shared indices, entries []E, err error) {
+func mapRing[E any](fd int, pageOffset int64, at unix.XDPRingOffset, size int) (
+	mapping []byte, shared indices, entries []E, err error,
+) {
 	var entry E
 	length := int(at.Desc) + size*int(unsafe.Sizeof(entry))
 	mapping, err = unix.Mmap(fd, pageOffset, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)

@@ -99,13 +99,14 @@ func (c *Config) validate() error {
 // fits returns an error if a bundle has fewer chunks than a port has frames.
 func fits(b *Bundle, frames int) error {
 	if b != nil && b.config.TransmitFrames < frames {
-		return fmt.Errorf("xsk: a port of %d frames on a bundle with TransmitFrames %d", frames, b.config.TransmitFrames)
+		return fmt.Errorf(
+			"xsk: a port of %d frames on a bundle with TransmitFrames %d", frames, b.config.TransmitFrames)
 	}
 	return nil
 }
 
-// Port is the AF_XDP sockets of one worker, on one or more of the NIC's queues. Suspend takes its bundle away, and Resume
-// gives it one. It implements port.Port, whose comment has the contract.
+// Port is the AF_XDP sockets of one worker, on one or more of the NIC's queues. Suspend takes its bundle away, and
+// Resume gives it one. It implements port.Port, whose comment has the contract.
 type Port struct {
 	in       receiver
 	out      transmitter
@@ -356,8 +357,8 @@ func (p *Port) Resume(b *Bundle) error {
 	return nil
 }
 
-// detach ends the sending through the bundle. Frames on its TX rings go through the companion now, and new frames lie in
-// ordinary memory. The worker may use received frames until the next Receive.
+// detach ends the sending through the bundle. Frames on its TX rings go through the companion now, and new frames lie
+// in ordinary memory. The worker may use received frames until the next Receive.
 func (p *Port) detach() {
 	p.out.detach()
 	p.closing, p.bundle = p.bundle, nil

@@ -10,8 +10,8 @@ import (
 // companionEvery is the time between two reads of the companion without a poll: each costs a system call.
 const companionEvery = port.Millisecond
 
-// refillAtLeast is how many chunks are worth a kick. Some drivers ask for a kick after each poll that found fewer packets
-// than its budget (ena_xdp_clean_rx_irq_zc), which would be a system call a turn.
+// refillAtLeast is how many chunks are worth a kick. Some drivers ask for a kick after each poll that found fewer
+// packets than its budget (ena_xdp_clean_rx_irq_zc), which would be a system call a turn.
 const refillAtLeast = 64
 
 // receiver is the way in. It belongs to the worker's thread.
@@ -46,7 +46,9 @@ func (r *receiver) attach(b *Bundle) {
 	r.memory, r.chunk = b.memory, b.config.ChunkSize
 	r.zone = strconv.Itoa(b.config.Interface)
 	for _, s := range b.sockets {
-		r.intakes = append(r.intakes, intake{socket: s, counters: r.counters.of(s.queue), borrowed: make([]uint64, 0, r.batch)})
+		r.intakes = append(r.intakes, intake{
+			socket: s, counters: r.counters.of(s.queue), borrowed: make([]uint64, 0, r.batch),
+		})
 	}
 	r.turn = 0
 }
@@ -105,8 +107,9 @@ func (r *receiver) refill(s *intake) {
 	}
 }
 
-// starving reports whether the driver holds so few chunks that it needs those on the fill ring now. The driver holds the
-// chunks that it consumed from the fill ring and has not put on the RX ring. Both rings' indices begin at the same number.
+// starving reports whether the driver holds so few chunks that it needs those on the fill ring now. The driver holds
+// the chunks that it consumed from the fill ring and has not put on the RX ring. Both rings' indices begin at the same
+// number.
 func (s *intake) starving() bool {
 	consumed := s.fill.consumed()
 	return consumed != s.fill.next && consumed-(s.rx.next+s.rx.peek()) < refillAtLeast

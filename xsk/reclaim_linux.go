@@ -104,9 +104,9 @@ func (t *transmitter) reclaimStale(kept []port.Frame) {
 	}
 }
 
-// reclaim makes the chunks ours again whose descriptors the kernel has not consumed. The descriptors' places on the ring
-// cannot be reclaimed too: the kernel may have seen the producer's index. So the descriptors are made invalid, and kicks
-// make the kernel skip them.
+// reclaim makes the chunks ours again whose descriptors the kernel has not consumed. The descriptors' places on the
+// ring cannot be reclaimed too: the kernel may have seen the producer's index. So the descriptors are made invalid, and
+// kicks make the kernel skip them.
 func (t *transmitter) reclaim(s *sender) {
 	if s.head == s.tx.next {
 		return

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A ring is a power of two of entries and two indices that only ever grow, modulo 2^32: the producer's
-// (how many entries were ever written) and the consumer's (how many were ever read). Each has one
-// writer. Entries are written before the producer's index is stored (release) and read after it was
-// loaded (acquire), and the other way round for the consumer's. On amd64 the barriers cost nothing, on arm64 they are
-// necessary (net/xdp/xsk_queue.h tells which barrier pairs with which).
+// A ring has a power of two of entries, and two indices that only grow, modulo 2^32. The producer's index is the number
+// of entries that were ever written, the consumer's the number that were ever read. Each has one writer. Entries are
+// written before the producer's index is stored (release), and read after it was loaded (acquire). For the consumer's
+// index it is the other way round. On amd64 the barriers cost nothing, on arm64 they are necessary (net/xdp/xsk_queue.h
+// has the pairs of barriers).
 
-// indices are the words that a ring shares with the kernel beside its entries. The side that writes each index depends on
-// the ring: see producer and consumer.
+// indices are the words that a ring shares with the kernel beside its entries. The side that writes each index depends
+// on the ring: see producer and consumer.
 type indices struct {
 	producer *uint32
 	consumer *uint32

@@ -30,8 +30,8 @@ func newSocket(queue int) (*socket, error) {
 	return &socket{queue: queue, fd: fd}, nil
 }
 
-// openRings makes the four rings and maps them. The fill ring has room for all RX chunks of the socket, the TX and
-// completion rings for all TX chunks of the bundle, so they are never full.
+// openRings makes the four rings and maps them. No ring is ever full. The fill ring has room for all RX chunks of the
+// socket, the TX and completion rings for all TX chunks of the bundle.
 func (s *socket) openRings(cfg BundleConfig) error {
 	for _, ring := range []struct {
 		name         string
@@ -54,7 +54,9 @@ func (s *socket) openRings(cfg BundleConfig) error {
 	if err != nil {
 		return err
 	}
-	completion, completionEntries, err := openRing[uint64](s, unix.XDP_UMEM_PGOFF_COMPLETION_RING, at.Cr, cfg.TransmitFrames)
+	completion, completionEntries, err := openRing[uint64](
+		s, unix.XDP_UMEM_PGOFF_COMPLETION_RING, at.Cr, cfg.TransmitFrames,
+	)
 	if err != nil {
 		return err
 	}
@@ -103,8 +105,8 @@ func (s *socket) close() error {
 	return errors.Join(errs...)
 }
 
-// kickTransmit makes the kernel look at the TX ring. The call is raw: the Go scheduler does not know of it, which saves a
-// quarter of a packet's cost. The kernel's budget bounds its length, because it delays a stop of the world.
+// kickTransmit makes the kernel look at the TX ring. The call is raw: the Go scheduler does not know of it, which saves
+// a quarter of a packet's cost. The kernel's budget bounds its length, because it delays a stop of the world.
 func kickTransmit(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 	return errno

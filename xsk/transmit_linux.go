@@ -18,9 +18,9 @@ const (
 	warnInterval = 60 * port.Second
 )
 
-// sender is a socket's way out. In copy mode the kernel reads the TX ring only within our own calls, so the chunks of the
-// descriptors from head to tx.next can be reclaimed. In zerocopy mode the NIC may read the ring at any time, so submitted
-// descriptors count as consumed.
+// sender is a socket's way out. In copy mode the kernel reads the TX ring only within our own calls. So the chunks of
+// the descriptors from head to tx.next can be reclaimed. In zerocopy mode the NIC may read the ring at any time, so
+// submitted descriptors count as consumed.
 type sender struct {
 	*socket
 	counters *queueTally
@@ -30,12 +30,13 @@ type sender struct {
 	uncounted int    // how many of the sender's first pending frames were consumed and are not counted yet
 
 	again port.Time // no kick before
-	// backoff is the pause before the next kick, 0 if the last one sent something. While there is one, the ring of copy
-	// mode gets one frame at a time: all that is on the ring may have to be reclaimed.
+	// backoff is the pause before the next kick, 0 if the last one sent something. In copy mode the ring gets one frame
+	// at a time during the pause, because frames on the ring may have to be reclaimed.
 	backoff port.Time
 	// kicked is the end of the TX ring as of the last kick. A driver in zerocopy mode that has got there has run.
 	kicked uint32
-	// drained is false while the ring holds invalid descriptors. No frame follows them: each takes a kick to be skipped.
+	// drained is false while the ring holds invalid descriptors. No frame follows them: each takes a kick to be
+	// skipped.
 	drained bool
 }
 
@@ -217,8 +218,8 @@ func (t *transmitter) discard(f *port.Frame, reason port.Counter) {
 	t.lender.drop(f)
 }
 
-// send shows the kernel the offered frames, and kicks. It reports whether another offer makes sense: reclaimed frames go
-// another way, and a sender that makes progress again takes the frames that were held back.
+// send shows the kernel the offered frames, and kicks. It reports whether another offer makes sense. It does if frames
+// were reclaimed, which go another way, or if a sender makes progress again: frames were held back from it.
 func (t *transmitter) send() (onward bool) {
 	for i := range t.senders {
 		s := &t.senders[i]
@@ -233,8 +234,8 @@ func (t *transmitter) send() (onward bool) {
 	return onward
 }
 
-// sendByCompanion sends a frame that AF_XDP cannot send through the kernel. The kernel finds the next hop, or fragments,
-// or reports why it does neither.
+// sendByCompanion sends a frame that AF_XDP cannot send through the kernel. The kernel finds the next hop, or
+// fragments, or reports why it does neither.
 func (t *transmitter) sendByCompanion(f *port.Frame, r *route) {
 	if r.verdict == nexthop.Down {
 		t.discard(f, port.Rejected)
