@@ -119,8 +119,8 @@ class Session extends EventTarget {
     fetch(location, { method: 'DELETE', headers: this.headers({}), keepalive }).catch(() => {});
   }
 
-  // verify asks whether the server still has the session, once something looks wrong. A server that crashed or forgot us
-  // says no goodbye, and ICE alone takes long to notice.
+  // verify asks whether the server still has the session, once something looks wrong. A server that crashed or forgot
+  // us says no goodbye, and ICE alone takes long to notice.
   async verify() {
     const { generation, location, pc } = this;
     if (!location) return;

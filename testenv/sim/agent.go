@@ -55,7 +55,7 @@ type agent struct {
 	answers map[string]int
 }
 
-// ice is what a check is authenticated by: the server's credentials and the peer's half of the name.
+// ice is the authentication of a check: the server's credentials and the peer's half of the name.
 type ice struct {
 	api.Credentials
 	remote string
@@ -124,7 +124,7 @@ func (a *agent) probe(from netip.AddrPort, with ice, nominate bool) {
 	)
 }
 
-// answered takes in a datagram if it is STUN; first tells of the first success.
+// answered takes in a datagram if it is STUN; first reports the first success.
 func (a *agent) answered(data []byte) (is, first bool) {
 	if data[0] > 3 {
 		return false, false

@@ -8,8 +8,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// The media lanes between workers refuse three messages of ten for a second. What was refused is
-// asked for again over the control lanes, which lose nothing: in the end all is there.
+// The media lanes between workers refuse three messages of ten for a second. The refused messages are asked for again
+// over the control lanes, which lose nothing: in the end all are there.
 func TestFullBus(t *testing.T) {
 	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
@@ -48,7 +48,7 @@ func TestFullBus(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d packets replicated in that second, asked for again with %d messages; %d came behind their successor: %s",
+	t.Logf("%d packets replicated in that second, asked for again with %d messages; %d came after their successor: %s",
 		during, asked, len(late), spread(late))
 	if asked == 0 {
 		t.Error("nothing was asked for again")

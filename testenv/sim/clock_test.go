@@ -8,18 +8,18 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A lipSync is how far a receiver that goes by the sender reports so far plays pictures behind the sound of the same
-// moment.
+// A lipSync is the delay of a picture after the sound of the same moment, where both are played by the sender reports
+// so far.
 type lipSync struct {
-	at     port.Time
-	behind port.Time
+	at  port.Time
+	lag port.Time
 }
 
 // syncs are those of a subscriber after each of its reports.
 func (s *Subscriber) syncs(pubs ...*Publisher) (all []lipSync) {
 	for _, x := range s.Video.Reports {
-		picture, ok := s.Video.behind(pubs, x.At, 90_000)
-		sound, ok2 := s.Audio.behind(pubs, x.At, 48_000)
+		picture, ok := s.Video.lag(pubs, x.At, 90_000)
+		sound, ok2 := s.Audio.lag(pubs, x.At, 48_000)
 		if ok && ok2 {
 			all = append(all, lipSync{x.At, picture - sound})
 		}
@@ -27,8 +27,8 @@ func (s *Subscriber) syncs(pubs ...*Publisher) (all []lipSync) {
 	return all
 }
 
-// behind is how much later than its capture the newest packet at a time is to be played, by the report before.
-func (r *Reception) behind(pubs []*Publisher, at port.Time, rate int64) (behind port.Time, ok bool) {
+// lag returns the delay from capture to play of the newest packet at a time, by the report before.
+func (r *Reception) lag(pubs []*Publisher, at port.Time, rate int64) (lag port.Time, ok bool) {
 	n := 0
 	for n < len(r.Reports) && r.Reports[n].At <= at {
 		n++
@@ -59,11 +59,11 @@ func (r *Reception) behind(pubs []*Publisher, at port.Time, rate int64) (behind 
 	return 0, false
 }
 
-// maxSync is how far picture and sound may be played apart: below what people notice.
+// maxSync is the largest difference between playing picture and sound: below the threshold of people's notice.
 const maxSync = 40 * port.Millisecond
 
-// Picture and sound are played together by the sender reports: whether the publisher reports or not, whatever happens
-// to its wall clock, and whichever worker the subscriber is on.
+// Picture and sound are played together by the sender reports. The publisher reports or not, anything may happen to its
+// wall clock, and the subscriber is on any worker.
 func TestLipSync(t *testing.T) {
 	const year = 365 * 24 * 3600 * port.Second
 	begins := func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
@@ -127,18 +127,18 @@ func checkSync(t *testing.T, subs []*Subscriber, atLeast int, pubs ...*Publisher
 		first = append(first, all[0].at-s.connected)
 		var worst lipSync
 		for _, x := range all {
-			off = append(off, max(x.behind, -x.behind))
-			if max(x.behind, -x.behind) > max(worst.behind, -worst.behind) {
+			off = append(off, max(x.lag, -x.lag))
+			if max(x.lag, -x.lag) > max(worst.lag, -worst.lag) {
 				worst = x
 			}
 		}
-		if max(worst.behind, -worst.behind) > maxSync {
+		if max(worst.lag, -worst.lag) > maxSync {
 			bad := slices.DeleteFunc(slices.Clone(all), func(x lipSync) bool {
-				return max(x.behind, -x.behind) <= maxSync
+				return max(x.lag, -x.lag) <= maxSync
 			})
-			t.Errorf("subscriber %d (worker %d): pictures %.1f ms behind their sound at %.2f s, more than %d ms at "+
+			t.Errorf("subscriber %d (worker %d): pictures %.1f ms after their sound at %.2f s, more than %d ms at "+
 				"%d of %d reports; want at most %d ms",
-				i, s.owner(), worst.behind.Seconds()*1000, worst.at.Seconds(), maxSync/port.Millisecond, len(bad),
+				i, s.owner(), worst.lag.Seconds()*1000, worst.at.Seconds(), maxSync/port.Millisecond, len(bad),
 				len(all), maxSync/port.Millisecond)
 		}
 	}

@@ -19,8 +19,8 @@ func begin(t *testing.T) uint64 {
 	return *seedFlag
 }
 
-// newWorld makes a world. When the test ends it prints the world's trace, so that a change that means to alter
-// nothing on the wire can be held against the traces before it.
+// newWorld makes a world. When the test ends it prints the world's trace. A change that means to alter nothing on the
+// wire can be held against the traces before it.
 func newWorld(t *testing.T, cfg Config) *World {
 	t.Helper()
 	w := New(cfg)
@@ -39,14 +39,14 @@ func scaled(n, race int) int {
 // calm is a network that only takes its time.
 var calm = Faults{Delay: 15 * port.Millisecond, Jitter: 2 * port.Millisecond}
 
-// theStream is what all scenarios publish.
+// theStream is the stream of all scenarios.
 const theStream = bus.StreamID(1)
 
 // watchers adds n subscribers within a tenth of a second, each fourth without RTX.
 func watchers(w *World, n int) (subs []*Subscriber) {
 	for i := range n {
 		w.Run(w.Now() + port.Second/10/port.Time(n))
-		subs = append(subs, w.Watch(theStream, i%4 != 3, srtp.AEADAES128GCM))
+		subs = append(subs, w.Watch(Viewer{Stream: theStream, RTX: i%4 != 3, Profile: srtp.AEADAES128GCM}))
 	}
 	return subs
 }
@@ -59,7 +59,7 @@ func highs(subs []*Subscriber) (all [][2]uint64) {
 	return all
 }
 
-// settle lets what was sent so far arrive, and returns up to where all should be there.
+// settle lets all sent packets arrive, and returns the numbers up to which all should be there.
 func settle(w *World, subs []*Subscriber) [][2]uint64 {
 	h := highs(subs)
 	w.Run(w.Now() + port.Second)
@@ -71,7 +71,7 @@ func settle(w *World, subs []*Subscriber) [][2]uint64 {
 func checkWhole(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int) (video, audio Verdict) {
 	t.Helper()
 	for k, r := range [...]*Reception{&s.Video, &s.Audio} {
-		v := r.Judge(high[k], k == 0)
+		v := r.Judge(high[k])
 		if k == 0 {
 			video = v
 		} else {

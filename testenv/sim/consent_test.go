@@ -9,11 +9,44 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// Some subscribers stop their checks and their reports but go on sending Binding indications, which prove nothing:
-// sending to them stops within 30 s (RFC 7675). Those that report go on without checks. A publisher that stops its
+// consentSpan is how long media goes on after the last check (RFC 7675).
+const consentSpan = 30 * port.Second
+
+// watchLast notes when each subscriber was sent media last.
+func watchLast(w *World) map[*Subscriber]port.Time {
+	last := make(map[*Subscriber]port.Time)
+	w.onDown = func(_ int, remote netip.AddrPort, data []byte) {
+		if data[0] < 128 || rtp.IsRTCP(data) {
+			return
+		}
+		if s, ok := w.peers[w.indexOf(remote)].(*Subscriber); ok {
+			last[s] = w.now
+		}
+	}
+	return last
+}
+
+// checkExpired checks a subscriber that stopped its checks, and returns how long it was sent media after the last one.
+func checkExpired(t *testing.T, w *World, i int, s *Subscriber, last port.Time) port.Time {
+	t.Helper()
+	// The check was on its way for 15 to 17 ms.
+	d := last - s.lastCheck - calm.Delay
+	if d > consentSpan+calm.Jitter {
+		t.Errorf("subscriber %d: sent to until %.4f s after its last check arrived", i, d.Seconds())
+	}
+	if d < consentSpan-2*port.Second {
+		t.Errorf("subscriber %d: sent to for only %.4f s", i, d.Seconds())
+	}
+	if why, ended := w.control.ended[s.spec.ID]; !ended || why != api.ReasonConsentExpired {
+		t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
+	}
+	return d
+}
+
+// Some subscribers stop their checks and their reports but go on sending Binding indications, which prove nothing.
+// Sending to them stops within 30 s (RFC 7675). Those that report go on without checks. A publisher that stops its
 // checks lives as long as its media flows, and no longer.
 func TestConsent(t *testing.T) {
-	const span = 30 * port.Second
 	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
 	pub := w.Publish(theStream, 60)
@@ -28,15 +61,7 @@ func TestConsent(t *testing.T) {
 
 	pub.silent = true
 	mute := subs[:6]
-	lastSent := make(map[*Subscriber]port.Time)
-	w.onDown = func(_ int, remote netip.AddrPort, data []byte) {
-		if data[0] < 128 || rtp.IsRTCP(data) {
-			return
-		}
-		if s, ok := w.peers[w.indexOf(remote)].(*Subscriber); ok {
-			lastSent[s] = w.now
-		}
-	}
+	lastSent := watchLast(w)
 	for _, s := range subs {
 		s.silent = true
 	}
@@ -65,27 +90,15 @@ func TestConsent(t *testing.T) {
 			}
 			continue
 		}
-		// The check was on its way for 15 to 17 ms.
-		d := lastSent[s] - s.lastCheck - calm.Delay
-		after = append(after, d)
-		if d > span+calm.Jitter {
-			t.Errorf("subscriber %d: sent to until %.4f s after its last check arrived", i, d.Seconds())
-		}
-		if d < span-2*port.Second {
-			t.Errorf("subscriber %d: sent to for only %.4f s", i, d.Seconds())
-		}
-		if !ended || why != api.ReasonConsentExpired {
-			t.Errorf("subscriber %d: ended %v, %v", i, ended, why)
-		}
+		after = append(after, checkExpired(t, w, i, s, lastSent[s]))
 	}
 	t.Logf("subscribers without checks and reports were sent to for, after the last check: %s", spread(after))
 	if why, ended := w.control.ended[pub.spec.ID]; ended {
 		t.Errorf("the publisher was ended: %v", why)
 	}
-
 	pub.Stop()
 	stopped := w.Now()
-	w.Run(w.Now() + span + 2*port.Second)
+	w.Run(w.Now() + consentSpan + 2*port.Second)
 	why, ended := w.control.ended[pub.spec.ID]
 	t.Logf("the publisher lived without checks for 71 s, and %.1f s after its media ended",
 		(w.control.endedAt[pub.spec.ID] - stopped).Seconds())

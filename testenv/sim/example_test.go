@@ -18,13 +18,13 @@ func ExampleWorld() {
 	})
 	const stream = bus.StreamID(1)
 	publisher := w.Publish(stream, 60) // a keyframe every 60 frames
-	viewer := w.Watch(stream, true, srtp.AEADAES128GCM)
+	viewer := w.Watch(sim.Viewer{Stream: stream, RTX: true, Profile: srtp.AEADAES128GCM})
 	w.Run(5 * port.Second)
 	publisher.Stop()
 	w.Run(w.Now() + port.Second) // the last repairs
 
 	video := &viewer.Video
-	verdict := video.Judge(video.High, true)
+	verdict := video.Judge(video.High)
 	fmt.Println("packets:", len(video.Packets), "repaired:", video.Resent > 0)
 	fmt.Println("missing:", len(verdict.Gaps), "out of order:", len(verdict.Breaks))
 	fmt.Println("the clock:", w.Now()/port.Second, "seconds")

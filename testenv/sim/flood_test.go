@@ -73,17 +73,14 @@ func checkApart(t *testing.T, p *Publisher, interval port.Time) {
 	}
 }
 
-// Subscribers ask for the same hundred packets again and again: what they are sent stays within a
-// fifth of the media and the initial budget, and the media itself does not suffer.
-func TestNACKFlood(t *testing.T) {
-	const initial = 64 << 10 // bytes that a subscriber may be sent again before it was sent anything
-	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
-	pub := w.Publish(theStream, 60)
-	w.Run(w.Now() + 200*port.Millisecond)
-	type account struct {
-		media, resent uint64
-		sent          map[uint32]bool // plain packets, by kind and number
-	}
+// An account is the bytes that a subscriber was sent.
+type account struct {
+	media, resent uint64
+	sent          map[uint32]bool // plain packets, by kind and number
+}
+
+// watchAccounts begins to count the bytes for each subscriber.
+func watchAccounts(w *World) map[*Subscriber]*account {
 	accounts := make(map[*Subscriber]*account)
 	w.onDown = func(_ int, remote netip.AddrPort, data []byte) {
 		s, ok := w.peers[w.indexOf(remote)].(*Subscriber)
@@ -106,24 +103,37 @@ func TestNACKFlood(t *testing.T) {
 		a.sent[id] = true
 		a.media += uint64(len(data))
 	}
+	return accounts
+}
+
+// flood asks for the last hundred packets each 10 ms.
+func (s *Subscriber) flood(until port.Time) {
+	w := s.world
+	if w.now > until {
+		return
+	}
+	var seqs []uint16
+	for e := max(s.Video.Low, s.Video.High-100); e <= s.Video.High; e++ {
+		seqs = append(seqs, uint16(e))
+	}
+	s.AskAgain(seqs)
+	w.at(w.now+10*port.Millisecond, func() { s.flood(until) })
+}
+
+// Subscribers ask for the same hundred packets again and again. The resends stay within a fifth of the media and the
+// initial budget, and the media itself does not suffer.
+func TestNACKFlood(t *testing.T) {
+	const initial = 64 << 10 // bytes that a subscriber may be sent again before it was sent anything
+	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
+	pub := w.Publish(theStream, 60)
+	w.Run(w.Now() + 200*port.Millisecond)
+	accounts := watchAccounts(w)
 	subs := watchers(w, scaled(40, 12))
 	w.Run(w.Now() + 500*port.Millisecond)
 	flooders := subs[:len(subs)/2]
 	began := w.Now()
 	for _, s := range flooders {
-		var ask func()
-		ask = func() {
-			if w.now > began+5*port.Second {
-				return
-			}
-			var seqs []uint16
-			for e := max(s.Video.Low, s.Video.High-100); e <= s.Video.High; e++ {
-				seqs = append(seqs, uint16(e))
-			}
-			s.AskAgain(seqs)
-			w.at(w.now+10*port.Millisecond, ask)
-		}
-		ask()
+		s.flood(began + 5*port.Second)
 	}
 	w.Run(began + 5*port.Second)
 	high := settle(w, subs)
@@ -164,7 +174,7 @@ func TestSteadyJoiners(t *testing.T) {
 	var subs []*Subscriber
 	for i := range 10 * rate {
 		w.Run(w.Now() + port.Second/port.Time(rate))
-		subs = append(subs, w.Watch(theStream, i%4 != 3, srtp.AEADAES128GCM))
+		subs = append(subs, w.Watch(Viewer{Stream: theStream, RTX: i%4 != 3, Profile: srtp.AEADAES128GCM}))
 	}
 	w.Run(w.Now() + 2*port.Second)
 	high := settle(w, subs)

@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// Viewers on every worker wait for a stream whose publisher comes back again and again: each worker is fed
-// each publication at once, no request comes too early, and a worker is answered once.
+// Viewers on every worker wait for a stream whose publisher comes back again and again. Each worker is fed each
+// publication at once, no request comes too early, and a worker is answered once.
 func TestFollowersOfARepublishedStream(t *testing.T) {
 	const workers, rounds = 4, 5
 	w := newWorld(t, Config{Seed: begin(t), Workers: workers, Faults: calm})

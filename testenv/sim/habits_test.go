@@ -22,7 +22,7 @@ var habits = []struct {
 	{"SRTCP each 5 s alone", checksNoMore, 5 * port.Second},
 }
 
-// Whatever keeps a peer alive keeps its session: checks, or SRTCP alone, toward one worker or passed on by
+// All habits that keep a peer alive keep its session: checks, or SRTCP alone, toward one worker or passed on by
 // another.
 func TestHabits(t *testing.T) {
 	for _, workers := range []int{1, 4} {
@@ -40,7 +40,7 @@ func TestHabits(t *testing.T) {
 			w.Place(anyone)
 			w.Run(w.Now() + 200*port.Millisecond)
 			for i := range 16 {
-				s := w.Watch(bus.StreamID(i%4+1), i%8 < 6, 1)
+				s := w.Watch(Viewer{Stream: bus.StreamID(i%4 + 1), RTX: i%8 < 6, Profile: 1})
 				x := habits[i/4]
 				s.habit = x.habit
 				subs = append(subs, s)
@@ -105,27 +105,14 @@ func TestRebindingOfOnceNominators(t *testing.T) {
 			checkOracle(t, w)
 			var gaps []port.Time
 			for i, s := range subs {
-				v, a := s.Video.Judge(high[i][0], true), s.Audio.Judge(high[i][1], false)
-				if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
-					t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
-						head(a.Backwards))
-				}
-				checkOpening(t, i, s)
+				v := checkMoved(t, w, i, s, high[i])
 				if i%2 == 0 {
 					gaps = append(gaps, v.Pause)
-				}
-				// Six seconds of silence, or until the next check; the publisher's moves take as long.
-				if most := max(6*port.Second, slowChecks) + 2*port.Second; v.Pause > most {
-					t.Errorf("subscriber %d: silent for %.2f s, want at most %.2f", i, v.Pause.Seconds(),
-						most.Seconds())
 				}
 				if high[i][0] < before[i][0]+20 {
 					t.Errorf("subscriber %d: media did not go on", i)
 				}
 				senders.check(t, i, s, s.addr)
-				if why, ended := w.control.ended[s.spec.ID]; ended {
-					t.Errorf("subscriber %d was ended: %v", i, why)
-				}
 			}
 			t.Logf("silence: %s", spread(gaps))
 			if why, ended := w.control.ended[pub.spec.ID]; ended {
@@ -136,6 +123,25 @@ func TestRebindingOfOnceNominators(t *testing.T) {
 			}
 		})
 	}
+}
+
+// checkMoved checks a subscriber whose path or publisher moved.
+func checkMoved(t *testing.T, w *World, i int, s *Subscriber, high [2]uint64) Verdict {
+	t.Helper()
+	v, a := s.Video.Judge(high[0]), s.Audio.Judge(high[1])
+	if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
+		t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
+			head(a.Backwards))
+	}
+	checkOpening(t, i, s)
+	// Six seconds of silence, or until the next check; the publisher's moves take as long.
+	if most := max(6*port.Second, slowChecks) + 2*port.Second; v.Pause > most {
+		t.Errorf("subscriber %d: silent for %.2f s, want at most %.2f", i, v.Pause.Seconds(), most.Seconds())
+	}
+	if why, ended := w.control.ended[s.spec.ID]; ended {
+		t.Errorf("subscriber %d was ended: %v", i, why)
+	}
+	return v
 }
 
 // nobodysHost is an address that never sends anything itself.

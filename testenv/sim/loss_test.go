@@ -25,7 +25,7 @@ type outcome struct {
 	high  [][2]uint64 // of video and audio, a second before the end
 }
 
-// crowd runs one publisher and n subscribers, who join during the first second, for span.
+// crowd runs one publisher, and n subscribers that join during the first second, for span.
 func crowd(t *testing.T, seed uint64, n int, span port.Time, faults Faults, busLoss float64) *outcome {
 	w := newWorld(t, Config{Seed: seed, Workers: 4, Faults: faults, BusLoss: busLoss})
 	o := &outcome{world: w}
@@ -38,7 +38,7 @@ func crowd(t *testing.T, seed uint64, n int, span port.Time, faults Faults, busL
 		if i%50 == 49 {
 			profile = srtp.AES128CMSHA180
 		}
-		o.subs = append(o.subs, w.Watch(stream, i%4 != 3, profile))
+		o.subs = append(o.subs, w.Watch(Viewer{Stream: stream, RTX: i%4 != 3, Profile: profile}))
 	}
 	w.Run(w.Now() + span)
 	for _, s := range o.subs {
@@ -49,8 +49,8 @@ func crowd(t *testing.T, seed uint64, n int, span port.Time, faults Faults, busL
 	return o
 }
 
-// One publisher, 200 subscribers, 4 workers, 5 % loss, reordering and duplicates both ways: from its
-// first keyframe on every subscriber holds everything, in order and once.
+// One publisher, 200 subscribers, 4 workers, 5 % loss, reordering and duplicates both ways. From its first keyframe on
+// every subscriber holds everything, in order and once.
 func TestCrowdUnderLoss(t *testing.T) {
 	checkCrowd(t, crowd(t, begin(t), 200, 5*port.Second, lossy, 0.01), 5*port.Second)
 }
@@ -65,7 +65,7 @@ func checkCrowd(t *testing.T, o *outcome, span port.Time) {
 	checkOracle(t, w)
 	for i, s := range o.subs {
 		for k, r := range [...]*Reception{&s.Video, &s.Audio} {
-			from, gaps, breaks := r.Gaps(o.high[i][k], k == 0)
+			from, gaps, breaks := r.Gaps(o.high[i][k])
 			if len(gaps) > 0 || len(breaks) > 0 {
 				t.Errorf("subscriber %d, %s: from %d to %d, %d gaps %v, %d breaks %v",
 					i, r.spec.Kind, from, o.high[i][k], len(gaps), head(gaps), len(breaks), head(breaks))
@@ -83,7 +83,7 @@ func checkCrowd(t *testing.T, o *outcome, span port.Time) {
 	if got, share := c.Counts[worker.SentRTX], float64(
 		c.Counts[worker.SentRTX],
 	)/float64(c.Counts[worker.SentRTP]); share > 0.2 {
-		t.Errorf("%d resends, %.1f %% of what was sent; the budget is 20 %%", got, 100*share)
+		t.Errorf("%d resends, %.1f %% of all packets; the budget is 20 %%", got, 100*share)
 	}
 	if w.Oracle.Again == 0 {
 		t.Error("no plain resend: the oracle proved nothing about those")
@@ -91,11 +91,11 @@ func checkCrowd(t *testing.T, o *outcome, span port.Time) {
 	checkPLIs(t, o.pub)
 }
 
-// checkPLIs: at most one upstream PLI in 500 ms, whatever the crowd asks.
+// checkPLIs: at most one upstream PLI in 500 ms, however many the crowd sends.
 func checkPLIs(t *testing.T, p *Publisher) {
 	t.Helper()
 	for i := 1; i < len(p.PLIs); i++ {
-		// What the network duplicated or delayed is not ours.
+		// The network duplicated or delayed the others.
 		if d := p.PLIs[i] - p.PLIs[i-1]; d < 450*port.Millisecond && d > 60*port.Millisecond {
 			t.Errorf("PLIs %v apart", d.Seconds())
 		}

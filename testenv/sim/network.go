@@ -6,11 +6,10 @@ import (
 	"ringcast/engine/port"
 )
 
-// Faults are what a Network does to datagrams, each with its own probability, 0 to 1.
+// Faults are the faults of a Network, each with its own probability, 0 to 1, for a datagram.
 type Faults struct {
 	Loss, Duplicate, Reorder float64
-	// Delay is the one-way time, Jitter what is added at most; Late is what a reordered datagram
-	// waits on top.
+	// Delay is the one-way time, and Jitter the most that is added. A reordered datagram waits for Late on top.
 	Delay, Jitter, Late port.Time
 }
 
@@ -20,7 +19,7 @@ type Network struct {
 	rand   *rand.Rand
 	// Sent and Lost count datagrams.
 	Sent, Lost uint64
-	// last keeps what is not to be reordered in order, whatever its jitter.
+	// last keeps datagrams in order that are not to be reordered, despite jitter.
 	last map[flow]port.Time
 	// dead flows lose everything.
 	dead map[flow]bool

@@ -8,8 +8,8 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// Subscribers nominate from two addresses, that hash to two workers, in the same instant: one worker
-// becomes the owner, and from then on media goes to where the last nomination came from.
+// Subscribers nominate from two addresses, that hash to two workers, in the same instant. One worker becomes the owner,
+// and from then on media goes to the address of the last nomination.
 func TestTwoNominationsAtOnce(t *testing.T) {
 	for _, x := range []struct {
 		name   string
@@ -28,7 +28,7 @@ func TestTwoNominationsAtOnce(t *testing.T) {
 				w.Run(w.Now() + 2*port.Millisecond)
 				first := i % 4
 				w.Place(first)
-				s := w.Watch(theStream, i%4 != 3, srtp.AEADAES128GCM)
+				s := w.Watch(Viewer{Stream: theStream, RTX: i%4 != 3, Profile: srtp.AEADAES128GCM})
 				w.Place(anyone)
 				other := s.another((first + 1 + i/4%3) % 4)
 				s.probe(other, s.ice, true)
@@ -49,25 +49,7 @@ func TestTwoNominationsAtOnce(t *testing.T) {
 				}
 				s.silent = true
 			}
-			// Now the addresses take turns, on one occasion with media of the other in between.
-			for round := range 4 {
-				to := make([]netip.AddrPort, len(subs))
-				for i, s := range subs {
-					to[i] = s.addr
-					if (round+i)%2 == 0 {
-						to[i] = second[i]
-					}
-					for range 3 { // in case of loss
-						s.probe(to[i], s.ice, true)
-					}
-				}
-				w.Run(w.Now() + 100*port.Millisecond)
-				all := watchSenders(w)
-				w.Run(w.Now() + 400*port.Millisecond)
-				for i, s := range subs {
-					all.check(t, i, s, to[i])
-				}
-			}
+			alternate(t, w, subs, second)
 			for _, s := range subs {
 				s.silent = false
 				s.check()
@@ -84,5 +66,28 @@ func TestTwoNominationsAtOnce(t *testing.T) {
 				t.Error("no claim was contested")
 			}
 		})
+	}
+}
+
+// alternate lets the addresses of each subscriber take turns, on one occasion with media of the other in between.
+func alternate(t *testing.T, w *World, subs []*Subscriber, second []netip.AddrPort) {
+	t.Helper()
+	for round := range 4 {
+		to := make([]netip.AddrPort, len(subs))
+		for i, s := range subs {
+			to[i] = s.addr
+			if (round+i)%2 == 0 {
+				to[i] = second[i]
+			}
+			for range 3 { // in case of loss
+				s.probe(to[i], s.ice, true)
+			}
+		}
+		w.Run(w.Now() + 100*port.Millisecond)
+		all := watchSenders(w)
+		w.Run(w.Now() + 400*port.Millisecond)
+		for i, s := range subs {
+			all.check(t, i, s, to[i])
+		}
 	}
 }

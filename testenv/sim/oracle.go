@@ -8,8 +8,8 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// An Oracle remembers what every (key, SSRC, index) was sealed with. Reusing a GCM nonce for other
-// bytes gives the key away, so a second use must be of the same bytes.
+// An Oracle remembers the bytes that every (key, SSRC, index) sealed. Reusing a GCM nonce for other bytes gives the key
+// away, so a second use must be of the same bytes.
 type Oracle struct {
 	seed  maphash.Seed
 	rtp   map[nonce]uint64
@@ -72,7 +72,7 @@ func (w *watched) SealRTP(frame []byte, headerLen int, payload []byte, index uin
 func (w *watched) SealRTCP(packet []byte) []byte {
 	ssrc := binary.BigEndian.Uint32(packet[4:])
 	out := w.Sealer.SealRTCP(packet)
-	// With GCM the index is what ends the packet (RFC 7714 section 9.1).
+	// With GCM the index ends the packet (RFC 7714 section 9.1).
 	n := nonce{w.key, ssrc, uint64(binary.BigEndian.Uint32(out[len(out)-4:]))}
 	if w.oracle.rtcp[n] {
 		w.oracle.violate("SSRC %08x: SRTCP index %d twice", ssrc, n.index)

@@ -16,7 +16,7 @@ const (
 
 	frameInterval = 33 * port.Millisecond
 	audioInterval = 20 * port.Millisecond
-	// stampLen is the length of what subscribers check, behind the descriptor and first byte.
+	// stampLen is the length of the number that subscribers check, after the descriptor and first byte.
 	stampLen = 8
 	// earlyPackets is how many packets of a simulcast layer name their RID.
 	earlyPackets = 30
@@ -38,40 +38,52 @@ type Publisher struct {
 	KeyframeEvery int
 	// Padding sends padding-only packets after keyframes.
 	Padding bool
-	// Wall is what the publisher's wall clock shows, in nanoseconds since 1900; nil reports nothing.
+	// Wall returns the publisher's wall clock, in nanoseconds since 1900; nil reports nothing.
 	Wall func(now port.Time) int64
 	// Drift is how much faster the publisher's clocks run than the world's, both wall and media.
 	Drift float64
-	// Pictures has VP8 carry picture IDs and TL0PICIDX.
+	// Pictures adds picture IDs and TL0PICIDX to VP8.
 	Pictures bool
 	// SetsOnce sends H.264 parameter sets before the first picture alone.
 	SetsOnce bool
-	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its
-	// own; else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
+	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its own.
+	// Else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
 	Tiny, Ragged bool
 	stopped      bool
-	// PLIs are the times at which keyframes were asked for, NACKed how many packets were.
-	PLIs      []port.Time
-	NACKed    int
+	Feedback
+}
+
+// Feedback counts the messages that a Publisher got.
+type Feedback struct {
+	// PLIs are the times of the requests for keyframes, NACKed the number of packets requested again.
+	PLIs   []port.Time
+	NACKed int
+	// Feedbacks counts transport-wide feedback.
 	Feedbacks int
-	// Unopened counts feedback that did not open.
+	// Unopened counts messages that did not open.
 	Unopened int
+}
+
+// source is the numbering of one SSRC.
+type source struct {
+	ssrc uint32
+	pt   uint8
+	seq  uint64
 }
 
 // sending is one SSRC and its retransmissions.
 type sending struct {
-	ssrc, rtxSSRC uint32
-	pt, rtxPT     uint8
-	rid           string
-	seq, rtxSeq   uint64
-	stamp         uint64
-	base          uint32 // timestamp of the beginning
-	sent          map[uint16][]byte
-	wanted        bool // a keyframe
-	paused        bool
-	// captured is when what each stamp stands in was captured, from the first stamp on.
+	source
+	rtx    source
+	rid    string
+	stamp  uint64
+	base   uint32 // timestamp of the beginning
+	sent   map[uint16][]byte
+	wanted bool // a keyframe
+	paused bool
+	// captured are the times of capture of the stamps, from the first stamp on.
 	captured []port.Time
-	// packets is how many a frame has at least and at most, size how long they are at most.
+	// packets are the least and the most packets of a frame, size their greatest length.
 	packets [2]int
 	size    int
 	picture uint16
@@ -110,24 +122,25 @@ func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids 
 	}
 	p := &Publisher{sealer: sealer, KeyframeEvery: every, codec: codec}
 	p.Wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
-	// Stamps tell sources apart.
+	// Stamps distinguish sources.
 	stamp := uint64(spec.ID) << 40
 	for i := range max(1, len(rids)) {
 		s := &sending{
-			ssrc: videoSSRC, rtxSSRC: videoRTX, pt: video.Formats[0].PayloadType, rtxPT: video.Formats[0].RTX,
-			seq: 65000, rtxSeq: 65000, // soon to wrap around, like the timestamps
-			stamp: stamp + uint64(i)<<32, base: 0xFFFF0000, sent: make(map[uint16][]byte),
+			// The numbers soon wrap around, like the timestamps.
+			source: source{videoSSRC, video.Formats[0].PayloadType, 65000},
+			rtx:    source{videoRTX, video.Formats[0].RTX, 65000},
+			stamp:  stamp + uint64(i)<<32, base: 0xFFFF0000, sent: make(map[uint16][]byte),
 			packets: [2]int{1, 4}, size: 500, width: 320,
 		}
 		if len(rids) > 0 {
-			s.rid, s.ssrc, s.rtxSSRC = rids[i], uint32(0x3001+16*i), uint32(0x3002+16*i)
+			s.rid, s.ssrc, s.rtx.ssrc = rids[i], uint32(0x3001+16*i), uint32(0x3002+16*i)
 			s.base += uint32(i) * 0x11111111
 			s.packets, s.width = [2]int{1 << i, 2 << i}, 320<<i
 			s.picture, s.tl0 = uint16(0x7FF0+5*i), uint8(0xF0+5*i)
 		}
 		p.layers = append(p.layers, s)
 	}
-	p.audio = &sending{ssrc: audioSSRC, pt: typeOpus, seq: 100, stamp: stamp, sent: make(map[uint16][]byte)}
+	p.audio = &sending{source: source{audioSSRC, typeOpus, 100}, stamp: stamp, sent: make(map[uint16][]byte)}
 	p.start(w, p, spec)
 	return p
 }
@@ -192,20 +205,21 @@ func (p *Publisher) resend(x *rtcp.Packet, seq uint16) {
 		l.earlyRTX++
 		b := p.header(l, idRepairedRID, named)
 		rtp.FixedHeader{
-			Marker: h.Marker, Extension: true, PayloadType: l.rtxPT, Sequence: uint16(l.rtxSeq), Timestamp: h.Timestamp,
-			SSRC: l.rtxSSRC,
+			Marker: h.Marker, Extension: true, PayloadType: l.rtx.pt, Sequence: uint16(l.rtx.seq),
+			Timestamp: h.Timestamp,
+			SSRC:      l.rtx.ssrc,
 		}.Put(b)
 		b = append(b, byte(seq>>8), byte(seq))
 		if raw[0]&0x20 == 0 { // of padding nothing is left
 			b = append(b, raw[h.HeaderLen:]...)
 		}
-		p.seal(b, l.rtxSeq)
-		l.rtxSeq++
+		p.seal(b, l.rtx.seq)
+		l.rtx.seq++
 	}
 }
 
-// header makes room for a fixed header and writes the extensions behind it: the transport-wide
-// sequence number first, then, where the packet is to be named, MID and RID.
+// header makes room for a fixed header and writes the extensions after it. The transport-wide sequence number comes
+// first, then, where the packet is to be named, MID and RID.
 func (p *Publisher) header(s *sending, rid byte, named bool) []byte {
 	b := make([]byte, rtp.HeaderLen+4, 1500)
 	b = append(b, idTransport<<4|1, 0, 0)
@@ -320,7 +334,7 @@ func (p *Publisher) clock() port.Time {
 // parameterSets are a sequence and a picture parameter set in one packet (RFC 6184 section 5.7.1).
 const parameterSets = "\x78\x00\x05\x67\x42\xe0\x1f\x80\x00\x02\x68\xc0"
 
-// payload is what stands in front of the stamp.
+// payload returns the bytes before the stamp.
 func (p *Publisher) payload(l *sending, first, key bool) []byte {
 	if p.codec == rtp.H264 {
 		b := []byte{0x41, 0x00}

@@ -9,8 +9,40 @@ import (
 	"ringcast/engine/worker"
 )
 
-// A NAT forgets some subscribers, and they turn up with addresses that hash to another worker: their
-// next check moves the path. Owner, keys and numbering stay.
+// moved is a subscriber's state when its address changed.
+type moved struct {
+	owner  int
+	at     port.Time
+	before uint64
+	old    netip.AddrPort
+}
+
+// check checks a subscriber after its next check, and returns how long it was silent.
+func (m *moved) check(t *testing.T, w *World, i int, s *Subscriber, high [2]uint64) port.Time {
+	t.Helper()
+	v, a := s.Video.Judge(high[0]), s.Audio.Judge(high[1])
+	t.Logf("subscriber %d: worker %d, now by worker %d: silent for %.2f s; of %d video packets %d, of audio %d "+
+		"never came, %d resends",
+		i, m.owner, w.hash(s.addr), v.Pause.Seconds(), high[0]-m.before, len(v.Gaps), len(a.Gaps),
+		s.Video.Resent)
+	if v.Pause > checkInterval+200*port.Millisecond {
+		t.Errorf("subscriber %d: silent for %v s, the next check came within 2.5", i, v.Pause.Seconds())
+	}
+	if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
+		t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
+			head(a.Backwards))
+	}
+	checkOpening(t, i, s)
+	c := w.control.sessions[s.spec.ID]
+	if c.owner != m.owner || c.claims != 1 || c.keyed != 1 {
+		t.Errorf("subscriber %d: owner %d, was %d, %d claims, given keys %d times", i, c.owner, m.owner, c.claims,
+			c.keyed)
+	}
+	return v.Pause
+}
+
+// A NAT forgets some subscribers, and they come back with addresses that hash to another worker. Their next check moves
+// the path. Owner, keys and numbering stay.
 func TestRebinding(t *testing.T) {
 	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
@@ -20,12 +52,6 @@ func TestRebinding(t *testing.T) {
 	subs := watchers(w, 16)
 	w.Run(w.Now() + 2*port.Second)
 
-	type moved struct {
-		owner  int
-		at     port.Time
-		before uint64
-		old    netip.AddrPort
-	}
 	moves := make(map[int]moved)
 	for i := 0; i < len(subs); i += 2 {
 		s := subs[i]
@@ -50,25 +76,7 @@ func TestRebinding(t *testing.T) {
 			checkWhole(t, i, s, high[i], [2]int{})
 			continue
 		}
-		v, a := s.Video.Judge(high[i][0], true), s.Audio.Judge(high[i][1], false)
-		t.Logf("subscriber %d: worker %d, now by worker %d: silent for %.2f s; of %d video packets %d, of audio %d "+
-			"never came, %d resends",
-			i, m.owner, w.hash(s.addr), v.Pause.Seconds(), high[i][0]-m.before, len(v.Gaps), len(a.Gaps),
-			s.Video.Resent)
-		gaps = append(gaps, v.Pause)
-		if v.Pause > checkInterval+200*port.Millisecond {
-			t.Errorf("subscriber %d: silent for %v s, the next check came within 2.5", i, v.Pause.Seconds())
-		}
-		if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
-			t.Errorf("subscriber %d: breaks %v, timestamps back %v, %v", i, head(v.Breaks), head(v.Backwards),
-				head(a.Backwards))
-		}
-		checkOpening(t, i, s)
-		c := w.control.sessions[s.spec.ID]
-		if c.owner != m.owner || c.claims != 1 || c.keyed != 1 {
-			t.Errorf("subscriber %d: owner %d, was %d, %d claims, given keys %d times", i, c.owner, m.owner, c.claims,
-				c.keyed)
-		}
+		gaps = append(gaps, m.check(t, w, i, s, high[i]))
 		senders.check(t, i, s, s.addr)
 	}
 	t.Logf("silence: %s", spread(gaps))
@@ -77,7 +85,7 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// A publisher's address changes to one of another worker: what it sent in between is asked for again.
+// A publisher's address changes to one of another worker: the packets that it sent in between are asked for again.
 func TestPublisherRebinding(t *testing.T) {
 	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	w.Place(0)
@@ -96,7 +104,7 @@ func TestPublisherRebinding(t *testing.T) {
 	var gaps []port.Time
 	lost := 0
 	for i, s := range subs {
-		v, a := s.Video.Judge(high[i][0], true), s.Audio.Judge(high[i][1], false)
+		v, a := s.Video.Judge(high[i][0]), s.Audio.Judge(high[i][1])
 		gaps = append(gaps, v.Pause)
 		lost = max(lost, len(v.Gaps)+len(a.Gaps))
 		if n := len(v.Breaks) + len(v.Backwards) + len(a.Backwards); n > 0 {
@@ -115,7 +123,7 @@ func TestPublisherRebinding(t *testing.T) {
 	}
 }
 
-// senders is who sent media of each SSRC, and where to.
+// senders are the workers that sent media of each SSRC, and the addresses that they sent to.
 type senders map[uint32]map[sender]int
 
 type sender struct {
@@ -123,10 +131,10 @@ type sender struct {
 	remote netip.AddrPort
 }
 
-// watchSenders begins to note who sends what.
+// watchSenders begins to note the sender of each SSRC.
 func watchSenders(w *World) senders {
 	all := make(senders)
-	w.onDown = func(worker int, remote netip.AddrPort, data []byte) {
+	w.onDown = func(from int, remote netip.AddrPort, data []byte) {
 		if data[0] < 128 || rtp.IsRTCP(data) {
 			return
 		}
@@ -134,7 +142,7 @@ func watchSenders(w *World) senders {
 		if all[ssrc] == nil {
 			all[ssrc] = make(map[sender]int)
 		}
-		all[ssrc][sender{worker, remote}]++
+		all[ssrc][sender{from, remote}]++
 	}
 	return all
 }

@@ -14,16 +14,16 @@ func knock(w *World, a *agent, with ice, nominate bool) bool {
 	return a.answers[with.Ufrag] > before
 }
 
-// restart does what a WHIP or WHEP PATCH does.
+// restart is a WHIP or WHEP PATCH that restarts ICE.
 func restart(w *World, a *agent) ice {
 	local, remote := w.control.restart(a.spec.ID)
 	w.Run(w.Now() + 5*port.Millisecond) // the answer is on its way
 	return ice{local, remote}
 }
 
-// During an ICE restart both the old and the new credentials are good, until the peer nominates with
-// the new: then the old ones are dead. Media knows nothing of it. And all that again, since a session
-// may restart many times, from whatever address, also without completing it.
+// During an ICE restart both the old and the new credentials are good. Once the peer nominates with the new, the old
+// ones are dead. Media knows nothing of it. A session may restart many times, from any address, also without completing
+// it.
 func TestICERestart(t *testing.T) {
 	for _, x := range []struct {
 		name  string

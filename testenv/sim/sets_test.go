@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// An encoder sends its parameter sets once. Viewers on any worker who come later are sent them right before the
-// keyframe that they start with, and numbers, resends and replicas are as always.
+// An encoder sends its parameter sets once. Viewers on any worker that come later get them right before the keyframe
+// that they start with. Numbers, resends and replicas are as always.
 func TestSetsSentOnce(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -29,7 +29,12 @@ func TestSetsSentOnce(t *testing.T) {
 			var subs []*Subscriber
 			for i := range 24 {
 				w.Run(w.Now() + 100*port.Millisecond)
-				subs = append(subs, w.WatchAs(theStream, i%4 != 3, srtp.AEADAES128GCM, rtp.H264))
+				subs = append(
+					subs,
+					w.Watch(Viewer{
+						Stream: theStream, RTX: i%4 != 3, Profile: srtp.AEADAES128GCM, Codecs: []rtp.Codec{rtp.H264},
+					}),
+				)
 			}
 			w.Run(w.Now() + 2*port.Second)
 			high := settle(w, subs)

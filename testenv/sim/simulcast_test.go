@@ -10,9 +10,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// A publisher sends three layers, their SSRCs known only by the RID on early packets. Subscribers
-// follow the highest that is active: down when it pauses, up when it returns, each time at a keyframe
-// and with numbering that goes on.
+// A publisher sends three layers, their SSRCs known only by the RID on early packets. Subscribers follow the highest
+// that is active: down when it pauses, up when it returns. They switch at a keyframe and with numbering that goes on.
 func TestSimulcast(t *testing.T) {
 	for _, x := range []struct {
 		name   string
@@ -29,7 +28,7 @@ func TestSimulcast(t *testing.T) {
 			var subs []*Subscriber
 			for i := range 24 {
 				w.Run(w.Now() + 5*port.Millisecond)
-				subs = append(subs, w.Watch(theStream, i%4 != 3, srtp.AEADAES128GCM))
+				subs = append(subs, w.Watch(Viewer{Stream: theStream, RTX: i%4 != 3, Profile: srtp.AEADAES128GCM}))
 			}
 			top := pub.layers[2]
 			down := func(on bool) {
@@ -55,8 +54,7 @@ func TestSimulcast(t *testing.T) {
 			logCounters(t, w)
 			checkOracle(t, w)
 			checkSync(t, subs, 12, pub)
-			var frozen [2]map[string][]port.Time // at the owner, at followers
-			frozen[0], frozen[1] = make(map[string][]port.Time), make(map[string][]port.Time)
+			frozen := newPauses()
 			cuts := 0
 			for i, s := range subs {
 				v := checkLayers(t, i, s, high[i], x.faults == calm)
@@ -66,27 +64,43 @@ func TestSimulcast(t *testing.T) {
 				}
 				checkTime(t, i, s, pub, most)
 				cuts = max(cuts, len(v.Cuts))
-				follower := 0
-				if s.owner() != 0 {
-					follower = 1
-				}
-				s.switches(&v, func(from, to int, pause port.Time) {
-					way := "down"
-					if to > from {
-						way = "up"
-					}
-					frozen[follower][way] = append(frozen[follower][way], pause)
-				})
+				frozen.add(s, &v)
 			}
-			for i, where := range []string{"the owner", "followers"} {
-				t.Logf("pause at switches, subscribers of %s: down %s; up %s", where, spread(frozen[i]["down"]),
-					spread(frozen[i]["up"]))
-			}
+			frozen.log(t)
 			t.Logf("at most %d switches; %d PLIs, %s", cuts, len(pub.PLIs), intervals(pub.PLIs))
 			if n := w.Counters().Drops[worker.DropUnbound]; n > 0 && x.faults == calm {
 				t.Errorf("%d packets belonged to no layer", n)
 			}
 		})
+	}
+}
+
+// pauses are those at switches, by direction, of subscribers at the owner and at followers.
+type pauses [2]map[string][]port.Time
+
+func newPauses() pauses {
+	return pauses{make(map[string][]port.Time), make(map[string][]port.Time)}
+}
+
+// add takes in the switches of a subscriber.
+func (p *pauses) add(s *Subscriber, v *Verdict) {
+	follower := 0
+	if s.owner() != 0 {
+		follower = 1
+	}
+	s.switches(v, func(from, to int, pause port.Time) {
+		way := "down"
+		if to > from {
+			way = "up"
+		}
+		p[follower][way] = append(p[follower][way], pause)
+	})
+}
+
+func (p *pauses) log(t *testing.T) {
+	t.Helper()
+	for i, where := range []string{"the owner", "followers"} {
+		t.Logf("pause at switches, subscribers of %s: down %s; up %s", where, spread(p[i]["down"]), spread(p[i]["up"]))
 	}
 }
 
@@ -140,10 +154,10 @@ func TestSwitchWithFullBus(t *testing.T) {
 	}
 }
 
-// layerOf tells which layer a packet is of.
+// layerOf returns the layer of a packet.
 func (p *Packet) layerOf() int { return int(p.Stamp >> 32 & 0xFF) }
 
-// checkLayer checks that the newest of what each subscriber got is of a layer.
+// checkLayer checks that the newest packet of each subscriber is of a layer.
 func checkLayer(t *testing.T, w *World, subs []*Subscriber, want int, when string) {
 	t.Helper()
 	for i, s := range subs {
@@ -161,11 +175,11 @@ func checkLayer(t *testing.T, w *World, subs []*Subscriber, want int, when strin
 	}
 }
 
-// checkLayers judges a video that was switched. Under loss, what was missing of a layer when it was left
-// may stay away.
+// checkLayers judges a video that was switched. Under loss, packets of a layer that were missing when it was left may
+// stay away.
 func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) Verdict {
 	t.Helper()
-	v := s.Video.Judge(high[0], true)
+	v := s.Video.Judge(high[0])
 	var gaps []uint64
 	for _, g := range v.Gaps {
 		excused := false
@@ -182,7 +196,7 @@ func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) 
 		t.Errorf("subscriber %d (worker %d): gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v",
 			i, s.owner(), head(gaps), head(v.Breaks), head(v.Backwards), head(v.Pictures), head(v.Cuts))
 	}
-	a := s.Audio.Judge(high[1], false)
+	a := s.Audio.Judge(high[1])
 	if len(a.Gaps)+len(a.Cuts)+len(a.Backwards) > 0 {
 		t.Errorf("subscriber %d, audio: gaps %v, cuts %v, timestamps back %v", i, head(a.Gaps), head(a.Cuts),
 			head(a.Backwards))
@@ -191,8 +205,8 @@ func checkLayers(t *testing.T, i int, s *Subscriber, high [2]uint64, calm bool) 
 	return v
 }
 
-// checkTime checks that the timestamps of a video go on as its captures did, from layer to layer too: not a keyframe of
-// before what was shown, and nothing late for good behind one.
+// checkTime checks that the timestamps of a video go on as its captures did, from layer to layer too. No keyframe is
+// older than the picture shown before it, and no packet comes too late for a keyframe.
 func checkTime(t *testing.T, i int, s *Subscriber, pub *Publisher, most port.Time) {
 	t.Helper()
 	var begun *Packet
@@ -213,12 +227,12 @@ func checkTime(t *testing.T, i int, s *Subscriber, pub *Publisher, most port.Tim
 		}
 	}
 	if max(worst, -worst) > most {
-		t.Errorf("subscriber %d (worker %d): packet %d is shown %.1f ms late, of what came first; want at most %.0f",
+		t.Errorf("subscriber %d (worker %d): packet %d is shown %.1f ms late, by the first to come; want at most %.0f",
 			i, s.owner(), at, worst.Seconds()*1000, most.Seconds()*1000)
 	}
 }
 
-// switches tells of each cut from one layer to another.
+// switches reports each cut from one layer to another.
 func (s *Subscriber) switches(v *Verdict, tell func(from, to int, pause port.Time)) {
 	for _, e := range v.Cuts {
 		p, last := s.Video.Packets[e], s.Video.Packets[e-1]

@@ -7,8 +7,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// The port of one worker takes nothing for longer than a subscriber may fall behind: its subscribers
-// jump to a keyframe, with sequence numbers that know of no jump, and nobody else notices.
+// The port of one worker takes nothing for longer than a history lasts. Its subscribers jump to a keyframe, with
+// sequence numbers that know of no jump, and nobody else notices.
 func TestStalledWorker(t *testing.T) {
 	const blocked = 1
 	for _, x := range []struct {
@@ -80,7 +80,7 @@ func checkStall(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int,
 	if !jumped {
 		return checkWhole(t, i, s, high, cuts)
 	}
-	video, audio = s.Video.Judge(high[0], true), s.Audio.Judge(high[1], false)
+	video, audio = s.Video.Judge(high[0]), s.Audio.Judge(high[1])
 	for k, v := range [...]*Verdict{&video, &audio} {
 		if len(v.Gaps)+len(v.Breaks)+len(v.Backwards) > 0 || len(v.Cuts) != cuts[k] || len(v.Pictures) > cuts[k] {
 			t.Errorf("subscriber %d, track %d: gaps %v, breaks %v, timestamps back %v, pictures %v, cuts %v, want %d",
@@ -91,8 +91,8 @@ func checkStall(t *testing.T, i int, s *Subscriber, high [2]uint64, cuts [2]int,
 	return video, audio
 }
 
-// One subscriber's network is gone for a while. Nothing of ours stalls: what the history still holds
-// is asked for again, and nobody else notices.
+// One subscriber's network is gone for a while. Nothing of ours stalls: packets that the history still holds are asked
+// for again, and nobody else notices.
 func TestPartitionedSubscriber(t *testing.T) {
 	w := newWorld(t, Config{Seed: begin(t), Workers: 4, Faults: calm})
 	pub := w.Publish(theStream, 60)
@@ -114,7 +114,7 @@ func TestPartitionedSubscriber(t *testing.T) {
 			checkWhole(t, i, s, high[i], [2]int{})
 			continue
 		}
-		v := s.Video.Judge(high[i][0], true)
+		v := s.Video.Judge(high[i][0])
 		t.Logf("gone for 1.5 s: %d of %d packets never came, longest pause %v s, %d resends", len(v.Gaps),
 			high[i][0]-before, v.Pause.Seconds(), s.Video.Resent)
 		if len(v.Breaks)+len(v.Backwards)+len(v.Cuts) > 0 {

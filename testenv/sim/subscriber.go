@@ -13,13 +13,13 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// A Subscriber receives, asks again for what is missing, and keeps what it got.
+// A Subscriber receives, asks again for missing packets, and keeps all that came.
 type Subscriber struct {
 	agent
 	opener *srtp.Opener
 	Video  Reception
 	Audio  Reception
-	// Reports counts sender reports, Forged what could not be opened.
+	// Reports counts sender reports, Forged packets that could not be opened.
 	Reports, Forged int
 	// transports are the transport-wide sequence numbers seen, unwrapped, to check that none comes
 	// twice.
@@ -34,7 +34,7 @@ type Subscriber struct {
 	last port.Time
 }
 
-// Reception is what a subscriber got of one track.
+// Reception is a subscriber's record of one track.
 type Reception struct {
 	spec *rtp.Track
 	// Reports are the sender reports in the order in which they came.
@@ -47,7 +47,7 @@ type Reception struct {
 	Packets   map[uint64]Packet
 	Resent    int
 	Twice     int
-	missing   map[uint64]wish
+	missing   map[uint64]gap
 	// resends unwraps the numbering of retransmissions, lastResend is the highest.
 	resends    rtp.Unwrapper
 	lastResend uint64
@@ -59,8 +59,8 @@ type Report struct {
 	rtcp.SenderInfo
 }
 
-// wish is a packet that is missing.
-type wish struct {
+// gap is a packet that did not come yet.
+type gap struct {
 	asked port.Time // last
 	tries int
 }
@@ -79,17 +79,24 @@ type Packet struct {
 	At       port.Time
 }
 
-// Watch adds a subscriber of VP8 to a stream. With rtx retransmissions have their own SSRC.
-func (w *World) Watch(stream bus.StreamID, rtx bool, profile srtp.Profile) *Subscriber {
-	return w.WatchAs(stream, rtx, profile, rtp.VP8)
+// A Viewer has a subscriber's choices.
+type Viewer struct {
+	Stream bus.StreamID
+	// RTX gives retransmissions their own SSRC.
+	RTX     bool
+	Profile srtp.Profile
+	Codecs  []rtp.Codec // VP8 if there are none
 }
 
-// WatchAs adds a subscriber that negotiates some codecs.
-func (w *World) WatchAs(stream bus.StreamID, rtx bool, profile srtp.Profile, codecs ...rtp.Codec) *Subscriber {
-	video, audio := videoTrack(rtx, rtx, codecs...), audioTrack()
+// Watch adds a subscriber.
+func (w *World) Watch(v Viewer) *Subscriber {
+	if len(v.Codecs) == 0 {
+		v.Codecs = []rtp.Codec{rtp.VP8}
+	}
+	video, audio := videoTrack(v.RTX, v.RTX, v.Codecs...), audioTrack()
 	n := uint32(len(w.peers)) * 16
 	video.SSRC, audio.SSRC = 0x80000000+n, 0x80000002+n
-	if rtx {
+	if v.RTX {
 		video.RTXSSRC = 0x80000001 + n
 	}
 	// The order of the lines is the peer's choice.
@@ -97,7 +104,7 @@ func (w *World) WatchAs(stream bus.StreamID, rtx bool, profile srtp.Profile, cod
 	if n%32 == 0 {
 		tracks = []rtp.Track{video, audio}
 	}
-	spec, keys := w.control.open(api.Subscriber, stream, tracks, profile)
+	spec, keys := w.control.open(api.Subscriber, v.Stream, tracks, v.Profile)
 	opener, err := srtp.NewOpener(keys)
 	if err != nil {
 		panic(err)
@@ -108,7 +115,7 @@ func (w *World) WatchAs(stream bus.StreamID, rtx bool, profile srtp.Profile, cod
 		if tracks[i].Kind == rtp.Audio {
 			r = &s.Audio
 		}
-		*r = Reception{spec: &tracks[i], Packets: make(map[uint64]Packet), missing: make(map[uint64]wish)}
+		*r = Reception{spec: &tracks[i], Packets: make(map[uint64]Packet), missing: make(map[uint64]gap)}
 	}
 	s.start(w, s, spec)
 	w.at(w.now+port.Time(s.rand.Int64N(int64(nackInterval))), s.nack)
@@ -120,26 +127,34 @@ func (s *Subscriber) receive(data []byte) {
 		return
 	}
 	if rtp.IsRTCP(data) {
-		data, result := s.opener.OpenRTCP(data)
-		if result != srtp.OpenOK {
-			if result != srtp.OpenReplayed {
-				s.Forged++
-			}
-			return
-		}
-		var x rtcp.Packet
-		for r := rtcp.NewReader(data); r.Next(&x); {
-			if info, ok := x.SenderInfo(); ok {
-				s.Reports++
-				r := &s.Video
-				if x.SSRC == s.Audio.spec.SSRC {
-					r = &s.Audio
-				}
-				r.Reports = append(r.Reports, Report{s.world.now, info})
-			}
+		s.receiveRTCP(data)
+	} else {
+		s.receiveRTP(data)
+	}
+}
+
+func (s *Subscriber) receiveRTCP(data []byte) {
+	data, result := s.opener.OpenRTCP(data)
+	if result != srtp.OpenOK {
+		if result != srtp.OpenReplayed {
+			s.Forged++
 		}
 		return
 	}
+	var x rtcp.Packet
+	for r := rtcp.NewReader(data); r.Next(&x); {
+		if info, ok := x.SenderInfo(); ok {
+			s.Reports++
+			r := &s.Video
+			if x.SSRC == s.Audio.spec.SSRC {
+				r = &s.Audio
+			}
+			r.Reports = append(r.Reports, Report{s.world.now, info})
+		}
+	}
+}
+
+func (s *Subscriber) receiveRTP(data []byte) {
 	data, result := s.opener.OpenRTP(data)
 	if result != srtp.OpenOK {
 		if result != srtp.OpenReplayed { // the network duplicates
@@ -190,10 +205,10 @@ func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byt
 		r.begun, r.Low, r.High = true, ext, ext
 	}
 	for e := r.High + 1; e < ext; e++ {
-		r.missing[e] = wish{asked: now - nackInterval} // a first chance to come by itself
+		r.missing[e] = gap{asked: now - nackInterval} // a first chance to come by itself
 	}
 	for e := ext + 1; e < r.Low; e++ {
-		r.missing[e] = wish{asked: now - nackInterval}
+		r.missing[e] = gap{asked: now - nackInterval}
 	}
 	r.Low, r.High = min(r.Low, ext), max(r.High, ext)
 	delete(r.missing, ext)
@@ -208,7 +223,7 @@ func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byt
 	r.Packets[ext] = p
 }
 
-// parse reads what Publisher.payload and its like wrote.
+// parse reads the payloads of Publisher.payload and its like.
 func (p *Packet) parse(pt uint8, b []byte) {
 	at := 2
 	switch {
@@ -242,7 +257,7 @@ const (
 	nackTries    = 50 // three seconds: then it will not come any more
 )
 
-// nack asks for what is missing, oldest first.
+// nack asks for missing packets, oldest first.
 func (s *Subscriber) nack() {
 	if s.Mute {
 		return
@@ -298,15 +313,15 @@ func (s *Subscriber) Report() {
 	s.world.up(s, s.opener.SealRTCP(rtcp.AppendReceiverReport(make([]byte, 0, 64), 1, nil)))
 }
 
-// Gaps are the extended sequence numbers, from the first keyframe (of video) or packet on and up to
-// high, that never came, and Breaks the places where the content is not what follows.
-func (r *Reception) Gaps(high uint64, video bool) (from uint64, gaps, breaks []uint64) {
-	v := r.Judge(high, video)
+// Gaps returns the extended sequence numbers that never came, and the breaks: places where the content does not follow.
+// It looks from the first keyframe (of video) or packet on and up to high.
+func (r *Reception) Gaps(high uint64) (from uint64, gaps, breaks []uint64) {
+	v := r.Judge(high)
 	return v.From, v.Gaps, append(v.Cuts, v.Breaks...)
 }
 
-// A Verdict is what a track looked like to its receiver, from its first keyframe on. All but From and
-// Pause are extended sequence numbers.
+// A Verdict is a track as its receiver saw it, from its first keyframe on. All but From and Pause are extended sequence
+// numbers.
 type Verdict struct {
 	From uint64
 	// Gaps never came.
@@ -324,8 +339,9 @@ type Verdict struct {
 	Pause port.Time
 }
 
-// Judge looks at what came from the first keyframe (of video) or packet on and up to high.
-func (r *Reception) Judge(high uint64, video bool) (v Verdict) {
+// Judge looks at all packets from the first keyframe (of video) or packet on and up to high.
+func (r *Reception) Judge(high uint64) (v Verdict) {
+	video := r.spec.Kind == rtp.Video
 	v.From = r.Low
 	if video {
 		for v.From <= r.High && !r.Packets[v.From].Key {

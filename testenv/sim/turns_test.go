@@ -8,9 +8,9 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// Packets that come late, and the NACKs for them, are of one batch where turns are long. Whatever a batch
-// holds, a packet is sealed with the same bytes each time: viewers without RTX are resent what the walk has
-// not reached yet, and frames of two lengths are padded.
+// Packets that come late, and the NACKs for them, are of one batch where turns are long. A packet is sealed with the
+// same bytes each time, in any batch. Viewers without RTX get resends of packets that the walk has not reached yet, and
+// frames of two lengths are padded.
 func TestTurns(t *testing.T) {
 	for _, turn := range []port.Time{300 * port.Microsecond, port.Millisecond, 3 * port.Millisecond} {
 		t.Run(fmt.Sprint(turn.Seconds()), func(t *testing.T) {
@@ -24,7 +24,7 @@ func TestTurns(t *testing.T) {
 			w.Run(w.Now() + 200*port.Millisecond)
 			for range n {
 				w.Run(w.Now() + 5*port.Millisecond + port.Time(w.rand.Int64N(int64(port.Millisecond))))
-				w.Watch(theStream, false, srtp.AEADAES128GCM)
+				w.Watch(Viewer{Stream: theStream, RTX: false, Profile: srtp.AEADAES128GCM})
 			}
 			w.Run(w.Now() + 5*port.Second)
 			pub.Stop()

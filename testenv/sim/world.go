@@ -25,10 +25,10 @@ type Config struct {
 	// BusLoss is the share of media messages between workers that find no room. It may be changed
 	// while the world runs, see SetBusLoss.
 	BusLoss float64
-	// Turn is how long each turn of a worker lasts: what arrives meanwhile is the next turn's batch. With 0 each
+	// Turn is the length of each turn of a worker: packets that arrive meanwhile are the next turn's batch. With 0 each
 	// turn draws its length, up to maxTurn.
 	Turn port.Time
-	// Random, if set, bends what a worker's source of randomness yields, to begin where a test wants it.
+	// Random, if set, bends the numbers of a worker's source of randomness, to begin where a test needs it.
 	Random func(x uint64) uint64
 }
 
@@ -148,7 +148,7 @@ func New(cfg Config) *World {
 // Now is the virtual time.
 func (w *World) Now() port.Time { return w.now }
 
-// Trace is a hash of everything that was sent so far: when, by whom, which bytes.
+// Trace is a hash of all datagrams sent so far: when, by whom, which bytes.
 func (w *World) Trace() uint64 { return w.trace }
 
 // Worker gives access to a worker, for its counters.
@@ -168,7 +168,7 @@ func (w *World) Counters() (sum worker.Counters) {
 	return sum
 }
 
-// at runs f at a time, after what was scheduled for the same time before.
+// at runs f at a time, after the events that were scheduled for the same time before.
 func (w *World) at(t port.Time, f func()) {
 	w.order++
 	heap.Push(&w.events, event{max(t, w.now), w.order, f})
@@ -202,7 +202,7 @@ func (w *World) schedule(x *simWorker, at port.Time) {
 	})
 }
 
-// turn is one turn of a worker's driver: messages, then a batch of packets, then what is due, then one poll.
+// turn is one turn of a worker's driver: messages, then a batch of packets, then timeouts that are due, then one poll.
 func (w *World) turn(x *simWorker) {
 	length := w.cfg.Turn
 	if length == 0 {
@@ -234,7 +234,7 @@ func (w *World) turn(x *simWorker) {
 	}
 }
 
-// poll carries out what one Poll of a worker says, and reports whether there is more.
+// poll carries out the results of one Poll of a worker, and reports whether there is more.
 func (w *World) poll(x *simWorker) (more bool) {
 	more = x.Poll(w.now, &x.out)
 	for _, c := range x.out.Routes {
@@ -271,8 +271,8 @@ func (w *World) Block(i int, span port.Time) {
 // SetBusLoss changes the share of media messages between workers that find no room.
 func (w *World) SetBusLoss(share float64) { w.cfg.BusLoss = share }
 
-// Place has the addresses that are taken from now on hash to a worker, or to anyone.
-func (w *World) Place(worker int) { w.place = worker }
+// Place makes the next addresses hash to a worker, or to anyone.
+func (w *World) Place(i int) { w.place = i }
 
 // passControl carries a control message of a worker.
 func (w *World) passControl(from *simWorker, m bus.Control) {
@@ -312,12 +312,12 @@ func (w *World) tell(to bus.Address, m bus.Control) {
 	w.at(w.lane(bus.Controller, to, false), func() { w.arrive(to, message{control: &m}) })
 }
 
-// lane is when a message arrives: each lane keeps its order and takes its own time, up to a
-// millisecond, so that what goes by different ways overtakes.
+// lane returns the time at which a message arrives. Each lane keeps its order and takes its own time, up to a
+// millisecond, so messages of different lanes overtake.
 func (w *World) lane(from, to bus.Address, media bool) port.Time {
 	k := lane{from, to, media}
 	if from != bus.Controller && !media {
-		// The bus hands out what the controller said before first.
+		// The bus hands out the controller's earlier messages first.
 		w.lanes[k] = max(w.lanes[k], w.lanes[lane{bus.Controller, to, false}])
 	}
 	t := max(w.lanes[k], w.now+port.Time(w.rand.Int64N(int64(port.Millisecond))))
@@ -396,7 +396,7 @@ func (w *World) join(p peer) netip.AddrPort {
 	}
 }
 
-// leave takes an address out of use: what is sent to it is lost.
+// leave takes an address out of use: datagrams to it are lost.
 func (w *World) leave(a netip.AddrPort) { w.Network.dead[flow{w.indexOf(a), false}] = true }
 
 // cut loses all that is sent between the server and an address, or mends that.
@@ -539,7 +539,7 @@ func (c *controller) close(id api.SessionID, why api.Reason) {
 	c.world.tellAll(bus.SessionClosed(id))
 }
 
-// events is the queue of what is to happen, by time and then by order of scheduling.
+// events is the queue of future events, by time and then by order of scheduling.
 type events []event
 
 type event struct {

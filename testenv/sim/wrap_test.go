@@ -8,9 +8,9 @@ import (
 	"ringcast/testenv"
 )
 
-// Everything that is counted modulo something passes that: the publisher's sequence numbers (and so
-// its rollover counter) and those of its retransmissions, the timestamps on both sides, the outgoing
-// sequence numbers, and those of our retransmissions.
+// All wrapping counters wrap: the publisher's sequence numbers (and so its rollover counter), those of its
+// retransmissions, and the timestamps on both sides. So do the outgoing sequence numbers, and those of our
+// retransmissions.
 func TestWrapAround(t *testing.T) {
 	w := newWorld(t, Config{
 		Seed: begin(t), Workers: 2, BusLoss: 0.001,
@@ -33,7 +33,7 @@ func TestWrapAround(t *testing.T) {
 		if i == 1 {
 			profile = srtp.AES128CMSHA180
 		}
-		subs = append(subs, w.Watch(theStream, i != 1, profile))
+		subs = append(subs, w.Watch(Viewer{Stream: theStream, RTX: i != 1, Profile: profile}))
 		if i != 1 {
 			askForTinyOnes(w, subs[i])
 		}
@@ -65,9 +65,9 @@ func TestWrapAround(t *testing.T) {
 		}
 	}
 	l := pub.layers[0]
-	t.Logf("publisher: sequence numbers 65000 to %d, retransmissions 65000 to %d", l.seq, l.rtxSeq)
-	if l.seq < uint64(scaled(1<<17, 1<<16)) || !testenv.RaceEnabled && l.rtxSeq < 1<<16 {
-		t.Errorf("the publisher did not wrap around: %d, retransmissions %d", l.seq, l.rtxSeq)
+	t.Logf("publisher: sequence numbers 65000 to %d, retransmissions 65000 to %d", l.seq, l.rtx.seq)
+	if l.seq < uint64(scaled(1<<17, 1<<16)) || !testenv.RaceEnabled && l.rtx.seq < 1<<16 {
+		t.Errorf("the publisher did not wrap around: %d, retransmissions %d", l.seq, l.rtx.seq)
 	}
 }
 
