@@ -7,7 +7,7 @@ import (
 	"ringcast/engine/worker/history"
 )
 
-// No layer may hold more than these of packets, in bytes, however fast it sends.
+// These bound the packets of one layer, in bytes, however fast it sends.
 const (
 	historyCapVideo = 8 << 20
 	historyCapAudio = 256 << 10
@@ -227,8 +227,8 @@ func (w *Worker) release(st *stream) {
 	delete(w.streams, st.id)
 }
 
-// restart drops what came before a break in the layer's numbering: subscribers start a new span at the
-// next keyframe.
+// restart begins a new epoch after a break in the numbering. It drops all earlier packets, and subscribers start
+// a new span at the next keyframe.
 func (l *layer) restart() {
 	l.epoch++
 	l.history.Release()

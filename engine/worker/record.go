@@ -88,7 +88,7 @@ func (w *Worker) number(now port.Time, s *session, x *incoming) (number uint64, 
 	return number, ok
 }
 
-// advance moves the packet's layer and track on after it was recorded, and wakes the subscribers that it is news for.
+// advance updates the layer and the track of a packet that was recorded, and wakes the subscribers that it is news for.
 func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	l := x.source.layer
 	t := &l.pub.tracks[l.track]
@@ -111,8 +111,8 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	}
 }
 
-// tellActive informs the controller which payload type a track carries, if that changed. It is called at housekeeping,
-// so that a publisher that alternates payload types floods nobody.
+// tellActive informs the controller which payload type a track carries, if that changed. After a track's first packet,
+// only housekeeping calls it, so that a publisher that alternates payload types floods nobody.
 func (w *Worker) tellActive(p *publication, t *track) {
 	if t.active == t.told || p.session == nil {
 		return

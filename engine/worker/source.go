@@ -47,7 +47,7 @@ func (p *publisher) forget(now port.Time) bool {
 	return true
 }
 
-// present makes a source the present one of its layer, and the source that was into a past one.
+// present makes a source the present one of its layer. The one before it becomes a past source.
 func (p *publisher) present(src *source) {
 	for i := range p.sources {
 		if x := &p.sources[i]; x.layer == src.layer && x.rtx == src.rtx {
