@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/port"
 )
 
-// timeouts calls HandleTimeout until nothing is due now, and returns what the most expensive call did: streams
-// told of, sessions with reports to write, and routes revoked.
+// timeouts calls HandleTimeout until nothing is due now. It returns the most that one call did: streams reported,
+// sessions with reports to write, and routes revoked.
 func (l *lab) timeouts() (told, reports, revoked, calls int) {
 	l.Helper()
 	for ; l.w.Deadline() <= l.now; calls++ {
@@ -75,7 +75,8 @@ func TestUnwatchedStreamIsCheap(t *testing.T) {
 	}
 	s := l.watch(7, watched(false)...)
 	if n := len(l.said(bus.KindFollow)); n != 1 || len(l.w.streams) != 1 {
-		t.Errorf("with a viewer of stream 7, %d requests to follow and %d streams; expected one of each", n, len(l.w.streams))
+		t.Errorf("with a viewer of stream 7, %d requests to follow and %d streams; expected one of each",
+			n, len(l.w.streams))
 	}
 	l.tell(closed(s.party))
 	if n := len(l.said(bus.KindUnfollow)); n != 1 || len(l.w.streams) != 0 {

@@ -27,46 +27,52 @@ func TestDeadlinesAgainstModel(t *testing.T) {
 				h.set(s, deadline(r.IntN(int(numDeadlines))), port.Never)
 			}
 		default:
-			if removed[s] { // as a session that is opened anew
+			if removed[s] { // as a session that is opened again
 				s.timers = newTimers()
 				delete(removed, s)
 			}
 			h.set(s, deadline(r.IntN(int(numDeadlines))), port.Time(r.Int64N(1000)))
 		}
-		want := port.Never
-		n := 0
-		for _, s := range sessions {
-			if removed[s] {
-				if s.timers.slot >= 0 {
-					t.Fatalf("step %d: a removed session has a slot", step)
-				}
-				continue
+		agrees(t, step, h, sessions, removed)
+	}
+}
+
+// agrees fails unless the heap has the earliest deadline of each session that was not removed, in order.
+func agrees(t *testing.T, step int, h deadlines, sessions []*session, removed map[*session]bool) {
+	t.Helper()
+	want := port.Never
+	n := 0
+	for _, s := range sessions {
+		if removed[s] {
+			if s.timers.slot >= 0 {
+				t.Fatalf("step %d: a removed session has a slot", step)
 			}
-			least := port.Never
-			for _, at := range s.timers.at {
-				least = min(least, at)
-			}
-			if least != s.timers.min {
-				t.Fatalf("step %d: a session's earliest deadline is %d, it says %d", step, least, s.timers.min)
-			}
-			if (least != port.Never) != (s.timers.slot >= 0) {
-				t.Fatalf("step %d: a session with deadline %d has slot %d", step, least, s.timers.slot)
-			}
-			if least != port.Never {
-				n++
-			}
-			want = min(want, least)
+			continue
 		}
-		if h.next() != want || len(h) != n {
-			t.Fatalf("step %d: the next deadline is %d of %d; expected %d of %d", step, h.next(), len(h), want, n)
+		least := port.Never
+		for _, at := range s.timers.at {
+			least = min(least, at)
 		}
-		for i, s := range h {
-			if s.timers.slot != i {
-				t.Fatalf("step %d: slot %d holds the session of slot %d", step, i, s.timers.slot)
-			}
-			if parent := h[max(0, i-1)/2]; parent.timers.min > s.timers.min {
-				t.Fatalf("step %d: slot %d is due before its parent", step, i)
-			}
+		if least != s.timers.min {
+			t.Fatalf("step %d: a session's earliest deadline is %d; expected %d", step, s.timers.min, least)
+		}
+		if (least != port.Never) != (s.timers.slot >= 0) {
+			t.Fatalf("step %d: a session with deadline %d has slot %d", step, least, s.timers.slot)
+		}
+		if least != port.Never {
+			n++
+		}
+		want = min(want, least)
+	}
+	if h.next() != want || len(h) != n {
+		t.Fatalf("step %d: the next deadline is %d of %d; expected %d of %d", step, h.next(), len(h), want, n)
+	}
+	for i, s := range h {
+		if s.timers.slot != i {
+			t.Fatalf("step %d: slot %d holds the session of slot %d", step, i, s.timers.slot)
+		}
+		if parent := h[max(0, i-1)/2]; parent.timers.min > s.timers.min {
+			t.Fatalf("step %d: slot %d is due before its parent", step, i)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestEarlyMedia(t *testing.T) {
 	}
 }
 
-// What subscribers send before their keys, which nobody can authenticate, leaves no publisher without its place.
+// Nobody can authenticate datagrams that subscribers send before their keys. They take the place of no publisher's.
 func TestEarlyMediaOfMany(t *testing.T) {
 	l := newLab(t, 0, 1)
 	media := append([]byte{0x80, 96}, make([]byte, 40)...)
@@ -88,7 +88,8 @@ func TestEarlyMediaOfMany(t *testing.T) {
 		}
 	}
 	if l.w.early.reports != maxHeldReports || l.w.early.media != 0 {
-		t.Errorf("%d reports and %d packets of media are held, want %d and none", l.w.early.reports, l.w.early.media, maxHeldReports)
+		t.Errorf("%d reports and %d packets of media are held, want %d and none",
+			l.w.early.reports, l.w.early.media, maxHeldReports)
 	}
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
 	l.receive(p.path, p.check())

@@ -49,7 +49,8 @@ func TestCheckIsAnswered(t *testing.T) {
 	}
 	_, success, mapped, ok := l.hasher.VerifyResponse(answers[0], p.spec.Local.Password)
 	if !ok || !success || mapped != p.path.Remote {
-		t.Errorf("success %t, authentic %t, mapped address %s; the check came from %s", success, ok, mapped, p.path.Remote)
+		t.Errorf("success %t, authentic %t, mapped address %s; the check came from %s",
+			success, ok, mapped, p.path.Remote)
 	}
 	if n := len(l.said(bus.KindSessionClaimed)); n != 0 {
 		t.Error("a check that nominates nothing claimed the session")
@@ -74,20 +75,20 @@ func TestChecksThatGetNoAnswer(t *testing.T) {
 	foreign := *p.spec
 	foreign.RemoteUfrag = "other"
 	for name, data := range map[string][]byte{
-		"wrong password":         signed(l, p, "another password"),
-		"unknown user":           stranger.check(),
-		"unknown restart":        restarted.check(),
-		"no ufrag of ours":       forged.check(),
-		"wrong remote half":      (&party{lab: l, spec: &foreign}).check(),
-		"fingerprint":            flip(len(good) - 1),
-		"integrity":              flip(len(good) - 20),
-		"cut short":              good[:len(good)-4],
-		"a header alone":         good[:20],
-		"one byte":               good[:1],
-		"an indication":          append([]byte{0, 0x11}, good[2:]...),
-		"a success response":     append([]byte{1, 1}, good[2:]...),
-		"without fingerprint":    withoutFingerprint(good),
-		"bytes behind the check": append(append([]byte(nil), good...), 0, 0, 0, 0),
+		"wrong password":        signed(l, p, "another password"),
+		"unknown user":          stranger.check(),
+		"unknown restart":       restarted.check(),
+		"no ufrag of ours":      forged.check(),
+		"wrong remote half":     (&party{lab: l, spec: &foreign}).check(),
+		"fingerprint":           flip(len(good) - 1),
+		"integrity":             flip(len(good) - 20),
+		"cut short":             good[:len(good)-4],
+		"a header alone":        good[:20],
+		"one byte":              good[:1],
+		"an indication":         append([]byte{0, 0x11}, good[2:]...),
+		"a success response":    append([]byte{1, 1}, good[2:]...),
+		"without fingerprint":   withoutFingerprint(good),
+		"bytes after the check": append(append([]byte(nil), good...), 0, 0, 0, 0),
 	} {
 		l.receive(p.path, data)
 		if len(l.sent) != 0 || len(l.messages)+len(l.fed) != 0 {
@@ -140,7 +141,8 @@ func TestCheckErrors(t *testing.T) {
 	}
 	// Optional ones that nobody knows, and Chromium's own, are ignored.
 	l.forget()
-	l.receive(p.path, signed(l, p, p.spec.Local.Password, 0xC057, make([]byte, 4), 0x8022, []byte("agent"), 0x802A, make([]byte, 8)))
+	l.receive(p.path,
+		signed(l, p, p.spec.Local.Password, 0xC057, make([]byte, 4), 0x8022, []byte("agent"), 0x802A, make([]byte, 8)))
 	if a := l.answers(p.path); len(a) != 1 {
 		t.Fatal("no answer")
 	} else if _, success, _, ok := l.hasher.VerifyResponse(a[0], p.spec.Local.Password); !ok || !success {
@@ -171,8 +173,8 @@ func others(seed byte) *ufrag.Keys {
 	})
 }
 
-// Forged checks are dropped for that alone, over known paths and unknown ones. What has no USERNAME is malformed, as
-// before. Nothing is allocated.
+// Forged checks are dropped for that alone, over known paths and unknown ones. A check without USERNAME is malformed,
+// as before. Nothing is allocated.
 func TestForgedChecks(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)
@@ -198,8 +200,8 @@ func TestForgedChecks(t *testing.T) {
 	}
 }
 
-// Keys turn twice: new sessions are checked by the new keys, and a session that is older than both still moves to
-// a new address, checks on, and restarts. A forgery of an old term is dropped: no session has it.
+// Keys turn twice. New sessions are checked by the new keys. A session that is older than both still moves to a new
+// address, checks on, and restarts. A forgery of an old term is dropped: no session has it.
 func TestKeysTurn(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)
@@ -227,9 +229,10 @@ func TestKeysTurn(t *testing.T) {
 	if n := l.drops(DropUfrag); n != 2 || len(l.answers(pathOf(5001))) != 0 {
 		t.Errorf("%d of 2 forgeries dropped for no session, %d answers, want 2 and 0", n, len(l.answers(pathOf(5001))))
 	}
-	// What is made now is checked by the new keys.
+	// A ufrag that is made now is checked by the new keys.
 	name := keys.Make(ufrag.ID{Session: uint64(p.spec.ID), Role: uint8(p.spec.Role), Restart: 1})
-	l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: name, Password: p.spec.Local.Password}, p.spec.RemoteUfrag))
+	local := api.Credentials{Ufrag: name, Password: p.spec.Local.Password}
+	l.tell(bus.SessionRestarted(p.spec.ID, local, p.spec.RemoteUfrag))
 	l.forget()
 	l.receive(moved, p.named(name))
 	if n := len(l.answers(moved)); n != 1 {
@@ -237,8 +240,8 @@ func TestKeysTurn(t *testing.T) {
 	}
 }
 
-// The ufrag of one answer lets through 50 checks a second from anywhere, 5 once the session has a path, and 50 again
-// while it restarts ICE. Its own paths are never limited.
+// The ufrag of one answer lets through 50 checks a second from anywhere. Once the session has a path it is 5, and 50
+// again while it restarts ICE. Its own paths are never limited.
 func TestUfragFlood(t *testing.T) {
 	for owner := range 2 {
 		l := newLab(t, 0, 2)
@@ -271,12 +274,13 @@ func TestUfragFlood(t *testing.T) {
 			l.receive(p.path, p.request(false))
 		}
 		say("over its path", len(l.answers(p.path))+len(l.brought(bus.KindDatagram)), 100)
-		l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password}, "remote"))
+		local := api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, 1), Password: p.spec.Local.Password}
+		l.tell(bus.SessionRestarted(p.spec.ID, local, "remote"))
 		say("during a restart", flood(wrong), 50)
 	}
 }
 
-// What a check from an unknown address costs, by how far it gets.
+// BenchmarkRefusedCheck measures a check from an unknown address, by how far it gets.
 func BenchmarkRefusedCheck(b *testing.B) {
 	l := newLab(b, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)

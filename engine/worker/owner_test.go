@@ -21,7 +21,8 @@ func TestClaim(t *testing.T) {
 	for range 3 {
 		l.receive(p.path, p.check())
 	}
-	if m := l.said(bus.KindSessionClaimed); len(m) != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path || m[0].To != bus.Controller {
+	if m := l.said(bus.KindSessionClaimed); len(m) != 1 || m[0].ID != p.spec.ID || m[0].Path != p.path ||
+		m[0].To != bus.Controller {
 		t.Errorf("claims: %+v", m)
 	}
 	if n := len(l.answers(p.path)); n != 4 {
@@ -52,7 +53,8 @@ func TestForwardToOwner(t *testing.T) {
 	l.forget()
 	media := p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")})
 	check := p.check()
-	for _, d := range [][]byte{media, clientHello, check, p.sealer.SealRTCP(append(make([]byte, 0, 100), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))} {
+	report := p.sealer.SealRTCP(rtcp.AppendReceiverReport(make([]byte, 0, 100), videoSSRC, nil))
+	for _, d := range [][]byte{media, clientHello, check, report} {
 		l.receive(p.path, d)
 	}
 	if len(l.sent) != 0 {
@@ -68,7 +70,7 @@ func TestForwardToOwner(t *testing.T) {
 		}
 	}
 	if string(m[0].Data) != string(media) || string(m[2].Data) != string(check) {
-		t.Error("what was forwarded is not what came")
+		t.Error("the forwarded datagrams are not those that came")
 	}
 	// From an address that nobody validated nothing is forwarded.
 	l.forget()
@@ -83,8 +85,8 @@ func TestForwardToOwner(t *testing.T) {
 	}
 }
 
-// A worker that has met no check of a publisher, because all of them came to the owner, forwards its media from the
-// start; a viewer's reports wait for a check.
+// All checks of a publisher came to its owner. A worker that met none of them forwards the publisher's media from the
+// start. A viewer's reports wait for a check.
 func TestForwardUnmet(t *testing.T) {
 	l := newLab(t, 0, 2)
 	p := &pub{party: l.party(api.Publisher, 1, published()...)}
@@ -117,7 +119,9 @@ func TestOwnerTakesForwarded(t *testing.T) {
 	l.forget()
 	elsewhere := pathOf(500)
 	forwarded := func(id api.SessionID, data []byte) {
-		l.bring(bus.DatagramTo(0, id, &port.Inbound{Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...)}))
+		l.bring(bus.DatagramTo(0, id, &port.Inbound{
+			Path: elsewhere, Arrival: l.now, Data: append([]byte(nil), data...),
+		}))
 	}
 	forwarded(p.spec.ID, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "key")}))
 	if len(s.media(subVideo)) != 1 {
@@ -175,7 +179,19 @@ func TestStraysAreBounded(t *testing.T) {
 	}
 }
 
-// ICE restarts that are never completed leave the credentials in force, at the owner and at the others; completed ones
+// restarted is a session with the credentials of its nth ICE restart, 0 for those that it began with.
+func restarted(spec *bus.Session, n int) *bus.Session {
+	x := *spec
+	if n > 0 {
+		x.Local = api.Credentials{
+			Ufrag: nameOf(x.ID, x.Role, n), Password: fmt.Sprint("password of restart ", n),
+		}
+		x.RemoteUfrag = fmt.Sprint("remote", n)
+	}
+	return &x
+}
+
+// ICE restarts that are never completed leave the credentials in force, at the owner and at the others. Completed ones
 // end them everywhere.
 func TestRestartsThatNobodyCompletes(t *testing.T) {
 	for owner := range 2 {
@@ -183,17 +199,12 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		p := l.party(api.Publisher, 1, published()...)
 		l.receive(p.path, p.check())
 		l.tell(bus.SessionOwned(p.spec.ID, bus.Address(owner), port.Path{}))
-		// with makes a check by some credentials, 0 for the first.
 		with := func(restart int, nominate bool) []byte {
-			spec := *p.spec
-			if restart > 0 {
-				spec.Local = api.Credentials{Ufrag: nameOf(spec.ID, spec.Role, restart), Password: fmt.Sprint("password of restart ", restart)}
-				spec.RemoteUfrag = fmt.Sprint("remote", restart)
-			}
-			return (&party{lab: l, spec: &spec}).request(nominate)
+			return (&party{lab: l, spec: restarted(p.spec, restart)}).request(nominate)
 		}
 		restart := func(n int) {
-			l.tell(bus.SessionRestarted(p.spec.ID, api.Credentials{Ufrag: nameOf(p.spec.ID, p.spec.Role, n), Password: fmt.Sprint("password of restart ", n)}, fmt.Sprint("remote", n)))
+			spec := restarted(p.spec, n)
+			l.tell(bus.SessionRestarted(spec.ID, spec.Local, spec.RemoteUfrag))
 		}
 		// taken reports whether a check is answered, or passed on to the owner.
 		taken := func(data []byte) bool {
@@ -217,7 +228,8 @@ func TestRestartsThatNobodyCompletes(t *testing.T) {
 		}
 		if owner == 0 {
 			say("a nomination by the newest", taken(with(6, true)), true)
-			if m := l.said(bus.KindSessionNominated); len(m) != 1 || m[0].To != bus.Controller || m[0].Local.Ufrag != nameOf(p.spec.ID, p.spec.Role, 6) {
+			if m := l.said(bus.KindSessionNominated); len(m) != 1 || m[0].To != bus.Controller ||
+				m[0].Local.Ufrag != nameOf(p.spec.ID, p.spec.Role, 6) {
 				t.Errorf("the owner told %+v of the end of the restart", m)
 			}
 			if taken(with(6, true)); len(l.said(bus.KindSessionNominated)) != 0 {
@@ -251,7 +263,8 @@ func TestSessionReached(t *testing.T) {
 	nominated := l.party(api.Subscriber, 1, watched(true)...)
 	l.forget()
 	l.receive(nominated.path, nominated.check())
-	if reached, claimed := len(l.said(bus.KindSessionReached)), len(l.said(bus.KindSessionClaimed)); reached != 0 || claimed != 1 {
+	reached, claimed := len(l.said(bus.KindSessionReached)), len(l.said(bus.KindSessionClaimed))
+	if reached != 0 || claimed != 1 {
 		t.Errorf("a nomination was told as %d checks and %d claims; expected 1 claim", reached, claimed)
 	}
 	forged := l.party(api.Subscriber, 1, watched(true)...)

@@ -11,7 +11,8 @@ import (
 
 // indication is a Binding indication as libnice sends it: a header, and a fingerprint.
 var indication = []byte{
-	0, 0x11, 0, 8, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0x80, 0x28, 0, 4, 0x48, 0x62, 0xC2, 0xC6,
+	0, 0x11, 0, 8, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+	0x80, 0x28, 0, 4, 0x48, 0x62, 0xC2, 0xC6,
 }
 
 // to counts the datagrams but for answers to checks that went to a path since forget.
@@ -63,9 +64,8 @@ func (a *aim) run(span, step port.Time, second func()) {
 	}
 }
 
-// A peer nominates a victim's address with one forged check, and goes on with plain checks from its own: the
-// victim is sent 200 datagrams or three seconds of them, the peer gets the stream back, and the guard forgets
-// the victim.
+// A peer nominates a victim's address with one forged check, and goes on with plain checks from its own. The victim is
+// sent 200 datagrams or three seconds of them. Then the peer gets the stream back, and the guard forgets the victim.
 func TestAimedStream(t *testing.T) {
 	for _, x := range []struct {
 		name    string
@@ -150,14 +150,15 @@ func TestAimedAtMany(t *testing.T) {
 		}
 	}
 	if victims > 2*pathCredit {
-		t.Errorf("%d datagrams to %d victims in %.0f s, want at most %d", victims, next-5000, span.Seconds(), 2*pathCredit)
+		t.Errorf("%d datagrams to %d victims in %.0f s, want at most %d",
+			victims, next-5000, span.Seconds(), 2*pathCredit)
 	}
 	if toViewer < 10*victims {
 		t.Errorf("%d datagrams to the peer itself", toViewer)
 	}
 }
 
-// What a session is resent, by an unproven path, is paid from the same credit.
+// Resends over an unproven path are paid from the same credit.
 func TestCreditPaysResends(t *testing.T) {
 	a := newAim(t)
 	victim := pathOf(5000)
@@ -177,7 +178,7 @@ func TestCreditPaysResends(t *testing.T) {
 	}
 }
 
-// A peer that really moved is sent everything: what comes from the new path proves it.
+// A peer that really moved is sent everything: its datagrams from the new path prove it.
 func TestNominationIsProven(t *testing.T) {
 	for name, prove := range map[string]func(a *aim) []byte{
 		"by another check":      func(a *aim) []byte { return a.viewer.request(false) },
@@ -256,7 +257,8 @@ func TestRebindingWithoutNomination(t *testing.T) {
 				}
 			}
 			if first == 0 || first-rebound > x.most+200*port.Millisecond {
-				t.Errorf("media came %.1f s after the rebinding, want at most %.1f", (first - rebound).Seconds(), x.most.Seconds())
+				t.Errorf("media came %.1f s after the rebinding, want at most %.1f",
+					(first - rebound).Seconds(), x.most.Seconds())
 			}
 			if n := len(a.said(bus.KindSessionEnded)); n != 0 {
 				t.Errorf("%d sessions ended, want none", n)
@@ -315,19 +317,22 @@ func TestSilentPathIsLeft(t *testing.T) {
 	a.forget()
 	a.pub.frame(a.seq+1, 2, false)
 	if n := a.to(other); n != 1 {
-		t.Errorf("%d datagrams to the path that is heard, %.2f s after the selected one was; want 1", n, (a.now - last).Seconds())
+		t.Errorf("%d datagrams to the path that is heard, %.2f s after the selected one was; want 1",
+			n, (a.now - last).Seconds())
 	}
 	if n := a.counted(PathMoves); n != 1 {
 		t.Errorf("%d moves were counted, want 1", n)
 	}
 }
 
-// What other workers forward is evidence for the path that it came over.
+// A datagram that another worker forwards is evidence for the path that it came over.
 func TestForwardedEvidence(t *testing.T) {
 	a := newAim(t)
 	moved := pathOf(5000)
 	forward := func(data []byte) {
-		a.bring(bus.DatagramTo(0, a.viewer.spec.ID, &port.Inbound{Path: moved, Arrival: a.now, Data: append([]byte(nil), data...)}))
+		a.bring(bus.DatagramTo(0, a.viewer.spec.ID, &port.Inbound{
+			Path: moved, Arrival: a.now, Data: append([]byte(nil), data...),
+		}))
 	}
 	forward(a.viewer.request(true))
 	a.run(port.Second, 10*port.Millisecond, nil)
@@ -395,8 +400,8 @@ func TestRefusalFlood(t *testing.T) {
 	}
 }
 
-// One forged check that arrives twice, with a check over an own new port in between, proves nothing; nor do checks
-// over ever new ports keep the session.
+// One forged check that arrives twice, with a check over a new port of the peer's in between, proves nothing. Nor do
+// checks over ever new ports keep the session.
 func TestAimedByRepetition(t *testing.T) {
 	a := newAim(t)
 	victim, own := pathOf(5000), pathOf(6000)
@@ -467,7 +472,7 @@ func TestForeignSessionTakesNoLivePath(t *testing.T) {
 	}
 }
 
-// What a trial withheld is sent once the path is proven, without waiting for the publisher's next packet.
+// Packets that a trial withheld are sent once the path is proven, without waiting for the publisher's next packet.
 func TestProofServes(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -539,8 +544,8 @@ func TestPathLimit(t *testing.T) {
 	}
 }
 
-// Checks of one session from ever more forged addresses do not take up routes, of which all share the port's
-// and the guard's: each of a path that was given up rests.
+// Checks of one session from ever more forged addresses do not use up routes. All sessions share those of the port and
+// of the guard, and each route of a path that was given up rests.
 func TestPathFlood(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)
@@ -577,7 +582,7 @@ func TestUnvalidatedPath(t *testing.T) {
 	l.forget()
 	l.receive(elsewhere, clientHello)
 	l.receive(elsewhere, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 0, payload: vp8(true, true, "")}))
-	l.receive(elsewhere, p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...)))
+	l.receive(elsewhere, p.sealer.SealRTCP(rtcp.AppendReceiverReport(make([]byte, 0, 200), videoSSRC, nil)))
 	if len(l.sent) != 0 || len(l.messages)+len(l.fed) != 0 || l.drops(DropPath) != 3 {
 		t.Errorf("%d datagrams, %d messages, %d dropped", len(l.sent), len(l.messages)+len(l.fed), l.drops(DropPath))
 	}

@@ -47,7 +47,9 @@ func TestPollInSmallBatches(t *testing.T) {
 		}
 		l.forget()
 		for seq := range uint64(50) {
-			l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, seq == 0, "")}))
+			l.quietly(p.path, p.seal(packet{
+				ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, seq == 0, ""),
+			}))
 		}
 		for _, s := range subs {
 			l.quietly(s.path, s.check())
@@ -93,8 +95,8 @@ func TestRepliesAreBounded(t *testing.T) {
 	}
 }
 
-// Records of the controller leave whole, in order, by the selected path, even where the session is closed
-// right behind them.
+// Records of the controller leave whole, in order, by the selected path, even where the session is closed right after
+// them.
 func TestRecordsAreSent(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)

@@ -64,7 +64,7 @@ func TestRoutesRest(t *testing.T) {
 	}
 	l.tell(closed(p))
 	if l.routes[route] != p.path {
-		t.Error("a route was revoked at once: what the port kept is lost, or goes astray")
+		t.Error("a route was revoked at once: datagrams that the port kept are lost, or go astray")
 	}
 	q := l.party(api.Subscriber, 1, watched(true)...)
 	l.receive(q.path, q.check())

@@ -11,8 +11,8 @@ import (
 	"ringcast/engine/worker/receiver"
 )
 
-// A layer's clock goes through the span that the media goes through: a subscriber that maps a packet's timestamp by the
-// report comes to the moment that the publisher meant.
+// A layer's clock goes through the same span as its media. A subscriber that maps a packet's timestamp by the report
+// comes to the moment that the publisher meant.
 func TestSenderReports(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -138,7 +138,8 @@ func TestBye(t *testing.T) {
 	}
 	s.rtcp(rtcp.AppendBye(report(7), 8, 7))
 	ended := l.said(bus.KindSessionEnded)
-	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonBye || ended[0].To != bus.Controller {
+	if len(ended) != 1 || ended[0].ID != s.spec.ID || ended[0].Reason != api.ReasonBye ||
+		ended[0].To != bus.Controller {
 		t.Fatalf("a subscriber's goodbye: %+v", ended)
 	}
 	l.tell(closed(s.party))
@@ -149,7 +150,7 @@ func TestBye(t *testing.T) {
 	}
 }
 
-// RTCP that is malformed behind something well-formed is counted; what came first counts too.
+// RTCP that is malformed after a well-formed part is counted, and so is that part.
 func TestMalformedRTCP(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -196,8 +197,8 @@ func TestForgedRTCP(t *testing.T) {
 	}
 }
 
-// A publisher that did not offer reduced-size RTCP is sent compounds alone, each beginning with a report and naming us;
-// one that did is sent feedback alone.
+// A publisher that did not offer reduced-size RTCP is sent only compounds: each begins with a report and names us. One
+// that did is sent feedback alone.
 func TestCompoundsToPublisher(t *testing.T) {
 	for _, compound := range []bool{false, true} {
 		l := newLab(t, 0, 1)
@@ -205,7 +206,10 @@ func TestCompoundsToPublisher(t *testing.T) {
 		p.spec.CompoundRTCP = compound
 		l.watch(1, watched(true)...)
 		transport := func(n byte) []byte { return []byte{idTransport<<4 | 1, 0, n} }
-		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ext: transport(1), payload: vp8(true, false, "")}) // no keyframe: a PLI
+		// no keyframe: a PLI
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: 1, ext: transport(1), payload: vp8(true, false, ""),
+		})
 		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 4, ext: transport(2), payload: vp8(true, false, "")}) // a NACK
 		l.pass(2 * port.Second)
 		seen := make(map[rtcp.Type]int)
@@ -221,8 +225,10 @@ func TestCompoundsToPublisher(t *testing.T) {
 				seen[x.Type]++
 			}
 			whole := len(kinds) > 1 && kinds[0] == rtcp.RR && kinds[1] == rtcp.SDES
-			if alone := len(kinds) == 1; kinds[0] != rtcp.RR && compound || kinds[0] == rtcp.RR && !whole || !compound && kinds[0] != rtcp.RR && !alone {
-				t.Errorf("compound %t: a datagram of %v", compound, kinds)
+			alone := len(kinds) == 1 && kinds[0] != rtcp.RR
+			if !whole && (compound || !alone) {
+				t.Errorf("compound %t: a datagram of %v; expected a report and our name first, or feedback alone",
+					compound, kinds)
 			}
 		}
 		for _, kind := range []rtcp.Type{rtcp.PLI, rtcp.NACK, rtcp.TransportCC, rtcp.RR} {
@@ -233,7 +239,7 @@ func TestCompoundsToPublisher(t *testing.T) {
 	}
 }
 
-// What a peer sends without having offered reduced-size RTCP begins with a report. Feedback and goodbyes alone are taken
+// RTCP of a peer that did not offer reduced-size RTCP begins with a report. Feedback and goodbyes alone are accepted
 // all the same, because peers in use send them.
 func TestReducedSizeRTCP(t *testing.T) {
 	report := rtcp.AppendReceiverReport(nil, 7, nil)
@@ -243,7 +249,7 @@ func TestReducedSizeRTCP(t *testing.T) {
 		refused bool // where compounds are due
 	}{
 		{"a report", report, false},
-		{"a description behind a report", rtcp.AppendSDES(report, 7, "name"), false},
+		{"a description after a report", rtcp.AppendSDES(report, 7, "name"), false},
 		{"NACK", appendNACK([]uint16{1}), false},
 		{"PLI", appendPLI(), false},
 		{"a goodbye", rtcp.AppendBye(nil, 9), false},
@@ -321,7 +327,7 @@ func TestFloodOfNACKs(t *testing.T) {
 	}
 }
 
-// Binding indications are counted by themselves; only what is not well-formed is malformed.
+// Binding indications are counted by themselves. Only a badly formed one is malformed.
 func TestIndications(t *testing.T) {
 	l := newLab(t, 0, 1)
 	s := l.watch(1, watched(true)...)
@@ -427,7 +433,9 @@ func TestNACKFitsItsFrame(t *testing.T) {
 		for ssrc := range uint32(3) {
 			p.send(packet{ssrc: 1 + ssrc, pt: pubVP8, seq: 2 + 20*n, payload: vp8(true, n == 0, "")})
 			for k := range uint64(18) { // one of twenty is lost
-				p.lab.quietly(p.path, p.seal(packet{ssrc: 1 + ssrc, pt: pubVP8, seq: 3 + 20*n + k, payload: vp8(true, false, "")}))
+				p.lab.quietly(p.path, p.seal(packet{
+					ssrc: 1 + ssrc, pt: pubVP8, seq: 3 + 20*n + k, payload: vp8(true, false, ""),
+				}))
 			}
 		}
 	}

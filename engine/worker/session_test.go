@@ -14,7 +14,7 @@ import (
 var clientHello = []byte{22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3}
 
 // A viewer that sends no checks is kept by its fresh SRTCP: some ICE stacks keep alive by Binding indications, which
-// prove nothing. What is replayed keeps nobody.
+// prove nothing. A replayed datagram keeps nobody.
 func TestConsentOfSubscriber(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -58,7 +58,7 @@ func TestConsentOfSubscriber(t *testing.T) {
 	}
 }
 
-// A check renews it, whatever else comes.
+// An authentic check renews consent, and a forged one does not.
 func TestConsentIsRenewed(t *testing.T) {
 	l := newLab(t, 0, 1)
 	s := l.watch(1, watched(true)...)
@@ -158,7 +158,8 @@ func TestDTLSAfterHandshake(t *testing.T) {
 			l.receive(s.path, data)
 		}
 		if n := len(l.said(bus.KindRecordReceived)); n != want || l.drops(DropRecords)-dropped != uint64(1000-want) {
-			t.Errorf("%d records of content type %d passed and %d were dropped, want %d and %d", n, data[0], l.drops(DropRecords)-dropped, want, 1000-want)
+			t.Errorf("%d records of content type %d passed and %d were dropped, want %d and %d",
+				n, data[0], l.drops(DropRecords)-dropped, want, 1000-want)
 		}
 	}
 	flood(clientHello, maxKeyedRecords)
@@ -188,7 +189,7 @@ func TestRecordsLeftAtKeys(t *testing.T) {
 	}
 }
 
-// A second set of keys is refused: nonces would begin anew.
+// A second set of keys is refused: nonces would begin again.
 func TestKeysCountOnce(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)

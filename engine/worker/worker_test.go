@@ -10,7 +10,7 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// rigged panics at what it is rigged for.
+// rigged is a sealer that panics where it is told to.
 type rigged struct {
 	srtp.Sealer
 	rtp, control bool
@@ -37,8 +37,8 @@ func panics(f func()) (did bool) {
 	return false
 }
 
-// Whatever panics is blamed on the session that was served, never on one that was served before. What is nobody's
-// fault is blamed on nobody.
+// A panic is blamed on the session that was served, never on one that was served before. A panic that serves no session
+// is blamed on none.
 func TestAbandonBlamesTheServed(t *testing.T) {
 	type scene struct {
 		*lab
@@ -47,9 +47,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		other   *sub // served before
 		ciphers *rigged
 	}
-	timeout := func(s *scene) func() {
-		return func() { s.w.HandleTimeout(s.now) }
-	}
+	timeout := func(s *scene) func() { return func() { s.w.HandleTimeout(s.now) } }
 	poll := func(s *scene) func() {
 		return func() { s.w.Poll(s.now, &s.out) }
 	}
@@ -94,7 +92,9 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, viewer},
 		{"media", func(s *scene) func() {
 			s.ciphers.rtp = true
-			s.quietly(s.pub.path, s.pub.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 500, payload: vp8(true, true, "")}))
+			s.quietly(s.pub.path, s.pub.seal(packet{
+				ssrc: videoSSRC, pt: pubVP8, seq: 500, payload: vp8(true, true, ""),
+			}))
 			return poll(s)
 		}, viewer},
 		{"a follower's feed", func(s *scene) func() {
@@ -116,10 +116,12 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			return func() { s.w.HandleControl(s.now, &m) }
 		}, publisher},
 		{"a publication that opens", func(s *scene) func() {
-			m := bus.Control{Kind: bus.KindPublicationOpened, ID: s.viewer.spec.ID, LayerID: bus.LayerID{Stream: 9, Generation: 9}}
+			m := bus.Control{
+				Kind: bus.KindPublicationOpened, ID: s.viewer.spec.ID, LayerID: bus.LayerID{Stream: 9, Generation: 9},
+			}
 			return func() { s.w.HandleControl(s.now, &m) }
 		}, viewer},
-		{"what another worker forwards", func(s *scene) func() {
+		{"a datagram that another worker forwards", func(s *scene) func() {
 			in := port.Inbound{Path: pathOf(5000), Data: s.viewer.seal(rtcp.AppendReceiverReport(nil, 1, nil))}
 			m := bus.DatagramTo(0, s.viewer.spec.ID, &in)
 			s.w.byPath = nil
@@ -154,7 +156,8 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			want := map[int]api.SessionID{publisher: s.pub.spec.ID, viewer: s.viewer.spec.ID}[x.blame]
 			id, ok := l.w.Abandon()
 			if ok != (x.blame != none) || ok && id != want {
-				t.Errorf("session %d is blamed (%t), want %d; the one served before was %d", id, ok, want, s.other.spec.ID)
+				t.Errorf("session %d is blamed (%t), want %d; the one served before was %d",
+					id, ok, want, s.other.spec.ID)
 			}
 			if x.blame == none {
 				return
@@ -163,7 +166,8 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			l.poll()
 			l.w.HandleTimeout(l.now)
 			l.poll()
-			if ended := l.said(bus.KindSessionEnded); len(ended) != 1 || ended[0].ID != want || ended[0].Reason != api.ReasonFault {
+			ended := l.said(bus.KindSessionEnded)
+			if len(ended) != 1 || ended[0].ID != want || ended[0].Reason != api.ReasonFault {
 				t.Errorf("ended %+v, want session %d for a fault", ended, want)
 			}
 		})
@@ -187,7 +191,8 @@ func TestTimeoutsAreBounded(t *testing.T) {
 	}
 	told, reports, _, calls := l.timeouts()
 	if told > maxChores || reports > maxTimeouts || calls < n/max(maxChores, maxTimeouts) {
-		t.Errorf("a call visited up to %d streams and %d sessions; expected at most %d and %d", told, reports, maxChores, maxTimeouts)
+		t.Errorf("a call visited up to %d streams and %d sessions; expected at most %d and %d",
+			told, reports, maxChores, maxTimeouts)
 	}
 	l.poll()
 	if n := len(l.said(bus.KindSessionHeard)); n != len(all) {
@@ -204,11 +209,12 @@ func TestTimeoutsAreBounded(t *testing.T) {
 	}
 	l.poll()
 	if len(l.routes) != 0 || len(l.w.streams) != 0 || len(l.w.announced) != 0 {
-		t.Errorf("%d routes, %d streams and %d announcements are left", len(l.routes), len(l.w.streams), len(l.w.announced))
+		t.Errorf("%d routes, %d streams and %d announcements are left",
+			len(l.routes), len(l.w.streams), len(l.w.announced))
 	}
 }
 
-// Whatever does not begin like STUN, DTLS or RTP is dropped.
+// A datagram that does not begin like STUN, DTLS or RTP is dropped.
 func TestUnknownProtocol(t *testing.T) {
 	l := newLab(t, 0, 1)
 	s := l.watch(1, watched(true)...)
@@ -248,9 +254,14 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 		l.pass(routeRest + keyframeInterval)
 		w := l.w
-		if len(w.sessions)+len(w.byPath)+len(w.streams)+len(w.announced)+len(w.deadlines)+len(w.due)+len(w.routes.resting)+len(w.keyframes) != 0 {
-			t.Fatalf("round %d: left are %d sessions, %d paths, %d streams, %d publications, %d deadlines, %d reports, %d routes",
-				round, len(w.sessions), len(w.byPath), len(w.streams), len(w.announced), len(w.deadlines), len(w.due), len(w.routes.resting))
+		for name, left := range map[string]int{
+			"sessions": len(w.sessions), "paths": len(w.byPath), "streams": len(w.streams),
+			"publications": len(w.announced), "deadlines": len(w.deadlines), "reports": len(w.due),
+			"routes": len(w.routes.resting), "keyframes": len(w.keyframes),
+		} {
+			if left != 0 {
+				t.Fatalf("round %d: %d %s are left; expected none", round, left, name)
+			}
 		}
 		if w.Deadline() != port.Never {
 			t.Fatalf("round %d: something is due at %d", round, w.Deadline())
