@@ -12,8 +12,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A pair is two workers: the first owns a publication, the second has subscribers of it. What they tell
-// each other passes by hand.
+// A pair is two workers: the first owns a publication, the second has subscribers of it. Their messages to each other
+// pass by hand.
 type pair struct {
 	owner, follower *lab
 	p               *pub
@@ -76,7 +76,7 @@ func (x *pair) pass(span port.Time) {
 	}
 }
 
-// video is what the subscriber was sent of video: the texts of the payloads.
+// video returns the texts of the video payloads that the subscriber was sent.
 func (x *pair) video() (texts []string) {
 	for _, r := range x.s.media(subVideo) {
 		texts = append(texts, string(r.payload[2:]))
@@ -84,8 +84,8 @@ func (x *pair) video() (texts []string) {
 	return texts
 }
 
-// A worker that gets its first subscriber asks to be fed, is primed from the keyframe on, and asks no
-// more when the last one leaves.
+// A worker that gets its first subscriber asks to be fed and is primed from the keyframe on. It asks no more when the
+// last one leaves.
 func TestFollow(t *testing.T) {
 	x := newPair(t, false)
 	for seq := range uint64(5) {
@@ -128,7 +128,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// What the lossy lane loses is asked for again from the owner, not from the publisher.
+// Packets that the lossy lane loses are asked for again from the owner, not from the publisher.
 func TestLostReplicas(t *testing.T) {
 	x := newPair(t, false)
 	n := 0
@@ -164,7 +164,7 @@ func TestLostReplicas(t *testing.T) {
 	}
 }
 
-// The publisher's clock and the subscribers' wishes cross.
+// The publisher's clock and the subscribers' requests cross.
 func TestFollowerReportsAndPLIs(t *testing.T) {
 	x := newPair(t, true)
 	x.p.report(videoSSRC, 0)
@@ -238,8 +238,8 @@ func TestUnfollowEndsAsking(t *testing.T) {
 	}
 }
 
-// A replica is primed from the keyframe where a viewer could start there, else from just before the live edge,
-// and in turns that leave others their share of a lane.
+// A replica is primed from the keyframe where a viewer could start there, else from just before the live edge. It is
+// primed in turns that leave others their share of a lane.
 func TestPriming(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -315,7 +315,9 @@ func TestReplicationOfTheUnknown(t *testing.T) {
 		x.follower.bring(packet)
 		packet.From = 7
 		x.owner.bring(packet)
-		for _, k := range []bus.Kind{bus.KindResendWanted, bus.KindKeyframeWanted, bus.KindSenderReport, bus.KindUnfollow} {
+		for _, k := range []bus.Kind{
+			bus.KindResendWanted, bus.KindKeyframeWanted, bus.KindSenderReport, bus.KindUnfollow,
+		} {
 			if k == bus.KindUnfollow && known {
 				continue
 			}
@@ -336,9 +338,12 @@ func TestReplicationOfTheUnknown(t *testing.T) {
 // media is a Media message of a follower's video track.
 func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
 	m := bus.Media{
-		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer}, Place: bus.Place{Index: index, Feed: 1},
-		Packet: bus.Packet{Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8},
-		Data:   vp8(true, key, fmt.Sprint("number ", number)),
+		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer},
+		Place: bus.Place{Index: index, Feed: 1},
+		Packet: bus.Packet{
+			Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8,
+		},
+		Data: vp8(true, key, fmt.Sprint("number ", number)),
 	}
 	if key {
 		m.Packet.Flags = bus.KeyframeStart
@@ -346,9 +351,9 @@ func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
 	return m
 }
 
-// The owner may answer a request for a lost packet twice. The second answer must not be sent on as a new
-// packet, wherever the first lies in the index of numbers: under the same sequence number it would carry
-// another transport-wide number, and one nonce would seal two texts.
+// The owner may answer a request for a lost packet twice. The second answer must not be sent on as a new packet,
+// wherever the first lies in the index of numbers. Under the same sequence number it would carry another transport-wide
+// number, and one nonce would seal two texts.
 func TestReplicaTwiceIsSentOnce(t *testing.T) {
 	x := newPair(t, true)
 	start := uint64(64)
@@ -378,8 +383,8 @@ func TestLateKeyframeOfAnotherLayer(t *testing.T) {
 	}
 }
 
-// A feed begins with the newest packet of sound, which the lane loses, and a late one comes after it: the
-// subscriber starts with the newest, since what lies between them never comes.
+// A feed begins with the newest packet of sound, which the lane loses, and a late one comes after it. The subscriber
+// starts with the newest, since the packets between them never come.
 func TestSoundStartsWithTheNewest(t *testing.T) {
 	x := &pair{owner: newLab(t, 0, 2), follower: newLab(t, 1, 2)}
 	x.p = x.owner.publish(1, 1, published()...)
@@ -447,8 +452,9 @@ func TestFeedOfOneLayer(t *testing.T) {
 	one := bus.LayerID{Stream: 1, Generation: 1, Layer: 1}
 	l.tell(from(1, bus.Follow(0, one, 6)))
 	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1, Layer: 9}, 7)))
-	if m := l.said(bus.KindFollowing); len(m) != 1 || m[0].Feed != 6 || m[0].LayerID != one || l.drops(DropFollow) != 1 {
-		t.Errorf("answered %+v, %d requests dropped; expected an answer to feed 6, and one dropped", m, l.drops(DropFollow))
+	m, dropped := l.said(bus.KindFollowing), l.drops(DropFollow)
+	if len(m) != 1 || m[0].Feed != 6 || m[0].LayerID != one || dropped != 1 {
+		t.Errorf("answered %+v, %d requests dropped; expected an answer to feed 6, and one dropped", m, dropped)
 	}
 	send(1)
 	var best, single int
@@ -479,8 +485,8 @@ func TestFeedOfOneLayer(t *testing.T) {
 	}
 }
 
-// A worker that leaves a publication and comes back takes nothing that was sent for the feed before: it would believe
-// that this feed began where that one did, and ask for all packets since.
+// A worker that leaves a publication and comes back drops packets that were sent for the feed before. From those it would
+// believe that this feed began where that one did, and ask for all packets since.
 func TestPacketsOfAnEndedFeed(t *testing.T) {
 	x := newPair(t, true)
 	for seq := range uint64(60) {
