@@ -36,10 +36,10 @@ func (s *suspicion) confirmed(now time.Time, cause, effect uint64) bool {
 	return s.looks >= deafLooks && now.Sub(s.since) >= deafSpan
 }
 
-// signs are what a look at an interface sees; all counts only grow.
+// signs are the counts that a look at an interface finds; they only grow.
 type signs struct {
 	redirected uint64 // packets that the XDP program sent to sockets
-	received   uint64 // frames that came out of them, or that they had no room for
+	received   uint64 // frames that the sockets received or had no room for
 	queues     []queueSigns
 }
 
@@ -49,15 +49,16 @@ type queueSigns struct {
 	waiting   bool   // it depends on the next of these
 }
 
-// A vigil finds out what no event tells. The program's redirects fail in silence where the socket is not of the very
-// device whose queue they come from (xsk_rcv_check in net/xdp/xsk.c), and nothing tells of a queue that sends no more.
+// A vigil detects outages that no event reports. The program's redirects fail in silence if the socket is not bound to
+// the device and queue that they come from (xsk_rcv_check in net/xdp/xsk.c). And no event reports a queue that stopped
+// sending.
 type vigil struct {
 	deafness  suspicion
 	stuckness []suspicion // of each queue
 	waits     []uint64    // looks that saw the queue wait
 }
 
-// look takes in the signs, and tells what is the matter, if anything is.
+// look compares the signs with earlier ones. It returns the reason for an outage, or nothing.
 func (v *vigil) look(now time.Time, s signs) (why string) {
 	for len(v.waits) < len(s.queues) {
 		v.stuckness, v.waits = append(v.stuckness, suspicion{}), append(v.waits, 0)

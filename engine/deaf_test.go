@@ -7,7 +7,7 @@ import (
 )
 
 func TestSuspicion(t *testing.T) {
-	// Each look is what cause and effect have grown by since the one before.
+	// A look is the growth of cause and effect since the look before it.
 	type look struct{ cause, effect uint64 }
 	deaf, works, idle := look{100, 0}, look{100, 100}, look{0, 0}
 	several := func(n int, l look) (all []look) {
@@ -33,7 +33,8 @@ func TestSuspicion(t *testing.T) {
 		{"deaf from the start", lookEvery, several(10, deaf), 5},
 		{"deaf after a while", lookEvery, join(several(7, works), several(10, deaf)), 12},
 		{"one packet comes through", lookEvery, join(several(4, deaf), []look{{0, 1}}, several(10, deaf)), 10},
-		{"a check each 2.5 s", lookEvery, join(several(1, deaf), several(4, idle), several(1, deaf), several(4, idle), several(1, deaf), several(4, idle), several(1, deaf)), 16},
+		{"a check each 2.5 s", lookEvery, join(several(1, deaf), several(4, idle), several(1, deaf), several(4, idle),
+			several(1, deaf), several(4, idle), several(1, deaf)), 16},
 		{"the process stood still", time.Minute, join(several(2, deaf), several(10, works)), 0},
 		{"looks that come late", 10 * time.Second, several(10, deaf), 4},
 		{"only the effect grows", lookEvery, several(100, look{0, 5}), 0},
@@ -65,7 +66,11 @@ func TestVigil(t *testing.T) {
 		step func(s *signs) // from one look to the next
 		want string
 	}{
-		{"all is well", func(s *signs) { s.redirected++; s.received++; s.queues[0] = queueSigns{s.redirected, true} }, ""},
+		{"all is well", func(s *signs) {
+			s.redirected++
+			s.received++
+			s.queues[0] = queueSigns{s.redirected, true}
+		}, ""},
 		{"silence", func(*signs) {}, ""},
 		{"sends without being asked", func(s *signs) { s.queues[0].completed++; s.queues[0].waiting = true }, ""},
 		{"deaf", func(s *signs) { s.redirected++; s.queues[0].completed++ }, "deaf"},

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// busyPollSpan is how long a busy worker has the NIC polled at a time; it comes back at once.
+	// busyPollSpan is how long a busy worker polls the NIC at a time. The next poll follows at once.
 	busyPollSpan = 20 * time.Microsecond
-	// maxSlots bounds the queues that an interface may come to have later.
+	// maxSlots bounds the queues that an interface may have later.
 	maxSlots = 1024
 )
 
-// A nic is an interface that AF_XDP serves: the XDP program on it, its next hops, and the ports of the
-// workers that have its queues. Its goroutine watches over it (recovery_linux.go).
+// A nic is an interface that AF_XDP serves. It has the XDP program, the next hops, and the ports of the workers that
+// serve its queues. Its goroutine watches over it (recovery_linux.go).
 type nic struct {
 	log     *slog.Logger
 	name    string
@@ -33,9 +33,9 @@ type nic struct {
 	ports   []*xsk.Port // one for each of its workers
 	cpus    []int       // that these workers are kept on
 
-	queues int // that it had when they were opened last
+	queues int // their number when the sockets were opened last
 
-	rung    atomic.Pointer[host.Rung] // that its queues are on, or were before they were given up
+	rung    atomic.Pointer[host.Rung] // of its sockets, or of the last ones while it is suspended
 	outages atomic.Uint64
 	deaf    atomic.Uint64
 
@@ -45,20 +45,9 @@ type nic struct {
 
 // openNIC opens an interface on one of its rungs, for so many workers. If it fails, close frees the opened parts.
 func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) (n *nic, err error) {
-	n = &nic{log: cfg.Log.With("interface", s.Decision.Interface), name: s.Decision.Interface, ending: make(chan struct{})}
-	// Not the public addresses: behind a NAT those are on no interface of ours.
-	var addresses []netip.Addr
-	if a := cfg.Listen.Addr(); a.IsValid() && !a.IsUnspecified() {
-		addresses = append(addresses, a)
-	}
-	queues := s.Decision.Queues
-	program := bpf.DefaultConfig()
-	program.Interface, program.Port, program.Addresses = n.name, x.companion.LocalPort(), addresses
-	program.Queues = max(queues, min(s.Report.NIC.Queues.MaxRX, maxSlots))
-	program.Tuples, program.Sessions = maxPaths*cfg.Sessions.Max, cfg.Sessions.Max
-	program.Guard, program.STUNRate, program.Generic = cfg.Guard, cfg.STUNRate, rung == host.Generic
-	n.program, err = bpf.Attach(program)
-	if err != nil {
+	name := s.Decision.Interface
+	n = &nic{log: cfg.Log.With("interface", name), name: name, ending: make(chan struct{})}
+	if err := n.attach(cfg, s, rung, x.companion.LocalPort()); err != nil {
 		return n, err
 	}
 	n.hops, err = nexthop.Watch(nexthop.Config{Interface: n.name, Port: x.companion.LocalPort(), Log: cfg.Log})
@@ -73,6 +62,7 @@ func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) 
 		n.cpus = append(n.cpus, cfg.cpu(before+w))
 	}
 	n.tellAddress() // it may have changed since the program was attached
+	queues := s.Decision.Queues
 	n.bundle = xsk.DefaultBundleConfig(xsk.Copy)
 	if rung == host.ZeroCopy {
 		n.bundle = xsk.DefaultBundleConfig(xsk.ZeroCopy)
@@ -105,6 +95,22 @@ func (x *xdp) openNIC(cfg *Config, s *host.Survey, rung host.Rung, workers int) 
 	return n, nil
 }
 
+// attach attaches the XDP program of a rung, which steers the datagrams of a UDP port.
+func (n *nic) attach(cfg *Config, s *host.Survey, rung host.Rung, number uint16) (err error) {
+	// The public addresses do not count: with a NAT they are on no interface of ours.
+	var addresses []netip.Addr
+	if a := cfg.Listen.Addr(); a.IsValid() && !a.IsUnspecified() {
+		addresses = append(addresses, a)
+	}
+	program := bpf.DefaultConfig()
+	program.Interface, program.Port, program.Addresses = n.name, number, addresses
+	program.Queues = max(s.Decision.Queues, min(s.Report.NIC.Queues.MaxRX, maxSlots))
+	program.Tuples, program.Sessions = maxPaths*cfg.Sessions.Max, cfg.Sessions.Max
+	program.Guard, program.STUNRate, program.Generic = cfg.Guard, cfg.STUNRate, rung == host.Generic
+	n.program, err = bpf.Attach(program)
+	return err
+}
+
 // openBundle opens the sockets of one of several workers, on every workers-th queue of the interface. Their memory
 // comes from the worker's NUMA node: the kernel pins it for good, so it could not follow the worker later.
 func (n *nic) openBundle(worker, workers, queues int) (b *xsk.Bundle, err error) {
@@ -124,15 +130,15 @@ func (n *nic) openBundle(worker, workers, queues int) (b *xsk.Bundle, err error)
 	return b, err
 }
 
-// tellAddress tells the program which hardware address the interface has now. Until then the kernel gets what is
-// addressed to it, and the companion receives that.
+// tellAddress gives the program the present hardware address of the interface. Until then the kernel gets frames for
+// that address, and the companion receives them.
 func (n *nic) tellAddress() {
 	if err := n.program.SetAddress(n.hops.Link().Address); err != nil {
 		n.log.Error("packets to the interface's new address go through the kernel", "error", err)
 	}
 }
 
-// steer makes the program hand a bundle's queues to its sockets.
+// steer makes the program redirect packets of a bundle's queues to its sockets.
 func (n *nic) steer(b *xsk.Bundle) error {
 	for _, s := range b.Entries() {
 		if err := n.program.SetSocket(s.Queue, s.FD); err != nil {
@@ -142,9 +148,9 @@ func (n *nic) steer(b *xsk.Bundle) error {
 	return nil
 }
 
-// resume puts the program back on the interface, if that is a new one, and gives every port without a bundle new
-// queues, of those that the interface has now. Where zerocopy is refused now, it copies. The ports must have given
-// up their old bundles.
+// resume attaches the program again if the interface is a new one. Then it gives every port without a bundle new
+// sockets, on the queues that the interface has now. Where zerocopy is not possible any more, the kernel copies. The
+// ports must have closed their old bundles.
 func (n *nic) resume() error {
 	if attached, err := n.program.Attached(); err != nil || !attached {
 		if err := n.program.Reattach(); err != nil {
@@ -157,12 +163,13 @@ func (n *nic) resume() error {
 	}
 	workers := len(n.ports)
 	if queues < workers && queues != n.queues { // once, however often a recovery tries
-		n.log.Warn("fewer queues than workers, the others send through the kernel", "queues", queues, "workers", workers)
+		n.log.Warn("fewer queues than workers, the others send through the kernel",
+			"queues", queues, "workers", workers)
 	}
 	n.queues = queues
 	for w, p := range n.ports[:min(queues, workers)] {
 		if !p.Details().Suspended {
-			continue // it resumed at an earlier try
+			continue // it resumed in an earlier try
 		}
 		b, err := n.openBundle(w, workers, min(queues, n.program.Queues()))
 		if err != nil {
@@ -179,7 +186,7 @@ func (n *nic) resume() error {
 	return nil
 }
 
-// settleOn notes the rung that a bundle turned out to be on.
+// settleOn notes the rung of an open bundle.
 func (n *nic) settleOn(info xsk.Info) {
 	was, now := *n.rung.Load(), host.Copy
 	switch {
@@ -199,13 +206,13 @@ func (n *nic) settleOn(info xsk.Info) {
 	}
 }
 
-// requeued reports whether the interface has another number of queues now than when they were opened.
+// requeued reports whether the number of queues has changed since the sockets were opened.
 func (n *nic) requeued() bool {
 	queues, err := host.CountQueues(n.name)
-	return err == nil && queues != n.queues // whatever keeps us from asking, a recovery could do no better
+	return err == nil && queues != n.queues // a recovery could not count them either
 }
 
-// suspended counts the ports that have no queues now.
+// suspended counts the ports that have no sockets now.
 func (n *nic) suspended() (count int) {
 	for _, p := range n.ports {
 		if p.Details().Suspended {
@@ -215,7 +222,7 @@ func (n *nic) suspended() (count int) {
 	return count
 }
 
-// signs are what a vigil looks at.
+// signs are the counts that a vigil compares.
 func (n *nic) signs() (s signs) {
 	exits, err := n.program.Counters()
 	if err != nil {
@@ -227,21 +234,22 @@ func (n *nic) signs() (s signs) {
 	for _, p := range n.ports {
 		d := p.Details()
 		for i := range d.Queues {
-			n := &d.Queues[i].Counts
-			s.received += n[xsk.QueueReceived] + n[xsk.KernelRXDropped] + n[xsk.KernelRXRingFull] + n[xsk.KernelFillRingEmpty]
-			s.queues = append(s.queues, queueSigns{n[xsk.QueueCompleted], d.Queues[i].Waiting})
+			c := &d.Queues[i].Counts
+			s.received += c[xsk.QueueReceived]
+			s.received += c[xsk.KernelRXDropped] + c[xsk.KernelRXRingFull] + c[xsk.KernelFillRingEmpty]
+			s.queues = append(s.queues, queueSigns{c[xsk.QueueCompleted], d.Queues[i].Waiting})
 		}
 	}
 	return s
 }
 
-// stop ends the watching; the ports may be closed then.
+// stop ends the watching. The ports may be closed after it.
 func (n *nic) stop() {
 	close(n.ending)
 	n.watched.Wait()
 }
 
-// close frees all. Ports that workers had are closed already: closing them again does nothing.
+// close frees everything. The ports of running workers are closed already; closing them again does nothing.
 func (n *nic) close() (err error) {
 	for _, p := range n.ports {
 		err = errors.Join(err, p.Close())

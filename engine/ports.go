@@ -91,7 +91,8 @@ func (p *ports) logRefused(cfg *Config) {
 		if slices.Contains(r.Rungs, host.Copy) && !p.serves(r.Interface) { // else sockets have another reason
 			level, event = slog.LevelWarn, "falling back to sockets"
 		}
-		cfg.Log.Log(context.Background(), level, event, "interface", r.Interface, "io", joinRungs(r.Rungs), "reason", r.String())
+		cfg.Log.Log(context.Background(), level, event,
+			"interface", r.Interface, "io", joinRungs(r.Rungs), "reason", r.String())
 	}
 }
 
@@ -113,7 +114,9 @@ func openSockets(cfg *Config) (*ports, error) {
 	if !udp.Balances() {
 		workers = 1
 	}
-	opened, err := udp.Open(udp.Config{Address: cfg.Listen, Workers: workers, Batching: cfg.Batching, DSCP: cfg.DSCP, Log: cfg.Log})
+	opened, err := udp.Open(udp.Config{
+		Address: cfg.Listen, Workers: workers, Batching: cfg.Batching, DSCP: cfg.DSCP, Log: cfg.Log,
+	})
 	if err != nil {
 		return nil, err
 	}

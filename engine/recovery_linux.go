@@ -9,33 +9,33 @@ import (
 )
 
 const (
-	// downSpan is how long a link may be down before the ports give their queues up. What lies on the
-	// rings goes out when it comes back, so it must not be longer than frames may be late.
+	// downSpan is how long a link may be down before the ports close their sockets. Frames on the rings leave when the
+	// link is back, so it must not be longer than frames may be late.
 	downSpan = 100 * time.Millisecond
-	// settleSpan is how long a link may be down after we bound our sockets: with zerocopy some drivers
-	// reset the interface then, and giving up for it would never end.
+	// settleSpan is how long a link may be down after we bound our sockets. With zerocopy some drivers reset the
+	// interface then. Closing the sockets for that would lead to the next reset, without end.
 	settleSpan = 3 * time.Second
 	// settleZeroCopy is the same where the NIC uses our memory: igb takes more than three seconds to reset.
 	settleZeroCopy = 10 * time.Second
-	// A recovery that fails is tried again after retryFirst, then twice as late, up to retryLast.
+	// A recovery that fails is tried again after retryFirst. The pause doubles with each failure, up to retryLast.
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 5 * time.Second
 )
 
-// A recovery watches over an interface. While that is down or gone, deaf or stuck, the ports serve through the
-// companion; when it is back they get new queues. It belongs to one goroutine.
+// A recovery watches over an interface. While the interface is down or gone, deaf or stuck, the ports serve through the
+// companion. When it is back they get new sockets. A recovery belongs to one goroutine.
 //
-//	serving ──down for long, gone, deaf, stuck──▶ suspended ──up, and all queues are given up──▶ serving
+//	serving ──down for long, gone, deaf, stuck──▶ suspended ──up, and all old sockets are closed──▶ serving
 type recovery struct {
 	*nic
 
 	up        bool
-	suspended bool              // some port still lacks the queues that an outage took
+	suspended bool              // some port still lacks the sockets that it lost in an outage
 	distrust  bool              // it was deaf or stuck: it stays suspended until the interface is another
 	released  []<-chan struct{} // closed when the ports' old queues are released
-	due       <-chan time.Time  // to give up, or to try to recover again
+	due       <-chan time.Time  // to suspend, or to try to recover again
 	pause     time.Duration     // before the next try to recover
-	bound     time.Time         // when the present queues were opened
+	bound     time.Time         // when the present sockets were opened
 
 	vigil vigil
 }
@@ -43,7 +43,7 @@ type recovery struct {
 // watch follows the interface until stop.
 func (n *nic) watch() {
 	if n.bundle.Mode == xsk.ZeroCopy {
-		n.bundle.Mode = xsk.Auto // there is no other ladder to go down from now on
+		n.bundle.Mode = xsk.Auto // from now on a bundle goes down its own ladder
 	}
 	r := recovery{nic: n, up: true, bound: time.Now(), pause: retryFirst}
 	look := time.NewTicker(lookEvery)
@@ -68,7 +68,7 @@ func (n *nic) watch() {
 	}
 }
 
-// heed takes in a change of the link.
+// heed handles a change of the link.
 func (r *recovery) heed(event nexthop.LinkEvent) {
 	switch event.Change {
 	case nexthop.LinkGone:
@@ -92,7 +92,7 @@ func (r *recovery) heed(event nexthop.LinkEvent) {
 	}
 }
 
-// patience is how long the link may be down before the queues are given up.
+// patience is how long the link may be down before the ports are suspended.
 func (r *recovery) patience() time.Duration {
 	settle := settleSpan
 	if *r.rung.Load() == host.ZeroCopy {
@@ -104,8 +104,8 @@ func (r *recovery) patience() time.Duration {
 	return downSpan
 }
 
-// look suspends for what no event tells. The number of queues may change while the link stays up, or is down for less
-// than it takes to notice.
+// look suspends the ports for reasons that no event reports. The number of queues may change while the link stays up,
+// or while it is down too shortly to notice.
 func (r *recovery) look(now time.Time) {
 	if !r.suspended && r.requeued() {
 		r.suspend("the interface has other queues than before")
@@ -119,7 +119,7 @@ func (r *recovery) look(now time.Time) {
 	}
 }
 
-// suspend has all ports give their queues up. Some may have had theirs back already.
+// suspend makes all ports close their sockets. Some may have new ones already.
 func (r *recovery) suspend(why string) {
 	if r.serves() {
 		r.log.Warn("AF_XDP suspended, packets go through the kernel", "reason", why)
@@ -131,7 +131,8 @@ func (r *recovery) suspend(why string) {
 	r.suspended, r.due, r.vigil = true, nil, vigil{}
 }
 
-// recover gives the ports queues again, once the old ones are released: that clears the same slots of the program.
+// recover gives the ports sockets again. It waits until the old ones are closed, which clears the same slots of the
+// program.
 func (r *recovery) recover() {
 	if r.distrust {
 		return
@@ -158,7 +159,7 @@ func (r *recovery) recover() {
 	r.pause = min(2*r.pause, retryLast)
 }
 
-// current is the way in which the interface's packets go now.
+// current is the rung that the interface's packets use now.
 func (n *nic) current() host.Rung {
 	if !n.serves() {
 		return host.Sockets
@@ -166,5 +167,5 @@ func (n *nic) current() host.Rung {
 	return *n.rung.Load()
 }
 
-// serves reports whether a port of the interface has queues. While others are refused theirs, some may.
+// serves reports whether a port of the interface has sockets. Some may have, while opening failed for others.
 func (n *nic) serves() bool { return n.suspended() < len(n.ports) }

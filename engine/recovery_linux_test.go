@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A driver that hangs may reset its link before two seconds are over. What was suspected of the queues before the
-// outage says nothing of those after it: these have the whole span to show that they work.
+// A driver that hangs may reset its link before two seconds are over. Suspicions against the queues before the outage
+// end with it: afterwards the queues have the whole span to show that they work.
 func TestOutageEndsSuspicions(t *testing.T) {
 	r := recovery{nic: &nic{log: slog.New(slog.DiscardHandler)}, up: true}
 	now := time.Unix(1000, 0)

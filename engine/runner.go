@@ -11,12 +11,11 @@ import (
 )
 
 const (
-	// silentAfter is how long there must have been no media for a runner to be in no hurry.
+	// silentAfter is the time without media after which a runner is in no hurry.
 	silentAfter = port.Second
-	// publishInterval is how old the counts that others see may be.
+	// publishInterval is the greatest age of the counts that other threads see.
 	publishInterval = 200 * port.Millisecond
-	// A runner that has not completed a turn for stuckSpan is stuck; asleep it turns over once in
-	// beatInterval.
+	// A runner that has not completed a turn for stuckSpan is stuck. While it sleeps it makes a turn each beatInterval.
 	beatInterval = port.Second
 	stuckSpan    = 4 * port.Second
 
@@ -40,8 +39,7 @@ type runner struct {
 	port   port.Port
 	bus    *bus.Endpoint
 
-	// sleeping is set while the runner waits, or is about to: whoever sends it a message then
-	// wakes it.
+	// sleeping is set while the runner waits, or is about to. The sender of a message wakes it then.
 	sleeping atomic.Bool
 	stop     atomic.Bool
 	beat     atomic.Int64 // start of the last turn, in port.Time
@@ -67,7 +65,7 @@ func (r *runner) run() {
 	media, mediaAt := uint64(0), now // packets in and out, and when there were more
 	published := now
 	for {
-		stopping := r.stop.Load() // before the bus: what was sent before the stop is in it
+		stopping := r.stop.Load() // before the bus, which has all messages that were sent before the stop
 		now = r.engine.now()
 		if stopping && r.stopped == 0 {
 			r.stopped = now
@@ -108,10 +106,10 @@ func (r *runner) run() {
 	}
 }
 
-// takeIn receives a batch, takes in what the bus and the deadlines bring, and handles the batch. It reports
-// whether there was anything.
+// takeIn receives a batch, takes in messages, handles a due deadline, and handles the batch. It reports whether there
+// was anything to do.
 //
-// The packets wait, for some turns if need be, until the controller has been listened to: a session that was
+// The packets wait, for some turns if need be, until all messages of the controller are taken in. So a session that was
 // announced before its HTTP answer is known when its first check is handled.
 func (r *runner) takeIn(now port.Time) (worked bool) {
 	if r.received == 0 {
@@ -163,9 +161,9 @@ func (r *runner) transmit(now port.Time, out *worker.Outgoing) {
 	r.port.Transmit(now, &out.Outgoing)
 }
 
-// farewell reports whether a runner that is to stop may end: the worker has no more to say, and the port has
-// sent or given up all that it was given, or both have had farewellSpan for it. A worker that was not polled,
-// because the port lent no frame, may have more.
+// farewell reports whether a runner that is to stop may end. It may once the worker has no more to send and the port
+// keeps no frame, and in any case after farewellSpan. A worker that was not polled, because the
+// port lent no frame, may have more to send.
 func (r *runner) farewell(now port.Time, polled bool) bool {
 	s := r.port.Stats()
 	done := s[port.Sent] + s[port.Stale] + s[port.Rejected] + s[port.Unroutable]
@@ -254,8 +252,8 @@ func (r *runner) sent(to bus.Address, found bool) {
 	}
 }
 
-// sleep waits for the port, a message or the deadline. The order of the two atomics on either side
-// (set sleeping, look at the bus; send, look at sleeping) makes sure that no message is missed.
+// sleep waits for the port, a message or the deadline. No message is missed, because of the order on either side: set
+// sleeping, then look at the bus; send, then look at sleeping.
 func (r *runner) sleep(until port.Time, silent bool) {
 	r.sleeping.Store(true)
 	if r.bus.Empty() && r.stop.Load() == (r.stopped != 0) {

@@ -150,8 +150,8 @@ func TestBurstOfAnnouncements(t *testing.T) {
 	}
 }
 
-// Goodbyes that the port does not take at once are sent before the runner ends; those that it does not take in
-// time do not keep it.
+// Goodbyes that the port does not accept at once are sent before the runner ends. Those that it does not accept in time
+// do not keep the runner.
 func TestGoodbyesAtTheEnd(t *testing.T) {
 	const sessions = 2000
 	for _, x := range []struct {

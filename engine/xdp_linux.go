@@ -13,12 +13,12 @@ import (
 	"ringcast/xsk"
 )
 
-// maxPaths is how many paths a session may hold, as package worker bounds them: sessions that hold all
-// of theirs must not lock others out.
+// maxPaths is the most paths of a session, as in package worker. Sessions that hold all of theirs must not lock others
+// out.
 const maxPaths = 8
 
-// An xdp is the backing of ports on AF_XDP: the interfaces, each with workers of its own, and the companion socket,
-// which all of them share.
+// An xdp is the backing of ports on AF_XDP. It has the interfaces, each with workers of its own, and the companion
+// socket, which all of them share.
 type xdp struct {
 	companion *udp.Companion
 	nics      []*nic

@@ -11,16 +11,26 @@ import (
 )
 
 var (
-	xdpPacketsDesc   = counterDesc("xdp_packets_total", "Packets that the XDP program judged, by reason. The reason begins with the verdict: pass, drop or redirect.", "reason")
-	xdpAllowedDesc   = counterDesc("xdp_guard_paths", "Paths whose DTLS and media the guard lets through.")
-	xdpRungDesc      = counterDesc("xdp_interface_info", "The way packets of an interface enter and leave now: one of AF_XDP, or udp while it is suspended.", "interface", "io")
-	xdpOutagesDesc   = counterDesc("xdp_outages_total", "Times that an interface was down, gone, deaf or stuck, and sockets took over.")
-	xdpDeafDesc      = counterDesc("xdp_deaf_total", "Outages because the queues received nothing of what the XDP program handed over, or sent nothing.")
-	xdpSuspendedDesc = counterDesc("xdp_suspended_workers", "Workers without a queue now, which use the companion socket.")
+	xdpPacketsDesc = counterDesc("xdp_packets_total",
+		"Packets that the XDP program judged, by reason. The reason begins with the verdict: pass, drop or redirect.",
+		"reason")
+	xdpAllowedDesc = counterDesc("xdp_guard_paths",
+		"Paths whose DTLS and media the guard lets through.")
+	xdpRungDesc = counterDesc("xdp_interface_info",
+		"The way packets of an interface enter and leave now: one of AF_XDP, or udp while it is suspended.",
+		"interface", "io")
+	xdpOutagesDesc = counterDesc("xdp_outages_total",
+		"Times that an interface was down, gone, deaf or stuck, and sockets took over.")
+	xdpDeafDesc = counterDesc("xdp_deaf_total",
+		"Outages because the queues received nothing of the packets that the XDP program redirected, or sent nothing.")
+	xdpSuspendedDesc = counterDesc("xdp_suspended_workers",
+		"Workers without a queue now, which use the companion socket.")
 
-	companionReceivedDesc = counterDesc("companion_received_datagrams_total", "Datagrams received by the companion socket, which gets what AF_XDP does not.")
-	companionSentDesc     = counterDesc("companion_sent_datagrams_total", "Datagrams sent by the companion socket.")
-	companionRefusedDesc  = counterDesc("companion_refused_datagrams_total", "Datagrams that the companion socket could not send.")
+	companionReceivedDesc = counterDesc("companion_received_datagrams_total",
+		"Datagrams received by the companion socket, which gets what AF_XDP does not.")
+	companionSentDesc    = counterDesc("companion_sent_datagrams_total", "Datagrams sent by the companion socket.")
+	companionRefusedDesc = counterDesc("companion_refused_datagrams_total",
+		"Datagrams that the companion socket could not send.")
 
 	xdpDescs = func() (d [xsk.NumCounters]*prometheus.Desc) {
 		for c := range xsk.NumCounters {
