@@ -66,8 +66,8 @@ const (
 
 	// Worker to worker, about the layer LayerID:
 
-	// KindFollow asks for the layer's packets as feed number Feed. Track may be EveryTrack, and Layer BestLayer. Follower
-	// to owner.
+	// KindFollow asks for the layer's packets as feed number Feed. Track may be EveryTrack, Layer may be BestLayer.
+	// Follower to owner.
 	KindFollow
 	// KindUnfollow ends the feed number Feed. Follower to owner.
 	KindUnfollow

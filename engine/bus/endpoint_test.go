@@ -330,7 +330,7 @@ func TestAddressesAreUnique(t *testing.T) {
 	b.Join(3)
 }
 
-// A datagram crosses whole, with what is known of it.
+// A datagram crosses whole, with its session, path and time.
 func TestDatagramCrossesWhole(t *testing.T) {
 	_, _, ends := joined(2)
 	in := port.Inbound{Arrival: 77 * port.Second, Data: []byte{1, 2, 3}}

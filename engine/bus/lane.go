@@ -14,9 +14,9 @@ const (
 	mediaArena = 1 << 20
 )
 
-// A lane carries messages from one goroutine to one other, in order, without locks. It is a chain of rings:
-// a sender that finds its ring full links the next one, to which the receiver moves when it has emptied the
-// one before. A ring that was left is garbage.
+// A lane carries messages from one goroutine to one other, in order, without locks. It is a chain of rings.
+// A sender that finds its ring full links the next one. The receiver moves there when it has emptied the one before. A
+// ring that was left is garbage.
 type lane[M any] struct {
 	in    atomic.Pointer[ring[M]] // written by the sender
 	slots int                     // of the largest ring

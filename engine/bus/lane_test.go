@@ -90,8 +90,9 @@ func joined(workers int) (b *Bus, controller *Endpoint, ends []*Endpoint) {
 	return b, controller, ends
 }
 
-// The cost of a bus before its endpoints talk, once the controller has told each worker something, once each worker
-// has fed every other, and once all their lanes are full. The bounds count bytes and hold on every machine.
+// The memory of a bus is measured before its endpoints talk, and after the controller told each worker something. It is
+// measured again after each worker fed every other, and with all lanes full. The bounds count bytes and hold on every
+// machine.
 func TestMemoryOfABus(t *testing.T) {
 	ring := func(message uintptr, slots, arena int) int { return slots*(int(message)+8) + arena + 512 }
 	control, media := unsafe.Sizeof(Control{}), unsafe.Sizeof(Media{})
@@ -145,7 +146,7 @@ func TestMemoryOfABus(t *testing.T) {
 			}
 		})
 		t.Logf("%d workers: %d KB more when all lanes are full", workers, full>>10)
-		// What a lane outgrew while nobody received counts as well: half as much, and so on.
+		// The smaller rings that a lane outgrew count as well: half as much, and so on.
 		if bound := 2*workers*(workers-1)*ring(media, mediaSlots, mediaArena) + 1024; full > bound {
 			t.Errorf("%d workers, full: %d bytes; expected at most %d", workers, full, bound)
 		}

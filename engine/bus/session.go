@@ -18,8 +18,8 @@ type LayerID struct {
 	Track, Layer uint8
 }
 
-// EveryTrack and BestLayer are values of a LayerID that a follower asks for: all tracks, and of each the layer that the
-// owner of the publication chooses.
+// EveryTrack and BestLayer stand for numbers in the LayerID that a follower asks for. BestLayer is the layer of a track
+// that the owner of the publication chooses.
 const (
 	EveryTrack = 0xFF
 	BestLayer  = 0xFF

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// choreInterval is how often a stream's histories are tidied and the controller is told of what changed. Streams
-	// come due together, each choreGrid, so that a few of them wake the worker no more often than one.
+	// choreInterval is how often a stream's histories are tidied and its changes are reported to the controller.
+	// Streams come due together, each choreGrid, so that a few of them wake the worker no more often than one.
 	choreInterval = 500 * port.Millisecond
 	choreGrid     = 100 * port.Millisecond
 	// maxChores and maxTimeouts bound how many streams and sessions one HandleTimeout visits, so that packets wait for

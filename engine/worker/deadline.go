@@ -1,6 +1,10 @@
 package worker
 
-import "ringcast/engine/port"
+import (
+	"slices"
+
+	"ringcast/engine/port"
+)
 
 // deadline names why a session wants to be called back.
 type deadline uint8
@@ -25,20 +29,20 @@ const (
 // timers are one session's deadlines and its place in the worker's heap.
 type timers struct {
 	at   [numDeadlines]port.Time
-	min  port.Time
-	slot int // in the heap, -1 outside
+	next port.Time // the earliest of at
+	slot int       // in the heap, -1 outside
 }
 
 func newTimers() timers {
-	t := timers{min: port.Never, slot: -1}
+	t := timers{next: port.Never, slot: -1}
 	for i := range t.at {
 		t.at[i] = port.Never
 	}
 	return t
 }
 
-// deadlines is a binary heap of sessions by their earliest deadline. Changing one session's deadline
-// moves that session only.
+// deadlines is a binary heap of sessions by their earliest deadline. A change of one session's deadline moves only that
+// session.
 type deadlines []*session
 
 // next is the earliest deadline of all.
@@ -46,30 +50,25 @@ func (h deadlines) next() port.Time {
 	if len(h) == 0 {
 		return port.Never
 	}
-	return h[0].timers.min
+	return h[0].timers.next
 }
 
 // set moves one deadline of a session; port.Never clears it.
 func (h *deadlines) set(s *session, d deadline, at port.Time) {
 	t := &s.timers
 	t.at[d] = at
-	min := at
-	for _, x := range t.at {
-		if x < min {
-			min = x
-		}
-	}
-	if min == t.min {
+	next := slices.Min(t.at[:])
+	if next == t.next {
 		return
 	}
-	earlier := min < t.min
-	t.min = min
+	earlier := next < t.next
+	t.next = next
 	switch {
 	case t.slot < 0:
 		t.slot = len(*h)
 		*h = append(*h, s)
 		h.up(t.slot)
-	case min == port.Never:
+	case next == port.Never:
 		h.remove(s)
 	case earlier:
 		h.up(t.slot)
@@ -78,7 +77,7 @@ func (h *deadlines) set(s *session, d deadline, at port.Time) {
 	}
 }
 
-// remove takes a session out, whatever its deadlines.
+// remove takes a session out of the heap.
 func (h *deadlines) remove(s *session) {
 	i := s.timers.slot
 	if i < 0 {
@@ -103,7 +102,7 @@ func (h deadlines) swap(i, j int) {
 func (h deadlines) up(i int) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if h[parent].timers.min <= h[i].timers.min {
+		if h[parent].timers.next <= h[i].timers.next {
 			return
 		}
 		h.swap(i, parent)
@@ -115,7 +114,7 @@ func (h deadlines) down(i int) {
 	for {
 		least := i
 		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
-			if h[c].timers.min < h[least].timers.min {
+			if h[c].timers.next < h[least].timers.next {
 				least = c
 			}
 		}

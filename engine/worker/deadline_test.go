@@ -53,8 +53,8 @@ func agrees(t *testing.T, step int, h deadlines, sessions []*session, removed ma
 		for _, at := range s.timers.at {
 			least = min(least, at)
 		}
-		if least != s.timers.min {
-			t.Fatalf("step %d: a session's earliest deadline is %d; expected %d", step, s.timers.min, least)
+		if least != s.timers.next {
+			t.Fatalf("step %d: a session's earliest deadline is %d; expected %d", step, s.timers.next, least)
 		}
 		if (least != port.Never) != (s.timers.slot >= 0) {
 			t.Fatalf("step %d: a session with deadline %d has slot %d", step, least, s.timers.slot)
@@ -71,7 +71,7 @@ func agrees(t *testing.T, step int, h deadlines, sessions []*session, removed ma
 		if s.timers.slot != i {
 			t.Fatalf("step %d: slot %d holds the session of slot %d", step, i, s.timers.slot)
 		}
-		if parent := h[max(0, i-1)/2]; parent.timers.min > s.timers.min {
+		if parent := h[max(0, i-1)/2]; parent.timers.next > s.timers.next {
 			t.Fatalf("step %d: slot %d is due before its parent", step, i)
 		}
 	}

@@ -43,24 +43,24 @@ func (e *early) take(s *session) []port.Inbound {
 	return packets
 }
 
-// hold keeps a packet for a session that is not ready for it: as it came while there are no keys, opened while
-// a publisher with keys has no publication. Packets of before the keys are not authenticated, so a session has few
-// places, and the subscribers' are none of the publishers'.
+// hold keeps a packet for a session that is not ready for it. Without keys it is kept as it came, and opened while a
+// publisher with keys has no publication. Packets of before the keys are not authenticated, so a session has few
+// places, and subscribers take none of the publishers' places.
 func (w *Worker) hold(s *session, in *port.Inbound, data []byte) {
 	if !w.early.hold(s, in, data) {
 		w.drop(DropNotReady)
 	}
 }
 
-// replayEarly handles what a session received before it had its keys.
+// replayEarly handles the packets that a session received before it had its keys.
 func (w *Worker) replayEarly(now port.Time, s *session) {
 	packets := w.early.take(s)
 	for i := range packets {
-		w.handleMedia(now, &packets[i])
+		w.handleSRTP(now, &packets[i])
 	}
 }
 
-// replayOpened handles what a publisher sent between its keys and its publication.
+// replayOpened handles the packets that a publisher sent between its keys and its publication.
 func (w *Worker) replayOpened(now port.Time, s *session) {
 	packets := w.early.take(s)
 	for i := range packets {

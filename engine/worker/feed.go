@@ -12,11 +12,11 @@ const (
 	// maxAgain bounds the rows of lost packets that wait for one follower, maxAgainPackets the packets of one row.
 	maxAgain        = 64
 	maxAgainPackets = 256
-	// feedQuantum is how many packets a follower is fed in one turn of its stream: less than a lane holds,
-	// so that priming one does not push out packets for others.
+	// feedQuantum is how many packets a follower is fed in one turn of its stream. It is less than a lane holds, so
+	// that priming one replica does not push out packets for others.
 	feedQuantum = 64
-	// feedBack is how many packets before the live edge a replica is primed with where no viewer could start
-	// at the keyframe: the next keyframe may be on its way, its first packet late.
+	// feedBack is how many packets before the live edge prime a replica where no viewer could start at the keyframe.
+	// The next keyframe may be on its way, with its first packet late.
 	feedBack = 64
 )
 
@@ -39,7 +39,7 @@ type feed struct {
 	start  uint64 // where the feed of this layer began
 }
 
-// again is a row of packets that the lossy lane lost.
+// again is a row of packets that the media lane lost.
 type again struct {
 	feed       uint32
 	layer      *layer
@@ -124,6 +124,7 @@ func (w *Worker) sendClocks(p *publication, f *follower, x *feed) {
 	}
 }
 
+// sendClock sends a follower the clock of a layer.
 func (w *Worker) sendClock(l *layer, follower bus.Address) {
 	w.send(bus.SenderReport(follower, l.id(), l.clock))
 }

@@ -17,8 +17,8 @@ const (
 )
 
 // handleCheck answers a connectivity check (RFC 8445 section 7.3) as an ICE-lite agent: always
-// controlled, never asking itself. What is not authenticated gets no answer at all, so that nobody
-// can be made the target of ours.
+// controlled, it sends no checks. A check that is not authenticated gets no answer, so that our answers cannot be aimed
+// at a victim.
 func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	var c stun.Check
 	s, known := w.authenticate(now, in, &c)
@@ -62,8 +62,8 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	w.reply(&r)
 }
 
-// authenticate finds the session of a check and the credentials that it was made with, the cheapest tests first. The
-// session is nil if the check is not authentic, which is counted.
+// authenticate finds the session of a check and the credentials that it was made with, the cheapest tests first. For a
+// check that is not authentic it counts the drop and returns no session.
 func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s *session, known api.Credentials) {
 	// Nobody can make a tag without an answer of ours, so a forged check costs no look-up and no hash of the message.
 	name := stun.LocalUfrag(in.Data)
@@ -100,8 +100,8 @@ func (w *Worker) authenticate(now port.Time, in *port.Inbound, c *stun.Check) (s
 	return nil, known
 }
 
-// admits takes what a check over an unknown path costs, and reports whether the session had it. So nobody can make us
-// verify checks at any rate with the ufrag of one answer. newPathsAt is the time at which nothing will be owed.
+// admits charges a session for a check over an unknown path, and reports whether the session could pay. Else the ufrag
+// of one answer would make us verify checks at any rate.
 func (s *session) admits(now port.Time, p *port.Path) bool {
 	if s.find(p) >= 0 {
 		return true
@@ -118,8 +118,8 @@ func (s *session) admits(now port.Time, p *port.Path) bool {
 	return true
 }
 
-// refuse answers an authentic check that is in error. Such a check validates no path, so one over a path that is
-// unknown is answered by a route that is given up at once.
+// refuse answers an authentic check that is in error. Such a check validates no path. Over an unknown path, the answer
+// goes by a route that is given up at once.
 func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
 	if w.forward(now, s, in) {
 		return

@@ -51,8 +51,8 @@ func (w *Worker) own(now port.Time, s *session, owner bus.Address, claimed port.
 			w.deadlines.remove(s)
 		}
 		s.live = nil
-		// What a publisher sends may come here, too, before a check does: when AF_XDP is taken away, all of
-		// it comes by the kernel's socket, which one worker reads.
+		// A publisher's media may come here before a check does. When AF_XDP is taken away, all of it comes by the
+		// kernel's socket, which one worker reads.
 		if s.spec.Role == api.Publisher && claimed.Remote.IsValid() {
 			w.validate(now, s, claimed)
 		}

@@ -8,11 +8,11 @@ import (
 )
 
 const (
-	// holdSpan is longer than the pause between two checks of any client that is known. A path that was silent
-	// for as long gives way to another that is heard.
+	// holdSpan is longer than the pause between two checks of any known client. A path that was silent for as long
+	// gives way to another that is heard.
 	holdSpan = 6 * port.Second
-	// takeSpan is longer than the pause between two reports of any client that is known. A path that was silent for
-	// as long may become another session's.
+	// takeSpan is longer than the pause between two reports of any known client. A path that was silent for as long may
+	// become another session's.
 	takeSpan = 8 * port.Second
 	// An unproven path is sent pathCredit datagrams at most, for trialSpan at most. A session gets a new
 	// pathCredit no more often than once in creditSpan, so that nominations of ever more addresses gain nothing.
@@ -22,17 +22,17 @@ const (
 	// maxPaths bounds the validated paths of a session.
 	maxPaths = 8
 	// pathSpan is the least time between two evictions of a path in a session that already has maxPaths. Peers
-	// send their checks no faster (RFC 8445 section 14.2, Ta). Without it, one session with checks from
-	// forged addresses would use up the routes, and the guard's list, that all share.
+	// send their checks no faster (RFC 8445 section 14.2, Ta). Without it, checks of one session from forged addresses
+	// would use up the routes and the guard's list, which all sessions share.
 	pathSpan = 50 * port.Millisecond
 )
 
 // A path that an authenticated check validated. See the package's notes on paths.
 type path struct {
 	port.Path
-	// heard is when the peer last proved to be there by this path, 0 before the first time.
+	// heard is when the peer last proved by this path that it is there, 0 before the first time.
 	heard port.Time
-	// route is what we send on; only an owner, or a worker while nobody owns the session, has it.
+	// route is the number that we send by. An owner has one, and any worker while nobody owns the session.
 	route port.Route
 	// transaction is a part of the transaction ID of the last check that introduced or nominated the path.
 	transaction uint32
@@ -89,9 +89,9 @@ func (w *Worker) spend(now port.Time, s *session) bool {
 	return false
 }
 
-// checked notes a good check over a path and reports whether it nominates the path: also by any check of a session
-// whose path was lost to another, because some peers nominate only once. A check proves the path unless it is the first,
-// the nomination itself, or either of them repeated: those need no more than one forged datagram.
+// checked notes a good check over a path and reports whether it nominates the path. For a session without a path, any
+// check does: the path may have become another session's, and some peers nominate only once. A check proves the path
+// unless it is the first, the nomination itself, or a repetition of either: one forged datagram can cause those.
 func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nominates bool) {
 	if s.paths[at].takes(now, c) {
 		w.evidence(now, s, at)
@@ -106,8 +106,8 @@ func (w *Worker) checked(now port.Time, s *session, at int, c *stun.Check) (nomi
 	return nominates
 }
 
-// takes notes a good check and reports whether it is evidence for the path: the first check is none, nor the first
-// nomination, nor either of them again.
+// takes notes a good check and reports whether it is evidence for the path. The first check and the first nomination
+// are none, nor are their repetitions.
 func (x *path) takes(now port.Time, c *stun.Check) (evidence bool) {
 	transaction := binary.BigEndian.Uint32(c.TransactionID[4:])
 	known := x.heard > 0 && (!c.UseCandidate || x.nominated)
@@ -118,8 +118,8 @@ func (x *path) takes(now port.Time, c *stun.Check) (evidence bool) {
 	return false
 }
 
-// evidence notes that something authentic came over a path after its first check was answered. Only that keeps the
-// session.
+// evidence notes that an authentic packet came over a path after its first check was answered. Only that keeps the
+// session alive.
 func (w *Worker) evidence(now port.Time, s *session, at int) {
 	x := &s.paths[at]
 	s.heard, x.heard = now, now
@@ -127,7 +127,7 @@ func (w *Worker) evidence(now port.Time, s *session, at int) {
 	switch {
 	case at == int(s.selected):
 		if s.trial && s.sub != nil {
-			w.serve(s.sub) // what the trial withheld
+			w.serve(s.sub) // with the packets that the trial withheld
 		}
 		s.trial = false
 	case at == int(s.wanted), s.selected < 0, s.withheld(), now-s.paths[s.selected].heard >= holdSpan:
@@ -162,7 +162,7 @@ func (w *Worker) nominate(now port.Time, s *session, at int) {
 	w.tendPaths(now, s)
 }
 
-// selectPath makes a path the one that is sent on, on trial while it is unproven.
+// selectPath makes a path the selected one, on trial while it is unproven.
 func (w *Worker) selectPath(s *session, at int, trial bool) {
 	if s.selected >= 0 {
 		s.wavered = true
@@ -170,12 +170,12 @@ func (w *Worker) selectPath(s *session, at int, trial bool) {
 	}
 	s.selected, s.wanted, s.trial = int16(at), -1, trial
 	if s.sub != nil {
-		w.serve(s.sub) // what waits goes there
+		w.serve(s.sub) // with the packets that wait
 	}
 }
 
-// tendPaths does what time does to paths: it ends trials, leaves a silent path for one that is heard, and forgets
-// paths that were nominated and not proven.
+// tendPaths ends trials, leaves a silent path for one that is heard, and forgets paths that were nominated and not
+// proven in time.
 func (w *Worker) tendPaths(now port.Time, s *session) {
 	next := port.Never
 	if s.trial && s.keyed() {
@@ -240,15 +240,14 @@ func (w *Worker) shaken(now port.Time, s *session) {
 	if s.selected >= 0 && !s.wavered {
 		w.evidence(now, s, int(s.selected))
 	}
-	s.trialEnd = now + trialSpan // what was before is the handshake's
+	s.trialEnd = now + trialSpan // the handshake's time does not count
 	s.records = min(s.records, maxKeyedRecords)
 	w.tendPaths(now, s)
 }
 
-// holds reports whether a session keeps a path against another's checks: else anybody with a session
-// could take a path away with one check from a forged address. A session that is connected holds its proven
-// paths, each until it was silent for takeSpan. Of a session that another worker owns, checks prove a path here as
-// well, and what is forwarded keeps it.
+// holds reports whether a session keeps a path against another's checks. Else any peer with a session could take a path
+// away with one check from a forged address. A connected session holds its proven paths, each until it was silent for
+// takeSpan. If another worker owns the session, checks prove a path here as well, and forwarded packets keep it.
 func (s *session) holds(now port.Time, p *port.Path) bool {
 	at := s.find(p)
 	if at < 0 || s.ending || s.live != nil && !s.keyed() {
@@ -257,8 +256,8 @@ func (s *session) holds(now port.Time, p *port.Path) bool {
 	return s.paths[at].proven && now-s.paths[at].heard < takeSpan
 }
 
-// validate notes that an authenticated check came over p and returns the path's index. Where it must not, it
-// counts the drop and returns -1.
+// validate notes that an authenticated check came over p, and returns the path's index. Where the session may not have
+// the path, validate counts the drop and returns -1.
 func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	at := s.find(&p)
 	if at < 0 {
@@ -267,7 +266,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 				w.drop(DropPathHeld)
 				return -1
 			}
-			// A peer that reuses its socket, the old session forgotten.
+			// The peer reuses its socket for a new session.
 			w.forget(now, other, p)
 		}
 		if len(s.paths) == maxPaths {
@@ -290,7 +289,7 @@ func (w *Worker) validate(now port.Time, s *session, p port.Path) int {
 	return at
 }
 
-// oldestPath is the path that was validated first of those that are not in use, an unproven one if there is any.
+// oldestPath is the first validated path that is not in use. It is an unproven one if there is any.
 func (s *session) oldestPath() port.Path {
 	oldest := -1
 	for i := range s.paths {
@@ -330,7 +329,7 @@ func (w *Worker) forget(now port.Time, s *session, p port.Path) {
 	}
 }
 
-// shifted is an index after the element i was removed, -1 where it was that.
+// shifted is an index after the element i was removed, -1 if it was i.
 func shifted(index int16, i int) int16 {
 	switch {
 	case index == int16(i):

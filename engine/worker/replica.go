@@ -200,7 +200,7 @@ type replica struct {
 	holes []hole
 }
 
-// A hole is a packet that the lossy lane to this worker lost.
+// A hole is a packet that the media lane to this worker lost.
 type hole struct {
 	index uint64
 	asked port.Time // last

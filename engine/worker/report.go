@@ -6,7 +6,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// want has RTCP written to a session at the next Poll.
+// want makes the next Poll write RTCP to a session.
 func (w *Worker) want(s *session, r reports) {
 	s.reports |= r
 	if !s.inDue {
@@ -73,11 +73,12 @@ func (w *Worker) writeReport(now port.Time, s *session, b []byte) []byte {
 	return b
 }
 
-// rtcpRoom is how long a compound may be before it is sealed.
+// rtcpRoom bounds the length in bytes of a compound before it is sealed.
 const rtcpRoom = 1200
 
-// reportToPublisher writes one datagram of what is due to a publisher and clears what it covers. Feedback goes alone only
-// where reduced-size RTCP was negotiated (RFC 5506); else an empty report and our name precede it (RFC 3550 section 6.1).
+// reportToPublisher writes one datagram of the RTCP that is due to a publisher, and clears the reports that it covers.
+// Feedback goes alone only where reduced-size RTCP was negotiated (RFC 5506). Else an empty report and our name precede
+// it (RFC 3550 section 6.1).
 func (w *Worker) reportToPublisher(now port.Time, s *session, b []byte) []byte {
 	p := s.pub.publication
 	if p == nil {
@@ -194,13 +195,13 @@ func (w *Worker) askKeyframe(b []byte, p *publication, l *layer, ours uint32) []
 		l.upstream.firs++
 		b = rtcp.AppendFIR(b, ours, l.upstream.receiver.SSRC, l.upstream.firs)
 	default:
-		return b // it has to come by itself
+		return b // the keyframe has to come by itself
 	}
 	w.count(SentPLIs)
 	return b
 }
 
-// report writes a subscriber's sender reports: the layer's clock through the span that the media goes through, so that
+// report writes a subscriber's sender reports. They give the layer's clock by the same span as the media, so that
 // picture and sound stay together. The wall clock is the server's.
 func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
 	for i := range sub.tracks {
@@ -222,8 +223,8 @@ func (w *Worker) report(now port.Time, sub *subscriber, b []byte) []byte {
 	return b
 }
 
-// reportPause is how long it is to a session's next report: a second, and five (RFC 3550 section 6.2) for a subscriber
-// that was sent nothing lately, so that silent ones wake nobody. Each is spread.
+// reportPause is the time until a session's next report: a second, spread by a tenth. For a subscriber that was sent
+// nothing lately it is five (RFC 3550 section 6.2), so that silent subscribers wake nobody.
 func (w *Worker) reportPause(now port.Time, s *session) port.Time {
 	pause := port.Second
 	if s.sub != nil && s.sub.silent(now) {

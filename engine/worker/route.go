@@ -5,25 +5,24 @@ import (
 	"ringcast/engine/port"
 )
 
-// routeRest is how long a route that is no longer used keeps its meaning, so that frames which the
-// port kept are never sent to somebody else. It is longer than port.StaleAfter, and than goodbyes may wait.
+// routeRest is how long a route that is no longer used keeps its meaning. It is longer than frames and goodbyes may
+// wait in a port, so that none of them goes to another peer.
 const routeRest = GoodbyeSpan + port.StaleAfter
 
-// How much RTP and how much RTCP a peer may send by one path, in datagrams a second: about four times what an honest one
-// has to send.
+// The rates bound the datagrams of RTP that a peer may send by one path in a second. The same bounds hold for RTCP.
+// They are about four times an honest peer's need.
 const (
-	// viewerRate lets all through that a viewer could be served for: 1,024 datagrams of RTCP (maxControl). Browsers
-	// send 15 to 25 a second. Of a stream of 20 Mbit/s with a fifth of the packets lost at random, they send about 450: a
-	// NACK for each gap, 50 repetitions, 20 reports of arrivals.
+	// viewerRate is more than a viewer is served for: 1,024 datagrams of RTCP (maxControl). Browsers send 15 to 25 a
+	// second. When they lose a fifth of 20 Mbit/s at random, they send about 450: a NACK for each gap, 50 repetitions,
+	// 20 reports of arrivals.
 	viewerRate = 2000
-	// publisherRate is much more than a publisher sends, and keeps the flood of a whole line off the workers. With
-	// 40,000, four times 96 Mbit/s, junk that was forged from a publisher's address and port displaced its media: of
-	// 200,000 packets a second four in five were dropped, whosever they were. To take them all costs an eighth of a
-	// core more.
+	// publisherRate is much more than a publisher sends, and keeps the flood of a whole line off the workers. At
+	// 40,000, four times 96 Mbit/s, junk with a publisher's forged address and port displaced its media. Four in five
+	// of 200,000 packets a second were dropped, genuine or not. To accept them all costs an eighth of a core more.
 	publisherRate = 200_000
 )
 
-// rate is what the peer may send by one path.
+// rate returns the datagrams of RTP a second that the peer may send by one path.
 func (s *session) rate() uint32 {
 	if s.spec.Role == api.Publisher {
 		return publisherRate
@@ -31,7 +30,7 @@ func (s *session) rate() uint32 {
 	return viewerRate
 }
 
-// maxRetired is how many routes may rest for a refused check to be answered by one more.
+// maxRetired bounds the routes that may rest when a refused check takes one more.
 const maxRetired = 256
 
 // routes hands out the numbers of paths, and takes them back once no frame refers to them.

@@ -7,7 +7,7 @@ import (
 	"ringcast/engine/srtp"
 )
 
-// handlePublisherRTCP takes in what a publisher reports: its clock above all.
+// handlePublisherRTCP takes in the RTCP of a publisher: its clock above all.
 func (w *Worker) handlePublisherRTCP(now port.Time, s *session, in *port.Inbound) {
 	data, result := s.pub.opener.OpenRTCP(in.Data)
 	if result != srtp.OpenOK {
@@ -65,8 +65,8 @@ func (w *Worker) takeRTCP(s *session, arrival port.Time, data []byte) {
 	}
 }
 
-// affordsRTCP takes one datagram of RTCP from the session's budget. It is asked after the datagram was opened: what
-// others forge must not use the budget up.
+// affordsRTCP takes one datagram of RTCP from the session's budget, and reports whether the session had it. It is
+// called after the datagram was opened, so that forged ones do not use the budget up.
 func (w *Worker) affordsRTCP(now port.Time, s *session) bool {
 	s.refill(now)
 	if s.control < controlCost {
@@ -88,7 +88,7 @@ func (s *session) accepts(data []byte) bool {
 	return !s.spec.CompoundRTCP
 }
 
-// handleSubscriberRTCP takes in what a subscriber reports and asks for.
+// handleSubscriberRTCP takes in the RTCP of a subscriber: its reports and requests.
 func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inbound) {
 	sub := s.sub
 	data, result := sub.sealer.OpenRTCP(in.Data)
@@ -165,8 +165,8 @@ func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) bool {
 	}
 }
 
-// handleFIR takes in a FIR; one with the command number of the last is a repetition of the same
-// request (RFC 5104 section 4.3.1.1).
+// handleFIR takes in a FIR. One with the command number of the last repeats the same request (RFC 5104 section
+// 4.3.1.1).
 func (w *Worker) handleFIR(now port.Time, sub *subscriber, p *rtcp.Packet) {
 	for x := p.FIRs(); ; {
 		ssrc, command, ok := x.Next()
@@ -183,9 +183,9 @@ func (w *Worker) handleFIR(now port.Time, sub *subscriber, p *rtcp.Packet) {
 	}
 }
 
-// leaves reports whether a goodbye is the subscriber's own: it names the source that the peer reports under
-// (RFC 3550 section 6.6), and every compound with a goodbye begins with a report (section 6.1). What it says
-// of other sources, as ours or those of a line that it stopped, does not end the session.
+// leaves reports whether a goodbye is the subscriber's own: it names the source that the peer reports under (RFC 3550
+// section 6.6). Every compound with a goodbye begins with a report (section 6.1), so that source is known. A goodbye of
+// other sources, such as ours or those of a line that the peer stopped, does not end the session.
 func (sub *subscriber) leaves(bye *rtcp.Packet) bool {
 	for b := bye.Sources(); ; {
 		ssrc, ok := b.Next()

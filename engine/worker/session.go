@@ -10,8 +10,8 @@ import (
 const (
 	// consentSpan is how long a peer may be silent on all of its paths (RFC 7675 section 5.1).
 	consentSpan = 30 * port.Second
-	// maxRecords bounds the datagrams of DTLS that one session passes to the controller in a budgetSpan, and
-	// maxKeyedRecords those after the handshake: the peer's repeated last flight, and its goodbye.
+	// maxRecords bounds the datagrams of DTLS that one session passes to the controller in a budgetSpan. After the
+	// handshake maxKeyedRecords does: they are the peer's last flight again, and its goodbye.
 	maxRecords      = 64
 	maxKeyedRecords = 8
 	// maxControl bounds the RTCP of one session in a budgetSpan. A datagram costs controlCost, and each sequence
@@ -19,8 +19,8 @@ const (
 	maxControl  = 8192
 	controlCost = 8
 	budgetSpan  = port.Second
-	// maxEarly bounds the packets that are kept for a publisher until its keys are known, and maxEarlyReports
-	// those for a subscriber.
+	// maxEarly bounds the packets that are kept for a publisher until its keys are known. maxEarlyReports does so for a
+	// subscriber.
 	maxEarly        = 128
 	maxEarlyReports = 8
 )
@@ -36,9 +36,9 @@ func (s *session) refill(now port.Time) {
 	}
 }
 
-// A session is one peer's ICE and DTLS association as one worker sees it. Every worker has one for
-// each announced session, to know where packets belong, and until somebody owns it to answer checks;
-// the rest hangs on live. There are thousands, on every worker: this one is 64 bytes.
+// A session is one peer's ICE and DTLS association as one worker sees it. Every worker has one for each announced
+// session: to know where packets belong, and to answer checks until a worker owns the session. Everything else is in
+// live. Every worker has thousands of sessions, so this struct is 64 bytes.
 type session struct {
 	spec  *bus.Session
 	paths []path
@@ -46,22 +46,22 @@ type session struct {
 	ice *ice
 	*live
 	owner bus.Address // a worker, or nobody
-	// claimed is set once this worker asked to become the owner; ending once the session was given
-	// up: nothing of it is handled any more, and nothing sent but the controller's goodbye.
-	claimed, ending bool
+	// claimed is set once this worker asked to become the owner.
+	claimed bool
+	// ending is set once the session was given up. Its packets are dropped, and only the controller's goodbye is sent.
+	ending bool
 	// reached is set once the controller knows that a check reached the session.
 	reached bool
-	// newPathsAt is when checks over unknown paths will have been paid for, see admits.
+	// newPathsAt is the time at which nothing will be owed for checks over unknown paths, see admits.
 	newPathsAt port.Time
 }
 
-// live is what an owner keeps of a session, and every worker while nobody owns it. It is nil at the
-// others.
+// live is the state of a session at its owner, and at every worker while nobody owns it. Other workers have none.
 type live struct {
 	timers timers
-	// heard is when the peer last proved that it is there, over whatever path.
+	// heard is when the peer last proved that it is there, by any path.
 	heard port.Time
-	// moved is when a path last took another's place.
+	// moved is when a path was last evicted for another.
 	moved port.Time
 	// refillAt is when records and control are full again.
 	refillAt port.Time
@@ -71,7 +71,7 @@ type live struct {
 	trialEnd port.Time
 	// records is how many more datagrams of DTLS are passed on.
 	records int16
-	// control is what is left of maxControl.
+	// control is the rest of maxControl.
 	control int16
 	// credit is how many more datagrams an unproven path is sent.
 	credit int16
@@ -79,30 +79,31 @@ type live struct {
 	selected int16
 	// wanted is the index of the path that was nominated last and is to be selected once it is proven, or -1.
 	wanted int16
-	// trial is set while the selected path is unproven: what is sent on it is taken from credit.
+	// trial is set while the selected path is unproven. Datagrams on it are paid from credit.
 	trial bool
 	// wavered is set once another path than the first was selected.
 	wavered   bool
 	connected bool
-	// reports is which RTCP is to be written at the next Poll; inDue is whether the session is
-	// in the worker's list of those.
-	inDue   bool
+	// inDue is set while the session is in the worker's list of sessions with reports to write.
+	inDue bool
+	// reports names the RTCP to write at the next Poll.
 	reports reports
-	early   []port.Inbound // what hold keeps
+	// early are the packets that hold keeps.
+	early []port.Inbound
 
 	pub *publisher
 	sub *subscriber
 }
 
-// ice is the credentials of a session that restarted ICE, the newest first: those in force, and while restarts are
-// under way the new ones before them.
+// ice is the credentials of a session that restarted ICE, the newest first. Those in force are the last. Restarts that
+// are under way add theirs before them.
 type ice struct{ credentials []credentials }
 
-// maxCredentials bounds the credentials of a session: those in force, those of the restart under way, and at workers
-// that do not own the session those of the restart before.
+// maxCredentials bounds the credentials of a session: those in force and those of the restart under way. Workers that
+// do not own the session keep those of the restart before as well.
 const maxCredentials = 3
 
-// credentials are what checks of a session are authenticated by.
+// credentials authenticate the checks of a session.
 type credentials struct {
 	local  api.Credentials
 	remote string // the peer's user name fragment
@@ -123,12 +124,14 @@ func (w *Worker) open(spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
 		return
 	}
-	s := &session{spec: spec, owner: nobody, live: &live{selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl}}
-	w.sessions[spec.ID] = s
+	w.sessions[spec.ID] = &session{spec: spec, owner: nobody, live: &live{
+		selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl,
+	}}
 }
 
-// restart handles SessionRestarted. A restart that was never completed gives way to the next, but the credentials that
-// were in force last stay: the last of the list. A worker may learn late which were completed, so it keeps one more.
+// restart handles SessionRestarted. A restart that was never completed gives way to the next. The credentials that were
+// in force last stay: they are the last of the list. A worker that is not the owner may learn late which restart was
+// completed, so it keeps one more.
 func (w *Worker) restart(s *session, m *bus.Control) {
 	if s.ice == nil {
 		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
@@ -144,8 +147,8 @@ func (w *Worker) restart(s *session, m *bus.Control) {
 	s.ice.credentials = all
 }
 
-// settle ends an ICE restart: the peer nominated with some credentials, so that all older ones are out of force. It
-// reports whether there were any.
+// settle ends an ICE restart: the peer nominated with some credentials, so older ones are out of force. It reports
+// whether there were older ones.
 func (w *Worker) settle(s *session, local string) bool {
 	if s.ice == nil {
 		return false
@@ -161,8 +164,7 @@ func (w *Worker) settle(s *session, local string) bool {
 	return false
 }
 
-// credential finds the password of ours for a check's user name; ok is false when the name is not in
-// force.
+// credential finds our password for the user name of a check; ok is false when the name is not in force.
 func (s *session) credential(local, remote []byte) (c api.Credentials, ok bool) {
 	if s.ice == nil {
 		return s.spec.Local, s.spec.Local.Ufrag == string(local) && s.spec.RemoteUfrag == string(remote)
@@ -203,8 +205,8 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 	w.deadlines.set(s, reportDeadline, now+w.jitter(port.Second))
 }
 
-// close handles SessionClosed. What the controller sent before it, and the goodbye with it, still leave: a
-// path's route outlives its session by a little.
+// close handles SessionClosed. Records that the controller sent before, and the goodbye, still leave: the route of a
+// path outlives its session by a little.
 func (w *Worker) close(now port.Time, s *session) {
 	delete(w.sessions, s.spec.ID)
 	for i := range s.paths {

@@ -11,16 +11,16 @@ import (
 	"ringcast/engine/worker/history"
 )
 
-// Config is what a worker is made with. Rand is required.
+// Config configures a worker. Rand is required.
 type Config struct {
 	// Index is the worker's number, from 0; Workers is how many there are.
 	Index, Workers int
-	// Rand is the source of everything random that needs no secrecy from others of the process:
-	// first sequence numbers, SSRCs of our reports, spreading of timers.
+	// Rand is the source of random numbers that others of the process may know: first sequence numbers, SSRCs of our
+	// reports, spreading of timers.
 	Rand func() uint64
 	// Ufrags are the keys that ufrags are checked by, until a message brings others. Without any, no check passes.
 	Ufrags *ufrag.Keys
-	// Wall is the wall clock at Time 0, in nanoseconds since 1900: what subscribers' sender reports are stamped with.
+	// Wall is the wall clock at Time 0, in nanoseconds since 1900. Subscribers' sender reports have its time.
 	Wall int64
 	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
 	EvenRuns bool
@@ -31,26 +31,27 @@ type Config struct {
 	NewOpener func(*srtp.Keys) (*srtp.Opener, error)
 }
 
-// A Worker is the sans-I/O core: all sessions, tracks and histories of one thread. It is told the
-// time and what arrived, and asked what to send; it does no I/O, starts nothing and locks nothing.
+// A Worker is the sans-I/O core: all sessions, tracks and histories of one thread. Its driver passes in the time,
+// datagrams and messages, and polls it for those to send. A Worker does no I/O, starts no goroutine and takes no lock.
 //
-// These feed it, one at a time, with a time that never goes back:
+// These methods feed it, one at a time, with a time that never goes back:
 //
-//   - HandleControl and HandleMedia, for each message of the bus. The driver takes in all of the controller's
-//     after receiving and before HandlePacket, so that a session announced before its HTTP answer is known when its first
-//     check arrives; a worker's never before those of the controller that were sent earlier.
+//   - HandleControl and HandleMedia, for each message of the bus. After receiving a batch of datagrams, the driver
+//     passes in all messages of the controller before the first datagram. So a session that was announced before its
+//     HTTP answer is known when its first check arrives. A message of another worker comes after all messages that the
+//     controller sent earlier.
 //   - HandlePacket, for each datagram.
 //   - HandleTimeout, when Deadline has passed.
 //
-// Poll drains it: one bounded batch of frames, route changes and messages a call, more while it says
-// so. Deadline is to be read after Poll has said that there is no more.
+// Poll drains it: each call fills one bounded batch of frames, route changes and messages, and reports whether there is
+// more. Deadline is to be read after Poll has reported that there is no more.
 type Worker struct {
 	cfg      Config // Ufrags turn
 	counters Counters
 
 	sessions map[api.SessionID]*session
 	byPath   map[port.Path]*session
-	// current is the session that is being served, to know whose fault a panic was.
+	// current is the session that is being served: it is to blame for a panic.
 	current *session
 	// streams are those that this worker owns or has subscribers of, announced all that are published.
 	streams   map[bus.StreamID]*stream
@@ -116,7 +117,7 @@ func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
 	case 20 <= b && b <= 63:
 		w.handleRecord(now, in)
 	case 128 <= b && b <= 191:
-		w.handleMedia(now, in)
+		w.handleSRTP(now, in)
 	default:
 		w.drop(DropUnknownProtocol)
 	}
@@ -137,7 +138,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 		return
 	}
 	s.refill(now)
-	// A peer that was heard by SRTP or SRTCP is done with the handshake, so only an alert can mean something.
+	// A peer that was heard by SRTP or SRTCP is done with the handshake, so only its alerts have a meaning.
 	if s.records == 0 || s.connected && in.Data[0] != recordAlert {
 		w.drop(DropRecords)
 		return
@@ -147,8 +148,8 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	w.send(bus.RecordReceived(s.spec.ID, in.Path, append([]byte(nil), in.Data...)))
 }
 
-// handleMedia takes in RTP and RTCP.
-func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
+// handleSRTP takes in RTP and RTCP.
+func (w *Worker) handleSRTP(now port.Time, in *port.Inbound) {
 	s := w.byPath[in.Path]
 	if s == nil || s.ending {
 		w.drop(DropPath)
@@ -171,13 +172,13 @@ func (w *Worker) handleMedia(now port.Time, in *port.Inbound) {
 	case s.spec.Role == api.Subscriber && !rtcp:
 		w.drop(DropRole)
 	default:
-		// The peer has its keys before the controller has told us ours.
+		// The peer has its keys before the controller has sent us ours.
 		w.hold(s, in, in.Data)
 	}
 }
 
-// authenticated notes that the peer proved to be there by fresh SRTP or SRTCP, over a path. That is consent
-// enough (RFC 7675 asks for STUN): some publishers send no checks, some subscribers Binding indications only.
+// authenticated notes fresh SRTP or SRTCP over a path: the peer is there. That is consent enough, though RFC 7675 asks
+// for STUN: some publishers send no checks, some subscribers only Binding indications.
 func (w *Worker) authenticated(now port.Time, s *session, p *port.Path) {
 	if at := s.find(p); at >= 0 {
 		w.evidence(now, s, at)
@@ -252,7 +253,7 @@ func (w *Worker) HandleMedia(now port.Time, m *bus.Media) {
 	w.HandlePacket(now, &port.Inbound{Path: m.Path, Data: m.Data, Arrival: m.Arrival})
 }
 
-// HandleTimeout does some of what is due; Deadline tells when to call it for more.
+// HandleTimeout does a bounded part of the work that is due. Deadline says when to call it again.
 func (w *Worker) HandleTimeout(now port.Time) {
 	w.current = nil
 	w.repeatKeyframes(now)
@@ -276,8 +277,8 @@ func (w *Worker) HandleTimeout(now port.Time) {
 	}
 }
 
-// blame makes a publication's publisher the session that is served; p may be nil. False when the publisher was given
-// up, after which the publication is only waited for to be closed.
+// blame makes the publisher of a publication the session that is served; p may be nil. It reports false when the
+// publisher was given up: until the controller closes the publication, nothing is done for it.
 func (w *Worker) blame(p *publication) bool {
 	w.current = nil
 	if p == nil || p.origin == nil || p.origin.spec == nil {
@@ -287,6 +288,7 @@ func (w *Worker) blame(p *publication) bool {
 	return !p.origin.ending
 }
 
+// timeout does the work of one deadline of a session.
 func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	switch d {
 	case pathDeadline:
@@ -311,9 +313,9 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	}
 }
 
-// Abandon is what a driver calls after it has recovered from a panic in one of the other methods: the
-// session that was being served is given up, and only that one. ok is false when none was, and then
-// the worker is not to be trusted any more.
+// Abandon gives up the session that was being served, and only that one. The driver calls it after it has recovered
+// from a panic in another method. ok is false when no session was being served: then the worker is not to be trusted
+// any more.
 func (w *Worker) Abandon() (id api.SessionID, ok bool) {
 	s := w.current
 	w.current = nil
