@@ -33,7 +33,8 @@ skipped TestD: no missing capability
 		{"the second fails", "check", nil, 1, []string{"ci: failed: check"}},
 	} {
 		dir := t.TempDir()
-		script := "#!/bin/sh\necho $1: CI $CI, need $RINGCAST_NEED\ncat <<'END'" + skips + "END\n[ $1 != '" + c.failing + "' ]\n"
+		script := "#!/bin/sh\necho $1: CI $CI, need $RINGCAST_NEED\n" +
+			"cat <<'END'" + skips + "END\n[ $1 != '" + c.failing + "' ]\n"
 		if err := os.WriteFile(filepath.Join(dir, "make"), []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +52,7 @@ skipped TestD: no missing capability
 	}
 }
 
-// A misspelled capability would excuse the tests that the workflow is to insist on.
+// A misspelled capability would excuse the tests that the workflow insists on.
 func TestWorkflowNeeds(t *testing.T) {
 	workflow, err := os.ReadFile("../.github/workflows/ci.yml")
 	if err != nil {

@@ -1,24 +1,24 @@
-// Package testenv is what tests that need more than the Go runtime share: named capabilities of
-// the machine with an honest way to skip (Need), the real server as a process (StartServer), and networks of hosts
-// (Pair). It is for tests alone: it takes a testing.TB. A program that ships imports subpackages that do without.
+// Package testenv serves tests that need more than the Go runtime. Need checks named capabilities of the machine and
+// skips honestly. StartServer runs the real server as a process. Pair and others make networks of hosts. The package is
+// for tests alone: it takes a testing.TB. A program that ships imports only subpackages without package testing.
 //
 // Its subpackages:
 //
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
 //   - capability finds out what the machine can do,
 //   - server runs a server as a process and reads its metrics,
-//   - records is the network that a handshake of pion's sees,
+//   - records is the in-memory network of a DTLS handshake by pion,
 //   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
 //   - peer is a light WebRTC peer, of which a test can have hundreds,
 //   - forge writes datagrams that no honest peer would send,
 //   - attack attacks a whole server, one file for each kind of attack,
-//   - xdp runs a whole server on AF_XDP and takes away what it stands on,
+//   - xdp runs a whole server on AF_XDP and removes its interface, queues or rights,
 //   - zerocopy runs a whole server on emulated NICs that take AF_XDP without copies,
 //   - browser drives headless Chromium,
-//   - e2e holds the tests that put browsers and pion against the server,
-//   - scale tests what many viewers cost the server's memory,
+//   - e2e tests the server with browsers and pion,
+//   - scale tests the server's memory with many viewers,
 //   - firefox drives headless Firefox,
-//   - peers holds the tests that put GStreamer, aiortc and Firefox against the server.
+//   - peers tests the server with GStreamer, aiortc and Firefox.
 //
 // Environment:
 //

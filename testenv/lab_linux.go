@@ -10,8 +10,8 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// NewLab opens a lab until the test ends, which fails if something is still running then. The test is skipped
-// where there are no network namespaces.
+// NewLab opens a lab until the test ends. The test fails if something still runs on its hosts then, and is skipped
+// without network namespaces.
 func NewLab(t testing.TB) *lab.Lab {
 	t.Helper()
 	Need(t, NetworkNamespaces)

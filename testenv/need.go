@@ -16,7 +16,7 @@ import (
 	"ringcast/testenv/capability"
 )
 
-// A Capability is something that a test needs of the machine and that not every machine has.
+// A Capability is a property of the machine that a test needs and that not every machine has.
 type Capability = capability.Capability
 
 // Missing is the error of a capability that the machine lacks.
@@ -28,7 +28,7 @@ var Chromium = Capability{Name: "chromium", Find: func() error {
 	return err
 }}
 
-// Program is that there is a program of that name in PATH.
+// Program is a program of that name in PATH.
 func Program(name string) Capability {
 	return Capability{Name: name, Find: func() error {
 		if _, err := exec.LookPath(name); err != nil {
@@ -50,7 +50,7 @@ var (
 // Firefox is Debian's Firefox.
 var Firefox = Program("firefox-esr")
 
-// Python is an interpreter that can import a module and what else a line of Python asks for.
+// Python is an interpreter that runs a line of Python without an error, such as an import.
 func Python(name, line string) Capability {
 	return Capability{Name: name, Find: func() error {
 		_, err := PythonPath(name, line)
@@ -58,8 +58,8 @@ func Python(name, line string) Capability {
 	}}
 }
 
-// PythonPath finds the interpreter of a capability that Python made: the system's before others, whose modules are not
-// the distribution's.
+// PythonPath returns the interpreter of a capability that Python made. It prefers the system's, which has the
+// distribution's modules.
 func PythonPath(name, line string) (string, error) {
 	var reasons []string
 	for _, path := range []string{"/usr/bin/python3", "python3"} {
@@ -73,7 +73,7 @@ func PythonPath(name, line string) (string, error) {
 	return "", Missing(name, strings.Join(reasons, "; "))
 }
 
-// Cores is that this process may use at least n.
+// Cores is the use of at least n cores by this process.
 func Cores(n int) Capability {
 	name := fmt.Sprintf("%d cores", n)
 	return Capability{Name: name, Find: func() error {
@@ -119,7 +119,7 @@ func LinkLocal() (netip.Addr, error) {
 	return netip.Addr{}, Missing("ipv6-link-local", "no interface has a link-local address")
 }
 
-// Address is that sockets can be bound to a local address.
+// Address is a local address that sockets can be bound to.
 func Address(local netip.Addr) Capability {
 	name := "address " + local.String()
 	return Capability{Name: name, Find: func() error {

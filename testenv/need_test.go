@@ -26,7 +26,8 @@ func TestNeed(t *testing.T) {
 			says: `missing capability "magic"`,
 		},
 		{
-			name: "lacks it where others are asked for", find: "missing", ci: "false", need: "other magical", pass: true,
+			name: "lacks it where others are asked for", find: "missing", ci: "false",
+			need: "other magical", pass: true,
 			says: `--- SKIP`,
 		},
 		{name: "has a broken one", find: "broken", says: "does not work: out of order"},

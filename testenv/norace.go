@@ -3,9 +3,9 @@
 package testenv
 
 const (
-	// RaceEnabled tells whether the race detector is built in. It makes code ten times slower, and pools
-	// forget at random.
+	// RaceEnabled reports whether the race detector is built in. It makes code ten times slower, and pools forget at
+	// random.
 	RaceEnabled = false
-	// Slowdown is by how much floods are to be smaller, and limits on time larger.
+	// Slowdown is the factor by which floods are smaller, and limits on time larger.
 	Slowdown = 1
 )

@@ -21,7 +21,7 @@ import (
 // Chosen ports are free for a moment only; another process may be quicker.
 const startAttempts = 3
 
-// ServerOptions say how to run the server; the zero value is IPv4 loopback over sockets.
+// ServerOptions describe a server; the zero value is IPv4 loopback over sockets.
 type ServerOptions struct {
 	// IP is the loopback address that HTTP and media use: 127.0.0.1 (the default) or ::1.
 	IP string
@@ -153,7 +153,7 @@ func (s *Server) finish(t testing.TB) {
 }
 
 var built struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	dir   string
 	paths map[string]string // by package
 }
@@ -177,7 +177,7 @@ func Build(pkg string) (string, error) {
 	if built.dir == "" {
 		dir, err := os.MkdirTemp("", "ringcast-testenv-")
 		if err == nil {
-			err = os.Chmod(dir, 0o755) // other users may run what is in it, as some tests have it
+			err = os.Chmod(dir, 0o755) // other users may run its programs, as some tests need
 		}
 		if err != nil {
 			return "", err
@@ -217,7 +217,7 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// Artifacts returns the directory for what a test leaves to be looked at.
+// Artifacts returns the directory for files that people look at after a test.
 func Artifacts(t testing.TB) string {
 	t.Helper()
 	dir := cmp.Or(os.Getenv("RINGCAST_ARTIFACTS"), filepath.Join(os.TempDir(), "ringcast-artifacts"))

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// UnreadDatagrams is how many datagrams the kernel has dropped since it started, because a socket of this thread's
-// network namespace was full: its process did not read in time. It is 0 where the kernel does not say.
+// UnreadDatagrams is the number of datagrams that the kernel has dropped since it started because a socket was full. It
+// counts sockets in this thread's network namespace. It is 0 where the kernel does not report it.
 func UnreadDatagrams() int {
 	sum := 0
 	if text, err := os.ReadFile("/proc/thread-self/net/snmp"); err == nil {

@@ -33,7 +33,7 @@ func TestAimedStream(t *testing.T) {
 			UseCandidate: true, TieBreaker: 1,
 		}))
 		until(t, "the forged check", func() bool { return a.checks() > checks })
-		if err := v.Check(false); err != nil {
+		if err := v.Check(); err != nil {
 			t.Fatal(err)
 		}
 		v.flows(t, 50) // the stream is back

@@ -195,7 +195,7 @@ func TestForgedRecords(t *testing.T) {
 		}
 		v.expect(local)
 		v.Local = local
-		if err := v.Check(false); err != nil { // validates the path; whose answer nobody reads yet
+		if err := v.Check(); err != nil { // validates the path; whose answer nobody reads yet
 			t.Fatal(err)
 		}
 		for _, r := range records {

@@ -342,7 +342,7 @@ func (v *viewer) keepConsent(t *testing.T) {
 		for {
 			select {
 			case <-tick.C:
-				_ = v.Check(false) // what is lost, the next one makes up for
+				_ = v.Check() // what is lost, the next one makes up for
 			case <-quit:
 				return
 			}

@@ -76,20 +76,20 @@ func (f *stunFlood) stop() {
 // others no more are verified than one session may ask for. What 500,000 a second do is only in the log.
 func TestSTUNFlood(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		real bool
-		rate int
+		name    string
+		genuine bool
+		rate    int
 	}{
 		{"forged", false, 50_000},
 		{"one real ufrag", true, 50_000},
 		{"forged, ten times as many", false, 500_000},
 		{"one real ufrag, ten times as many", true, 500_000},
 	} {
-		t.Run(c.name, func(t *testing.T) { joinFlooded(t, c.real, c.rate) })
+		t.Run(c.name, func(t *testing.T) { joinFlooded(t, c.genuine, c.rate) })
 	}
 }
 
-func joinFlooded(t *testing.T, real bool, rate int) {
+func joinFlooded(t *testing.T, genuine bool, rate int) {
 	const joiners, viewers = 20, 50
 	a := newArena(t, engineConfig())
 	feed := a.feed("flood")
@@ -101,7 +101,7 @@ func joinFlooded(t *testing.T, real bool, rate int) {
 	for _, v := range all {
 		v.flows(t, 10)
 	}
-	check := a.checkOf(real)
+	check := a.checkOf(genuine)
 	before, begun := a.scrape(), time.Now()
 	f := a.flood(check, rate)
 	var took []time.Duration
@@ -131,8 +131,8 @@ func joinFlooded(t *testing.T, real bool, rate int) {
 	if n := dropped("stun_unauthenticated"); n != 0 {
 		t.Errorf("%d checks got as far as their integrity, want 0", n)
 	}
-	if n := dropped("stun_forged_ufrag"); (n == 0) != real {
-		t.Errorf("%d of %d checks were dropped as forged, want some: %t", n, sent, !real)
+	if n := dropped("stun_forged_ufrag"); (n == 0) != genuine {
+		t.Errorf("%d of %d checks were dropped as forged, want some: %t", n, sent, !genuine)
 	}
 	// Each of two workers lets a session ask 50 times a second from new addresses, of which 8 are then known.
 	if n, most := dropped("path_flood"), int(100*(seconds+1)); n > most {
@@ -141,12 +141,12 @@ func joinFlooded(t *testing.T, real bool, rate int) {
 }
 
 // checkOf is a nomination: with all that a POST gives to somebody who then never connects, or forged.
-func (a *arena) checkOf(real bool) []byte {
+func (a *arena) checkOf(genuine bool) []byte {
 	a.t.Helper()
 	name, password := ufrag.New(func(b []byte) {
 		copy(b, "a key of nobody")
 	}).Make(ufrag.ID{Session: 1, Role: 2}), "none"
-	if real {
+	if genuine {
 		idle := newViewer(a.t)
 		a.t.Cleanup(idle.Close)
 		local, err := a.Subscribe(a.t.Context(), "flood", idle.Offer(peer.Video()))

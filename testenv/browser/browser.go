@@ -54,7 +54,7 @@ var flags = []struct {
 	{"hide-scrollbars", true},
 	{"mute-audio", true},
 
-	// Nothing but the test's own traffic.
+	// The browser makes no traffic of its own.
 	{"no-first-run", true},
 	{"no-default-browser-check", true},
 	{"disable-background-networking", true},
@@ -81,19 +81,19 @@ var flags = []struct {
 	// A name that is not localhost, and so no secure context, but stays on this machine.
 	{"host-resolver-rules", "MAP " + InsecureHost + " 127.0.0.1"},
 
-	// Every page runs at full speed, whichever is in front.
+	// Every page runs at full speed, in front or not.
 	{"disable-background-timer-throttling", true},
 	{"disable-backgrounding-occluded-windows", true},
 	{"disable-renderer-backgrounding", true},
 	{"disable-hang-monitor", true},
 }
 
-// Options say how to start Chromium; the zero value is right for most tests.
+// Options describe how to start Chromium; the zero value is right for most tests.
 type Options struct {
 	// Flags are further command-line flags without their dashes; an empty value means none. One
 	// that is set already is replaced.
 	Flags map[string]string
-	// Output gets what Chromium prints.
+	// Output gets Chromium's output.
 	Output *os.File
 }
 
@@ -207,7 +207,7 @@ func (b *Browser) Open(ctx context.Context, url string) (*Tab, error) {
 	return t, nil
 }
 
-// collect keeps what the page logs and throws, until the tab closes.
+// collect keeps the page's log lines and exceptions until the tab closes.
 func (t *Tab) collect() {
 	for message, err := range chromedp.Console(t.ctx) {
 		if err != nil {
@@ -221,7 +221,7 @@ func (t *Tab) collect() {
 	}
 }
 
-// Console is what the page has logged and thrown.
+// Console returns the page's log lines and exceptions.
 func (t *Tab) Console() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -297,13 +297,19 @@ func (t *Tab) Until(ctx context.Context, expression string) error {
 	return nil
 }
 
-// Viewport sets the size of the page; a mobile one has touch and twice the pixels.
-func (t *Tab) Viewport(ctx context.Context, width, height int, mobile bool) error {
+// A Screen is the size of a page in CSS pixels. A mobile one has touch and twice the pixels.
+type Screen struct {
+	Width, Height int
+	Mobile        bool
+}
+
+// Viewport gives the page a screen.
+func (t *Tab) Viewport(ctx context.Context, s Screen) error {
 	var opts []chromedp.EmulateViewportOption
-	if mobile {
+	if s.Mobile {
 		opts = append(opts, chromedp.EmulateMobile, chromedp.EmulateScale(2), chromedp.EmulatePortrait)
 	}
-	return t.Do(ctx, chromedp.EmulateViewport(int64(width), int64(height), opts...))
+	return t.Do(ctx, chromedp.EmulateViewport(int64(s.Width), int64(s.Height), opts...))
 }
 
 // ColorScheme makes the page see prefers-color-scheme as "light" or "dark".

@@ -44,9 +44,9 @@ func TestLifecycle(t *testing.T) {
 	if _, err := Eval[int](t.Context(), tabs[0], "console.warn('a', 1), nothing.there"); err == nil {
 		t.Error("an exception was not reported")
 	}
-	// The console comes by its own way, which may be slower than the answer.
-	for giveUp := time.Now().Add(time.Minute); !strings.Contains(tabs[0].Console(),
-		"a 1"); time.Sleep(time.Millisecond) {
+	// The console's lines come by their own way, which may be slower than the answer.
+	giveUp := time.Now().Add(time.Minute)
+	for ; !strings.Contains(tabs[0].Console(), "a 1"); time.Sleep(time.Millisecond) {
 		if time.Now().After(giveUp) {
 			t.Fatalf("console: %q", tabs[0].Console())
 		}
@@ -59,6 +59,12 @@ func TestLifecycle(t *testing.T) {
 	if err := b.Close(); err != nil {
 		t.Errorf("second close: %v", err)
 	}
+	nothingLeft(t, pid, temp)
+}
+
+// nothingLeft holds that no process is left, and no file in the directory for temporary ones.
+func nothingLeft(t *testing.T, pid int, temp string) {
+	t.Helper()
 	if p, err := os.FindProcess(pid); err == nil {
 		if err := p.Signal(syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("process %d is still there: %v", pid, err)

@@ -1,4 +1,4 @@
-// What Publish and Watch inject: WHIP and WHEP in their shortest form, and the numbers that the
+// Publish and Watch inject this script: WHIP and WHEP in their shortest form, and the numbers that the
 // tests ask for. Evaluated once in each tab.
 (() => {
   const h = { pc: null, location: null, postedAt: 0, answeredAt: 0, connectedAt: 0, first: null, token: '' };
@@ -53,7 +53,8 @@
 
   h.publish = async (o) => {
     const media = await navigator.mediaDevices.getUserMedia({
-      video: { width: { exact: o.width }, height: { exact: o.height }, frameRate: { ideal: o.frameRate, max: o.frameRate } },
+      video: { width: { exact: o.width }, height: { exact: o.height },
+        frameRate: { ideal: o.frameRate, max: o.frameRate } },
       audio: o.audio && { echoCancellation: false, autoGainControl: false, noiseSuppression: false },
     });
     h.media = media;
@@ -69,7 +70,8 @@
         ...(max && { maxBitrate: Math.round(max / (by * by)) }),
       }));
     }
-    const video = pc.addTransceiver(media.getVideoTracks()[0], { direction: 'sendonly', streams: [media], sendEncodings });
+    const video = pc.addTransceiver(media.getVideoTracks()[0],
+      { direction: 'sendonly', streams: [media], sendEncodings });
     if (o.codec) only(video, o.codec);
     if (o.keepResolution) {
       const parameters = video.sender.getParameters();
@@ -108,8 +110,8 @@
     }
   };
 
-  // Two ways to notice, whichever is first: the callback of a frame that is presented, and the
-  // element's count of frames, read every 5 ms (getStats would be up to 50 ms old).
+  // Two ways to notice the first frame. One is the callback of a frame that is presented. The other is the
+  // element's count of frames, read every 5 ms: getStats would be up to 50 ms old.
   function noticeFirstFrame(video, pc) {
     const note = (by) => {
       h.first ??= { at: performance.now(), by };

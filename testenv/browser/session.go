@@ -14,8 +14,7 @@ var harness string
 
 // PublishOptions describe a publisher. Only Server and Stream must be set.
 type PublishOptions struct {
-	// Server is the root URL without a final slash; it must be a loopback or https URL, or there
-	// is no camera.
+	// Server is the root URL without a final slash. Only a loopback or https URL has a camera.
 	Server string
 	Stream string
 	// Token is sent as Authorization: Bearer.
@@ -28,8 +27,8 @@ type PublishOptions struct {
 	MaxBitrate int
 	// Simulcast sends three layers with the RIDs l, m and h.
 	Simulcast bool
-	// KeepResolution lets Chromium lower the frame rate but not the picture's size while the
-	// bandwidth estimate is low, as it is in the first seconds.
+	// KeepResolution makes Chromium lower the frame rate, not the picture's size, while the bandwidth estimate is low.
+	// It is low in the first seconds.
 	KeepResolution bool
 	// Audio adds an Opus track.
 	Audio bool
@@ -50,7 +49,7 @@ type WatchOptions struct {
 // A Refusal is an answer other than 201 to the POST.
 type Refusal struct {
 	Status     int     `json:"status"`
-	RetryAfter float64 `json:"retryAfter"` // seconds, 0 if the server did not say
+	RetryAfter float64 `json:"retryAfter"` // seconds, 0 without the header
 	Body       string  `json:"body"`
 }
 
@@ -58,7 +57,7 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("the server answered %d %s: %s", r.Status, http.StatusText(r.Status), r.Body)
 }
 
-// A session is what a publisher and a viewer have in common: a tab with one connection.
+// A session is the common part of a publisher and a viewer: a tab with one connection.
 type session struct {
 	Tab *Tab
 }
@@ -130,7 +129,7 @@ func (s session) Stop(ctx context.Context) (status int, err error) {
 	return Eval[int](ctx, s.Tab, "harness.stop()")
 }
 
-// Close closes the tab, without a DELETE: a viewer who is gone.
+// Close closes the tab without a DELETE, as a viewer does that disappears.
 func (s session) Close() { s.Tab.Close() }
 
 // SDP returns the offer and the answer.
@@ -142,23 +141,23 @@ func (s session) SDP(ctx context.Context) (offer, answer string, err error) {
 	return both[0], both[1], nil
 }
 
-// Timing tells how long after the POST left something happened.
+// Timing holds times since the POST left.
 type Timing struct {
 	Answered, Connected time.Duration
 }
 
-// Timing returns when the answer had arrived and when ICE and DTLS were through.
+// Timing returns the times of the answer, and of the ends of ICE and DTLS.
 func (s session) Timing(ctx context.Context) (Timing, error) {
 	t, err := Eval[struct{ Answered, Connected float64 }](ctx, s.Tab, "harness.timing()")
 	return Timing{Answered: milliseconds(t.Answered), Connected: milliseconds(t.Connected)}, err
 }
 
-// FirstFrame tells when the first decoded frame was there.
+// FirstFrame is the time of the first decoded frame.
 type FirstFrame struct {
 	// After counts from the POST that succeeded.
 	After time.Duration
-	// By says what noticed it: requestVideoFrameCallback, which runs with the next frame that
-	// the page paints (up to 17 ms late), or getVideoPlaybackQuality, read every 5 ms.
+	// By names the source of the time. requestVideoFrameCallback runs with the next frame that the page paints, up to
+	// 17 ms late. getVideoPlaybackQuality is read every 5 ms.
 	By string
 }
 

@@ -15,8 +15,8 @@ type Connection struct {
 	// State and ICEState are the connection's connectionState and iceConnectionState.
 	State, ICEState string
 	DTLSState       string
-	// SRTPCipher is the profile's name, such as AEAD_AES_128_GCM or AES128_CM_HMAC_SHA1_80: IANA's
-	// without the SRTP_ in front, which browsers write or leave out.
+	// SRTPCipher is the profile's name, such as AEAD_AES_128_GCM or AES128_CM_HMAC_SHA1_80. It is IANA's without SRTP_
+	// in front, which some browsers leave out.
 	SRTPCipher string
 	DTLSCipher string
 	// RTT is the selected pair's latest; 0 before the first.
@@ -27,7 +27,7 @@ type Connection struct {
 	Local, Remote string
 }
 
-// PublisherStats are what a publisher knows of itself.
+// PublisherStats are a publisher's own statistics.
 type PublisherStats struct {
 	Connection
 	// Video has one entry for each encoding.
@@ -84,7 +84,7 @@ func (s PublisherStats) Total() Encoding {
 	return t
 }
 
-// ViewerStats are what a viewer has received.
+// ViewerStats are a viewer's own statistics.
 type ViewerStats struct {
 	Connection
 	Video ReceivedVideo
@@ -241,7 +241,7 @@ func (s session) reports(ctx context.Context) (*reports, error) {
 
 func (r *reports) ofType(name string) []json.RawMessage { return r.byType[name] }
 
-// get decodes a report; what is absent stays zero, as in a connection that is still young.
+// get decodes a report. Absent fields stay zero, as in a young connection.
 func (r *reports) get(id string, into any) {
 	if raw, ok := r.byID[id]; ok {
 		_ = json.Unmarshal(raw, into)

@@ -6,12 +6,11 @@ import (
 	"fmt"
 )
 
-// A Capability is something that a test, or ringbench, needs of the machine and that not every machine has.
+// A Capability is a property of the machine that a test, or ringbench, needs and that not every machine has.
 type Capability struct {
 	Name string
-	// Find returns nil if the machine has the capability, an error that wraps ErrMissing if it
-	// has not, and any other error if it should have but does not work. Only the second excuses
-	// a test.
+	// Find returns nil if the machine has the capability. An error that wraps ErrMissing means that the machine lacks
+	// it, which excuses a test. Any other error means that the machine should have it but it does not work.
 	Find func() error
 }
 

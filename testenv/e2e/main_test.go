@@ -119,12 +119,12 @@ var drops = []string{"ringcast_packets_dropped", "ringcast_dropped_"}
 func checkNoDrops(t *testing.T, s *testenv.Server) {
 	t.Helper()
 	m := s.Metrics(t)
-	sum, any := 0.0, false
+	sum, found := 0.0, false
 	for _, name := range drops {
 		sum += m.Sum(name)
-		any = any || m.Has(name)
+		found = found || m.Has(name)
 	}
-	if !any {
+	if !found {
 		t.Errorf("the server exports no drop counters (none of %q)", drops)
 	}
 	if sum != 0 {

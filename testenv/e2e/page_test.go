@@ -67,13 +67,13 @@ func TestPage(t *testing.T) {
 	pub.shoot(dir, "publish")
 	view.shoot(dir, "watch")
 	phone := &page{t: t, tab: mustOpen(t, b)}
-	phone.must(phone.tab.Viewport(deadline(t, patience), phoneWidth, phoneHeight, true))
+	phone.must(phone.tab.Viewport(deadline(t, patience), upright))
 	phone.must(phone.tab.Navigate(deadline(t, patience), s.URL+"/?watch=page&autostart=1"))
 	phone.until("ringcast.watcher?.state === 'live'")
 	phone.untilPlaying()
 	phone.fits("phone", true)
 	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone.png")))
-	phone.must(phone.tab.Viewport(deadline(t, patience), phoneHeight, phoneWidth, true))
+	phone.must(phone.tab.Viewport(deadline(t, patience), lying))
 	phone.fits("phone on its side", true)
 	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone-landscape.png")))
 	phone.tab.Close()
@@ -110,16 +110,18 @@ type page struct {
 	tab *browser.Tab
 }
 
-const (
-	desktopWidth, desktopHeight = 1440, 900
-	phoneWidth, phoneHeight     = 390, 844
+var (
+	desktop = browser.Screen{Width: 1440, Height: 900}
+	upright = browser.Screen{Width: 390, Height: 844, Mobile: true} // a phone
+	lying   = browser.Screen{Width: 844, Height: 390, Mobile: true} // the phone on its side
+	small   = browser.Screen{Width: 320, Height: 568, Mobile: true}
 )
 
 func openPage(t *testing.T, b *browser.Browser, url string) *page {
 	t.Helper()
 	tab := mustOpen(t, b)
 	p := &page{t: t, tab: tab}
-	p.must(tab.Viewport(deadline(t, patience), desktopWidth, desktopHeight, false))
+	p.must(tab.Viewport(deadline(t, patience), desktop))
 	p.must(tab.Navigate(deadline(t, patience), url))
 	return p
 }
@@ -180,27 +182,26 @@ func (p *page) shoot(dir, name string) {
 	ctx := deadline(p.t, patience)
 	for _, look := range []struct {
 		suffix, scheme string
-		width, height  int
-		mobile         bool
+		screen         browser.Screen
 	}{
-		{"desktop-light", "light", desktopWidth, desktopHeight, false},
-		{"desktop-dark", "dark", desktopWidth, desktopHeight, false},
-		{"phone-light", "light", phoneWidth, phoneHeight, true},
-		{"phone-dark", "dark", phoneWidth, phoneHeight, true},
-		{"small-light", "light", 320, 568, true},
-		{"small-dark", "dark", 320, 568, true},
+		{"desktop-light", "light", desktop},
+		{"desktop-dark", "dark", desktop},
+		{"phone-light", "light", upright},
+		{"phone-dark", "dark", upright},
+		{"small-light", "light", small},
+		{"small-dark", "dark", small},
 		// Just beside the widths where the layout changes: measured only.
-		{"", "light", 901, 700, false},
-		{"", "light", 621, 900, true},
+		{"", "light", browser.Screen{Width: 901, Height: 700}},
+		{"", "light", browser.Screen{Width: 621, Height: 900, Mobile: true}},
 	} {
 		p.must(p.tab.ColorScheme(ctx, look.scheme))
-		p.must(p.tab.Viewport(ctx, look.width, look.height, look.mobile))
-		p.fits(fmt.Sprintf("%s %d by %d", name, look.width, look.height), look.mobile)
+		p.must(p.tab.Viewport(ctx, look.screen))
+		p.fits(fmt.Sprintf("%s %d by %d", name, look.screen.Width, look.screen.Height), look.screen.Mobile)
 		if look.suffix != "" {
 			p.must(p.tab.Screenshot(ctx, filepath.Join(dir, "page-"+name+"-"+look.suffix+".png")))
 		}
 	}
-	p.must(p.tab.Viewport(ctx, desktopWidth, desktopHeight, false))
+	p.must(p.tab.Viewport(ctx, desktop))
 }
 
 // fits demands that the page does not scroll sideways, that nothing lies over the notice on the picture or the

@@ -1,5 +1,5 @@
-// Package firefox drives a headless Firefox by Marionette, the protocol below geckodriver: JSON behind its length
+// Package firefox drives a headless Firefox by Marionette, the protocol below geckodriver: JSON after its length
 // over TCP. The camera and the microphone are Firefox's own fakes.
 //
-// It is small because its tests use the page that the server has, and read its statistics by script.
+// It is small because its tests use the server's own page, and read its statistics by script.
 package firefox

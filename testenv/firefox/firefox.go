@@ -34,11 +34,11 @@ user_pref("network.connectivity-service.enabled", false);
 user_pref("toolkit.telemetry.reportingpolicy.firstRun", false);
 `
 
-// Options say where Firefox runs.
+// Options describe how Firefox runs.
 type Options struct {
 	// Dir is an empty directory for the profile.
 	Dir string
-	// Start starts the command and returns what waits for its end. The default is the command's own.
+	// Start starts the command and returns the function that waits for its end. The default is the command's own.
 	Start func(*exec.Cmd) (wait func() error, err error)
 	// Dial connects to the port that Firefox listens on. The default is net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -49,7 +49,7 @@ type Browser struct {
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 
-	mu     sync.Mutex // for one command at a time; guards what follows
+	mu     sync.Mutex // for one command at a time; guards the fields below
 	conn   net.Conn
 	reader *bufio.Reader
 	id     int // of the last command
@@ -146,7 +146,7 @@ func (w *Window) choose(ctx context.Context) error {
 	return w.browser.command(ctx, "WebDriver:SwitchToWindow", map[string]any{"handle": w.handle, "focus": false}, nil)
 }
 
-// Eval runs the body of an async function in the page and decodes the result. No other window is served meanwhile.
+// Eval runs the body of an async function in the page and decodes the result. Other windows wait in the meantime.
 func (w *Window) Eval(ctx context.Context, script string, into any) error {
 	b := w.browser
 	b.mu.Lock()

@@ -1,5 +1,5 @@
-// Package forge writes datagrams by hand that no honest peer would send, or not yet. It knows nothing of the
-// engine, so that tests of any part may use it.
+// Package forge writes datagrams that no honest peer sends, or not yet. It does not depend on the engine, so tests of
+// any part may use it.
 package forge
 
 import (

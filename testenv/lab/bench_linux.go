@@ -19,20 +19,19 @@ import (
 )
 
 const (
-	// SenderCPU and SinkCPU are where a Bench has its two ends.
+	// SenderCPU and SinkCPU are the cores of a Bench's two ends.
 	SenderCPU, SinkCPU = 0, 1
-	// noisy is how much worse than the best the floor of a round may be before the round is void.
+	// noisy is the largest ratio of a round's floor to the best; above it the round is void.
 	noisy = 1.3
 )
 
 // ErrNoisy is wrapped by Bench.Compare's error if too many rounds were void.
 var ErrNoisy = errors.New("the machine is not quiet")
 
-// A Bench is a cable with a sink at its far end, on which contenders send in turns. Its methods are used by one
-// goroutine.
+// A Bench is a cable with a sink at its far end, on which contenders send in turns. It belongs to one goroutine.
 type Bench struct {
-	// Sender is where contenders send from, through its eth0, and Receiver where to. Contenders pin themselves
-	// to SenderCPU, or what they use is not comparable.
+	// Sender is the host that contenders send from, through its eth0, to Receiver. Contenders pin themselves to
+	// SenderCPU; otherwise their use of it is not comparable.
 	Sender, Receiver *Host
 	// Sink counts UDP at the Receiver's eth0. Its work runs on SinkCPU.
 	Sink *Sink
@@ -41,11 +40,11 @@ type Bench struct {
 	dir     string // of the floor's program
 }
 
-// A Sample is what a contender says of one round.
+// A Sample is a contender's own account of one round.
 type Sample struct {
 	Sent uint64        `json:"sent"`    // packets
-	CPU  time.Duration `json:"cpu_ns"`  // of the sending process, with what the kernel did in its context
-	Wall time.Duration `json:"wall_ns"` // that it took
+	CPU  time.Duration `json:"cpu_ns"`  // of the sending process, with the kernel's work in its context
+	Wall time.Duration `json:"wall_ns"` // duration of the round
 }
 
 // A Contender sends one round's packets.
@@ -102,21 +101,20 @@ func CallContender[In any](b *Bench, name string, f Func[In, Sample], in In) Con
 //go:embed floor/floor.c
 var floorSource []byte
 
-// A Floor is a way of sending that the C program knows.
+// A Floor is one of the C program's ways of sending.
 type Floor struct {
 	// Mode is xsk (AF_XDP in copy mode), mmsg (sendmmsg), gso (sendmmsg with UDP_SEGMENT) or sendto.
 	Mode string
-	// Batch is how many messages one system call hands over, of sendto how many are sent between two looks at the
-	// clock: 1 to 256; 0 is 32.
+	// Batch is the number of messages that one system call hands over. For sendto it is the number sent between two
+	// looks at the clock. 1 to 256; 0 is 32.
 	Batch int
 	// Segments are the packets of one message of gso: 1 to 50.
 	Segments int
-	// Time is how long a round takes; 0 is half a second.
+	// Time is the length of a round; 0 is half a second.
 	Time time.Duration
 }
 
-// Floor is the C program's way of sending packets of 1,200 bytes over IPv4, as a contender. It is built here, by
-// gcc.
+// Floor is the C program's way of sending packets of 1,200 bytes over IPv4, as a contender. gcc builds it here.
 func (b *Bench) Floor(f Floor) (Contender, error) {
 	program, err := b.build()
 	if err != nil {
@@ -162,24 +160,24 @@ func (b *Bench) build() (program string, err error) {
 	return program, nil
 }
 
-// A Result is what one contender did in one round.
+// A Result is the account of one contender's round.
 type Result struct {
 	Sample
-	// Arrived is how many packets the sink counted.
+	// Arrived is the number of packets that the sink counted.
 	Arrived uint64 `json:"arrived"`
-	// Kernel is what ksoftirqd of SenderCPU used meanwhile, which counts too.
+	// Kernel is the time of SenderCPU's ksoftirqd during the round, which counts too.
 	Kernel time.Duration `json:"kernel_ns"`
-	// Sink is what the receiver's NAPI threads used. Near the time that the round took, it says that they were
-	// polled without a pause, not yet that the sender had to wait: a poll finds less and costs more a packet then.
-	// The floor's kicks that found the send buffer full were about 1 in 100, and sleeping on them instead gained 2 %.
+	// Sink is the time of the receiver's NAPI threads. When it is near the round's time, they were polled without a
+	// pause. The sender need not have waited then: a poll finds less and costs more a packet. About 1 in 100 of the
+	// floor's kicks found the send buffer full, and sleeping on them instead gained 2 %.
 	Sink time.Duration `json:"sink_ns"`
 }
 
 // PerPacket is the CPU time of one packet that arrived, in nanoseconds.
 func (r Result) PerPacket() float64 { return float64(r.CPU+r.Kernel) / float64(r.Arrived) }
 
-// settle is how many packets arrived of those that were sent. The last may be on their way still, so it waits until
-// nothing more comes: for a second, and longer for the first.
+// settle returns how many packets of the round arrived. The last may still be on their way, so it waits until no more
+// come: for a second, and longer for the first.
 func (b *Bench) settle(before, sent uint64) (arrived uint64, err error) {
 	for since, last := time.Now(), uint64(0); ; time.Sleep(5 * time.Millisecond) {
 		now, err := b.Sink.Sunk()
@@ -223,7 +221,7 @@ func (b *Bench) Round(ctx context.Context, c Contender) (r Result, err error) {
 	return r, nil
 }
 
-// usage is what the kernel's threads have used so far.
+// usage is the time of the kernel's threads so far.
 func (b *Bench) usage() (r Result, err error) {
 	sender, err := ksoftirqd([]int{SenderCPU})
 	if err != nil {
@@ -236,7 +234,7 @@ func (b *Bench) usage() (r Result, err error) {
 	return r, err
 }
 
-// A Report compares contenders, of which the first is the floor.
+// A Report compares contenders, with the floor as the first.
 type Report struct {
 	Contenders []string `json:"contenders"`
 	Rounds     []Turn   `json:"rounds"`
@@ -245,12 +243,12 @@ type Report struct {
 // A Turn is one round of each contender, in their order.
 type Turn struct {
 	Results []Result `json:"results"`
-	// Void is a turn in which the machine was not quiet: its floor exceeded 1.3 times the best.
+	// Void is a turn on a machine that was not quiet: its floor exceeded 1.3 times the best.
 	Void bool `json:"void"`
 }
 
-// Compare runs the floor and the others in turns, A B A B, until there are as many good rounds of each, at least
-// 7. After twice as many it gives up, with an error that wraps ErrNoisy and what there is.
+// Compare runs the floor and the others in turns, A B A B, until each has enough good rounds, at least 7. After twice
+// as many it gives up, with the report so far and an error that wraps ErrNoisy.
 func (b *Bench) Compare(ctx context.Context, rounds int, floor Contender, others ...Contender) (*Report, error) {
 	rounds = max(rounds, 7)
 	all := append([]Contender{floor}, others...)
@@ -276,7 +274,7 @@ func (b *Bench) Compare(ctx context.Context, rounds int, floor Contender, others
 	return report, fmt.Errorf("%w: %d good rounds of %d\n%s", ErrNoisy, len(report.good()), len(report.Rounds), report)
 }
 
-// judge says which turns are void: a later floor may be the best.
+// judge marks the void turns again: a later floor may be the best.
 func (r *Report) judge() {
 	best := math.Inf(1)
 	for _, t := range r.Rounds {
@@ -303,8 +301,7 @@ func (r *Report) PerPacket(contender int) float64 {
 	return r.median(func(t Turn) float64 { return t.Results[contender].PerPacket() })
 }
 
-// Ratio is the median over the good rounds of what a contender's packet costs by what another's does in the same
-// round.
+// Ratio is the median over the good rounds of the cost of a contender's packet divided by another's in the same round.
 func (r *Report) Ratio(contender, to int) float64 {
 	return r.median(func(t Turn) float64 { return t.Results[contender].PerPacket() / t.Results[to].PerPacket() })
 }
@@ -332,7 +329,7 @@ func (r *Report) median(of func(Turn) float64) float64 {
 	return (all[(n-1)/2] + all[n/2]) / 2
 }
 
-// String is a table for people.
+// String writes a table for people.
 func (r *Report) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)

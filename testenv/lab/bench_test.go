@@ -44,8 +44,8 @@ var dribble = lab.Register("dribble", func(ctx context.Context, to string, ready
 	return s, nil
 })
 
-// Every way of sending sends what it says, and what it says it costs can be. Two that use the same queue may
-// come one after the other.
+// Every way of sending sends as many packets as it reports, and its reported cost is possible. Two that use the same
+// queue may come one after the other.
 func TestFloor(t *testing.T) {
 	b := openBench(t)
 	contenders := []lab.Contender{lab.CallContender(b, "Go, one by one", dribble, b.Receiver.IPv4().String()+":10000")}
@@ -69,7 +69,7 @@ func TestFloor(t *testing.T) {
 		if r.Sent == 0 || r.Arrived != r.Sent {
 			t.Errorf("%s: sent %d, arrived %d", c.Name, r.Sent, r.Arrived)
 		}
-		// No process with one thread has used more than passed.
+		// A process with one thread uses no more than the time that passed.
 		if r.CPU <= 0 || r.CPU > r.Wall+10*time.Millisecond {
 			t.Errorf("%s: %v CPU in %v for %d packets", c.Name, r.CPU, r.Wall, r.Sent)
 		}
@@ -83,7 +83,7 @@ func TestFloor(t *testing.T) {
 	}
 }
 
-// Rounds are void whose floor is far above the best, also if the best comes last.
+// Rounds whose floor is far above the best are void, also if the best comes last.
 func TestReport(t *testing.T) {
 	result := func(ns, sent, arrived uint64) lab.Result {
 		return lab.Result{
@@ -158,7 +158,7 @@ func TestCompare(t *testing.T) {
 //
 //	go test -run '^$' -bench Floor ./testenv/lab
 //
-// It prints what the ways of sending cost in C.
+// It prints the cost of the ways of sending in C.
 func BenchmarkFloor(b *testing.B) {
 	bench := openBench(b)
 	var all []lab.Contender

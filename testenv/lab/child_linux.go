@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// childVariable names the function that a child runs. The server's own variables begin otherwise.
+	// childVariable names the function for a child to run. Names of the server's own variables begin otherwise.
 	childVariable = "LAB_CHILD"
 	// resultFD is the child's descriptor for its messages: it comes after the standard three.
 	resultFD = 3
@@ -28,12 +28,12 @@ var funcs = map[string]func(ctx context.Context, in []byte, ready func()) (out a
 // A Func is Go code that can run on a host, in a process of its own.
 type Func[In, Out any] struct{ name string }
 
-// Register makes a function known by a name of its own. Use it to initialize a package's variable:
+// Register registers a function under a name of its own. Use it to initialize a package's variable:
 //
 //	var echo = lab.Register("echo", func(ctx context.Context, in Echo, ready func()) (Echoed, error) { … })
 //
-// f calls ready, if at all, when what its starter waits for is so, and should return soon after ctx is done. In
-// and Out pass as JSON. What f prints goes to the host's log.
+// f may call ready, which ends its starter's wait. It should return soon after ctx is done. In and Out pass as JSON.
+// f's output goes to the host's log.
 func Register[In, Out any](name string, f func(ctx context.Context, in In, ready func()) (Out, error)) Func[In, Out] {
 	if funcs[name] != nil {
 		panic("lab: two functions are called " + name)
@@ -48,15 +48,15 @@ func Register[In, Out any](name string, f func(ctx context.Context, in In, ready
 	return Func[In, Out]{name}
 }
 
-// message is what a child says: that it is ready, then how it ended.
+// message is a child's report: that it is ready, and then how it ended.
 type message struct {
 	Ready bool            `json:",omitempty"`
 	Out   json.RawMessage `json:",omitempty"`
 	Err   string          `json:",omitempty"`
 }
 
-// Child runs the function that this process was started for, and exits; in any other process it does nothing.
-// Call it first in main and in TestMain:
+// Child runs the function that this process was started for, and exits. In any other process it does nothing. Call it
+// first in main and in TestMain:
 //
 //	func TestMain(m *testing.M) {
 //		lab.Child()
@@ -109,8 +109,8 @@ type Call[Out any] struct {
 	err  error
 }
 
-// Start runs the function in a process on a host, on the given CPUs, or on any if none is given, and returns
-// when it is ready, or has ended without having been. It is killed with ctx.
+// Start runs the function in a process on a host, on the given CPUs, or on any if none is given. It returns when the
+// function is ready, or has ended before that. The process is killed with ctx.
 func (f Func[In, Out]) Start(ctx context.Context, h *Host, in In, cpus ...int) (*Call[Out], error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -178,7 +178,7 @@ func (f Func[In, Out]) Run(ctx context.Context, h *Host, in In, cpus ...int) (ou
 	return c.Wait()
 }
 
-// Wait waits for the function to return and returns that.
+// Wait waits for the function to return, and returns its results.
 func (c *Call[Out]) Wait() (Out, error) {
 	<-c.end
 	return c.out, c.err
@@ -192,7 +192,7 @@ func (c *Call[Out]) Stop() (Out, error) {
 	return c.Wait()
 }
 
-// lines logs what is written to it, line by line. One goroutine writes.
+// lines logs its input line by line. One goroutine writes.
 type lines struct {
 	log *slog.Logger
 	cut []byte // a line that has no end yet

@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Usage is CPU time since what it belongs to started: read it before and after, and subtract.
+// Usage is CPU time since a process or thread started: read it before and after, and subtract.
 type Usage struct {
-	// Process is that of the process's threads. It contains the soft interrupts that ran in their context, so
-	// never add /proc/stat's.
+	// Process is that of the process's threads. It contains the soft interrupts in their context, so never add
+	// /proc/stat's.
 	Process time.Duration
-	// Kernel is that of the kernel's threads which worked for the process: ksoftirqd of its CPUs and the
-	// NAPI threads of its devices.
+	// Kernel is that of the kernel's threads that worked for the process: ksoftirqd of its CPUs and the NAPI threads of
+	// its devices.
 	Kernel time.Duration
-	// Idle is how long the given CPUs had nothing to do, together: a check on the others.
+	// Idle is the time in which the given CPUs had no work, together: a check on the others.
 	Idle time.Duration
-	// Stolen is how long they had to do and the machine below this virtual one did not let them.
+	// Stolen is the time in which they had work, but the machine below this virtual one did not run them.
 	Stolen time.Duration
 }
 
-// Total is what the work has cost.
+// Total is the cost of the work.
 func (u Usage) Total() time.Duration { return u.Process + u.Kernel }
 
-// Sub is what was used since an earlier reading.
+// Sub returns the use since an earlier reading.
 func (u Usage) Sub(earlier Usage) Usage {
 	return Usage{
 		u.Process - earlier.Process, u.Kernel - earlier.Kernel, u.Idle - earlier.Idle,
@@ -37,12 +37,12 @@ func (u Usage) Sub(earlier Usage) Usage {
 	}
 }
 
-// ReadUsage reads what a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded) has used with
-// all its threads, those that have ended too, in nanoseconds but for Idle and Stolen, which come in ticks of 10 ms.
+// ReadUsage reads the use of a process that is pinned to CPUs and receives by NAPI threads (Device.Threaded). It counts
+// all threads, also those that have ended. Times are exact to the nanosecond, but for Idle and Stolen, which come in
+// ticks of 10 ms.
 //
-// It asks clocks, not /proc/PID/task: of a process of many threads that such a look has left cached, the end can keep
-// whoever waits for it spinning in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux
-// 6.18).
+// It reads clocks, not /proc/PID/task. Such a look leaves many threads of a process cached. At the end of the process
+// its waiter can then spin in the kernel for minutes (release_task, d_invalidate, shrink_dcache_parent; Linux 6.18).
 func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	if u.Process, err = cpuTime(pid); err != nil {
 		return u, err
@@ -58,7 +58,7 @@ func ReadUsage(pid int, cpus, napi []int) (u Usage, err error) {
 	return u, err
 }
 
-// threadTime is how long some of the kernel's threads have run, together.
+// threadTime is the running time of some of the kernel's threads, together.
 func threadTime(tids []int) (sum time.Duration, err error) {
 	for _, tid := range tids {
 		ran, err := cpuTime(tid)
@@ -70,9 +70,8 @@ func threadTime(tids []int) (sum time.Duration, err error) {
 	return sum, nil
 }
 
-// cpuTime is how long a process has run with all its threads, by its clock: see clock_getcpuclockid(3), whose numbers
-// are made as MAKE_PROCESS_CPUCLOCK in include/linux/posix-timers_types.h has it. The kernel's threads are processes
-// too.
+// cpuTime is the running time of all threads of a process, by its clock. See clock_getcpuclockid(3); the clock's number
+// is that of MAKE_PROCESS_CPUCLOCK in include/linux/posix-timers_types.h. The kernel's threads are processes too.
 func cpuTime(pid int) (time.Duration, error) {
 	const cpuclockSched = 2
 	var ran unix.Timespec
@@ -121,10 +120,10 @@ func ksoftirqd(cpus []int) (tids []int, err error) {
 	return tids, nil
 }
 
-// idle is how long CPUs had nothing to do, with or without I/O pending, and how long they were kept from what they had.
-// See proc_stat(5).
+// idle is the time in which CPUs had no work, with or without I/O pending. stolen is the time in which they had work
+// and could not run. See proc_stat(5).
 func idle(cpus []int) (sum, stolen time.Duration, err error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on all that Linux still runs on but alpha
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on all of Linux's machines but alpha
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0, 0, err

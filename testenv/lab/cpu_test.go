@@ -14,7 +14,7 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// spin uses as much CPU time as it is told.
+// spin uses a given CPU time.
 var spin = lab.Register("spin",
 	func(ctx context.Context, in time.Duration, ready func()) (used time.Duration, err error) {
 		used = processTime()

@@ -1,5 +1,5 @@
-// Package lab is a network of hosts in one machine: network namespaces and the cables between them, with
-// nothing of the machine's own network in reach. Tests of the AF_XDP port and ringbench run in it.
+// Package lab is a network of hosts in one machine: network namespaces and cables between them. The machine's own
+// network is out of reach. Tests of the AF_XDP port and ringbench run in it.
 //
 //	 namespace "server"        namespace "router"          namespace "client"
 //	┌──────────────────┐     ┌────────────────────┐      ┌──────────────────┐
@@ -11,7 +11,7 @@
 //	                             ▲ faults: Device.Egress, Device.Ingress (fault.c)
 //
 // That is Routed; Pair is two hosts and one cable (198.18.0.1 and .2, fd00::1 and ::2). Other networks are
-// built from a Lab with AddHost and Connect. A cable is a veth pair, both ends born inside, with as many
+// built from a Lab with AddHost and Connect. A cable is a veth pair, both ends created inside, with as many
 // queues each way as asked for.
 //
 //	l, err := lab.Open(log)
@@ -23,33 +23,32 @@
 //	…
 //	counts, err := fault.Counts() // {Seen, Dropped, Duplicated}
 //
-// # What runs where
+// # Threads and namespaces
 //
 // A network namespace belongs to a thread, and Go moves goroutines between threads. So:
 //
-//   - Host.Start and Host.Run start commands there, from a thread that is spent on it: it has moved for
-//     good, has a /sys that shows the host's devices, and waits for the command, which dies with it.
-//   - Func runs Go code there: a function registered by name runs in this binary started anew. Code that
+//   - Host.Start and Host.Run start commands there, from a thread that serves for nothing else. It stays on
+//     the host, has a /sys with the host's devices, and waits for the command, which dies with it.
+//   - Func runs Go code there: a registered function runs in a new process of this binary. Code that
 //     attaches XDP, opens AF_XDP sockets or has goroutines belongs there.
-//   - Host.Dial, Client, ListenUDP and Netlink open a socket there and use it here: a socket stays in the
+//   - Host.Dial, Client, ListenUDP and Netlink open a socket there for use here: a socket stays in the
 //     namespace that it was opened in. Host.Enter does the same for other short work.
 //
-// # Nothing is left behind
+// # Cleaning up
 //
-// Lab.Close ends what still runs, says so, and removes the namespaces, which takes cables, addresses, routes,
-// sysctls and attached programs along: sysctls are set inside namespaces only, and programs are held by
-// links, which are this process's descriptors; nothing is pinned. Namespaces are named rc-lab-PID-START-N-HOST
-// after their owner and the time it started, so that Open can remove those of owners that are gone, with what
-// they left running.
+// Lab.Close ends the processes that still run, reports them, and removes the namespaces. Cables, addresses, routes,
+// sysctls and attached programs go with them. Sysctls are set only inside namespaces; programs are held only by links,
+// which are this process's descriptors. Namespaces are named rc-lab-PID-START-N-HOST after their owner and its start
+// time. So Open can remove those of dead owners, and the processes in them.
 //
 // # Measuring
 //
-// Bench alternates contenders that send over one cable, and counts at the far end (Device.Sink): a sender does
-// not learn what a full ring has lost. The first contender is the C floor (floor/floor.c):
-// what this machine can do at this very moment. CPU reads what a process, the kernel's threads of a core and a
-// device's NAPI threads have used. Device.Threaded moves receive work to a core of its own; without it,
-// the receiver's work runs in the sender's context and is charged to the sender.
+// Bench alternates contenders that send over one cable. It counts at the far end (Device.Sink), since a sender does not
+// learn of losses in a full ring. The first contender is the C floor (floor/floor.c), the least cost on this machine at
+// this moment. ReadUsage reads the time of a process, of the kernel's threads of a core, and of a device's NAPI
+// threads. Device.Threaded moves receive work to a core of its own. Without it, the receiver's work runs in the
+// sender's context, at the sender's cost.
 //
-// Everything here is safe to use from several goroutines unless it says otherwise. The package is empty but on
+// Everything here is safe for several goroutines unless its comment says otherwise. The package is empty except on
 // Linux.
 package lab

@@ -4,7 +4,7 @@ package lab
 
 import "time"
 
-// What tests look into.
+// Internals for tests.
 const (
 	ChildVariable = childVariable
 	NetnsDir      = netnsDir
@@ -20,10 +20,10 @@ var (
 	ProcessesIn = processesIn
 )
 
-// SetPatience changes for how long Close waits.
+// SetPatience changes the time that Close waits.
 func (l *Lab) SetPatience(d time.Duration) { l.patience = d }
 
-// Name is what the function is registered by.
+// Name is the name that the function is registered under.
 func (f Func[In, Out]) Name() string { return f.name }
 
 func (r *Report) Judge() { r.judge() }

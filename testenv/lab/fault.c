@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Faults for UDP over IPv4 and IPv6, on the way out of a device (tcx) or into it (XDP), and a sink that counts
-// what arrives. fault_linux.go says what each setting means. Everything else passes.
+// Faults for UDP over IPv4 and IPv6, on the way out of a device (tcx) or into it (XDP). A sink counts
+// arriving packets. fault_linux.go explains each setting. Everything else passes.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -20,7 +20,7 @@ volatile const __u32 burst_enter, burst_leave, burst_chance; // Gilbert and Elli
 volatile const __u32 duplicate_every, duplicate_chance;
 volatile const __u64 seed; // not 0
 
-// What happened, and what the next decision depends on. The lock keeps counts and order exact however many
+// The counts, and the state for the next decision. The lock keeps counts and order exact however many
 // CPUs send.
 struct state {
 	struct bpf_spin_lock lock;
@@ -86,7 +86,7 @@ static __always_inline enum decision decide(__u32 length) {
 	return d;
 }
 
-// The headers may lie outside of what can be addressed, so they are copied.
+// The headers may lie outside of the memory that can be addressed, so they are copied.
 typedef long copy(void *ctx, __u32 offset, void *to, __u32 length);
 
 static __always_inline long copy_skb(void *ctx, __u32 offset, void *to, __u32 length) {

@@ -9,8 +9,8 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// A Fault is what happens to UDP packets of either family, in this order; everything else passes. The zero
-// value harms none and counts. A packet that the kernel has yet to segment, or has merged, is one.
+// A Fault drops and duplicates UDP packets of either family, in the order of its fields; everything else passes. The
+// zero value harms none and counts. A packet that the kernel will segment, or has merged, is one.
 type Fault struct {
 	// Port limits the fault to packets from or to a UDP port.
 	Port uint16
@@ -30,8 +30,8 @@ type Fault struct {
 	Seed uint64
 }
 
-// Burst is loss as Gilbert and Elliott model it: a state that each packet may change, by chance from 0 to 1.
-// Bursts are 1/Leave packets long on average, and Enter/(Enter+Leave) of all packets are in one.
+// Burst is loss by the model of Gilbert and Elliott: a state that each packet may change, by chance from 0 to 1. Bursts
+// are 1/Leave packets long on average, and Enter/(Enter+Leave) of all packets are in one.
 type Burst struct {
 	// Enter and Leave are the chances that a packet begins a burst and that it is the first after one.
 	Enter, Leave float64
@@ -39,10 +39,10 @@ type Burst struct {
 	Drop float64
 }
 
-// chance is a probability as the program takes it.
+// chance is a probability in the program's form.
 func chance(p float64) uint32 { return uint32(min(max(p, 0)*(1<<32), math.MaxUint32)) }
 
-// load makes the programs of a fault. One of them is used, the others are let go.
+// load makes the programs of a fault. One of them is used, the others are closed.
 func (f Fault) load() (*faultObjects, error) {
 	spec, err := loadFault()
 	if err != nil {
@@ -51,7 +51,8 @@ func (f Fault) load() (*faultObjects, error) {
 	for name, value := range map[string]any{
 		faultVarPort: f.Port, faultVarLongest: uint32(f.Longest), faultVarSeed: f.Seed*2 + 1,
 		faultVarDropEvery: uint32(f.DropEvery), faultVarDropChance: chance(f.Drop),
-		faultVarBurstEnter: chance(f.Burst.Enter), faultVarBurstLeave: chance(f.Burst.Leave), faultVarBurstChance: chance(f.Burst.Drop),
+		faultVarBurstEnter: chance(f.Burst.Enter), faultVarBurstLeave: chance(f.Burst.Leave),
+		faultVarBurstChance:    chance(f.Burst.Drop),
 		faultVarDuplicateEvery: uint32(f.DuplicateEvery), faultVarDuplicateChance: chance(f.Duplicate),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -65,26 +66,25 @@ func (f Fault) load() (*faultObjects, error) {
 	return &objects, nil
 }
 
-// An Injector is a fault that a device has, until Remove, or until the device or this process ends.
+// An Injector is a fault of a device, until Remove, or until the device or this process ends.
 type Injector struct {
 	link    link.Link
 	objects *faultObjects
 }
 
-// Counts are packets: all that a fault saw, and what it did to some.
+// Counts are packets: all that a fault saw, and those that it dropped or duplicated.
 type Counts struct{ Seen, Dropped, Duplicated uint64 }
 
-// Egress gives the device a fault for what its host sends through it; but an AF_XDP socket's packets do not
-// come by there: give the fault to the other end's Ingress, or to a router. Of several faults, what one keeps
-// comes to the next.
+// Egress gives the device a fault for packets that its host sends through it. An AF_XDP socket's packets bypass it:
+// give the fault to the other end's Ingress, or to a router. Packets that pass one of several faults go on to the next.
 func (d *Device) Egress(f Fault) (*Injector, error) {
 	return d.attach(f, func(o *faultObjects) (link.Link, error) {
 		return link.AttachTCX(link.TCXOptions{Interface: d.Index, Program: o.Egress, Attach: ebpf.AttachTCXEgress})
 	})
 }
 
-// Ingress gives the device a fault for what arrives at it, before anything else sees it. It takes the place
-// of an XDP program, of which a device has one.
+// Ingress gives the device a fault for arriving packets, before anything else sees them. It takes the place of an XDP
+// program, of which a device has one.
 func (d *Device) Ingress(f Fault) (*Injector, error) {
 	if f.Duplicate != 0 || f.DuplicateEvery != 0 {
 		return nil, errors.New("an ingress fault cannot duplicate")
@@ -102,7 +102,7 @@ func (d *Device) attach(f Fault, to func(*faultObjects) (link.Link, error)) (*In
 		return nil, err
 	}
 	in := &Injector{objects: objects}
-	// The number of a device means something on its host only.
+	// The number of a device is valid on its host only.
 	if err := d.Host.Enter(func() (err error) {
 		in.link, err = to(objects)
 		return err
@@ -135,7 +135,7 @@ func (in *Injector) Remove() error { return errors.Join(in.link.Close(), in.obje
 // A Sink counts the UDP packets that arrive at a device, and drops them there, where that costs least.
 type Sink struct{ Injector }
 
-// Sunk is what a sink has swallowed; Bytes from the IP headers on.
+// Sunk counts a sink's packets; Bytes are from the IP headers on.
 type Sunk struct{ Packets, Bytes uint64 }
 
 // Sink gives the device a sink for UDP packets from or to a port, or for all if it is 0. It takes the place of

@@ -18,7 +18,7 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// A flow sends numbered packets from the client to a port of the server, one at a time, and says which arrive.
+// A flow sends numbered packets from the client to a port of the server, one at a time, and records which arrive.
 type flow struct {
 	t       testing.TB
 	out, in *net.UDPConn
@@ -45,8 +45,8 @@ func (f *flow) close() {
 	f.out.Close()
 }
 
-// arrive sends n packets of a size and returns the numbers of those that arrived, from 1, in order. Of those
-// sent so far, passed says how many the faults let through, duplicates included, when they have seen all.
+// arrive sends n packets of a size and returns the numbers of those that arrived, from 1, in order. passed returns how
+// many packets the faults have let through so far, duplicates included, once they have seen all.
 func (f *flow) arrive(n, size int, passed func(sent int) (int, bool)) (got []int) {
 	f.t.Helper()
 	out, in := make([]byte, size), make([]byte, 2048)
@@ -166,7 +166,7 @@ func TestDuplicates(t *testing.T) {
 	in, err := client.Device("eth0").Egress(lab.Fault{DuplicateEvery: 10, DropEvery: 25})
 	must(t, err)
 	got := f.arrive(100, 50, passed(t, in, true))
-	// What is dropped is not duplicated: the 50th and the 100th.
+	// Dropped packets are not duplicated: the 50th and the 100th.
 	if c, err := in.Counts(); err != nil || c != (lab.Counts{Seen: 100, Dropped: 4, Duplicated: 8}) {
 		t.Errorf("counted %+v, %v", c, err)
 	}
@@ -189,7 +189,7 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
-// Chance does what it is asked to, within five standard deviations, and the same again with the same seed.
+// Losses by chance are within five standard deviations of their share, and the same again with the same seed.
 func TestChance(t *testing.T) {
 	testenv.Need(t, testenv.XDP)
 	server, client := testenv.Pair(t, lab.Link{})
@@ -283,7 +283,8 @@ func TestSink(t *testing.T) {
 func TestOffload(t *testing.T) {
 	server, client := testenv.Pair(t, lab.Link{})
 	eth0 := client.Device("eth0")
-	if err := eth0.Offload("no-such-feature", true); !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
+	err := eth0.Offload("no-such-feature", lab.On)
+	if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 		t.Errorf("an unknown feature: %v", err)
 	}
 	var wire int
@@ -294,11 +295,11 @@ func TestOffload(t *testing.T) {
 	}))
 	defer unix.Close(wire)
 	must(t, unix.SetsockoptTimeval(wire, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
-	for _, offload := range []bool{false, true} {
+	for _, offload := range []lab.Switch{lab.Off, lab.On} {
 		must(t, eth0.Offload("tx-checksum-ip-generic", offload))
 		udp(t, client, server, client.IPv4(), server.IPv4())
 		b := make([]byte, 2048)
-		for { // past what else there may be
+		for { // past other datagrams
 			n, err := unix.Read(wire, b)
 			must(t, err)
 			if n >= 28 && b[9] == unix.IPPROTO_UDP {
@@ -317,7 +318,7 @@ func TestOffload(t *testing.T) {
 		for sum > 0xffff {
 			sum = sum>>16 + sum&0xffff
 		}
-		if whole := sum == 0xffff; whole == offload {
+		if whole := sum == 0xffff; whole == bool(offload) {
 			t.Errorf("offload %v: whole checksum %v", offload, whole)
 		}
 	}

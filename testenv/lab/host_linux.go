@@ -32,13 +32,13 @@ type Host struct {
 	log    *slog.Logger
 	ns     netns.NsHandle
 	handle *netlink.Handle
-	waits  sync.WaitGroup // for what Start has started
+	waits  sync.WaitGroup // for the commands of Start
 
 	mu      sync.Mutex
 	devices []*Device // in the order of Connect
 }
 
-// Device finds one end of a cable by its name. The program that asks for one that it has not made panics.
+// Device finds one end of a cable by its name. It panics without one: the program should have made it.
 func (h *Host) Device(name string) *Device {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -75,8 +75,7 @@ func (h *Host) Netlink() *netlink.Handle { return h.handle }
 // NetNS is the descriptor of the namespace, which the lab closes: for netlink.Config.NetNS and setns(2).
 func (h *Host) NetNS() int { return int(h.ns) }
 
-// Dial connects from this host, as net.Dialer.DialContext does. Names are not resolved here: the address is
-// an IP's.
+// Dial connects from this host, as net.Dialer.DialContext does. The address is an IP's: names are not resolved here.
 func (h *Host) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = h.Enter(func() error {
 		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
@@ -99,8 +98,8 @@ func (h *Host) ListenUDP(address netip.AddrPort) (conn *net.UDPConn, err error) 
 	return conn, err
 }
 
-// Run runs a command on this host until it ends or is killed with ctx, and returns what it printed. env
-// comes on top of this process's variables.
+// Run runs a command on this host until it ends or is killed with ctx, and returns its output. env is added to this
+// process's variables.
 func (h *Host) Run(ctx context.Context, env []string, name string, args ...string) ([]byte, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -122,8 +121,8 @@ type Process struct {
 	err  error
 }
 
-// Start starts a command on this host, on the given CPUs, or on any if none is given. It is killed with ctx,
-// and however this process ends. A process that it starts is not: Lab.Close and Sweep find those.
+// Start starts a command on this host, on the given CPUs, or on any if none is given. It is killed with ctx, and at the
+// end of this process. Processes that it starts are not: Lab.Close and Sweep find those.
 func (h *Host) Start(ctx context.Context, cmd *exec.Cmd, cpus ...int) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -135,7 +134,7 @@ func (h *Host) Start(ctx context.Context, cmd *exec.Cmd, cpus ...int) (*Process,
 	// The kernel goes by the thread that started the command, so that one waits for it.
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if cmd.WaitDelay == 0 {
-		cmd.WaitDelay = patience // for its output, which what it started may hold open
+		cmd.WaitDelay = patience // for its output, which its own children may hold open
 	}
 	started := make(chan struct{})
 	ended := h.spend(func() error {
@@ -232,9 +231,9 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// StartServer runs a ringcast on this host as its user would, on the ports that are the default, and on the given CPUs,
-// or on any if none is given. The command line may say how to run it and as whom. It returns when the server is ready;
-// Stop it. Its methods that ask it something do so from this host.
+// StartServer runs a ringcast on this host as its user would, on the default ports. It runs on the given CPUs, or on
+// any if none is given. The command line chooses the other flags and may change the user. StartServer returns when the
+// server is ready; call Stop at the end. The server's methods make their requests from this host.
 func (h *Host) StartServer(ctx context.Context, cpus []int, cmd *exec.Cmd) (*server.Server, error) {
 	ip := h.IPv4()
 	admin := netip.AddrPortFrom(ip, 9090).String()

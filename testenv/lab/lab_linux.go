@@ -23,7 +23,7 @@ const (
 	prefix = "rc-lab-"
 	// where ip netns looks for namespaces by name.
 	netnsDir = "/run/netns"
-	// patience is for processes to end whose parents are gone already, and for their output, on a busy machine too.
+	// patience is the time for orphaned processes to end, and for their output, on a busy machine too.
 	patience = time.Minute
 )
 
@@ -42,7 +42,7 @@ type Lab struct {
 
 var labs atomic.Int64 // numbers this process's
 
-// Open begins a lab, after it has removed what labs of processes that are gone have left.
+// Open begins a lab. First it removes the remains of labs whose processes are gone.
 func Open(log *slog.Logger) (*Lab, error) {
 	if os.Getenv(childVariable) != "" {
 		return nil, fmt.Errorf("a child of a lab opens a lab: main or TestMain does not call lab.Child first")
@@ -70,8 +70,8 @@ func (l *Lab) AddHost(name string) (*Host, error) {
 	return h, nil
 }
 
-// Close removes the hosts with all that is on them. What still runs gets a minute to end, and is then
-// killed and listed in an error that wraps ErrLeft.
+// Close removes the hosts with all that is on them. Processes that still run get a minute to end. Then Close kills
+// them, and lists them in an error that wraps ErrLeft.
 func (l *Lab) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// create makes the namespace and what is on every host.
+// create makes the namespace and the parts that every host has.
 func (h *Host) create() (err error) {
 	if err := onThread(func() (err error) {
 		h.ns, err = netns.NewNamed(h.Name)
@@ -95,7 +95,7 @@ func (h *Host) create() (err error) {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	for _, sysctl := range []struct{ name, value string }{
-		// Addresses are usable at once and outlive their link's going down, and nobody else gives any.
+		// Addresses are usable at once and survive a link that goes down, and no other host assigns any.
 		{"net/ipv6/conf/all/accept_dad", "0"},
 		{"net/ipv6/conf/default/accept_dad", "0"},
 		{"net/ipv6/conf/default/accept_ra", "0"},
@@ -120,7 +120,7 @@ func (h *Host) Sysctl(name, value string) error {
 	return h.Enter(func() error { return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0) })
 }
 
-// remove takes the host away, wherever its making stopped, and ends what does not end by itself in time.
+// remove removes the host, however far its making went, and kills processes that do not end in time.
 func (h *Host) remove(patience time.Duration) error {
 	if h.handle != nil {
 		h.handle.Close()
@@ -137,8 +137,7 @@ func (h *Host) remove(patience time.Duration) error {
 	return err
 }
 
-// Sweep removes the namespaces of labs whose processes are gone, with what still runs in them. Open has done
-// so already.
+// Sweep removes the namespaces of labs whose processes are gone, with all processes in them. Open has already done so.
 func Sweep(log *slog.Logger) error {
 	names, err := filepath.Glob(filepath.Join(netnsDir, prefix+"*"))
 	if err != nil {
@@ -153,7 +152,7 @@ func Sweep(log *slog.Logger) error {
 			continue // not a name of ours
 		}
 		if started, err := startTime(pid); err == nil && started == owner[1] {
-			continue // still at it
+			continue // its owner still runs
 		}
 		left, err := removeNamespace(name, 0)
 		log.Info("swept a namespace that its process had left", "namespace", name, "pid", pid, "running", left)
@@ -162,8 +161,8 @@ func Sweep(log *slog.Logger) error {
 	return errors.Join(errs...)
 }
 
-// removeNamespace removes a namespace, if it is there, and kills what does not end by itself: whose command
-// lines it returns.
+// removeNamespace removes a namespace, if it exists. It kills the processes in it that do not end by themselves, and
+// returns their command lines.
 func removeNamespace(name string, patience time.Duration) (left []string, err error) {
 	path := filepath.Join(netnsDir, name)
 	pids, err := processesIn(path)
@@ -179,7 +178,7 @@ func removeNamespace(name string, patience time.Duration) (left []string, err er
 		left = append(left, fmt.Sprintf("%d: %s", pid, bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
 		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
 	}
-	// Another sweeper may be quicker; and where the making stopped early, nothing is mounted.
+	// Another sweeper may be quicker. After an early failure nothing is mounted.
 	if e := unix.Unmount(path, unix.MNT_DETACH); e != nil && e != unix.ENOENT && e != unix.EINVAL {
 		err = errors.Join(err, fmt.Errorf("unmount %s: %w", path, e))
 	}
@@ -189,7 +188,7 @@ func removeNamespace(name string, patience time.Duration) (left []string, err er
 	return left, err
 }
 
-// processesIn are the other processes that are in a namespace, whose file is at path.
+// processesIn returns the other processes in a namespace, whose file is at path.
 func processesIn(path string) (pids []int, err error) {
 	var ns, own unix.Stat_t
 	if err := unix.Stat(path, &ns); err != nil {
@@ -200,7 +199,7 @@ func processesIn(path string) (pids []int, err error) {
 		return nil, err
 	}
 	for _, file := range all {
-		// Never this process, whichever of its threads are where.
+		// This process never counts, wherever its threads are.
 		pid, err := strconv.Atoi(strings.Split(file, "/")[2])
 		if err != nil || pid == os.Getpid() || unix.Stat(file, &own) != nil {
 			continue
@@ -212,8 +211,8 @@ func processesIn(path string) (pids []int, err error) {
 	return pids, nil
 }
 
-// startTime is when a process started, in the kernel's ticks since boot: with the number, it names a process
-// for good. See proc_pid_stat(5), field 22.
+// startTime is the start of a process, in the kernel's ticks since boot: with the number, it identifies a process for
+// good. See proc_pid_stat(5), field 22.
 func startTime(pid int) (string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

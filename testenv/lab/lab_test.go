@@ -46,7 +46,7 @@ func deadline(t testing.TB) context.Context {
 	return ctx
 }
 
-// eventually waits until the kernel, which does some things later, has done this one.
+// eventually waits for something that the kernel does later.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for giveUp := time.Now().Add(lab.Patience); !is(); time.Sleep(5 * time.Millisecond) {
@@ -131,7 +131,7 @@ func TestRouter(t *testing.T) {
 	}
 }
 
-// What happens to cables and addresses, and that the network works again after each.
+// Cables and addresses change in several ways, and the network works again after each.
 func TestLinkFaults(t *testing.T) {
 	server, router, client := testenv.Routed(t, lab.Link{Queues: 2})
 	both := func() {
@@ -167,7 +167,7 @@ func TestLinkFaults(t *testing.T) {
 		must(t, err)
 		return slices.ContainsFunc(neighbours, func(n netlink.Neigh) bool { return slices.Equal(n.HardwareAddr, mac) })
 	}
-	// The server sends to the old one until it asks; here it is made to.
+	// The server sends to the old address until it asks again; here it is made to ask.
 	for _, n := range []string{"198.18.1.1", "fd00:1::1"} {
 		_ = server.Netlink().NeighDel(&netlink.Neigh{LinkIndex: eth0.Index, IP: net.ParseIP(n)})
 	}
@@ -302,8 +302,8 @@ var owner = lab.Register("owner", func(ctx context.Context, in struct{}, ready f
 	select {}
 })
 
-// A process that is killed in the middle of its work leaves namespaces and processes, and the next one
-// removes them; but not those of one that is still there.
+// A process that is killed in the middle of its work leaves namespaces and processes. The next one removes them, but
+// not those of a living process.
 func TestSweep(t *testing.T) {
 	ours, _ := testenv.Pair(t, lab.Link{})
 	// Not on a host, where it would have mounts of its own.
@@ -314,7 +314,8 @@ func TestSweep(t *testing.T) {
 	defer results.Close()
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), lab.ChildVariable+"="+owner.Name())
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = strings.NewReader("{}"), t.Output(), t.Output(), []*os.File{theirs}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader("{}"), t.Output(), t.Output()
+	cmd.ExtraFiles = []*os.File{theirs}
 	must(t, cmd.Start())
 	theirs.Close()
 	killed := sync.OnceFunc(func() {
@@ -361,7 +362,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Close says what it had to kill.
+// Close reports the processes that it had to kill.
 func TestLeftRunning(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces)
 	l, err := lab.Open(slog.New(slog.NewTextHandler(t.Output(), nil)))

@@ -28,11 +28,11 @@ type End struct {
 	Gateways []netip.Addr
 }
 
-// A Link says what the cables are like. Its zero value is one queue each way and an MTU of 1500.
+// A Link describes a cable. Its zero value is one queue each way and an MTU of 1500.
 type Link struct {
 	// Queues is the number of receive, and of transmit, queues at each end.
 	Queues int
-	// MTU is that of both ends in bytes. Native XDP takes at most 3,506 where a program wants frames in one piece.
+	// MTU is that of both ends in bytes. Native XDP accepts at most 3,506 if a program needs frames in one piece.
 	MTU int
 }
 
@@ -66,7 +66,7 @@ func (l *Lab) Connect(a, b End, link Link) (*Cable, error) {
 	return c, nil
 }
 
-// indices numbers first ends, out of the way of the kernel's own numbers, which begin at 1 on each host.
+// indices numbers first ends, away from the kernel's own numbers, which begin at 1 on each host.
 var indices atomic.Int32
 
 func init() { indices.Store(1000) }
@@ -80,10 +80,10 @@ func (c *Cable) Insert() error {
 	veth.HardwareAddr, veth.PeerHardwareAddr = a.MAC, b.MAC
 	veth.NumTxQueues, veth.NumRxQueues = max(c.link.Queues, 1), max(c.link.Queues, 1)
 	veth.MTU = c.link.MTU
-	// Where both ends have the same number, the kernel takes them for one, and its word of the carrier, which
-	// IPv6 waits for, may come a second later (linkwatch_urgent_event in net/core/link_watch.c).
+	// With the same number at both ends, the kernel takes them for one. Its news of the carrier, which IPv6 waits for,
+	// may then be a second late (linkwatch_urgent_event in net/core/link_watch.c).
 	veth.Index = int(indices.Add(1))
-	// Both ends are born inside: the machine's own network never sees them.
+	// Both ends are created inside: the machine's own network never sees them.
 	veth.PeerNamespace = netlink.NsFd(b.Host.ns)
 	if err := a.Host.handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("lay a cable from %s of %s to %s of %s: %w", a.Name, a.Host.Name, b.Name, b.Host.Name, err)
@@ -93,15 +93,15 @@ func (c *Cable) Insert() error {
 			return err
 		}
 	}
-	// The routes of one end want the carrier that the other gives.
+	// The routes of one end need the carrier of the other.
 	if err := errors.Join(a.configure(false), b.configure(true), a.configure(true)); err != nil || !a.up || !b.up {
 		return err
 	}
 	return errors.Join(a.run(), b.run())
 }
 
-// run waits until the kernel says that an interface whose ends are up is running: its word of the carrier comes from
-// a thread of its own, on a busy machine late, and programs that look for addresses go by it.
+// run waits until the kernel reports that an interface whose ends are up is running. That news comes from a thread of
+// its own, late on a busy machine, and programs that look for addresses rely on it.
 func (d *Device) run() error {
 	for giveUp := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		link, err := d.Host.handle.LinkByIndex(d.Index)
@@ -131,7 +131,7 @@ func (d *Device) link() netlink.Link {
 	return &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: d.Index, Name: d.Name}}
 }
 
-// find reads what the kernel has chosen.
+// find reads the kernel's choices.
 func (d *Device) find() error {
 	link, err := d.Host.handle.LinkByName(d.Name)
 	if err != nil {
@@ -141,8 +141,8 @@ func (d *Device) find() error {
 	return nil
 }
 
-// configure brings the interface to what End says, whatever it is now. A default route needs a carrier:
-// routes says whether there is one.
+// configure brings the interface to the state of End, from any state. A default route needs a carrier: routes reports
+// whether there is one.
 func (d *Device) configure(routes bool) error {
 	h := d.Host.handle
 	for _, p := range d.Addrs {
@@ -202,8 +202,8 @@ func (d *Device) Up() error {
 	return d.configure(true)
 }
 
-// SetMAC changes the device's address, of which the kernel tells nobody: neighbours keep the old one until
-// they ask again.
+// SetMAC changes the device's address. The kernel announces it to nobody: neighbours keep the old one until they ask
+// again.
 func (d *Device) SetMAC(mac net.HardwareAddr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -214,9 +214,9 @@ func (d *Device) SetMAC(mac net.HardwareAddr) error {
 	return nil
 }
 
-// Backpressure gives the device a queueing discipline. Without one veth drops what does not fit into the ring of
-// 256 packets to its peer; with one it pauses the sender until there is room, as other devices do (veth_xmit in
-// drivers/net/veth.c, since Linux 6.16). AF_XDP does not pass through the discipline, but heeds the pause.
+// Backpressure gives the device a queueing discipline. Without one veth drops packets that do not fit its peer's ring
+// of 256. With one it pauses the sender until there is room, as other devices do (veth_xmit in drivers/net/veth.c,
+// since Linux 6.16). AF_XDP bypasses the discipline, but obeys the pause.
 func (d *Device) Backpressure() error {
 	kind := "pfifo_fast"
 	if link, err := d.Host.handle.LinkByIndex(d.Index); err == nil && link.Attrs().NumTxQueues > 1 {
@@ -231,7 +231,7 @@ func (d *Device) Backpressure() error {
 	return nil
 }
 
-// AddAddr gives the device one more address.
+// AddAddr adds an address to the device.
 func (d *Device) AddAddr(p netip.Prefix) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -239,7 +239,7 @@ func (d *Device) AddAddr(p netip.Prefix) error {
 	return d.configure(d.up)
 }
 
-// SetGateway makes the host's default route of gw's family go by gw through this device.
+// SetGateway sets the host's default route of gw's family to gw through this device.
 func (d *Device) SetGateway(gw netip.Addr) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -262,8 +262,8 @@ func (d *Device) LinkLocal() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%s has no link-local address", d.Name)
 }
 
-// Pair makes the hosts server and client with one cable between their eth0. Each is the other's default
-// gateway, which forwards nothing: browsers look for their own address by the default route.
+// Pair makes the hosts server and client with one cable between their eth0. Each is the other's default gateway, which
+// forwards nothing: browsers find their own address by the default route.
 func (l *Lab) Pair(link Link) (server, client *Host, err error) {
 	if server, err = l.AddHost("server"); err != nil {
 		return nil, nil, err
@@ -284,8 +284,8 @@ func (l *Lab) Pair(link Link) (server, client *Host, err error) {
 	return server, client, err
 }
 
-// Routed makes the hosts server and client, and a router that is the default gateway of both: its device
-// south goes to the server's eth0, north to the client's.
+// Routed makes the hosts server and client, and a router that is the default gateway of both. The router's device south
+// goes to the server's eth0, north to the client's.
 func (l *Lab) Routed(link Link) (server, router, client *Host, err error) {
 	if server, err = l.AddHost("server"); err != nil {
 		return nil, nil, nil, err

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Marks are what the IP header of a received datagram carried.
+// Marks are the marks in the IP header of a received datagram.
 type Marks struct {
 	TrafficClass uint8  // DSCP and ECN
-	HopLimit     uint8  // what is left of it, IPv4's time to live
+	HopLimit     uint8  // the rest of it; IPv4's time to live
 	FlowLabel    uint32 // IPv6's
 }
 
 // ipv6FlowInfo is IPV6_FLOWINFO of linux/in6.h: an option, and the control message that it asks for.
 const ipv6FlowInfo = 11
 
-// ShowMarks makes a socket, which is bound to an address of one family, tell what ReadMarks returns.
+// ShowMarks makes a socket, which is bound to an address of one family, deliver the marks for ReadMarks.
 func ShowMarks(conn *net.UDPConn) error {
 	level, options := unix.IPPROTO_IPV6, []int{unix.IPV6_RECVTCLASS, unix.IPV6_RECVHOPLIMIT, ipv6FlowInfo}
 	if conn.LocalAddr().(*net.UDPAddr).IP.To4() != nil {

@@ -11,12 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Threaded moves the device's receive work into kernel threads of its own, of real-time priority 50 (FIFO),
-// the first one pinned to the first of the given CPUs and so on, around. It returns the threads' numbers,
-// which CPU accounts for.
+// Threaded moves the device's receive work into kernel threads of its own, of real-time priority 50 (FIFO). The first
+// is pinned to the first of the given CPUs and so on, around. It returns the threads' numbers, for ReadUsage.
 //
-// A veth has such work, one NAPI a queue, only while an XDP program is attached (or GRO is on), so attach
-// first, and call this again after each attaching.
+// A veth has such work, one NAPI a queue, only with an XDP program attached or with GRO. So attach first, and call this
+// again after each attaching.
 func (d *Device) Threaded(cpus ...int) (threads []int, err error) {
 	if err := <-d.Host.spend(func() error {
 		return os.WriteFile(filepath.Join("/sys/class/net", d.Name, "threaded"), []byte("1"), 0)
@@ -88,10 +87,18 @@ func (d *Device) napiThreads() (threads []int, err error) {
 	return threads, nil
 }
 
-// Offload turns a feature of the device on or off, by the name that ethtool -k prints it under, such as
-// tx-checksum-ip-generic (off: packets carry whole checksums, where veth would leave the pseudo-header's) or
-// tx-udp-segmentation (off: what one UDP_SEGMENT message makes crosses the cable as single packets).
-func (d *Device) Offload(feature string, on bool) error {
+// A Switch turns a feature on or off.
+type Switch bool
+
+const (
+	On  Switch = true
+	Off Switch = false
+)
+
+// Offload turns a feature of the device on or off. Names are those of ethtool -k. Without tx-checksum-ip-generic
+// packets carry whole checksums, where veth would leave the pseudo-header's. Without tx-udp-segmentation the datagrams
+// of one UDP_SEGMENT message cross the cable as single packets.
+func (d *Device) Offload(feature string, to Switch) error {
 	request := netlink.NewAttributeEncoder()
 	request.Nested(unix.ETHTOOL_A_FEATURES_HEADER, func(header *netlink.AttributeEncoder) error {
 		header.Uint32(unix.ETHTOOL_A_HEADER_DEV_INDEX, uint32(d.Index))
@@ -101,7 +108,7 @@ func (d *Device) Offload(feature string, on bool) error {
 		set.Nested(unix.ETHTOOL_A_BITSET_BITS, func(bits *netlink.AttributeEncoder) error {
 			bits.Nested(unix.ETHTOOL_A_BITSET_BITS_BIT, func(bit *netlink.AttributeEncoder) error {
 				bit.String(unix.ETHTOOL_A_BITSET_BIT_NAME, feature)
-				bit.Flag(unix.ETHTOOL_A_BITSET_BIT_VALUE, on)
+				bit.Flag(unix.ETHTOOL_A_BITSET_BIT_VALUE, bool(to))
 				return nil
 			})
 			return nil
@@ -115,8 +122,8 @@ func (d *Device) Offload(feature string, on bool) error {
 	return nil
 }
 
-// SetQueues sets how many receive, and as many transmit, queues of the device are in use, as ethtool -L does: at most
-// those that it was made with. The kernel refuses to take away a queue with an AF_XDP socket.
+// SetQueues sets how many receive queues of the device are in use, and as many transmit queues, as ethtool -L does. It
+// is at most the number that the device was made with. The kernel refuses to remove a queue with an AF_XDP socket.
 func (d *Device) SetQueues(n int) error {
 	request := netlink.NewAttributeEncoder()
 	request.Nested(unix.ETHTOOL_A_CHANNELS_HEADER, func(header *netlink.AttributeEncoder) error {
@@ -133,7 +140,9 @@ func (d *Device) SetQueues(n int) error {
 }
 
 // generic asks a family of generic netlink on the device's host.
-func (d *Device) generic(family string, command uint8, flags netlink.HeaderFlags, request *netlink.AttributeEncoder) ([]genetlink.Message, error) {
+func (d *Device) generic(
+	family string, command uint8, flags netlink.HeaderFlags, request *netlink.AttributeEncoder,
+) ([]genetlink.Message, error) {
 	data, err := request.Encode()
 	if err != nil {
 		return nil, err

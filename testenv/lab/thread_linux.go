@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Enter runs f on a thread that is on this host meanwhile. Sockets that f opens stay there. What f starts
-// in goroutines of its own is not there. /sys is the machine's own; /proc/sys/net and /proc/thread-self/net
-// are the host's.
+// Enter runs f on a thread that is on this host in the meantime. Sockets that f opens stay there. Goroutines that f
+// starts are not there. /sys is the machine's own; /proc/sys/net and /proc/thread-self/net are the host's.
 func (h *Host) Enter(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(h.ns), unix.CLONE_NEWNET); err != nil {
@@ -44,15 +43,15 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// spend runs f on a thread that is on this host for good, with a /sys that shows it, and that ends with f.
-// Processes that f starts are there too, on the CPUs that f chose for the thread.
+// spend runs f on a thread that stays on this host, with a /sys that shows it, and that ends with f. Processes that f
+// starts are there too, on the CPUs that f chose for the thread.
 func (h *Host) spend(f func() error) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
 		if unix.Gettid() == unix.Getpid() {
-			// The process's first thread shows as the process in /proc and does not end: leave it as it
-			// is. While it is held, another one is found.
+			// The process's first thread stands for the process in /proc and does not end: leave it as it is. While it
+			// is held, another one is found.
 			done <- <-h.spend(f)
 			runtime.UnlockOSThread()
 			return

@@ -16,7 +16,7 @@ var (
 	fingerprintLine = regexp.MustCompile(`(?m)^a=fingerprint:[^\r\n]*`)
 )
 
-// Post sends a real client's offer in this peer's name, with its own credentials and certificate, and returns the
+// Post sends a real client's offer in this peer's name, with its own credentials and certificate. It returns the
 // server's half of the session: credentials, candidates and SSRCs. The requests go by web's transport.
 func (p *Peer) Post(ctx context.Context, web *http.Client, url, offer string) (api.Local, *client.Session, error) {
 	offer = credentialLine.ReplaceAllStringFunc(offer, func(line string) string {

@@ -4,7 +4,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// What the synthetic media is like.
+// The payload types and SSRCs of the synthetic media.
 const (
 	TypeVP8, TypeRTX, TypeOpus = 96, 97, 111
 

@@ -1,6 +1,5 @@
-// Package peer is a light WebRTC peer for tests: ICE checks, a DTLS client, SRTP, one socket and two
-// goroutines. It talks to an Engine without signalling, or to a server whose answer somebody else
-// has parsed, and costs little enough to have hundreds of.
+// Package peer is a light WebRTC peer for tests: ICE checks, a DTLS client, SRTP, one socket and two goroutines. It
+// connects to an Engine without signalling, or to a server by Post. A test can have hundreds of them.
 package peer
 
 import (
@@ -26,21 +25,21 @@ import (
 	"ringcast/testenv/records"
 )
 
-// Certificate is shared by all peers of a process: making one takes longer than all else.
+// certificate is shared by all peers of a process: making one takes longer than all else.
 var certificate = sync.OnceValues(selfsign.GenerateSelfSigned)
 
-// Config says what a peer is like.
+// Config describes a peer.
 type Config struct {
 	// Profiles are the SRTP profiles that it offers, by default GCM only.
 	Profiles []dtls.SRTPProtectionProfile
-	// OnRTP and OnRTCP are called with what was opened, from the peer's own goroutine.
+	// OnRTP and OnRTCP are called with packets that opened, from the peer's own goroutine.
 	OnRTP, OnRTCP func(p *Peer, packet []byte)
-	// Socket is what it sends and receives by, and then closes: one on another host, for example. By
-	// default it opens its own.
+	// Socket sends and receives for the peer, which closes it: one on another host, for example. By default the peer
+	// opens its own.
 	Socket *net.UDPConn
 }
 
-// A Peer is one side of a session. Offer makes what the engine wants to know, Connect does the rest.
+// A Peer is one side of a session. Offer makes the engine's input, Connect does the rest.
 type Peer struct {
 	Ours  api.Credentials
 	Local api.Local // the server's side, after Connect
@@ -49,16 +48,16 @@ type Peer struct {
 	conn  *net.UDPConn
 	dtls  *dtls.Conn
 
-	checking sync.Mutex   // guards what follows
+	checking sync.Mutex   // guards hasher
 	hasher   *stun.Hasher // of the checks
 
 	answered chan struct{} // closed at the first success
-	answers  chan struct{} // one element once there was another
+	answers  chan struct{} // one element after a later success
 	once     sync.Once
 	records  *records.Conn
 	reading  sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	sealer srtp.Sealer
 	opener *srtp.Opener
 	// Received counts opened RTP packets, Refused those that did not open.
@@ -93,7 +92,7 @@ func New(cfg Config, server netip.Addr) (*Peer, error) {
 	return p, nil
 }
 
-// Offer is what an engine is told of this peer.
+// Offer is the peer as an engine's input.
 func (p *Peer) Offer(tracks ...rtp.Track) api.Offer {
 	sum := sha256.Sum256(p.cert.Certificate[0])
 	var hex []string
@@ -112,7 +111,7 @@ func (p *Peer) Connect(ctx context.Context, local api.Local) error {
 	p.Local = local
 	p.reading.Go(p.read)
 	for n := 0; ; n++ {
-		if err := p.Check(true); err != nil {
+		if err := p.Nominate(); err != nil {
 			return err
 		}
 		select {
@@ -125,8 +124,13 @@ func (p *Peer) Connect(ctx context.Context, local api.Local) error {
 	}
 }
 
-// Check sends one connectivity check. Safe from any goroutine once connected.
-func (p *Peer) Check(nominate bool) error {
+// Nominate sends one connectivity check that nominates. It is safe from any goroutine once connected.
+func (p *Peer) Nominate() error { return p.check(true) }
+
+// Check is Nominate without a nomination.
+func (p *Peer) Check() error { return p.check(false) }
+
+func (p *Peer) check(nominate bool) error {
 	var id [12]byte
 	binary.BigEndian.PutUint64(id[:], uint64(time.Now().UnixNano()))
 	name := p.Local.ICE.Ufrag + ":" + p.Ours.Ufrag
@@ -139,14 +143,14 @@ func (p *Peer) Check(nominate bool) error {
 	return err
 }
 
-// Ping checks until it is answered: then the server is done with all that was sent before.
+// Ping checks until an answer comes. Then the server has handled all that was sent before.
 func (p *Peer) Ping(ctx context.Context) error {
 	select {
 	case <-p.answers: // of an earlier check
 	default:
 	}
 	for {
-		if err := p.Check(false); err != nil {
+		if err := p.Check(); err != nil {
 			return err
 		}
 		select {
@@ -229,7 +233,7 @@ func (p *Peer) SealRTCP(compound []byte) []byte {
 // SendRTCP seals and sends a compound.
 func (p *Peer) SendRTCP(compound []byte) error { return p.Send(p.SealRTCP(compound)) }
 
-// Socket is what the peer sends and receives by.
+// Socket returns the peer's socket.
 func (p *Peer) Socket() *net.UDPConn { return p.conn }
 
 // Counts are Received and Refused.
@@ -239,7 +243,7 @@ func (p *Peer) Counts() (received, refused int) {
 	return p.Received, p.Refused
 }
 
-// AwaitClose returns when the server has said goodbye by close_notify, or with ctx's error.
+// AwaitClose returns at the server's close_notify, or with ctx's error.
 func (p *Peer) AwaitClose(ctx context.Context) error {
 	if d, ok := ctx.Deadline(); ok {
 		if err := p.dtls.SetReadDeadline(d); err != nil {
@@ -257,17 +261,17 @@ func (p *Peer) AwaitClose(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the peer without a word to the server but DTLS's own.
+// Close ends the peer. The server gets only DTLS's own close_notify.
 func (p *Peer) Close() {
 	if p.dtls != nil {
-		_ = p.dtls.Close() // the socket goes whatever it says
+		_ = p.dtls.Close() // the socket is closed anyway
 	}
 	_ = p.conn.Close()
 	_ = p.records.Close()
 	p.reading.Wait()
 }
 
-// read tells apart what arrives, as RFC 7983 says.
+// read sorts datagrams by their first byte (RFC 7983).
 func (p *Peer) read() {
 	buf := make([]byte, 2048)
 	hasher := stun.NewHasher()

@@ -1,4 +1,4 @@
-# What the peers in Python share: the HTTP of WHIP and WHEP, and a line of JSON for the test.
+# The common part of the peers in Python: the HTTP of WHIP and WHEP, and a line of JSON for the test.
 import json
 import ssl
 import sys

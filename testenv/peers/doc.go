@@ -2,11 +2,11 @@
 // three publish, and each watches all three, at the same time.
 //
 //	gstreamer.py     publishes or watches with webrtcbin, which keeps alive by indications and SRTCP
-//	aiortc_peer.py   the same with aiortc, which knows no AEAD
-//	client.py        what both share
+//	aiortc_peer.py   the same with aiortc, which has no AEAD
+//	client.py        the code that both share
 //
 // Firefox opens the server's own page, by testenv/firefox.
 //
-// The server and the peers are on two hosts (testenv/lab). A viewer is done when a minute of sound and of picture has
-// been played, by the media's own clock, so a busy machine takes longer and fails nothing. Nothing may be lost then.
+// The server and the peers are on two hosts (testenv/lab). A viewer is done when it has played a minute of sound and of
+// picture, by the media's own clock. So a busy machine takes longer and fails nothing. No packet may be missing then.
 package peers

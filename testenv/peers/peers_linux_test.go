@@ -32,9 +32,9 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// played is how much of each stream every viewer plays.
+	// played is the length of each stream that every viewer plays.
 	played = time.Minute
-	// patience bounds every wait for something that must come, on a machine that others use too.
+	// patience bounds every wait, on a machine that others use too.
 	patience = 5 * time.Minute
 )
 
@@ -47,14 +47,14 @@ var (
 	aiortcScript []byte
 )
 
-// A span is what a viewer has played of one track.
-type span struct {
+// progress is a viewer's progress in one track.
+type progress struct {
 	Seconds               float64 // by the track's clock
 	Packets, Frames, Lost int     // Lost are still missing after retransmissions
 }
 
-// seen is what a viewer tells in the end.
-type seen struct{ Video, Audio span }
+// seen is a viewer's last report.
+type seen struct{ Video, Audio progress }
 
 // A kind of peer.
 type kind struct {
@@ -137,14 +137,14 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// check watches a stream and demands that nothing is missing.
+// check watches a stream and requires that nothing is missing.
 func (s *stage) check(t *testing.T, viewer kind, stream string) {
 	t.Helper()
 	before := s.unread(t)
 	got := viewer.watch(t, s, stream)
 	unread := s.unread(t) - before
 	t.Logf("%s watched %s: %+v; %d datagrams were left unread by the peers", viewer.name, stream, got, unread)
-	for track, x := range map[string]span{"picture": got.Video, "sound": got.Audio} {
+	for track, x := range map[string]progress{"picture": got.Video, "sound": got.Audio} {
 		if x.Seconds < played.Seconds() || x.Frames == 0 || x.Packets == 0 {
 			t.Errorf("%s: %.1f s, %d packets, %d frames, want %v", track, x.Seconds, x.Packets, x.Frames, played)
 		}
@@ -155,7 +155,7 @@ func (s *stage) check(t *testing.T, viewer kind, stream string) {
 	}
 }
 
-// unread is how many datagrams the peers' kernel has dropped because nobody read them.
+// unread is the number of datagrams that the peers' kernel has dropped because nobody read them.
 func (s *stage) unread(t *testing.T) (n int) {
 	t.Helper()
 	must(t, s.client.Enter(func() error {
@@ -282,7 +282,8 @@ func (s *stage) openPage(t *testing.T, query string) *firefox.Window {
 func firefoxPublishes(t *testing.T, s *stage, stream string) {
 	t.Helper()
 	w := s.openPage(t, url.Values{
-		"publish": {stream}, "source": {"camera"}, "codec": {"VP8"}, "resolution": {"360"}, "bitrate": {"400"}, "autostart": {"1"},
+		"publish": {stream}, "source": {"camera"}, "codec": {"VP8"}, "resolution": {"360"}, "bitrate": {"400"},
+		"autostart": {"1"},
 	}.Encode())
 	until(t, w, "return ringcast.publisher?.state === 'live'")
 }
@@ -291,16 +292,18 @@ func firefoxWatches(t *testing.T, s *stage, stream string) (got seen) {
 	t.Helper()
 	w := s.openPage(t, url.Values{"watch": {stream}, "autostart": {"1"}}.Encode())
 	until(t, w, "return ringcast.watcher?.state === 'live' && document.querySelector('#video').currentTime > 0")
-	// Of the media's own clock Firefox shows the element's only, which both tracks drive.
+	// Firefox shows only the element's clock, which both tracks drive.
 	must(t, w.Eval(deadline(t), "window.begun = document.querySelector('#video').currentTime", nil))
-	until(t, w, fmt.Sprintf("return document.querySelector('#video').currentTime - window.begun > %v", played.Seconds()))
+	until(t, w, fmt.Sprintf("return document.querySelector('#video').currentTime - window.begun > %v",
+		played.Seconds()))
 	must(t, w.Eval(deadline(t), `
 		const seconds = document.querySelector('#video').currentTime - window.begun;
 		const seen = {};
 		for (const s of (await ringcast.watcher.pc.getStats()).values()) {
 			if (s.type !== 'inbound-rtp') continue;
 			seen[s.kind === 'video' ? 'Video' : 'Audio'] = {
-				Seconds: seconds, Packets: s.packetsReceived, Lost: s.packetsLost, Frames: s.framesDecoded ?? s.totalSamplesReceived ?? s.packetsReceived,
+				Seconds: seconds, Packets: s.packetsReceived, Lost: s.packetsLost,
+				Frames: s.framesDecoded ?? s.totalSamplesReceived ?? s.packetsReceived,
 			};
 		}
 		if (ringcast.watcher.attempts !== 1) throw new Error(ringcast.watcher.attempts + ' attempts');
@@ -308,7 +311,7 @@ func firefoxWatches(t *testing.T, s *stage, stream string) (got seen) {
 	return got
 }
 
-// until waits for a script that returns whether something is so.
+// until waits until a script returns true.
 func until(t *testing.T, w *firefox.Window, script string) {
 	t.Helper()
 	ctx := deadline(t)
@@ -328,7 +331,7 @@ func until(t *testing.T, w *firefox.Window, script string) {
 	}
 }
 
-// deadline gives one step of a test its time.
+// deadline returns a context with the time for one step of a test.
 func deadline(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)

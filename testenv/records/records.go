@@ -1,5 +1,5 @@
-// Package records is the network that a DTLS handshake of pion's sees while its datagrams share a socket with others:
-// the socket's owner hands them in. A Conn may be fed by one goroutine and read by another.
+// Package records is the network of a DTLS handshake by pion while its datagrams share a socket with others. The
+// socket's owner hands them in. One goroutine may feed a Conn while another reads it.
 package records
 
 import (
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// maxQueued is how many datagrams wait for the handshake at most.
+// maxQueued is the most datagrams that wait for the handshake.
 const maxQueued = 64
 
-// A Conn is the network that a handshake sees.
+// A Conn is the network of one handshake.
 type Conn struct {
 	send   func([]byte) error
 	queue  chan []byte
@@ -33,7 +33,7 @@ func New(send func([]byte) error) *Conn {
 	}
 }
 
-// Put hands in a received datagram, which is copied. As on a socket, what does not fit is lost.
+// Put hands in a received datagram, which it copies. As on a socket, a datagram without room is lost.
 func (c *Conn) Put(datagram []byte) {
 	select {
 	case c.queue <- append([]byte(nil), datagram...):
@@ -86,7 +86,7 @@ func (c *Conn) WriteTo(b []byte, _ net.Addr) (int, error) {
 	}
 }
 
-// Close implements net.PacketConn. What comes or goes later is lost.
+// Close implements net.PacketConn. Later datagrams are lost, both ways.
 func (c *Conn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return nil

@@ -1,4 +1,4 @@
-// Package scale holds tests of what many viewers cost a server in its own process.
+// Package scale tests the cost of many viewers to a server in its own process.
 package scale
 
 import (
@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// usage is what a server holds after a forced collection.
+// usage is a server's memory after a forced collection.
 type usage struct {
 	heap, stacks, goroutines float64
 }
@@ -33,7 +33,7 @@ var (
 func measure(t *testing.T, s *testenv.Server) usage {
 	t.Helper()
 	var text string
-	// Twice: what the first collection finalizes, the second frees.
+	// The second collection frees memory with finalizers, which the first one runs.
 	for range 2 {
 		res, err := http.Get(s.Admin + "/debug/pprof/heap?gc=1&debug=1")
 		if err != nil {
@@ -60,89 +60,100 @@ func measure(t *testing.T, s *testenv.Server) usage {
 	return usage{heap: number(heapLine), stacks: number(stackLine), goroutines: s.Metrics(t)["go_goroutines"]}
 }
 
-// From 100 to 500 connected viewers, their HTTP connections closed, a viewer costs little live heap and
-// stack, and no goroutine: 4 KB at most where sealing works in assembly. The standard library's AEADs
-// take more. The viewers offer what Chromium offers.
+// From 100 to 500 connected viewers, with their HTTP connections closed, a viewer costs little live heap and stack, and
+// no goroutine. It is 4 KB at most where sealing works in assembly; the standard library's AEADs take more. The
+// viewers' offer is Chromium's.
 func TestMemoryPerViewer(t *testing.T) {
 	const few, many = 100, 500
 	budget := 4096.0
 	if !gcm.Accelerated() {
 		budget = 6144
 	}
-	offer, err := os.ReadFile("../../signaling/testdata/chromium-offer-recvonly.sdp")
-	if err != nil {
-		t.Fatal(err)
+	c := &crowd{
+		server: testenv.StartServer(t, testenv.ServerOptions{Workers: 2, LogLevel: "error"}),
+		web:    &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	}
-	publish, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2, LogLevel: "error"})
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	loopback := netip.MustParseAddr("127.0.0.1")
-	connect := func(url string, offer []byte) *peer.Peer {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		p, err := peer.New(peer.Config{}, loopback)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(p.Close)
-		local, _, err := p.Post(ctx, client, url, string(offer))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Connect(ctx, local); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	connect(s.URL+"/whip/memory", publish)
-	// The publisher has its keys before the server has told everybody that it is live.
-	for giveUp := time.Now().Add(time.Minute); s.Metrics(t)["ringcast_streams"] < 1; {
+	c.connect(t, "/whip/memory", "../../signaling/testdata/chromium-offer-sendonly.sdp")
+	// The publisher has its keys before the server has announced the stream to all workers.
+	for giveUp := time.Now().Add(time.Minute); c.server.Metrics(t)["ringcast_streams"] < 1; {
 		if time.Now().After(giveUp) {
 			t.Fatal("the stream did not go live")
 		}
 	}
-	var viewers []*peer.Peer
-	grow := func(n int) usage {
-		for len(viewers) < n {
-			viewers = append(viewers, connect(s.URL+"/whep/memory", offer))
-		}
-		// Handshakes end, connections close, early packets and last flights go: all viewers
-		// have sent something authenticated by then.
-		for _, v := range viewers {
-			if err := v.SendRTCP([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		state := `ringcast_sessions{role="subscriber",state="connected"}`
-		deadline := time.Now().Add(time.Minute)
-		for s.Metrics(t)[state] < float64(n) || s.Metrics(t)["ringcast_dtls_handshakes_in_flight"] > 0 {
-			if time.Now().After(deadline) {
-				t.Fatalf("%v of %d viewers connected", s.Metrics(t)[state], n)
-			}
-		}
-		u := measure(t, s)
-		keep(t, s, n)
-		return u
-	}
-	a := grow(few)
-	b := grow(many)
+	a := c.grow(t, few)
+	b := c.grow(t, many)
 	heap, stacks := (b.heap-a.heap)/(many-few), (b.stacks-a.stacks)/(many-few)
 	t.Logf("from %d to %d viewers: %.0f bytes of heap and %.0f of stacks each; %.0f goroutines, then %.0f",
 		few, many, heap, stacks, a.goroutines, b.goroutines)
 	if heap+stacks > budget {
-		t.Errorf("%.0f bytes a viewer, more than %.0f", heap+stacks, budget)
+		t.Errorf("%.0f bytes a viewer, want at most %.0f", heap+stacks, budget)
 	}
 	if d := b.goroutines - a.goroutines; d >= 20 {
-		t.Errorf("%.0f goroutines more", d)
+		t.Errorf("%.0f goroutines more, want less than 20", d)
 	}
 }
 
-// keep writes the server's heap profile to a file, if RINGCAST_HEAP names one; its difference names what
-// a viewer holds: GODEBUG=memprofilerate=1 RINGCAST_HEAP=/tmp/heap go test ./testenv/scale, then
-// go tool pprof -top -base /tmp/heap.100 /tmp/heap.500.
+// A crowd is a server and its viewers.
+type crowd struct {
+	server  *testenv.Server
+	web     *http.Client
+	viewers []*peer.Peer
+}
+
+// connect connects a peer with the offer in a file.
+func (c *crowd) connect(t *testing.T, path, file string) *peer.Peer {
+	t.Helper()
+	offer, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	local, _, err := p.Post(ctx, c.web, c.server.URL+path, string(offer))
+	if err == nil {
+		err = p.Connect(ctx, local)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// grow connects viewers until there are n, and measures.
+func (c *crowd) grow(t *testing.T, n int) usage {
+	t.Helper()
+	for len(c.viewers) < n {
+		v := c.connect(t, "/whep/memory", "../../signaling/testdata/chromium-offer-recvonly.sdp")
+		c.viewers = append(c.viewers, v)
+	}
+	// Handshakes end, connections close, early packets and last flights go. By then all viewers have sent an
+	// authenticated packet.
+	for _, v := range c.viewers {
+		if err := v.SendRTCP([]byte{0x80, 201, 0, 1, 0, 0, 0, 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := `ringcast_sessions{role="subscriber",state="connected"}`
+	deadline := time.Now().Add(time.Minute)
+	for m := c.server.Metrics(t); m[state] < float64(n) || m["ringcast_dtls_handshakes_in_flight"] > 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%v of %d viewers connected", m[state], n)
+		}
+		m = c.server.Metrics(t)
+	}
+	u := measure(t, c.server)
+	keep(t, c.server, n)
+	return u
+}
+
+// keep writes the server's heap profile to a file, if RINGCAST_HEAP names one. The difference of two shows a viewer's
+// memory: run GODEBUG=memprofilerate=1 RINGCAST_HEAP=heap go test ./testenv/scale, then go tool pprof -top -base
+// heap.100 heap.500.
 func keep(t *testing.T, s *testenv.Server, viewers int) {
 	t.Helper()
 	path := os.Getenv("RINGCAST_HEAP")

@@ -67,7 +67,7 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	return grown
 }
 
-// Has reports whether any series' metric name starts with prefix: a sum of nothing is zero too.
+// Has reports whether any series' metric name starts with prefix. A sum of no series is zero too.
 func (m Metrics) Has(prefix string) bool {
 	for series := range m {
 		if strings.HasPrefix(series, prefix) {

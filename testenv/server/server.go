@@ -1,4 +1,4 @@
-// Package server runs ringcast, or another server, as a process of its own: it waits until the server is ready, keeps
+// Package server runs ringcast, or another server, as a process of its own. It waits until the server is ready, keeps
 // the end of its log, reads its metrics, and ends it.
 package server
 
@@ -23,7 +23,7 @@ const (
 	keptLog       = 256 << 10
 )
 
-// A Server is a process that has been ready. Its methods may be called at the same time, but for Restart.
+// A Server is a process that was ready once. Its methods may be called at the same time, but for Restart.
 type Server struct {
 	// URL and Admin are the roots of the two HTTP listeners, without a final slash.
 	URL, Admin string
@@ -33,28 +33,28 @@ type Server struct {
 	cmd    *exec.Cmd
 	run    func(*exec.Cmd) (wait func() error, err error)
 	client *http.Client
-	ask    func(context.Context) error // whether it is ready, nil for /readyz
+	ask    func(context.Context) error // reports that it is ready; nil for /readyz
 	log    *tail
 	done   chan struct{} // closed when the process has ended; err is valid then
 	err    error
 }
 
-// A Launch says how to run a server of which one knows where it will listen.
+// A Launch describes how to run a server on known addresses.
 type Launch struct {
 	// URL, Admin and UDP are the Server's.
 	URL, Admin, UDP string
 	// Cmd is the server's command line. The log takes its output; its environment is this process's
 	// without the tests' own variables.
 	Cmd *exec.Cmd
-	// Run starts a command and returns what waits for its end. The default is Cmd's own.
+	// Run starts a command and returns the function that waits for its end. The default is Cmd's own.
 	Run func(*exec.Cmd) (wait func() error, err error)
 	// Client reaches the server. The default is http.DefaultClient.
 	Client *http.Client
-	// Probe tells whether the server is ready. The default asks Admin's /readyz.
+	// Probe returns nil once the server is ready. The default asks Admin's /readyz.
 	Probe func(context.Context) error
 }
 
-// Start runs the server and returns when it is ready. It is the caller's to Stop.
+// Start runs the server and returns when it is ready. The caller calls Stop.
 func (l Launch) Start(ctx context.Context) (*Server, error) {
 	if l.Client == nil {
 		l.Client = http.DefaultClient
@@ -66,7 +66,7 @@ func (l Launch) Start(ctx context.Context) (*Server, error) {
 		URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, ask: l.Probe,
 		log: &tail{limit: keptLog},
 	}
-	// The tests' own variables are not the server's, which refuses what it does not know.
+	// The tests' own variables are left out: the server refuses variables that it does not know.
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.start(ctx); err != nil {
@@ -166,7 +166,7 @@ func (s *Server) Stop() error {
 	case <-s.done:
 		return s.err
 	case <-time.After(stopDeadline):
-		// SIGQUIT prints every goroutine's stack, which tells who did not stop.
+		// SIGQUIT prints every goroutine's stack, which shows the ones that did not stop.
 		s.cmd.Process.Signal(syscall.SIGQUIT)
 		select {
 		case <-s.done:
@@ -184,11 +184,11 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 // PID is the process's number.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 
-// Log is the end of what the process wrote.
+// Log is the last part of the process's output.
 func (s *Server) Log() string { return s.log.String() }
 
-// Restart ends the process, politely by SIGTERM or as a crash would by SIGKILL, runs it again on the
-// same ports and returns when it is ready. It must not run along with another method of the Server.
+// Restart ends the process, by SIGTERM or, as a crash does, by SIGKILL. It runs the process again on the same ports and
+// returns when it is ready. No other method of the Server may run at the same time.
 func (s *Server) Restart(ctx context.Context, end syscall.Signal) error {
 	if end == syscall.SIGTERM {
 		if err := s.Stop(); err != nil {
@@ -217,7 +217,7 @@ func errOr(err error, otherwise string) error {
 	return errors.New(otherwise)
 }
 
-// tail keeps the end of what is written to it.
+// tail keeps the last part of its input.
 type tail struct {
 	limit int
 

@@ -55,20 +55,20 @@ func (g *stage) realCheck(t *testing.T, h *lab.Host, own netip.Addr, stream stri
 func TestSTUNFlood(t *testing.T) {
 	for _, c := range []struct {
 		name, reason string
-		real         bool
+		genuine      bool
 	}{{"forged", "drop_stun_forged", false}, {"one real ufrag", "drop_stun_ufrag", true}} {
-		t.Run(c.name, func(t *testing.T) { joinFlooded(t, c.reason, c.real) })
+		t.Run(c.name, func(t *testing.T) { joinFlooded(t, c.reason, c.genuine) })
 	}
 }
 
 // joinFlooded floods the guard, which must drop the checks for a reason.
-func joinFlooded(t *testing.T, reason string, real bool) {
+func joinFlooded(t *testing.T, reason string, genuine bool) {
 	const viewers = 50
 	g := besiege(t, viewers, "flood")
 	// The honest and the flood share a wire: who finds it full waits, for what it drops is not the server's loss.
 	must(t, g.cable.B.Backpressure())
 	checks := forgedChecks()
-	if real {
+	if genuine {
 		checks = [][]byte{g.realCheck(t, g.client, g.client.IPv4(), "flood")}
 	}
 
@@ -86,7 +86,7 @@ func joinFlooded(t *testing.T, reason string, real bool) {
 	t.Logf("the server's counts:\n%s", storm.grown.List(
 		"ringcast_xdp_packets", "ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
 	most := 0.0
-	if real {
+	if genuine {
 		most = 50 * (storm.seconds + 1)
 	}
 	if n := float64(sent.STUN) - dropped; n < 0 || n > most {

@@ -305,7 +305,7 @@ func TestInsider(t *testing.T) {
 		}, 1)
 		must(t, err)
 		for range checks {
-			must(t, insider.Check(false))
+			must(t, insider.Check())
 			let(t, seconds*time.Second/checks)
 		}
 		sent, err = call.Wait()

@@ -98,11 +98,11 @@ type stage struct {
 }
 
 // newStage runs a server on a host.
-func newStage(t *testing.T, here *lab.Host, command func(binary string) *exec.Cmd) *stage {
+func newStage(t *testing.T, here *lab.Host, command func(program string) *exec.Cmd) *stage {
 	t.Helper()
-	binary, err := testenv.Binary()
+	program, err := testenv.Binary()
 	must(t, err)
-	s, err := testenv.StartCommandOn(t.Context(), here, nil, command(binary))
+	s, err := testenv.StartCommandOn(t.Context(), here, nil, command(program))
 	must(t, err)
 	s.EndWith(t)
 	return stageOf(t, here, s)
@@ -150,7 +150,7 @@ func (g *stage) keepAlive() {
 	}
 	// While there is no link, both fail.
 	g.alive.Go(func() { turn(reportInterval, func(p *peer.Peer) { _ = p.SendRTCP(report) }) })
-	turn(checkInterval, func(p *peer.Peer) { _ = p.Check(false) })
+	turn(checkInterval, func(p *peer.Peer) { _ = p.Check() })
 }
 
 // The offers are Chromium's, with the light peer's SSRC in place of the camera's.

@@ -76,7 +76,7 @@ func TestMarks(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 				g, _, client := pairOf(t, lab.Link{Queues: 2},
-					func(binary string) *exec.Cmd { return exec.Command(binary, c.args...) })
+					func(program string) *exec.Cmd { return exec.Command(program, c.args...) })
 				at := of(g.here)
 				g.flows(client, at, of(client))
 				if c.args[1] == "xdp" {

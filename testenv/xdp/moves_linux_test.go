@@ -61,10 +61,10 @@ func TestMoveToOtherInterface(t *testing.T) {
 	playsBy := func(name string, at netip.AddrPort, grows, rests string) {
 		t.Helper()
 		v.Local.Candidates[0] = at
-		must(t, v.Check(true))
+		must(t, v.Nominate())
 		until(t, name, func() bool {
 			before := g.server.Metrics(t)
-			must(t, v.Check(true))
+			must(t, v.Nominate())
 			n := feed.number()
 			until(t, "media of a moment later", func() bool {
 				v.mu.Lock()

@@ -39,8 +39,8 @@ func TestUnseen(t *testing.T) {
 		seen bool
 	}{{"udp", true}, {"xdp", false}} {
 		t.Run(c.io, func(t *testing.T) {
-			g, cable, client := pairOf(t, lab.Link{}, func(binary string) *exec.Cmd {
-				return exec.Command(binary, "--io", c.io, "--interface", "eth0")
+			g, cable, client := pairOf(t, lab.Link{}, func(program string) *exec.Cmd {
+				return exec.Command(program, "--io", c.io, "--interface", "eth0")
 			})
 			flows := g.flows(client, g.here.IPv4(), client.IPv4())
 			if !c.seen {

@@ -1,4 +1,4 @@
-// What sending UDP packets costs one core at least: by AF_XDP in copy mode, and by sockets. No libraries, so
+// The least cost of sending UDP packets for one core: by AF_XDP in copy mode, and by sockets. No libraries, so
 // that it builds wherever there are a C compiler and the kernel's headers.
 //
 //	floor xsk     MILLISECONDS BATCH SOURCE DESTINATION DEVICE SOURCE_MAC DESTINATION_MAC
@@ -6,10 +6,10 @@
 //	floor gso     MILLISECONDS BATCH SOURCE DESTINATION SEGMENTS
 //	floor sendto  MILLISECONDS BATCH SOURCE DESTINATION
 //
-// Packets of 1,200 bytes of payload go from port 5000 to 500 ports in turn, as to 500 viewers: each its own
-// message, or with gso SEGMENTS a message. BATCH are handed over in one system call (sendto: one) between two
+// Packets of 1,200 bytes of payload go from port 5000 to 500 ports in turn, as to 500 viewers. Each is its own
+// message; gso puts SEGMENTS into a message. One system call hands over BATCH (sendto: one) between two
 // looks at the clock. AF_XDP uses queue 0. It prints {"sent":packets, "cpu_ns":…, "wall_ns":…}, where the CPU
-// time is the process's, with what the kernel did in its context.
+// time is the process's, with the kernel's work in its context.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,7 +49,7 @@ enum {
 	RING = 2048,
 };
 
-// What must happen at all gets a minute, on a machine that others use too.
+// Each wait gets a minute, on a machine that others use too.
 static const int64_t PATIENCE_NS = 60000000000;
 
 static _Noreturn void fail(const char *what) {
@@ -65,7 +65,7 @@ static int64_t now(clockid_t clock) {
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-// What the result counts from, when everything is set up.
+// The values at the start of the measurement, after all is set up.
 static int64_t cpu_start, start;
 
 static int64_t begin(int64_t milliseconds) {
@@ -207,12 +207,14 @@ static unsigned frame(char *at, unsigned viewer, char **arg) {
 	sum = (sum & 0xffff) + (sum >> 16);
 	ip->check = ~(sum + (sum >> 16));
 	// A UDP checksum of 0 is none: RFC 768.
-	*udp = (struct udphdr){.source = htons(FROM_PORT), .dest = htons(TO_PORT + viewer), .len = htons(sizeof *udp + PAYLOAD)};
+	*udp = (struct udphdr){.source = htons(FROM_PORT), .dest = htons(TO_PORT + viewer),
+				.len = htons(sizeof *udp + PAYLOAD)};
 	return sizeof *eth + length;
 }
 
 static uint64_t by_xdp(int64_t milliseconds, unsigned batch, char **arg) {
-	struct sockaddr_xdp here = {.sxdp_family = AF_XDP, .sxdp_flags = XDP_COPY | XDP_USE_NEED_WAKEUP, .sxdp_ifindex = if_nametoindex(arg[2])};
+	struct sockaddr_xdp here = {.sxdp_family = AF_XDP, .sxdp_flags = XDP_COPY | XDP_USE_NEED_WAKEUP,
+				    .sxdp_ifindex = if_nametoindex(arg[2])};
 	struct xdp_umem_reg umem = {.len = FRAMES * CHUNK, .chunk_size = CHUNK};
 	struct xdp_mmap_offsets offsets;
 	socklen_t length = sizeof offsets;
@@ -250,7 +252,8 @@ static uint64_t by_xdp(int64_t milliseconds, unsigned batch, char **arg) {
 		// Half of the frames may be in flight, so that the order of completions does not matter.
 		if (sending && queued + batch <= RING && produced - completed + batch <= FRAMES / 2) {
 			for (unsigned i = 0; i < batch; i++, produced++)
-				((struct xdp_desc *)tx.entries)[produced % RING] = (struct xdp_desc){.addr = produced % FRAMES * CHUNK, .len = frame_length};
+				((struct xdp_desc *)tx.entries)[produced % RING] = (struct xdp_desc){
+					.addr = produced % FRAMES * CHUNK, .len = frame_length};
 			__atomic_store_n(tx.producer, (uint32_t)produced, __ATOMIC_RELEASE);
 		}
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0) {

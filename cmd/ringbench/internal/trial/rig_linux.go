@@ -92,14 +92,14 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 // drivers/net/veth.c). XDP would turn TSO off itself.
 func threads(h *lab.Host, cpus []int) ([]int, error) {
 	d := h.Device(device)
-	if err := d.Offload("rx-gro", true); err != nil {
+	if err := d.Offload("rx-gro", lab.On); err != nil {
 		return nil, err
 	}
 	for _, feature := range []string{
 		"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation",
 		"tx-tcp-mangleid-segmentation",
 	} {
-		if err := d.Offload(feature, false); err != nil {
+		if err := d.Offload(feature, lab.Off); err != nil {
 			return nil, err
 		}
 	}
