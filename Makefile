@@ -1,4 +1,4 @@
-# Start with make run and make test. docs/testing.md tells of the three tiers of tests.
+# Start with make run and make test. docs/testing.md explains the three tiers of tests.
 
 # A pipe fails with any of its commands.
 SHELL := bash
@@ -10,7 +10,8 @@ FUZZTIME ?= 30s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
-QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp -e /testenv/zerocopy -e /ringbench/internal/trial)
+QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp \
+		-e /testenv/zerocopy -e /ringbench/internal/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab cmd/ringbench/internal/sink
@@ -19,8 +20,8 @@ BPF = bpf testenv/lab cmd/ringbench/internal/sink
 FUZZERS = $(shell grep -rlE --include='*_test.go' '^func Fuzz' . | while read f; do \
 		grep -oE '^func Fuzz[A-Za-z0-9]+' $$f | sed "s|^func |$$(dirname $$f):|"; done)
 
-# Of go test -v: a line for each package, what was skipped and why, and all that a failed package said. It fails where
-# there was nothing to run, as for a name of a test or sub-test that there is not.
+# Shortens the output of go test -v. Left are a line for each package, the skipped tests with their reasons, and all
+# output of a failed package. It fails where there was nothing to run, as for the name of a test that does not exist.
 TELL = awk '/^=== / { name = $$3 } \
 	/skipped: missing/ { why[name] = $$0; sub(/.*skipped: /, "", why[name]) } \
 	/^ *--- SKIP/ { print "skipped " $$3 ": " ($$3 in why ? why[$$3] : "no missing capability"); delete why[$$3] } \
@@ -38,8 +39,8 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 # The compiler that made the committed BPF objects; another makes others.
 CLANG = 14.0.6
 
-.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp zerocopy trial bench bench-smoke endure
-.PHONY: table lint generate generated clean deps peerdeps cross help
+.PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp
+.PHONY: zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps cross help
 
 all: build
 
@@ -55,14 +56,16 @@ run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug"
 # Debian packages that bring what the tests of each tier need beside Go, as package:command.
 TOOLS = chromium:chromium openssl:openssl ffmpeg:ffmpeg iproute2:ip systemd:systemd-analyze gcc:gcc libc6-dev:gcc
 PEERS = firefox-esr:firefox-esr python3-aiortc python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice \
-	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
+	gstreamer1.0-libav
 
-# Installs what is missing of a list, on Debian as root; elsewhere tests skip by capability.
+# Installs the missing packages of a list, on Debian as root; elsewhere tests skip by capability.
 install = @if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing=""; \
 		for p in $(1); do \
 			if [ "$${p\#*:}" != "$$p" ] && command -v "$${p\#*:}" >/dev/null; then continue; fi; \
-			dpkg-query -W -f '$${Status}' "$${p%:*}" 2>/dev/null | grep -q 'ok installed' || missing="$$missing $${p%:*}"; \
+			dpkg-query -W -f '$${Status}' "$${p%:*}" 2>/dev/null | grep -q 'ok installed' || \
+				missing="$$missing $${p%:*}"; \
 		done; \
 		if [ -n "$$missing" ]; then \
 			echo "installing$$missing"; \
@@ -109,13 +112,14 @@ race: ## the race detector over all but browsers, attacks and AF_XDP's faults
 	exit $$failed
 
 # Without a bound, making an interesting input smaller takes a minute each: most of the time there is. Up to
-# Go 1.26 the end of FUZZTIME itself can be reported as a failure (go.dev/issue/75804); a real one names its
-# input or says something else.
+# Go 1.26 the end of FUZZTIME itself can be reported as a failure (go.dev/issue/75804). A real failure names its input
+# or says something else.
 fuzz: ## each fuzz target for FUZZTIME
 	@[ -n "$(FUZZERS)" ] || { echo "no fuzz targets were found"; exit 1; }
 	@failed=""; for f in $(FUZZERS); do \
 		echo "$${f#*:} in $${f%%:*}"; \
-		if ! out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) && \
+		if ! out=$$($(GO) test $${f%%:*} -run '^$$' -fuzz "^$${f#*:}$$" \
+			-fuzztime $(FUZZTIME) -fuzzminimizetime 100x 2>&1) && \
 			{ echo "$$out" | grep -q 'Failing input' || ! echo "$$out" | grep -qx '    context deadline exceeded'; }; \
 		then echo "$$out"; failed="$$failed $${f#*:}"; fi; \
 		echo "$$out" | grep -E 'elapsed|^ok' | tail -n 1; \
@@ -168,25 +172,30 @@ lint: ## format, style and static checks
 	@failed=""; \
 	$(MAKE) --no-print-directory generated || failed="$$failed generated"; \
 	$(GO) vet ./... || failed="$$failed vet"; \
-	out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || { echo "gofumpt failed or would change files:" $$out; failed="$$failed gofumpt"; }; \
+	out=$$($(GO) tool gofumpt -l .) && [ -z "$$out" ] || \
+		{ echo "gofumpt failed or would change files:" $$out; failed="$$failed gofumpt"; }; \
 	$(GO) tool staticcheck ./... || failed="$$failed staticcheck"; \
 	$(GO) run ./testenv/style || failed="$$failed style"; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 cross: ## the platforms that we build for but do not test on
-	@failed=""; for c in linux/arm64/ringcast darwin/arm64/ringcast windows/amd64/ringcast linux/arm64/ringbench darwin/arm64/ringbench; do \
-		echo "$$c"; p=$${c%/*}; GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/$${c##*/} || failed="$$failed $$c"; \
+	@failed=""; for c in linux/arm64/ringcast darwin/arm64/ringcast windows/amd64/ringcast \
+			linux/arm64/ringbench darwin/arm64/ringbench; do \
+		echo "$$c"; p=$${c%/*}; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/$${c##*/} || failed="$$failed $$c"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 generate: ## generated code
 	$(GO) generate ./...
 
 generated: ## the committed BPF objects are what their source makes, where the same compiler can tell
-	@if clang --version 2>/dev/null | grep -qwF "version $(CLANG)" && command -v llvm-strip >/dev/null && [ -d /usr/include/bpf ]; then \
+	@if clang --version 2>/dev/null | grep -qwF "version $(CLANG)" && command -v llvm-strip >/dev/null && \
+			[ -d /usr/include/bpf ]; then \
 		before=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
 		$(GO) generate $(BPF:%=./%) || exit 1; \
 		after=$$(cat $(BPF:=/*_bpfel.*) | sha256sum); \
-		if [ "$$before" != "$$after" ]; then echo "the BPF objects were not what their sources make; they are now"; exit 1; fi; \
+		if [ "$$before" != "$$after" ]; then \
+			echo "the BPF objects were not what their sources make; they are now"; exit 1; fi; \
 	else echo "BPF: no clang $(CLANG) with libbpf's headers here, so the objects are not compared"; fi
 
 clean: ## remove what was built, and forget test results
