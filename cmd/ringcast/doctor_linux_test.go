@@ -120,8 +120,8 @@ interface
 rungs
   NO   xdp-zerocopy  refused: XDP
   yes  xdp-copy      taken
-       xdp-generic   not asked for
-       udp           should those above fail
+       xdp-generic   not requested
+       udp           if those above fail
 
 XDP: the driver (veth 1.0) has no zerocopy
   packets are copied once more
@@ -159,7 +159,7 @@ rungs
   NO   xdp-zerocopy  refused: interface
   NO   xdp-copy      refused: interface
   NO   xdp-generic   refused: interface
-       udp           not asked for
+       udp           not requested
 
 interface: interface eth9 not found
   ` + "`ip link` lists those there are\n"
@@ -187,7 +187,7 @@ link: v0 is down
   ` + "`ip link set dev v0 up`" + `
 
 peer: v0 receives on 2 queues and its peer v1 sends on 3
-  make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)
+  make the pair again with as many queues at both ends (numrxqueues, numtxqueues)
 `
 
 func TestDoctor(t *testing.T) {
@@ -236,7 +236,7 @@ func TestDoctor(t *testing.T) {
 
 	t.Run("only sockets", func(t *testing.T) {
 		out, status := consult(t, a, "--io", "udp", "--interface", "eth0")
-		if !strings.HasPrefix(out, "eth0: AF_XDP is not wanted, sockets would be used\n") || status != exitFailed ||
+		if !strings.HasPrefix(out, "eth0: AF_XDP was not requested, sockets would be used\n") || status != exitFailed ||
 			!strings.Contains(out, "driver       veth") || !strings.Contains(out, "  yes  udp           taken\n") {
 			t.Errorf("status %d\n%s", status, out)
 		}

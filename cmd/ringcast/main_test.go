@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"ringcast/engine/host"
 )
 
 // asRingcast makes the test binary behave as the command, so that signals and exit statuses are real.
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	dropPrivileges = func(bool) error { return nil } // other tests need them
+	dropPrivileges = func(host.Needs) error { return nil } // other tests need them
 	goleak.VerifyTestMain(m)
 }
 

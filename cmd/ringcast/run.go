@@ -50,7 +50,11 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 		return err
 	}
 	servers := web.NewServers(log)
-	if err := dropPrivileges(slices.ContainsFunc(e.Rungs(), host.Rung.XDP)); err != nil {
+	needs := host.ForSockets
+	if slices.ContainsFunc(e.Rungs(), host.Rung.XDP) {
+		needs = host.ForAFXDP
+	}
+	if err := dropPrivileges(needs); err != nil {
 		return errors.Join(fmt.Errorf("give up privileges: %w", err), shutdown(e, servers))
 	}
 	cfg.Signaling.Log = log

@@ -8,17 +8,17 @@ import (
 	"strings"
 )
 
-// A Decision is what Choose made of a Report.
+// A Decision is the result of Choose.
 type Decision struct {
-	// Interface is the one that the rungs of AF_XDP use.
+	// Interface is the network interface that the rungs of AF_XDP use.
 	Interface string `json:"interface"`
-	// Queues is how many of its queues can be served: those that both receive and send.
+	// Queues is how many queues of the interface can be served: those that both receive and send.
 	Queues int `json:"queues"`
-	// Rungs are to be tried in this order. There is none if AF_XDP was demanded and is refused.
+	// Rungs are tried in this order. There is none if AF_XDP was demanded and is refused.
 	Rungs []Rung `json:"rungs"`
-	// Refused is everything that stands in the way of a better one.
+	// Refused lists everything that stands in the way of a better rung.
 	Refused []Refusal `json:"refused"`
-	// Notes are worth knowing and refuse nothing.
+	// Notes are worth knowing, but refuse nothing.
 	Notes []string `json:"notes"`
 }
 
@@ -27,7 +27,7 @@ type Refusal struct {
 	// Interface is the one that is refused, empty where none is meant. In JSON the Decision has it.
 	Interface string `json:"-"`
 	Rungs     []Rung `json:"rungs"`
-	// Fact is the part of the Report that the refusal is about.
+	// Fact is the part of the Report that the reason refers to.
 	Fact   Fact   `json:"fact"`
 	Reason string `json:"reason"`
 	Remedy string `json:"remedy"`
@@ -59,15 +59,15 @@ const (
 	FactPeer         Fact = "peer"
 	FactProgram      Fact = "XDP program"
 	FactFeatures     Fact = "XDP"
-	FactWish         Fact = "settings"
+	FactSettings     Fact = "settings"
 	// FactAttempt is about no part of a Report: the rung was tried.
 	FactAttempt Fact = "attempt"
 )
 
-// ErrRefused is wrapped by what Err returns.
+// ErrRefused is wrapped by the error of Decision.Err.
 var ErrRefused = errors.New("AF_XDP cannot be used")
 
-// Err is nil unless AF_XDP was demanded and is refused.
+// Err returns an error if AF_XDP was demanded and is refused.
 func (d *Decision) Err() error {
 	if len(d.Rungs) > 0 {
 		return nil
@@ -75,7 +75,7 @@ func (d *Decision) Err() error {
 	return fmt.Errorf("%w: %s", ErrRefused, d.refusal(Copy))
 }
 
-// Taken is the rung to try first; empty where Err is not nil.
+// Taken returns the rung to try first. It is empty where Err returns an error.
 func (d *Decision) Taken() Rung {
 	if len(d.Rungs) == 0 {
 		return ""
@@ -83,7 +83,7 @@ func (d *Decision) Taken() Rung {
 	return d.Rungs[0]
 }
 
-// refusal is the first that keeps a rung from being taken, nil if none does.
+// refusal returns the first refusal of a rung, nil if there is none.
 func (d *Decision) refusal(rung Rung) *Refusal {
 	for i := range d.Refused {
 		if slices.Contains(d.Refused[i].Rungs, rung) {
@@ -93,7 +93,7 @@ func (d *Decision) refusal(rung Rung) *Refusal {
 	return nil
 }
 
-// The rungs that refusals are about: all of AF_XDP, those that need the driver's own XDP, one.
+// Refusals refer to these groups of rungs: all of AF_XDP, those that need the driver's own XDP, a single one.
 var (
 	allXDP       = []Rung{ZeroCopy, Copy, Generic}
 	native       = []Rung{ZeroCopy, Copy}
@@ -101,7 +101,7 @@ var (
 	onlyGeneric  = []Rung{Generic}
 )
 
-// refuse adds a refusal; the reason is a format.
+// refuse adds a refusal. The reason is a format.
 func (d *Decision) refuse(rungs []Rung, fact Fact, remedy, reason string, args ...any) {
 	d.Refused = append(d.Refused, Refusal{d.Interface, rungs, fact, fmt.Sprintf(reason, args...), remedy})
 }
@@ -110,8 +110,8 @@ func (d *Decision) note(format string, args ...any) {
 	d.Notes = append(d.Notes, fmt.Sprintf(format, args...))
 }
 
-// Choose decides which rungs of the ladder are left for an interface, by a report on it. Without a name it tells why
-// there is none.
+// Choose decides from a report which rungs of the ladder remain for an interface. Without a name it gives the reason
+// why there is no interface.
 func Choose(cfg Config, name string, r Report) Decision {
 	d := Decision{Interface: name, Rungs: []Rung{}, Refused: []Refusal{}, Notes: []string{}}
 	if cfg.IO == OnlySockets {
@@ -123,7 +123,7 @@ func Choose(cfg Config, name string, r Report) Decision {
 		d.checkInterface(r.NIC, r.Links, &r.Kernel)
 		d.checkMemory(cfg, r.Process)
 	}
-	d.checkWishes(cfg)
+	d.checkSettings(cfg)
 	for _, rung := range allXDP {
 		if d.refusal(rung) == nil && (rung != Generic || cfg.Generic) {
 			d.Rungs = append(d.Rungs, rung)
@@ -135,14 +135,14 @@ func Choose(cfg Config, name string, r Report) Decision {
 	return d
 }
 
-// findInterface tells whether there is anything to check.
+// findInterface reports whether there is an interface to check.
 func (d *Decision) findInterface(cfg Config, r Report) bool {
 	switch {
 	case r.OS != "linux":
 		d.refuse(allXDP, FactSystem, "sockets serve on this one", "AF_XDP needs Linux, this is %s", r.OS)
 		return false
 	case r.Failure != "":
-		d.refuse(allXDP, FactInterface, "see whether `ip link` works here", "the network interfaces cannot be looked at: %s", r.Failure)
+		d.refuse(allXDP, FactInterface, "see whether `ip link` works here", "the network interfaces cannot be listed: %s", r.Failure)
 		return false
 	}
 	if d.Interface == "" {
@@ -157,7 +157,7 @@ func (d *Decision) findInterface(cfg Config, r Report) bool {
 	return true
 }
 
-// pick finds the interfaces that carry the addresses at which peers reach us, or tells why there are none.
+// pick finds the interfaces that carry the addresses at which peers reach us. Where there are none, it gives the reason.
 func pick(cfg Config, links []Link) (found []string, why string) {
 	var sought []string
 	for _, a := range cfg.Addresses {
@@ -171,7 +171,7 @@ func pick(cfg Config, links []Link) (found []string, why string) {
 			}
 		}
 	}
-	// Whoever names the loopback's address beside others means those.
+	// An operator who names the loopback's address beside others means the others.
 	if len(found) > 1 {
 		found = slices.DeleteFunc(found, func(name string) bool {
 			return slices.ContainsFunc(links, func(l Link) bool { return l.Name == name && l.Loopback })
@@ -179,7 +179,7 @@ func pick(cfg Config, links []Link) (found []string, why string) {
 	}
 	switch {
 	case len(sought) == 0:
-		return nil, "no interface is named, nor an address that tells one"
+		return nil, "no interface is named, nor an address that identifies one"
 	case len(found) == 0:
 		return nil, "no interface carries " + strings.Join(sought, " or ")
 	}
@@ -190,7 +190,7 @@ func (l *Link) carries(a netip.Addr) bool {
 	return slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == a.Unmap().WithZone("") })
 }
 
-// checkMachine looks at what is the same for every interface.
+// checkMachine checks everything that is the same for all interfaces.
 func (d *Decision) checkMachine(cfg Config, r Report) {
 	can := func(capability string) bool { return slices.Contains(r.Process.Capabilities, capability) }
 	var missing []string
@@ -215,8 +215,8 @@ func (d *Decision) checkMachine(cfg Config, r Report) {
 	d.Queues = min(r.NIC.Queues.RX, r.NIC.Queues.TX)
 }
 
-// checkMemory refuses the rungs whose packet memory may not be locked. It comes last: where zerocopy is refused anyway,
-// its larger memory is of no interest.
+// checkMemory refuses the rungs whose packet memory exceeds RLIMIT_MEMLOCK. It comes last: where zerocopy is refused
+// anyway, its larger memory does not matter.
 func (d *Decision) checkMemory(cfg Config, p Process) {
 	if slices.Contains(p.Capabilities, ipcLock) || slices.Contains(p.Capabilities, sysResource) {
 		return
@@ -235,12 +235,12 @@ func (d *Decision) checkMemory(cfg Config, p Process) {
 	}
 }
 
-// copying is how many bytes of packet memory the interface's queues take where the kernel copies.
+// copying returns how many bytes of packet memory the interface's queues take where the kernel copies.
 func (d *Decision) copying(cfg Config) uint64 {
 	return cfg.QueueMemory * uint64(max(d.Queues, 1))
 }
 
-// memory is how many bytes of packet memory the interface takes on the first of its rungs.
+// memory returns how many bytes of packet memory the interface takes on the first of its rungs.
 func (d *Decision) memory(cfg Config) uint64 {
 	switch {
 	case !d.Taken().XDP():
@@ -251,7 +251,7 @@ func (d *Decision) memory(cfg Config) uint64 {
 	return d.copying(cfg)
 }
 
-// checkInterface looks at the interface and its driver.
+// checkInterface checks the interface and its driver.
 func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	if n.Loopback {
 		d.refuse(allXDP, FactInterface, "name the interface of a network; sockets serve this machine's own peers",
@@ -260,12 +260,12 @@ func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	}
 	stacked := d.checkStack(n, links)
 	if stacked && d.refusal(Generic) != nil {
-		return // whatever else there is, mending it would not help
+		return // to mend anything else would not help
 	}
 	if !n.Up {
 		d.refuse(allXDP, FactLink, fmt.Sprintf("`ip link set dev %s up`", n.Name), "%s is down", n.Name)
 	} else if !n.Carrier {
-		d.note("%s has no carrier: nothing goes in or out until it has", n.Name)
+		d.note("%s has no carrier: nothing is sent or received until it has one", n.Name)
 	}
 	if p := n.Program; p != nil {
 		d.refuse(allXDP, FactProgram, p.remedy(n.Name), "another XDP program (%s) is attached to %s", p, n.Name)
@@ -274,9 +274,9 @@ func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	case d.Queues == 0:
 		d.refuse(allXDP, FactQueues, fmt.Sprintf("see `ethtool -l %s`", n.Name), "%s has no queue that can be served (%d receive, %d send)", n.Name, q.RX, q.TX)
 	case q.TX < q.RX:
-		d.note("%d of %d receive queues can be served, as many as send: what arrives on others goes through the kernel", q.TX, q.RX)
+		d.note("%d of %d receive queues can be served, as many as send: packets on the others go through the kernel", q.TX, q.RX)
 	}
-	if !stacked { // else it is not this driver that XDP is about
+	if !stacked { // else XDP would not run on this driver
 		d.checkDriver(n, k)
 	}
 	for i := range n.Gateways {
@@ -289,8 +289,8 @@ func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	}
 }
 
-// remedy is how to get rid of a program, which depends on its owner. An interface has one program: a host of
-// several has a dispatcher, which calls them in turn but could not call ours.
+// remedy says how to detach a program, which depends on its owner. An interface has one program: a host with several
+// has a dispatcher, which calls them in turn but could not call ours.
 func (p *Program) remedy(device string) string {
 	switch {
 	case p.Name == "xdp_dispatcher":
@@ -298,7 +298,7 @@ func (p *Program) remedy(device string) string {
 	case strings.HasPrefix(p.Name, "cil_xdp"):
 		return "it is Cilium's: loadBalancer.acceleration=disabled ends it"
 	}
-	return fmt.Sprintf("stop what attached it (`bpftool prog show id %d` tells), or name another interface", p.ID)
+	return fmt.Sprintf("stop what attached it (`bpftool prog show id %d` shows it), or name another interface", p.ID)
 }
 
 func (p *Program) String() string {
@@ -308,17 +308,17 @@ func (p *Program) String() string {
 	return fmt.Sprintf("id %d, %s, %s", p.ID, p.Mode, p.Name)
 }
 
-// checkWishes takes out what was not asked for. It says so only where nothing else is the matter.
-func (d *Decision) checkWishes(cfg Config) {
+// checkSettings refuses the rungs that were not requested. It does so only where nothing else refuses them.
+func (d *Decision) checkSettings(cfg Config) {
 	if !cfg.Zerocopy && d.refusal(ZeroCopy) == nil {
-		d.refuse(onlyZeroCopy, FactWish, "--zerocopy auto", "zerocopy is switched off")
+		d.refuse(onlyZeroCopy, FactSettings, "--zerocopy auto", "zerocopy is switched off")
 	}
 	if !cfg.Generic && d.refusal(Copy) != nil && d.refusal(Generic) == nil {
-		d.refuse(onlyGeneric, FactWish, "--generic, to try AF_XDP out without its speed", "generic XDP is not asked for")
+		d.refuse(onlyGeneric, FactSettings, "--generic, to try AF_XDP without its speed", "generic XDP was not requested")
 	}
 }
 
-// size is a number of bytes for people.
+// size formats a number of bytes for people.
 func size(n uint64) string {
 	switch {
 	case n == Unlimited:

@@ -78,8 +78,8 @@ func TestChoose(t *testing.T) {
 			name: "no XDP of its own", change: func(r *Report) { r.NIC.Features = &Features{} }, rungs: "udp",
 			refused: []string{
 				"xdp-zerocopy xdp-copy: the driver (nic 1.0) has no XDP that redirects; name a physical interface; " +
-					"--generic runs AF_XDP on the kernel's generic XDP, to try it out",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+					"--generic runs AF_XDP on the kernel's generic XDP, to try it",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
@@ -87,7 +87,7 @@ func TestChoose(t *testing.T) {
 			rungs: "xdp-generic",
 			refused: []string{
 				"xdp-zerocopy xdp-copy: the driver (nic 1.0) has no XDP that redirects; name a physical interface; " +
-					"--generic runs AF_XDP on the kernel's generic XDP, to try it out",
+					"--generic runs AF_XDP on the kernel's generic XDP, to try it",
 			},
 		},
 		{
@@ -96,7 +96,7 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "netlink fails", change: func(r *Report) { r.NIC, r.Failure = nil, "open netlink: permission denied" }, rungs: "udp",
-			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be looked at: open netlink: permission denied; see whether `ip link` works here"},
+			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be listed: open netlink: permission denied; see whether `ip link` works here"},
 		},
 		{
 			name: "no such interface", set: func(c *Config) { c.Interfaces = []string{"eth9"} }, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
@@ -115,14 +115,14 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "no carrier", change: func(r *Report) { r.NIC.Carrier = false }, rungs: "xdp-copy udp", refused: []string{noZeroCopy},
-			notes: []string{"eth0 has no carrier: nothing goes in or out until it has"},
+			notes: []string{"eth0 has no carrier: nothing is sent or received until it has one"},
 		},
 		{
 			name: "a program is there", set: func(c *Config) { c.Generic = true }, rungs: "udp",
 			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native"} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native) is attached to eth0; " +
-					"stop what attached it (`bpftool prog show id 12` tells), or name another interface",
+					"stop what attached it (`bpftool prog show id 12` shows it), or name another interface",
 				noZeroCopy,
 			},
 		},
@@ -235,7 +235,7 @@ func TestChoose(t *testing.T) {
 		{
 			name: "fewer queues to send", change: func(r *Report) { r.NIC.Queues = Queues{RX: 4, TX: 1} }, rungs: "xdp-copy udp",
 			refused: []string{noZeroCopy},
-			notes:   []string{"1 of 4 receive queues can be served, as many as send: what arrives on others goes through the kernel"},
+			notes:   []string{"1 of 4 receive queues can be served, as many as send: packets on the others go through the kernel"},
 		},
 		{
 			name: "a gateway that does not answer", rungs: "xdp-copy udp", refused: []string{noZeroCopy},
@@ -270,7 +270,7 @@ func TestChoose(t *testing.T) {
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
 				"xdp-zerocopy xdp-copy: 4 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
@@ -280,14 +280,14 @@ func TestChoose(t *testing.T) {
 				"xdp-zerocopy: MTU 9001 is too large for zerocopy, which wants packets in one piece; " +
 					"`ip link set dev eth0 mtu 1500`, at most 3498; until then packets are copied once more",
 			},
-			notes: []string{"should the driver refuse XDP for the MTU of 9001: it was built without XDP in several pieces, and wants at most 3498"},
+			notes: []string{"if the driver refuses XDP for the MTU of 9001: it was built without XDP in several pieces, and accepts at most 3498"},
 		},
 		{
 			name: "ENA of Amazon with the MTU of EC2, before 2.14", rungs: "udp",
 			change: func(r *Report) { ena(r); r.NIC.MTU, r.NIC.Version = 9001, "2.13.2g" },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
@@ -295,7 +295,7 @@ func TestChoose(t *testing.T) {
 			change: func(r *Report) { ena(r); r.Kernel.Frags, r.NIC.MTU, r.NIC.Version = false, 9001, "2.14.0g" },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
@@ -337,7 +337,7 @@ func TestChoose(t *testing.T) {
 			change: func(r *Report) { ena(r); r.NIC.Queues = Queues{1, 1, 1, 1} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: 1 of 1 channels are in use, XDP on ena takes at most half; an instance type with more queues",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
@@ -370,31 +370,31 @@ func TestChoose(t *testing.T) {
 			change: func(r *Report) { r.NIC.Driver, r.Kernel.Frags, r.NIC.Peer = "veth", false, &Peer{"eth1", 3507, 3} },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 3507 of its peer eth1 is too large for XDP on veth; `ip link set dev eth1 mtu 1500`, at most 3506",
-				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair again with as many queues at both ends (numrxqueues, numtxqueues)",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
 			name: "veth whose peer is out of sight and sends on more queues", rungs: "udp",
 			change: func(r *Report) { r.NIC.Driver, r.NIC.Features, r.NIC.Queues.RX = "veth", &Features{}, 1 },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: eth0 receives on 1 queue and its peer sends on more; make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-zerocopy xdp-copy: eth0 receives on 1 queue and its peer sends on more; make the pair again with as many queues at both ends (numrxqueues, numtxqueues)",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
 			name: "virtio_net", change: func(r *Report) { r.NIC.Driver, r.NIC.MTU = "virtio_net", 9000 }, rungs: "xdp-copy udp",
 			refused: []string{"xdp-zerocopy: the driver (virtio_net 1.0) has no zerocopy; packets are copied once more"},
-			notes:   []string{"should the driver refuse XDP: `ethtool -K eth0 gro off lro off` takes off what the host may have to merge packets"},
+			notes:   []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of packets that the host may have begun"},
 		},
 		{
 			name: "virtio_net before Linux 6.3", rungs: "udp",
 			change: func(r *Report) { r.NIC.Driver, r.NIC.MTU, r.NIC.Features = "virtio_net", 3507, nil },
 			refused: []string{
 				"xdp-zerocopy xdp-copy: MTU 3507 is too large for XDP on virtio_net; `ip link set dev eth0 mtu 1500`, at most 3506",
-				"xdp-generic: generic XDP is not asked for; --generic, to try AF_XDP out without its speed",
+				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
-			notes: []string{"should the driver refuse XDP: `ethtool -K eth0 gro off lro off` takes off what the host may have to merge packets"},
+			notes: []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of packets that the host may have begun"},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -456,8 +456,8 @@ func TestChooseByAddress(t *testing.T) {
 		{"198.18.0.2 198.18.1.2", "eth0 eth1", ""},
 		{"127.0.0.1 198.18.1.2", "eth1", ""},
 		{"127.0.0.1", "lo", ""},
-		{"", "", "no interface is named, nor an address that tells one"},
-		{"::", "", "no interface is named, nor an address that tells one"},
+		{"", "", "no interface is named, nor an address that identifies one"},
+		{"::", "", "no interface is named, nor an address that identifies one"},
 		{"203.0.113.1", "", "no interface carries 203.0.113.1"},
 		{"203.0.113.1 2001:db8::1", "", "no interface carries 203.0.113.1 or 2001:db8::1"},
 	} {

@@ -21,10 +21,10 @@ const (
 // Config holds the settings that decide which rung is taken. Start from DefaultConfig.
 type Config struct {
 	IO IO
-	// Interfaces are the network interfaces for AF_XDP. Without any, those that carry the Addresses are meant.
+	// Interfaces are the network interfaces for AF_XDP. Without any, AF_XDP uses those that carry the Addresses.
 	Interfaces []string
-	// Addresses are those at which peers reach the media port, as far as they are configured.
-	// Unspecified addresses do not count.
+	// Addresses are those at which peers reach the UDP port, as far as they are configured. Unspecified addresses do
+	// not count.
 	Addresses []netip.Addr
 	// Zerocopy permits the zerocopy rung.
 	Zerocopy bool
@@ -42,26 +42,26 @@ type Config struct {
 	BusyPoll bool
 }
 
-// DefaultConfig is what holds where nothing is set. Its QueueMemory is that of 2,048 frames to receive and 1,024 to
-// send, of 2 KiB each.
+// DefaultConfig returns the defaults. QueueMemory is enough for 2,048 frames to receive and 1,024 to send, of 2 KiB
+// each.
 func DefaultConfig() Config { return Config{IO: Auto, Zerocopy: true, QueueMemory: 6 << 20} }
 
-// A Rung is one way in which packets enter and leave. Its text is what logs and metrics show.
+// A Rung is one way in which packets enter and leave. Logs and metrics show its text.
 type Rung string
 
 const (
-	// ZeroCopy is AF_XDP on the driver's own XDP, where the NIC uses our packet memory itself.
+	// ZeroCopy is AF_XDP on the driver's own XDP: the NIC reads and writes our packet memory itself.
 	ZeroCopy Rung = "xdp-zerocopy"
-	// Copy is AF_XDP on the driver's own XDP, where the kernel copies each packet.
+	// Copy is AF_XDP on the driver's own XDP: the kernel copies each packet.
 	Copy Rung = "xdp-copy"
-	// Generic is AF_XDP behind the kernel's generic XDP, which any driver has.
+	// Generic is AF_XDP on the kernel's generic XDP, which works with any driver.
 	Generic Rung = "xdp-generic"
 	// Sockets is the kernel's UDP.
 	Sockets Rung = "udp"
 )
 
-// Ladder is all rungs, best first.
+// Ladder lists all rungs, the best first.
 var Ladder = []Rung{ZeroCopy, Copy, Generic, Sockets}
 
-// XDP tells whether the rung is one of AF_XDP.
+// XDP reports whether the rung is one of AF_XDP.
 func (r Rung) XDP() bool { return slices.Contains(allXDP, r) }

@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// What drivers take off a page for the largest MTU with an XDP program that wants packets in one piece:
-// 256 bytes of headroom, 320 for struct skb_shared_info at the page's end, and what comes around the IP
-// packet. Of pages of 4,096 bytes this leaves 3,498 and 3,506. Ours takes packets in several pieces, where kernel
-// and driver hand them over (pieces).
+// With an XDP program that needs packets in one piece, the largest MTU is a page without these bytes: 256 of headroom,
+// 320 for struct skb_shared_info at the page's end, and the headers and checksum around the IP packet. A page of 4,096
+// bytes leaves 3,498 or 3,506. Our program takes packets in several pieces, where kernel and driver hand them over
+// (pieces).
 const (
 	enaOverhead    = 256 + 320 + 14 + 4 + 4 // Ethernet, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h
 	vethOverhead   = 256 + 320 + 14         // Ethernet: veth_xdp_set in drivers/net/veth.c; of the peer's MTU
 	virtioOverhead = 256 + 320 + 14         // Ethernet: virtnet_xdp_set in drivers/net/virtio_net.c
 )
 
-// With zerocopy a packet has to fit one chunk of packet memory. XDP's headroom leaves 3,840 bytes of that, and igb, igc
-// and ixgbe round those down to 3,072 (SRRCTL.BSIZEPKT counts in KB). Around the IP packet come Ethernet, VLAN tag and
-// checksum. ENA's own limit is the chunk's as well.
+// With zerocopy a packet has to fit one chunk of packet memory. XDP's headroom leaves 3,840 bytes of it, which igb, igc
+// and ixgbe round down to 3,072 (SRRCTL.BSIZEPKT counts in KB). Ethernet, VLAN tag and checksum surround the IP packet.
+// ENA's own limit is the chunk, too.
 const (
 	chunk       = 4096
 	zeroCopyMTU = 3072 - 14 - 4 - 4
@@ -31,8 +31,8 @@ const enaMaxPage = 16 << 10
 // enaMaxRing is the largest send ring with which ENA's zerocopy works.
 const enaMaxRing = 1024
 
-// checkDriver looks at what the driver is known, or tells, to ask for. What it asks for beyond that
-// shows when the program is attached.
+// checkDriver checks the rules that the driver is known to have, or reports. Further rules show when the program is
+// attached.
 func (d *Decision) checkDriver(n *NIC, k *Kernel) {
 	before := len(d.Refused)
 	onePiece := zeroCopyMTU
@@ -46,14 +46,14 @@ func (d *Decision) checkDriver(n *NIC, k *Kernel) {
 		d.note("accelerated networking must stay off for %s: XDP would run on its VF, too, and AF_XDP would get none of those packets", n.Name)
 	case "virtio_net":
 		d.limitMTU(n, k, k.PageSize-virtioOverhead, "")
-		d.note("should the driver refuse XDP: `ethtool -K %s gro off lro off` takes off what the host may have to merge packets", n.Name)
+		d.note("if the driver refuses XDP: `ethtool -K %s gro off lro off` stops the merging of packets that the host may have begun", n.Name)
 	}
 	if len(d.Refused) > before {
-		return // some drivers offer less while a rule of theirs is broken
+		return // some drivers offer fewer features while one of their rules is broken
 	}
 	name := cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown")
 	if n.Features != nil && !n.Features.native() {
-		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic XDP, to try it out",
+		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic XDP, to try it",
 			"the driver (%s) has no XDP that redirects", name)
 	} else if !n.zeroCopy() {
 		remedy := "packets are copied once more"
@@ -67,14 +67,14 @@ func (d *Decision) checkDriver(n *NIC, k *Kernel) {
 	}
 }
 
-// zeroCopy tells whether the driver may be able to, by what the kernel says; before Linux 6.3 that is
-// nothing, and of drivers that are not known here trying tells.
+// zeroCopy reports whether the driver may support zerocopy. Before Linux 6.3 the kernel does not report it. For drivers
+// that are not known here, only an attempt will show it.
 func (n *NIC) zeroCopy() bool {
 	if n.Features != nil {
 		return n.Features.ZeroCopy
 	}
 	switch n.Driver {
-	case "veth", "virtio_net": // where the latter can, the kernel is new enough to say so
+	case "veth", "virtio_net": // where virtio_net can, the kernel is new enough to report it
 		return false
 	case "ena":
 		return amazons(n.Version, 2, 13)
@@ -82,7 +82,7 @@ func (n *NIC) zeroCopy() bool {
 	return true
 }
 
-// pieces tells whether the driver hands packets over in several pieces, so that any MTU will do.
+// pieces reports whether the driver hands packets over in several pieces. Then any MTU is allowed.
 func (n *NIC) pieces(k *Kernel) bool {
 	switch n.Driver {
 	case "veth":
@@ -95,21 +95,21 @@ func (n *NIC) pieces(k *Kernel) bool {
 	return false
 }
 
-// limitMTU refuses an MTU that is too large for packets in one piece, if the driver knows no other. The remedy gets
-// an addition.
+// limitMTU refuses an MTU that is too large for packets in one piece, if the driver supports no others. remedy is added
+// to the command that lowers the MTU.
 func (d *Decision) limitMTU(n *NIC, k *Kernel, limit int, remedy string) {
 	if n.MTU > limit && !n.pieces(k) {
 		d.refuse(native, FactMTU, setMTU(n.Name, limit)+remedy, "MTU %d is too large for XDP on %s", n.MTU, n.Driver)
 	}
 }
 
-// setMTU is the command that lowers an MTU.
+// setMTU returns the command that lowers an MTU.
 func setMTU(name string, limit int) string {
 	return fmt.Sprintf("`ip link set dev %s mtu 1500`, at most %d", name, limit)
 }
 
-// checkENA knows the rules of Amazon's Elastic Network Adapter. An XDP program takes a send queue for
-// each receive queue out of the same maximum.
+// checkENA applies the rules of Amazon's Elastic Network Adapter. An XDP program needs one more send queue for each
+// receive queue, within the same maximum.
 func (d *Decision) checkENA(n *NIC, k *Kernel) {
 	limit, remedy := min(k.PageSize, enaMaxPage)-enaOverhead, ""
 	if k.Frags {
@@ -117,7 +117,7 @@ func (d *Decision) checkENA(n *NIC, k *Kernel) {
 	}
 	d.limitMTU(n, k, limit, remedy)
 	if n.MTU > limit && n.pieces(k) {
-		d.note("should the driver refuse XDP for the MTU of %d: it was built without XDP in several pieces, and wants at most %d", n.MTU, limit)
+		d.note("if the driver refuses XDP for the MTU of %d: it was built without XDP in several pieces, and accepts at most %d", n.MTU, limit)
 	}
 	if q := n.Queues; q.MaxRX > 0 && 2*q.RX > q.MaxRX && !amazons(n.Version, 2, 17) {
 		remedy := fmt.Sprintf("`ethtool -L %s combined %d`", n.Name, q.MaxRX/2)
@@ -132,8 +132,8 @@ func (d *Decision) checkENA(n *NIC, k *Kernel) {
 	}
 }
 
-// checkPeer looks at a veth's other end, where it can be seen. The driver offers XDP unless the peer sends
-// on more queues than this end receives on.
+// checkPeer checks the other end of a veth, where it can be seen. The driver offers XDP unless the peer sends on more
+// queues than this end receives on.
 func (d *Decision) checkPeer(n *NIC, k *Kernel) {
 	limit := k.PageSize - vethOverhead
 	name, sends := "its peer", "more"
@@ -145,13 +145,13 @@ func (d *Decision) checkPeer(n *NIC, k *Kernel) {
 			"MTU %d of %s is too large for XDP on veth", n.Peer.MTU, name)
 	}
 	if n.Peer != nil && n.Peer.TX > n.Queues.RX || n.Features != nil && !n.Features.native() {
-		d.refuse(native, FactPeer, "make the pair anew with as many queues at both ends (numrxqueues, numtxqueues)",
+		d.refuse(native, FactPeer, "make the pair again with as many queues at both ends (numrxqueues, numtxqueues)",
 			"%s receives on %s and %s sends on %s", n.Name, count(n.Queues.RX, "queue"), name, sends)
 	}
 }
 
-// amazons tells whether a version of ena is that of Amazon's own driver, which ends in g, and at least
-// as given. The one in the kernel has the kernel's version.
+// amazons reports whether a version of ena is one of Amazon's own driver, which ends in g, and at least the given one.
+// The driver in the kernel has the kernel's version.
 func amazons(version string, major, minor int) bool {
 	numbers, own := strings.CutSuffix(version, "g")
 	parts := strings.Split(numbers, ".")

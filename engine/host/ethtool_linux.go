@@ -11,7 +11,7 @@ import (
 )
 
 // ethtool asks two families of generic netlink about an interface: ethtool for queues and rings
-// (Documentation/networking/ethtool-netlink.rst), netdev for what its XDP can do
+// (Documentation/networking/ethtool-netlink.rst), netdev for the features of its XDP
 // (Documentation/netlink/specs/netdev.yaml).
 type ethtool struct {
 	conn            *genetlink.Conn
@@ -42,8 +42,8 @@ func (e *ethtool) inspect(n *NIC, index int) error {
 	return errors.Join(e.channels(n, index), e.rings(n, index), e.features(n, index))
 }
 
-// ask sends one request and calls each for the attributes of the answer. That the kernel or the driver
-// does not know the question is an answer, too: none.
+// ask sends one request and calls each for the attributes of the answer. Where the kernel or the driver does not know
+// the request, the answer is empty.
 func (e *ethtool) ask(family genetlink.Family, command uint8, fill func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder)) error {
 	if family.Version == 0 {
 		return nil
@@ -77,7 +77,7 @@ func (e *ethtool) ask(family genetlink.Family, command uint8, fill func(*netlink
 	return nil
 }
 
-// about is the header of a request to the family ethtool, under the attribute that is 1 in all of them.
+// about makes the header of a request to the family ethtool. Its attribute is 1 in all of them.
 func about(index int) func(*netlink.AttributeEncoder) {
 	return func(request *netlink.AttributeEncoder) {
 		request.Nested(unix.ETHTOOL_A_CHANNELS_HEADER, func(header *netlink.AttributeEncoder) error {
@@ -87,7 +87,7 @@ func about(index int) func(*netlink.AttributeEncoder) {
 	}
 }
 
-// channels replaces the numbers of queues, which count what was allocated, by what is in use.
+// channels replaces the numbers of allocated queues by those of the queues in use.
 func (e *ethtool) channels(n *NIC, index int) error {
 	var q Queues
 	err := e.ask(e.ethtool, unix.ETHTOOL_MSG_CHANNELS_GET, about(index), func(a *netlink.AttributeDecoder) {
@@ -131,7 +131,7 @@ func (e *ethtool) rings(n *NIC, index int) error {
 	return nil
 }
 
-// Of the family netdev; x/sys/unix lacks them.
+// Constants of the family netdev, which x/sys/unix lacks.
 const (
 	netdevDevGet      = 1 // NETDEV_CMD_DEV_GET
 	netdevIfindex     = 1 // NETDEV_A_DEV_IFINDEX

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inspect finds out what this machine and the named interface can do; without a name, or one that no
-// interface has, it reports on the machine and lists what interfaces there are.
+// Inspect reports on this machine and the named interface. Without a name, or with one that no interface has, it reports
+// on the machine and lists the interfaces.
 func Inspect(name string) Report {
 	r := Report{OS: "linux", Kernel: inspectKernel(), Process: inspectProcess(), Links: []Link{}}
 	if err := r.inspectLinks(name); err != nil {
@@ -25,7 +25,7 @@ func Inspect(name string) Report {
 }
 
 func (r *Report) inspectLinks(name string) error {
-	// A handle of our own: the package's opens sockets wherever the calling thread happens to be.
+	// A handle of our own: the package's shared one opens sockets in the namespace of the calling thread.
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink: %w", err)
@@ -52,7 +52,7 @@ func (r *Report) inspectLinks(name string) error {
 	return nil
 }
 
-// describeAll sorts the kernel's links and makes a Link of each.
+// describeAll sorts the kernel's links and describes each.
 func describeAll(links []netlink.Link, addresses []netlink.Addr) []Link {
 	slices.SortFunc(links, func(a, b netlink.Link) int { return cmp.Compare(a.Attrs().Index, b.Attrs().Index) })
 	all := make([]Link, len(links))
@@ -63,7 +63,7 @@ func describeAll(links []netlink.Link, addresses []netlink.Addr) []Link {
 	return all
 }
 
-// CountQueues is how many queues of an interface both receive and send now.
+// CountQueues counts the queues of an interface that both receive and send now.
 func CountQueues(name string) (int, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -106,7 +106,7 @@ func describe(link netlink.Link, addresses []netlink.Addr) Link {
 	return l
 }
 
-// stack fills in how the interface stands to others.
+// stack fills in how the interface relates to others.
 func (l *Link) stack(link netlink.Link, links []netlink.Link) {
 	a := link.Attrs()
 	if kind := link.Type(); kind != "device" {
@@ -118,7 +118,7 @@ func (l *Link) stack(link netlink.Link, links []netlink.Link) {
 	l.NoEthernet = a.EncapType != "ether" && a.EncapType != "loopback"
 	for _, other := range links {
 		o := other.Attrs()
-		// The link of a pair is the peer. Of one with a namespace's number, the index is of another namespace.
+		// The link of a pair is the peer. With a namespace's number, the index belongs to another namespace.
 		pair := l.Kind == "veth" || l.Kind == "netkit"
 		under := a.ParentIndex == o.Index && o.Index != a.Index && a.NetNsID < 0 && !pair
 		if under || o.MasterIndex == a.Index {
@@ -145,7 +145,7 @@ func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link
 	if err := e.inspect(n, a.Index); err != nil {
 		return err
 	}
-	// The index of a veth's peer means something here only if the peer is here.
+	// The index of a veth's peer is valid only if the peer is in this namespace.
 	if link.Type() == "veth" && a.NetNsID < 0 {
 		if i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == a.ParentIndex }); i >= 0 {
 			p := links[i].Attrs()
@@ -172,7 +172,7 @@ func programName(id uint32) string {
 	return info.Name
 }
 
-// mode names what IFLA_XDP_ATTACHED says (include/uapi/linux/if_link.h).
+// mode names a value of IFLA_XDP_ATTACHED (include/uapi/linux/if_link.h).
 func mode(attached uint32) string {
 	switch attached {
 	case nl.XDP_ATTACHED_SKB:
@@ -188,7 +188,7 @@ func mode(attached uint32) string {
 // xdpAttachedMulti is XDP_ATTACHED_MULTI, which the netlink package lacks.
 const xdpAttachedMulti = 4
 
-// driver asks by ioctl: ethtool's netlink does not tell. Interfaces of software may have no answer.
+// driver asks by ioctl, since ethtool's netlink family has no such request. Interfaces of software may not answer.
 func driver(name string) (driver, version string) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -202,8 +202,8 @@ func driver(name string) (driver, version string) {
 	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Version[:])
 }
 
-// inspectGateways finds the default routes through the interface in every table, as policies may lead
-// to any, and what is known of the neighbours they name.
+// inspectGateways finds the gateways of the default routes through the interface, and the kernel's neighbour entries for
+// them. It searches every routing table: policies may lead to any.
 func (n *NIC) inspectGateways(h *netlink.Handle, index int) error {
 	neighbours, err := h.NeighList(index, netlink.FAMILY_ALL)
 	if err != nil {
@@ -251,7 +251,7 @@ func (n *NIC) inspectGateways(h *netlink.Handle, index int) error {
 	return nil
 }
 
-// state names a neighbour's (include/uapi/linux/neighbour.h) as ip neigh does.
+// state names the state of a neighbour (include/uapi/linux/neighbour.h) as ip neigh does.
 func state(bits int) string {
 	for _, s := range []struct {
 		bit  int

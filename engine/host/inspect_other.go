@@ -4,5 +4,5 @@ package host
 
 import "runtime"
 
-// Inspect has nothing to find out where there is no AF_XDP.
+// Inspect reports the system alone where there is no AF_XDP.
 func Inspect(string) Report { return Report{OS: runtime.GOOS} }

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctl asks by SIOCETHTOOL (include/uapi/linux/ethtool.h) what ethtool's netlink family does not tell, or not on
-// older kernels: names and values of a driver's own statistics, and how the NIC hashes.
+// ioctl sends a request by SIOCETHTOOL (include/uapi/linux/ethtool.h). ethtool's netlink family has no such requests, or
+// not on older kernels: for names and values of a driver's own statistics, and for the NIC's hash.
 func ioctl(name string, request []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -22,7 +22,7 @@ func ioctl(name string, request []byte) error {
 	if len(name) >= unix.IFNAMSIZ {
 		return unix.ENODEV
 	}
-	// struct ifreq. The pointer keeps its type, so that the collector sees it.
+	// struct ifreq. The pointer keeps its type, so that the garbage collector sees it.
 	var r struct {
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
@@ -38,12 +38,12 @@ func ioctl(name string, request []byte) error {
 	return nil
 }
 
-// udpHash asks by what the NIC spreads UDP over IPv4.
+// udpHash asks which header fields the NIC hashes to spread UDP over IPv4.
 func udpHash(name string) *Hash {
 	const (
 		udpV4 = 2           // UDP_V4_FLOW
 		ports = 1<<6 | 1<<7 // RXH_L4_B_0_1, RXH_L4_B_2_3
-		size  = 4 + 4 + 8   // cmd, flow_type and data of struct ethtool_rxnfc, which is all that counts here
+		size  = 4 + 4 + 8   // cmd, flow_type and data of struct ethtool_rxnfc; the rest does not matter
 	)
 	request := make([]byte, size)
 	binary.NativeEndian.PutUint32(request, unix.ETHTOOL_GRXFH)
@@ -63,18 +63,17 @@ const (
 	nameSize      = 32 // ETH_GSTRING_LEN
 )
 
-// spare is how many more statistics a driver may have when we read the values than when we counted: one that gets
-// more queues in between has more, and the kernel writes all of them, however many were asked for (ethtool_get_stats
-// in net/ethtool/ioctl.c).
+// spare is room for statistics that a driver gets between our two requests, since more queues mean more statistics. The
+// kernel writes all of them, even beyond the requested number (ethtool_get_stats in net/ethtool/ioctl.c).
 const spare = 8192
 
-// errChanged tells that a driver got other statistics while they were read.
+// errChanged: the driver's statistics changed between two requests.
 var errChanged = errors.New("the driver's statistics changed meanwhile")
 
-// Statistics reads the counters that a driver has of its own, by name, as ethtool -S does. An interface that has none
-// gives none.
+// Statistics reads a driver's own counters, by name, as ethtool -S does. The result is empty for an interface without
+// such counters.
 func Statistics(name string) (map[string]uint64, error) {
-	const header = 8 // cmd and n_stats; of the names there is string_set between them
+	const header = 8 // cmd and n_stats; a request for names has string_set between them
 	n, err := statisticsCount(name)
 	if err != nil || n == 0 {
 		return nil, err

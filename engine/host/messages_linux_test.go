@@ -231,7 +231,7 @@ func TestDoctorOfKinds(t *testing.T) {
 				t.Errorf("stack %s, want %s", stackOf(&got), stackOf(&row.want))
 			}
 			var out strings.Builder
-			if err := Print(&out, r, Choose(DefaultConfig(), row.name, r), false); err != nil {
+			if err := Print(&out, r, Choose(DefaultConfig(), row.name, r), Words); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, filepath.Join("testdata", row.file+".txt"), out.String())

@@ -8,8 +8,8 @@ import (
 	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
-// RaiseMemlock raises RLIMIT_MEMLOCK as far as this process may. Packet memory counts against it
-// unless the process has CAP_IPC_LOCK. Where it cannot be raised, Choose tells whether it suffices.
+// RaiseMemlock raises RLIMIT_MEMLOCK as far as this process may. Packet memory counts against the limit unless the
+// process has CAP_IPC_LOCK. Choose refuses the rungs for which the limit is too low.
 func RaiseMemlock() {
 	unlimited := unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}
 	if unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unlimited) == nil {
@@ -22,24 +22,24 @@ func RaiseMemlock() {
 	}
 }
 
-// DropPrivileges gives up, on every thread and for good, all capabilities but those that AF_XDP goes on
-// needing, if it is kept, when an interface is made anew: CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or
-// CAP_SYS_ADMIN where the process has that instead, as far as they were there. It empties the ambient
-// and the inheritable set and, given CAP_SETPCAP, the bounding set of all but these, and sets
-// no_new_privs, so that nothing that is run from here gets more.
+// DropPrivileges gives up, for good and on every thread, the capabilities that this process does not need any more.
 //
-// CAP_IPC_LOCK stays too where RLIMIT_MEMLOCK limits: memory for packets is registered again then.
+// With ForAFXDP it keeps those that AF_XDP needs when an interface comes back, as far as the process has them:
+// CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or CAP_SYS_ADMIN in place of CAP_BPF. Where RLIMIT_MEMLOCK limits, it also keeps
+// CAP_IPC_LOCK: memory for packets is registered again then.
 //
-// The user stays who it was. Root without capabilities still owns root's files, so a user of its own is
-// better.
-func DropPrivileges(keepXDP bool) error {
+// It empties the ambient and the inheritable set. Given CAP_SETPCAP, it takes all other capabilities off the bounding
+// set. It sets no_new_privs, so that no program run from here gets more.
+//
+// The user stays the same. Root without capabilities still owns root's files, so a user for the server alone is better.
+func DropPrivileges(needs Needs) error {
 	own := cap.GetProc()
 	has := func(v cap.Value) bool {
 		on, err := own.GetFlag(cap.Permitted, v)
 		return err == nil && on
 	}
 	keep := cap.NewSet()
-	if values := keptOf(has, keepXDP, memlockLimits()); len(values) > 0 {
+	if values := keptOf(has, needs, memlockLimits()); len(values) > 0 {
 		for _, flag := range []cap.Flag{cap.Permitted, cap.Effective} {
 			if err := keep.SetFlag(flag, true, values...); err != nil {
 				return fmt.Errorf("keep %v: %w", values, err)
@@ -68,9 +68,9 @@ func DropPrivileges(keepXDP bool) error {
 	return nil
 }
 
-// keptOf are the capabilities that a process which has some keeps.
-func keptOf(has func(cap.Value) bool, keepXDP, memlockLimits bool) (kept []cap.Value) {
-	if !keepXDP {
+// keptOf lists the capabilities that a process keeps of those that it has.
+func keptOf(has func(cap.Value) bool, needs Needs, memlockLimits bool) (kept []cap.Value) {
+	if needs != ForAFXDP {
 		return nil
 	}
 	wanted := []cap.Value{cap.NET_RAW, cap.NET_ADMIN, cap.BPF}

@@ -92,7 +92,7 @@ func beDropper(how string) {
 	var err error
 	if d.Before, d.Threads, err = threads(); err != nil {
 		d.Err = err.Error()
-	} else if err := DropPrivileges(how == "xdp"); err != nil {
+	} else if err := DropPrivileges(map[string]Needs{"xdp": ForAFXDP}[how]); err != nil {
 		d.Err = err.Error()
 	} else if d.After, d.Threads, err = threads(); err != nil {
 		d.Err = err.Error()
@@ -224,19 +224,20 @@ func TestDropPrivileges(t *testing.T) {
 func TestKept(t *testing.T) {
 	three := []cap.Value{cap.NET_RAW, cap.NET_ADMIN, cap.BPF}
 	for _, row := range []struct {
-		has          []cap.Value // nil is all
-		xdp, limited bool
-		kept         []cap.Value
+		has     []cap.Value // nil is all
+		needs   Needs
+		limited bool
+		kept    []cap.Value
 	}{
-		{nil, true, false, three},
-		{nil, true, true, append(slices.Clone(three), cap.IPC_LOCK)},
-		{nil, false, true, nil},
-		{three, true, true, three},
-		{[]cap.Value{cap.NET_RAW, cap.SYS_ADMIN}, true, false, []cap.Value{cap.NET_RAW, cap.SYS_ADMIN}},
-		{[]cap.Value{}, true, true, nil},
+		{nil, ForAFXDP, false, three},
+		{nil, ForAFXDP, true, append(slices.Clone(three), cap.IPC_LOCK)},
+		{nil, ForSockets, true, nil},
+		{three, ForAFXDP, true, three},
+		{[]cap.Value{cap.NET_RAW, cap.SYS_ADMIN}, ForAFXDP, false, []cap.Value{cap.NET_RAW, cap.SYS_ADMIN}},
+		{[]cap.Value{}, ForAFXDP, true, nil},
 	} {
 		has := func(v cap.Value) bool { return row.has == nil || slices.Contains(row.has, v) }
-		if got := keptOf(has, row.xdp, row.limited); !slices.Equal(got, row.kept) {
+		if got := keptOf(has, row.needs, row.limited); !slices.Equal(got, row.kept) {
 			t.Errorf("%+v: %v", row, got)
 		}
 	}

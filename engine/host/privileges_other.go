@@ -6,4 +6,4 @@ package host
 func RaiseMemlock() {}
 
 // DropPrivileges does nothing: other systems have no capabilities, and AF_XDP does not run there.
-func DropPrivileges(bool) error { return nil }
+func DropPrivileges(Needs) error { return nil }

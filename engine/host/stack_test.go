@@ -21,7 +21,7 @@ func belongTo(kind string) func(*Report) {
 // What stands on other interfaces, or belongs to one that does, is refused even if its driver offers all of
 // XDP, as a bond's does; what remains is what the kernel runs on the interface itself.
 func TestChooseStacked(t *testing.T) {
-	const outside = "; give the media port an address on a network interface of its own and name that; sockets serve on eth0"
+	const outside = "; give the UDP port an address on a network interface of its own and name that; sockets serve on eth0"
 	const wire = "; --interface names the one by which packets come in; the address may stay on eth0"
 	for _, row := range []struct {
 		name   string

@@ -1,25 +1,25 @@
 package host
 
-// A Survey is what was found out about an interface, and what was decided.
+// A Survey holds the facts about an interface, and the decision.
 type Survey struct {
 	Report   Report   `json:"report"`
 	Decision Decision `json:"decision"`
 	Tuning   *Tuning  `json:"tuning,omitempty"`
 }
 
-// Tune adds what makes the interface's rungs faster or slower, and notes on what is worth changing.
+// Tune adds the facts that make the interface's rungs faster or slower, and notes on settings worth a change.
 func (s *Survey) Tune(cfg Config) {
 	t := Tune(s.Decision.Interface)
 	s.Tuning = &t
 	s.Decision.Notes = append(s.Decision.Notes, t.Advise(cfg, &s.Decision)...)
 }
 
-// Look inspects the machine and chooses for each interface that AF_XDP may use. There is always one survey: if no
-// interface is meant it tells why.
+// Look inspects the machine and chooses for each interface that AF_XDP may use. There is at least one survey: without
+// an interface it has the reason.
 func Look(cfg Config) []Survey {
 	names := cfg.Interfaces
 	if len(names) == 0 {
-		// The addresses tell which are meant; then these can be looked at.
+		// The addresses identify the interfaces, which are inspected then.
 		r := Inspect("")
 		if names, _ = pick(cfg, r.Links); len(names) == 0 {
 			return []Survey{{Report: r, Decision: Choose(cfg, "", r)}}

@@ -9,12 +9,18 @@ import (
 	"text/tabwriter"
 )
 
-// Print writes report and decision for people. With signs it marks with coloured ones, else with words.
-func Print(w io.Writer, r Report, d Decision, signs bool) error {
-	p := printer{marks: [...]string{good: "yes", bad: "NO ", neutral: "   "}, d: &d}
-	if signs {
-		p.marks = [...]string{good: "\x1b[32m✓\x1b[0m", bad: "\x1b[31m✗\x1b[0m", neutral: " "}
-	}
+// Marks are the marks that Print puts before facts: a good one, a bad one, one that decides nothing.
+type Marks [3]string
+
+// Words are marks for any output, Signs coloured ones for a terminal.
+var (
+	Words = Marks{good: "yes", bad: "NO ", neutral: "   "}
+	Signs = Marks{good: "\x1b[32m✓\x1b[0m", bad: "\x1b[31m✗\x1b[0m", neutral: " "}
+)
+
+// Print prints report and decision for people.
+func Print(w io.Writer, r Report, d Decision, marks Marks) error {
+	p := printer{marks: marks, d: &d}
 	p.verdict()
 	if r.OS == "linux" {
 		p.machine(&r)
@@ -27,7 +33,7 @@ func Print(w io.Writer, r Report, d Decision, signs bool) error {
 }
 
 type printer struct {
-	marks [3]string
+	marks Marks
 	d     *Decision
 	out   strings.Builder
 	rows  [][2]string // of the section that is being filled: fact and value
@@ -48,7 +54,7 @@ func (p *printer) verdict() {
 	case taken.XDP():
 		fmt.Fprintf(&p.out, "%s: AF_XDP can be used, as %s on %s\n", name, taken, count(p.d.Queues, "queue"))
 	case len(p.d.Refused) == 0:
-		fmt.Fprintf(&p.out, "%s: AF_XDP is not wanted, sockets would be used\n", name)
+		fmt.Fprintf(&p.out, "%s: AF_XDP was not requested, sockets would be used\n", name)
 	default:
 		fmt.Fprintf(&p.out, "%s: AF_XDP cannot be used, sockets would be\n", name)
 	}
@@ -122,7 +128,7 @@ func (p *printer) nic(r *Report) {
 	p.section("interface")
 }
 
-// stack has no rows for hardware that stands alone. Of a veth, its peer has a row.
+// stack has no rows for hardware that stands alone. A veth has a row for its peer instead.
 func (p *printer) stack(n *NIC, links []Link) {
 	kind := n.Kind
 	if len(n.Lower) > 0 {
@@ -145,10 +151,10 @@ func (p *printer) stack(n *NIC, links []Link) {
 	}
 }
 
-// String tells what the driver's XDP can do.
+// String lists the features of the driver's XDP.
 func (f *Features) String() string {
 	if f == nil {
-		return "this kernel does not tell what the driver can do"
+		return "this kernel does not report the driver's features"
 	}
 	var can []string
 	for _, s := range []struct {
@@ -176,9 +182,9 @@ func (p *printer) rungs() {
 		case rung == p.d.Taken():
 			p.mark(good, string(rung), "taken")
 		case slices.Contains(p.d.Rungs, rung):
-			p.mark(neutral, string(rung), "should those above fail")
+			p.mark(neutral, string(rung), "if those above fail")
 		default:
-			p.mark(neutral, string(rung), "not asked for")
+			p.mark(neutral, string(rung), "not requested")
 		}
 	}
 	p.section("rungs")
@@ -196,7 +202,7 @@ func (p *printer) refusals() {
 	}
 }
 
-// row is about a fact that something may be refused for. What only keeps from the best rung is not bad.
+// row is for a fact that may refuse a rung. A fact that refuses only zerocopy is not bad.
 func (p *printer) row(fact Fact, format string, args ...any) {
 	mark := good
 	for _, r := range p.d.Refused {
@@ -218,8 +224,8 @@ func (p *printer) mark(mark int, name, format string, args ...any) {
 	p.signs = append(p.signs, mark)
 }
 
-// section writes the rows under a title and begins anew. The marks are not for the table to align: the bytes
-// that colour them have no width.
+// section prints the rows under a title and clears them. The table does not align the marks: the bytes that colour them
+// have no width.
 func (p *printer) section(title string) {
 	var table strings.Builder
 	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)

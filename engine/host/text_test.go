@@ -12,14 +12,14 @@ func TestPrintAligns(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
 	d := Choose(DefaultConfig(), "eth0", r)
-	print := func(signs bool) []string {
+	print := func(marks Marks) []string {
 		var out strings.Builder
-		if err := Print(&out, r, d, signs); err != nil {
+		if err := Print(&out, r, d, marks); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Split(out.String(), "\n")
 	}
-	words, signs := print(false), print(true)
+	words, signs := print(Words), print(Signs)
 	if len(words) != len(signs) {
 		t.Fatalf("%d lines with words, %d with signs", len(words), len(signs))
 	}
@@ -54,7 +54,7 @@ func TestDocumentedDoctor(t *testing.T) {
 	ena(&r)
 	r.NIC.MTU, r.NIC.Queues.RX, r.NIC.Queues.TX = 9001, 4, 4
 	var out strings.Builder
-	if err := Print(&out, r, Choose(DefaultConfig(), "eth0", r), false); err != nil {
+	if err := Print(&out, r, Choose(DefaultConfig(), "eth0", r), Words); err != nil {
 		t.Fatal(err)
 	}
 	head, rest, _ := strings.Cut(out.String(), "\nmachine\n")
@@ -74,7 +74,7 @@ func TestDocumentedDoctor(t *testing.T) {
 func TestPrintElsewhere(t *testing.T) {
 	var out strings.Builder
 	r := Report{OS: "plan9"}
-	if err := Print(&out, r, Choose(DefaultConfig(), "", r), false); err != nil {
+	if err := Print(&out, r, Choose(DefaultConfig(), "", r), Words); err != nil {
 		t.Fatal(err)
 	}
 	const want = `no interface: AF_XDP cannot be used, sockets would be

@@ -9,23 +9,24 @@ import (
 	"time"
 )
 
-// A Tuning is what decides how fast a rung runs, not whether it does. Only the doctor looks at it.
+// A Tuning holds the facts that decide how fast a rung runs, not whether it does. Only the doctor uses it.
 type Tuning struct {
-	// CPUs is how many this process may use.
+	// CPUs is the number of CPUs that this process may use.
 	CPUs int `json:"cpus"`
 	// Nodes are the CPUs of each NUMA node, by its number, as in 0-7,16-23.
 	Nodes map[int]string `json:"numa_nodes"`
-	// Node is the interface's NUMA node, -1 where the machine does not say.
+	// Node is the interface's NUMA node, -1 where it is unknown.
 	Node int `json:"numa_node"`
-	// HugePages is how many huge pages of 2 MiB are free. Transparent says who gets such pages unasked: always,
-	// madvise (we ask) or never; it is empty if the kernel has none.
+	// HugePages is how many huge pages of 2 MiB are free. Transparent is the kernel's policy for such pages: always,
+	// madvise (for programs that ask, as we do) or never. It is empty if the kernel has none.
 	HugePages   int    `json:"huge_pages"`
 	Transparent string `json:"transparent_huge_pages"`
-	// Interrupts are the CPUs that take each of the interface's interrupts; empty where it has none.
+	// Interrupts lists, for each interrupt of the interface, the CPUs that handle it.
 	Interrupts []string `json:"interrupts"`
-	// IRQBalance tells whether irqbalance runs.
+	// IRQBalance is set where irqbalance runs.
 	IRQBalance bool `json:"irqbalance"`
-	// UDPHash is by which parts of a header the NIC spreads UDP over IPv4 to queues; nil if the driver does not say.
+	// UDPHash are the header fields by which the NIC spreads UDP over IPv4 to queues, nil if the driver does not report
+	// them.
 	UDPHash *Hash `json:"udp_hash"`
 	// DeferHardIRQs and GROFlushTimeout are the interface's napi_defer_hard_irqs and gro_flush_timeout.
 	DeferHardIRQs   int           `json:"napi_defer_hard_irqs"`
@@ -37,8 +38,8 @@ type Hash struct {
 	Ports bool `json:"ports"` // beside the addresses
 }
 
-// Advise lists what is worth changing on a machine that uses AF_XDP as the Decision says, a line for each. On one
-// that is set up well it is empty.
+// Advise lists the changes that are worth while on a machine that uses AF_XDP as the Decision says, one line each. The
+// list is empty on a machine that is set up well.
 func (t *Tuning) Advise(cfg Config, d *Decision) []string {
 	notes := []string{}
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
@@ -46,11 +47,11 @@ func (t *Tuning) Advise(cfg Config, d *Decision) []string {
 		return notes
 	}
 	name := d.Interface
-	// Workers of several interfaces may be meant for several nodes.
+	// With several interfaces, workers may be on several nodes on purpose.
 	if own := t.Nodes[t.Node]; own != "" && len(t.Nodes) > 1 && len(cfg.Interfaces) <= 1 {
 		switch far := slices.DeleteFunc(slices.Clone(cfg.CPUs), func(c int) bool { return slices.Contains(cpuList(own), c) }); {
 		case len(cfg.CPUs) == 0:
-			note("%s is on NUMA node %d: `--cpus` with some of %s keeps workers and packet memory beside it", name, t.Node, own)
+			note("%s is on NUMA node %d: `--cpus` with some of %s keeps workers and packet memory on that node", name, t.Node, own)
 		case len(far) > 0:
 			note("%s is on NUMA node %d (CPUs %s), and --cpus names %s on another node", name, t.Node, own, joinCPUs(far))
 		}
@@ -65,16 +66,17 @@ func (t *Tuning) Advise(cfg Config, d *Decision) []string {
 		note("irqbalance may put interrupts on the workers' cores: IRQBALANCE_BANNED_CPULIST=%s keeps them off", joinCPUs(cfg.CPUs))
 	}
 	if t.UDPHash != nil && !t.UDPHash.Ports && d.Queues > 1 {
-		note("%s spreads UDP to queues by addresses only: `ethtool -N %s rx-flow-hash udp4 sdfn` spreads viewers behind one NAT, too", name, name)
+		note("%s spreads UDP to queues by addresses only: `ethtool -N %s rx-flow-hash udp4 sdfn` also spreads viewers that share a NAT", name, name)
 	}
-	// What has no interrupt has nothing to busy-poll, as a veth.
+	// An interface without interrupts, such as a veth, cannot be busy-polled.
 	if cfg.BusyPoll && len(t.Interrupts) > 0 && (t.DeferHardIRQs == 0 || t.GROFlushTimeout == 0) {
-		note("--busy-poll wants interrupts to wait: set napi_defer_hard_irqs to 2 and gro_flush_timeout to 200000 in /sys/class/net/%s", name)
+		note("--busy-poll works best with deferred interrupts: set napi_defer_hard_irqs to 2 and gro_flush_timeout to 200000 in /sys/class/net/%s", name)
 	}
 	return notes
 }
 
-// hugePagesFor is how many huge pages packet memory takes: each worker has some of its own, and zerocopy twice as much.
+// hugePagesFor returns how many huge pages packet memory takes. Each worker has its own, and zerocopy takes twice as
+// many.
 func hugePagesFor(cfg Config, d *Decision) int {
 	const huge = 2 << 20
 	memory := cfg.QueueMemory
@@ -84,7 +86,7 @@ func hugePagesFor(cfg Config, d *Decision) int {
 	return d.Queues * int((memory+huge-1)/huge)
 }
 
-// cpuList reads the kernel's lists, as in 0-3,8.
+// cpuList parses a list as the kernel prints it, such as 0-3,8.
 func cpuList(s string) (all []int) {
 	for part := range strings.SplitSeq(strings.TrimSpace(s), ",") {
 		first, last, ranged := strings.Cut(part, "-")
@@ -105,7 +107,7 @@ func cpuList(s string) (all []int) {
 	return all
 }
 
-// maxCPUs bounds what a list may name (CONFIG_NR_CPUS is 8,192 at most).
+// maxCPUs bounds the length of a list (CONFIG_NR_CPUS is at most 8,192).
 const maxCPUs = 8192
 
 func joinCPUs(cpus []int) string {
@@ -116,7 +118,7 @@ func joinCPUs(cpus []int) string {
 	return strings.Join(all, ",")
 }
 
-// noTuning is a Tuning of which nothing is known.
+// noTuning returns a Tuning of unknown facts.
 func noTuning() Tuning {
 	return Tuning{CPUs: runtime.NumCPU(), Node: -1, Nodes: map[int]string{}, Interrupts: []string{}}
 }

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// Tune looks at what makes AF_XDP on an interface faster or slower. What the machine does not say stays as in a zero
-// value, the node at -1.
+// Tune reads the facts that make AF_XDP on an interface faster or slower. Unknown facts keep their zero value, the node
+// -1.
 func Tune(name string) Tuning {
 	t := root("").tuning(name)
 	t.UDPHash = udpHash(name)
 	return t
 }
 
-// A root is the directory that sys and proc are in; empty for the machine's own.
+// A root is the directory that contains sys and proc. It is empty for the machine's own.
 type root string
 
-// read returns a file's first line, nothing if it cannot be read. The kernel follows a link before dots behind it,
-// which package path would not.
+// read returns the first line of a file, or nothing if the file cannot be read. The kernel follows a link before the
+// dots after it, which package path would not.
 func (r root) read(format string, args ...any) string {
 	content, _ := os.ReadFile(string(r) + fmt.Sprintf(format, args...))
 	line, _, _ := strings.Cut(string(content), "\n")
 	return strings.TrimSpace(line)
 }
 
-// number is read for a number, or what stands for one that is not known.
+// number is read for a number. It returns unknown if there is none.
 func (r root) number(unknown int, format string, args ...any) int {
 	n, err := strconv.Atoi(r.read(format, args...))
 	if err != nil {
@@ -57,7 +57,7 @@ func (r root) tuning(name string) Tuning {
 	return t
 }
 
-// interrupts finds the CPUs of each interrupt of a PCI device, or of the one above the device, as of virtio's.
+// interrupts finds the CPUs of each interrupt of a PCI device, or of the device above it, as virtio has.
 func (r root) interrupts(name string) (all []string) {
 	for _, dir := range []string{"/device/msi_irqs", "/device/../msi_irqs"} {
 		entries, _ := os.ReadDir(string(r) + "/sys/class/net/" + name + dir)
@@ -73,7 +73,7 @@ func (r root) interrupts(name string) (all []string) {
 	return all
 }
 
-// runs tells whether a program of that name runs.
+// runs reports whether a program of that name runs.
 func (r root) runs(program string) bool {
 	processes, _ := filepath.Glob(string(r) + "/proc/[0-9]*")
 	for _, p := range processes {
@@ -84,7 +84,7 @@ func (r root) runs(program string) bool {
 	return false
 }
 
-// InterfacesOf lists the interfaces of hardware with a driver.
+// InterfacesOf lists the hardware interfaces that use a driver.
 func InterfacesOf(driver string) []string { return root("").interfacesOf(driver) }
 
 func (r root) interfacesOf(driver string) (all []string) {

@@ -2,7 +2,7 @@
 
 package host
 
-// Tune has nothing to look at where there is no AF_XDP.
+// Tune returns unknown facts where there is no AF_XDP.
 func Tune(string) Tuning { return noTuning() }
 
 // InterfacesOf finds none.

@@ -30,7 +30,7 @@ func TestAdvise(t *testing.T) {
 		},
 		{
 			name: "workers on any node", cfg: DefaultConfig(),
-			want: []string{"eth0 is on NUMA node 1: `--cpus` with some of 8-15 keeps workers and packet memory beside it"},
+			want: []string{"eth0 is on NUMA node 1: `--cpus` with some of 8-15 keeps workers and packet memory on that node"},
 		},
 		{
 			name: "a worker on the other node", cfg: with(func(c *Config) { c.CPUs = []int{7, 8} }),
@@ -61,14 +61,14 @@ func TestAdvise(t *testing.T) {
 		{
 			name: "UDP by addresses", cfg: well, change: func(t *Tuning, _ *Decision) { t.UDPHash.Ports = false },
 			want: []string{
-				"eth0 spreads UDP to queues by addresses only: `ethtool -N eth0 rx-flow-hash udp4 sdfn` spreads viewers behind one NAT, too",
+				"eth0 spreads UDP to queues by addresses only: `ethtool -N eth0 rx-flow-hash udp4 sdfn` also spreads viewers that share a NAT",
 			},
 		},
 		{name: "UDP by addresses, to one queue", cfg: well, change: func(t *Tuning, d *Decision) { t.UDPHash.Ports, d.Queues = false, 1 }},
 		{
 			name: "busy polling with interrupts", cfg: well, change: func(t *Tuning, _ *Decision) { t.DeferHardIRQs, t.GROFlushTimeout = 0, 0 },
 			want: []string{
-				"--busy-poll wants interrupts to wait: set napi_defer_hard_irqs to 2 and gro_flush_timeout to 200000 in /sys/class/net/eth0",
+				"--busy-poll works best with deferred interrupts: set napi_defer_hard_irqs to 2 and gro_flush_timeout to 200000 in /sys/class/net/eth0",
 			},
 		},
 		{

@@ -38,11 +38,15 @@ func PrintJSON(w io.Writer, surveys []host.Survey) error {
 
 // Print prints the surveys as text, with coloured signs on a terminal.
 func Print(w io.Writer, surveys []host.Survey) error {
+	marks := host.Words
+	if isTerminal(w) {
+		marks = host.Signs
+	}
 	for i, s := range surveys {
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		if err := host.Print(w, s.Report, s.Decision, isTerminal(w)); err != nil {
+		if err := host.Print(w, s.Report, s.Decision, marks); err != nil {
 			return err
 		}
 	}
