@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// The whole way of a packet: the subscriber's payload type, SSRC, MID and extension numbers, the
-// publisher's marker, level and payload, and nothing that was not negotiated.
+// The whole way of a packet. It gets the subscriber's payload type, SSRC, MID and extension numbers, and keeps the
+// publisher's marker, level and payload. It has nothing that was not negotiated.
 func TestPacketToSubscribers(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -28,14 +28,15 @@ func TestPacketToSubscribers(t *testing.T) {
 		ssrc: videoSSRC, pt: pubVP8, seq: 65535, ts: 9000, marker: true,
 		ext: []byte{idOrientation << 4, 3, idTransport<<4 | 1, 0x77, 0x77}, payload: vp8(true, true, "key"),
 	})
+	numbers := rtp.ExtensionMap{rtp.MID: 11, rtp.AudioLevel: 12, rtp.TransportSequence: 13}
 	for _, c := range []struct {
 		s                *sub
 		m                rtp.ExtensionMap
 		level, transport bool
 		audioLen         int
 	}{
-		{with, rtp.ExtensionMap{rtp.MID: 11, rtp.AudioLevel: 12, rtp.TransportSequence: 13}, true, true, rtp.HeaderLen + 8},
-		{without, rtp.ExtensionMap{rtp.MID: 11, rtp.AudioLevel: 12, rtp.TransportSequence: 13}, true, false, rtp.HeaderLen + 8},
+		{with, numbers, true, true, rtp.HeaderLen + 8},
+		{without, numbers, true, false, rtp.HeaderLen + 8},
 		{third, rtp.ExtensionMap{}, false, false, rtp.HeaderLen},
 	} {
 		audio, video := c.s.media(subAudio), c.s.media(subVideo)
@@ -71,7 +72,7 @@ func TestPacketToSubscribers(t *testing.T) {
 	}
 }
 
-// What one subscriber has pending leaves in a row, so that the port makes one message of it.
+// All pending packets of a subscriber leave in a row, so that the port can make one message of them.
 func TestRunsOfOneSubscriber(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -81,7 +82,9 @@ func TestRunsOfOneSubscriber(t *testing.T) {
 	p.frame(0, 0, true)
 	l.forget()
 	for seq := uint64(1); seq <= 6; seq++ {
-		l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: 3000, payload: vp8(seq == 1, false, "aaaa")}))
+		l.quietly(p.path, p.seal(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: 3000, payload: vp8(seq == 1, false, "aaaa"),
+		}))
 	}
 	l.poll()
 	if len(l.sent) != 24 {
@@ -94,8 +97,8 @@ func TestRunsOfOneSubscriber(t *testing.T) {
 	}
 }
 
-// A batch that is full stops the walk; the next goes on where it stopped, and nobody gets anything twice
-// or too little. Who comes first changes.
+// A batch that is full stops the walk, and the next goes on where it stopped. Each subscriber gets each packet once.
+// Another subscriber comes first each time.
 func TestWalkResumes(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -109,7 +112,9 @@ func TestWalkResumes(t *testing.T) {
 		l.forget()
 		for i := range uint64(5) {
 			seq := 1 + turn*5 + i
-			l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, false, fmt.Sprint(seq))}))
+			l.quietly(p.path, p.seal(packet{
+				ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, false, fmt.Sprint(seq)),
+			}))
 		}
 		l.poll()
 		firsts[l.sent[0].path] = true
@@ -134,7 +139,9 @@ func TestWalkResumes(t *testing.T) {
 func TestCodecNotNegotiated(t *testing.T) {
 	l := newLab(t, 0, 1)
 	tracks := published()
-	tracks[0].Formats = append(tracks[0].Formats, rtp.Format{PayloadType: 98, Codec: rtp.H264, Profile: "42e0/1", Feedback: rtp.PLI})
+	tracks[0].Formats = append(tracks[0].Formats, rtp.Format{
+		PayloadType: 98, Codec: rtp.H264, Profile: "42e0/1", Feedback: rtp.PLI,
+	})
 	p := l.publish(1, 1, tracks...)
 	s := l.watch(1, watched(true)...)
 	p.frame(0, 0, true)

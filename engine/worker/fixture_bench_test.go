@@ -188,17 +188,17 @@ func (s *stage) drain() (frames int) {
 	return frames
 }
 
-// feedback is RTCP of a subscriber, sealed: a receiver report and a NACK.
+// feedback seals RTCP of a subscriber: a receiver report and a NACK.
 func (s *stage) feedback(sub int, seq uint16) []byte {
 	b := rtcp.AppendReceiverReport(make([]byte, 0, 256), 1, []rtcp.ReportBlock{{SSRC: uint32(0x20000000 + 2*sub)}})
 	b = rtcp.AppendNACK(b, 1, uint32(0x20000000+2*sub), []uint16{seq})
 	return s.subs[sub].SealRTCP(b)
 }
 
-// subscriber is the worker's state of a subscriber.
+// subscriber returns the worker's state of a subscriber.
 func (s *stage) subscriber(sub int) *subscriber { return s.w.sessions[api.SessionID(2+sub)].sub }
 
-// sequence is the sequence number that a subscriber was sent last.
+// sequence returns the sequence number that a subscriber was sent last.
 func (s *stage) sequence(sub int) uint16 {
 	return uint16(s.subscriber(sub).tracks[0].highest)
 }

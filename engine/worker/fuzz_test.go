@@ -15,7 +15,7 @@ import (
 	"ringcast/engine/worker/history"
 )
 
-// What an operation of the fuzzer does: its first byte says which, two bytes tell the length of its data.
+// The operations of the fuzzer. The first byte says which, and two bytes give the length of its data.
 const (
 	opPublisher  = iota // a datagram as it is, from the publisher's path
 	opSubscriber        // from the subscriber's
@@ -25,11 +25,11 @@ const (
 	opFeedback          // RTCP of the subscriber
 	opMessage           // a message of the bus
 	opTime              // time passes
-	opNACK              // the subscriber asks for what it was sent
+	opNACK              // the subscribers NACK packets that they were sent
 	numOps
 
-	// opHeld, in the first byte, keeps the worker from being polled afterwards: the next operation is of the
-	// same batch.
+	// opHeld is a bit of the first byte. The worker is not polled after the operation: the next is of the same
+	// batch.
 	opHeld = 0x80
 )
 
@@ -38,15 +38,15 @@ func op(kind byte, data []byte) []byte {
 	return append(binary.BigEndian.AppendUint16([]byte{kind}, uint16(len(data))), data...)
 }
 
-// FuzzWorker plays any operations, in batches, to a worker with a live publisher, a subscriber with RTX and
-// one without, whose runs are padded. It must not panic, seal one nonce twice with different bytes, write beyond its
-// frames, send to a stranger, or answer STUN that is not authentic.
+// FuzzWorker plays any operations, in batches, to a worker with a live publisher, a subscriber with RTX and one
+// without, whose runs are padded. The worker must not panic, seal one nonce twice with different bytes, or write beyond
+// its frames. It must send nothing to a stranger, and answer no STUN that is not authentic.
 func FuzzWorker(f *testing.F) {
 	l := newLab(f, 0, 2)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
 	media := packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, true, "key"), ext: []byte{idMID << 4, 'v'}}
-	clear := func(x packet) []byte {
+	plain := func(x packet) []byte {
 		b := make([]byte, rtp.HeaderLen, 200)
 		rtp.FixedHeader{
 			Marker: x.marker, PayloadType: x.pt, Sequence: uint16(x.seq), Timestamp: x.ts, SSRC: x.ssrc,
@@ -58,7 +58,7 @@ func FuzzWorker(f *testing.F) {
 		some = append(
 			some,
 			op(opRTP,
-				clear(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq * seq, payload: vp8(true, seq%3 == 0, "x")}))...,
+				plain(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq * seq, payload: vp8(true, seq%3 == 0, "x")}))...,
 		)
 		some = append(some, op(opTime, []byte{byte(seq), 10})...)
 		some = append(some, op(opNACK, []byte{byte(seq)})...)
@@ -71,8 +71,8 @@ func FuzzWorker(f *testing.F) {
 		p.sealer.SealRTCP(append(make([]byte, 0, 200), rtcp.AppendReceiverReport(nil, videoSSRC, nil)...))))
 	f.Add(op(opSubscriber, s.seal(appendPLI())))
 	f.Add(append(some, op(opFeedback, appendNACK([]uint16{1, 2, 3, 100}))...))
-	f.Add(append(op(opRTP, clear(packet{ssrc: videoRTX, pt: pubRTX, seq: 9, payload: []byte{0, 5, 0x10, 0}})), some...))
-	f.Add(append(op(opRTP, clear(packet{ssrc: 77, pt: pubVP8, seq: 9, payload: vp8(true, true, "")})), some...))
+	f.Add(append(op(opRTP, plain(packet{ssrc: videoRTX, pt: pubRTX, seq: 9, payload: []byte{0, 5, 0x10, 0}})), some...))
+	f.Add(append(op(opRTP, plain(packet{ssrc: 77, pt: pubVP8, seq: 9, payload: vp8(true, true, "")})), some...))
 	f.Add(op(opRTCP, rtcp.AppendSenderReport(nil, videoSSRC, rtcp.SenderInfo{NTP: 1 << 63, RTP: 5})))
 	f.Add(append(op(opFeedback, rtcp.AppendFIR(nil, 1, subVideo, 3)), op(opFeedback, rtcp.AppendBye(nil, 1))...))
 	for k := range kinds {
@@ -338,20 +338,26 @@ func (l *lab) lastVideo(s *sub) uint64 {
 // kinds is how many kinds of messages there are, those of the media lane after the others. The first is unknown.
 const kinds = byte(bus.KindSenderReport) + 1 + byte(bus.KindDatagram)
 
-// message tells the worker something that its kind may say, with arguments out of data. What only a
-// broken controller would say is left out: another owner for a session that is keyed, keys of no use.
+// message hands the worker a message of any kind, with arguments out of data. Messages that only a broken controller
+// would send are left out: another owner for a session with keys, or useless keys.
 func message(l *lab, p *pub, subs []*sub, data []byte) {
 	kind := data[0] % kinds
 	id := bus.LayerID{
-		Stream: bus.StreamID(data[2] % 3), Generation: bus.Generation(data[3] % 4), Track: data[4] % 4, Layer: data[4] >> 6,
+		Stream: bus.StreamID(data[2] % 3), Generation: bus.Generation(data[3] % 4),
+		Track: data[4] % 4, Layer: data[4] >> 6,
 	}
 	index := uint64(data[5]) << (data[6] % 12)
 	if kind > byte(bus.KindSenderReport) {
 		m := bus.Media{
 			Kind: bus.MediaKind(kind - byte(bus.KindSenderReport)), From: 1, LayerID: id,
-			Place:  bus.Place{Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4), Feed: uint32(data[7] % 3)},
-			Packet: bus.Packet{Number: index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8, Flags: bus.Flags(data[5] & 3)},
-			ID:     api.SessionID(data[1]), Path: p.path, Arrival: l.now, Data: data[8:],
+			Place: bus.Place{
+				Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4), Feed: uint32(data[7] % 3),
+			},
+			Packet: bus.Packet{
+				Number: index, Timestamp: uint32(data[7]) << 10, Arrival: l.now, PayloadType: pubVP8,
+				Flags: bus.Flags(data[5] & 3),
+			},
+			ID: api.SessionID(data[1]), Path: p.path, Arrival: l.now, Data: data[8:],
 		}
 		if m.Kind == bus.KindPacket && len(m.Data) > 1200 {
 			m.Data = m.Data[:1200]

@@ -8,7 +8,7 @@ import (
 	"ringcast/engine/rtcp"
 )
 
-// pli asks for a keyframe.
+// pli sends a PLI.
 func (s *sub) pli() {
 	s.lab.Helper()
 	s.rtcp(rtcp.AppendPLI(nil, 1, subVideo))
@@ -29,8 +29,7 @@ func keyframeLab(t *testing.T, subscribers int) (*lab, *pub, []*sub) {
 	return l, p, subs
 }
 
-// However many ask, at most one PLI in 500 ms goes up; the request that was held back goes as soon as it
-// may.
+// At most one PLI in 500 ms goes up, for any number of requests. A request that was held back goes up when it may.
 func TestLossPLIsAreCoalesced(t *testing.T) {
 	l, p, subs := keyframeLab(t, 20)
 	start := l.now
@@ -124,8 +123,8 @@ func TestJoinersAskOnceASecond(t *testing.T) {
 	}
 }
 
-// Who joins a still picture, or a stream whose history is gone, gets a keyframe although no packet arrives:
-// it is asked for at once, and again until it comes.
+// A joiner of a still picture, or of a stream whose history is gone, gets a keyframe although no packet arrives. The
+// worker requests it at once, and again until it comes.
 func TestJoinerOfStillPicture(t *testing.T) {
 	for _, idle := range []port.Time{0, 3 * port.Second, 7 * port.Second} {
 		l, p, _ := keyframeLab(t, 0)
@@ -137,7 +136,8 @@ func TestJoinerOfStillPicture(t *testing.T) {
 		}
 		l.pass(3600 * port.Millisecond) // all of them are lost
 		if n := count(p.asked(), rtcp.PLI); n != 4 {
-			t.Errorf("still for %v s: %d PLIs repeated in 3.6 s; want 4, after 0.5, 1.5, 2.5 and 3.5 s", 5+idle.Seconds(), n)
+			t.Errorf("still for %v s: %d PLIs repeated in 3.6 s; want 4, after 0.5, 1.5, 2.5 and 3.5 s",
+				5+idle.Seconds(), n)
 		}
 		l.forget()
 		p.frame(1, 3000, true)
@@ -151,7 +151,7 @@ func TestJoinerOfStillPicture(t *testing.T) {
 	}
 }
 
-// A publisher that announced its SSRCs is asked for its first keyframe by whoever waits.
+// A waiting subscriber requests the first keyframe from a publisher that announced its SSRCs.
 func TestJoinerBeforeTheFirstPacket(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -165,8 +165,8 @@ func TestJoinerBeforeTheFirstPacket(t *testing.T) {
 	}
 }
 
-// One loss that all see makes one request, however long their reports take: those that cross the keyframe are
-// answered by it.
+// A loss that all subscribers see makes one request, also if their reports come at different times. The keyframe
+// answers the reports that cross it.
 func TestCrossingPLIs(t *testing.T) {
 	l, p, subs := keyframeLab(t, 20)
 	for i, s := range subs { // spread over 300 ms; the keyframe comes 105 ms after the first
@@ -186,7 +186,7 @@ func TestCrossingPLIs(t *testing.T) {
 	}
 }
 
-// A subscriber that asks for keyframes all the time gets ever fewer. After a quiet time it counts as others do.
+// A subscriber that requests keyframes all the time gets ever fewer. After a quiet time it counts like others.
 func TestLossySubscriber(t *testing.T) {
 	l, p, subs := keyframeLab(t, 2)
 	lossy := subs[0]
@@ -237,8 +237,8 @@ func TestLossOvertakesJoin(t *testing.T) {
 	}
 }
 
-// A FIR is repeated with the same number until it is heard, and counts once; the next number is another
-// request (RFC 5104 section 4.3.1.1).
+// A FIR that is repeated with the same number counts once. The next number is another request (RFC 5104 section
+// 4.3.1.1).
 func TestFIRDedupe(t *testing.T) {
 	l, p, subs := keyframeLab(t, 2)
 	fir := func(s *sub, command uint8) { s.rtcp(rtcp.AppendFIR(nil, 1, subVideo, command)) }
@@ -258,7 +258,7 @@ func TestFIRDedupe(t *testing.T) {
 	}
 }
 
-// PLIs for what is no video of the subscriber's do nothing.
+// A PLI for an SSRC that is not the subscriber's video does nothing.
 func TestPLIForOtherSSRCs(t *testing.T) {
 	l, p, subs := keyframeLab(t, 1)
 	subs[0].rtcp(rtcp.AppendPLI(nil, 1, subAudio))
@@ -305,8 +305,8 @@ func TestFIRWherePLIIsNotNegotiated(t *testing.T) {
 	}
 }
 
-// Who waited before the stream was published, and whose first packets are no keyframe, gets one; whether SSRCs
-// were announced or not.
+// A subscriber that waited before the stream was published gets a keyframe, even if the first packets are none. The
+// SSRCs may be announced or not.
 func TestWaiterOfNewPublication(t *testing.T) {
 	for _, announced := range []bool{true, false} {
 		l := newLab(t, 0, 1)
@@ -334,7 +334,7 @@ func TestWaiterOfNewPublication(t *testing.T) {
 	}
 }
 
-// Many streams whose viewers wait for a keyframe ask for theirs a few at a time, and each in time.
+// If viewers of many streams wait for a keyframe, a call requests keyframes for a few of them, and each comes in time.
 func TestKeyframeRequestsAreBounded(t *testing.T) {
 	const n = 300
 	h := newHerd(t, 1, n, n)
@@ -364,7 +364,8 @@ func TestKeyframeRequestsAreBounded(t *testing.T) {
 		}
 		h.drive()
 		if got := w.counters.Counts[SentPLIs] - before; got != n || calls < n/maxKeyframes {
-			t.Errorf("round %d: %d requests in %d calls; expected %d in at least %d", round, got, calls, n, n/maxKeyframes)
+			t.Errorf("round %d: %d requests in %d calls; expected %d in at least %d",
+				round, got, calls, n, n/maxKeyframes)
 		}
 	}
 }

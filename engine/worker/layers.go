@@ -97,7 +97,7 @@ func (t *track) silent(now port.Time, l *layer) bool {
 }
 
 // choose returns the best layer that is sent: the one with the largest pictures. Among equals, and while no size is
-// known, it is the first that the publisher lists: the list is in order of preference (RFC 8853 section 5). A layer
+// known, it is the first that the publisher lists, in its order of preference (RFC 8853 section 5). A layer
 // that came back less than returnSpan ago counts after the others. The present one stays while all are silent.
 func (t *track) choose(now port.Time) *layer {
 	var best *layer

@@ -19,11 +19,11 @@ type simulcaster struct {
 	start   port.Time
 	rungs   []*rung
 	checked port.Time
-	// asked are the keyframes that were asked for, by the RIDs of the layers.
+	// asked are the RIDs of the layers whose keyframes were requested, in order.
 	asked []string
 }
 
-// A rung is one layer of a simulcaster, a frame of one packet each every.
+// A rung is one layer of a simulcaster. It has a frame of one packet each every.
 type rung struct {
 	rid   string
 	ssrc  uint32
@@ -39,8 +39,8 @@ type rung struct {
 	off, key, deaf bool
 }
 
-// newSimulcaster makes layers that the publisher lists in this order. Each begins with a keyframe, which shows the size of
-// its pictures unless the width is 0.
+// newSimulcaster makes layers that the publisher lists in this order. Each begins with a keyframe, which shows the size
+// of its pictures unless the width is 0.
 func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *simulcaster {
 	l := newLab(t, 0, 1)
 	v := simulcast()[0]
@@ -74,7 +74,7 @@ func (x *simulcaster) timestamp(r *rung) uint32 {
 	return r.base + rtp.Ticks(int64(x.l.now-x.start), 90_000)
 }
 
-// report tells how the layers' clocks relate.
+// report sends a sender report of each layer, which relates its clock to the others'.
 func (x *simulcaster) report() {
 	x.Helper()
 	for _, r := range x.rungs {
@@ -118,7 +118,10 @@ func (x *simulcaster) send(r *rung) {
 	}
 	r.key = false
 	ext := append([]byte{idMID << 4, 'v', idRID<<4 | byte(len(r.rid)-1)}, r.rid...)
-	x.p.send(packet{ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) - rtp.Ticks(int64(r.late), 90_000), marker: true, ext: ext, payload: payload})
+	x.p.send(packet{
+		ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) - rtp.Ticks(int64(r.late), 90_000), marker: true,
+		ext: ext, payload: payload,
+	})
 	r.seq++
 }
 
@@ -157,22 +160,23 @@ func layers(all []shown) (rids []string) {
 	return rids
 }
 
-// checkTime fails where the timestamps do not go on as the captures did, or a frame shows what was before the last.
+// checkTime fails where the timestamps do not go on as the captures did, or a frame is older than the one before.
 func (x *simulcaster) checkTime(all []shown) {
 	x.Helper()
 	for i := 1; i < len(all); i++ {
 		a, b := all[i-1], all[i]
 		got, want := int32(b.Timestamp-a.Timestamp), int32(rtp.Ticks(int64(b.captured-a.captured), 90_000))
 		if want < 0 || got < want-90 || got > want+90 {
-			x.Errorf("at %.2f s the timestamps went on by %d from layer %s to %s; want %d, a ms off at most", b.at.Seconds(), got, a.rid, b.rid, want)
+			x.Errorf("at %.2f s the timestamps went on by %d from layer %s to %s; want %d, a ms off at most",
+				b.at.Seconds(), got, a.rid, b.rid, want)
 		}
 	}
 }
 
 var sizes = map[string]uint16{"lo": 320, "mid": 640, "hi": 1280}
 
-// A switch to another layer starts at a keyframe that shows what the viewer has not seen: not at the last one, however
-// fresh that is, which would leave the picture behind the sound for good.
+// A switch to another layer starts at a keyframe that the viewer has not seen the moment of. An earlier one, even if it
+// is fresh, would leave the picture later than the sound for good.
 func TestSwitchDoesNotGoBack(t *testing.T) {
 	for _, reported := range []bool{true, false} {
 		t.Run(fmt.Sprint("reported ", reported), func(t *testing.T) {
@@ -202,11 +206,11 @@ func TestSwitchDoesNotGoBack(t *testing.T) {
 	}
 }
 
-// ms is a span of milliseconds.
+// ms returns milliseconds as a time.
 func ms(n port.Time) port.Time { return n * port.Millisecond }
 
-// A keyframe that comes just after the same picture of the present layer does: they leave the encoder one by one. What
-// its timestamps are moved by, so that they grow, is not added up from switch to switch.
+// A keyframe that comes just after the same picture of the present layer will do: the encoder sends layers one by one.
+// Its timestamps are moved so that they grow. These moves do not add up from switch to switch.
 func TestSwitchAtTheSamePicture(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "hi")
 	x.run(ms(100))
@@ -230,8 +234,9 @@ func TestSwitchAtTheSamePicture(t *testing.T) {
 	}
 }
 
-// An encoder may bring each picture of a layer later than the next one of another. Then no keyframe is ahead of what the
-// viewer has seen: after a while one that is a little behind has to do. A single one that came late is passed over.
+// An encoder may send each picture of a layer after the next one of another layer. Then no keyframe is later than the
+// last picture that the viewer has seen. After a while, one that is a little older must do. A single late one is
+// skipped.
 func TestSwitchToALateLayer(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "hi")
 	hi := x.rung("hi")
@@ -256,8 +261,8 @@ func TestSwitchToALateLayer(t *testing.T) {
 	}
 }
 
-// The best layer is the one of the largest pictures, whatever bits it takes; of those that do not tell, the first that
-// the publisher listed.
+// The best layer is the one with the largest pictures, not the one with the most bits. While no layer shows its size,
+// it is the first that the publisher listed.
 func TestOrderOfLayers(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -290,8 +295,8 @@ func TestOrderOfLayers(t *testing.T) {
 	}
 }
 
-// A layer's first keyframe was lost, and nothing tells of it: another is asked for, or nobody would ever see the layer. A
-// layer that does not tell its size then either is left in peace.
+// A layer whose first keyframe was lost without a trace is asked for another, or nobody would ever see the layer. If
+// the size is still unknown after some, the worker asks no more.
 func TestSizeOfALostKeyframe(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "mid", "hi")
 	x.rung("hi").key = false
@@ -337,7 +342,8 @@ func TestSilentLayer(t *testing.T) {
 			// It is noticed with a frame of the others, and the keyframe is the one after that.
 			got, want := all[0].at+x.start-last, c.silent
 			if got <= want || got > want+ms(80) {
-				t.Errorf("the middle layer was sent after %.0f ms; want %.0f, at most 80 more", got.Seconds()*1000, want.Seconds()*1000)
+				t.Errorf("the middle layer was sent after %.0f ms; want %.0f, at most 80 more",
+					got.Seconds()*1000, want.Seconds()*1000)
 			}
 			if len(x.asked) != 1 || x.asked[0] != "mid" {
 				t.Errorf("keyframes were asked for of %v; want one of the middle layer", x.asked)
@@ -347,8 +353,8 @@ func TestSilentLayer(t *testing.T) {
 	}
 }
 
-// A pause of all layers, of the network or of a screen that does not change, says nothing about one; nor does which of
-// them comes first after it.
+// A pause of all layers makes no layer silent: the network may be down, or the screen may not change. After the pause,
+// the order in which layers come back does not matter.
 func TestPauseOfAllLayers(t *testing.T) {
 	for _, pause := range []port.Time{ms(500), port.Second, 10 * port.Second, 60 * port.Second} {
 		x := newSimulcaster(t, sizes, "lo", "hi")
@@ -367,7 +373,7 @@ func TestPauseOfAllLayers(t *testing.T) {
 	}
 }
 
-// Layers whose frames come slower and slower are not taken for silent, and one that is, is.
+// Layers whose frames come slower and slower do not count as silent, until one stops.
 func TestSlowingLayers(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "hi")
 	for every := ms(50); every < ms(700); every += ms(50) {
@@ -386,7 +392,7 @@ func TestSlowingLayers(t *testing.T) {
 	}
 }
 
-// A layer that comes and goes is not followed before it has sent for two seconds; one that said goodbye is left at once.
+// A layer that comes and goes is not followed before it has sent for two seconds. A layer with a BYE is left at once.
 func TestLayerComesAndGoes(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "hi")
 	hi := x.rung("hi")

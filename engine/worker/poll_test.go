@@ -9,7 +9,7 @@ import (
 	"ringcast/engine/rtcp"
 )
 
-// When Poll says that there is no more, nothing waits: the driver sleeps on its word.
+// When Poll says that there is no more, nothing waits: the driver sleeps then.
 func TestPollIsComplete(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -33,7 +33,7 @@ func TestPollIsComplete(t *testing.T) {
 	}
 }
 
-// However small the batches are that the driver offers, all comes out, in order and once.
+// All frames come out in order and once, even if the driver offers small batches.
 func TestPollInSmallBatches(t *testing.T) {
 	for _, size := range []int{1, 2, 7} {
 		l := newLab(t, 0, 2)
@@ -81,7 +81,7 @@ func TestPollInSmallBatches(t *testing.T) {
 	}
 }
 
-// More checks than the queue holds between two polls are dropped and counted.
+// Between two polls, the worker keeps a bounded number of answers to checks. It drops and counts the rest.
 func TestRepliesAreBounded(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.party(api.Subscriber, 1, watched(true)...)

@@ -10,7 +10,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// Without RTX the same bytes come again.
+// Without RTX, a resend has the same bytes.
 func TestPlainResend(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -35,8 +35,8 @@ func TestPlainResend(t *testing.T) {
 	}
 }
 
-// With RTX it comes under its own SSRC and numbering, with the original number in front (RFC 4588 section
-// 4), and a new transport-wide number each time.
+// With RTX, a resend has an SSRC and a numbering of its own. The original number comes before the payload (RFC 4588
+// section 4), and the transport-wide number is new each time.
 func TestRTXResend(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -65,7 +65,7 @@ func TestRTXResend(t *testing.T) {
 	}
 	last := transport(sent[9])
 	for i, r := range again {
-		of := sent[[...]int{3, 9, 3}[i]] // what was not resent yet comes first
+		of := sent[[...]int{3, 9, 3}[i]] // packets that were not resent yet come first
 		if binary.BigEndian.Uint16(r.payload) != of.Sequence || string(r.payload[2:]) != string(of.payload) {
 			t.Errorf("resend %d carries %x; expected packet %d", i, r.payload, of.Sequence)
 		}
@@ -76,13 +76,13 @@ func TestRTXResend(t *testing.T) {
 			t.Errorf("RTX sequence numbers %d, %d", again[i-1].Sequence, r.Sequence)
 		}
 		if got := transport(r); got != last+1 {
-			t.Errorf("resend %d has the transport-wide number %d behind %d", i, got, last)
+			t.Errorf("resend %d has the transport-wide number %d after %d", i, got, last)
 		}
 		last = transport(r)
 	}
 }
 
-// What was never sent, or is no track's, is not resent.
+// Numbers that were never sent, and SSRCs of no track, cause no resend.
 func TestResendOfTheUnknown(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -101,7 +101,7 @@ func TestResendOfTheUnknown(t *testing.T) {
 	}
 }
 
-// What was lost on the way up and came late is sent when it comes, and again when asked for; its number was
+// A packet that came late, after a loss on the way up, is sent when it comes, and again after a NACK. Its number was
 // reserved.
 func TestResendOfAGap(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -130,8 +130,8 @@ func TestResendOfAGap(t *testing.T) {
 	}
 }
 
-// Resends are paid from a budget: a subscriber that asks for the same without end gets a fifth of what it
-// was sent and what it began with, less the reserve for what was not resent yet.
+// Resends are paid from a budget. A subscriber may NACK the same packets without end. It gets the budget that it
+// began with, and a fifth of the bytes that it was sent, less the reserve for new losses.
 func TestResendBudget(t *testing.T) {
 	for _, rtx := range []bool{false, true} {
 		l := newLab(t, 0, 1)
@@ -142,7 +142,10 @@ func TestResendBudget(t *testing.T) {
 		var last uint16
 		for seq := range uint64(400) {
 			l.now += port.Millisecond
-			p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...)})
+			p.send(packet{
+				ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq),
+				payload: append(vp8(true, seq == 0, ""), make([]byte, 1000)...),
+			})
 			for _, d := range s.sent() {
 				if !rtp.IsRTCP(d.data) {
 					paid += len(d.data)
@@ -169,8 +172,8 @@ func TestResendBudget(t *testing.T) {
 	}
 }
 
-// A receiver that does not see what RTX brought asks again and again for all of it, in order of the numbers.
-// What it newly misses comes at once, whatever the repetitions have used up.
+// A receiver that ignores packets from RTX NACKs all of them again and again, in order of the numbers. Its new losses
+// are resent at once, even if the repetitions have used up the budget.
 func TestNewLossBeforeRepetitions(t *testing.T) {
 	for _, rtx := range []bool{false, true} {
 		l := newLab(t, 0, 1)
@@ -183,7 +186,10 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 			l.forget()
 			for range n {
 				l.now += port.Millisecond
-				p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: next, ts: uint32(next), payload: append(vp8(true, next == 0, ""), make([]byte, 200)...)})
+				p.send(packet{
+					ssrc: videoSSRC, pt: pubVP8, seq: next, ts: uint32(next),
+					payload: append(vp8(true, next == 0, ""), make([]byte, 200)...),
+				})
 				next++
 			}
 			for _, r := range s.media(subVideo) {
@@ -209,7 +215,7 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 				}
 				for _, seq := range fresh {
 					if !came[seq] {
-						t.Errorf("rtx %t, round %d: %d was never resent, behind %d repetitions", rtx, round, seq, missed)
+						t.Errorf("rtx %t, round %d: %d was never resent, after %d repetitions", rtx, round, seq, missed)
 					}
 				}
 			}
@@ -220,7 +226,7 @@ func TestNewLossBeforeRepetitions(t *testing.T) {
 	}
 }
 
-// What was resent is remembered for a span of numbers, and no longer.
+// The repairs remember resends for repairSpan numbers, and no longer.
 func TestResentMemory(t *testing.T) {
 	var none *repairs
 	if none.resentBefore(5) {
@@ -250,8 +256,8 @@ func TestResentMemory(t *testing.T) {
 	}
 }
 
-// Whatever is wanted in whatever order, each number in the span comes out once: those never resent first, the
-// oldest first.
+// Requests come in any order. Each requested number comes out once: those never resent first, and the oldest of them
+// first.
 func TestRepairsOrder(t *testing.T) {
 	for seed := range uint64(200) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -290,8 +296,7 @@ func TestRepairsOrder(t *testing.T) {
 	}
 }
 
-// One compound may ask for thousands; the queue is bounded, and other subscribers' wishes are not lost
-// for it.
+// One compound may NACK thousands of packets. Their number is bounded, and other subscribers' requests are not lost.
 func TestResendQueueIsBounded(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -305,7 +310,7 @@ func TestResendQueueIsBounded(t *testing.T) {
 	for i := range 1 << 13 {
 		seqs = append(seqs, uint16(i))
 	}
-	// Many receive before the next poll.
+	// The worker receives many compounds before the next poll.
 	for range 4 {
 		l.quietly(greedy.path, greedy.seal(appendNACK(seqs[:4096])))
 	}
@@ -336,8 +341,8 @@ func TestResendAfterClose(t *testing.T) {
 	}
 }
 
-// Whoever negotiates transport-wide numbers without RTX gets no resends: they would be other bytes under
-// the same nonce. Signalling does not let that happen; the core must not rely on it.
+// A subscriber with transport-wide numbers and without RTX gets no resends: they would be other bytes under the same
+// nonce. Signalling does not negotiate this, but the core must not rely on it.
 func TestPlainResendWithTransportNumber(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)

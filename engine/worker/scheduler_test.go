@@ -10,8 +10,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// Whoever joins, leaves or changes places in the middle of a walk, each member is visited after the news, or
-// handed out to be visited otherwise.
+// Members may join, leave or change places in the middle of a walk. Each is visited after the news, or remove returns
+// it to be visited otherwise.
 func TestCircle(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -23,7 +23,7 @@ func TestCircle(t *testing.T) {
 				c.add(&subscriber{})
 			case k < 3 && len(c.members) > 0:
 				gone := c.members[r.IntN(len(c.members))]
-				delete(owing, c.remove(gone)) // what is handed out is visited
+				delete(owing, c.remove(gone)) // a member that remove returns is visited
 				delete(owing, gone)
 			case k < 4:
 				[...]func(*circle){(*circle).renew, (*circle).renewFromEnd}[r.IntN(2)](&c)
@@ -55,7 +55,7 @@ func TestCircle(t *testing.T) {
 	}
 }
 
-// fairLab is a crowded stream 1 and a stream 2 with one subscriber.
+// fairLab makes a crowded stream 1 and a stream 2 with one subscriber.
 func fairLab(t *testing.T, crowd int) (l *lab, busy, quiet *pub, subs []*sub, small *sub) {
 	l = newLab(t, 0, 1)
 	busy, quiet = l.publish(1, 1, published()...), l.publish(2, 2, published()...)
@@ -71,11 +71,13 @@ func fairLab(t *testing.T, crowd int) (l *lab, busy, quiet *pub, subs []*sub, sm
 	return l, busy, quiet, subs, small
 }
 
-// framesUntil hands over a packet of stream 2 and counts the frames that leave before it does.
+// framesUntil hands the worker a packet of stream 2, and counts the frames that leave before it.
 func framesUntil(l *lab, quiet *pub, small *sub) int {
 	l.Helper()
 	l.forget()
-	l.quietly(quiet.path, quiet.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 3000, payload: vp8(true, false, "small")}))
+	l.quietly(quiet.path, quiet.seal(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 3000, payload: vp8(true, false, "small"),
+	}))
 	l.poll()
 	for i, d := range l.sent {
 		if d.path == small.path && !rtp.IsRTCP(d.data) {
@@ -86,10 +88,10 @@ func framesUntil(l *lab, quiet *pub, small *sub) int {
 	return 0
 }
 
-// twoTurns is how many frames another stream may be ahead by: the rest of its turn, and one more.
+// twoTurns bounds the frames of another stream that may leave before: the rest of its turn, and one more turn.
 const twoTurns = 2 * quantum / frameCost
 
-// However many resends the subscribers of one stream ask for, another stream waits for one turn.
+// A stream waits for one turn of another, also if subscribers of that NACK many packets.
 func TestResendsShareTurns(t *testing.T) {
 	l, _, quiet, subs, small := fairLab(t, 300)
 	for _, s := range subs {
@@ -111,7 +113,7 @@ func TestResendsShareTurns(t *testing.T) {
 	}
 }
 
-// However many join one stream at once, another stream waits for one turn.
+// A stream waits for one turn of another, also if many subscribers join that at once.
 func TestJoinersShareTurns(t *testing.T) {
 	l, busy, quiet, _, small := fairLab(t, 1)
 	busy.frame(11, 33_000, true)
@@ -145,10 +147,16 @@ func TestResendsLetLiveMediaPass(t *testing.T) {
 	l, busy, _, subs, _ := fairLab(t, 300)
 	for _, s := range subs {
 		high := uint16(l.w.sessions[s.spec.ID].sub.tracks[1].highest)
-		l.quietly(s.path, s.seal(appendNACK([]uint16{high, high - 1, high - 2, high - 3, high - 4, high - 5, high - 6, high - 7})))
+		var seqs []uint16
+		for i := range uint16(8) {
+			seqs = append(seqs, high-i)
+		}
+		l.quietly(s.path, s.seal(appendNACK(seqs)))
 	}
 	l.forget()
-	l.quietly(busy.path, busy.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 11, ts: 60_000, payload: vp8(true, false, "live")}))
+	l.quietly(busy.path, busy.seal(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: 11, ts: 60_000, payload: vp8(true, false, "live"),
+	}))
 	l.poll()
 	live, last := 0, 0
 	for i, d := range l.sent {
@@ -162,11 +170,12 @@ func TestResendsLetLiveMediaPass(t *testing.T) {
 		t.Fatalf("%d live packets; want 300", live)
 	}
 	if last > 3*300 {
-		t.Errorf("the last live packet left after %d frames; want at most 900, with as many resends and a turn more", last)
+		t.Errorf("the last live packet left after %d frames; want at most 900, with as many resends and a turn more",
+			last)
 	}
 }
 
-// Who waits for a keyframe is not visited for packets that nobody can start with, and is for all others.
+// A subscriber that waits for a keyframe is visited only for packets that it may start with.
 func TestWaitersAreOffTheWalk(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -197,7 +206,8 @@ func TestWaitersAreOffTheWalk(t *testing.T) {
 	l.poll()
 	p.frame(3, 9000, true)
 	if len(st.ready.members) != 51 || len(st.waiting.members) != 0 {
-		t.Errorf("after a keyframe %d play and %d wait; want 51 and none", len(st.ready.members), len(st.waiting.members))
+		t.Errorf("after a keyframe %d play and %d wait; want 51 and none",
+			len(st.ready.members), len(st.waiting.members))
 	}
 }
 
@@ -213,9 +223,13 @@ func TestStreamsTakeTurns(t *testing.T) {
 	small.frame(0, 0, true)
 	l.forget()
 	for seq := uint64(1); seq < 6; seq++ {
-		l.quietly(large.path, large.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "large")}))
+		l.quietly(large.path, large.seal(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, false, "large"),
+		}))
 	}
-	l.quietly(small.path, small.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 1, payload: vp8(true, false, "small")}))
+	l.quietly(small.path, small.seal(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: 1, ts: 1, payload: vp8(true, false, "small"),
+	}))
 	l.poll()
 	for i, d := range l.sent {
 		if d.path == s.path {

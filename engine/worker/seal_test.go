@@ -10,8 +10,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// libwebrtc's two lengths become one, by padding that a receiver takes off again; other lengths, and
-// what is alone in its frame, stay as they are. Resends are what was sent.
+// libwebrtc's two lengths become one, by padding that a receiver removes. Other lengths, and a packet that is alone in
+// its frame, stay as they are. A resend equals the packet that was sent.
 func TestEvenRuns(t *testing.T) {
 	for _, c := range []struct {
 		lengths []int
@@ -37,7 +37,9 @@ func TestEvenRuns(t *testing.T) {
 			for i, n := range c.lengths {
 				payload := append(vp8(i == 0, false, ""), bytes.Repeat([]byte{byte(i + 1)}, n)...)
 				want = append(want, payload)
-				l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: payload}))
+				l.quietly(p.path, p.seal(packet{
+					ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: payload,
+				}))
 			}
 			l.poll()
 			check := func(got []received, padded []bool) {
@@ -74,7 +76,7 @@ func TestEvenRuns(t *testing.T) {
 	}
 }
 
-// What comes after the first part of a frame was sent does not change what was settled for that.
+// Parts of a frame that come after its first part was sent change nothing that was settled for the first.
 func TestEvenSettlesOnce(t *testing.T) {
 	l := newLab(t, 0, 1)
 	l.w.cfg.EvenRuns = true
@@ -83,7 +85,10 @@ func TestEvenSettlesOnce(t *testing.T) {
 	p.frame(0, 0, true)
 	l.forget()
 	for i, n := range []int{50, 50, 51, 51} {
-		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: append(vp8(i == 0, false, ""), make([]byte, n)...)})
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000,
+			payload: append(vp8(i == 0, false, ""), make([]byte, n)...),
+		})
 	}
 	late := l.watch(1, watched(false)...) // starts at the keyframe, from the history
 	for i, got := range [][]received{s.media(subVideo), late.media(subVideo)[1:]} {
@@ -98,8 +103,8 @@ func TestEvenSettlesOnce(t *testing.T) {
 	}
 }
 
-// Two late packets of a frame, and a NACK for them, come in one batch: the resend goes before the walk. What
-// it seals, the walk seals again.
+// Two late packets of a frame, and a NACK for them, come in one batch. The resend goes before the walk, which seals the
+// same packets again.
 func TestResendBeforeTheWalk(t *testing.T) {
 	l := newLab(t, 0, 1)
 	l.w.cfg.EvenRuns = true
@@ -143,7 +148,9 @@ func TestRollover(t *testing.T) {
 	seen := 0
 	for seq := range uint64(packets) {
 		l.now += 100 * port.Microsecond
-		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 30_000 + seq, ts: uint32(seq), payload: vp8(true, seq%4000 == 0, "")})
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: 30_000 + seq, ts: uint32(seq), payload: vp8(true, seq%4000 == 0, ""),
+		})
 		for _, d := range s.sent() {
 			if rtp.IsRTCP(d.data) {
 				continue
@@ -187,7 +194,10 @@ func TestLongPacketsPass(t *testing.T) {
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
 	l.forget()
-	p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: append(vp8(true, true, ""), make([]byte, 1400-rtp.HeaderLen-2)...)})
+	p.send(packet{
+		ssrc: videoSSRC, pt: pubVP8, seq: 1,
+		payload: append(vp8(true, true, ""), make([]byte, 1400-rtp.HeaderLen-2)...),
+	})
 	if got := s.media(subVideo); len(got) != 1 {
 		t.Errorf("an RTP packet of 1,400 bytes was not forwarded (too long: %d)", l.drops(DropTooLong))
 	}

@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// shaped makes the header that a subscriber with an extension map and a MID gets for a packet with the
-// given stored extensions, and parses it.
+// shaped makes a header for a subscriber with an extension map and a MID, of a packet with these stored extensions. It
+// parses the header.
 func shaped(t *testing.T, mid string, m rtp.ExtensionMap, stored []byte) (rtp.Header, []byte) {
 	t.Helper()
 	sh := &shape{mid: mid, extensions: m}
@@ -39,7 +39,7 @@ func shaped(t *testing.T, mid string, m rtp.ExtensionMap, stored []byte) (rtp.He
 	return h, packet
 }
 
-// stored is extensions in the form in which the history keeps them.
+// stored returns extensions in the form in which the history keeps them.
 func stored(pairs ...any) (b []byte) {
 	for i := 0; i < len(pairs); i += 2 {
 		v := pairs[i+1].(string)
@@ -136,7 +136,7 @@ func TestHeaderForms(t *testing.T) {
 	}
 }
 
-// The longest header that can come of it stays within the room that is planned for it.
+// The longest header has room in a template.
 func TestHeaderNeverOutgrowsItsRoom(t *testing.T) {
 	var m rtp.ExtensionMap
 	for e := range m {
@@ -190,7 +190,7 @@ func TestForwardedExtensionsAreChosen(t *testing.T) {
 	}
 }
 
-// Subscribers who negotiated the same share a shape, others do not; the last one out takes it along.
+// Subscriptions that negotiated the same share a shape, others do not. A shape ends with its last subscription.
 func TestShapesAreShared(t *testing.T) {
 	st := &stream{}
 	a := watched(true)[0]
@@ -226,8 +226,7 @@ func TestShapesAreShared(t *testing.T) {
 	}
 }
 
-// However many ways there are to negotiate, a stream keeps rings of headers for a few only, and the rest
-// is served all the same.
+// A stream holds headers for a few shapes only. Subscribers of other shapes are served like all.
 func TestShapesAreBounded(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)

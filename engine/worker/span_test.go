@@ -19,10 +19,12 @@ func TestSpanOfNumbers(t *testing.T) {
 	} {
 		s := span{first: c.first, sequence: c.sequence}
 		if got := s.sequenceOf(c.number); got != c.want {
-			t.Errorf("the span from %d at %d gives %d the sequence number %d; expected %d", c.first, c.sequence, c.number, got, c.want)
+			t.Errorf("the span from %d at %d gives %d the sequence number %d; expected %d",
+				c.first, c.sequence, c.number, got, c.want)
 		}
 		if got := s.numberOf(c.want); got != c.number {
-			t.Errorf("the span from %d at %d has %d for the sequence number %d; expected %d", c.first, c.sequence, got, c.want, c.number)
+			t.Errorf("the span from %d at %d has %d for the sequence number %d; expected %d",
+				c.first, c.sequence, got, c.want, c.number)
 		}
 	}
 }

@@ -11,12 +11,17 @@ import (
 	"ringcast/engine/worker/receiver"
 )
 
-// A subscriber starts at a keyframe that is at most 500 ms old, else it waits for the next.
+// A subscriber starts at a keyframe that is at most joinAge old, else it waits for the next.
 func TestStartAtKeyframe(t *testing.T) {
 	for _, c := range []struct {
 		age    port.Time
 		starts bool
-	}{{0, true}, {joinAge - 20*port.Millisecond, true}, {joinAge + 20*port.Millisecond, false}, {5 * port.Second, false}} {
+	}{
+		{0, true},
+		{joinAge - 20*port.Millisecond, true},
+		{joinAge + 20*port.Millisecond, false},
+		{5 * port.Second, false},
+	} {
 		t.Run(fmt.Sprint(c.age.Seconds()), func(t *testing.T) {
 			l := newLab(t, 0, 1)
 			p := l.publish(1, 1, published()...)
@@ -57,7 +62,7 @@ func TestStartAtKeyframe(t *testing.T) {
 			}
 			for i := 1; i < len(got); i++ {
 				if got[i].Sequence != got[0].Sequence+uint16(i) {
-					t.Errorf("packet %d has sequence number %d behind %d", i, got[i].Sequence, got[i-1].Sequence)
+					t.Errorf("packet %d has sequence number %d after %d", i, got[i].Sequence, got[i-1].Sequence)
 				}
 			}
 		})
@@ -101,8 +106,9 @@ func TestAudioStartsLive(t *testing.T) {
 	}
 	p.sound(11, 11*960)
 	p.sound(10, 10*960) // late
-	if got = s.media(subAudio); len(got) != 3 || got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
-		t.Errorf("behind it came %d packets", len(got)-1)
+	got = s.media(subAudio)
+	if len(got) != 3 || got[2].Sequence != got[0].Sequence+1 || got[1].Sequence != got[0].Sequence+2 {
+		t.Errorf("after it came %d packets", len(got)-1)
 	}
 }
 
@@ -132,8 +138,8 @@ func stall(s *sub, span port.Time, f func(i int)) {
 	session.selected = selected
 }
 
-// A subscriber that fell more than a second behind jumps to a fresh keyframe: sequence numbers go on,
-// timestamps as the publisher's.
+// A subscriber that is more than a second late jumps to a fresh keyframe. Sequence numbers go on without a gap, and
+// timestamps as the publisher's do.
 func TestStallJump(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -154,7 +160,8 @@ func TestStallJump(t *testing.T) {
 	}
 	for i, r := range got {
 		if r.Sequence != before[0].Sequence+1+uint16(i) {
-			t.Errorf("packet %d has sequence number %d; the last before the stall had %d", i, r.Sequence, before[0].Sequence)
+			t.Errorf("packet %d has sequence number %d; the last before the stall had %d",
+				i, r.Sequence, before[0].Sequence)
 		}
 	}
 	if d := got[0].Timestamp - before[0].Timestamp; d != 145*1800 {
@@ -163,7 +170,7 @@ func TestStallJump(t *testing.T) {
 	if l.drops(DropStalled) == 0 {
 		t.Error("the skipped packets were not counted")
 	}
-	// What came before the jump can still be resent, byte by byte.
+	// Packets of before the jump can still be resent, byte by byte.
 	l.forget()
 	s.nack(subVideo, before[0].Sequence)
 	if again := s.media(subVideo); len(again) == 1 && string(again[0].raw) != string(before[0].raw) {
@@ -171,7 +178,7 @@ func TestStallJump(t *testing.T) {
 	}
 }
 
-// Without a fresh keyframe it waits for one and asks.
+// Without a fresh keyframe, the late subscriber waits for one, and the worker requests it.
 func TestStallWithoutKeyframe(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -201,7 +208,7 @@ func TestStallWithoutKeyframe(t *testing.T) {
 	}
 }
 
-// simulcast are a publisher's tracks with two layers that are told apart by RID.
+// simulcast returns a publisher's track of two layers, which have RIDs.
 func simulcast() []rtp.Track {
 	v := videoOf(pubVP8, pubRTX)
 	v.Encodings = []rtp.Encoding{{RID: "hi"}, {RID: "lo"}}
@@ -224,8 +231,8 @@ func (p *pub) layer(ssrc uint32, seq uint64, ts uint32, payload []byte) {
 	})
 }
 
-// A switch to another layer happens at its keyframe: the sequence goes on, timestamps are of the same
-// clock, picture IDs and TL0PICIDX go on by one.
+// A switch to another layer happens at its keyframe. Sequence numbers, picture IDs and TL0PICIDX go on by one, and
+// timestamps are of the same clock.
 func TestLayerSwitch(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, simulcast()...)
@@ -240,7 +247,8 @@ func TestLayerSwitch(t *testing.T) {
 		lo++
 	}
 	sendHi := func(key bool, size int) {
-		p.layer(hiSSRC, hi, hiBase+ticks(), append(vp8ID(true, key, uint16(3*hi), uint8(5*hi), fmt.Sprint("hi ", hi)), make([]byte, size)...))
+		payload := vp8ID(true, key, uint16(3*hi), uint8(5*hi), fmt.Sprint("hi ", hi))
+		p.layer(hiSSRC, hi, hiBase+ticks(), append(payload, make([]byte, size)...))
 		hi++
 	}
 	sendLo(true)
@@ -276,9 +284,14 @@ func TestLayerSwitch(t *testing.T) {
 	if switched != 1 {
 		t.Fatalf("%d switches among %d packets; expected one", switched, len(got))
 	}
-	// A resend of either side of the switch is the same to the byte.
-	for _, r := range []received{got[len(got)-30], got[len(got)-15], got[len(got)-1]} {
-		l.forget()
+	checkResends(t, s, got[len(got)-30], got[len(got)-15], got[len(got)-1]) // on either side of the switch
+}
+
+// checkResends fails if resends of video packets differ from them by a byte.
+func checkResends(t *testing.T, s *sub, packets ...received) {
+	t.Helper()
+	for _, r := range packets {
+		s.lab.forget()
 		s.nack(subVideo, r.Sequence)
 		again := s.media(subVideo)
 		if len(again) != 1 || string(again[0].raw) != string(r.raw) {
@@ -314,7 +327,7 @@ func goesOn(t *testing.T, a, b *received) (switched bool) {
 	return true
 }
 
-// A jump of the publisher's numbering is a break: the subscriber waits for a keyframe, asks for one, and
+// A jump of the publisher's numbering is a break. The subscriber waits for a keyframe, which the worker requests, and
 // goes on with its own numbering.
 func TestEpochBreak(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -350,7 +363,7 @@ func TestEpochBreak(t *testing.T) {
 	}
 }
 
-// Who starts in the past of a stream of 4,000 packets a second catches up with it.
+// A subscriber that starts in the past of a stream of 4,000 packets a second catches up with it.
 func TestCatchUpWithAFastStream(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()[:1]...)
@@ -369,15 +382,15 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 	}
 	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
 	if behind := x.spans[len(x.spans)-1].layer.history.Next() - x.cursor; behind > 300 {
-		t.Errorf("a second later it is %d packets behind; want at most 300, of catchUp.age", behind)
+		t.Errorf("a second later %d packets are pending; want at most 300, of catchUp.age", behind)
 	}
 	if n := l.drops(DropStalled); n != 0 {
 		t.Errorf("%d packets were skipped; want none", n)
 	}
 }
 
-// Behind a break of the numbering the timestamps go on as time did, also where the new source's clock is
-// known by then: it has nothing in common with the old one's.
+// After a break of the numbering, timestamps go on as time did. The new source's clock may be known by then, but has
+// nothing in common with the old one's.
 func TestTimestampsAcrossSSRCChange(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -398,7 +411,7 @@ func TestTimestampsAcrossSSRCChange(t *testing.T) {
 	}
 }
 
-// A new span begins behind the latest timestamp that was sent, not behind that of a late packet.
+// A new span begins after the latest timestamp that was sent, not after that of a late packet.
 func TestSpanAfterLatePacket(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -414,7 +427,7 @@ func TestSpanAfterLatePacket(t *testing.T) {
 		t.Fatalf("%d packets", len(got))
 	}
 	if d := int32(got[3].Timestamp - got[1].Timestamp); d <= 0 {
-		t.Errorf("the new span's timestamps begin %d behind what was sent", -d)
+		t.Errorf("the new span's timestamps begin %d before the latest that was sent", -d)
 	}
 }
 

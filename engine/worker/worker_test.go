@@ -37,24 +37,49 @@ func panics(f func()) (did bool) {
 	return false
 }
 
-// A panic is blamed on the session that was served, never on one that was served before. A panic that serves no session
-// is blamed on none.
-func TestAbandonBlamesTheServed(t *testing.T) {
-	type scene struct {
-		*lab
-		pub     *pub
-		viewer  *sub
-		other   *sub // served before
-		ciphers *rigged
+// A scene is a publisher and two viewers, of which the first has a rigged sealer.
+type scene struct {
+	*lab
+	pub     *pub
+	viewer  *sub
+	other   *sub // served last
+	ciphers *rigged
+}
+
+func newScene(t *testing.T) *scene {
+	l := newLab(t, 0, 2)
+	s := &scene{lab: l}
+	newSealer := l.w.cfg.NewSealer
+	l.w.cfg.NewSealer = func(k *srtp.Keys) (srtp.Sealer, error) {
+		c, err := newSealer(k)
+		if s.ciphers == nil {
+			s.ciphers = &rigged{Sealer: c}
+			return s.ciphers, err
+		}
+		return c, err
 	}
-	timeout := func(s *scene) func() { return func() { s.w.HandleTimeout(s.now) } }
+	s.pub = l.publish(1, 1, published()...)
+	s.viewer = l.watch(1, watched(true)...)
+	s.other = l.watch(1, watched(true)...)
+	s.pub.frame(0, 0, true)
+	s.pub.report(videoSSRC, 0)
+	s.other.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
+	return s
+}
+
+// A panic is blamed on the session that was served, never on one that was served before, and on nobody if no session
+// was served.
+func TestAbandonBlamesTheServed(t *testing.T) {
+	timeout := func(s *scene) func() {
+		return func() { s.w.HandleTimeout(s.now) }
+	}
 	poll := func(s *scene) func() {
 		return func() { s.w.Poll(s.now, &s.out) }
 	}
 	const none, publisher, viewer = 0, 1, 2
 	for _, x := range []struct {
 		name string
-		// rig makes ready what panics; then is called in vain.
+		// rig makes ready for a panic in then.
 		rig   func(s *scene) (then func())
 		blame int
 	}{
@@ -129,25 +154,8 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		}, viewer},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			l := newLab(t, 0, 2)
-			s := &scene{lab: l}
-			made := 0
-			newSealer := l.w.cfg.NewSealer
-			l.w.cfg.NewSealer = func(k *srtp.Keys) (srtp.Sealer, error) {
-				c, err := newSealer(k)
-				if made++; made == 1 {
-					s.ciphers = &rigged{Sealer: c}
-					return s.ciphers, err
-				}
-				return c, err
-			}
-			s.pub = l.publish(1, 1, published()...)
-			s.viewer = l.watch(1, watched(true)...)
-			s.other = l.watch(1, watched(true)...)
-			s.pub.frame(0, 0, true)
-			s.pub.report(videoSSRC, 0)
-			// The worker's last words were with another session.
-			s.other.rtcp(rtcp.AppendReceiverReport(nil, 1, nil))
+			s := newScene(t)
+			l := s.lab
 			then := x.rig(s)
 			s.w.current = s.w.sessions[s.other.spec.ID]
 			if !panics(then) {
@@ -162,7 +170,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 			if x.blame == none {
 				return
 			}
-			// The worker goes on without it, though what was rigged still is.
+			// The worker goes on without that session, although it is still rigged.
 			l.poll()
 			l.w.HandleTimeout(l.now)
 			l.poll()
@@ -174,7 +182,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 	}
 }
 
-// However many streams and sessions are due at once, one call visits a few, and the next ones the rest.
+// If many streams and sessions are due at once, one call visits a few, and the next ones the rest.
 func TestTimeoutsAreBounded(t *testing.T) {
 	const n = 500
 	l := newLab(t, 0, 1)
@@ -233,7 +241,7 @@ func TestUnknownProtocol(t *testing.T) {
 	}
 }
 
-// Everything that a worker holds for sessions and streams goes with them.
+// All that a worker holds for sessions and streams goes with them.
 func TestNothingIsLeft(t *testing.T) {
 	l := newLab(t, 0, 1)
 	for round := range 3 {
