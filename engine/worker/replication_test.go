@@ -485,8 +485,8 @@ func TestFeedOfOneLayer(t *testing.T) {
 	}
 }
 
-// A worker that leaves a publication and comes back drops packets that were sent for the feed before. From those it would
-// believe that this feed began where that one did, and ask for all packets since.
+// A worker that leaves a publication and comes back drops packets that were sent for the feed before. By those it
+// would believe that this feed began where that one did, and ask for all packets since.
 func TestPacketsOfAnEndedFeed(t *testing.T) {
 	x := newPair(t, true)
 	for seq := range uint64(60) {
