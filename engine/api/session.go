@@ -30,7 +30,7 @@ type Credentials struct {
 	Ufrag, Password string
 }
 
-// Fingerprint is a certificate's hash as SDP writes it (RFC 8122 section 5): the hash's name, and its value as pairs of
+// Fingerprint is a certificate's hash in SDP's form (RFC 8122 section 5). The hash has a name, and a value of pairs of
 // hexadecimal digits with colons between.
 type Fingerprint struct {
 	Algorithm, Value string
@@ -52,8 +52,8 @@ type Offer struct {
 	// Source is the address that the peer signals from, before any proxies. The zero Addr is unknown, maybe this
 	// machine. The unspecified address stands for all hosts that a proxy hides: they have one share together.
 	Source netip.Addr
-	// Authorized is set for a publisher that showed the token which the server demands. SessionConfig.Reserve of package
-	// engine keeps room for these.
+	// Authorized is set for a publisher that showed the token which the server demands. SessionConfig.Reserve of
+	// package engine keeps room for these.
 	Authorized bool
 }
 
