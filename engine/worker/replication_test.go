@@ -296,6 +296,45 @@ func TestPrimingTakesTurns(t *testing.T) {
 	t.Error("the other stream was not fed")
 }
 
+// Priming fills each batch of messages to the last place. A stream with one live packet waits for one batch, not for the
+// end of the priming.
+func TestFullBatchesTakeTurns(t *testing.T) {
+	l := newLab(t, 0, 3)
+	l.out.Control, l.out.Media = make([]bus.Control, 0, 2*feedQuantum), make([]bus.Media, 0, 2*feedQuantum)
+	var pubs []*pub
+	for stream := range bus.StreamID(3) {
+		p := l.publish(stream+1, bus.Generation(stream+1), published()...)
+		pubs = append(pubs, p)
+		for seq := range uint64(500) {
+			if stream < 2 || seq == 0 {
+				p.frame(seq, uint32(seq)*90, seq == 0)
+			}
+		}
+	}
+	l.hand(from(1, bus.Follow(0, everything(3, 3), 3)))
+	l.poll()
+	for stream := range bus.StreamID(2) {
+		l.hand(from(1, bus.Follow(0, everything(stream+1, bus.Generation(stream+1)), uint32(stream+1))))
+	}
+	l.w.outbox.control = nil // answers would leave the batches uneven
+	l.w.Poll(l.now, &l.out)
+	l.take()
+	l.forget()
+	l.quietly(pubs[2].path, pubs[2].seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, false, "live")}))
+	for batch := range 2 {
+		l.w.Poll(l.now, &l.out)
+		l.take()
+		all := l.brought(bus.KindPacket)
+		if len(all) < (batch+1)*feedQuantum {
+			t.Fatalf("%d packets after %d batches; the streams are not primed at once any more", len(all), batch+1)
+		}
+		if i := slices.IndexFunc(all, func(m bus.Media) bool { return m.Stream == 3 }); i >= 0 {
+			return
+		}
+	}
+	t.Error("the live packet was not in the second batch")
+}
+
 // Messages about other publications, tracks and layers do nothing.
 func TestReplicationOfTheUnknown(t *testing.T) {
 	x := newPair(t, false)

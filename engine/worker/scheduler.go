@@ -192,15 +192,15 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 				return false
 			}
 		}
+		if !fed {
+			return false // the turn goes on once the driver has passed the messages on
+		}
 		w.turns.removeFirst()
 		st.spent, st.repaid = 0, 0
-		if !fed || st.busy() || st.pub != nil && st.pub.unfed {
+		if st.busy() || st.pub != nil && st.pub.unfed {
 			w.turns.add(st)
 		} else {
 			w.release(st)
-		}
-		if !fed {
-			return false // the driver passes messages on first
 		}
 	}
 	return true
