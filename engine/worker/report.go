@@ -6,6 +6,16 @@ import (
 	"ringcast/engine/rtp"
 )
 
+// reports is a set of RTCP to write.
+type reports uint8
+
+const (
+	wantReport reports = 1 << iota
+	wantFeedback
+	wantNACK
+	wantPLI
+)
+
 // want makes the next Poll write RTCP to a session.
 func (w *Worker) want(s *session, r reports) {
 	s.reports |= r

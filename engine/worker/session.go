@@ -95,30 +95,6 @@ type live struct {
 	sub *subscriber
 }
 
-// ice is the credentials of a session that restarted ICE, the newest first. Those in force are the last. Restarts that
-// are under way add theirs before them.
-type ice struct{ credentials []credentials }
-
-// maxCredentials bounds the credentials of a session: those in force and those of the restart under way. Workers that
-// do not own the session keep those of the restart before as well.
-const maxCredentials = 3
-
-// credentials authenticate the checks of a session.
-type credentials struct {
-	local  api.Credentials
-	remote string // the peer's user name fragment
-}
-
-// reports is a set of RTCP to write.
-type reports uint8
-
-const (
-	wantReport reports = 1 << iota
-	wantFeedback
-	wantNACK
-	wantPLI
-)
-
 // open handles SessionOpened.
 func (w *Worker) open(spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
@@ -127,54 +103,6 @@ func (w *Worker) open(spec *bus.Session) {
 	w.sessions[spec.ID] = &session{spec: spec, owner: nobody, live: &live{
 		selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl,
 	}}
-}
-
-// restart handles SessionRestarted. A restart that was never completed gives way to the next. The credentials that were
-// in force last stay: they are the last of the list. A worker that is not the owner may learn late which restart was
-// completed, so it keeps one more.
-func (w *Worker) restart(s *session, m *bus.Control) {
-	if s.ice == nil {
-		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
-	}
-	all := append([]credentials{{m.Local, m.Remote}}, s.ice.credentials...)
-	most := maxCredentials
-	if s.owner == w.address() {
-		most--
-	}
-	if n := len(all); n > most {
-		all = append(all[:n-2], all[n-1])
-	}
-	s.ice.credentials = all
-}
-
-// settle ends an ICE restart: the peer nominated with some credentials, so older ones are out of force. It reports
-// whether there were older ones.
-func (w *Worker) settle(s *session, local string) bool {
-	if s.ice == nil {
-		return false
-	}
-	all := s.ice.credentials
-	for i := range all {
-		if all[i].local.Ufrag != local || i == len(all)-1 {
-			continue
-		}
-		s.ice.credentials = all[: i+1 : i+1]
-		return true
-	}
-	return false
-}
-
-// credential finds our password for the user name of a check; ok is false when the name is not in force.
-func (s *session) credential(local, remote []byte) (c api.Credentials, ok bool) {
-	if s.ice == nil {
-		return s.spec.Local, s.spec.Local.Ufrag == string(local) && s.spec.RemoteUfrag == string(remote)
-	}
-	for _, x := range s.ice.credentials {
-		if x.local.Ufrag == string(local) && x.remote == string(remote) {
-			return x.local, true
-		}
-	}
-	return c, false
 }
 
 // key handles SessionKeyed: from now on media flows.
