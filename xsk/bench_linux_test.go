@@ -17,7 +17,7 @@ import (
 	"ringcast/xsk/nexthop"
 )
 
-// errand is what a sender of the benchmark is to do: packets of 1,200 bytes to 500 viewers in turn.
+// errand is the task of a sender in the benchmark: packets of 1,200 bytes to 500 viewers in turn.
 type errand struct {
 	Index  int // of the interface
 	Hop    nexthop.Hop
@@ -25,7 +25,7 @@ type errand struct {
 	To     netip.Addr
 	Time   time.Duration
 	Batch  int
-	Budget int // of one kick; 0: what a bundle takes
+	Budget int // of one kick; 0: that of the bundle
 }
 
 const (
@@ -37,7 +37,7 @@ func (e errand) path(viewer int) port.Path {
 	return port.Path{Remote: netip.AddrPortFrom(e.To, uint16(10000+viewer)), Local: e.Source}
 }
 
-// processTime is the CPU time of this process, with what the kernel did in its context.
+// processTime is the CPU time of this process, including that of the kernel in its context.
 func processTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
@@ -53,15 +53,16 @@ func (e errand) Own(netip.Addr) bool                     { return false }
 func (e errand) Resolve() (nexthop.Hop, nexthop.Verdict) { return e.Hop, nexthop.Usable }
 func (e errand) Forget()                                 {}
 
-// sendOurs sends through a Port, as a worker that is never out of packets does, but that it seals nothing: the
-// payload is what lies in the frame.
+// sendOurs sends through a Port like a worker that is never out of packets. It seals nothing: the payload is the old
+// content of the frame.
 var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready func()) (s lab.Sample, err error) {
 	b, err := Open(bundleConfig(Copy, func(c *BundleConfig) { c.Interface, c.Queues = e.Index, []int{0} }))
 	if err != nil {
 		return s, err
 	}
 	if e.Budget > 0 {
-		if err := unix.SetsockoptInt(b.Entries()[0].FD, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, e.Budget); err != nil {
+		fd := b.Entries()[0].FD
+		if err := unix.SetsockoptInt(fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, e.Budget); err != nil {
 			return s, err
 		}
 	}
@@ -114,9 +115,9 @@ var sendOurs = lab.Register("ours", func(ctx context.Context, e errand, ready fu
 	return s, nil
 })
 
-// sendAsavie does the same with asavie/xdp. Its Transmit kicks once and leaves what that does not take, so
-// it is called again; the library counts no drops.
-var sendAsavie = lab.Register("asavie-bench", func(ctx context.Context, e errand, ready func()) (s lab.Sample, err error) {
+// sendAsavie does the same with asavie/xdp. Its Transmit kicks once and leaves the other frames on the ring, so it is
+// called again. The library counts no drops.
+var sendAsavie = lab.Register("asavie-bench", func(_ context.Context, e errand, _ func()) (s lab.Sample, err error) {
 	xdp.DefaultSocketFlags = unix.XDP_COPY
 	var a *xdp.Socket
 	for range 1000 { // it does not wait for the queue itself
@@ -217,9 +218,9 @@ func BenchmarkTransmit(b *testing.B) {
 	}
 }
 
-// BenchmarkPrepare is a Transmit with a kernel that takes everything for nothing: what is left is this
-// package's own work, but for UDP checksums (BenchmarkChecksum4 of package frame). The frames' memory is 1,024
-// chunks, of which 64 are used in turns.
+// BenchmarkPrepare is a Transmit with a kernel that consumes everything and costs nothing. It measures this package's
+// own work, without UDP checksums (BenchmarkChecksum4 of package frame). The frames' memory is 1,024 chunks, of which
+// 64 are used in turns.
 func BenchmarkPrepare(b *testing.B) {
 	for _, batch := range []int{1, 8, 32, 128} {
 		b.Run(fmt.Sprint(batch), func(b *testing.B) {
@@ -229,7 +230,8 @@ func BenchmarkPrepare(b *testing.B) {
 			r.Port.out.kick = func(int) unix.Errno {
 				tx, completion := &q.socket.tx, &q.socket.completion
 				for ; q.cachedCons != tx.next; q.cachedCons++ {
-					completion.entries[int(q.completionProd)&(len(completion.entries)-1)] = tx.reserve(q.cachedCons).Addr
+					at := int(q.completionProd) & (len(completion.entries) - 1)
+					completion.entries[at] = tx.reserve(q.cachedCons).Addr
 					q.completionProd++
 				}
 				*completion.shared.producer = q.completionProd
@@ -280,7 +282,8 @@ func BenchmarkReceive(b *testing.B) {
 				for range batch {
 					address := q.socket.fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
 					q.fillCons++
-					q.socket.rx.entries[int(q.rxProd)&(testRing-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+					descriptor := unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+					q.socket.rx.entries[int(q.rxProd)&(testRing-1)] = descriptor
 					q.rxProd++
 				}
 				*q.socket.rx.shared.producer = q.rxProd

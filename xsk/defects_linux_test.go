@@ -17,8 +17,8 @@ import (
 	"ringcast/xsk/frame"
 )
 
-// github.com/asavie/xdp is what one would take if one did not write one's own. Each test here is a defect
-// of version 0.3.3: ours must pass it, and what that one does is logged beside.
+// github.com/asavie/xdp would be the library to use instead of this package. Each test here is a defect of its version
+// 0.3.3. Ours must pass the test, which logs the library's behaviour beside.
 
 // asavie is a socket of that library, and a way to send frames with it.
 type asavie struct {
@@ -56,7 +56,7 @@ func (a *asavie) fill(n int) []xdp.Desc {
 	return descs
 }
 
-// Copy mode sends 32 frames a call. Who does not call again leaves the rest on the ring, until the next batch.
+// Copy mode sends 32 frames a call. Without another call the rest stays on the ring until the next batch.
 func TestDefectTailStall(t *testing.T) {
 	s := newSite(t, 1)
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
@@ -87,7 +87,8 @@ func TestDefectTailStall(t *testing.T) {
 		defer a.Close()
 		n := a.Transmit(a.fill(64))
 		stats, err := a.Stats()
-		t.Logf("ours: all 64 arrived; asavie/xdp: Transmit returned %d, the kernel has taken %d (%v)", n, stats.Transmitted, err)
+		t.Logf("ours: all 64 arrived; asavie/xdp: Transmit returned %d, the kernel consumed %d (%v)",
+			n, stats.Transmitted, err)
 		return nil
 	})
 }
@@ -129,8 +130,8 @@ func TestDefectCloseLeavesTheQueueBusy(t *testing.T) {
 	if err == nil {
 		b.Close()
 	}
-	t.Logf("ours: opened and closed three times; asavie/xdp: %d of 4 rings are mapped after Close, and 300 ms later the queue is: %v",
-		after-(during-4), err)
+	t.Logf("ours: opened and closed three times; asavie/xdp: %d of 4 rings are mapped after Close, "+
+		"and 300 ms later the queue is: %v", after-(during-4), err)
 }
 
 func TestDefectPanicOnLinkDown(t *testing.T) {
@@ -166,8 +167,8 @@ func TestDefectPanicOnLinkDown(t *testing.T) {
 	})
 }
 
-// Receiving and sending from two threads: of ours only one may do both, and it needs no second, as Wait and
-// Wake are made for it; there, Poll completes what was sent, beside who sends.
+// Receiving and sending from two threads. In ours one thread does both, and Wait and Wake make a second one
+// unnecessary. In the library, Poll completes sent frames while another thread sends.
 func TestDefectPollRacesWithTransmit(t *testing.T) {
 	if !testenv.RaceEnabled {
 		t.Log("asavie/xdp: shown by the race detector only (go test -race)")
@@ -199,7 +200,7 @@ func TestDefectPollRacesWithTransmit(t *testing.T) {
 	l.Close()
 	if testenv.RaceEnabled {
 		_, err := raceAsavie.Run(t.Context(), s.server, s.cable.A.Index)
-		t.Logf("ours: nothing found; asavie/xdp: %v (66 is what the race detector exits with)", err)
+		t.Logf("ours: nothing found; asavie/xdp: %v (66 is the exit status of the race detector)", err)
 	}
 }
 
@@ -278,7 +279,7 @@ func TestDefectFreeFramesAreSearched(t *testing.T) {
 		few, many, oursFew, oursMany, theirs(few), theirsMany)
 }
 
-// fastest is the least time of many runs: what is not the machine's noise.
+// fastest is the least time of many runs, which has the least of the machine's noise.
 func fastest(f func()) time.Duration {
 	least := time.Hour
 	for range 50 {
@@ -289,10 +290,13 @@ func fastest(f func()) time.Duration {
 	return least
 }
 
-// What it has not, and ours shows in other tests.
+// Features that the library lacks, and the tests that show them in ours.
 func TestDefectsWithoutTest(t *testing.T) {
 	for _, d := range []struct{ lacks, ours string }{
-		{"atomic ring indices (plain loads and stores: wrong on arm64)", "ring_linux.go; TestEverythingLeavesInOrderAcrossTheWrap, TestReceiveAcrossTheWrap"},
+		{
+			"atomic ring indices (plain loads and stores: wrong on arm64)",
+			"ring_linux.go; TestEverythingLeavesInOrderAcrossTheWrap, TestReceiveAcrossTheWrap",
+		},
 		{"headroom, chunks of 4096, several queues on one UMEM", "TestSharedUMEM"},
 		{"huge pages, need_wakeup, the zerocopy confirmation, busy polling", "TestInfo"},
 	} {

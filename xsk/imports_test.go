@@ -10,9 +10,12 @@ import (
 	"testing"
 )
 
-// The port knows neither RTP nor the XDP program, nor another port, and what is unsafe is in one file.
+// The port knows neither RTP nor the XDP program, nor another port, and all unsafe code is in one file.
 func TestImports(t *testing.T) {
-	ours := []string{"ringcast/engine/park", "ringcast/engine/port", "ringcast/engine/port/tally", "ringcast/xsk/frame", "ringcast/xsk/nexthop"}
+	ours := []string{
+		"ringcast/engine/park", "ringcast/engine/port", "ringcast/engine/port/tally",
+		"ringcast/xsk/frame", "ringcast/xsk/nexthop",
+	}
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files, %v", len(files), err)

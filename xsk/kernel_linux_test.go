@@ -14,16 +14,17 @@ import (
 	"ringcast/xsk/nexthop"
 )
 
-// A kernel is the other side of a bundle's rings, in plain memory: what net/xdp/xsk.c does in copy mode with a
-// socket whose device answers as the test wants.
+// A kernel is the other side of a bundle's rings, in plain memory. It behaves like net/xdp/xsk.c in copy mode, with a
+// device that answers as the test wants.
 type kernel struct {
 	bundle  *Bundle
 	sockets []*kernelSocket
 	watch   func(frame []byte) // sees every frame that leaves, at once
 }
 
-// kernelSocket is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue: what
-// it has seen of the TX ring's producer, and how far it is, which it does not store at once.
+// kernelSocket is the kernel's side of one socket. cachedProd and cachedCons are those of struct xsk_queue. The first
+// is the TX ring's producer index as the kernel saw it last. The second is its own index, which it does not store at
+// once.
 type kernelSocket struct {
 	k                      *kernel
 	socket                 *socket
@@ -51,11 +52,13 @@ type kernelSocket struct {
 
 const testRing = 64
 
-// newZeroCopy makes the kernel of a driver whose kick raises an interrupt, as igb's and ice's do: the call returns 0
+// newZeroCopy makes the kernel of a driver whose kick raises an interrupt, like igb's and ice's. The call returns 0
 // before the driver has looked at the ring.
 func newZeroCopy(n int) *kernel {
 	const receiveFrames = 1024
-	k := newKernelOf(bundleConfig(ZeroCopy, func(c *BundleConfig) { c.ReceiveFrames, c.TransmitFrames = receiveFrames, testRing }), n, 0)
+	k := newKernelOf(bundleConfig(ZeroCopy, func(c *BundleConfig) {
+		c.ReceiveFrames, c.TransmitFrames = receiveFrames, testRing
+	}), n, 0)
 	k.bundle.info.ZeroCopy = true
 	for _, q := range k.sockets {
 		q.late = true
@@ -71,9 +74,11 @@ func (q *kernelSocket) interrupt() {
 	}
 }
 
-// newKernel makes a bundle of n queues whose rings' indices begin at start.
+// newKernel makes a bundle of n sockets whose rings' indices begin at start.
 func newKernel(n, transmitFrames int, start uint32) *kernel {
-	return newKernelOf(bundleConfig(Copy, func(c *BundleConfig) { c.ReceiveFrames, c.TransmitFrames = testRing, transmitFrames }), n, start)
+	return newKernelOf(bundleConfig(Copy, func(c *BundleConfig) {
+		c.ReceiveFrames, c.TransmitFrames = testRing, transmitFrames
+	}), n, start)
 }
 
 func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
@@ -271,7 +276,7 @@ func (h *hops) set(hop *nexthop.Hop) {
 	h.generation.Add(1)
 }
 
-// datagram is what a companion was asked to send.
+// datagram is one that a companion was asked to send.
 type datagram struct {
 	path port.Path
 	data []byte
@@ -365,7 +370,8 @@ func rigConfig(changes ...func(*Config)) Config {
 
 func newRig(t testing.TB, k *kernel, cfg Config) *rig {
 	t.Helper()
-	r := &rig{t: t, k: k, hops: newHops(), notes: new(notes), guard: &doorman{allowed: make(map[port.Path]int)}, clock: port.Second}
+	guard := &doorman{allowed: make(map[port.Path]int)}
+	r := &rig{t: t, k: k, hops: newHops(), notes: new(notes), guard: guard, clock: port.Second}
 	cfg.NextHops, cfg.Companion, cfg.Guard = r.hops, r.notes, r.guard
 	cfg.Now = func() port.Time { return r.clock }
 	cfg.LocalPort = testPort
@@ -481,7 +487,7 @@ func (r *rig) expect(want port.Stats) {
 	}
 }
 
-// payloads is what left a queue, and forgets it.
+// payloads returns the datagrams that left a socket, and forgets them.
 func (q *kernelSocket) payloads(t testing.TB) (got []datagram) {
 	t.Helper()
 	for _, f := range q.sent {
@@ -508,7 +514,7 @@ func (r *rig) expectSent(q *kernelSocket, want ...[2]int) {
 	compare(r.t, q.payloads(r.t), want)
 }
 
-// expectCompanion does so with what the companion was asked to send.
+// expectCompanion compares the datagrams that the companion was asked to send, in the same way.
 func (r *rig) expectCompanion(want ...[2]int) {
 	r.t.Helper()
 	compare(r.t, r.notes.sent, want)
@@ -527,7 +533,7 @@ func compare(t testing.TB, got []datagram, want [][2]int) {
 	}
 }
 
-// payload is bytes that tell which ones they are, of a length that does too.
+// payload is bytes that tell their number, of a length that tells it too.
 func payload(number int) []byte {
 	data := make([]byte, 4+number%1400)
 	for i := range data {

@@ -17,8 +17,8 @@ import (
 	"ringcast/xsk/nexthop"
 )
 
-// What only the real kernel can show: two hosts, a cable with n queues, the XDP program, a port on one end
-// and the kernel's stack on the other.
+// The real kernel: two hosts, a cable with n queues, the XDP program, a port on one end and the kernel's stack on the
+// other.
 
 var started = time.Now()
 
@@ -51,12 +51,8 @@ func newSite(t testing.TB, queues int) *site {
 		s.queues = append(s.queues, i)
 	}
 	s.cable, err = l.Connect(
-		lab.End{Host: s.server, Name: "eth0", Addrs: []netip.Prefix{
-			netip.MustParsePrefix("198.18.0.1/24"), netip.MustParsePrefix("fd00::1/64"), netip.MustParsePrefix("fe80::1/64"),
-		}},
-		lab.End{Host: s.client, Name: "eth0", Addrs: []netip.Prefix{
-			netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("fd00::2/64"), netip.MustParsePrefix("fe80::2/64"),
-		}},
+		lab.End{Host: s.server, Name: "eth0", Addrs: prefixes("198.18.0.1/24", "fd00::1/64", "fe80::1/64")},
+		lab.End{Host: s.client, Name: "eth0", Addrs: prefixes("198.18.0.2/24", "fd00::2/64", "fe80::2/64")},
 		lab.Link{Queues: queues})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +69,13 @@ func newSite(t testing.TB, queues int) *site {
 		}
 	})
 	return s
+}
+
+func prefixes(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		all = append(all, netip.MustParsePrefix(text))
+	}
+	return all
 }
 
 func (s *site) onServer(f func() error) {

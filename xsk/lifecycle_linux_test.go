@@ -113,7 +113,8 @@ func TestCyclesLeaveNothing(t *testing.T) {
 		d, m = held(t) // the threads that the test was on are ending
 	}
 	if d > descriptors || m > mappings {
-		t.Errorf("%d descriptors and %d ring mappings before, %d and %d after %d cycles", descriptors, mappings, d, m, cycles)
+		t.Errorf("%d descriptors and %d ring mappings after %d cycles, want at most %d and %d",
+			d, m, cycles, descriptors, mappings)
 	}
 	if more := resident(t) - memory; more > all/2 { // the race detector needs some
 		t.Errorf("%d bytes more are in use than before, where all UMEMs were %d", more, all)
@@ -128,7 +129,8 @@ func TestRingsAreMapped(t *testing.T) {
 	b.Close()
 	_, after := held(t)
 	if during != before+4 || after != before {
-		t.Errorf("%d mappings of rings while open, %d before, %d after: the count above counts nothing", during, before, after)
+		t.Errorf("%d mappings of rings while open, %d before, %d after: the count above counts nothing",
+			during, before, after)
 	}
 }
 
@@ -205,6 +207,11 @@ func TestOpenErrors(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// Open fails where the process lacks a capability.
+func TestOpenUnprivileged(t *testing.T) {
+	s := newSite(t, 1)
 	large := bundleConfig(Auto, func(c *BundleConfig) { c.ReceiveFrames, c.HugePages = 1<<15, false }) // 128 MB
 	for _, c := range []struct {
 		name       string
@@ -218,7 +225,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.cfg.Interface, c.cfg.Queues = s.cable.A.Index, []int{0}
 			failed := make(chan error)
-			go func() { // on a thread that is spent
+			go func() { // on a thread that ends with it
 				runtime.LockOSThread()
 				if err := unix.Setns(s.server.NetNS(), unix.CLONE_NEWNET); err != nil {
 					failed <- err
@@ -254,7 +261,7 @@ func dropCapability(capability int) error {
 	return unix.Capset(&header, &data[0])
 }
 
-// What a bundle turns out to be on a veth.
+// Info describes a bundle on a veth.
 func TestInfo(t *testing.T) {
 	s := newSite(t, 1)
 	b := s.mustOpen(bundleConfig(Auto, func(c *BundleConfig) { c.BusyPoll = 20 * time.Microsecond }))
@@ -355,7 +362,8 @@ func TestLinkDownAndUp(t *testing.T) {
 		}
 	}
 	d := l.port.Details()
-	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v", time.Duration(up-down), time.Duration(now()-up), l.Stats()[port.Rejected], d)
+	t.Logf("down for %v; %v until a frame arrived, %d frames lost; %+v",
+		time.Duration(up-down), time.Duration(now()-up), l.Stats()[port.Rejected], d)
 	if d.Queues[0].Counts[QueueDown] == 0 {
 		t.Error("the outage was not noticed")
 	}
@@ -392,8 +400,7 @@ func TestCarrierLoss(t *testing.T) {
 	p.Next()
 }
 
-// The interface is deleted and made anew: the old bundle is useless, the companion takes over, a new bundle
-// goes on.
+// The interface is deleted and made again. The old bundle is useless, the companion sends, and a new bundle works.
 func TestInterfaceDeleted(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), DefaultConfig())
@@ -409,8 +416,10 @@ func TestInterfaceDeleted(t *testing.T) {
 	}
 	l.add(0, payload(2))
 	l.flush()
-	if d := l.port.Details(); d.Queues[0].Counts[QueueFailed]+d.Queues[0].Counts[QueueDown] == 0 || d.Counts[CompanionRejected] != 1 {
-		t.Errorf("%+v", d)
+	d := l.port.Details()
+	failed := d.Queues[0].Counts[QueueFailed] + d.Queues[0].Counts[QueueDown]
+	if failed == 0 || d.Counts[CompanionRejected] != 1 {
+		t.Errorf("%+v, want failed kicks and one datagram that the companion could not send", d)
 	}
 	done := l.port.Suspend()
 	l.Transmit(now(), &l.Out)
@@ -481,7 +490,8 @@ func TestBlockedPeerOnTheWire(t *testing.T) {
 	t.Logf("blocked for %v: %d kicks in %d turns, %d frames with the kernel, %d stale; %+v",
 		time.Duration(now()-begin), kicks, turns, st[port.Sent], st[port.Stale], d)
 	if most := 5 * uint64(blocked/retryAtMost); kicks > most || turns > most {
-		t.Errorf("a blocked peer is not met with porttest.Patience: %d kicks in %d turns, want at most %d of each", kicks, turns, most)
+		t.Errorf("a blocked peer is not met with patience: %d kicks in %d turns, want at most %d of each",
+			kicks, turns, most)
 	}
 	if st[port.Sent] > 600 || st[port.Stale] == 0 {
 		t.Errorf("the peer was not blocked: %+v", st)

@@ -27,8 +27,7 @@ func marks(p *porttest.Peer, n int) lab.Marks {
 	return first
 }
 
-// What the peer's kernel reads in our headers: the codepoint, the next hop's hop limit, and over IPv6 a label for each
-// flow.
+// The peer's kernel reads in our headers the codepoint, the next hop's hop limit, and over IPv6 a label for each flow.
 func TestMarks(t *testing.T) {
 	for _, addresses := range [][2]string{{"198.18.0.1", "198.18.0.2"}, {"fd00::1", "fd00::2"}} {
 		local, remote := netip.MustParseAddr(addresses[0]), netip.MustParseAddr(addresses[1])

@@ -11,7 +11,7 @@ import (
 	"ringcast/xsk/frame"
 )
 
-// What the port owes its worker, with a kernel that does as it is told.
+// The port with a kernel that does as it is told.
 
 func TestSuspendAndResume(t *testing.T) {
 	k := newKernel(2, testRing, 0)
@@ -69,7 +69,12 @@ func TestSuspendAndResume(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	<-r.Suspend() // there is nothing to suspend
+	resume(t, r)
+}
 
+// resume gives a suspended port a bundle.
+func resume(t *testing.T, r *rig) {
+	t.Helper()
 	again := newKernel(1, testRing, 0)
 	if err := r.Resume(again.bundle); err != nil {
 		t.Fatal(err)
@@ -201,89 +206,114 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// In zerocopy mode the NIC takes frames when it likes: they are sent once submitted, nothing is taken back, and
-// the NIC is woken only when it sleeps.
-func TestZeroCopy(t *testing.T) {
+// idler is a port on a NIC in zerocopy mode, which reads the TX ring of its first socket when the test says so.
+type idler struct {
+	*rig
+	nic     *kernelSocket
+	answer  unix.Errno // to kicks
+	wakeups int        // kicks
+	number  int        // of the next frame
+}
+
+func newIdler(t *testing.T) *idler {
 	k := newKernel(2, testRing, math.MaxUint32-20)
 	k.bundle.info.ZeroCopy = true
-	r := newRig(t, k, rigConfig())
-	r.route(0, to(0))
-	r.route(1, to(1))
-	q := k.sockets[0]
-	wakeups, answer := 0, unix.Errno(0)
-	r.Port.out.kick = func(fd int) unix.Errno {
+	z := &idler{rig: newRig(t, k, rigConfig()), nic: k.sockets[0]}
+	z.route(0, to(0))
+	z.route(1, to(1))
+	z.Port.out.kick = func(fd int) unix.Errno {
 		if fd != 0 {
-			t.Errorf("queue %d was woken", fd)
+			t.Errorf("queue %d was woken, want none but 0", fd)
 		}
-		wakeups++
-		return answer
+		z.wakeups++
+		return z.answer
 	}
-	asleep, awake := uint32(unix.XDP_RING_NEED_WAKEUP), uint32(0)
-	q.socket.tx.shared.flags = &awake
-	k.sockets[1].socket.tx.shared.flags = &awake
-	number := 0
-	add := func(n int) (want [][2]int) {
-		for range n {
-			r.add(0, payload(number))
-			want = append(want, [2]int{0, number})
-			number++
-		}
-		return want
+	k.sockets[1].socket.tx.shared.flags = new(uint32)
+	z.wake()
+	return z
+}
+
+// wake makes the NIC read the ring on its own, sleep makes it wait for kicks.
+func (z *idler) wake() { z.nic.socket.tx.shared.flags = new(uint32) }
+
+func (z *idler) sleep() {
+	asleep := uint32(unix.XDP_RING_NEED_WAKEUP)
+	z.nic.socket.tx.shared.flags = &asleep
+}
+
+// fill fills n frames.
+func (z *idler) fill(n int) (want [][2]int) {
+	for range n {
+		z.add(0, payload(z.number))
+		want = append(want, [2]int{0, z.number})
+		z.number++
 	}
-	want := add(5)
-	r.transmit(testFrames)
-	if wakeups != 0 {
-		t.Error("woken while awake")
+	return want
+}
+
+// In zerocopy mode the NIC reads the ring at any time. Frames are sent once submitted, and never reclaimed. The NIC is
+// woken only when it sleeps.
+func TestZeroCopy(t *testing.T) {
+	z := newIdler(t)
+	want := z.fill(5)
+	z.transmit(testFrames)
+	if z.wakeups != 0 {
+		t.Errorf("woken %d times while awake, want 0", z.wakeups)
 	}
-	q.budget = 3
-	if !r.Details().Queues[0].Waiting {
-		t.Error("not told to wait for a NIC that reads nothing")
+	z.nic.budget = 3
+	if !z.Details().Queues[0].Waiting {
+		t.Error("not waiting for a NIC that reads nothing")
 	}
-	q.kick() // the NIC, on its own
-	r.revoke(1)
-	r.transmit(testFrames) // takes nothing back
-	q.kick()
-	r.expectSent(q, want...)
-	r.transmit(testFrames)
-	if r.Details().Queues[0].Waiting {
-		t.Error("told to wait for a NIC that reads everything")
+	z.nic.kick() // the NIC, on its own
+	z.revoke(1)
+	z.transmit(testFrames) // reclaims nothing
+	z.nic.kick()
+	z.expectSent(z.nic, want...)
+	z.transmit(testFrames)
+	if z.Details().Queues[0].Waiting {
+		t.Error("waiting for a NIC that reads everything")
 	}
 
 	// It sleeps, and cannot be woken at once.
-	q.socket.tx.shared.flags = &asleep
-	answer = unix.EAGAIN
-	want = add(3)
-	r.transmit(testFrames)
-	if wakeups != 1 {
-		t.Errorf("woken %d times", wakeups)
+	z.sleep()
+	z.answer = unix.EAGAIN
+	want = z.fill(3)
+	z.transmit(testFrames)
+	if z.wakeups != 1 {
+		t.Errorf("woken %d times, want 1", z.wakeups)
 	}
-	if next := r.Port.out.next(r.now); next > r.clock+retryAfter {
-		t.Errorf("Wait until %d", next)
+	if next := z.Port.out.next(z.now); next > z.clock+retryAfter {
+		t.Errorf("Wait until %d, want at most %d", next, z.clock+retryAfter)
 	}
-	r.clock += retryAfter
-	answer = 0
-	r.transmit(testFrames) // with nothing new
-	if wakeups != 2 {
-		t.Errorf("woken %d times", wakeups)
+	z.clock += retryAfter
+	z.answer = 0
+	z.transmit(testFrames) // with nothing new
+	if z.wakeups != 2 {
+		t.Errorf("woken %d times, want 2", z.wakeups)
 	}
-	q.kick()
-	r.expectSent(q, want...)
-	r.expect(port.Stats{port.Sent: 8, port.SentBytes: r.Stats()[port.SentBytes]})
+	z.nic.kick()
+	z.expectSent(z.nic, want...)
+	z.expect(port.Stats{port.Sent: 8, port.SentBytes: z.Stats()[port.SentBytes]})
+}
 
-	// Down: what is on the ring stays there, what comes goes another way until it is passed.
-	answer = unix.ENETDOWN
-	want = add(2)
-	r.transmit(testFrames)
-	other := add(2)
-	r.clock += retryDown
-	r.transmit(testFrames)
-	r.expectCompanion(other...)
-	q.kick()
-	r.expectSent(q, want...)
-	r.clock += retryDown
-	want = add(1)
-	q.socket.tx.shared.flags = &awake
-	r.transmit(testFrames)
-	q.kick()
-	r.expectSent(q, want...)
+// While the NIC is down in zerocopy mode, frames on the ring stay there. New ones go another way until the NIC has read
+// the ring.
+func TestZeroCopyDown(t *testing.T) {
+	z := newIdler(t)
+	z.sleep()
+	z.answer = unix.ENETDOWN
+	want := z.fill(2)
+	z.transmit(testFrames)
+	other := z.fill(2)
+	z.clock += retryDown
+	z.transmit(testFrames)
+	z.expectCompanion(other...)
+	z.nic.kick()
+	z.expectSent(z.nic, want...)
+	z.clock += retryDown
+	want = z.fill(1)
+	z.wake()
+	z.transmit(testFrames)
+	z.nic.kick()
+	z.expectSent(z.nic, want...)
 }

@@ -29,7 +29,8 @@ func TestReceiveAcrossTheWrap(t *testing.T) {
 			t.Fatalf("%d of %d in a batch of 7", n, len(r.in.Packets))
 		}
 		for _, in := range r.in.Packets {
-			if want := payload(got); !slices.Equal(in.Data, want) || cap(in.Data) != len(want) || in.Arrival != r.clock {
+			want := payload(got)
+			if !slices.Equal(in.Data, want) || cap(in.Data) != len(want) || in.Arrival != r.clock {
 				t.Fatalf("datagram %d: %x", got, in.Data[:4])
 			}
 			clear(in.Data)
@@ -61,7 +62,7 @@ func TestMalformedFramesAreCountedAndTheirMemoryReturned(t *testing.T) {
 	r.expect(port.Stats{port.Malformed: 3 * testRing})
 }
 
-// What says that it comes from this host came from outside: it is dropped, counted, and its memory returned.
+// A frame from outside with a source address of this host is dropped and counted, and its memory returned.
 func TestOurOwnAddressesAsSources(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, rigConfig())

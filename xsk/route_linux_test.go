@@ -64,15 +64,16 @@ func TestWithoutNextHopTheCompanionSends(t *testing.T) {
 	r.notes.err = errors.New("no")
 	r.add(0, payload(1399))
 	r.transmit(testFrames)
-	if d := r.Details(); d.Counts[Unresolved] != 2 || d.Counts[TooLong] != 2 || d.Counts[CompanionSent] != 3 || d.Counts[CompanionRejected] != 1 {
-		t.Errorf("%+v", d)
+	want := Counts{Unresolved: 2, TooLong: 2, CompanionSent: 3, CompanionRejected: 1}
+	if got := r.Details().Counts; got != want {
+		t.Errorf("%v, want %v", got, want)
 	}
 	if s := r.Stats(); s[port.Sent] != 4 || s[port.Rejected] != 1 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// What does not leave by the interface goes through the companion, and is counted by the reason.
+// Datagrams that do not leave by the interface go through the companion, and are counted by the reason.
 func TestDetoursAreToldApart(t *testing.T) {
 	for why, want := range map[nexthop.Verdict]Details{
 		nexthop.Unresolved: {Counts: Counts{Unresolved: 2, CompanionSent: 2}},

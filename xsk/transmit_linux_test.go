@@ -207,7 +207,8 @@ func TestBusyDropsOneFrame(t *testing.T) {
 	r.clock += retryAtMost
 	r.transmit(testFrames)
 	r.expectSent(q, [2]int{0, 2}, [2]int{0, 6}, [2]int{0, 7})
-	r.expect(port.Stats{port.Rejected: 5, port.Sent: 3, port.SentBytes: uint64(len(payload(2)) + len(payload(6)) + len(payload(7)))})
+	sum := uint64(len(payload(2)) + len(payload(6)) + len(payload(7)))
+	r.expect(port.Stats{port.Rejected: 5, port.Sent: 3, port.SentBytes: sum})
 	if d := r.Details().Queues[0]; d.Counts[QueueBusy] != 5 || d.Counts[QueueSent] != 3 {
 		t.Errorf("%+v", d)
 	}
@@ -287,8 +288,7 @@ func TestInterruptionsAreRepeatedBounded(t *testing.T) {
 	}
 }
 
-// Down: what waits goes to the companion, which knows no way either, or does; and nothing old leaves when the
-// interface is up again.
+// While the interface is down, pending frames go to the companion. No old frame leaves when the interface is up again.
 func TestDownAndUp(t *testing.T) {
 	k := newKernel(1, testRing, math.MaxUint32-3)
 	r := newRig(t, k, rigConfig())
@@ -326,8 +326,8 @@ func TestDownAndUp(t *testing.T) {
 	}
 }
 
-// A poll of the socket may send what is on the ring (xsk_poll does, in copy mode): whatever it takes between
-// two Transmits is taken.
+// A poll of the socket may send frames that are on the ring (xsk_poll does, in copy mode). Frames that it consumes
+// between two Transmits are consumed.
 func TestPollMaySend(t *testing.T) {
 	k := newKernel(1, testRing, 0)
 	r := newRig(t, k, rigConfig())

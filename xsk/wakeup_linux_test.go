@@ -94,7 +94,7 @@ func TestDeadDriverIsKickedSeldom(t *testing.T) {
 		t.Errorf("%d kicks in a second, want one a millisecond", q.kicks)
 	}
 	q.interrupt()
-	r.add(0, payload(1)) // what it does at last ends the pause
+	r.add(0, payload(1)) // the driver has run, which ends the pause
 	before := q.kicks
 	r.transmit(testFrames)
 	if q.kicks != before+1 {
@@ -128,7 +128,7 @@ func TestDriverThatRanIsKickedAtOnce(t *testing.T) {
 	r.expectSent(q, [2]int{0, 0}, [2]int{0, 1}, [2]int{0, 2}, [2]int{0, 3})
 }
 
-// The kicks that tell whether a socket sends again, after it was down, do not storm either.
+// The kicks that probe whether a socket sends again, after it was down, do not storm either.
 func TestRecoveringDriverIsKickedOnce(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, rigConfig())
@@ -253,7 +253,7 @@ func TestReceiveNeverStarves(t *testing.T) {
 	}
 }
 
-// Without a wish of the driver's there is no kick, and with an empty fill ring there is nothing to take.
+// There is no kick if the driver does not ask for one, nor with an empty fill ring.
 func TestReceiveKicksForNothingNever(t *testing.T) {
 	k := newZeroCopy(1)
 	r := newRig(t, k, rigConfig())
