@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// An Address is one that the machine has on an interface.
+// An Address is an address that the machine has on an interface.
 type Address struct {
 	Addr netip.Addr
-	// Network is the one that the interface reaches by the address without a router.
+	// Network is the network that the interface reaches by the address without a router.
 	Network netip.Prefix
 	// Link is the interface's name.
 	Link   string
@@ -23,19 +23,18 @@ type Traits uint8
 const (
 	// Down: the interface was switched off.
 	Down Traits = 1 << iota
-	// Silent: the interface has no carrier. It may be back in a moment: drivers reset a NIC for AF_XDP.
+	// Silent: the interface has no carrier. The carrier may be back soon: drivers reset a NIC for AF_XDP.
 	Silent
-	// Tentative: it is not known yet that no other host has the address (RFC 4862 section 5.4), or it is
-	// known that one has.
+	// Tentative: another host may have the address, or is known to have it (RFC 4862 section 5.4).
 	Tentative
-	// Deprecated: nothing new should use the address (RFC 4862 section 5.5.4).
+	// Deprecated: new communication should not use the address (RFC 4862 section 5.5.4).
 	Deprecated
 	// Temporary: a privacy address, which changes each day or so (RFC 8981).
 	Temporary
 	// Loopback: the interface is a loopback.
 	Loopback
-	// Inner: the interface is a bridge that joins containers and virtual machines, and no network: neither by a
-	// port nor by the default route.
+	// Inner: the interface is a bridge that joins only containers and virtual machines. It leads to no network, neither
+	// by a port nor by the default route.
 	Inner
 	// PointToPoint: the link has one peer, as tunnels and modems have.
 	PointToPoint
@@ -43,28 +42,28 @@ const (
 
 func (t Traits) has(some Traits) bool { return t&some != 0 }
 
-// A set is all addresses at one moment.
+// A set holds all addresses at one moment.
 type set struct {
-	// fixed replace all others, in the operator's order.
+	// fixed are the operator's, in the operator's order. They replace all others.
 	fixed []netip.Addr
-	// own are all addresses of the machine: a peer that comes from one is on it.
+	// own are all addresses of the machine: a peer that signals from one of them is on the machine.
 	own []netip.Addr
-	// open are for any peer, confined for those of the same network.
+	// open are for any peer, confined for peers of the same network.
 	open, confined []Address
 }
 
 // deprecatedSites is the network of site-local addresses (RFC 3879).
 var deprecatedSites = netip.MustParsePrefix("fec0::/10")
 
-// choose sorts the interfaces' addresses. Without IPv6 on the media port only4 is set.
+// choose sorts the interfaces' addresses. only4 is set where the UDP port has no IPv6.
 func choose(all []Address, only4 bool) (s set) {
 	var usable []Address
 	for _, a := range all {
 		addr := a.Addr
 		s.own = append(s.own, addr)
 		switch {
-		case a.Traits.has(Down | Tentative): // nobody gets an answer from it
-		case addr.Is6() && addr.IsLinkLocalUnicast(): // a candidate cannot carry the zone that it needs
+		case a.Traits.has(Down | Tentative): // it does not answer
+		case addr.Is6() && addr.IsLinkLocalUnicast(): // a candidate cannot carry the required zone
 		case !addr.IsValid() || addr.IsUnspecified() || addr.IsMulticast():
 		case deprecatedSites.Contains(addr): // RFC 8445 section 5.1.1.1
 		case only4 && addr.Is6():
@@ -90,8 +89,8 @@ func choose(all []Address, only4 bool) (s set) {
 	return s
 }
 
-// replaces tells whether there is no use for b beside a. RFC 8445 section 5.1.1.1 puts temporary addresses
-// first, for the privacy of people who move. A server wants to be found, and sessions outlive the day.
+// replaces reports whether b is useless beside a. RFC 8445 section 5.1.1.1 puts temporary addresses first, for the privacy
+// of people who move. A server should be found, and sessions outlive the day.
 func (a Address) replaces(b Address) bool {
 	switch {
 	case a.Addr.Is4() != b.Addr.Is4() || private(a.Addr) != private(b.Addr) || a.confined() != b.confined():
@@ -104,9 +103,9 @@ func (a Address) replaces(b Address) bool {
 	return false
 }
 
-// confined tells whether only peers of the same network can reach the address. A bridge that joins containers
-// leads nowhere else, and they reach the machine's other addresses too. Public addresses on a loopback
-// interface are routed to the machine, as anycast is.
+// confined reports whether only peers of the same network can reach the address. A bridge that joins containers leads
+// nowhere else, and the containers also reach the machine's other addresses. Public addresses on a loopback interface are
+// routed to the machine, as anycast is.
 func (a Address) confined() bool {
 	return a.loopback() || a.Traits.has(Inner) || a.Addr.Is4() && a.Addr.IsLinkLocalUnicast()
 }
@@ -115,20 +114,21 @@ func (a Address) loopback() bool {
 	return a.Addr.IsLoopback() || a.Traits.has(Loopback) && private(a.Addr)
 }
 
-// carriers is the network that carriers share among their customers (RFC 6598), and some VPNs use.
+// carriers is the network that carriers share among their customers (RFC 6598). Some VPNs use it, too.
 var carriers = netip.MustParsePrefix("100.64.0.0/10")
 
-// private tells whether an address means something within a site only.
+// private reports whether an address is valid within a site only.
 func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsLoopback() || carriers.Contains(a)
 }
 
-// forSource lists the addresses for a peer that signals from source, the best first; the zero Addr is a
-// source that nobody knows, the unspecified address one elsewhere. Where nothing else is left, confined addresses are for everybody, loopback last of all.
+// forSource lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an unknown
+// source, the unspecified address for one that is not on this machine. Where nothing else is left, confined addresses are
+// for everybody, loopback last of all.
 //
-// IPv4 comes before IPv6, because some clients take the first only. Within a family those of the peer's network
-// come first, then those as private or public as its address; those without a carrier come last. Loopback comes
-// after all others: a proxy on this machine makes all peers look like local ones.
+// IPv4 comes before IPv6, because some clients use the first candidate only. Within a family, addresses of the peer's
+// network come first, then those that are private if its address is, or public if it is. Those without a carrier come
+// last. Loopback comes after all others: a proxy on this machine makes all peers look local.
 func (s *set) forSource(source netip.Addr) []netip.Addr {
 	if len(s.fixed) > 0 {
 		return s.fixed
@@ -175,7 +175,7 @@ func (s *set) forSource(source netip.Addr) []netip.Addr {
 	return out
 }
 
-// before orders by a property: first those that have it.
+// before compares by a property: those that have it come first.
 func before(a, b bool) int {
 	switch {
 	case a == b:
@@ -186,13 +186,13 @@ func before(a, b bool) int {
 	return 1
 }
 
-// all lists every address that some peer may be offered.
+// all lists every address that may be offered to a peer.
 func (s *set) all() []netip.Addr {
 	everything := set{fixed: s.fixed, open: slices.Concat(s.open, s.confined)}
 	return everything.forSource(netip.Addr{})
 }
 
-// prefix is a network as package net has it.
+// prefix converts a network of package net.
 func prefix(n *net.IPNet) netip.Prefix {
 	addr, ok := netip.AddrFromSlice(n.IP)
 	ones, size := n.Mask.Size()

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A routing is the kernel by two netlink sockets, both of the network namespace that they were opened in.
+// A routing reads the kernel's interfaces by two netlink sockets, of the network namespace in which they were opened.
 type routing struct {
 	notices *nl.NetlinkSocket
 	kernel  *netlink.Handle
@@ -28,10 +28,10 @@ func openInterfaces() interfaces {
 	return r
 }
 
-// abroad are addresses that only a default route leads to. Nothing is sent to them.
+// abroad are addresses to which only a default route leads. Nothing is sent to them.
 var abroad = []net.IP{net.IPv4(1, 1, 1, 1), net.ParseIP("2606:4700:4700::1111")}
 
-// openRouting subscribes before anything is listed, so that nothing falls in between.
+// openRouting subscribes before anything is listed, so that no change is missed.
 func openRouting() (*routing, error) {
 	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
@@ -46,17 +46,17 @@ func openRouting() (*routing, error) {
 	return &routing{notices, kernel}, nil
 }
 
-// interval is for the case that a notification was missed in a way that nobody thought of.
+// interval covers notifications that were missed for an unknown reason.
 func (*routing) interval() time.Duration { return 30 * time.Second }
 
 func (r *routing) stop()  { r.notices.Close() }
 func (r *routing) close() { r.kernel.Close() }
 
-// mostFailures is how many readings of notifications may fail in a row.
+// mostFailures bounds the failed reads of notifications in a row.
 const mostFailures = 10
 
-// listen reports all that the kernel says and does not look at it: everything is listed again anyway. That
-// its queue overflowed (ENOBUFS) is one change more.
+// listen reports each notification of the kernel without a look at it: everything is listed again anyway. An overflow of
+// the socket's buffer (ENOBUFS) counts as a change.
 func (r *routing) listen(changed func()) (err error) {
 	for failures := 0; failures < mostFailures; {
 		if _, _, err = r.notices.Receive(); err == nil {
@@ -71,7 +71,7 @@ func (r *routing) listen(changed func()) (err error) {
 	return err
 }
 
-// read lists links and addresses. A change in between interrupts a list, and is notified.
+// read lists links and addresses. A change in between interrupts the list, and is notified.
 func (r *routing) read() ([]Address, error) {
 	links, err := r.kernel.LinkList()
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -91,7 +91,7 @@ func (r *routing) read() ([]Address, error) {
 		l := byIndex[a.LinkIndex]
 		addr, ok := netip.AddrFromSlice(a.IP)
 		if !ok || l == nil {
-			continue // its link came after the links were listed; that is notified
+			continue // its link appeared after the links were listed, which is notified
 		}
 		network := a.IPNet
 		if a.Peer != nil {
@@ -103,8 +103,8 @@ func (r *routing) read() ([]Address, error) {
 	return out, nil
 }
 
-// outer finds, by their indices, the links that lead to a network: bridges with a port that is neither a container's
-// nor a virtual machine's, and links with a default route.
+// outer finds the indices of links that lead to a network: bridges with a port of the host's own, and links with a default
+// route. Ports of containers and virtual machines do not count.
 func (r *routing) outer(links []netlink.Link) map[int]bool {
 	all := make(map[int]bool)
 	for _, a := range abroad {
@@ -121,7 +121,7 @@ func (r *routing) outer(links []netlink.Link) map[int]bool {
 	return all
 }
 
-// linkTraits returns the traits that an address has by its link.
+// linkTraits returns the traits that addresses have by their link.
 func linkTraits(l netlink.Link, outer map[int]bool) (t Traits) {
 	a := l.Attrs()
 	if a.Flags&net.FlagUp == 0 {
@@ -142,8 +142,8 @@ func linkTraits(l netlink.Link, outer map[int]bool) (t Traits) {
 	return t
 }
 
-// traits are those that an address has by its flags (linux/if_addr.h). IFA_F_TEMPORARY of IPv6 is
-// IFA_F_SECONDARY of IPv4, which means no more than that the address is not its network's first.
+// traits returns the traits that an address has by its flags (linux/if_addr.h). IFA_F_TEMPORARY of IPv6 is
+// IFA_F_SECONDARY of IPv4, which only means that the address is not the first of its network.
 func traits(addr netip.Addr, flags int) (t Traits) {
 	if flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
 		t |= Tentative

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// A portable reads the interfaces by package net, which notifies of nothing and knows few traits.
+// A portable reads the interfaces by package net, which has no notifications and few traits.
 type portable struct {
 	stopped chan struct{}
-	// why is the reason that there is nothing better, or nil where nothing better could be.
+	// why is the error for which there is nothing better, nil on platforms that have nothing better.
 	why error
 }
 

@@ -31,7 +31,7 @@ func DefaultConfig() Config {
 	}}
 }
 
-// Until returns a configuration whose look-ups also end with ctx, so that a start which is called off waits for none.
+// Until returns a configuration whose look-ups also end with ctx, so that a cancelled start waits for none.
 func (c Config) Until(ctx context.Context) Config {
 	lookup := c.Lookup
 	c.Lookup = func(one context.Context, name string) ([]netip.Addr, error) {
@@ -44,34 +44,34 @@ func (c Config) Until(ctx context.Context) Config {
 }
 
 const (
-	// settleSpan is how long after a notification the interfaces are read: changes come in bursts.
+	// settleSpan is the time from a notification to the reading of the interfaces: changes come in bursts.
 	settleSpan = 100 * time.Millisecond
-	// lookupSpan is how long one name may take.
+	// lookupSpan is how long the look-up of one name may take.
 	lookupSpan = 5 * time.Second
-	// nameInterval is how often names are looked up, and retryInterval after a failure.
+	// nameInterval is the time between look-ups of names, retryInterval after a failure.
 	nameInterval  = 30 * time.Second
 	retryInterval = 5 * time.Second
 	// complainInterval is the least time between two log lines about a name.
 	complainInterval = time.Minute
 )
 
-// interfaces are the machine's. The platform has them.
+// interfaces are the machine's, as the platform reports them.
 type interfaces interface {
 	// read lists the addresses as they are now.
 	read() ([]Address, error)
-	// listen calls changed after each change until stop, or until it cannot go on.
+	// listen calls changed after each change until stop, or until it fails.
 	listen(changed func()) error
 	stop()
-	// interval is how often to read without being told of a change.
+	// interval is the time between readings without a notification.
 	interval() time.Duration
-	// close frees it once nobody reads or listens.
+	// close frees everything, after the last read and listen.
 	close()
 }
 
 // A Watcher keeps the addresses up to date. Close ends it.
 type Watcher struct {
 	cfg    Config
-	local  netip.Addr // address of the media port
+	local  netip.Addr // address of the UDP port
 	log    *slog.Logger
 	now    atomic.Pointer[set] // update writes it
 	cancel context.CancelFunc
@@ -79,16 +79,16 @@ type Watcher struct {
 
 	kernel interfaces // nil where the interfaces do not matter
 
-	mu     sync.Mutex              // guards what follows
+	mu     sync.Mutex              // guards the fields below
 	found  []Address               // on the interfaces
 	named  map[string][]netip.Addr // the last addresses of each name
-	warned map[string]time.Time    // when it was logged last that a name is not found
+	warned map[string]time.Time    // when the failure of each name was last logged
 	unread bool                    // the last reading failed
 }
 
-// Watch reads the interfaces and looks the names up, and repeats both until Close. listen is the address of the
-// media port: a specified one is the only candidate. Every change is logged. A name that is not found is no error: it
-// may be found later.
+// Watch reads the interfaces and looks the names up, and repeats both until Close. listen is the address of the UDP port:
+// a specified one is the only candidate. Every change is logged. A name that is not found is no error: it may be found
+// later.
 func Watch(cfg Config, listen netip.Addr, log *slog.Logger) (*Watcher, error) {
 	return watch(cfg, listen, log, openInterfaces)
 }
@@ -97,7 +97,7 @@ func watch(cfg Config, listen netip.Addr, log *slog.Logger, open func() interfac
 	cfg.Public = slices.DeleteFunc(slices.Clone(cfg.Public), func(a netip.Addr) bool {
 		served := serves(listen, a)
 		if !served {
-			log.Warn("the media port does not have this public address's family", "address", a, "listen", listen)
+			log.Warn("the UDP port does not have this public address's family", "address", a, "listen", listen)
 		}
 		return !served
 	})
@@ -117,7 +117,7 @@ func watch(cfg Config, listen netip.Addr, log *slog.Logger, open func() interfac
 		}
 	}
 	failed := w.lookUp(ctx)
-	w.update(false)
+	w.update()
 	if w.kernel != nil {
 		changed := make(chan struct{}, 1)
 		w.ended.Go(func() { w.listen(ctx, changed) })
@@ -129,14 +129,14 @@ func watch(cfg Config, listen netip.Addr, log *slog.Logger, open func() interfac
 	return w, nil
 }
 
-// serves tells whether a port on listen has the family of an address. No address, and IPv6's unspecified one,
-// have both.
+// serves reports whether a UDP port on listen has the family of an address. No address, and IPv6's unspecified one, have
+// both families.
 func serves(listen, a netip.Addr) bool {
 	both := !listen.IsValid() || listen == netip.IPv6Unspecified()
 	return both || listen.Unmap().Is4() == a.Unmap().Is4()
 }
 
-// Close ends the following.
+// Close ends the Watcher.
 func (w *Watcher) Close() {
 	w.cancel()
 	if w.kernel != nil {
@@ -146,14 +146,14 @@ func (w *Watcher) Close() {
 	w.ended.Wait()
 }
 
-// For lists the addresses for a peer that signals from source, the best first. A source that nobody knows
-// is the zero Addr. The list is the caller's to read only. It is empty where the machine has no address.
+// For lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an unknown source.
+// The caller must not write to the list. It is empty where the machine has no address.
 func (w *Watcher) For(source netip.Addr) []netip.Addr { return w.now.Load().forSource(source) }
 
-// All lists every address that some peer may be offered.
+// All lists every address that may be offered to a peer.
 func (w *Watcher) All() []netip.Addr { return w.now.Load().all() }
 
-// Public lists the addresses that an operator gave, those that names stand for included.
+// Public lists the addresses that an operator gave, directly or by a name.
 func (w *Watcher) Public() []netip.Addr {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -173,7 +173,7 @@ func (w *Watcher) public() []netip.Addr {
 	return out
 }
 
-// listen passes the kernel's notifications on, several as one.
+// listen passes on the kernel's notifications, several as one.
 func (w *Watcher) listen(ctx context.Context, changed chan<- struct{}) {
 	err := w.kernel.listen(func() {
 		select {
@@ -182,11 +182,11 @@ func (w *Watcher) listen(ctx context.Context, changed chan<- struct{}) {
 		}
 	})
 	if err != nil && ctx.Err() == nil {
-		w.log.Warn("changes of addresses are seen late", "within", w.kernel.interval(), "error", err)
+		w.log.Warn("changes of addresses are noticed late", "within", w.kernel.interval(), "error", err)
 	}
 }
 
-// follow reads the interfaces after changes, and now and then in any case.
+// follow reads the interfaces after changes, and at intervals.
 func (w *Watcher) follow(ctx context.Context, changed <-chan struct{}) {
 	ticker := time.NewTicker(w.kernel.interval())
 	defer ticker.Stop()
@@ -205,17 +205,17 @@ func (w *Watcher) follow(ctx context.Context, changed <-chan struct{}) {
 		}
 		began := time.Now()
 		found, err := w.kernel.read()
-		// However many interfaces there are, at most a tenth of the time is spent on them.
+		// With any number of interfaces, reading takes at most a tenth of the time.
 		settle = max(settleSpan, 9*time.Since(began))
 		w.mu.Lock()
 		if err == nil {
 			w.found = found
 		} else if !w.unread {
-			w.log.Warn("the interfaces' addresses cannot be read, the candidates stay", "error", err)
+			w.log.Warn("the interfaces' addresses cannot be read, the candidates stay the same", "error", err)
 		}
 		w.unread = err != nil
 		w.mu.Unlock()
-		w.update(true)
+		w.update()
 	}
 }
 
@@ -232,11 +232,11 @@ func (w *Watcher) resolve(ctx context.Context, failed bool) {
 		case <-time.After(wait):
 		}
 		failed = w.lookUp(ctx)
-		w.update(true)
+		w.update()
 	}
 }
 
-// lookUp asks for every name once, all at a time. A name that is not found keeps its last addresses.
+// lookUp looks every name up once, all at the same time. A name that is not found keeps its last addresses.
 func (w *Watcher) lookUp(ctx context.Context) (failed bool) {
 	var asked sync.WaitGroup
 	for _, name := range w.cfg.Names {
@@ -292,14 +292,14 @@ func (c *Config) resolve(ctx context.Context, name string, listen netip.Addr) ([
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%s has no address that others reach the media port at: it has %v", name, found)
+		return nil, fmt.Errorf("%s has no address at which others reach the UDP port: it has %v", name, found)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out, nil
 }
 
-// update makes the set of the addresses known now, and logs every change if tell is set.
-func (w *Watcher) update(tell bool) {
+// update makes the set of the addresses known now, and logs every change after the first set.
+func (w *Watcher) update() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next := choose(w.found, w.local.Is4())
@@ -308,7 +308,7 @@ func (w *Watcher) update(tell bool) {
 		next.fixed = []netip.Addr{a.Unmap().WithZone("")}
 	}
 	last := w.now.Swap(&next)
-	if !tell {
+	if last == nil {
 		return
 	}
 	before, after := last.all(), next.all()

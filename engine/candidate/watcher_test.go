@@ -173,7 +173,7 @@ func TestFollowWithoutNotices(t *testing.T) {
 		b := newBench(t, m, netip.IPv6Unspecified(), Config{})
 		m.ended <- errors.New("broken")
 		synctest.Wait()
-		b.logged("listening broke", "changes of addresses are seen late", 1)
+		b.logged("listening broke", "changes of addresses are noticed late", 1)
 		m.have(nil, lo4, lan4)
 		time.Sleep(m.interval())
 		synctest.Wait()
