@@ -6,7 +6,7 @@ import (
 	"ringcast/engine/api"
 )
 
-// candidates are where a peer that signals from source reaches the media port now, the best first.
+// candidates lists the addresses at which a peer that signals from source reaches the UDP port now, the best first.
 func (e *Engine) candidates(source netip.Addr) ([]netip.AddrPort, error) {
 	addresses := e.addresses.For(source)
 	if len(addresses) == 0 {

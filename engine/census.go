@@ -6,7 +6,7 @@ import (
 	"ringcast/engine/api"
 )
 
-// census is what metrics show of the controller.
+// census holds the controller's counts for metrics.
 type census struct {
 	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
 
@@ -16,7 +16,7 @@ type census struct {
 	modes atomic.Uint64
 }
 
-// denial is why a session was not opened.
+// denial is a reason not to open a session.
 type denial int
 
 const (
@@ -39,7 +39,7 @@ var denials = [numDenials]struct {
 	deniedClosing: {"closing", api.ErrClosing},
 }
 
-// deny counts a session that is not opened, and gives the error that says so.
+// deny counts a session that is not opened, and returns the error for the peer.
 func (n *census) deny(why denial) error {
 	n.denied[why].Add(1)
 	return denials[why].err

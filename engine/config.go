@@ -37,8 +37,8 @@ type Config struct {
 	Host host.Config
 	// Guard makes the XDP program drop datagrams of senders that no session knows. Off is for measuring.
 	Guard bool
-	// STUNRate is how many checks with ufrags of ours the XDP program passes a second from one source that no worker
-	// knows (an IPv4 address, an IPv6 /64).
+	// STUNRate is how many checks a second the XDP program passes from one source that no worker knows (an IPv4 address,
+	// an IPv6 /64). Only checks with ufrags of ours count.
 	STUNRate int
 	// Checksum4 computes the UDP checksum of AF_XDP's datagrams over IPv4, too. Over IPv6 there always is one.
 	Checksum4 bool
@@ -69,8 +69,8 @@ type SessionConfig struct {
 	Takeover bool
 }
 
-// DefaultConfig is what holds where nothing is set. The packets kept for viewers may take a quarter of the memory of
-// the machine, or of the process's control group.
+// DefaultConfig returns the defaults. HistoryMemory is a quarter of the memory of the machine, or of the process's
+// control group.
 func DefaultConfig() Config {
 	return Config{
 		Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Public: candidate.DefaultConfig(),
@@ -97,10 +97,10 @@ func (c *Config) hostAt(public []netip.Addr) host.Config {
 	return h
 }
 
-// cpu is the core of a worker, -1 for any.
-func (c *Config) cpu(worker int) int {
+// cpu returns the core of a worker, -1 for any.
+func (c *Config) cpu(index int) int {
 	if len(c.Host.CPUs) == 0 {
 		return -1
 	}
-	return c.Host.CPUs[worker%len(c.Host.CPUs)]
+	return c.Host.CPUs[index%len(c.Host.CPUs)]
 }

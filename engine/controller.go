@@ -15,15 +15,15 @@ import (
 )
 
 const (
-	// tick is how often the controller looks for what has expired.
+	// tick is how often the controller looks for sessions and streams that have expired.
 	tick = 500 * time.Millisecond
-	// drainTurn bounds the messages, and the events of handshakes, that one turn takes in.
+	// drainTurn bounds the messages, and the events of handshakes, that one turn handles.
 	drainTurn = 512
 )
 
-// A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests come to
-// it as functions to run, workers as messages of the bus, handshakes as events. It announces sessions
-// to all workers, settles who owns which, and sees them off.
+// A controller owns the registry of sessions and streams. It is one goroutine: HTTP requests reach it as functions to
+// run, workers by messages of the bus, handshakes by events. It announces sessions to all workers, decides which worker
+// owns each, and ends them.
 type controller struct {
 	log     *slog.Logger
 	now     func() port.Time
@@ -32,7 +32,7 @@ type controller struct {
 	wake    func(to bus.Address)
 	workers int
 	limits  SessionConfig
-	cname   string // in source descriptions of all sessions
+	cname   string // of all sessions (RFC 8834 section 4.9)
 
 	inbox
 	dtls *handshakes
@@ -50,8 +50,8 @@ type controller struct {
 	census census
 }
 
-// session is the controller's knowledge of a session. There are thousands, so what is needed for a
-// while only hangs on pointers.
+// session is the controller's record of a session. There are thousands, so pointers lead to the facts that are needed
+// only for a while.
 type session struct {
 	spec   *bus.Session
 	stream *stream
@@ -61,7 +61,7 @@ type session struct {
 	keyed  bool
 	// restarts counts the session's ICE restarts.
 	restarts uint16
-	// ufrag is the one in force: of the last credentials that the peer nominated with.
+	// ufrag is the one in force, that of the last credentials with which the peer nominated.
 	ufrag string
 	// pending is nil once a subscriber is connected, and once a publisher has its stream.
 	pending *pending
@@ -71,8 +71,8 @@ type session struct {
 	publication *publication
 }
 
-// attributes names a session in the log. All records on one session share these keys, so that they can be joined: its
-// stream and role, and its worker once one has claimed it.
+// attributes names a session in the log. All records on one session share these keys, so that they can be joined. The
+// worker is missing until one has claimed the session.
 func (s *session) attributes(more ...any) []any {
 	all := []any{"session", uint64(s.spec.ID), "stream", s.stream.name, "role", s.spec.Role.String()}
 	if s.owner != nobody {
@@ -81,16 +81,16 @@ func (s *session) attributes(more ...any) []any {
 	return append(all, more...)
 }
 
-// arrival is what is known of a peer until its handshake begins.
+// arrival holds the facts about a peer that its handshake needs. It is dropped once that begins.
 type arrival struct {
 	fingerprints []api.Fingerprint
 	passive      bool
 	source       netip.Addr
 }
 
-// publication is what the controller keeps of a publisher.
+// publication is the controller's record of a publisher.
 type publication struct {
-	heard, media port.Time // when it last proved to be there
+	heard, media port.Time // of its last authenticated packet of any kind, and of media
 	began        port.Time // when its media began; 0 before
 	generation   bus.Generation
 	since        time.Time
@@ -118,8 +118,8 @@ func (c *controller) run(stop <-chan struct{}) {
 	}
 }
 
-// drain handles some of the messages and events there are. It comes back for the rest, so that a burst of
-// either leaves calls and the ticker their turn.
+// drain handles some of the pending messages and events. It pokes itself for the rest, so that a burst of either leaves
+// calls and the ticker their turn.
 func (c *controller) drain() {
 	n := 0
 	for ; n < drainTurn; n++ {
@@ -153,8 +153,8 @@ func (c *controller) broadcast(m bus.Control) {
 	}
 }
 
-// open makes a session, announces it to all workers and returns our side of it. A publisher of a stream that is
-// live becomes a candidate: what is live stays untouched until the candidate's media proves it.
+// open makes a session, announces it to all workers and returns our side of it. A publisher of a live stream becomes a
+// candidate: the live publication stays untouched until the candidate sends authenticated media.
 func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, error) {
 	st := c.streams.named[name]
 	live := st != nil && st.live != nil
@@ -212,8 +212,7 @@ func (c *controller) announce(role api.Role, name string, p *api.Offer) *session
 	return s
 }
 
-// restart makes new credentials for a session; the old ones stay valid until the peer nominates with
-// the new.
+// restart makes new credentials for a session. The old ones stay valid until the peer nominates with the new ones.
 func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Local, error) {
 	s := c.sessions[id]
 	if s == nil {
@@ -226,7 +225,7 @@ func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Loca
 	return l, nil
 }
 
-// describe is our side of a session.
+// describe returns our side of a session.
 func (c *controller) describe(s *session) api.Local {
 	algorithm, value := c.dtls.Fingerprint()
 	return api.Local{
@@ -235,7 +234,7 @@ func (c *controller) describe(s *session) api.Local {
 	}
 }
 
-// credentials are our half of a session's. Only the password is secret.
+// credentials makes our ICE credentials for a session. Only the password is secret.
 func (c *controller) credentials(id api.SessionID, role api.Role, restart uint16) api.Credentials {
 	return api.Credentials{
 		Ufrag:    c.ufrags.keys.Make(ufrag.ID{Session: uint64(id), Role: uint8(role), Restart: restart}),
@@ -270,17 +269,17 @@ func (c *controller) turnUfrags(now port.Time) {
 	}
 }
 
-// token is n random bytes, a multiple of 3, in letters that ICE and SDP allow.
+// token returns n random bytes, a multiple of 3, in letters that ICE and SDP allow.
 func (c *controller) token(n int) string {
 	b := make([]byte, n)
 	c.random(b)
 	return base64.RawStdEncoding.EncodeToString(b)
 }
 
-// close ends a session: it says goodbye where it can, and everything about it is freed.
+// close ends a session: it says goodbye where it can, and frees all of the session's state.
 func (c *controller) close(s *session, why api.Reason) { c.fail(s, why, nil) }
 
-// fail is close for an error, or nil, that is logged.
+// fail is close with the error that caused it, nil for none. The error is logged.
 func (c *controller) fail(s *session, why api.Reason, cause error) {
 	id := s.spec.ID
 	if c.sessions[id] == nil {
@@ -309,7 +308,7 @@ func (c *controller) fail(s *session, why api.Reason, cause error) {
 	}
 }
 
-// handleMessage takes in what a worker tells.
+// handleMessage handles a message of a worker.
 func (c *controller) handleMessage(m *bus.Control) {
 	s := c.sessions[m.ID]
 	if s == nil {
@@ -321,7 +320,7 @@ func (c *controller) handleMessage(m *bus.Control) {
 	case bus.KindSessionClaimed:
 		c.pool.reached(s)
 		if s.owner != nobody {
-			return // the first claim wins; all have been told
+			return // the first claim wins; all workers know it
 		}
 		s.owner = m.From
 		c.keep(s)
@@ -354,8 +353,8 @@ func (c *controller) handleMessage(m *bus.Control) {
 	}
 }
 
-// startHandshake lets DTLS begin, unless it has, or too many are under way: then the peer's next
-// flight tries again.
+// startHandshake starts DTLS, unless it has begun. Where too many handshakes are under way, the peer's next flight tries
+// again.
 func (c *controller) startHandshake(s *session) {
 	a := s.arrival
 	if a == nil || s.owner == nobody {
@@ -369,7 +368,7 @@ func (c *controller) startHandshake(s *session) {
 	s.arrival = nil
 }
 
-// handleEvent takes in what a handshake came to.
+// handleEvent handles an event of a handshake.
 func (c *controller) handleEvent(e *dtls.Event) {
 	s := c.sessions[e.ID]
 	if s == nil {
@@ -395,14 +394,15 @@ func (c *controller) handleEvent(e *dtls.Event) {
 	}
 }
 
-// settle takes a session out of those that are pending.
+// settle removes a session from the pending ones.
 func (c *controller) settle(s *session) {
 	c.census.count(s, -1)
 	c.pool.remove(s)
 	c.census.count(s, 1)
 }
 
-// expire ends sessions that never got anywhere, and those that wait for a publisher in vain. It turns the ufrags' keys.
+// expire ends pending sessions whose time is over, and viewers whose publisher did not come back. It also turns the keys
+// of ufrags.
 func (c *controller) expire() {
 	now := c.now()
 	c.turnUfrags(now)
@@ -411,7 +411,7 @@ func (c *controller) expire() {
 		e = e.Next()
 		switch waited := now - s.opened; {
 		case waited <= pendingSpan:
-			e = nil // all others are younger
+			e = nil // all after it are younger
 		case s.owner == nobody:
 			c.close(s, api.ReasonNeverConnected)
 		case waited <= 2*pendingSpan:
@@ -425,7 +425,7 @@ func (c *controller) expire() {
 		st := e.Value.(*stream)
 		e = e.Next()
 		if now-st.left < port.Time(c.limits.Grace) {
-			return // all others were left later
+			return // all after it were left later
 		}
 		for len(st.candidates) == 0 && len(st.viewers) > 0 {
 			c.close(st.viewers[len(st.viewers)-1], api.ReasonNoPublisher)
@@ -433,7 +433,7 @@ func (c *controller) expire() {
 	}
 }
 
-// shutdown refuses new sessions, ends some of those there are, and reports whether none is left.
+// shutdown refuses new sessions, ends some of the others, and reports whether none is left.
 func (c *controller) shutdown() (done bool) {
 	c.closing = true
 	n := 0

@@ -5,21 +5,21 @@ import "time"
 const (
 	// deafSpan is how long the signs of a deaf or stuck interface must last.
 	deafSpan = 2 * time.Second
-	// deafLooks is how many looks must have seen them. A process that stood still sees one long look, no more.
+	// deafLooks is how many looks must have seen them. A process that stood still has had one long look only.
 	deafLooks = 4
 	// lookEvery is the time between two looks.
 	lookEvery = 500 * time.Millisecond
 )
 
-// A suspicion grows while one thing goes on and another that should follow from it does not.
+// A suspicion grows while one count grows and another, which should follow it, does not.
 type suspicion struct {
 	cause, effect uint64 // as of the last look
 	since         time.Time
 	looks         int
 }
 
-// confirmed takes in the two counts, and reports whether the first has grown in every look for deafSpan while the
-// second stood still.
+// confirmed notes the two counts. It reports whether the first has grown in every look for deafSpan while the second
+// stood still.
 func (s *suspicion) confirmed(now time.Time, cause, effect uint64) bool {
 	grown, moved := cause != s.cause, effect != s.effect
 	s.cause, s.effect = cause, effect
@@ -28,7 +28,7 @@ func (s *suspicion) confirmed(now time.Time, cause, effect uint64) bool {
 		s.looks = 0
 		return false
 	case !grown:
-		return false // no news is no sign of anything
+		return false // without growth there is no sign
 	case s.looks == 0:
 		s.since = now
 	}
@@ -43,10 +43,10 @@ type signs struct {
 	queues     []queueSigns
 }
 
-// queueSigns are those of a queue that sends.
+// queueSigns are the signs of a queue that sends.
 type queueSigns struct {
 	completed uint64 // sent frames whose memory came back
-	waiting   bool   // it depends on the next of these
+	waiting   bool   // the queue cannot go on before more memory comes back
 }
 
 // A vigil detects outages that no event reports. The program's redirects fail in silence if the socket is not bound to
@@ -55,7 +55,7 @@ type queueSigns struct {
 type vigil struct {
 	deafness  suspicion
 	stuckness []suspicion // of each queue
-	waits     []uint64    // looks that saw the queue wait
+	waits     []uint64    // looks that found the queue waiting
 }
 
 // look compares the signs with earlier ones. It returns the reason for an outage, or nothing.
@@ -68,11 +68,11 @@ func (v *vigil) look(now time.Time, s signs) (why string) {
 			v.waits[i]++
 		}
 		if v.stuckness[i].confirmed(now, v.waits[i], q.completed) {
-			why = "stuck: a queue takes packets, and sends none"
+			why = "stuck: a queue accepts packets, but sends none"
 		}
 	}
 	if v.deafness.confirmed(now, s.redirected, s.received) {
-		why = "deaf: the XDP program hands packets over, and no queue receives any"
+		why = "deaf: the XDP program hands packets over, but no queue receives any"
 	}
 	return why
 }

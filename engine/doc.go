@@ -19,29 +19,27 @@
 //
 // # Candidates
 //
-// Each answer has the addresses at which its peer reaches the media port at that moment; package candidate follows
-// them.
+// Each answer has the addresses at which its peer reaches the UDP port at that moment; package candidate follows them.
 //
 // # Concurrency
 //
-// A runner is one locked OS thread and alone touches its worker and its port. The controller is one
-// goroutine; calls reach it as functions, workers by the bus, handshakes by a queue of events. Each interface's
-// recovery is another; it reaches the ports by Suspend and Resume. Metrics are published by runners into
-// atomics and read by whoever asks.
+// A runner is one locked OS thread and alone touches its worker and its port. The controller is one goroutine. Calls
+// reach it as functions, workers by the bus, handshakes by events. Each interface's recovery is another goroutine, which
+// reaches the ports by Suspend and Resume. Runners publish metrics into atomics, which any goroutine may read.
 //
 // Workers share one thing beside the bus: a budget.Budget, an atomic that bounds the memory of all their packet
 // histories.
 //
 // # Life of a session
 //
-//  1. Publish or Subscribe: the controller makes credentials and announces the session to all
-//     workers before it answers, so before the peer's first check. The ufrag carries a tag (package ufrag), by whose
-//     keys workers and XDP programs tell forged checks. The controller turns the keys each hour.
-//  2. A worker meets a nominated check and claims the session; the first claim wins, and the
-//     controller tells all who owns it. Others forward what they receive of it.
-//  3. DTLS runs beside the controller; the owner carries its datagrams and gets the keys.
-//  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe. Where
-//     the stream has a publication, it stays until the newcomer's first authenticated media, and only
-//     gives way to it with Takeover or after a silence.
+//  1. Publish or Subscribe: the controller makes credentials. It announces the session to all workers before it
+//     answers, so before the peer's first check. The ufrag carries a tag (package ufrag). By the tag's keys, workers
+//     and XDP programs detect forged checks. The controller turns the keys each hour.
+//  2. A worker receives a nominated check and claims the session. The first claim wins, and the controller announces
+//     the owner to all workers. The others forward the session's packets.
+//  3. DTLS runs beside the controller. The owner carries its datagrams and gets the keys.
+//  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe. A stream that has a
+//     publication keeps it until the newcomer's first authenticated media. It gives way only with Takeover, or after a
+//     silence.
 //  5. Close, a close_notify, silence or shutdown end it, on all workers.
 package engine

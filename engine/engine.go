@@ -24,7 +24,7 @@ import (
 	"ringcast/engine/worker"
 )
 
-// An Engine is the media server without its signalling: workers, their ports, the bus between them
+// An Engine is the media server without its signalling: the workers, their ports, the bus between them
 // and the controller.
 type Engine struct {
 	log        *slog.Logger
@@ -44,17 +44,17 @@ type Engine struct {
 // ntpEpoch is the time from 1900, from which NTP counts, to 1970, in nanoseconds (RFC 5905 section 6).
 const ntpEpoch = 2_208_988_800 * int64(time.Second)
 
-// listAge is how old the list of streams may be.
+// listAge bounds the age of the list of streams.
 const listAge = 200 * port.Millisecond
 
-// A listing is the streams as they were at a moment.
+// A listing holds the streams as they were at one moment.
 type listing struct {
-	mu  sync.Mutex // guards what follows
+	mu  sync.Mutex // guards the fields below
 	all []api.Stream
 	at  port.Time
 }
 
-// Start opens the media port and starts the workers. Shutdown ends them.
+// Start opens the UDP port and starts the workers. Shutdown ends them.
 func Start(cfg Config) (*Engine, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = len(cfg.Host.CPUs) // 0: as many as the port can use
@@ -88,14 +88,14 @@ func Start(cfg Config) (*Engine, error) {
 		e.threads.Go(r.run)
 	}
 	go e.controller.run(e.stop)
-	e.log.Info("media port open", "io", joinRungs(opened.rungs()),
+	e.log.Info("serving media", "io", joinRungs(opened.rungs()),
 		"listen", netip.AddrPortFrom(cfg.Listen.Addr(), opened.number), "workers", cfg.Workers,
 		"candidates", withPort(addresses.All(), opened.number))
 	return e, nil
 }
 
-// keepProcessors lets Go use enough processors beside the workers', which keep theirs while they doze: with none left
-// HTTP would wait for them. One is for the controller and HTTP, one for a worker that wakes.
+// keepProcessors raises GOMAXPROCS above the number of workers. A worker that dozes keeps its processor, so HTTP would
+// wait for it if none were left. One more is for the controller and HTTP, one for a worker that wakes.
 func keepProcessors(workers int) {
 	if n := workers + 2; runtime.GOMAXPROCS(0) < n {
 		runtime.GOMAXPROCS(n)
@@ -133,7 +133,7 @@ func (e *Engine) newController(cfg *Config, random func([]byte), guard ufragGuar
 	return c, err
 }
 
-// source is a fast generator for a worker, seeded once.
+// source makes a fast generator for a worker, seeded once.
 func source(random func([]byte)) func() uint64 {
 	var seed [16]byte
 	random(seed[:])
@@ -164,15 +164,15 @@ func (e *Engine) open(ctx context.Context, role api.Role, stream string, p api.O
 	if err != nil {
 		return api.Local{}, err
 	}
-	if e := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); e != nil {
-		return api.Local{}, e
+	if ended := e.controller.do(ctx, func() { l, err = e.controller.open(role, stream, p) }); ended != nil {
+		return api.Local{}, ended
 	}
 	l.Candidates = candidates
 	return l, err
 }
 
-// Restart makes new ICE credentials for a session whose peer has new ones, remote. The old stay valid
-// until the peer nominates with the new. The peer may have moved, so source is where it signals from now.
+// Restart makes new ICE credentials for a session whose peer has new ones, remote. The old ones stay valid until the
+// peer nominates with the new ones. The peer may have moved: source is the address from which it signals now.
 func (e *Engine) Restart(
 	ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr,
 ) (l api.Local, err error) {
@@ -180,14 +180,14 @@ func (e *Engine) Restart(
 	if err != nil {
 		return api.Local{}, err
 	}
-	if e := e.controller.do(ctx, func() { l, err = e.controller.restart(id, remote) }); e != nil {
-		return api.Local{}, e
+	if ended := e.controller.do(ctx, func() { l, err = e.controller.restart(id, remote) }); ended != nil {
+		return api.Local{}, ended
 	}
 	l.Candidates = candidates
 	return l, err
 }
 
-// Close ends a session; an unknown one is ignored.
+// Close ends a session. An unknown one is ignored.
 func (e *Engine) Close(id api.SessionID) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { // when the controller has ended, so has the session
@@ -208,8 +208,8 @@ func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 	return st, ok
 }
 
-// Streams describes all streams that are published now, in no order. It is up to listAge old: anybody may ask
-// for it, and each walk over the streams takes the controller's time.
+// Streams describes all published streams, in no order. The list is at most listAge old: anybody may request it, and
+// each walk over the streams takes time of the controller.
 func (e *Engine) Streams() []api.Stream {
 	l := &e.list
 	l.mu.Lock()
@@ -228,14 +228,14 @@ func (e *Engine) Streams() []api.Stream {
 	return slices.Clone(l.all)
 }
 
-// OnEnded registers a function that is told, on the controller's goroutine, of every session that
-// ends. It must not call the Engine.
+// OnEnded registers a function that is called, on the controller's goroutine, for every session that ends. It must not
+// call the Engine.
 func (e *Engine) OnEnded(f func(api.SessionID, api.Reason)) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { c.onEnded = append(c.onEnded, f) })
 }
 
-// Ready tells whether new sessions can be served.
+// Ready returns an error if new sessions cannot be served.
 func (e *Engine) Ready() error {
 	closing := true
 	if err := e.controller.do(context.Background(), func() { closing = e.controller.closing }); err != nil {
@@ -252,8 +252,8 @@ func (e *Engine) Ready() error {
 	return nil
 }
 
-// Shutdown says goodbye to every peer, stops workers and controller and closes the ports. It returns
-// early, with an error, when ctx ends first; the process should exit then.
+// Shutdown says goodbye to every peer, stops workers and controller, and closes the ports. When ctx ends first, it
+// returns early with an error; the process should exit then.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	for done := false; !done; {
 		if err := e.controller.do(ctx, func() { done = e.controller.shutdown() }); err != nil {

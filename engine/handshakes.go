@@ -8,7 +8,7 @@ import (
 	"ringcast/engine/dtls"
 )
 
-// handshakes is the DTLS endpoint with a queue of its events, which come from many goroutines.
+// handshakes is the DTLS endpoint with its pending events, which come from many goroutines.
 type handshakes struct {
 	*dtls.Endpoint
 	mu     sync.Mutex
@@ -27,7 +27,7 @@ func (h *handshakes) take(most int) (events []dtls.Event, more bool) {
 	return events, h.events != nil
 }
 
-// newHandshakes makes the endpoint. It pokes the controller after each event.
+// newHandshakes makes the endpoint, which calls poke after each event.
 func newHandshakes(cfg dtls.Config, poke func()) (*handshakes, error) {
 	h := &handshakes{}
 	endpoint, err := dtls.New(cfg, func(ev dtls.Event) {

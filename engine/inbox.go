@@ -6,7 +6,7 @@ import (
 	"ringcast/engine/api"
 )
 
-// An inbox is how other goroutines reach the controller's.
+// An inbox is the way by which other goroutines reach the controller's.
 type inbox struct {
 	calls chan func()
 	news  chan struct{} // something is in the bus or in the handshakes' events
@@ -35,7 +35,7 @@ func (b *inbox) do(ctx context.Context, f func()) error {
 	}
 }
 
-// poke reports news in the bus or in the events.
+// poke wakes the controller for messages of the bus or events of handshakes.
 func (b *inbox) poke() {
 	select {
 	case b.news <- struct{}{}:

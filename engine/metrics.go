@@ -11,7 +11,7 @@ import (
 	"ringcast/engine/worker"
 )
 
-// shared is what a runner publishes of its worker's counts, a few times a second, for others to read.
+// shared holds counts that a runner publishes a few times a second for other goroutines to read.
 type shared struct {
 	drops  [worker.NumDropReasons]atomic.Uint64
 	counts [worker.NumCounters]atomic.Uint64
@@ -66,7 +66,7 @@ var (
 	}()
 )
 
-// Describe implements prometheus.Collector; the metrics are described by what Collect sends.
+// Describe implements prometheus.Collector. It takes the descriptions from the metrics that Collect sends.
 func (e *Engine) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(e, ch) }
 
 // Collect implements prometheus.Collector. It reads the counts that runners and controller published, and stops

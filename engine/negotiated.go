@@ -8,12 +8,12 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// maxNegotiated bounds what is remembered of subscribers' offers.
+// maxNegotiated bounds the number of kinds of offers that are remembered.
 const maxNegotiated = 256
 
-// negotiated is what subscribers negotiated, each kind once: thousands of them offer the same, and with
-// payload types and extensions shared a session stays small. They also share the SSRCs that they are
-// sent, which need to be unique within a session only: every session has its own keys.
+// negotiated holds the tracks that subscribers negotiated, each kind once. Thousands of them offer the same, and a
+// session stays small if payload types and extensions are shared. They also share the SSRCs that they are sent. Those
+// have to be unique only within a session, since every session has its own keys.
 type negotiated struct {
 	known        [][]rtp.Track
 	ssrcs, rtxes [2]uint32 // by kind
@@ -32,12 +32,12 @@ func newNegotiated(random func([]byte)) (n negotiated) {
 	return n
 }
 
-// share returns the tracks with the SSRCs that the subscriber will be sent, in memory that alike
-// subscribers have in common. It must not be written to.
+// share returns the tracks with the SSRCs that the subscriber will be sent. Subscribers with the same offer share the
+// memory, so it must not be written to.
 func (n *negotiated) share(tracks []rtp.Track) []rtp.Track {
 	for i, k := range n.known {
 		if slices.EqualFunc(k, tracks, sameTrack) {
-			// The most used come to stand in front.
+			// The most used ones move to the front.
 			if i > 0 {
 				n.known[i-1], n.known[i] = n.known[i], n.known[i-1]
 			}
@@ -47,7 +47,7 @@ func (n *negotiated) share(tracks []rtp.Track) []rtp.Track {
 	tracks = slices.Clone(tracks)
 	for i := range tracks {
 		t := &tracks[i]
-		t.MID = strings.Clone(t.MID) // not a piece of the whole offer
+		t.MID = strings.Clone(t.MID) // else it would keep the whole offer in memory
 		t.Formats = slices.Clone(t.Formats)
 		t.SSRC, t.RTXSSRC = n.ssrcs[t.Kind], 0
 		for j := range t.Formats {
@@ -63,7 +63,7 @@ func (n *negotiated) share(tracks []rtp.Track) []rtp.Track {
 	return tracks
 }
 
-// sameTrack compares what was negotiated, which does not include the SSRCs.
+// sameTrack compares the negotiated facts, which do not include the SSRCs.
 func sameTrack(a, b rtp.Track) bool {
 	return a.Kind == b.Kind && a.MID == b.MID && a.Extensions == b.Extensions && slices.Equal(a.Formats, b.Formats)
 }

@@ -9,36 +9,35 @@ import (
 )
 
 const (
-	// pendingSpan is how long a session may stay without a nominated path. Twice as long after its opening its
-	// peer must have its keys, and a publisher that waits to replace another must send media.
+	// pendingSpan is how long a session may stay without a nominated path. Within twice that time its peer must have its
+	// keys, and a publisher that waits to replace another must send media.
 	pendingSpan = 10 * port.Second
-	// reachSpan is how long a session is safe that no check has reached yet: several round trips. An older one
-	// gives way when there is no room.
+	// reachSpan is the age up to which a session that no check has reached does not give way: several round trips.
 	reachSpan = port.Second
 	// leastShare is the smallest share of the pool for one source: a classroom.
 	leastShare = 64
 )
 
-// A pool bounds the sessions that are pending: opened, and still to connect. Anybody can open one with a single
-// request, so no source may have more than a share of it, sessions that no check ever reached make room for
-// new ones, and a reserve is for publishers with a token, if there is one.
+// A pool bounds the sessions that are pending: opened, and still to connect. Anybody can open a session with a single
+// request. So no source may have more than a share of the pool. Sessions that no check ever reached make room for new
+// ones. A reserve is for publishers with a token, if there is one.
 type pool struct {
 	limit, share, reserve int
-	// all holds every pending session, unreached those that may give way; both the oldest first.
+	// all holds every pending session, unreached the sessions that may give way. Both have the oldest first.
 	all, unreached list.List
 	sources        map[netip.Prefix]*origin
 }
 
-// An origin is what one party is assumed to hold: an IPv4 address, or an IPv6 /64.
+// An origin is a network that one party is assumed to hold: an IPv4 address, or an IPv6 /64.
 type origin struct {
 	prefix    netip.Prefix
 	pending   int
-	unreached list.List // of its own
+	unreached list.List // its own part of pool.unreached
 }
 
 // pending is a session's place in the pool.
 type pending struct {
-	// source is nil where no share applies: the source is unknown, or the publisher authorized.
+	// source is nil where no share applies: the source is unknown, or the publisher is authorized.
 	source *origin
 	in     *list.Element // of pool.all
 	// unreached and bySource are the session's places among those that may give way, nil for one that may not.
@@ -54,8 +53,8 @@ func newPool(cfg *SessionConfig) pool {
 	return p
 }
 
-// admit decides on a session that is to be opened. It returns the session that must end to make room, or nil;
-// with ok false there is none, and why says what is full.
+// admit decides on a session that is to be opened. With ok set there is room once victim, which may be nil, has ended.
+// Else why is the reason to deny the session.
 func (p *pool) admit(now port.Time, peer *api.Offer) (victim *session, why denial, ok bool) {
 	room := p.limit
 	waiting := &p.unreached
@@ -99,7 +98,7 @@ func (p *pool) add(s *session, peer *api.Offer) {
 	s.pending.source, s.pending.bySource = x, x.unreached.PushBack(s)
 }
 
-// reached notes that an authenticated check reached a session: its peer exists, so it gives way to nobody.
+// reached notes that an authenticated check reached a session. Its peer exists, so it does not give way any more.
 func (p *pool) reached(s *session) {
 	x := s.pending
 	if x == nil || x.unreached == nil {
@@ -112,7 +111,7 @@ func (p *pool) reached(s *session) {
 	x.unreached, x.bySource = nil, nil
 }
 
-// remove takes a session out that is pending no more.
+// remove removes a session that is not pending any more.
 func (p *pool) remove(s *session) {
 	x := s.pending
 	if x == nil {
@@ -128,7 +127,7 @@ func (p *pool) remove(s *session) {
 	s.pending = nil
 }
 
-// prefixOf is the part of an address that one party is assumed to hold; it is not valid for the zero Addr.
+// prefixOf returns the part of an address that one party is assumed to hold. It is not valid for the zero Addr.
 func prefixOf(a netip.Addr) netip.Prefix {
 	a = a.Unmap().WithZone("")
 	bits := 64

@@ -13,8 +13,8 @@ func pinThread(cpu int) error {
 	return unix.SchedSetaffinity(0, &set)
 }
 
-// onCPU runs f on one core; -1 is any, and so is one that this process may not use. What f makes the kernel allocate is
-// then on the core's NUMA node. The thread ends with f, so its affinity is no concern of others.
+// onCPU runs f on one core. -1 is any, and so is a core that this process may not use. Memory that the kernel allocates
+// for f is on the core's NUMA node. The thread ends with f, so its affinity affects nothing else.
 func onCPU(cpu int, f func()) {
 	if cpu < 0 {
 		f()

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// A publisher is alive, and keeps its stream to itself, while media came within mediaSpan or
-	// anything authenticated within heardSpan: a crashed encoder can come back soon, a paused one
-	// is not robbed between two checks (Chromium's come every 2.7 s, Firefox's every 5).
+	// A publisher is alive, and keeps its stream, while its last media is at most mediaSpan old, or its last authenticated
+	// packet at most heardSpan. So a crashed encoder can come back soon. A paused one keeps its stream between two
+	// checks: Chromium's come every 2.7 s, Firefox's every 5.
 	mediaSpan = 2 * port.Second
 	heardSpan = 6 * port.Second
 )
@@ -23,17 +23,17 @@ const (
 type stream struct {
 	id   bus.StreamID
 	name string
-	live *session // whose publication the workers have
+	live *session // the workers have its publication
 	// candidates are publishers that may become live, viewers the subscribers.
 	candidates, viewers group
-	left                port.Time     // when the last live one left
+	left                port.Time     // when the last live publisher left
 	orphan              *list.Element // of streamSet.orphans
 }
 
 // A streamSet is all streams that are published or watched.
 type streamSet struct {
 	named      map[string]*stream
-	orphans    list.List // those whose viewers wait for a publisher, in the order in which theirs left
+	orphans    list.List // streams whose viewers wait for a publisher, in the order in which theirs left
 	last       bus.StreamID
 	generation bus.Generation // of the last publication
 }
@@ -60,7 +60,7 @@ func (all *streamSet) adopt(st *stream) {
 	}
 }
 
-// A group is the sessions of one kind that a stream has, in no order.
+// A group holds the sessions of one kind that a stream has, in no order.
 type group []*session
 
 func (g *group) add(s *session) {
@@ -68,7 +68,7 @@ func (g *group) add(s *session) {
 	*g = append(*g, s)
 }
 
-// remove takes a member out.
+// remove removes a member.
 func (g *group) remove(s *session) {
 	last := len(*g) - 1
 	(*g)[s.place] = (*g)[last]
@@ -78,7 +78,7 @@ func (g *group) remove(s *session) {
 	s.place = -1
 }
 
-// describe is what others may know of a stream.
+// describe returns the facts about a stream that everybody may know.
 func (st *stream) describe() api.Stream {
 	return api.Stream{
 		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
@@ -86,7 +86,7 @@ func (st *stream) describe() api.Stream {
 	}
 }
 
-// offersOtherMode reports whether a subscriber's tracks fit what is published only by rtp.ModeFit.
+// offersOtherMode reports whether a subscriber's tracks fit the published ones only by rtp.ModeFit.
 func (st *stream) offersOtherMode(tracks []rtp.Track) bool {
 	for i, t := range st.live.spec.Tracks {
 		active := st.live.publication.active[i]
@@ -99,8 +99,8 @@ func (st *stream) offersOtherMode(tracks []rtp.Track) bool {
 	return false
 }
 
-// fitOf is how well what was offered fits the active one of the published formats, or the first that it
-// fits at all while none is active.
+// fitOf returns how well an offer fits the active one of the published formats. While none is active, it is the first
+// published format that the offer fits at all.
 func fitOf(published []rtp.Format, active int, offered []rtp.Format) rtp.Fit {
 	for i := range published {
 		f := &published[i]
@@ -121,8 +121,7 @@ func (c *controller) alive(s *session) bool {
 	return s.keyed && (now-p.media < mediaSpan || now-p.heard < heardSpan)
 }
 
-// goLive makes a connected publisher's session the stream's publication on all workers, and ends the one
-// before it.
+// goLive makes a connected publisher's session the stream's publication on all workers, and ends the previous one.
 func (c *controller) goLive(s *session) {
 	st := s.stream
 	old := st.live
@@ -142,7 +141,7 @@ func (c *controller) goLive(s *session) {
 	c.streams.adopt(st)
 	m := bus.PublicationOpened(st.id, p.generation, s.owner, s.spec)
 	m.To = s.owner
-	c.send(m) // before anybody can ask it for the stream
+	c.send(m) // before any other worker can ask it for the stream
 	for w := range c.workers {
 		if m.To = bus.Address(w); m.To != s.owner {
 			c.send(m)
@@ -153,8 +152,9 @@ func (c *controller) goLive(s *session) {
 	}
 }
 
-// contend decides on a publisher whose media has begun. What is live stays while it is alive, and with takeover
-// unless the publisher came after its media began: of those that wait at once the first to send wins.
+// contend decides on a publisher whose media has begun. Without takeover a live publisher keeps the stream while it is
+// alive. With takeover the newcomer wins if it was opened after the live one's media began. So the first to send wins
+// among publishers that wait at the same time.
 func (c *controller) contend(s *session) {
 	live := s.stream.live
 	s.publication.began = c.now()
@@ -171,8 +171,8 @@ func (c *controller) contend(s *session) {
 	}
 }
 
-// leave takes a session that ends out of its stream. When the live publisher leaves, a candidate that is
-// connected goes on in its place.
+// leave removes a session that ends from its stream. When the live publisher leaves, a connected candidate takes its
+// place.
 func (c *controller) leave(s *session) {
 	st := s.stream
 	switch {
