@@ -132,7 +132,7 @@ func TestHangup(t *testing.T) {
 				t.Fatal(err)
 			}
 			in.signal(syscall.SIGHUP)
-			in.stderr.entry(t, "asked to reload the certificate", "reason", syscall.SIGHUP.String())
+			in.stderr.entry(t, "certificate reload requested", "reason", syscall.SIGHUP.String())
 			if err := p.Ping(ctx); err != nil {
 				t.Errorf("the session after SIGHUP: %v", err)
 			}

@@ -7,8 +7,8 @@
 //
 // SIGHUP makes it read the certificate's files at once. It also reads them when they change.
 //
-// It ends with status 0 after SIGTERM or SIGINT (with 1 at once after a second one), with 1 when
-// something fails and with 78 when the settings make no sense. A crash ends with 2, which is the runtime's.
+// It ends with status 0 after SIGTERM or SIGINT. A second one ends it at once, with 1. It ends with 1 after a failure, and
+// with 78 for invalid settings. A crash ends with 2, which is the runtime's status.
 package main
 
 import (
@@ -38,20 +38,20 @@ func main() {
 	os.Exit(command(args, os.Environ(), os.Stdout, os.Stderr, signals{stop, reload}))
 }
 
-// signals are what an operator asks a server for while it runs.
+// signals carry an operator's requests to a running server.
 type signals struct {
 	stop   <-chan os.Signal // SIGTERM, SIGINT
 	reload <-chan os.Signal // SIGHUP
 }
 
-// What the process ends with.
+// The exit statuses of the process.
 const (
 	exitDone   = 0
 	exitFailed = 1
-	exitUsage  = 78 // EX_CONFIG of sysexits.h: a crash ends with 2, and systemd must tell the two apart
+	exitUsage  = 78 // EX_CONFIG of sysexits.h, which systemd can distinguish from a crash's 2
 )
 
-// command is the whole program; it returns the status to exit with.
+// command is the whole program. It returns the exit status.
 func command(args, environ []string, stdout, stderr io.Writer, asked signals) int {
 	if len(args) > 0 && args[0] == "doctor" {
 		return diagnose(args[1:], environ, stdout, stderr)
@@ -60,7 +60,7 @@ func command(args, environ []string, stdout, stderr io.Writer, asked signals) in
 	if err != nil {
 		return explain(err, stdout, stderr)
 	}
-	// The reader of the log may go; writing to it is an error then and not the end of the process.
+	// The reader of the log may go. Then a write returns an error instead of ending the process.
 	signal.Ignore(syscall.SIGPIPE)
 	log := logging.NewQueue(cfg.Log, stderr)
 	status := supervise(asked.stop, log, func(ctx context.Context) error { return run(ctx, cfg, log, asked.reload) })
@@ -72,8 +72,7 @@ func command(args, environ []string, stdout, stderr io.Writer, asked signals) in
 	return status
 }
 
-// diagnose prints what this machine can do for AF_XDP and what the settings would make of it. Its status is 0 where
-// AF_XDP would be used.
+// diagnose prints the doctor's report. Its status is 0 where AF_XDP would be used.
 func diagnose(args, environ []string, stdout, stderr io.Writer) int {
 	report := doctor.Print
 	plain := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--json" || a == "-json" })
@@ -90,7 +89,7 @@ func diagnose(args, environ []string, stdout, stderr io.Writer) int {
 	}
 	surveys, err := doctor.Examine(context.Background(), &cfg.Engine)
 	if err != nil {
-		complain(stderr, err) // the report is still worth its while
+		complain(stderr, err) // the report holds for the other addresses
 	}
 	if err := report(stdout, surveys); err != nil {
 		complain(stderr, fmt.Errorf("print the report: %w", err))
@@ -102,7 +101,7 @@ func diagnose(args, environ []string, stdout, stderr io.Writer) int {
 	return exitDone
 }
 
-// explain is for what load returned as its error.
+// explain handles an error of config.Load and returns the exit status.
 func explain(err error, stdout, stderr io.Writer) int {
 	switch {
 	case errors.Is(err, config.ErrHelp):
@@ -119,7 +118,7 @@ func explain(err error, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
-// supervise runs serve until it ends. The first signal ends its context, a second one does not wait.
+// supervise runs serve until it returns. The first signal ends its context. A second one ends the process at once.
 func supervise(asked <-chan os.Signal, stderr io.Writer, serve func(context.Context) error) int {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
@@ -143,7 +142,7 @@ func supervise(asked <-chan os.Signal, stderr io.Writer, serve func(context.Cont
 	}
 }
 
-// complain writes a line for each of the joined errors.
+// complain prints a line for each of the joined errors.
 func complain(stderr io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintln(stderr, "ringcast:", strings.TrimSuffix(line, "\n"))

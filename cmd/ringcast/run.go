@@ -22,17 +22,17 @@ import (
 	"ringcast/signaling"
 )
 
-// shutdownSpan is how long a graceful stop may take, with something kept back for the end of the process.
+// shutdownSpan is how long a graceful stop may take. Help promises 3 seconds, so it leaves some time to end the process.
 const shutdownSpan = 2800 * time.Millisecond
 
-// dropPrivileges is for good and for the whole process, which tests share.
+// dropPrivileges lasts, and affects the whole process, which tests share: they replace it.
 var dropPrivileges = host.DropPrivileges
 
-// run serves until ctx ends, then says goodbye to every peer. Everything that can be refused is tried before anything
-// is served.
+// run serves until ctx ends, then says goodbye to every peer. Everything that can fail is tried before anything is
+// served.
 func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-chan os.Signal) error {
 	log := cfg.Log.New(lines)
-	slog.SetDefault(log) // libraries that print by themselves must not wait for the log's reader either
+	slog.SetDefault(log) // libraries that log by themselves must not wait for the log's reader either
 	certificates, err := certificate.New(cfg.TLS, cfg.Hosts(), log, time.Now())
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	if err != nil {
 		return err
 	}
-	defer public.Close() // again, if all went well
+	defer public.Close() // for errors; the server closes it otherwise
 	if admin != nil {
 		defer admin.Close()
 	}
@@ -62,10 +62,10 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	if admin != nil {
 		servers.Start("admin", web.LimitAdmin(admin, log), web.AdminHandler(e, lines.Dropped, log), nil)
 	}
-	systemd.Tell(log, daemon.SdNotifyReady)
+	systemd.Notify(log, daemon.SdNotifyReady)
 	serving, ended := context.WithCancel(ctx)
 	defer ended()
-	// Nothing waits for these two: a file system or an engine that hangs must not hold up the end.
+	// The end does not wait for these two: a file system or an engine that hangs must not delay it.
 	go certificates.Watch(serving, reload)
 	systemd.Watchdog(serving, log, e.Ready)
 	select {
@@ -74,11 +74,11 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	case err = <-servers.Failed():
 	}
 	ended()
-	systemd.Tell(log, daemon.SdNotifyStopping)
+	systemd.Notify(log, daemon.SdNotifyStopping)
 	return errors.Join(err, shutdown(e, servers))
 }
 
-// listen opens the TCP ports; admin is nil where the settings have none.
+// listen opens the TCP ports. admin is nil where the settings have none.
 func listen(cfg *config.Config) (public, admin net.Listener, err error) {
 	if public, err = web.Listen("http", cfg.HTTP); err != nil || cfg.Admin == "" {
 		return public, nil, err
@@ -89,8 +89,8 @@ func listen(cfg *config.Config) (public, admin net.Listener, err error) {
 	return public, admin, nil
 }
 
-// startEngine returns neither an engine nor an error where ctx ended during the start: a name that was not looked up
-// may be why it failed.
+// startEngine returns neither an engine nor an error where ctx ended during the start: the end may have cancelled the
+// look-up of a name.
 func startEngine(ctx context.Context, cfg *config.Config, log *slog.Logger) (*engine.Engine, error) {
 	if err := cfg.Resolve(); err != nil {
 		return nil, err
@@ -114,10 +114,10 @@ func refusal(err error) error {
 	if errors.Is(err, host.ErrRefused) {
 		return fmt.Errorf("io: %w", err)
 	}
-	return fmt.Errorf("udp: open the media port: %w", err)
+	return fmt.Errorf("udp: open the UDP port: %w", err)
 }
 
-// shutdown ends the engine first: it refuses new sessions with 503 while HTTP still answers.
+// shutdown ends the engine first: HTTP goes on answering, and refuses new sessions with 503.
 func shutdown(e *engine.Engine, servers *web.Servers) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownSpan-web.RequestSpan)
 	defer cancel()

@@ -53,7 +53,7 @@ func TestPortsInUse(t *testing.T) {
 	// Nothing that was opened before the failure stays open.
 	public := free.Addr().String()
 	refused(t, fmt.Sprintf("admin: listen tcp %s: bind: %s", taken, inUse), "--http", public, "--admin", taken)
-	refused(t, fmt.Sprintf("udp: open the media port: bind UDP %s: %s", udp.LocalAddr(), inUse), "--http", public, "--udp", udp.LocalAddr().String())
+	refused(t, fmt.Sprintf("udp: open the UDP port: bind UDP %s: %s", udp.LocalAddr(), inUse), "--http", public, "--udp", udp.LocalAddr().String())
 	if again, err := net.Listen("tcp", public); err != nil {
 		t.Errorf("http is still open: %v", err)
 	} else {
@@ -67,7 +67,7 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 	d := host.Choose(cfg, "eth9", host.Report{OS: "linux"})
 	for want, err := range map[string]error{
 		"io: AF_XDP cannot be used: interface eth9 not found; `ip link` lists those there are": d.Err(),
-		"udp: open the media port: " + syscall.EADDRINUSE.Error():                              syscall.EADDRINUSE,
+		"udp: open the UDP port: " + syscall.EADDRINUSE.Error():                                syscall.EADDRINUSE,
 	} {
 		if got := refusal(err).Error(); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -79,7 +79,7 @@ func TestNoWatchdogUnlessAskedFor(t *testing.T) {
 
 func TestSystemdIsGone(t *testing.T) {
 	in := startProcessWith(t, []string{"NOTIFY_SOCKET=/nonexistent/notify", "WATCHDOG_USEC=soon"})
-	in.stderr.entry(t, "systemd was not told", "state", "READY=1", "level", "WARN")
+	in.stderr.entry(t, "systemd was not notified", "state", "READY=1", "level", "WARN")
 	in.stderr.entry(t, "systemd's watchdog will not be fed", "level", "WARN")
 	in.stop(t)
 }

@@ -1,3 +1,3 @@
-// Package certificate holds the certificate that HTTPS is served with: from files, which it reads again when they
-// change, or signed by the server itself.
+// Package certificate holds the certificate of HTTPS. It comes from files, which are read again when they change, or is
+// signed by the server itself.
 package certificate

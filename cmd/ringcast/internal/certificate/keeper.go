@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// certificateInterval is how often the files are read. Reading survives every way of replacing
-	// them: renames, links to another directory, a mounted volume.
+	// certificateInterval is the time between two readings of the files. Reading notices every way to replace them:
+	// renames, links to another directory, a mounted volume.
 	certificateInterval = time.Second
-	// renewalSpan is how long before its end a self-signed certificate is replaced. Clients that
-	// pinned it must pin the next, so it is late.
+	// renewalSpan is how long before its end a self-signed certificate is replaced. It is short, because clients that
+	// pinned the certificate must pin the next one.
 	renewalSpan = 30 * 24 * time.Hour
 )
 
@@ -28,23 +28,23 @@ type Config struct {
 	Self bool
 }
 
-// A Keeper holds the certificate that HTTPS is served with and replaces it while the server runs. New
-// connections get the new one, the others go on.
+// A Keeper holds the certificate of HTTPS and replaces it while the server runs. New connections get the new certificate,
+// the others go on.
 type Keeper struct {
 	cfg     Config
-	hosts   []string // that a self-signed certificate is for
+	hosts   []string // names and addresses of a self-signed certificate
 	log     *slog.Logger
-	current atomic.Pointer[tls.Certificate] // sign and take write it; nil where plain HTTP is served
+	current atomic.Pointer[tls.Certificate] // sign and load write it; nil where plain HTTP is served
 
-	// Of check alone.
+	// Only check uses the fields below.
 	files files
-	bad   error            // why the files do not serve, nil if they do
-	told  bool             // of bad
-	waits bool             // the files are in order, but not at this time
-	ended *tls.Certificate // the one whose end was logged
+	bad   error            // why the files cannot be used, nil if they can
+	told  bool             // bad is logged
+	waits bool             // the certificate of the files is not valid now
+	ended *tls.Certificate // the certificate whose end was logged
 }
 
-// files are the content of the two, or why they cannot be read.
+// files holds the content of both files, or the error of reading them.
 type files struct {
 	chain, key []byte
 	err        error
@@ -65,8 +65,8 @@ func readFiles(certFile, keyFile string) (f files) {
 	return f
 }
 
-// New loads or makes the first certificate, if the configuration has one. A self-signed certificate is for the hosts,
-// which are names and addresses.
+// New loads or makes the first certificate, if the configuration has one. hosts are the names and addresses of a
+// self-signed certificate.
 func New(cfg Config, hosts []string, log *slog.Logger, now time.Time) (*Keeper, error) {
 	k := &Keeper{cfg: cfg, hosts: hosts, log: log}
 	switch {
@@ -74,7 +74,7 @@ func New(cfg Config, hosts []string, log *slog.Logger, now time.Time) (*Keeper, 
 		return k, k.sign(now)
 	case cfg.Cert != "":
 		k.files = readFiles(cfg.Cert, cfg.Key)
-		if err := k.take(now); err != nil {
+		if err := k.load(now); err != nil {
 			return nil, err
 		}
 		k.warnOfEnd(now)
@@ -93,8 +93,8 @@ func (k *Keeper) ServerTLS() *tls.Config {
 	}
 }
 
-// Watch replaces the certificate until ctx ends: when the files change, at each reload, and before a
-// self-signed one ends.
+// Watch replaces the certificate when the files change, at each reload, and before a self-signed certificate ends. It
+// returns when ctx ends.
 func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
 	ticker := time.NewTicker(certificateInterval)
 	defer ticker.Stop()
@@ -112,13 +112,13 @@ func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
 			if before != nil {
 				k.check(time.Now(), true)
 			}
-			k.log.Info("asked to reload the certificate", "reason", s.String(), "changed", k.current.Load() != before)
+			k.log.Info("certificate reload requested", "reason", s.String(), "changed", k.current.Load() != before)
 		}
 	}
 }
 
-// check is one look at the files, or at the end of a self-signed certificate. The wall clock decides
-// about that: it goes on while the machine sleeps, and some machines start without the right time.
+// check looks once at the files, or at the end of a self-signed certificate. It uses the wall clock, which goes on while
+// the machine sleeps. Some machines start without the right time.
 func (k *Keeper) check(now time.Time, asked bool) {
 	if k.cfg.Self {
 		leaf := k.current.Load().Leaf
@@ -131,13 +131,13 @@ func (k *Keeper) check(now time.Time, asked bool) {
 		f := readFiles(k.cfg.Cert, k.cfg.Key)
 		if changed := !f.equal(&k.files); changed || k.waits {
 			k.files, k.told = f, k.told && !changed
-			k.bad = k.take(now)
+			k.bad = k.load(now)
 			if k.bad == nil {
 				leaf := k.current.Load().Leaf
 				k.log.Info("serving a new certificate", "file", k.cfg.Cert, "sha256", Fingerprint(leaf.Raw),
 					"expires", leaf.NotAfter)
 			} else if changed && !asked {
-				return // tools write one file after the other: the next look finds whether this is all
+				return // tools write one file after the other: the next look will see both
 			}
 		}
 	}
@@ -168,13 +168,14 @@ func (k *Keeper) sign(now time.Time) error {
 	return nil
 }
 
-// timely tells whether a certificate is valid at a time, as far as its dates go.
+// timely reports whether a time is between a certificate's dates.
 func timely(c *tls.Certificate, now time.Time) bool {
 	return !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter)
 }
 
-// take makes the certificate of the files the current one. One that is not valid now replaces none that is.
-func (k *Keeper) take(now time.Time) error {
+// load makes the certificate of the files the current one. A certificate that is not valid now does not replace one that
+// is.
+func (k *Keeper) load(now time.Time) error {
 	k.waits = false
 	if k.files.err != nil {
 		return k.files.err

@@ -20,7 +20,7 @@ import (
 
 const (
 	selfSignedSpan = 365 * 24 * time.Hour
-	// clockSkew is how far a client's clock may be behind.
+	// clockSkew is how slow a client's clock may be.
 	clockSkew = time.Hour
 )
 
@@ -57,8 +57,8 @@ func ValidName(s string) bool { return hostname.MatchString(s) }
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 
-// identities lists the given names and addresses, and those that this machine has. One that cannot be found out is
-// left out: a certificate without it still serves localhost.
+// identities lists the given names and addresses, and those that this machine has. Names and addresses that cannot be
+// found are missing: a certificate without them still serves localhost.
 func identities(hosts []string) (names []string, addresses []net.IP) {
 	addName := func(name string) {
 		if name = strings.TrimSuffix(name, "."); ValidName(name) && !slices.Contains(names, name) {

@@ -11,19 +11,19 @@ import (
 	"ringcast/signaling"
 )
 
-// Config holds the settings of all sources, as the packages that they are for take them.
+// Config holds the settings of all sources, in the configurations of the packages that use them.
 type Config struct {
 	Engine    engine.Config
 	Signaling signaling.Config
 	TLS       certificate.Config
 	Log       logging.Config
-	// HTTP is where the page, WHIP and WHEP are served, Admin where metrics are; an empty Admin is nowhere.
+	// HTTP is the address of the page, WHIP and WHEP, Admin that of metrics. Without Admin there are no metrics.
 	HTTP, Admin string
-	// UDP is the address of the media port. Resolve looks its host up.
+	// UDP is the address of the UDP port. Resolve looks its host up.
 	UDP string
 
 	file string            // the YAML file that was read, if any
-	from map[string]string // the keys that a source gave, and which
+	from map[string]string // the source of each key that was given
 }
 
 // Resolve looks the host of UDP up and sets Engine.Listen. No host means every interface.
@@ -52,7 +52,7 @@ func (c *Config) Hosts() (all []string) {
 	return all
 }
 
-// validate checks what one value alone cannot tell.
+// validate checks values against each other.
 func (c *Config) validate() error {
 	switch {
 	case c.TLS.Self && (c.TLS.Cert != "" || c.TLS.Key != ""):
@@ -69,5 +69,5 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// origin names a setting that was given and its source.
+// origin names a setting and its source.
 func (c *Config) origin(key string) string { return key + " in " + c.from[key] }

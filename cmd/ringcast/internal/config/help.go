@@ -8,10 +8,10 @@ import (
 const helpHead = `ringcast serves a WHIP publisher's stream to many WHEP viewers, through one UDP port.
 
 Usage: ringcast [flags]
-       ringcast doctor [flags] [--json]   tells what AF_XDP could do here with these settings, and why not
+       ringcast doctor [flags] [--json]   reports how AF_XDP would work here with these settings
        ringcast --version                 prints the version and the commit
 
-Each setting may come from a YAML file, its environment variable or its flag; the later of these wins.
+Each setting may come from a YAML file, its environment variable or its flag. The last of these wins.
 A key of the file is the flag without dashes. Lists: a YAML list, commas in a variable, flags repeated.
 
 `
@@ -29,8 +29,8 @@ Examples:
       - 2001:db8::7
     grace: 1m
 
-SIGTERM and SIGINT say goodbye to all peers and end the server within 3 seconds; a second one ends it
-at once. SIGHUP makes it read the certificate again.
+After SIGTERM or SIGINT the server says goodbye to all peers and ends within 3 seconds. A second one
+ends it at once. After SIGHUP it reads the certificate again.
 `
 
 // PrintHelp prints the text of --help.

@@ -44,7 +44,7 @@ func Load(args, environ []string) (Config, error) {
 	}
 	variables, envErr := readEnvironment(environ)
 
-	// The file is the weakest of the three, but only the others tell which it is.
+	// The file is the weakest of the three, but only the others name it.
 	file := ""
 	for _, g := range slices.Concat(variables, flags) {
 		if g.key == "config" {
@@ -69,7 +69,7 @@ func Load(args, environ []string) (Config, error) {
 	return c, c.validate()
 }
 
-// apply sets what one source gave.
+// apply sets the values of one source.
 func (c *Config) apply(source []given) (err error) {
 	cleared := make(map[string]bool)
 	for _, g := range source {
@@ -93,8 +93,8 @@ func (g *given) refuse(why error) error {
 	return fmt.Errorf("invalid value %q for %s in %s: %w", g.value, g.key, g.source, why)
 }
 
-// readFlags takes --key value, --key=value, and --key alone of a switch; one dash does as well.
-// No message quotes what may be the value of a mistyped flag: it may be a secret.
+// readFlags accepts --key value, --key=value, and --key alone for a switch. One dash works, too. No message quotes an
+// argument that may be the value of a mistyped flag: it may be a secret.
 func readFlags(args []string) (out []given, err error) {
 	all := len(args)
 	for len(args) > 0 {
@@ -115,7 +115,7 @@ func readFlags(args []string) (out []given, err error) {
 		switch {
 		case s == nil:
 			err = errors.Join(err, unknown("flag", "--"+name, "", func(s *setting) string { return "--" + s.key }))
-			// Whether what follows is its value, nobody knows: it must not become another complaint.
+			// The next argument may be its value, so it must not cause another error.
 			if !has && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 				args = args[1:]
 			}
@@ -133,9 +133,9 @@ func readFlags(args []string) (out []given, err error) {
 	return out, err
 }
 
-// readEnvironment takes the variables that begin with RINGCAST_.
+// readEnvironment reads the variables that begin with RINGCAST_.
 func readEnvironment(environ []string) (out []given, err error) {
-	environ = slices.Sorted(slices.Values(environ)) // for the order of complaints
+	environ = slices.Sorted(slices.Values(environ)) // for the order of errors
 	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		rest, ours := strings.CutPrefix(name, envPrefix)
@@ -152,15 +152,15 @@ func readEnvironment(environ []string) (out []given, err error) {
 	return out, err
 }
 
-// testVariables steer package testenv, from whose tests the server inherits them.
+// testVariables configure package testenv. The server inherits them from tests.
 var testVariables = []string{"RINGCAST_BIN", "RINGCAST_ARGS", "RINGCAST_ARTIFACTS", "RINGCAST_CHROMIUM", "RINGCAST_NEED"}
 
-// serviceLink matches, without the prefix, what Kubernetes and Docker tell every container about a
-// service that is called ringcast, or ringcast-something.
+// serviceLink matches, without the prefix, the variables that Kubernetes and Docker set in every container for a service
+// named ringcast, or ringcast-something.
 var serviceLink = regexp.MustCompile(`^(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// readFile takes a YAML mapping of keys to single values, or to lists where a setting is repeatable.
-// No message quotes the file but for keys and refused values: it may hold secrets.
+// readFile reads a YAML mapping of keys to single values, or to lists where a setting is repeatable. Messages quote only
+// keys and refused values of the file: it may hold secrets.
 func readFile(path string) (out []given, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -173,7 +173,7 @@ func readFile(path string) (out []given, err error) {
 			if token := e.GetToken(); token != nil {
 				at = fmt.Sprintf("%s:%d", path, token.Position.Line)
 			}
-			why, _, _ = strings.Cut(e.GetMessage(), ": \"") // what is quoted may be a value
+			why, _, _ = strings.Cut(e.GetMessage(), ": \"") // the quoted part may be a value
 			why = strings.ReplaceAll(why, "\t", `\t`)
 		}
 		return nil, fmt.Errorf("config: %s: %s", at, why)
@@ -206,7 +206,7 @@ func readFile(path string) (out []given, err error) {
 	return out, err
 }
 
-// read takes the value, or the list, that stands at one key.
+// read returns the value, or the list, at one key.
 func read(s *setting, n ast.Node, at, path string) (out []given, err error) {
 	list, isList := n.(*ast.SequenceNode)
 	if !isList || s.clear == nil {
@@ -231,7 +231,7 @@ func read(s *setting, n ast.Node, at, path string) (out []given, err error) {
 	return out, err
 }
 
-// scalar is a single value as the file has it, whatever YAML takes its type for.
+// scalar returns a single value as the file has it, of any YAML type.
 func scalar(n ast.Node) (string, error) {
 	switch n := n.(type) {
 	case *ast.StringNode:

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// unknown refuses a name that no setting has, and names the one that was probably meant. spell tells
-// how a setting's name looks where this one was found.
-func unknown(what, name, at string, spell func(*setting) string) error {
-	message := fmt.Sprintf("unknown %s %q", what, name)
+// unknown refuses a name that no setting has, and names the setting that was probably meant. spell returns a setting's
+// name in the form of the name's source.
+func unknown(kind, name, at string, spell func(*setting) string) error {
+	message := fmt.Sprintf("unknown %s %q", kind, name)
 	if at != "" {
 		message += " in " + at
 	}
@@ -18,8 +18,8 @@ func unknown(what, name, at string, spell func(*setting) string) error {
 	return fmt.Errorf("%s; --help lists all settings", message)
 }
 
-// nearest is the setting that name is a slip of: at most a third of its letters are wrong. Failing
-// that, it is the first whose key has the name as one of its words.
+// nearest finds the setting whose name is mistyped: at most a third of the letters are wrong. Without one, it finds the
+// first whose key has the name as one of its words.
 func nearest(name string, spell func(*setting) string) *setting {
 	plain := func(s string) string {
 		s = strings.TrimLeft(strings.ReplaceAll(strings.ToLower(s), "_", "-"), "-")
@@ -44,8 +44,7 @@ func nearest(name string, spell func(*setting) string) *setting {
 	return best
 }
 
-// distance is how many bytes must be inserted, deleted, replaced or swapped with their neighbour to
-// make b of a.
+// distance counts the steps from a to b. Each inserts, deletes or replaces a byte, or swaps two neighbours.
 func distance(a, b string) int {
 	var before []int
 	row := make([]int, len(b)+1)

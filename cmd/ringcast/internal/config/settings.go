@@ -11,14 +11,14 @@ import (
 // A setting is one thing that can be set, under the same key in every source.
 type setting struct {
 	key string
-	// arg stands for the value in --help; a setting without is a switch.
+	// arg stands for the value in --help. A setting without it is a switch.
 	arg     string
 	initial string
 	help    string
-	// set parses one value. Where a setting is repeatable, clear comes before the first of a source.
+	// set parses one value. A repeatable setting has clear, which is called before the first value of a source.
 	set   func(*Config, string) error
 	clear func(*Config)
-	// secret values are in no message.
+	// No message shows a secret value.
 	secret bool
 	// outside keeps a setting out of the YAML file.
 	outside bool
@@ -39,17 +39,17 @@ var settings = []setting{
 	},
 	{
 		key: "http", arg: "ADDRESS", initial: ":8080",
-		help: "where the page, WHIP and WHEP are served",
+		help: "address of the page, WHIP and WHEP",
 		set:  text(func(c *Config) *string { return &c.HTTP }, address),
 	},
 	{
 		key: "udp", arg: "ADDRESS", initial: ":7000",
-		help: "the media port",
+		help: "address of the UDP port for media",
 		set:  text(func(c *Config) *string { return &c.UDP }, address),
 	},
 	{
 		key: "admin", arg: "ADDRESS", initial: "127.0.0.1:9090",
-		help: "where metrics, health and profiles are served, to anybody who asks; empty for nowhere",
+		help: "address of metrics, health and profiles, for anybody who can connect; empty for none",
 		set: text(func(c *Config) *string { return &c.Admin }, func(s string) error {
 			if s == "" {
 				return nil
@@ -59,13 +59,14 @@ var settings = []setting{
 	},
 	{
 		key: "public-ip", arg: "IP|NAME",
-		help:  "address that peers reach the media port at, or a name that is looked up now and then, instead of the interfaces' own; repeatable",
+		help: "address at which peers reach the UDP port, or a name that is looked up at intervals, " +
+			"in place of the interfaces' addresses; repeatable",
 		set:   addPublicIPs,
 		clear: func(c *Config) { c.Engine.Public.Public, c.Engine.Public.Names = nil, nil },
 	},
 	{
 		key: "io", arg: "auto|udp|xdp", initial: "auto",
-		help: "how packets enter and leave: udp by sockets, xdp by AF_XDP or not at all, auto by what works",
+		help: "how packets enter and leave: udp by sockets, xdp by AF_XDP or not at all, auto by AF_XDP where it works",
 		set: func(c *Config, s string) error {
 			c.Engine.Host.IO = host.IO(s)
 			return oneOf("auto", "udp", "xdp")(s)
@@ -73,7 +74,7 @@ var settings = []setting{
 	},
 	{
 		key: "interface", arg: "DEV",
-		help:  "network interface for AF_XDP, else those that have public-ip; repeatable",
+		help:  "network interface for AF_XDP; without any, those that have the public-ip; repeatable",
 		set:   addInterfaces,
 		clear: func(c *Config) { c.Engine.Host.Interfaces = nil },
 	},
@@ -84,58 +85,59 @@ var settings = []setting{
 	},
 	{
 		key: "generic", initial: "false",
-		help: "AF_XDP: run even where the driver has no XDP of its own, for trying it out",
+		help: "AF_XDP: run even where the driver has no XDP of its own, to try AF_XDP",
 		set:  toggle(func(c *Config) *bool { return &c.Engine.Host.Generic }),
 	},
 	{
 		key: "guard", arg: "on|off", initial: "on",
-		help: "AF_XDP: drop what unknown senders send before it costs anything; off for measuring",
+		help: "AF_XDP: drop packets of unknown senders in the driver; off for measurements",
 		set:  choice(func(c *Config) *bool { return &c.Engine.Guard }, "on", "off"),
 	},
 	{
 		key: "stun-rate", arg: "N", initial: "4000",
-		help: "AF_XDP: genuine connection attempts a second that the guard passes of one address",
+		help: "AF_XDP: genuine connection attempts a second that the guard passes from one address",
 		set:  number(func(c *Config) *int { return &c.Engine.STUNRate }, 1, 1_000_000),
 	},
 	{
 		key: "checksum4", arg: "on|off", initial: "on",
-		help: "AF_XDP: compute the UDP checksum over IPv4 too; off saves some time, and a few networks drop what comes without",
+		help: "AF_XDP: compute the UDP checksum over IPv4, too; off saves some time, but a few networks drop such packets",
 		set:  choice(func(c *Config) *bool { return &c.Engine.Checksum4 }, "on", "off"),
 	},
 	{
 		key: "dscp", arg: "none|af41|ef|N", initial: "none",
-		help: "mark of all media packets for networks that give some precedence: a codepoint from 0 to 63, or its name",
+		help: "mark of all media packets, for networks that prefer marked ones: a codepoint from 0 to 63, or its name",
 		set:  setDSCP,
 	},
 	{
 		key: "batching", arg: "HOW", initial: "segments",
-		help: "sockets: what one system call sends: segments (messages that the kernel cuts), messages, or off (one datagram); the last two to compare with",
-		set:  func(c *Config, s string) error { return c.Engine.Batching.UnmarshalText([]byte(s)) },
+		help: "sockets: one system call sends segments (messages that the kernel cuts), messages, " +
+			"or one datagram (off); the last two for comparison",
+		set: func(c *Config, s string) error { return c.Engine.Batching.UnmarshalText([]byte(s)) },
 	},
 	{
 		key: "workers", arg: "N", initial: "0",
-		help: "media threads; 0 is one for each of cpus, else of all cores, or with AF_XDP of the receive queues",
+		help: "media threads; 0 is one for each of cpus, else for each core or, with AF_XDP, each receive queue",
 		set:  number(func(c *Config) *int { return &c.Engine.Workers }, 0, maxWorkers),
 	},
 	{
 		key: "cpus", arg: "LIST",
-		help:  "cores that the media threads are pinned to, in order, such as 0,2-3; repeatable",
+		help:  "cores for the media threads, in order, such as 0,2-3; repeatable",
 		set:   addCPUs,
 		clear: func(c *Config) { c.Engine.Host.CPUs = nil },
 	},
 	{
 		key: "busy-poll", initial: "false",
-		help: "never let a media thread sleep: less delay, and each takes a whole core",
+		help: "media threads never sleep: less delay, but each takes a whole core",
 		set:  toggle(func(c *Config) *bool { return &c.Engine.Host.BusyPoll }),
 	},
 	{
 		key: "max-sessions", arg: "N", initial: "20000",
-		help: "publishers and viewers at a time; more are refused",
+		help: "most publishers and viewers at a time; more are refused",
 		set:  number(func(c *Config) *int { return &c.Engine.Sessions.Max }, 1, 1<<30),
 	},
 	{
 		key: "max-pending", arg: "N", initial: "4000",
-		help: "those among them that are still to connect; more are told to wait",
+		help: "most of them that are still to connect; more are asked to come again",
 		set:  number(func(c *Config) *int { return &c.Engine.Sessions.MaxPending }, 1, 1<<30),
 	},
 	{
@@ -145,12 +147,12 @@ var settings = []setting{
 	},
 	{
 		key: "publish-token", arg: "TOKEN", secret: true,
-		help: "what publishers must show; whoever lists processes sees it in a flag",
+		help: "token that publishers must show; in a flag, everybody who lists processes sees it",
 		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.PublishToken }),
 	},
 	{
 		key: "view-token", arg: "TOKEN", secret: true,
-		help: "what viewers must show",
+		help: "token that viewers must show",
 		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.ViewToken }),
 	},
 	{
@@ -165,7 +167,7 @@ var settings = []setting{
 	},
 	{
 		key: "tls-cert", arg: "FILE",
-		help: "PEM certificate chain, read again when it changes; HTTP becomes HTTPS",
+		help: "PEM certificate chain, read again when it changes; it makes HTTP HTTPS",
 		set:  text(func(c *Config) *string { return &c.TLS.Cert }, anything),
 	},
 	{
@@ -191,7 +193,7 @@ var settings = []setting{
 	},
 	{
 		key: "trusted-proxies", arg: "CIDR",
-		help:  "networks of the proxies in front, whose X-Forwarded-For and X-Forwarded-Prefix are believed; repeatable",
+		help:  "networks of the proxies in front, whose X-Forwarded-For and X-Forwarded-Prefix are trusted; repeatable",
 		set:   addTrustedProxies,
 		clear: func(c *Config) { c.Signaling.TrustedProxies = nil },
 	},

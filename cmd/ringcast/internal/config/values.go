@@ -77,8 +77,8 @@ func addInterfaces(c *Config, s string) error {
 	return nil
 }
 
-// interfaceName checks what Linux takes for one (dev_valid_name in net/core/dev.c); which there are is
-// seen when it is used.
+// interfaceName checks that Linux accepts the name (dev_valid_name in net/core/dev.c). The interface is looked up when it
+// is used.
 func interfaceName(s string) error {
 	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
 		return errors.New("the name of a network interface, such as eth0, expected")
@@ -86,7 +86,7 @@ func interfaceName(s string) error {
 	return nil
 }
 
-// address checks the form only: names are looked up when they are listened on.
+// address checks the form only: names are looked up when the port is opened.
 func address(s string) error {
 	_, port, err := net.SplitHostPort(s)
 	if err == nil {
@@ -118,7 +118,7 @@ func setGrace(c *Config, s string) error {
 	return nil
 }
 
-// setDSCP takes a codepoint, by its number or by its name (RFC 2597, RFC 3246).
+// setDSCP accepts a codepoint by its number or its name (RFC 2597, RFC 3246).
 func setDSCP(c *Config, s string) error {
 	names := map[string]uint8{"none": 0, "af41": 34, "ef": 46}
 	if value, ok := names[strings.ToLower(s)]; ok {
@@ -133,7 +133,7 @@ func setDSCP(c *Config, s string) error {
 	return nil
 }
 
-// leastHistory is enough for a few streams, so that a slip in the unit is noticed.
+// leastHistory is enough for a few streams. A wrong unit is noticed by it.
 const leastHistory = 16 << 20
 
 func setHistoryMemory(c *Config, s string) error {
@@ -150,8 +150,7 @@ func setHistoryMemory(c *Config, s string) error {
 
 var sizePattern = regexp.MustCompile(`^([0-9]{1,18})(?:([KMGTkmgt])(?:i?B)?|B)?$`)
 
-// parseSize reads a whole number of bytes, or of K, M, G or T of them, powers of 1024. B or iB may follow the
-// unit.
+// parseSize parses a whole number of bytes, or of K, M, G or T, which are powers of 1024. B or iB may follow the unit.
 func parseSize(s string) (int64, bool) {
 	m := sizePattern.FindStringSubmatch(s)
 	if m == nil {
@@ -184,7 +183,7 @@ func addPublicIPs(c *Config, s string) error {
 	return nil
 }
 
-// publicName tells names from mistyped addresses: no top-level domain is a number.
+// publicName distinguishes names from mistyped addresses: no top-level domain is a number.
 func publicName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	last := s[strings.LastIndexByte(s, '.')+1:]
@@ -232,8 +231,8 @@ func addCPUs(c *Config, s string) error {
 	return nil
 }
 
-// token refuses what no Authorization header can carry, such as the newline at the end of a mounted
-// secret, and an empty one: a variable that was forgotten must not open the server to all.
+// token refuses characters that no Authorization header can carry, such as the newline at the end of a mounted secret. It
+// also refuses an empty token: a forgotten variable must not open the server to everybody.
 func token(field func(*Config) *signaling.Secret) func(*Config, string) error {
 	return func(c *Config, s string) error {
 		if s == "" {

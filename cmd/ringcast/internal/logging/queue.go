@@ -33,14 +33,14 @@ func (c Config) New(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// A Queue stands between all that is logged and the log's reader. A reader that stalls, or that is
-// gone, costs lines and never holds up the server: Write returns at once. One goroutine writes.
+// A Queue stands between the loggers and the log's reader. A reader that stalls, or that is gone, costs lines and never
+// delays the server: Write returns at once. One goroutine writes.
 //
-// Lines are dropped while Room is full, or where the write fails. They are counted. Once lines flow
-// again, a line in their place says how many are missing.
+// Lines are dropped and counted while Room is full, or where the write fails. Once lines flow again, a line in their place
+// reports their number.
 type Queue struct {
 	out io.Writer
-	// missing makes the line that says how many lines were dropped.
+	// missing makes the line that reports how many lines were dropped.
 	missing func(lines uint64) []byte
 	dropped atomic.Uint64
 	wake    chan struct{} // holds one element
@@ -51,7 +51,7 @@ type Queue struct {
 	refused uint64 // lines after pending for which there was no room
 	closed  bool
 
-	unsaid uint64 // dropped lines that the log does not tell of yet; the goroutine's own
+	unreported uint64 // dropped lines that the log does not report yet; only the goroutine uses it
 }
 
 // NewQueue starts the goroutine; Close ends it.
@@ -70,7 +70,7 @@ func NewQueue(cfg Config, out io.Writer) *Queue {
 // Write takes one or more whole lines. It never blocks and never fails.
 func (q *Queue) Write(lines []byte) (int, error) {
 	q.mu.Lock()
-	// After the first refused line none fits until the writer comes: the missing ones are in one place.
+	// After the first refused line, none is accepted until the goroutine comes: the missing ones are in one place.
 	if q.closed || q.refused > 0 || len(q.pending)+len(lines) > Room {
 		n := countLines(lines)
 		q.refused += n
@@ -86,7 +86,7 @@ func (q *Queue) Write(lines []byte) (int, error) {
 // Dropped is how many lines were not written.
 func (q *Queue) Dropped() uint64 { return q.dropped.Load() }
 
-// Close refuses further lines and waits until the pending ones are written, but not longer than span.
+// Close refuses further lines. It waits until the pending ones are written, but not longer than span.
 func (q *Queue) Close(span time.Duration) {
 	q.mu.Lock()
 	q.closed = true
@@ -114,13 +114,13 @@ func (q *Queue) run() {
 		lines, refused, closed := q.pending, q.refused, q.closed
 		q.pending, q.refused = nil, 0
 		q.mu.Unlock()
-		// One write a line: a pipe's other writers cannot come in between.
+		// One write for each line: other writers of a pipe cannot split it.
 		for line := range bytes.Lines(lines) {
 			q.emit(line)
 		}
 		if refused > 0 {
-			q.unsaid += refused
-			q.confess()
+			q.unreported += refused
+			q.report()
 		}
 		if closed {
 			return
@@ -129,23 +129,23 @@ func (q *Queue) run() {
 	}
 }
 
-// emit writes a line, after the number of lines that are missing before it.
+// emit writes a line, after a report on the lines that are missing before it.
 func (q *Queue) emit(line []byte) {
-	if q.unsaid == 0 || q.confess() {
+	if q.unreported == 0 || q.report() {
 		if _, err := q.out.Write(line); err == nil {
 			return
 		}
 	}
-	q.unsaid++
+	q.unreported++
 	q.dropped.Add(1)
 }
 
-// confess reports whether the log now tells of all lines that are missing.
-func (q *Queue) confess() bool {
-	if _, err := q.out.Write(q.missing(q.unsaid)); err != nil {
+// report writes how many lines are missing, and reports whether that worked.
+func (q *Queue) report() bool {
+	if _, err := q.out.Write(q.missing(q.unreported)); err != nil {
 		return false
 	}
-	q.unsaid = 0
+	q.unreported = 0
 	return true
 }
 

@@ -8,14 +8,14 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// Tell sends systemd a state of the service (sd_notify(3)); started by something else, it does nothing.
-func Tell(log *slog.Logger, state string) {
+// Notify sends systemd a state of the service (sd_notify(3)). It does nothing if systemd did not start the process.
+func Notify(log *slog.Logger, state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("systemd was not told", "state", state, "error", err)
+		log.Warn("systemd was not notified", "state", state, "error", err)
 	}
 }
 
-// Watchdog feeds systemd's watchdog, if the unit has one, until ctx ends, while ready says that all is well.
+// Watchdog feeds systemd's watchdog, if the unit has one, until ctx ends. It pauses while ready returns an error.
 func Watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	span, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
@@ -27,12 +27,12 @@ func Watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	go func() {
 		ticker := time.NewTicker(span / 3)
 		defer ticker.Stop()
-		feed(ctx, ticker.C, ready, func() { Tell(log, daemon.SdNotifyWatchdog) }, log)
+		feed(ctx, ticker.C, ready, func() { Notify(log, daemon.SdNotifyWatchdog) }, log)
 	}()
 }
 
-// feed gives at each tick at which the engine is ready. An engine that hangs starves the watchdog even
-// if it hangs in ready.
+// feed calls give at each tick at which the engine is ready. An engine that hangs starves the watchdog, even if it hangs in
+// ready.
 func feed(ctx context.Context, ticks <-chan time.Time, ready func() error, give func(), log *slog.Logger) {
 	for {
 		select {

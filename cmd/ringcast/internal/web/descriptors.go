@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// AdminConnections is how many the admin listener may have: some scrapers, probes and people.
+	// AdminConnections bounds the admin listener's connections: some scrapers, probes and people.
 	AdminConnections = 64
-	// SpareDescriptors are for files that are read now and then, look-ups and the runtime.
+	// SpareDescriptors are for files that are read at times, look-ups and the runtime.
 	SpareDescriptors = 64
-	// LeastConnections is how many HTTP connections there may be under any limit.
+	// LeastConnections is how many HTTP connections are allowed under any limit.
 	LeastConnections = 16
 )
 
@@ -41,7 +41,7 @@ func publicConnections(limit, open int, log *slog.Logger) int {
 	return n
 }
 
-// openDescriptors counts the open descriptors, or guesses where the system does not list them.
+// openDescriptors counts the open descriptors. Where the system does not list them, it guesses.
 func openDescriptors() int {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // RequestSpan is how long requests in flight may take once the servers shut down.
 const RequestSpan = 500 * time.Millisecond
 
-// Listen opens a TCP port for the setting of that key.
+// Listen opens a TCP port. An error names the setting.
 func Listen(key, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -29,7 +29,7 @@ func Listen(key, address string) (net.Listener, error) {
 type Servers struct {
 	log     *slog.Logger
 	running []*http.Server
-	failed  chan error // what ended one of them too early
+	failed  chan error // of servers that ended too early
 }
 
 // maxServers is how many servers there may be: the public and the admin one.
@@ -61,8 +61,8 @@ func (s *Servers) Start(key string, l net.Listener, h http.Handler, secure *tls.
 // Failed yields the error of a server that ended too early.
 func (s *Servers) Failed() <-chan error { return s.failed }
 
-// Shutdown lets requests in flight end, for RequestSpan: browsers also hold connections open on which no request ever
-// comes. The admin server comes last and meanwhile reports that the server is shutting down.
+// Shutdown lets requests in flight end, for RequestSpan: browsers also hold open connections without any request. The admin
+// server comes last: until then it reports that the server is shutting down.
 func (s *Servers) Shutdown() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), RequestSpan)
 	defer cancel()
