@@ -158,7 +158,7 @@ func TestAbandonedPOSTs(t *testing.T) {
 		return pending() == 0
 	})
 	expired := time.Since(start)
-	// Who comes now must get through at once, on every worker.
+	// New peers must get through at once, on every worker.
 	var slowest time.Duration
 	for i := range honest {
 		begun := time.Now()

@@ -22,10 +22,10 @@
 //
 // Elsewhere:
 //
-//   - What exactly ends slow connections, and how many there may be: signaling's TestSlowlorisTimeouts and
+//   - The limits on slow connections and on their number: signaling's TestSlowlorisTimeouts and
 //     TestConnectionLimit.
 //   - SDP bombs: signaling's TestBombs.
-//   - Consent, whose 30 s are too long for real time (TestConsent), and reuse of nonces, which takes an
+//   - Consent, whose 30 s are too long for real time (TestConsent). Reuse of nonces, which takes an
 //     oracle on every seal: testenv/sim, where time is virtual.
 //
 // # How
@@ -35,9 +35,9 @@
 // attacker is a bare socket.
 //
 // Pass lines count: sessions, packets, answers, bytes. Times are in the log only, but for one that is compared with
-// the same of the same run. Waits for what must come have a minute, from the last progress on.
+// the same of the same run. A wait has a minute from the last progress on.
 //
-// Nothing sleeps to synchronize. A test knows that the server is done with what was sent when its
-// counters say so: a worker handles, answers, and only then publishes its counts, and what it answers is
-// in a loopback socket at once. So "no answer" is certain as soon as the drop is counted.
+// Nothing sleeps to synchronize. A test knows by the server's counters that it has handled all packets. A worker
+// handles, answers, and only then publishes its counts, and its answer is in a loopback socket at once. So "no answer"
+// is certain as soon as the drop is counted.
 package attack

@@ -28,7 +28,7 @@ type abuser struct {
 	local api.Local
 }
 
-// offender is what an engine is told of a peer whose certificate nobody will ever see.
+// offender is the engine's input for a peer whose certificate nobody will ever see.
 func offender() api.Offer {
 	return api.Offer{
 		ICE: api.Credentials{Ufrag: "peer", Password: "thePasswordOfThePeer1234"},
@@ -72,9 +72,9 @@ func (x *abuser) check(h *stun.Hasher, nominate bool) {
 	x.t.Fatal("a check was not answered")
 }
 
-// Peers with valid sessions and paths keep their handshakes from ever ending: messages without a
-// beginning or an end, records of the next epoch before there are keys, thousands of small fragments.
-// What is kept for each stays small, each is refused after ten seconds, and others connect meanwhile.
+// Peers with valid sessions and paths never let their handshakes end. They send messages without a beginning or an end,
+// records of the next epoch before there are keys, and thousands of small fragments. The memory for each stays small,
+// each is refused after ten seconds, and others connect in the meantime.
 func TestDTLSAbuse(t *testing.T) {
 	const abusers, budget = 160, 64 << 10
 	last := 5500 * time.Millisecond // a round a second, well before the handshakes' deadline
@@ -160,9 +160,8 @@ func TestDTLSAbuse(t *testing.T) {
 		m[`ringcast_dtls_handshakes_total{outcome="failed: timeout"}`], rounds, after/abusers)
 }
 
-// On the victim's own validated tuple come records that are not its own, before, during and after its
-// handshake: plaintext alerts, application data before the keys, fragments that contradict themselves. It
-// connects all the same and stays connected.
+// Foreign records arrive on the victim's own validated tuple, before, during and after its handshake: plaintext alerts,
+// application data before the keys, contradictory fragments. The victim still connects and stays connected.
 func TestForgedRecords(t *testing.T) {
 	const victims = 10
 	a := newArena(t, engineConfig())
@@ -195,7 +194,7 @@ func TestForgedRecords(t *testing.T) {
 		}
 		v.expect(local)
 		v.Local = local
-		if err := v.Check(); err != nil { // validates the path; whose answer nobody reads yet
+		if err := v.Check(); err != nil { // validates the path; nobody reads the answer yet
 			t.Fatal(err)
 		}
 		for _, r := range records {

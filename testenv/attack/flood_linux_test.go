@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sendMany sends datagrams of one size, which lie in b one behind the other, with one system call if
-// they fit one segmented message.
+// sendMany sends datagrams of one size, which lie in b one after the other. It makes one system call if they fit one
+// segmented message.
 func sendMany(conn *net.UDPConn, b []byte, size int, to netip.AddrPort) error {
 	control := make([]byte, unix.CmsgSpace(2))
 	binary.NativeEndian.PutUint64(control, uint64(unix.CmsgLen(2)))

@@ -66,8 +66,8 @@ func TestPLIFlood(t *testing.T) {
 	a.sane()
 }
 
-// A viewer asks for the same packets over and over: what it is sent again stays within a fifth of what
-// it was sent, and 64 KB to start with, and nobody else notices.
+// A viewer sends NACKs for the same packets over and over. Its resends stay within 64 KB and a fifth of its media, and
+// nobody else notices.
 func TestNACKFlood(t *testing.T) {
 	const span, start, share = time.Second, 64 << 10, 5
 	a := newArena(t, engineConfig())

@@ -16,9 +16,9 @@ import (
 // burst is how many datagrams one message of a flood carries.
 const burst = 64
 
-// A million packets with wrong tags come from the publisher's own address, with its SSRC and with
-// others, and SRTCP from both sides: the sessions live, the memory stays, the counter moves, and the
-// publisher's own packets go through as soon as the line is free.
+// A million packets with wrong tags come from the publisher's own address, with its SSRC and with others, and SRTCP
+// from both sides. The sessions live, the memory stays, and the counter moves. The publisher's own packets arrive as
+// soon as the line is free.
 func TestForgedSRTP(t *testing.T) {
 	const control = 64_000 / testenv.Slowdown
 	for _, tt := range []struct {
@@ -48,7 +48,7 @@ func TestForgedSRTP(t *testing.T) {
 			for n < tt.wanted {
 				for range 8 {
 					sent += flood(t, feed.Peer, func(b []byte) {
-						// Ahead of what came, or the tag would not even be looked at.
+						// The number is ahead of the last one: otherwise the server would not even check the tag.
 						seq := highest + 10_000 + uint16(seed.IntN(10_000))
 						ssrc := uint32(peer.VideoSSRC)
 						if seed.IntN(2) == 0 {

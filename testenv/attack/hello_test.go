@@ -13,9 +13,9 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// A foreign tuple sends ClientHellos before and while viewers connect, more than 100 a second, and one
-// comes from each viewer's own address before ICE validated it. All are dropped before DTLS, and every
-// handshake of the viewers succeeds.
+// A foreign tuple sends ClientHellos before and while viewers connect, more than 100 a second. One comes from each
+// viewer's own address before ICE validated it. All are dropped before DTLS, and every handshake of the viewers
+// succeeds.
 func TestClientHelloRace(t *testing.T) {
 	const victims, first = 50, 1000
 	a := newArena(t, engineConfig())

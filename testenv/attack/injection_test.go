@@ -27,9 +27,9 @@ func forged(seq uint16, size int) []byte {
 	return b
 }
 
-// Whoever does not hold a session's password gets nothing of it and puts nothing into it: not with the
-// right SSRC, not with packets that the publisher really sealed, not with checks that name the session.
-// Who holds it moves the path.
+// Without a session's password nobody gets anything of it or puts anything into it. The right SSRC is not enough, nor
+// are packets that the publisher really sealed, nor checks that name the session. The holder of the password moves the
+// path.
 func TestInjection(t *testing.T) {
 	const packets = 1000
 	a := newArena(t, engineConfig())
@@ -97,7 +97,7 @@ func TestInjection(t *testing.T) {
 	if media < 20 {
 		t.Errorf("%d packets at the viewer's new address", media)
 	}
-	ping(t, v.Peer) // what was sent to the old address before has been read, however late this process is
+	ping(t, v.Peer) // then the socket has read all that was sent to the old address before, even in a slow process
 	old := v.count()
 	for range 20 {
 		if _, ok := moved.read(b, patience); !ok {

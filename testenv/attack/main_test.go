@@ -116,7 +116,7 @@ func newArena(t *testing.T, cfg engine.Config) *arena {
 	return a
 }
 
-// ended tells whether and why a session ended.
+// ended reports whether and why a session ended.
 func (a *arena) ended(id api.SessionID) (api.Reason, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -183,7 +183,7 @@ func connect(t *testing.T, p *peer.Peer, local api.Local) {
 	}
 }
 
-// ping waits until the server is done with what a peer sent.
+// ping waits until the server has handled a peer's packets.
 func ping(t *testing.T, p *peer.Peer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -290,7 +290,7 @@ func newViewer(t *testing.T) *viewer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What a busy test process is slow to read must not look like loss.
+	// Slow reading by a busy test process must not look like loss.
 	if err := p.Socket().SetReadBuffer(4 << 20); err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func (v *viewer) keepConsent(t *testing.T) {
 		for {
 			select {
 			case <-tick.C:
-				_ = v.Check() // what is lost, the next one makes up for
+				_ = v.Check() // the next one makes up for a lost one
 			case <-quit:
 				return
 			}
@@ -455,8 +455,7 @@ func (x *tuple) send(b []byte) {
 	}
 }
 
-// received empties the socket and tells how many datagrams and bytes there were. It does not wait for
-// more than what has arrived.
+// received empties the socket and returns the number of its datagrams and bytes. It waits for no more to arrive.
 func (x *tuple) received() (datagrams, bytes int) {
 	b := make([]byte, 2048)
 	for {

@@ -49,11 +49,11 @@ func recoversAs(t *testing.T, p *peer.Peer, came *tally, n uint64, ssrc uint32) 
 			t.Fatal(err)
 		}
 	}
-	until(t, "media behind the attack", func() bool { return came.has(n + 59) })
+	until(t, "media after the attack", func() bool { return came.has(n + 59) })
 }
 
-// A publisher sends every value of the padding's count with payloads that are shorter, as long and
-// longer, in media and in retransmissions: what says the impossible is dropped, nothing panics.
+// A publisher sends every value of the padding's count with payloads that are shorter, as long and longer, in media and
+// in retransmissions. Impossible packets are dropped, nothing panics.
 func TestPadding(t *testing.T) {
 	const longest = 24
 	a := newArena(t, engineConfig())
@@ -104,8 +104,8 @@ func TestPadding(t *testing.T) {
 	t.Logf("%d packets, %d with impossible padding and dropped, 0 panics; a bystander lost nothing", sent, wrong)
 }
 
-// A publisher seals headers of all kinds: contributing sources, one-byte, two-byte and unknown extension
-// blocks of random content, whose lengths tell the truth or do not.
+// A publisher seals headers of all kinds. They have contributing sources, and one-byte, two-byte and unknown extension
+// blocks of random content with right and wrong lengths.
 func TestExtensions(t *testing.T) {
 	const packets = 40_000 / testenv.Slowdown
 	a := newArena(t, engineConfig())

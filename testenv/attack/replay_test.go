@@ -53,9 +53,9 @@ func (y *tally) again() (n int) {
 	return n
 }
 
-// A publisher's packets are sent again from its own address: from inside the window, at its edge,
-// outside it, from before the rollover of the sequence numbers, and from so long ago that they pass for
-// packets of the next round. None is forwarded.
+// A publisher's packets are sent again from its own address. They are from inside the window, at its edge, outside it,
+// and from before the rollover of the sequence numbers. Some are so old that they pass for packets of the next round.
+// None is forwarded.
 func TestReplay(t *testing.T) {
 	const first, last = 64_020, 67_999 // across the rollover at 65,536
 	a := newArena(t, engineConfig())
@@ -99,13 +99,13 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%d replayed packets were forwarded", n)
 	}
 
-	// Two jumps make what came first more than half a round old, so that its sequence numbers are
-	// taken for those of the next round; but their tags are of this one.
+	// Two jumps make the first packets more than half a round old. So their sequence numbers look like those of the
+	// next round, but their tags are of this one.
 	for _, start := range []uint64{last + 1 + 29_990, last + 1 + 2*29_990} {
-		for n := start; n < start+60; n++ { // what comes before the keyframe is lost to the jump
+		for n := start; n < start+60; n++ { // packets before the keyframe are lost to the jump
 			send(n)
 		}
-		until(t, "media behind a jump", func() bool { return came.has(start + 59) })
+		until(t, "media after a jump", func() bool { return came.has(start + 59) })
 	}
 	replay("more than half a round old", "srtp_unauthenticated", first, first+1500)
 	if n := came.again(); n != 0 {

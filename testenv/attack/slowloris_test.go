@@ -18,10 +18,10 @@ import (
 	"ringcast/testenv"
 )
 
-// 5,000 connections to a server in its own process begin in each of the ways that keep one waiting, and then
-// send a byte every ten seconds. The server ends every one of them by its timeouts, and answers honest offers beside
-// them. How long these take is in the log; that they wait for no slow one, and what exactly each timeout is,
-// signaling's TestSlowlorisTimeouts holds, in virtual time.
+// 5,000 connections to a server in its own process begin in each of the ways that keep a server waiting. Then each
+// sends a byte every ten seconds. The server ends every one by its timeouts, and answers honest offers beside them;
+// their times are in the log. signaling's TestSlowlorisTimeouts holds in virtual time that honest offers wait for no
+// slow one, and the exact timeouts.
 func TestSlowloris(t *testing.T) {
 	const crowd, honest = 5000 / testenv.Slowdown, 300
 	beginnings := []string{

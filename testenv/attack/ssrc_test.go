@@ -10,8 +10,8 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// A publisher seals packets under 65,000 SSRCs, and then reports from as many: 64 are taken, the memory
-// stays where it was, and the track goes on. A viewer that reports from many is capped too.
+// A publisher seals packets under 65,000 SSRCs, and then reports from as many. The server keeps 64, the memory stays
+// where it was, and the track goes on. A viewer that reports from many is capped too.
 func TestSSRCExhaustion(t *testing.T) {
 	const limit, wanted, reporters = 64, 65_000 / testenv.Slowdown, 5000 / testenv.Slowdown
 	a := newArena(t, engineConfig())

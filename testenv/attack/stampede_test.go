@@ -18,11 +18,10 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// 10,000 offers come at once to a server in its own process, by 2,000 connections: each is answered, with a
-// session as long as there is room for pending ones, then with 503 and Retry-After, and who watches loses no
-// packet. What the stampede costs the media is
-// the server's own measure, from a packet's arrival to its first viewer's frame; the pauses at the
-// viewers include those of this process, which does the stampeding.
+// 10,000 offers come at once to a server in its own process, by 2,000 connections. Each is answered: with a session as
+// long as there is room for pending ones, then with 503 and Retry-After. Viewers lose no packet. The cost to the media
+// is the server's own measure, from a packet's arrival to its first viewer's frame. The pauses at the viewers include
+// those of this process, which makes the stampede.
 func TestPOSTStampede(t *testing.T) {
 	const posts, limit, viewers, connections = 10_000 / testenv.Slowdown, 1000 / testenv.Slowdown, 5, 2000 / testenv.Slowdown
 	s := testenv.StartServer(t, testenv.ServerOptions{

@@ -63,8 +63,8 @@ func (m stunMessage) fingerprint() stunMessage {
 	return m.attr(fingerprint, binary.BigEndian.AppendUint32(nil, crc)...)
 }
 
-// Nothing that is not authenticated is answered, whatever it looks like; so nobody can be made the
-// target of our answers. What is authenticated is answered with about as much as was asked.
+// Unauthenticated messages of any kind get no answer, so nobody can be made the target of our answers. The answer to an
+// authenticated one is about as long as the request.
 func TestSTUNReflection(t *testing.T) {
 	a := newArena(t, engineConfig())
 	other := a.bystander()
@@ -167,7 +167,7 @@ func TestSTUNReflection(t *testing.T) {
 	}
 	t.Logf("%d requests of %d kinds, 0 answers", sent, len(attempts))
 
-	// What an authenticated peer is answered, for the least that it can ask with.
+	// This is the answer to an authenticated peer, for the shortest request.
 	h := stun.NewHasher()
 	b := make([]byte, 2048)
 	for _, tt := range []struct {
@@ -183,7 +183,7 @@ func TestSTUNReflection(t *testing.T) {
 	} {
 		x := a.tuple()
 		request := tt.request.integrity(password).fingerprint()
-		// It asks until it is answered, as ICE does: what was refused counts for the session.
+		// It asks until it is answered, as ICE does: a refused check counts for the session.
 		n, asked := 0, 0
 		until(t, "an answer to "+tt.name, func() (ok bool) {
 			x.send(request)

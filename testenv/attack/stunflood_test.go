@@ -39,7 +39,7 @@ func (a *arena) flood(check []byte, rate int) *stunFlood {
 		defer func() { f.took = time.Since(begun) }()
 		for n := 0; ; {
 			for due := int64(time.Since(begun).Seconds() * float64(rate)); f.sent.Load() < due; f.sent.Add(burst) {
-				// What the kernel has no room for is lost on the way, as in any flood.
+				// Checks that the kernel has no room for are lost on the way, as in any flood.
 				_ = sendMany(f.sockets[n%sources], f.burst, f.size, a.address)
 				if n++; n%100 == 0 {
 					select {
@@ -71,9 +71,9 @@ func (f *stunFlood) stop() {
 	f.running.Wait()
 }
 
-// 50,000 checks a second from many addresses, where the machine can, while 20 viewers join one after the other: forged
-// checks, and checks with all that one POST gives. Every join succeeds, no forged check gets past its ufrag, and of the
-// others no more are verified than one session may ask for. What 500,000 a second do is only in the log.
+// 50,000 checks a second come from many addresses, where the machine can, while 20 viewers join one after the other.
+// They are forged, or have all that one POST gives. Every join succeeds, and no forged check gets past its ufrag. No
+// more of the others are verified than one session may request. The effect of 500,000 a second is only in the log.
 func TestSTUNFlood(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -10,8 +10,8 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// The newest publisher wins, but a request alone is none, and neither is a peer that connects, reports and sends no
-// media: the stream goes on untouched, and no viewer loses a packet.
+// The newest publisher wins, but a request alone is no publisher, nor is a peer that connects, reports and sends no
+// media. The stream goes on untouched, and no viewer loses a packet.
 func TestTakeoverByPOST(t *testing.T) {
 	const posts = 100
 	cfg := engineConfig()

@@ -7,9 +7,9 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// A viewer with a session of its own forges a check of it that seems to come from the publisher's address,
-// and one from another viewer's. Neither loses its path to the forger, nor is the forger's stream sent to
-// an address that did not ask. The victims' own sockets do the forging here.
+// A viewer with a session of its own forges a check of it that seems to come from the publisher's address. It forges
+// one from another viewer's too. Neither loses its path to the forger, and the forger's stream goes to no address that
+// did not ask. The victims' own sockets do the forging here.
 func TestPathTheft(t *testing.T) {
 	const attempts = 20
 	cfg := engineConfig()

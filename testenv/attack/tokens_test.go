@@ -13,7 +13,7 @@ import (
 var discard = slog.New(slog.DiscardHandler)
 
 // Wrong, missing, empty and borrowed tokens open, change and end nothing, wherever they are shown. The
-// details of the challenges are signaling's TestTokens; this has the engine behind it.
+// details of the challenges are signaling's TestTokens; this test has a real engine.
 func TestTokenConfusion(t *testing.T) {
 	const publish, view = "publish-secret-1", "view-secret-2"
 	a := newArena(t, engineConfig())

@@ -23,7 +23,7 @@ func TestBrowserCodecs(t *testing.T) {
 		{"AV1", 640, 360, 15},
 	} {
 		t.Run(c.codec, func(t *testing.T) {
-			// A server for each codec: what the sessions before still send is no drop of ours.
+			// Each codec has a server of its own: packets that earlier sessions still send must not count as drops.
 			s := testenv.StartServer(t, testenv.ServerOptions{})
 			stream := "codec-" + strings.ToLower(c.codec)
 			p := publish(t, b, browser.PublishOptions{

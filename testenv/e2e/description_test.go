@@ -59,7 +59,7 @@ func (d *description) add(part int, lines ...string) {
 	d.parts[part] = append(d.parts[part], lines...)
 }
 
-// value is what follows the prefix in a part's first such line.
+// value is the rest of a part's first line with the prefix.
 func (d *description) value(part int, prefix string) (value string, ok bool) {
 	for _, line := range d.parts[part] {
 		if value, ok = strings.CutPrefix(line, prefix); ok {

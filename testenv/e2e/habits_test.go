@@ -32,17 +32,17 @@ type habit struct {
 	codecs   func(*testing.T, *webrtc.MediaEngine, *interceptor.Registry)
 	// offer rewrites what is posted.
 	offer func(t *testing.T, d *description)
-	// answer looks at what the server says to that, and puts it back in the words of pion's own offer.
+	// answer examines the server's answer, and restores the words of pion's own offer in it.
 	answer func(t *testing.T, d *description)
 	// answered follows the POST, before pion knows of the answer.
 	answered func(t *testing.T, s *pionSession, x *exchange)
-	// check looks at what arrived, beyond the media themselves.
+	// check examines what arrived beyond the media themselves.
 	check func(t *testing.T, r *habitRun)
 	// publishes keeps the habit to the publisher: the client in question never watches.
 	publishes bool
 }
 
-// habitRun is who took part.
+// habitRun holds the peers of one habit.
 type habitRun struct {
 	pub       *pionPublisher
 	view      *pionViewer // has the habit too, or is nil
@@ -55,8 +55,8 @@ type habitRun struct {
 
 const habitFrames = pionFrames * 5 / 8
 
-// Whatever a client's habits are, its media arrive as they were sent, at a viewer without habits and
-// at one that has them too.
+// With any habits of a client, its media arrive as they were sent, at a viewer without habits and at one with the same
+// habits.
 func TestHabits(t *testing.T) {
 	for _, h := range habits() {
 		t.Run(h.name, func(t *testing.T) {
@@ -378,12 +378,12 @@ func must(t *testing.T, err error) {
 const (
 	midURI   = "urn:ietf:params:rtp-hdrext:sdes:mid"
 	levelURI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-	// What pion numbers from 1 on becomes too large for a header of one byte.
+	// pion's numbers from 1 on become too large for a header of one byte.
 	extensionShift = 20
 )
 
-// twoByteExtensions numbers the extensions above 14 and has no SSRCs in the publisher's offer, so that
-// the MID in such a header is all that binds its tracks.
+// twoByteExtensions numbers the extensions above 14. The publisher's offer has no SSRCs, so only the MID in such a
+// header binds its tracks.
 func twoByteExtensions() habit {
 	feedback := new(atomic.Int32)
 	return habit{
@@ -472,7 +472,7 @@ func extensionID(t *testing.T, d *description, part int, uri string) uint8 {
 	return 0
 }
 
-// audioLevel is what the extender says of an Opus packet: something that differs between neighbours.
+// audioLevel is the extender's level of an Opus packet: a value that differs between neighbours.
 func audioLevel(payload []byte) byte { return byte(binary.BigEndian.Uint32(payload[3:])) & 0x7f }
 
 // An extender writes header extensions of two bytes: MIDs, and levels of audio.
@@ -646,8 +646,8 @@ func (s *pionSession) connectAs(t *testing.T, h *habit) *exchange {
 	return x
 }
 
-// trickle sends a PATCH for each of pion's candidates, as if it had just been found, then some that
-// the server has no use for, and the end of them.
+// trickle sends a PATCH for each of pion's candidates, as if it had just been found. Then it sends some that are
+// useless to the server, and the end of them.
 func trickle(t *testing.T, s *pionSession, x *exchange, match string) {
 	t.Helper()
 	select {

@@ -13,7 +13,7 @@ import (
 )
 
 // The server and the browser are on two hosts, and the server runs with the ports and addresses that
-// are the default. Over plain HTTP, which browsers trust on their own host only, the page still
+// are the default. Browsers trust plain HTTP on their own host only. Over it the page still
 // publishes its pattern and watches; with --tls self it publishes the camera too.
 func TestOtherHost(t *testing.T) {
 	testenv.Need(t, testenv.Chromium, testenv.NetworkNamespaces)

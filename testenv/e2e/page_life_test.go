@@ -40,7 +40,7 @@ func TestPageStreamList(t *testing.T) {
 	view.clean()
 }
 
-// A server with a view token shows its list to who has the token.
+// A server with a view token shows its list to holders of the token.
 func TestPageTokens(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{Args: []string{"--publish-token", "say-it", "--view-token", "let-me-see"}})
@@ -66,8 +66,8 @@ func TestPageTokens(t *testing.T) {
 	link.untilPlaying()
 }
 
-// The server ends and comes back: by itself, the publisher's page publishes again and the viewer's
-// page plays again, also where the server had no time for a goodbye.
+// The server ends and comes back. The publisher's page publishes again by itself and the viewer's page plays again,
+// also where the server had no time for a goodbye.
 func TestPageServerRestart(t *testing.T) {
 	for _, how := range []struct {
 		name   string
@@ -130,9 +130,9 @@ func TestPagePublisherReload(t *testing.T) {
 	}
 }
 
-// The picture has its full size from the first frame on: left alone, Chromium sends a 720p camera 480
-// pixels wide for longer than this test looks. A processor that does not keep up excuses a smaller picture, as
-// Chromium's own reason says.
+// The picture has its full size from the first frame on. By default, Chromium sends a 720p camera 480 pixels wide for
+// longer than this test runs. A processor that is too slow excuses a smaller picture: Chromium reports that as its
+// reason.
 func TestPageStartsSharp(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
@@ -140,7 +140,7 @@ func TestPageStartsSharp(t *testing.T) {
 	pub.until("ringcast.publisher?.state === 'live'")
 	type sample struct {
 		At, Width, Kbits float64
-		Limit            string // by what the encoder is limited
+		Limit            string // Chromium's reason for a smaller picture
 	}
 	samples, err := browser.Eval[[]sample](deadline(t, patience), pub.tab, `(async () => {
 		const samples = [];

@@ -11,8 +11,8 @@ import (
 	"ringcast/testenv/browser"
 )
 
-// The page publishes, watches, lists and ends sessions below a path behind a reverse proxy, which leaves the
-// path or takes it off.
+// The page publishes, watches, lists and ends sessions below a path of a reverse proxy, which keeps the path or removes
+// it.
 func TestPageBehindProxy(t *testing.T) {
 	b := startBrowser(t)
 	for _, tt := range []struct {

@@ -7,8 +7,8 @@ import (
 	"ringcast/testenv/browser"
 )
 
-// What is published in stereo is heard in stereo: the page asks for two channels on both sides, or Chromium
-// would send and play one.
+// A stereo publication is heard in stereo: the page asks for two channels on both sides. Otherwise Chromium would send
+// and play one.
 func TestPageStereo(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})

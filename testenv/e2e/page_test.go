@@ -204,8 +204,8 @@ func (p *page) shoot(dir, name string) {
 	p.must(p.tab.Viewport(ctx, desktop))
 }
 
-// fits demands that the page does not scroll sideways, that nothing lies over the notice on the picture or the
-// controls there, and on a phone that a finger hits every control, and that one only.
+// fits requires that the page does not scroll sideways, and that nothing lies over the notice on the picture or the
+// controls there. On a phone a finger must hit every control, and that one only.
 func (p *page) fits(what string, mobile bool) {
 	p.t.Helper()
 	const least = 44 // CSS pixels, as WCAG 2.5.5 has it

@@ -34,8 +34,8 @@ const (
 	pionChunk     = 1000 // bytes of a frame in one packet
 )
 
-// A viewer receives the very bytes that a publisher sent, in order and without a gap, over both
-// address families; with a stack that is not Chromium's on both sides.
+// A viewer receives exactly the bytes that a publisher sent, in order and without a gap, over both address families.
+// Both sides use another stack than Chromium's.
 func TestPion(t *testing.T) {
 	for _, c := range []struct {
 		name, ip string
@@ -313,8 +313,8 @@ func (p *pionPublisher) sendAudio() {
 	}
 }
 
-// vp8Frame is a frame whose headers are right (RFC 6386 section 9.1) and whose data are random,
-// but the same for each number; the number stands behind the headers' room.
+// vp8Frame is a frame with correct headers (RFC 6386 section 9.1) and random data, the same for each number. The number
+// follows the headers' room.
 func vp8Frame(n uint32, key bool) []byte {
 	random := rand.NewChaCha8([32]byte{'v', 'p', '8', byte(n), byte(n >> 8)})
 	size := 1500 + int(random.Uint64()%1500)
@@ -335,8 +335,8 @@ func vp8Frame(n uint32, key bool) []byte {
 	return frame
 }
 
-// vp8Descriptor is the payload descriptor (RFC 7741 section 4.2) with a 15-bit picture id, that
-// wraps during the test, TL0PICIDX and a temporal layer, as Chromium sends it.
+// vp8Descriptor is the payload descriptor (RFC 7741 section 4.2) as Chromium sends it. It has a 15-bit picture id,
+// which wraps during the test, TL0PICIDX and a temporal layer.
 func vp8Descriptor(n uint32, first bool) []byte {
 	id := pictureID(n)
 	d := []byte{0x80, 0xe0, 0x80 | byte(id>>8), byte(id), byte(n + 200), 0}
@@ -457,7 +457,7 @@ func inOrder(packets []*rtp.Packet) ([]*rtp.Packet, error) {
 	return sorted, nil
 }
 
-// receivedFrame is what is known of a frame that arrived whole and as it was sent.
+// receivedFrame describes a frame that arrived whole and unchanged.
 type receivedFrame struct {
 	n         uint32
 	key       bool
@@ -465,7 +465,7 @@ type receivedFrame struct {
 	id        uint16 // picture id
 }
 
-// frames puts packets in order together and compares each frame with what was sent.
+// frames puts packets in order and compares each frame with the one that was sent.
 func frames(packets []*rtp.Packet) ([]receivedFrame, error) {
 	var (
 		all  []receivedFrame

@@ -11,9 +11,9 @@ import (
 	"ringcast/testenv/browser"
 )
 
-// A stream is published again with another codec, by sessions that the kernel gives to any worker: Chromium,
-// which negotiated all codecs, plays on in the same session, and who negotiated the first codec only is told
-// goodbye by close_notify.
+// A stream is published again with another codec, by sessions that the kernel gives to any worker. Chromium, which
+// negotiated all codecs, plays on in the same session. A viewer that negotiated the first codec only gets a
+// close_notify.
 func TestRepublishWithOtherCodec(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2})
@@ -54,9 +54,9 @@ func TestRepublishWithOtherCodec(t *testing.T) {
 		if codec == "H264" {
 			began := time.Now()
 			if err := <-goodbye; err != nil {
-				t.Errorf("who negotiated VP8 only was not told goodbye: %v", err)
+				t.Errorf("the viewer with VP8 only got no close_notify: %v", err)
 			}
-			t.Logf("who negotiated VP8 only was told goodbye %v after H264 was live",
+			t.Logf("the viewer with VP8 only got its close_notify %v after H264 was live",
 				time.Since(began).Round(time.Millisecond))
 		}
 		for i, view := range views {

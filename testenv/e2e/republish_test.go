@@ -10,10 +10,9 @@ import (
 	"github.com/pion/rtp"
 )
 
-// Who watches goes on watching when the publisher ends and another takes the stream up: in one
-// sequence, from a keyframe on. The kernel spreads the sessions over the workers by chance, so
-// with six viewers the new publisher is almost surely another worker's for some and the same
-// worker's for others.
+// Viewers go on watching when the publisher ends and another takes the stream up: in one sequence, from a keyframe on.
+// The kernel spreads the sessions over the workers by chance. With six viewers the new publisher almost surely has
+// another worker than some, and the same as others.
 func TestRepublish(t *testing.T) {
 	const viewers = 6
 	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2})
@@ -31,7 +30,7 @@ func TestRepublish(t *testing.T) {
 		v.video.wait(t, func(p []*rtp.Packet) error { return checkVideo(p, end) })
 	}
 	first.bye(t)
-	// Longer than a short interruption: whoever gives up has done so.
+	// This is longer than a short interruption: a viewer that gives up has done so.
 	let(t, 3*time.Second)
 
 	second := newPionPublisher(t, s.URL+"/whip/again")

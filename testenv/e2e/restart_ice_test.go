@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// wholeWithin is the longest pause after which every frame must have come nevertheless. A busy
-	// machine makes longer ones, and after a second the server rightly skips to what is live.
+	// wholeWithin is the longest pause after which every frame must still arrive. A busy machine makes longer ones, and
+	// after a second the server rightly skips to the live edge.
 	wholeWithin = 500 * time.Millisecond
 	// restarts is how many there are, the one included that is abandoned.
 	restarts = 6
@@ -32,7 +32,7 @@ const (
 )
 
 // A viewer and a publisher restart ICE by PATCH, several times, on the socket they have and on new
-// ones. Whoever watches goes on in the same sequence and gets every frame.
+// ones. Viewers go on in the same sequence and get every frame.
 func TestICERestart(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -145,9 +145,9 @@ func loopbackEngine(_ *testing.T, u *url.URL) (e webrtc.SettingEngine) {
 	return e
 }
 
-// forgivingCodecs are pion's defaults, and writing goes on where there is no path. pion does not notice
-// what comes by RTX and asks for it again ten times a second, until the server's budget for resends is
-// gone and what is still missing never comes; so it may ask twice only.
+// forgivingCodecs are pion's defaults, and writing goes on without a path. pion does not notice packets that come by
+// RTX: it sends NACKs for them ten times a second. That uses up the server's budget for resends, and packets that are
+// really missing never come. So it may ask twice only.
 func forgivingCodecs(t *testing.T, m *webrtc.MediaEngine, r *interceptor.Registry) {
 	must(t, m.RegisterDefaultCodecs())
 	r.Add(forgiving{})
@@ -180,7 +180,7 @@ func (f *forgiving) BindLocalStream(_ *interceptor.StreamInfo, next interceptor.
 type restarting struct {
 	*pionSession
 	moves bool
-	// last is the POST, with what later restarts changed.
+	// last is the POST, with the changes of later restarts.
 	last *exchange
 }
 

@@ -17,8 +17,8 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// SIGTERM with a crowd that watches: everybody is told goodbye by close_notify, and the process ends
-// by itself, with status 0, while the admin listener says that it is not ready any more.
+// SIGTERM while a crowd watches: every viewer gets a close_notify, and the process ends by itself with status 0. In the
+// meantime the admin listener reports that it is not ready any more.
 func TestSIGTERM(t *testing.T) {
 	const (
 		viewers   = 200

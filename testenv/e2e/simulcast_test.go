@@ -9,8 +9,8 @@ import (
 	"ringcast/testenv/browser"
 )
 
-// Chromium lists the smallest of its three layers first. Viewers are sent the largest that it sends: when it stops the
-// largest the next one, without waiting long, and the largest again once it is back.
+// Chromium lists the smallest of its three layers first. Viewers get the largest that it sends. When it stops the
+// largest, they get the next one, without waiting long, and the largest again once it is back.
 func TestBrowserSimulcast(t *testing.T) {
 	b := startBrowser(t)
 	for _, codec := range []string{"VP8", "H264"} {

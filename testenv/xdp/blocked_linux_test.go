@@ -15,9 +15,9 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// hold has a device keep what arrives from one UDP port, unread, as a peer's NIC does whose driver is stuck: the
-// packets are redirected to a queue that lets next to nothing out. They still count as the sender's. release lets go
-// of them, unread too.
+// hold makes a device keep packets from one UDP port unread, as the NIC of a peer with a stuck driver does. The packets
+// are redirected to a queue that lets next to nothing out, and still count as the sender's. release drops them, unread
+// too.
 func hold(t *testing.T, d *lab.Device, port uint16) (release func()) {
 	t.Helper()
 	h := d.Host
@@ -65,9 +65,9 @@ func hold(t *testing.T, d *lab.Device, port uint16) (release func()) {
 	}
 }
 
-// A peer takes nothing for two seconds: the frames fill the socket's send buffer and then the TX ring. The server
-// burns no core over it, drops what gets stale, and sends what is new when the peer takes again: new to the port, that
-// is. What had not become a frame waited in the stream's history, which keeps about a second for viewers to catch up.
+// A peer takes nothing for two seconds: the frames fill the socket's send buffer and then the TX ring. The server burns
+// no core over it and drops stale frames. When the peer takes frames again, it sends those that are new to the port.
+// Packets that had no frame yet waited in the stream's history, which keeps about a second for viewers to catch up.
 func TestBlockedPeer(t *testing.T) {
 	g, cable, client := pair(t)
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())

@@ -15,7 +15,7 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// session is what the browser is to do on its host, seen what came of it.
+// session is the browser's task on its host, seen the result.
 type (
 	session struct{ Server string }
 	seen    struct {
@@ -94,8 +94,8 @@ var inBrowser = lab.Register("browser", func(ctx context.Context, in session, me
 	return out, nil
 })
 
-// Chromium publishes and watches across the cable: all that it is promised over sockets it gets over AF_XDP, and
-// nothing of the media takes the kernel's socket.
+// Chromium publishes and watches across the cable. It gets the same over AF_XDP as over sockets, and no media takes the
+// kernel's socket.
 func TestBrowser(t *testing.T) {
 	testenv.Need(t, testenv.Chromium)
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
@@ -168,7 +168,7 @@ func TestBrowser(t *testing.T) {
 		if out := m.Sum("ringcast_xdp_queue_sent_frames"); out < float64(received) {
 			t.Errorf("%v frames left through AF_XDP, media was %d", out, received)
 		}
-		// What came or went by the kernel's socket is fewer than what asks for neighbours: no media.
+		// The kernel's socket saw fewer datagrams than requests for neighbours take: no media.
 		if n := m["ringcast_companion_received_datagrams_total"] + m["ringcast_companion_sent_datagrams_total"]; n > 10 {
 			t.Errorf("%v datagrams took the kernel's socket", n)
 		}

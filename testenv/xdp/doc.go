@@ -1,5 +1,5 @@
-// Package xdp runs the whole server on AF_XDP, in networks of namespaces (testenv/lab), and takes away what it
-// stands on: the link, the carrier, the interface, neighbours, gateways, queues, privileges.
+// Package xdp runs the whole server on AF_XDP, in networks of namespaces (testenv/lab). It takes away the link, the
+// carrier, the interface, neighbours, gateways, queues or privileges.
 //
 //	browser_linux_test.go        Chromium publishes and watches: media goes through XDP both ways, and no other way
 //	routed_linux_test.go         peers behind a router; the gateway changes
@@ -22,17 +22,17 @@
 // # How outages are measured
 //
 // A flow is a stream with one publisher and one viewer, light peers (testenv/peer) in this process whose sockets
-// are on the hosts. Every packet carries its number and the time it was sent, so the viewer knows which ones
+// are on the hosts. Every packet carries its number and its time. So the viewer knows which ones
 // are missing, how old each is, and how long nothing came. Two flows cross each fault:
 //
 //	down  publisher on the server's own loopback ─▶ server ─▶ cable ─▶ viewer
 //	up    publisher ─▶ cable ─▶ server ─▶ viewer on the server's own loopback
 //
-// What the machine adds, because it keeps a process waiting, shows in a flow over the loopback of the server's host
-// that no fault touches: the longest pause there is the noise, and a bound on an outage grows with it.
+// The machine itself delays processes. Those delays show in a flow over the loopback of the server's host, which no
+// fault touches. The longest pause there is the noise, and a bound on an outage grows with it.
 //
-// Light peers ask for nothing again, so every packet lost shows. What goes over the loopback takes the companion
-// socket: XDP is on the cable only.
+// Light peers send no NACKs, so every lost packet shows. Packets over the loopback take the companion socket: XDP is on
+// the cable only.
 //
 // The tests are on Linux only and take turns: each has a network, but all share the machine.
 package xdp

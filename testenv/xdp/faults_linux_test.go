@@ -28,7 +28,7 @@ func pairOf(
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	l := testenv.NewLab(t)
-	server, err := l.AddHost("server")
+	host, err := l.AddHost("server")
 	must(t, err)
 	client, err = l.AddHost("client")
 	must(t, err)
@@ -39,9 +39,9 @@ func pairOf(
 		}
 		return e
 	}
-	cable, err = l.Connect(end(server, "198.18.0.1/24", "fd00::1/64"), end(client, "198.18.0.2/24", "fd00::2/64"), link)
+	cable, err = l.Connect(end(host, "198.18.0.1/24", "fd00::1/64"), end(client, "198.18.0.2/24", "fd00::2/64"), link)
 	must(t, err)
-	return newStage(t, server, command), cable, client
+	return newStage(t, host, command), cable, client
 }
 
 // families runs a test over IPv4 and IPv6.
@@ -50,8 +50,8 @@ func families(t *testing.T, test func(t *testing.T, of func(*lab.Host) netip.Add
 	t.Run("IPv6", func(t *testing.T) { test(t, (*lab.Host).IPv6) })
 }
 
-// mend is what an outage may take beyond the fault itself. Most of it is not ours: the kernels of both ends ask
-// for their neighbours again, and repeat a question that was lost after a second.
+// mend is the longest outage beyond the fault itself. Most of it is not ours: the kernels of both ends look for their
+// neighbours again, and repeat a lost request after a second.
 const mend = 1500 * time.Millisecond
 
 // settled is how long after binding a port a link that is down is given time to come back by itself.
@@ -122,8 +122,8 @@ func TestInterfaceRecreated(t *testing.T) {
 	})
 }
 
-// The process stands still while the interface is made anew, as in a paused virtual machine: it learns all of it at
-// once. The old queues must be given up before the new ones are set, or giving up takes the new ones out.
+// The process stands still while the interface is made again, as in a paused virtual machine: it learns everything at
+// once. It must give up the old queues before it sets the new ones. Otherwise giving up removes the new ones.
 func TestStandstill(t *testing.T) {
 	g, cable, client := pair(t, "--cpus", "0,1")
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())
@@ -160,15 +160,15 @@ func TestNeighbourMAC(t *testing.T) {
 	})
 }
 
-// The interface comes back with somebody else's program on it: the sessions live on through the kernel, and
-// AF_XDP is taken up again when that program has gone.
+// The interface comes back with a foreign program on it. The sessions live on through the kernel, and AF_XDP resumes
+// when that program has gone.
 func TestFallBack(t *testing.T) {
 	g, cable, client := pair(t)
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())
 	const span = time.Second
 	var foreign *lab.Injector
 	g.measure("interface deleted, and another after 1 s with a foreign program", flows, span+mend, func() {
-		must(t, cable.A.Down()) // what is inserted again is so too
+		must(t, cable.A.Down()) // the new one will be down too
 		g.gone()
 		must(t, cable.Remove())
 		let(t, span)

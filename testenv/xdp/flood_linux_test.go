@@ -65,7 +65,8 @@ func TestSTUNFlood(t *testing.T) {
 func joinFlooded(t *testing.T, reason string, genuine bool) {
 	const viewers = 50
 	g := besiege(t, viewers, "flood")
-	// The honest and the flood share a wire: who finds it full waits, for what it drops is not the server's loss.
+	// The honest and the flood share a wire. A sender that finds it full waits, since a drop there is not the server's
+	// loss.
 	must(t, g.cable.B.Backpressure())
 	checks := forgedChecks()
 	if genuine {
@@ -74,7 +75,7 @@ func joinFlooded(t *testing.T, reason string, genuine bool) {
 
 	begun := g.film.number()
 	var sent flooded
-	storm := g.span(t, g.guard, func() { sent = g.flood(t, checks) })
+	storm := g.loadWhile(t, g.guard, func() { sent = g.flood(t, checks) })
 	end := g.film.number()
 	lost := g.lost(t, begun, end)
 	dropped := storm.grown[fmt.Sprintf("ringcast_xdp_packets_total{reason=%q}", reason)]
@@ -130,8 +131,8 @@ func (g *siege) flood(t *testing.T, checks [][]byte) flooded {
 	return sent
 }
 
-// A viewer's checks come from ever new ports, as from behind a broken NAT. The guard lets no more through than a
-// session with a path is good for, and yet the viewer gets its media at a new port: it repeats its check, as ICE does.
+// A viewer's checks come from ever new ports, as through a broken NAT. The guard passes no more than a session with a
+// path may send. Still the viewer gets its media at a new port, as it repeats its check, like ICE.
 func TestNewPorts(t *testing.T) {
 	const ports = 100
 	g, _, client := pair(t)

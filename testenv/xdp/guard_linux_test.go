@@ -189,7 +189,7 @@ type siege struct {
 	film     *feed // that the viewers watch
 	audience []*viewer
 	guard    *ebpf.Program
-	calm     span // before the attack
+	calm     load // before the attack
 }
 
 // besiege has so many watch a stream, and measures them undisturbed.
@@ -207,7 +207,7 @@ func besiege(t *testing.T, viewers int, stream string) *siege {
 	must(t, err)
 	t.Cleanup(func() { stats.Close() })
 	s.guard = program(t, s.cable.A)
-	s.calm = s.span(t, s.guard, func() { let(t, 3*time.Second) })
+	s.calm = s.loadWhile(t, s.guard, func() { let(t, 3*time.Second) })
 	return s
 }
 
@@ -221,8 +221,8 @@ func (s *siege) lost(t *testing.T, from, to uint64) (n int) {
 	return n
 }
 
-// Forged media, DTLS and STUN, 100,000 packets a second where the machine can, while 50 watch: nobody loses a packet,
-// others join, and the workers see none of the media and DTLS.
+// Forged media, DTLS and STUN arrive at 100,000 packets a second where the machine can, while 50 watch. Nobody loses a
+// packet, others join, and the workers see none of the media and DTLS.
 func TestGuard(t *testing.T) {
 	const viewers, joiners, rate, seconds = 50, 5, 100_000, 10
 	for _, c := range []struct {
@@ -235,7 +235,7 @@ func TestGuard(t *testing.T) {
 			begun := g.film.number()
 			var sent flooded
 			var took []time.Duration
-			storm := g.span(t, g.guard, func() {
+			storm := g.loadWhile(t, g.guard, func() {
 				call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
 					Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC),
 					From: netip.MustParseAddrPort("198.19.0.1:5000"), To: netip.AddrPortFrom(at, 7000),
@@ -286,18 +286,18 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A viewer's own machine, or somebody who knows the viewer's address and port, sends 200,000 packets a second of junk
-// where it can, from that address and port. The workers get no more of each kind than a viewer may send, all else is
-// counted, and nobody loses a packet. All checks of that viewer come through, so its session lives on.
+// A viewer's own machine, or a stranger with its address and port, sends 200,000 packets of junk a second where it can.
+// The workers get no more of each kind than a viewer may send. The rest is counted, and nobody loses a packet. All
+// checks of that viewer arrive, so its session lives on.
 func TestInsider(t *testing.T) {
 	const viewers, rate, seconds, checks = 20, 200_000, 4, 200
 	const allowed = 2000 + 125 // RTP, and DTLS with STUN that is no check of ours
 	g := besiege(t, viewers, "guard")
-	at, insider := g.here.IPv4(), g.audience[0] // who watches on too
+	at, insider := g.here.IPv4(), g.audience[0] // it goes on watching too
 	from := insider.Socket().LocalAddr().(*net.UDPAddr).AddrPort()
 	begun := g.film.number()
 	var sent flooded
-	storm := g.span(t, g.guard, func() {
+	storm := g.loadWhile(t, g.guard, func() {
 		call, err := forge.Start(deadline(t, patience+10*seconds*time.Second), g.client, flood{
 			Device: "eth0", Source: [6]byte(g.cable.B.MAC), Target: [6]byte(g.cable.A.MAC),
 			From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), To: netip.AddrPortFrom(at, 7000),
@@ -341,16 +341,16 @@ func TestInsider(t *testing.T) {
 	}
 }
 
-// A span is what a time has cost.
-type span struct {
+// A load is the use of processors over a time.
+type load struct {
 	grown       testenv.Metrics
 	nanoseconds float64 // the program's, each packet
 	share       float64 // of a core, the server's
 	seconds     float64 // its length
 }
 
-// span measures what the server and its program use while f runs.
-func (g *stage) span(t *testing.T, guard *ebpf.Program, f func()) span {
+// loadWhile measures the load of the server and its program while f runs.
+func (g *stage) loadWhile(t *testing.T, guard *ebpf.Program, f func()) load {
 	t.Helper()
 	metrics, begun, used := g.server.Metrics(t), time.Now(), usage(t, g)
 	before, err := guard.Stats()
@@ -358,7 +358,7 @@ func (g *stage) span(t *testing.T, guard *ebpf.Program, f func()) span {
 	f()
 	after, err := guard.Stats()
 	must(t, err)
-	s := span{seconds: time.Since(begun).Seconds(), grown: g.server.Metrics(t).Sub(metrics)}
+	s := load{seconds: time.Since(begun).Seconds(), grown: g.server.Metrics(t).Sub(metrics)}
 	s.share = (usage(t, g) - used).Seconds() / s.seconds
 	s.nanoseconds = float64(after.Runtime-before.Runtime) / max(1, float64(after.RunCount-before.RunCount))
 	return s

@@ -42,8 +42,8 @@ func addGuest(t *testing.T, d *lab.Device, addrs ...string) *lab.Host {
 	return guest
 }
 
-// A guest on our interface has a media port of its own, and gets every packet to it: those that the guard would drop
-// of ours too.
+// A guest on our interface has a media port of its own and gets every packet to it. That includes packets that the
+// guard would drop if they were ours.
 func TestGuest(t *testing.T) {
 	const sent = 100
 	for _, c := range []struct{ name, client, guest string }{

@@ -14,8 +14,8 @@ import (
 // workers is how many the servers have that are looked at for how often they wake up.
 const workers = 2
 
-// A server whose publisher is silent leaves its core to others: with 100 connected viewers its workers' loops turn for
-// what the viewers send, their checks and reports, and now and then for themselves. What that costs is in the log.
+// A server whose publisher is silent leaves its core to others. With 100 connected viewers its workers' loops turn for
+// the viewers' checks and reports, and now and then for themselves. The log has the cost.
 func TestIdle(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	const viewers, span = 100, 5 * time.Second
@@ -45,7 +45,7 @@ func TestIdle(t *testing.T) {
 }
 
 // checkTurns demands that the workers' loops turned at most twice for each datagram, and by themselves no more often
-// than each interval. grown is what the counts grew by in a time.
+// than each interval. grown is the growth of the counts in a time.
 func (g *stage) checkTurns(grown testenv.Metrics, took, interval time.Duration) {
 	g.t.Helper()
 	turns, datagrams := grown.Sum("ringcast_worker_turns_total"), grown.Sum("ringcast_port_received_datagrams_total")
@@ -58,7 +58,7 @@ func (g *stage) checkTurns(grown testenv.Metrics, took, interval time.Duration) 
 	}
 }
 
-// usage is what the server has used of the CPUs so far.
+// usage is the server's use of the CPUs so far.
 func usage(t *testing.T, g *stage) time.Duration {
 	t.Helper()
 	u, err := lab.ReadUsage(g.server.PID(), nil, nil)

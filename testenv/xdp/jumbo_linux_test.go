@@ -15,8 +15,8 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// On a link with jumbo frames the server runs on the driver's own XDP, plays, and lets the kernel's traffic be, of
-// which frames come in several pieces.
+// On a link with jumbo frames the server runs on the driver's own XDP and plays. It does not disturb the kernel's
+// traffic, whose frames come in several pieces.
 func TestJumbo(t *testing.T) {
 	testenv.Need(t, testenv.XDPFrags)
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
@@ -53,8 +53,8 @@ func TestJumbo(t *testing.T) {
 			t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
 		}
 
-		// Checks of a session in frames that go on behind the datagram, in further pieces: the program hands them over,
-		// and the queue's socket has no room for them.
+		// These are checks of a session in frames that go on after the datagram, in further pieces. The program hands
+		// them over, and the queue's socket has no room for them.
 		before = g.server.Metrics(t)
 		const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
 		padded := append(forgedFrame(flood{
@@ -127,7 +127,7 @@ func carry(t *testing.T, to, from *lab.Host, at netip.Addr) {
 			return
 		}
 		defer c.Close()
-		all, _ := io.ReadAll(c) // what is missing shows
+		all, _ := io.ReadAll(c) // missing bytes show
 		received <- all
 	}()
 	c, err := from.Dial(t.Context(), "tcp", listener.Addr().String())

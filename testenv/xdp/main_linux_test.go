@@ -178,7 +178,7 @@ func (g *stage) join(
 	if err != nil {
 		return nil, err
 	}
-	// What a busy test process is slow to read must not look like loss.
+	// Slow reading by a busy test process must not look like loss.
 	if err := socket.SetReadBuffer(4 << 20); err != nil {
 		return nil, err
 	}
@@ -235,12 +235,12 @@ type feed struct {
 	next uint64
 }
 
-// epoch is what times in packets count from.
+// epoch is the origin of times in packets.
 var epoch = time.Now()
 
 const (
 	payloadSize = 1000
-	// Behind the VP8 payload descriptor and the frame's header: the number, the time.
+	// The number and the time follow the VP8 payload descriptor and the frame's header.
 	stamps = 16
 )
 
@@ -388,7 +388,7 @@ type flow struct {
 	cost  cost
 }
 
-// A cost is what a fault has cost a flow.
+// A cost is the effect of a fault on a flow.
 type cost struct {
 	outage time.Duration // the longest time in which nothing arrived
 	lost   int           // packets
@@ -428,12 +428,12 @@ func (g *stage) flows(there *lab.Host, server, client netip.Addr) []*flow {
 	return []*flow{first, g.flow(up, pub, view, err)}
 }
 
-// slack is how many times the noise may be in what is measured: publisher, server and viewer may all have waited for
-// a processor, at both ends of an outage.
+// slack is the largest multiple of the noise in a measurement. Publisher, server and viewer may all have waited for a
+// processor, at both ends of an outage.
 const slack = 10
 
-// noticed is how soon an outage has been noticed: the kernel tells, and we look each 10 ms. What was handed to the
-// kernel before that may wait there. Likewise what is under way when the way is given back arrives.
+// noticed is the time in which an outage is noticed: the kernel announces it, and we look each 10 ms. Packets that the
+// kernel got before that may wait there. Likewise packets that are under way when the fault ends arrive.
 const noticed = 100 * time.Millisecond
 
 // gone marks that a fault is about to take the way of packets away; home that it is about to be given back.
@@ -441,9 +441,9 @@ func (g *stage) gone() { g.left = time.Since(epoch) }
 func (g *stage) home() { g.back = time.Since(epoch) }
 
 // measure does a fault and prints what it has cost. No flow may be silent for longer than allowed, or lose more than
-// was sent in that time. Allowed are the spans that the fault and the kernel's timers have, and on top of that some of
-// the noise that a flow past the fault meets meanwhile. Of what the server was to send between gone and home, nothing
-// may come later, and it counts that.
+// was sent in that time. The fault and the kernel's timers allow a time, and some of
+// the noise that a flow past the fault meets is added. Packets that were due between gone and home must not
+// come later, and the server counts them.
 func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault func()) {
 	t := g.t
 	t.Helper()
@@ -458,21 +458,21 @@ func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault
 	for _, f := range flows {
 		f.view.flows(t, f.feed)
 	}
-	let(t, 300*time.Millisecond) // what is late arrives
+	let(t, 300*time.Millisecond) // late packets arrive
 	for _, f := range flows {
 		f.settle(t)
 	}
 	g.noise = quiet()
 	allowed += slack * g.noise
 	noticed := noticed + slack*g.noise
-	// What is lost beyond the outage itself, the kernel has lost, for want of a neighbour, and does not say.
+	// The kernel has lost the packets beyond the outage itself, for want of a neighbour, and does not report it.
 	uncounted := func(f *flow, counted int) bool {
 		beyond := f.cost.outage - (g.back - g.left) + noticed
 		return f.name == down && g.back != 0 && f.cost.lost-counted > int(beyond/interval)+1
 	}
 	var grown testenv.Metrics
 	counted := 0
-	until(t, "counts of what was lost", func() bool {
+	until(t, "counts of the losses", func() bool {
 		grown = g.server.Metrics(t).Sub(before)
 		counted = int(grown.Sum("ringcast_port_unsent"))
 		return !slices.ContainsFunc(flows, func(f *flow) bool { return uncounted(f, counted) })

@@ -27,7 +27,7 @@ func listenTo(t *testing.T, d *lab.Device, h *lab.Host) (fd int) {
 	return fd
 }
 
-// header is what the IP and UDP headers of one of the server's datagrams say.
+// header holds fields of the IP and UDP headers of one of the server's datagrams.
 type header struct {
 	class, hopLimit uint8
 	label           uint32
@@ -60,7 +60,7 @@ func nextHeader(t *testing.T, fd int) header {
 	}
 }
 
-// Media leaves with the mark that was asked for and with what the kernel gives its own, by AF_XDP and by sockets.
+// Media leaves with the mark of --dscp and with the kernel's usual marks, by AF_XDP and by sockets.
 func TestMarks(t *testing.T) {
 	for _, c := range []struct {
 		name      string

@@ -14,8 +14,9 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// twoCards is a server with two network cards, eth0 and eth1, on one router, and a client behind that. What comes from
-// the address of eth1 leaves by it, as amazon-ec2-net-utils sets a second card up; the main table prefers eth0.
+// twoCards is a server with two network cards, eth0 and eth1, on one router, and a client on the router's other side.
+// Packets from the address of eth1 leave by it, as amazon-ec2-net-utils configures a second card. The main table
+// prefers eth0.
 func twoCards(t *testing.T) (server, client *lab.Host) {
 	t.Helper()
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
@@ -37,7 +38,7 @@ func twoCards(t *testing.T) (server, client *lab.Host) {
 	return server, client
 }
 
-// detours are the metrics of what left by the companion though its peer is outside.
+// detours are the metrics of datagrams that left by the companion although their peer is outside.
 var detours = []string{"no_next_hop", "routed_elsewhere", "too_long"}
 
 // shares waits until so many datagrams for peers outside have left, and returns how many by AF_XDP, how many by the
@@ -79,8 +80,8 @@ func TestSecondCard(t *testing.T) {
 	}
 }
 
-// On the first card, what the rules send by the second one is left to the kernel, and said to be: a frame that left by
-// the wrong card would be dropped where sources are checked.
+// Packets of the first card that the rules send by the second one are left to the kernel, and counted as such. A frame
+// that left by the wrong card would be dropped where sources are checked.
 func TestWrongCard(t *testing.T) {
 	server, client := twoCards(t)
 	g := newStage(t, server, func(binary string) *exec.Cmd {
@@ -96,9 +97,8 @@ func TestWrongCard(t *testing.T) {
 	f.view.flows(t, f.feed)
 }
 
-// The way to a viewer takes less than the link does, and only the router behind the first hop knows. Once the kernel
-// has learned it, what is longer leaves by the companion, in fragments, and nothing is lost; what is not leaves by
-// AF_XDP.
+// The way to a viewer has a smaller MTU than the link, and only the router after the first hop knows. Once the kernel
+// has learned it, longer packets leave by the companion, in fragments, and nothing is lost. The others leave by AF_XDP.
 func TestLearnedPathMTU(t *testing.T) {
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)

@@ -50,8 +50,8 @@ func onSockets(t *testing.T, s *testenv.Server, why string) {
 	}
 }
 
-// What AF_XDP cannot start on is told in one line by a server that must, and a server that may runs on sockets
-// and serves.
+// AF_XDP cannot start on some interfaces. A server that must use it says so in one line; another runs on sockets and
+// serves.
 func TestRefusals(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	binary, err := testenv.Binary()

@@ -11,13 +11,12 @@ import (
 	"ringcast/testenv/lab"
 )
 
-// aging is how long it takes to find out that a neighbour has changed which says nothing: 1.5 s until its entry is
-// stale, 2 s until we tell the kernel that we use it, a second until it asks, 0.3 s until it gives up, and what
-// the machine adds.
+// aging is the time to find out that a neighbour has silently changed. Its entry is stale after 1.5 s. We tell the
+// kernel after 2 s that we use it. It asks after a second and gives up after 0.3 s, and the machine adds some.
 const aging = 6 * time.Second
 
-// Viewers and publishers behind a router: frames go to its MAC. The router changes its own, and then the gateway is
-// another one on the same network, which the kernel has never asked for.
+// Viewers and publishers are on a router's other side: frames go to its MAC. The router changes its own, and then the
+// gateway is another one on the same network, which the kernel has never asked for.
 func TestBehindRouter(t *testing.T) {
 	families(t, func(t *testing.T, of func(*lab.Host) netip.Addr) {
 		testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)

@@ -156,8 +156,8 @@ func TestFewerQueues(t *testing.T) {
 		f.view.flows(t, f.feed)
 	}
 
-	// The link is back before the queue that is left is given up, mostly so soon that no event tells of it. (A veth
-	// that is up does not run the program on a queue that it gets.)
+	// The link is back before the remaining queue is given up, mostly so soon that no event reports it. (A veth that is
+	// up does not run the program on a queue that it gets.)
 	must(t, cable.A.Down())
 	must(t, cable.A.SetQueues(2))
 	must(t, cable.B.SetQueues(2))
@@ -165,8 +165,8 @@ func TestFewerQueues(t *testing.T) {
 	g.onQueues()
 }
 
-// Another socket takes a queue while the interface is made anew. The workers of the others do without it, and give up
-// theirs all the same when the link goes down.
+// Another socket takes a queue while the interface is made again. The workers of the others do without it, and still
+// give up theirs when the link goes down.
 func TestQueueTaken(t *testing.T) {
 	g, cable, client := pair(t)
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())

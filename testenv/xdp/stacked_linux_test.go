@@ -57,7 +57,7 @@ func TestStacked(t *testing.T) {
 	}
 }
 
-// errorOf is what a command that may print nothing has printed.
+// errorOf is the output of a command that may print nothing.
 func errorOf(out []byte) error {
 	if len(out) == 0 {
 		return nil

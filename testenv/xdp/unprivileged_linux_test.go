@@ -17,8 +17,8 @@ const nobody = 65534
 // three are the capabilities that AF_XDP takes.
 var three = []int{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN, unix.CAP_BPF}
 
-// asNobody has a command run as an unprivileged user with three capabilities and no other and with a limit of
-// locked memory in bytes that it cannot raise.
+// asNobody makes a command run as an unprivileged user with three capabilities and no other. Its limit of locked memory
+// is in bytes, and it cannot raise that.
 func asNobody(cmd *exec.Cmd, memlock int) {
 	const caps = "-all,+net_raw,+net_admin,+bpf"
 	cmd.Args = append([]string{
@@ -30,12 +30,12 @@ func asNobody(cmd *exec.Cmd, memlock int) {
 	cmd.Path, cmd.Err = exec.LookPath("prlimit")
 }
 
-// A server that runs as nobody, with the three capabilities, serves, and goes on after its interface was made
-// anew, by the capabilities that it has kept.
+// A server that runs as nobody, with the three capabilities, serves. It goes on after its interface was made again, by
+// the capabilities that it has kept.
 func TestUnprivileged(t *testing.T) {
 	g, cable, client := pairOf(t, lab.Link{}, func(binary string) *exec.Cmd {
 		cmd := exec.Command(binary, "--io", "xdp", "--interface", "eth0")
-		asNobody(cmd, 8<<20) // what most systems let a user lock; a queue takes 6
+		asNobody(cmd, 8<<20) // the usual limit of a user; a queue takes 6
 		return cmd
 	})
 	var status []string

@@ -32,7 +32,7 @@ func tapped(t *testing.T, fd int) (in, out int) {
 	}
 }
 
-// What AF_XDP takes and sends is not seen by tcpdump, as docs/nics.md says; what sockets take and send is.
+// tcpdump does not see the packets that AF_XDP receives and sends, as docs/nics.md says; it sees those of sockets.
 func TestUnseen(t *testing.T) {
 	for _, c := range []struct {
 		io   string
@@ -48,7 +48,7 @@ func TestUnseen(t *testing.T) {
 			}
 			tap := listenTo(t, cable.A, g.here)
 			for _, f := range flows {
-				f.view.flows(t, f.feed) // what was on the way before, or was numbered then, has passed
+				f.view.flows(t, f.feed) // packets that were under way or numbered before have passed
 			}
 			before := []uint64{flows[0].feed.number(), flows[1].feed.number()}
 			in, out := 0, 0

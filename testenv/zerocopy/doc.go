@@ -1,6 +1,6 @@
-// Package zerocopy runs the server on AF_XDP with zero-copy, which no software interface of a kernel has: on two NICs
-// that QEMU emulates, virtio-net with one queue and igb with two, in a VM with a kernel that knows both. It needs no
-// KVM.
+// Package zerocopy runs the server on AF_XDP with zero-copy, which no software interface of a kernel has. It uses two
+// NICs that QEMU emulates, virtio-net with one queue and igb with two. They are in a VM with a kernel that supports
+// both. It needs no KVM.
 //
 //	 VM                                              QEMU's hub
 //	┌──────────────────────────────────────────┐    ┌─────────┐
@@ -13,7 +13,7 @@
 //
 // The hub is QEMU's own and reaches no network. 198.18.0.1 is the server's address, 198.18.0.2 the client's.
 //
-// # What comes from where
+// # Packages
 //
 // QEMU and the kernel are Debian's packages, downloaded by apt-get into os.UserCacheDir()/ringcast/zerocopy and
 // unpacked there, about 170 MB, with their sums. apt-get has sources and a state of its own; the host's stay as they

@@ -24,8 +24,8 @@ var modules = []string{
 // An image is a kernel and its initramfs.
 type image struct{ kernel, initrd string }
 
-// makeImage writes an image into dir: this package's tests as /init, the server and the load generator in /bin, and
-// kernel modules with the order to load them in.
+// makeImage writes an image into dir. It has this package's tests as /init, the server and the load generator in /bin,
+// and kernel modules with the order to load them in.
 func makeImage(debian, dir string) (*image, error) {
 	kernels, err := filepath.Glob(filepath.Join(debian, "root", "usr", "lib", "modules", "*", "vmlinuz"))
 	if err != nil || len(kernels) != 1 {
@@ -113,8 +113,7 @@ func addModules(a *archive, debian, kernel string) (order []string, err error) {
 	return order, nil
 }
 
-// An archive is what the kernel unpacks at boot: cpio's newc format, see
-// Documentation/driver-api/early-userspace/buffer-format.rst.
+// An archive is an initramfs in cpio's newc format, see Documentation/driver-api/early-userspace/buffer-format.rst.
 type archive struct {
 	out    bytes.Buffer
 	inodes int

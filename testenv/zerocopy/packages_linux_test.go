@@ -86,8 +86,8 @@ var debian = sync.OnceValues(func() (string, error) {
 	return have, os.Rename(fresh, have)
 })
 
-// fetch downloads the packages, with an apt whose sources, state and cache are all in dir. Of the host's apt it takes
-// the mirror and how to reach it.
+// fetch downloads the packages, with an apt whose sources, state and cache are all in dir. From the host's apt it takes
+// only the mirror and the way to reach it.
 func fetch(dir string) error {
 	mirror := anyMirror
 	sources, _ := filepath.Glob("/etc/apt/sources.list.d/*")

@@ -64,8 +64,8 @@ func (g *stage) media(t *testing.T) {
 }
 
 // everyQueue: the NIC spreads clients over its queues by their addresses, and each queue serves. The client takes
-// addresses until each had something, and keeps one of the last queue's. The hash of an address is linear (Toeplitz,
-// with a key of chance), so addresses differ in a bit each: were they neighbours, none of the bits in which they differ
+// addresses until each had something, and keeps one of the last queue's. The hash of an address is linear (Toeplitz
+// with a random key), so addresses differ in a bit each. With neighbours, none of the bits in which they differ
 // might count.
 func (g *stage) everyQueue(t *testing.T) {
 	g.mustServe(t)
@@ -126,7 +126,7 @@ func onQueues(t *testing.T, grown testenv.Metrics, packets uint64) {
 	if lost := grown.Sum("ringcast_xdp_queue_lost_frames_total"); lost != 0 {
 		t.Errorf("%g frames were lost at the queues, want 0", lost)
 	}
-	// An address that is resolved anew lets a few packets go through the kernel.
+	// While an address is resolved again, a few packets go through the kernel.
 	if around := grown.Sum(companionSent); around > sent/100 {
 		t.Errorf("%g datagrams were sent through the kernel, beside %g frames by the queues; want at most 1 %%",
 			around, sent)
@@ -352,7 +352,7 @@ func (g *stage) above(t *testing.T, link netlink.Link) {
 	}
 }
 
-// stacked: what the doctor says of other interfaces over the NIC.
+// stacked: the doctor's verdicts on other interfaces over the NIC.
 func (g *stage) stacked(t *testing.T) {
 	attrs := func(name string) netlink.LinkAttrs {
 		a := netlink.NewLinkAttrs()

@@ -29,7 +29,7 @@ const (
 	whep                         = "http://" + serverAddress + ":8080/whep/film"
 )
 
-// A stage is the VM with its NICs, and from the scene "socket" to the scene "sessions" a server with a session that
+// A stage is the VM with its NICs. From the scene "socket" to the scene "sessions" it has a server with a session that
 // publishes and one that watches.
 type stage struct {
 	t      *testing.T // of the machine
@@ -190,7 +190,7 @@ func (f *flow) mustRun(t *testing.T, p *lab.Process, file string) {
 	}
 }
 
-// published is what we look at of the report that ringbench publish writes, watched of that of ringbench watch.
+// published are the fields of ringbench publish's report that the scenes use, watched those of ringbench watch's.
 type (
 	published struct {
 		VideoPackets uint64 `json:"video_packets"`

@@ -48,7 +48,7 @@ type machine struct {
 	scenes  []scene
 }
 
-// A scene is a step of a machine's test. It stands on what those before it left.
+// A scene is a step of a machine's test. It continues from the state that the scenes before it left.
 type scene struct {
 	name string
 	play func(*stage, *testing.T)
@@ -131,8 +131,7 @@ func (m machine) play(t *testing.T) {
 func (m machine) watch(t *testing.T, debian string, i *image) {
 	console := filepath.Join(t.TempDir(), "console")
 	args := append([]string{
-		// Time is a count of instructions and jumps over what nobody does, so nothing in the VM knows how busy the host
-		// is.
+		// The VM's time counts instructions and skips idle time, so nothing in the VM depends on how busy the host is.
 		"-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm",
 		"-M", "q35", "-cpu", "max", "-smp", "2", "-m", "2048",
 		"-nodefaults", "-nographic", "-no-reboot", "-serial", "file:" + console, "-serial", "stdio",
@@ -170,8 +169,8 @@ func (m machine) watch(t *testing.T, debian string, i *image) {
 	}
 }
 
-// complaints are what a kernel says of faults in itself, and of rings that have stopped. igb may warn when its device
-// is unbound: xp_disable_drv_zc in net/xdp/xsk_buff_pool.c then asks a driver that has forgotten the queue.
+// complaints are a kernel's messages about faults of its own, and about rings that have stopped. igb may warn when its
+// device is unbound: xp_disable_drv_zc in net/xdp/xsk_buff_pool.c then asks a driver that has forgotten the queue.
 var complaints = regexp.MustCompile(`(?m)^.*(BUG:|WARNING:|Oops|Tx Unit Hang|NETDEV WATCHDOG).*$`)
 
 // converse runs QEMU until the VM powers off, and returns the lines that its tests printed.
