@@ -72,6 +72,46 @@ func (x *abuser) check(h *stun.Hasher, nominate bool) {
 	x.t.Fatal("a check was not answered")
 }
 
+// abuse sends 60 pieces of a handshake that never ends, in one of three ways, and returns the number of records. A
+// session may send 64 records a second to DTLS; the worker drops more.
+func (x *abuser) abuse(round, way int, junk []byte) (sent int) {
+	number := uint64(round * 100)
+	send := func(contentType byte, epoch uint16, body []byte) {
+		number++
+		sent++
+		x.send(forge.Record(contentType, epoch, number, body...))
+	}
+	for k := range 60 {
+		start := round*60 + k
+		switch way {
+		case 0: // large pieces of messages without their first byte
+			send(handshake, 0, forge.Fragment(11, 12_000, uint16(start/9%15), 1+start%9*1200, junk[:1150]))
+		case 1: // small ones, which cost more to keep than they hold
+			send(handshake, 0, forge.Fragment(11, 12_000, 1, 1+2*start, junk[:1]))
+		case 2: // sealed before there are keys, and out of place
+			send(handshake, 1, junk[:64])
+			send(applicationData, 1, junk[:100])
+			send(changeCipherSpec, 0, []byte{1})
+		}
+	}
+	return sent
+}
+
+// allRefused fails the test for each session that ended for another reason than its handshake.
+func (a *arena) allRefused(all []*abuser) {
+	t := a.t
+	t.Helper()
+	for _, x := range all {
+		why, ok := a.ended(x.local.ID)
+		if !ok || why != api.ReasonHandshakeFailed {
+			until(t, "end of a session", func() bool { why, ok = a.ended(x.local.ID); return ok })
+			if why != api.ReasonHandshakeFailed {
+				t.Errorf("session %d ended: %v", x.local.ID, why)
+			}
+		}
+	}
+}
+
 // Peers with valid sessions and paths never let their handshakes end. They send messages without a beginning or an end,
 // records of the next epoch before there are keys, and thousands of small fragments. The memory for each stays small,
 // each is refused after ten seconds, and others connect in the meantime.
@@ -105,25 +145,7 @@ func TestDTLSAbuse(t *testing.T) {
 	for ; time.Since(begun) < last; rounds++ {
 		// A session may send 64 records a second to DTLS; more are dropped by the worker.
 		for i, x := range all {
-			number := uint64(rounds * 100)
-			send := func(contentType byte, epoch uint16, body []byte) {
-				number++
-				sent++
-				x.send(forge.Record(contentType, epoch, number, body...))
-			}
-			for k := range 60 {
-				start := rounds*60 + k
-				switch i % 3 {
-				case 0: // large pieces of messages without their first byte
-					send(handshake, 0, forge.Fragment(11, 12_000, uint16(start/9%15), 1+start%9*1200, junk[:1150]))
-				case 1: // small ones, which cost more to keep than they hold
-					send(handshake, 0, forge.Fragment(11, 12_000, 1, 1+2*start, junk[:1]))
-				case 2: // sealed before there are keys, and out of place
-					send(handshake, 1, junk[:64])
-					send(applicationData, 1, junk[:100])
-					send(changeCipherSpec, 0, []byte{1})
-				}
-			}
+			sent += x.abuse(rounds, i%3, junk)
 			x.check(h, false) // no faster than the server
 		}
 		// The quota of the next second; meanwhile others connect.
@@ -141,15 +163,7 @@ func TestDTLSAbuse(t *testing.T) {
 	}
 	until(t, "abusers refused", func() bool { return inFlight() == 0 })
 	refusedAfter := time.Since(begun)
-	for _, x := range all {
-		why, ok := a.ended(x.local.ID)
-		if !ok || why != api.ReasonHandshakeFailed {
-			until(t, "end of a session", func() bool { why, ok = a.ended(x.local.ID); return ok })
-			if why != api.ReasonHandshakeFailed {
-				t.Errorf("session %d ended: %v", x.local.ID, why)
-			}
-		}
-	}
+	a.allRefused(all)
 	after := heap() - before
 	other.unharmed(t)
 	a.sane()

@@ -31,49 +31,10 @@ func TestClientHelloRace(t *testing.T) {
 	}
 	attacker.silent("the foreign tuple")
 
-	quit := make(chan struct{})
-	var flood sync.WaitGroup
-	racing := 0
-	flood.Go(func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				attacker.send(forge.ClientHello())
-				racing++
-			case <-quit:
-				return
-			}
-		}
-	})
-	took := make([]time.Duration, victims)
-	failures := make([]error, victims)
-	var joining sync.WaitGroup
-	for i := range victims {
-		v := newViewer(t)
-		defer v.Close()
-		local, err := a.Subscribe(t.Context(), "race", v.Offer(peer.Video()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v.expect(local)
-		v.Local = local
-		if err := v.Send(forge.ClientHello()); err != nil { // as if somebody knew its address already
-			t.Fatal(err)
-		}
-		sent++
-		joining.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			start := time.Now()
-			failures[i] = v.Connect(ctx, local)
-			took[i] = time.Since(start)
-		})
-	}
-	joining.Wait()
-	close(quit)
-	flood.Wait()
+	stop := attacker.keepSending(forge.ClientHello())
+	took, failures := a.race(victims)
+	sent += victims
+	racing := stop()
 	for i, err := range failures {
 		if err != nil {
 			t.Errorf("victim %d: %v", i, err)
@@ -97,6 +58,62 @@ func TestClientHelloRace(t *testing.T) {
 	t.Logf("%d hellos, all dropped before DTLS; %d of %d victims connected, in %v (median), %v (p99), %v at most",
 		sent+racing, victims, victims, p50, p99, most)
 	a.sane()
+}
+
+// keepSending sends a datagram each millisecond until stop, which returns how many were sent.
+func (x *tuple) keepSending(b []byte) (stop func() int) {
+	quit := make(chan struct{})
+	var flood sync.WaitGroup
+	sent := 0
+	flood.Go(func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				x.send(b)
+				sent++
+			case <-quit:
+				return
+			}
+		}
+	})
+	return func() int {
+		close(quit)
+		flood.Wait()
+		return sent
+	}
+}
+
+// race connects viewers at the same time. From the address of each a ClientHello comes first, as if somebody knew it
+// already.
+func (a *arena) race(victims int) (took []time.Duration, failures []error) {
+	t := a.t
+	t.Helper()
+	took, failures = make([]time.Duration, victims), make([]error, victims)
+	var joining sync.WaitGroup
+	for i := range victims {
+		v := newViewer(t)
+		t.Cleanup(v.Close)
+		local, err := a.Subscribe(t.Context(), "race", v.Offer(peer.Video()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.expect(local)
+		v.Local = local
+		if err := v.Send(forge.ClientHello()); err != nil {
+			t.Fatal(err)
+		}
+		joining.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			start := time.Now()
+			failures[i] = v.Connect(ctx, local)
+			took[i] = time.Since(start)
+		})
+	}
+	joining.Wait()
+	return took, failures
 }
 
 // Dropping a hello of nobody allocates nothing.
