@@ -128,7 +128,8 @@ func TestKernel(t *testing.T) {
 
 	// A bridge of containers, which then gets a port to the outside.
 	h.ip("link add name br0 index 9999 type bridge", "addr add 198.18.200.1/24 dev br0", "link set br0 up",
-		"link add veth0 type veth peer name veth1", "link set veth0 master br0", "link set veth0 up", "link set veth1 up")
+		"link add veth0 type veth peer name veth1", "link set veth0 master br0", "link set veth0 up",
+		"link set veth1 up")
 	h.await("containers", container, "198.18.200.1 198.18.1.1 fd00:2::1")
 	h.await("containers", stranger, "198.18.1.1 fd00:2::1")
 	h.ip("route add default via 198.18.200.2 dev br0") // as in a container with a bridge inside

@@ -21,7 +21,9 @@ func TestPortable(t *testing.T) {
 	}
 	for _, a := range all {
 		want := netip.MustParsePrefix(a.String())
-		if !slices.ContainsFunc(got, func(a Address) bool { return a.Addr == want.Addr() && a.Network == want.Masked() }) {
+		if !slices.ContainsFunc(got, func(a Address) bool {
+			return a.Addr == want.Addr() && a.Network == want.Masked()
+		}) {
 			t.Errorf("got %v, want %v among them", got, want)
 		}
 	}

@@ -286,7 +286,8 @@ func (c *Config) resolve(ctx context.Context, name string, listen netip.Addr) ([
 	for _, a := range found {
 		a = a.Unmap()
 		// Debian's /etc/hosts has 127.0.1.1 for the machine's own name.
-		useless := a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsLoopback() && !listen.IsLoopback()
+		useless := a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsLoopback() &&
+			!listen.IsLoopback()
 		if !useless && serves(listen, a) && !slices.Contains(out, a) {
 			out = append(out, a)
 		}

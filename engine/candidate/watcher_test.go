@@ -251,7 +251,8 @@ func TestNamesBesideAddresses(t *testing.T) {
 		n := &names{answers: map[string][]netip.Addr{"a.example.org": {addr("2001:db8::7"), addr("203.0.113.7")}}}
 		m := newMachine(lan4)
 		b := newBench(t, m, netip.IPv4Unspecified(), Config{
-			Public: []netip.Addr{addr("192.0.2.1")}, Names: []string{"b.example.org", "a.example.org"}, Lookup: n.lookup,
+			Public: []netip.Addr{addr("192.0.2.1")}, Names: []string{"b.example.org", "a.example.org"},
+			Lookup: n.lookup,
 		})
 		b.expect("one of two found", addr("192.0.2.1"), addr("203.0.113.7"))
 		if n := m.readings(); n != 0 {

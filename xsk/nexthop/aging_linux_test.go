@@ -76,7 +76,8 @@ func TestUsedNeighbourStays(t *testing.T) {
 	b.address("v", "198.18.0.3/24")
 	var crowd []string
 	for i := range 200 {
-		crowd = append(crowd, fmt.Sprintf("neigh add 198.18.0.%d lladdr 02:00:00:00:01:%02x dev v nud permanent", 50+i, i))
+		crowd = append(crowd,
+			fmt.Sprintf("neigh add 198.18.0.%d lladdr 02:00:00:00:01:%02x dev v nud permanent", 50+i, i))
 	}
 	a.batch(crowd)
 	news := a.neighbourNews()
@@ -119,7 +120,8 @@ func TestUsedNeighbourStays(t *testing.T) {
 			t.Fatal("the kernel does not throw unused neighbours out")
 		}
 	}
-	t.Logf("the unused one was thrown out after %v, the used one verified %d times", time.Since(began).Round(time.Millisecond), verified)
+	t.Logf("the unused one was thrown out after %v, the used one verified %d times",
+		time.Since(began).Round(time.Millisecond), verified)
 	if verified < 3 {
 		t.Errorf("verified %d times", verified)
 	}
@@ -169,7 +171,8 @@ func TestOverlookedNeighbours(t *testing.T) {
 	const index = 3
 	next := func(number byte) address { return address{15: number} }
 	f := follower{link: Link{Index: index, Up: true}, neighbours: map[address]*neighbour{
-		next(1): {state: netlink.NUD_STALE}, next(2): {state: netlink.NUD_REACHABLE}, next(3): {state: netlink.NUD_PERMANENT},
+		next(1): {state: netlink.NUD_STALE}, next(2): {state: netlink.NUD_REACHABLE},
+		next(3): {state: netlink.NUD_PERMANENT},
 		next(9): {state: netlink.NUD_STALE}, // nobody's
 	}}
 	follow := func(a *answer, gone bool) {
@@ -188,7 +191,9 @@ func TestOverlookedNeighbours(t *testing.T) {
 	follow(&answer{reach: byLink, index: 7, next: next(6)}, false)
 	follow(&answer{reach: thisHost, next: next(7)}, false)
 	follow(&answer{next: next(8)}, false)
-	if got, want := f.overlooked(), map[address]struct{}{next(0): {}, next(1): {}, next(4): {}}; !maps.Equal(got, want) {
+	if got, want := f.overlooked(), map[address]struct{}{
+		next(0): {}, next(1): {}, next(4): {},
+	}; !maps.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	f.link.Up = false

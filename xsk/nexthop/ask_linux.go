@@ -85,7 +85,9 @@ func (a *asker) ask(questions []question, answered func(i int, got answer)) erro
 func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error) {
 	a.number++
 	number := a.number
-	a.out = appendMessage(a.out[:0], number, unix.NLM_F_DUMP, unix.RtMsg{Family: family, Type: unix.RTN_LOCAL}, func(b []byte) []byte {
+	a.out = appendMessage(a.out[:0], number, unix.NLM_F_DUMP, unix.RtMsg{
+		Family: family, Type: unix.RTN_LOCAL,
+	}, func(b []byte) []byte {
 		return appendAttribute(b, unix.RTA_TABLE, binary.NativeEndian.AppendUint32(nil, table))
 	})
 	if _, err := unix.Write(a.fd, a.out); err != nil {
@@ -231,7 +233,8 @@ func appendMessage(b []byte, number uint32, flags uint16, header unix.RtMsg, att
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, number)
 	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows whom it answers
-	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos, header.Table, header.Protocol, header.Scope, header.Type)
+	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos, header.Table, header.Protocol,
+		header.Scope, header.Type)
 	b = binary.NativeEndian.AppendUint32(b, header.Flags)
 	b = attributes(b)
 	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))

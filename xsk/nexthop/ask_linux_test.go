@@ -39,28 +39,66 @@ func TestReadAnswer(t *testing.T) {
 		want    answer
 		ok      bool
 	}{
-		"on the link":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
-		"by a gateway":        {answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway, oif), answer{byLink, 7, mapped("198.18.0.1"), 0, 0}, true},
-		"by one of IPv6":      {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA, via...), oif), answer{byLink, 7, mapped("fe80::1"), 0, 0}, true},
-		"learned MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, mtu, oif), answer{byLink, 7, mapped("198.18.9.9"), 1400, 0}, true},
-		"hop limit":           {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_METRICS, attribute(unix.RTAX_HOPLIMIT, 33, 0, 0, 0)...), oif), answer{byLink, 7, mapped("198.18.9.9"), 0, 33}, true},
-		"immense MTU":         {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0xff, 0xff, 0xff, 0xff)...), oif), answer{byLink, 7, mapped("198.18.9.9"), 65535, 0}, true},
-		"tunnel":              {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, attribute(unix.RTA_ENCAP, 1)), answer{reach: byLink, index: encapsulated}, true},
-		"our own":             {answerOf(unix.AF_INET, unix.RTN_LOCAL, attribute(unix.RTA_OIF, 1, 0, 0, 0)), answer{reach: thisHost}, true},
-		"anycast of ours":     {answerOf(unix.AF_INET6, unix.RTN_ANYCAST, oif), answer{reach: thisHost}, true},
-		"broadcast":           {answerOf(unix.AF_INET, unix.RTN_BROADCAST, oif), answer{}, true},
-		"blackhole":           {answerOf(unix.AF_INET, unix.RTN_BLACKHOLE, oif), answer{}, true},
-		"without interface":   {answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway), answer{}, true},
-		"no gateway we know":  {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_GATEWAY, 1, 2, 3), oif), answer{}, true},
-		"empty via":           {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA), oif), answer{}, true},
-		"no route":            {refusal(unix.ENETUNREACH), answer{}, true},
-		"forbidden":           {refusal(unix.EACCES), answer{}, true},
-		"not from there":      {refusal(unix.EINVAL), answer{}, true},
-		"no memory":           {refusal(unix.ENOBUFS), answer{}, false},
-		"done":                {message{kind: unix.NLMSG_DONE, data: []byte{0, 0, 0, 0}}, answer{}, false},
-		"cut off":             {message{kind: unix.RTM_NEWROUTE, data: make([]byte, unix.SizeofRtMsg-1)}, answer{}, false},
-		"attribute too short": {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{3, 0, 1, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
-		"attribute too long":  {answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{200, 0, 5, 0}), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true},
+		"on the link": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, oif), answer{byLink, 7, mapped("198.18.9.9"), 0, 0}, true,
+		},
+		"by a gateway": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway, oif), answer{byLink, 7, mapped("198.18.0.1"), 0, 0}, true,
+		},
+		"by one of IPv6": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA, via...), oif),
+			answer{byLink, 7, mapped("fe80::1"), 0, 0},
+			true,
+		},
+		"learned MTU": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, mtu, oif), answer{byLink, 7, mapped("198.18.9.9"), 1400, 0}, true,
+		},
+		"hop limit": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST,
+				attribute(unix.RTA_METRICS, attribute(unix.RTAX_HOPLIMIT, 33, 0, 0, 0)...), oif),
+			answer{byLink, 7, mapped("198.18.9.9"), 0, 33},
+			true,
+		},
+		"immense MTU": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST,
+				attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0xff, 0xff, 0xff, 0xff)...), oif),
+			answer{byLink, 7, mapped("198.18.9.9"), 65535, 0},
+			true,
+		},
+		"tunnel": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, attribute(unix.RTA_ENCAP, 1)),
+			answer{reach: byLink, index: encapsulated},
+			true,
+		},
+		"our own": {
+			answerOf(unix.AF_INET, unix.RTN_LOCAL, attribute(unix.RTA_OIF, 1, 0, 0, 0)), answer{reach: thisHost}, true,
+		},
+		"anycast of ours":   {answerOf(unix.AF_INET6, unix.RTN_ANYCAST, oif), answer{reach: thisHost}, true},
+		"broadcast":         {answerOf(unix.AF_INET, unix.RTN_BROADCAST, oif), answer{}, true},
+		"blackhole":         {answerOf(unix.AF_INET, unix.RTN_BLACKHOLE, oif), answer{}, true},
+		"without interface": {answerOf(unix.AF_INET, unix.RTN_UNICAST, gateway), answer{}, true},
+		"no gateway we know": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_GATEWAY, 1, 2, 3), oif), answer{}, true,
+		},
+		"empty via":      {answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_VIA), oif), answer{}, true},
+		"no route":       {refusal(unix.ENETUNREACH), answer{}, true},
+		"forbidden":      {refusal(unix.EACCES), answer{}, true},
+		"not from there": {refusal(unix.EINVAL), answer{}, true},
+		"no memory":      {refusal(unix.ENOBUFS), answer{}, false},
+		"done":           {message{kind: unix.NLMSG_DONE, data: []byte{0, 0, 0, 0}}, answer{}, false},
+		"cut off": {
+			message{kind: unix.RTM_NEWROUTE, data: make([]byte, unix.SizeofRtMsg-1)}, answer{}, false,
+		},
+		"attribute too short": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{3, 0, 1, 0}),
+			answer{byLink, 7, mapped("198.18.9.9"), 0, 0},
+			true,
+		},
+		"attribute too long": {
+			answerOf(unix.AF_INET, unix.RTN_UNICAST, oif, []byte{200, 0, 5, 0}),
+			answer{byLink, 7, mapped("198.18.9.9"), 0, 0},
+			true,
+		},
 	} {
 		if got, ok := readAnswer(c.message, peer); ok != c.ok || ok && got != c.want {
 			t.Errorf("%s: %+v %v, want %+v %v", name, got, ok, c.want, c.ok)
@@ -73,13 +111,29 @@ func TestReadOurs(t *testing.T) {
 		data []byte
 		want string
 	}{
-		"address":   {append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, attribute(unix.RTA_DST, 198, 18, 0, 1)...), "198.18.0.1/32"},
-		"prefix":    {append([]byte{unix.AF_INET, 8, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, attribute(unix.RTA_DST, 127, 0, 0, 0)...), "127.0.0.0/8"},
-		"all":       {[]byte{unix.AF_INET6, 0, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, "::/0"},
-		"another":   {append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 253, unix.RTN_BROADCAST, 0, 0, 0, 0}, attribute(unix.RTA_DST, 198, 18, 0, 255)...), ""},
-		"too long":  {[]byte{unix.AF_INET, 33, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, ""},
-		"cut off":   {[]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL}, ""},
-		"odd bytes": {append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, attribute(unix.RTA_DST, 198, 18)...), ""},
+		"address": {
+			append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0},
+				attribute(unix.RTA_DST, 198, 18, 0, 1)...),
+			"198.18.0.1/32",
+		},
+		"prefix": {
+			append([]byte{unix.AF_INET, 8, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0},
+				attribute(unix.RTA_DST, 127, 0, 0, 0)...),
+			"127.0.0.0/8",
+		},
+		"all": {[]byte{unix.AF_INET6, 0, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, "::/0"},
+		"another": {
+			append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 253, unix.RTN_BROADCAST, 0, 0, 0, 0},
+				attribute(unix.RTA_DST, 198, 18, 0, 255)...),
+			"",
+		},
+		"too long": {[]byte{unix.AF_INET, 33, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0}, ""},
+		"cut off":  {[]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL}, ""},
+		"odd bytes": {
+			append([]byte{unix.AF_INET, 32, 0, 0, 255, 2, 254, unix.RTN_LOCAL, 0, 0, 0, 0},
+				attribute(unix.RTA_DST, 198, 18)...),
+			"",
+		},
 	} {
 		got := ""
 		if p, ok := readOurs(c.data); ok {
@@ -167,13 +221,18 @@ func FuzzNetlink(f *testing.F) {
 	q := question{pathOnLink4, 7000, 3}
 	f.Add(appendQuestion(nil, 1, &q))
 	for _, m := range []message{
-		answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_OIF, 7, 0, 0, 0), attribute(unix.RTA_GATEWAY, 198, 18, 0, 1)),
-		answerOf(unix.AF_INET6, unix.RTN_LOCAL, attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0x78, 5, 0, 0)...)),
+		answerOf(unix.AF_INET, unix.RTN_UNICAST, attribute(unix.RTA_OIF, 7, 0, 0, 0),
+			attribute(unix.RTA_GATEWAY, 198, 18, 0, 1)),
+		answerOf(unix.AF_INET6, unix.RTN_LOCAL,
+			attribute(unix.RTA_METRICS, attribute(unix.RTAX_MTU, 0x78, 5, 0, 0)...)),
 		refusal(unix.ENETUNREACH),
 		{kind: unix.RTM_NEWLINK, data: append(make([]byte, unix.SizeofIfInfomsg), attribute(unix.IFLA_AF_SPEC,
 			attribute(unix.AF_INET6, attribute(unix.IFLA_INET6_CONF, 0, 0, 0, 0, 64, 0, 0, 0)...)...)...)},
 	} {
-		b := append([]byte{byte(16 + len(m.data)), 0, 0, 0, byte(m.kind), byte(m.kind >> 8), 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, m.data...)
+		b := append(
+			[]byte{byte(16 + len(m.data)), 0, 0, 0, byte(m.kind), byte(m.kind >> 8), 0, 0, 1, 0, 0, 0, 0, 0, 0, 0},
+			m.data...,
+		)
 		f.Add(b)
 		f.Add(append(b, b...))
 	}

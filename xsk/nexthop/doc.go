@@ -32,10 +32,10 @@
 //
 // # What it costs
 //
-// A question costs some microseconds, and one system call carries 64. Turns are at least Config.Settle apart and take at
-// most a tenth of the time, so a change reaches 20,000 ways within about a second, and the first ones at once. Routes
-// are never listed: a table of a million is none of our concern. While a turn is due that asks for all ways, further
-// notifications of routes are left to the kernel, which drops them.
+// A question costs some microseconds, and one system call carries 64. Turns are at least Config.Settle apart and take
+// at most a tenth of the time, so a change reaches 20,000 ways within about a second, and the first ones at once.
+// Routes are never listed: a table of a million is none of our concern. While a turn is due that asks for all ways,
+// further notifications of routes are left to the kernel, which drops them.
 //
 // Anybody may forge what a router says of packets too big. Such hints wait until the ways of the ones before were asked
 // for. They take turns with a turn over all ways, and new ways come before both.
@@ -43,10 +43,10 @@
 // # What is asked
 //
 // The question is how a socket of ours would send: from the path's local address, with the protocol and both ports, by
-// no interface in particular. So rules, tables, next hop objects and the choice among several next hops are the kernel's,
-// and so is the path MTU that it has learned. Only a link in a VRF is named by the VRF, and one of a link-local
-// address by its zone. Whatever leaves by another interface belongs to a socket of the kernel's. Packet marks and
-// IPsec policies are not asked for.
+// no interface in particular. So rules, tables, next hop objects and the choice among several next hops are the
+// kernel's, and so is the path MTU that it has learned. Only a link in a VRF is named by the VRF, and one of a
+// link-local address by its zone. Whatever leaves by another interface belongs to a socket of the kernel's. Packet
+// marks and IPsec policies are not asked for.
 //
 // Path MTUs the kernel learns from routers that drop a frame of ours: the ICMP message names our UDP port, which
 // the companion socket has, and the kernel keeps the MTU for the destination.

@@ -443,7 +443,9 @@ func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkE
 	case other && told.Index != 0:
 		return LinkEvent{LinkGone, told.Index}, Link{life: now.life}, f.table.events
 	case other && now.Index != 0:
-		return LinkEvent{LinkBack, now.Index}, Link{Index: now.Index, Address: now.Address, life: now.life}, f.table.events
+		return LinkEvent{LinkBack, now.Index}, Link{
+			Index: now.Index, Address: now.Address, life: now.life,
+		}, f.table.events
 	case told.Address != now.Address:
 		told.Address = now.Address
 		return LinkEvent{LinkAddress, now.Index}, told, f.table.events

@@ -89,6 +89,7 @@ func TestSameHints(t *testing.T) {
 	}
 	r.turn(t)
 	if got := *w.answer.Load(); got == (answer{}) || r.hinted() || r.pending() {
-		t.Errorf("after the turn: answer %+v, no room %t, pending %t; want another answer, false, false", got, r.hinted(), r.pending())
+		t.Errorf("after the turn: answer %+v, no room %t, pending %t; want another answer, false, false", got,
+			r.hinted(), r.pending())
 	}
 }

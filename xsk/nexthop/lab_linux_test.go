@@ -119,7 +119,8 @@ func cable(a *host, nameA string, numberA byte, b *host, nameB string, numberB b
 // believing has the host tell changes of an interface at once, and believe those of its neighbours.
 func (h *host) believing(name string) {
 	h.t.Helper()
-	h.set("net/ipv4/neigh/"+name+"/locktime=0", "net/ipv4/conf/"+name+"/arp_notify=1", "net/ipv6/conf/"+name+"/ndisc_notify=1")
+	h.set("net/ipv4/neigh/"+name+"/locktime=0", "net/ipv4/conf/"+name+"/arp_notify=1",
+		"net/ipv6/conf/"+name+"/ndisc_notify=1")
 }
 
 type hardware [6]byte
@@ -173,7 +174,9 @@ func (w *watcher) follow(p port.Path) *way {
 	w.t.Helper()
 	if w.ways[p] == nil {
 		w.ways[p] = w.Follow(p)
-		w.await(fmt.Sprintf("an answer about %v", p.Remote), func() bool { return w.ways[p].(*way).answer.Load() != nil })
+		w.await(fmt.Sprintf("an answer about %v", p.Remote), func() bool {
+			return w.ways[p].(*way).answer.Load() != nil
+		})
 	}
 	return w.ways[p].(*way)
 }

@@ -66,7 +66,8 @@ func TestMultipath(t *testing.T) {
 	a.set("net/ipv4/fib_multipath_hash_policy=1", "net/ipv6/fib_multipath_hash_policy=1")
 	for i, number := range []byte{0xb, 0xc} {
 		for _, format := range []string{"198.18.0.%d", "fd00::%d"} {
-			a.ip("neigh", "add", fmt.Sprintf(format, i+2), "lladdr", mac(number).String(), "dev", "v", "nud", "permanent")
+			a.ip("neigh", "add", fmt.Sprintf(format, i+2), "lladdr", mac(number).String(), "dev", "v", "nud",
+				"permanent")
 		}
 	}
 	w := a.watch("v", Config{Port: 7000})
@@ -87,7 +88,8 @@ func TestMultipath(t *testing.T) {
 		},
 		{ // next hops as objects, and a group of them
 			[]string{
-				"nexthop add id 2 via 198.18.0.2 dev v", "nexthop add id 3 via 198.18.0.3 dev v", "nexthop add id 9 group 2/3",
+				"nexthop add id 2 via 198.18.0.2 dev v", "nexthop add id 3 via 198.18.0.3 dev v",
+				"nexthop add id 9 group 2/3",
 				"route add 198.51.100.0/24 nhid 9",
 			},
 			"198.18.0.1", "198.51.100.9",
@@ -99,13 +101,17 @@ func TestMultipath(t *testing.T) {
 		}
 		used := map[hardware]int{}
 		for dport := 50000; dport < 50032; dport++ {
-			says := a.ip("route", "get", c.peer, "from", c.local, "ipproto", "udp", "sport", "7000", "dport", fmt.Sprint(dport))
+			says := a.ip("route", "get", c.peer, "from", c.local, "ipproto", "udp", "sport", "7000", "dport",
+				fmt.Sprint(dport))
 			_, after, _ := strings.Cut(says, "via ")
 			want, ok := c.gateways[strings.Fields(after)[0]]
 			if !ok {
 				t.Fatalf("ip route get: %s", says)
 			}
-			p := port.Path{Local: netip.MustParseAddr(c.local), Remote: netip.AddrPortFrom(netip.MustParseAddr(c.peer), uint16(dport))}
+			p := port.Path{
+				Local:  netip.MustParseAddr(c.local),
+				Remote: netip.AddrPortFrom(netip.MustParseAddr(c.peer), uint16(dport)),
+			}
 			w.awaitHop(p, want)
 			used[want]++
 		}
@@ -223,7 +229,8 @@ func TestLargeTables(t *testing.T) {
 	a.batch(lines)
 	took := time.Since(began)
 	during := turns.Load() - before
-	t.Logf("%d routes in %v: %d turns, at most %d messages in one", routes, took.Round(time.Millisecond), during, most.Load())
+	t.Logf("%d routes in %v: %d turns, at most %d messages in one", routes, took.Round(time.Millisecond), during,
+		most.Load())
 	if limit := int64(took/settle) + 2; during > limit {
 		t.Errorf("%d turns in %v, want at most %d", during, took, limit)
 	}
@@ -240,7 +247,9 @@ func TestLargeTables(t *testing.T) {
 func TestPathsAreForgotten(t *testing.T) {
 	a, _ := pair(t)
 	var held atomic.Int64
-	w := a.watch("v", Config{Refresh: time.Millisecond, renewed: func(f *follower) { held.Store(int64(len(f.ways.all))) }})
+	w := a.watch("v", Config{
+		Refresh: time.Millisecond, renewed: func(f *follower) { held.Store(int64(len(f.ways.all))) },
+	})
 	kept := w.Follow(pathOnLink4)
 	var ways []Way
 	for i := range 5000 {

@@ -50,7 +50,9 @@ func TestOnLink(t *testing.T) {
 		}
 		before := w.Generation()
 		a.send(p.Remote.String())
-		if hop := w.awaitHop(p, mac(0xb)); hop != (Hop{Source: mac(0xa), Destination: mac(0xb), MTU: 1500, HopLimit: 64}) {
+		if hop := w.awaitHop(p, mac(0xb)); hop != (Hop{
+			Source: mac(0xa), Destination: mac(0xb), MTU: 1500, HopLimit: 64,
+		}) {
 			t.Errorf("%v: %+v", p, hop)
 		}
 		if w.Generation() == before {
@@ -213,7 +215,9 @@ func TestLinkLocalHops(t *testing.T) {
 		w.awaitHop(path(linkLocal(0xa).String()+"%"+zone, fmt.Sprintf("[%v%%%s]:50000", router, zone)), mac(0xb))
 	}
 	for _, zone := range []string{"lo", "nosuch", "77"} {
-		if _, got := w.resolve(path(linkLocal(0xa).String(), fmt.Sprintf("[%v%%%s]:50000", router, zone))); got == Usable {
+		if _, got := w.resolve(
+			path(linkLocal(0xa).String(), fmt.Sprintf("[%v%%%s]:50000", router, zone)),
+		); got == Usable {
 			t.Errorf("in zone %s: %v", zone, got)
 		}
 	}
@@ -362,7 +366,8 @@ func TestManyNeighboursWithLoss(t *testing.T) {
 	var lines []string
 	peer := func(i int) string { return fmt.Sprintf("198.18.%d.%d", 128+(i+2)/256, (i+2)%256) }
 	for i := range neighbours {
-		lines = append(lines, fmt.Sprintf("neigh add %s lladdr 02:00:00:01:%02x:%02x dev v nud permanent", peer(i), i>>8, i&0xff))
+		lines = append(lines,
+			fmt.Sprintf("neigh add %s lladdr 02:00:00:01:%02x:%02x dev v nud permanent", peer(i), i>>8, i&0xff))
 	}
 	for i := range routes {
 		lines = append(lines, fmt.Sprintf("route add 10.%d.%d.0/24 via %s dev v", i/256, i%256, peer(i)))
@@ -480,7 +485,8 @@ func TestClose(t *testing.T) {
 		t.Error("no Way after Close")
 	}
 	after := descriptors(t)
-	for until := time.Now().Add(time.Minute); len(after) > len(before) && time.Now().Before(until); after = descriptors(t) {
+	for until := time.Now().Add(time.Minute); len(after) > len(before) &&
+		time.Now().Before(until); after = descriptors(t) {
 		runtime.Gosched() // another test's may still be closing
 	}
 	if len(after) > len(before) {
