@@ -61,25 +61,29 @@ func (w *wire) send(p port.Path, hop Hop) error {
 	return unix.Sendto(w.fd, w.chunk[start:], 0, &w.address)
 }
 
-// knows reports whether the table has a neighbour, without being one who uses it.
+// knows reports whether the table has a neighbour, without being a user of it.
 func (w *watcher) knows(addr string) bool {
 	return w.current.Load().neighbours[netip.MustParseAddr(addr).As16()] != nil
 }
 
-// A neighbour that only AF_XDP sends to stays, is verified again and again, and makes no generation,
-// while the kernel throws out one that nobody uses. The kernel looks for those every 15 seconds at most,
-// and only where it has more than 128.
+// crowd adds so many neighbours that the kernel throws out unused ones.
+func (h *host) crowd() {
+	var commands []string
+	for i := range 200 {
+		commands = append(commands,
+			fmt.Sprintf("neigh add 198.18.0.%d lladdr 02:00:00:00:01:%02x dev v nud permanent", 50+i, i))
+	}
+	h.batch(commands)
+}
+
+// A neighbour that only AF_XDP sends to stays, is verified again and again, and makes no generation. The kernel throws
+// out one that nobody uses. It looks for those every 15 seconds at most, and only where it has more than 128.
 func TestUsedNeighbourStays(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t)
 	a.hasten("v")
 	b.address("v", "198.18.0.3/24")
-	var crowd []string
-	for i := range 200 {
-		crowd = append(crowd,
-			fmt.Sprintf("neigh add 198.18.0.%d lladdr 02:00:00:00:01:%02x dev v nud permanent", 50+i, i))
-	}
-	a.batch(crowd)
+	a.crowd()
 	news := a.neighbourNews()
 	w := a.watch("v", Config{Refresh: 100 * time.Millisecond})
 	a.send("198.18.0.2:1")
@@ -166,7 +170,7 @@ func TestSilentNeighbourIsFoundOut(t *testing.T) {
 	w.awaitHop(pathOnLink4, mac(0xe))
 }
 
-// The kernel is told of each next hop once, and only of those that it does not know or that are stale.
+// The kernel hears of each next hop once, and only of those that it does not know or that are stale.
 func TestOverlookedNeighbours(t *testing.T) {
 	const index = 3
 	next := func(number byte) address { return address{15: number} }

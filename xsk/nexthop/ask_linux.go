@@ -17,7 +17,7 @@ import (
 // nothing here waits.
 type asker struct {
 	fd     int
-	udp    int    // a socket that shows what the kernel gives those which say nothing
+	udp    int    // a socket that shows the kernel's defaults for datagrams
 	number uint32 // of the last message
 	taken  int    // messages that the kernel sent
 	out    []byte
@@ -118,7 +118,7 @@ func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error)
 	return out, errors.Join(err, failed)
 }
 
-// hopLimits asks what datagrams by a link are given. Changes of these are not notified.
+// hopLimits asks for the hop limits of datagrams by a link. Changes of these are not notified.
 func (a *asker) hopLimits(index int) (h hopLimits, err error) {
 	if ttl, err := unix.GetsockoptInt(a.udp, unix.IPPROTO_IP, unix.IP_TTL); err == nil {
 		h.four = uint8(ttl)
@@ -144,7 +144,7 @@ func (a *asker) hopLimits(index int) (h hopLimits, err error) {
 	return h, err
 }
 
-// readHopLimit finds IPv6's hop limit in what the kernel says of a link, 0 if there is none.
+// readHopLimit finds IPv6's hop limit in the kernel's attributes of a link, 0 if there is none.
 func readHopLimit(b []byte) (limit uint8) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return 0
@@ -225,14 +225,14 @@ func appendQuestion(b []byte, number uint32, q *question) []byte {
 	})
 }
 
-// appendMessage appends an RTM_GETROUTE with what attributes append.
+// appendMessage appends an RTM_GETROUTE with the attributes that a function appends.
 func appendMessage(b []byte, number uint32, flags uint16, header unix.RtMsg, attributes func([]byte) []byte) []byte {
 	start := len(b)
 	b = binary.NativeEndian.AppendUint32(b, 0) // the length, which is not known yet
 	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETROUTE)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, number)
-	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows whom it answers
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows the asker
 	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos, header.Table, header.Protocol,
 		header.Scope, header.Type)
 	b = binary.NativeEndian.AppendUint32(b, header.Flags)
@@ -272,7 +272,7 @@ func cutMessage(b []byte) (m message, rest []byte, ok bool) {
 	return m, b[min(len(b), int(size+3)&^3):], true
 }
 
-// errno is what an NLMSG_ERROR or NLMSG_DONE says.
+// errno returns the error number of an NLMSG_ERROR or NLMSG_DONE.
 func (m *message) errno() unix.Errno {
 	if len(m.data) < 4 {
 		return 0
@@ -292,7 +292,7 @@ func attributes(b []byte, each func(kind uint16, value []byte)) {
 	}
 }
 
-// readAnswer reads what the kernel says of the way to an address; ok is false if it is no answer.
+// readAnswer reads the kernel's answer about the way to an address; ok is false if it is no answer.
 func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
 	switch m.kind {
 	case unix.NLMSG_ERROR:
@@ -349,15 +349,15 @@ func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
 }
 
 const (
-	// flagsMask is what a type carries beside the type (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+	// flagsMask are the flags beside a type (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
 	flagsMask = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
 	// mtuAtMost is the largest MTU of IP.
 	mtuAtMost = 65535
-	// encapsulated stands for the interface of routes that put a header around what they send. It is none of ours.
+	// encapsulated stands for the interface of routes that put a header around datagrams. It is none of ours.
 	encapsulated = -1
 )
 
-// readMetrics reads what a route says of the datagrams that take it; 0 where it says nothing.
+// readMetrics reads a route's metrics for its datagrams; 0 where it has none.
 func readMetrics(b []byte) (mtu int, hops uint8) {
 	attributes(b, func(kind uint16, value []byte) {
 		if len(value) < 4 {

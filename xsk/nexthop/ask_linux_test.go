@@ -145,8 +145,8 @@ func TestReadOurs(t *testing.T) {
 	}
 }
 
-// A link in a VRF: its own addresses and its routes are in the VRF's table, and questions name the VRF. The answer
-// is laid out as the kernel lays out that of ip route get, for the VRF "media" (index 5, table 50) over eth0 (index 2).
+// A link in a VRF: its own addresses and its routes are in the VRF's table, and questions name the VRF. The answer has
+// the layout of the kernel's for ip route get. The VRF is "media" (index 5, table 50) over eth0 (index 2).
 func TestVRF(t *testing.T) {
 	media := domainOf(&netlink.Vrf{LinkAttrs: netlink.LinkAttrs{Index: 5}, Table: 50})
 	if want := (vrf{5, 50}); media != want {
@@ -176,7 +176,7 @@ func TestVRF(t *testing.T) {
 	}
 }
 
-// A question is one that the kernel takes with strict checks, whatever is left out of it.
+// The kernel takes a question with strict checks, with any of its parts left out.
 func TestQuestions(t *testing.T) {
 	a, _ := pair(t)
 	w := a.watch("v", Config{})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What one path costs that is asked for again, among so many that a batch is full.
+// The cost of one path that is asked for again, among so many that a batch is full.
 func BenchmarkAsk(b *testing.B) {
 	a, _ := pair(b)
 	var asker *asker
@@ -39,7 +39,7 @@ func BenchmarkResolve(b *testing.B) {
 	}
 }
 
-// What every received frame costs: whether its source is one of ours.
+// The cost for every received frame: whether its source is one of ours.
 func BenchmarkOwn(b *testing.B) {
 	a, _ := pair(b)
 	w := a.watch("v", Config{})

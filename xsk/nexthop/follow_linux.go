@@ -14,8 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A notice is what one read of the kernel's notifications yields: messages, or the news that some were
-// lost.
+// A notice is the result of one read of the kernel's notifications: messages, or the news that some were lost.
 type notice struct {
 	messages []syscall.NetlinkMessage
 	lost     bool
@@ -41,7 +40,7 @@ func listen(socket *nl.NetlinkSocket, to chan<- notice, done <-chan struct{}) {
 	}
 }
 
-// listing says what follow has to ask the kernel for again.
+// listing is the set of lists that follow has to ask the kernel for again.
 type listing uint8
 
 const (
@@ -50,7 +49,7 @@ const (
 	listAll             // and the neighbours
 )
 
-// A follower holds what is known of the kernel. All of it belongs to one goroutine.
+// A follower holds the known state of the kernel. All of it belongs to one goroutine.
 type follower struct {
 	cfg    Config
 	kernel *netlink.Handle
@@ -83,14 +82,14 @@ func (f *follower) begin() error {
 	return nil
 }
 
-// sources are what follow is told.
+// sources are the channels that follow reads.
 type sources struct {
 	notices <-chan notice     // of links, addresses and neighbours
 	routes  <-chan notice     // of routes, rules and next hops
 	tooBig  <-chan netip.Addr // destinations whose path MTU may be another
 }
 
-// follow applies what it is told until the table is closed.
+// follow applies the messages of its sources until the table is closed.
 func (f *follower) follow(from sources) {
 	defer f.close()
 	defer close(f.table.events)
@@ -205,7 +204,7 @@ func (f *follower) applyRoutes(n notice) {
 	}
 }
 
-// learn takes in what the kernel says of one neighbour.
+// learn takes in the kernel's message about one neighbour.
 func (f *follower) learn(n *netlink.Neigh, deleted bool) {
 	at, hardware, ok := usable(n)
 	if !at.IsValid() {
@@ -253,7 +252,7 @@ func (f *follower) renew() bool {
 	}
 	if f.relist != listNothing {
 		if err := f.list(); err != nil {
-			// What is known stays, and what has to be listed too.
+			// The known state stays, and the lists to ask for stay due.
 			f.warn("Cannot list links, addresses and neighbours", err)
 			return false
 		}
@@ -273,7 +272,7 @@ func (f *follower) renew() bool {
 	return err == nil
 }
 
-// publish makes a snapshot of what is known.
+// publish makes a snapshot of the known state.
 func (f *follower) publish() {
 	f.changed = false
 	f.table.current.Store(&snapshot{f.link, f.own, maps.Clone(f.neighbours)})
@@ -283,7 +282,7 @@ func (f *follower) publish() {
 // listAttempts is how often a listing is begun again because the kernel's tables changed under it.
 const listAttempts = 5
 
-// list asks the kernel for what relist says.
+// list asks the kernel for the lists of relist.
 func (f *follower) list() (err error) {
 	for range listAttempts {
 		if err = f.listOnce(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -387,8 +386,8 @@ func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	return neighbours, nil
 }
 
-// refresh marks the next hops of all ways as used: the kernel asks for those that it does not know, and
-// verifies those that are stale. Now and then it makes all ways due.
+// refresh marks the next hops of all ways as used. The kernel asks for those that it does not know, and verifies those
+// that are stale. Now and then refresh makes all ways due.
 func (f *follower) refresh() {
 	if f.round++; f.round%reviewRounds == 0 {
 		f.ways.askAll()
@@ -434,8 +433,7 @@ func (f *follower) overlooked() map[address]struct{} {
 	return out
 }
 
-// nextEvent is what Events has to tell next and the link as it is known afterwards; events is nil if
-// there is nothing to tell.
+// nextEvent returns the next event for Events and the link as it is known afterwards; events is nil if there is none.
 func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkEvent) {
 	told, now := f.told, f.link
 	other := told.Index != now.Index || told.life != now.life
@@ -457,7 +455,7 @@ func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkE
 	return LinkEvent{}, told, nil
 }
 
-// warn logs what does not work, at most once a minute.
+// warn logs a failure, at most once a minute.
 func (f *follower) warn(message string, err error) {
 	if now := time.Now(); now.Sub(f.warned) > time.Minute {
 		f.warned = now

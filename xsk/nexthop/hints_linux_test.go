@@ -35,8 +35,8 @@ func (r *roster) turn(t *testing.T) {
 	}
 }
 
-// Many peers share an address, and somebody forges hints about it without end. The ways that wait stay bounded, a new
-// way is asked for in the next turn, and all others within twice as many turns as without hints.
+// Many peers share an address, and somebody forges hints about it without end. The number of waiting ways stays
+// bounded. A new way is asked for in the next turn, and all others within twice as many turns as without hints.
 func TestHintsWithoutEnd(t *testing.T) {
 	r := asked(t)
 	const peers, turns = 5 * waysAtMost, 40
@@ -56,7 +56,7 @@ func TestHintsWithoutEnd(t *testing.T) {
 		w := r.enter(path("198.18.0.1", fmt.Sprintf("198.18.0.3:%d", i+1)))
 		flooded()
 		if w.answer.Load() == nil {
-			t.Fatalf("turn %d: a new way waits behind %d others, want it asked for in its first turn", i, len(r.urgent))
+			t.Fatalf("turn %d: a new way waits for %d others, want it asked for in its first turn", i, len(r.urgent))
 		}
 		if n := len(r.urgent) + len(r.named); n > len(r.all) {
 			t.Fatalf("turn %d: %d ways wait, want no more than the %d that there are", i, n, len(r.all))

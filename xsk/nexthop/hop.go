@@ -6,8 +6,8 @@ import "errors"
 type Hop struct {
 	// Source and Destination are the hardware addresses of our interface and of the next hop.
 	Source, Destination [6]byte
-	// MTU is the largest IP datagram, in bytes from its IP header on, that fits the interface and the path, as far
-	// as the kernel knows it.
+	// MTU is the size of the largest IP datagram that fits the interface and the path, as far as the kernel knows. It
+	// is in bytes from the IP header on.
 	MTU int
 	// HopLimit is the one that the kernel would set (IPv4's time to live); 0 if it is not known.
 	HopLimit uint8
@@ -58,7 +58,7 @@ type Way interface {
 // ErrNoInterface is wrapped by Watch's error if there is no interface of the name.
 var ErrNoInterface = errors.New("no such interface")
 
-// A LinkChange is what happened to the interface.
+// A LinkChange is a kind of change of the interface.
 type LinkChange uint8
 
 // The changes, the first four in the order in which an interface that is taken away and comes back goes through them.
@@ -67,11 +67,11 @@ const (
 	LinkDown LinkChange = iota + 1
 	// LinkGone: there is no interface of the name any more. Sockets bound to it are dead.
 	LinkGone
-	// LinkBack: there is one again. Its index is another, it has to be attached and bound to anew.
+	// LinkBack: there is one again. Its index is another, so it has to be attached and bound to again.
 	LinkBack
 	// LinkUp: it can send.
 	LinkUp
-	// LinkAddress: it has another hardware address, whatever else it is.
+	// LinkAddress: it has another hardware address, perhaps beside other changes.
 	LinkAddress
 )
 
@@ -91,7 +91,7 @@ func (c LinkChange) String() string {
 	return "unknown"
 }
 
-// A LinkEvent tells of a change of the interface.
+// A LinkEvent reports a change of the interface.
 type LinkEvent struct {
 	Change LinkChange
 	// Index is the interface's, of the one that is gone for LinkGone.

@@ -81,8 +81,8 @@ func hearAt(socket *net.IPConn, to chan<- netip.Addr, done <-chan struct{}) {
 	}
 }
 
-// tooBig reads where the packet was bound for that an ICMP message says was too big (RFC 792, RFC 4443 section 3.2):
-// after the message's own 8 bytes comes the packet's IP header.
+// tooBig reads the destination of the packet that an ICMP message reports as too big (RFC 792, RFC 4443 section 3.2).
+// After the message's own 8 bytes comes the packet's IP header.
 func tooBig(b []byte, six bool) (destination netip.Addr, ok bool) {
 	const header = 8
 	if six {

@@ -41,7 +41,7 @@ func hosts(t testing.TB, names ...string) (out []*host) {
 	return out
 }
 
-// ip runs one ip command, and returns what it says.
+// ip runs one ip command, and returns its output.
 func (h *host) ip(args ...string) string {
 	h.t.Helper()
 	return h.run("", args...)
@@ -116,7 +116,7 @@ func cable(a *host, nameA string, numberA byte, b *host, nameB string, numberB b
 	b.believing(nameB)
 }
 
-// believing has the host tell changes of an interface at once, and believe those of its neighbours.
+// believing makes the host announce changes of an interface at once, and believe those of its neighbours.
 func (h *host) believing(name string) {
 	h.t.Helper()
 	h.set("net/ipv4/neigh/"+name+"/locktime=0", "net/ipv4/conf/"+name+"/arp_notify=1",
@@ -232,7 +232,7 @@ func (w *watcher) awaitVerdict(p port.Path, want Verdict) {
 	})
 }
 
-// expect demands what is known of a path that is new.
+// expect waits for the verdict on a path that is new.
 func (w *watcher) expect(p port.Path, want Verdict) {
 	w.t.Helper()
 	if hop, got := w.resolve(p); got != want {

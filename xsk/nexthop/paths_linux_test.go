@@ -11,8 +11,8 @@ import (
 	"ringcast/engine/port"
 )
 
-// Two interfaces, the second with rules of its own, as amazon-ec2-net-utils sets a second network card up: what comes
-// from its address leaves by it, and by no other.
+// Two interfaces, the second with rules of its own, as amazon-ec2-net-utils sets a second network card up. Datagrams
+// from its address leave by it, and by no other.
 func TestPolicyRules(t *testing.T) {
 	a, b := pair(t)
 	cable(a, "x", 0x1a, b, "x", 0x1b)
@@ -60,7 +60,7 @@ func TestPolicyRules(t *testing.T) {
 	}
 }
 
-// Of several next hops, each flow has the one that the kernel has chosen for it.
+// Each flow has the one of several next hops that the kernel has chosen for it.
 func TestMultipath(t *testing.T) {
 	a, _, _ := routers(t)
 	a.set("net/ipv4/fib_multipath_hash_policy=1", "net/ipv6/fib_multipath_hash_policy=1")
@@ -121,7 +121,7 @@ func TestMultipath(t *testing.T) {
 	}
 }
 
-// narrow is a host behind a router, the way to which takes less than the link does.
+// narrow is a host and paths to two hosts after a router, whose way takes less than the link does.
 func narrow(t *testing.T) (a *host, far4, far6 port.Path) {
 	t.Helper()
 	a, b, _ := routers(t)
@@ -140,7 +140,7 @@ func (w *watcher) mtu(p port.Path, want int) {
 	})
 }
 
-// The path MTU that a router tells of is heeded at once, of the destination that it tells of. Nothing but the router's
+// The path MTU that a router reports is heeded at once, for the destination that it names. Nothing but the router's
 // word makes us ask: the table is refreshed next hour.
 func TestLearnedPathMTU(t *testing.T) {
 	a, far4, far6 := narrow(t)
@@ -161,7 +161,7 @@ func TestLearnedPathMTU(t *testing.T) {
 	w.mtu(near, 1500)
 }
 
-// What the kernel forgets of path MTUs it does not tell. It is noticed with time.
+// The kernel forgets path MTUs in silence. It is noticed with time.
 func TestForgottenPathMTU(t *testing.T) {
 	a, far4, _ := narrow(t)
 	w := a.watch("v", Config{Refresh: 10 * time.Millisecond})
@@ -206,8 +206,8 @@ func TestNextHopIsAskedFor(t *testing.T) {
 	w.awaitHop(pathOnLink6, mac(0xb))
 }
 
-// A table of 100,000 routes costs nothing: a change has the paths in use asked for, whatever the table holds. That the
-// routes come in a storm makes no more turns than there is time for.
+// A table of 100,000 routes costs nothing: a change makes us ask for the paths in use, and only those. That the routes
+// come in a storm makes no more turns than there is time for.
 func TestLargeTables(t *testing.T) {
 	a, _ := pair(t)
 	const routes, ways, settle = 100_000, 10, 10 * time.Millisecond

@@ -20,7 +20,7 @@ type roster struct {
 	hints  []netip.Addr
 	heard  int    // hints since these were empty, the same ones included
 	named  []*way // these, to destinations of earlier hints, in turns with all
-	even   bool   // whose turn it is
+	even   bool   // a named way came last, or could have
 
 	asking    []*way
 	questions []question
@@ -61,7 +61,7 @@ func (r *roster) hint(destination netip.Addr) {
 	}
 }
 
-// ask asks for ways that are due, a bounded number. changed is whether one leaves otherwise than was known. After an
+// ask asks for ways that are due, a bounded number. changed reports whether one leaves otherwise than before. After an
 // error the ways that were to be asked for are due again.
 func (r *roster) ask(link Link) (changed bool, err error) {
 	// Hints may be forged, without end. So they wait until all ways of the ones before were asked for.
@@ -159,9 +159,9 @@ func (r *roster) nextOfAll() *way {
 	return nil
 }
 
-// bound is the interface that a question to an address names: that of a link-local address's zone, since there are
-// such addresses on every link, and the VRF that the link is in, as a socket there is bound to it. ok is false where
-// the zone is none that we know.
+// bound is the interface that a question to an address names. For a link-local address it is the zone's, since there
+// are such addresses on every link. Else it is the VRF that the link is in, as a socket there is bound to it. ok is
+// false where the zone is none that we know.
 func (r *roster) bound(remote netip.Addr, link Link) (oif int, ok bool) {
 	if !remote.Is6() || !remote.IsLinkLocalUnicast() {
 		return link.domain.index, true
@@ -175,7 +175,7 @@ func (r *roster) bound(remote netip.Addr, link Link) (oif int, ok bool) {
 	}
 }
 
-// learn takes in what the kernel says, and reports whether a way that left somehow leaves otherwise now. A way's first
+// learn takes in the kernel's answer, and reports whether a way that left somehow leaves otherwise now. A way's first
 // answer is none that its user could have relied on.
 func (w *way) learn(got answer) (changed bool) {
 	before := w.answer.Load()

@@ -17,13 +17,13 @@ import (
 	"ringcast/engine/port"
 )
 
-// Config says what to follow.
+// Config configures Watch.
 type Config struct {
 	// Interface is the name of the interface that AF_XDP is bound to.
 	Interface string
 	// Port is the UDP port that the paths leave from, for routing that looks at ports. 0: none that matters.
 	Port uint16
-	// Log is told of what an operator can do something about. nil: nobody is.
+	// Log gets the events that an operator can act on; nil drops them.
 	Log *slog.Logger
 	// Refresh is how often the kernel is told of neighbours in use: well below the minute after which it
 	// throws stale ones out (gc_stale_time). 0: every 2 seconds.
@@ -46,7 +46,7 @@ type Table struct {
 	mu       sync.Mutex
 	fresh    []*way // that follow has not seen yet
 
-	closers []io.Closer // what follow and the listeners read from
+	closers []io.Closer // the sources of follow and the listeners
 	done    chan struct{}
 	once    sync.Once
 	ended   sync.WaitGroup
@@ -64,13 +64,13 @@ var (
 )
 
 const (
-	// noticeBuffer is the room, in bytes, for notifications that follow has not come to. What overflows is
-	// listed again.
+	// noticeBuffer is the room, in bytes, for notifications that follow has not come to. If it overflows, all is listed
+	// again.
 	noticeBuffer = 1 << 20
 	// routeBuffer is the same for routes: little, as one notification says as much as many.
 	routeBuffer = 4 << 10
-	// reviewRounds is how many refreshes apart all ways are asked for again, for what is not notified: a path MTU
-	// that the kernel forgets, hop limits that an administrator or a router changes.
+	// reviewRounds is the number of refreshes between two turns over all ways. They are for changes without
+	// notification: a path MTU that the kernel forgets, hop limits that an administrator or a router changes.
 	reviewRounds = 5
 )
 
@@ -94,7 +94,7 @@ func Watch(cfg Config) (*Table, error) {
 	return t, nil
 }
 
-// open opens the sockets and begins. What it opened is among the closers, whatever it returns.
+// open opens the sockets and begins. The sockets that it opened are among the closers, also after an error.
 func (t *Table) open(cfg Config) error {
 	// Subscribed before anything is listed, so that nothing falls in between.
 	notices, err := t.subscribe(cfg.buffer, groups)
@@ -134,7 +134,7 @@ func (t *Table) subscribe(buffer int, groups []uint) (*nl.NetlinkSocket, error) 
 		return nil, fmt.Errorf("subscribe to the kernel's notifications: %w", err)
 	}
 	t.closers = append(t.closers, closer(s.Close))
-	// Best effort: what the kernel allows without force is enough but for storms.
+	// Best effort: the kernel's limit without force is enough but for storms.
 	if s.SetReceiveBufferSize(buffer, true) != nil {
 		_ = s.SetReceiveBufferSize(buffer, false)
 	}
@@ -148,8 +148,8 @@ func (t *Table) listen(s *nl.NetlinkSocket, room int) <-chan notice {
 	return to
 }
 
-// Follow begins to follow a path, and returns at once: until the kernel has answered, the Way is Unresolved, and
-// a datagram through a socket of the kernel's meanwhile makes it find the next hop.
+// Follow begins to follow a path, and returns at once. Until the kernel has answered, the Way is Unresolved. A datagram
+// through a socket of the kernel's meanwhile makes the kernel find the next hop.
 func (t *Table) Follow(p port.Path) Way {
 	w := &way{table: t, path: p}
 	t.mu.Lock()
@@ -181,8 +181,8 @@ func (t *Table) Own(a netip.Addr) bool { return t.current.Load().own.holds(a) }
 // Link is the interface as it is now.
 func (t *Table) Link() Link { return t.current.Load().link }
 
-// Events tells of changes of the link since Watch. An event waits until it is received; what is undone
-// before that is not told. It is closed by Close.
+// Events reports changes of the link since Watch. An event waits until it is received; a change that is undone before
+// that is not reported. Close closes it.
 func (t *Table) Events() <-chan LinkEvent { return t.events }
 
 // Close ends following. Ways keep resolving as they did last.

@@ -61,7 +61,7 @@ func TestOnLink(t *testing.T) {
 	}
 }
 
-// A neighbour's new hardware address is a new generation, whoever tells of it.
+// A neighbour's new hardware address is a new generation, from any source.
 func TestNeighbourChanges(t *testing.T) {
 	a, b := pair(t)
 	w := a.watch("v", Config{})
@@ -91,7 +91,7 @@ func TestNeighbourChanges(t *testing.T) {
 	w.awaitVerdict(pathOnLink6, Unresolved)
 }
 
-// Only what Resolve would answer differently makes a generation.
+// Only another answer of Resolve makes a generation.
 func TestStatesMakeNoGeneration(t *testing.T) {
 	a, _ := pair(t)
 	a.ip("neigh", "replace", "198.18.0.2", "lladdr", mac(0xb).String(), "dev", "v", "nud", "reachable")
@@ -115,7 +115,7 @@ func TestStatesMakeNoGeneration(t *testing.T) {
 	}
 }
 
-// routers is a host a on one link with the routers b and c, and a peer d behind both.
+// routers is a host a on one link with the routers b and c, and a peer d beyond both.
 func routers(t testing.TB) (a, b, c *host) {
 	t.Helper()
 	four := hosts(t, "a", "b", "c", "d", "s")
@@ -140,7 +140,7 @@ func routers(t testing.TB) (a, b, c *host) {
 	return a, b, c
 }
 
-// Behind routers, the next hop is the router that the best route names.
+// Through routers, the next hop is the router that the best route names.
 func TestGateways(t *testing.T) {
 	a, _, _ := routers(t)
 	w := a.watch("v", Config{})
@@ -223,7 +223,7 @@ func TestLinkLocalHops(t *testing.T) {
 	}
 }
 
-// What leaves by another interface is none of ours, and neither is what goes to ourselves.
+// Datagrams that leave by another interface are none of ours, and neither are those to ourselves.
 func TestOtherInterfaces(t *testing.T) {
 	a, b := pair(t)
 	cable(a, "x", 0x1a, b, "x", 0x1b)
@@ -342,8 +342,7 @@ func TestRecreation(t *testing.T) {
 		t.Errorf("%+v by %+v", hop, w.Link())
 	}
 
-	// Away to another namespace and back, where it gets its old index again: what was bound to it is dead
-	// nevertheless.
+	// Away to another namespace and back, where it gets its old index again: sockets bound to it are dead nevertheless.
 	c := hosts(t, "c")[0]
 	a.ip("link", "set", "v", "netns", c.Name)
 	c.ip("link", "set", "v", "netns", a.Name)
@@ -460,7 +459,7 @@ func TestWatchErrors(t *testing.T) {
 // Close gives everything back, and may be called twice.
 func TestClose(t *testing.T) {
 	a, _ := pair(t)
-	first := a.watch("v", Config{}) // what is opened once is open after it
+	first := a.watch("v", Config{}) // descriptors that are opened once stay open after it
 	a.send("198.18.0.2:1")
 	first.awaitHop(pathOnLink4, mac(0xb))
 	if err := first.Close(); err != nil {
@@ -494,7 +493,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// descriptors are what the process has open.
+// descriptors are the process's open descriptors.
 func descriptors(t testing.TB) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")

@@ -15,12 +15,12 @@ type Link struct {
 	Address [6]byte
 	// MTU is the largest IP datagram that it sends, in bytes.
 	MTU int
-	// Up is whether it can send: switched on, and with carrier.
+	// Up is set if it can send: switched on, and with carrier.
 	Up bool
 
-	// life differs between links of one index, of which the earlier has gone.
+	// life distinguishes links of one index, the earlier of which has gone.
 	life uint32
-	// hops are what the kernel gives datagrams that leave by the link, where their route says nothing. 0: not known.
+	// hops are the kernel's hop limits for datagrams by the link, where their route has none. 0: not known.
 	hops hopLimits
 	// domain is the VRF that the link belongs to, the zero vrf if none.
 	domain vrf
@@ -68,7 +68,7 @@ const (
 type answer struct {
 	reach reach
 	index int     // of the interface, for byLink
-	next  address // whose hardware address frames go to, for byLink: a gateway or the peer
+	next  address // the gateway or the peer whose hardware address frames go to, for byLink
 	mtu   int     // the largest datagram known to pass, 0: the interface's
 	hops  uint8   // the hop limit, 0: the interface's
 }
