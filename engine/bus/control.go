@@ -108,7 +108,7 @@ type Control struct {
 	Data    []byte
 }
 
-// Names are credentials of a session: ours, and the peer's user name fragment.
+// Names authenticate the checks of a session: our credentials, and the peer's user name fragment.
 type Names struct {
 	Local  api.Credentials
 	Remote string

@@ -1,7 +1,7 @@
 // Package bus carries messages between the workers and the controller, each of which runs on a thread of its own.
 //
-// An endpoint sends and receives for one goroutine. It has an address: a worker's number, or Controller. An endpoint
-// that joins later, to record a stream for instance, follows it like a worker.
+// An endpoint sends and receives for one goroutine. It has an address: a worker's number, or Controller. Endpoints may
+// join at any time. One with another address is sent to, and may follow layers, like a worker.
 //
 //	             control
 //	controller ◀─────────▶ worker 0, worker 1, …

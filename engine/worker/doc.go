@@ -16,6 +16,8 @@
 //   - A span is a subscriber's stretch of one layer. By its offsets each packet of it can be made again.
 //   - A run is a row of datagrams to one peer that can be one UDP_SEGMENT message: all but the last have one length.
 //   - A shape stands for the subscriptions whose headers differ in a few fields only. A template is such a header.
+//   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer, or of
+//     the best. It writes them to a replica of the layer's history.
 //   - A delivery is one packet on its way to one subscriber.
 //
 // # The way of a packet

@@ -18,17 +18,11 @@ const (
 
 // ice is the credentials of a session that restarted ICE, the newest first. Those in force are the last. Restarts that
 // are under way add theirs before them.
-type ice struct{ credentials []credentials }
+type ice struct{ credentials []bus.Names }
 
 // maxCredentials bounds the credentials of a session: those in force and those of the restart under way. Workers that
 // do not own the session keep those of the restart before as well.
 const maxCredentials = 3
-
-// credentials authenticate the checks of a session.
-type credentials struct {
-	local  api.Credentials
-	remote string // the peer's user name fragment
-}
 
 // handleCheck answers a connectivity check (RFC 8445 section 7.3) as an ICE-lite agent: always
 // controlled, it sends no checks. A check that is not authenticated gets no answer, so that our answers cannot be aimed
@@ -158,9 +152,9 @@ func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
 // completed, so it keeps one more.
 func (w *Worker) restart(s *session, m *bus.Control) {
 	if s.ice == nil {
-		s.ice = &ice{[]credentials{{s.spec.Local, s.spec.RemoteUfrag}}}
+		s.ice = &ice{[]bus.Names{{Local: s.spec.Local, Remote: s.spec.RemoteUfrag}}}
 	}
-	all := append([]credentials{{m.Local, m.Remote}}, s.ice.credentials...)
+	all := append([]bus.Names{m.Names}, s.ice.credentials...)
 	most := maxCredentials
 	if s.owner == w.address() {
 		most--
@@ -179,7 +173,7 @@ func (w *Worker) settle(s *session, local string) bool {
 	}
 	all := s.ice.credentials
 	for i := range all {
-		if all[i].local.Ufrag != local || i == len(all)-1 {
+		if all[i].Local.Ufrag != local || i == len(all)-1 {
 			continue
 		}
 		s.ice.credentials = all[: i+1 : i+1]
@@ -194,8 +188,8 @@ func (s *session) credential(local, remote []byte) (c api.Credentials, ok bool) 
 		return s.spec.Local, s.spec.Local.Ufrag == string(local) && s.spec.RemoteUfrag == string(remote)
 	}
 	for _, x := range s.ice.credentials {
-		if x.local.Ufrag == string(local) && x.remote == string(remote) {
-			return x.local, true
+		if x.Local.Ufrag == string(local) && x.Remote == string(remote) {
+			return x.Local, true
 		}
 	}
 	return c, false
