@@ -24,9 +24,9 @@ const (
 // repairs has two bits for each of the last repairSpan sequence numbers up to newest: whether it is requested again,
 // and whether it was resent.
 type repairs struct {
-	newest         uint64
-	waiting        int // bits in wanted
-	wanted, resent [repairSpan / 64]uint64
+	newest            uint64
+	waiting           int // bits in requested
+	requested, resent [repairSpan / 64]uint64
 }
 
 // reach moves newest up to seq, if seq is later. It is false if seq is too old to have bits.
@@ -36,10 +36,10 @@ func (r *repairs) reach(seq uint64) bool {
 	}
 	for i := r.newest + 1; i <= seq && i <= r.newest+repairSpan; i++ {
 		word, bit := bitOf(i)
-		if r.wanted[word]&bit != 0 {
+		if r.requested[word]&bit != 0 {
 			r.waiting--
 		}
-		r.wanted[word] &^= bit
+		r.requested[word] &^= bit
 		r.resent[word] &^= bit
 	}
 	r.newest = seq
@@ -49,13 +49,13 @@ func (r *repairs) reach(seq uint64) bool {
 // bitOf returns the word and the mask of a sequence number's bit.
 func bitOf(seq uint64) (word, bit uint64) { return seq % repairSpan / 64, 1 << (seq % 64) }
 
-// want notes a request for seq. It is false if seq is too old, or requested already.
-func (r *repairs) want(seq uint64) bool {
+// request notes a request for seq. It is false if seq is too old, or requested already.
+func (r *repairs) request(seq uint64) bool {
 	word, bit := bitOf(seq)
-	if !r.reach(seq) || r.wanted[word]&bit != 0 {
+	if !r.reach(seq) || r.requested[word]&bit != 0 {
 		return false
 	}
-	r.wanted[word] |= bit
+	r.requested[word] |= bit
 	r.waiting++
 	return true
 }
@@ -66,22 +66,22 @@ func (r *repairs) next() (seq uint64, ok bool) {
 		return 0, false
 	}
 	for _, again := range [...]bool{false, true} {
-		for i := range uint64(len(r.wanted) + 1) {
-			word := (r.newest/64 + i) % uint64(len(r.wanted))
-			bits := r.wanted[word] &^ r.resent[word]
+		for i := range uint64(len(r.requested) + 1) {
+			word := (r.newest/64 + i) % uint64(len(r.requested))
+			bits := r.requested[word] &^ r.resent[word]
 			if again {
-				bits = r.wanted[word]
+				bits = r.requested[word]
 			}
 			switch newer := ^uint64(0) >> (63 - r.newest%64); i { // one word has the newest and the oldest
 			case 0:
 				bits &^= newer
-			case uint64(len(r.wanted)):
+			case uint64(len(r.requested)):
 				bits &= newer
 			}
 			if bits == 0 {
 				continue
 			}
-			r.wanted[word] &^= bits & -bits
+			r.requested[word] &^= bits & -bits
 			r.waiting--
 			at := word*64 + uint64(bits64.TrailingZeros64(bits))
 			return r.newest - (r.newest-at)%repairSpan, true
@@ -133,7 +133,7 @@ func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
 	if t.repairs == nil {
 		t.repairs = &repairs{newest: ext}
 	}
-	if !t.repairs.want(ext) {
+	if !t.repairs.request(ext) {
 		w.drop(DropResends)
 		return
 	}

@@ -271,7 +271,7 @@ func TestRepairsOrder(t *testing.T) {
 		}
 		for range rnd.IntN(200) {
 			seq := newest - rnd.Uint64N(repairSpan+20)
-			if got, want := r.want(seq), newest-seq < repairSpan && !wanted[seq]; got != want {
+			if got, want := r.request(seq), newest-seq < repairSpan && !wanted[seq]; got != want {
 				t.Fatalf("seed %d: %d is taken: %t; want %t", seed, seq, got, want)
 			}
 			if newest-seq < repairSpan {
