@@ -29,7 +29,6 @@ func (d *delivery) fits() bool {
 // fields are a header's fields that differ between subscribers of one shape, or from one sending to the next.
 type fields struct {
 	payloadType uint8
-	padded      bool
 	sequence    uint16
 	timestamp   uint32
 	ssrc        uint32
@@ -38,10 +37,7 @@ type fields struct {
 // header writes an RTP header to frame: the template, with these fields and the next transport-wide number.
 func (sub *subscriber) header(frame []byte, t *template, f fields) []byte {
 	frame = append(frame[:0], t.bytes[:t.length]...)
-	if f.padded {
-		frame[0] |= rtp.PaddingBit
-	}
-	frame[1] |= f.payloadType
+	frame[1] = t.bytes[1] | f.payloadType
 	binary.BigEndian.PutUint16(frame[2:], f.sequence)
 	binary.BigEndian.PutUint32(frame[4:], f.timestamp)
 	binary.BigEndian.PutUint32(frame[8:], f.ssrc)
@@ -57,9 +53,12 @@ func (w *Worker) seal(frame []byte, sub *subscriber, d *delivery) []byte {
 	s, e := d.span, d.entry
 	s.layer.settle(d.index, w.cfg.EvenRuns)
 	frame = sub.header(frame, d.template, fields{
-		payloadType: d.template.media, padded: e.Padded(),
-		sequence: uint16(d.sequence), timestamp: s.timestampOf(e.Timestamp), ssrc: d.t.spec.SSRC,
+		payloadType: d.template.media,
+		sequence:    uint16(d.sequence), timestamp: s.timestampOf(e.Timestamp), ssrc: d.t.spec.SSRC,
 	})
+	if e.Padded() {
+		frame[0] |= rtp.PaddingBit
+	}
 	n := len(frame)
 	payload := s.layer.history.PaddedPayload(e)
 	if !s.renumbers() {
