@@ -14,7 +14,7 @@ import (
 )
 
 // The core, the packages below it and those that it imports do no I/O, ask for no time, start nothing and lock nothing.
-// What they import themselves is checked; pion's packages bring more, but nothing of theirs that does I/O is called.
+// The test checks their own imports. pion's packages bring more, but nothing of theirs that does I/O is called.
 func TestSansIO(t *testing.T) {
 	banned := map[string]bool{
 		"net": true, "os": true, "syscall": true, "time": true, "sync": true, "sync/atomic": true, "os/exec": true,
@@ -62,7 +62,7 @@ func TestSansIO(t *testing.T) {
 	}
 }
 
-// parse returns the files of a package, whatever platform they are for, but its tests.
+// parse returns the files of a package for all platforms, but its tests.
 func parse(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))

@@ -13,6 +13,6 @@
 //   - Sentences have at most 25 words and none of the phrases that prose.go lists.
 //   - Commit subjects are "area: words" in at most 72 characters.
 //
-// Generated files and testdata are exempt. Prose means comments, Markdown, and those string literals that read as
-// sentences.
+// Generated files, testdata and results of measurements are exempt. Prose means comments, Markdown, and those string
+// literals that read as sentences.
 package main
