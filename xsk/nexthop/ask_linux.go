@@ -17,17 +17,17 @@ import (
 // nothing here waits.
 type asker struct {
 	fd     int
-	udp    int    // a socket that shows the kernel's defaults for datagrams
+	udp    int    // a socket that shows the kernel's defaults
 	number uint32 // of the last message
 	taken  int    // messages that the kernel sent
 	out    []byte
 	in     []byte
 }
 
-// A question is how a path leaves.
+// A question asks how a path leaves.
 type question struct {
 	path  port.Path
-	local uint16 // the UDP port that it leaves from, for routing that looks at ports; 0: any
+	local uint16 // the UDP port that it leaves from, for routing that looks at UDP ports; 0: any
 	oif   int    // the interface or VRF that it is bound to; 0: none
 }
 
@@ -40,7 +40,7 @@ func newAsker() (*asker, error) {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
 	a := &asker{fd: fd, udp: -1, in: make([]byte, 1<<16)}
-	// Strict checks make the kernel heed the filter of a listing, instead of telling us all of its tables.
+	// Strict checks make the kernel heed the filter of a listing, instead of listing all of its tables.
 	if err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err == nil {
 		err = unix.Connect(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) // only the kernel may answer
 	}
@@ -59,7 +59,7 @@ func (a *asker) close() {
 	unix.Close(a.udp)
 }
 
-// ask asks at most questionsAtMost questions in one call, and hands on the answers that came. A question may stay
+// ask asks at most questionsAtMost questions in one call, and passes on the answers that came. A question may stay
 // without one when the kernel lacks memory.
 func (a *asker) ask(questions []question, answered func(i int, got answer)) error {
 	a.out = a.out[:0]
@@ -85,9 +85,8 @@ func (a *asker) ask(questions []question, answered func(i int, got answer)) erro
 func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error) {
 	a.number++
 	number := a.number
-	a.out = appendMessage(a.out[:0], number, unix.NLM_F_DUMP, unix.RtMsg{
-		Family: family, Type: unix.RTN_LOCAL,
-	}, func(b []byte) []byte {
+	header := unix.RtMsg{Family: family, Type: unix.RTN_LOCAL}
+	a.out = appendMessage(a.out[:0], number, unix.NLM_F_DUMP, header, func(b []byte) []byte {
 		return appendAttribute(b, unix.RTA_TABLE, binary.NativeEndian.AppendUint32(nil, table))
 	})
 	if _, err := unix.Write(a.fd, a.out); err != nil {
@@ -96,7 +95,7 @@ func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error)
 	var failed error
 	err = a.read(func(m message) (done bool) {
 		if m.number != number {
-			return false // of an earlier question that was given up
+			return false // it answers an earlier question that failed
 		}
 		if m.flags&unix.NLM_F_DUMP_INTR != 0 {
 			failed = netlink.ErrDumpInterrupted
@@ -118,7 +117,7 @@ func (a *asker) ours(family uint8, table uint32) (out []netip.Prefix, err error)
 	return out, errors.Join(err, failed)
 }
 
-// hopLimits asks for the hop limits of datagrams by a link. Changes of these are not notified.
+// hopLimits asks for the hop limits of datagrams that leave by a link. Changes of these are not notified.
 func (a *asker) hopLimits(index int) (h hopLimits, err error) {
 	if ttl, err := unix.GetsockoptInt(a.udp, unix.IPPROTO_IP, unix.IP_TTL); err == nil {
 		h.four = uint8(ttl)
@@ -144,7 +143,7 @@ func (a *asker) hopLimits(index int) (h hopLimits, err error) {
 	return h, err
 }
 
-// readHopLimit finds IPv6's hop limit in the kernel's attributes of a link, 0 if there is none.
+// readHopLimit finds IPv6's hop limit in the kernel's description of a link, 0 if there is none.
 func readHopLimit(b []byte) (limit uint8) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return 0
@@ -169,8 +168,8 @@ func readHopLimit(b []byte) (limit uint8) {
 	return limit
 }
 
-// read hands on messages until take has enough or none is left.
-func (a *asker) read(take func(message) (done bool)) error {
+// read passes on messages until each reports that it is done, or none is left.
+func (a *asker) read(each func(message) (done bool)) error {
 	for {
 		n, err := unix.Read(a.fd, a.in)
 		switch {
@@ -188,7 +187,7 @@ func (a *asker) read(take func(message) (done bool)) error {
 				return errors.New("read netlink: a message that is cut off")
 			}
 			a.taken++
-			if take(m) {
+			if each(m) {
 				return nil
 			}
 		}
@@ -232,9 +231,9 @@ func appendMessage(b []byte, number uint32, flags uint16, header unix.RtMsg, att
 	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETROUTE)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, number)
-	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows the asker
-	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos, header.Table, header.Protocol,
-		header.Scope, header.Type)
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows whom it answers
+	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos)
+	b = append(b, header.Table, header.Protocol, header.Scope, header.Type)
 	b = binary.NativeEndian.AppendUint32(b, header.Flags)
 	b = attributes(b)
 	binary.NativeEndian.PutUint32(b[start:], uint32(len(b)-start))
@@ -256,7 +255,7 @@ type message struct {
 	data        []byte
 }
 
-// cutMessage takes the first message off; ok is false if there is no whole one.
+// cutMessage cuts the first message off; ok is false if there is no whole one.
 func cutMessage(b []byte) (m message, rest []byte, ok bool) {
 	if len(b) < unix.SizeofNlMsghdr {
 		return m, nil, false
@@ -272,7 +271,7 @@ func cutMessage(b []byte) (m message, rest []byte, ok bool) {
 	return m, b[min(len(b), int(size+3)&^3):], true
 }
 
-// errno returns the error number of an NLMSG_ERROR or NLMSG_DONE.
+// errno is the error in an NLMSG_ERROR or NLMSG_DONE.
 func (m *message) errno() unix.Errno {
 	if len(m.data) < 4 {
 		return 0
@@ -292,7 +291,7 @@ func attributes(b []byte, each func(kind uint16, value []byte)) {
 	}
 }
 
-// readAnswer reads the kernel's answer about the way to an address; ok is false if it is no answer.
+// readAnswer reads the kernel's answer about an address; ok is false if the message is no answer.
 func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
 	switch m.kind {
 	case unix.NLMSG_ERROR:
@@ -349,15 +348,15 @@ func readAnswer(m message, remote netip.Addr) (a answer, ok bool) {
 }
 
 const (
-	// flagsMask are the flags beside a type (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
+	// flagsMask has the bits of an attribute's type that are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER).
 	flagsMask = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
 	// mtuAtMost is the largest MTU of IP.
 	mtuAtMost = 65535
-	// encapsulated stands for the interface of routes that put a header around datagrams. It is none of ours.
+	// encapsulated stands for the interface of routes that put a header around packets. It is none of ours.
 	encapsulated = -1
 )
 
-// readMetrics reads a route's metrics for its datagrams; 0 where it has none.
+// readMetrics reads a route's MTU and hop limit; 0 where it has none.
 func readMetrics(b []byte) (mtu int, hops uint8) {
 	attributes(b, func(kind uint16, value []byte) {
 		if len(value) < 4 {

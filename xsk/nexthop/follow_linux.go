@@ -20,7 +20,7 @@ type notice struct {
 	lost     bool
 }
 
-// listen hands over the kernel's notifications until done.
+// listen passes on the kernel's notifications until done.
 func listen(socket *nl.NetlinkSocket, to chan<- notice, done <-chan struct{}) {
 	for {
 		messages, from, err := socket.Receive()
@@ -28,7 +28,7 @@ func listen(socket *nl.NetlinkSocket, to chan<- notice, done <-chan struct{}) {
 			continue
 		}
 		select {
-		case <-done: // which is why the socket was closed
+		case <-done: // Close closed the socket
 			return
 		default:
 		}
@@ -40,7 +40,7 @@ func listen(socket *nl.NetlinkSocket, to chan<- notice, done <-chan struct{}) {
 	}
 }
 
-// listing is the set of lists that follow has to ask the kernel for again.
+// listing is the part of the kernel's tables that follow has to list again.
 type listing uint8
 
 const (
@@ -49,7 +49,7 @@ const (
 	listAll             // and the neighbours
 )
 
-// A follower holds the known state of the kernel. All of it belongs to one goroutine.
+// A follower holds our knowledge of the kernel's tables. All of it belongs to one goroutine.
 type follower struct {
 	cfg    Config
 	kernel *netlink.Handle
@@ -61,8 +61,8 @@ type follower struct {
 	ways       roster
 
 	relist  listing
-	changed bool   // since the last snapshot: something that Resolve answers from
-	news    bool   // the kernel told of routes since the last turn
+	changed bool   // the data that Resolve answers from, since the last snapshot
+	news    bool   // the kernel notified of routes since the last turn
 	lives   uint32 // how often the link went away
 	told    Link   // the link, as far as Events has been received
 	round   uint32 // of refreshes
@@ -89,13 +89,13 @@ type sources struct {
 	tooBig  <-chan netip.Addr // destinations whose path MTU may be another
 }
 
-// follow applies the messages of its sources until the table is closed.
+// follow applies notices and hints until the table is closed.
 func (f *follower) follow(from sources) {
 	defer f.close()
 	defer close(f.table.events)
 	refresh := time.NewTicker(f.cfg.Refresh)
 	defer refresh.Stop()
-	// settled fires when the next turn may be taken; it is armed while there is something to do.
+	// settled fires when the next turn may begin. It is armed while one is due.
 	settled := time.NewTimer(0)
 	settled.Stop()
 	var earliest time.Time
@@ -103,7 +103,7 @@ func (f *follower) follow(from sources) {
 	for {
 		event, after, events := f.nextEvent()
 		routes, tooBig := from.routes, from.tooBig
-		if f.news { // one more would add nothing, and storms are best left to the kernel
+		if f.news { // one more would add nothing, and a storm stays with the kernel
 			routes = nil
 		}
 		if f.ways.hinted() {
@@ -116,7 +116,7 @@ func (f *follower) follow(from sources) {
 			f.applyRoutes(n)
 		case destination := <-tooBig:
 			f.ways.hint(destination)
-			// The kernel shows us the message a moment before it heeds it.
+			// The kernel delivers the message to us a moment before it heeds it.
 			earliest = later(earliest, time.Now().Add(f.cfg.Settle))
 		case <-f.table.arrivals:
 			f.ways.add(f.table.arrived())
@@ -152,8 +152,8 @@ func (f *follower) close() {
 // retryAfter is the pause after a listing or a question that failed.
 const retryAfter = time.Second
 
-// turn lists and asks as far as that is due, and returns when the next turn may be. However much there is to ask, at
-// most a tenth of the time is spent on it.
+// turn lists and asks as far as that is due, and returns the earliest time of the next turn. With any number of
+// questions, turns take at most a tenth of the time.
 func (f *follower) turn() (next time.Time) {
 	began := time.Now()
 	pause := f.cfg.Settle
@@ -164,7 +164,7 @@ func (f *follower) turn() (next time.Time) {
 	return ended.Add(max(pause, 9*ended.Sub(began)))
 }
 
-// apply takes in a notice of links, addresses or neighbours.
+// apply applies a notice of links, addresses or neighbours.
 func (f *follower) apply(n notice) {
 	if n.lost {
 		f.cfg.Log.Debug("Notifications of the kernel were lost, listing again", "interface", f.cfg.Interface)
@@ -175,12 +175,16 @@ func (f *follower) apply(n notice) {
 		case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 			n, err := netlink.NeighDeserialize(m.Data)
 			if err != nil || n.LinkIndex != f.link.Index {
-				continue // of a new index of ours, all are listed with the link
+				continue // neighbours of a new index of ours are listed with the link
 			}
-			f.learn(n, m.Header.Type == unix.RTM_DELNEIGH)
+			if m.Header.Type == unix.RTM_DELNEIGH {
+				f.forget(n)
+			} else {
+				f.learn(n)
+			}
 		case unix.RTM_DELLINK:
-			// It may be back with the same index before we look: when it was in another namespace.
-			// (A bridge says so too, of a link that leaves it.)
+			// It may be back with the same index before we look, if it was in another namespace. (A bridge sends this
+			// message too, about a link that leaves it.)
 			if l := nl.DeserializeIfInfomsg(m.Data); int(l.Index) == f.link.Index && l.Family == unix.AF_UNSPEC {
 				f.lives++
 			}
@@ -191,7 +195,7 @@ func (f *follower) apply(n notice) {
 	}
 }
 
-// applyRoutes takes in a notice of routes, rules or next hops. All ways are asked for then.
+// applyRoutes applies a notice of routes, rules or next hops. It makes all ways due.
 func (f *follower) applyRoutes(n notice) {
 	f.news = true
 	own := n.lost
@@ -204,20 +208,28 @@ func (f *follower) applyRoutes(n notice) {
 	}
 }
 
-// learn takes in the kernel's message about one neighbour.
-func (f *follower) learn(n *netlink.Neigh, deleted bool) {
-	at, hardware, ok := usable(n)
+// forget removes a neighbour that the kernel deleted or cannot send to.
+func (f *follower) forget(n *netlink.Neigh) {
+	at, _, _ := usable(n)
 	if !at.IsValid() {
 		return
 	}
 	k := address(at.As16())
-	known := f.neighbours[k]
-	switch {
-	case deleted || !ok:
-		if known != nil {
-			delete(f.neighbours, k)
-			f.changed = true
-		}
+	if f.neighbours[k] != nil {
+		delete(f.neighbours, k)
+		f.changed = true
+	}
+}
+
+// learn applies the kernel's news of a neighbour.
+func (f *follower) learn(n *netlink.Neigh) {
+	at, hardware, ok := usable(n)
+	if !ok {
+		f.forget(n)
+		return
+	}
+	k := address(at.As16())
+	switch known := f.neighbours[k]; {
 	case known != nil && known.address == hardware:
 		known.state = n.State
 	default:
@@ -230,8 +242,8 @@ func (f *follower) learn(n *netlink.Neigh, deleted bool) {
 const usableStates = netlink.NUD_PERMANENT | netlink.NUD_NOARP | netlink.NUD_REACHABLE |
 	netlink.NUD_PROBE | netlink.NUD_STALE | netlink.NUD_DELAY
 
-// usable reads an entry of the kernel's; ok is false if frames cannot be sent by it. Entries for
-// multicast and broadcast are among them, and are not neighbours.
+// usable reads an entry of the kernel's; ok is false if frames cannot be sent by it. That holds for entries of
+// multicast and broadcast addresses too, which are not neighbours.
 func usable(n *netlink.Neigh) (at netip.Addr, hardware [6]byte, ok bool) {
 	if n.Family != unix.AF_INET && n.Family != unix.AF_INET6 {
 		return at, hardware, false // a bridge's or a tunnel's forwarding entry
@@ -252,7 +264,7 @@ func (f *follower) renew() bool {
 	}
 	if f.relist != listNothing {
 		if err := f.list(); err != nil {
-			// The known state stays, and the lists to ask for stay due.
+			// Our knowledge stays, and relist too.
 			f.warn("Cannot list links, addresses and neighbours", err)
 			return false
 		}
@@ -272,17 +284,17 @@ func (f *follower) renew() bool {
 	return err == nil
 }
 
-// publish makes a snapshot of the known state.
+// publish makes a snapshot of our knowledge.
 func (f *follower) publish() {
 	f.changed = false
 	f.table.current.Store(&snapshot{f.link, f.own, maps.Clone(f.neighbours)})
 	f.table.generation.Add(1)
 }
 
-// listAttempts is how often a listing is begun again because the kernel's tables changed under it.
+// listAttempts bounds the attempts of a listing. One fails if the kernel's tables change during it.
 const listAttempts = 5
 
-// list asks the kernel for the lists of relist.
+// list lists the tables that relist names.
 func (f *follower) list() (err error) {
 	for range listAttempts {
 		if err = f.listOnce(); !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -317,7 +329,7 @@ func (f *follower) listOnce() error {
 	return nil
 }
 
-// listLink is the interface as it is, the zero Link if there is none.
+// listLink returns the interface as it is, the zero Link if there is none.
 func (f *follower) listLink() (Link, error) {
 	l, err := f.kernel.LinkByName(f.cfg.Interface)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -343,7 +355,7 @@ func (f *follower) listLink() (Link, error) {
 	return link, nil
 }
 
-// domainOf is the VRF that a link's master is, if it is one.
+// domainOf returns a link's master if it is a VRF, the zero vrf otherwise.
 func domainOf(master netlink.Link) vrf {
 	if v, ok := master.(*netlink.Vrf); ok {
 		return vrf{v.Index, v.Table}
@@ -351,7 +363,7 @@ func domainOf(master netlink.Link) vrf {
 	return vrf{}
 }
 
-// listOwn are the addresses of this host. Those of a link in a VRF are in the table of that.
+// listOwn returns the addresses of this host. Those of a link in a VRF are in the VRF's table.
 func (f *follower) listOwn(link Link) (addressSet, error) {
 	tables := []uint32{unix.RT_TABLE_LOCAL}
 	if link.domain.table != 0 {
@@ -370,7 +382,7 @@ func (f *follower) listOwn(link Link) (addressSet, error) {
 	return newAddressSet(all), nil
 }
 
-// listNeighbours are those on the link.
+// listNeighbours returns the neighbours on a link.
 func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	list, err := f.kernel.NeighListExecute(netlink.Ndmsg{Index: uint32(index)})
 	if err != nil {
@@ -386,8 +398,8 @@ func (f *follower) listNeighbours(index int) (map[address]*neighbour, error) {
 	return neighbours, nil
 }
 
-// refresh marks the next hops of all ways as used. The kernel asks for those that it does not know, and verifies those
-// that are stale. Now and then refresh makes all ways due.
+// refresh marks the next hops of all ways as used. The kernel then asks for those that it does not know, and verifies
+// those that are stale. Each reviewRounds it makes all ways due.
 func (f *follower) refresh() {
 	if f.round++; f.round%reviewRounds == 0 {
 		f.ways.askAll()
@@ -405,7 +417,7 @@ func (f *follower) refresh() {
 			return
 		}
 		if left--; left == 0 {
-			return // the others have their turn in one of the next rounds, as a map has no order
+			return // the others follow in one of the next rounds, as a map has no order
 		}
 	}
 }
@@ -413,7 +425,7 @@ func (f *follower) refresh() {
 // neighboursAtMost bounds the system calls of a refresh.
 const neighboursAtMost = 4096
 
-// overlooked are the next hops that the kernel will not have asked for or verified on its own.
+// overlooked are the next hops that the kernel does not ask for or verify on its own.
 func (f *follower) overlooked() map[address]struct{} {
 	out := make(map[address]struct{})
 	if !f.link.Up {
@@ -424,8 +436,7 @@ func (f *follower) overlooked() map[address]struct{} {
 		if w.gone.Load() || a == nil || a.reach != byLink || a.index != f.link.Index {
 			continue
 		}
-		// Never permanent ones: being told of their use takes their permanence away (net/core/neighbour.c,
-		// ____neigh_update).
+		// Never mark permanent ones: a mark ends their permanence (net/core/neighbour.c, ____neigh_update).
 		if n := f.neighbours[a.next]; n == nil || n.state == netlink.NUD_STALE {
 			out[a.next] = struct{}{}
 		}
@@ -433,7 +444,8 @@ func (f *follower) overlooked() map[address]struct{} {
 	return out
 }
 
-// nextEvent returns the next event for Events and the link as it is known afterwards; events is nil if there is none.
+// nextEvent returns the next event for Events, and the link as its receiver knows it afterwards. The channel is nil if
+// there is no event.
 func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkEvent) {
 	told, now := f.told, f.link
 	other := told.Index != now.Index || told.life != now.life
@@ -441,9 +453,8 @@ func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkE
 	case other && told.Index != 0:
 		return LinkEvent{LinkGone, told.Index}, Link{life: now.life}, f.table.events
 	case other && now.Index != 0:
-		return LinkEvent{LinkBack, now.Index}, Link{
-			Index: now.Index, Address: now.Address, life: now.life,
-		}, f.table.events
+		after = Link{Index: now.Index, Address: now.Address, life: now.life}
+		return LinkEvent{LinkBack, now.Index}, after, f.table.events
 	case told.Address != now.Address:
 		told.Address = now.Address
 		return LinkEvent{LinkAddress, now.Index}, told, f.table.events
@@ -455,7 +466,7 @@ func (f *follower) nextEvent() (event LinkEvent, after Link, events chan<- LinkE
 	return LinkEvent{}, told, nil
 }
 
-// warn logs a failure, at most once a minute.
+// warn logs a problem, at most once a minute.
 func (f *follower) warn(message string, err error) {
 	if now := time.Now(); now.Sub(f.warned) > time.Minute {
 		f.warned = now

@@ -6,20 +6,20 @@ import "errors"
 type Hop struct {
 	// Source and Destination are the hardware addresses of our interface and of the next hop.
 	Source, Destination [6]byte
-	// MTU is the size of the largest IP datagram that fits the interface and the path, as far as the kernel knows. It
-	// is in bytes from the IP header on.
+	// MTU is the largest IP datagram that fits the interface and the path, as far as the kernel knows. It is in bytes
+	// and counts from the IP header.
 	MTU int
 	// HopLimit is the one that the kernel would set (IPv4's time to live); 0 if it is not known.
 	HopLimit uint8
 }
 
-// A Verdict says how a path leaves, as far as that is known.
+// A Verdict is how a path leaves, as far as that is known.
 type Verdict uint8
 
 const (
 	// Unresolved: the kernel has not answered yet, has no route, or does not know the next hop's hardware address.
 	Unresolved Verdict = iota
-	// Usable: frames leave by our interface, as the Hop says.
+	// Usable: frames leave by our interface, with the addresses of the Hop.
 	Usable
 	// Elsewhere: the kernel's routes lead by another interface.
 	Elsewhere
@@ -48,7 +48,7 @@ func (v Verdict) String() string {
 
 // A Way is one path that is followed. Its methods belong to one thread, that of the Follow that returned it.
 type Way interface {
-	// Resolve says how the path leaves now. The Hop counts where the verdict is Usable. It takes no lock, makes
+	// Resolve returns how the path leaves now. The Hop is valid if the verdict is Usable. Resolve takes no lock, makes
 	// no system call and allocates nothing.
 	Resolve() (Hop, Verdict)
 	// Forget ends following. The Way is not used any more.
@@ -58,20 +58,20 @@ type Way interface {
 // ErrNoInterface is wrapped by Watch's error if there is no interface of the name.
 var ErrNoInterface = errors.New("no such interface")
 
-// A LinkChange is a kind of change of the interface.
+// A LinkChange is one change of the interface.
 type LinkChange uint8
 
-// The changes, the first four in the order in which an interface that is taken away and comes back goes through them.
+// The changes. The first four are in the order in which they happen to an interface that is removed and returns.
 const (
-	// LinkDown: it can not send: switched off, or without carrier.
+	// LinkDown: it cannot send, because it is switched off or has no carrier.
 	LinkDown LinkChange = iota + 1
 	// LinkGone: there is no interface of the name any more. Sockets bound to it are dead.
 	LinkGone
-	// LinkBack: there is one again. Its index is another, so it has to be attached and bound to again.
+	// LinkBack: there is one again. It has another index, and has to be attached and bound to again.
 	LinkBack
 	// LinkUp: it can send.
 	LinkUp
-	// LinkAddress: it has another hardware address, perhaps beside other changes.
+	// LinkAddress: it has another hardware address.
 	LinkAddress
 )
 

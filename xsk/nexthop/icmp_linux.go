@@ -11,14 +11,14 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// The kernel remembers a path MTU that a router reports, for the destination, and notifies nobody. So we receive the
-// router's message too, and ask for the paths to that destination again. That it comes from a router is not
-// checked: it is a hint to ask, not an answer.
+// The kernel remembers a path MTU that a router reports, for the destination, and sends no notification. So we receive
+// the router's message too, and ask for the paths to that destination again. The sender is not checked: the message is
+// a hint to ask, not an answer.
 
 // icmpBuffer is the room, in bytes, for hints that wait. A router repeats lost ones.
 const icmpBuffer = 16 << 10
 
-// hearTooBig opens sockets that hear of packets that were too big for their path. It may yield some and an error.
+// hearTooBig opens sockets that receive messages about packets that were too big. It may return some and an error.
 func hearTooBig() (sockets []*net.IPConn, err error) {
 	four, err4 := net.ListenIP("ip4:icmp", nil)
 	if err4 == nil {
@@ -46,7 +46,7 @@ func hearTooBig() (sockets []*net.IPConn, err error) {
 	return sockets, errors.Join(err4, err6)
 }
 
-// hear starts goroutines that hand over the destinations of packets that were too big.
+// hear starts goroutines that pass on the destinations of packets that were too big.
 func (t *Table) hear(log *slog.Logger) <-chan netip.Addr {
 	sockets, err := hearTooBig()
 	if err != nil {
@@ -60,7 +60,7 @@ func (t *Table) hear(log *slog.Logger) <-chan netip.Addr {
 	return to
 }
 
-// hearAt does so for one socket until that is closed.
+// hearAt passes on those of one socket until it is closed.
 func hearAt(socket *net.IPConn, to chan<- netip.Addr, done <-chan struct{}) {
 	six := socket.LocalAddr().(*net.IPAddr).IP.To4() == nil
 	b := make([]byte, 512)
@@ -81,8 +81,8 @@ func hearAt(socket *net.IPConn, to chan<- netip.Addr, done <-chan struct{}) {
 	}
 }
 
-// tooBig reads the destination of the packet that an ICMP message reports as too big (RFC 792, RFC 4443 section 3.2).
-// After the message's own 8 bytes comes the packet's IP header.
+// tooBig reads the destination of a packet from an ICMP message that it was too big (RFC 792, RFC 4443 section 3.2).
+// The packet's IP header follows the message's own 8 bytes.
 func tooBig(b []byte, six bool) (destination netip.Addr, ok bool) {
 	const header = 8
 	if six {

@@ -52,8 +52,8 @@ func newAddressSet(prefixes []netip.Prefix) (s addressSet) {
 	return s
 }
 
-// outermost sorts spans of prefixes and drops those that lie in others. Two prefixes are either disjoint or one lies in
-// the other.
+// outermost sorts spans of prefixes and leaves out those that lie in others. Two prefixes are either disjoint or
+// one lies in the other.
 func outermost(spans []span) []span {
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(a.first.compare(b.first), b.last.compare(a.last)) })
 	out := spans[:0]
@@ -72,7 +72,7 @@ func (s *addressSet) of(a netip.Addr) *[]span {
 	return &s.six
 }
 
-// holds reports whether the address, with any zone, is in the set.
+// holds reports whether the address, without regard to its zone, is in the set.
 func (s *addressSet) holds(a netip.Addr) bool {
 	spans, k := *s.of(a), keyOf(a.As16())
 	low, high := 0, len(spans) // the spans before low begin at k or before, those from high on after it

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// A roster is the ways that are followed, and which of them the kernel is to be asked for. It belongs to follow.
+// A roster is a list of the followed ways, and knows which of them are due to be asked for. It belongs to follow.
 type roster struct {
 	asker *asker
 	local uint16 // the UDP port that all leave from
@@ -15,12 +15,12 @@ type roster struct {
 
 	all    []*way
 	cursor int    // the next of all
-	left   int    // so many of all, from cursor on and around, are to be asked for
-	urgent []*way // these before
+	left   int    // how many of all are due, from cursor on and around
+	urgent []*way // due before all
 	hints  []netip.Addr
-	heard  int    // hints since these were empty, the same ones included
-	named  []*way // these, to destinations of earlier hints, in turns with all
-	even   bool   // a named way came last, or could have
+	heard  int    // hints since the list was empty, repeated ones included
+	named  []*way // to destinations of earlier hints; due in turns with all
+	even   bool   // the turn is that of named
 
 	asking    []*way
 	questions []question
@@ -32,19 +32,19 @@ var errUnanswered = errors.New("the kernel did not answer")
 const (
 	// waysAtMost bounds the ways that one turn asks for.
 	waysAtMost = 1024
-	// hintsAtMost bounds the destinations that are looked for at a time: each costs a look at every way.
+	// hintsAtMost bounds the hinted destinations at a time: each costs a look at every way.
 	hintsAtMost = 16
 )
 
-// pending reports whether there is something to ask.
+// pending reports whether there are questions to ask.
 func (r *roster) pending() bool {
 	return r.left > 0 || len(r.urgent) > 0 || len(r.named) > 0 || len(r.hints) > 0
 }
 
-// hinted reports whether there is no room for another hint. A flood of them stays with the kernel then, which drops it.
+// hinted reports whether there is no room for another hint. Further hints stay with the kernel then, which drops them.
 func (r *roster) hinted() bool { return r.heard >= hintsAtMost }
 
-// add follows more ways, which are asked for first.
+// add adds ways, which are asked for first.
 func (r *roster) add(ways []*way) {
 	r.all = append(r.all, ways...)
 	r.urgent = append(r.urgent, ways...)
@@ -61,10 +61,10 @@ func (r *roster) hint(destination netip.Addr) {
 	}
 }
 
-// ask asks for ways that are due, a bounded number. changed reports whether one leaves otherwise than before. After an
-// error the ways that were to be asked for are due again.
+// ask asks for ways that are due, a bounded number. It reports whether one leaves in another way than before. After an
+// error the ways without an answer are due again.
 func (r *roster) ask(link Link) (changed bool, err error) {
-	// Hints may be forged, without end. So they wait until all ways of the ones before were asked for.
+	// Forged hints may come without end. So they wait until all ways of earlier hints were asked for.
 	if len(r.hints) > 0 && len(r.named) == 0 {
 		for _, w := range r.all {
 			if slices.Contains(r.hints, w.path.Remote.Addr().WithZone("")) {
@@ -111,7 +111,7 @@ func (r *roster) choose(link Link) {
 	}
 }
 
-// next takes the next way that is due, nil if none is. Ways that nobody wants to know of any more it leaves out.
+// next removes the next way that is due, and returns nil if none is. It skips forgotten ways.
 func (r *roster) next() *way {
 	if w := first(&r.urgent); w != nil {
 		return w
@@ -127,7 +127,7 @@ func (r *roster) next() *way {
 	return first(&r.named)
 }
 
-// first takes the first way off that is not forgotten, nil if there is none.
+// first removes the first way that is not forgotten, and returns nil if there is none.
 func first(ways *[]*way) *way {
 	for len(*ways) > 0 {
 		w := (*ways)[0]
@@ -139,7 +139,7 @@ func first(ways *[]*way) *way {
 	return nil
 }
 
-// nextOfAll takes the next way at the cursor.
+// nextOfAll returns the next way at the cursor.
 func (r *roster) nextOfAll() *way {
 	for ; r.left > 0; r.left-- {
 		if r.cursor >= len(r.all) {
@@ -159,9 +159,9 @@ func (r *roster) nextOfAll() *way {
 	return nil
 }
 
-// bound is the interface that a question to an address names. For a link-local address it is the zone's, since there
-// are such addresses on every link. Else it is the VRF that the link is in, as a socket there is bound to it. ok is
-// false where the zone is none that we know.
+// bound is the interface that a question about an address names. A link-local address needs that of its zone, since
+// there are such addresses on every link. Otherwise it is the VRF that the link is in, because a socket there is bound
+// to it. ok is false if the zone is unknown.
 func (r *roster) bound(remote netip.Addr, link Link) (oif int, ok bool) {
 	if !remote.Is6() || !remote.IsLinkLocalUnicast() {
 		return link.domain.index, true
@@ -175,8 +175,8 @@ func (r *roster) bound(remote netip.Addr, link Link) (oif int, ok bool) {
 	}
 }
 
-// learn takes in the kernel's answer, and reports whether a way that left somehow leaves otherwise now. A way's first
-// answer is none that its user could have relied on.
+// learn stores the kernel's answer, and reports whether it changes an earlier one. The first answer changes nothing
+// that the way's user could have relied on.
 func (w *way) learn(got answer) (changed bool) {
 	before := w.answer.Load()
 	if before != nil && *before == got {

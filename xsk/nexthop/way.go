@@ -15,12 +15,12 @@ type Link struct {
 	Address [6]byte
 	// MTU is the largest IP datagram that it sends, in bytes.
 	MTU int
-	// Up is set if it can send: switched on, and with carrier.
+	// Up reports whether it can send: it is switched on, and has carrier.
 	Up bool
 
-	// life distinguishes links of one index, the earlier of which has gone.
+	// life differs between links of one index, of which the earlier has gone.
 	life uint32
-	// hops are the kernel's hop limits for datagrams by the link, where their route has none. 0: not known.
+	// hops are the hop limits of datagrams that leave by the link on a route without one. 0: not known.
 	hops hopLimits
 	// domain is the VRF that the link belongs to, the zero vrf if none.
 	domain vrf
@@ -55,7 +55,7 @@ type snapshot struct {
 	neighbours map[address]*neighbour
 }
 
-// A reach is where an answer says that the peer is.
+// A reach is the peer's place by the kernel's answer.
 type reach uint8
 
 const (
@@ -64,11 +64,11 @@ const (
 	thisHost              // here
 )
 
-// An answer is the kernel's, to the question how a path leaves.
+// An answer is the kernel's to the question how a path leaves.
 type answer struct {
 	reach reach
 	index int     // of the interface, for byLink
-	next  address // the gateway or the peer whose hardware address frames go to, for byLink
+	next  address // of the next hop, for byLink: a gateway or the peer
 	mtu   int     // the largest datagram known to pass, 0: the interface's
 	hops  uint8   // the hop limit, 0: the interface's
 }
@@ -78,7 +78,7 @@ type way struct {
 	table  *Table
 	path   port.Path
 	answer atomic.Pointer[answer] // follow writes it; nil: none yet
-	gone   atomic.Bool            // its user writes it: nobody wants to know any more
+	gone   atomic.Bool            // its user writes it: the way is not used any more
 }
 
 // Resolve implements Way.
