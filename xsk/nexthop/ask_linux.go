@@ -231,7 +231,7 @@ func appendMessage(b []byte, number uint32, flags uint16, header unix.RtMsg, att
 	b = binary.NativeEndian.AppendUint16(b, unix.RTM_GETROUTE)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|flags)
 	b = binary.NativeEndian.AppendUint32(b, number)
-	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows whom it answers
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel knows the asker
 	b = append(b, header.Family, header.Dst_len, header.Src_len, header.Tos)
 	b = append(b, header.Table, header.Protocol, header.Scope, header.Type)
 	b = binary.NativeEndian.AppendUint32(b, header.Flags)

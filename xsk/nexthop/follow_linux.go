@@ -224,7 +224,7 @@ func (f *follower) forget(n *netlink.Neigh) {
 // learn applies the kernel's news of a neighbour.
 func (f *follower) learn(n *netlink.Neigh) {
 	at, hardware, ok := usable(n)
-	if !ok {
+	if !ok || !at.IsValid() {
 		f.forget(n)
 		return
 	}
