@@ -153,6 +153,21 @@ func TestMemoryOfABus(t *testing.T) {
 	}
 }
 
+// Lanes hold many messages, so that each byte of one counts.
+func TestSizesOfMessages(t *testing.T) {
+	for _, x := range []struct {
+		name      string
+		got, most uintptr
+	}{
+		{"Control", unsafe.Sizeof(Control{}), 248},
+		{"Media", unsafe.Sizeof(Media{}), 176},
+	} {
+		if x.got > x.most {
+			t.Errorf("%s takes %d bytes; expected at most %d", x.name, x.got, x.most)
+		}
+	}
+}
+
 // The media lane allocates nothing once it has the size that its receiver's lag asks for.
 func TestMediaLaneAllocatesNothing(t *testing.T) {
 	_, _, ends := joined(2)

@@ -296,8 +296,8 @@ func TestPrimingTakesTurns(t *testing.T) {
 	t.Error("the other stream was not fed")
 }
 
-// Priming fills each batch of messages to the last place. A stream with one live packet waits for one batch, not for the
-// end of the priming.
+// Priming fills each batch of messages to the last place. A stream with one live packet waits for one batch, and not for
+// the end of the priming.
 func TestFullBatchesTakeTurns(t *testing.T) {
 	l := newLab(t, 0, 3)
 	l.out.Control, l.out.Media = make([]bus.Control, 0, 2*feedQuantum), make([]bus.Media, 0, 2*feedQuantum)
@@ -314,13 +314,15 @@ func TestFullBatchesTakeTurns(t *testing.T) {
 	l.hand(from(1, bus.Follow(0, everything(3, 3), 3)))
 	l.poll()
 	for stream := range bus.StreamID(2) {
-		l.hand(from(1, bus.Follow(0, everything(stream+1, bus.Generation(stream+1)), uint32(stream+1))))
+		all := everything(stream+1, bus.Generation(stream+1))
+		l.hand(from(1, bus.Follow(0, all, uint32(stream+1))))
 	}
 	l.w.outbox.control = nil // answers would leave the batches uneven
 	l.w.Poll(l.now, &l.out)
 	l.take()
 	l.forget()
-	l.quietly(pubs[2].path, pubs[2].seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, false, "live")}))
+	live := packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, false, "live")}
+	l.quietly(pubs[2].path, pubs[2].seal(live))
 	for batch := range 2 {
 		l.w.Poll(l.now, &l.out)
 		l.take()
