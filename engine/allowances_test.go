@@ -16,7 +16,8 @@ func TestAllowances(t *testing.T) {
 	drivers := map[string]map[string]uint64{
 		"eth0": {
 			"tx_timeout": 1, "bw_in_allowance_exceeded": 2, "bw_out_allowance_exceeded": 3, "pps_allowance_exceeded": 5,
-			"conntrack_allowance_exceeded": 7, "conntrack_allowance_available": 1000, "linklocal_allowance_exceeded": 11, "queue_0_tx_cnt": 13,
+			"conntrack_allowance_exceeded": 7, "conntrack_allowance_available": 1000,
+			"linklocal_allowance_exceeded": 11, "queue_0_tx_cnt": 13,
 		},
 		"eth1": {"tx_timeout": 17},
 	}

@@ -33,8 +33,8 @@ func newSite(t *testing.T) *site {
 	l := testenv.NewLab(t)
 	s := &site{t: t, source: netip.MustParseAddr("198.18.0.100")}
 	var err error
-	for name, host := range map[string]**lab.Host{"server": &s.server, "client": &s.client} {
-		if *host, err = l.AddHost(name); err != nil {
+	for name, h := range map[string]**lab.Host{"server": &s.server, "client": &s.client} {
+		if *h, err = l.AddHost(name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,8 +82,8 @@ func offered(l api.Local) (out []netip.Addr) {
 	return out
 }
 
-// An engine that started before its machine had an address serves peers at each address as it comes: every
-// answer, and that of an ICE restart, has those of the moment, and the media port is reached there.
+// An engine that started before its machine had an address serves peers at each new address. Every answer, and that of
+// an ICE restart, has the addresses of the moment, and the UDP port is reached there.
 func TestCandidatesFollowTheKernel(t *testing.T) {
 	s := newSite(t)
 	defer shutdown(t, s.engine)
@@ -168,9 +168,13 @@ func TestPublicNameChoosesTheInterface(t *testing.T) {
 	server, _ := testenv.Pair(t, lab.Link{Queues: 1})
 	cfg := configured(func(c *engine.Config) {
 		c.Host.IO, c.Sessions.Max, c.Public.Names = host.OnlyXDP, 10, []string{"media.example.org"}
-		c.Public.Lookup = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{server.IPv4()}, nil }
+		c.Public.Lookup = func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{server.IPv4()},
+				nil
+		}
 	})
-	if got, err := cfg.ResolvedHost(t.Context()); err != nil || !slices.Equal(got.Addresses, []netip.Addr{server.IPv4()}) {
+	if got, err := cfg.ResolvedHost(t.Context()); err != nil || !slices.Equal(got.Addresses,
+		[]netip.Addr{server.IPv4()}) {
 		t.Errorf("addresses of the name: got %v, %v, want %v", got.Addresses, err, server.IPv4())
 	}
 	var e *engine.Engine

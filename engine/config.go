@@ -37,8 +37,8 @@ type Config struct {
 	Host host.Config
 	// Guard makes the XDP program drop datagrams of senders that no session knows. Off is for measuring.
 	Guard bool
-	// STUNRate is how many checks a second the XDP program passes from one source that no worker knows (an IPv4 address,
-	// an IPv6 /64). Only checks with ufrags of ours count.
+	// STUNRate is how many checks a second the XDP program passes from one source that no worker knows (an IPv4
+	// address, an IPv6 /64). Only checks with ufrags of ours count.
 	STUNRate int
 	// Checksum4 computes the UDP checksum of AF_XDP's datagrams over IPv4, too. Over IPv6 there always is one.
 	Checksum4 bool

@@ -353,8 +353,8 @@ func (c *controller) handleMessage(m *bus.Control) {
 	}
 }
 
-// startHandshake starts DTLS, unless it has begun. Where too many handshakes are under way, the peer's next flight tries
-// again.
+// startHandshake starts DTLS, unless it has begun. Where too many handshakes are under way, the peer's next flight
+// tries again.
 func (c *controller) startHandshake(s *session) {
 	a := s.arrival
 	if a == nil || s.owner == nobody {
@@ -401,8 +401,8 @@ func (c *controller) settle(s *session) {
 	c.census.count(s, 1)
 }
 
-// expire ends pending sessions whose time is over, and viewers whose publisher did not come back. It also turns the keys
-// of ufrags.
+// expire ends pending sessions whose time is over, and viewers whose publisher did not come back. It also turns the
+// keys of ufrags.
 func (c *controller) expire() {
 	now := c.now()
 	c.turnUfrags(now)

@@ -58,7 +58,7 @@ func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	return r
 }
 
-// pass lets time pass, with a look for what has expired each half second.
+// pass lets time pass, and calls expire each half second.
 func (r *registry) pass(span port.Time) {
 	for until := r.now + span; r.now < until; {
 		r.now = min(r.now+port.Time(tick), until)
@@ -70,8 +70,11 @@ func from(address string) api.Offer {
 	return api.Offer{
 		ICE:          api.Credentials{Ufrag: "peer", Password: "the password of the peer"},
 		Fingerprints: []api.Fingerprint{{Algorithm: "sha-256", Value: strings.Repeat("00:", 31) + "00"}},
-		Tracks:       []rtp.Track{{Kind: rtp.Audio, MID: "0", Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}}},
-		Source:       netip.MustParseAddr(address),
+		Tracks: []rtp.Track{{
+			Kind: rtp.Audio, MID: "0",
+			Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}},
+		}},
+		Source: netip.MustParseAddr(address),
 	}
 }
 
@@ -126,8 +129,8 @@ func (r *registry) told() (kinds []bus.Kind) {
 	return kinds
 }
 
-// expect fails the test if a stream has another publisher than it should, or a session ended for another
-// reason; a reason of alive says that it has not ended.
+// expect fails the test if a stream has another publisher. It also fails if another set of sessions ended, or one for
+// another reason.
 func (r *registry) expect(name string, live api.SessionID, ended map[api.SessionID]api.Reason) {
 	r.t.Helper()
 	if got := r.live(name); got != live {
@@ -159,7 +162,8 @@ func TestTakeoverByRequest(t *testing.T) {
 		for range 19 {
 			r.pass(port.Second)
 			r.says(bus.KindSessionHeard, first)
-			if got := r.told(); slices.Contains(got, bus.KindPublicationOpened) || slices.Contains(got, bus.KindPublicationClosed) {
+			if got := r.told(); slices.Contains(got, bus.KindPublicationOpened) || slices.Contains(got,
+				bus.KindPublicationClosed) {
 				t.Fatalf("the workers were told %v of a stream that nobody took", got)
 			}
 		}
@@ -189,7 +193,7 @@ func TestTakeoverByMedia(t *testing.T) {
 	r.expect("s", second, reasons{first: api.ReasonReplaced})
 }
 
-// Of those that wait at once the first to send wins; one that comes later may win again.
+// The first to send wins among publishers that wait at the same time. A later one may win again.
 func TestTakeoverByMany(t *testing.T) {
 	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	first := r.publish("s")
@@ -221,8 +225,8 @@ func TestTakeoverFromTheSilent(t *testing.T) {
 	r.expect("s", second, reasons{silent: api.ReasonReplaced})
 }
 
-// Without takeover a publisher that is alive keeps its stream to itself: others are refused, and those that were
-// let in while it was silent lose when it is back before their media.
+// Without takeover a publisher that is alive keeps its stream, and others are refused. Publishers that were admitted
+// while it was silent lose if it is back before their media.
 func TestSilentPublisherGivesWay(t *testing.T) {
 	r := newRegistry(t)
 	first := r.publish("s")
@@ -299,8 +303,8 @@ func TestGrace(t *testing.T) {
 	}
 }
 
-// One address sends 400 requests a second that nothing follows, for a minute. Nobody else is refused, and those
-// behind the same address get through.
+// One address sends 400 requests a second for a minute, and never connects. No other peer is refused, and other peers
+// of the same address get through.
 func TestPendingFlood(t *testing.T) {
 	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending = 4000 })
 	r.publish("watched")
@@ -342,8 +346,8 @@ func TestPendingFlood(t *testing.T) {
 	}
 }
 
-// Requests from everywhere fill the pool: the oldest that nothing reached gives way once it is old enough, one
-// whose peer exists does not, and authorized publishers have a reserve.
+// Requests from everywhere fill the pool. The oldest session that no check reached gives way once it is old enough, but
+// never one whose peer exists. Authorized publishers have a reserve.
 func TestFullPool(t *testing.T) {
 	const limit = 400
 	r := newRegistry(t, func(c *SessionConfig) { c.MaxPending, c.Reserve = limit, true })
@@ -441,10 +445,13 @@ func TestShareOfASource(t *testing.T) {
 	}
 }
 
-// Whatever happens in whatever order, the counts, the pool and the lists hold what there is.
+// After any events in any order, the counts, the pool and the lists agree with the sessions.
 func TestRegistryStaysWhole(t *testing.T) {
 	for seed := range uint64(20) {
-		r := newRegistry(t, func(c *SessionConfig) { c.MaxPending, c.Takeover, c.Grace = 40, seed%2 == 0, 5*time.Second })
+		r := newRegistry(t, func(c *SessionConfig) {
+			c.MaxPending, c.Takeover, c.Grace = 40, seed%2 == 0,
+				5*time.Second
+		})
 		random := rand.New(rand.NewPCG(seed, 1))
 		var ids []api.SessionID
 		for range 2000 {
@@ -489,7 +496,8 @@ func TestRegistryStaysWhole(t *testing.T) {
 			}
 		}
 		r.shutdown()
-		if len(r.sessions)+len(r.streams.named)+r.pool.all.Len()+r.pool.unreached.Len()+len(r.pool.sources)+r.streams.orphans.Len() != 0 {
+		if len(r.sessions)+len(r.streams.named)+r.pool.all.Len()+
+			r.pool.unreached.Len()+len(r.pool.sources)+r.streams.orphans.Len() != 0 {
 			t.Errorf("seed %d: something is left after the end", seed)
 		}
 	}
@@ -530,7 +538,8 @@ func (r *registry) check() {
 		if st.orphan != nil {
 			waiting++
 			if st.live != nil || len(st.viewers) == 0 {
-				r.t.Errorf("stream %s waits for a publisher with %d viewers and live %v", st.name, len(st.viewers), st.live)
+				r.t.Errorf("stream %s waits for a publisher with %d viewers and live %v", st.name, len(st.viewers),
+					st.live)
 			}
 		}
 	}
@@ -563,7 +572,7 @@ func (r *registry) check() {
 	}
 }
 
-// What a track carries is told of one publication, by its session.
+// A track's format is taken from its own publication and session only.
 func TestFormatActive(t *testing.T) {
 	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
 	first := r.publish("a")
@@ -607,7 +616,7 @@ func TestShutdownInSteps(t *testing.T) {
 	}
 }
 
-// The list of streams is made anew a few times a second, however often it is asked for.
+// The list of streams is made a few times a second, however often it is requested.
 func TestListOfStreams(t *testing.T) {
 	r := newRegistry(t)
 	e := &Engine{controller: r.controller, now: func() port.Time { return r.now }}
@@ -632,7 +641,7 @@ func TestListOfStreams(t *testing.T) {
 	}
 }
 
-// What one FormatActive costs the controller, with few and with many streams.
+// BenchmarkFormatActive measures one FormatActive with few and with many streams.
 func BenchmarkFormatActive(b *testing.B) {
 	for _, streams := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(streams), func(b *testing.B) {
@@ -652,7 +661,7 @@ func BenchmarkFormatActive(b *testing.B) {
 	}
 }
 
-// What a tick costs the controller with many sessions that are well.
+// BenchmarkExpire measures a tick with many sessions that do not expire.
 func BenchmarkExpire(b *testing.B) {
 	for _, sessions := range []int{200, 20_000} {
 		b.Run(fmt.Sprint(sessions), func(b *testing.B) {
@@ -674,16 +683,18 @@ func BenchmarkExpire(b *testing.B) {
 func TestFailureInTheLog(t *testing.T) {
 	r := newRegistry(t)
 	var log strings.Builder
-	r.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	r.log = slog.New(slog.NewTextHandler(&log,
+		&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	id := r.must(api.Publisher, "s", from("198.18.0.1"))
 	r.says(bus.KindSessionClaimed, id)
 	r.handleEvent(&dtls.Event{Kind: dtls.Failed, ID: id, Err: errors.New("no certificate")})
-	const want = `level=INFO msg="session ended" session=1 stream=s role=publisher worker=0 reason="handshake failed" ` +
+	const want = `level=INFO msg="session ended" session=1 stream=s role=publisher worker=0 reason="handshake ` +
+		`failed" ` +
 		`error="no certificate"` + "\n"
 	if got := log.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

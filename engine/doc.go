@@ -24,8 +24,8 @@
 // # Concurrency
 //
 // A runner is one locked OS thread and alone touches its worker and its port. The controller is one goroutine. Calls
-// reach it as functions, workers by the bus, handshakes by events. Each interface's recovery is another goroutine, which
-// reaches the ports by Suspend and Resume. Runners publish metrics into atomics, which any goroutine may read.
+// reach it as functions, workers by the bus, handshakes by events. Each interface's recovery is another goroutine,
+// which reaches the ports by Suspend and Resume. Runners publish metrics into atomics, which any goroutine may read.
 //
 // Workers share one thing beside the bus: a budget.Budget, an atomic that bounds the memory of all their packet
 // histories.

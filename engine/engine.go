@@ -122,7 +122,8 @@ func (e *Engine) newController(cfg *Config, random func([]byte), guard ufragGuar
 		return nil, err
 	}
 	c := &controller{
-		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers, limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
+		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers,
+		limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
 		bus: e.bus.Join(bus.Controller), wake: e.wake, inbox: newInbox(),
 		sessions: make(map[api.SessionID]*session), streams: streamSet{named: make(map[string]*stream)}, ufrags: keys,
 	}

@@ -119,8 +119,8 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// The life of a stream on several workers: published, watched, published anew, shut down with a word
-// of goodbye to every peer, and nothing left running.
+// A stream's life on several workers: it is published, watched, published again, and shut down with a goodbye to every
+// peer. Nothing is left running.
 func TestLife(t *testing.T) {
 	e := start(t, func(c *engine.Config) { c.Workers = 3 })
 	var ended atomic.Int64

@@ -41,14 +41,15 @@ func (s *safeBuffer) String() string {
 func TestPanicEndsOneSession(t *testing.T) {
 	var log safeBuffer
 	var made atomic.Int64
-	e := start(t, func(c *engine.Config) { c.Workers, c.Log = 1, slog.New(slog.NewTextHandler(&log, nil)) }, engine.WithSealer(
-		func(k *srtp.Keys) (srtp.Sealer, error) {
-			s, err := srtp.NewSealer(k)
-			if made.Add(1) == 1 {
-				return rigged{s}, err
-			}
-			return s, err
-		}))
+	e := start(t, func(c *engine.Config) { c.Workers, c.Log = 1, slog.New(slog.NewTextHandler(&log, nil)) },
+		engine.WithSealer(
+			func(k *srtp.Keys) (srtp.Sealer, error) {
+				s, err := srtp.NewSealer(k)
+				if made.Add(1) == 1 {
+					return rigged{s}, err
+				}
+				return s, err
+			}))
 	defer shutdown(t, e)
 	type end struct {
 		id  api.SessionID

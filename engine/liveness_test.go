@@ -22,8 +22,8 @@ func offer(t *testing.T, e *engine.Engine, stream string) error {
 	return err
 }
 
-// With Takeover the newest publisher wins, with its first media: requests alone do nothing, the one before is
-// told goodbye, and a viewer sees one numbering.
+// With Takeover the newest publisher wins with its first media; requests alone do nothing. The previous publisher gets
+// a goodbye, and a viewer sees one numbering.
 func TestTakeover(t *testing.T) {
 	e := start(t, func(c *engine.Config) { c.Workers = 2; c.Sessions.Takeover = true })
 	defer shutdown(t, e)

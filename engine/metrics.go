@@ -36,27 +36,37 @@ func counterDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	dropDesc      = counterDesc("packets_dropped_total", "Datagrams, packets and requests that were dropped, by reason.", "reason")
-	lostDesc      = counterDesc("bus_lost_total", "Messages dropped because a lossy lane between workers was full.")
-	faultsDesc    = counterDesc("faults_total", "Sessions ended because they made a worker panic.")
-	turnsDesc     = counterDesc("worker_turns_total", "Turns of a worker's loop. An idle worker makes a few a second.", "worker")
-	delayDesc     = counterDesc("forwarding_delay_seconds", "Time from a packet's arrival to its first subscriber's frame.")
+	dropDesc = counterDesc("packets_dropped_total",
+		"Datagrams, packets and requests that were dropped, by reason.", "reason")
+	lostDesc   = counterDesc("bus_lost_total", "Messages dropped because a lossy lane between workers was full.")
+	faultsDesc = counterDesc("faults_total", "Sessions ended because they made a worker panic.")
+	turnsDesc  = counterDesc("worker_turns_total",
+		"Turns of a worker's loop. An idle worker makes a few a second.", "worker")
+	delayDesc = counterDesc("forwarding_delay_seconds",
+		"Time from a packet's arrival to its first subscriber's frame.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
-	modesDesc     = counterDesc("h264_mode_mismatches_total", "Subscribers that get H.264 in packetization mode 1 although their offer has mode 0 only, or no parameters.")
-	evictedDesc   = counterDesc("sessions_evicted_total", "Pending sessions that no check had reached, ended to make room for others.")
-	streamsDesc   = counterDesc("streams", "Streams that are published now.")
-	historyDesc   = counterDesc("history_bytes", "Memory of the packet histories, copies for other workers included.")
-	budgetDesc    = counterDesc("history_budget_bytes", "Most memory that the packet histories may take (--history-memory).")
-	rungDesc      = counterDesc("port_info", "The ways that packets enter and leave now: sockets (udp) or one of AF_XDP.", "io")
-	refusedDesc   = counterDesc("port_refused_info", "Faster ways for packets that are not in use, with the reason.", "interface", "io", "reason")
+	modesDesc     = counterDesc("h264_mode_mismatches_total",
+		"Subscribers that get H.264 in packetization mode 1 although their offer has mode 0 only, or no parameters.")
+	evictedDesc = counterDesc("sessions_evicted_total",
+		"Pending sessions that no check had reached, ended to make room for others.")
+	streamsDesc = counterDesc("streams", "Streams that are published now.")
+	historyDesc = counterDesc("history_bytes", "Memory of the packet histories, copies for other workers included.")
+	budgetDesc  = counterDesc("history_budget_bytes",
+		"Most memory that the packet histories may take (--history-memory).")
+	rungDesc = counterDesc("port_info",
+		"The ways that packets enter and leave now: sockets (udp) or one of AF_XDP.", "io")
+	refusedDesc = counterDesc("port_refused_info", "Faster ways for packets that are not in use, with the reason.",
+		"interface", "io", "reason")
 
-	handshakesDesc     = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
-	inFlightDesc       = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
-	lastFlightsDesc    = counterDesc("dtls_last_flights_resent_total", "Times that the last flight of a handshake was sent again, because the peer repeated its own.")
-	recordsDroppedDesc = counterDesc("dtls_records_dropped_total", "DTLS records that were dropped, by reason.", "reason")
-	handshakeDesc      = counterDesc("dtls_handshake_seconds", "Duration of DTLS handshakes that completed.")
+	handshakesDesc  = counterDesc("dtls_handshakes_total", "DTLS handshakes by outcome.", "outcome")
+	inFlightDesc    = counterDesc("dtls_handshakes_in_flight", "DTLS handshakes that run now.")
+	lastFlightsDesc = counterDesc("dtls_last_flights_resent_total",
+		"Times that the last flight of a handshake was sent again, because the peer repeated its own.")
+	recordsDroppedDesc = counterDesc("dtls_records_dropped_total", "DTLS records that were dropped, by reason.",
+		"reason")
+	handshakeDesc = counterDesc("dtls_handshake_seconds", "Duration of DTLS handshakes that completed.")
 
 	workerDescs = func() (d [worker.NumCounters]*prometheus.Desc) {
 		for c := range worker.NumCounters {
@@ -131,7 +141,9 @@ func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
 }
 
 // histogram makes a metric of durations. counts has one element more than bounds, for those above all.
-func histogram[D interface{ Seconds() float64 }](d *prometheus.Desc, bounds []D, counts []uint64, sum D) prometheus.Metric {
+func histogram[D interface{ Seconds() float64 }](d *prometheus.Desc, bounds []D, counts []uint64,
+	sum D,
+) prometheus.Metric {
 	buckets, total := make(map[float64]uint64), uint64(0)
 	for i, bound := range bounds {
 		total += counts[i]

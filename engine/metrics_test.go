@@ -19,8 +19,8 @@ import (
 	"ringcast/engine/worker"
 )
 
-// Metrics tell of everything that an operator asks for, in base units, under one prefix, and with no label
-// of which there are as many as viewers.
+// Metrics cover everything that an operator needs, in base units and under one prefix. No label has as many values as
+// there are viewers.
 func TestMetrics(t *testing.T) {
 	e := start(t, func(c *engine.Config) { c.Workers = 2; c.Sessions.MaxPending = 1 })
 	defer shutdown(t, e)
@@ -36,7 +36,8 @@ func TestMetrics(t *testing.T) {
 		v := watch(t, e, "measured", &got[i])
 		defer v.Close()
 		until(t, "media", func() bool { return got[i].Load() > 20 })
-		if err := v.SendRTCP(rtcp.AppendPLI(rtcp.AppendReceiverReport(nil, 1, nil), 1, v.Local.Tracks[0].SSRC)); err != nil {
+		if err := v.SendRTCP(rtcp.AppendPLI(rtcp.AppendReceiverReport(nil, 1, nil), 1,
+			v.Local.Tracks[0].SSRC)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -62,12 +63,14 @@ func TestMetrics(t *testing.T) {
 		}
 		return n
 	}
-	moved := []string{ // what this much traffic must have moved
+	moved := []string{ // counters that this much traffic moves
 		"ringcast_received_rtp_packets_total", "ringcast_received_rtp_bytes_total", "ringcast_sent_rtp_packets_total",
 		"ringcast_sent_rtp_bytes_total", "ringcast_received_rtcp_packets_total", "ringcast_sent_rtcp_packets_total",
 		"ringcast_received_plis_total", "ringcast_received_stun_checks_total", "ringcast_received_keyframes_total",
-		"ringcast_port_received_datagrams_total", "ringcast_port_received_bytes_total", "ringcast_port_sent_datagrams_total",
-		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_history_budget_bytes", "ringcast_sessions", "ringcast_streams",
+		"ringcast_port_received_datagrams_total", "ringcast_port_received_bytes_total",
+		"ringcast_port_sent_datagrams_total",
+		"ringcast_port_sent_bytes_total", "ringcast_history_bytes", "ringcast_history_budget_bytes",
+		"ringcast_sessions", "ringcast_streams",
 		"ringcast_dtls_handshakes_total", "ringcast_dtls_handshake_seconds", "ringcast_forwarding_delay_seconds",
 		"ringcast_sessions_refused_total", "ringcast_port_info", "ringcast_worker_turns_total",
 	}
@@ -82,7 +85,8 @@ func TestMetrics(t *testing.T) {
 	})
 	families := collect()
 	for _, name := range append(moved, // and what must be there
-		"ringcast_sent_nacks_total", "ringcast_received_nacks_total", "ringcast_sent_plis_total", "ringcast_received_firs_total",
+		"ringcast_sent_nacks_total", "ringcast_received_nacks_total", "ringcast_sent_plis_total",
+		"ringcast_received_firs_total",
 		"ringcast_sent_rtx_packets_total", "ringcast_received_rtx_packets_total", "ringcast_bus_occupancy_ratio",
 		"ringcast_bus_lost_total", "ringcast_port_unsent_datagrams_total", "ringcast_port_route_rests_total",
 		"ringcast_port_unsegmented_routes_total", "ringcast_dtls_handshakes_in_flight",
@@ -97,7 +101,7 @@ func TestMetrics(t *testing.T) {
 	}
 	for r := range worker.NumDropReasons {
 		if !reasons[r.String()] {
-			t.Errorf("nothing tells of drops for %q", r)
+			t.Errorf("no metric of drops for %q", r)
 		}
 	}
 	states := make(map[string]float64)
@@ -108,7 +112,10 @@ func TestMetrics(t *testing.T) {
 		}
 		states[strings.TrimSpace(state)] = m.GetGauge().GetValue()
 	}
-	for state, want := range map[string]float64{"publisher connected": 1, "publisher pending": 1, "subscriber connected": viewers, "subscriber pending": 0} {
+	for state, want := range map[string]float64{
+		"publisher connected": 1, "publisher pending": 1,
+		"subscriber connected": viewers, "subscriber pending": 0,
+	} {
 		if n, ok := states[state]; !ok || n != want {
 			t.Errorf("%s: %v sessions (%t), want %v", state, n, ok, want)
 		}
@@ -120,7 +127,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s has another prefix", name)
 		}
 	}
-	if problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint(); err != nil || len(problems) > 0 {
+	if problems, err := promlint.NewWithMetricFamilies(slices.Collect(maps.Values(families))).Lint(); err != nil ||
+		len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
 	}
 	for name, f := range families {
@@ -147,7 +155,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// The budget of the histories is what was set, or a quarter of the memory.
+// The budget of the histories is the setting, by default a quarter of the memory.
 func TestHistoryBudgetMetric(t *testing.T) {
 	if got, want := engine.DefaultConfig().HistoryMemory, host.RAM()/4; got != want {
 		t.Errorf("by default got %d bytes, want %d", got, want)

@@ -10,7 +10,7 @@ import (
 	"ringcast/engine/host"
 )
 
-// What runs on a core runs there only, and the thread it ran on is gone, not left pinned for others.
+// A function runs on its core only. Its thread ends with it, so no pinned thread is left for others.
 func TestOnCPU(t *testing.T) {
 	var own unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &own); err != nil {

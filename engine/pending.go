@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// pendingSpan is how long a session may stay without a nominated path. Within twice that time its peer must have its
-	// keys, and a publisher that waits to replace another must send media.
+	// pendingSpan is how long a session may stay without a nominated path. Within twice that time its peer must have
+	// its keys, and a publisher that waits to replace another must send media.
 	pendingSpan = 10 * port.Second
 	// reachSpan is the age up to which a session that no check has reached does not give way: several round trips.
 	reachSpan = port.Second

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// A publisher is alive, and keeps its stream, while its last media is at most mediaSpan old, or its last authenticated
-	// packet at most heardSpan. So a crashed encoder can come back soon. A paused one keeps its stream between two
-	// checks: Chromium's come every 2.7 s, Firefox's every 5.
+	// A publisher is alive, and keeps its stream, while its last media is at most mediaSpan old, or its last
+	// authenticated packet at most heardSpan. So a crashed encoder can come back soon. A paused one keeps its stream
+	// between two checks: Chromium's come every 2.7 s, Firefox's every 5.
 	mediaSpan = 2 * port.Second
 	heardSpan = 6 * port.Second
 )

@@ -35,8 +35,8 @@ func (r *registry) judge(when string, keys *ufrag.Keys, l api.Local, restart uin
 	}
 }
 
-// Sessions and their restarts get ufrags by the present key. Keys turn each hour, all workers are told before a ufrag
-// is made by the new one, and the old one stays valid for the next hour: no pending session is lost.
+// Sessions and their restarts get ufrags by the present key. Keys turn each hour. All workers get the new key before a
+// ufrag is made by it. The old key stays valid for the next hour, so no pending session is lost.
 func TestUfragKeysTurn(t *testing.T) {
 	r := newRegistry(t)
 	first := r.ufrags.keys

@@ -26,8 +26,9 @@ func TestFewDescriptors(t *testing.T) {
 	}, withLocal(nil)...)...))
 	e := in.stderr.entry(t, "the limit of open files leaves room for few HTTP connections")
 	most, _ := e["connections"].(float64)
-	if most < web.LeastConnections || most >= limit-web.AdminConnections-web.SpareDescriptors || e["limit"] != float64(limit) {
-		t.Errorf("the warning tells of limit %v and %v connections, want %d and some, but with a reserve",
+	if most < web.LeastConnections || most >= limit-web.AdminConnections-web.SpareDescriptors ||
+		e["limit"] != float64(limit) {
+		t.Errorf("the warning has limit %v and %v connections, want %d and some, but with a reserve",
 			e["limit"], most, limit)
 	}
 	var hoard []net.Conn

@@ -30,21 +30,33 @@ func linkKind(kind string, ip func(string) (string, error)) testenv.Capability {
 // softwareVersion is the driver's version, which some take from the kernel.
 var softwareVersion = regexp.MustCompile(`(\n {7}driver +\S+).*`)
 
-// What the doctor prints of the kernel's own interfaces of software lies in testdata. The machine's part is the
-// same everywhere. Where the address is given in place of a name, it leads to the same interface.
+// The doctor's reports on the kernel's own interfaces of software are in testdata. The machine's part is the same
+// everywhere. An address in place of a name leads to the same interface.
 func TestDoctorOfSoftware(t *testing.T) {
 	for _, row := range []struct {
 		file, kind string
 		make       []string
 		args       []string
 	}{
-		{"bridge", "bridge", []string{"link add top type bridge forward_delay 0", "link set eth0 master top"}, []string{"--public-ip", "198.18.7.1"}},
-		{"bridge-port", "bridge", []string{"link add top type bridge forward_delay 0", "link set eth0 master top"}, []string{"--interface", "eth0"}},
+		{
+			"bridge", "bridge",
+			[]string{"link add top type bridge forward_delay 0", "link set eth0 master top"},
+			[]string{"--public-ip", "198.18.7.1"},
+		},
+		{
+			"bridge-port", "bridge",
+			[]string{"link add top type bridge forward_delay 0", "link set eth0 master top"},
+			[]string{"--interface", "eth0"},
+		},
 		{"macvlan", "macvlan", []string{"link add top link eth0 type macvlan"}, []string{"--public-ip", "198.18.7.1"}},
 		{"tun", "tun", []string{"tuntap add mode tun name top"}, []string{"--public-ip", "198.18.7.1"}},
 		{"tap", "tun", []string{"tuntap add mode tap name top"}, []string{"--interface", "top"}},
 		{"ifb", "ifb", []string{"link add top type ifb"}, []string{"--interface", "top"}},
-		{"vxlan", "vxlan", []string{"link add top type vxlan id 7 dstport 4789 remote 198.18.0.2 dev eth0"}, []string{"--public-ip", "198.18.7.1"}},
+		{
+			"vxlan", "vxlan",
+			[]string{"link add top type vxlan id 7 dstport 4789 remote 198.18.0.2 dev eth0"},
+			[]string{"--public-ip", "198.18.7.1"},
+		},
 	} {
 		t.Run(row.file, func(t *testing.T) {
 			testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP, testenv.Program("ip"))

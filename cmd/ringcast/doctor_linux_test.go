@@ -61,7 +61,7 @@ func consultAs(t *testing.T, h *lab.Host, user uint32, capabilities []cap.Value,
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = p.Wait() // the status tells what the output does
+	_ = p.Wait() // the output has the same result as the status
 	var said []host.Survey
 	if err := json.Unmarshal(out.Bytes(), &said); err != nil || len(said) != 1 {
 		t.Fatalf("%v\n%s", err, &out)
@@ -69,8 +69,8 @@ func consultAs(t *testing.T, h *lab.Host, user uint32, capabilities []cap.Value,
 	return said[0].Decision
 }
 
-// What differs between machines is not part of the expected texts: their kernel, what this process may
-// do there, and the addresses that interfaces make up.
+// The expected texts leave out the facts that differ between machines: the kernel, the privileges of this process, and
+// random addresses of interfaces.
 var variable = []struct {
 	pattern *regexp.Regexp
 	text    string
@@ -229,7 +229,8 @@ func TestDoctor(t *testing.T) {
 			d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
 			t.Errorf("%s", out)
 		}
-		if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 || tuning.Interrupts == nil || tuning.UDPHash != nil {
+		if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 ||
+			tuning.Interrupts == nil || tuning.UDPHash != nil {
 			t.Errorf("tuning %+v of a veth", tuning)
 		}
 	})
@@ -244,12 +245,14 @@ func TestDoctor(t *testing.T) {
 
 	t.Run("settings that make no sense", func(t *testing.T) {
 		out, status := consult(t, a, "--interfaces", "eth0")
-		if want := "ringcast: unknown flag \"--interfaces\", did you mean \"--interface\"?\n"; out != want || status != exitUsage {
+		if want := "ringcast: unknown flag \"--interfaces\", did you mean \"--interface\"?\n"; out != want ||
+			status != exitUsage {
 			t.Errorf("status %d, %q", status, out)
 		}
 	})
 
-	run("ip", "link", "add", "v0", "numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "v1", "numrxqueues", "3", "numtxqueues", "3")
+	run("ip", "link", "add", "v0", "numrxqueues", "2", "numtxqueues", "2", "type", "veth", "peer", "name", "v1",
+		"numrxqueues", "3", "numtxqueues", "3")
 	run("ip", "link", "set", "v1", "up")
 	t.Run("several reasons", func(t *testing.T) {
 		out, status := consult(t, a, "--interface", "v0")
@@ -262,7 +265,8 @@ func TestDoctor(t *testing.T) {
 	t.Run("remedies", func(t *testing.T) {
 		run("ip", "link", "set", "dev", "v0", "up")
 		run("ip", "link", "delete", "v0")
-		run("ip", "link", "add", "v0", "numrxqueues", "3", "numtxqueues", "3", "type", "veth", "peer", "name", "v1", "numrxqueues", "3", "numtxqueues", "3")
+		run("ip", "link", "add", "v0", "numrxqueues", "3", "numtxqueues", "3", "type", "veth", "peer", "name", "v1",
+			"numrxqueues", "3", "numtxqueues", "3")
 		run("ip", "link", "set", "dev", "v0", "up")
 		run("ip", "link", "set", "v1", "up")
 		out, status := consult(t, a, "--interface", "v0")
@@ -272,7 +276,7 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
-// Three capabilities suffice, of whatever user, and each of them is needed.
+// Three capabilities suffice for any user, and each of them is needed.
 func TestDoctorOfUsers(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	h, _ := testenv.Pair(t, lab.Link{})
@@ -292,7 +296,8 @@ func TestDoctorOfUsers(t *testing.T) {
 	}
 	for i, c := range three {
 		want := strings.ToUpper(c.String()) + " missing"
-		if got := refusal(consultAs(t, h, nobody, slices.Delete(slices.Clone(three), i, i+1), "--interface", "eth0")); got != want {
+		if got := refusal(consultAs(t, h, nobody, slices.Delete(slices.Clone(three), i, i+1), "--interface",
+			"eth0")); got != want {
 			t.Errorf("without %v: %q", c, got)
 		}
 	}
@@ -300,7 +305,8 @@ func TestDoctorOfUsers(t *testing.T) {
 
 func TestDoctorsHelp(t *testing.T) {
 	out := newOutput()
-	if status := command([]string{"doctor", "--help"}, nil, out, out, signals{}); status != exitDone || !strings.Contains(out.String(), "ringcast doctor [flags] [--json]") {
+	if status := command([]string{"doctor", "--help"}, nil, out, out,
+		signals{}); status != exitDone || !strings.Contains(out.String(), "ringcast doctor [flags] [--json]") {
 		t.Errorf("status %d\n%s", status, out)
 	}
 	if _, err := config.Load([]string{"--json"}, nil); err == nil {

@@ -52,7 +52,8 @@ func TestLifeInTheLog(t *testing.T) {
 			continue
 		}
 		keys := []string{"level", "msg", "role", "session", "stream", "time"}
-		if keys = append(keys, want[0].keys...); e["msg"] != want[0].event || !slices.Equal(sorted(e), slices.Sorted(slices.Values(keys))) {
+		if keys = append(keys, want[0].keys...); e["msg"] != want[0].event || !slices.Equal(sorted(e),
+			slices.Sorted(slices.Values(keys))) {
 			t.Errorf("got %swant %q with the keys %q", line, want[0].event, keys)
 		}
 		if e["level"] != "INFO" || e["session"] != 1.0 || e["stream"] != "x" || e["role"] != "publisher" {

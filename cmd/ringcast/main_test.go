@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// patience is for what takes milliseconds on a machine with nothing else to do.
+// patience bounds waits that take milliseconds on an idle machine.
 const patience = time.Minute
 
 // An output keeps what is written to it and lets tests wait for it.

@@ -22,7 +22,8 @@ import (
 	"ringcast/signaling"
 )
 
-// shutdownSpan is how long a graceful stop may take. Help promises 3 seconds, so it leaves some time to end the process.
+// shutdownSpan is how long a graceful stop may take. Help promises 3 seconds, so it leaves some time to end the
+// process.
 const shutdownSpan = 2800 * time.Millisecond
 
 // dropPrivileges lasts, and affects the whole process, which tests share: they replace it.
@@ -58,7 +59,8 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 		return errors.Join(fmt.Errorf("give up privileges: %w", err), shutdown(e, servers))
 	}
 	cfg.Signaling.Log = log
-	servers.Start("http", web.LimitPublic(public, log), signaling.New(cfg.Signaling, e).Handler(), certificates.ServerTLS())
+	servers.Start("http", web.LimitPublic(public, log), signaling.New(cfg.Signaling, e).Handler(),
+		certificates.ServerTLS())
 	if admin != nil {
 		servers.Start("admin", web.LimitAdmin(admin, log), web.AdminHandler(e, lines.Dropped, log), nil)
 	}

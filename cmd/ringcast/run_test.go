@@ -53,7 +53,8 @@ func TestPortsInUse(t *testing.T) {
 	// Nothing that was opened before the failure stays open.
 	public := free.Addr().String()
 	refused(t, fmt.Sprintf("admin: listen tcp %s: bind: %s", taken, inUse), "--http", public, "--admin", taken)
-	refused(t, fmt.Sprintf("udp: open the UDP port: bind UDP %s: %s", udp.LocalAddr(), inUse), "--http", public, "--udp", udp.LocalAddr().String())
+	refused(t, fmt.Sprintf("udp: open the UDP port: bind UDP %s: %s", udp.LocalAddr(), inUse), "--http", public,
+		"--udp", udp.LocalAddr().String())
 	if again, err := net.Listen("tcp", public); err != nil {
 		t.Errorf("http is still open: %v", err)
 	} else {
@@ -79,7 +80,8 @@ func TestUnknownMediaHost(t *testing.T) {
 	stderr := newOutput()
 	args := withLocal([]string{"--udp", "no such host:7000"})
 	status := command(args, nil, io.Discard, stderr, signals{})
-	if got := stderr.String(); status != exitFailed || !strings.HasPrefix(got, "ringcast: udp: lookup no such host") || strings.Count(got, "\n") != 1 {
+	if got := stderr.String(); status != exitFailed || !strings.HasPrefix(got,
+		"ringcast: udp: lookup no such host") || strings.Count(got, "\n") != 1 {
 		t.Errorf("status %d: %s", status, got)
 	}
 }
@@ -115,7 +117,8 @@ func hold(t *testing.T, address string, length int) *request {
 	}
 	t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(c, "POST /whip/x HTTP/1.1\r\nHost: %s\r\nContent-Type: application/sdp\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n",
+	fmt.Fprintf(c, "POST /whip/x HTTP/1.1\r\nHost: %s\r\nContent-Type: application/sdp\r\nContent-Length: "+
+		"%d\r\nExpect: 100-continue\r\n\r\n",
 		address, length)
 	r := &request{c, bufio.NewReader(c)}
 	line, err := r.reader.ReadString('\n')
@@ -128,7 +131,7 @@ func hold(t *testing.T, address string, length int) *request {
 	return r
 }
 
-// While the server ends, readyz tells, and an offer in flight is refused with 503.
+// While the server ends, readyz reports it, and an offer in flight is refused with 503.
 func TestDrain(t *testing.T) {
 	offer, err := os.ReadFile("../../signaling/testdata/chromium-offer-sendonly.sdp")
 	if err != nil {
@@ -196,7 +199,8 @@ func TestSecondSignalDoesNotWait(t *testing.T) {
 	signals <- syscall.SIGINT
 	status := <-ended
 	close(release)
-	if got, want := stderr.String(), "ringcast: interrupt while shutting down: exit at once\n"; status != exitFailed || got != want {
+	if got, want := stderr.String(), "ringcast: interrupt while shutting down: exit at once\n"; status != exitFailed ||
+		got != want {
 		t.Errorf("status %d: %q", status, got)
 	}
 }
@@ -214,12 +218,15 @@ func TestSecondSignalEndsProcess(t *testing.T) {
 	}
 }
 
-// Whatever is asked of a server with tokens, neither its log nor its admin side tells them.
+// Neither the log nor the admin side of a server shows its tokens.
 func TestTokens(t *testing.T) {
 	const publish, view = "s3cret-publish", "s3cret-view"
 	in := startProcess(t, "--publish-token", publish, "--view-token", view, "--log-level", "debug")
 	var shown []string
-	for path, own := range map[string]string{"/whip/x": publish, "/whep/x": view, "/whip": "x:" + publish, "/whep": "x:" + view} {
+	for path, own := range map[string]string{
+		"/whip/x": publish, "/whep/x": view, "/whip": "x:" + publish,
+		"/whep": "x:" + view,
+	} {
 		for _, token := range []string{publish, view, "x:" + publish, "x:" + view, "no-" + publish} {
 			r, err := http.NewRequest(http.MethodPost, "http://"+in.http+path, strings.NewReader("v=0\r\n"))
 			if err != nil {
@@ -235,7 +242,8 @@ func TestTokens(t *testing.T) {
 			text, err := io.ReadAll(answer.Body)
 			answer.Body.Close()
 			refused := answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
-			if err != nil || answer.StatusCode < 400 || token == own && refused || strings.HasPrefix(token, "no-") && !refused {
+			if err != nil || answer.StatusCode < 400 || token == own && refused || strings.HasPrefix(token,
+				"no-") && !refused {
 				t.Errorf("%s: %s, %v", path, answer.Status, err)
 			}
 			shown = append(shown, string(text))

@@ -6,7 +6,7 @@ import (
 
 import "testing"
 
-// The status tells settings that make no sense from files that cannot be read, and each error has a line of its own.
+// The status distinguishes invalid settings from files that cannot be read. Each error has a line of its own.
 func TestStatusOfSettings(t *testing.T) {
 	for _, row := range []struct {
 		args   []string
@@ -17,7 +17,8 @@ func TestStatusOfSettings(t *testing.T) {
 			[]string{"--workers", "-1", "--grace", "30"},
 			exitUsage,
 			"ringcast: invalid value \"-1\" for workers in flag --workers: a whole number from 0 to 256 expected\n" +
-				"ringcast: invalid value \"30\" for grace in flag --grace: a duration such as 30s or 2m expected, not below 0\n",
+				"ringcast: invalid value \"30\" for grace in flag --grace: a duration such as 30s or 2m expected, " +
+				"not below 0\n",
 		},
 		{
 			[]string{"--config", "missing.yaml"},
@@ -34,14 +35,15 @@ func TestStatusOfSettings(t *testing.T) {
 	}
 }
 
-// Help goes to stdout, whatever else the command line and the environment have, and shows no token.
+// Help goes to stdout, beside any other arguments and variables, and shows no token.
 func TestHelp(t *testing.T) {
 	for _, arg := range []string{"--help", "-h", "-help"} {
 		stdout, stderr := newOutput(), newOutput()
 		environ := []string{"RINGCAST_PUBLISH_TOKEN=s3cret", "RINGCAST_WORKERS=nonsense"}
 		status := command([]string{"--view-token", "s3cret", arg}, environ, stdout, stderr, signals{})
 		text := stdout.String()
-		if status != exitDone || stderr.String() != "" || !strings.Contains(text, "--http ADDRESS") || strings.Contains(text, "s3cret") {
+		if status != exitDone || stderr.String() != "" || !strings.Contains(text,
+			"--http ADDRESS") || strings.Contains(text, "s3cret") {
 			t.Errorf("%s: status %d, stderr %q, stdout\n%s", arg, status, stderr, text)
 		}
 	}

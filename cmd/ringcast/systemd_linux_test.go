@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// A fake systemd hears what a service tells.
+// A fake systemd receives the notifications of a service.
 func listenAsSystemd(t *testing.T) (socket string, next func() string) {
 	t.Helper()
 	// Not t.TempDir, whose name may be too long for a socket.
@@ -84,7 +84,7 @@ func TestSystemdIsGone(t *testing.T) {
 	in.stop(t)
 }
 
-// On sockets nothing is left of what the process was started with, on any of its threads.
+// On sockets the process keeps no privilege of its start, on any of its threads.
 func TestPrivilegesAreGivenUp(t *testing.T) {
 	in := startProcess(t)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", in.pid))
@@ -99,7 +99,10 @@ func TestPrivilegesAreGivenUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range []string{"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"} {
+		for _, line := range []string{
+			"CapPrm:\t0000000000000000", "CapEff:\t0000000000000000",
+			"CapAmb:\t0000000000000000", "NoNewPrivs:\t1",
+		} {
 			if !strings.Contains(string(content), "\n"+line+"\n") {
 				t.Errorf("%s lacks %q:\n%s", task, line, content)
 			}

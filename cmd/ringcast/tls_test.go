@@ -25,7 +25,7 @@ func TestSelfSignedIsServed(t *testing.T) {
 	var leaf *x509.Certificate
 	fetch := func(scheme, trusted string) error {
 		transport := &http.Transport{DisableKeepAlives: true, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{
-			InsecureSkipVerify: true, // the fingerprint is what is verified
+			InsecureSkipVerify: true, // the test verifies the fingerprint
 			VerifyConnection: func(s tls.ConnectionState) error {
 				leaf = s.PeerCertificates[0]
 				if certificate.Fingerprint(leaf.Raw) != trusted {
@@ -121,7 +121,10 @@ func TestCertificateFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	if _, err := tls.Dial("tcp", in.http, &tls.Config{RootCAs: roots, MaxVersion: tls.VersionTLS11, MinVersion: tls.VersionTLS10}); err == nil {
+	if _, err := tls.Dial("tcp", in.http, &tls.Config{
+		RootCAs: roots, MaxVersion: tls.VersionTLS11,
+		MinVersion: tls.VersionTLS10,
+	}); err == nil {
 		t.Error("TLS 1.1 is served")
 	}
 	in.stop(t)
@@ -146,9 +149,12 @@ func TestBadCertificates(t *testing.T) {
 	for _, row := range []struct{ cert, key, want string }{
 		{missing, otherKey, fmt.Sprintf("tls-cert: open %s: %v", missing, syscall.ENOENT)},
 		{certFile, missing, fmt.Sprintf("tls-key: open %s: %v", missing, syscall.ENOENT)},
-		{junk, otherKey, fmt.Sprintf("tls-cert %s with tls-key %s: tls: failed to find any PEM data in certificate input", junk, otherKey)},
-		{certFile, junk, fmt.Sprintf("tls-cert %s with tls-key %s: tls: failed to find any PEM data in key input", certFile, junk)},
-		{certFile, otherKey, fmt.Sprintf("tls-cert %s with tls-key %s: tls: private key does not match public key", certFile, otherKey)},
+		{junk, otherKey, fmt.Sprintf("tls-cert %s with tls-key %s: tls: failed to find any PEM data in certificate "+
+			"input", junk, otherKey)},
+		{certFile, junk, fmt.Sprintf("tls-cert %s with tls-key %s: tls: failed to find any PEM data in key input",
+			certFile, junk)},
+		{certFile, otherKey, fmt.Sprintf("tls-cert %s with tls-key %s: tls: private key does not match public key",
+			certFile, otherKey)},
 	} {
 		refused(t, row.want, "--tls-cert", row.cert, "--tls-key", row.key)
 	}

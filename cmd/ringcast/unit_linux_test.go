@@ -26,7 +26,8 @@ func TestUnitIsValid(t *testing.T) {
 		t.Fatalf("the unit does not start %s", installed)
 	}
 	unit := filepath.Join(t.TempDir(), "ringcast.service")
-	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(content), installed, os.Args[0])), 0o600); err != nil {
+	if err := os.WriteFile(unit, []byte(strings.ReplaceAll(string(content), installed, os.Args[0])),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("systemd-analyze", "verify", unit).CombinedOutput()
@@ -39,7 +40,8 @@ func TestUnitIsValid(t *testing.T) {
 func TestUnitMatchesProgram(t *testing.T) {
 	const crashed = 2 // the runtime's status after a panic, and after the watchdog's SIGABRT
 	if exitUsage == crashed || exitUsage == exitFailed {
-		t.Errorf("settings that make no sense end with %d; want a status of their own: a crash is started again", exitUsage)
+		t.Errorf("settings that make no sense end with %d; want a status of their own: a crash is started again",
+			exitUsage)
 	}
 	content, err := os.ReadFile(unitFile)
 	if err != nil {

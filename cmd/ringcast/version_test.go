@@ -7,10 +7,14 @@ import (
 	"ringcast/engine/version"
 )
 
-// Whoever asks for the version gets one line of it, whatever else the command line and the environment say.
+// --version prints one line, beside any other arguments and variables.
 func TestVersion(t *testing.T) {
 	for _, args := range [][]string{
-		{"--version"}, {"-version"}, {"--workers", "nonsense", "--version"}, {"doctor", "--version"}, {"--version", "--help"},
+		{"--version"},
+		{"-version"},
+		{"--workers", "nonsense", "--version"},
+		{"doctor", "--version"},
+		{"--version", "--help"},
 	} {
 		stdout, stderr := newOutput(), newOutput()
 		status := command(args, []string{"RINGCAST_WORKERS=nonsense"}, stdout, stderr, signals{})

@@ -89,8 +89,8 @@ func choose(all []Address, only4 bool) (s set) {
 	return s
 }
 
-// replaces reports whether b is useless beside a. RFC 8445 section 5.1.1.1 puts temporary addresses first, for the privacy
-// of people who move. A server should be found, and sessions outlive the day.
+// replaces reports whether b is useless beside a. RFC 8445 section 5.1.1.1 puts temporary addresses first, for the
+// privacy of people who move. A server should be found, and sessions outlive the day.
 func (a Address) replaces(b Address) bool {
 	switch {
 	case a.Addr.Is4() != b.Addr.Is4() || private(a.Addr) != private(b.Addr) || a.confined() != b.confined():
@@ -104,8 +104,8 @@ func (a Address) replaces(b Address) bool {
 }
 
 // confined reports whether only peers of the same network can reach the address. A bridge that joins containers leads
-// nowhere else, and the containers also reach the machine's other addresses. Public addresses on a loopback interface are
-// routed to the machine, as anycast is.
+// nowhere else, and the containers also reach the machine's other addresses. Public addresses on a loopback interface
+// are routed to the machine, as anycast is.
 func (a Address) confined() bool {
 	return a.loopback() || a.Traits.has(Inner) || a.Addr.Is4() && a.Addr.IsLinkLocalUnicast()
 }
@@ -122,9 +122,9 @@ func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsLoopback() || carriers.Contains(a)
 }
 
-// forSource lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an unknown
-// source, the unspecified address for one that is not on this machine. Where nothing else is left, confined addresses are
-// for everybody, loopback last of all.
+// forSource lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an
+// unknown source, the unspecified address for one that is not on this machine. Where nothing else is left, confined
+// addresses are for everybody, loopback last of all.
 //
 // IPv4 comes before IPv6, because some clients use the first candidate only. Within a family, addresses of the peer's
 // network come first, then those that are private if its address is, or public if it is. Those without a carrier come

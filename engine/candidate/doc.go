@@ -14,8 +14,8 @@
 //	names in --public-ip ─▶ Lookup at intervals ───────────────┼─▶ set ─▶ Watcher.For(source) ─▶ an answer
 //	addresses in --public-ip, the host of --udp ───────────────┘
 //
-// Addresses that an operator gave, directly or by a name, replace those of the interfaces. Until a name is found for the
-// first time, those of the interfaces are offered.
+// Addresses that an operator gave, directly or by a name, replace those of the interfaces. Until a name is found for
+// the first time, those of the interfaces are offered.
 //
 // # Concurrency
 //

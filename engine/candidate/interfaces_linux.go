@@ -33,8 +33,8 @@ var abroad = []net.IP{net.IPv4(1, 1, 1, 1), net.ParseIP("2606:4700:4700::1111")}
 
 // openRouting subscribes before anything is listed, so that no change is missed.
 func openRouting() (*routing, error) {
-	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to addresses: %w", err)
 	}
@@ -55,8 +55,8 @@ func (r *routing) close() { r.kernel.Close() }
 // mostFailures bounds the failed reads of notifications in a row.
 const mostFailures = 10
 
-// listen reports each notification of the kernel without a look at it: everything is listed again anyway. An overflow of
-// the socket's buffer (ENOBUFS) counts as a change.
+// listen reports each notification of the kernel without a look at it: everything is listed again anyway. An overflow
+// of the socket's buffer (ENOBUFS) counts as a change.
 func (r *routing) listen(changed func()) (err error) {
 	for failures := 0; failures < mostFailures; {
 		if _, _, err = r.notices.Receive(); err == nil {
@@ -103,8 +103,8 @@ func (r *routing) read() ([]Address, error) {
 	return out, nil
 }
 
-// outer finds the indices of links that lead to a network: bridges with a port of the host's own, and links with a default
-// route. Ports of containers and virtual machines do not count.
+// outer finds the indices of links that lead to a network: bridges with a port of the host's own, and links with a
+// default route. Ports of containers and virtual machines do not count.
 func (r *routing) outer(links []netlink.Link) map[int]bool {
 	all := make(map[int]bool)
 	for _, a := range abroad {

@@ -86,9 +86,9 @@ type Watcher struct {
 	unread bool                    // the last reading failed
 }
 
-// Watch reads the interfaces and looks the names up, and repeats both until Close. listen is the address of the UDP port:
-// a specified one is the only candidate. Every change is logged. A name that is not found is no error: it may be found
-// later.
+// Watch reads the interfaces and looks the names up, and repeats both until Close. listen is the address of the UDP
+// port: a specified one is the only candidate. Every change is logged. A name that is not found is no error: it may be
+// found later.
 func Watch(cfg Config, listen netip.Addr, log *slog.Logger) (*Watcher, error) {
 	return watch(cfg, listen, log, openInterfaces)
 }
@@ -129,8 +129,8 @@ func watch(cfg Config, listen netip.Addr, log *slog.Logger, open func() interfac
 	return w, nil
 }
 
-// serves reports whether a UDP port on listen has the family of an address. No address, and IPv6's unspecified one, have
-// both families.
+// serves reports whether a UDP port on listen has the family of an address. No address, and IPv6's unspecified one,
+// have both families.
 func serves(listen, a netip.Addr) bool {
 	both := !listen.IsValid() || listen == netip.IPv6Unspecified()
 	return both || listen.Unmap().Is4() == a.Unmap().Is4()
@@ -146,8 +146,8 @@ func (w *Watcher) Close() {
 	w.ended.Wait()
 }
 
-// For lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an unknown source.
-// The caller must not write to the list. It is empty where the machine has no address.
+// For lists the addresses for a peer that signals from source, the best first. The zero Addr stands for an unknown
+// source. The caller must not write to the list. It is empty where the machine has no address.
 func (w *Watcher) For(source netip.Addr) []netip.Addr { return w.now.Load().forSource(source) }
 
 // All lists every address that may be offered to a peer.
@@ -286,8 +286,8 @@ func (c *Config) resolve(ctx context.Context, name string, listen netip.Addr) ([
 	for _, a := range found {
 		a = a.Unmap()
 		// Debian's /etc/hosts has 127.0.1.1 for the machine's own name.
-		useless := a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsLoopback() &&
-			!listen.IsLoopback()
+		useless := a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() ||
+			a.IsLoopback() && !listen.IsLoopback()
 		if !useless && serves(listen, a) && !slices.Contains(out, a) {
 			out = append(out, a)
 		}

@@ -142,7 +142,8 @@ func (d *Decision) findInterface(cfg Config, r Report) bool {
 		d.refuse(allXDP, FactSystem, "sockets serve on this one", "AF_XDP needs Linux, this is %s", r.OS)
 		return false
 	case r.Failure != "":
-		d.refuse(allXDP, FactInterface, "see whether `ip link` works here", "the network interfaces cannot be listed: %s", r.Failure)
+		d.refuse(allXDP, FactInterface, "see whether `ip link` works here",
+			"the network interfaces cannot be listed: %s", r.Failure)
 		return false
 	}
 	if d.Interface == "" {
@@ -157,7 +158,8 @@ func (d *Decision) findInterface(cfg Config, r Report) bool {
 	return true
 }
 
-// pick finds the interfaces that carry the addresses at which peers reach us. Where there are none, it gives the reason.
+// pick finds the interfaces that carry the addresses at which peers reach us. Where there are none, it gives the
+// reason.
 func pick(cfg Config, links []Link) (found []string, why string) {
 	var sought []string
 	for _, a := range cfg.Addresses {
@@ -201,10 +203,12 @@ func (d *Decision) checkMachine(cfg Config, r Report) {
 	}
 	if len(missing) > 0 {
 		d.refuse(allXDP, FactCapabilities,
-			"run as root or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep` the program", "%s missing", strings.Join(missing, ", "))
+			"run as root or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep` the program", "%s missing",
+			strings.Join(missing, ", "))
 	}
 	if r.Kernel.NoAFXDP != "" && can(netRaw) {
-		d.refuse(allXDP, FactSockets, "the kernel needs CONFIG_XDP_SOCKETS, the container a profile that lets AF_XDP pass",
+		d.refuse(allXDP, FactSockets, "the kernel needs CONFIG_XDP_SOCKETS, the container a profile that lets "+
+			"AF_XDP pass",
 			"no AF_XDP socket can be opened: %s", r.Kernel.NoAFXDP)
 	}
 	if r.Kernel.NoBPF != "" && len(missing) == 0 {
@@ -228,10 +232,12 @@ func (d *Decision) checkMemory(cfg Config, p Process) {
 		others = fmt.Sprintf(" (%s of it for other interfaces)", size(cfg.Locked))
 	}
 	if zeroCopy := copying + d.copying(cfg); p.MemlockHard < copying {
-		d.refuse(allXDP, FactMemlock, remedy, "RLIMIT_MEMLOCK is %s and packet memory takes %s%s", size(p.MemlockHard), size(copying), others)
+		d.refuse(allXDP, FactMemlock, remedy, "RLIMIT_MEMLOCK is %s and packet memory takes %s%s",
+			size(p.MemlockHard), size(copying), others)
 	} else if p.MemlockHard < zeroCopy && d.refusal(ZeroCopy) == nil {
 		d.refuse(onlyZeroCopy, FactMemlock, remedy,
-			"RLIMIT_MEMLOCK is %s and packet memory for zerocopy takes %s%s", size(p.MemlockHard), size(zeroCopy), others)
+			"RLIMIT_MEMLOCK is %s and packet memory for zerocopy takes %s%s", size(p.MemlockHard), size(zeroCopy),
+			others)
 	}
 }
 
@@ -272,16 +278,19 @@ func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 	}
 	switch q := n.Queues; {
 	case d.Queues == 0:
-		d.refuse(allXDP, FactQueues, fmt.Sprintf("see `ethtool -l %s`", n.Name), "%s has no queue that can be served (%d receive, %d send)", n.Name, q.RX, q.TX)
+		d.refuse(allXDP, FactQueues, fmt.Sprintf("see `ethtool -l %s`", n.Name),
+			"%s has no queue that can be served (%d receive, %d send)", n.Name, q.RX, q.TX)
 	case q.TX < q.RX:
-		d.note("%d of %d receive queues can be served, as many as send: packets on the others go through the kernel", q.TX, q.RX)
+		d.note("%d of %d receive queues can be served, as many as send: packets on the others go through the kernel",
+			q.TX, q.RX)
 	}
 	if !stacked { // else XDP would not run on this driver
 		d.checkDriver(n, k)
 	}
 	for i := range n.Gateways {
 		if g := &n.Gateways[i]; !g.Resolved() {
-			d.note("the MAC address of gateway %s is not known (%s): packets to it go through the kernel until it is", g.Address, g.State)
+			d.note("the MAC address of gateway %s is not known (%s): packets to it go through the kernel until it is",
+				g.Address, g.State)
 		}
 	}
 	if n.Up && len(n.Gateways) == 0 {
@@ -294,7 +303,8 @@ func (d *Decision) checkInterface(n *NIC, links []Link, k *Kernel) {
 func (p *Program) remedy(device string) string {
 	switch {
 	case p.Name == "xdp_dispatcher":
-		return fmt.Sprintf("libxdp put it there: `xdp-loader status %s` lists whose programs it calls, `xdp-loader unload %[1]s --all` ends them", device)
+		return fmt.Sprintf("libxdp put it there: `xdp-loader status %s` lists whose programs it calls, `xdp-loader "+
+			"unload %[1]s --all` ends them", device)
 	case strings.HasPrefix(p.Name, "cil_xdp"):
 		return "it is Cilium's: loadBalancer.acceleration=disabled ends it"
 	}
@@ -314,7 +324,8 @@ func (d *Decision) checkSettings(cfg Config) {
 		d.refuse(onlyZeroCopy, FactSettings, "--zerocopy auto", "zerocopy is switched off")
 	}
 	if !cfg.Generic && d.refusal(Copy) != nil && d.refusal(Generic) == nil {
-		d.refuse(onlyGeneric, FactSettings, "--generic, to try AF_XDP without its speed", "generic XDP was not requested")
+		d.refuse(onlyGeneric, FactSettings, "--generic, to try AF_XDP without its speed",
+			"generic XDP was not requested")
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// machine is one on which AF_XDP copies, on two queues, as root's child with the three capabilities
-// would see it; each row of a table changes something.
+// machine returns a report on a machine where AF_XDP copies, on two queues, by a process with the three capabilities.
+// Each row of a table changes something.
 func machine() Report {
 	link := Link{
 		Name: "eth0", Up: true, Carrier: true, MAC: "02:00:00:00:00:01", MTU: 1500,
@@ -19,8 +19,14 @@ func machine() Report {
 	other := Link{Name: "eth1", Up: true, MTU: 1500, Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.1.2/24")}}
 	return Report{
 		OS: "linux", Kernel: Kernel{Release: "6.18.0", PageSize: 4096, Frags: true, BTF: true},
-		Process: Process{UID: 1000, Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: Unlimited, MemlockHard: Unlimited},
-		Links:   []Link{{Name: "lo", Loopback: true, Up: true, Carrier: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}}, link, other},
+		Process: Process{
+			UID: 1000, Capabilities: []string{netRaw, netAdmin, bpf}, Memlock: Unlimited,
+			MemlockHard: Unlimited,
+		},
+		Links: []Link{{
+			Name: "lo", Loopback: true, Up: true, Carrier: true,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")},
+		}, link, other},
 		NIC: &NIC{
 			Link: link, Driver: "nic", Version: "1.0", Queues: Queues{RX: 2, TX: 2, MaxRX: 8, MaxTX: 8},
 			Features: &Features{Basic: true, Redirect: true},
@@ -56,15 +62,19 @@ func TestChoose(t *testing.T) {
 		notes   []string
 	}{
 		{name: "copy", rungs: "xdp-copy udp", refused: []string{noZeroCopy}},
-		{name: "copy, nothing else", set: func(c *Config) { c.IO = OnlyXDP }, rungs: "xdp-copy", refused: []string{noZeroCopy}},
+		{
+			name: "copy, nothing else", set: func(c *Config) { c.IO = OnlyXDP }, rungs: "xdp-copy",
+			refused: []string{noZeroCopy},
+		},
 		{name: "sockets are wanted", set: func(c *Config) { c.IO = OnlySockets }, rungs: "udp"},
 		{
 			name: "zerocopy", change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
 			rungs: "xdp-zerocopy xdp-copy udp",
 		},
 		{
-			name: "zerocopy off", set: func(c *Config) { c.Zerocopy = false }, change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
-			rungs: "xdp-copy udp", refused: []string{"xdp-zerocopy: zerocopy is switched off; --zerocopy auto"},
+			name: "zerocopy off", set: func(c *Config) { c.Zerocopy = false },
+			change: func(r *Report) { r.NIC.Features.ZeroCopy = true },
+			rungs:  "xdp-copy udp", refused: []string{"xdp-zerocopy: zerocopy is switched off; --zerocopy auto"},
 		},
 		{
 			name: "a kernel that does not tell", change: func(r *Report) { r.NIC.Features = nil },
@@ -83,8 +93,9 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "generic instead", set: func(c *Config) { c.Generic = true; c.IO = OnlyXDP }, change: func(r *Report) { r.NIC.Features = &Features{Basic: true} },
-			rungs: "xdp-generic",
+			name: "generic instead", set: func(c *Config) { c.Generic = true; c.IO = OnlyXDP },
+			change: func(r *Report) { r.NIC.Features = &Features{Basic: true} },
+			rungs:  "xdp-generic",
 			refused: []string{
 				"xdp-zerocopy xdp-copy: the driver (nic 1.0) has no XDP that redirects; name a physical interface; " +
 					"--generic runs AF_XDP on the kernel's generic XDP, to try it",
@@ -92,30 +103,40 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "another system", change: func(r *Report) { *r = Report{OS: "darwin"} }, rungs: "udp",
-			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: AF_XDP needs Linux, this is darwin; sockets serve on this one"},
+			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: AF_XDP needs Linux, this is darwin; sockets " +
+				"serve on this one"},
 		},
 		{
-			name: "netlink fails", change: func(r *Report) { r.NIC, r.Failure = nil, "open netlink: permission denied" }, rungs: "udp",
-			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be listed: open netlink: permission denied; see whether `ip link` works here"},
+			name: "netlink fails", change: func(r *Report) {
+				r.NIC, r.Failure = nil,
+					"open netlink: permission denied"
+			}, rungs: "udp",
+			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: the network interfaces cannot be listed: open " +
+				"netlink: permission denied; see whether `ip link` works here"},
 		},
 		{
-			name: "no such interface", set: func(c *Config) { c.Interfaces = []string{"eth9"} }, change: func(r *Report) { r.NIC = nil }, rungs: "udp",
-			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: interface eth9 not found; `ip link` lists those there are"},
+			name: "no such interface", set: func(c *Config) { c.Interfaces = []string{"eth9"} },
+			change: func(r *Report) { r.NIC = nil }, rungs: "udp",
+			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: interface eth9 not found; `ip link` lists those " +
+				"there are"},
 		},
 		{
 			name: "loopback", set: func(c *Config) { c.Interfaces = []string{"lo"}; c.Generic = true }, rungs: "udp",
 			change: func(r *Report) { r.NIC = &NIC{Link: r.Links[0], Queues: Queues{RX: 1, TX: 1}} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: lo is the loopback and has no wire; name the interface of a network; sockets serve this machine's own peers",
+				"xdp-zerocopy xdp-copy xdp-generic: lo is the loopback and has no wire; name the interface of a " +
+					"network; sockets serve this machine's own peers",
 			},
 		},
 		{
-			name: "down", change: func(r *Report) { r.NIC.Up, r.NIC.Carrier, r.NIC.Gateways = false, false, nil }, rungs: "udp",
+			name: "down", change: func(r *Report) { r.NIC.Up, r.NIC.Carrier, r.NIC.Gateways = false, false, nil },
+			rungs:   "udp",
 			refused: []string{"xdp-zerocopy xdp-copy xdp-generic: eth0 is down; `ip link set dev eth0 up`", noZeroCopy},
 		},
 		{
-			name: "no carrier", change: func(r *Report) { r.NIC.Carrier = false }, rungs: "xdp-copy udp", refused: []string{noZeroCopy},
-			notes: []string{"eth0 has no carrier: nothing is sent or received until it has one"},
+			name: "no carrier", change: func(r *Report) { r.NIC.Carrier = false }, rungs: "xdp-copy udp",
+			refused: []string{noZeroCopy},
+			notes:   []string{"eth0 has no carrier: nothing is sent or received until it has one"},
 		},
 		{
 			name: "a program is there", set: func(c *Config) { c.Generic = true }, rungs: "udp",
@@ -130,8 +151,10 @@ func TestChoose(t *testing.T) {
 			name: "the dispatcher of libxdp", rungs: "udp",
 			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native", Name: "xdp_dispatcher"} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, xdp_dispatcher) is attached to eth0; " +
-					"libxdp put it there: `xdp-loader status eth0` lists whose programs it calls, `xdp-loader unload eth0 --all` ends them",
+				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, xdp_dispatcher) is " +
+					"attached to eth0; " +
+					"libxdp put it there: `xdp-loader status eth0` lists whose programs it calls, `xdp-loader " +
+					"unload eth0 --all` ends them",
 				noZeroCopy,
 			},
 		},
@@ -139,7 +162,8 @@ func TestChoose(t *testing.T) {
 			name: "Cilium", rungs: "udp",
 			change: func(r *Report) { r.NIC.Program = &Program{ID: 12, Mode: "native", Name: "cil_xdp_entry"} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, cil_xdp_entry) is attached to eth0; " +
+				"xdp-zerocopy xdp-copy xdp-generic: another XDP program (id 12, native, cil_xdp_entry) is attached " +
+					"to eth0; " +
 					"it is Cilium's: loadBalancer.acceleration=disabled ends it",
 				noZeroCopy,
 			},
@@ -157,14 +181,17 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "CAP_SYS_ADMIN does for CAP_BPF", change: func(r *Report) { r.Process.Capabilities = []string{netRaw, netAdmin, sysAdmin} },
-			rungs: "xdp-copy udp", refused: []string{noZeroCopy},
+			name:   "CAP_SYS_ADMIN does for CAP_BPF",
+			change: func(r *Report) { r.Process.Capabilities = []string{netRaw, netAdmin, sysAdmin} },
+			rungs:  "xdp-copy udp", refused: []string{noZeroCopy},
 		},
 		{
-			name: "CAP_SYS_ADMIN does not do for CAP_NET_ADMIN", change: func(r *Report) { r.Process.Capabilities = []string{netRaw, sysAdmin} },
-			rungs: "udp",
+			name:   "CAP_SYS_ADMIN does not do for CAP_NET_ADMIN",
+			change: func(r *Report) { r.Process.Capabilities = []string{netRaw, sysAdmin} },
+			rungs:  "udp",
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: CAP_NET_ADMIN missing; run as root or `setcap cap_net_raw,cap_net_admin,cap_bpf+ep` the program",
+				"xdp-zerocopy xdp-copy xdp-generic: CAP_NET_ADMIN missing; run as root or `setcap " +
+					"cap_net_raw,cap_net_admin,cap_bpf+ep` the program",
 				noZeroCopy,
 			},
 		},
@@ -174,7 +201,8 @@ func TestChoose(t *testing.T) {
 				r.Kernel.NoAFXDP, r.Kernel.NoBPF = "address family not supported by protocol", "operation not permitted"
 			},
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: no AF_XDP socket can be opened: address family not supported by protocol; " +
+				"xdp-zerocopy xdp-copy xdp-generic: no AF_XDP socket can be opened: address family not supported " +
+					"by protocol; " +
 					"the kernel needs CONFIG_XDP_SOCKETS, the container a profile that lets AF_XDP pass",
 				"xdp-zerocopy xdp-copy xdp-generic: no XDP program can be loaded: operation not permitted; " +
 					"capabilities of a user namespace do not count, and seccomp must let bpf(2) pass",
@@ -182,7 +210,10 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "little memlock", change: func(r *Report) { r.Process.Memlock, r.Process.MemlockHard = 64<<10, 8<<20 }, rungs: "udp",
+			name: "little memlock", change: func(r *Report) {
+				r.Process.Memlock, r.Process.MemlockHard = 64<<10,
+					8<<20
+			}, rungs: "udp",
 			refused: []string{
 				noZeroCopy,
 				"xdp-zerocopy xdp-copy xdp-generic: RLIMIT_MEMLOCK is 8 MiB and packet memory takes 12 MiB; " +
@@ -208,7 +239,8 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "memlock that just suffices", set: func(c *Config) { c.QueueMemory = 4 << 20 }, rungs: "xdp-copy udp", refused: []string{noZeroCopy},
+			name: "memlock that just suffices", set: func(c *Config) { c.QueueMemory = 4 << 20 },
+			rungs: "xdp-copy udp", refused: []string{noZeroCopy},
 			change: func(r *Report) { r.Process.Memlock, r.Process.MemlockHard = 64<<10, 8<<20 },
 		},
 		{
@@ -228,30 +260,37 @@ func TestChoose(t *testing.T) {
 		{
 			name: "no queues", change: func(r *Report) { r.NIC.Queues = Queues{} }, rungs: "udp",
 			refused: []string{
-				"xdp-zerocopy xdp-copy xdp-generic: eth0 has no queue that can be served (0 receive, 0 send); see `ethtool -l eth0`",
+				"xdp-zerocopy xdp-copy xdp-generic: eth0 has no queue that can be served (0 receive, 0 send); see " +
+					"`ethtool -l eth0`",
 				noZeroCopy,
 			},
 		},
 		{
-			name: "fewer queues to send", change: func(r *Report) { r.NIC.Queues = Queues{RX: 4, TX: 1} }, rungs: "xdp-copy udp",
+			name: "fewer queues to send", change: func(r *Report) { r.NIC.Queues = Queues{RX: 4, TX: 1} },
+			rungs:   "xdp-copy udp",
 			refused: []string{noZeroCopy},
-			notes:   []string{"1 of 4 receive queues can be served, as many as send: packets on the others go through the kernel"},
+			notes: []string{"1 of 4 receive queues can be served, as many as send: packets on the others go " +
+				"through the kernel"},
 		},
 		{
 			name: "a gateway that does not answer", rungs: "xdp-copy udp", refused: []string{noZeroCopy},
 			change: func(r *Report) {
 				r.NIC.Gateways = append(r.NIC.Gateways, Gateway{netip.MustParseAddr("fd00::1"), "failed", ""})
 			},
-			notes: []string{"the MAC address of gateway fd00::1 is not known (failed): packets to it go through the kernel until it is"},
+			notes: []string{"the MAC address of gateway fd00::1 is not known (failed): packets to it go through " +
+				"the kernel until it is"},
 		},
 		{
-			name: "no default route", rungs: "xdp-copy udp", refused: []string{noZeroCopy}, change: func(r *Report) { r.NIC.Gateways = nil },
-			notes: []string{"no default route leads through eth0: AF_XDP reaches its own networks and those that routes name"},
+			name: "no default route", rungs: "xdp-copy udp", refused: []string{noZeroCopy},
+			change: func(r *Report) { r.NIC.Gateways = nil },
+			notes: []string{"no default route leads through eth0: AF_XDP reaches its own networks and those that " +
+				"routes name"},
 		},
 		{
 			name: "ENA", change: ena, rungs: "xdp-copy udp",
 			refused: []string{
-				"xdp-zerocopy: the driver (ena 6.1.0-18-cloud-amd64) has no zerocopy; Amazon's own driver can from 2.13 on; until then packets are copied once more",
+				"xdp-zerocopy: the driver (ena 6.1.0-18-cloud-amd64) has no zerocopy; Amazon's own driver can from " +
+					"2.13 on; until then packets are copied once more",
 			},
 		},
 		{
@@ -259,17 +298,21 @@ func TestChoose(t *testing.T) {
 			rungs: "xdp-zerocopy xdp-copy udp",
 		},
 		{
-			name: "ENA of Amazon, too old for zerocopy", change: func(r *Report) { ena(r); r.NIC.Version = "2.12.3g" }, rungs: "xdp-copy udp",
+			name:   "ENA of Amazon, too old for zerocopy",
+			change: func(r *Report) { ena(r); r.NIC.Version = "2.12.3g" }, rungs: "xdp-copy udp",
 			refused: []string{
-				"xdp-zerocopy: the driver (ena 2.12.3g) has no zerocopy; Amazon's own driver can from 2.13 on; until then packets are copied once more",
+				"xdp-zerocopy: the driver (ena 2.12.3g) has no zerocopy; Amazon's own driver can from 2.13 on; " +
+					"until then packets are copied once more",
 			},
 		},
 		{
 			name: "ENA with the MTU of EC2 and all its channels", rungs: "udp",
 			change: func(r *Report) { ena(r); r.NIC.MTU = 9001; r.NIC.Queues.RX, r.NIC.Queues.TX = 4, 4 },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
-				"xdp-zerocopy xdp-copy: 4 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at " +
+					"most 3498, or Amazon's own driver from 2.14 on",
+				"xdp-zerocopy xdp-copy: 4 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L " +
+					"eth0 combined 2`",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
@@ -280,13 +323,15 @@ func TestChoose(t *testing.T) {
 				"xdp-zerocopy: MTU 9001 is too large for zerocopy, which wants packets in one piece; " +
 					"`ip link set dev eth0 mtu 1500`, at most 3498; until then packets are copied once more",
 			},
-			notes: []string{"if the driver refuses XDP for the MTU of 9001: it was built without XDP in several pieces, and accepts at most 3498"},
+			notes: []string{"if the driver refuses XDP for the MTU of 9001: it was built without XDP in several " +
+				"pieces, and accepts at most 3498"},
 		},
 		{
 			name: "ENA of Amazon with the MTU of EC2, before 2.14", rungs: "udp",
 			change: func(r *Report) { ena(r); r.NIC.MTU, r.NIC.Version = 9001, "2.13.2g" },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on",
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at " +
+					"most 3498, or Amazon's own driver from 2.14 on",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
@@ -294,7 +339,8 @@ func TestChoose(t *testing.T) {
 			name: "ENA of Amazon with the MTU of EC2, before Linux 5.18", rungs: "udp",
 			change: func(r *Report) { ena(r); r.Kernel.Frags, r.NIC.MTU, r.NIC.Version = false, 9001, "2.14.0g" },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498",
+				"xdp-zerocopy xdp-copy: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at " +
+					"most 3498",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
@@ -315,17 +361,21 @@ func TestChoose(t *testing.T) {
 			},
 		},
 		{
-			name: "ENA on a kernel of large pages", change: func(r *Report) { ena(r); r.Kernel.PageSize, r.NIC.MTU = 64<<10, 9001 }, rungs: "xdp-copy udp",
+			name:   "ENA on a kernel of large pages",
+			change: func(r *Report) { ena(r); r.Kernel.PageSize, r.NIC.MTU = 64<<10, 9001 }, rungs: "xdp-copy udp",
 			refused: []string{
-				"xdp-zerocopy: the driver (ena 6.1.0-18-cloud-amd64) has no zerocopy; Amazon's own driver can from 2.13 on; until then packets are copied once more",
+				"xdp-zerocopy: the driver (ena 6.1.0-18-cloud-amd64) has no zerocopy; Amazon's own driver can from " +
+					"2.13 on; until then packets are copied once more",
 			},
 		},
 		{
 			// It offers no XDP while it has too many channels; that is not another refusal.
-			name: "ENA with too many channels, generic", set: func(c *Config) { c.Generic = true }, rungs: "xdp-generic udp",
+			name: "ENA with too many channels, generic", set: func(c *Config) { c.Generic = true },
+			rungs:  "xdp-generic udp",
 			change: func(r *Report) { ena(r); r.NIC.Queues.RX, r.NIC.Queues.TX, r.NIC.Features = 3, 3, &Features{} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: 3 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L eth0 combined 2`",
+				"xdp-zerocopy xdp-copy: 3 of 4 channels are in use, XDP on ena takes at most half; `ethtool -L " +
+					"eth0 combined 2`",
 			},
 		},
 		{
@@ -336,7 +386,8 @@ func TestChoose(t *testing.T) {
 			name: "ENA with one channel in all", rungs: "udp",
 			change: func(r *Report) { ena(r); r.NIC.Queues = Queues{1, 1, 1, 1} },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: 1 of 1 channels are in use, XDP on ena takes at most half; an instance type with more queues",
+				"xdp-zerocopy xdp-copy: 1 of 1 channels are in use, XDP on ena takes at most half; an instance " +
+					"type with more queues",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
@@ -367,10 +418,15 @@ func TestChoose(t *testing.T) {
 		},
 		{
 			name: "veth whose peer has too much", rungs: "udp",
-			change: func(r *Report) { r.NIC.Driver, r.Kernel.Frags, r.NIC.Peer = "veth", false, &Peer{"eth1", 3507, 3} },
+			change: func(r *Report) {
+				r.NIC.Driver, r.Kernel.Frags, r.NIC.Peer = "veth", false,
+					&Peer{"eth1", 3507, 3}
+			},
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 3507 of its peer eth1 is too large for XDP on veth; `ip link set dev eth1 mtu 1500`, at most 3506",
-				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair again with as many queues at both ends (numrxqueues, numtxqueues)",
+				"xdp-zerocopy xdp-copy: MTU 3507 of its peer eth1 is too large for XDP on veth; `ip link set dev " +
+					"eth1 mtu 1500`, at most 3506",
+				"xdp-zerocopy xdp-copy: eth0 receives on 2 queues and its peer eth1 sends on 3; make the pair " +
+					"again with as many queues at both ends (numrxqueues, numtxqueues)",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
@@ -378,23 +434,29 @@ func TestChoose(t *testing.T) {
 			name: "veth whose peer is out of sight and sends on more queues", rungs: "udp",
 			change: func(r *Report) { r.NIC.Driver, r.NIC.Features, r.NIC.Queues.RX = "veth", &Features{}, 1 },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: eth0 receives on 1 queue and its peer sends on more; make the pair again with as many queues at both ends (numrxqueues, numtxqueues)",
+				"xdp-zerocopy xdp-copy: eth0 receives on 1 queue and its peer sends on more; make the pair again " +
+					"with as many queues at both ends (numrxqueues, numtxqueues)",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
 		},
 		{
-			name: "virtio_net", change: func(r *Report) { r.NIC.Driver, r.NIC.MTU = "virtio_net", 9000 }, rungs: "xdp-copy udp",
-			refused: []string{"xdp-zerocopy: the driver (virtio_net 1.0) has no zerocopy; packets are copied once more"},
-			notes:   []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of packets that the host may have begun"},
+			name: "virtio_net", change: func(r *Report) { r.NIC.Driver, r.NIC.MTU = "virtio_net", 9000 },
+			rungs: "xdp-copy udp",
+			refused: []string{"xdp-zerocopy: the driver (virtio_net 1.0) has no zerocopy; packets are copied once " +
+				"more"},
+			notes: []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of " +
+				"packets that the host may have begun"},
 		},
 		{
 			name: "virtio_net before Linux 6.3", rungs: "udp",
 			change: func(r *Report) { r.NIC.Driver, r.NIC.MTU, r.NIC.Features = "virtio_net", 3507, nil },
 			refused: []string{
-				"xdp-zerocopy xdp-copy: MTU 3507 is too large for XDP on virtio_net; `ip link set dev eth0 mtu 1500`, at most 3506",
+				"xdp-zerocopy xdp-copy: MTU 3507 is too large for XDP on virtio_net; `ip link set dev eth0 mtu " +
+					"1500`, at most 3506",
 				"xdp-generic: generic XDP was not requested; --generic, to try AF_XDP without its speed",
 			},
-			notes: []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of packets that the host may have begun"},
+			notes: []string{"if the driver refuses XDP: `ethtool -K eth0 gro off lro off` stops the merging of " +
+				"packets that the host may have begun"},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -428,11 +490,12 @@ func TestChoose(t *testing.T) {
 					t.Errorf("not one clear line: %q", text)
 				}
 			}
-			// Whatever refuses AF_XDP makes it an error where nothing else is wanted.
+			// A refusal of AF_XDP is an error where AF_XDP is demanded.
 			cfg.IO = OnlyXDP
 			if strict := Choose(cfg, name, r); (strict.Err() != nil) != (len(strict.Rungs) == 0) {
 				t.Errorf("%v with %v", strict.Err(), strict.Rungs)
-			} else if err := strict.Err(); err != nil && (!errors.Is(err, ErrRefused) || strings.Contains(err.Error(), "\n")) {
+			} else if err := strict.Err(); err != nil && (!errors.Is(err, ErrRefused) || strings.Contains(err.Error(),
+				"\n")) {
 				t.Errorf("%q", err)
 			}
 		})
@@ -469,7 +532,8 @@ func TestChooseByAddress(t *testing.T) {
 		if got := strings.Join(names, " "); got != row.names || reason != row.reason {
 			t.Errorf("%q: %q, %q; want %q, %q", row.addresses, got, reason, row.names, row.reason)
 		}
-		if d := Choose(cfg, "", machine()); len(names) == 0 && (d.Taken() != Sockets || d.refusal(Copy).Reason != row.reason) {
+		if d := Choose(cfg, "", machine()); len(names) == 0 && (d.Taken() != Sockets ||
+			d.refusal(Copy).Reason != row.reason) {
 			t.Errorf("%q: took %s for %v", row.addresses, d.Taken(), d.Refused)
 		}
 	}
@@ -479,7 +543,8 @@ func TestErrorNamesTheRefusal(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
 	d := Choose(with(func(c *Config) { c.IO = OnlyXDP }), "eth0", r)
-	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at most 3498, or Amazon's own driver from 2.14 on"
+	const want = "AF_XDP cannot be used: MTU 9001 is too large for XDP on ena; `ip link set dev eth0 mtu 1500`, at " +
+		"most 3498, or Amazon's own driver from 2.14 on"
 	if err := d.Err(); err == nil || err.Error() != want || !errors.Is(err, ErrRefused) || d.Taken().XDP() {
 		t.Errorf("%v, taken %q", err, d.Taken())
 	}

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// With an XDP program that needs packets in one piece, the largest MTU is a page without these bytes: 256 of headroom,
-// 320 for struct skb_shared_info at the page's end, and the headers and checksum around the IP packet. A page of 4,096
-// bytes leaves 3,498 or 3,506. Our program takes packets in several pieces, where kernel and driver hand them over
-// (pieces).
+// A driver takes these bytes off a page where an XDP program needs packets in one piece. They are 256 of headroom, 320
+// for struct skb_shared_info at the page's end, and the headers and checksum around the IP packet. A page of 4,096
+// bytes leaves an MTU of 3,498 or 3,506. Our program accepts packets in several pieces, where kernel and driver hand
+// them over (pieces).
 const (
 	enaOverhead    = 256 + 320 + 14 + 4 + 4 // Ethernet, VLAN tag, checksum: ENA_XDP_MAX_MTU in ena_netdev.h
 	vethOverhead   = 256 + 320 + 14         // Ethernet: veth_xdp_set in drivers/net/veth.c; of the peer's MTU
@@ -43,17 +43,20 @@ func (d *Decision) checkDriver(n *NIC, k *Kernel) {
 	case "veth":
 		d.checkPeer(n, k)
 	case "hv_netvsc":
-		d.note("accelerated networking must stay off for %s: XDP would run on its VF, too, and AF_XDP would get none of those packets", n.Name)
+		d.note("accelerated networking must stay off for %s: XDP would run on its VF, too, and AF_XDP would get "+
+			"none of those packets", n.Name)
 	case "virtio_net":
 		d.limitMTU(n, k, k.PageSize-virtioOverhead, "")
-		d.note("if the driver refuses XDP: `ethtool -K %s gro off lro off` stops the merging of packets that the host may have begun", n.Name)
+		d.note("if the driver refuses XDP: `ethtool -K %s gro off lro off` stops the merging of packets that the "+
+			"host may have begun", n.Name)
 	}
 	if len(d.Refused) > before {
 		return // some drivers offer fewer features while one of their rules is broken
 	}
 	name := cmp.Or(strings.TrimSpace(n.Driver+" "+n.Version), "unknown")
 	if n.Features != nil && !n.Features.native() {
-		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic XDP, to try it",
+		d.refuse(native, FactFeatures, "name a physical interface; --generic runs AF_XDP on the kernel's generic "+
+			"XDP, to try it",
 			"the driver (%s) has no XDP that redirects", name)
 	} else if !n.zeroCopy() {
 		remedy := "packets are copied once more"
@@ -117,14 +120,16 @@ func (d *Decision) checkENA(n *NIC, k *Kernel) {
 	}
 	d.limitMTU(n, k, limit, remedy)
 	if n.MTU > limit && n.pieces(k) {
-		d.note("if the driver refuses XDP for the MTU of %d: it was built without XDP in several pieces, and accepts at most %d", n.MTU, limit)
+		d.note("if the driver refuses XDP for the MTU of %d: it was built without XDP in several pieces, and "+
+			"accepts at most %d", n.MTU, limit)
 	}
 	if q := n.Queues; q.MaxRX > 0 && 2*q.RX > q.MaxRX && !amazons(n.Version, 2, 17) {
 		remedy := fmt.Sprintf("`ethtool -L %s combined %d`", n.Name, q.MaxRX/2)
 		if q.MaxRX < 2 {
 			remedy = "an instance type with more queues"
 		}
-		d.refuse(native, FactQueues, remedy, "%d of %d channels are in use, XDP on ena takes at most half", q.RX, q.MaxRX)
+		d.refuse(native, FactQueues, remedy, "%d of %d channels are in use, XDP on ena takes at most half", q.RX,
+			q.MaxRX)
 	}
 	if n.Rings.TX > enaMaxRing {
 		d.refuse(onlyZeroCopy, FactRings, fmt.Sprintf("`ethtool -G %s tx %d`", n.Name, enaMaxRing),

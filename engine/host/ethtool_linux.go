@@ -44,7 +44,10 @@ func (e *ethtool) inspect(n *NIC, index int) error {
 
 // ask sends one request and calls each for the attributes of the answer. Where the kernel or the driver does not know
 // the request, the answer is empty.
-func (e *ethtool) ask(family genetlink.Family, command uint8, fill func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder)) error {
+func (e *ethtool) ask(
+	family genetlink.Family, command uint8,
+	fill func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder),
+) error {
 	if family.Version == 0 {
 		return nil
 	}
@@ -148,7 +151,8 @@ func (e *ethtool) features(n *NIC, index int) error {
 		if a.Type() == netdevXDPFeatures {
 			bits := a.Uint64()
 			n.Features = &Features{
-				Basic: bits&netdevXDPBasic != 0, Redirect: bits&netdevXDPRedirect != 0, ZeroCopy: bits&netdevXDPZeroCopy != 0,
+				Basic: bits&netdevXDPBasic != 0, Redirect: bits&netdevXDPRedirect != 0,
+				ZeroCopy: bits&netdevXDPZeroCopy != 0,
 			}
 		}
 	})

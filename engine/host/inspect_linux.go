@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Inspect reports on this machine and the named interface. Without a name, or with one that no interface has, it reports
-// on the machine and lists the interfaces.
+// Inspect reports on this machine and the named interface. Without a name, or with one that no interface has, it
+// reports on the machine and lists the interfaces.
 func Inspect(name string) Report {
 	r := Report{OS: "linux", Kernel: inspectKernel(), Process: inspectProcess(), Links: []Link{}}
 	if err := r.inspectLinks(name); err != nil {
@@ -202,8 +202,8 @@ func driver(name string) (driver, version string) {
 	return unix.ByteSliceToString(info.Driver[:]), unix.ByteSliceToString(info.Version[:])
 }
 
-// inspectGateways finds the gateways of the default routes through the interface, and the kernel's neighbour entries for
-// them. It searches every routing table: policies may lead to any.
+// inspectGateways finds the gateways of the default routes through the interface, and the kernel's neighbour entries
+// for them. It searches every routing table: policies may lead to any.
 func (n *NIC) inspectGateways(h *netlink.Handle, index int) error {
 	neighbours, err := h.NeighList(index, netlink.FAMILY_ALL)
 	if err != nil {

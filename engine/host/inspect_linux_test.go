@@ -89,7 +89,8 @@ func TestInspect(t *testing.T) {
 	if n == nil || i.Bare.Failure != "" {
 		t.Fatalf("%+v", i.Bare)
 	}
-	if n.Driver != "veth" || n.Version == "" || !n.Up || !n.Carrier || n.Loopback || n.MTU != 1400 || n.MAC != device.MAC.String() {
+	if n.Driver != "veth" || n.Version == "" || !n.Up || !n.Carrier || n.Loopback || n.MTU != 1400 ||
+		n.MAC != device.MAC.String() {
 		t.Errorf("%+v", n)
 	}
 	if want := (Queues{3, 3, 3, 3}); n.Queues != want || n.Rings != (Rings{}) {
@@ -106,7 +107,8 @@ func TestInspect(t *testing.T) {
 	if n.Peer != nil {
 		t.Errorf("a peer in another namespace: %+v", n.Peer)
 	}
-	if g := n.Gateways; len(g) != 2 || g[0].Address != client.IPv4() || !g[0].Resolved() || g[0].MAC != peer.MAC.String() ||
+	if g := n.Gateways; len(g) != 2 || g[0].Address != client.IPv4() || !g[0].Resolved() ||
+		g[0].MAC != peer.MAC.String() ||
 		g[1].Address != client.IPv6() || g[1].Resolved() {
 		t.Errorf("gateways %+v", g)
 	}
@@ -126,7 +128,8 @@ func TestInspect(t *testing.T) {
 			slices.Contains(r.Process.Capabilities, sysAdmin) && p.Name != "passes_all" {
 			t.Errorf("%s program: %+v", mode, p)
 		}
-		if d := Choose(with(func(c *Config) { c.Generic = true }), "eth0", r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
+		if d := Choose(with(func(c *Config) { c.Generic = true }), "eth0",
+			r); d.Taken() != Sockets || d.refusal(Generic).Fact != FactProgram {
 			t.Errorf("%s program: %s, %v", mode, d.Taken(), d.Refused)
 		}
 	}
@@ -140,7 +143,7 @@ type pair struct {
 	OnePiece   bool // as before Linux 5.18, where programs want packets so
 }
 
-// A verdict is what Choose says of a pair, and what the kernel.
+// A verdict compares Choose with the kernel, for a pair of interfaces.
 type verdict struct {
 	Refused []Refusal
 	Kernel  string // why it attached no program natively
@@ -175,7 +178,8 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 		r.Kernel.Frags = false
 		d = Choose(DefaultConfig(), "v0", r)
 	}
-	if r.NIC == nil || r.NIC.Peer == nil || r.NIC.Peer.MTU != p.PeerMTU || r.NIC.Peer.TX != p.PeerTX || r.NIC.Queues.RX != p.RX {
+	if r.NIC == nil || r.NIC.Peer == nil || r.NIC.Peer.MTU != p.PeerMTU || r.NIC.Peer.TX != p.PeerTX ||
+		r.NIC.Queues.RX != p.RX {
 		return v, fmt.Errorf("inspected %+v, peer %+v", r.NIC, r.NIC.Peer)
 	}
 	v.Refused = slices.DeleteFunc(d.Refused, func(r Refusal) bool { return !slices.Contains(r.Rungs, Copy) })
@@ -195,7 +199,7 @@ var judge = lab.Register("judge", func(_ context.Context, p pair, _ func()) (v v
 	return v, attached.Close()
 })
 
-// What the kernel refuses Choose has refused, and what it takes Choose lets pass.
+// Choose refuses exactly the interfaces that the kernel refuses.
 func TestChooseAgreesWithKernel(t *testing.T) {
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
 	h, err := testenv.NewLab(t).AddHost("host")
@@ -220,7 +224,7 @@ func TestChooseAgreesWithKernel(t *testing.T) {
 		{pair{RX: 1, PeerTX: 2, PeerMTU: most + 5000, OnePiece: true}, []Fact{FactPeer, FactPeer}, false},
 		{pair{RX: 1, PeerTX: 1, PeerMTU: most + 1}, []Fact{FactPeer}[:onePiece], onePiece == 0},
 		{pair{RX: 1, PeerTX: 1, PeerMTU: 65535}, []Fact{FactPeer}[:onePiece], onePiece == 0},
-		// A program can be attached to what is down; a socket cannot be bound.
+		// A program can be attached to an interface that is down, but no socket can be bound.
 		{pair{RX: 1, PeerTX: 1, PeerMTU: 1500, Down: true}, []Fact{FactLink}, true},
 	} {
 		v, err := judge.Run(t.Context(), h, row.pair)

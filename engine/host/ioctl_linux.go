@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctl sends a request by SIOCETHTOOL (include/uapi/linux/ethtool.h). ethtool's netlink family has no such requests, or
-// not on older kernels: for names and values of a driver's own statistics, and for the NIC's hash.
+// ioctl sends a request by SIOCETHTOOL (include/uapi/linux/ethtool.h): for names and values of a driver's own
+// statistics, and for the NIC's hash. ethtool's netlink family lacks these requests, at least on older kernels.
 func ioctl(name string, request []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

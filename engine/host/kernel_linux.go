@@ -27,7 +27,8 @@ func inspectKernel() (k Kernel) {
 	if err := features.HaveProgramType(ebpf.XDP); err != nil {
 		k.NoBPF = err.Error()
 	}
-	k.Frags = !errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), ebpf.ErrNotSupported) // of the same release
+	// Linux got this helper in the same release.
+	k.Frags = !errors.Is(features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen), ebpf.ErrNotSupported)
 	_, err := os.Stat("/sys/kernel/btf/vmlinux")
 	k.BTF = err == nil
 	disabled, err := os.ReadFile("/proc/sys/kernel/unprivileged_bpf_disabled")

@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A device is what a kernel says of an interface in one RTM_NEWLINK. The messages were not recorded: this file
-// makes them, to the kernel's format (rtnl_fill_ifinfo in net/core/rtnetlink.c) and with the values that `ip -d
-// link` shows on such machines. The same code decodes them that decodes the kernel's.
+// A device is an interface as one RTM_NEWLINK of the kernel describes it. The messages were not recorded: this file
+// makes them. The format is the kernel's (rtnl_fill_ifinfo in net/core/rtnetlink.c), the values are those of `ip -d
+// link` on such machines. The product's own code decodes them.
 type device struct {
 	index        int
 	name, kind   string
@@ -35,7 +35,7 @@ const (
 	tunnel  = unix.IFF_UP | unix.IFF_POINTOPOINT | unix.IFF_RUNNING | unix.IFF_NOARP | unix.IFF_LOWER_UP
 )
 
-// message is struct ifinfomsg and the attributes behind it.
+// message makes struct ifinfomsg and the attributes after it.
 func (d *device) message(t *testing.T) []byte {
 	t.Helper()
 	header := make([]byte, unix.SizeofIfInfomsg)
@@ -83,7 +83,7 @@ func nest(a *mdlayher.AttributeEncoder, kind uint16, fill func(*mdlayher.Attribu
 	})
 }
 
-// A saying is what netlink and ethtool say on a machine.
+// A saying holds the answers of netlink and ethtool on a machine.
 type saying struct {
 	devices []device
 	address string // of the interface that is looked at
@@ -93,7 +93,7 @@ type saying struct {
 	features uint64
 }
 
-// report is what Inspect makes of it, of the interface of that name.
+// report is the Report of Inspect from these answers, for the interface of that name.
 func (s *saying) report(t *testing.T, name string) Report {
 	t.Helper()
 	var links []netlink.Link
@@ -107,7 +107,8 @@ func (s *saying) report(t *testing.T, name string) Report {
 		if link.Attrs().Name == name && s.address != "" {
 			p := netip.MustParsePrefix(s.address)
 			addresses = append(addresses, netlink.Addr{
-				IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}, LinkIndex: link.Attrs().Index,
+				IPNet:     &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+				LinkIndex: link.Attrs().Index,
 			})
 		}
 	}
@@ -154,18 +155,25 @@ func (s *saying) ethtool() *ethtool {
 		}
 		return nil, genltest.Error(int(unix.EOPNOTSUPP))
 	})
-	return &ethtool{conn, genetlink.Family{ID: familyEthtool, Version: 1}, genetlink.Family{ID: familyNetdev, Version: 1}}
+	return &ethtool{
+		conn,
+		genetlink.Family{ID: familyEthtool, Version: 1},
+		genetlink.Family{ID: familyNetdev, Version: 1},
+	}
 }
 
 // ether is hardware, or software that carries Ethernet frames.
 func ether(index int, name, kind string, link, master uint32) device {
-	return device{index: index, name: name, kind: kind, flags: running, hardware: unix.ARPHRD_ETHER, link: link, master: master, queues: 2}
+	return device{
+		index: index, name: name, kind: kind, flags: running, hardware: unix.ARPHRD_ETHER, link: link,
+		master: master, queues: 2,
+	}
 }
 
 const allButZeroCopy = netdevXDPBasic | netdevXDPRedirect | 4 // NETDEV_XDP_ACT_NDO_XMIT
 
-// azure is a machine with accelerated networking: the VF comes by PCI and belongs to the synthetic device, which
-// is of no kind and has no IFF_MASTER (netvsc_vf_join in drivers/net/hyperv/netvsc_drv.c).
+// azure is a machine with accelerated networking. The VF comes by PCI and belongs to the synthetic device. That is of
+// no kind and has no IFF_MASTER (netvsc_vf_join in drivers/net/hyperv/netvsc_drv.c).
 func azure(vf bool) []device {
 	all := []device{ether(2, "eth0", "", 0, 0)}
 	if vf {
@@ -178,8 +186,7 @@ func azure(vf bool) []device {
 
 func wire(index int, name string, master uint32) device { return ether(index, name, "", 0, master) }
 
-// Each kind of interface as netlink describes it, decoded, judged and printed. What the doctor prints lies in
-// testdata.
+// Each kind of interface as netlink describes it, decoded, judged and printed. The doctor's reports are in testdata.
 func TestDoctorOfKinds(t *testing.T) {
 	const address = "198.18.0.2/24"
 	virtual := []device{wire(2, "eth1", 0), wire(3, "eth2", 0)}
@@ -197,18 +204,38 @@ func TestDoctorOfKinds(t *testing.T) {
 		want Link // of it, what the stack is
 	}{
 		{"hv_netvsc", "eth0", saying{azure(false), address, "hv_netvsc", 8, allButZeroCopy}, Link{}},
-		{"hv_netvsc-vf", "eth0", saying{azure(true), address, "hv_netvsc", 8, allButZeroCopy}, Link{Lower: []string{"enP30832s1"}}},
+		{
+			"hv_netvsc-vf", "eth0",
+			saying{azure(true), address, "hv_netvsc", 8, allButZeroCopy},
+			Link{Lower: []string{"enP30832s1"}},
+		},
 		{"vf", "enP30832s1", saying{azure(true), "", "mlx5_core", 8, 127}, Link{Master: "eth0"}},
-		{"wireguard", "wg0", saying{on(noEthernet("wg0", "wireguard")), address, "wireguard", 0, 0}, Link{Kind: "wireguard", NoEthernet: true}},
-		{"bond", "bond0", saying{bond, address, "bonding", 0, allButZeroCopy}, Link{Kind: "bond", Lower: []string{"eth1", "eth2"}}},
+		{
+			"wireguard", "wg0",
+			saying{on(noEthernet("wg0", "wireguard")), address, "wireguard", 0, 0},
+			Link{Kind: "wireguard", NoEthernet: true},
+		},
+		{
+			"bond", "bond0",
+			saying{bond, address, "bonding", 0, allButZeroCopy},
+			Link{Kind: "bond", Lower: []string{"eth1", "eth2"}},
+		},
 		{"bond-port", "eth1", saying{bond, "", "ixgbe", 2, 127}, Link{Master: "bond0"}},
 		{
 			"team", "team0",
 			saying{append([]device{ether(4, "team0", "team", 0, 0)}, wire(2, "eth1", 4)), address, "team", 0, 0},
 			Link{Kind: "team", Lower: []string{"eth1"}},
 		},
-		{"vlan", "eth1.5", saying{on(ether(4, "eth1.5", "vlan", 2, 0)), address, "802.1Q VLAN Support", 0, 0}, Link{Kind: "vlan", Lower: []string{"eth1"}}},
-		{"ipvlan", "ipv0", saying{on(ether(4, "ipv0", "ipvlan", 2, 0)), address, "ipvlan", 0, 0}, Link{Kind: "ipvlan", Lower: []string{"eth1"}}},
+		{
+			"vlan", "eth1.5",
+			saying{on(ether(4, "eth1.5", "vlan", 2, 0)), address, "802.1Q VLAN Support", 0, 0},
+			Link{Kind: "vlan", Lower: []string{"eth1"}},
+		},
+		{
+			"ipvlan", "ipv0",
+			saying{on(ether(4, "ipv0", "ipvlan", 2, 0)), address, "ipvlan", 0, 0},
+			Link{Kind: "ipvlan", Lower: []string{"eth1"}},
+		},
 		{"geneve", "gnv0", saying{on(ether(4, "gnv0", "geneve", 0, 0)), address, "geneve", 0, 0}, Link{Kind: "geneve"}},
 		{"dummy", "dummy0", saying{on(ether(4, "dummy0", "dummy", 0, 0)), address, "dummy", 0, 0}, Link{Kind: "dummy"}},
 		{"vrf", "vrf0", saying{vrf, address, "vrf", 0, 0}, Link{Kind: "vrf", Lower: []string{"eth1"}}},
@@ -218,7 +245,11 @@ func TestDoctorOfKinds(t *testing.T) {
 			saying{[]device{wire(2, "eth1", 4), ether(4, "ovs-system", "openvswitch", 0, 0)}, "", "ice", 2, 127},
 			Link{Master: "ovs-system"},
 		},
-		{"ovs-internal", "br-ex", saying{on(ether(4, "br-ex", "openvswitch", 0, 0)), address, "openvswitch", 0, 0}, Link{Kind: "openvswitch"}},
+		{
+			"ovs-internal", "br-ex",
+			saying{on(ether(4, "br-ex", "openvswitch", 0, 0)), address, "openvswitch", 0, 0},
+			Link{Kind: "openvswitch"},
+		},
 	} {
 		t.Run(row.file, func(t *testing.T) {
 			r := row.report(t, row.name)
@@ -251,7 +282,8 @@ func stackOf(l *Link) string {
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if os.Getenv("UPDATE") == "1" {
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+			os.WriteFile(path, []byte(got), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}

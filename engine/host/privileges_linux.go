@@ -24,9 +24,9 @@ func RaiseMemlock() {
 
 // DropPrivileges gives up, for good and on every thread, the capabilities that this process does not need any more.
 //
-// With ForAFXDP it keeps those that AF_XDP needs when an interface comes back, as far as the process has them:
-// CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, or CAP_SYS_ADMIN in place of CAP_BPF. Where RLIMIT_MEMLOCK limits, it also keeps
-// CAP_IPC_LOCK: memory for packets is registered again then.
+// With ForAFXDP it keeps those that AF_XDP needs when an interface comes back: CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF.
+// Without CAP_BPF it keeps CAP_SYS_ADMIN. Where RLIMIT_MEMLOCK limits, it also keeps CAP_IPC_LOCK: memory for packets
+// is registered again then.
 //
 // It empties the ambient and the inheritable set. Given CAP_SETPCAP, it takes all other capabilities off the bounding
 // set. It sets no_new_privs, so that no program run from here gets more.

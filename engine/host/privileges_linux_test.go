@@ -45,17 +45,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// held is what /proc/PID/task/*/status says of capabilities and no_new_privs, alike on all threads.
+// held is the part of /proc/PID/task/*/status on capabilities and no_new_privs, which is the same on all threads.
 type held map[string]string
 
-// A drop is what a process saw when it gave up its privileges.
+// A drop is the record of a process that gave up its privileges.
 type drop struct {
 	Before, After held
 	Threads       int
-	// Turned tells whether every worker's loop went on afterwards.
+	// Turned is set if every worker's loop went on afterwards.
 	Turned  bool
 	Limited bool // by RLIMIT_MEMLOCK
-	// What could still be done.
+	// The fields below are set for calls that still worked.
 	AFXDP, Regain, Child string
 	Err                  string
 }
@@ -172,17 +172,23 @@ func TestDropPrivileges(t *testing.T) {
 	none := mask()
 	for _, row := range []struct {
 		name, how string
-		user      uint32      // 0 is root, with whatever this process has
+		user      uint32      // 0 is root, with the capabilities of this process
 		has       []cap.Value // of the user
 		kept      []cap.Value
 	}{
 		{name: "root for AF_XDP", how: "xdp", kept: three},
 		{name: "root for sockets", how: "udp"},
 		{name: "user with the three", how: "xdp", user: 65534, has: three, kept: three},
-		{name: "user with more", how: "xdp", user: 65534, has: append(slices.Clone(three), cap.NET_BIND_SERVICE, cap.SYS_ADMIN), kept: three},
+		{
+			name: "user with more", how: "xdp", user: 65534,
+			has: append(slices.Clone(three), cap.NET_BIND_SERVICE, cap.SYS_ADMIN), kept: three,
+		},
 		{name: "user with the three for sockets", how: "udp", user: 65534, has: three},
 		{name: "user without", how: "xdp", user: 65534},
-		{name: "user of a kernel without CAP_BPF", how: "xdp", user: 65534, has: []cap.Value{cap.SYS_ADMIN, cap.NET_RAW}, kept: []cap.Value{cap.SYS_ADMIN, cap.NET_RAW}},
+		{
+			name: "user of a kernel without CAP_BPF", how: "xdp", user: 65534,
+			has: []cap.Value{cap.SYS_ADMIN, cap.NET_RAW}, kept: []cap.Value{cap.SYS_ADMIN, cap.NET_RAW},
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			d := runDropper(t, row.how, row.user, row.has)

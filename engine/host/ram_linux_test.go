@@ -20,7 +20,8 @@ func TestGroupLimit(t *testing.T) {
 			"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "1000000\n",
 		}, 1_000_000},
 		{"a group above is smaller", map[string]string{
-			"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n", "sys/fs/cgroup/a/memory.max": "2000000\n",
+			"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n",
+			"sys/fs/cgroup/a/memory.max": "2000000\n",
 		}, 2_000_000},
 		{"a path that is not seen in the container", map[string]string{
 			"proc/self/cgroup": "0::/../../docker/x\n", "sys/fs/cgroup/memory.max": "3000000\n",

@@ -18,10 +18,11 @@ func belongTo(kind string) func(*Report) {
 	return func(r *Report) { r.NIC.Master, r.Links[2].Kind = "eth1", kind }
 }
 
-// What stands on other interfaces, or belongs to one that does, is refused even if its driver offers all of
-// XDP, as a bond's does; what remains is what the kernel runs on the interface itself.
+// Interfaces that stand on others, or belong to another, are refused even if their driver offers all of XDP, as a
+// bond's does. Generic XDP remains where the kernel runs it on the interface itself.
 func TestChooseStacked(t *testing.T) {
-	const outside = "; give the UDP port an address on a network interface of its own and name that; sockets serve on eth0"
+	const outside = "; give the UDP port an address on a network interface of its own and name that; sockets serve " +
+		"on eth0"
 	const wire = "; --interface names the one by which packets come in; the address may stay on eth0"
 	for _, row := range []struct {
 		name   string
@@ -30,22 +31,41 @@ func TestChooseStacked(t *testing.T) {
 		want   string // the refusal
 	}{
 		{
-			"bond", func(r *Report) { r.NIC.Kind, r.NIC.Driver, r.NIC.Lower = "bond", "bonding", []string{"eth1", "eth2"} }, "xdp-generic udp",
-			"eth0 is a bond: XDP runs on its ports (eth1, eth2), and sockets of eth0 get none of their packets" + outside,
+			"bond", func(r *Report) {
+				r.NIC.Kind, r.NIC.Driver, r.NIC.Lower = "bond", "bonding",
+					[]string{"eth1", "eth2"}
+			}, "xdp-generic udp",
+			"eth0 is a bond: XDP runs on its ports (eth1, eth2), and sockets of eth0 get none of their packets" +
+				outside,
 		},
 		{
 			"bond without ports", func(r *Report) { r.NIC.Kind = "bond" }, "xdp-generic udp",
 			"eth0 is a bond: XDP runs on its ports (none), and sockets of eth0 get none of their packets" + outside,
 		},
-		{"team", stackOn("team"), "xdp-generic udp", "eth0 is a team of ports (eth1) and has no XDP of its own" + outside},
-		{"bridge", stackOn("bridge"), "xdp-generic udp", "eth0 is a bridge of ports (eth1) and has no XDP of its own" + outside},
-		{"inside Open vSwitch", stackOn("openvswitch"), "xdp-generic udp", "eth0 is a port inside Open vSwitch and has no XDP of its own" + outside},
+		{
+			"team", stackOn("team"), "xdp-generic udp",
+			"eth0 is a team of ports (eth1) and has no XDP of its own" + outside,
+		},
+		{
+			"bridge", stackOn("bridge"), "xdp-generic udp",
+			"eth0 is a bridge of ports (eth1) and has no XDP of its own" + outside,
+		},
+		{
+			"inside Open vSwitch", stackOn("openvswitch"), "xdp-generic udp",
+			"eth0 is a port inside Open vSwitch and has no XDP of its own" + outside,
+		},
 		{
 			"VLAN", stackOn("vlan"), "xdp-generic udp",
 			"eth0 is a VLAN on eth1 and has no XDP of its own" + outside,
 		},
-		{"macvlan", stackOn("macvlan"), "xdp-generic udp", "eth0 is a macvlan on eth1 and has no XDP of its own" + outside},
-		{"ipvlan", stackOn("ipvlan"), "xdp-generic udp", "eth0 is an ipvlan on eth1 and has no XDP of its own" + outside},
+		{
+			"macvlan", stackOn("macvlan"), "xdp-generic udp",
+			"eth0 is a macvlan on eth1 and has no XDP of its own" + outside,
+		},
+		{
+			"ipvlan", stackOn("ipvlan"), "xdp-generic udp",
+			"eth0 is an ipvlan on eth1 and has no XDP of its own" + outside,
+		},
 		{"VXLAN", stackOn("vxlan"), "xdp-generic udp", "eth0 is a VXLAN tunnel and has no XDP of its own" + outside},
 		{"GENEVE", stackOn("geneve"), "xdp-generic udp", "eth0 is a GENEVE tunnel and has no XDP of its own" + outside},
 		{"GRE", stackOn("gretap"), "xdp-generic udp", "eth0 is a GRE tunnel and has no XDP of its own" + outside},
@@ -57,7 +77,8 @@ func TestChooseStacked(t *testing.T) {
 		{"ifb", stackOn("ifb"), "udp", "eth0 is an ifb, which only takes detours of traffic control" + wire},
 		{"VRF", stackOn("vrf"), "udp", "eth0 is a VRF; packets come in by its members (eth1)" + wire},
 		{
-			"hv_netvsc with a VF", func(r *Report) { r.NIC.Driver, r.NIC.Lower = "hv_netvsc", []string{"eth1"} }, "xdp-generic udp",
+			"hv_netvsc with a VF", func(r *Report) { r.NIC.Driver, r.NIC.Lower = "hv_netvsc", []string{"eth1"} },
+			"xdp-generic udp",
 			"eth0 stands on eth1: packets come by queues of eth1, and sockets of eth0 get none of them; " +
 				"sockets serve on eth0; without accelerated networking AF_XDP copies there",
 		},
@@ -72,11 +93,13 @@ func TestChooseStacked(t *testing.T) {
 		{"InfiniBand", func(r *Report) { r.NIC.NoEthernet = true }, "udp", "eth0 carries no Ethernet frames" + outside},
 		{
 			"port of a bond", belongTo("bond"), "udp",
-			"eth0 belongs to bond eth1, which has the addresses and the routes; take eth0 out of eth1 and give it an address; sockets serve on eth1",
+			"eth0 belongs to bond eth1, which has the addresses and the routes; take eth0 out of eth1 and give it " +
+				"an address; sockets serve on eth1",
 		},
 		{
 			"port of a bridge", belongTo("bridge"), "udp",
-			"eth0 belongs to bridge eth1, which has the addresses and the routes; take eth0 out of eth1 and give it an address; sockets serve on eth1",
+			"eth0 belongs to bridge eth1, which has the addresses and the routes; take eth0 out of eth1 and give " +
+				"it an address; sockets serve on eth1",
 		},
 		{
 			"VF of hv_netvsc", belongTo(""), "udp",

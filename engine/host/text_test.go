@@ -12,14 +12,14 @@ func TestPrintAligns(t *testing.T) {
 	r := machine()
 	r.NIC.MTU, r.NIC.Driver = 9001, "ena"
 	d := Choose(DefaultConfig(), "eth0", r)
-	print := func(marks Marks) []string {
+	lines := func(marks Marks) []string {
 		var out strings.Builder
 		if err := Print(&out, r, d, marks); err != nil {
 			t.Fatal(err)
 		}
 		return strings.Split(out.String(), "\n")
 	}
-	words, signs := print(Words), print(Signs)
+	words, signs := lines(Words), lines(Signs)
 	if len(words) != len(signs) {
 		t.Fatalf("%d lines with words, %d with signs", len(words), len(signs))
 	}

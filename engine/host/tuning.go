@@ -49,28 +49,37 @@ func (t *Tuning) Advise(cfg Config, d *Decision) []string {
 	name := d.Interface
 	// With several interfaces, workers may be on several nodes on purpose.
 	if own := t.Nodes[t.Node]; own != "" && len(t.Nodes) > 1 && len(cfg.Interfaces) <= 1 {
-		switch far := slices.DeleteFunc(slices.Clone(cfg.CPUs), func(c int) bool { return slices.Contains(cpuList(own), c) }); {
+		switch far := slices.DeleteFunc(slices.Clone(cfg.CPUs),
+			func(c int) bool { return slices.Contains(cpuList(own), c) }); {
 		case len(cfg.CPUs) == 0:
-			note("%s is on NUMA node %d: `--cpus` with some of %s keeps workers and packet memory on that node", name, t.Node, own)
+			note("%s is on NUMA node %d: `--cpus` with some of %s keeps workers and packet memory on that node", name,
+				t.Node, own)
 		case len(far) > 0:
-			note("%s is on NUMA node %d (CPUs %s), and --cpus names %s on another node", name, t.Node, own, joinCPUs(far))
+			note("%s is on NUMA node %d (CPUs %s), and --cpus names %s on another node", name, t.Node, own,
+				joinCPUs(far))
 		}
 	}
 	if need := hugePagesFor(cfg, d); t.Transparent == "never" && t.HugePages < need {
-		note("packet memory gets no huge pages: %d of 2 MiB are free, it takes %d, and transparent ones are off; `sysctl vm.nr_hugepages` reserves some", t.HugePages, need)
+		note("packet memory gets no huge pages: %d of 2 MiB are free, it takes %d, and transparent ones are off; "+
+			"`sysctl vm.nr_hugepages` reserves some", t.HugePages, need)
 	}
-	if first := slices.Compact(slices.Clone(t.Interrupts)); len(t.Interrupts) > 1 && len(first) == 1 && len(cpuList(first[0])) == 1 && t.CPUs > 1 && d.Queues > 1 {
-		note("all interrupts of %s go to CPU %s: irqbalance or /proc/irq/N/smp_affinity_list spreads them", name, first[0])
+	if first := slices.Compact(slices.Clone(t.Interrupts)); len(t.Interrupts) > 1 && len(first) == 1 &&
+		len(cpuList(first[0])) == 1 && t.CPUs > 1 && d.Queues > 1 {
+		note("all interrupts of %s go to CPU %s: irqbalance or /proc/irq/N/smp_affinity_list spreads them", name,
+			first[0])
 	}
 	if t.IRQBalance && len(cfg.CPUs) > 0 && len(cfg.CPUs) < t.CPUs {
-		note("irqbalance may put interrupts on the workers' cores: IRQBALANCE_BANNED_CPULIST=%s keeps them off", joinCPUs(cfg.CPUs))
+		note("irqbalance may put interrupts on the workers' cores: IRQBALANCE_BANNED_CPULIST=%s keeps them off",
+			joinCPUs(cfg.CPUs))
 	}
 	if t.UDPHash != nil && !t.UDPHash.Ports && d.Queues > 1 {
-		note("%s spreads UDP to queues by addresses only: `ethtool -N %s rx-flow-hash udp4 sdfn` also spreads viewers that share a NAT", name, name)
+		note("%s spreads UDP to queues by addresses only: `ethtool -N %s rx-flow-hash udp4 sdfn` also spreads "+
+			"viewers that share a NAT", name, name)
 	}
 	// An interface without interrupts, such as a veth, cannot be busy-polled.
 	if cfg.BusyPoll && len(t.Interrupts) > 0 && (t.DeferHardIRQs == 0 || t.GROFlushTimeout == 0) {
-		note("--busy-poll works best with deferred interrupts: set napi_defer_hard_irqs to 2 and gro_flush_timeout to 200000 in /sys/class/net/%s", name)
+		note("--busy-poll works best with deferred interrupts: set napi_defer_hard_irqs to 2 and gro_flush_timeout "+
+			"to 200000 in /sys/class/net/%s", name)
 	}
 	return notes
 }

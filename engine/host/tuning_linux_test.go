@@ -52,7 +52,8 @@ func TestReadTuning(t *testing.T) {
 		"sys/devices/pci/0000:01:00.0/msi_irqs/30": "msi\n", "sys/devices/pci/0000:01:00.0/msi_irqs/31": "msi\n",
 		"proc/irq/30/effective_affinity_list": "8\n", "proc/irq/31/effective_affinity_list": "9-10\n",
 		"sys/class/net/eth0/napi_defer_hard_irqs": "2\n", "sys/class/net/eth0/gro_flush_timeout": "200000\n",
-		"sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "12\n", "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+		"sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages": "12\n",
+		"sys/kernel/mm/transparent_hugepage/enabled":              "always [madvise] never\n",
 		"proc/7/comm": "irqbalance\n", "proc/8/comm": "irqbalanced\n",
 	}
 	want := noTuning()
@@ -65,8 +66,10 @@ func TestReadTuning(t *testing.T) {
 
 	// Virtio's device is below the one with the interrupts, and knows no node; nothing balances.
 	got := tree(t, map[string]string{
-		"sys/class/net/eth0/device@": "sys/devices/pci/0000:00:03.0/virtio1", "sys/devices/pci/0000:00:03.0/virtio1/vendor": "",
-		"sys/devices/pci/0000:00:03.0/msi_irqs/25": "msi\n", "proc/irq/25/effective_affinity_list": "1\n", "proc/8/comm": "irqbalanced\n",
+		"sys/class/net/eth0/device@":                  "sys/devices/pci/0000:00:03.0/virtio1",
+		"sys/devices/pci/0000:00:03.0/virtio1/vendor": "",
+		"sys/devices/pci/0000:00:03.0/msi_irqs/25":    "msi\n", "proc/irq/25/effective_affinity_list": "1\n",
+		"proc/8/comm": "irqbalanced\n",
 	}).tuning("eth0")
 	want = noTuning()
 	want.Interrupts = []string{"1"}
@@ -82,8 +85,11 @@ func TestInterfacesOf(t *testing.T) {
 	r := tree(t, map[string]string{
 		"sys/bus/pci/drivers/ena/x": "", "sys/bus/pci/drivers/igb/x": "",
 		"sys/devices/pci/1/x": "", "sys/devices/pci/2/x": "", "sys/devices/pci/3/x": "", "sys/class/net/veth0/mtu": "",
-		"sys/class/net/eth0/device@": "sys/devices/pci/1", "sys/class/net/eth1/device@": "sys/devices/pci/2", "sys/class/net/eth2/device@": "sys/devices/pci/3",
-		"sys/devices/pci/1/driver@": "sys/bus/pci/drivers/ena", "sys/devices/pci/2/driver@": "sys/bus/pci/drivers/igb", "sys/devices/pci/3/driver@": "sys/bus/pci/drivers/ena",
+		"sys/class/net/eth0/device@": "sys/devices/pci/1", "sys/class/net/eth1/device@": "sys/devices/pci/2",
+		"sys/class/net/eth2/device@": "sys/devices/pci/3",
+		"sys/devices/pci/1/driver@":  "sys/bus/pci/drivers/ena",
+		"sys/devices/pci/2/driver@":  "sys/bus/pci/drivers/igb",
+		"sys/devices/pci/3/driver@":  "sys/bus/pci/drivers/ena",
 	})
 	if got, want := r.interfacesOf("ena"), []string{"eth0", "eth2"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -93,7 +99,7 @@ func TestInterfacesOf(t *testing.T) {
 	}
 }
 
-// What this machine's own files say is read without a fault, whatever it is.
+// This machine's own files are read without a fault.
 func TestTuneHere(t *testing.T) {
 	got := Tune("lo")
 	if got.CPUs < 1 || got.UDPHash != nil || len(got.Interrupts) > 0 {

@@ -28,8 +28,8 @@ type Config struct {
 	Self bool
 }
 
-// A Keeper holds the certificate of HTTPS and replaces it while the server runs. New connections get the new certificate,
-// the others go on.
+// A Keeper holds the certificate of HTTPS and replaces it while the server runs. New connections get the new
+// certificate, the others go on.
 type Keeper struct {
 	cfg     Config
 	hosts   []string // names and addresses of a self-signed certificate
@@ -117,8 +117,8 @@ func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
 	}
 }
 
-// check looks once at the files, or at the end of a self-signed certificate. It uses the wall clock, which goes on while
-// the machine sleeps. Some machines start without the right time.
+// check looks once at the files, or at the end of a self-signed certificate. It uses the wall clock, which goes on
+// while the machine sleeps. Some machines start without the right time.
 func (k *Keeper) check(now time.Time, asked bool) {
 	if k.cfg.Self {
 		leaf := k.current.Load().Leaf
@@ -173,8 +173,8 @@ func timely(c *tls.Certificate, now time.Time) bool {
 	return !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter)
 }
 
-// load makes the certificate of the files the current one. A certificate that is not valid now does not replace one that
-// is.
+// load makes the certificate of the files the current one. A certificate that is not valid now does not replace one
+// that is.
 func (k *Keeper) load(now time.Time) error {
 	k.waits = false
 	if k.files.err != nil {

@@ -24,7 +24,8 @@ func TestSelfSigned(t *testing.T) {
 	if err := errors.Join(a.VerifyHostname("media.example.org"), a.VerifyHostname("[2001:db8::1]")); err != nil {
 		t.Error(err)
 	}
-	if d := a.NotAfter.Sub(a.NotBefore); d > 365*24*time.Hour || !a.NotBefore.Before(now) || a.NotAfter.Before(now.AddDate(0, 11, 0)) {
+	if d := a.NotAfter.Sub(a.NotBefore); d > 365*24*time.Hour || !a.NotBefore.Before(now) ||
+		a.NotAfter.Before(now.AddDate(0, 11, 0)) {
 		t.Errorf("valid from %v to %v", a.NotBefore, a.NotAfter)
 	}
 	b := sign("0.0.0.0", "")
@@ -36,7 +37,10 @@ func TestSelfSigned(t *testing.T) {
 		t.Error("0.0.0.0 is nobody's address")
 	}
 	c := sign("bücher.example")
-	if slices.ContainsFunc(c.DNSNames, func(n string) bool { return strings.HasPrefix(n, "b") && strings.HasSuffix(n, ".example") }) {
+	if slices.ContainsFunc(c.DNSNames, func(n string) bool {
+		return strings.HasPrefix(n, "b") && strings.HasSuffix(n,
+			".example")
+	}) {
 		t.Error("a name that no certificate can hold")
 	}
 }

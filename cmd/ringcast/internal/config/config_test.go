@@ -38,53 +38,109 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		file, env, flag    string
 		inFile, inEnv, won string // as the field prints; where empty, the value itself
 	}{
-		"http":  {field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2", flag: "[::1]:3"},
-		"udp":   {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
-		"admin": {field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2", flag: ":3"},
-		"io":    {field: func(c *Config) any { return c.Engine.Host.IO }, initial: "auto", file: "udp", env: "auto", flag: "xdp"},
+		"http": {
+			field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2",
+			flag: "[::1]:3",
+		},
+		"udp": {field: func(c *Config) any { return c.UDP }, initial: ":7000", file: ":1", env: "h:2", flag: ":0"},
+		"admin": {
+			field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2",
+			flag: ":3",
+		},
+		"io": {
+			field: func(c *Config) any { return c.Engine.Host.IO }, initial: "auto", file: "udp", env: "auto",
+			flag: "xdp",
+		},
 		"interface": {
 			field: func(c *Config) any { return c.Engine.Host.Interfaces }, initial: "[]",
-			file: "[eth0, eth1]", inFile: "[eth0 eth1]", env: "br-lan, ens6,br-lan", inEnv: "[br-lan ens6]", flag: "enp3s0f1.7", won: "[enp3s0f1.7]",
+			file: "[eth0, eth1]", inFile: "[eth0 eth1]", env: "br-lan, ens6,br-lan", inEnv: "[br-lan ens6]",
+			flag: "enp3s0f1.7", won: "[enp3s0f1.7]",
 		},
-		"zerocopy":  {field: func(c *Config) any { return c.Engine.Host.Zerocopy }, initial: "true", file: "off", inFile: "false", env: "auto", inEnv: "true", flag: "off", won: "false"},
-		"generic":   {field: func(c *Config) any { return c.Engine.Host.Generic }, initial: "false", file: "true", env: "false", flag: "true"},
-		"guard":     {field: func(c *Config) any { return c.Engine.Guard }, initial: "true", file: "off", inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false"},
-		"stun-rate": {field: func(c *Config) any { return c.Engine.STUNRate }, initial: "4000", file: "1", env: "2", flag: "3"},
-		"checksum4": {field: func(c *Config) any { return c.Engine.Checksum4 }, initial: "true", file: "off", inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false"},
-		"dscp":      {field: func(c *Config) any { return c.Engine.DSCP }, initial: "0", file: "ef", inFile: "46", env: "AF41", inEnv: "34", flag: "63", won: "63"},
-		"batching":  {field: func(c *Config) any { return c.Engine.Batching }, initial: "segments", file: "messages", env: "segments", flag: "off"},
-		"busy-poll": {field: func(c *Config) any { return c.Engine.Host.BusyPoll }, initial: "false", file: "true", env: "false", flag: "true"},
+		"zerocopy": {
+			field: func(c *Config) any { return c.Engine.Host.Zerocopy }, initial: "true", file: "off",
+			inFile: "false", env: "auto", inEnv: "true", flag: "off", won: "false",
+		},
+		"generic": {
+			field: func(c *Config) any { return c.Engine.Host.Generic }, initial: "false", file: "true",
+			env: "false", flag: "true",
+		},
+		"guard": {
+			field: func(c *Config) any { return c.Engine.Guard }, initial: "true", file: "off",
+			inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false",
+		},
+		"stun-rate": {
+			field: func(c *Config) any { return c.Engine.STUNRate }, initial: "4000", file: "1", env: "2",
+			flag: "3",
+		},
+		"checksum4": {
+			field: func(c *Config) any { return c.Engine.Checksum4 }, initial: "true", file: "off",
+			inFile: "false", env: "on", inEnv: "true", flag: "off", won: "false",
+		},
+		"dscp": {
+			field: func(c *Config) any { return c.Engine.DSCP }, initial: "0", file: "ef", inFile: "46",
+			env: "AF41", inEnv: "34", flag: "63", won: "63",
+		},
+		"batching": {
+			field: func(c *Config) any { return c.Engine.Batching }, initial: "segments", file: "messages",
+			env: "segments", flag: "off",
+		},
+		"busy-poll": {
+			field: func(c *Config) any { return c.Engine.Host.BusyPoll }, initial: "false", file: "true",
+			env: "false", flag: "true",
+		},
 		"cpus": {
 			field: func(c *Config) any { return c.Engine.Host.CPUs }, initial: "[]",
 			file: "0,2-3", inFile: "[0 2 3]", env: "7-7, 1", inEnv: "[7 1]", flag: "4", won: "[4]",
 		},
-		"workers":      {field: func(c *Config) any { return c.Engine.Workers }, initial: "0", file: "1", env: "2", flag: "3"},
-		"max-sessions": {field: func(c *Config) any { return c.Engine.Sessions.Max }, initial: "20000", file: "1", env: "2", flag: "3"},
+		"workers": {
+			field: func(c *Config) any { return c.Engine.Workers }, initial: "0", file: "1", env: "2",
+			flag: "3",
+		},
+		"max-sessions": {
+			field: func(c *Config) any { return c.Engine.Sessions.Max }, initial: "20000", file: "1",
+			env: "2", flag: "3",
+		},
 		"public-ip": {
 			field: func(c *Config) any { return c.Engine.Public.Public }, initial: "[]",
 			file: "[192.0.2.1, \"2001:db8::1\"]", inFile: "[192.0.2.1 2001:db8::1]",
 			env: "192.0.2.2, 192.0.2.3", inEnv: "[192.0.2.2 192.0.2.3]",
 			flag: "::ffff:192.0.2.4", won: "[192.0.2.4]",
 		},
-		"max-pending": {field: func(c *Config) any { return c.Engine.Sessions.MaxPending }, initial: "4000", file: "1", env: "2", flag: "3"},
+		"max-pending": {
+			field: func(c *Config) any { return c.Engine.Sessions.MaxPending }, initial: "4000",
+			file: "1", env: "2", flag: "3",
+		},
 		"history-memory": {
-			field: func(c *Config) any { return c.Engine.HistoryMemory }, initial: fmt.Sprint(engine.DefaultConfig().HistoryMemory),
-			file: "16M", inFile: "16777216", env: "2GiB", inEnv: "2147483648", flag: "33554432",
+			field:   func(c *Config) any { return c.Engine.HistoryMemory },
+			initial: fmt.Sprint(engine.DefaultConfig().HistoryMemory),
+			file:    "16M", inFile: "16777216", env: "2GiB", inEnv: "2147483648", flag: "33554432",
 		},
 		"publish-token": {
 			field:   func(c *Config) any { return string(c.Signaling.PublishToken) },
 			initial: "", file: "0123", env: "env+/=", flag: "1e3",
 		},
-		"view-token": {field: func(c *Config) any { return string(c.Signaling.ViewToken) }, initial: "", file: "true", env: "b", flag: "-c"},
-		"takeover":   {field: func(c *Config) any { return c.Engine.Sessions.Takeover }, initial: "false", file: "true", env: "false", flag: "true"},
+		"view-token": {
+			field: func(c *Config) any { return string(c.Signaling.ViewToken) }, initial: "", file: "true",
+			env: "b", flag: "-c",
+		},
+		"takeover": {
+			field: func(c *Config) any { return c.Engine.Sessions.Takeover }, initial: "false",
+			file: "true", env: "false", flag: "true",
+		},
 		"grace": {
 			field: func(c *Config) any { return c.Engine.Sessions.Grace }, initial: "30s",
 			file: "1m", inFile: "1m0s", env: "0", inEnv: "0s", flag: "1500ms", won: "1.5s",
 		},
-		"tls":      {field: func(c *Config) any { return c.TLS.Self }, initial: "false", file: "self", inFile: "true", env: "", inEnv: "false", flag: "self", won: "true"},
+		"tls": {
+			field: func(c *Config) any { return c.TLS.Self }, initial: "false", file: "self", inFile: "true",
+			env: "", inEnv: "false", flag: "self", won: "true",
+		},
 		"tls-cert": {field: func(c *Config) any { return c.TLS.Cert }, initial: "", file: "a", env: "b", flag: "c"},
 		"tls-key":  {field: func(c *Config) any { return c.TLS.Key }, initial: "", file: "a", env: "b", flag: "c"},
-		"base":     {field: func(c *Config) any { return c.Signaling.Base }, initial: "", file: "/cast/", inFile: "/cast", env: "/a/b", flag: "/tv/cast"},
+		"base": {
+			field: func(c *Config) any { return c.Signaling.Base }, initial: "", file: "/cast/",
+			inFile: "/cast", env: "/a/b", flag: "/tv/cast",
+		},
 		"trusted-proxies": {
 			field: func(c *Config) any { return c.Signaling.TrustedProxies }, initial: "[]",
 			file: "[10.0.0.1/8, \"2001:db8::/32\"]", inFile: "[10.0.0.0/8 2001:db8::/32]",
@@ -95,7 +151,10 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			field: func(c *Config) any { return c.Log.Level }, initial: "INFO",
 			file: "debug", inFile: "DEBUG", env: "warn", inEnv: "WARN", flag: "Error", won: "ERROR",
 		},
-		"log-format": {field: func(c *Config) any { return c.Log.JSON }, initial: "false", file: "json", inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true"},
+		"log-format": {
+			field: func(c *Config) any { return c.Log.JSON }, initial: "false", file: "json",
+			inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true",
+		},
 	}
 	for i := range settings {
 		s := &settings[i]
@@ -159,15 +218,22 @@ func TestFormsOfSources(t *testing.T) {
 		check      func(Config) error
 	}{
 		{name: "one dash", args: []string{"-public-ip", "192.0.2.1"}, check: ips("[192.0.2.1]")},
-		{name: "repeated flag", args: []string{"--public-ip", "192.0.2.1", "--public-ip=::1"}, check: ips("[192.0.2.1 ::1]")},
-		{name: "names and addresses", args: []string{"--public-ip", "media.example.org,192.0.2.1", "--public-ip=a.b."}, check: func(c Config) error {
+		{
+			name: "repeated flag", args: []string{"--public-ip", "192.0.2.1", "--public-ip=::1"},
+			check: ips("[192.0.2.1 ::1]"),
+		},
+		{name: "names and addresses", args: []string{
+			"--public-ip", "media.example.org,192.0.2.1",
+			"--public-ip=a.b.",
+		}, check: func(c Config) error {
 			if fmt.Sprint(c.Engine.Public.Public, c.Engine.Public.Names) != "[192.0.2.1] [media.example.org a.b.]" {
 				return fmt.Errorf("%v %v", c.Engine.Public.Public, c.Engine.Public.Names)
 			}
 			return nil
 		}},
 		{
-			name: "flag before a name", file: "public-ip: media.example.org", args: []string{"--public-ip", "192.0.2.1"},
+			name: "flag before a name", file: "public-ip: media.example.org",
+			args: []string{"--public-ip", "192.0.2.1"},
 			check: func(c Config) error {
 				if fmt.Sprint(c.Engine.Public.Public, c.Engine.Public.Names) != "[192.0.2.1] []" {
 					return fmt.Errorf("%v %v", c.Engine.Public.Public, c.Engine.Public.Names)
@@ -178,7 +244,10 @@ func TestFormsOfSources(t *testing.T) {
 		{name: "single value for a list", file: "public-ip: 192.0.2.1", check: ips("[192.0.2.1]")},
 		{name: "block list", file: "public-ip:\n  - 192.0.2.1\n  - ::1\n", check: ips("[192.0.2.1 ::1]")},
 		{name: "empty list", file: "public-ip: []", check: ips("[]")},
-		{name: "empty variable", file: "public-ip: [192.0.2.1]", env: []string{"RINGCAST_PUBLIC_IP="}, check: ips("[]")},
+		{
+			name: "empty variable", file: "public-ip: [192.0.2.1]", env: []string{"RINGCAST_PUBLIC_IP="},
+			check: ips("[]"),
+		},
 		{name: "empty file", file: "# nothing yet\n---\n", check: ips("[]")},
 		{name: "Windows line ends", file: "---\r\npublic-ip: 192.0.2.1\r\nio: udp\r\n", check: ips("[192.0.2.1]")},
 		{name: "last scalar flag", args: []string{"--io", "udp", "--io", "auto"}, check: func(c Config) error {
@@ -205,19 +274,24 @@ func TestFormsOfSources(t *testing.T) {
 			}
 			return nil
 		}},
-		{name: "file named by variable", file: "io: udp", env: []string{"RINGCAST_CONFIG=ringcast.yaml"}, check: func(c Config) error {
-			if c.Engine.Host.IO != "udp" || c.file != "ringcast.yaml" {
-				return fmt.Errorf("%v", c)
-			}
-			return nil
-		}},
+		{
+			name: "file named by variable", file: "io: udp", env: []string{"RINGCAST_CONFIG=ringcast.yaml"},
+			check: func(c Config) error {
+				if c.Engine.Host.IO != "udp" || c.file != "ringcast.yaml" {
+					return fmt.Errorf("%v", c)
+				}
+				return nil
+			},
+		},
 		{
 			name: "others' variables", check: ips("[]"),
 			env: []string{
-				"RINGCAST_BIN=/x", "RINGCAST_ARGS=--io udp", "RINGCAST_ARTIFACTS=/y", "RINGCAST_CHROMIUM=/z", "RINGCAST_NEED=xdp",
+				"RINGCAST_BIN=/x", "RINGCAST_ARGS=--io udp", "RINGCAST_ARTIFACTS=/y", "RINGCAST_CHROMIUM=/z",
+				"RINGCAST_NEED=xdp",
 				"RINGCAST_SERVICE_HOST=10.0.0.1", "RINGCAST_SERVICE_PORT=80", "RINGCAST_SERVICE_PORT_HTTP=80",
 				"RINGCAST_PORT=tcp://10.0.0.1:80", "RINGCAST_PORT_80_TCP=tcp://10.0.0.1:80",
-				"RINGCAST_PORT_80_TCP_PROTO=tcp", "RINGCAST_PORT_7000_UDP_ADDR=10.0.0.1", "RINGCAST_ADMIN_SERVICE_HOST=10.0.0.2",
+				"RINGCAST_PORT_80_TCP_PROTO=tcp", "RINGCAST_PORT_7000_UDP_ADDR=10.0.0.1",
+				"RINGCAST_ADMIN_SERVICE_HOST=10.0.0.2",
 				"RINGCAST_ADMIN_PORT=tcp://10.0.0.2:9090", "MY_RINGCAST_X=1", "ringcast_io=x",
 			},
 		},
@@ -242,7 +316,8 @@ func TestFormsOfSources(t *testing.T) {
 
 const (
 	addressWanted = "an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected"
-	baseWanted    = "a path such as /cast expected, of at most 256 characters, with A-Z a-z 0-9 . _ ~ - between the slashes"
+	baseWanted    = "a path such as /cast expected, of at most 256 characters, with A-Z a-z 0-9 . _ ~ - between " +
+		"the slashes"
 	networkWanted = "a network such as 10.0.0.0/8, or the address of a proxy, expected"
 )
 
@@ -292,15 +367,18 @@ func TestConfigErrors(t *testing.T) {
 			want: []string{`argument 1 is not a flag; --help lists all settings`},
 		},
 		{
-			name: "numbers", file: "workers: many\n", env: []string{"RINGCAST_MAX_SESSIONS=0"}, args: []string{"--workers", "-1"},
+			name: "numbers", file: "workers: many\n", env: []string{"RINGCAST_MAX_SESSIONS=0"},
+			args: []string{"--workers", "-1"},
 			want: []string{
 				`invalid value "many" for workers in ringcast.yaml:1: a whole number from 0 to 256 expected`,
-				`invalid value "0" for max-sessions in variable RINGCAST_MAX_SESSIONS: a whole number from 1 to 1073741824 expected`,
+				`invalid value "0" for max-sessions in variable RINGCAST_MAX_SESSIONS: a whole number from 1 to ` +
+					`1073741824 expected`,
 				`invalid value "-1" for workers in flag --workers: a whole number from 0 to 256 expected`,
 			},
 		},
 		{
-			name: "addresses", file: "http: 8080\nudp: ::1:7000\n", env: []string{"RINGCAST_ADMIN=:99999"}, args: []string{"--http="},
+			name: "addresses", file: "http: 8080\nudp: ::1:7000\n", env: []string{"RINGCAST_ADMIN=:99999"},
+			args: []string{"--http="},
 			want: []string{
 				`invalid value "8080" for http in ringcast.yaml:1: ` + addressWanted,
 				`invalid value "::1:7000" for udp in ringcast.yaml:2: ` + addressWanted,
@@ -310,24 +388,34 @@ func TestConfigErrors(t *testing.T) {
 		},
 		{
 			name: "public addresses", file: "public-ip:\n  - 192.0.2.1\n  - 192.0.2.300\n  - [1]\n",
-			env: []string{"RINGCAST_PUBLIC_IP=192.0.2.1,,::1"}, args: []string{"--public-ip", "0.0.0.0", "--public-ip", "fe80::1%lo"},
+			env:  []string{"RINGCAST_PUBLIC_IP=192.0.2.1,,::1"},
+			args: []string{"--public-ip", "0.0.0.0", "--public-ip", "fe80::1%lo"},
 			want: []string{
 				`invalid value for public-ip in ringcast.yaml:4: a single value expected`,
-				`invalid value "192.0.2.300" for public-ip in ringcast.yaml:3: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
-				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
-				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
-				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "192.0.2.300" for public-ip in ringcast.yaml:3: an IP address such as 192.0.2.1 or ` +
+					`2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "192.0.2.1,,::1" for public-ip in variable RINGCAST_PUBLIC_IP: an IP address such ` +
+					`as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "0.0.0.0" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or ` +
+					`2001:db8::1, or a name such as media.example.org, expected`,
+				`invalid value "fe80::1%lo" for public-ip in flag --public-ip: an IP address such as 192.0.2.1 or ` +
+					`2001:db8::1, or a name such as media.example.org, expected`,
 			},
 		},
 		{
 			name: "proxies", file: "base: cast\ntrusted-proxies: [10.0.0.0/33, proxy.example.org]\n",
-			env: []string{"RINGCAST_BASE=//host"}, args: []string{"--base", "/whip", "--trusted-proxies=10.0.0.0/8,", "--trusted-proxies", "::ffff:0:0/90"},
+			env: []string{"RINGCAST_BASE=//host"},
+			args: []string{
+				"--base", "/whip", "--trusted-proxies=10.0.0.0/8,", "--trusted-proxies",
+				"::ffff:0:0/90",
+			},
 			want: []string{
 				`invalid value "cast" for base in ringcast.yaml:1: ` + baseWanted,
 				`invalid value "10.0.0.0/33" for trusted-proxies in ringcast.yaml:2: ` + networkWanted,
 				`invalid value "proxy.example.org" for trusted-proxies in ringcast.yaml:2: ` + networkWanted,
 				`invalid value "//host" for base in variable RINGCAST_BASE: ` + baseWanted,
-				`invalid value "/whip" for base in flag --base: a path such as /cast expected, not /whip, which is the server's own`,
+				`invalid value "/whip" for base in flag --base: a path such as /cast expected, not /whip, which is ` +
+					`the server's own`,
 				`invalid value "10.0.0.0/8," for trusted-proxies in flag --trusted-proxies: ` + networkWanted,
 				`invalid value "::ffff:0:0/90" for trusted-proxies in flag --trusted-proxies: ` + networkWanted,
 			},
@@ -349,23 +437,33 @@ func TestConfigErrors(t *testing.T) {
 			name: "sizes", file: "history-memory: 15M\n", env: []string{"RINGCAST_HISTORY_MEMORY=half"},
 			args: []string{"--history-memory", "-1G", "--history-memory", "1.5G"},
 			want: []string{
-				`invalid value "15M" for history-memory in ringcast.yaml:1: a size such as 512M or 2G expected, at least 16M, or 0`,
-				`invalid value "half" for history-memory in variable RINGCAST_HISTORY_MEMORY: a size such as 512M or 2G expected, at least 16M, or 0`,
-				`invalid value "-1G" for history-memory in flag --history-memory: a size such as 512M or 2G expected, at least 16M, or 0`,
-				`invalid value "1.5G" for history-memory in flag --history-memory: a size such as 512M or 2G expected, at least 16M, or 0`,
+				`invalid value "15M" for history-memory in ringcast.yaml:1: a size such as 512M or 2G expected, at ` +
+					`least 16M, or 0`,
+				`invalid value "half" for history-memory in variable RINGCAST_HISTORY_MEMORY: a size such as 512M ` +
+					`or 2G expected, at least 16M, or 0`,
+				`invalid value "-1G" for history-memory in flag --history-memory: a size such as 512M or 2G ` +
+					`expected, at least 16M, or 0`,
+				`invalid value "1.5G" for history-memory in flag --history-memory: a size such as 512M or 2G ` +
+					`expected, at least 16M, or 0`,
 			},
 		},
 		{
 			name: "switches of AF_XDP", file: "guard: auto\nzerocopy: on\nchecksum4: 1\nstun-rate: 0\ndscp: 64\n",
-			args: []string{"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x", "--dscp", "af42"},
+			args: []string{
+				"--interface", "eth0:1", "--interface", "averyveryverylongname", "--busy-poll=x", "--dscp",
+				"af42",
+			},
 			want: []string{
 				`invalid value "auto" for guard in ringcast.yaml:1: off or on expected`,
 				`invalid value "on" for zerocopy in ringcast.yaml:2: off or auto expected`,
 				`invalid value "1" for checksum4 in ringcast.yaml:3: off or on expected`,
 				`invalid value "0" for stun-rate in ringcast.yaml:4: a whole number from 1 to 1000000 expected`,
-				`invalid value "64" for dscp in ringcast.yaml:5: none, af41, ef or a whole number from 0 to 63 expected`,
-				`invalid value "eth0:1" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
-				`invalid value "averyveryverylongname" for interface in flag --interface: the name of a network interface, such as eth0, expected`,
+				`invalid value "64" for dscp in ringcast.yaml:5: none, af41, ef or a whole number from 0 to 63 ` +
+					`expected`,
+				`invalid value "eth0:1" for interface in flag --interface: the name of a network interface, such ` +
+					`as eth0, expected`,
+				`invalid value "averyveryverylongname" for interface in flag --interface: the name of a network ` +
+					`interface, such as eth0, expected`,
 				`invalid value "x" for busy-poll in flag --busy-poll: true or false expected`,
 				`invalid value "af42" for dscp in flag --dscp: none, af41, ef or a whole number from 0 to 63 expected`,
 			},
@@ -383,15 +481,18 @@ func TestConfigErrors(t *testing.T) {
 			},
 		},
 		{
-			name: "tokens", file: "publish-token: \"with space\"\n", env: []string{"RINGCAST_VIEW_TOKEN="}, args: []string{"--view-token", "line\n"},
+			name: "tokens", file: "publish-token: \"with space\"\n", env: []string{"RINGCAST_VIEW_TOKEN="},
+			args: []string{"--view-token", "line\n"},
 			want: []string{
 				`invalid value for publish-token in ringcast.yaml:1: visible ASCII characters without spaces expected`,
-				`invalid value for view-token in variable RINGCAST_VIEW_TOKEN: it is empty; leave the setting out to ask for none`,
+				`invalid value for view-token in variable RINGCAST_VIEW_TOKEN: it is empty; leave the setting out ` +
+					`to ask for none`,
 				`invalid value for view-token in flag --view-token: visible ASCII characters without spaces expected`,
 			},
 		},
 		{
-			name: "shapes", file: "io:\nworkers: [1]\nhttp: {a: b}\npublish-token: &x abc\nview-token: *x\nconfig: other.yaml\n",
+			name: "shapes", file: "io:\nworkers: [1]\nhttp: {a: b}\npublish-token: &x abc\nview-token: *x\nconfig: " +
+				"other.yaml\n",
 			want: []string{
 				`invalid value for io in ringcast.yaml:1: there is none`,
 				`invalid value for workers in ringcast.yaml:2: a single value expected`,
@@ -410,7 +511,8 @@ func TestConfigErrors(t *testing.T) {
 			want: []string{`tls-key in ringcast.yaml:1 needs tls-cert too`},
 		},
 		{
-			name: "two certificates", file: "tls: self", env: []string{"RINGCAST_TLS_CERT=c.pem", "RINGCAST_TLS_KEY=k.pem"},
+			name: "two certificates", file: "tls: self",
+			env:  []string{"RINGCAST_TLS_CERT=c.pem", "RINGCAST_TLS_KEY=k.pem"},
 			want: []string{`tls in ringcast.yaml:1 and tls-cert in variable RINGCAST_TLS_CERT exclude each other`},
 		},
 		{
@@ -516,7 +618,8 @@ func TestHelp(t *testing.T) {
 		s := &settings[i]
 		head, rest, ok := strings.Cut(text, "--"+s.key+" ")
 		line, _, _ := strings.Cut(rest, "\n  --")
-		if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line, s.help) ||
+		if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line,
+			s.help) ||
 			s.initial != "" && !strings.Contains(line, "(default "+s.initial+")") {
 			t.Errorf("%s is not described:\n%s", s.key, line)
 		}
@@ -541,7 +644,8 @@ func TestDocumentedSettings(t *testing.T) {
 		flag, _, _ := strings.Cut(strings.Trim(cells[0], "| `"), " ")
 		if flag != "--"+s.key || len(cells) < 3 || strings.Trim(cells[1], "| `") != s.env() {
 			t.Errorf("where --%s and %s belong: %s", s.key, s.env(), rows[i])
-		} else if initial := strings.Trim(cells[2], "| `"); initial != s.initial && s.initial != "" && s.initial != "0" {
+		} else if initial := strings.Trim(cells[2], "| `"); initial != s.initial &&
+			s.initial != "" && s.initial != "0" {
 			t.Errorf("--%s: the default is %s: %s", s.key, s.initial, rows[i])
 		}
 	}
@@ -549,8 +653,10 @@ func TestDocumentedSettings(t *testing.T) {
 
 func TestParseSize(t *testing.T) {
 	for s, want := range map[string]int64{
-		"0": 0, "1": 1, "4096": 4096, "1k": 1 << 10, "512M": 512 << 20, "512MB": 512 << 20, "2GiB": 2 << 30, "1T": 1 << 40, "7B": 7,
-		"": -1, "M": -1, "-1": -1, "+1": -1, "1.5G": -1, "1X": -1, "1KM": -1, "1iB": -1, "1i": -1, "1 G": -1, "9999999T": -1,
+		"0": 0, "1": 1, "4096": 4096, "1k": 1 << 10, "512M": 512 << 20, "512MB": 512 << 20, "2GiB": 2 << 30,
+		"1T": 1 << 40, "7B": 7,
+		"": -1, "M": -1, "-1": -1, "+1": -1, "1.5G": -1, "1X": -1, "1KM": -1, "1iB": -1, "1i": -1, "1 G": -1,
+		"9999999T":             -1,
 		"99999999999999999999": -1, "0x10": -1, "1GG": -1, "1BB": -1,
 	} {
 		n, ok := parseSize(s)
@@ -591,9 +697,11 @@ func TestSecretsHide(t *testing.T) {
 	}
 	var logged strings.Builder
 	for _, asJSON := range []bool{false, true} {
-		logging.Config{JSON: asJSON}.New(&logged).Info("x", "config", c, "token", c.Signaling.ViewToken, slog.Any("p", &c))
+		logging.Config{JSON: asJSON}.New(&logged).Info("x", "config", c, "token", c.Signaling.ViewToken,
+			slog.Any("p", &c))
 	}
-	text := fmt.Sprintf("%v %+v %#v %s %v %s %s %s", c, c, c, c.Signaling.ViewToken, &c, c.Signaling.PublishToken, j, &logged)
+	text := fmt.Sprintf("%v %+v %#v %s %v %s %s %s", c, c, c, c.Signaling.ViewToken, &c, c.Signaling.PublishToken, j,
+		&logged)
 	if strings.Contains(text, "s3cret") || !strings.Contains(text, "hidden") {
 		t.Error(text)
 	}
@@ -616,21 +724,25 @@ func TestEngineConfig(t *testing.T) {
 		t.Errorf("got %+v, want sessions %+v", e, want)
 	}
 	c, err = Load([]string{
-		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard", "off", "--stun-rate", "9",
+		"--io", "xdp", "--interface", "eth0", "--interface", "eth1", "--zerocopy", "off", "--generic", "--guard",
+		"off", "--stun-rate", "9",
 		"--checksum4", "off", "--dscp", "af41", "--batching", "messages", "--busy-poll", "--cpus", "0,2-3",
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e, h := c.Engine, c.Engine.Host
-	if h.IO != host.OnlyXDP || !slices.Equal(h.Interfaces, []string{"eth0", "eth1"}) || h.Zerocopy || !h.Generic || e.Guard || e.STUNRate != 9 ||
-		e.Checksum4 || e.DSCP != 34 || e.Batching != udp.Messages || !h.BusyPoll || !slices.Equal(h.CPUs, []int{0, 2, 3}) {
+	if h.IO != host.OnlyXDP || !slices.Equal(h.Interfaces,
+		[]string{"eth0", "eth1"}) || h.Zerocopy || !h.Generic || e.Guard || e.STUNRate != 9 ||
+		e.Checksum4 || e.DSCP != 34 || e.Batching != udp.Messages || !h.BusyPoll || !slices.Equal(h.CPUs,
+		[]int{0, 2, 3}) {
 		t.Errorf("%+v", e)
 	}
 	if c, err := Load([]string{"--publish-token", "s3cret"}, nil); err != nil || !c.Engine.Sessions.Reserve {
 		t.Errorf("with a token nothing is reserved for publishers that show it; %v", err)
 	}
-	if c, err := Load([]string{"--grace", "0"}, nil); err != nil || c.Engine.Sessions.Reserve || c.Engine.Sessions.Grace != 0 {
+	if c, err := Load([]string{"--grace", "0"},
+		nil); err != nil || c.Engine.Sessions.Reserve || c.Engine.Sessions.Grace != 0 {
 		t.Errorf("got %+v, %v, want no reserve without a token, and no grace", c.Engine.Sessions, err)
 	}
 }

@@ -102,7 +102,8 @@ func readFlags(args []string) (out []given, err error) {
 		args = args[1:]
 		name, dashed := strings.CutPrefix(arg, "-")
 		if !dashed || name == "" || name == "-" {
-			return out, errors.Join(err, fmt.Errorf("argument %d is not a flag; --help lists all settings", all-len(args)))
+			return out, errors.Join(err, fmt.Errorf("argument %d is not a flag; --help lists all settings",
+				all-len(args)))
 		}
 		name, value, has := strings.Cut(strings.TrimPrefix(name, "-"), "=")
 		switch name {
@@ -153,14 +154,18 @@ func readEnvironment(environ []string) (out []given, err error) {
 }
 
 // testVariables configure package testenv. The server inherits them from tests.
-var testVariables = []string{"RINGCAST_BIN", "RINGCAST_ARGS", "RINGCAST_ARTIFACTS", "RINGCAST_CHROMIUM", "RINGCAST_NEED"}
+var testVariables = []string{
+	"RINGCAST_BIN", "RINGCAST_ARGS", "RINGCAST_ARTIFACTS", "RINGCAST_CHROMIUM", "RINGCAST_NEED",
+}
 
-// serviceLink matches, without the prefix, the variables that Kubernetes and Docker set in every container for a service
-// named ringcast, or ringcast-something.
-var serviceLink = regexp.MustCompile(`^(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+// serviceLink matches, without the prefix, the variables that Kubernetes and Docker set in every container for a
+// service named ringcast, or ringcast-something.
+var serviceLink = regexp.MustCompile(
+	`^(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|` +
+		`PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// readFile reads a YAML mapping of keys to single values, or to lists where a setting is repeatable. Messages quote only
-// keys and refused values of the file: it may hold secrets.
+// readFile reads a YAML mapping of keys to single values, or to lists where a setting is repeatable. Messages quote
+// only keys and refused values of the file: it may hold secrets.
 func readFile(path string) (out []given, err error) {
 	content, err := os.ReadFile(path)
 	if err != nil {

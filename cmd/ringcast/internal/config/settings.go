@@ -100,8 +100,9 @@ var settings = []setting{
 	},
 	{
 		key: "checksum4", arg: "on|off", initial: "on",
-		help: "AF_XDP: compute the UDP checksum over IPv4, too; off saves some time, but a few networks drop such packets",
-		set:  choice(func(c *Config) *bool { return &c.Engine.Checksum4 }, "on", "off"),
+		help: "AF_XDP: compute the UDP checksum over IPv4, too; off saves some time, but a few networks drop such " +
+			"packets",
+		set: choice(func(c *Config) *bool { return &c.Engine.Checksum4 }, "on", "off"),
 	},
 	{
 		key: "dscp", arg: "none|af41|ef|N", initial: "none",
@@ -142,8 +143,9 @@ var settings = []setting{
 	},
 	{
 		key: "history-memory", arg: "SIZE", initial: "0",
-		help: "most memory for packets of the last second, such as 512M or 2G, at least 16M; 0 is a quarter of the machine's",
-		set:  setHistoryMemory,
+		help: "most memory for packets of the last second, such as 512M or 2G, at least 16M; 0 is a quarter of the " +
+			"machine's",
+		set: setHistoryMemory,
 	},
 	{
 		key: "publish-token", arg: "TOKEN", secret: true,

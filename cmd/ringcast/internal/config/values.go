@@ -77,8 +77,8 @@ func addInterfaces(c *Config, s string) error {
 	return nil
 }
 
-// interfaceName checks that Linux accepts the name (dev_valid_name in net/core/dev.c). The interface is looked up when it
-// is used.
+// interfaceName checks that Linux accepts the name (dev_valid_name in net/core/dev.c). The interface is looked up when
+// it is used.
 func interfaceName(s string) error {
 	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsAny(s, "/: \t\r\n\v\f") {
 		return errors.New("the name of a network interface, such as eth0, expected")
@@ -175,7 +175,8 @@ func addPublicIPs(c *Config, s string) error {
 		case err != nil && publicName(part):
 			c.Engine.Public.Names = append(c.Engine.Public.Names, part)
 		case err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast():
-			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as media.example.org, expected")
+			return errors.New("an IP address such as 192.0.2.1 or 2001:db8::1, or a name such as " +
+				"media.example.org, expected")
 		default:
 			c.Engine.Public.Public = append(c.Engine.Public.Public, a.Unmap())
 		}
@@ -231,8 +232,8 @@ func addCPUs(c *Config, s string) error {
 	return nil
 }
 
-// token refuses characters that no Authorization header can carry, such as the newline at the end of a mounted secret. It
-// also refuses an empty token: a forgotten variable must not open the server to everybody.
+// token refuses characters that no Authorization header can carry, such as the newline at the end of a mounted secret.
+// It also refuses an empty token: a forgotten variable must not open the server to everybody.
 func token(field func(*Config) *signaling.Secret) func(*Config, string) error {
 	return func(c *Config, s string) error {
 		if s == "" {

@@ -36,8 +36,8 @@ func (c Config) New(w io.Writer) *slog.Logger {
 // A Queue stands between the loggers and the log's reader. A reader that stalls, or that is gone, costs lines and never
 // delays the server: Write returns at once. One goroutine writes.
 //
-// Lines are dropped and counted while Room is full, or where the write fails. Once lines flow again, a line in their place
-// reports their number.
+// Lines are dropped and counted while Room is full, or where the write fails. Once lines flow again, a line in their
+// place reports their number.
 type Queue struct {
 	out io.Writer
 	// missing makes the line that reports how many lines were dropped.

@@ -31,8 +31,8 @@ func Watchdog(ctx context.Context, log *slog.Logger, ready func() error) {
 	}()
 }
 
-// feed calls give at each tick at which the engine is ready. An engine that hangs starves the watchdog, even if it hangs in
-// ready.
+// feed calls give at each tick at which the engine is ready. An engine that hangs starves the watchdog, even if it
+// hangs in ready.
 func feed(ctx context.Context, ticks <-chan time.Time, ready func() error, give func(), log *slog.Logger) {
 	for {
 		select {

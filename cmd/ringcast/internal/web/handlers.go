@@ -22,7 +22,9 @@ func AdminHandler(e *engine.Engine, dropped func() uint64, log *slog.Logger) htt
 		Help: "Log lines that were not written because the log's reader stalled or was gone.",
 	}, func() float64 { return float64(dropped()) }))
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return signaling.AdminHandler(signaling.AdminConfig{Log: log, Gatherer: metrics, Ready: e.Ready, Streams: e.Streams})
+	return signaling.AdminHandler(signaling.AdminConfig{
+		Log: log, Gatherer: metrics, Ready: e.Ready, Streams: e.Streams,
+	})
 }
 
 // buildInfo is a metric that is always 1. Its labels identify the build, so graphs can show when it changed.

@@ -9,10 +9,13 @@ import (
 	"ringcast/engine/version"
 )
 
-// The labels are what the build says, and there is one series.
+// The labels name the build, and there is one series.
 func TestBuildInfo(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(buildInfo(version.Info{Version: "v1.2.3+dirty", Revision: "1eca007", Modified: true, Go: "go1.26.8"}))
+	registry.MustRegister(buildInfo(version.Info{
+		Version: "v1.2.3+dirty", Revision: "1eca007", Modified: true,
+		Go: "go1.26.8",
+	}))
 	families, err := registry.Gather()
 	if err != nil || len(families) != 1 || len(families[0].GetMetric()) != 1 {
 		t.Fatalf("%v, %v; want one series", err, families)

@@ -61,8 +61,8 @@ func (s *Servers) Start(key string, l net.Listener, h http.Handler, secure *tls.
 // Failed yields the error of a server that ended too early.
 func (s *Servers) Failed() <-chan error { return s.failed }
 
-// Shutdown lets requests in flight end, for RequestSpan: browsers also hold open connections without any request. The admin
-// server comes last: until then it reports that the server is shutting down.
+// Shutdown lets requests in flight end, for RequestSpan: browsers also hold open connections without any request. The
+// admin server comes last: until then it reports that the server is shutting down.
 func (s *Servers) Shutdown() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), RequestSpan)
 	defer cancel()
