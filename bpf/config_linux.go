@@ -18,12 +18,12 @@ type Config struct {
 	// (multicast, broadcast). None serves all, those of other hosts included if the device receives them. Zones are
 	// ignored: the device is one link.
 	Addresses []netip.Addr
-	// Queues is how many receive queues may get a socket, counted from queue 0.
+	// Queues is the number of receive queues that may get a socket, counted from queue 0.
 	Queues int
-	// Tuples is how many peers may be allowed at once; a session may have several paths. Each takes about
+	// Tuples is the number of peers that may be allowed at once; a session may have several paths. Each takes about
 	// 140 bytes of kernel memory.
 	Tuples int
-	// Sessions is how many sessions that have a path may keep their ufrags known, as many as there may be.
+	// Sessions is the number of sessions with a path whose ufrags may stay known: as many as there may be.
 	// Each takes about 110 bytes of kernel memory.
 	Sessions int
 	// Guard drops datagrams on the port from senders that no session knows. Without it, for measuring, the

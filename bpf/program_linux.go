@@ -184,7 +184,7 @@ func (p *Program) attach(dev netlink.Link) (err error) {
 	return nil
 }
 
-// Queues is how many receive queues may get a socket.
+// Queues returns the number of receive queues that may get a socket.
 func (p *Program) Queues() int { return p.config.Queues }
 
 // SetAddress says which hardware address the interface has now. Frames to any other are passed to the kernel. Attach
@@ -359,14 +359,14 @@ func (p *Program) Revoke(path port.Path) error {
 	return nil
 }
 
-// Allowed is how many paths are allowed now, counting each once.
+// Allowed returns the number of paths that are allowed now, counting each once.
 func (p *Program) Allowed() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.allowed)
 }
 
-// Refused is how many Allows returned ErrFull.
+// Refused returns the number of Allows that returned ErrFull.
 func (p *Program) Refused() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

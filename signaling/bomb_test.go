@@ -96,7 +96,7 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// timed is how long f takes.
+// timed returns the time that f takes.
 func timed(f func()) time.Duration {
 	start := time.Now()
 	f()

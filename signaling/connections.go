@@ -21,7 +21,7 @@ import (
 const MaxConnections = 8192
 
 const (
-	// idleSpan is how long a connection stays open between requests: a session needs none once it was
+	// idleSpan is the time for which a connection stays open between requests: a session needs none once it was
 	// answered.
 	idleSpan = 5 * time.Second
 	// proxyIdleSpan is the same for a proxy's connection. The proxy must be the first to close it: a request

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// maxOffers is how many offers are parsed and answered at a time. More would not be answered any
+	// maxOffers is the number of offers that are parsed and answered at a time. More would not be answered any
 	// sooner, and keep the media threads from the cores.
 	maxOffers = 1
 	// maxWaiting bounds the offers that wait, with their bodies in memory.

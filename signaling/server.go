@@ -60,15 +60,15 @@ type Config struct {
 
 // Limits bound the contents of one session description. A field that is 0 has its default.
 type Limits struct {
-	// Lines is how many lines there may be: 4096.
+	// Lines is the greatest number of lines: 4096.
 	Lines int
 	// LineLength is the length of one line in bytes, without its end: 4096.
 	LineLength int
-	// Media is how many media lines there may be: 16.
+	// Media is the greatest number of media lines: 16.
 	Media int
 	// Attributes is how many attributes the session part or one media line may have: 512.
 	Attributes int
-	// Candidates is how many ICE candidates there may be: 256.
+	// Candidates is the greatest number of ICE candidates: 256.
 	Candidates int
 }
 
@@ -239,7 +239,7 @@ func (s *Server) draw() (draw, error) {
 	}, nil
 }
 
-// requestSpan is how long a peer may take to send a whole request.
+// requestSpan is the time that a peer has to send a whole request.
 const requestSpan = 10 * time.Second
 
 // NewHTTPServer is an http.Server for addr that gives no peer much time.

@@ -35,10 +35,10 @@ func (b *Budget) Overdraw(n int) { b.held.Add(int64(n)) }
 // Give returns n bytes.
 func (b *Budget) Give(n int) { b.held.Add(-int64(n)) }
 
-// Held is how many bytes are drawn.
+// Held returns the number of bytes that are drawn.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// Limit is the budget's size in bytes.
+// Limit returns the budget's size in bytes.
 func (b *Budget) Limit() int64 { return b.limit }
 
 // Tight reports whether less than an eighth of the budget is left, Ample whether more than a quarter is.

@@ -45,13 +45,13 @@ var errForgotten = errors.New("the DTLS session was closed")
 // Config configures an Endpoint. Start from DefaultConfig.
 type Config struct {
 	Log *slog.Logger
-	// MaxHandshakes is how many handshakes may be in flight.
+	// MaxHandshakes is the number of handshakes that may be in flight.
 	MaxHandshakes int
-	// MaxPerSource is how many of them may come from one IPv4 address or IPv6 /64.
+	// MaxPerSource is the number of handshakes that may come from one IPv4 address or IPv6 /64.
 	MaxPerSource int
-	// Concurrency is how many handshakes may compute at the same time.
+	// Concurrency is the number of handshakes that may compute at the same time.
 	Concurrency int
-	// Timeout is how long a handshake may take.
+	// Timeout is the longest time of a handshake.
 	Timeout time.Duration
 	// Rand is for the certificate's serial number. Since Go 1.26 crypto/ecdsa always takes its own randomness for keys
 	// and signatures.

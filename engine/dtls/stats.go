@@ -74,7 +74,7 @@ type Stats struct {
 	// InFlight and Sessions are how many handshakes run now and how many sessions are known, those
 	// included.
 	InFlight, Sessions int
-	// Computing is how many handshakes hold a compute slot now.
+	// Computing is the number of handshakes that hold a compute slot now.
 	Computing int
 	// Durations counts completed handshakes by the bounds in DurationBounds, from Start to Keyed,
 	// waiting for the peer included; DurationSum and DurationMax are of the same.

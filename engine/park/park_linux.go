@@ -28,7 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dozeFor is how long Doze keeps the processor from the Go runtime.
+// dozeFor is the time for which Doze keeps the processor from the Go runtime.
 const dozeFor = time.Millisecond
 
 // A Place is where one thread sleeps. It belongs to that thread, but for Wake and Close.

@@ -34,7 +34,7 @@ func marshal(t testing.TB, packets ...pion.Packet) []byte {
 	return data
 }
 
-// unmarshal has pion read data, which we made.
+// unmarshal reads data, which we made, with pion.
 func unmarshal(t testing.TB, data []byte) []pion.Packet {
 	t.Helper()
 	if len(data)%4 != 0 {

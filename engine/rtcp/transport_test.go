@@ -10,7 +10,7 @@ import (
 
 const testRoom = 1200
 
-// feedbacks writes all that is to be reported, and has pion read it.
+// feedbacks writes all that is to be reported, and reads it with pion.
 func feedbacks(t testing.TB, a *Arrivals, room int) (all []*pion.TransportLayerCC) {
 	t.Helper()
 	for n := 0; ; n++ {

@@ -41,12 +41,12 @@ type agent struct {
 	spec   *bus.Session
 	hasher *stun.Hasher
 	rand   *rand.Rand
-	// connected is when the first check was answered, 0 before.
+	// connected is the time of the first answer to a check, 0 before.
 	connected port.Time
 	habit     habit
 	// silent stops the checks.
 	silent bool
-	// lastCheck is when the last one was sent.
+	// lastCheck is the time of the last check.
 	lastCheck port.Time
 	// ice are the credentials that checks are made with.
 	ice ice

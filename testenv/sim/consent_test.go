@@ -9,7 +9,7 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// consentSpan is how long media goes on after the last check (RFC 7675).
+// consentSpan is the time for which media goes on after the last check (RFC 7675).
 const consentSpan = 30 * port.Second
 
 // watchLast notes when each subscriber was sent media last.

@@ -30,7 +30,7 @@ type Subscriber struct {
 	Mute bool
 	// gone stops the reports.
 	gone bool
-	// last is when media came last.
+	// last is the time of the last media.
 	last port.Time
 }
 
