@@ -84,48 +84,20 @@ func (x *pair) video() (texts []string) {
 	return texts
 }
 
-// A worker that gets its first subscriber asks to be fed and is primed from the keyframe on. It asks no more when the
-// last one leaves.
-func TestFollow(t *testing.T) {
-	x := newPair(t, false)
-	for seq := range uint64(5) {
-		x.p.frame(seq, uint32(seq)*3000, seq == 2)
+// media is a Media message of a follower's video track.
+func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
+	m := bus.Media{
+		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer},
+		Place: bus.Place{Index: index, Feed: 1},
+		Packet: bus.Packet{
+			Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8,
+		},
+		Data: vp8(true, key, fmt.Sprint("number ", number)),
 	}
-	x.exchange()
-	got := x.s.media(subVideo)
-	if len(got) != 3 || string(got[0].payload[2:]) != "frame 2" {
-		t.Fatalf("%v", x.video())
+	if key {
+		m.Packet.Flags = bus.KeyframeStart
 	}
-	late := x.follower.watch(1, watched(true)...)
-	x.exchange()
-	if n := len(late.media(subVideo)); n != 3 {
-		t.Errorf("the second subscriber was sent %d packets", n)
-	}
-	x.follower.tell(closed(late.party))
-	if len(x.follower.said(bus.KindUnfollow)) != 0 {
-		t.Error("unfollowed while somebody watches")
-	}
-	x.follower.tell(closed(x.s.party))
-	if len(x.follower.said(bus.KindUnfollow)) != 1 {
-		t.Fatal("did not unfollow with the last subscriber")
-	}
-	x.exchange()
-	x.owner.forget()
-	x.p.frame(5, 15000, false)
-	if n := len(x.owner.brought(bus.KindPacket)); n != 0 {
-		t.Errorf("%d packets were fed to nobody", n)
-	}
-	if h := x.follower.w.storage.memory.Used(); h != 0 {
-		t.Errorf("a replica of %d bytes is left", h)
-	}
-	// And again.
-	x.s = x.follower.watch(1, watched(false)...)
-	x.exchange()
-	x.p.frame(6, 18000, true)
-	x.exchange()
-	if n := len(x.s.media(subVideo)); n < 1 {
-		t.Error("following again brings nothing")
-	}
+	return m
 }
 
 // Packets that the lossy lane loses are asked for again from the owner, not from the publisher.
@@ -161,30 +133,6 @@ func TestLostReplicas(t *testing.T) {
 	}
 	if k := seqs(x.p.asked(), videoSSRC); len(k) != 0 {
 		t.Errorf("the publisher was asked for %v, which it had sent", k)
-	}
-}
-
-// The publisher's clock and the subscribers' requests cross.
-func TestFollowerReportsAndPLIs(t *testing.T) {
-	x := newPair(t, true)
-	x.p.report(videoSSRC, 0)
-	x.p.frame(0, 0, true)
-	x.pass(3 * port.Second)
-	if n := count(x.s.reports(), rtcp.SR); n < 2 {
-		t.Errorf("%d sender reports", n)
-	}
-	x.p.asked()
-	x.s.pli()
-	x.exchange()
-	if n := count(x.p.asked(), rtcp.PLI); n != 1 {
-		t.Errorf("%d PLIs reached the publisher", n)
-	}
-	for range 10 {
-		x.s.pli()
-		x.exchange()
-	}
-	if n := count(x.p.asked(), rtcp.PLI); n != 0 {
-		t.Errorf("%d more PLIs at once", n)
 	}
 }
 
@@ -236,160 +184,6 @@ func TestUnfollowEndsAsking(t *testing.T) {
 	if n := len(l.w.asking.follows); n != 0 {
 		t.Errorf("%d publications are asked for; expected none", n)
 	}
-}
-
-// A replica is primed from the keyframe where a viewer could start there, else from just before the live edge. It is
-// primed in turns that leave others their share of a lane.
-func TestPriming(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		frames uint64
-		pause  port.Time // between two of them
-		fed    int
-	}{
-		{"a fresh keyframe", 400, port.Millisecond, 400},
-		{"a keyframe of before", 600, port.Millisecond, feedBack},
-	} {
-		x := newPair(t, false)
-		x.follower.tell(closed(x.s.party))
-		x.exchange()
-		for seq := range c.frames {
-			x.p.frame(seq, uint32(seq)*90, seq == 0)
-			x.pass(c.pause)
-			x.owner.now += c.pause
-		}
-		x.owner.forget()
-		x.owner.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
-		video := 0
-		for _, m := range x.owner.brought(bus.KindPacket) {
-			if m.Track == 0 {
-				video++
-			}
-		}
-		if video != c.fed {
-			t.Errorf("%s: a new replica was primed with %d packets; expected %d", c.name, video, c.fed)
-		}
-	}
-}
-
-// A follower that is primed with much does not keep another stream's waiting.
-func TestPrimingTakesTurns(t *testing.T) {
-	l := newLab(t, 0, 3)
-	long, other := l.publish(1, 1, published()...), l.publish(2, 2, published()...)
-	for seq := range uint64(300) {
-		long.frame(seq, uint32(seq)*90, seq == 0)
-	}
-	other.frame(0, 0, true)
-	l.forget()
-	for stream := range bus.StreamID(2) {
-		l.hand(from(1, bus.Follow(0, everything(stream+1, bus.Generation(stream+1)), 1)))
-	}
-	l.poll()
-	for i, m := range l.brought(bus.KindPacket) {
-		if m.Stream == 2 {
-			if i > feedQuantum {
-				t.Errorf("the other stream came after %d packets; expected at most %d", i, feedQuantum)
-			}
-			return
-		}
-	}
-	t.Error("the other stream was not fed")
-}
-
-// Priming fills each batch of messages to the last place. A stream with one live packet waits for one batch, and not for
-// the end of the priming.
-func TestFullBatchesTakeTurns(t *testing.T) {
-	l := newLab(t, 0, 3)
-	l.out.Control, l.out.Media = make([]bus.Control, 0, 2*feedQuantum), make([]bus.Media, 0, 2*feedQuantum)
-	var pubs []*pub
-	for stream := range bus.StreamID(3) {
-		p := l.publish(stream+1, bus.Generation(stream+1), published()...)
-		pubs = append(pubs, p)
-		for seq := range uint64(500) {
-			if stream < 2 || seq == 0 {
-				p.frame(seq, uint32(seq)*90, seq == 0)
-			}
-		}
-	}
-	l.hand(from(1, bus.Follow(0, everything(3, 3), 3)))
-	l.poll()
-	for stream := range bus.StreamID(2) {
-		all := everything(stream+1, bus.Generation(stream+1))
-		l.hand(from(1, bus.Follow(0, all, uint32(stream+1))))
-	}
-	l.w.outbox.control = nil // answers would leave the batches uneven
-	l.w.Poll(l.now, &l.out)
-	l.take()
-	l.forget()
-	live := packet{ssrc: videoSSRC, pt: pubVP8, seq: 1, payload: vp8(true, false, "live")}
-	l.quietly(pubs[2].path, pubs[2].seal(live))
-	for batch := range 2 {
-		l.w.Poll(l.now, &l.out)
-		l.take()
-		all := l.brought(bus.KindPacket)
-		if len(all) < (batch+1)*feedQuantum {
-			t.Fatalf("%d packets after %d batches; the streams are not primed at once any more", len(all), batch+1)
-		}
-		if i := slices.IndexFunc(all, func(m bus.Media) bool { return m.Stream == 3 }); i >= 0 {
-			return
-		}
-	}
-	t.Error("the live packet was not in the second batch")
-}
-
-// Messages about other publications, tracks and layers do nothing.
-func TestReplicationOfTheUnknown(t *testing.T) {
-	x := newPair(t, false)
-	for _, id := range []bus.LayerID{
-		{Generation: 2, Stream: 1},
-		{Generation: 1, Stream: 2},
-		{Generation: 1, Stream: 1, Track: 9},
-		{Generation: 1, Stream: 1, Layer: 3},
-		{Generation: 0, Stream: 1},
-		{Generation: 1, Stream: 1},
-	} {
-		known := id.Generation == 1 && id.Stream == 1
-		packet := bus.PacketTo(0, id, bus.Place{Feed: 1}, &bus.Packet{}, nil)
-		if id == (bus.LayerID{Generation: 1, Stream: 1}) {
-			packet.Packet.ExtensionLen, packet.Data = 200, []byte{1}
-		}
-		x.follower.bring(packet)
-		packet.From = 7
-		x.owner.bring(packet)
-		for _, k := range []bus.Kind{
-			bus.KindResendWanted, bus.KindKeyframeWanted, bus.KindSenderReport, bus.KindUnfollow,
-		} {
-			if k == bus.KindUnfollow && known {
-				continue
-			}
-			m := bus.Control{Kind: k, LayerID: id}
-			x.follower.tell(m)
-			if k != bus.KindKeyframeWanted || id.Generation != 1 {
-				x.owner.tell(from(7, m))
-			}
-		}
-	}
-	x.p.frame(0, 0, true)
-	x.exchange()
-	if n := len(x.s.media(subVideo)); n != 1 {
-		t.Errorf("%d packets came", n)
-	}
-}
-
-// media is a Media message of a follower's video track.
-func (x *pair) media(index, number uint64, key bool, layer uint8) bus.Media {
-	m := bus.Media{
-		Kind: bus.KindPacket, LayerID: bus.LayerID{Stream: 1, Generation: 1, Layer: layer},
-		Place: bus.Place{Index: index, Feed: 1},
-		Packet: bus.Packet{
-			Number: number, Timestamp: uint32(number) * 3000, Arrival: x.follower.now, PayloadType: pubVP8,
-		},
-		Data: vp8(true, key, fmt.Sprint("number ", number)),
-	}
-	if key {
-		m.Packet.Flags = bus.KeyframeStart
-	}
-	return m
 }
 
 // The owner may answer a request for a lost packet twice. The second answer must not be sent on as a new packet,
@@ -454,78 +248,6 @@ func TestSoundStartsWithTheNewest(t *testing.T) {
 	}
 }
 
-// A follower that asks for the same packets over and over is sent them once, and the live ones first.
-func TestRepeatedResendRequests(t *testing.T) {
-	l := newLab(t, 0, 2)
-	p := l.publish(1, 1, published()...)
-	p.frame(1, 3000, true)
-	l.tell(from(1, bus.Follow(0, everything(1, 1), 1)))
-	for i := range uint64(300) {
-		p.frame(2+i, uint32(6000+i*30), false)
-	}
-	l.pass(port.Millisecond)
-	l.forget()
-	for range 60 {
-		l.hand(from(1, bus.ResendWanted(0, bus.LayerID{Stream: 1, Generation: 1}, 1, bus.Row{Count: 256})))
-	}
-	p.frame(400, 90_000, false)
-	l.pass(port.Millisecond)
-	all := l.brought(bus.KindPacket)
-	if len(all) != 257 {
-		t.Errorf("%d packets were sent; want 256 and the live one", len(all))
-	}
-	if len(all) == 0 || all[0].Packet.Timestamp != 90_000 {
-		t.Error("the live packet was not the first")
-	}
-}
-
-// A follower may ask for one layer of one track. It is fed that one, whichever is the best, until it asks no more.
-func TestFeedOfOneLayer(t *testing.T) {
-	l := newLab(t, 0, 2)
-	p := l.publish(1, 1, simulcast()...)
-	send := func(seq uint64) {
-		p.layer(hiSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, "hi"))
-		p.layer(loSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, "lo"))
-	}
-	send(0)
-	l.tell(from(1, bus.Follow(0, everything(1, 1), 5)))
-	l.forget()
-	one := bus.LayerID{Stream: 1, Generation: 1, Layer: 1}
-	l.tell(from(1, bus.Follow(0, one, 6)))
-	l.tell(from(1, bus.Follow(0, bus.LayerID{Stream: 1, Generation: 1, Layer: 9}, 7)))
-	m, dropped := l.said(bus.KindFollowing), l.drops(DropFollow)
-	if len(m) != 1 || m[0].Feed != 6 || m[0].LayerID != one || dropped != 1 {
-		t.Errorf("answered %+v, %d requests dropped; expected an answer to feed 6, and one dropped", m, dropped)
-	}
-	send(1)
-	var best, single int
-	for _, m := range l.brought(bus.KindPacket) {
-		switch m.Feed {
-		case 5:
-			best++
-		case 6:
-			if single++; m.LayerID != one {
-				t.Errorf("feed 6 brought a packet of %+v; expected %+v", m.LayerID, one)
-			}
-		default:
-			t.Errorf("a packet came by feed %d", m.Feed)
-		}
-	}
-	if single != 2 || best != 1 {
-		t.Errorf("%d packets came by the layer's feed and %d by the best's; expected 2 and 1", single, best)
-	}
-	l.tell(from(1, bus.Unfollow(0, one, 6)))
-	l.forget()
-	send(2)
-	if m := l.brought(bus.KindPacket); len(m) != 1 || m[0].Feed != 5 {
-		t.Errorf("got %+v; expected one packet by feed 5", m)
-	}
-	l.tell(from(1, bus.Unfollow(0, everything(1, 1), 5)))
-	if n := len(l.stream(1).pub.followers); n != 0 {
-		t.Errorf("%d followers are left; expected none", n)
-	}
-}
-
 // A worker that leaves a publication and comes back drops packets that were sent for the feed before. By those it
 // would believe that this feed began where that one did, and ask for all packets since.
 func TestPacketsOfAnEndedFeed(t *testing.T) {
@@ -582,5 +304,112 @@ func TestFollowOfOneLayer(t *testing.T) {
 	}
 	if got, want := x.video(), []string{"hi 0", "hi 1", "hi 2"}; !slices.Equal(got, want) {
 		t.Errorf("the subscriber was sent %v; expected %v", got, want)
+	}
+}
+
+// A worker that gets its first subscriber asks to be fed and is primed from the keyframe on. It asks no more when the
+// last one leaves.
+func TestFollow(t *testing.T) {
+	x := newPair(t, false)
+	for seq := range uint64(5) {
+		x.p.frame(seq, uint32(seq)*3000, seq == 2)
+	}
+	x.exchange()
+	got := x.s.media(subVideo)
+	if len(got) != 3 || string(got[0].payload[2:]) != "frame 2" {
+		t.Fatalf("%v", x.video())
+	}
+	late := x.follower.watch(1, watched(true)...)
+	x.exchange()
+	if n := len(late.media(subVideo)); n != 3 {
+		t.Errorf("the second subscriber was sent %d packets", n)
+	}
+	x.follower.tell(closed(late.party))
+	if len(x.follower.said(bus.KindUnfollow)) != 0 {
+		t.Error("unfollowed while somebody watches")
+	}
+	x.follower.tell(closed(x.s.party))
+	if len(x.follower.said(bus.KindUnfollow)) != 1 {
+		t.Fatal("did not unfollow with the last subscriber")
+	}
+	x.exchange()
+	x.owner.forget()
+	x.p.frame(5, 15000, false)
+	if n := len(x.owner.brought(bus.KindPacket)); n != 0 {
+		t.Errorf("%d packets were fed to nobody", n)
+	}
+	if h := x.follower.w.storage.memory.Used(); h != 0 {
+		t.Errorf("a replica of %d bytes is left", h)
+	}
+	// And again.
+	x.s = x.follower.watch(1, watched(false)...)
+	x.exchange()
+	x.p.frame(6, 18000, true)
+	x.exchange()
+	if n := len(x.s.media(subVideo)); n < 1 {
+		t.Error("following again brings nothing")
+	}
+}
+
+// The publisher's clock and the subscribers' requests cross.
+func TestFollowerReportsAndPLIs(t *testing.T) {
+	x := newPair(t, true)
+	x.p.report(videoSSRC, 0)
+	x.p.frame(0, 0, true)
+	x.pass(3 * port.Second)
+	if n := count(x.s.reports(), rtcp.SR); n < 2 {
+		t.Errorf("%d sender reports", n)
+	}
+	x.p.asked()
+	x.s.pli()
+	x.exchange()
+	if n := count(x.p.asked(), rtcp.PLI); n != 1 {
+		t.Errorf("%d PLIs reached the publisher", n)
+	}
+	for range 10 {
+		x.s.pli()
+		x.exchange()
+	}
+	if n := count(x.p.asked(), rtcp.PLI); n != 0 {
+		t.Errorf("%d more PLIs at once", n)
+	}
+}
+
+// Messages about other publications, tracks and layers do nothing.
+func TestReplicationOfTheUnknown(t *testing.T) {
+	x := newPair(t, false)
+	for _, id := range []bus.LayerID{
+		{Generation: 2, Stream: 1},
+		{Generation: 1, Stream: 2},
+		{Generation: 1, Stream: 1, Track: 9},
+		{Generation: 1, Stream: 1, Layer: 3},
+		{Generation: 0, Stream: 1},
+		{Generation: 1, Stream: 1},
+	} {
+		known := id.Generation == 1 && id.Stream == 1
+		packet := bus.PacketTo(0, id, bus.Place{Feed: 1}, &bus.Packet{}, nil)
+		if id == (bus.LayerID{Generation: 1, Stream: 1}) {
+			packet.Packet.ExtensionLen, packet.Data = 200, []byte{1}
+		}
+		x.follower.bring(packet)
+		packet.From = 7
+		x.owner.bring(packet)
+		for _, k := range []bus.Kind{
+			bus.KindResendWanted, bus.KindKeyframeWanted, bus.KindSenderReport, bus.KindUnfollow,
+		} {
+			if k == bus.KindUnfollow && known {
+				continue
+			}
+			m := bus.Control{Kind: k, LayerID: id}
+			x.follower.tell(m)
+			if k != bus.KindKeyframeWanted || id.Generation != 1 {
+				x.owner.tell(from(7, m))
+			}
+		}
+	}
+	x.p.frame(0, 0, true)
+	x.exchange()
+	if n := len(x.s.media(subVideo)); n != 1 {
+		t.Errorf("%d packets came", n)
 	}
 }

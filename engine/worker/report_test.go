@@ -1,0 +1,260 @@
+package worker
+
+import (
+	"testing"
+
+	"ringcast/engine/api"
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/engine/srtp"
+	"ringcast/engine/worker/receiver"
+)
+
+// A layer's clock goes through the same span as its media. A subscriber that maps a packet's timestamp by the report
+// comes to the moment that the publisher meant.
+func TestSenderReports(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	start := l.now
+	ticks := func(rate int64) uint32 { return uint32(int64(l.now-start) * rate / int64(port.Second)) }
+	const videoBase, audioBase = uint32(0xFFFFFF00), uint32(7_000_000)
+	seq := uint64(0)
+	feed := func() {
+		p.frame(seq, videoBase+ticks(90_000), seq == 0)
+		p.sound(seq, audioBase+ticks(48_000))
+		seq++
+		l.pass(20 * port.Millisecond)
+	}
+	for range 150 {
+		feed()
+	}
+	p.report(videoSSRC, videoBase+ticks(90_000))
+	for range 100 {
+		feed()
+	}
+	p.report(audioSSRC, audioBase+ticks(48_000))
+	l.forget()
+	for range 150 {
+		feed()
+	}
+	media := map[uint32][]received{subVideo: s.media(subVideo), subAudio: s.media(subAudio)}
+	rates := map[uint32]float64{subVideo: 90_000, subAudio: 48_000}
+	reported := make(map[uint32]int)
+	described := make(map[uint32]int)
+	for _, f := range s.reports() {
+		if f.Type == rtcp.SDES {
+			described[f.SSRC]++
+		}
+		if info, ok := f.SenderInfo(); ok {
+			reported[f.SSRC]++
+			checkReport(t, &f, info, media[f.SSRC], rates[f.SSRC])
+		}
+	}
+	for ssrc := range media {
+		if reported[ssrc] < 2 || reported[ssrc] > 4 || described[ssrc] != reported[ssrc] {
+			t.Errorf("SSRC %x: %d sender reports and %d descriptions in 3 s", ssrc, reported[ssrc], described[ssrc])
+		}
+	}
+}
+
+// checkReport compares a sender report with the media of its SSRC, in ticks of rate a second. 250 packets were sent
+// before.
+func checkReport(t *testing.T, f *feedback, info rtcp.SenderInfo, media []received, rate float64) {
+	t.Helper()
+	// The report is about now, by the server's wall clock.
+	if d := fromNTP(info.NTP) - int64(f.at) - labWall; d < -1e6 || d > 1e6 {
+		t.Errorf("the report's clock is %d ns off", d)
+	}
+	// A packet captured at its arrival has the timestamp that the report gives for that moment.
+	last, sent := media[0], 0
+	for _, r := range media {
+		if r.at <= f.at {
+			last = r
+			sent++
+		}
+	}
+	want := float64(f.at-last.at) / 1e9 * rate
+	if d := float64(int32(info.RTP-last.Timestamp)) - want; d < -100 || d > 100 {
+		t.Errorf("SSRC %x: the report is %v units off the media", f.SSRC, d)
+	}
+	if int(info.Packets) != 250+sent {
+		t.Errorf("SSRC %x: reports %d packets; %d were sent", f.SSRC, info.Packets, 250+sent)
+	}
+	if info.Octets == 0 || info.Octets > info.Packets*20 {
+		t.Errorf("SSRC %x: reports %d octets of payload in %d packets", f.SSRC, info.Octets, info.Packets)
+	}
+}
+
+// Receiver reports tell a publisher about each SSRC that it sends.
+func TestReceiverReports(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(10, 0, true)
+	p.report(videoSSRC, 0)
+	p.frame(11, 0, false)
+	p.frame(14, 0, false)
+	p.sound(65535, 0)
+	p.sound(65536, 960)
+	l.forget()
+	l.pass(1300 * port.Millisecond)
+	blocks := make(map[uint32]rtcp.ReportBlock)
+	for _, f := range p.asked() {
+		if f.Type != rtcp.RR {
+			continue
+		}
+		var b rtcp.ReportBlock
+		for x := f.Blocks(); x.Next(&b); {
+			blocks[b.SSRC] = b
+		}
+	}
+	v, a := blocks[videoSSRC], blocks[audioSSRC]
+	if v.Lost != 2 || v.Highest != 14 || v.FractionLost != 2*256/5 || v.LastSR == 0 || v.Delay == 0 {
+		t.Errorf("video: %+v", v)
+	}
+	if a.Lost != 0 || a.Highest != 65536 || a.LastSR != 0 {
+		t.Errorf("audio: %+v", a)
+	}
+}
+
+// A publisher that did not offer reduced-size RTCP is sent only compounds: each begins with a report and names us. One
+// that did is sent feedback alone.
+func TestCompoundsToPublisher(t *testing.T) {
+	for _, compound := range []bool{false, true} {
+		l := newLab(t, 0, 1)
+		p := l.publish(1, 1, published()...)
+		p.spec.CompoundRTCP = compound
+		l.watch(1, watched(true)...)
+		transport := func(n byte) []byte { return []byte{idTransport<<4 | 1, 0, n} }
+		// no keyframe: a PLI
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: 1, ext: transport(1), payload: vp8(true, false, ""),
+		})
+		p.send(packet{ssrc: videoSSRC, pt: pubVP8, seq: 4, ext: transport(2), payload: vp8(true, false, "")}) // a NACK
+		l.pass(2 * port.Second)
+		seen := make(map[rtcp.Type]int)
+		for _, d := range p.sent() {
+			data, result := p.sealer.OpenRTCP(append([]byte(nil), d.data...))
+			if result != srtp.OpenOK {
+				t.Fatalf("RTCP to the publisher: %v", result)
+			}
+			var x rtcp.Packet
+			var kinds []rtcp.Type
+			for r := rtcp.NewReader(data); r.Next(&x); {
+				kinds = append(kinds, x.Type)
+				seen[x.Type]++
+			}
+			whole := len(kinds) > 1 && kinds[0] == rtcp.RR && kinds[1] == rtcp.SDES
+			alone := len(kinds) == 1 && kinds[0] != rtcp.RR
+			if !whole && (compound || !alone) {
+				t.Errorf("compound %t: a datagram of %v; expected a report and our name first, or feedback alone",
+					compound, kinds)
+			}
+		}
+		for _, kind := range []rtcp.Type{rtcp.PLI, rtcp.NACK, rtcp.TransportCC, rtcp.RR} {
+			if seen[kind] == 0 {
+				t.Errorf("compound %t: no %v was sent", compound, kind)
+			}
+		}
+	}
+}
+
+// Feedback of the transport-wide numbers goes up 20 times a second while media flows, and not without.
+func TestTransportFeedback(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	l.forget()
+	for seq := range uint64(200) {
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq), payload: vp8(true, seq == 0, ""),
+			ext: []byte{idTransport<<4 | 1, byte(seq >> 8), byte(seq)},
+		})
+		l.pass(5 * port.Millisecond)
+	}
+	if n := count(p.asked(), rtcp.TransportCC); n < 15 || n > 21 {
+		t.Errorf("%d feedbacks in a second; expected 20", n)
+	}
+	l.pass(port.Second)
+	p.asked()
+	l.forget()
+	l.pass(2 * port.Second)
+	if n := count(p.asked(), rtcp.TransportCC); n != 0 {
+		t.Errorf("%d feedbacks about nothing", n)
+	}
+}
+
+// Losses on the way up are asked for once they are no reordering, by one NACK for all subscribers.
+func TestUpstreamNACK(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	l.watch(1, watched(true)...)
+	p.frame(0, 0, true)
+	p.frame(4, 0, false)
+	p.frame(2, 0, false)
+	l.forget()
+	l.pass(receiver.NACKDelay - 1)
+	if n := len(seqs(p.asked(), videoSSRC)); n != 0 {
+		t.Fatal("reordering was taken for loss")
+	}
+	l.pass(1)
+	if got := seqs(p.asked(), videoSSRC); len(got) != 2 || got[0] != 1 || got[1] != 3 {
+		t.Fatalf("asked for %v; expected 1 and 3", got)
+	}
+	p.frame(1, 0, false)
+	p.frame(3, 0, false)
+	l.pass(2 * port.Second)
+	if got := seqs(p.asked(), videoSSRC); len(got) != 0 {
+		t.Errorf("asked for %v again, which came", got)
+	}
+}
+
+// Many losses of many layers at once fill more than a datagram: then there are several, each in its frame.
+func TestNACKFitsItsFrame(t *testing.T) {
+	l := newLab(t, 0, 1)
+	l.lenient = true
+	v := simulcast()[0]
+	v.Encodings = append(v.Encodings, v.Encodings[1])
+	v.Encodings[0].SSRC, v.Encodings[1].SSRC, v.Encodings[2].SSRC = 1, 2, 3
+	v.Encodings[2].RID = "mid"
+	p := l.publish(1, 1, v)
+	for n := range uint64(130) {
+		for ssrc := range uint32(3) {
+			p.send(packet{ssrc: 1 + ssrc, pt: pubVP8, seq: 2 + 20*n, payload: vp8(true, n == 0, "")})
+			for k := range uint64(18) { // one of twenty is lost
+				p.lab.quietly(p.path, p.seal(packet{
+					ssrc: 1 + ssrc, pt: pubVP8, seq: 3 + 20*n + k, payload: vp8(true, false, ""),
+				}))
+			}
+		}
+	}
+	l.pass(port.Second)
+	if l.strayed > 0 {
+		t.Errorf("%d datagrams outgrew their frames", l.strayed)
+	}
+}
+
+// A session whose path was lost and nominated again gets feedback as before.
+func TestFeedbackAfterPathLoss(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	send := func(seq uint64) {
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, payload: vp8(true, seq == 0, ""),
+			ext: []byte{idTransport<<4 | 1, byte(seq >> 8), byte(seq)},
+		})
+	}
+	send(0)
+	thief := l.party(api.Subscriber, 1, watched(true)...)
+	l.receive(p.path, thief.check()) // the peer closed that session and uses its socket for another
+	l.pass(port.Second)
+	p.path = pathOf(4000)
+	l.receive(p.path, p.check())
+	l.forget()
+	for seq := uint64(1); seq < 100; seq++ {
+		send(seq)
+		l.pass(10 * port.Millisecond)
+	}
+	if n := count(p.asked(), rtcp.TransportCC); n < 10 {
+		t.Errorf("%d feedbacks in a second after the path came back", n)
+	}
+}
