@@ -62,11 +62,7 @@ func TestReplay(t *testing.T) {
 	p := a.join("replay", peer.Config{})
 	came := &tally{times: make(map[uint64]int)}
 	v := a.watchWith("replay", came.add)
-	send := func(n uint64) {
-		if err := p.SendRTP(numbered(n), rtp.HeaderLen, n); err != nil {
-			t.Fatal(err)
-		}
-	}
+	send := func(n uint64) { sendNumbered(t, p, n) }
 	for n := uint64(first); n <= last; n++ {
 		send(n)
 		if n%200 == 0 || n == last { // no faster than it is forwarded
@@ -112,35 +108,47 @@ func TestReplay(t *testing.T) {
 		t.Errorf("%d packets were forwarded again", n)
 	}
 
-	// SRTCP, of both sides.
-	compounds := 0
 	for _, side := range []*peer.Peer{p, v.Peer} {
-		old := side.SealRTCP(rtcp.AppendReceiverReport(nil, 1, nil))
-		again := func() {
-			if err := side.Send(old); err != nil {
-				t.Fatal(err)
-			}
-		}
-		received := func() int { return int(a.scrape()["ringcast_received_rtcp_packets_total"]) }
-		start, dropped := received(), a.drops("srtp_replayed")
-		again() // the first time it is none
-		for range 50 {
-			again()
-		}
-		for range controlWindow + 10 {
-			if err := side.SendRTCP(rtcp.AppendReceiverReport(nil, 1, nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for range 50 {
-			again()
-		}
-		a.awaitDrops("srtp_replayed", dropped, 100)
-		if n := received() - start; n != 1+controlWindow+10 {
-			t.Errorf("%d compounds were taken, want %d", n, 1+controlWindow+10)
-		}
-		compounds += 100
+		a.replayControl(side)
 	}
-	t.Logf("%d packets and %d compounds replayed, 0 forwarded or taken", replays, compounds)
+	t.Logf("%d packets and 200 compounds replayed, 0 forwarded or accepted", replays)
 	a.sane()
+}
+
+// sendNumbered sends packet n with its number in the payload.
+func sendNumbered(t *testing.T, p *peer.Peer, n uint64) {
+	t.Helper()
+	if err := p.SendRTP(numbered(n), rtp.HeaderLen, n); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replayControl sends a compound of a side 100 times more, within the window and outside it. None is accepted.
+func (a *arena) replayControl(side *peer.Peer) {
+	t := a.t
+	t.Helper()
+	old := side.SealRTCP(rtcp.AppendReceiverReport(nil, 1, nil))
+	again := func() {
+		if err := side.Send(old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	received := func() int { return int(a.scrape()["ringcast_received_rtcp_packets_total"]) }
+	start, dropped := received(), a.drops("srtp_replayed")
+	again() // the first time it is no replay
+	for range 50 {
+		again()
+	}
+	for range controlWindow + 10 {
+		if err := side.SendRTCP(rtcp.AppendReceiverReport(nil, 1, nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 50 {
+		again()
+	}
+	a.awaitDrops("srtp_replayed", dropped, 100)
+	if n := received() - start; n != 1+controlWindow+10 {
+		t.Errorf("%d compounds were accepted, want %d", n, 1+controlWindow+10)
+	}
 }

@@ -28,19 +28,9 @@ func TestSSRCExhaustion(t *testing.T) {
 	before := heap()
 	start := time.Now()
 	const first = 0x10000
-	ssrc := uint32(first)
-	send := func() {
-		b := numbered(uint64(ssrc))
-		rtp.FixedHeader{
-			Marker: true, PayloadType: peer.TypeVP8, Sequence: uint16(ssrc), Timestamp: ssrc, SSRC: ssrc,
-		}.Put(b)
-		if err := p.SendRTP(b, rtp.HeaderLen, uint64(uint16(ssrc))); err != nil {
-			t.Fatal(err)
-		}
-		ssrc++
-	}
+	x := &sources{t: t, peer: p, next: first}
 	for range limit - 1 + 10 { // the first SSRC is the track's own
-		send()
+		x.send()
 	}
 	a.awaitDrops("too_many_ssrcs", 0, 10)
 	if n := a.drops("too_many_ssrcs"); n != 10 {
@@ -50,7 +40,7 @@ func TestSSRCExhaustion(t *testing.T) {
 	moved := newProgress(t)
 	for dropped < wanted {
 		for i := range 1000 {
-			send()
+			x.send()
 			if i%250 == 249 { // no faster than the server
 				ping(t, p)
 			}
@@ -59,30 +49,60 @@ func TestSSRCExhaustion(t *testing.T) {
 		moved.to(dropped)
 	}
 	took := time.Since(start)
-	for i := range uint32(reporters) {
-		if i%250 == 249 {
-			ping(t, p)
-		}
-		for _, x := range []*peer.Peer{p, v.Peer} {
-			if err := x.SendRTCP(rtcp.AppendReceiverReport(nil, 0x20000+i, nil)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	// The track goes on under the last SSRC that was taken: each new one replaced the one before.
+	reportFrom(t, reporters, p, v.Peer)
+	// The track goes on under the last SSRC that was accepted: each new one replaced the one before.
 	recoversAs(t, p, came, 1000, first+limit-2)
 	grown := heap() - before
 	// A window of 1,024 bits for each of 64 sources, and what the peers and the test itself keep.
 	if grown > 512<<10 {
 		t.Errorf("the heap grew by %d bytes", grown)
 	}
-	for _, x := range []*peer.Peer{p, v.Peer} {
-		if why, ended := a.ended(x.Local.ID); ended {
-			t.Errorf("session %d ended: %v", x.Local.ID, why)
-		}
-	}
+	a.alive(p, v.Peer)
 	other.unharmed(t)
 	a.sane()
 	t.Logf("%d SSRCs sent in %v, %d dropped over the cap; the heap grew by %d bytes; its track goes on",
-		ssrc-first, took.Round(time.Millisecond), a.drops("too_many_ssrcs"), grown)
+		x.next-first, took.Round(time.Millisecond), a.drops("too_many_ssrcs"), grown)
+}
+
+// sources sends packets of a publisher, each under an SSRC of its own.
+type sources struct {
+	t    *testing.T
+	peer *peer.Peer
+	next uint32 // the next SSRC
+}
+
+func (x *sources) send() {
+	b := numbered(uint64(x.next))
+	rtp.FixedHeader{
+		Marker: true, PayloadType: peer.TypeVP8, Sequence: uint16(x.next), Timestamp: x.next, SSRC: x.next,
+	}.Put(b)
+	if err := x.peer.SendRTP(b, rtp.HeaderLen, uint64(uint16(x.next))); err != nil {
+		x.t.Fatal(err)
+	}
+	x.next++
+}
+
+// reportFrom sends receiver reports of two peers, each under so many SSRCs.
+func reportFrom(t *testing.T, ssrcs uint32, publisher, viewer *peer.Peer) {
+	t.Helper()
+	for i := range ssrcs {
+		if i%250 == 249 {
+			ping(t, publisher)
+		}
+		for _, x := range []*peer.Peer{publisher, viewer} {
+			if err := x.SendRTCP(rtcp.AppendReceiverReport(nil, 0x20000+i, nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// alive fails the test for each of the peers whose session has ended.
+func (a *arena) alive(peers ...*peer.Peer) {
+	a.t.Helper()
+	for _, x := range peers {
+		if why, ended := a.ended(x.Local.ID); ended {
+			a.t.Errorf("session %d ended: %v", x.Local.ID, why)
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -63,6 +64,82 @@ func (m stunMessage) fingerprint() stunMessage {
 	return m.attr(fingerprint, binary.BigEndian.AppendUint32(nil, crc)...)
 }
 
+// damaged returns messages with wrong lengths, and every cut and flipped bit of a good one. unsealed is the good one
+// without its integrity.
+func damaged(unsealed, good stunMessage) map[string][]byte {
+	const request = 1
+	attempts := map[string][]byte{}
+	zero := newMessage(request)
+	for _, kind := range []uint16{username, messageIntegrity, priority, useCandidate, controlling, 0x7FFF, 0x8022, 0} {
+		zero = zero.attr(kind)
+	}
+	attempts["attributes of no length"] = zero.fingerprint()
+	attempts["many of no length"] = stunMessage(slices.Concat(newMessage(request),
+		make([]byte, 1400))).sized(0).fingerprint()
+	overrun := unsealed
+	binary.BigEndian.PutUint16(overrun[stunHeader+2:], 0xFFFF)
+	attempts["an attribute beyond the end"] = overrun.fingerprint()
+	end := len(good) - 8 // where the fingerprint starts
+	for n := 1; n < len(good); n++ {
+		attempts[fmt.Sprintf("cut off at %d", n)] = good[:n]
+		if n > stunHeader && n < end { // with a length and fingerprint that fit
+			attempts[fmt.Sprintf("cut off at %d, repaired",
+				n)] = stunMessage(slices.Clone(good[:n&^3])).sized(0).fingerprint()
+		}
+	}
+	for bit := range 8 * end {
+		flipped := slices.Clone(good[:end])
+		flipped[bit/8] ^= 1 << (bit % 8)
+		attempts[fmt.Sprintf("bit %d", bit)] = append(slices.Clone(flipped), good[end:]...)
+		if bit/8 != 2 && bit/8 != 3 {
+			attempts[fmt.Sprintf("bit %d, repaired", bit)] = stunMessage(flipped).fingerprint()
+		}
+	}
+	return attempts
+}
+
+// shortAnswers holds that the answers to an authenticated peer, for the shortest requests, are not much longer.
+func (a *arena) shortAnswers(password string, named func() stunMessage) {
+	t := a.t
+	t.Helper()
+	h := stun.NewHasher()
+	b := make([]byte, 2048)
+	for _, tt := range []struct {
+		name    string
+		request stunMessage
+		success bool
+		most    float64
+	}{
+		{"a success", named(), true, 1},
+		{"487 role conflict", named().attr(controlled, 1, 2, 3, 4, 5, 6, 7, 8), false, 1.1},
+		{"420 unknown attribute", named().attr(0x0002), false, 1.3},
+		{"420 of four", named().attr(0x0002).attr(0x0003).attr(0x0004).attr(0x0005), false, 1.1},
+	} {
+		x := a.tuple()
+		request := tt.request.integrity(password).fingerprint()
+		// It asks until it is answered, as ICE does: a refused check counts for the session.
+		n, asked := 0, 0
+		until(t, "an answer to "+tt.name, func() (ok bool) {
+			x.send(request)
+			asked++
+			n, ok = x.read(b, 100*time.Millisecond)
+			return ok
+		})
+		if _, success, _, ok := h.VerifyResponse(b[:n], password); !ok || success != tt.success {
+			t.Errorf("%s: success %v, authentic %v", tt.name, success, ok)
+		}
+		factor := float64(n) / float64(len(request))
+		t.Logf("authenticated: %d bytes for %d with %s, amplification %.2f (%.2f with IP and UDP headers)",
+			n, len(request), tt.name, factor, float64(n+28)/float64(len(request)+28))
+		if factor > tt.most {
+			t.Errorf("%s amplifies by %.2f, more than %.2f", tt.name, factor, tt.most)
+		}
+		if more, _ := x.received(); more >= asked {
+			t.Errorf("%s: %d answers to %d requests", tt.name, more+1, asked)
+		}
+	}
+}
+
 // Unauthenticated messages of any kind get no answer, so nobody can be made the target of our answers. The answer to an
 // authenticated one is about as long as the request.
 func TestSTUNReflection(t *testing.T) {
@@ -114,32 +191,7 @@ func TestSTUNReflection(t *testing.T) {
 		"an error response":        newMessage(0x0111).attr(username, name...).integrity(password).fingerprint(),
 		"an Allocate request":      newMessage(0x0003).attr(username, name...).integrity(password).fingerprint(),
 	}
-	zero := newMessage(request)
-	for _, kind := range []uint16{username, messageIntegrity, priority, useCandidate, controlling, 0x7FFF, 0x8022, 0} {
-		zero = zero.attr(kind)
-	}
-	attempts["attributes of no length"] = zero.fingerprint()
-	attempts["many of no length"] = stunMessage(slices.Concat(newMessage(request),
-		make([]byte, 1400))).sized(0).fingerprint()
-	overrun := full()
-	binary.BigEndian.PutUint16(overrun[stunHeader+2:], 0xFFFF)
-	attempts["an attribute beyond the end"] = overrun.fingerprint()
-	end := len(good) - 8 // where the fingerprint starts
-	for n := 1; n < len(good); n++ {
-		attempts[fmt.Sprintf("cut off at %d", n)] = good[:n]
-		if n > stunHeader && n < end { // with a length and fingerprint that fit
-			attempts[fmt.Sprintf("cut off at %d, repaired",
-				n)] = stunMessage(slices.Clone(good[:n&^3])).sized(0).fingerprint()
-		}
-	}
-	for bit := range 8 * end {
-		flipped := slices.Clone(good[:end])
-		flipped[bit/8] ^= 1 << (bit % 8)
-		attempts[fmt.Sprintf("bit %d", bit)] = append(slices.Clone(flipped), good[end:]...)
-		if bit/8 != 2 && bit/8 != 3 {
-			attempts[fmt.Sprintf("bit %d, repaired", bit)] = stunMessage(flipped).fingerprint()
-		}
-	}
+	maps.Copy(attempts, damaged(full(), good))
 
 	attacker := a.tuple()
 	refused := func() (n int) {
@@ -167,43 +219,7 @@ func TestSTUNReflection(t *testing.T) {
 	}
 	t.Logf("%d requests of %d kinds, 0 answers", sent, len(attempts))
 
-	// This is the answer to an authenticated peer, for the shortest request.
-	h := stun.NewHasher()
-	b := make([]byte, 2048)
-	for _, tt := range []struct {
-		name    string
-		request stunMessage
-		success bool
-		most    float64
-	}{
-		{"a success", named(), true, 1},
-		{"487 role conflict", named().attr(controlled, 1, 2, 3, 4, 5, 6, 7, 8), false, 1.1},
-		{"420 unknown attribute", named().attr(0x0002), false, 1.3},
-		{"420 of four", named().attr(0x0002).attr(0x0003).attr(0x0004).attr(0x0005), false, 1.1},
-	} {
-		x := a.tuple()
-		request := tt.request.integrity(password).fingerprint()
-		// It asks until it is answered, as ICE does: a refused check counts for the session.
-		n, asked := 0, 0
-		until(t, "an answer to "+tt.name, func() (ok bool) {
-			x.send(request)
-			asked++
-			n, ok = x.read(b, 100*time.Millisecond)
-			return ok
-		})
-		if _, success, _, ok := h.VerifyResponse(b[:n], password); !ok || success != tt.success {
-			t.Errorf("%s: success %v, authentic %v", tt.name, success, ok)
-		}
-		factor := float64(n) / float64(len(request))
-		t.Logf("authenticated: %d bytes for %d with %s, amplification %.2f (%.2f with IP and UDP headers)",
-			n, len(request), tt.name, factor, float64(n+28)/float64(len(request)+28))
-		if factor > tt.most {
-			t.Errorf("%s amplifies by %.2f, more than %.2f", tt.name, factor, tt.most)
-		}
-		if more, _ := x.received(); more >= asked {
-			t.Errorf("%s: %d answers to %d requests", tt.name, more+1, asked)
-		}
-	}
+	a.shortAnswers(password, named)
 	other.unharmed(t)
 	a.sane()
 }

@@ -48,14 +48,14 @@ func TestTokenConfusion(t *testing.T) {
 			{"its upper case", "Bearer " + strings.ToUpper(side.own), 401},
 			{"it as Basic", "Basic " + side.own, 401},
 			{"it without a scheme", side.own, 401},
-			{"it behind a comma", "Bearer x," + side.own, 401},
+			{"it after a comma", "Bearer x," + side.own, 401},
 			{"it before a NUL", "Bearer " + side.own + "\x00", 401},
 			{"a JWT of algorithm none", "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhIn0.", 401},
 			{"a JWT with an empty key", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.fake", 401},
-			{"an empty one behind a key", "Bearer guarded:", 401},
+			{"an empty one after a key", "Bearer guarded:", 401},
 			{"nothing but colons", "Bearer :::", 401},
 			{"the other role's", "Bearer " + side.other, 403},
-			{"the other role's behind a key", "Bearer guarded:" + side.other, 403},
+			{"the other role's after a key", "Bearer guarded:" + side.other, 403},
 		} {
 			for _, request := range []struct{ method, path string }{
 				{http.MethodPost, side.root + "/guarded"},
