@@ -27,6 +27,41 @@ func (v via) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// offers is one client that sends offers as fast as it can, and nothing follows them.
+type offers struct {
+	client        *http.Client
+	sent, refused atomic.Int64
+}
+
+func (o *offers) start(t *testing.T) (stop func()) {
+	t.Helper()
+	sdp := offer(t, obsOffer)
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			status, err := post(t.Context(), o.client, fmt.Sprint("http://server/whip/flood-", o.sent.Load()), sdp)
+			o.sent.Add(1)
+			switch {
+			case err != nil:
+				t.Error(err)
+				return
+			case status == http.StatusServiceUnavailable:
+				o.refused.Add(1)
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
 // One address sends offers as fast as it can, and nothing follows them. From every other address publishers and
 // viewers join at their first try, and the attacker has no more than its share.
 func TestPendingFlood(t *testing.T) {
@@ -39,30 +74,10 @@ func TestPendingFlood(t *testing.T) {
 	defer f.stop()
 	sdp := offer(t, obsOffer)
 
-	var sent, refused atomic.Int64
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		attacker := http.Client{Transport: via{h, "198.18.66.66:6666"}}
-		for {
-			select {
-			case <-quit:
-				return
-			default:
-			}
-			status, err := post(t.Context(), &attacker, fmt.Sprint("http://server/whip/flood-", sent.Load()), sdp)
-			sent.Add(1)
-			switch {
-			case err != nil:
-				t.Error(err)
-				return
-			case status == http.StatusServiceUnavailable:
-				refused.Add(1)
-			}
-		}
-	}()
+	flood := &offers{client: &http.Client{Transport: via{h, "198.18.66.66:6666"}}}
+	stop := flood.start(t)
 	// The attacker's share is full before the first guest comes.
-	until(t, "refusals", func() bool { return refused.Load() > 0 })
+	until(t, "refusals", func() bool { return flood.refused.Load() > 0 })
 	most := 0.0
 	for i := range guests {
 		client := &http.Client{Transport: via{h, fmt.Sprintf("198.18.1.%d:1000", i+1)}}
@@ -82,24 +97,23 @@ func TestPendingFlood(t *testing.T) {
 		} {
 			local, _, err := x.Post(t.Context(), client, "http://server"+x.path, x.offer)
 			if err != nil {
-				t.Fatalf("guest %d beside %d offers of the attacker: %v", i, sent.Load(), err)
+				t.Fatalf("guest %d beside %d offers of the attacker: %v", i, flood.sent.Load(), err)
 			}
 			connect(t, x.Peer, local)
 		}
 		v.flows(t, 20)
 		most = max(most, a.scrape()[`ringcast_sessions{role="publisher",state="pending"}`])
 	}
-	close(quit)
-	<-done
+	stop()
 	if most > share+1 { // and a guest
 		t.Errorf("%v sessions were pending; expected at most %d of the attacker", most, share)
 	}
 	m := a.scrape()
 	busy := m[`ringcast_sessions_refused_total{reason="source_busy"}`]
-	if busy != float64(refused.Load()) || m[`ringcast_sessions_refused_total{reason="busy"}`] != 0 {
-		t.Errorf("%v refusals were counted as the source's; expected all %d", busy, refused.Load())
+	if busy != float64(flood.refused.Load()) || m[`ringcast_sessions_refused_total{reason="busy"}`] != 0 {
+		t.Errorf("%v refusals were counted as the source's; expected all %d", busy, flood.refused.Load())
 	}
 	a.sane()
 	t.Logf("%d offers of one address, %d refused, %v evicted, at most %v pending: %d publishers and viewers joined",
-		sent.Load(), refused.Load(), m["ringcast_sessions_evicted_total"], most, 2*guests)
+		flood.sent.Load(), flood.refused.Load(), m["ringcast_sessions_evicted_total"], most, 2*guests)
 }

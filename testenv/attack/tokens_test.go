@@ -3,6 +3,7 @@ package attack
 import (
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -66,25 +67,21 @@ func TestTokenConfusion(t *testing.T) {
 				{http.MethodPatch, side.location},
 				{http.MethodDelete, side.location},
 			} {
-				var headers []string
-				if tt.authorization != "" {
-					headers = []string{"Authorization", tt.authorization}
-				}
-				w := call(h, request.method, request.path, side.sdp, headers...)
 				want := tt.status
 				// On the fixed URL a bearer is a key first, so a bare token is none at all.
 				if want == 403 && request.path == side.root && !strings.Contains(tt.authorization, ":") {
 					want = 401
 				}
-				if w.Code != want || w.Header().Get("WWW-Authenticate") == "" {
-					t.Errorf("%s %s with %s: %d (WWW-Authenticate %q), want %d",
-						request.method, request.path, tt.name, w.Code, w.Header().Get("WWW-Authenticate"), want)
+				var headers []string
+				if tt.authorization != "" {
+					headers = []string{"Authorization", tt.authorization}
 				}
+				challenged(t, call(h, request.method, request.path, side.sdp, headers...), want, tt.name)
 				tried++
 			}
 		}
-		if w := call(h, http.MethodDelete, side.location, "", "Authorization",
-			"Bearer "+side.other); w.Code != http.StatusForbidden {
+		w := call(h, http.MethodDelete, side.location, "", "Authorization", "Bearer "+side.other)
+		if w.Code != http.StatusForbidden {
 			t.Errorf("DELETE %s with the other role's token: %d", side.location, w.Code)
 		}
 	}
@@ -95,14 +92,7 @@ func TestTokenConfusion(t *testing.T) {
 	if n := sessions(); n != before {
 		t.Errorf("%v sessions, before %v", n, before)
 	}
-	// Where only one role has a token, an empty one still is none.
-	half := signaling.New(signaling.Config{Log: discard, PublishToken: publish}, a.Engine).Handler()
-	for _, authorization := range []string{"", "Bearer ", "Bearer none"} {
-		if w := call(half, http.MethodPost, "/whip/half", offer(t, obsOffer), "Authorization",
-			authorization); w.Code != http.StatusUnauthorized {
-			t.Errorf("%q where only publishers have a token: %d", authorization, w.Code)
-		}
-	}
+	a.emptyIsNone(publish)
 	for _, location := range []string{whip.Header().Get("Location"), whep.Header().Get("Location")} {
 		own := publish
 		if strings.HasPrefix(location, "/whep") {
@@ -114,4 +104,25 @@ func TestTokenConfusion(t *testing.T) {
 	}
 	t.Logf("%d requests with wrong tokens, 0 let in, 0 sessions opened or ended", tried)
 	a.sane()
+}
+
+// challenged fails the test if a response has another status, or no challenge.
+func challenged(t *testing.T, w *httptest.ResponseRecorder, want int, with string) {
+	t.Helper()
+	if challenge := w.Header().Get("WWW-Authenticate"); w.Code != want || challenge == "" {
+		t.Errorf("with %s: %d (WWW-Authenticate %q), want %d", with, w.Code, challenge, want)
+	}
+}
+
+// emptyIsNone opens sessions where only one role has a token: an empty token still is none.
+func (a *arena) emptyIsNone(publish string) {
+	t := a.t
+	t.Helper()
+	half := signaling.New(signaling.Config{Log: discard, PublishToken: publish}, a.Engine).Handler()
+	for _, authorization := range []string{"", "Bearer ", "Bearer none"} {
+		w := call(half, http.MethodPost, "/whip/half", offer(t, obsOffer), "Authorization", authorization)
+		if w.Code != http.StatusUnauthorized {
+			t.Errorf("%q where only publishers have a token: %d", authorization, w.Code)
+		}
+	}
 }

@@ -98,7 +98,8 @@ func TestBlockedPeer(t *testing.T) {
 	grown := g.server.Metrics(t).Sub(before)
 	stale := grown[`ringcast_port_unsent_datagrams_total{reason="stale"}`]
 	t.Logf("the server used %v in %v, dropped %v frames as stale, was answered EAGAIN %v times",
-		usage.Round(time.Millisecond), span, stale, grown.Sum("ringcast_xdp_queue_kicks")-grown.Sum(`ringcast_xdp_queue_kicks_total{answer="ok"`))
+		usage.Round(time.Millisecond), span, stale,
+		grown.Sum("ringcast_xdp_queue_kicks")-grown.Sum(`ringcast_xdp_queue_kicks_total{answer="ok"`))
 	g.checkTurns(turns, took, 50*time.Microsecond) // one that does not wait for the ring turns in less than ten
 	if stale == 0 {
 		t.Error("nothing got stale: the ring was not full")

@@ -118,35 +118,16 @@ func TestBrowser(t *testing.T) {
 		e := p.Video[0]
 		t.Logf("published from %s to %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs; "+
 			"%d audio packets",
-			p.Local, p.Remote, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, p.Audio.PacketsSent)
-		check := func(who string, c browser.Connection) {
-			t.Helper()
-			if c.DTLSState != "connected" || c.SRTPCipher != "AEAD_AES_128_GCM" {
-				t.Errorf("%s: DTLS %s, SRTP %s; want connected, AEAD_AES_128_GCM", who, c.DTLSState, c.SRTPCipher)
-			}
-			if want := netip.AddrPortFrom(of(server), 7000).String(); c.Remote != want {
-				t.Errorf("%s: media by %s, want %s", who, c.Remote, want)
-			}
-		}
-		check("publisher", p.Connection)
+			p.Local, p.Remote, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight,
+			e.PacketsSent, e.Retransmitted,
+			e.NACKs, e.PLIs, p.Audio.PacketsSent)
+		at := netip.AddrPortFrom(of(server), 7000).String()
+		checkConnection(t, "publisher", p.Connection, at)
 		received := 0
 		for i, v := range got.Viewers {
-			t.Logf("viewer %d: first frame after %v, %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, "+
-				"%d PLIs, %d freezes; audio %d packets, %d lost",
-				i, got.First[i], v.Video.FramesDecoded, v.Video.KeyFramesDecoded, v.Video.FrameWidth, v.Video.FrameHeight,
-				v.Video.PacketsReceived, v.Video.PacketsLost, v.Video.NACKs, v.Video.PLIs, v.Video.Freezes, v.Audio.PacketsReceived, v.Audio.PacketsLost)
-			if v.Video.FramesDecoded < 50 {
-				t.Errorf("viewer %d decoded %d frames, want 50 at least", i, v.Video.FramesDecoded)
-			}
-			// 50 packets a second.
-			if v.Audio.PacketsReceived < 400 || v.Audio.TotalSamples == 0 || v.Audio.TotalEnergy == 0 {
-				t.Errorf("viewer %d received %d audio packets, %d samples, energy %v",
-					i, v.Audio.PacketsReceived, v.Audio.TotalSamples, v.Audio.TotalEnergy)
-			}
-			if v.Video.PacketsLost != 0 || v.Audio.PacketsLost != 0 {
-				t.Errorf("viewer %d lost %d video and %d audio packets", i, v.Video.PacketsLost, v.Audio.PacketsLost)
-			}
-			check(fmt.Sprint("viewer ", i), v.Connection)
+			t.Logf("viewer %d: first frame after %v", i, got.First[i])
+			checkViewer(t, i, v)
+			checkConnection(t, fmt.Sprint("viewer ", i), v.Connection, at)
 			received += v.Video.PacketsReceived + v.Audio.PacketsReceived
 		}
 		for _, status := range got.Stopped {
@@ -155,29 +136,68 @@ func TestBrowser(t *testing.T) {
 			}
 		}
 
-		t.Logf("the server's ways:\n%s",
-			m.List("ringcast_xdp", "ringcast_companion", "ringcast_port_", "ringcast_packets_dropped",
-				"ringcast_received_rtp", "ringcast_sent_rtp"))
-		published := e.PacketsSent + p.Audio.PacketsSent
-		if in := m[`ringcast_xdp_packets_total{reason="redirect_media"}`]; in < float64(published) {
-			t.Errorf("%v packets of media came through XDP, of %d published", in, published)
-		}
-		if in := m.Sum("ringcast_xdp_queue_received_frames"); in < float64(published) {
-			t.Errorf("%v frames came through AF_XDP, media was %d", in, published)
-		}
-		if out := m.Sum("ringcast_xdp_queue_sent_frames"); out < float64(received) {
-			t.Errorf("%v frames left through AF_XDP, media was %d", out, received)
-		}
-		// The kernel's socket saw fewer datagrams than requests for neighbours take: no media.
-		if n := m["ringcast_companion_received_datagrams_total"] + m["ringcast_companion_sent_datagrams_total"]; n > 10 {
-			t.Errorf("%v datagrams took the kernel's socket", n)
-		}
-		if n := m.Sum("ringcast_packets_dropped") + m.Sum("ringcast_xdp_queue_lost") + m.Sum("ringcast_port_unsent"); n != 0 {
-			t.Errorf("the server dropped %v packets:\n%s",
-				n, m.List("ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
-		}
-		if drops := m.List(`ringcast_xdp_packets_total{reason="drop`); strings.TrimSpace(drops) != "" {
-			t.Errorf("XDP dropped\n%s", drops)
-		}
+		byQueues(t, m, e.PacketsSent+p.Audio.PacketsSent, received)
 	})
+}
+
+// checkConnection holds that a peer has GCM and sends its media to an address.
+func checkConnection(t *testing.T, who string, c browser.Connection, at string) {
+	t.Helper()
+	if c.DTLSState != "connected" || c.SRTPCipher != "AEAD_AES_128_GCM" {
+		t.Errorf("%s: DTLS %s, SRTP %s; want connected, AEAD_AES_128_GCM", who, c.DTLSState, c.SRTPCipher)
+	}
+	if c.Remote != at {
+		t.Errorf("%s: media by %s, want %s", who, c.Remote, at)
+	}
+}
+
+// checkViewer holds that a viewer got picture and sound without a loss.
+func checkViewer(t *testing.T, i int, v browser.ViewerStats) {
+	t.Helper()
+	t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, "+
+		"%d PLIs, %d freezes; audio %d packets, %d lost",
+		i, v.Video.FramesDecoded, v.Video.KeyFramesDecoded, v.Video.FrameWidth, v.Video.FrameHeight,
+		v.Video.PacketsReceived, v.Video.PacketsLost, v.Video.NACKs, v.Video.PLIs, v.Video.Freezes,
+		v.Audio.PacketsReceived, v.Audio.PacketsLost)
+	if v.Video.FramesDecoded < 50 {
+		t.Errorf("viewer %d decoded %d frames, want 50 at least", i, v.Video.FramesDecoded)
+	}
+	// 50 packets a second.
+	if v.Audio.PacketsReceived < 400 || v.Audio.TotalSamples == 0 || v.Audio.TotalEnergy == 0 {
+		t.Errorf("viewer %d received %d audio packets, %d samples, energy %v",
+			i, v.Audio.PacketsReceived, v.Audio.TotalSamples, v.Audio.TotalEnergy)
+	}
+	if v.Video.PacketsLost != 0 || v.Audio.PacketsLost != 0 {
+		t.Errorf("viewer %d lost %d video and %d audio packets", i, v.Video.PacketsLost, v.Audio.PacketsLost)
+	}
+}
+
+// byQueues holds that all media went through AF_XDP, both ways, and that nothing was dropped.
+func byQueues(t *testing.T, m testenv.Metrics, published, received int) {
+	t.Helper()
+	t.Logf("the server's ways:\n%s",
+		m.List("ringcast_xdp", "ringcast_companion", "ringcast_port_", "ringcast_packets_dropped",
+			"ringcast_received_rtp", "ringcast_sent_rtp"))
+	if in := m[`ringcast_xdp_packets_total{reason="redirect_media"}`]; in < float64(published) {
+		t.Errorf("%v packets of media came through XDP, of %d published", in, published)
+	}
+	if in := m.Sum("ringcast_xdp_queue_received_frames"); in < float64(published) {
+		t.Errorf("%v frames came through AF_XDP, media was %d", in, published)
+	}
+	if out := m.Sum("ringcast_xdp_queue_sent_frames"); out < float64(received) {
+		t.Errorf("%v frames left through AF_XDP, media was %d", out, received)
+	}
+	// The kernel's socket saw fewer datagrams than requests for neighbours take: no media.
+	in, out := m["ringcast_companion_received_datagrams_total"], m["ringcast_companion_sent_datagrams_total"]
+	if n := in + out; n > 10 {
+		t.Errorf("%v datagrams took the kernel's socket", n)
+	}
+	n := m.Sum("ringcast_packets_dropped") + m.Sum("ringcast_xdp_queue_lost") + m.Sum("ringcast_port_unsent")
+	if n != 0 {
+		t.Errorf("the server dropped %v packets:\n%s",
+			n, m.List("ringcast_packets_dropped", "ringcast_xdp_queue_lost", "ringcast_port_unsent"))
+	}
+	if drops := m.List(`ringcast_xdp_packets_total{reason="drop`); strings.TrimSpace(drops) != "" {
+		t.Errorf("XDP dropped\n%s", drops)
+	}
 }

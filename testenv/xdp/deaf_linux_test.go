@@ -58,7 +58,9 @@ const (
 func TestDeaf(t *testing.T) {
 	g, _, client := pair(t)
 	flows := g.flows(client, g.here.IPv4(), client.IPv4())
-	must(t, g.here.Netlink().LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other0", NumRxQueues: 1, NumTxQueues: 1}, PeerName: "other1"}))
+	must(t, g.here.Netlink().LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "other0", NumRxQueues: 1, NumTxQueues: 1}, PeerName: "other1",
+	}))
 	for _, name := range []string{"other0", "other1"} {
 		dev, err := g.here.Netlink().LinkByName(name)
 		must(t, err)

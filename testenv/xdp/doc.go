@@ -13,7 +13,7 @@
 //	stacked_linux_test.go        generic XDP on interfaces that stand on others
 //	unseen_linux_test.go         what a tap sees of the port
 //	guard_linux_test.go          100,000 forged packets a second while 50 watch, 200,000 of a viewer's own
-//	flood_linux_test.go          500,000 checks a second, forged or with one real ufrag, while 50 watch and others join
+//	flood_linux_test.go          500,000 checks a second, forged or of one real ufrag, while 50 watch and others join
 //	guests_linux_test.go         a macvlan on the interface has the same port; the interface's MAC changes
 //	jumbo_linux_test.go          an MTU of 9,000
 //	idle_linux_test.go           how often a server with nothing to do wakes up

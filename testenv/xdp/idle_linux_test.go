@@ -35,7 +35,8 @@ func TestIdle(t *testing.T) {
 			grown, took := g.server.Metrics(t).Sub(before), time.Since(begun)
 			cost := usage(t, g) - used
 			t.Logf("--io %s, %d viewers and no media: %v of CPU in %v, %.2f %% of a core",
-				io, viewers, cost.Round(time.Millisecond), took.Round(time.Millisecond), 100*cost.Seconds()/took.Seconds())
+				io, viewers, cost.Round(time.Millisecond), took.Round(time.Millisecond),
+				100*cost.Seconds()/took.Seconds())
 			g.checkTurns(grown, took, 50*time.Millisecond)
 			if n := g.server.Metrics(t)[state]; n != viewers {
 				t.Errorf("%v viewers are left", n)

@@ -33,40 +33,9 @@ func TestJumbo(t *testing.T) {
 			f.begun = f.feed.number()
 		}
 
-		// Datagrams to the media port, all longer than any of ours.
-		junk, err := client.ListenUDP(netip.AddrPortFrom(of(client), 0))
-		must(t, err)
-		defer junk.Close()
+		g.dropsLong(client, netip.AddrPortFrom(of(client), 0), netip.AddrPortFrom(at, 7000))
 		before := g.server.Metrics(t)
-		sizes := []int{1473, 1760, 3498, 3500, 4096, 6000, 8900}
-		for _, size := range sizes {
-			payload := make([]byte, size)
-			payload[0] = 0x80
-			_, err := junk.WriteToUDPAddrPort(payload, netip.AddrPortFrom(at, 7000))
-			must(t, err)
-		}
-		const tooLong = `ringcast_xdp_packets_total{reason="drop_too_long"}`
-		until(t, "long datagrams to be dropped", func() bool {
-			return g.server.Metrics(t).Sub(before)[tooLong] >= float64(len(sizes))
-		})
-		if n := g.server.Metrics(t).Sub(before)[tooLong]; n != float64(len(sizes)) {
-			t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
-		}
-
-		// These are checks of a session in frames that go on after the datagram, in further pieces. The program hands
-		// them over, and the queue's socket has no room for them.
-		before = g.server.Metrics(t)
-		const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
-		padded := append(forgedFrame(flood{
-			Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
-			From: netip.AddrPortFrom(client.IPv4(), 9), To: netip.AddrPortFrom(g.here.IPv4(), 7000),
-		}, g.realCheck(t, client, client.IPv4(), up)), make([]byte, 8500)...)
-		for range 10 {
-			must(t, client.Enter(func() error { return cast(cable.B.Index, padded) }))
-		}
-		until(t, "padded frames to be handed over",
-			func() bool { return g.server.Metrics(t).Sub(before)[handedOver] >= 10 })
-
+		g.handsOverPadded(cable, client)
 		// The kernel's own, each way.
 		carry(t, g.here, client, at)
 		carry(t, client, g.here, of(client))
@@ -82,6 +51,48 @@ func TestJumbo(t *testing.T) {
 		}
 		g.onQueues()
 	})
+}
+
+// dropsLong sends datagrams to the media port, all longer than any of ours: the program drops them.
+func (g *stage) dropsLong(client *lab.Host, from, to netip.AddrPort) {
+	t := g.t
+	t.Helper()
+	junk, err := client.ListenUDP(from)
+	must(t, err)
+	defer junk.Close()
+	before := g.server.Metrics(t)
+	sizes := []int{1473, 1760, 3498, 3500, 4096, 6000, 8900}
+	for _, size := range sizes {
+		payload := make([]byte, size)
+		payload[0] = 0x80
+		_, err := junk.WriteToUDPAddrPort(payload, to)
+		must(t, err)
+	}
+	const tooLong = `ringcast_xdp_packets_total{reason="drop_too_long"}`
+	until(t, "long datagrams to be dropped", func() bool {
+		return g.server.Metrics(t).Sub(before)[tooLong] >= float64(len(sizes))
+	})
+	if n := g.server.Metrics(t).Sub(before)[tooLong]; n != float64(len(sizes)) {
+		t.Errorf("dropped %v datagrams as too long, want %d", n, len(sizes))
+	}
+}
+
+// handsOverPadded sends checks of a session in frames that go on after the datagram, in further pieces. The program
+// hands them over, and the queue's socket has no room for them.
+func (g *stage) handsOverPadded(cable *lab.Cable, client *lab.Host) {
+	t := g.t
+	t.Helper()
+	before := g.server.Metrics(t)
+	const handedOver = `ringcast_xdp_packets_total{reason="redirect_stun_new"}`
+	padded := append(forgedFrame(flood{
+		Source: [6]byte(cable.B.MAC), Target: [6]byte(cable.A.MAC),
+		From: netip.AddrPortFrom(client.IPv4(), 9), To: netip.AddrPortFrom(g.here.IPv4(), 7000),
+	}, g.realCheck(t, client, client.IPv4(), up)), make([]byte, 8500)...)
+	for range 10 {
+		must(t, client.Enter(func() error { return cast(cable.B.Index, padded) }))
+	}
+	until(t, "padded frames to be handed over",
+		func() bool { return g.server.Metrics(t).Sub(before)[handedOver] >= 10 })
 }
 
 // cast writes a frame to a device of this thread's host.

@@ -493,7 +493,8 @@ func (g *stage) measure(name string, flows []*flow, allowed time.Duration, fault
 		}
 	}
 	t.Logf("%s: noise of %v, server's counts:\n%s", name, g.noise, grown.List(
-		"ringcast_port_unsent", "ringcast_xdp_queue_lost", "ringcast_xdp_outages", "ringcast_companion", "ringcast_xdp_detour", "ringcast_packets_dropped"))
+		"ringcast_port_unsent", "ringcast_xdp_queue_lost", "ringcast_xdp_outages", "ringcast_companion",
+		"ringcast_xdp_detour", "ringcast_packets_dropped"))
 }
 
 // listen sends packets through the loopback of the server's host, as often as a flow does, until the result is called.

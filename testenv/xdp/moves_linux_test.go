@@ -57,29 +57,34 @@ func TestMoveToOtherInterface(t *testing.T) {
 	local.Candidates = []netip.AddrPort{first}
 	must(t, v.Connect(deadline(t, patience), local))
 
-	// playsBy waits for media by an interface, and by none of the counters of the other way.
 	playsBy := func(name string, at netip.AddrPort, grows, rests string) {
 		t.Helper()
 		v.Local.Candidates[0] = at
 		must(t, v.Nominate())
-		until(t, name, func() bool {
-			before := g.server.Metrics(t)
-			must(t, v.Nominate())
-			n := feed.number()
-			until(t, "media of a moment later", func() bool {
-				v.mu.Lock()
-				defer v.mu.Unlock()
-				return v.newest >= n+50
-			})
-			grown := g.server.Metrics(t).Sub(before)
-			return grown.Sum(grows) >= 40 && grown.Sum(rests) < 10
-		})
+		until(t, name, func() bool { return g.playsBy(v, feed, grows, rests) })
 	}
-	const byXDP, byKernel = `ringcast_xdp_queue_sent_frames_total{interface="eth0"`, `ringcast_xdp_detour_datagrams_total{reason="routed_elsewhere"}`
+	const byXDP = `ringcast_xdp_queue_sent_frames_total{interface="eth0"`
+	const byKernel = `ringcast_xdp_detour_datagrams_total{reason="routed_elsewhere"}`
 	playsBy("media by eth0", first, byXDP, byKernel)
 	playsBy("media by eth1", second, byKernel, byXDP)
 	playsBy("media by eth0 again", first, byXDP, byKernel)
 	if log := g.server.Log(); strings.Contains(log, "session ended") {
 		t.Errorf("a session ended:\n%s", log)
 	}
+}
+
+// playsBy reports whether media now moves the counters of one way, and none of those of the other.
+func (g *stage) playsBy(v *viewer, of *feed, grows, rests string) bool {
+	t := g.t
+	t.Helper()
+	before := g.server.Metrics(t)
+	must(t, v.Nominate())
+	n := of.number()
+	until(t, "media of a moment later", func() bool {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.newest >= n+50
+	})
+	grown := g.server.Metrics(t).Sub(before)
+	return grown.Sum(grows) >= 40 && grown.Sum(rests) < 10
 }

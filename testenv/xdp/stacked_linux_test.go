@@ -39,7 +39,8 @@ func TestStacked(t *testing.T) {
 			}
 			ip("address flush dev eth0")
 			for _, line := range append(slices.Clone(c.make),
-				"link set top up", "address add "+own[0].String()+"/24 dev top", "address add "+own[1].String()+"/64 dev top nodad") {
+				"link set top up", "address add "+own[0].String()+"/24 dev top",
+				"address add "+own[1].String()+"/64 dev top nodad") {
 				ip(line)
 			}
 			g := newStage(t, server, func(binary string) *exec.Cmd {
