@@ -115,7 +115,7 @@ func challenged(t *testing.T, w *httptest.ResponseRecorder, want int, with strin
 }
 
 // emptyIsNone opens sessions where only one role has a token: an empty token still is none.
-func (a *arena) emptyIsNone(publish string) {
+func (a *arena) emptyIsNone(publish signaling.Secret) {
 	t := a.t
 	t.Helper()
 	half := signaling.New(signaling.Config{Log: discard, PublishToken: publish}, a.Engine).Handler()

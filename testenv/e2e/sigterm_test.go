@@ -17,21 +17,10 @@ import (
 	"ringcast/testenv/peer"
 )
 
-// SIGTERM while a crowd watches: every viewer gets a close_notify, and the process ends by itself with status 0. In the
-// meantime the admin listener reports that it is not ready any more.
-func TestSIGTERM(t *testing.T) {
-	const (
-		viewers   = 200
-		frameTime = time.Second / 30
-		frameSize = 1000
-	)
-	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2})
-	peers := newLightPeers(t, s)
-	pub, _ := peers.connectPublisher("crowd")
-	sending, stopSending := context.WithCancel(t.Context())
+// keepSending sends a publisher's frames of one packet each until stop.
+func keepSending(t *testing.T, pub *peer.Peer, frameTime time.Duration, frameSize int) (stop func()) {
+	sending, cancel := context.WithCancel(t.Context())
 	var sender sync.WaitGroup
-	defer sender.Wait()
-	defer stopSending()
 	sender.Go(func() {
 		tick := time.NewTicker(frameTime)
 		defer tick.Stop()
@@ -41,11 +30,15 @@ func TestSIGTERM(t *testing.T) {
 			<-tick.C
 		}
 	})
-	var crowd []*peer.Peer
-	for range viewers {
-		p, _ := peers.connect("/whep/crowd", peers.watch)
-		crowd = append(crowd, p)
+	return func() {
+		cancel()
+		sender.Wait()
 	}
+}
+
+// allReceive waits until each of a crowd receives media.
+func allReceive(t *testing.T, crowd []*peer.Peer) {
+	t.Helper()
 	for i, p := range crowd {
 		for giveUp := time.Now().Add(patience); ; let(t, 10*time.Millisecond) {
 			received, refused := p.Counts()
@@ -60,12 +53,57 @@ func TestSIGTERM(t *testing.T) {
 			}
 		}
 	}
+}
 
-	type goodbye struct {
-		who string
-		err error
-		at  time.Time
+// A goodbye is a peer's close_notify, or the error in place of it.
+type goodbye struct {
+	who string
+	err error
+	at  time.Time
+}
+
+// gather holds that every peer got a close_notify. goodbyes has room for one of each peer.
+func gather(t *testing.T, goodbyes <-chan goodbye, began time.Time) {
+	t.Helper()
+	var after []time.Duration
+	var without []string
+	for range cap(goodbyes) {
+		if g := <-goodbyes; g.err != nil {
+			without = append(without, fmt.Sprintf("%s: %v", g.who, g.err))
+		} else {
+			after = append(after, g.at.Sub(began))
+		}
 	}
+	if len(without) > 0 {
+		t.Errorf("%d got no close_notify, such as %s", len(without), without[0])
+	}
+	if len(after) > 0 {
+		slices.Sort(after)
+		t.Logf("%d of %d close_notify, the first after %v, the last after %v", len(after), cap(goodbyes),
+			after[0].Round(time.Millisecond), after[len(after)-1].Round(time.Millisecond))
+	}
+}
+
+// SIGTERM while a crowd watches: every viewer gets a close_notify, and the process ends by itself with status 0. In the
+// meantime the admin listener reports that it is not ready any more.
+func TestSIGTERM(t *testing.T) {
+	const (
+		viewers   = 200
+		frameTime = time.Second / 30
+		frameSize = 1000
+	)
+	s := testenv.StartServer(t, testenv.ServerOptions{Workers: 2})
+	peers := newLightPeers(t, s)
+	pub, _ := peers.connectPublisher("crowd")
+	stopSending := keepSending(t, pub, frameTime, frameSize)
+	defer stopSending()
+	var crowd []*peer.Peer
+	for range viewers {
+		p, _ := peers.connect("/whep/crowd", peers.watch)
+		crowd = append(crowd, p)
+	}
+	allReceive(t, crowd)
+
 	goodbyes := make(chan goodbye, viewers+1)
 	ctx := deadline(t, patience)
 	for i, p := range append(crowd, pub) {
@@ -86,23 +124,7 @@ func TestSIGTERM(t *testing.T) {
 	took := time.Since(began)
 	stopSending()
 
-	var after []time.Duration
-	var without []string
-	for range viewers + 1 {
-		if g := <-goodbyes; g.err != nil {
-			without = append(without, fmt.Sprintf("%s: %v", g.who, g.err))
-		} else {
-			after = append(after, g.at.Sub(began))
-		}
-	}
-	if len(without) > 0 {
-		t.Errorf("%d got no close_notify, such as %s", len(without), without[0])
-	}
-	if len(after) > 0 {
-		slices.Sort(after)
-		t.Logf("%d of %d close_notify, the first after %v, the last after %v", len(after), viewers+1,
-			after[0].Round(time.Millisecond), after[len(after)-1].Round(time.Millisecond))
-	}
+	gather(t, goodbyes, began)
 	t.Logf("the process ended after %v; /readyz said %s", took.Round(time.Millisecond), ready())
 	for _, bad := range []string{"level=ERROR", "level=WARN", "goroutine "} {
 		if strings.Contains(s.Log(), bad) {
