@@ -54,7 +54,8 @@ func TestBrowserCodecs(t *testing.T) {
 			e := sent.Video[0]
 			t.Logf("published %s by %s: %d frames, %d keyframes, %dx%d, %d packets, %d resent, %d NACKs, %d PLIs, "+
 				"limited by %s",
-				e.Codec, e.Encoder, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent, e.Retransmitted, e.NACKs, e.PLIs, e.LimitedBy)
+				e.Codec, e.Encoder, e.FramesEncoded, e.KeyFramesEncoded, e.FrameWidth, e.FrameHeight, e.PacketsSent,
+				e.Retransmitted, e.NACKs, e.PLIs, e.LimitedBy)
 			if want := "video/" + c.codec; !strings.EqualFold(e.Codec, want) {
 				t.Errorf("published %s, want %s", e.Codec, want)
 			}
@@ -62,20 +63,8 @@ func TestBrowserCodecs(t *testing.T) {
 				t.Errorf("published %dx%d, want %dx%d", e.FrameWidth, e.FrameHeight, c.width, c.height)
 			}
 			checkCipher(t, "publisher", sent.Connection)
-
 			for i, v := range viewers {
-				got := viewerStats(t, v)
-				t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d "+
-					"freezes, jitter buffer %v; audio %d packets, %d lost, %d of %d samples concealed",
-					i, got.Video.FramesDecoded, got.Video.KeyFramesDecoded, got.Video.FrameWidth, got.Video.FrameHeight,
-					got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.NACKs, got.Video.PLIs, got.Video.Freezes, got.Video.MeanJitterBuffer(),
-					got.Audio.PacketsReceived, got.Audio.PacketsLost, got.Audio.ConcealedSamples, got.Audio.TotalSamples)
-				if !strings.EqualFold(got.Video.Codec, e.Codec) {
-					t.Errorf("viewer %d decodes %s, want %s", i, got.Video.Codec, e.Codec)
-				}
-				if got.Audio.TotalEnergy == 0 {
-					t.Errorf("viewer %d hears silence only", i)
-				}
+				got := decodes(t, i, v, e.Codec)
 				// A browser that gets too little of the processor leaves datagrams unread.
 				if lost := got.Video.PacketsLost + got.Audio.PacketsLost; lost > testenv.UnreadDatagrams()-unread {
 					t.Errorf("viewer %d lost %d video and %d audio packets",
@@ -109,4 +98,23 @@ func stop(t *testing.T, who string, s interface {
 	if err != nil || status != 200 {
 		t.Errorf("DELETE of the %s: %d, %v; want 200", who, status, err)
 	}
+}
+
+// decodes holds that a viewer decodes video of a codec and hears sound, and returns its statistics.
+func decodes(t *testing.T, i int, v *browser.Viewer, codec string) browser.ViewerStats {
+	t.Helper()
+	got := viewerStats(t, v)
+	t.Logf("viewer %d: %d frames, %d keyframes, %dx%d, %d packets, %d lost, %d NACKs, %d PLIs, %d "+
+		"freezes, jitter buffer %v; audio %d packets, %d lost, %d of %d samples concealed",
+		i, got.Video.FramesDecoded, got.Video.KeyFramesDecoded, got.Video.FrameWidth, got.Video.FrameHeight,
+		got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.NACKs, got.Video.PLIs,
+		got.Video.Freezes, got.Video.MeanJitterBuffer(),
+		got.Audio.PacketsReceived, got.Audio.PacketsLost, got.Audio.ConcealedSamples, got.Audio.TotalSamples)
+	if !strings.EqualFold(got.Video.Codec, codec) {
+		t.Errorf("viewer %d decodes %s, want %s", i, got.Video.Codec, codec)
+	}
+	if got.Audio.TotalEnergy == 0 {
+		t.Errorf("viewer %d hears silence only", i)
+	}
+	return got
 }

@@ -24,35 +24,7 @@ func TestPage(t *testing.T) {
 	pub.click("#start")
 	pub.until("ringcast.publisher?.state === 'live'")
 
-	// By the address: a viewer's link.
-	early := openPage(t, b, s.URL+"/?watch=nobody&autostart=1")
-	early.until("document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
-	early.shoot(dir, "waiting")
-
-	// Two publishers of one stream: the second reads the server's own words.
-	second := openPage(t, b, s.URL+"/?publish=page&source=pattern&autostart=1")
-	second.until("!document.querySelector('#error').hidden")
-	second.shoot(dir, "taken")
-	second.tab.Close()
-
-	// A retry finds the stream that has come up meanwhile: published by the test pattern, with
-	// everything set in the address.
-	pattern := openPage(t, b, s.URL+"/?publish=nobody&source=pattern&codec=VP9&resolution=360&bitrate=700&simulcast=1&autostart=1")
-	pattern.until("ringcast.publisher?.state === 'live'")
-	early.until("ringcast.watcher?.state === 'live'")
-	early.untilPlaying()
-	early.shoot(dir, "retried")
-	early.tab.Close()
-
-	// Leaving the page frees the stream at once, and a page without camera can take it over.
-	pattern.must(pattern.tab.Navigate(deadline(t, patience), "about:blank"))
-	pattern.tab.Close()
-	insecure := openPage(t, b, strings.Replace(s.URL, "127.0.0.1", browser.InsecureHost, 1)+"/?publish=nobody")
-	insecure.until("!document.querySelector('#insecure').hidden && document.querySelector('#source').value === 'pattern'")
-	insecure.shoot(dir, "insecure")
-	insecure.click("#start")
-	insecure.until("ringcast.publisher?.state === 'live'")
-	insecure.tab.Close()
+	pageByAddress(t, b, s, dir)
 
 	view := openPage(t, b, s.URL+"/")
 	view.click("#mode-watch")
@@ -66,17 +38,7 @@ func TestPage(t *testing.T) {
 	view.until("[...document.querySelectorAll('#stats dd')].some((e) => /bit.s/.test(e.textContent))")
 	pub.shoot(dir, "publish")
 	view.shoot(dir, "watch")
-	phone := &page{t: t, tab: mustOpen(t, b)}
-	phone.must(phone.tab.Viewport(deadline(t, patience), upright))
-	phone.must(phone.tab.Navigate(deadline(t, patience), s.URL+"/?watch=page&autostart=1"))
-	phone.until("ringcast.watcher?.state === 'live'")
-	phone.untilPlaying()
-	phone.fits("phone", true)
-	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone.png")))
-	phone.must(phone.tab.Viewport(deadline(t, patience), lying))
-	phone.fits("phone on its side", true)
-	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone-landscape.png")))
-	phone.tab.Close()
+	pageOnPhone(t, b, s, dir)
 
 	view.click("#unmute")
 	view.until("!document.querySelector('#video').muted && document.querySelector('#unmute').hidden")
@@ -85,7 +47,8 @@ func TestPage(t *testing.T) {
 	// comes back by itself.
 	pub.click("#stop")
 	pub.until("ringcast.publisher === null")
-	view.until("!document.querySelector('#idle').hidden && document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
+	view.until("!document.querySelector('#idle').hidden &&" +
+		"document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
 	pub.click("#start")
 	pub.until("ringcast.publisher?.state === 'live'")
 	view.until("ringcast.watcher?.state === 'live' && document.querySelector('#idle').hidden")
@@ -99,6 +62,58 @@ func TestPage(t *testing.T) {
 	pub.clean()
 	view.clean()
 	t.Logf("screenshots in %s", dir)
+}
+
+// pageByAddress opens pages whose address says what to do, while another page publishes the stream "page".
+func pageByAddress(t *testing.T, b *browser.Browser, s *testenv.Server, dir string) {
+	t.Helper()
+	// By the address: a viewer's link.
+	early := openPage(t, b, s.URL+"/?watch=nobody&autostart=1")
+	early.until("document.querySelector('#idle-title').textContent === 'Waiting for the publisher'")
+	early.shoot(dir, "waiting")
+
+	// Two publishers of one stream: the second reads the server's own words.
+	second := openPage(t, b, s.URL+"/?publish=page&source=pattern&autostart=1")
+	second.until("!document.querySelector('#error').hidden")
+	second.shoot(dir, "taken")
+	second.tab.Close()
+
+	// A retry finds the stream that has come up in the meantime: published by the test pattern, with
+	// everything set in the address.
+	pattern := openPage(t, b,
+		s.URL+"/?publish=nobody&source=pattern&codec=VP9&resolution=360&bitrate=700&simulcast=1&autostart=1")
+	pattern.until("ringcast.publisher?.state === 'live'")
+	early.until("ringcast.watcher?.state === 'live'")
+	early.untilPlaying()
+	early.shoot(dir, "retried")
+	early.tab.Close()
+
+	// Leaving the page frees the stream at once, and a page without camera can take it over.
+	pattern.must(pattern.tab.Navigate(deadline(t, patience), "about:blank"))
+	pattern.tab.Close()
+	insecure := openPage(t, b, strings.Replace(s.URL, "127.0.0.1", browser.InsecureHost, 1)+"/?publish=nobody")
+	insecure.until("!document.querySelector('#insecure').hidden &&" +
+		"document.querySelector('#source').value === 'pattern'")
+	insecure.shoot(dir, "insecure")
+	insecure.click("#start")
+	insecure.until("ringcast.publisher?.state === 'live'")
+	insecure.tab.Close()
+}
+
+// pageOnPhone watches on a phone, upright and on its side.
+func pageOnPhone(t *testing.T, b *browser.Browser, s *testenv.Server, dir string) {
+	t.Helper()
+	phone := &page{t: t, tab: mustOpen(t, b)}
+	phone.must(phone.tab.Viewport(deadline(t, patience), upright))
+	phone.must(phone.tab.Navigate(deadline(t, patience), s.URL+"/?watch=page&autostart=1"))
+	phone.until("ringcast.watcher?.state === 'live'")
+	phone.untilPlaying()
+	phone.fits("phone", true)
+	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone.png")))
+	phone.must(phone.tab.Viewport(deadline(t, patience), lying))
+	phone.fits("phone on its side", true)
+	phone.must(phone.tab.Screenshot(deadline(t, patience), filepath.Join(dir, "page-phone-landscape.png")))
+	phone.tab.Close()
 }
 
 // stepSpan is the patience with one step in a page.
