@@ -218,22 +218,7 @@ func TestDoctor(t *testing.T) {
 		})
 	}
 
-	t.Run("JSON", func(t *testing.T) {
-		out, status := consult(t, a, "--json", "--interface", "eth0")
-		var said []host.Survey
-		if err := json.Unmarshal([]byte(out), &said); err != nil || status != exitDone || len(said) != 1 {
-			t.Fatalf("status %d, %v:\n%s", status, err, out)
-		}
-		n, d := said[0].Report.NIC, said[0].Decision
-		if n == nil || n.Driver != "veth" || n.MTU != 1500 || n.Features == nil || !n.Features.Redirect ||
-			d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
-			t.Errorf("%s", out)
-		}
-		if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 ||
-			tuning.Interrupts == nil || tuning.UDPHash != nil {
-			t.Errorf("tuning %+v of a veth", tuning)
-		}
-	})
+	t.Run("JSON", func(t *testing.T) { checkJSON(t, a) })
 
 	t.Run("only sockets", func(t *testing.T) {
 		out, status := consult(t, a, "--io", "udp", "--interface", "eth0")
@@ -274,6 +259,25 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("status %d\n%s", status, out)
 		}
 	})
+}
+
+// checkJSON consults the doctor on a host with a veth.
+func checkJSON(t *testing.T, a *lab.Host) {
+	t.Helper()
+	out, status := consult(t, a, "--json", "--interface", "eth0")
+	var said []host.Survey
+	if err := json.Unmarshal([]byte(out), &said); err != nil || status != exitDone || len(said) != 1 {
+		t.Fatalf("status %d, %v:\n%s", status, err, out)
+	}
+	n, d := said[0].Report.NIC, said[0].Decision
+	if n == nil || n.Driver != "veth" || n.MTU != 1500 || n.Features == nil || !n.Features.Redirect ||
+		d.Taken() != host.Copy || d.Interface != "eth0" || d.Queues != 2 || len(d.Refused) != 1 {
+		t.Errorf("%s", out)
+	}
+	if tuning := said[0].Tuning; tuning == nil || tuning.CPUs < 1 || tuning.Node != -1 ||
+		tuning.Interrupts == nil || tuning.UDPHash != nil {
+		t.Errorf("tuning %+v of a veth", tuning)
+	}
 }
 
 // Three capabilities suffice for any user, and each of them is needed.

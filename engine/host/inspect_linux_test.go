@@ -58,10 +58,9 @@ var inspect = lab.Register("inspect", func(_ context.Context, name string, _ fun
 	return i, nil
 })
 
-func TestInspect(t *testing.T) {
-	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
-	server, client := testenv.Pair(t, lab.Link{Queues: 3, MTU: 1400})
-	// A datagram that has arrived made the server know one gateway's address.
+// learnGateway sends a datagram. Once it has arrived, the server knows the MAC address of one gateway.
+func learnGateway(t *testing.T, server, client *lab.Host) {
+	t.Helper()
 	there, err := client.ListenUDP(netip.AddrPortFrom(client.IPv4(), 9))
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +78,12 @@ func TestInspect(t *testing.T) {
 	if _, _, err := there.ReadFromUDPAddrPort(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
+}
 
+func TestInspect(t *testing.T) {
+	testenv.Need(t, testenv.NetworkNamespaces, testenv.XDP)
+	server, client := testenv.Pair(t, lab.Link{Queues: 3, MTU: 1400})
+	learnGateway(t, server, client)
 	i, err := inspect.Run(t.Context(), server, "eth0")
 	if err != nil {
 		t.Fatal(err)
