@@ -282,8 +282,8 @@ func BenchmarkReceive(b *testing.B) {
 				for range batch {
 					address := q.socket.fill.entries[int(q.fillCons)&(testRing-1)] + unix.XDP_PACKET_HEADROOM
 					q.fillCons++
-					descriptor := unix.XDPDesc{Addr: address, Len: uint32(len(data))}
-					q.socket.rx.entries[int(q.rxProd)&(testRing-1)] = descriptor
+					rx := &q.socket.rx.entries[int(q.rxProd)&(testRing-1)]
+					*rx = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
 					q.rxProd++
 				}
 				*q.socket.rx.shared.producer = q.rxProd

@@ -191,8 +191,9 @@ type queueTally struct {
 	waiting atomic.Bool // Waiting, shared
 }
 
+// publish publishes all counts but the kernel's, which change with askKernel only.
 func (q *queueTally) publish() {
-	tally.Publish(q.shared[:], q.Counts[:])
+	tally.Publish(q.shared[:KernelRXDropped], q.Counts[:KernelRXDropped])
 	if q.Waiting != q.waiting.Load() {
 		q.waiting.Store(q.Waiting)
 	}
@@ -204,7 +205,7 @@ func (q *queueTally) snapshot() QueueStats {
 	return s
 }
 
-// askKernel reads the kernel's counts of the present socket.
+// askKernel reads the kernel's counts of the present socket, and publishes them.
 func (q *queueTally) askKernel(fd int) {
 	s, errno := statistics(fd)
 	if errno != 0 {
@@ -216,6 +217,7 @@ func (q *queueTally) askKernel(fd int) {
 	} {
 		q.Counts[int(KernelRXDropped)+i] = q.earlier[i] + n
 	}
+	tally.Publish(q.shared[KernelRXDropped:], q.Counts[KernelRXDropped:])
 }
 
 // close publishes the counts of a socket that is about to be closed.
