@@ -65,7 +65,8 @@ func TestFilesInBrowser(t *testing.T) {
 			}
 			t.Logf("first frame after %v; %s by %s, %dx%d, %d frames, %d keyframes, %d packets, %d lost, %d freezes; "+
 				"audio %d packets, energy %g; %d colours, see %s",
-				f.After, got.Video.Codec, got.Video.Decoder, got.Video.FrameWidth, got.Video.FrameHeight, got.Video.FramesDecoded,
+				f.After, got.Video.Codec, got.Video.Decoder, got.Video.FrameWidth, got.Video.FrameHeight,
+				got.Video.FramesDecoded,
 				got.Video.KeyFramesDecoded, got.Video.PacketsReceived, got.Video.PacketsLost, got.Video.Freezes,
 				got.Audio.PacketsReceived, got.Audio.TotalEnergy, colours, path)
 			if !strings.EqualFold(got.Video.Codec, "video/"+c.codec) || got.Video.FrameWidth != 320 ||

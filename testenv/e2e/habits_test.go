@@ -362,8 +362,13 @@ func noExtensions(_ *testing.T, d *description) { d.drop("a=extmap:", "a=extmap-
 func fewCodecs(t *testing.T, m *webrtc.MediaEngine, r *interceptor.Registry) {
 	opus := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2}
 	vp8 := webrtc.RTPCodecCapability{MimeType: webrtc.MimeTypeVP8, ClockRate: 90000}
-	must(t, m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: opus, PayloadType: 111}, webrtc.RTPCodecTypeAudio))
-	must(t, m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: vp8, PayloadType: 96}, webrtc.RTPCodecTypeVideo))
+	must(
+		t,
+		m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: opus, PayloadType: 111},
+			webrtc.RTPCodecTypeAudio),
+	)
+	must(t,
+		m.RegisterCodec(webrtc.RTPCodecParameters{RTPCodecCapability: vp8, PayloadType: 96}, webrtc.RTPCodecTypeVideo))
 	must(t, webrtc.ConfigureNack(m, r))
 	must(t, webrtc.ConfigureRTCPReports(r))
 }
@@ -391,8 +396,10 @@ func twoByteExtensions() habit {
 		codecs: func(t *testing.T, m *webrtc.MediaEngine, r *interceptor.Registry) {
 			must(t, m.RegisterDefaultCodecs())
 			must(t, webrtc.RegisterDefaultInterceptors(m, r))
-			must(t, m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: midURI}, webrtc.RTPCodecTypeAudio))
-			must(t, m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: levelURI}, webrtc.RTPCodecTypeAudio))
+			must(t,
+				m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: midURI}, webrtc.RTPCodecTypeAudio))
+			must(t,
+				m.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: levelURI}, webrtc.RTPCodecTypeAudio))
 			must(t, webrtc.ConfigureTWCCHeaderExtensionSender(m, r))
 			r.Add(extender{feedback: feedback}) // the last is the first that a packet meets
 		},

@@ -43,7 +43,9 @@ func TestPageStreamList(t *testing.T) {
 // A server with a view token shows its list to holders of the token.
 func TestPageTokens(t *testing.T) {
 	b := startBrowser(t)
-	s := testenv.StartServer(t, testenv.ServerOptions{Args: []string{"--publish-token", "say-it", "--view-token", "let-me-see"}})
+	s := testenv.StartServer(t, testenv.ServerOptions{
+		Args: []string{"--publish-token", "say-it", "--view-token", "let-me-see"},
+	})
 
 	pub := openPage(t, b, s.URL+"/?publish=secret&source=pattern&resolution=360&autostart=1")
 	pub.until("!document.querySelector('#error').hidden && document.querySelector('#access').open")

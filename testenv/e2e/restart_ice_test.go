@@ -113,7 +113,8 @@ func TestICERestart(t *testing.T) {
 			}
 			m := s.Metrics(t)
 			t.Logf("%g packets were asked for, %g sent again, %g refused for the budget",
-				m["ringcast_received_nacks_total"], m["ringcast_sent_rtx_packets_total"], m[`ringcast_packets_dropped_total{reason="resend_budget"}`])
+				m["ringcast_received_nacks_total"], m["ringcast_sent_rtx_packets_total"],
+				m[`ringcast_packets_dropped_total{reason="resend_budget"}`])
 			if now := m.Sum("ringcast_dtls_handshakes_total"); now != handshakes || handshakes == 0 {
 				t.Errorf("%g DTLS handshakes, %g before the restarts", now, handshakes)
 			}
@@ -199,7 +200,8 @@ func (s *restarting) restart(t *testing.T) (took time.Duration) {
 	ufrag, _ := s.last.offer.value(1, "a=ice-ufrag:")
 	password, _ := s.last.offer.value(1, "a=ice-pwd:")
 	s.ask(t, ufrag, password)
-	must(t, s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: s.last.answer.String()}))
+	must(t,
+		s.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: s.last.answer.String()}))
 
 	giveUp := time.Now().Add(patience)
 	var now *webrtc.ICECandidatePair

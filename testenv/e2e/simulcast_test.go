@@ -63,7 +63,8 @@ func TestBrowserSimulcast(t *testing.T) {
 			got := viewerStats(t, v)
 			t.Logf("frozen going down %.2f s, up %.2f s; %d keyframes decoded, %d PLIs, %d packets lost",
 				down.Video.FrozenSeconds-before.Video.FrozenSeconds,
-				got.Video.FrozenSeconds-down.Video.FrozenSeconds, got.Video.KeyFramesDecoded, got.Video.PLIs, got.Video.PacketsLost)
+				got.Video.FrozenSeconds-down.Video.FrozenSeconds, got.Video.KeyFramesDecoded, got.Video.PLIs,
+				got.Video.PacketsLost)
 			// A browser that gets too little of the processor leaves datagrams unread.
 			if got.Video.PacketsLost > testenv.UnreadDatagrams()-unread {
 				t.Errorf("%d packets were lost, want none", got.Video.PacketsLost)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// known lists files with the number of findings that each may still have. It only shrinks: a number may become
+// known lists files with the number of findings that each may still have, and why. It only shrinks: a number may become
 // lower, and a file may leave.
 //
 //go:embed known.txt

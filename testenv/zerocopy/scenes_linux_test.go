@@ -112,7 +112,8 @@ func whole(t *testing.T, viewers int, sent published, got watched) {
 		s.Packets == 0 || bad != 0 {
 		t.Errorf("%d viewers play %d packets: %d missing, %d before repair, %d damaged, %d not opened, %d lost "+
 			"upstream; "+
-			"want %d, some, and 0 of each", got.Playing, s.Packets, got.All.Missing, s.Missing, s.Damaged, s.Unopened, s.Unsent, viewers)
+			"want %d, some, and 0 of each", got.Playing, s.Packets, got.All.Missing, s.Missing, s.Damaged, s.Unopened,
+			s.Unsent, viewers)
 	}
 }
 
