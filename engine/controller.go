@@ -141,8 +141,9 @@ func (c *controller) drain() {
 
 // send passes a message to the worker m.To.
 func (c *controller) send(m bus.Control) {
-	c.bus.SendControl(&m)
-	c.wake(m.To)
+	if c.bus.SendControl(&m) {
+		c.wake(m.To)
+	}
 }
 
 // broadcast passes a message to all workers.

@@ -22,8 +22,9 @@ func (o *Outgoing) room() int { return cap(o.Media) - len(o.Media) - len(o.Contr
 func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	w.current = nil
 	out.Routes = w.routes.poll(out.Routes)
-	more = !w.outbox.pollControl(out)
-	w.counters.Drops[DropStrays] += uint64(w.outbox.pollStrays(out))
+	if more = !w.outbox.pollControl(out); !more { // else the strays wait for the next batch, too
+		w.counters.Drops[DropStrays] += uint64(w.outbox.pollStrays(out))
+	}
 	replied, recorded := w.pollReplies(now, out), w.pollRecords(now, out)
 	if !replied || !recorded || !w.pollReports(now, out) || !w.pollStreams(now, out) {
 		return true
