@@ -7,6 +7,42 @@ import (
 	"ringcast/testenv/browser"
 )
 
+// leftTone makes the publisher send a tone in the left channel alone.
+const leftTone = `(async () => {
+	const context = new AudioContext();
+	const tone = context.createOscillator();
+	const merger = context.createChannelMerger(2);
+	const out = context.createMediaStreamDestination();
+	tone.connect(merger, 0, 0);
+	merger.connect(out);
+	tone.start();
+	const sender = ringcast.publisher.pc.getSenders().find((s) => s.track?.kind === 'audio');
+	await sender.replaceTrack(out.stream.getAudioTracks()[0]);
+	return true;
+})()`
+
+// hearLeft waits until the viewer hears the left channel alone: the beep of the pattern is in both.
+const hearLeft = `(async () => {
+	const context = new AudioContext();
+	const splitter = context.createChannelSplitter(2);
+	context.createMediaStreamSource(ringcast.watcher.media).connect(splitter);
+	const [left, right] = [0, 1].map((channel) => {
+		const analyser = context.createAnalyser();
+		splitter.connect(analyser, channel);
+		const samples = new Float32Array(analyser.fftSize);
+		return () => {
+			analyser.getFloatTimeDomainData(samples);
+			return Math.sqrt(samples.reduce((sum, v) => sum + v * v, 0) / samples.length);
+		};
+	});
+	for (;;) {
+		const now = { Left: left(), Right: right() };
+		if (now.Left > 0.1 && now.Right < now.Left / 10) return now;
+		window.loudness = now;
+		await new Promise((done) => setTimeout(done, 50));
+	}
+})()`
+
 // A stereo publication is heard in stereo: the page asks for two channels on both sides. Otherwise Chromium would send
 // and play one.
 func TestPageStereo(t *testing.T) {
@@ -31,42 +67,10 @@ func TestPageStereo(t *testing.T) {
 		}
 	}
 
-	// A tone in the left channel alone.
-	_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, `(async () => {
-		const context = new AudioContext();
-		const tone = context.createOscillator();
-		const merger = context.createChannelMerger(2);
-		const out = context.createMediaStreamDestination();
-		tone.connect(merger, 0, 0);
-		merger.connect(out);
-		tone.start();
-		const sender = ringcast.publisher.pc.getSenders().find((s) => s.track?.kind === 'audio');
-		await sender.replaceTrack(out.stream.getAudioTracks()[0]);
-		return true;
-	})()`)
+	_, err := browser.Eval[bool](deadline(t, stepSpan), pub.tab, leftTone)
 	pub.must(err)
 	type loudness struct{ Left, Right float64 }
-	heard, err := browser.Eval[loudness](deadline(t, 2*stepSpan), view.tab, `(async () => {
-		const context = new AudioContext();
-		const splitter = context.createChannelSplitter(2);
-		context.createMediaStreamSource(ringcast.watcher.media).connect(splitter);
-		const [left, right] = [0, 1].map((channel) => {
-			const analyser = context.createAnalyser();
-			splitter.connect(analyser, channel);
-			const samples = new Float32Array(analyser.fftSize);
-			return () => {
-				analyser.getFloatTimeDomainData(samples);
-				return Math.sqrt(samples.reduce((sum, v) => sum + v * v, 0) / samples.length);
-			};
-		});
-		// The beep of the pattern is in both channels.
-		for (;;) {
-			const now = { Left: left(), Right: right() };
-			if (now.Left > 0.1 && now.Right < now.Left / 10) return now;
-			window.loudness = now;
-			await new Promise((done) => setTimeout(done, 50));
-		}
-	})()`)
+	heard, err := browser.Eval[loudness](deadline(t, 2*stepSpan), view.tab, hearLeft)
 	if err != nil {
 		last, _ := browser.Eval[loudness](deadline(t, stepSpan), view.tab, "window.loudness")
 		t.Fatalf("a tone in the left channel is heard as %+v: %v", last, err)

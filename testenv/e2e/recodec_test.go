@@ -59,21 +59,27 @@ func TestRepublishWithOtherCodec(t *testing.T) {
 			t.Logf("the viewer with VP8 only got its close_notify %v after H264 was live",
 				time.Since(began).Round(time.Millisecond))
 		}
-		for i, view := range views {
-			view.until(fmt.Sprintf("window.codecs?.at(-1) === 'video/%s'", codec))
-			view.untilPlaying()
-			r := view.recorded()
-			played, err := browser.Eval[[]string](deadline(t, patience), view.tab, "window.codecs")
-			view.must(err)
-			t.Logf("viewer %d plays %s after %v; the longest pause was %v; attempts %d",
-				i, codec, played, r.gap(), r.Attempts)
-			if r.Attempts != 1 {
-				t.Errorf("viewer %d: %d attempts, want the first session to go on", i, r.Attempts)
-			}
-		}
+		goOn(t, views, codec)
 	}
 	if n := s.Metrics(t)["ringcast_faults_total"]; n != 0 {
 		t.Errorf("%v panics", n)
+	}
+}
+
+// goOn checks that the viewers play another codec, in the sessions that they have.
+func goOn(t *testing.T, views []*page, codec string) {
+	t.Helper()
+	for i, view := range views {
+		view.until(fmt.Sprintf("window.codecs?.at(-1) === 'video/%s'", codec))
+		view.untilPlaying()
+		r := view.recorded()
+		played, err := browser.Eval[[]string](deadline(t, patience), view.tab, "window.codecs")
+		view.must(err)
+		t.Logf("viewer %d plays %s after %v; the longest pause was %v; attempts %d",
+			i, codec, played, r.gap(), r.Attempts)
+		if r.Attempts != 1 {
+			t.Errorf("viewer %d: %d attempts, want the first session to go on", i, r.Attempts)
+		}
 	}
 }
 

@@ -95,32 +95,46 @@ func TestICERestart(t *testing.T) {
 
 			lastFrame, lastSound := pub.finish(habitFrames)
 			for name, v := range map[string]*timedViewer{"the viewer": view, "another": bystander} {
-				if worst <= wholeWithin {
-					v.video.wait(t, func(p []*rtp.Packet) error { return naming(name, checkVideo(p, lastFrame)) })
-				} else {
-					v.awaitFrame(t, lastFrame)
-					t.Logf("%s: lost frames are excused by a pause of %v", name, worst)
-				}
-				got, missing := heard(t, v.audio.all(), lastSound)
-				video := distinct(v.video.all())
-				t.Logf("%s: %d video packets, of which %d came again; %d audio packets, %d lost",
-					name, video, v.video.len()-video, got, missing)
-				// Nothing asks for lost audio, so what was sent in the pauses is gone.
-				if most := restarts + int(2*away/pionAudioTime); missing > most {
-					t.Errorf("%s: %d audio packets are lost, want at most %d after pauses of %v",
-						name, missing, most, away)
-				}
+				checkPauses(t, name, v, lastFrame, lastSound, pauses{worst, away})
 			}
-			m := s.Metrics(t)
-			t.Logf("%g packets were asked for, %g sent again, %g refused for the budget",
-				m["ringcast_received_nacks_total"], m["ringcast_sent_rtx_packets_total"],
-				m[`ringcast_packets_dropped_total{reason="resend_budget"}`])
-			if now := m.Sum("ringcast_dtls_handshakes_total"); now != handshakes || handshakes == 0 {
-				t.Errorf("%g DTLS handshakes, %g before the restarts", now, handshakes)
-			}
+			checkNoHandshakes(t, s, handshakes)
 			view.bye(t)
 			pub.bye(t)
 		})
+	}
+}
+
+// pauses are those that restarts made: the longest, and all together.
+type pauses struct{ worst, away time.Duration }
+
+// checkPauses checks that a viewer lost no video, unless a pause was long, and no more audio than the pauses explain.
+func checkPauses(t *testing.T, name string, v *timedViewer, lastFrame, lastSound uint32, p pauses) {
+	t.Helper()
+	if p.worst <= wholeWithin {
+		v.video.wait(t, func(p []*rtp.Packet) error { return naming(name, checkVideo(p, lastFrame)) })
+	} else {
+		v.awaitFrame(t, lastFrame)
+		t.Logf("%s: lost frames are excused by a pause of %v", name, p.worst)
+	}
+	got, missing := heard(t, v.audio.all(), lastSound)
+	video := distinct(v.video.all())
+	t.Logf("%s: %d video packets, of which %d came again; %d audio packets, %d lost",
+		name, video, v.video.len()-video, got, missing)
+	// Nothing asks for lost audio, so what was sent in the pauses is gone.
+	if most := restarts + int(2*p.away/pionAudioTime); missing > most {
+		t.Errorf("%s: %d audio packets are lost, want at most %d after pauses of %v", name, missing, most, p.away)
+	}
+}
+
+// checkNoHandshakes checks that all went on with the keys of the first handshakes.
+func checkNoHandshakes(t *testing.T, s *testenv.Server, before float64) {
+	t.Helper()
+	m := s.Metrics(t)
+	t.Logf("%g packets were asked for, %g sent again, %g refused for the budget",
+		m["ringcast_received_nacks_total"], m["ringcast_sent_rtx_packets_total"],
+		m[`ringcast_packets_dropped_total{reason="resend_budget"}`])
+	if now := m.Sum("ringcast_dtls_handshakes_total"); now != before || before == 0 {
+		t.Errorf("%g DTLS handshakes, %g before the restarts", now, before)
 	}
 }
 
