@@ -188,3 +188,51 @@ func TestRoutesSpreadOverQueues(t *testing.T) {
 	r.transmit(testFrames)
 	r.expectSent(k.sockets[0], want[0]...)
 }
+
+// This runs without privileges. A frame that waits on a TX ring leaves neither by a revoked route nor
+// by the route's next owner.
+func TestRevokedRoutes(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, rigConfig())
+	q := k.sockets[0]
+	g := &gate{errno: unix.EAGAIN}
+	q.verdict = g.verdict
+	r.route(0, to(10))
+	r.route(1, to(10))
+	r.add(0, payload(1))
+	r.add(1, payload(2))
+	r.transmit(testFrames - 2)
+
+	// Route 0 goes to another session in one step: its kept frame must not follow.
+	g.n = 1000
+	r.clock += retryAtMost
+	r.revoke(0)
+	r.route(0, to(20))
+	r.add(0, payload(3))
+	r.add(77, payload(4)) // an unknown route
+	r.transmit(testFrames)
+	r.expectSent(q, [2]int{10, 2}, [2]int{20, 3})
+	r.expect(port.Stats{port.Unroutable: 2, port.Sent: 2, port.SentBytes: uint64(len(payload(2)) + len(payload(3)))})
+
+	r.revoke(1)
+	r.add(1, payload(5))
+	r.add(0, payload(6))
+	r.transmit(testFrames)
+	r.expectSent(q, [2]int{20, 6})
+}
+
+// A frame that waits on a TX ring goes where its route leads by then.
+func TestMovedRouteTakesKeptFramesAlong(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, rigConfig())
+	g := &gate{errno: unix.EAGAIN}
+	k.sockets[0].verdict = g.verdict
+	r.route(0, to(1))
+	r.add(0, payload(1))
+	r.transmit(testFrames - 1)
+	g.n = 1
+	r.clock += retryAtMost
+	r.route(0, to(2))
+	r.transmit(testFrames)
+	r.expectSent(k.sockets[0], [2]int{2, 1})
+}

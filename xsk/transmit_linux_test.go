@@ -383,3 +383,51 @@ func TestFramesInFlight(t *testing.T) {
 		t.Errorf("waiting %v with %d completed, want false with %d", s.Waiting, s.Counts[QueueCompleted], 2*testFrames)
 	}
 }
+
+// A frame that waits on a TX ring is dropped when it is too old; one that was never offered still has its chance.
+func TestStaleFramesAreDropped(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, rigConfig())
+	r.route(0, to(0))
+	q := k.sockets[0]
+	g := &gate{errno: unix.EAGAIN}
+	q.verdict = g.verdict
+	born := r.clock
+	r.add(0, payload(1))
+	r.addBorn(0, born+port.Millisecond, payload(2))
+	r.transmit(testFrames - 2)
+	r.clock = born + port.StaleAfter
+	r.transmit(testFrames - 2)
+	r.expect(port.Stats{})
+	g.n = 1000
+	r.clock++
+	r.addBorn(0, born, payload(3)) // as old, but never tried
+	r.clock += retryAtMost - 2
+	r.transmit(testFrames)
+	r.expectSent(q, [2]int{0, 2}, [2]int{0, 3})
+	r.expect(port.Stats{port.Stale: 1, port.Sent: 2, port.SentBytes: uint64(len(payload(2)) + len(payload(3)))})
+}
+
+func TestTooLongForAnyPathIsRejected(t *testing.T) {
+	k := newKernel(1, testRing, 0)
+	r := newRig(t, k, rigConfig())
+	r.route(0, to(1))
+	r.add(0, make([]byte, port.MaxDatagram+1))
+	r.add(0, make([]byte, port.MaxDatagram))
+	r.add(0, nil)
+	r.transmit(testFrames)
+	if got := k.sockets[0].payloads(t); len(got) != 2 || len(got[0].data) != port.MaxDatagram || len(got[1].data) != 0 {
+		t.Errorf("%d left", len(got))
+	}
+	r.expect(port.Stats{port.Rejected: 1, port.Sent: 2, port.SentBytes: port.MaxDatagram})
+}
+
+func TestForeignFramesPanic(t *testing.T) {
+	r := newRig(t, newKernel(1, testRing, 0), rigConfig())
+	defer func() {
+		if recover() == nil {
+			t.Error("frames that the port did not lend were taken")
+		}
+	}()
+	r.Transmit(r.clock, &port.Outgoing{Frames: make([]port.Frame, 3), Filled: 1})
+}
