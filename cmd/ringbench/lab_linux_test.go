@@ -14,7 +14,7 @@ func TestIOFlag(t *testing.T) {
 		}
 		for _, way := range []string{"--io", "--port"} {
 			status, _, stderr := invoke(t, name, way, "pigeon")
-			if want := `"pigeon": xdp, segments`; status != exitUsage || !strings.Contains(stderr, want) {
+			if want := `"pigeon": expected xdp, segments`; status != exitUsage || !strings.Contains(stderr, want) {
 				t.Errorf("%s %s: status %d, want %d and %s:\n%s", name, way, status, exitUsage, want, stderr)
 			}
 		}
