@@ -183,6 +183,8 @@ cross: ## the platforms that we build for but do not test on
 			linux/arm64/ringbench darwin/arm64/ringbench; do \
 		echo "$$c"; p=$${c%/*}; \
 		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/$${c##*/} || failed="$$failed $$c"; \
+	done; for os in darwin windows; do \
+		echo "$$os, all packages"; GOOS=$$os $(GO) vet ./... || failed="$$failed $$os"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
 generate: ## generated code
