@@ -50,7 +50,8 @@ help: ## what there is to make
 build: ## the server, the load generator and a small SFU to measure against, in bin/
 	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
 
-run: build ## serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
+run: ## build the server and serve the page on http://localhost:8080 (FLAGS="--log-level debug" for flags)
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/ringcast
 	./bin/ringcast $(FLAGS)
 
 # Debian packages that bring what the tests of each tier need beside Go, as package:command.

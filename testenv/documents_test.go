@@ -206,7 +206,7 @@ func TestReadmeFollowsPacket(t *testing.T) {
 // declared reports whether one of the files, or for a doc.go its package, declares a function.
 func declared(t *testing.T, function string, files [][]string) bool {
 	t.Helper()
-	declaration := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|static .*[ *])` + function + `\(`)
+	declaration := regexp.MustCompile(`(?m)^(?:func (?:\([^)]*\) )?|static .*[ *]|int )` + function + `\(`)
 	for _, file := range files {
 		paths := []string{filepath.Join("..", file[1])}
 		if filepath.Base(file[1]) == "doc.go" {

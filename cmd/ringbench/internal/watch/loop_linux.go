@@ -356,7 +356,7 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 		l.reschedule(v)
 	}
 	if keyframe {
-		t.check.player.keyframes++
+		t.check.player.key(h.Timestamp)
 	}
 	if s, ok := t.check.stamp(k.codec, payload, ext); ok && l.steady {
 		l.tally.delay.Record(time.Duration(at - s.Due.UnixNano()))

@@ -162,6 +162,16 @@ type player struct {
 
 	frames, keyframes, freezes uint64
 	frozen                     time.Duration
+	// keyframe is the timestamp of the keyframe that was counted last.
+	keyframe uint32
+}
+
+// key counts a keyframe by its timestamp: each of its packets may look like the start of one, with parameter sets or
+// another slice.
+func (p *player) key(timestamp uint32) {
+	if p.keyframes == 0 || timestamp != p.keyframe {
+		p.keyframes, p.keyframe = p.keyframes+1, timestamp
+	}
 }
 
 // stamps compares a ringbench publisher's own count with the sequence numbers: they part where the publisher's

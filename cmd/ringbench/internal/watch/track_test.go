@@ -296,3 +296,14 @@ func TestSampled(t *testing.T) {
 		}
 	}
 }
+
+// A keyframe in several slices, after parameter sets of their own packet, is one.
+func TestKeyframesAreCountedOnce(t *testing.T) {
+	var p player
+	for _, timestamp := range []uint32{0, 0, 0, 90_000, 90_000, 180_000} {
+		p.key(timestamp)
+	}
+	if p.keyframes != 3 {
+		t.Errorf("%d keyframes, want 3", p.keyframes)
+	}
+}
