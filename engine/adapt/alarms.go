@@ -1,0 +1,70 @@
+package adapt
+
+const (
+	watchDistance   = 750 * milli // between trains with numbers of a viewer who is well
+	confirmDistance = 50 * milli
+	confirmTrains   = 3
+	alarmQueue      = 20 * milli
+	alarmNACKs      = 6
+	overdueSpan     = 300 * milli
+	maxRaise        = 3 // thresholds are doubled at most three times: two bits
+)
+
+// alarms watches over a viewer of whom one train a second is reported.
+type alarms struct {
+	raise   uint8     // how often each cause's threshold was doubled, two bits each
+	confirm uint8     // trains that are still to confirm
+	pending Cause     // the reason why all video carries numbers
+	awaits  bool      // a train's report is due at markOverdue
+	nacked  uint16    // since markAsked
+	most    uint16    // maximum of REMB since markMost, kbit/s
+	counts  [2]uint16 // packets sent since markTurned, and in the quarter second before
+}
+
+// raised is how often a cause's threshold was doubled.
+func (a *alarms) raised(c Cause) uint8 { return a.raise >> raiseShift(c) & maxRaise }
+
+func raiseShift(c Cause) uint8 { return 2 * uint8(c-CauseDelay) }
+
+// clear ends the wait for more trains.
+func (a *alarms) clear() { a.confirm, a.awaits = 0, false }
+
+// settle ends an alarm. A cause that was not borne out needs more next time.
+func (a *alarms) settle(calm bool) {
+	if a.pending != CauseNone && calm && a.raised(a.pending) < maxRaise {
+		a.raise += 1 << raiseShift(a.pending)
+	}
+	a.pending = CauseNone
+}
+
+// lower makes raised thresholds half as high.
+func (a *alarms) lower() {
+	for c := CauseDelay; c <= CauseOverdue; c++ {
+		if a.raised(c) > 0 {
+			a.raise -= 1 << raiseShift(c)
+		}
+	}
+}
+
+// watch looks at the queue that a single train met. It reports whether that is an alarm.
+func (a *alarms) watch(queue uint16) bool {
+	least := uint16(alarmQueue) << a.raised(CauseDelay)
+	if queue < least {
+		a.confirm = 0
+		return false
+	}
+	if a.confirm == 0 {
+		a.confirm = confirmTrains + 1
+	}
+	a.confirm--
+	if queue >= 5*least {
+		a.confirm = 0
+	}
+	return a.confirm == 0
+}
+
+// sent is how many packets were sent in the last quarter to half second.
+func (a *alarms) sent() int { return int(a.counts[0]) + int(a.counts[1]) }
+
+// ratio is the share of the packets sent recently that were asked for again.
+func (a *alarms) ratio() float64 { return min(float64(a.nacked)/float64(max(a.sent(), 1)), 1) }

@@ -1,0 +1,137 @@
+package adapt_test
+
+import (
+	"slices"
+
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+	"ringcast/testenv/netpath"
+)
+
+const (
+	mtu        = 1200
+	reportSpan = 100 * port.Millisecond
+)
+
+// A receiver is the viewer's browser: it reports and asks for packets again.
+type receiver struct {
+	viewer *viewer
+	back   port.Time // the way of its feedback
+	clock  netpath.Receiver
+	deaf   bool // sends no reports
+	// lossy is the share of reports that the way back loses.
+	lossy float64
+	// estimate is the REMB that a deaf receiver sends each second, in bits a second; 0 for none.
+	estimate func() float64
+
+	arrivals rtcp.Arrivals
+	noted    bool // something is to be reported
+	counted  bool // some of it does not answer a NACK
+	began    bool
+	expected uint16
+	missing  map[uint16]int
+}
+
+type lostPacket struct {
+	sequence uint16
+	size     int
+}
+
+func newReceiver(v *viewer, back port.Time) *receiver {
+	r := &receiver{viewer: v, back: back, missing: make(map[uint16]int)}
+	v.clock.At(v.clock.Now()+reportSpan, r.report)
+	v.clock.At(v.clock.Now()+port.Second, r.remb)
+	return r
+}
+
+// now is the receiver's clock.
+func (r *receiver) now() port.Time {
+	return r.clock.At(r.viewer.clock.Now()) + 1000*port.Second
+}
+
+// note records an arrival. answer is set for a packet that was asked for.
+func (r *receiver) note(number uint16, answer bool) {
+	r.arrivals.Note(number, int64(r.now()))
+	r.noted, r.counted = true, r.counted || !answer
+}
+
+// receive finds gaps and asks for them 20 ms later.
+func (r *receiver) receive(sequence uint16, size int) {
+	if !r.began {
+		r.began, r.expected = true, sequence
+	}
+	delete(r.missing, sequence)
+	if int16(sequence-r.expected) < 0 {
+		return
+	}
+	gap := 0
+	for ; r.expected != sequence; r.expected++ {
+		r.missing[r.expected] = size
+		gap++
+	}
+	r.expected++
+	if gap > 0 && gap < 1000 {
+		r.after(20*port.Millisecond, r.nack)
+	}
+}
+
+func (r *receiver) after(span port.Time, f func()) { r.viewer.clock.At(r.viewer.clock.Now()+span, f) }
+
+// nack asks for the missing packets. The server knows only those that it has sent.
+func (r *receiver) nack() {
+	keys := make([]uint16, 0, len(r.missing))
+	for k := range r.missing {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	asked := make([]lostPacket, 0, len(keys))
+	for _, k := range keys {
+		if !r.viewer.late[k] {
+			asked = append(asked, lostPacket{k, r.missing[k]})
+		}
+		delete(r.missing, k)
+	}
+	if len(asked) > 0 {
+		r.after(r.back, func() { r.viewer.nacked(asked) })
+	}
+}
+
+// report sends what arrived, as a browser does.
+func (r *receiver) report() {
+	r.after(reportSpan, r.report)
+	if !r.noted || r.deaf {
+		return
+	}
+	v := r.viewer
+	if r.counted {
+		v.tally.report(v.clock.Now())
+	}
+	r.noted, r.counted = false, false
+	b, _ := r.arrivals.AppendFeedback(nil, mtu, 1, 2)
+	if v.pub.rand.Float64() < r.lossy {
+		return
+	}
+	r.after(r.back, func() {
+		rd := rtcp.NewReader(b)
+		var p rtcp.Packet
+		for rd.Next(&p) {
+			if t, ok := p.TransportReport(); ok {
+				v.s.Report(v.clock.Now(), v.setting(), t)
+				v.look()
+			}
+		}
+	})
+}
+
+// remb sends an estimate each second.
+func (r *receiver) remb() {
+	r.after(port.Second, r.remb)
+	if r.estimate == nil {
+		return
+	}
+	rate := r.estimate()
+	r.after(r.back, func() {
+		r.viewer.s.REMB(r.viewer.clock.Now(), r.viewer.setting(), rate)
+		r.viewer.look()
+	})
+}

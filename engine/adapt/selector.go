@@ -1,0 +1,393 @@
+package adapt
+
+import (
+	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
+)
+
+// Numbering says which packets carry transport-wide sequence numbers.
+type Numbering uint8
+
+const (
+	// NumberNone numbers nothing: a ladder of one rung leaves nothing to decide.
+	NumberNone Numbering = iota
+	// NumberSome numbers one train a second, which watches over a viewer who is well.
+	NumberSome
+	// NumberAll numbers all video.
+	NumberAll
+)
+
+// A Selector chooses the rung for one viewer.
+//
+// Start comes first. These calls feed it:
+//
+//   - Sent after each fill of video.
+//   - Report, NACKed and REMB for the viewer's feedback.
+//   - Switched when another rung is sent.
+//   - HandleTimeout when Deadline has come, and when the ladder changed.
+//
+// Number is asked before each fill, Burst and Pad at each fill. Want, Stop and Deadline are asked after each call that
+// feeds it. Times never go back.
+type Selector struct {
+	clock    clock
+	trains   sentTrains
+	delays   delays
+	losses   losses
+	after    aftermath
+	capacity capacity
+	climb    climb
+	alarms   alarms
+	backoff  backoff
+	choice   choice
+
+	numbering Numbering
+	probes    uint8 // padded trains still to be measured
+	full      uint8 // buckets since all packets carry numbers
+	blind     bool  // no reports come
+
+	rtt     uint16 // ms, without the queue; it contains the distance of reports
+	random  uint16
+	mean    uint16 // size of a frame, in sizeUnit
+	frame   uint16 // size of the frame in hand, so far
+	sampled uint16 // first number of the newest train that is a sample
+}
+
+// choice is the rung, and how it came to be.
+type choice struct {
+	want, have int8
+	from       int8 // want before the last change
+	cause      Cause
+	halted     bool // the rung that was left may not be sent any more
+	trial      bool // probation
+}
+
+// A Fill is the packets of video that one viewer is sent at one time.
+type Fill struct {
+	// Packets is their number, Size the mean size in bytes.
+	Packets, Size int
+	// First is the first packet's transport-wide number, if Numbered is set.
+	First    uint16
+	Numbered bool
+}
+
+const (
+	calmSpan    = 5 * second  // before a step up
+	trialCalm   = 3 * second  // in probation, where all is measured
+	trialSpan   = 6 * second  // probation
+	winSpan     = 60 * second // a rung that holds for so long was no mistake
+	foreignSpan = 120 * second
+	crampedSpan = 1500 * milli // a queue that stands so long after a step up leaves no room for keyframes
+
+	// foreignGrowth is the growth during four buckets up to which a queue may be somebody else's.
+	foreignGrowth = 80 * milli
+
+	stepDistance = 750 * milli // between two steps down
+	probeTrains  = 5
+	maxBackoff   = 6
+
+	// judgedBuckets: from the third on, a whole one has passed since all packets carry numbers.
+	judgedBuckets = 3
+
+	standingLow  = 10 * milli
+	standingHigh = 30 * milli
+	standingMore = 50 * milli
+	standingMost = 200 * milli
+
+	slowLoss  = 0.05
+	fastLoss  = 0.10
+	floorMost = 0.15
+)
+
+// Start begins with a rung, in probation. random spreads the decisions of viewers who would act at once.
+func (s *Selector) Start(now port.Time, rung int, random uint32) {
+	r := int8(min(max(rung, AudioOnly), MaxRungs-1))
+	*s = Selector{
+		choice:    choice{want: r, have: r, from: r, cause: CauseStart, trial: true},
+		backoff:   backoff{failed: AudioOnly - 1},
+		numbering: NumberAll,
+		random:    uint16(random) | 1,
+	}
+	s.clock.start(now)
+	s.clock.set(markAll, trialSpan)
+	s.clock.set(markTrial, trialSpan)
+	s.delays.restart()
+}
+
+// Want is the rung that the viewer should be on, or AudioOnly.
+func (s *Selector) Want() int { return int(s.choice.want) }
+
+// Stop reports whether the present rung must not be sent any more, though the wanted one has no keyframe yet. Its
+// packets would make a queue grow that is too long already.
+func (s *Selector) Stop() bool {
+	return s.choice.want < s.choice.have && (s.choice.halted || s.delays.standing() > standingMost)
+}
+
+// Numbering says which packets carry numbers now.
+func (s *Selector) Numbering() Numbering { return s.numbering }
+
+// Cause is the reason for the last change of Want.
+func (s *Selector) Cause() Cause { return s.choice.cause }
+
+// Burst is how many packets of a frame may leave at once. As many more may leave 5 ms later.
+func (s *Selector) Burst() int {
+	if s.choice.trial {
+		return maxTrain / 2
+	}
+	return maxTrain
+}
+
+// Switched notes that the viewer is sent a rung from now on.
+func (s *Selector) Switched(now port.Time, rung int) {
+	s.turn(now)
+	r := int8(min(max(rung, AudioOnly), MaxRungs-1))
+	if s.choice.have == r {
+		return
+	}
+	s.choice.have, s.choice.halted = r, false
+	s.clock.set(markChanged, 0)
+	if s.choice.trial {
+		s.clock.set(markTrial, trialSpan)
+		s.numberAll(trialSpan)
+	}
+}
+
+// turn moves the time.
+func (s *Selector) turn(now port.Time) {
+	s.clock.turn(now)
+	s.trains.forget(s.clock.now)
+	if n := s.clock.leak(); n > 0 {
+		s.delays.leak(n)
+	}
+}
+
+// settled reports whether the viewer is sent the rung that is wanted.
+func (s *Selector) settled() bool { return s.choice.want == s.choice.have }
+
+// spread makes a span up to 30 % longer or shorter.
+func (s *Selector) spread(span ticks) ticks {
+	s.random ^= s.random << 7
+	s.random ^= s.random >> 9
+	s.random ^= s.random << 8
+	return span*7/10 + ticks(uint64(span)*6/10*uint64(s.random)>>16)
+}
+
+// Number reports whether the next fill's packets carry numbers.
+func (s *Selector) Number(now port.Time) bool {
+	if s.numbering == NumberSome {
+		s.turn(now)
+		return s.clock.passed(markNext)
+	}
+	return s.numbering == NumberAll
+}
+
+// Sent notes a fill.
+func (s *Selector) Sent(now port.Time, g Setting, f Fill) {
+	s.turn(now)
+	s.count(f.Packets)
+	g.Source.count(now, f.Packets*f.Size)
+	s.large(now, g, f.Packets*f.Size)
+	if !f.Numbered {
+		return
+	}
+	s.trains.add(s.clock.now, f.First)
+	s.capacity.sent(f)
+	if s.numbering != NumberSome {
+		return
+	}
+	if s.alarms.confirm > 0 {
+		s.clock.set(markNext, confirmDistance)
+	} else {
+		s.clock.set(markNext, s.spread(watchDistance))
+	}
+	if !s.alarms.awaits {
+		s.alarms.awaits = true
+		s.clock.set(markOverdue, ticks(s.rtt)*milli+overdueSpan)
+	}
+}
+
+// count counts packets sent, by quarters of a second.
+func (s *Selector) count(n int) {
+	a := &s.alarms
+	if s.clock.since(markTurned, second/4) {
+		a.counts[1], a.counts[0] = a.counts[0], 0
+		s.clock.set(markTurned, 0)
+	}
+	a.counts[0] = uint16(min(int(a.counts[0])+n, noSample))
+}
+
+// large keeps the queue that a frame makes by itself from being taken for a standing one. Frames to other viewers of
+// the source wait in the same queue.
+func (s *Selector) large(now port.Time, g Setting, size int) {
+	if s.clock.since(markFrame, 2<<momentShift) {
+		s.mean = uint16(int(s.mean) + (int(s.frame)-int(s.mean))/16)
+		s.frame = 0
+		s.clock.set(markFrame, 0)
+	}
+	s.frame = uint16(min(int(s.frame)+size/sizeUnit, noSample))
+	if s.mean == 0 {
+		s.mean = s.frame
+	}
+	if int(s.frame) <= 3*int(s.mean) {
+		return
+	}
+	span := ticks(second / 2)
+	rate := s.measured()
+	if rate > 0 {
+		span = ticks(min(2*float64(s.frame)*sizeUnit*8/rate, 2) * second)
+	}
+	s.clock.extend(markHushed, g.Source.wait(now, float64(size)*8, rate, span))
+}
+
+// measured is the capacity by samples of the last ten seconds, in bits a second; 0 without any.
+func (s *Selector) measured() float64 {
+	if s.clock.since(markMeasured, 10*second) {
+		s.capacity.forget()
+	}
+	return s.capacity.median()
+}
+
+// numberAll numbers all video for a span.
+func (s *Selector) numberAll(span ticks) {
+	if s.numbering != NumberAll {
+		s.numbering = NumberAll
+		s.clock.set(markBegan, 0)
+		s.clock.set(markAll, span)
+		s.clock.set(markHeard, 0)
+		s.afresh()
+	}
+	s.clock.extend(markAll, span)
+	s.alarms.clear()
+}
+
+// relax numbers less where nothing has to be known.
+func (s *Selector) relax(g Setting) {
+	if len(g.Ladder) < 2 {
+		s.numbering = NumberNone
+		return
+	}
+	if s.numbering == NumberNone {
+		s.numberAll(trialSpan)
+	}
+	busy := s.choice.trial || s.probes > 0 || !s.settled()
+	if s.numbering == NumberSome || busy || !s.clock.passed(markAll) || !s.clock.since(markCalm, second) {
+		return
+	}
+	s.alarms.settle(s.clock.since(markCalm, 2*second))
+	s.numbering = NumberSome
+	s.clock.set(markNext, s.spread(watchDistance))
+}
+
+// afresh makes only later samples count.
+func (s *Selector) afresh() {
+	s.full = 0
+	s.losses.restart()
+	s.delays.forget()
+}
+
+// Report takes in the viewer's report on packets that carried numbers.
+func (s *Selector) Report(now port.Time, g Setting, r rtcp.TransportReport) {
+	s.turn(now)
+	s.stay(g)
+	s.clock.set(markHeard, 0)
+	s.blind = false
+	for st := (rtcp.Status{}); r.Next(&st); {
+		s.status(now, g, st, r.Left())
+	}
+	s.losses.end()
+	s.alarms.awaits = false
+	s.decide(now, g)
+}
+
+// status takes in the status of one packet. later is how many packets after it the report covers.
+func (s *Selector) status(now port.Time, g Setting, st rtcp.Status, later int) {
+	at := ticks(st.At)
+	if st.Received {
+		s.arrival(now, g, at)
+	}
+	news := s.losses.status(st.Number, st.Received, later)
+	if !st.Received {
+		return
+	}
+	if s.capacity.arrived(st.Number, at) {
+		s.clock.set(markMeasured, 0)
+		s.probed(g)
+	}
+	t, ok := s.trains.find(s.clock.now, st.Number)
+	if !news || !ok || int16(t.first-s.sampled) <= 0 && s.delays.known() {
+		return
+	}
+	s.sampled = t.first
+	s.sample(now, g, t, at)
+}
+
+// arrival ends buckets of the receiver's clock.
+func (s *Selector) arrival(now port.Time, g Setting, at ticks) {
+	n := s.delays.turn(at)
+	if n == 0 {
+		return
+	}
+	s.losses.turn(n)
+	s.full = min(s.full+1, judgedBuckets+1)
+	if s.choice.want < s.choice.have && s.full >= judgedBuckets-1 {
+		s.correct(g.Ladder)
+	}
+	if s.full >= judgedBuckets && s.numbering == NumberAll {
+		s.judge(now, g)
+	}
+}
+
+// sample takes in the way of one train.
+func (s *Selector) sample(now port.Time, g Setting, t train, at ticks) {
+	age := s.clock.now - t.sent
+	owd := at - t.sent
+	if t.early {
+		owd = s.delays.base + age // as long as memory goes back: a long queue, not silence
+		s.clock.set(markGuessed, 0)
+	}
+	queue, ok := s.delays.sample(owd)
+	if !ok {
+		s.trains.clear()
+		return
+	}
+	if !t.early {
+		s.rtt = uint16(min((age-min(ticks(queue), age))/milli, 2000))
+	}
+	if s.numbering == NumberSome {
+		switch {
+		case s.alarms.watch(queue):
+			s.alarm(CauseDelay)
+		case s.alarms.confirm > 0:
+			s.clock.set(markNext, 0)
+		}
+	}
+	s.choice.halted = s.choice.halted || s.choice.want < s.choice.have && queue > standingMost
+	s.urgent(now, g, t, queue)
+}
+
+// alarm numbers everything, to see the reason.
+func (s *Selector) alarm(cause Cause) {
+	s.numberAll(2 * second)
+	s.alarms.pending = cause
+	s.clock.set(markCalm, 0)
+}
+
+// stay keeps want on an active rung of the ladder.
+func (s *Selector) stay(g Setting) {
+	want := int(s.choice.want)
+	if want == AudioOnly || g.Ladder.rate(want) > 0 {
+		return
+	}
+	to := g.Ladder.below(want)
+	if to == AudioOnly {
+		to = g.Ladder.lowest()
+	}
+	s.set(to, CauseLadder)
+	s.choice.trial, s.choice.halted, s.probes = false, false, 0
+}
+
+// set changes the wanted rung.
+func (s *Selector) set(to int, cause Cause) {
+	s.choice.from, s.choice.want, s.choice.cause = s.choice.want, int8(to), cause
+	s.clock.set(markChanged, 0)
+	s.clock.set(markCalm, 0)
+}

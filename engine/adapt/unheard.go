@@ -1,0 +1,157 @@
+package adapt
+
+import "ringcast/engine/port"
+
+const (
+	holdSpan    = second / 2
+	blindSpan   = 2 * second
+	blindCalm   = 20 * second
+	blindMost   = 4 // doublings of blindCalm
+	silenceSpan = 500 * milli
+	floodedSpan = 130 * milli
+	answerSpan  = 100 * milli // a report of trains that carry numbers since an alarm may be lost, not all of them
+
+	// watchSpan is the distance of timeouts while all video carries numbers.
+	watchSpan = 50 * port.Millisecond
+)
+
+// NACKed notes that the viewer asked again for n packets that it was really sent and that are still known.
+func (s *Selector) NACKed(now port.Time, g Setting, n int) {
+	s.turn(now)
+	s.stay(g)
+	a := &s.alarms
+	span := ticks(second / 2)
+	if s.blind {
+		span = 2 * second
+	}
+	if s.clock.since(markAsked, span) {
+		a.nacked = 0
+		s.clock.set(markAsked, 0)
+	}
+	a.nacked = uint16(min(int(a.nacked)+max(n, 0), noSample))
+	nacked := int(a.nacked)
+	least := alarmNACKs << a.raised(CauseNACK)
+	switch {
+	case s.numbering == NumberSome && nacked >= least && 100*nacked >= 8*a.sent()<<a.raised(CauseNACK):
+		s.alarm(CauseNACK)
+	case s.blind && nacked >= 2*alarmNACKs && nacked*10 >= 4*a.sent():
+		a.nacked = 0
+		s.fall(now, g, symptoms{cause: CauseNACK})
+	}
+	s.silence(now, g)
+}
+
+// flooded reports whether so much is asked for again that the link may be far too narrow, or that packets overtake
+// each other by far.
+func (s *Selector) flooded() bool {
+	return !s.clock.since(markAsked, second/2) && s.alarms.nacked >= 2*alarmNACKs && s.alarms.ratio() >= 0.4
+}
+
+// REMB notes the rate, in bits a second, that the viewer believes it can receive.
+func (s *Selector) REMB(now port.Time, g Setting, rate float64) {
+	s.turn(now)
+	s.stay(g)
+	a := &s.alarms
+	kbits := uint16(min(max(rate/1000, 1), noSample))
+	if s.clock.since(markMost, 5*second) {
+		a.most = kbits
+		s.clock.set(markMost, 0)
+	}
+	a.most = max(a.most, kbits)
+	if float64(kbits)*1000 >= g.Ladder.rate(int(s.choice.want)) {
+		return
+	}
+	quiet := ticks(10*second) << a.raised(CauseREMB)
+	switch {
+	case s.blind:
+		if s.clock.since(markChanged, blindSpan) {
+			s.fall(now, g, symptoms{cause: CauseREMB, rate: float64(kbits) * 1000})
+		}
+	case s.numbering == NumberSome && float64(kbits) < 0.85*float64(a.most):
+		if s.clock.since(markChanged, 10*second) && s.clock.since(markAll, quiet) {
+			s.alarm(CauseREMB)
+		}
+	}
+}
+
+// HandleTimeout decides where no report does.
+func (s *Selector) HandleTimeout(now port.Time, g Setting) {
+	s.turn(now)
+	s.stay(g)
+	s.clock.refresh()
+	if s.alarms.awaits && s.clock.passed(markOverdue) {
+		s.alarms.awaits = false
+		if s.numbering == NumberSome {
+			s.alarm(CauseOverdue)
+		}
+	}
+	g.Source.present(now, int(s.choice.want))
+	s.silence(now, g)
+	if s.clock.since(markMinute, minute) {
+		s.everyMinute()
+	}
+	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind {
+		s.blind = true
+		s.clock.set(markCalm, 0)
+	}
+	switch {
+	case s.blind:
+		s.riseBlindly(g)
+	case !s.clock.since(markHeard, holdSpan), s.numbering != NumberAll:
+		s.decide(now, g)
+	}
+}
+
+// everyMinute forgives a part of the past.
+func (s *Selector) everyMinute() {
+	s.clock.set(markMinute, 0)
+	s.alarms.lower()
+	s.after.floor /= 2
+	s.delays.rebased = 0
+	if s.clock.since(markCalm, winSpan) {
+		s.backoff.forgive()
+	}
+}
+
+// silence goes down when a train is not reported for long: its queue must be long, or nothing arrives at all.
+func (s *Selector) silence(now port.Time, g Setting) {
+	if s.numbering != NumberAll || s.blind || !s.losses.begun || s.clock.since(markHeard, blindSpan) {
+		return
+	}
+	span, rate := ticks(silenceSpan), g.Ladder.rate(int(s.choice.have))*2/5
+	if s.flooded() {
+		span, rate = floodedSpan, (1-s.alarms.ratio())*rate*2/3
+	}
+	rtt := ticks(s.rtt) * milli
+	if s.trains.waiting(s.clock.now, s.losses.reported) < rtt+span || !s.clock.since(markBegan, rtt+answerSpan) {
+		return
+	}
+	s.fall(now, g, symptoms{cause: CauseOverdue, rate: rate, queue: silenceSpan})
+}
+
+// riseBlindly goes up after a long calm: nothing better is known of a viewer without reports.
+func (s *Selector) riseBlindly(g Setting) {
+	want := int(s.choice.want)
+	next := g.Ladder.above(want)
+	calm := ticks(blindCalm) << min(s.backoff.level, blindMost)
+	if next == want || !s.settled() || !s.clock.since(markChanged, calm) || !s.clock.passed(markRetry) {
+		return
+	}
+	s.set(next, CauseCalm)
+	s.choice.trial = true
+	s.clock.set(markTrial, trialSpan)
+}
+
+// Deadline is when HandleTimeout has to be called next. It also has to be called when the ladder changes.
+func (s *Selector) Deadline(now port.Time) port.Time {
+	switch {
+	case s.numbering == NumberNone:
+		return port.Never
+	case s.numbering == NumberAll && !s.blind:
+		return now + watchSpan
+	case s.alarms.awaits:
+		left := int16(s.clock.marks[markOverdue] - moment(s.clock.now>>momentShift))
+		return now + port.Time(max(left, 1))<<momentShift*tick
+	}
+	return now + port.Second
+}
