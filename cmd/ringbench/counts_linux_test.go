@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,13 @@ const patience = time.Minute
 // await waits until a condition holds.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
+	if !comes(holds) {
+		t.Fatalf("not within %v: %s", patience, what)
+	}
+}
+
+// comes waits until a condition holds, and is false if it does not come to hold.
+func comes(holds func() bool) bool {
 	deadline := time.After(patience)
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
@@ -25,9 +33,10 @@ func await(t *testing.T, what string, holds func() bool) {
 		select {
 		case <-poll.C:
 		case <-deadline:
-			t.Fatalf("not within %v: %s", patience, what)
+			return false
 		}
 	}
+	return true
 }
 
 const subscribed = `ringcast_sessions{role="subscriber",state="connected"}`
@@ -103,6 +112,10 @@ func play(
 		}()
 		await(t, "all viewers connected", func() bool { return s.Metrics(t)[subscribed] == float64(w.Viewers) })
 	}
+	if p.Audio {
+		o := opening{viewers: w.Viewers}
+		p.Paused, p.Follow = o.paused, func(look func() *report.Publish) { go o.hear(t, s, look) }
+	}
 	// The server asks for packets that were lost on their way to it while the publisher is there. So the sums hold on a
 	// busy machine too.
 	p.Sent = func(sent *report.Publish) {
@@ -122,6 +135,33 @@ func play(
 			t.FailNow()
 		}
 		return got
+	}
+}
+
+// An opening pauses a publisher of video and sound after a frame of each, until the server has sent both to all viewers.
+// A viewer's sound begins at the newest packet, so with two of them at its first turn it would not get the older one.
+type opening struct {
+	viewers int
+	frames  int // that were due
+	heard   atomic.Bool
+}
+
+func (o *opening) paused() bool {
+	o.frames++
+	return o.frames > 2 && !o.heard.Load()
+}
+
+// hear ends the pause.
+func (o *opening) hear(t *testing.T, s *testenv.Server, look func() *report.Publish) {
+	defer o.heard.Store(true)
+	all := comes(func() bool {
+		sent := look()
+		m, err := s.ReadMetrics(t.Context())
+		return err == nil && sent.AudioPackets > 0 &&
+			m["ringcast_sent_rtp_packets_total"] == float64(o.viewers)*float64(sent.VideoPackets+sent.AudioPackets)
+	})
+	if !all {
+		t.Errorf("not within %v: the server has sent the first sound", patience)
 	}
 }
 
