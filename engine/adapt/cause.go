@@ -15,11 +15,12 @@ const (
 	CauseCalm           // a long calm of a viewer without reports
 	CauseStart          // the first rung
 	CauseLadder         // the rung became silent
+	CauseChoice         // somebody chose the rung
 	NumCauses
 )
 
 var causes = [NumCauses]string{
-	"none", "delay", "nack", "remb", "overdue", "loss", "capacity", "calm", "start", "ladder",
+	"none", "delay", "nack", "remb", "overdue", "loss", "capacity", "calm", "start", "ladder", "choice",
 }
 
 // String names a cause as logs and metrics do.

@@ -38,7 +38,7 @@
 //
 // Numbers follow need. A viewer who is well has one train in 750 ms numbered, spread by 30 %. A browser then sends
 // fewer than seven RTCP datagrams a second, five of which it sends anyway. Only these trains are watched, so an
-// alarm comes first and numbers on all video come second. A ladder of one rung has no numbers.
+// alarm comes first and numbers on all video come second. A viewer of a track with one rung needs no Selector.
 //
 // Down. The next rung is the highest that 85 % of the rate that came through has room for. The longer the queue, the
 // smaller is that share, because the queue has to go away too. The grounds, and the reasons for their bounds:

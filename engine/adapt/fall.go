@@ -167,7 +167,7 @@ func (s *Selector) fall(now port.Time, g Setting, sy symptoms) {
 	if to == AudioOnly && want != l.lowest() {
 		to = l.lowest()
 	}
-	if to == AudioOnly && (!s.clock.since(markChanged, calmSpan) || s.bearable(l, sy)) {
+	if to == AudioOnly && (!s.lasting() || s.bearable(l, sy)) {
 		return // the lowest rung is given time
 	}
 	s.after.queue = 0
@@ -185,6 +185,11 @@ func (s *Selector) fall(now port.Time, g Setting, sy symptoms) {
 	s.capacity.forget()
 	s.numberAll(3 * second)
 	s.afresh()
+}
+
+// lasting reports whether trouble goes on for long after the last change.
+func (s *Selector) lasting() bool {
+	return s.clock.since(markChanged, calmSpan) && s.clock.since(markBegan, calmSpan)
 }
 
 // bearable reports whether most of the lowest rung arrives, and in time.

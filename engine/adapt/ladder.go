@@ -20,8 +20,9 @@ const MaxRungs = 16
 // StartRate is the rate, in bits a second, that a viewer of whom nothing is known is thought to receive.
 const StartRate = 2_500_000
 
-// StartRung is the highest rung of at most a rate, in bits a second, or the lowest rung if there is none.
-func (l Ladder) StartRung(rate float64) int { return max(l.within(rate), l.lowest()) }
+// StartRung is the highest rung of at most a rate, in bits a second, or the lowest rung if there is none. It is 0 while
+// none is sent.
+func (l Ladder) StartRung(rate float64) int { return max(l.within(rate), l.lowest(), 0) }
 
 // within is the highest rung of at most a rate, or AudioOnly.
 func (l Ladder) within(rate float64) int {
@@ -35,6 +36,17 @@ func (l Ladder) within(rate float64) int {
 
 // lowest is the lowest rung that is not silent, or AudioOnly.
 func (l Ladder) lowest() int { return l.above(AudioOnly) }
+
+// Cut is the ladder without the rungs above one. It keeps at least one rung.
+func (l Ladder) Cut(highest int) Ladder { return l[:min(max(highest, 0)+1, len(l))] }
+
+// nearest is a rung if it is sent, or the next below that is, or else the lowest.
+func (l Ladder) nearest(rung int) int {
+	if to := l.below(min(rung, len(l)) + 1); to != AudioOnly {
+		return to
+	}
+	return l.lowest()
+}
 
 // above is the next rung above one, or that one where there is none.
 func (l Ladder) above(rung int) int {

@@ -9,15 +9,13 @@ import (
 type Numbering uint8
 
 const (
-	// NumberNone numbers nothing: a ladder of one rung leaves nothing to decide.
-	NumberNone Numbering = iota
-	// NumberSome numbers one train a second, which watches over a viewer who is well.
-	NumberSome
+	// NumberSome numbers one train in 750 ms, which watches over a viewer who is well.
+	NumberSome Numbering = iota
 	// NumberAll numbers all video.
 	NumberAll
 )
 
-// A Selector chooses the rung for one viewer.
+// A Selector chooses the rung for one viewer of a track with several.
 //
 // Start comes first. These calls feed it:
 //
@@ -25,6 +23,7 @@ const (
 //   - Report, NACKed and REMB for the viewer's feedback.
 //   - Switched when another rung is sent.
 //   - HandleTimeout when Deadline has come, and when the ladder changed.
+//   - Choose when somebody chose a rung. From then on the Setting's Ladder ends at that rung.
 //
 // Number is asked before each fill, Burst and Pad at each fill. Want, Stop and Deadline are asked after each call that
 // feeds it. Times never go back.
@@ -173,11 +172,11 @@ func (s *Selector) spread(span ticks) ticks {
 
 // Number reports whether the next fill's packets carry numbers.
 func (s *Selector) Number(now port.Time) bool {
-	if s.numbering == NumberSome {
-		s.turn(now)
-		return s.clock.passed(markNext)
+	if s.numbering == NumberAll {
+		return true
 	}
-	return s.numbering == NumberAll
+	s.turn(now)
+	return s.clock.passed(markNext)
 }
 
 // Sent notes a fill.
@@ -260,14 +259,7 @@ func (s *Selector) numberAll(span ticks) {
 }
 
 // relax numbers less where nothing has to be known.
-func (s *Selector) relax(g Setting) {
-	if len(g.Ladder) < 2 {
-		s.numbering = NumberNone
-		return
-	}
-	if s.numbering == NumberNone {
-		s.numberAll(trialSpan)
-	}
+func (s *Selector) relax() {
 	busy := s.choice.trial || s.probes > 0 || !s.settled()
 	if s.numbering == NumberSome || busy || !s.clock.passed(markAll) || !s.clock.since(markCalm, second) {
 		return
@@ -374,15 +366,31 @@ func (s *Selector) alarm(cause Cause) {
 // stay keeps want on an active rung of the ladder.
 func (s *Selector) stay(g Setting) {
 	want := int(s.choice.want)
-	if want == AudioOnly || g.Ladder.rate(want) > 0 {
+	if want == AudioOnly || g.Ladder.rate(want) > 0 || g.Ladder.lowest() == AudioOnly {
 		return
 	}
-	to := g.Ladder.below(want)
-	if to == AudioOnly {
-		to = g.Ladder.lowest()
-	}
-	s.set(to, CauseLadder)
+	s.set(g.Ladder.nearest(want), CauseLadder)
 	s.choice.trial, s.choice.halted, s.probes = false, false, 0
+}
+
+// Choose takes a rung at once, or the nearest that is sent. A higher one than before is on trial. The Setting's Ladder
+// ends at the chosen rung, here and in later calls: congestion may go below it, and nothing goes above. The whole
+// Ladder gives the choice back.
+func (s *Selector) Choose(now port.Time, g Setting, rung int) {
+	s.turn(now)
+	want := int(s.choice.want)
+	to := g.Ladder.nearest(rung)
+	if to == want || to == AudioOnly {
+		return
+	}
+	s.set(to, CauseChoice)
+	s.choice.halted, s.probes = false, 0
+	s.choice.trial = to > want
+	if s.choice.trial {
+		g.Source.rise(now, g.Ladder.rate(to)-g.Ladder.rate(want))
+		s.clock.set(markTrial, trialSpan)
+		s.numberAll(trialSpan)
+	}
 }
 
 // set changes the wanted rung.

@@ -16,11 +16,15 @@ const (
 	maxDrain    = 600 * port.Millisecond  // for which frames of others explain delay
 	maxDenied   = 15                      // denials, about 10 s apart, until a step is tried nevertheless
 	fullShare   = 0.87                    // of the link; the rest drains the queues of keyframes
+	heldMargin  = 1.1                     // the rate of a rung moves by as much
 )
 
+// SourceSpan is how long a Source is worth keeping without viewers: it remembers what the last of them received.
+const SourceSpan = 2 * 60 * port.Second
+
 // A Source is an address that several viewers watch from, perhaps over one link. They act in turn: otherwise all would
-// go up into the same free room, and all would leave it again. It belongs to one worker. The zero value is ready to
-// use.
+// go up into the same free room, and all would leave it again. It also remembers what the address received, for viewers
+// who come back. It belongs to one worker. The zero value is ready to use.
 type Source struct {
 	probing port.Time // a probe ends
 	stepped port.Time // last step up
@@ -34,7 +38,10 @@ type Source struct {
 	sent       uint32    // bytes to all viewers
 	load       float32   // bits of the second before
 	rate       float32   // capacity by the last viewer who knew, in bits a second
+	heldAt     port.Time // when a viewer last was on a rung for heldSpan
+	held       uint32    // that rung's rate, in bits a second; the lowest where viewers differ
 	rung       int8      // the lowest of all viewers
+	topped     bool      // that rung was the highest: more may fit
 	level      uint8     // turns are doubled so often
 }
 
@@ -88,6 +95,30 @@ func (s *Source) probed() {
 	if s != nil {
 		s.probing = 0
 	}
+}
+
+// StartRung is the rung on which a viewer starts at a time. It is one above the rung that a viewer from this address
+// last held for 30 s, if that was at most two minutes ago. Otherwise it is the highest rung of at most a rate, in bits a
+// second.
+func (s *Source) StartRung(now port.Time, l Ladder, rate float64) int {
+	unknown := l.StartRung(rate)
+	if s == nil || s.heldAt == 0 || now >= s.heldAt+SourceSpan {
+		return unknown
+	}
+	start := max(l.above(l.within(float64(s.held)*heldMargin)), 0)
+	if s.topped {
+		return max(start, unknown)
+	}
+	return start
+}
+
+// hold notes that a viewer has been on a rung for heldSpan.
+func (s *Source) hold(now port.Time, l Ladder, rung int) {
+	rate := uint32(l.rate(rung))
+	if s == nil || now < s.heldAt+presentTurn && rate > s.held {
+		return
+	}
+	s.heldAt, s.held, s.topped = now, rate, l.above(rung) == rung
 }
 
 // present notes the rung of a viewer, which every viewer does at least once a second.

@@ -4,6 +4,7 @@ import "ringcast/engine/port"
 
 const (
 	holdSpan    = second / 2
+	heldSpan    = 30 * second // a rung that a viewer is on for so long is one to start with
 	blindSpan   = 2 * second
 	blindCalm   = 20 * second
 	blindMost   = 4 // doublings of blindCalm
@@ -86,6 +87,9 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 		}
 	}
 	g.Source.present(now, int(s.choice.want))
+	if s.settled() && s.clock.since(markChanged, heldSpan) {
+		g.Source.hold(now, g.Ladder, int(s.choice.want))
+	}
 	s.silence(now, g)
 	if s.clock.since(markMinute, minute) {
 		s.everyMinute()
@@ -145,8 +149,6 @@ func (s *Selector) riseBlindly(g Setting) {
 // Deadline is when HandleTimeout has to be called next. It also has to be called when the ladder changes.
 func (s *Selector) Deadline(now port.Time) port.Time {
 	switch {
-	case s.numbering == NumberNone:
-		return port.Never
 	case s.numbering == NumberAll && !s.blind:
 		return now + watchSpan
 	case s.alarms.awaits:

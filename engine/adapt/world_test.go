@@ -99,6 +99,7 @@ type viewer struct {
 	numbers  uint16
 	sequence uint16
 	have     int
+	ceiling  int             // the highest rung that may be chosen
 	least    uint16          // packets before it are not resent
 	late     map[uint16]bool // packets that the publisher has to resend first
 }
@@ -107,7 +108,7 @@ type viewer struct {
 func (p *publisher) join(seed uint64, out netpath.Path, back port.Time, rung int) *viewer {
 	r := rand.New(rand.NewPCG(seed, 9))
 	v := &viewer{
-		clock: p.clock, pub: p, out: out, have: rung, numbers: uint16(r.Uint32()), sequence: uint16(r.Uint32()),
+		clock: p.clock, pub: p, out: out, have: rung, ceiling: adapt.MaxRungs, numbers: uint16(r.Uint32()), sequence: uint16(r.Uint32()),
 		tally: tally{onRung: make(map[int]port.Time), since: p.clock.Now()}, late: make(map[uint16]bool),
 	}
 	v.least = v.sequence
@@ -119,7 +120,7 @@ func (p *publisher) join(seed uint64, out netpath.Path, back port.Time, rung int
 }
 
 func (v *viewer) setting() adapt.Setting {
-	return adapt.Setting{Ladder: v.pub.ladder, Source: v.source}
+	return adapt.Setting{Ladder: v.pub.ladder.Cut(v.ceiling), Source: v.source}
 }
 
 func (v *viewer) timeout() {
@@ -275,11 +276,10 @@ func (v *viewer) carry(sequence uint16, size int, numbered, answer bool) {
 func (v *viewer) nacked(asked []lostPacket) {
 	v.s.NACKed(v.clock.Now(), v.setting(), len(asked))
 	v.look()
-	numbered := v.s.Numbering() != adapt.NumberNone
 	for _, p := range asked {
 		if v.s.Want() < v.have || int16(p.sequence-v.least) < 0 {
 			continue // of a rung that was left because there was too much
 		}
-		v.carry(p.sequence, p.size, numbered, true)
+		v.carry(p.sequence, p.size, true, true)
 	}
 }
