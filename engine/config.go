@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/candidate"
 	"ringcast/engine/host"
 	"ringcast/engine/udp"
@@ -29,6 +30,10 @@ type Config struct {
 	// HistoryMemory bounds the packets that are kept for viewers, of all streams together, in bytes. The garbage
 	// collector may take as much again.
 	HistoryMemory int64
+	// Adapt sends each viewer of several layers the one that its network carries. Without it, all get the best.
+	Adapt bool
+	// StartRate is the rate, in bits a second, that a viewer of whom nothing is known is thought to receive.
+	StartRate int
 
 	// Workers is the number of media threads. 0 is one for each of Host.CPUs, else for each core or, with AF_XDP, each
 	// receive queue. Each interface of AF_XDP has at least one.
@@ -76,8 +81,9 @@ func DefaultConfig() Config {
 		Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Public: candidate.DefaultConfig(),
 		Sessions:      SessionConfig{Max: 20_000, MaxPending: 4000, Grace: 30 * time.Second},
 		HistoryMemory: host.RAM() / 4,
-		Host:          host.DefaultConfig(),
-		Guard:         true, STUNRate: 4000, Checksum4: true, Batching: udp.Segmented,
+		Adapt:         true, StartRate: adapt.StartRate,
+		Host:  host.DefaultConfig(),
+		Guard: true, STUNRate: 4000, Checksum4: true, Batching: udp.Segmented,
 	}
 }
 

@@ -110,6 +110,7 @@ func (e *Engine) addRunners(cfg *Config, random func([]byte)) {
 		w := cfg.worker
 		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), e.ports.evenRuns
 		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags.keys
+		w.Adapt, w.StartRate = cfg.Adapt, cfg.StartRate
 		r.worker = worker.New(w)
 		e.runners = append(e.runners, r)
 	}

@@ -24,6 +24,10 @@ type Config struct {
 	Wall int64
 	// EvenRuns pads packets so that a frame makes one run, for ports that send runs as one message.
 	EvenRuns bool
+	// Adapt chooses a rung for each viewer of a track with several. Without it, all get the highest.
+	Adapt bool
+	// StartRate is the rate, in bits a second, that a viewer of whom nothing is known is thought to receive.
+	StartRate int
 	// Memory bounds the histories of all workers that share it; nil is no bound.
 	Memory *budget.Budget
 	// NewSealer and NewOpener make the ciphers of a session; nil stands for package srtp's.

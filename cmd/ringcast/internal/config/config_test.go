@@ -80,6 +80,14 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			field: func(c *Config) any { return c.Engine.DSCP }, initial: "0", file: "ef", inFile: "46",
 			env: "AF41", inEnv: "34", flag: "63", won: "63",
 		},
+		"adapt": {
+			field: func(c *Config) any { return c.Engine.Adapt }, initial: "true", file: "off", inFile: "false",
+			env: "on", inEnv: "true", flag: "off", won: "false",
+		},
+		"start-rate": {
+			field: func(c *Config) any { return c.Engine.StartRate }, initial: "2500000", file: "800k",
+			inFile: "800000", env: "1.5M", inEnv: "1500000", flag: "64000", won: "64000",
+		},
 		"batching": {
 			field: func(c *Config) any { return c.Engine.Batching }, initial: "segments", file: "messages",
 			env: "segments", flag: "off",
@@ -466,6 +474,18 @@ func TestConfigErrors(t *testing.T) {
 					`interface, such as eth0, expected`,
 				`invalid value "x" for busy-poll in flag --busy-poll: true or false expected`,
 				`invalid value "af42" for dscp in flag --dscp: none, af41, ef or a whole number from 0 to 63 expected`,
+			},
+		},
+		{
+			name: "rates", file: "start-rate: fast\nadapt: auto\n", env: []string{"RINGCAST_START_RATE=2000M"},
+			args: []string{"--start-rate", "9k"},
+			want: []string{
+				`invalid value "fast" for start-rate in ringcast.yaml:1: a rate in bits a second, such as 800k or ` +
+					`2.5M, expected`,
+				`invalid value "auto" for adapt in ringcast.yaml:2: off or on expected`,
+				`invalid value "2000M" for start-rate in variable RINGCAST_START_RATE: a rate from 10k to 1000M ` +
+					`expected`,
+				`invalid value "9k" for start-rate in flag --start-rate: a rate from 10k to 1000M expected`,
 			},
 		},
 		{

@@ -148,6 +148,17 @@ var settings = []setting{
 		set: setHistoryMemory,
 	},
 	{
+		key: "adapt", arg: "on|off", initial: "on",
+		help: "send each viewer of several layers the one that its network carries; off sends all the best",
+		set:  choice(func(c *Config) *bool { return &c.Engine.Adapt }, "on", "off"),
+	},
+	{
+		key: "start-rate", arg: "RATE", initial: "2500k",
+		help: "bits a second, such as 800k or 2.5M, that a new viewer is thought to receive: it starts on the " +
+			"highest layer within it",
+		set: setStartRate,
+	},
+	{
 		key: "publish-token", arg: "TOKEN", secret: true,
 		help: "token that publishers must show; in a flag, everybody who lists processes sees it",
 		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.PublishToken }),

@@ -133,6 +133,12 @@ func setDSCP(c *Config, s string) error {
 	return nil
 }
 
+// A wrong unit of a rate is noticed by these.
+const (
+	leastRate = 10_000
+	mostRate  = 1_000_000_000
+)
+
 // leastHistory is enough for a few streams. A wrong unit is noticed by it.
 const leastHistory = 16 << 20
 
@@ -162,6 +168,28 @@ func parseSize(s string) (int64, bool) {
 		shift = 0
 	}
 	return n << shift, n <= math.MaxInt64>>shift
+}
+
+var ratePattern = regexp.MustCompile(`^([0-9]{1,6}(?:\.[0-9]{1,6})?)([kKmM]?)$`)
+
+// setStartRate accepts bits a second, or thousands or millions of them.
+func setStartRate(c *Config, s string) error {
+	m := ratePattern.FindStringSubmatch(s)
+	if m == nil {
+		return errors.New("a rate in bits a second, such as 800k or 2.5M, expected")
+	}
+	rate, _ := strconv.ParseFloat(m[1], 64) // the pattern is a number
+	switch m[2] {
+	case "k", "K":
+		rate *= 1e3
+	case "m", "M":
+		rate *= 1e6
+	}
+	if rate < leastRate || rate > mostRate {
+		return errors.New("a rate from 10k to 1000M expected")
+	}
+	c.Engine.StartRate = int(rate)
+	return nil
 }
 
 func addPublicIPs(c *Config, s string) error {
