@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"strconv"
 	"sync/atomic"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 )
 
@@ -14,6 +16,11 @@ type census struct {
 	evicted atomic.Uint64 // pending sessions that gave way to others
 	// modes counts the subscribers that were served in rtp.ModeFit.
 	modes atomic.Uint64
+
+	// rungs holds the subscribers by the rung that they are sent, counted from the lowest, and soundOnly those that are
+	// sent none.
+	rungs     [adapt.MaxRungs]atomic.Int64
+	soundOnly atomic.Int64
 }
 
 // denial is a reason not to open a session.
@@ -59,6 +66,21 @@ func (n *census) count(s *session, by int64) {
 	}
 }
 
+// climb makes a change to a ladder, or to the subscribers of its rungs.
+func (n *census) climb(l *ladder, change func()) {
+	n.addRungs(l, -1)
+	change()
+	n.addRungs(l, 1)
+}
+
+// addRungs adds by to the subscribers of rungs, for each subscriber of a ladder.
+func (n *census) addRungs(l *ladder, by int64) {
+	for i := range l.rungs {
+		n.rungs[min(i, len(n.rungs)-1)].Add(by * int64(l.rungs[i].Subscribers))
+	}
+	n.soundOnly.Add(by * int64(l.soundOnly))
+}
+
 // collect gives the metrics of sessions and streams.
 func (n *census) collect(count counting, gauge gauging) {
 	gauge(sessionDesc, float64(n.publishersPending.Load()), "publisher", "pending")
@@ -66,6 +88,10 @@ func (n *census) collect(count counting, gauge gauging) {
 	gauge(sessionDesc, float64(n.subscribersPending.Load()), "subscriber", "pending")
 	gauge(sessionDesc, float64(n.subscribers.Load()), "subscriber", "connected")
 	gauge(streamsDesc, float64(n.streams.Load()))
+	gauge(rungViewersDesc, float64(n.soundOnly.Load()), "none")
+	for i := range n.rungs {
+		gauge(rungViewersDesc, float64(n.rungs[i].Load()), strconv.Itoa(i))
+	}
 	count(modesDesc, n.modes.Load())
 	for i := range denials {
 		count(deniedDesc, n.denied[i].Load(), denials[i].name)

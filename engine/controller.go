@@ -69,6 +69,8 @@ type session struct {
 	arrival *arrival
 	// publication is nil for subscribers.
 	publication *publication
+	// watching has a meaning for subscribers.
+	watching watching
 }
 
 // attributes names a session in the log. All records on one session share these keys, so that they can be joined. The
@@ -95,6 +97,7 @@ type publication struct {
 	generation   bus.Generation
 	since        time.Time
 	active       []int
+	ladder       ladder
 }
 
 const nobody = bus.Nobody
@@ -345,6 +348,8 @@ func (c *controller) handleMessage(m *bus.Control) {
 		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
 			p.active[m.Track] = int(m.PayloadType)
 		}
+	case bus.KindSwitched:
+		c.switched(s, m)
 	case bus.KindSessionHeard:
 		if p := s.publication; p != nil {
 			p.heard, p.media = max(p.heard, m.Heard), max(p.media, m.MediaAt)
@@ -384,6 +389,7 @@ func (c *controller) handleEvent(e *dtls.Event) {
 		switch {
 		case s.spec.Role == api.Subscriber:
 			c.settle(s)
+			c.bound(s)
 		case s.stream.live == nil:
 			c.goLive(s)
 		}

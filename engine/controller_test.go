@@ -90,7 +90,7 @@ func (r *registry) must(role api.Role, name string, p api.Offer) api.SessionID {
 
 // says handles a message of the first worker.
 func (r *registry) says(k bus.Kind, id api.SessionID) {
-	r.handleMessage(&bus.Control{Kind: k, ID: id, Heard: r.now, MediaAt: r.now})
+	r.handleMessage(&bus.Control{Kind: k, ID: id, Life: bus.Life{Heard: r.now, MediaAt: r.now}})
 }
 
 // connect makes a session claimed and keyed.

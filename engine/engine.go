@@ -199,6 +199,22 @@ func (e *Engine) Close(id api.SessionID) {
 	})
 }
 
+// Choose sets the layer above which a subscriber is sent none, by its RID; an empty one lifts the bound. The subscriber
+// is sent less where its network does not carry that layer. The bound stays when another publication has a layer of
+// that name.
+func (e *Engine) Choose(ctx context.Context, id api.SessionID, rid string) (err error) {
+	if ended := e.controller.do(ctx, func() { err = e.controller.choose(id, rid) }); ended != nil {
+		return ended
+	}
+	return err
+}
+
+// View describes what a subscriber is sent. ok is false once the session has ended.
+func (e *Engine) View(id api.SessionID) (v api.View, ok bool) {
+	_ = e.controller.do(context.Background(), func() { v, ok = e.controller.view(id) })
+	return v, ok
+}
+
 // Stream describes a stream that is published now.
 func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 	c := e.controller

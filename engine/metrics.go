@@ -51,7 +51,11 @@ var (
 		"Subscribers that get H.264 in packetization mode 1 although their offer has mode 0 only, or no parameters.")
 	evictedDesc = counterDesc("sessions_evicted_total",
 		"Pending sessions that no check had reached, ended to make room for others.")
-	streamsDesc = counterDesc("streams", "Streams that are published now.")
+	streamsDesc     = counterDesc("streams", "Streams that are published now.")
+	rungViewersDesc = counterDesc("rung_subscribers",
+		"Subscribers of video with several layers, by the rung that they are sent. Rung 0 is the lowest, "+
+			"none is sound alone.",
+		"rung")
 	historyDesc = counterDesc("history_bytes", "Memory of the packet histories, copies for other workers included.")
 	budgetDesc  = counterDesc("history_budget_bytes",
 		"Most memory that the packet histories may take (--history-memory).")

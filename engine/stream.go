@@ -80,9 +80,10 @@ func (g *group) remove(s *session) {
 
 // describe returns the facts about a stream that everybody may know.
 func (st *stream) describe() api.Stream {
+	p := st.live.publication
 	return api.Stream{
-		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(st.live.publication.active),
-		Since: st.live.publication.since, Subscribers: len(st.viewers),
+		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(p.active), Since: p.since,
+		Subscribers: len(st.viewers), Ladder: p.ladder.describe(), SoundOnly: p.ladder.soundOnly,
 	}
 }
 
@@ -134,8 +135,11 @@ func (c *controller) goLive(s *session) {
 	for i := range p.active {
 		p.active[i] = -1
 	}
+	p.ladder = newLadder(s.spec.Tracks)
 	if old == nil {
 		c.census.streams.Add(1)
+	} else {
+		c.census.addRungs(&old.publication.ladder, -1)
 	}
 	st.live = s
 	c.streams.adopt(st)
@@ -147,6 +151,7 @@ func (c *controller) goLive(s *session) {
 			c.send(m)
 		}
 	}
+	c.boundAll(st)
 	if old != nil {
 		c.close(old, api.ReasonReplaced)
 	}
@@ -179,6 +184,7 @@ func (c *controller) leave(s *session) {
 	case st.live == s:
 		st.live, st.left = nil, c.now()
 		c.census.streams.Add(-1)
+		c.census.addRungs(&s.publication.ladder, -1)
 		c.broadcast(bus.PublicationClosed(st.id, s.publication.generation))
 		if i := slices.IndexFunc(st.candidates, func(x *session) bool { return x.keyed }); i >= 0 && !c.closing {
 			c.goLive(st.candidates[i])
@@ -186,6 +192,7 @@ func (c *controller) leave(s *session) {
 			c.streams.orphan(st)
 		}
 	case s.spec.Role == api.Subscriber:
+		c.unwatch(s)
 		st.viewers.remove(s)
 	case s.place >= 0:
 		st.candidates.remove(s)

@@ -16,6 +16,8 @@ var (
 	ErrNoAddress = errors.New("the server has no address")
 	// ErrNoSession: the session has ended, or never was.
 	ErrNoSession = errors.New("no such session")
+	// ErrNoLayer: the stream has no such layer now.
+	ErrNoLayer = errors.New("no such layer")
 	// ErrClosing: the server is shutting down.
 	ErrClosing = errors.New("the server is shutting down")
 )

@@ -82,4 +82,33 @@ type Stream struct {
 	Since time.Time
 	// Subscribers is the number of sessions that watch it.
 	Subscribers int
+	// Ladder holds the layers of a video track that has several, the lowest first. It is nil for a track with one.
+	Ladder []Rung
+	// SoundOnly is the number of subscribers of the ladder that get no video, because their networks carry none.
+	SoundOnly int
+}
+
+// A Rung is one choice of a video track: a layer.
+type Rung struct {
+	// RID is the layer's restriction identifier (RFC 8851).
+	RID string
+	// Rate is in bits a second, of RTP packets with their headers, 0 while the layer is silent.
+	Rate uint32
+	// Width and Height are those of its pictures in pixels, 0 while unknown.
+	Width, Height int
+	// Subscribers is the number of sessions that are sent it now.
+	Subscribers int
+}
+
+// NoRung stands for the rung of a subscriber that is sent none of the ladder, or of which nothing is known yet.
+const NoRung = -1
+
+// A View describes what one subscriber is sent.
+type View struct {
+	// Stream is the zero Stream while nobody publishes.
+	Stream Stream
+	// Rung is the place in Stream.Ladder of the layer that the subscriber is sent, or NoRung.
+	Rung int
+	// Cause names why the subscriber is sent that rung, such as "capacity" or "loss". It is empty before the first.
+	Cause string
 }

@@ -1,7 +1,7 @@
 package bus
 
 // An Address names an endpoint. A worker's is its number. Addresses are small: they index tables.
-type Address int32
+type Address int16
 
 const (
 	// Controller is the controller's address.

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/port"
 	"ringcast/engine/srtp"
@@ -38,6 +39,9 @@ const (
 	KindSessionKeyed
 	// KindSendRecord brings Data, a datagram of DTLS records to send.
 	KindSendRecord
+	// KindChoose bounds the subscriber's video: of Track of publication Generation it is sent no rung above that of
+	// Layer. BestLayer lifts the bound, and so does the end of the publication.
+	KindChoose
 
 	// Worker to controller, about session ID:
 
@@ -61,6 +65,9 @@ const (
 	// KindFormatActive: Track of publication Generation now carries the publisher's payload type PayloadType. From the
 	// owner.
 	KindFormatActive
+	// KindSwitched: the subscriber is sent Layer of Track of publication Generation from now on, because of Cause.
+	// NoLayer stands for no video. The owner sends it only for tracks of several layers.
+	KindSwitched
 	// KindSessionEnded: the owner gave the session up for Reason.
 	KindSessionEnded
 
@@ -88,6 +95,7 @@ type Control struct {
 	Reason      api.Reason
 	PayloadType uint8
 	Join        bool
+	Cause       adapt.Cause
 	// To is the receiver, From the sender. The bus sets From.
 	To, From Address
 	// Owner is a worker.
@@ -101,12 +109,14 @@ type Control struct {
 	Keys      *srtp.Keys
 	UfragKeys *ufrag.Keys
 	Names
-	Clock   Clock
-	Path    port.Path
-	Heard   port.Time
-	MediaAt port.Time
-	Data    []byte
+	Clock Clock
+	Path  port.Path
+	Life
+	Data []byte
 }
+
+// Life is when a publisher last sent something authenticated, and media.
+type Life struct{ Heard, MediaAt port.Time }
 
 // Names authenticate the checks of a session: our credentials, and the peer's user name fragment.
 type Names struct {
@@ -184,6 +194,11 @@ func SendRecord(owner Address, id api.SessionID, datagram []byte) Control {
 	return Control{Kind: KindSendRecord, To: owner, ID: id, Data: datagram}
 }
 
+// Choose bounds the layers that a subscriber is sent. Of l, Layer may be BestLayer.
+func Choose(owner Address, id api.SessionID, l LayerID) Control {
+	return Control{Kind: KindChoose, To: owner, ID: id, LayerID: l}
+}
+
 // Constructors of the workers' messages to the controller.
 
 // RecordReceived passes a datagram of DTLS records on.
@@ -219,12 +234,17 @@ func MediaBegan(id api.SessionID) Control {
 
 // SessionHeard reports when a publisher last sent something authenticated, and when media.
 func SessionHeard(id api.SessionID, heard, media port.Time) Control {
-	return Control{Kind: KindSessionHeard, To: Controller, ID: id, Heard: heard, MediaAt: media}
+	return Control{Kind: KindSessionHeard, To: Controller, ID: id, Life: Life{heard, media}}
 }
 
 // FormatActive reports the payload type that a track of a publisher now carries. Of l, Layer has no meaning.
 func FormatActive(id api.SessionID, l LayerID, payloadType uint8) Control {
 	return Control{Kind: KindFormatActive, To: Controller, ID: id, LayerID: l, PayloadType: payloadType}
+}
+
+// Switched reports the layer that a subscriber is sent from now on, and why. Of l, Layer may be NoLayer.
+func Switched(id api.SessionID, l LayerID, why adapt.Cause) Control {
+	return Control{Kind: KindSwitched, To: Controller, ID: id, LayerID: l, Cause: why}
 }
 
 // SessionEnded reports that the owner gave a session up.

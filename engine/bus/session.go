@@ -19,10 +19,11 @@ type LayerID struct {
 }
 
 // EveryTrack and BestLayer stand for numbers in the LayerID that a follower asks for. BestLayer is the layer of a track
-// that the owner of the publication chooses.
+// that the owner of the publication chooses. NoLayer stands for the layer of a subscriber that is sent no video.
 const (
 	EveryTrack = 0xFF
 	BestLayer  = 0xFF
+	NoLayer    = 0xFE
 )
 
 // Session describes a session to every worker. It is immutable once announced, so that all share one copy.

@@ -368,7 +368,7 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 	m := bus.Control{
 		Kind: bus.Kind(kind), From: 1, ID: api.SessionID(data[1]), LayerID: id, Feed: uint32(data[7] % 3),
 		Row:  bus.Row{Index: index, Count: uint32(data[7]), Epoch: uint32(data[6] % 4)},
-		Data: data[8:], Path: p.path, Heard: l.now, Owner: 1,
+		Data: data[8:], Path: p.path, Life: bus.Life{Heard: l.now}, Owner: 1,
 	}
 	switch m.Kind {
 	case bus.KindSessionOpened:
