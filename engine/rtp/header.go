@@ -28,6 +28,9 @@ type Span struct {
 // PaddingBit is the P bit in the first byte of a header: the packet ends in padding.
 const PaddingBit = 0x20
 
+// ExtensionBit is the X bit in the first byte of a header: a block of extensions follows the contributing sources.
+const ExtensionBit = 0x10
+
 // Header is an RTP header parsed to values and offsets (RFC 3550 section 5.1, RFC 8285).
 type Header struct {
 	Marker bool
@@ -66,7 +69,7 @@ func (h *Header) Parse(data []byte, m *ExtensionMap) bool {
 	if start > len(data) {
 		return false
 	}
-	if data[0]&0x10 == 0 {
+	if data[0]&ExtensionBit == 0 {
 		return true
 	}
 	if start+4 > len(data) {
@@ -194,7 +197,7 @@ func (h FixedHeader) Put(b []byte) {
 	_ = b[HeaderLen-1]
 	b[0] = 2 << 6
 	if h.Extension {
-		b[0] |= 0x10
+		b[0] |= ExtensionBit
 	}
 	b[1] = h.PayloadType & 0x7F
 	if h.Marker {

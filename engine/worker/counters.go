@@ -67,6 +67,9 @@ const (
 	DropCodec
 	// DropResends: resends over the subscriber's budget or the queue's length.
 	DropResends
+	// DropPlainResend: resends without RTX of a subscription whose packets may carry transport-wide numbers. The same
+	// bytes cannot be made again.
+	DropPlainResend
 	// DropKeys: keys that no cipher could be made of.
 	DropKeys
 	// DropFollow: another worker's request to be fed with a publication that this one does not own, or does
@@ -107,6 +110,7 @@ var dropNames = [NumDropReasons]string{
 	DropStalled:         "subscriber_stalled",
 	DropCodec:           "codec_not_negotiated",
 	DropResends:         "resend_budget",
+	DropPlainResend:     "resend_plain",
 	DropKeys:            "keys",
 	DropFollow:          "follow_unknown",
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -58,6 +59,9 @@ type subscription struct {
 	lastTL0       uint8
 	// waiting is set while the subscription needs a keyframe to go on.
 	waiting bool
+	// numbered is set if packets may carry transport-wide numbers. It never changes: a packet that was sealed with a
+	// number cannot be sealed again without it.
+	numbered bool
 }
 
 // present returns the present span, nil before the first.
@@ -96,7 +100,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 		for i := range s.spec.Tracks {
 			if spec := &s.spec.Tracks[i]; spec.Kind == k {
 				sub.tracks = append(sub.tracks, subscription{
-					spec: spec, shape: st.shapeOf(spec), waiting: true,
+					spec: spec, shape: st.shapeOf(spec), waiting: true, numbered: mayNumber(spec),
 					// Below 2^15, so that a loss at the start cannot be taken for a rollover.
 					rtx: w.cfg.Rand() & 0x7FFF,
 				})
@@ -109,6 +113,17 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 	}
 	w.serve(sub)
 	return sub
+}
+
+// mayNumber reports whether a subscription's packets may carry transport-wide numbers. A resend would carry another
+// number than the packet did, so every format needs RTX, which seals under an index of its own.
+func mayNumber(spec *rtp.Track) bool {
+	for i := range spec.Formats {
+		if spec.Formats[i].RTX == 0 {
+			return false
+		}
+	}
+	return spec.Kind == rtp.Video && spec.Extensions[rtp.TransportSequence] != 0 && spec.RTXSSRC != 0
 }
 
 // unsubscribe ends what subscribe began.
@@ -172,7 +187,34 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, rout
 		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // reports were rare: nothing was sent
 	}
 	// A literal for each packet would be copied through memory, which is 8 % of all that a packet costs.
-	d := delivery{t: t, span: s}
+	x := fill{delivery: delivery{t: t, span: s, numbered: t.numbersNext()}, first: sub.transport}
+	return w.write(now, sub, &x, route, out)
+}
+
+// numbersNext reports whether the packets of the next fill carry transport-wide numbers. Where a track has one layer
+// there is nothing to choose, and nothing to measure.
+func (t *subscription) numbersNext() bool {
+	l := t.have()
+	return t.numbered && len(l.pub.tracks[l.track].layers) > 1
+}
+
+// A fill is the packets of one track that a subscriber is sent at one time. All of them carry transport-wide numbers,
+// or none does.
+type fill struct {
+	delivery             // the packet in hand
+	first         uint16 // number of the first packet
+	packets, size int    // of those that were sent; the size is in bytes
+}
+
+// summary is the fill as a Selector sees it.
+func (x *fill) summary() adapt.Fill {
+	return adapt.Fill{Packets: x.packets, Size: x.size / max(x.packets, 1), First: x.first, Numbered: x.numbered}
+}
+
+// write writes the packets of a fill. It is false if out is full before the last.
+func (w *Worker) write(now port.Time, sub *subscriber, x *fill, route port.Route, out *Outgoing) bool {
+	t, s, d := x.t, x.span, &x.delivery
+	h := &s.layer.history
 	late, pending := uint64(0), h.Next()-min(t.cursor, h.Next())
 	for ; t.cursor < h.Next(); t.cursor++ {
 		e := h.At(t.cursor)
@@ -202,10 +244,12 @@ func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, rout
 			w.drop(DropTooLong)
 			continue
 		}
-		f.Data = w.seal(f.Data, sub, &d)
+		f.Data = w.seal(f.Data, sub, d)
 		f.Route, f.Born = route, now
 		out.Submit()
-		w.sent(now, sub, &d, len(f.Data))
+		w.sent(now, sub, d, len(f.Data))
+		x.packets++
+		x.size += len(f.Data)
 		if sub.session.trial && !w.spend(now, sub.session) {
 			t.cursor++
 			return true

@@ -173,7 +173,10 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 		return false // it left the history, or never came
 	}
 	e := l.history.At(index)
-	d := delivery{t, s, index, e, t.shape.resendTemplate(l, e), seq}
+	d := delivery{
+		t: t, span: s, index: index, entry: e, template: t.shape.resendTemplate(l, e), sequence: seq,
+		numbered: t.numbered,
+	}
 	if d.template == nil || !d.fits() {
 		return false
 	}
@@ -181,16 +184,15 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 		w.drop(DropResends)
 		return false
 	}
-	if d.template.rtx == noType || t.spec.RTXSSRC == 0 {
-		if d.template.transport != 0 {
-			// The same nonce would seal another transport-wide number, and give the key away. Signalling
-			// does not negotiate this.
-			w.drop(DropResends)
-			return false
-		}
-		f.Data = w.seal(f.Data, sub, &d)
-	} else {
+	switch {
+	case d.template.rtx != noType && t.spec.RTXSSRC != 0:
 		f.Data = sub.sealRTX(f.Data, &d)
+	case t.numbered:
+		// The packet may have carried a number. Other bytes under the same nonce give the key away.
+		w.drop(DropPlainResend)
+		return false
+	default:
+		f.Data = w.seal(f.Data, sub, &d)
 	}
 	sub.budget -= len(f.Data)
 	t.repairs.note(seq)

@@ -63,7 +63,7 @@ func TestRTXResend(t *testing.T) {
 		v, _ := h.Value(r.data, rtp.TransportSequence)
 		return binary.BigEndian.Uint16(v)
 	}
-	last := transport(sent[9])
+	last := transport(again[0]) - 1
 	for i, r := range again {
 		of := sent[[...]int{3, 9, 3}[i]] // packets that were not resent yet come first
 		if binary.BigEndian.Uint16(r.payload) != of.Sequence || string(r.payload[2:]) != string(of.payload) {
@@ -341,19 +341,46 @@ func TestResendAfterClose(t *testing.T) {
 	}
 }
 
-// A subscriber with transport-wide numbers and without RTX gets no resends: they would be other bytes under the same
-// nonce. Signalling does not negotiate this, but the core must not rely on it.
-func TestPlainResendWithTransportNumber(t *testing.T) {
+// A subscription without RTX never carries transport-wide numbers, even if they were negotiated. So a resend has the
+// same bytes.
+func TestPlainResendCarriesNoNumber(t *testing.T) {
 	l := newLab(t, 0, 1)
-	p := l.publish(1, 1, published()...)
 	tracks := watched(false)
 	tracks[0].Extensions[rtp.TransportSequence] = 13
 	s := l.watch(1, tracks...)
-	p.frame(0, 0, true)
-	seq := s.media(subVideo)[0].Sequence
+	p := l.publish(1, 1, simulcast()...)
+	p.layer(hiSSRC, 0, 0, vp8(true, true, ""))
+	sent := s.media(subVideo)
+	if len(sent) != 1 || numberOf(t, sent[0]) >= 0 {
+		t.Fatalf("%d packets, the first with the number %d; expected one without", len(sent), numberOf(t, sent[0]))
+	}
 	l.forget()
-	s.nack(subVideo, seq) // the oracle looks on
+	s.nack(subVideo, sent[0].Sequence)
+	if again := s.media(subVideo); len(again) != 1 || string(again[0].raw) != string(sent[0].raw) {
+		t.Errorf("%d packets came again; expected one with the same bytes", len(again))
+	}
+}
+
+// A packet that may have carried a transport-wide number is never resent plainly, even if subscribe erred. The nonce
+// would seal other bytes.
+func TestPlainResendOfTheNumbered(t *testing.T) {
+	l := newLab(t, 0, 1)
+	tracks := watched(false)
+	tracks[0].Extensions[rtp.TransportSequence] = 13
+	s := l.watch(1, tracks...)
+	l.stream(1).all()[0].tracks[1].numbered = true
+	p := l.publish(1, 1, simulcast()...)
+	p.layer(hiSSRC, 0, 0, vp8(true, true, ""))
+	sent := s.media(subVideo)
+	if len(sent) != 1 || numberOf(t, sent[0]) < 0 {
+		t.Fatalf("%d packets; expected one with a transport-wide number", len(sent))
+	}
+	l.forget()
+	s.nack(subVideo, sent[0].Sequence) // the oracle looks on
 	if n := len(s.media(subVideo)); n != 0 {
 		t.Errorf("%d packets were resent", n)
+	}
+	if n := l.drops(DropPlainResend); n != 1 {
+		t.Errorf("%d resends were counted as dropped; expected 1", n)
 	}
 }

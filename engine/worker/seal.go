@@ -19,11 +19,13 @@ type delivery struct {
 	entry    *history.Entry // the packet there
 	template *template
 	sequence uint64 // extended
+	// numbered is set if the packet carries a transport-wide sequence number.
+	numbered bool
 }
 
 // fits reports whether the packet fits a datagram, also as a retransmission, which is two bytes longer.
 func (d *delivery) fits() bool {
-	return int(d.template.length)+d.entry.PayloadLen()+2+maxTag <= maxSent
+	return int(d.template.full)+d.entry.PayloadLen()+2+maxTag <= maxSent
 }
 
 // fields are a header's fields that differ between subscribers of one shape, or from one sending to the next.
@@ -32,19 +34,22 @@ type fields struct {
 	sequence    uint16
 	timestamp   uint32
 	ssrc        uint32
+	// numbered asks for the next transport-wide number.
+	numbered bool
 }
 
-// header writes an RTP header to frame: the template, with these fields and the next transport-wide number.
+// header writes an RTP header to frame: the template, with these fields.
 func (sub *subscriber) header(frame []byte, t *template, f fields) []byte {
-	frame = append(frame[:0], t.bytes[:t.length]...)
+	if f.numbered {
+		frame = t.numbered(frame, sub.transport)
+		sub.transport++
+	} else {
+		frame = t.plain(frame)
+	}
 	frame[1] = t.bytes[1] | f.payloadType
 	binary.BigEndian.PutUint16(frame[2:], f.sequence)
 	binary.BigEndian.PutUint32(frame[4:], f.timestamp)
 	binary.BigEndian.PutUint32(frame[8:], f.ssrc)
-	if t.transport != 0 {
-		binary.BigEndian.PutUint16(frame[t.transport:], sub.transport)
-		sub.transport++
-	}
 	return frame
 }
 
@@ -55,6 +60,7 @@ func (w *Worker) seal(frame []byte, sub *subscriber, d *delivery) []byte {
 	frame = sub.header(frame, d.template, fields{
 		payloadType: d.template.media,
 		sequence:    uint16(d.sequence), timestamp: s.timestampOf(e.Timestamp), ssrc: d.t.spec.SSRC,
+		numbered: d.numbered,
 	})
 	if e.Padded() {
 		frame[0] |= rtp.PaddingBit
@@ -70,12 +76,14 @@ func (w *Worker) seal(frame []byte, sub *subscriber, d *delivery) []byte {
 }
 
 // sealRTX writes a packet as a retransmission, under an SSRC and a numbering of its own. The original sequence number
-// comes before the payload (RFC 4588 section 4).
+// comes before the payload (RFC 4588 section 4). Its index is new on each sending, so it may carry a transport-wide
+// number even if the packet did not.
 func (sub *subscriber) sealRTX(frame []byte, d *delivery) []byte {
 	s, e, t := d.span, d.entry, d.t
 	frame = sub.header(frame, d.template, fields{
 		payloadType: d.template.rtx,
 		sequence:    uint16(t.rtx), timestamp: s.timestampOf(e.Timestamp), ssrc: t.spec.RTXSSRC,
+		numbered: d.numbered,
 	})
 	n := len(frame)
 	frame = binary.BigEndian.AppendUint16(frame, uint16(d.sequence))

@@ -13,8 +13,10 @@ const (
 	maxMID = 32
 	// maxExtensions bounds the forwarded extensions of one packet, in bytes as stored.
 	maxExtensions = 64
-	// maxHeader bounds an outgoing RTP header, in bytes.
-	maxHeader = rtp.HeaderLen + 4 + 2 + maxMID + 2 + 2 + maxExtensions + 4
+	// numberLen is the room of a transport-wide sequence number among a header's extensions, in bytes.
+	numberLen = 4
+	// maxHeader bounds an outgoing RTP header, in bytes: all but the number is padded to a multiple of four.
+	maxHeader = (rtp.HeaderLen+4+2+maxMID+maxExtensions+3)/4*4 + numberLen
 	// maxTag is the longest tag that sealing adds, in bytes.
 	maxTag = 16
 	// templates is how many packets' headers a shape with many subscribers holds at once, a power of two. One
@@ -49,16 +51,17 @@ type shape struct {
 // noType is no payload type: the format was not negotiated.
 const noType = 0xFF
 
-// A template is a packet's header for a shape. The fields that differ between its subscribers are 0.
+// A template is a packet's header for a shape. The fields that differ between its subscribers are 0. The transport-wide
+// sequence number comes last, in four bytes of its own, so one template serves packets with it and packets without.
 type template struct {
-	layer *layer
-	index uint64
-	// transport is the offset of the transport-wide sequence number, 0 where there is none.
-	transport uint8
-	length    uint8
-	media     uint8 // payload type
-	rtx       uint8 // payload type of a retransmission, or noType
-	bytes     [maxHeader]byte
+	layer  *layer
+	index  uint64
+	length uint8 // without the number
+	full   uint8 // with the number, if that was negotiated
+	number uint8 // offset of the number
+	media  uint8 // payload type
+	rtx    uint8 // payload type of a retransmission, or noType
+	bytes  [maxHeader]byte
 }
 
 // shapeOf finds or makes the shape of a subscription, and counts the subscription among its users.
@@ -178,7 +181,7 @@ func (sh *shape) writeExtensions(t *template, stored []byte) {
 	b := t.bytes[:start]
 	put := func(e rtp.Extension, value ...byte) bool {
 		id := sh.extensions[e]
-		if id == 0 || len(value) == 0 || !twoByte && len(value) > 16 || len(b)+2+len(value) > maxHeader-4 {
+		if id == 0 || len(value) == 0 || !twoByte && len(value) > 16 || len(b)+2+len(value) > maxHeader-numberLen {
 			return false
 		}
 		if twoByte {
@@ -189,10 +192,6 @@ func (sh *shape) writeExtensions(t *template, stored []byte) {
 		b = append(b, value...)
 		return true
 	}
-	t.transport = 0
-	if sh.extensions[rtp.TransportSequence] != 0 && put(rtp.TransportSequence, 0, 0) {
-		t.transport = uint8(len(b) - 2)
-	}
 	if sh.extensions[rtp.MID] != 0 {
 		var mid [maxMID]byte
 		put(rtp.MID, mid[:copy(mid[:], sh.mid)]...)
@@ -202,10 +201,6 @@ func (sh *shape) writeExtensions(t *template, stored []byte) {
 		put(rtp.Extension(stored[0]), stored[2:2+n]...)
 		stored = stored[2+n:]
 	}
-	if len(b) == start {
-		t.length = rtp.HeaderLen
-		return
-	}
 	for len(b)%4 != 0 {
 		b = append(b, 0)
 	}
@@ -213,10 +208,36 @@ func (sh *shape) writeExtensions(t *template, stored []byte) {
 	if twoByte {
 		profile = 0x1000
 	}
-	t.bytes[0] |= 0x10
 	binary.BigEndian.PutUint16(t.bytes[rtp.HeaderLen:], profile)
 	binary.BigEndian.PutUint16(t.bytes[rtp.HeaderLen+2:], uint16((len(b)-start)/4))
 	t.length = uint8(len(b))
+	if len(b) == start {
+		t.length = rtp.HeaderLen
+	} else {
+		t.bytes[0] |= rtp.ExtensionBit
+	}
+	t.full = t.length
+	if id := sh.extensions[rtp.TransportSequence]; id != 0 {
+		element := [numberLen]byte{id<<4 | 1}
+		t.number = uint8(len(b) + 1)
+		if twoByte {
+			element = [numberLen]byte{id, 2}
+			t.number++
+		}
+		t.full = uint8(len(append(b, element[:]...)))
+	}
+}
+
+// plain writes the header without a transport-wide number.
+func (t *template) plain(frame []byte) []byte { return append(frame[:0], t.bytes[:t.length]...) }
+
+// numbered writes the header with a transport-wide number. That must have been negotiated.
+func (t *template) numbered(frame []byte, number uint16) []byte {
+	frame = append(frame[:0], t.bytes[:t.full]...)
+	frame[0] |= rtp.ExtensionBit
+	frame[rtp.HeaderLen+3] = (t.full - rtp.HeaderLen - 4) / 4
+	binary.BigEndian.PutUint16(frame[t.number:], number)
+	return frame
 }
 
 // forwarded are the extensions that subscribers get as the publisher sent them. Extensions about the publisher's clock

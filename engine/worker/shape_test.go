@@ -10,7 +10,7 @@ import (
 )
 
 // shaped makes a header for a subscriber with an extension map and a MID, of a packet with these stored extensions. It
-// parses the header.
+// parses the header. If a transport-wide number was negotiated, the packet carries one.
 func shaped(t *testing.T, mid string, m rtp.ExtensionMap, stored []byte) (rtp.Header, []byte) {
 	t.Helper()
 	sh := &shape{mid: mid, extensions: m}
@@ -19,22 +19,36 @@ func shaped(t *testing.T, mid string, m rtp.ExtensionMap, stored []byte) (rtp.He
 		Marker: true, PayloadType: 99, Sequence: 0x1234, Timestamp: 0x56789ABC, SSRC: 0xDEF01234,
 	}.Put(x.bytes[:])
 	sh.writeExtensions(&x, stored)
-	packet := append(append([]byte(nil), x.bytes[:x.length]...), "payload"...)
-	var h rtp.Header
-	if !h.Parse(packet, &m) {
+	h, packet := parsed(t, &m, x.plain(nil))
+	if v, ok := h.Value(packet, rtp.TransportSequence); ok {
+		t.Errorf("the header without a transport-wide number has %x", v)
+	}
+	if m[rtp.TransportSequence] == 0 {
+		return h, packet
+	}
+	plain, without := h, packet
+	h, packet = parsed(t, &m, x.numbered(nil, 0xABCD))
+	if v, _ := h.Value(packet, rtp.TransportSequence); string(v) != "\xab\xcd" {
+		t.Errorf("the transport-wide number is %x; expected abcd", v)
+	}
+	for e := range rtp.NumExtensions {
+		got, _ := h.Value(packet, e)
+		if want, _ := plain.Value(without, e); e != rtp.TransportSequence && !bytes.Equal(got, want) {
+			t.Errorf("with a transport-wide number, %s is %x; expected %x as without", e.URI(), got, want)
+		}
+	}
+	return h, packet
+}
+
+// parsed adds a payload to a header, and parses the packet.
+func parsed(t *testing.T, m *rtp.ExtensionMap, header []byte) (h rtp.Header, packet []byte) {
+	t.Helper()
+	packet = append(bytes.Clone(header), "payload"...)
+	if !h.Parse(packet, m) {
 		t.Fatalf("the header does not parse: %x", packet)
 	}
 	if string(packet[h.HeaderLen:]) != "payload" {
-		t.Fatalf("the header has %d bytes, the parser sees %d", x.length, h.HeaderLen)
-	}
-	if x.transport != 0 {
-		v, ok := h.Value(packet, rtp.TransportSequence)
-		if !ok || len(v) != 2 || &v[0] != &packet[x.transport] {
-			t.Errorf("the transport-wide number is not at %d", x.transport)
-		}
-	}
-	if _, ok := h.Value(packet, rtp.TransportSequence); ok != (m[rtp.TransportSequence] != 0) {
-		t.Errorf("transport-wide number there: %t", ok)
+		t.Fatalf("the header has %d bytes, the parser sees %d", len(header), h.HeaderLen)
 	}
 	return h, packet
 }
@@ -66,7 +80,7 @@ func TestHeaderForms(t *testing.T) {
 			"transport", "0",
 			rtp.ExtensionMap{rtp.TransportSequence: 3},
 			nil, 0xBEDE,
-			map[rtp.Extension]string{rtp.TransportSequence: "\x00\x00"},
+			nil,
 		},
 		{"all, one byte", "audio", rtp.ExtensionMap{
 			rtp.MID: 1, rtp.TransportSequence: 2, rtp.AudioLevel: 3, rtp.VideoOrientation: 4, rtp.PlayoutDelay: 5,
