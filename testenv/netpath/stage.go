@@ -54,8 +54,10 @@ func (s Schedule) At(now port.Time) float64 {
 type Bottleneck struct {
 	// Rate is in bits a second.
 	Rate Schedule
-	// Limit is the most bytes that wait.
+	// Limit is the most bytes that wait; 0 where Longest alone bounds the queue.
 	Limit int
+	// Longest is the longest that a packet waits; 0 where Limit alone bounds the queue.
+	Longest port.Time
 	// Overhead is added to the size of each packet: headers below UDP.
 	Overhead int
 
@@ -68,7 +70,9 @@ type Bottleneck struct {
 func (b *Bottleneck) Pass(now port.Time, size int) (port.Time, bool) {
 	size += b.Overhead
 	rate := b.Rate.At(now)
-	if waiting := b.Delay(now).Seconds() * rate / 8; waiting+float64(size) > float64(b.Limit) {
+	delay := b.Delay(now)
+	waiting := delay.Seconds() * rate / 8
+	if b.Limit > 0 && waiting+float64(size) > float64(b.Limit) || b.Longest > 0 && delay > b.Longest {
 		b.Dropped += int64(size)
 		return 0, false
 	}

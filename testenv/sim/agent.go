@@ -153,10 +153,12 @@ func (a *agent) rebind(worker int) {
 
 // another gives the peer one more address, which hashes to a worker.
 func (a *agent) another(worker int) netip.AddrPort {
-	before := a.world.place
-	a.world.Place(worker)
-	defer a.world.Place(before)
-	return a.world.join(a.self)
+	place, home := a.world.place, a.world.home
+	a.world.place, a.world.home = worker, a.addr.Addr()
+	defer func() { a.world.place, a.world.home = place, home }()
+	to := a.world.join(a.self)
+	a.world.Network.follow(a.world.indexOf(a.addr), a.world.indexOf(to))
+	return to
 }
 
 // owner is the worker that the controller takes for the session's owner.

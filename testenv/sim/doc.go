@@ -13,6 +13,11 @@
 // restarts ICE. A worker's port is blocked, a lane of the bus is full, a peer's network is cut. Reception.Judge then
 // reports how a subscriber's decoder would have fared.
 //
+// A viewer may sit on a Link of its own, or share one: a rate that changes, a queue, loss, delay, jitter. With a Manner
+// it behaves as a browser does. It plays pictures when they are whole, and records freezes, layers and switches. It
+// reports on numbered packets, estimates a rate for the others, and asks for keyframes. A Simulcast is a publisher
+// whose encoder holds its layers to rates and keys them as libvpx does.
+//
 // An Oracle sits on every seal of the workers and remembers the bytes of each (key, SSRC, index). A second use with
 // different bytes fails the test.
 package sim

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 
 	"ringcast/engine/port"
+	"ringcast/testenv/netpath"
 )
 
 // Faults are the faults of a Network, each with its own probability, 0 to 1, for a datagram.
@@ -23,6 +24,8 @@ type Network struct {
 	last map[flow]port.Time
 	// dead flows lose everything.
 	dead map[flow]bool
+	// links are the ways that flows take before the faults.
+	links map[flow]netpath.Stage
 }
 
 type flow struct {
@@ -30,12 +33,19 @@ type flow struct {
 	up   bool
 }
 
-// send returns the times at which copies of a datagram arrive, none if it is lost.
-func (n *Network) send(now port.Time, f flow, at []port.Time) []port.Time {
+// belowUDP is the size of the headers below the datagram, in bytes.
+const belowUDP = 28
+
+// send returns the times at which copies of a datagram of some bytes arrive, none if it is lost.
+func (n *Network) send(now port.Time, f flow, size int) (at []port.Time) {
 	n.Sent++
-	if n.dead[f] {
+	ok := !n.dead[f]
+	if link := n.links[f]; ok && link != nil {
+		now, ok = link.Pass(now, size+belowUDP)
+	}
+	if !ok {
 		n.Lost++
-		return at
+		return nil
 	}
 	copies := 1
 	if n.rand.Float64() < n.Faults.Duplicate {
@@ -59,4 +69,13 @@ func (n *Network) send(now port.Time, f flow, at []port.Time) []port.Time {
 		at = append(at, t)
 	}
 	return at
+}
+
+// follow gives a peer's new address the links of its old one.
+func (n *Network) follow(from, to int) {
+	for _, up := range [...]bool{false, true} {
+		if link := n.links[flow{from, up}]; link != nil {
+			n.links[flow{to, up}] = link
+		}
+	}
 }

@@ -50,6 +50,7 @@ type Publisher struct {
 	// Else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
 	Tiny, Ragged bool
 	stopped      bool
+	encoder      *encoder // of a Simulcast, or nil
 	Feedback
 }
 
@@ -103,7 +104,12 @@ func (w *World) Publish(stream bus.StreamID, every int) *Publisher {
 // PublishAs adds a publisher to a stream. With rids the video is simulcast, its SSRCs unannounced,
 // each layer about twice the one before.
 func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids ...string) *Publisher {
-	video := videoTrack(true, true, codec)
+	return w.publish(stream, every, []rtp.Codec{codec}, rids)
+}
+
+// publish adds a publisher that has announced some codecs, of which it sends the first.
+func (w *World) publish(stream bus.StreamID, every int, codecs []rtp.Codec, rids []string) *Publisher {
+	video := videoTrack(true, true, codecs...)
 	audio := audioTrack()
 	audio.Extensions[rtp.TransportSequence] = idTransport
 	audio.Encodings = []rtp.Encoding{{SSRC: audioSSRC}}
@@ -120,7 +126,7 @@ func (w *World) PublishAs(stream bus.StreamID, every int, codec rtp.Codec, rids 
 	if err != nil {
 		panic(err)
 	}
-	p := &Publisher{sealer: sealer, KeyframeEvery: every, codec: codec}
+	p := &Publisher{sealer: sealer, KeyframeEvery: every, codec: codecs[0]}
 	p.Wall = func(now port.Time) int64 { return 3_900_000_000e9 + int64(now) }
 	// Stamps distinguish sources.
 	stamp := uint64(spec.ID) << 40
@@ -169,9 +175,7 @@ func (p *Publisher) receive(data []byte) {
 		switch x.Type {
 		case rtcp.PLI, rtcp.FIR:
 			p.PLIs = append(p.PLIs, p.world.now)
-			for _, l := range p.layers {
-				l.wanted = l.wanted || l.ssrc == x.Media
-			}
+			p.request(x.Media)
 		case rtcp.TransportCC:
 			p.Feedbacks++
 		case rtcp.NACK:
@@ -267,18 +271,28 @@ func (p *Publisher) sendFrame() {
 	if p.stopped {
 		return
 	}
-	for _, l := range p.layers {
+	for i, l := range p.layers {
 		if !l.paused {
-			p.sendPicture(l)
+			p.sendPicture(i, l)
 		}
 	}
 	p.frame++
 	p.world.at(p.world.now+frameInterval, p.sendFrame)
 }
 
-func (p *Publisher) sendPicture(l *sending) {
+func (p *Publisher) sendPicture(i int, l *sending) {
 	key := l.wanted || p.frame%p.KeyframeEvery == 0
 	l.wanted = false
+	if p.encoder != nil {
+		p.sendEncoded(i, key)
+	} else {
+		p.sendDrawn(l, key)
+	}
+	l.picture, l.tl0 = (l.picture+1)&0x7FFF, l.tl0+1
+}
+
+// sendDrawn sends a picture of a size that chance draws.
+func (p *Publisher) sendDrawn(l *sending, key bool) {
 	n := l.packets[0] + p.rand.IntN(l.packets[1]-l.packets[0]+1)
 	if key {
 		n = l.packets[1] + 2 + p.rand.IntN(6)
@@ -312,7 +326,6 @@ func (p *Publisher) sendPicture(l *sending) {
 			p.send(l, false, ts, pad, true)
 		}
 	}
-	l.picture, l.tl0 = (l.picture+1)&0x7FFF, l.tl0+1
 }
 
 // timestamp is that of the present frame.

@@ -154,9 +154,6 @@ func TestSwitchWithFullBus(t *testing.T) {
 	}
 }
 
-// layerOf returns the layer of a packet.
-func (p *Packet) layerOf() int { return int(p.Stamp >> 32 & 0xFF) }
-
 // checkLayer checks that the newest packet of each subscriber is of a layer.
 func checkLayer(t *testing.T, w *World, subs []*Subscriber, want int, when string) {
 	t.Helper()

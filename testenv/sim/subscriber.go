@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"ringcast/engine/api"
@@ -32,6 +33,9 @@ type Subscriber struct {
 	gone bool
 	// last is the time of the last media.
 	last port.Time
+	// Browser is nil for a viewer without manners, way for one without a link.
+	Browser *Browser
+	way     *Way
 }
 
 // Reception is a subscriber's record of one track.
@@ -47,6 +51,7 @@ type Reception struct {
 	Packets   map[uint64]Packet
 	Resent    int
 	Twice     int
+	Padding   int // of the retransmissions' SSRC
 	missing   map[uint64]gap
 	// resends unwraps the numbering of retransmissions, lastResend is the highest.
 	resends    rtp.Unwrapper
@@ -70,6 +75,7 @@ type Packet struct {
 	Stamp     uint64 // 0 for padding
 	Start     bool   // of a picture
 	Key       bool   // of a keyframe's first packet
+	Marker    bool   // the last of a picture
 	Sets      bool   // parameter sets, without a stamp
 	Timestamp uint32
 	// Picture and TL0 are VP8's, where there are any.
@@ -86,6 +92,11 @@ type Viewer struct {
 	RTX     bool
 	Profile srtp.Profile
 	Codecs  []rtp.Codec // VP8 if there are none
+	// Plain are the codecs without retransmissions, although the viewer has RTX.
+	Plain []rtp.Codec
+	// Manner, if set, makes the viewer behave as a browser. It has an IP address of its own then, or Home.
+	Manner *Manner
+	Home   netip.Addr
 }
 
 // Watch adds a subscriber.
@@ -94,6 +105,11 @@ func (w *World) Watch(v Viewer) *Subscriber {
 		v.Codecs = []rtp.Codec{rtp.VP8}
 	}
 	video, audio := videoTrack(v.RTX, v.RTX, v.Codecs...), audioTrack()
+	for i := range video.Formats {
+		if f := &video.Formats[i]; slices.Contains(v.Plain, f.Codec) {
+			f.RTX = 0
+		}
+	}
 	n := uint32(len(w.peers)) * 16
 	video.SSRC, audio.SSRC = 0x80000000+n, 0x80000002+n
 	if v.RTX {
@@ -117,8 +133,19 @@ func (w *World) Watch(v Viewer) *Subscriber {
 		}
 		*r = Reception{spec: &tracks[i], Packets: make(map[uint64]Packet), missing: make(map[uint64]gap)}
 	}
+	home := w.home
+	if v.Manner != nil {
+		w.home = v.Home
+		if !v.Home.IsValid() {
+			w.home = netip.AddrFrom4([4]byte{198, 19, byte(spec.ID >> 8), byte(spec.ID)})
+		}
+	}
 	s.start(w, s, spec)
+	w.home = home
 	w.at(w.now+port.Time(s.rand.Int64N(int64(nackInterval))), s.nack)
+	if v.Manner != nil {
+		s.Browser = newBrowser(s, v.Manner)
+	}
 	return s
 }
 
@@ -176,6 +203,7 @@ func (s *Subscriber) receiveRTP(data []byte) {
 		}
 		s.transports[seq] = ext
 	}
+	s.Browser.numbered(&h, data)
 	payload := data[h.HeaderLen:]
 	r, seq, resent := &s.Video, h.Sequence, false
 	switch h.SSRC {
@@ -184,6 +212,10 @@ func (s *Subscriber) receiveRTP(data []byte) {
 		r = &s.Audio
 	case s.Video.spec.RTXSSRC:
 		r.lastResend = max(r.lastResend, r.resends.Unwrap(seq))
+		if h.Padding && int(data[len(data)-1]) == len(payload) {
+			r.Padding++
+			return
+		}
 		seq, resent = binary.BigEndian.Uint16(payload), true
 		payload = payload[2:]
 	default:
@@ -196,10 +228,12 @@ func (s *Subscriber) receiveRTP(data []byte) {
 		r.Resent++
 	}
 	s.last = s.world.now
-	r.take(s.world.now, seq, &h, payload)
+	ext := r.take(s.world.now, seq, &h, payload)
+	s.Browser.received(r, ext, len(data), resent)
 }
 
-func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byte) {
+// take records a packet and returns its extended number.
+func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byte) uint64 {
 	ext := r.unwrap.Unwrap(seq)
 	if !r.begun {
 		r.begun, r.Low, r.High = true, ext, ext
@@ -214,13 +248,14 @@ func (r *Reception) take(now port.Time, seq uint16, h *rtp.Header, payload []byt
 	delete(r.missing, ext)
 	if _, ok := r.Packets[ext]; ok {
 		r.Twice++
-		return
+		return ext
 	}
-	p := Packet{Timestamp: h.Timestamp, At: now}
+	p := Packet{Timestamp: h.Timestamp, At: now, Marker: h.Marker}
 	if len(payload) > 0 {
 		p.parse(h.PayloadType, payload)
 	}
 	r.Packets[ext] = p
+	return ext
 }
 
 // parse reads the payloads of Publisher.payload and its like.
@@ -229,9 +264,13 @@ func (p *Packet) parse(pt uint8, b []byte) {
 	switch {
 	case pt == typeOpus:
 		p.Start = true
-	case (pt == typeH264 || pt == typeH264RTX) && string(b) == parameterSets:
+	case (pt == typeH264 || pt == typeH264RTX) && b[0] == parameterSets[0]:
 		p.Sets = true
 		return
+	case (pt == typeH264 || pt == typeH264RTX) && b[0]&0x1F == 28: // FU-A
+		at = 3
+		p.Start = b[1]&0x80 != 0
+		p.Key = p.Start && b[1]&0x1F == 5
 	case pt == typeH264 || pt == typeH264RTX:
 		p.Start = b[1] == 0x80
 		p.Key = p.Start && b[0] == 0x65
@@ -248,6 +287,9 @@ func (p *Packet) parse(pt uint8, b []byte) {
 	p.Stamp = binary.BigEndian.Uint64(b[at:])
 }
 
+// layerOf returns the layer of a packet.
+func (p *Packet) layerOf() int { return int(p.Stamp >> 32 & 0xFF) }
+
 // vp8KeyLen is the rest of a keyframe's header, see Publisher.payload.
 const vp8KeyLen = 9
 
@@ -263,16 +305,20 @@ func (s *Subscriber) nack() {
 		return
 	}
 	now := s.world.now
+	retry, tries := nackRetry, nackTries
+	if s.Browser != nil {
+		retry, tries = browserRetry, browserTries
+	}
 	b := make([]byte, 0, 1400)
 	for _, r := range [...]*Reception{&s.Audio, &s.Video} {
 		var seqs []uint16
 		for _, e := range slices.Sorted(maps.Keys(r.missing)) {
 			x := r.missing[e]
-			if len(seqs) == 100 || now-x.asked < nackRetry {
+			if len(seqs) == 100 || now-x.asked < retry {
 				continue
 			}
 			seqs = append(seqs, uint16(e))
-			if x.tries++; x.tries == nackTries {
+			if x.tries++; x.tries == tries {
 				delete(r.missing, e)
 				continue
 			}

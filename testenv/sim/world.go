@@ -15,6 +15,7 @@ import (
 	"ringcast/engine/srtp"
 	"ringcast/engine/ufrag"
 	"ringcast/engine/worker"
+	"ringcast/testenv/netpath"
 )
 
 // Config describes a World.
@@ -49,8 +50,9 @@ type World struct {
 	server  netip.Addr
 	lanes   map[lane]port.Time // when the last message of each arrives
 
-	// place is the worker that the next peers' addresses hash to, or anyone.
+	// place is the worker that the next peers' addresses hash to, or anyone; home is their IP address.
 	place int
+	home  netip.Addr
 	// onDown, if set, sees every datagram that a worker sends.
 	onDown func(worker int, remote netip.AddrPort, data []byte)
 	// onMessage, if set, sees every control message that a worker sends.
@@ -113,9 +115,9 @@ func New(cfg Config) *World {
 			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
 		},
 		now:   port.Second, // so that no time is 0 by accident
-		place: anyone,
+		place: anyone, home: netip.MustParseAddr("198.18.0.2"),
 	}
-	w.Network.dead = make(map[flow]bool)
+	w.Network.dead, w.Network.links = make(map[flow]bool), make(map[flow]netpath.Stage)
 	w.control.world = w
 	w.control.sessions = make(map[api.SessionID]*controlled)
 	w.control.live = make(map[bus.StreamID]*controlled)
@@ -343,7 +345,7 @@ func (w *World) down(from *simWorker, r port.Route, data []byte) {
 	}
 	i := w.indexOf(p.Remote)
 	data = append([]byte(nil), data...)
-	for _, t := range w.Network.send(w.now, flow{i, false}, nil) {
+	for _, t := range w.Network.send(w.now, flow{i, false}, len(data)) {
 		w.at(t, func() { w.peers[i].receive(append([]byte(nil), data...)) })
 	}
 }
@@ -356,7 +358,7 @@ func (w *World) upFrom(from netip.AddrPort, data []byte) {
 	i := w.indexOf(from)
 	x := w.workers[w.hash(from)]
 	path := port.Path{Remote: from, Local: w.server}
-	for _, t := range w.Network.send(w.now, flow{i, true}, nil) {
+	for _, t := range w.Network.send(w.now, flow{i, true}, len(data)) {
 		w.at(t, func() {
 			x.packets = append(x.packets, port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now})
 			w.schedule(x, w.now)
@@ -387,7 +389,7 @@ const firstPort = 10_000
 // join gives a peer an address; it may have several.
 func (w *World) join(p peer) netip.AddrPort {
 	for {
-		a := netip.AddrPortFrom(netip.MustParseAddr("198.18.0.2"), uint16(firstPort+len(w.peers)))
+		a := netip.AddrPortFrom(w.home, uint16(firstPort+len(w.peers)))
 		w.peers = append(w.peers, p)
 		if w.place == anyone || w.hash(a) == w.place {
 			return a
