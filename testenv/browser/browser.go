@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,6 +96,8 @@ type Options struct {
 	Flags map[string]string
 	// Output gets Chromium's output.
 	Output *os.File
+	// Under is a command that runs another in its own place, such as nsenter into a network namespace.
+	Under []string
 }
 
 // A Browser is one Chromium with its profile. All its tabs share the process tree.
@@ -121,6 +124,12 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 		} else {
 			opts = append(opts, chromedp.Flag(name, value))
 		}
+	}
+	if len(o.Under) > 0 {
+		opts = append(opts, chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			cmd.Args = slices.Concat(o.Under, []string{path}, cmd.Args[1:])
+			cmd.Path, cmd.Err = exec.LookPath(o.Under[0])
+		}))
 	}
 	if o.Output != nil {
 		opts = append(opts, chromedp.CombinedOutput(o.Output))

@@ -2,7 +2,7 @@
 // tests ask for. Evaluated once in each tab.
 (() => {
   const h = { pc: null, location: null, postedAt: 0, answeredAt: 0, connectedAt: 0, first: null, token: '' };
-  globalThis.harness = h;
+  window.harness = h; // the global object of a script that Firefox is given is another
 
   const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -51,12 +51,35 @@
     transceiver.setCodecPreferences([...wanted, ...all.filter((c) => name(c) === 'video/rtx')]);
   }
 
+  const camera = (o) => navigator.mediaDevices.getUserMedia({
+    video: { width: { exact: o.width }, height: { exact: o.height },
+      frameRate: { ideal: o.frameRate, max: o.frameRate } },
+    audio: o.audio && { echoCancellation: false, autoGainControl: false, noiseSuppression: false },
+  });
+
+  // A picture with so many edges that encoders use all the bits they are given, and a clock.
+  function drawn(o) {
+    const canvas = document.createElement('canvas');
+    canvas.width = o.width;
+    canvas.height = o.height;
+    const ctx = canvas.getContext('2d', { alpha: false });
+    const draw = () => {
+      for (let i = 0; i < 10; i++) {
+        ctx.fillStyle = `hsl(${360 * Math.random()} 60% ${20 + 60 * Math.random()}%)`;
+        ctx.fillRect(o.width * Math.random(), o.height * Math.random(), o.width / 16, o.height / 16);
+      }
+      ctx.fillStyle = '#000';
+      ctx.fillRect(0, 0, o.width, o.height / 8);
+      ctx.fillStyle = '#fff';
+      ctx.font = `${o.height / 9}px monospace`;
+      ctx.fillText(new Date().toISOString().slice(11, 23), 4, o.height / 9);
+    };
+    setInterval(draw, 1000 / o.frameRate);
+    return canvas.captureStream(o.frameRate);
+  }
+
   h.publish = async (o) => {
-    const media = await navigator.mediaDevices.getUserMedia({
-      video: { width: { exact: o.width }, height: { exact: o.height },
-        frameRate: { ideal: o.frameRate, max: o.frameRate } },
-      audio: o.audio && { echoCancellation: false, autoGainControl: false, noiseSuppression: false },
-    });
+    const media = o.drawn ? drawn(o) : await camera(o);
     h.media = media;
     const pc = (h.pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' }));
     for (const track of media.getAudioTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
@@ -68,6 +91,7 @@
         scaleResolutionDownBy: by,
         scalabilityMode: 'L1T1',
         ...(max && { maxBitrate: Math.round(max / (by * by)) }),
+        ...(o.bitrates && { maxBitrate: o.bitrates[i] }),
       }));
     }
     const video = pc.addTransceiver(media.getVideoTracks()[0],
@@ -140,6 +164,20 @@
     iceConnectionState: h.pc.iceConnectionState,
     reports: [...(await h.pc.getStats()).values()],
   });
+
+  // Notes the statistics of video every 100 ms, with the time, in milliseconds since 1970.
+  h.record = () => {
+    h.samples = [];
+    let reading = false;
+    setInterval(async () => {
+      if (reading) return;
+      reading = true;
+      for (const s of (await h.pc.getStats()).values()) {
+        if (s.kind === 'video' && /^(in|out)bound-rtp$/.test(s.type)) h.samples.push({ ...s, at: Date.now() });
+      }
+      reading = false;
+    }, 100);
+  };
 
   h.stop = async () => {
     let status = 0;

@@ -9,8 +9,10 @@ import (
 	"time"
 )
 
+// Harness is a script for a page of the server's origin. It publishes and watches in the shortest form, in any browser.
+//
 //go:embed harness.js
-var harness string
+var Harness string
 
 // PublishOptions describe a publisher. Only Server and Stream must be set.
 type PublishOptions struct {
@@ -30,8 +32,12 @@ type PublishOptions struct {
 	// KeepResolution makes Chromium lower the frame rate, not the picture's size, while the bandwidth estimate is low.
 	// It is low in the first seconds.
 	KeepResolution bool
-	// Audio adds an Opus track.
+	// Audio adds an Opus track of the camera.
 	Audio bool
+	// Drawn publishes a picture that takes all the bits it is given, in place of the camera.
+	Drawn bool
+	// Bitrates are the layers' of Simulcast in bit/s, l, m and h. Without them each has a quarter of the next one's.
+	Bitrates []int
 }
 
 // WatchOptions describe a viewer. Only Server and Stream must be set.
@@ -68,14 +74,34 @@ type Publisher struct{ session }
 // A Viewer is a tab that watches a stream.
 type Viewer struct{ session }
 
-// Publish opens a tab, publishes and waits until it is connected. A refusal is a *Refusal.
-func (b *Browser) Publish(ctx context.Context, o PublishOptions) (*Publisher, error) {
-	args := map[string]any{
+// Call is the call of Harness that publishes and waits until it is connected. It is a promise of null or a Refusal.
+func (o PublishOptions) Call() string {
+	return call("publish", map[string]any{
 		"url": o.Server + "/whip/" + o.Stream, "token": o.Token, "codec": o.Codec,
 		"width": orInt(o.Width, 1280), "height": orInt(o.Height, 720), "frameRate": orInt(o.FrameRate, 20),
-		"maxBitrate": o.MaxBitrate, "simulcast": o.Simulcast, "audio": o.Audio, "keepResolution": o.KeepResolution,
+		"maxBitrate": o.MaxBitrate, "simulcast": o.Simulcast, "bitrates": o.Bitrates, "audio": o.Audio,
+		"keepResolution": o.KeepResolution, "drawn": o.Drawn,
+	})
+}
+
+// Call is the call of Harness that subscribes and waits until it is connected. It is a promise of null or a Refusal.
+func (o WatchOptions) Call() string {
+	return call("watch", map[string]any{
+		"url": o.Server + "/whep/" + o.Stream, "token": o.Token, "codec": o.Codec, "retry": o.Retry,
+	})
+}
+
+func call(function string, args map[string]any) string {
+	text, err := json.Marshal(args)
+	if err != nil {
+		panic(err) // strings, numbers and booleans
 	}
-	s, err := b.session(ctx, o.Server, "publish", args)
+	return fmt.Sprintf("harness.%s(%s)", function, text)
+}
+
+// Publish opens a tab, publishes and waits until it is connected. A refusal is a *Refusal.
+func (b *Browser) Publish(ctx context.Context, o PublishOptions) (*Publisher, error) {
+	s, err := b.session(ctx, o.Server, o.Call())
 	if err != nil {
 		return nil, fmt.Errorf("publish %s: %w", o.Stream, err)
 	}
@@ -84,17 +110,14 @@ func (b *Browser) Publish(ctx context.Context, o PublishOptions) (*Publisher, er
 
 // Watch opens a tab, subscribes and waits until it is connected. A refusal is a *Refusal.
 func (b *Browser) Watch(ctx context.Context, o WatchOptions) (*Viewer, error) {
-	args := map[string]any{
-		"url": o.Server + "/whep/" + o.Stream, "token": o.Token, "codec": o.Codec, "retry": o.Retry,
-	}
-	s, err := b.session(ctx, o.Server, "watch", args)
+	s, err := b.session(ctx, o.Server, o.Call())
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", o.Stream, err)
 	}
 	return &Viewer{s}, nil
 }
 
-func (b *Browser) session(ctx context.Context, server, function string, args map[string]any) (session, error) {
+func (b *Browser) session(ctx context.Context, server, call string) (session, error) {
 	tab, err := b.openEmpty(ctx, server)
 	if err != nil {
 		return session{}, err
@@ -106,14 +129,10 @@ func (b *Browser) session(ctx context.Context, server, function string, args map
 		tab.Close()
 		return session{}, err
 	}
-	if _, err := Eval[bool](ctx, tab, harness); err != nil {
+	if _, err := Eval[bool](ctx, tab, Harness); err != nil {
 		return fail(fmt.Errorf("inject the harness: %w", err))
 	}
-	text, err := json.Marshal(args)
-	if err != nil {
-		return fail(err)
-	}
-	refusal, err := Eval[*Refusal](ctx, tab, fmt.Sprintf("harness.%s(%s)", function, text))
+	refusal, err := Eval[*Refusal](ctx, tab, call)
 	if err != nil {
 		return fail(err)
 	}

@@ -179,6 +179,43 @@ func TestLinkFaults(t *testing.T) {
 	both()
 }
 
+// A throttle has room for some of many packets and drops the others. A higher rate lets the waiting ones out in order.
+func TestThrottle(t *testing.T) {
+	_, router, client := testenv.Routed(t, lab.Link{})
+	in, err := client.ListenUDP(netip.AddrPortFrom(client.IPv4(), 0))
+	must(t, err)
+	defer in.Close()
+	out, err := router.ListenUDP(netip.AddrPortFrom(netip.MustParseAddr("198.18.2.1"), 0))
+	must(t, err)
+	defer out.Close()
+	send := func(first byte) {
+		t.Helper()
+		_, err := out.WriteToUDPAddrPort(append([]byte{first}, make([]byte, 999)...),
+			in.LocalAddr().(*net.UDPAddr).AddrPort())
+		must(t, err)
+	}
+	north := router.Device("north")
+	// A packet a second; the bucket and the queue hold 17 together.
+	must(t, north.Throttle(8000, 10*time.Second))
+	for range 200 {
+		send(0)
+	}
+	must(t, north.Throttle(10_000_000, 300*time.Millisecond))
+	send(1)
+	must(t, in.SetReadDeadline(time.Now().Add(lab.Patience)))
+	packet := make([]byte, 2000)
+	for got := 0; ; got++ {
+		_, _, err := in.ReadFromUDPAddrPort(packet)
+		must(t, err)
+		if packet[0] == 1 {
+			if got < 10 || got > 150 {
+				t.Errorf("%d of 200 packets came, want about 17", got)
+			}
+			return
+		}
+	}
+}
+
 func TestReplaceCable(t *testing.T) {
 	l := testenv.NewLab(t)
 	a, err := l.AddHost("a")

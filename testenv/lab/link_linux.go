@@ -231,6 +231,26 @@ func (d *Device) Backpressure() error {
 	return nil
 }
 
+// throttleBurst is the depth of a throttle's bucket in bytes. It holds a few packets, as cheap routers do.
+const throttleBurst = 4000
+
+// Throttle limits what the host sends through the device to a rate in bit/s, with a queue of a length at that rate.
+// Packets that do not fit into the queue are dropped. Another call changes the rate and keeps the packets that wait.
+// AF_XDP bypasses it: throttle a router after the server.
+func (d *Device) Throttle(rate int, queue time.Duration) error {
+	bytes := uint64(rate / 8)
+	if err := d.Host.handle.QdiscReplace(&netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: d.Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT,
+		},
+		Rate: bytes, Buffer: netlink.Xmittime(bytes, throttleBurst),
+		Limit: throttleBurst + uint32(float64(bytes)*queue.Seconds()),
+	}); err != nil {
+		return fmt.Errorf("throttle %s to %d bit/s: %w", d.Name, rate, err)
+	}
+	return nil
+}
+
 // AddAddr adds an address to the device.
 func (d *Device) AddAddr(p netip.Prefix) error {
 	d.mu.Lock()
