@@ -87,6 +87,7 @@ func TestCountsAgree(t *testing.T) {
 			await(t, "the server has counted what the viewers sent", func() bool {
 				m := s.Metrics(t)
 				return (p.Audio || heard(m["ringcast_received_report_blocks_total"], got.Sent.Reports)) &&
+					heard(m["ringcast_received_rembs_total"], got.Sent.Estimates) &&
 					heard(m["ringcast_received_transport_feedbacks_total"], got.Sent.Feedback)
 			})
 		})
@@ -139,8 +140,8 @@ func play(
 	}
 }
 
-// An opening pauses a publisher of video and sound after a frame of each, until the server has sent both to all viewers.
-// A viewer's sound begins at the newest packet, so with two of them at its first turn it would not get the older one.
+// An opening pauses a publisher of video and sound after a frame of each, until the server has sent both to all
+// viewers. A viewer's sound begins at the newest packet, so of two that wait at its first turn it gets one.
 type opening struct {
 	viewers int
 	frames  int // that were due

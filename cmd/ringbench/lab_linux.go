@@ -59,6 +59,7 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	f.StringVar(&c.SFU, "sfu", beside("sfu"), "run `PROGRAM` for the contender sfu")
 	f.Var(&t.rate, "bitrate", "of a stream's video without headers and tags, `BIT/S`")
 	f.Float64Var(&c.FrameRate, "fps", c.FrameRate, "`FRAMES` a second")
+	f.Var(&c.Report, "report", reportUsage)
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "`SEED` of content, credentials and numbers")
 	t.out.flags(f)
 	return f, t
@@ -113,6 +114,9 @@ const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside
     ringbench lab --viewers 500 --compare xdp segments messages off
   Two builds, and flags of the server:
     ringbench lab --compare xdp@./before xdp "xdp --checksum4 off"
+  What the reports of Firefox cost, or the most that viewers send:
+    ringbench lab --viewers 2000 --report firefox
+    ringbench lab --viewers 2000 --report all
   Another server; {ip} is its address, {n} a stream's number:
     ringbench lab --io 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
 `

@@ -20,6 +20,9 @@ const watchExamples = `  One viewer that checks every packet, until interrupted:
     ringbench watch --whep 'http://localhost:8080/whep/bench{n}' --streams 0-99 --viewers 2000 --json report.json
 `
 
+const reportUsage = "report as `BROWSER` does: chromium or firefox; or all, the most that a viewer sends. All report " +
+	"the packets that carry a transport-wide number: a server that sends none gets estimates (REMB) alone"
+
 // watchFlags are the flags of ringbench watch.
 type watchFlags struct {
 	cfg            watch.Config
@@ -47,6 +50,7 @@ func (w *watchFlags) set() *flag.FlagSet {
 	f.BoolVar(&c.NoAudio, "no-audio", false, "offer no audio")
 	f.BoolVar(&c.NoRTX, "no-rtx", false, "offer no retransmissions on an SSRC of their own")
 	f.BoolVar(&c.NoTransportCC, "no-twcc", false, "offer no transport-wide sequence numbers and feedback")
+	f.Var(&c.Report, "report", reportUsage)
 	f.StringVar(&w.sink, "sink", "",
 		"count the media of all but the sample by XDP on `DEVICE`, on which it arrives; needs root")
 	f.IntVar(&w.lose, "sink-lose", 0, "lose every `N`-th media packet in the sink on purpose")

@@ -1,6 +1,9 @@
 package rtcp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // maxCount is the most blocks or sources that one packet's header can count.
 const maxCount = 31
@@ -105,6 +108,20 @@ func AppendFIR(dst []byte, sender, media uint32, command uint8) []byte {
 	dst = appendFeedback(dst, formatFIR, wirePSFB, sender, 0, firLen)
 	dst = binary.BigEndian.AppendUint32(dst, media)
 	return append(dst, command, 0, 0, 0)
+}
+
+// AppendREMB appends a receiver's estimate of the bitrate that it can take from the sources together, in bits per
+// second (draft-alvestrand-rmcat-remb-03 section 2.2). The packet keeps the 18 highest bits. At most 255 sources count.
+func AppendREMB(dst []byte, sender uint32, bps uint64, ssrcs ...uint32) []byte {
+	ssrcs = ssrcs[:min(len(ssrcs), 255)]
+	dst = appendFeedback(dst, formatREMB, wirePSFB, sender, 0, rembLen+4*len(ssrcs))
+	exponent := max(bits.Len64(bps)-18, 0)
+	dst = append(dst, rembIdentifier...)
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(ssrcs))<<24|uint32(exponent)<<18|uint32(bps>>exponent))
+	for _, ssrc := range ssrcs {
+		dst = binary.BigEndian.AppendUint32(dst, ssrc)
+	}
+	return dst
 }
 
 // AppendNACK appends a generic NACK (RFC 4585 section 6.2.1) for seqs, which ascend modulo 2^16; up

@@ -291,6 +291,13 @@ func TestREMB(t *testing.T) {
 		if s := collectSources(&p); !reflect.DeepEqual(s, []uint32{8, 9}) {
 			t.Errorf("sources %v", s)
 		}
+		if ours := AppendREMB(nil, 1, uint64(bps), 8, 9); !bytes.Equal(ours, data) {
+			t.Errorf("%v: appended % x, want % x", bps, ours, data)
+		}
+	}
+	top := one(t, AppendREMB(nil, 1, math.MaxUint64))
+	if got, ok := top.Bitrate(); !ok || got != math.MaxUint64>>46<<46 {
+		t.Errorf("the largest estimate: read %d", got)
 	}
 	for _, c := range []struct {
 		field string

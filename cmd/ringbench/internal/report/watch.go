@@ -103,12 +103,16 @@ func (s *Sample) Finish() {
 
 // Sent counts the viewers' own packets.
 type Sent struct {
-	Reports  uint64 `json:"receiver_reports"`
-	Feedback uint64 `json:"transport_feedbacks"`
-	Checks   uint64 `json:"stun_checks"`
-	NACKs    uint64 `json:"nacked_packets"`
-	PLIs     uint64 `json:"plis"`
-	Unsent   uint64 `json:"unsent_datagrams"` // refused by the socket
+	Reports   uint64 `json:"receiver_reports"`
+	Feedback  uint64 `json:"transport_feedbacks"`
+	Estimates uint64 `json:"rembs"`
+	Checks    uint64 `json:"stun_checks"`
+	NACKs     uint64 `json:"nacked_packets"`
+	PLIs      uint64 `json:"plis"`
+	Unsent    uint64 `json:"unsent_datagrams"` // refused by the socket
+	// Datagrams counts all RTCP. Rate is that a second and viewer in the steady time.
+	Datagrams uint64  `json:"rtcp_datagrams"`
+	Rate      float64 `json:"rtcp_datagrams_per_second_and_viewer"`
 }
 
 // Client is the cost of watching on the client's machine, in the steady time.
@@ -183,8 +187,9 @@ func (w *Watch) Table(out io.Writer) error {
 	t.quantiles("  one-way delay", s.Delay)
 	t.blank()
 	x := &w.Sent
-	t.row("sent", "%d receiver reports, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent",
-		x.Reports, x.Feedback, x.Checks, x.NACKs, x.PLIs, x.Unsent)
+	t.row("sent", "%d receiver reports, %d REMBs, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent; "+
+		"%.1f RTCP datagrams a second and viewer", x.Reports, x.Estimates, x.Feedback, x.Checks, x.NACKs, x.PLIs,
+		x.Unsent, x.Rate)
 	c := &w.Client
 	t.row("client", "%s of a core (%s user), %.0f ns a packet; %d loops, the busiest %s busy; %.0f MB, %d "+
 		"goroutines; %d socket drops; counted by %s",

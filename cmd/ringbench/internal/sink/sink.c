@@ -20,10 +20,17 @@ struct viewer {
 	__u32 ssrc;      // the source whose numbering is followed
 	__u32 first;     // its first sequence number,
 	__u32 highest;   // and its highest, extended by the wraps
-	__u32 transport; // the newest transport-wide number of any source
+	__u32 numbered;  // packets of any source that carried a transport-wide number
 	__u32 unused;
 	__u64 packets, bytes; // of all sources; UDP payload
 	__u64 media;          // packets of ssrc
+};
+
+// The last packets of a viewer that carried a transport-wide number, by their place among these, modulo the room.
+// An entry has the number in its low 16 bits. Above are the 48 low bits of the arrival, monotonic in ns / 256.
+enum { ARRIVALS = 64 };
+struct arrivals {
+	__u64 last[ARRIVALS];
 };
 
 struct totals {
@@ -49,13 +56,31 @@ struct {
 } viewers SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct arrivals);
+} arrivals SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct totals);
 } totals SEC(".maps");
 
-static __always_inline void count(struct viewer *v, __u8 *rtp, void *end)
+static __always_inline void note(struct viewer *v, __u32 port, __u16 number)
+{
+	struct arrivals *a = bpf_map_lookup_elem(&arrivals, &port);
+
+	if (!a)
+		return;
+	a->last[v->numbered % ARRIVALS] = bpf_ktime_get_ns() >> 8 << 16 | number;
+	v->numbered++; // last: a reader takes all entries below it
+}
+
+static __always_inline void count(struct viewer *v, __u32 port, __u8 *rtp, void *end)
 {
 	__u32 ssrc = (__u32)rtp[8] << 24 | (__u32)rtp[9] << 16 | (__u32)rtp[10] << 8 | rtp[11];
 	__u16 sequence = (__u16)rtp[2] << 8 | rtp[3];
@@ -81,7 +106,7 @@ static __always_inline void count(struct viewer *v, __u8 *rtp, void *end)
 		if ((void *)(x + 3) > end)
 			return;
 		if (x[0] >> 4 == transport_id) {
-			v->transport = (__u32)x[1] << 8 | x[2];
+			note(v, port, (__u16)x[1] << 8 | x[2]);
 			return;
 		}
 		x += 2 + (x[0] & 15);
@@ -134,7 +159,7 @@ int sink(struct xdp_md *ctx)
 	}
 	v->packets++;
 	v->bytes += bytes;
-	count(v, rtp, end);
+	count(v, port, rtp, end);
 	t->diverted_packets++;
 	t->diverted_bytes += bytes;
 	return XDP_DROP;

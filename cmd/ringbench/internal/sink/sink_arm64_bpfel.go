@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	sinkMapArrivals    = "arrivals"
 	sinkMapTotals      = "totals"
 	sinkMapViewers     = "viewers"
 	sinkProgSink       = "sink"
@@ -74,8 +75,9 @@ type sinkProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sinkMapSpecs struct {
-	Totals  *ebpf.MapSpec `ebpf:"totals"`
-	Viewers *ebpf.MapSpec `ebpf:"viewers"`
+	Arrivals *ebpf.MapSpec `ebpf:"arrivals"`
+	Totals   *ebpf.MapSpec `ebpf:"totals"`
+	Viewers  *ebpf.MapSpec `ebpf:"viewers"`
 }
 
 // sinkVariableSpecs contains global variables before they are loaded into the kernel.
@@ -108,12 +110,14 @@ func (o *sinkObjects) Close() error {
 //
 // It can be passed to loadSinkObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sinkMaps struct {
-	Totals  *ebpf.Map `ebpf:"totals"`
-	Viewers *ebpf.Map `ebpf:"viewers"`
+	Arrivals *ebpf.Map `ebpf:"arrivals"`
+	Totals   *ebpf.Map `ebpf:"totals"`
+	Viewers  *ebpf.Map `ebpf:"viewers"`
 }
 
 func (m *sinkMaps) Close() error {
 	return _SinkClose(
+		m.Arrivals,
 		m.Totals,
 		m.Viewers,
 	)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"ringcast/cmd/ringbench/internal/watch"
 )
@@ -28,6 +30,10 @@ type Totals struct {
 const (
 	viewerSize  = 48
 	totalsWords = 6
+	// lastArrivals is the room for a viewer's arrivals, each of arrivalSize bytes. Times are in units of 256 ns.
+	lastArrivals = 64
+	arrivalSize  = 8
+	timeUnit     = 256
 )
 
 // Config describes a sink.
@@ -45,9 +51,11 @@ type Config struct {
 
 // A Sink is the program on one interface. It is safe from any goroutine.
 type Sink struct {
-	objects sinkObjects
-	viewers *ebpf.Memory
-	link    link.Link
+	objects  sinkObjects
+	viewers  *ebpf.Memory
+	arrivals *ebpf.Memory
+	link     link.Link
+	epoch    int64 // Unix time of the monotonic clock's zero, in ns
 }
 
 var _ watch.Sink = (*Sink)(nil)
@@ -93,9 +101,17 @@ func load(cfg Config) (*Sink, error) {
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
 		return nil, fmt.Errorf("load the sink: %w", err)
 	}
-	if s.viewers, err = s.objects.Viewers.Memory(); err != nil {
+	if s.viewers, err = s.objects.Viewers.Memory(); err == nil {
+		s.arrivals, err = s.objects.Arrivals.Memory()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("map the sink's counters: %w", err), s.objects.Close())
 	}
+	var booted unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &booted); err != nil {
+		return nil, errors.Join(err, s.objects.Close())
+	}
+	s.epoch = time.Now().UnixNano() - booted.Nano()
 	return s, nil
 }
 
@@ -127,12 +143,25 @@ func (s *Sink) Count(port uint16) (watch.Count, bool) {
 		return watch.Count{}, false
 	}
 	return watch.Count{
-		Sequence:  uint16(binary.NativeEndian.Uint32(v[12:])),
-		Transport: uint16(binary.NativeEndian.Uint32(v[16:])),
-		Packets:   binary.NativeEndian.Uint64(v[24:]),
-		Bytes:     binary.NativeEndian.Uint64(v[32:]),
-		Media:     binary.NativeEndian.Uint64(v[40:]),
+		Sequence: uint16(binary.NativeEndian.Uint32(v[12:])),
+		Numbered: binary.NativeEndian.Uint32(v[16:]),
+		Packets:  binary.NativeEndian.Uint64(v[24:]),
+		Bytes:    binary.NativeEndian.Uint64(v[32:]),
+		Media:    binary.NativeEndian.Uint64(v[40:]),
 	}, binary.NativeEndian.Uint32(v[:]) != 0
+}
+
+// Arrivals implements watch.Sink. It makes no system call.
+func (s *Sink) Arrivals(dst []watch.Arrival, port uint16, from, to uint32) []watch.Arrival {
+	var all [lastArrivals * arrivalSize]byte
+	if _, err := s.arrivals.ReadAt(all[:], int64(port)*int64(len(all))); err != nil {
+		return dst
+	}
+	for n := to - min(to-from, lastArrivals); n != to; n++ {
+		x := binary.NativeEndian.Uint64(all[n%lastArrivals*arrivalSize:])
+		dst = append(dst, watch.Arrival{Number: uint16(x), At: s.epoch + int64(x>>16*timeUnit)})
+	}
+	return dst
 }
 
 // Totals adds up the counts of all queues.

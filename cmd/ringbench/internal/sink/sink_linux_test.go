@@ -3,6 +3,7 @@ package sink
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -128,10 +129,9 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// Sequence numbers wrap and arrive late; other sources count as packets only; the transport-wide number
-// is found among other extensions.
+// Sequence numbers wrap and arrive late; other sources count as packets only.
 func TestCount(t *testing.T) {
-	s := open(t, Config{TransportID: 3})
+	s := open(t, Config{})
 	if _, ok := s.Count(6000); ok {
 		t.Error("a port that was never diverted has a count")
 	}
@@ -145,26 +145,60 @@ func TestCount(t *testing.T) {
 	if got, ok := s.Count(6000); !ok || got != (watch.Count{Packets: 6, Bytes: 520, Media: 5, Sequence: 3}) {
 		t.Errorf("%+v, %t", got, ok)
 	}
-	for i, extensions := range [][]byte{
-		{0x31, 0xAB, 0x01},
-		{0x10, 'a', 0x31, 0xAB, 0x02},
-		{0x43, 1, 2, 3, 4, 0x10, 'a', 0x31, 0xAB, 0x03},
-	} {
-		p := rtp(7, uint16(4+i), 32)
-		p[0] |= 0x10
-		copy(p[12:], []byte{0xBE, 0xDE, 0, 3})
-		copy(p[16:], extensions)
-		s.run(t, datagram(true, 6000, p))
-		if got, _ := s.Count(6000); got.Transport != 0xAB01+uint16(i) {
-			t.Errorf("%x: the transport-wide number is %#x", extensions, got.Transport)
-		}
-	}
 	s.Release(6000)
 	if _, ok := s.Count(6000); ok {
 		t.Error("a released port has a count")
 	}
 	if v := s.run(t, datagram(false, 6000, rtp(7, 9, 8))); v != xdpPass {
 		t.Errorf("verdict %d for a released port", v)
+	}
+}
+
+// numbered is an RTP packet with header extensions, which fill three words.
+func numbered(extensions ...byte) []byte {
+	p := rtp(7, 1, 32)
+	p[0] |= 0x10
+	copy(p[12:], []byte{0xBE, 0xDE, 0, 3})
+	copy(p[16:], extensions)
+	return p
+}
+
+// The transport-wide number is found among other extensions. Each arrival has its own time, and the last 64 are kept.
+func TestArrivals(t *testing.T) {
+	s := open(t, Config{TransportID: 3})
+	if err := s.Divert(6000, 7); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().UnixNano()
+	for _, p := range [][]byte{
+		numbered(0x31, 0xAB, 1),
+		numbered(0x10, 'a', 0x31, 0xAB, 2),
+		numbered(0x43, 1, 2, 3, 4, 0x10, 'a', 0x31, 0xAB, 3),
+		numbered(0x10, 'a'), // without a number
+		rtp(7, 2, 20),
+	} {
+		s.run(t, datagram(true, 6000, p))
+	}
+	c, _ := s.Count(6000)
+	got := s.Arrivals(nil, 6000, 0, c.Numbered)
+	if len(got) != 3 || c.Packets != 5 {
+		t.Fatalf("%d packets, arrivals %v; want 5 and 3", c.Packets, got)
+	}
+	for i, a := range got {
+		if a.Number != 0xAB01+uint16(i) || a.At < before-int64(time.Second) || i > 0 && a.At < got[i-1].At {
+			t.Errorf("arrival %d: %+v", i, a)
+		}
+	}
+	for n := range byte(100) {
+		s.run(t, datagram(false, 6000, numbered(0x31, 0, n)))
+	}
+	c, _ = s.Count(6000)
+	got = s.Arrivals(got[:0], 6000, 3, c.Numbered)
+	if len(got) != lastArrivals || got[0].Number != 100-lastArrivals || got[len(got)-1].Number != 99 {
+		t.Errorf("of 100 arrivals %v", got)
+	}
+	if got = s.Arrivals(got[:0], 6000, c.Numbered, c.Numbered); len(got) != 0 {
+		t.Errorf("arrivals again: %v", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 // Config describes the load, the same for all contenders of a run. Default has usable values.
@@ -18,6 +19,8 @@ type Config struct {
 	// Bitrate is that of the generated video without headers and tags, in bit/s; FrameRate is in frames a second.
 	Bitrate   int
 	FrameRate float64
+	// Report is the way in which viewers report.
+	Report watch.Reporting
 	// Window is the length of a window, Rounds the number of windows for each contender.
 	Window time.Duration
 	Rounds int

@@ -52,6 +52,7 @@ type Watching struct {
 	Ramp                     float64
 	Seed                     uint64
 	Audio                    bool
+	Report                   watch.Reporting
 	// NoSink leaves counting to the sockets.
 	NoSink    bool
 	LoseEvery int
@@ -105,7 +106,7 @@ var viewers = lab.Register("viewers",
 		for n := range in.Streams {
 			cfg.Streams = append(cfg.Streams, n)
 		}
-		cfg.NoAudio, cfg.Settle = !in.Audio, 0
+		cfg.NoAudio, cfg.Settle, cfg.Report = !in.Audio, 0, in.Report
 		sunk := func() (s Sunk, err error) { return s, nil }
 		if !in.NoSink {
 			s, err := sink.Attach(sink.Config{

@@ -199,6 +199,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP,
 			"/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
+		Report: r.cfg.Report,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return err

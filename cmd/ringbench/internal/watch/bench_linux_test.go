@@ -42,7 +42,7 @@ func BenchmarkViewer(b *testing.B) {
 					l.check(v, &v.tracks[0], k, &h, data, l.now)
 				}
 				if i%100 == 0 {
-					v.feedback.arrivals, v.feedback.started = v.feedback.arrivals[:0], false
+					l.out, _ = v.reporter.arrivals.AppendFeedback(l.out[:0], maxCompile, senderSSRC, 7)
 				}
 			}
 		})

@@ -41,6 +41,8 @@ type Config struct {
 	Codec rtp.Codec
 	// NoAudio, NoRTX and NoTransportCC leave these out of the offer.
 	NoAudio, NoRTX, NoTransportCC bool
+	// Report is the way in which viewers report.
+	Report Reporting
 	// Seed determines credentials and numbers.
 	Seed uint64
 

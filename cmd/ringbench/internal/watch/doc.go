@@ -4,8 +4,7 @@
 //
 // While a viewer joins, a goroutine posts its offer and another shakes hands. A connected viewer has no goroutine. A
 // few loops, each a thread with an epoll set, receive for all viewers, with recvmmsg and UDP_GRO. A timer wheel sends
-// receiver reports each second, transport-wide feedback each 100 ms where it was negotiated, and STUN checks each 2.5
-// s.
+// reports as a browser does (Reporting), and STUN checks each 2.5 s.
 //
 // Words:
 //

@@ -24,7 +24,6 @@ const (
 	checkInterval   = 2500 * time.Millisecond
 	consentTimeout  = 30 * time.Second // RFC 7675 section 5.1
 	reportInterval  = time.Second
-	feedbackEvery   = 100 * time.Millisecond
 	// A viewer without a keyframe asks for one after firstWish, and then once a wishInterval.
 	firstWish    = 500 * time.Millisecond
 	wishInterval = time.Second
@@ -43,8 +42,10 @@ type loop struct {
 	hasher   *stun.Hasher
 	wheel    wheel
 	viewers  []*viewer // by the number that epoll returns for their sockets
-	out      []byte    // to build messages in
+	habit    *habit
+	out      []byte // to build messages in
 	seqs     []uint16
+	arrivals []Arrival
 
 	now, wall int64 // at the last wake-up: monotonic and Unix time, in ns
 	steady    bool
@@ -60,7 +61,7 @@ type published struct {
 
 func newLoop(r *run) (*loop, error) {
 	l := &loop{
-		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), tally: newTally(),
+		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), tally: newTally(), habit: &habits[r.cfg.Report],
 		out: make([]byte, 0, 2048), seqs: make([]uint16, 0, maxAsked),
 	}
 	var err error
@@ -241,21 +242,29 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 	l.tally.stages[report.DTLS].Record(time.Duration(l.now - v.joining.nominated))
 	l.run.joined.Add(1)
 	v.deadlines[giveUpAt] = 0
-	// The reports are spread, so that viewers who joined together do not report together.
-	spread := int64(v.number%100) * int64(reportInterval) / 100
-	v.deadlines[reportAt] = l.now + int64(reportInterval) + spread
-	if v.negotiated.cc != 0 {
-		v.deadlines[feedbackAt] = l.now + int64(feedbackEvery) + spread/10
-	}
-	if v.video >= 0 {
-		v.deadlines[askAt] = l.now + int64(firstWish)
-	}
-	l.reschedule(v)
+	l.beginReports(v)
 	for _, e := range waiting {
 		if v.phase == connected {
 			l.handleMedia(v, e.data, e.at)
 		}
 	}
+}
+
+// beginReports sets the times of a viewer's reports. They are spread, so that viewers who joined together do not report
+// together.
+func (l *loop) beginReports(v *viewer) {
+	first := func(interval time.Duration) int64 {
+		return l.now + int64(interval) + int64(v.number%100)*int64(interval)/100
+	}
+	v.deadlines[reportAt] = first(reportInterval)
+	if v.negotiated.cc != 0 {
+		v.deadlines[feedbackAt] = first(l.habit.feedback)
+	}
+	if v.video >= 0 {
+		v.deadlines[estimateAt] = first(l.habit.estimate)
+		v.deadlines[askAt] = l.now + int64(firstWish)
+	}
+	l.reschedule(v)
 }
 
 // alert is the content type of DTLS alerts, one of which ends a session. They are encrypted, so only the type is
@@ -304,8 +313,11 @@ func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
 	}
 	l.tally.packets++
 	l.tally.bytes += uint64(size)
+	v.reporter.bytes += uint64(size)
 	if x, ok := h.Value(b, rtp.TransportSequence); ok && len(x) == 2 {
-		v.feedback.note(binary.BigEndian.Uint16(x), at)
+		v.reporter.arrivals.Note(binary.BigEndian.Uint16(x), at)
+	} else {
+		v.reporter.plain = true
 	}
 	if v.joining.packetAt == 0 {
 		v.joining.packetAt = l.now
@@ -374,7 +386,6 @@ func (l *loop) play(v *viewer, t *track) {
 	v.opener = nil
 	if sink := l.run.cfg.Sink; sink != nil && v.video >= 0 {
 		v.diverted = sink.Divert(v.path.port, t.ssrc) == nil // otherwise the socket goes on to count
-		v.absorbedAt = l.wall
 	}
 }
 
@@ -405,26 +416,59 @@ func (l *loop) wake(v *viewer) {
 			l.checkNow(v)
 		}
 	}
+	if due(feedbackAt) && l.pass(&d[feedbackAt], int64(l.habit.feedback)) {
+		l.absorb(v)
+		l.feedBack(v)
+	}
+	if due(estimateAt) && l.pass(&d[estimateAt], int64(l.habit.estimate)) {
+		l.absorb(v)
+		l.estimate(v)
+	}
 	if due(reportAt) && l.pass(&d[reportAt], int64(reportInterval)) {
 		l.absorb(v)
-		l.control(v, v.appendReport(l.out[:0], l.wall))
-		l.tally.sent.Reports++
-		if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
-			jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
-			l.tally.jitter.Record(jitter)
-		}
-	}
-	if due(feedbackAt) && l.pass(&d[feedbackAt], int64(feedbackEvery)) {
-		l.absorb(v)
-		if b := v.feedback.appendFeedback(l.out[:0], senderSSRC, l.about(v)); len(b) > 0 {
-			l.control(v, b)
-			l.tally.sent.Feedback++
-		}
+		l.report(v, 0)
 	}
 	if due(askAt) {
 		l.askAgain(v)
 	}
 	l.reschedule(v)
+}
+
+// feedBack reports the arrivals of packets with transport-wide numbers.
+func (l *loop) feedBack(v *viewer) {
+	for more := true; more; {
+		var b []byte
+		if b, more = v.reporter.arrivals.AppendFeedback(l.out[:0], maxCompile, senderSSRC, l.about(v)); len(b) > 0 {
+			l.control(v, b)
+			l.tally.sent.Feedback++
+		}
+	}
+}
+
+// estimate sends a REMB, if media arrived that no feedback reports. The receiver report goes with it.
+func (l *loop) estimate(v *viewer) {
+	r := &v.reporter
+	r.revise(l.now, false)
+	if r.estimate > 0 && (r.plain || l.habit.unasked) {
+		r.plain = false
+		l.report(v, uint64(r.estimate))
+		v.deadlines[reportAt] = l.now + int64(reportInterval)
+	}
+}
+
+// report sends a receiver report, with an estimate in bit/s if that is not 0.
+func (l *loop) report(v *viewer, estimate uint64) {
+	b := v.appendReport(l.out[:0], l.wall)
+	l.tally.sent.Reports++
+	if estimate > 0 {
+		b = rtcp.AppendREMB(b, senderSSRC, estimate, l.about(v))
+		l.tally.sent.Estimates++
+	}
+	l.control(v, b)
+	if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
+		jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
+		l.tally.jitter.Record(jitter)
+	}
 }
 
 // pass moves a deadline on and reports whether it is met in time. It leaves out the beats that a stopped process has
@@ -486,8 +530,7 @@ func (l *loop) askAgain(v *viewer) {
 	v.deadlines[askAt] = next
 }
 
-// absorb takes over a sink's counts of a viewer. Only the number of packets is known, not their times, so the feedback
-// reports them as evenly spread.
+// absorb takes over a sink's counts of a viewer.
 func (l *loop) absorb(v *viewer) {
 	if !v.diverted {
 		return
@@ -496,17 +539,23 @@ func (l *loop) absorb(v *viewer) {
 	if !ok {
 		return
 	}
-	packets, bytes := v.tracks[v.video].absorb(c)
+	t := &v.tracks[v.video]
+	from := t.sunk.Numbered
+	packets, bytes := t.absorb(c)
 	l.tally.packets += packets
 	l.tally.bytes += bytes
-	if packets > 0 && v.negotiated.cc != 0 {
-		v.feedback.spread(c.Transport, int(packets), v.absorbedAt, l.wall)
+	v.reporter.bytes += bytes
+	numbered := c.Numbered - from
+	v.reporter.plain = v.reporter.plain || packets > uint64(numbered)
+	if numbered > 0 {
+		l.arrivals = l.run.cfg.Sink.Arrivals(l.arrivals[:0], v.path.port, from, c.Numbered)
+		v.reporter.catchUp(l.arrivals, numbered)
 	}
-	v.absorbedAt = l.wall
 }
 
 // control protects a compound and sends it.
 func (l *loop) control(v *viewer, compound []byte) {
+	l.tally.sent.Datagrams++
 	sealed := v.sealer.SealRTCP(compound)
 	for _, fd := range v.path.sockets {
 		if fd >= 0 {
@@ -572,12 +621,13 @@ func (l *loop) closeSockets(v *viewer) {
 
 // totals are the loop's counts so far.
 type totals struct {
-	traffic report.Traffic
-	drops   uint64
+	traffic   report.Traffic
+	drops     uint64
+	datagrams uint64 // of RTCP that viewers sent
 }
 
 func (l *loop) totals() (t totals) {
-	t.drops = l.tally.drops
+	t.drops, t.datagrams = l.tally.drops, l.tally.sent.Datagrams
 	for _, v := range l.viewers {
 		if v.phase == connected {
 			l.absorb(v)

@@ -327,6 +327,7 @@ func (r *run) moment(then func(*loop)) (m moment) {
 		m.totals.traffic.Media += t.traffic.Media
 		m.totals.traffic.Missing += t.traffic.Missing
 		m.totals.drops += t.drops
+		m.totals.datagrams += t.datagrams
 		m.waited = append(m.waited, l.published.waited.Load())
 	}
 	m.at = time.Now()
@@ -370,6 +371,9 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter
 		user := seconds64(end.cpu.Utime) - seconds64(begin.cpu.Utime)
 		cpu := user + seconds64(end.cpu.Stime) - seconds64(begin.cpu.Stime)
 		w.Client.CPU, w.Client.UserCPU = cpu/seconds, user/seconds
+		if viewers := r.joined.Load() - r.lost.Load(); viewers > 0 {
+			w.Sent.Rate = float64(end.totals.datagrams-begin.totals.datagrams) / seconds / float64(viewers)
+		}
 		if w.Steady.Packets > 0 {
 			w.Client.PerPacket = cpu * 1e9 / float64(w.Steady.Packets)
 		}

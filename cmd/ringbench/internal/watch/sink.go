@@ -2,8 +2,8 @@ package watch
 
 // A Sink counts the media of counted viewers where that costs less than at their sockets, and drops it there. All other
 // datagrams must pass. A viewer is diverted to it after the first keyframe; from then on the sink's counts make its
-// reports. All loops call the methods at the same time. They call Count each 100 ms for each viewer, so it should be no
-// system call.
+// reports. All loops call the methods at the same time. They call Count some twenty times a second for each viewer, so
+// it should be no system call.
 type Sink interface {
 	// Name names the sink in the report.
 	Name() string
@@ -12,8 +12,17 @@ type Sink interface {
 	Divert(port uint16, ssrc uint32) error
 	// Count returns the counts since the port was diverted; false if it is not.
 	Count(port uint16) (Count, bool)
+	// Arrivals appends the arrivals of packets with a transport-wide number, by their place among these: from one
+	// place up to before another that Count returned. The oldest of more than 64 may be left out.
+	Arrivals(dst []Arrival, port uint16, from, to uint32) []Arrival
 	// Release passes RTP to the port again.
 	Release(port uint16)
+}
+
+// An Arrival is a packet with a transport-wide number. At is in Unix time, in ns.
+type Arrival struct {
+	Number uint16
+	At     int64
 }
 
 // Count holds a Sink's counts of one port.
@@ -21,7 +30,8 @@ type Count struct {
 	// Packets and Bytes are of RTP from all sources, in UDP payload.
 	Packets, Bytes uint64
 	// Media counts packets of the source whose numbering the sink follows, and Sequence is the highest number of them.
-	// Transport is the transport-wide number of the newest packet, which only matters where that was negotiated.
-	Media               uint64
-	Sequence, Transport uint16
+	Media    uint64
+	Sequence uint16
+	// Numbered counts packets of all sources that carried a transport-wide number, modulo 2^32.
+	Numbered uint32
 }

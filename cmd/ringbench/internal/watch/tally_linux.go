@@ -45,6 +45,8 @@ func (t *tally) addTo(w *report.Watch) {
 	w.Playing += t.playing
 	w.Sent.Reports += t.sent.Reports
 	w.Sent.Feedback += t.sent.Feedback
+	w.Sent.Estimates += t.sent.Estimates
+	w.Sent.Datagrams += t.sent.Datagrams
 	w.Sent.Checks += t.sent.Checks
 	w.Sent.NACKs += t.sent.NACKs
 	w.Sent.PLIs += t.sent.PLIs

@@ -40,9 +40,8 @@ type viewer struct {
 	tracks     []track
 	video      int // the video track's place, -1 for none
 	negotiated negotiated
-	feedback   feedback
-	diverted   bool  // to a sink, which counts its media
-	absorbedAt int64 // the time of the sink's counts that the viewer has, in Unix time
+	reporter   reporter
+	diverted   bool // to a sink, which counts its media
 
 	agenda
 	wished   int64 // the last PLI
@@ -108,8 +107,9 @@ type deadline uint8
 const (
 	checkAt    deadline = iota // a STUN check is due
 	giveUpAt                   // joining takes too long
-	reportAt                   // a receiver report
 	feedbackAt                 // transport-wide feedback
+	estimateAt                 // a REMB
+	reportAt                   // a receiver report that no REMB took along
 	askAt                      // holes to ask for
 	numDeadlines
 )
