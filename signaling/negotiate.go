@@ -76,11 +76,7 @@ func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 			return nil, m.mismatch(s.Name, formatNames(published))
 		}
 		m.keepExtensions(toSubscriber, sdp.DirectionRecvOnly)
-		// A packet that is resent plainly must be the same to the byte, or its nonce would
-		// seal two texts. The transport-wide number is another one on each sending, so it
-		// needs RTX, whichever of the formats is playing.
-		m.settleTransportCC(!slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX == 0 }) &&
-			slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 }))
+		m.settleTransportCC(m.numbered())
 		m.encodings, m.simulcast = nil, false
 		for i := range m.formats {
 			m.formats[i].Sets = "" // of the media that the viewer would send
@@ -157,6 +153,14 @@ func (m *media) settleTransportCC(wanted bool) {
 	for i := range m.formats {
 		m.formats[i].Feedback &^= rtp.TransportCC
 	}
+}
+
+// numbered reports whether a viewer's packets may carry transport-wide numbers. A packet that is resent plainly must be
+// the same to the byte, or its nonce would seal two texts. The number is another one on each sending, so every format
+// needs RTX. Sound is never numbered: there is nothing to choose, and each report costs a datagram.
+func (m *media) numbered() bool {
+	return m.kind == rtp.Video && !slices.ContainsFunc(m.formats, func(f format) bool { return f.RTX == 0 }) &&
+		slices.ContainsFunc(m.formats, func(f format) bool { return f.Feedback&rtp.TransportCC != 0 })
 }
 
 func (m *media) hasRTX() bool {

@@ -120,24 +120,38 @@ func (sub *subscriber) awaitsRepair() bool {
 	return false
 }
 
-// asks handles a subscriber's NACK of one sequence number.
-func (w *Worker) asks(sub *subscriber, track int, seq uint16) {
-	t := &sub.tracks[track]
+// asks handles a subscriber's NACK of one sequence number. It reports whether the packet was lost on its way to the
+// subscriber: it was sent, can be sent again, and was not asked for before.
+func (w *Worker) asks(sub *subscriber, t *subscription, seq uint16) (lost bool) {
 	if t.highest == 0 {
-		return
+		return false
 	}
 	ext := t.highest - uint64(uint16(t.highest)-seq)
 	if ext > t.highest {
-		return // the number comes before the first that was sent
+		return false // the number comes before the first that was sent
 	}
 	if t.repairs == nil {
 		t.repairs = &repairs{newest: ext}
 	}
+	again := t.repairs.resentBefore(ext)
 	if !t.repairs.request(ext) {
 		w.drop(DropResends)
-		return
+		return false
 	}
 	w.serve(sub)
+	s, index, ok := t.find(ext)
+	return ok && !again && (s != t.present() || index < t.cursor)
+}
+
+// find returns the span of a packet that was sent under an extended sequence number, and its index in the history of
+// the span's layer. ok is false if it left the history, or never came, or cannot be made again.
+func (t *subscription) find(seq uint64) (s *span, index uint64, ok bool) {
+	s = t.spanOf(seq)
+	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation {
+		return nil, 0, false
+	}
+	index, ok = s.layer.history.Index(s.numberOf(seq))
+	return s, index, ok
 }
 
 // repair writes some of a subscriber's resends, a few of each track. It is false if out is full before.
@@ -163,15 +177,11 @@ func (w *Worker) repair(now port.Time, sub *subscriber, route port.Route, out *O
 // writeResend writes one packet again, by RTX if that was negotiated (RFC 4588), else the same bytes. It is false if
 // the packet cannot be sent.
 func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *subscription, seq uint64) bool {
-	s := t.spanOf(seq)
-	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation {
+	s, index, ok := t.find(seq)
+	if !ok {
 		return false
 	}
 	l := s.layer
-	index, ok := l.history.Index(s.numberOf(seq))
-	if !ok {
-		return false // it left the history, or never came
-	}
 	e := l.history.At(index)
 	d := delivery{
 		t: t, span: s, index: index, entry: e, template: t.shape.resendTemplate(l, e), sequence: seq,

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 )
 
@@ -323,6 +324,56 @@ func TestResendQueueIsBounded(t *testing.T) {
 	l.poll()
 	if len(modest.media(subVideo)) != 1 {
 		t.Error("one subscriber's flood of NACKs cost another its resend")
+	}
+}
+
+// A NACK counts the packets that were lost on their way to the subscriber: each once, and neither those that were never
+// sent nor those that left the history.
+func TestNACKCountsLosses(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	for _, seq := range []uint64{0, 1, 2, 4, 5} { // 3 is lost on its way to the server
+		p.frame(seq, uint32(seq)*3000, seq == 0)
+	}
+	sub := l.stream(1).all()[0]
+	first := s.media(subVideo)[0].Sequence
+	ask := func(seqs ...uint16) int {
+		b := rtcp.AppendNACK(nil, 1, subVideo, seqs)
+		var x rtcp.Packet
+		if r := rtcp.NewReader(b); !r.Next(&x) {
+			t.Fatal("the NACK does not parse")
+		}
+		lost, _ := l.w.handleNACK(sub, &x)
+		return lost
+	}
+	for _, c := range []struct {
+		name string
+		seqs []uint16
+		want int
+	}{
+		{"two that were sent", []uint16{first + 1, first + 2}, 2},
+		{"one of them again, before it was resent, and another", []uint16{first + 2, first + 4}, 1},
+		{"one that the server never had", []uint16{first + 3}, 0},
+		{"some that were not sent yet or never will be", []uint16{first + 6, first + 100, first - 1}, 0},
+	} {
+		if got := ask(c.seqs...); got != c.want {
+			t.Errorf("%s: %d were lost; expected %d", c.name, got, c.want)
+		}
+	}
+	l.poll()
+	if got := ask(first+1, first+5); got != 1 {
+		t.Errorf("one that was resent, and another: %d were lost; expected 1", got)
+	}
+	for seq := uint64(6); seq < 106; seq++ { // the history keeps a second
+		p.send(packet{
+			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq) * 3000,
+			payload: append(vp8(true, false, ""), make([]byte, 1000)...),
+		})
+		l.pass(30 * port.Millisecond)
+	}
+	if got := ask(first); got != 0 {
+		t.Errorf("one that left the history: %d were lost; expected 0", got)
 	}
 }
 

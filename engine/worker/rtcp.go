@@ -121,7 +121,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 				w.count(ReceivedReports)
 			}
 		case rtcp.NACK:
-			if !w.handleNACK(sub, &p) {
+			if _, ok := w.handleNACK(sub, &p); !ok {
 				return
 			}
 		case rtcp.PLI:
@@ -144,24 +144,27 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 	}
 }
 
-// handleNACK takes in a NACK. It reports false when the session has no budget left for the rest of the datagram.
-func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) bool {
+// handleNACK takes in a NACK. lost is the number of packets that were lost on their way to the subscriber, see asks. ok
+// is false when the session has no budget left for the rest of the datagram.
+func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) (lost int, ok bool) {
 	track := sub.trackOf(p.Media)
 	if track < 0 {
-		return true
+		return 0, true
 	}
 	for x := p.NACKs(); ; {
-		seq, ok := x.Next()
-		if !ok {
-			return true
+		seq, more := x.Next()
+		if !more {
+			return lost, true
 		}
 		w.count(ReceivedNACKs)
 		s := sub.session
 		if s.control--; s.control <= 0 {
 			w.drop(DropRTCPFlood)
-			return false
+			return lost, false
 		}
-		w.asks(sub, track, seq)
+		if w.asks(sub, &sub.tracks[track], seq) {
+			lost++
+		}
 	}
 }
 
