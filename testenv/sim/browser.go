@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"encoding/binary"
+
 	"ringcast/engine/port"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
@@ -49,6 +51,7 @@ type Browser struct {
 	Datagrams, Feedbacks, PLIs int
 	// Numbered counts packets with a number.
 	Numbered int
+	newest   uint16 // number
 
 	s         *Subscriber
 	arrivals  rtcp.Arrivals
@@ -100,7 +103,8 @@ func (b *Browser) numbered(h *rtp.Header, data []byte) {
 	}
 	b.Numbered++
 	b.fresh = true
-	b.arrivals.Note(uint16(v[0])<<8|uint16(v[1]), int64(b.now()))
+	b.newest = binary.BigEndian.Uint16(v)
+	b.arrivals.Note(b.newest, int64(b.now()))
 }
 
 // received takes in a packet of a track.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -29,6 +30,8 @@ type Config struct {
 	// Turn is the length of each turn of a worker: packets that arrive meanwhile are the next turn's batch. With 0 each
 	// turn draws its length, up to maxTurn.
 	Turn port.Time
+	// Adapt chooses a layer for each viewer. Without it, all get the best.
+	Adapt bool
 	// Random, if set, bends the numbers of a worker's source of randomness, to begin where a test needs it.
 	Random func(x uint64) uint64
 }
@@ -130,7 +133,7 @@ func New(cfg Config) *World {
 		x := &simWorker{
 			Worker: worker.New(worker.Config{
 				Index: i, Workers: cfg.Workers, Rand: random, Ufrags: ufrags, EvenRuns: true,
-				NewSealer: w.Oracle.NewSealer,
+				NewSealer: w.Oracle.NewSealer, Adapt: cfg.Adapt, StartRate: adapt.StartRate,
 			}),
 			index: i, routes: make(map[port.Route]port.Path), next: port.Never,
 			loss:  rand.New(rand.NewPCG(cfg.Seed, 200+uint64(i))),
