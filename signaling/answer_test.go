@@ -338,6 +338,40 @@ func render(attributes []sdp.Attribute) []string {
 	return lines
 }
 
+// OBS from 32.1 on offers layers with numbers as RIDs, as its library writes them. The SSRCs that it announces do not
+// tell the layers apart.
+func TestAnswerOBSSimulcast(t *testing.T) {
+	const ssrc = "a=ssrc:1002 cname:cname\r\n"
+	layers := "a=extmap:1 urn:ietf:params:rtp-hdrext:sdes:mid\r\n" +
+		"a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n" +
+		"a=rid:0 send\r\na=rid:1 send\r\na=rid:2 send\r\na=simulcast:send 0;1;2\r\n"
+	for name, sources := range map[string]string{
+		"one SSRC": ssrc, "an SSRC each": ssrc + "a=ssrc:1003 cname:cname\r\na=ssrc:1004 cname:cname\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			offer := replace(t, fixture(t, obs), ssrc, layers+sources)
+			b := newBench(t, Config{})
+			_, text := b.mustPost("/whip/room", offer)
+			for _, line := range []string{
+				"a=extmap:2 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n",
+				"a=rid:0 recv\r\na=rid:1 recv\r\na=rid:2 recv\r\na=simulcast:recv 0;1;2\r\n",
+			} {
+				if !strings.Contains(text, line) {
+					t.Errorf("the answer has no %q:\n%s", line, text)
+				}
+			}
+			var rids []string
+			for _, e := range b.engine.lastPeer().Tracks[1].Encodings {
+				rids = append(rids, e.RID)
+			}
+			if !slices.Equal(rids, []string{"0", "1", "2"}) {
+				t.Errorf("the layers are %q", rids)
+			}
+			checkAnswer(t, offer, text, b.engine.lastPeer().Tracks)
+		})
+	}
+}
+
 // TestAnswerWhole pins one whole answer to the byte.
 func TestAnswerWhole(t *testing.T) {
 	o, err := parseOffer([]byte(fixture(t, obs)), Limits{}.withDefaults())
