@@ -143,7 +143,7 @@ func TestSizesOfPublications(t *testing.T) {
 	}{
 		{"stream", unsafe.Sizeof(stream{}), 208},
 		{"publication", unsafe.Sizeof(publication{}), 128},
-		{"publisher", unsafe.Sizeof(publisher{}), 136},
+		{"publisher", unsafe.Sizeof(publisher{}), 152},
 		{"source", unsafe.Sizeof(source{}), 32},
 		{"track", unsafe.Sizeof(track{}), 216},
 		{"layer", unsafe.Sizeof(layer{}), 352},

@@ -21,8 +21,6 @@ const (
 	// sourceSilence is longer than packets overtake each other. A packet of a past source is late when it comes this
 	// soon after that source's last one, and after its successor's.
 	sourceSilence = 200 * port.Millisecond
-	// feedbackInterval is the pause between transport-wide feedbacks. libwebrtc's own receivers use 50 to 250 ms.
-	feedbackInterval = 50 * port.Millisecond
 )
 
 // A publisher is the owner's state of a session that publishes.
@@ -32,11 +30,11 @@ type publisher struct {
 	extensions  rtp.ExtensionMap
 	sources     []source
 	arrivals    rtcp.Arrivals // of transport-wide numbers
+	unreported  unreported    // the packets among them that feedback is due for
 	media       uint32        // SSRC of the newest packet with such a number
 	ssrc        uint32        // ours, in reports
 	// checked is when STUN or SRTCP last came. told is the session's heard that the controller knows.
 	checked, told port.Time
-	feedbackDue   bool
 	began         bool // RTP arrived
 	// forgotAt is when a source last gave way to a new one.
 	forgotAt port.Time
@@ -135,9 +133,8 @@ func (w *Worker) noteTransport(now port.Time, s *session, arrival port.Time, dat
 	}
 	p.arrivals.Note(binary.BigEndian.Uint16(v), int64(arrival))
 	p.media = w.hand.header.SSRC
-	if !p.feedbackDue {
-		p.feedbackDue = true
-		w.deadlines.set(s, feedbackDeadline, now+feedbackInterval)
+	if at, changed := p.unreported.note(now, len(data)); changed {
+		w.deadlines.set(s, feedbackDeadline, at)
 	}
 }
 

@@ -39,7 +39,7 @@ func (w *Worker) pollReports(now port.Time, out *Outgoing) bool {
 			if s.live != nil {
 				s.reports, s.inDue = 0, false
 				if s.pub != nil {
-					s.pub.feedbackDue = false
+					s.pub.unreported = unreported{}
 				}
 			}
 			n++
@@ -160,7 +160,7 @@ func (w *Worker) appendNACKs(now port.Time, s *session, p *publication, b []byte
 
 // appendFeedback writes transport-wide feedback, as much as fits.
 func (w *Worker) appendFeedback(s *session, b []byte) []byte {
-	s.pub.feedbackDue = false
+	s.pub.unreported = unreported{}
 	n := len(b)
 	b, more := s.pub.arrivals.AppendFeedback(b, rtcpRoom, s.pub.ssrc, s.pub.media)
 	if len(b) > n {

@@ -120,8 +120,8 @@ func (sub *subscriber) awaitsRepair() bool {
 	return false
 }
 
-// asks handles a subscriber's NACK of one sequence number. It reports whether the packet was lost on its way to the
-// subscriber: it was sent, can be sent again, and was not asked for before.
+// asks handles a subscriber's NACK of one sequence number. It reports whether that shows a loss on the way to the
+// subscriber. Then the packet was sent, can be sent again, and was not asked for before.
 func (w *Worker) asks(sub *subscriber, t *subscription, seq uint16) (lost bool) {
 	if t.highest == 0 {
 		return false

@@ -327,8 +327,8 @@ func TestResendQueueIsBounded(t *testing.T) {
 	}
 }
 
-// A NACK counts the packets that were lost on their way to the subscriber: each once, and neither those that were never
-// sent nor those that left the history.
+// A NACK counts each packet once that was lost on its way to the subscriber. Packets that were never sent do not count,
+// and neither do those that left the history.
 func TestNACKCountsLosses(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
