@@ -87,6 +87,9 @@ const (
 	KindResendWanted
 	// KindSenderReport brings the layer's Clock. Owner to follower.
 	KindSenderReport
+	// KindLadder brings the rungs of a video track, which changed much. Owner to the controller, with the publisher's
+	// session ID, and to followers where there are several rungs.
+	KindLadder
 )
 
 // Control is a message that is never lost. Kind says which fields have a meaning. Data belongs to the receiver.
@@ -105,9 +108,9 @@ type Control struct {
 	LayerID
 	Feed uint32
 	Row
-	Session   *Session
-	Keys      *srtp.Keys
-	UfragKeys *ufrag.Keys
+	Ladder  *Ladder
+	Session *Session
+	Secrets
 	Names
 	Clock Clock
 	Path  port.Path
@@ -117,6 +120,12 @@ type Control struct {
 
 // Life is when a publisher last sent something authenticated, and media.
 type Life struct{ Heard, MediaAt port.Time }
+
+// Secrets are keys: those of a session's media, and those by which ufrags are checked.
+type Secrets struct {
+	Keys      *srtp.Keys
+	UfragKeys *ufrag.Keys
+}
 
 // Names authenticate the checks of a session: our credentials, and the peer's user name fragment.
 type Names struct {
@@ -128,6 +137,22 @@ type Names struct {
 type Row struct {
 	Index        uint64
 	Count, Epoch uint32
+}
+
+// A Ladder is the rungs of a video track, the lowest first. Its receivers share it, so nobody changes it.
+type Ladder []Rung
+
+// Rung is one choice of a video track.
+type Rung struct {
+	// Layer is the encoding's place in the offer.
+	Layer uint8
+	// Sent is set while the publisher sends the layer.
+	Sent bool
+	// Size is the mean size of a packet, in bytes. Width and Height are those of pictures, in pixels, 0 while unknown.
+	Size, Width, Height uint16
+	// Rate is in bits a second, of RTP packets with their headers. It is 0 while the layer is silent, and before it
+	// was measured.
+	Rate uint32
 }
 
 // Clock ties a layer's RTP clock to the workers' time at one moment.
@@ -182,11 +207,13 @@ func PublicationClosed(stream StreamID, g Generation) Control {
 }
 
 // UfragKeysTurned brings the keys by which ufrags are checked from now on.
-func UfragKeysTurned(k *ufrag.Keys) Control { return Control{Kind: KindUfragKeysTurned, UfragKeys: k} }
+func UfragKeysTurned(k *ufrag.Keys) Control {
+	return Control{Kind: KindUfragKeysTurned, Secrets: Secrets{UfragKeys: k}}
+}
 
 // SessionKeyed brings a session's keys to its owner.
 func SessionKeyed(owner Address, id api.SessionID, k *srtp.Keys) Control {
-	return Control{Kind: KindSessionKeyed, To: owner, ID: id, Keys: k}
+	return Control{Kind: KindSessionKeyed, To: owner, ID: id, Secrets: Secrets{Keys: k}}
 }
 
 // SendRecord makes the owner of a session send a datagram of DTLS records.
@@ -282,4 +309,9 @@ func ResendWanted(owner Address, l LayerID, feed uint32, r Row) Control {
 // SenderReport brings a layer's clock.
 func SenderReport(follower Address, l LayerID, c Clock) Control {
 	return Control{Kind: KindSenderReport, To: follower, LayerID: l, Clock: c}
+}
+
+// LadderChanged describes a track of a publisher, to a follower or to the controller. Of l, Layer has no meaning.
+func LadderChanged(to Address, id api.SessionID, l LayerID, rungs *Ladder) Control {
+	return Control{Kind: KindLadder, To: to, ID: id, LayerID: l, Ladder: rungs}
 }

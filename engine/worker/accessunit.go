@@ -88,8 +88,8 @@ func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
 	case rtp.H264, rtp.H265:
 		u.learn(l, x, packet.Number)
 	}
-	if content&(rtp.HasSets|rtp.HasKey) != 0 && len(l.pub.tracks[l.track].layers) > 1 {
-		l.upstream.measure(f.Codec, x.payload)
+	if content&(rtp.HasSets|rtp.HasKey) != 0 {
+		l.pub.tracks[l.track].measure(l, f.Codec, x.payload)
 	}
 	if u.add(packet.Timestamp, content) {
 		packet.Flags |= bus.KeyframeStart

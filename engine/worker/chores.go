@@ -98,6 +98,7 @@ func (w *Worker) tend(now port.Time, p *publication) (more bool) {
 		t := &p.tracks[i]
 		if p.session != nil {
 			w.tellActive(p, t)
+			w.survey(now, p, t)
 		}
 		for _, l := range t.layers {
 			w.tidy(now, l)

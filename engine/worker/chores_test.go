@@ -17,7 +17,13 @@ func (l *lab) timeouts() (told, reports, revoked, calls int) {
 		due, routes := len(l.w.due), len(l.w.routes.changes)
 		outbox := len(l.w.outbox.control)
 		l.w.HandleTimeout(l.now)
-		told = max(told, len(l.w.outbox.control)-outbox)
+		heard := 0
+		for _, m := range l.w.outbox.control[outbox:] {
+			if m.Kind != bus.KindLadder {
+				heard++
+			}
+		}
+		told = max(told, heard)
 		reports = max(reports, len(l.w.due)-due)
 		revoked = max(revoked, len(l.w.routes.changes)-routes)
 		if calls > 100_000 {

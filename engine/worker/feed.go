@@ -55,12 +55,18 @@ func (x *feed) aim(t *track) *layer {
 }
 
 // handleFollow begins a feed, and answers.
-func (w *Worker) handleFollow(p *publication, m *bus.Control) {
+func (w *Worker) handleFollow(now port.Time, p *publication, m *bus.Control) {
 	if p.owner != w.address() || !w.beginFeed(p, m) {
 		w.drop(DropFollow)
 		return
 	}
 	w.send(bus.Following(m.From, m.LayerID, m.Feed))
+	for i := range p.tracks {
+		if t := &p.tracks[i]; m.Track == bus.EveryTrack || int(m.Track) == i {
+			rungs := t.describe(now)
+			w.sendLadder(m.From, p, t, &rungs)
+		}
+	}
 }
 
 // beginFeed adds the feeds that a request names. It reports false where there is no such layer. A request that is

@@ -336,7 +336,7 @@ func (l *lab) lastVideo(s *sub) uint64 {
 }
 
 // kinds is how many kinds of messages there are, those of the media lane after the others. The first is unknown.
-const kinds = byte(bus.KindSenderReport) + 1 + byte(bus.KindDatagram)
+const kinds = byte(bus.KindLadder) + 1 + byte(bus.KindDatagram)
 
 // message hands the worker a message of any kind, with arguments out of data. Messages that only a broken controller
 // would send are left out: another owner for a session with keys, or useless keys.
@@ -347,9 +347,9 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 		Track: data[4] % 4, Layer: data[4] >> 6,
 	}
 	index := uint64(data[5]) << (data[6] % 12)
-	if kind > byte(bus.KindSenderReport) {
+	if kind > byte(bus.KindLadder) {
 		m := bus.Media{
-			Kind: bus.MediaKind(kind - byte(bus.KindSenderReport)), From: 1, LayerID: id,
+			Kind: bus.MediaKind(kind - byte(bus.KindLadder)), From: 1, LayerID: id,
 			Place: bus.Place{
 				Index: index, Start: uint64(data[7]), Epoch: uint32(data[6] % 4), Feed: uint32(data[7] % 3),
 			},
@@ -384,6 +384,8 @@ func message(l *lab, p *pub, subs []*sub, data []byte) {
 		if m.Generation <= 1 {
 			m.Owner = 0
 		}
+	case bus.KindLadder:
+		m.Ladder = &bus.Ladder{{Layer: data[5], Rate: uint32(data[6]) << 12, Size: uint16(data[7])}}
 	}
 	l.tell(m)
 }

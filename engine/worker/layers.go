@@ -26,8 +26,9 @@ const (
 
 // A sending describes how the publisher sends one layer of several. The owner keeps it.
 type sending struct {
-	// area is the layer's pictures' width times height, in pixels, 0 while unknown.
-	area int
+	meter meter
+	// width and height are those of the layer's pictures, in pixels, 0 while unknown.
+	width, height uint16
 	// frame is when the newest frame began to arrive, 0 before the first.
 	frame port.Time
 	// pace is the mean time from frame to frame, 0 before the second.
@@ -46,12 +47,8 @@ func (s *sending) patience() port.Time {
 	return max(minSilence, min(silenceFrames*s.pace, maxSilence))
 }
 
-// measure reads the size of the pictures from a packet of the start of a keyframe, if that has it.
-func (s *sending) measure(c rtp.Codec, payload []byte) {
-	if width, height := rtp.PictureSize(c, payload); width > 0 {
-		s.area = width * height
-	}
-}
+// area is the number of pixels of the layer's pictures, 0 while unknown.
+func (s *sending) area() int { return int(s.width) * int(s.height) }
 
 // begin notes that a frame of a layer began to arrive, and chooses the best layer of its track again.
 func (w *Worker) begin(now port.Time, t *track, l *layer) {
@@ -62,7 +59,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	t.frame = now
 	if s.frame > 0 {
 		if t.silent(now, l) {
-			s.since = now
+			s.since, s.meter = now, meter{}
 		}
 		gap := min(now-s.frame, maxSilence)
 		if s.pace == 0 {
@@ -74,7 +71,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	s.frame = now
 	watched := l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0
 	best := t.choose(now)
-	if s.area == 0 && best.upstream.area > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
+	if s.area() == 0 && best.upstream.area() > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
 		s.queries++
 		s.queried = now
 		w.lostKeyframe(now, l)
@@ -110,7 +107,7 @@ func (t *track) choose(now port.Time) *layer {
 		stays := l == t.best || u.since == 0 || now-u.since >= returnSpan
 		switch {
 		case best == nil, stays && !settled:
-		case settled && !stays, u.area <= best.upstream.area:
+		case settled && !stays, u.area() <= best.upstream.area():
 			continue
 		}
 		best, settled = l, stays

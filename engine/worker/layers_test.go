@@ -17,14 +17,14 @@ type simulcaster struct {
 	p       *pub
 	s       *sub
 	start   port.Time
-	rungs   []*rung
+	rungs   []*encoder
 	checked port.Time
 	// asked are the RIDs of the layers whose keyframes were requested, in order.
 	asked []string
 }
 
-// A rung is one layer of a simulcaster. It has a frame of one packet each every.
-type rung struct {
+// An encoder makes one layer of a simulcaster. It has a frame of one packet each every.
+type encoder struct {
 	rid   string
 	ssrc  uint32
 	width uint16
@@ -50,7 +50,7 @@ func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *sim
 	}
 	x := &simulcaster{TB: t, l: l, p: l.publish(1, 1, v), start: l.now}
 	for i, rid := range rids {
-		x.rungs = append(x.rungs, &rung{
+		x.rungs = append(x.rungs, &encoder{
 			rid: rid, ssrc: 0xD001 + uint32(i), width: widths[rid], every: 30 * port.Millisecond, next: l.now,
 			seq: 100, base: uint32(i) * 0x5555_5555, size: 10, key: true,
 		})
@@ -60,7 +60,7 @@ func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *sim
 }
 
 // rung finds a layer.
-func (x *simulcaster) rung(rid string) *rung {
+func (x *simulcaster) rung(rid string) *encoder {
 	for _, r := range x.rungs {
 		if r.rid == rid {
 			return r
@@ -70,7 +70,7 @@ func (x *simulcaster) rung(rid string) *rung {
 	return nil
 }
 
-func (x *simulcaster) timestamp(r *rung) uint32 {
+func (x *simulcaster) timestamp(r *encoder) uint32 {
 	return r.base + rtp.Ticks(int64(x.l.now-x.start), 90_000)
 }
 
@@ -109,7 +109,7 @@ func (x *simulcaster) run(span port.Time) {
 	}
 }
 
-func (x *simulcaster) send(r *rung) {
+func (x *simulcaster) send(r *encoder) {
 	x.Helper()
 	text := fmt.Sprintf("%s %d %s", r.rid, x.l.now-r.late-x.start, strings.Repeat("x", r.size))
 	payload := vp8(true, r.key, text)

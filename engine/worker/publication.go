@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/adapt"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
@@ -66,6 +67,11 @@ type publication struct {
 type track struct {
 	spec   *rtp.Track
 	layers []*layer
+	// rungs are the choices of a subscriber, the lowest first, and ladder their rates. See ladder.go.
+	rungs  []rung
+	ladder adapt.Ladder
+	// stale is set at the owner while others know an older ladder.
+	stale bool
 	// best is the sent layer with the largest pictures, see choose. It is nil before the first packet.
 	best *layer
 	// chosen is when best last changed.
@@ -187,6 +193,7 @@ func (w *Worker) newPublication(st *stream, a announcement) *publication {
 			}
 			t.layers = append(t.layers, l)
 		}
+		t.raise()
 	}
 	return p
 }
@@ -213,6 +220,7 @@ func (w *Worker) dropPublication(st *stream) {
 	}
 	if p.session != nil && p.session.pub != nil {
 		p.session.pub.publication = nil
+		p.session.pub.sources = nil // they are of its layers
 	}
 }
 

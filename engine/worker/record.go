@@ -97,6 +97,7 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 		w.begin(now, t, l)
 	}
 	l.upstream.last = x.arrival
+	l.upstream.meter.add(x.arrival, len(x.data))
 	if t.best == nil {
 		t.best, n = l, forAll // now a keyframe can be asked for
 	}

@@ -41,13 +41,15 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Control) {
 	}
 	switch m.Kind {
 	case bus.KindFollow:
-		w.handleFollow(p, m)
+		w.handleFollow(now, p, m)
 	case bus.KindUnfollow:
 		p.endFeed(m.From, m.Feed)
 	case bus.KindFollowing:
 		if f := p.followed(m.Feed); f != nil {
 			f.promised = true
 		}
+	case bus.KindLadder:
+		p.takeLadder(m)
 	default:
 		if l, ok := p.layer(&m.LayerID); ok {
 			w.handleLayer(now, l, m)

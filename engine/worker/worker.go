@@ -207,7 +207,7 @@ func (w *Worker) HandleControl(now port.Time, m *bus.Control) {
 	case bus.KindPublicationClosed:
 		w.closePublication(m)
 	case bus.KindFollow, bus.KindUnfollow, bus.KindFollowing,
-		bus.KindKeyframeWanted, bus.KindResendWanted, bus.KindSenderReport:
+		bus.KindKeyframeWanted, bus.KindResendWanted, bus.KindSenderReport, bus.KindLadder:
 		w.handleReplication(now, m)
 	default:
 		if s := w.sessions[m.ID]; s != nil { // not closed meanwhile

@@ -285,6 +285,9 @@ func (w *World) passControl(from *simWorker, m bus.Control) {
 	if w.onMessage != nil {
 		w.onMessage(&m)
 	}
+	if m.To == bus.Controller && m.Kind == bus.KindLadder {
+		return // this one does nothing with it
+	}
 	w.at(w.lane(m.From, m.To, false), func() {
 		if m.To == bus.Controller {
 			w.control.handle(&m)
