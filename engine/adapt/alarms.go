@@ -1,11 +1,12 @@
 package adapt
 
 const (
-	watchDistance   = 750 * milli // between trains with numbers of a viewer who is well
+	watchDistance   = 650 * milli // between trains with numbers of a viewer who is well, and a spread
+	watchSpread     = 100 * milli
 	confirmDistance = 50 * milli
 	confirmTrains   = 3
 	alarmQueue      = 20 * milli
-	alarmNACKs      = 6
+	alarmNACKs      = 7
 	overdueSpan     = 300 * milli
 	maxRaise        = 3 // thresholds are doubled at most three times: two bits
 )
@@ -15,7 +16,7 @@ type alarms struct {
 	raise   uint8     // how often each cause's threshold was doubled, two bits each
 	confirm uint8     // trains that are still to confirm
 	pending Cause     // the reason why all video carries numbers
-	awaits  bool      // a train's report is due at markOverdue
+	awaited uint8     // trains whose reports are due at markOverdue
 	nacked  uint16    // since markAsked
 	most    uint16    // maximum of REMB since markMost, kbit/s
 	counts  [2]uint16 // packets sent since markTurned, and in the quarter second before
@@ -27,7 +28,7 @@ func (a *alarms) raised(c Cause) uint8 { return a.raise >> raiseShift(c) & maxRa
 func raiseShift(c Cause) uint8 { return 2 * uint8(c-CauseDelay) }
 
 // clear ends the wait for more trains.
-func (a *alarms) clear() { a.confirm, a.awaits = 0, false }
+func (a *alarms) clear() { a.confirm, a.awaited = 0, 0 }
 
 // settle ends an alarm. A cause that was not borne out needs more next time.
 func (a *alarms) settle(calm bool) {

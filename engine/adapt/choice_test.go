@@ -38,7 +38,7 @@ func wantRung(t *testing.T, seed uint64, when string, v *viewer, want int, cause
 // TestChoose chooses rungs by hand on a wide link: a choice holds, and what was chosen is given back.
 func TestChoose(t *testing.T) {
 	for _, l := range []adapt.Ladder{three, nine} {
-		for seed := range uint64(*seeds) {
+		for seed := range allSeeds {
 			top, rate := top(l)
 			p, v := choosing(seed, l, netpath.Always(3*rate))
 			p.clock.Run(minute)
@@ -60,7 +60,7 @@ func TestChoose(t *testing.T) {
 // TestChooseTooMuch chooses the top on a link that does not carry it: congestion goes below, and nothing above.
 func TestChooseTooMuch(t *testing.T) {
 	for _, l := range []adapt.Ladder{three, nine} {
-		for seed := range uint64(*seeds) {
+		for seed := range allSeeds {
 			top, rate := top(l)
 			p, v := choosing(seed, l, netpath.Always(0.5*rate))
 			p.clock.Run(minute)
@@ -76,7 +76,7 @@ func TestChooseTooMuch(t *testing.T) {
 
 // TestChooseLowest chooses the only rung that is left, on a link that carries audio only.
 func TestChooseLowest(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	for seed := range allSeeds {
 		lowest := float64(three[0].Rate)
 		p, v := choosing(seed, three, steps(0, 10e6, 60, 0.4*lowest, 120, 10e6))
 		p.clock.Run(50 * port.Second)
@@ -92,7 +92,7 @@ func TestChooseLowest(t *testing.T) {
 
 // TestReturn puts viewers of an address on one rung more than was received there.
 func TestReturn(t *testing.T) {
-	for seed := range uint64(*seeds) {
+	for seed := range allSeeds {
 		p, v := choosing(seed, nine, netpath.Always(0.5e6))
 		v.source = new(adapt.Source)
 		p.clock.Run(2 * minute)

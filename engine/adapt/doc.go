@@ -36,9 +36,13 @@
 //
 // NACKed, REMB and HandleTimeout are in unheard.go: they decide where no report does.
 //
-// Numbers follow need. A viewer who is well has one train in 750 ms numbered, spread by 30 %. A browser then sends
-// fewer than seven RTCP datagrams a second, five of which it sends anyway. Only these trains are watched, so an
-// alarm comes first and numbers on all video come second. A viewer of a track with one rung needs no Selector.
+// Numbers follow need. A viewer who is well has one train in 720 to 780 ms numbered. A browser then sends fewer than
+// seven RTCP datagrams a second, five of which it sends anyway. Only these trains are watched, so an alarm comes first
+// and numbers on all video come second. A viewer of a track with one rung needs no Selector.
+//
+// Answers to NACKs of a viewer who is well carry no numbers. At 1 % of loss they would cost two to four reports a
+// second. The receiver's own estimate takes their old timestamps for a queue. So it is no alarm within ten seconds of
+// a NACK.
 //
 // Down. The next rung is the highest that 85 % of the rate that came through has room for. The longer the queue, the
 // smaller is that share, because the queue has to go away too. The grounds, and the reasons for their bounds:

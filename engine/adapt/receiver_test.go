@@ -8,17 +8,27 @@ import (
 	"ringcast/testenv/netpath"
 )
 
-const (
-	mtu        = 1200
-	reportSpan = 100 * port.Millisecond
+const mtu = 1200
+
+// A browser sends reports on numbered packets at a distance, where there are any. It sends a receiver report and an
+// estimate, in one datagram, all the time.
+type browser struct {
+	name             string
+	reports, unasked port.Time
+}
+
+var (
+	chromium = browser{"Chromium", 100 * port.Millisecond, port.Second / 5}
+	firefox  = browser{"Firefox", 70 * port.Millisecond, port.Second * 10 / 44}
 )
 
 // A receiver is the viewer's browser: it reports and asks for packets again.
 type receiver struct {
 	viewer *viewer
-	back   port.Time // the way of its feedback
-	clock  netpath.Receiver
-	deaf   bool // sends no reports
+	browser
+	back  port.Time // the way of its feedback
+	clock netpath.Receiver
+	deaf  bool // sends no reports
 	// lossy is the share of reports that the way back loses.
 	lossy float64
 	// estimate is the REMB that a deaf receiver sends each second, in bits a second; 0 for none.
@@ -26,7 +36,6 @@ type receiver struct {
 
 	arrivals rtcp.Arrivals
 	noted    bool // something is to be reported
-	counted  bool // some of it does not answer a NACK
 	began    bool
 	expected uint16
 	missing  map[uint16]int
@@ -38,8 +47,9 @@ type lostPacket struct {
 }
 
 func newReceiver(v *viewer, back port.Time) *receiver {
-	r := &receiver{viewer: v, back: back, missing: make(map[uint16]int)}
-	v.clock.At(v.clock.Now()+reportSpan, r.report)
+	r := &receiver{viewer: v, browser: chromium, back: back, missing: make(map[uint16]int)}
+	v.clock.At(v.clock.Now(), r.report)
+	v.clock.At(v.clock.Now(), r.unask)
 	v.clock.At(v.clock.Now()+port.Second, r.remb)
 	return r
 }
@@ -49,10 +59,10 @@ func (r *receiver) now() port.Time {
 	return r.clock.At(r.viewer.clock.Now()) + 1000*port.Second
 }
 
-// note records an arrival. answer is set for a packet that was asked for.
-func (r *receiver) note(number uint16, answer bool) {
+// note records an arrival.
+func (r *receiver) note(number uint16) {
 	r.arrivals.Note(number, int64(r.now()))
-	r.noted, r.counted = true, r.counted || !answer
+	r.noted = true
 }
 
 // receive finds gaps and asks for them 20 ms later.
@@ -98,15 +108,13 @@ func (r *receiver) nack() {
 
 // report sends what arrived, as a browser does.
 func (r *receiver) report() {
-	r.after(reportSpan, r.report)
+	r.after(r.reports, r.report)
 	if !r.noted || r.deaf {
 		return
 	}
 	v := r.viewer
-	if r.counted {
-		v.tally.report(v.clock.Now())
-	}
-	r.noted, r.counted = false, false
+	v.tally.datagrams = append(v.tally.datagrams, v.clock.Now())
+	r.noted = false
 	b, _ := r.arrivals.AppendFeedback(nil, mtu, 1, 2)
 	if v.pub.rand.Float64() < r.lossy {
 		return
@@ -121,6 +129,23 @@ func (r *receiver) report() {
 			}
 		}
 	})
+}
+
+// unask sends a receiver report.
+func (r *receiver) unask() {
+	r.after(r.unasked, r.unask)
+	r.viewer.tally.datagrams = append(r.viewer.tally.datagrams, r.viewer.clock.Now())
+}
+
+// unsettled makes estimates of a receiver that takes late answers for a queue: they fall to less than a rate for five
+// seconds of twenty.
+func (r *receiver) unsettled(rate float64) func() float64 {
+	return func() float64 {
+		if r.viewer.clock.Now()%(20*port.Second) < 5*port.Second {
+			return 0.7 * rate
+		}
+		return 1.5 * rate
+	}
 }
 
 // remb sends an estimate each second.

@@ -102,7 +102,7 @@ func (s *Selector) Pad(now port.Time, g Setting) (packets, size int, ok bool) {
 		return 0, 0, false
 	}
 	if s.probes == 0 { // a packet a second takes the place of video
-		s.clock.set(markNext, s.spread(watchDistance))
+		s.clock.set(markNext, watchDistance+s.spread(watchSpread))
 		return 1, paddingSize, true
 	}
 	if !s.clock.passed(markHushed) && s.probes == probeTrains {

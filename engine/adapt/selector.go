@@ -9,9 +9,10 @@ import (
 type Numbering uint8
 
 const (
-	// NumberSome numbers one train in 750 ms, which watches over a viewer who is well.
+	// NumberSome numbers one train in 750 ms, which watches over a viewer who is well. Answers to NACKs carry no
+	// numbers: each would cost a report.
 	NumberSome Numbering = iota
-	// NumberAll numbers all video.
+	// NumberAll numbers all video, and answers to NACKs.
 	NumberAll
 )
 
@@ -80,7 +81,8 @@ const (
 	// foreignGrowth is the growth during four buckets up to which a queue may be somebody else's.
 	foreignGrowth = 80 * milli
 
-	stepDistance = 750 * milli // between two steps down
+	frameSpan    = 2 << momentShift // packets of one frame come within it
+	stepDistance = 750 * milli      // between two steps down
 	probeTrains  = 5
 	maxBackoff   = 6
 
@@ -176,7 +178,7 @@ func (s *Selector) Number(now port.Time) bool {
 		return true
 	}
 	s.turn(now)
-	return s.clock.passed(markNext)
+	return s.clock.passed(markNext) && s.clock.since(markFrame, frameSpan) // the rest of a frame may be one packet
 }
 
 // Sent notes a fill.
@@ -196,11 +198,10 @@ func (s *Selector) Sent(now port.Time, g Setting, f Fill) {
 	if s.alarms.confirm > 0 {
 		s.clock.set(markNext, confirmDistance)
 	} else {
-		s.clock.set(markNext, s.spread(watchDistance))
+		s.clock.set(markNext, watchDistance+s.spread(watchSpread))
 	}
-	if !s.alarms.awaits {
-		s.alarms.awaits = true
-		s.clock.set(markOverdue, ticks(s.rtt)*milli+overdueSpan)
+	if s.alarms.awaited == 0 {
+		s.await()
 	}
 }
 
@@ -217,7 +218,7 @@ func (s *Selector) count(n int) {
 // large keeps the queue that a frame makes by itself from being taken for a standing one. Frames to other viewers of
 // the source wait in the same queue.
 func (s *Selector) large(now port.Time, g Setting, size int) {
-	if s.clock.since(markFrame, 2<<momentShift) {
+	if s.clock.since(markFrame, frameSpan) {
 		s.mean = uint16(int(s.mean) + (int(s.frame)-int(s.mean))/16)
 		s.frame = 0
 		s.clock.set(markFrame, 0)
@@ -266,7 +267,7 @@ func (s *Selector) relax() {
 	}
 	s.alarms.settle(s.clock.since(markCalm, 2*second))
 	s.numbering = NumberSome
-	s.clock.set(markNext, s.spread(watchDistance))
+	s.clock.set(markNext, watchDistance+s.spread(watchSpread))
 }
 
 // afresh makes only later samples count.
@@ -286,7 +287,7 @@ func (s *Selector) Report(now port.Time, g Setting, r rtcp.TransportReport) {
 		s.status(now, g, st, r.Left())
 	}
 	s.losses.end()
-	s.alarms.awaits = false
+	s.alarms.awaited = 0
 	s.decide(now, g)
 }
 

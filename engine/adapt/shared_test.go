@@ -12,7 +12,7 @@ import (
 // TestSharedLink puts 20 viewers of one address on one link.
 func TestSharedLink(t *testing.T) {
 	b := newBars(t)
-	for b.seed = range uint64(*seeds) {
+	for b.seed = range allSeeds {
 		share(b)
 	}
 	t.Logf("%d seeds: %s", *seeds, b)
@@ -53,7 +53,7 @@ func share(b *bars) {
 // TestSeparateLinks puts five viewers of one address on links of their own: nobody keeps another down for long.
 func TestSeparateLinks(t *testing.T) {
 	b := newBars(t)
-	for b.seed = range uint64(*seeds) {
+	for b.seed = range allSeeds {
 		p := newPublisher(b.seed, three)
 		source := new(adapt.Source)
 		for i := range uint64(5) {
@@ -76,7 +76,7 @@ func TestSeparateLinks(t *testing.T) {
 // for a keyframe at most each five seconds.
 func TestSqueezed(t *testing.T) {
 	b := newBars(t)
-	for b.seed = range uint64(*seeds) {
+	for b.seed = range allSeeds {
 		squeeze(b)
 	}
 	t.Logf("%d seeds: %s", *seeds, b)
@@ -127,7 +127,7 @@ func TestCrossTraffic(t *testing.T) {
 		}{{"CUBIC", netpath.NewCubic}, {"BBR", netpath.NewBBR}} {
 			t.Run(fmt.Sprint(len(l), " ", c.name), func(t *testing.T) {
 				b := newBars(t)
-				for b.seed = range uint64(*seeds) {
+				for b.seed = range allSeeds {
 					beside(l, b, c.begin)
 				}
 				t.Logf("%d seeds: %s", *seeds, b)

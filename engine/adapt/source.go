@@ -23,8 +23,8 @@ const (
 const SourceSpan = 2 * 60 * port.Second
 
 // A Source is an address that several viewers watch from, perhaps over one link. They act in turn: otherwise all would
-// go up into the same free room, and all would leave it again. It also remembers what the address received, for viewers
-// who come back. It belongs to one worker. The zero value is ready to use.
+// go up into the same free room, and all would leave it again. It also remembers what the address received, for
+// viewers who come back. It belongs to one worker. The zero value is ready to use.
 type Source struct {
 	probing port.Time // a probe ends
 	stepped port.Time // last step up
@@ -98,8 +98,8 @@ func (s *Source) probed() {
 }
 
 // StartRung is the rung on which a viewer starts at a time. It is one above the rung that a viewer from this address
-// last held for 30 s, if that was at most two minutes ago. Otherwise it is the highest rung of at most a rate, in bits a
-// second.
+// last held for 30 s, if that was at most two minutes ago. Otherwise it is the highest rung of at most a rate, in
+// bits a second.
 func (s *Source) StartRung(now port.Time, l Ladder, rate float64) int {
 	unknown := l.StartRung(rate)
 	if s == nil || s.heldAt == 0 || now >= s.heldAt+SourceSpan {

@@ -19,10 +19,11 @@ type tally struct {
 	since    port.Time // the last change
 	got      int64     // bytes
 	delays   []port.Time
-	reports  int // after settledAt, of more than answers to NACKs
-	numbered int // fills
-	fills    int
-	queued   port.Time // more than 200 ms waited at the link, after the first minute
+	// datagrams are the times of RTCP without NACKs.
+	datagrams []port.Time
+	numbered  int // fills
+	fills     int
+	queued    port.Time // more than 200 ms waited at the link, after the first minute
 }
 
 type change struct {
@@ -37,10 +38,16 @@ func (a *tally) change(now port.Time, from, to int, cause adapt.Cause) {
 	a.since = now
 }
 
-func (a *tally) report(now port.Time) {
-	if now >= settledAt {
-		a.reports++
+// rtcp is the most datagrams a second during any 60 seconds after settledAt.
+func (a *tally) rtcp() float64 {
+	most, from := 0, 0
+	for i, t := range a.datagrams {
+		for a.datagrams[from] < max(t-minute, settledAt) && from < i {
+			from++
+		}
+		most = max(most, i-from)
 	}
+	return float64(most) / minute.Seconds()
 }
 
 // after counts the switches after a time.

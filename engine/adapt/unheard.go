@@ -10,6 +10,7 @@ const (
 	blindMost   = 4 // doublings of blindCalm
 	silenceSpan = 500 * milli
 	floodedSpan = 130 * milli
+	quietSpan   = 10 * second // without reasons for an estimate that is too low
 	answerSpan  = 100 * milli // a report of trains that carry numbers since an alarm may be lost, not all of them
 
 	// watchSpan is the distance of timeouts while all video carries numbers.
@@ -45,7 +46,7 @@ func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 // flooded reports whether so much is asked for again that the link may be far too narrow, or that packets overtake
 // each other by far.
 func (s *Selector) flooded() bool {
-	return !s.clock.since(markAsked, second/2) && s.alarms.nacked >= 2*alarmNACKs && s.alarms.ratio() >= 0.4
+	return !s.clock.since(markAsked, second/2) && s.alarms.nacked >= 2*alarmNACKs && s.alarms.ratio() >= 0.3
 }
 
 // REMB notes the rate, in bits a second, that the viewer believes it can receive.
@@ -62,14 +63,15 @@ func (s *Selector) REMB(now port.Time, g Setting, rate float64) {
 	if float64(kbits)*1000 >= g.Ladder.rate(int(s.choice.want)) {
 		return
 	}
-	quiet := ticks(10*second) << a.raised(CauseREMB)
+	quiet := ticks(quietSpan) << a.raised(CauseREMB)
 	switch {
 	case s.blind:
 		if s.clock.since(markChanged, blindSpan) {
 			s.fall(now, g, symptoms{cause: CauseREMB, rate: float64(kbits) * 1000})
 		}
 	case s.numbering == NumberSome && float64(kbits) < 0.85*float64(a.most):
-		if s.clock.since(markChanged, 10*second) && s.clock.since(markAll, quiet) {
+		answered := !s.clock.since(markAsked, quietSpan) // answers without numbers confuse the receiver's estimate
+		if !answered && s.clock.since(markChanged, quietSpan) && s.clock.since(markAll, quiet) {
 			s.alarm(CauseREMB)
 		}
 	}
@@ -80,11 +82,8 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	s.turn(now)
 	s.stay(g)
 	s.clock.refresh()
-	if s.alarms.awaits && s.clock.passed(markOverdue) {
-		s.alarms.awaits = false
-		if s.numbering == NumberSome {
-			s.alarm(CauseOverdue)
-		}
+	if s.alarms.awaited > 0 && s.clock.passed(markOverdue) {
+		s.overdue()
 	}
 	g.Source.present(now, int(s.choice.want))
 	if s.settled() && s.clock.since(markChanged, heldSpan) {
@@ -104,6 +103,23 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	case !s.clock.since(markHeard, holdSpan), s.numbering != NumberAll:
 		s.decide(now, g)
 	}
+}
+
+// await expects the report of a train, or of one more.
+func (s *Selector) await() {
+	s.alarms.awaited++
+	s.clock.set(markOverdue, ticks(s.rtt)*milli+overdueSpan)
+}
+
+// overdue is called when a report did not come in time. More trains have to be missed where that was no sign of trouble
+// before.
+func (s *Selector) overdue() {
+	if s.alarms.awaited <= s.alarms.raised(CauseOverdue) {
+		s.clock.set(markNext, 0)
+		s.await()
+		return
+	}
+	s.alarm(CauseOverdue)
 }
 
 // everyMinute forgives a part of the past.
@@ -151,7 +167,7 @@ func (s *Selector) Deadline(now port.Time) port.Time {
 	switch {
 	case s.numbering == NumberAll && !s.blind:
 		return now + watchSpan
-	case s.alarms.awaits:
+	case s.alarms.awaited > 0:
 		left := int16(s.clock.marks[markOverdue] - moment(s.clock.now>>momentShift))
 		return now + port.Time(max(left, 1))<<momentShift*tick
 	}

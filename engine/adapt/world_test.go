@@ -108,7 +108,8 @@ type viewer struct {
 func (p *publisher) join(seed uint64, out netpath.Path, back port.Time, rung int) *viewer {
 	r := rand.New(rand.NewPCG(seed, 9))
 	v := &viewer{
-		clock: p.clock, pub: p, out: out, have: rung, ceiling: adapt.MaxRungs, numbers: uint16(r.Uint32()), sequence: uint16(r.Uint32()),
+		clock: p.clock, pub: p, out: out, have: rung, ceiling: adapt.MaxRungs,
+		numbers: uint16(r.Uint32()), sequence: uint16(r.Uint32()),
 		tally: tally{onRung: make(map[int]port.Time), since: p.clock.Now()}, late: make(map[uint16]bool),
 	}
 	v.least = v.sequence
@@ -246,11 +247,6 @@ func (v *viewer) pad(now port.Time) {
 
 // send sends one packet of video. Padding has sequence 0.
 func (v *viewer) send(sequence uint16, size int, numbered bool) {
-	v.carry(sequence, size, numbered, false)
-}
-
-// carry sends a packet on its way.
-func (v *viewer) carry(sequence uint16, size int, numbered, answer bool) {
 	number := v.numbers
 	if numbered {
 		v.numbers++
@@ -264,7 +260,7 @@ func (v *viewer) carry(sequence uint16, size int, numbered, answer bool) {
 		v.tally.got += int64(size)
 		v.tally.delays = append(v.tally.delays, v.clock.Now()-now)
 		if numbered {
-			v.far.note(number, answer)
+			v.far.note(number)
 		}
 		if sequence != 0 {
 			v.far.receive(sequence, size)
@@ -276,10 +272,11 @@ func (v *viewer) carry(sequence uint16, size int, numbered, answer bool) {
 func (v *viewer) nacked(asked []lostPacket) {
 	v.s.NACKed(v.clock.Now(), v.setting(), len(asked))
 	v.look()
+	numbered := v.s.Numbering() == adapt.NumberAll
 	for _, p := range asked {
 		if v.s.Want() < v.have || int16(p.sequence-v.least) < 0 {
 			continue // of a rung that was left because there was too much
 		}
-		v.carry(p.sequence, p.size, true, true)
+		v.send(p.sequence, p.size, numbered)
 	}
 }
