@@ -9,21 +9,26 @@ import (
 	"os"
 
 	"ringcast/cmd/ringbench/internal/publish"
+	"ringcast/signaling/client"
 )
 
 const publishExamples = `  One generated stream of 2 Mbit/s until interrupted:
     ringbench publish --whip http://localhost:8080/whip/bench
   A hundred streams bench/0 to bench/99, a minute long, with sound:
     ringbench publish --whip 'http://localhost:8080/whip/bench{n}' --streams 100 --audio --duration 1m
+  A simulcast of three layers in H.264, of 1.8 Mbit/s, 500 and 150 kbit/s:
+    ringbench publish --whip http://localhost:8080/whip/bench --layers 3 --codec H264 --bitrate 1.8M
   Files, in a loop; H.264 byte streams have no frame rate:
     ringbench publish --whip http://localhost:8080/whip/film --file film.ivf --file film.ogg
     ringbench publish --whip http://localhost:8080/whip/film --file film.h264 --fps 25
 `
 
+const layersUsage = "`N` layers of generated video in simulcast, up to 3: each is half as wide as the one before"
+
 func publishCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
 	cfg := publish.Default()
 	var out output
-	rate := bitrate(cfg.Bitrate)
+	rate, codec := bitrate(cfg.Bitrate), cfg.Codec.String()
 	f := flag.NewFlagSet("publish", flag.ContinueOnError)
 	f.StringVar(&cfg.URL, "whip", "", "WHIP endpoint's `URL`; {n} in it is the stream's number")
 	f.StringVar(&cfg.Token, "token", "", "bearer `TOKEN`")
@@ -32,7 +37,9 @@ func publishCommand(ctx context.Context, args []string, stdout io.Writer, stderr
 	f.Var((*texts)(&cfg.Files), "file",
 		"publish `FILE`: IVF (VP8, VP9, AV1), Annex-B H.264 or Ogg Opus; one of video, one of audio")
 	f.BoolVar(&cfg.Audio, "audio", false, "add generated Opus of 32 kbit/s")
-	f.Var(&rate, "bitrate", "of generated video, `BIT/S`")
+	f.StringVar(&codec, "codec", codec, "`CODEC` of generated video: VP8 or H264")
+	f.IntVar(&cfg.Layers, "layers", cfg.Layers, layersUsage)
+	f.Var(&rate, "bitrate", "of generated video, of the largest layer, `BIT/S`")
 	f.Float64Var(&cfg.FrameRate, "fps", cfg.FrameRate, "`FRAMES` a second of generated video and of H.264 files")
 	f.DurationVar(&cfg.Keyframe, "keyframe", cfg.Keyframe, "`TIME` between generated keyframes")
 	f.IntVar(&cfg.PacketSize, "packet-size", cfg.PacketSize, "most `BYTES` of an RTP packet before it is sealed")
@@ -45,6 +52,7 @@ func publishCommand(ctx context.Context, args []string, stdout io.Writer, stderr
 		return err
 	}
 	cfg.Bitrate = int(rate)
+	cfg.Codec, _ = client.CodecByName(codec)
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}

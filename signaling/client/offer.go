@@ -21,6 +21,9 @@ type Offer struct {
 
 	ICE         api.Credentials
 	Fingerprint string // of our certificate: SHA-256, as SDP writes it
+	// RIDs are the layers of a publisher's simulcast, the largest first. Without any there is one layer. Their packets
+	// are found by the RID that they carry, so their sources are not in the offer.
+	RIDs []string
 	// VideoSSRC, VideoRTX and AudioSSRC are a publisher's sources.
 	VideoSSRC, VideoRTX, AudioSSRC uint32
 	// CNAME is a publisher's canonical name (RFC 7022), and StreamID the name of its media stream (RFC 8830).
@@ -172,7 +175,14 @@ func (o *Offer) video(w *sdpWriter) {
 			w.linef("a=fmtp:%d apt=%d", f.rtx, f.pt)
 		}
 	}
-	if o.Role == api.Publisher {
+	switch {
+	case o.Role != api.Publisher:
+	case len(o.RIDs) > 0:
+		for _, rid := range o.RIDs {
+			w.linef("a=rid:%s send", rid)
+		}
+		w.line("a=simulcast:send " + strings.Join(o.RIDs, ";"))
+	default:
 		if o.NoRTX {
 			o.sources(w, o.VideoSSRC)
 			return
@@ -196,9 +206,8 @@ func (o *Offer) transport(w *sdpWriter, mid string, extensions []extension) {
 		if o.NoTransportCC && e.uri == rtp.TransportSequence.URI() {
 			continue
 		}
-		known, ok := rtp.ExtensionByURI(e.uri)
-		if o.Role == api.Publisher && (!ok || known != rtp.MID && known != rtp.TransportSequence) {
-			continue // a publisher offers only the extensions that it sends
+		if o.Role == api.Publisher && !o.sends(e.uri) {
+			continue
 		}
 		w.linef("a=extmap:%d %s", e.id, e.uri)
 	}
@@ -210,6 +219,18 @@ func (o *Offer) transport(w *sdpWriter, mid string, extensions []extension) {
 	}
 	w.line("a=rtcp-mux")
 	w.line("a=rtcp-rsize")
+}
+
+// sends reports whether a publisher sends a header extension. It offers no other.
+func (o *Offer) sends(uri string) bool {
+	switch known, ok := rtp.ExtensionByURI(uri); {
+	case !ok:
+		return false
+	case known == rtp.RID, known == rtp.RepairedRID:
+		return len(o.RIDs) > 0
+	default:
+		return known == rtp.MID || known == rtp.TransportSequence
+	}
 }
 
 func (o *Offer) sources(w *sdpWriter, ssrcs ...uint32) {

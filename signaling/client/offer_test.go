@@ -21,7 +21,7 @@ func TestOffer(t *testing.T) {
 		change          func(o *Offer)
 		without, remain []string
 	}{
-		{"a publisher", func(*Offer) {}, []string{"a=recvonly", "toffset"}, []string{
+		{"a publisher", func(*Offer) {}, []string{"a=recvonly", "toffset", "rid"}, []string{
 			"a=sendonly", "a=ssrc-group:FID 1 2", "a=ssrc:3 cname:me", "a=msid:mine mine-1", "a=ice-ufrag:ours",
 			"rtx/90000",
 		}},
@@ -41,6 +41,14 @@ func TestOffer(t *testing.T) {
 			"no transport-wide numbers", func(o *Offer) { o.NoTransportCC = true },
 			[]string{"transport-cc", "transport-wide-cc"},
 			[]string{"rtx/"},
+		},
+		{
+			"simulcast", func(o *Offer) { o.RIDs = []string{"h", "m", "l"} },
+			[]string{"ssrc-group", "a=ssrc:1 "},
+			[]string{
+				"a=rid:h send", "a=rid:l send", "a=simulcast:send h;m;l\r\n", "sdes:rtp-stream-id",
+				"repaired-rtp-stream-id", "a=ssrc:3 cname:me",
+			},
 		},
 		{"one codec", func(o *Offer) { o.Codec = rtp.AV1 }, []string{"VP8", "H264"}, []string{"AV1/90000", "opus"}},
 		{"no audio", func(o *Offer) { o.Audio = false }, []string{"m=audio", "opus"}, []string{"BUNDLE 1\r\n"}},

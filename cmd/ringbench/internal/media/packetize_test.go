@@ -51,7 +51,7 @@ func TestSplit(t *testing.T) {
 // TestVP8 reassembles generated frames with pion's depacketizer.
 func TestVP8(t *testing.T) {
 	const most = 500
-	source := NewVideo(VideoConfig{Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second, Seed: 7})
+	source := NewVideo(VideoConfig{Codec: rtp.VP8, Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second, Seed: 7})
 	p := NewPacketizer(rtp.VP8, most)
 	total := 0
 	last := uint16(0)
@@ -165,4 +165,41 @@ func FuzzReadStamp(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestGenerated reads the sizes of generated keyframes, and finds no keyframe in other frames.
+func TestGenerated(t *testing.T) {
+	for _, codec := range []rtp.Codec{rtp.VP8, rtp.H264} {
+		for _, size := range [][2]int{{1280, 720}, {640, 360}, {320, 180}, {1920, 1080}} {
+			source := NewVideo(VideoConfig{
+				Codec: codec, Width: size[0], Height: size[1], Bitrate: 1_000_000, FrameRate: 30, Keyframe: time.Second,
+			})
+			p := NewPacketizer(codec, 1000)
+			for n := range 40 {
+				f := source.Next(AnyFrame)
+				var content rtp.Content
+				var got [2]int
+				for _, payload := range p.Packets(f) {
+					content |= rtp.ContentOf(codec, payload)
+					if width, height := rtp.PictureSize(codec, payload); width > 0 {
+						got = [2]int{width, height}
+					}
+				}
+				if content.Starts() != f.Key || f.Key && got != size {
+					t.Errorf("%v, frame %d: size %v, starts %t; want %v, %t",
+						codec, n, got, content.Starts(), size, f.Key)
+				}
+			}
+		}
+	}
+}
+
+// TestLayerStamps keeps a layer beside the count.
+func TestLayerStamps(t *testing.T) {
+	payload := make([]byte, 100)
+	PutStamp(rtp.VP8, payload, Stamp{Layer: 2, Count: 1<<56 + 7, Due: time.Unix(1, 2)})
+	s, found, intact := ReadStamp(rtp.VP8, payload)
+	if !found || !intact || s.Layer != 2 || s.Count != 7 || !s.Due.Equal(time.Unix(1, 2)) {
+		t.Errorf("%+v, found %t, intact %t", s, found, intact)
+	}
 }

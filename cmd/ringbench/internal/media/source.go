@@ -36,8 +36,12 @@ type Source interface {
 	Generated() bool
 }
 
-// VideoConfig describes a generated VP8 stream. All fields must be set.
+// VideoConfig describes a generated stream. All fields must be set.
 type VideoConfig struct {
+	// Codec is VP8 or H264.
+	Codec rtp.Codec
+	// Width and Height are in pixels, both even.
+	Width, Height int
 	// Bitrate is that of the frames, without RTP's headers, in bit/s.
 	Bitrate int
 	// FrameRate is in frames a second.
@@ -52,17 +56,30 @@ type VideoConfig struct {
 const minFrame = 64
 
 // NewVideo returns a stream whose frames differ by a byte in length at most, so that rates are exact. Up to the frame
-// header they look like VP8. Their content can be neither compressed nor decoded.
+// header they look like those of their codec, with H.264's parameter sets. Their content can be neither compressed nor
+// decoded.
 func NewVideo(c VideoConfig) Source {
 	v := &video{
-		noise: noise(c.Seed), interval: time.Duration(float64(time.Second) / c.FrameRate),
+		codec: c.Codec, noise: noise(c.Seed), interval: time.Duration(float64(time.Second) / c.FrameRate),
 		size: float64(c.Bitrate) / 8 / c.FrameRate, keyframe: c.Keyframe,
+	}
+	if c.Codec == rtp.H264 {
+		v.sets = [][]byte{sequenceSet(c.Width, c.Height), pictureSet}
+		v.key, v.delta = []byte{idrSlice, firstIntra}, []byte{slice, firstPredicted}
+	} else {
+		v.key, v.delta = keyVP8(c.Width, c.Height), []byte{0x11, 0x02, 0x00}
 	}
 	v.since = v.keyframe // the first frame is a keyframe
 	return v
 }
 
 type video struct {
+	codec rtp.Codec
+	// sets are H.264's parameter sets, in units of their own before a keyframe. key and delta are the beginnings of
+	// frames.
+	sets       [][]byte
+	key, delta []byte
+
 	noise    []byte
 	interval time.Duration
 	size     float64 // of a frame, in bytes
@@ -70,37 +87,38 @@ type video struct {
 	keyframe time.Duration
 	since    time.Duration // the last keyframe
 	frames   int
-	frame    [1][]byte
+	frame    []byte
+	units    [][]byte
 }
 
-func (v *video) Codec() rtp.Codec { return rtp.VP8 }
+func (v *video) Codec() rtp.Codec { return v.codec }
 func (v *video) Generated() bool  { return true }
 
 func (v *video) Next(want Want) Frame {
 	v.owed += v.size
 	n := max(int(v.owed), minFrame)
 	v.owed -= float64(n)
-	if cap(v.frame[0]) < n {
-		v.frame[0] = make([]byte, n)
+	if cap(v.frame) < n {
+		v.frame = make([]byte, n)
 	}
-	f := v.frame[0][:n]
+	v.frame = v.frame[:n]
 	// Each frame begins at another place of the noise, so that no two are alike.
 	v.frames++
 	for filled := 0; filled < n; {
-		filled += copy(f[filled:], v.noise[v.frames*61%(len(v.noise)/2):])
+		filled += copy(v.frame[filled:], v.noise[v.frames*61%(len(v.noise)/2):])
 	}
+	v.units = v.units[:0]
 	key := want == Keyframe || v.since+v.interval/2 >= v.keyframe // the interval is rounded
 	if key {
 		v.since = 0
-		// These are a clear P bit, version 0, shown, the length of the first partition, and the start code (RFC 6386
-		// section 9.1).
-		copy(f, []byte{0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A})
+		copy(v.frame, v.key)
+		v.units = append(v.units, v.sets...)
 	} else {
-		copy(f, []byte{0x11, 0x02, 0x00})
+		copy(v.frame, v.delta)
 	}
 	v.since += v.interval
-	v.frame[0] = f
-	return Frame{Units: v.frame[:], Key: key, Duration: v.interval}
+	v.units = append(v.units, v.frame)
+	return Frame{Units: v.units, Key: key, Duration: v.interval}
 }
 
 // Audio imitates a talking Opus encoder: a packet each 20 ms.

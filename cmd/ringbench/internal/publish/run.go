@@ -20,8 +20,8 @@ import (
 const (
 	// connecting is the number of streams that connect at a time.
 	connecting = 16
-	// headerRoom is the room for header and extensions in a packet: 12 bytes, and MID and the transport-wide number in
-	// three words with their head.
+	// headerRoom is the room for header and extensions in a packet. After 12 bytes there are MID, RID and the
+	// transport-wide number in three words with their head.
 	headerRoom = rtp.HeaderLen + 12
 	// progressInterval is the time between lines of progress.
 	progressInterval = 250 * time.Millisecond
@@ -68,7 +68,7 @@ type run struct {
 	cfg         Config
 	client      *client.Client
 	certificate *session.Certificate
-	video       func(seed uint64) media.Source
+	video       func(layer int, seed uint64) media.Source
 	audio       func(seed uint64) media.Source // nil without audio
 	codecs      []string
 	streams     []*stream
@@ -86,27 +86,23 @@ func (r *run) openFiles() error {
 		if err != nil {
 			return err
 		}
-		source := func(uint64) media.Source { return f.Source() }
-		slot := &r.video
-		if f.Codec().Kind() == rtp.Audio {
-			slot = &r.audio
+		kind := f.Codec().Kind()
+		if kind == rtp.Audio && r.audio != nil || kind == rtp.Video && r.video != nil {
+			return fmt.Errorf("%s: a second %s file; expected at most one", path, kind)
 		}
-		if *slot != nil {
-			return fmt.Errorf("%s: a second %s file; expected at most one", path, f.Codec().Kind())
+		if kind == rtp.Audio {
+			r.audio = func(uint64) media.Source { return f.Source() }
+		} else {
+			r.video = func(int, uint64) media.Source { return f.Source() }
 		}
-		*slot = source
 	}
 	if r.video == nil {
-		r.video = func(seed uint64) media.Source {
-			return media.NewVideo(media.VideoConfig{
-				Bitrate: c.Bitrate, FrameRate: c.FrameRate, Keyframe: c.Keyframe, Seed: seed,
-			})
-		}
+		r.video = c.Video.source
 	}
 	if r.audio == nil && c.Audio {
 		r.audio = media.NewAudio
 	}
-	r.codecs = []string{r.video(0).Codec().String()}
+	r.codecs = []string{r.video(0, 0).Codec().String()}
 	if r.audio != nil {
 		r.codecs = append(r.codecs, rtp.Opus.String())
 	}
@@ -150,13 +146,15 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	video := r.video(seed)
 	offer := &client.Offer{
-		Role: api.Publisher, Video: true, Audio: r.audio != nil, Codec: video.Codec(),
+		Role: api.Publisher, Video: true, Audio: r.audio != nil, Codec: r.video(0, seed).Codec(),
 		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC,
 		ICE: credentials, Fingerprint: r.certificate.Fingerprint,
 		VideoSSRC: random.Uint32() | 1, VideoRTX: random.Uint32() | 1, AudioSSRC: random.Uint32() | 1,
 		CNAME: fmt.Sprintf("ringbench-%d", n), StreamID: "ringbench",
+	}
+	for i := 0; i < c.Layers && c.Layers > 1; i++ {
+		offer.RIDs = append(offer.RIDs, layers[i].rid)
 	}
 	s := &stream{
 		url: StreamURL(c.URL,
@@ -170,51 +168,57 @@ func (r *run) open(ctx context.Context, n int) (*stream, error) {
 	if err := s.connect(ctx, offer, random); err != nil {
 		return s, err
 	}
-	return s, s.addTracks(c, video, r.audio, offer, random, seed)
+	return s, r.addTracks(s, offer, random, seed)
 }
 
-// addTracks makes tracks of the media lines that the server accepted.
-func (s *stream) addTracks(
-	c *Config, video media.Source, audio func(uint64) media.Source, offer *client.Offer, random *rand.Rand, seed uint64,
-) error {
-	add := func(source media.Source, ssrc, rtx uint32) error {
-		codec := source.Codec()
-		t := s.session.Answer.Track(codec.Kind())
-		var format *rtp.Format
-		for i := 0; t != nil && i < len(t.Formats); i++ {
-			if t.Formats[i].Codec == codec {
-				format = &t.Formats[i]
-				break
-			}
-		}
-		if format == nil {
-			return fmt.Errorf("%s: %w: the answer does not accept %s", s.url, client.ErrCodec, codec)
-		}
-		x := &track{
-			source: source, packetizer: media.NewPacketizer(codec, c.PacketSize-headerRoom),
-			format: *format, extensions: t.Extensions, mid: t.MID, ssrc: ssrc, rtxSSRC: rtx,
-			// The first numbers are in the lower half, since the first packets may be lost or late (RFC 3711 section
-			// 3.3.1).
-			index: uint64(random.Uint32N(1 << 15)), rtxIndex: uint64(random.Uint32N(1 << 15)),
-			clock: random.Uint32(),
-		}
-		if codec.Kind() == rtp.Video {
-			x.history = make([]stored, kept)
-		}
-		s.mu.Lock()
-		s.tracks = append(s.tracks, x)
-		s.mu.Unlock()
-		return nil
-	}
+// addTracks makes tracks of the media lines that the server accepted, one for each layer of video.
+func (r *run) addTracks(s *stream, offer *client.Offer, random *rand.Rand, seed uint64) error {
 	// Streams begin at different moments of a frame's time. Otherwise all bursts would coincide.
-	s.phase = time.Duration(random.Int64N(int64(float64(time.Second) / c.FrameRate)))
-	if err := add(video, offer.VideoSSRC, offer.VideoRTX); err != nil {
-		return err
+	s.phase = time.Duration(random.Int64N(int64(float64(time.Second) / r.cfg.FrameRate)))
+	for n := range r.cfg.Layers {
+		t := &track{source: r.video(n, seed), ssrc: offer.VideoSSRC, rtxSSRC: offer.VideoRTX, layer: uint8(n)}
+		if len(offer.RIDs) > 0 {
+			t.rid, t.ssrc, t.rtxSSRC = offer.RIDs[n], random.Uint32()|1, random.Uint32()|1
+		}
+		if err := s.addTrack(t, random, r.cfg.PacketSize); err != nil {
+			return err
+		}
 	}
-	if audio == nil {
+	if r.audio == nil {
 		return nil
 	}
-	return add(audio(seed), offer.AudioSSRC, 0)
+	return s.addTrack(&track{source: r.audio(seed), ssrc: offer.AudioSSRC}, random, r.cfg.PacketSize)
+}
+
+// addTrack completes a track from the answer.
+func (s *stream) addTrack(t *track, random *rand.Rand, packetSize int) error {
+	codec := t.source.Codec()
+	line := s.session.Answer.Track(codec.Kind())
+	var format *rtp.Format
+	for i := 0; line != nil && i < len(line.Formats); i++ {
+		if line.Formats[i].Codec == codec {
+			format = &line.Formats[i]
+			break
+		}
+	}
+	switch {
+	case format == nil:
+		return fmt.Errorf("%s: %w: the answer does not accept %s", s.url, client.ErrCodec, codec)
+	case t.rid != "" && line.Extensions[rtp.RID] == 0:
+		return fmt.Errorf("%s: the answer does not accept simulcast", s.url)
+	}
+	t.packetizer = media.NewPacketizer(codec, packetSize-headerRoom)
+	t.format, t.extensions, t.mid = *format, line.Extensions, line.MID
+	// The first numbers are in the lower half, since the first packets may be lost or late (RFC 3711 section 3.3.1).
+	t.index, t.rtxIndex = uint64(random.Uint32N(1<<15)), uint64(random.Uint32N(1<<15))
+	t.clock = random.Uint32()
+	if codec.Kind() == rtp.Video {
+		t.history = make([]stored, kept)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tracks = append(s.tracks, t)
+	return nil
 }
 
 // publish runs the streams.

@@ -49,7 +49,7 @@ func (s *sender) sendFrame(t *track, f media.Frame, now time.Time) {
 	video := t.format.Codec.Kind() == rtp.Video
 	for i, payload := range payloads {
 		if t.source.Generated() {
-			media.PutStamp(t.format.Codec, payload, media.Stamp{Count: t.count, Due: t.due})
+			media.PutStamp(t.format.Codec, payload, media.Stamp{Layer: t.layer, Count: t.count, Due: t.due})
 		}
 		b := s.header(t, rtp.FixedHeader{
 			Marker: video && i == len(payloads)-1, PayloadType: t.format.PayloadType,

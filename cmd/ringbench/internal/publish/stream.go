@@ -264,16 +264,17 @@ func (s *stream) begin(now time.Time) {
 }
 
 // sendDue sends one frame of each track that has one due, and returns when the next is. Late video thus does not hold
-// up audio.
+// up audio. The layers of a simulcast are due at the same times, so all of them have a keyframe that was asked for.
 func (s *stream) sendDue(now time.Time) (next time.Time) {
 	next = now.Add(checkInterval)
+	wanted := s.wanted && now.Sub(s.lastKey) >= keyframePause
 	for _, t := range s.tracks {
 		for !t.due.After(now) && s.paused != nil && s.paused() {
 			t.due = t.due.Add(t.beat) // keeps the phase: otherwise all streams of a process would resume together
 		}
 		if !t.due.After(now) {
 			want := media.AnyFrame
-			if s.wanted && t.format.Codec.Kind() == rtp.Video && now.Sub(s.lastKey) >= keyframePause {
+			if wanted && t.format.Codec.Kind() == rtp.Video {
 				want = media.Keyframe
 			}
 			f := t.source.Next(want)

@@ -11,13 +11,15 @@ import (
 // kept is the number of video packets that can be sent again: eight seconds of 2 Mbit/s.
 const kept = 2048
 
-// A track is one media line of a stream.
+// A track is one media line of a stream, or one layer of it.
 type track struct {
 	source     media.Source
 	packetizer *media.Packetizer
 	format     rtp.Format
 	extensions rtp.ExtensionMap
 	mid        string
+	rid        string // of a layer of a simulcast; empty for others
+	layer      uint8  // its place, 0 for the largest
 
 	ssrc, rtxSSRC uint32
 	// index is the next packet's: the rollover counter above the sequence number.
@@ -68,33 +70,39 @@ func (t *track) timestamp(start, at time.Time) uint32 {
 // appendHeader appends a header with the extensions that were negotiated; transport is the number that feedback names
 // the packet by.
 func (t *track) appendHeader(dst []byte, h rtp.FixedHeader, transport uint16) []byte {
+	rid := rtp.RID
+	if h.SSRC == t.rtxSSRC {
+		rid = rtp.RepairedRID
+	}
+	var extensions [16]byte
+	b := appendExtension(extensions[:0], t.extensions[rtp.MID], t.mid)
+	b = appendExtension(b, t.extensions[rid], t.rid)
+	if cc := t.extensions[rtp.TransportSequence]; cc != 0 && cc <= maxShortID {
+		b = append(b, cc<<4|1)
+		b = binary.BigEndian.AppendUint16(b, transport)
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	h.Extension = len(b) > 0
 	var fixed [rtp.HeaderLen]byte
-	mid, cc := t.extensions[rtp.MID], t.extensions[rtp.TransportSequence]
-	if mid > 14 || len(t.mid) == 0 || len(t.mid) > 16 {
-		mid = 0 // it does not fit the one-byte form
-	}
-	if cc > 14 {
-		cc = 0
-	}
-	h.Extension = mid != 0 || cc != 0
 	h.Put(fixed[:])
 	dst = append(dst, fixed[:]...)
-	if mid == 0 && cc == 0 {
+	if len(b) == 0 {
 		return dst
 	}
-	dst = append(dst, 0xBE, 0xDE, 0, 0) // RFC 8285 section 4.2
-	at := len(dst)
-	if mid != 0 {
-		dst = append(dst, mid<<4|byte(len(t.mid)-1))
-		dst = append(dst, t.mid...)
+	dst = append(dst, 0xBE, 0xDE) // RFC 8285 section 4.2
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(b)/4))
+	return append(dst, b...)
+}
+
+// The one-byte form has ids up to 14 and values up to 16 bytes.
+const maxShortID, maxShortValue = 14, 16
+
+// appendExtension appends a text, unless it is empty or does not fit the one-byte form.
+func appendExtension(dst []byte, id uint8, value string) []byte {
+	if id == 0 || id > maxShortID || value == "" || len(value) > maxShortValue {
+		return dst
 	}
-	if cc != 0 {
-		dst = append(dst, cc<<4|1)
-		dst = binary.BigEndian.AppendUint16(dst, transport)
-	}
-	for (len(dst)-at)%4 != 0 {
-		dst = append(dst, 0)
-	}
-	binary.BigEndian.PutUint16(dst[at-2:], uint16((len(dst)-at)/4))
-	return dst
+	return append(append(dst, id<<4|byte(len(value)-1)), value...)
 }
