@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 func printHelp(w io.Writer) {
@@ -64,20 +66,11 @@ func (b *bitrate) String() string {
 }
 
 func (b *bitrate) Set(text string) error {
-	factor := 1.0
-	number := text
-	for suffix, by := range map[string]float64{"k": 1e3, "K": 1e3, "M": 1e6} {
-		if cut, ok := strings.CutSuffix(text, suffix); ok {
-			number, factor = cut, by
-		}
+	n, err := watch.ParseBitrate(text)
+	if err == nil {
+		*b = bitrate(n)
 	}
-	var x float64
-	var rest string
-	if n, _ := fmt.Sscanf(number+" .", "%g %s", &x, &rest); n != 2 || rest != "." || x < 0 || x*factor > 1e12 {
-		return fmt.Errorf("expected a number of bit/s like 500k or 2M")
-	}
-	*b = bitrate(x * factor)
-	return nil
+	return err
 }
 
 // texts is a flag that may be repeated.

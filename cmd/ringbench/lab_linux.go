@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ringcast/cmd/ringbench/internal/trial"
+	"ringcast/signaling/client"
 	"ringcast/testenv/capability"
 	"ringcast/testenv/lab"
 )
@@ -37,6 +38,7 @@ type trialFlags struct {
 	urls  trial.URLs
 	names texts
 	rate  bitrate
+	codec string
 	out   output
 }
 
@@ -58,6 +60,8 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	f.StringVar(&c.Ringcast, "ringcast", beside("ringcast"), "run `PROGRAM` for the contenders that are ringcast")
 	f.StringVar(&c.SFU, "sfu", beside("sfu"), "run `PROGRAM` for the contender sfu")
 	f.Var(&t.rate, "bitrate", "of a stream's video without headers and tags, `BIT/S`")
+	f.IntVar(&c.Layers, "layers", c.Layers, layersUsage)
+	f.StringVar(&t.codec, "codec", c.Codec.String(), "`CODEC` of the video: VP8 or H264")
 	f.Float64Var(&c.FrameRate, "fps", c.FrameRate, "`FRAMES` a second")
 	f.Var(&c.Report, "report", reportUsage)
 	f.Uint64Var(&c.Seed, "seed", c.Seed, "`SEED` of content, credentials and numbers")
@@ -84,6 +88,10 @@ func (t *trialFlags) parse(
 		return nil, nil, err
 	}
 	t.cfg.Bitrate = int(t.rate)
+	t.cfg.Codec, _ = client.CodecByName(t.codec)
+	if n := t.cfg.Crowd.Viewers(); n > 0 {
+		t.cfg.Viewers = n
+	}
 	t.cfg.Progress = t.out.progress(stderr)
 	names := append(t.names, rest...)
 	if len(names) == 0 {
@@ -117,6 +125,8 @@ const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside
   What the reports of Firefox cost, or the most that viewers send:
     ringbench lab --viewers 2000 --report firefox
     ringbench lab --viewers 2000 --report all
+  Viewers on narrow ways in a crowd, with a simulcast and the choice of layers on and off:
+    ringbench lab --layers 3 --crowd 500,250:700k,250:200k --duration 60s --compare xdp "xdp --adapt=false"
   Another server; {ip} is its address, {n} a stream's number:
     ringbench lab --io 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
 `
@@ -127,6 +137,7 @@ func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os
 	var svg string
 	f.Var(&t.names, "compare", "the same as --io; more `CONTENDERS` may follow without a flag, and take turns")
 	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers of each contender")
+	f.Var(&c.Crowd, "crowd", crowdUsage)
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender")
 	f.BoolVar(&c.Floor, "floor", c.Floor, "measure the C floor in each round")

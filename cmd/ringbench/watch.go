@@ -16,9 +16,15 @@ const watchExamples = `  One viewer that checks every packet, until interrupted:
     ringbench watch --whep http://localhost:8080/whep/bench
   A thousand viewers, 200 more each second, then half a minute of watching; 20 of them check every packet:
     ringbench watch --whep http://localhost:8080/whep/bench --viewers 1000 --ramp 200 --sample 20 --duration 30s
+  500 viewers without a bottleneck, 250 with one of 700 kbit/s, 250 with one of 200 kbit/s and 1 % of loss:
+    ringbench watch --whep http://localhost:8080/whep/bench --crowd 500,250:700k,250:200k:loss=1%
   Spread over the streams bench0 to bench99, with a report for machines:
     ringbench watch --whep 'http://localhost:8080/whep/bench{n}' --streams 0-99 --viewers 2000 --json report.json
 `
+
+const crowdUsage = "`GROUPS` of viewers in place of --viewers, with commas between them: COUNT[:RATE][:queue=TIME]" +
+	"[:loss=PERCENT][:delay=TIME][:jitter=TIME]; RATE is that of a bottleneck, which is imitated here, and whose " +
+	"queue has 300ms by default"
 
 const reportUsage = "report as `BROWSER` does: chromium or firefox; or all, the most that a viewer sends. All report " +
 	"the packets that carry a transport-wide number: a server that sends none gets estimates (REMB) alone"
@@ -40,6 +46,7 @@ func (w *watchFlags) set() *flag.FlagSet {
 	f.StringVar(&c.Token, "token", "", "bearer `TOKEN`")
 	f.BoolVar(&c.Insecure, "insecure", false, "accept any TLS certificate")
 	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers")
+	f.Var(&c.Crowd, "crowd", crowdUsage)
 	f.Float64Var(&c.Ramp, "ramp", c.Ramp, "`VIEWERS` that begin each second")
 	f.StringVar(&w.streams, "streams", "0", "`NUMBERS` that {n} takes in turn: 0-9, or 0,3,5-7")
 	f.IntVar(&c.Sample, "sample", c.Sample, "`K` viewers that open and check every packet; the others count")
@@ -61,6 +68,9 @@ func (w *watchFlags) set() *flag.FlagSet {
 
 // check completes the Config. Its errors wrap errUsage.
 func (w *watchFlags) check() (err error) {
+	if n := w.cfg.Crowd.Viewers(); n > 0 {
+		w.cfg.Viewers = n
+	}
 	if w.cfg.Streams, err = watch.ParseStreams(w.streams); err != nil {
 		return fmt.Errorf("%w: --streams %w", errUsage, err)
 	}

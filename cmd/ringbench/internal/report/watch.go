@@ -48,6 +48,8 @@ type Watch struct {
 	All    Traffic `json:"all"`
 	Steady Traffic `json:"steady"`
 	Sample Sample  `json:"sample"`
+	// Groups are those of a crowd, or a single one.
+	Groups []Group `json:"groups"`
 	Sent   Sent    `json:"sent"`
 	Client Client  `json:"client"`
 }
@@ -186,6 +188,13 @@ func (w *Watch) Table(out io.Writer) error {
 	t.quantiles("  jitter", s.Jitter)
 	t.quantiles("  one-way delay", s.Delay)
 	t.blank()
+	if len(w.Groups) > 1 {
+		t.heads(append([]string{"groups"}, GroupHeads...)...)
+		for i := range w.Groups {
+			t.heads(append([]string{"  " + w.Groups[i].Name}, w.Groups[i].Row()...)...)
+		}
+		t.blank()
+	}
 	x := &w.Sent
 	t.row("sent", "%d receiver reports, %d REMBs, %d transport feedbacks, %d checks, %d NACKs, %d PLIs, %d unsent; "+
 		"%.1f RTCP datagrams a second and viewer", x.Reports, x.Estimates, x.Feedback, x.Checks, x.NACKs, x.PLIs,

@@ -7,11 +7,14 @@ import (
 
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/engine/rtp"
 )
 
 // Config describes the load, the same for all contenders of a run. Default has usable values.
 type Config struct {
 	Viewers, Streams int
+	// Crowd divides the viewers into groups; empty is a single one. Viewers is then its size.
+	Crowd watch.Crowd
 	// Sample is the number of viewers that open and check every packet.
 	Sample int
 	// Ramp is how many viewers begin each second.
@@ -19,6 +22,9 @@ type Config struct {
 	// Bitrate is that of the generated video without headers and tags, in bit/s; FrameRate is in frames a second.
 	Bitrate   int
 	FrameRate float64
+	// Codec is VP8 or H264. Layers are those of a simulcast, of which Bitrate is that of the largest; 1 is none.
+	Codec  rtp.Codec
+	Layers int
 	// Report is the way in which viewers report.
 	Report watch.Reporting
 	// Window is the length of a window, Rounds the number of windows for each contender.
@@ -44,6 +50,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Viewers: 1000, Streams: 1, Sample: 10, Ramp: 500, Bitrate: 1_960_000, FrameRate: 30,
+		Codec: rtp.VP8, Layers: 1,
 		Window: 2 * time.Second, Rounds: 7, ServerCPUs: []int{0}, ClientCPU: 1, Floor: true, Seed: 1,
 	}
 }
@@ -57,6 +64,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "%d viewers: expected 1 to %d", c.Viewers, maxViewers)
+	check(len(c.Crowd) == 0 || c.Crowd.Viewers() == c.Viewers, "%d viewers: the crowd has %d", c.Viewers,
+		c.Crowd.Viewers())
 	check(c.Streams >= 1 && c.Streams <= c.Viewers, "%d streams: expected 1 to the number of viewers", c.Streams)
 	check(c.Sample >= 1, "a sample of %d: expected 1 or more, to check the packets", c.Sample)
 	check(c.Ramp > 0, "a ramp of %g: expected more than 0 viewers a second", c.Ramp)

@@ -18,6 +18,7 @@ import (
 	"ringcast/cmd/ringbench/internal/report"
 	"ringcast/cmd/ringbench/internal/sink"
 	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/engine/rtp"
 	"ringcast/signaling/client"
 	"ringcast/testenv/lab"
 )
@@ -39,6 +40,8 @@ type Publishing struct {
 	Orders           string // where it takes them
 	URL              string
 	Streams, Bitrate int
+	Codec            rtp.Codec
+	Layers           int
 	FrameRate        float64
 	Audio            bool
 	Seed             uint64
@@ -49,6 +52,7 @@ type Watching struct {
 	Orders                   string // where it takes them
 	URL                      string
 	Viewers, Streams, Sample int
+	Crowd                    watch.Crowd
 	Ramp                     float64
 	Seed                     uint64
 	Audio                    bool
@@ -79,7 +83,7 @@ var publisher = lab.Register("publisher",
 		cfg := publish.Default()
 		cfg.URL, cfg.Streams, cfg.Seed = in.URL, in.Streams, in.Seed
 		cfg.Bitrate, cfg.FrameRate = in.Bitrate, in.FrameRate
-		cfg.Audio = in.Audio
+		cfg.Audio, cfg.Codec, cfg.Layers = in.Audio, in.Codec, in.Layers
 		cfg.Paused = paused.Load
 		orders := http.NewServeMux()
 		orders.HandleFunc("POST /pause", func(http.ResponseWriter, *http.Request) { paused.Store(true) })
@@ -106,7 +110,7 @@ var viewers = lab.Register("viewers",
 		for n := range in.Streams {
 			cfg.Streams = append(cfg.Streams, n)
 		}
-		cfg.NoAudio, cfg.Settle, cfg.Report = !in.Audio, 0, in.Report
+		cfg.NoAudio, cfg.Settle, cfg.Report, cfg.Crowd = !in.Audio, 0, in.Report, in.Crowd
 		sunk := func() (s Sunk, err error) { return s, nil }
 		if !in.NoSink {
 			s, err := sink.Attach(sink.Config{

@@ -78,7 +78,7 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	}
 	r.publishing, err = publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
 		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
-		Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
+		Codec: cfg.Codec, Layers: cfg.Layers, Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
 	}, cfg.ClientCPU)
 	if err != nil {
 		return r, err
@@ -199,7 +199,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP,
 			"/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
-		Report: r.cfg.Report,
+		Report: r.cfg.Report, Crowd: r.cfg.Crowd,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return err

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
+
+	"ringcast/cmd/ringbench/internal/report"
 )
 
 // Table writes the report for people.
@@ -53,8 +56,31 @@ func (r *Report) Table(out io.Writer) error {
 		}
 		fmt.Fprintln(out)
 	}
+	if err := r.groups(out); err != nil {
+		return err
+	}
 	r.reasons(out)
 	return nil
+}
+
+// groups writes the figures of a crowd's groups, a row for each window.
+func (r *Report) groups(out io.Writer) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	heads := false
+	for n := range r.Rounds {
+		for i := range r.Rounds[n].Windows {
+			w := &r.Rounds[n].Windows[i]
+			for j := range w.Groups {
+				if !heads {
+					fmt.Fprintf(t, "\ncontender\tround\tgroup\t%s\n", strings.Join(report.GroupHeads, "\t"))
+					heads = true
+				}
+				fmt.Fprintf(t, "%s\t%d\t%s\t%s\n", r.Contenders[i], n+1, w.Groups[j].Name,
+					strings.Join(w.Groups[j].Row(), "\t"))
+			}
+		}
+	}
+	return t.Flush()
 }
 
 // reasons writes the reasons against rounds and windows.

@@ -18,8 +18,9 @@ type Window struct {
 	// Server holds the server's own figures. It is nil for another server than ringcast.
 	Server *Server `json:"server,omitempty"`
 	Audience
-	RSS    uint64 `json:"rss_bytes"`
-	Client Client `json:"client"`
+	Groups []report.Group `json:"groups,omitempty"` // of a crowd, while packets flow
+	RSS    uint64         `json:"rss_bytes"`
+	Client Client         `json:"client"`
 	Verdict
 }
 

@@ -42,6 +42,7 @@ type counts struct {
 	sunk           Sunk
 	wire           netlink.LinkStatistics
 	lateness       *report.Publish
+	groups         []report.Group // of a crowd
 }
 
 // Window plays for d and measures, after a moment that it does not measure. It pauses the publisher before and after,
@@ -136,6 +137,13 @@ func (r *Rig) read(ctx context.Context) (c counts, err error) {
 	}
 	if err := r.order(ctx, http.MethodGet, viewersOrders, "/sunk", &c.sunk); err != nil {
 		return c, err
+	}
+	if len(r.cfg.Crowd) > 0 {
+		v, err := r.look(ctx)
+		if err != nil {
+			return c, err
+		}
+		c.groups = v.Watch.Groups
 	}
 	// The publisher reports on the time since the last look.
 	return c, r.order(ctx, http.MethodGet, publisherOrders, "/look", &c.lateness)
@@ -251,6 +259,9 @@ func (w *Window) flow(a, b *counts, cores int) {
 		Viewers: client.Process.Seconds() / w.Seconds,
 		Sink:    (b.napi - a.napi).Seconds() / w.Seconds,
 		Late:    b.lateness.Late,
+	}
+	for i := range b.groups {
+		w.Groups = append(w.Groups, b.groups[i].Since(&a.groups[i]))
 	}
 }
 

@@ -25,11 +25,14 @@ type Config struct {
 	Token    string
 	Insecure bool // accept any TLS certificate
 	Viewers  int
+	// Crowd divides the viewers into groups; empty is a single one. Viewers is then its size.
+	Crowd Crowd
 	// Ramp is how many viewers begin each second.
 	Ramp float64
 	// Streams are the numbers that {n} takes, in turn.
 	Streams []int
-	// Sample is the number of viewers that open and check every packet.
+	// Sample is the number of viewers that open and check every packet, of each group without a bottleneck. All
+	// viewers with one do.
 	Sample int
 	// Settle is the time from the last viewer's joining, or failing, to the steady time.
 	Settle time.Duration
@@ -71,6 +74,8 @@ func (c *Config) Validate() error {
 	}
 	check(strings.HasPrefix(c.URL, "http://") || strings.HasPrefix(c.URL, "https://"),
 		"--whep %q: expected the http or https URL of a WHEP endpoint", c.URL)
+	check(len(c.Crowd) == 0 || c.Crowd.Viewers() == c.Viewers, "--viewers %d: --crowd has %d", c.Viewers,
+		c.Crowd.Viewers())
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "--viewers %d: expected 1 to %d", c.Viewers, maxViewers)
 	check(c.Ramp > 0 && c.Ramp <= maxRamp, "--ramp %g: expected more than 0 and at most %d a second", c.Ramp, maxRamp)
 	check(c.Sample >= 0, "--sample %d: expected 0 or more", c.Sample)
@@ -109,10 +114,22 @@ func (c *Config) url(n int) string {
 	return strings.ReplaceAll(c.URL, "{n}", strconv.Itoa(c.Streams[n%len(c.Streams)]))
 }
 
-// sampled reports whether viewer n is one of the sample, which is spread over the whole ramp.
-func (c *Config) sampled(n int) bool {
-	if c.Sample >= c.Viewers {
+// sampled reports whether a viewer is one of the sample, which is spread over its whole group. All viewers with a
+// bottleneck are.
+func (c *Config) sampled(p place) bool {
+	g := &c.Crowd[p.group]
+	if g.some() || c.Sample >= g.Viewers {
 		return true
 	}
-	return n*c.Sample/c.Viewers != (n-1)*c.Sample/c.Viewers || n == 0 && c.Sample > 0
+	return p.number*c.Sample/g.Viewers != (p.number-1)*c.Sample/g.Viewers || p.number == 0 && c.Sample > 0
+}
+
+// samples is the number of viewers in the sample, which has none with a bottleneck.
+func (c *Config) samples() (n int) {
+	for i := range c.Crowd {
+		if g := &c.Crowd[i]; !g.some() {
+			n += min(c.Sample, g.Viewers)
+		}
+	}
+	return n
 }

@@ -61,7 +61,8 @@ type published struct {
 
 func newLoop(r *run) (*loop, error) {
 	l := &loop{
-		run: r, receiver: newReceiver(), hasher: stun.NewHasher(), tally: newTally(), habit: &habits[r.cfg.Report],
+		run: r, receiver: newReceiver(), hasher: stun.NewHasher(),
+		tally: newTally(len(r.cfg.Crowd)), habit: &habits[r.cfg.Report],
 		out: make([]byte, 0, 2048), seqs: make([]uint16, 0, maxAsked),
 	}
 	var err error
@@ -280,7 +281,34 @@ func (l *loop) handleDTLS(v *viewer, b []byte) {
 	}
 }
 
+// handleMedia puts RTP into the viewer's bottleneck, if it has one.
 func (l *loop) handleMedia(v *viewer, b []byte, at int64) {
+	if v.pipe == nil || rtp.IsRTCP(b) {
+		l.takeMedia(v, b, at)
+		return
+	}
+	v.pipe.put(b, at)
+	l.expect(v)
+	l.reschedule(v)
+}
+
+// expect sets the time of the next packet that comes through the bottleneck.
+func (l *loop) expect(v *viewer) {
+	v.deadlines[arriveAt] = 0
+	if at := v.pipe.next(); at != 0 {
+		v.deadlines[arriveAt] = max(at-l.wall+l.now, 1)
+	}
+}
+
+// arrive takes in the packets that have come through the bottleneck.
+func (l *loop) arrive(v *viewer) {
+	for b, at := v.pipe.take(l.wall); b != nil; b, at = v.pipe.take(l.wall) {
+		l.takeMedia(v, b, at)
+	}
+	l.expect(v)
+}
+
+func (l *loop) takeMedia(v *viewer, b []byte, at int64) {
 	if rtp.IsRTCP(b) {
 		if compound, result := v.sealer.OpenRTCP(b); result == srtp.OpenOK && v.handleReport(compound, l.wall) {
 			l.lose(v, "the server said BYE")
@@ -369,9 +397,16 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 	}
 	if keyframe {
 		t.check.player.key(h.Timestamp)
+		if width, height := rtp.PictureSize(k.codec, payload); height > 0 {
+			v.rungs.see(size{width, height}, t.restarts<<48|ext, l.now)
+		}
 	}
 	if s, ok := t.check.stamp(k.codec, payload, ext); ok && l.steady {
-		l.tally.delay.Record(time.Duration(at - s.Due.UnixNano()))
+		delay := time.Duration(at - s.Due.UnixNano())
+		l.tally.times.groups[v.group].Record(delay)
+		if v.pipe == nil {
+			l.tally.times.delay.Record(delay)
+		}
 	}
 }
 
@@ -403,6 +438,9 @@ func (l *loop) wake(v *viewer) {
 		}
 		l.fail(v, stage, why)
 		return
+	}
+	if due(arriveAt) {
+		l.arrive(v)
 	}
 	if due(checkAt) {
 		if v.phase == connected && l.now-v.path.answered > int64(consentTimeout) {
@@ -448,7 +486,7 @@ func (l *loop) feedBack(v *viewer) {
 // estimate sends a REMB, if media arrived that no feedback reports. The receiver report goes with it.
 func (l *loop) estimate(v *viewer) {
 	r := &v.reporter
-	r.revise(l.now, false)
+	r.revise(l.now, v.pipe != nil && v.pipe.congested(l.wall))
 	if r.estimate > 0 && (r.plain || l.habit.unasked) {
 		r.plain = false
 		l.report(v, uint64(r.estimate))
@@ -465,9 +503,9 @@ func (l *loop) report(v *viewer, estimate uint64) {
 		l.tally.sent.Estimates++
 	}
 	l.control(v, b)
-	if v.sampled && v.video >= 0 && v.tracks[v.video].started && l.steady {
+	if v.sampled && v.pipe == nil && v.video >= 0 && v.tracks[v.video].started && l.steady {
 		jitter := time.Duration(v.tracks[v.video].jitter>>4) * time.Second / time.Duration(v.tracks[v.video].rate())
-		l.tally.jitter.Record(jitter)
+		l.tally.times.jitter.Record(jitter)
 	}
 }
 
@@ -651,5 +689,6 @@ func (l *loop) addTo(w *report.Watch) {
 			v.finish(w, l.now)
 		}
 		v.addSample(&w.Sample)
+		v.addGroup(&w.Groups[v.group], l.now)
 	}
 }

@@ -34,7 +34,8 @@ const (
 
 // run is the state of one run, but for the viewers: those belong to the loops.
 type run struct {
-	cfg         Config
+	cfg         Config // with a Crowd
+	places      []place
 	ctx         context.Context // the run's: posts and handshakes end with it
 	base        time.Time       // of monotonic times
 	client      *client.Client
@@ -51,8 +52,7 @@ type run struct {
 	looking sync.Mutex // guards the fields below
 	begun   moment     // the steady time; steady is false before
 	over    bool       // the loops are about to stop: look asks them no more
-	// delay and jitter are copies from the last look.
-	delay, jitter *report.Histogram
+	looked  times      // a copy from the last look
 }
 
 // Run watches until the duration is over, ctx ends, or all viewers are gone. When the server refuses the first viewer's
@@ -64,11 +64,14 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 		return nil, fmt.Errorf("%d viewers need %d open files, and the limit is %d: raise it with ulimit -n",
 			cfg.Viewers, cfg.Viewers+spareFiles, limit.Cur)
 	}
+	if len(cfg.Crowd) == 0 {
+		cfg.Crowd = Crowd{{Name: "all", Viewers: cfg.Viewers}}
+	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r := &run{
-		cfg: cfg, ctx: inner, base: time.Now(), failures: map[failure]int{},
-		delay: report.NewHistogram(), jitter: report.NewHistogram(),
+		cfg: cfg, places: cfg.Crowd.places(), ctx: inner, base: time.Now(), failures: map[failure]int{},
+		looked: newTimes(len(cfg.Crowd)),
 		client: session.NewClient(session.Login{Role: api.Subscriber, Token: cfg.Token, Insecure: cfg.Insecure}),
 	}
 	defer r.client.CloseIdleConnections()
@@ -156,8 +159,9 @@ func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 			r.pause(ctx, left, "watching")
 		}
 	}
-	w, delay, jitter := r.report(begin, ctx.Err() != nil)
-	w.Sample.Delay, w.Sample.Jitter = delay.Quantiles(), jitter.Quantiles()
+	w, all := r.report(begin, ctx.Err() != nil)
+	none := newTimes(len(r.cfg.Crowd))
+	all.report(w, &none)
 	return w, nil
 }
 
@@ -168,9 +172,9 @@ func (r *run) look() *report.Watch {
 	if r.over {
 		return nil
 	}
-	w, delay, jitter := r.report(r.begun, false)
-	w.Sample.Delay, w.Sample.Jitter = delay.Since(r.delay).Quantiles(), jitter.Since(r.jitter).Quantiles()
-	r.delay, r.jitter = delay, jitter
+	w, all := r.report(r.begun, false)
+	all.report(w, &r.looked)
+	r.looked = all
 	return w
 }
 
@@ -236,10 +240,14 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		return err
 	}
 	answer := opened.Answer
+	place := r.places[n]
 	v := &viewer{
-		number: n, sampled: c.sampled(n), answer: answer,
+		number: n, group: place.group, sampled: c.sampled(place), answer: answer,
 		path:    path{agent: session.NewAgent(credentials, answer.ICE, answer.Candidates, random.Uint64())},
 		joining: joining{began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base))},
+	}
+	if b := c.Crowd[place.group].Bottleneck; b.some() {
+		v.pipe = newPipe(b, random.Uint64())
 	}
 	open := 0
 	for _, candidate := range answer.Candidates {
@@ -336,28 +344,30 @@ func (r *run) moment(then func(*loop)) (m moment) {
 }
 
 // report adds up everything but the histograms of the sample, which it returns apart.
-func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter *report.Histogram) {
+func (r *run) report(begin moment, aborted bool) (w *report.Watch, all times) {
 	c := &r.cfg
 	w = &report.Watch{
-		URL: c.URL, Wanted: c.Viewers, Sampled: min(c.Sample, c.Viewers), Aborted: aborted, Counting: "sockets",
+		URL: c.URL, Wanted: c.Viewers, Sampled: c.samples(), Aborted: aborted, Counting: "sockets",
 		Joined: int(r.joined.Load()), Stages: map[string]report.Quantiles{},
 	}
 	if c.Sink != nil {
 		w.Counting = c.Sink.Name()
+	}
+	for i := range c.Crowd {
+		w.Groups = append(w.Groups, report.Group{Name: c.Crowd[i].Name})
 	}
 	w.Client.Goroutines = runtime.NumGoroutine()
 	var stages [report.NumStages]*report.Histogram
 	for s := range stages {
 		stages[s] = report.NewHistogram()
 	}
-	delay, jitter = report.NewHistogram(), report.NewHistogram()
+	all = newTimes(len(c.Crowd))
 	end := r.moment(func(l *loop) {
 		l.addTo(w)
 		for s := range stages {
 			stages[s].Merge(l.tally.stages[s])
 		}
-		delay.Merge(l.tally.delay)
-		jitter.Merge(l.tally.jitter)
+		all.merge(&l.tally.times)
 	})
 	w.All = end.totals.traffic
 	w.All.Seconds = end.at.Sub(r.base).Seconds()
@@ -392,7 +402,7 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, delay, jitter
 		w.Stages[s.String()] = stages[s].Quantiles()
 	}
 	w.Sample.Finish()
-	return w, delay, jitter
+	return w, all
 }
 
 func seconds64(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }

@@ -5,7 +5,7 @@ import "ringcast/cmd/ringbench/internal/report"
 // A tally holds a loop's counts and measurements, beside those of its viewers' tracks.
 type tally struct {
 	packets, bytes uint64
-	delay, jitter  *report.Histogram
+	times          times
 	stages         [report.NumStages]*report.Histogram
 	failures       map[failure]int
 	lost           map[string]int // by reason
@@ -20,10 +20,41 @@ type failure struct {
 	reason string
 }
 
-func newTally() tally {
+// times are the histograms of sampled viewers: of those without a bottleneck, and the delay of each group.
+type times struct {
+	delay, jitter *report.Histogram
+	groups        []*report.Histogram
+}
+
+func newTimes(groups int) times {
+	t := times{delay: report.NewHistogram(), jitter: report.NewHistogram()}
+	for range groups {
+		t.groups = append(t.groups, report.NewHistogram())
+	}
+	return t
+}
+
+// merge adds others.
+func (t *times) merge(x *times) {
+	t.delay.Merge(x.delay)
+	t.jitter.Merge(x.jitter)
+	for i := range t.groups {
+		t.groups[i].Merge(x.groups[i])
+	}
+}
+
+// report fills in the quantiles of the time since an earlier state.
+func (t *times) report(w *report.Watch, before *times) {
+	w.Sample.Delay, w.Sample.Jitter = t.delay.Since(before.delay).Quantiles(), t.jitter.Since(before.jitter).Quantiles()
+	for i := range w.Groups {
+		w.Groups[i].Delay = t.groups[i].Since(before.groups[i]).Quantiles()
+	}
+}
+
+func newTally(groups int) tally {
 	t := tally{
-		delay: report.NewHistogram(), jitter: report.NewHistogram(),
-		lost: map[string]int{}, failures: map[failure]int{},
+		times: newTimes(groups),
+		lost:  map[string]int{}, failures: map[failure]int{},
 	}
 	for s := range t.stages {
 		t.stages[s] = report.NewHistogram()

@@ -175,10 +175,11 @@ func (p *player) key(timestamp uint32) {
 }
 
 // stamps compares a ringbench publisher's own count with the sequence numbers: they part where the publisher's
-// packets were lost before the server numbered them.
+// packets were lost before the server numbered them. Each layer has a count of its own.
 type stamps struct {
+	layer uint8
 	leap  int64 // the stamp's count minus the extended number
-	known bool  // leap is
+	known bool  // leap is, for the layer
 
 	found, damaged, upstream uint64
 }
@@ -289,10 +290,10 @@ func (p *player) frame(now int64) {
 	p.framed, p.frameAt = true, now
 }
 
-// finish counts a freeze that lasts.
+// finish counts a freeze that lasts as one that ends now, and another one that begins.
 func (p *player) finish(now int64) {
 	if p.thaw(now) {
-		p.framed = false
+		p.frameAt = now
 	}
 }
 
@@ -351,12 +352,12 @@ func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.St
 		return s, false
 	}
 	leap := int64(s.Count - ext)
-	if x.known && leap > x.leap {
+	if x.known && s.Layer == x.layer && leap > x.leap {
 		x.upstream += uint64(leap - x.leap)
 	}
-	// An older packet may still have the old leap.
+	// An older packet may still have the old leap, or the old layer.
 	if !x.known || ext == c.highest {
-		x.leap, x.known = leap, true
+		x.layer, x.leap, x.known = s.Layer, leap, true
 	}
 	return s, true
 }

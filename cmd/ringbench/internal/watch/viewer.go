@@ -28,6 +28,7 @@ const senderSSRC = 1
 // A viewer is one WHEP session.
 type viewer struct {
 	number    int
+	group     int // of the crowd
 	sampled   bool
 	answer    *client.Answer
 	phase     phase
@@ -41,7 +42,9 @@ type viewer struct {
 	video      int // the video track's place, -1 for none
 	negotiated negotiated
 	reporter   reporter
-	diverted   bool // to a sink, which counts its media
+	diverted   bool  // to a sink, which counts its media
+	pipe       *pipe // nil without a bottleneck
+	rungs      rungs // of a sampled viewer
 
 	agenda
 	wished   int64 // the last PLI
@@ -111,6 +114,7 @@ const (
 	estimateAt                 // a REMB
 	reportAt                   // a receiver report that no REMB took along
 	askAt                      // holes to ask for
+	arriveAt                   // a packet is through the bottleneck
 	numDeadlines
 )
 
@@ -221,9 +225,42 @@ func (v *viewer) finish(w *report.Watch, now int64) {
 	}
 }
 
-// addSample adds the findings of a sampled viewer.
-func (v *viewer) addSample(s *report.Sample) {
+// addGroup adds the viewer's figures to those of its group.
+func (v *viewer) addGroup(g *report.Group, now int64) {
+	if v.phase == connected {
+		g.Viewers++
+	}
+	var t report.Traffic
+	v.addTo(&t)
+	g.Media += t.Media
+	g.Missing += t.Missing
 	if !v.sampled {
+		return
+	}
+	g.Sampled++
+	if v.pipe != nil {
+		g.Squeezed += v.pipe.lost
+	}
+	for i := range v.tracks {
+		t := &v.tracks[i]
+		expected, received := t.expected(), t.received()
+		g.Expected += expected
+		g.Unrecovered += expected - min(received+t.check.recovered, expected)
+		if i == v.video {
+			g.Freezes += t.check.player.freezes
+			g.Frozen += float64(t.check.player.frozen.Microseconds()) / 1000
+		}
+	}
+	v.rungs.settle(now)
+	g.Switches += v.rungs.switches
+	for s, lasted := range v.rungs.lasted {
+		g.Add(report.Rung{Width: s.width, Height: s.height, Seconds: lasted.Seconds()})
+	}
+}
+
+// addSample adds the findings of a sampled viewer without a bottleneck.
+func (v *viewer) addSample(s *report.Sample) {
+	if !v.sampled || v.pipe != nil {
 		return
 	}
 	s.Unopened += v.unopened
