@@ -20,6 +20,8 @@ type shared struct {
 	faults atomic.Uint64 // sessions ended because they made the worker panic
 	delays [len(worker.DelayBounds) + 1]atomic.Uint64
 	delay  atomic.Int64 // sum, in port.Time
+	trips  [len(worker.RoundTripBounds) + 1]atomic.Uint64
+	trip   atomic.Int64 // sum, in port.Time
 }
 
 func (r *runner) publish() {
@@ -28,6 +30,8 @@ func (r *runner) publish() {
 	tally.Publish(r.shared.counts[:], c.Counts[:])
 	tally.Publish(r.shared.delays[:], c.Delays[:])
 	r.shared.delay.Store(int64(c.DelaySum))
+	tally.Publish(r.shared.trips[:], c.RoundTrips[:])
+	r.shared.trip.Store(int64(c.RoundTripSum))
 	r.shared.turns.Store(r.turns)
 }
 
@@ -44,6 +48,8 @@ var (
 		"Turns of a worker's loop. An idle worker makes a few a second.", "worker")
 	delayDesc = counterDesc("forwarding_delay_seconds",
 		"Time from a packet's arrival to its first subscriber's frame.")
+	tripDesc = counterDesc("subscriber_round_trip_seconds",
+		"Round trips to subscribers, as their receiver reports show them.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
@@ -116,7 +122,8 @@ func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
 	var drops [worker.NumDropReasons]uint64
 	var counts [worker.NumCounters]uint64
 	var delays [len(worker.DelayBounds) + 1]uint64
-	var delay port.Time
+	var trips [len(worker.RoundTripBounds) + 1]uint64
+	var delay, trip port.Time
 	var faults, lost uint64
 	for _, r := range e.runners {
 		for i := range drops {
@@ -128,7 +135,11 @@ func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
 		for i := range delays {
 			delays[i] += r.shared.delays[i].Load()
 		}
+		for i := range trips {
+			trips[i] += r.shared.trips[i].Load()
+		}
 		delay += port.Time(r.shared.delay.Load())
+		trip += port.Time(r.shared.trip.Load())
 		lost += r.shared.lost.Load()
 		faults += r.shared.faults.Load()
 		count(turnsDesc, r.shared.turns.Load(), strconv.Itoa(r.index))
@@ -142,6 +153,7 @@ func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
 	count(lostDesc, lost)
 	count(faultsDesc, faults)
 	ch <- histogram(delayDesc, worker.DelayBounds[:], delays[:], delay)
+	ch <- histogram(tripDesc, worker.RoundTripBounds[:], trips[:], trip)
 }
 
 // histogram makes a metric of durations. counts has one element more than bounds, for those above all.

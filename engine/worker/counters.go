@@ -229,6 +229,10 @@ type Counters struct {
 	// DelayBounds and one above all. DelaySum is the sum of those times.
 	Delays   [len(DelayBounds) + 1]uint64
 	DelaySum port.Time
+	// RoundTrips counts subscribers' report blocks by the time that a sender report and the block were on their way.
+	// It has one element for each of RoundTripBounds and one above all. RoundTripSum is the sum of those times.
+	RoundTrips   [len(RoundTripBounds) + 1]uint64
+	RoundTripSum port.Time
 }
 
 // DelayBounds are the upper bounds of Counters.Delays.
@@ -238,13 +242,30 @@ var DelayBounds = [...]port.Time{
 	20 * port.Millisecond, 50 * port.Millisecond, 100 * port.Millisecond,
 }
 
+// RoundTripBounds are the upper bounds of Counters.RoundTrips.
+var RoundTripBounds = [...]port.Time{
+	2 * port.Millisecond, 5 * port.Millisecond, 10 * port.Millisecond, 20 * port.Millisecond, 50 * port.Millisecond,
+	100 * port.Millisecond, 200 * port.Millisecond, 500 * port.Millisecond, port.Second, 2 * port.Second,
+	5 * port.Second,
+}
+
 func (c *Counters) delay(d port.Time) {
+	c.Delays[bucketOf(DelayBounds[:], d)]++
+	c.DelaySum += max(d, 0)
+}
+
+func (c *Counters) roundTrip(d port.Time) {
+	c.RoundTrips[bucketOf(RoundTripBounds[:], d)]++
+	c.RoundTripSum += d
+}
+
+// bucketOf returns the index of the first bound that d does not exceed, len(bounds) if it exceeds all.
+func bucketOf(bounds []port.Time, d port.Time) int {
 	i := 0
-	for i < len(DelayBounds) && d > DelayBounds[i] {
+	for i < len(bounds) && d > bounds[i] {
 		i++
 	}
-	c.Delays[i]++
-	c.DelaySum += max(d, 0)
+	return i
 }
 
 func (w *Worker) drop(r DropReason)       { w.counters.Drops[r]++ }

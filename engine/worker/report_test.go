@@ -118,6 +118,68 @@ func TestReceiverReports(t *testing.T) {
 	}
 }
 
+// A subscriber's report says when our sender report came and how long ago that was. The rest is the round trip.
+func TestRoundTripOfSubscribers(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	for seq := range uint64(150) {
+		p.frame(seq, uint32(seq)*1800, seq == 0)
+		l.pass(20 * port.Millisecond)
+	}
+	p.report(videoSSRC, 150*1800)
+	l.forget()
+	for seq := uint64(150); count(s.reports(), rtcp.SR) == 0; seq++ {
+		p.frame(seq, uint32(seq)*1800, false)
+		l.pass(20 * port.Millisecond)
+	}
+	var ntp uint64
+	for _, f := range s.reports() {
+		if info, ok := f.SenderInfo(); ok {
+			ntp = info.NTP
+		}
+	}
+	const trip, held = 70 * port.Millisecond, 300 * port.Millisecond
+	l.now = port.Time(fromNTP(ntp)-labWall) + trip + held
+	b := rtcp.ReportBlock{SSRC: subVideo, LastSR: uint32(ntp >> 16), Delay: rtp.Ticks(int64(held), 1<<16)}
+	s.rtcp(rtcp.AppendReceiverReport(nil, 1, []rtcp.ReportBlock{b, {SSRC: subAudio}}))
+	c := &l.w.counters
+	if c.RoundTrips[bucketOf(RoundTripBounds[:], trip)] != 1 || (c.RoundTripSum-trip).Seconds() > 0.001 {
+		t.Errorf("round trips %v, %v s in all; expected one of %v s", c.RoundTrips, c.RoundTripSum.Seconds(),
+			trip.Seconds())
+	}
+}
+
+// Blocks that answer no sender report, or claim what cannot be, have no round trip.
+func TestRoundTripOfReports(t *testing.T) {
+	const wall = labWall + 65_535_900_000_000 // the seconds' low 16 bits wrap around soon
+	for _, c := range []struct {
+		name string
+		at   int64 // when the block arrives, in ns after the sender report
+		held int64 // for how long the peer says that it had the report, in ns
+		want port.Time
+		ok   bool
+	}{
+		{"0", 0, 0, 0, true},
+		{"50 ms", 50e6, 0, 50 * port.Millisecond, true},
+		{"200 ms over a wrap-around", 5200e6, 5000e6, 200 * port.Millisecond, true},
+		{"9 s", 9e9, 0, 9 * port.Second, true},
+		{"11 s", 11e9, 0, 0, false},
+		{"a peer whose clock is a little fast", 1000e6, 1000_500_000, 0, true},
+		{"a report that was held longer than it exists", 1000e6, 1100e6, 0, false},
+		{"the longest possible time", 1e9, 65535e9, 0, false},
+	} {
+		b := rtcp.ReportBlock{LastSR: uint32(toNTP(wall) >> 16), Delay: uint32(c.held << 16 / 1e9)}
+		got, ok := roundTrip(wall+c.at, &b)
+		if d := got - c.want; ok != c.ok || d < -port.Millisecond/10 || d > port.Millisecond/10 {
+			t.Errorf("%s: %v s (%t); expected %v s (%t)", c.name, got.Seconds(), ok, c.want.Seconds(), c.ok)
+		}
+	}
+	if _, ok := roundTrip(wall, &rtcp.ReportBlock{}); ok {
+		t.Error("a block that answers no sender report has a round trip")
+	}
+}
+
 // A publisher that did not offer reduced-size RTCP is sent only compounds: each begins with a report and names us. One
 // that did is sent feedback alone.
 func TestCompoundsToPublisher(t *testing.T) {

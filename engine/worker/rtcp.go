@@ -119,6 +119,9 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 			var b rtcp.ReportBlock
 			for x := p.Blocks(); x.Next(&b); {
 				w.count(ReceivedReports)
+				if d, ok := roundTrip(w.cfg.Wall+int64(in.Arrival), &b); ok {
+					w.counters.roundTrip(d)
+				}
 			}
 		case rtcp.NACK:
 			if _, ok := w.handleNACK(sub, &p); !ok {
@@ -142,6 +145,21 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 			}
 		}
 	}
+}
+
+// roundTrip returns the time that a sender report of ours and a block that answers it were on their way (RFC 3550
+// section 6.4.1). wall is the server's clock when the block arrived, in nanoseconds. ok is false if the block answers
+// none, or claims a time that cannot be.
+func roundTrip(wall int64, b *rtcp.ReportBlock) (d port.Time, ok bool) {
+	const (
+		second = 1 << 16
+		least  = -second / 1000 // the peer's clock may be fast
+	)
+	t := int32(uint32(toNTP(wall)>>16) - b.LastSR - b.Delay)
+	if b.LastSR == 0 || b.Delay > 60*second || t > 10*second || t < least {
+		return 0, false
+	}
+	return port.Time(max(t, 0)) * port.Second >> 16, true
 }
 
 // handleNACK takes in a NACK. lost is the number of packets that were lost on their way to the subscriber, see asks. ok

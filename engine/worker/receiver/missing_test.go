@@ -110,7 +110,7 @@ func TestNACKListIsBounded(t *testing.T) {
 		accept(r, seq, 0)
 		seq += 300
 	}
-	if len(r.missing) > MaxGap {
-		t.Errorf("%d holes are kept", len(r.missing))
+	if len(r.missing.holes) > MaxGap {
+		t.Errorf("%d holes are kept", len(r.missing.holes))
 	}
 }

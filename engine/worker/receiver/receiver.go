@@ -99,6 +99,9 @@ func (r *Receiver) Accept(now port.Time, p *Packet) Arrival {
 		a.Verdict = Duplicate
 		return a
 	}
+	if p.Resent {
+		r.missing.answered(ext, p.Arrival)
+	}
 	r.seen[ext%window/64] |= 1 << (ext % 64)
 	if ext < r.lowest { // the very first packets, reordered
 		if p.NACK {
@@ -158,6 +161,10 @@ func (r *Receiver) Number(ext uint64) (number uint64, ok bool) { return r.number
 func (r *Receiver) AppendMissing(now port.Time, seqs []uint16) (_ []uint16, next port.Time) {
 	return r.missing.appendDue(now, seqs, r)
 }
+
+// RoundTrip is the mean time from a request for a packet to its retransmission, 0 while unknown. Only retransmissions
+// with an SSRC of their own count, and only packets that were asked for once.
+func (r *Receiver) RoundTrip() port.Time { return r.missing.smoothed }
 
 // Restart goes on with the numbers under another SSRC, which has sequence numbers and a clock of its own.
 func (r *Receiver) Restart() {

@@ -181,7 +181,7 @@ func TestReceiverRestart(t *testing.T) {
 	if r.SSRC != 5 || r.clockRate != 90000 {
 		t.Error("a restart lost the source")
 	}
-	if len(r.missing) != 0 {
+	if len(r.missing.holes) != 0 {
 		t.Error("a restart asks for packets that are gone")
 	}
 }
