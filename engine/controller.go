@@ -348,6 +348,8 @@ func (c *controller) handleMessage(m *bus.Control) {
 		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
 			p.active[m.Track] = int(m.PayloadType)
 		}
+	case bus.KindLadder:
+		c.measured(s, m)
 	case bus.KindSwitched:
 		c.switched(s, m)
 	case bus.KindSessionHeard:

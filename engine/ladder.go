@@ -9,8 +9,8 @@ import (
 	"ringcast/engine/rtp"
 )
 
-// A ladder is the controller's record of a publication's video track that has several layers, and of the subscribers
-// that are sent each. Without such a track it has no rungs.
+// A ladder is the controller's record of a publication's video track, and of the subscribers that are sent each layer
+// where there are several. Without video it has no rungs.
 type ladder struct {
 	track uint8
 	// layers holds the layer of each rung, the lowest first.
@@ -24,7 +24,7 @@ type ladder struct {
 // publisher names the one that it prefers first (RFC 8853 section 5.2).
 func newLadder(tracks []rtp.Track) (l ladder) {
 	i := slices.IndexFunc(tracks, func(t rtp.Track) bool { return t.Kind == rtp.Video })
-	if i < 0 || len(tracks[i].Encodings) < 2 {
+	if i < 0 {
 		return l
 	}
 	l.track = uint8(i)
@@ -35,8 +35,37 @@ func newLadder(tracks []rtp.Track) (l ladder) {
 	return l
 }
 
-// describe returns the rungs for the engine's callers.
-func (l *ladder) describe() []api.Rung { return slices.Clone(l.rungs) }
+// set takes the owner's word of the track's rungs. tracks are the publication's.
+func (l *ladder) set(track uint8, all bus.Ladder, tracks []rtp.Track) {
+	if int(track) >= len(tracks) {
+		return
+	}
+	encodings := tracks[track].Encodings
+	next := ladder{track: track, soundOnly: l.soundOnly}
+	for _, r := range all {
+		rung := api.Rung{Rate: r.Rate, Width: int(r.Width), Height: int(r.Height)}
+		if int(r.Layer) < len(encodings) {
+			rung.RID = encodings[r.Layer].RID
+		}
+		if i := l.find(r.Layer); i >= 0 {
+			rung.Subscribers = l.rungs[i].Subscribers
+		}
+		next.layers, next.rungs = append(next.layers, r.Layer), append(next.rungs, rung)
+	}
+	*l = next
+}
+
+// chosen reports whether the track has several layers, so that workers choose among them.
+func (l *ladder) chosen() bool { return len(l.rungs) > 1 }
+
+// describe returns the rungs for the engine's callers. The only layer of a track is every subscriber's.
+func (l *ladder) describe(subscribers int) []api.Rung {
+	rungs := slices.Clone(l.rungs)
+	if len(rungs) == 1 {
+		rungs[0].Subscribers = subscribers
+	}
+	return rungs
+}
 
 // find returns the place of a layer, or api.NoRung.
 func (l *ladder) find(layer uint8) int { return slices.Index(l.layers, layer) }
@@ -68,6 +97,13 @@ func (s *session) ladderOf() *ladder {
 		return nil
 	}
 	return &live.publication.ladder
+}
+
+// measured notes what a publisher sends.
+func (c *controller) measured(s *session, m *bus.Control) {
+	if p := s.publication; p != nil && p.generation == m.Generation {
+		c.census.climb(&p.ladder, func() { p.ladder.set(m.Track, *m.Ladder, s.spec.Tracks) })
+	}
 }
 
 // switched notes the layer that a subscriber is sent from now on.
@@ -130,7 +166,7 @@ func (c *controller) boundAll(st *stream) {
 // sendBound sends a subscriber's bound to its worker. A layer that the publication lacks is no bound.
 func (c *controller) sendBound(s *session) {
 	live := s.stream.live
-	if live == nil || !s.keyed || len(live.publication.ladder.rungs) == 0 {
+	if live == nil || !s.keyed || !live.publication.ladder.chosen() {
 		return // it is sent when there are layers, and a worker with the subscriber
 	}
 	p := live.publication

@@ -40,7 +40,7 @@ func (r *registry) watch(name string) api.SessionID {
 	return id
 }
 
-// switched reports the layer that a subscriber is sent.
+// moves reports the layer that a subscriber is sent.
 func (r *registry) moves(id api.SessionID, g bus.Generation, layer uint8, why adapt.Cause) {
 	m := bus.Switched(id, bus.LayerID{Stream: r.sessions[id].stream.id, Generation: g, Track: 1, Layer: layer}, why)
 	r.handleMessage(&m)
@@ -116,6 +116,44 @@ func TestSubscribersByRung(t *testing.T) {
 	}
 }
 
+// The owner's word of the ladder may change the order. Each subscriber stays on its layer.
+func TestLadder(t *testing.T) {
+	r := newRegistry(t)
+	pub, g := r.publishLayers("s", "a", "b", "c")
+	viewer := r.watch("s")
+	r.moves(viewer, g, 0, adapt.CauseStart)
+	r.expectCrowds("s", 0, 0, 1, 0)
+	reports := func(g bus.Generation, track uint8, all bus.Ladder) {
+		id := bus.LayerID{Stream: r.sessions[pub].stream.id, Generation: g, Track: track}
+		m := bus.LadderChanged(bus.Controller, pub, id, &all)
+		r.handleMessage(&m)
+	}
+	reports(g, 1, bus.Ladder{
+		{Layer: 0, Rate: 150_000, Width: 320, Height: 180},
+		{Layer: 2, Rate: 500_000},
+		{Layer: 1, Width: 1280, Height: 720},
+	})
+	r.expectCrowds("s", 1, 0, 0, 0)
+	want := []api.Rung{
+		{RID: "a", Rate: 150_000, Width: 320, Height: 180, Subscribers: 1},
+		{RID: "c", Rate: 500_000},
+		{RID: "b", Width: 1280, Height: 720},
+	}
+	got := func() []api.Rung { return r.streams.named["s"].describe().Ladder }
+	if g := got(); !slices.Equal(g, want) {
+		t.Errorf("got the ladder %+v, want %+v", g, want)
+	}
+	reports(g+1, 1, bus.Ladder{{Layer: 0}}) // of another publication
+	reports(g, 200, bus.Ladder{{Layer: 0}}) // of a track that is not there
+	if g := got(); !slices.Equal(g, want) {
+		t.Errorf("after news of nothing: got the ladder %+v, want %+v", g, want)
+	}
+	reports(g, 1, bus.Ladder{{Layer: 1}, {Layer: 77, Rate: 1}}) // layers that nobody offered have no RID
+	if g := got(); !slices.Equal(g, []api.Rung{{RID: "b"}, {Rate: 1}}) {
+		t.Errorf("got the ladder %+v, want b and one without a RID", g)
+	}
+}
+
 // A subscriber's bound reaches its worker once that serves it, and again for a publication with a layer of that name.
 func TestChoose(t *testing.T) {
 	r := newRegistry(t, func(c *SessionConfig) { c.Takeover = true })
@@ -170,8 +208,9 @@ func TestChoose(t *testing.T) {
 	r.pass(port.Second)
 	_, g = r.publishLayers("s", "one")
 	expect("a publication of one layer", g)
-	if got := r.streams.named["s"].describe().Ladder; got != nil {
-		t.Errorf("one layer has the ladder %v, want none", got)
+	want := []api.Rung{{RID: "one", Subscribers: 2}}
+	if got := r.streams.named["s"].describe().Ladder; !slices.Equal(got, want) {
+		t.Errorf("one layer has the ladder %v, want %v", got, want)
 	}
 	if err := r.choose(late, "h"); !errors.Is(err, api.ErrNoLayer) {
 		t.Errorf("one layer: got %v, want %v", err, api.ErrNoLayer)

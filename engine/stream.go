@@ -83,7 +83,7 @@ func (st *stream) describe() api.Stream {
 	p := st.live.publication
 	return api.Stream{
 		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(p.active), Since: p.since,
-		Subscribers: len(st.viewers), Ladder: p.ladder.describe(), SoundOnly: p.ladder.soundOnly,
+		Subscribers: len(st.viewers), Ladder: p.ladder.describe(len(st.viewers)), SoundOnly: p.ladder.soundOnly,
 	}
 }
 

@@ -127,7 +127,7 @@ func (l *limited) update(p *place, change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change()
-	switch quiet := p.serving == 0 && !p.closed; {
+	switch quiet := p.serving <= 0 && !p.closed; {
 	case quiet && p.element == nil:
 		p.element = l.quiet.PushBack(p)
 	case !quiet && p.element != nil:
@@ -223,6 +223,17 @@ func (b *countedBody) end() {
 		b.whole = true
 		b.place.listener.update(b.place, func() { b.place.serving++ })
 	}
+}
+
+// yieldPlace lets the connection of a request give way to others although it is being served, until the returned
+// function is called.
+func yieldPlace(ctx context.Context) (keep func()) {
+	p, _ := ctx.Value(placeKey{}).(*place)
+	if p == nil {
+		return func() {}
+	}
+	p.listener.update(p, func() { p.serving-- })
+	return func() { p.listener.update(p, func() { p.serving++ }) }
 }
 
 // placeOf is nil for a connection of any other listener.

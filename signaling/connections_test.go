@@ -24,6 +24,7 @@ import (
 // A crowded server is a limited listener on pipes with an HTTP server that holds requests until told.
 type crowdedServer struct {
 	t       *testing.T
+	bench   *bench
 	pipe    *pipeListener
 	limited *limited
 	log     bytes.Buffer // Accept's goroutine writes it
@@ -35,7 +36,7 @@ func newCrowdedServer(t *testing.T, most int) *crowdedServer {
 	t.Helper()
 	b := newBench(t, Config{TrustedProxies: trustedNetworks})
 	pipe := &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failures: make(chan error)}
-	s := &crowdedServer{t: t, hold: make(chan struct{}), pipe: pipe}
+	s := &crowdedServer{t: t, bench: b, hold: make(chan struct{}), pipe: pipe}
 	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil))).(*limited)
 	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/read-and-hold" {

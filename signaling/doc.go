@@ -24,10 +24,19 @@
 //	  ├─ none or known credentials ─▶ 204 (known are the current, and the last of earlier ICE sessions)
 //	  └─ new ones ─▶ Engine.Restart ─▶ 200, our new credentials and candidates, a new ETag
 //
+// A subscriber's session has two resources more, which Link headers of the 201 announce (extensions.go). They are
+// extensions of WHEP, in the draft webrtc-http-egress-events:
+//
+//	POST /whep/{stream}/{secret}/layer    200: the layer above which the viewer is sent none, or automatic
+//	POST /whep/{stream}/{secret}/events   201, Location: /whep/{stream}/events/{another secret}
+//
+// A GET of the latter reads events: active, inactive, layers, reconnect, viewercount. Each reader looks at the engine's
+// api.View once a second and writes what changed. Nothing waits for a slow reader, which misses states in between.
+//
 // Access: Config.PublishToken guards /whip and all below. Config.ViewToken guards /whep, all below and /streams. Both
 // are RFC 6750 bearers. Without a token the role is open, and any bearer is ignored. 401 is for no bearer or an unknown
 // one, 403 for the token of the other role. OPTIONS needs no token. The secret in a session's URL is needed in any
-// case.
+// case. An event stream's URL is its only credential, because an EventSource sends no Authorization header.
 //
 // /whip and /whep themselves take the stream's name, then called its key, as the bearer. They are for clients that have
 // a field for a token but one fixed URL. The bearer is {key}, or {key}:{token} where the role has a token. Their
@@ -48,8 +57,8 @@
 // Bounds: a body is at most Config.MaxBody bytes, and scan counts lines, media lines, attributes and candidates before
 // anything is allocated for them. Strings that a session keeps after its POST are cloned, never slices of the body.
 //
-// Concurrency: a Server may be used by any number of goroutines. The sessions table, and the fields that each session's
-// own mutex guards, are the only state. PATCHes of one session wait for each other, also while the engine restarts it.
-// The table's mutex is never held across a call to the engine. So the engine may report an end from inside Close, or
-// before Publish has returned.
+// Concurrency: a Server may be used by any number of goroutines. The tables of sessions and of event streams, and the
+// fields that each session's own mutexes guard, are the only state. PATCHes of one session wait for each other, also
+// while the engine restarts it. The mutexes of the tables are never held across a call to the engine. So the engine may
+// report an end from inside Close, or before Publish has returned.
 package signaling

@@ -36,6 +36,10 @@ type fakeEngine struct {
 	// peers are all that were opened, by id.
 	peers   map[api.SessionID]api.Offer
 	streams map[string]api.Stream
+	// rungs are the rungs that subscribers are sent, causes why; without one it is none. chosen are the bounds.
+	rungs  map[api.SessionID]int
+	causes map[api.SessionID]string
+	chosen map[api.SessionID]string
 	// candidates are Local's; see newFakeEngine.
 	candidates []netip.AddrPort
 }
@@ -45,6 +49,9 @@ func newFakeEngine() *fakeEngine {
 		live:    make(map[api.SessionID]string),
 		peers:   make(map[api.SessionID]api.Offer),
 		streams: make(map[string]api.Stream),
+		rungs:   make(map[api.SessionID]int),
+		causes:  make(map[api.SessionID]string),
+		chosen:  make(map[api.SessionID]string),
 		candidates: []netip.AddrPort{
 			netip.MustParseAddrPort("192.0.2.1:8189"), netip.MustParseAddrPort("[2001:db8::1]:8190"),
 		},
@@ -128,6 +135,39 @@ func (e *fakeEngine) Restart(
 	return api.Local{
 		ID: id, ICE: api.Credentials{Ufrag: localUfrag + n, Password: localPassword + n}, Candidates: e.candidates,
 	}, nil
+}
+
+// Choose is like the engine's.
+func (e *fakeEngine) Choose(_ context.Context, id api.SessionID, rid string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.err != nil {
+		return e.err
+	}
+	if _, ok := e.live[id]; !ok {
+		return api.ErrNoSession
+	}
+	e.chosen[id] = rid
+	return nil
+}
+
+func (e *fakeEngine) View(id api.SessionID) (v api.View, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	stream, ok := e.live[id]
+	v.Rung = api.NoRung
+	if rung, sent := e.rungs[id]; sent {
+		v.Rung = rung
+	}
+	v.Stream, v.Cause = e.streams[stream], e.causes[id]
+	return v, ok
+}
+
+// change changes the facts that events report.
+func (e *fakeEngine) change(f func(e *fakeEngine)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e)
 }
 
 func (e *fakeEngine) Close(id api.SessionID) { e.end(id, api.ReasonClosed) }

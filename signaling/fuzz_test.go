@@ -3,6 +3,7 @@ package signaling
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,6 +169,34 @@ func FuzzRequest(f *testing.F) {
 			if (w.Header().Get("Location") != "") != (w.Code == http.StatusCreated) {
 				t.Errorf("%s %q: status %d, Location %q", method, path, w.Code, w.Header().Get("Location"))
 			}
+		}
+	})
+}
+
+// FuzzExtensions sends any body to the resources of the extensions. A choice that is taken is of a layer that the
+// stream has, or none.
+func FuzzExtensions(f *testing.F) {
+	for _, row := range extensionRows {
+		f.Add(row.body)
+	}
+	f.Add(`{"mediaId":"1","rid":"\ud800","maxWidth":9223372036854775807}`)
+	f.Add(`{"RID":"h","mediaid":1e0}`)
+	f.Add(strings.Repeat("[", maxExtensionBody))
+	rids := []string{"", "q", "h", "f"}
+	f.Fuzz(func(t *testing.T, body string) {
+		b := newBench(t, Config{})
+		session := b.watchSimulcast(t)
+		for _, name := range []string{layerName, eventsName} {
+			w := b.do(http.MethodPost, session+"/"+name, body, "Content-Type", jsonType)
+			switch {
+			case w.Code >= 500:
+				t.Fatalf("%s: status %d: %s", name, w.Code, w.Body)
+			case w.Code >= 400:
+				checkProblem(t, w, w.Code, "")
+			}
+		}
+		if rid := b.engine.chosen[b.engine.last]; !slices.Contains(rids, rid) {
+			t.Errorf("%q was chosen, want one of %q", rid, rids)
 		}
 	})
 }

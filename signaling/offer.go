@@ -91,6 +91,11 @@ func (o *offer) transportLine() transportLine {
 	return transportLine{kind: m.kind.String(), mid: m.mid}
 }
 
+// videoLine is the index of the live video line, or noVideo.
+func (o *offer) videoLine() int {
+	return slices.IndexFunc(o.media, func(m media) bool { return m.kind == rtp.Video && !m.disabled })
+}
+
 func parseOffer(body []byte, lim Limits) (*offer, error) {
 	if err := scan(body, lim); err != nil {
 		return nil, err

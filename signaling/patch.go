@@ -17,7 +17,7 @@ const maxPast = 8
 // patch takes an SDP fragment. New credentials in it ask for an ICE restart, with any If-Match. Without them it
 // trickles candidates. An ICE-lite server has no use for candidates, but reports those that it cannot read.
 func (s *Server) patch(w http.ResponseWriter, r *request, to *session) error {
-	body, err := s.body(w, r, fragmentType)
+	body, err := s.body(w, r, fragmentType, s.maxBody)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,11 @@ type Engine interface {
 	Restart(ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error)
 	// Close ends the session; unknown ids are ignored.
 	Close(id api.SessionID)
+	// Choose sets the layer above which a subscriber is sent none, by its RID; an empty one lifts the bound. It fails
+	// with api.ErrNoLayer if the stream has no such layer now.
+	Choose(ctx context.Context, id api.SessionID, rid string) error
+	// View describes what a subscriber is sent; ok is false once the session has ended.
+	View(id api.SessionID) (v api.View, ok bool)
 	// Stream finds a stream that is being published.
 	Stream(name string) (api.Stream, bool)
 	Streams() []api.Stream
@@ -94,6 +99,7 @@ type Server struct {
 	page     page
 	sessions sessions
 	offers   offers
+	audience audience
 
 	randMu sync.Mutex
 	rand   io.Reader
@@ -137,6 +143,8 @@ const (
 const (
 	endpointMethods = "OPTIONS, GET, HEAD, POST"
 	sessionMethods  = "OPTIONS, GET, HEAD, PATCH, DELETE"
+	creatorMethods  = "OPTIONS, POST"
+	eventsMethods   = "OPTIONS, GET, HEAD, DELETE"
 	pageMethods     = "OPTIONS, GET, HEAD"
 )
 
@@ -173,10 +181,11 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 // credentials.
 func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
-	place, secret, isSession := strings.Cut(rest, "/")
+	place, below, isSession := strings.Cut(rest, "/")
+	part, secret := partOf(role, below)
 	switch {
 	case r.Method == http.MethodOptions && isSession:
-		options(w, r, sessionMethods, sdpType, fragmentType)
+		part.options(w, r)
 	case r.Method == http.MethodOptions:
 		options(w, r, endpointMethods, sdpType, "")
 	case rest == "":
@@ -185,6 +194,8 @@ func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, res
 		return wrongName(r, role, rest)
 	case isSession && secret == "":
 		return trailingSlash(r, role, place)
+	case isSession && part != wholeSession:
+		return s.serveExtension(w, r, resource{part, place, secret})
 	case isSession && r.Method == http.MethodPost:
 		return slashInName(r, role, rest)
 	case isSession:
@@ -212,6 +223,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *request, err error) {
 
 func (s *Server) sessionEnded(id api.SessionID, why api.Reason) {
 	s.sessions.ended(id, why)
+	s.audience.sessionEnded(id, why)
 }
 
 // draw is the randomness of one session.

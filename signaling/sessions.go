@@ -21,6 +21,12 @@ type session struct {
 	role  api.Role
 	video bool
 	fixed bool // the URL has fixedPlace instead of the stream's name
+	// videoLine is the index of its live video line in the SDP, or noVideo.
+	videoLine int
+
+	// choosing is held while a choice of a layer is served. It guards choices.
+	choosing sync.Mutex
+	choices  allowance
 
 	// patching is held while a PATCH is served, so that of two ICE restarts one is first. It
 	// guards etag and the rest.
@@ -71,6 +77,8 @@ func hashedAll(all []api.Credentials) []shown {
 type etag [12]byte
 
 func (e etag) String() string { return `"` + string(e[:]) + `"` }
+
+const noVideo = -1
 
 // fixedPlace stands for a stream's name in the URL of a session that was opened without one in the path. That name is a
 // key, and a key is not for logs. Such a session of a stream with this name differs by its secret.
@@ -129,6 +137,13 @@ func (t *sessions) find(role api.Role, place, secret string) (*session, bool) {
 		return nil, false
 	}
 	return s, true
+}
+
+// live reports whether a session has not ended.
+func (t *sessions) live(s *session) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.byID[s.id] == s
 }
 
 // forget takes the session's URL away; it reports false if somebody else already has.

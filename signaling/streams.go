@@ -35,8 +35,19 @@ type inspectedTrack struct {
 	// Codec is the codec that is sent now, with its profile; empty before the first packet.
 	Codec   string `json:"codec"`
 	Profile string `json:"profile,omitempty"`
-	// Layers are the RIDs of a simulcast.
-	Layers []string `json:"layers,omitempty"`
+	// Layers are those of video, the lowest first.
+	Layers []inspectedLayer `json:"layers,omitempty"`
+	// SoundOnly is the number of subscribers whose networks carry no layer.
+	SoundOnly int `json:"soundOnly,omitempty"`
+}
+
+type inspectedLayer struct {
+	RID string `json:"rid,omitempty"`
+	// Bitrate is in bits a second, 0 while the layer is silent.
+	Bitrate     uint32 `json:"bitrate"`
+	Width       int    `json:"width,omitempty"`
+	Height      int    `json:"height,omitempty"`
+	Subscribers int    `json:"subscribers"`
 }
 
 // serveStreams answers /streams. A stream's name is all that a viewer needs where there is no view
@@ -71,9 +82,10 @@ func inspectStreams(w http.ResponseWriter, streams []api.Stream) error {
 			if f, ok := activeFormat(&st, i); ok {
 				track.Codec, track.Profile = f.Codec.String(), f.Profile
 			}
-			for _, e := range t.Encodings {
-				if e.RID != "" {
-					track.Layers = append(track.Layers, e.RID)
+			if t.Kind == rtp.Video { // a publication has at most one track of it
+				track.SoundOnly = st.SoundOnly
+				for _, l := range st.Ladder {
+					track.Layers = append(track.Layers, inspectedLayer{l.RID, l.Rate, l.Width, l.Height, l.Subscribers})
 				}
 			}
 			in.Tracks = append(in.Tracks, track)

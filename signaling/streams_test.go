@@ -14,7 +14,10 @@ var someStreams = map[string]api.Stream{
 	"b": {Name: "b", Since: time.Date(2026, 11, 3, 12, 0, 0, 500_000_000, time.FixedZone("", 3600)), Subscribers: 3},
 	"a": {
 		Name: "a", Since: time.Date(2026, 11, 3, 10, 0, 0, 0, time.UTC), Subscribers: 2,
-		Active: []int{111, 51},
+		Active: []int{111, 51}, SoundOnly: 1,
+		Ladder: []api.Rung{
+			{RID: "l"}, {RID: "h", Rate: 1_500_000, Width: 1280, Height: 720, Subscribers: 1},
+		},
 		Tracks: []rtp.Track{
 			{Kind: rtp.Audio, MID: "0", Formats: []rtp.Format{{PayloadType: 111, Codec: rtp.Opus}}},
 			{
@@ -79,7 +82,9 @@ func TestAdminStreams(t *testing.T) {
 	}
 	w := get(AdminConfig{Streams: list}, http.MethodGet)
 	const want = `[{"name":"a","tracks":[{"kind":"audio","mid":"0","codec":"opus"},` +
-		`{"kind":"video","mid":"1","codec":"H264","profile":"42e0/1","layers":["h","l"]}],` +
+		`{"kind":"video","mid":"1","codec":"H264","profile":"42e0/1","layers":[` +
+		`{"rid":"l","bitrate":0,"subscribers":0},` +
+		`{"rid":"h","bitrate":1500000,"width":1280,"height":720,"subscribers":1}],"soundOnly":1}],` +
 		`"since":"2026-11-03T10:00:00Z","subscribers":2},` +
 		`{"name":"b","tracks":[],"since":"2026-11-03T11:00:00.5Z","subscribers":3},` +
 		`{"name":"early","tracks":[{"kind":"video","codec":""},{"kind":"audio","codec":""}],` +

@@ -101,7 +101,7 @@ func (s *Server) serveSession(w http.ResponseWriter, r *request, role api.Role, 
 
 // open answers an offer with a session, whose URL is under place.
 func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, place string) error {
-	body, err := s.body(w, r, sdpType)
+	body, err := s.body(w, r, sdpType, s.maxBody)
 	if err != nil {
 		return err
 	}
@@ -117,6 +117,9 @@ func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, 
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
 	h.Set("Location", r.url(role, place)+"/"+opened.secret)
 	h.Set("ETag", opened.etag.String())
+	if role == api.Subscriber {
+		linkExtensions(h, r.url(role, place)+"/"+opened.secret, opened)
+	}
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
 	return nil
@@ -159,7 +162,7 @@ func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place
 	opened := &session{
 		role: role, stream: strings.Clone(stream), fixed: place == fixedPlace, secret: chance.secret,
 		mid: strings.Clone(transport.mid), video: transport.kind == "video",
-		etag: chance.etag, remote: hashedAll(o.credentials),
+		etag: chance.etag, remote: hashedAll(o.credentials), videoLine: o.videoLine(),
 	}
 	local, err := s.start(ctx, call, opened, peer)
 	if err != nil {
@@ -237,8 +240,8 @@ func openProblem(err error, stream string) *problem {
 	return p
 }
 
-// body reads a request's body if it is of the wanted media type and not too large.
-func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, error) {
+// body reads a request's body if it is of the wanted media type and of at most a number of bytes.
+func (s *Server) body(w http.ResponseWriter, r *request, want string, most int64) ([]byte, error) {
 	got := r.Header.Get("Content-Type")
 	essence, _, _ := strings.Cut(got, ";")
 	if !strings.EqualFold(strings.TrimSpace(essence), want) {
@@ -247,14 +250,14 @@ func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, e
 			detail: fmt.Sprintf("Content-Type is %s; expected %s", quote(got), want), accept: want,
 		}
 	}
-	if r.ContentLength > s.maxBody {
-		return nil, s.tooLarge()
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var over *http.MaxBytesError
 	switch {
 	case errors.As(err, &over):
-		return nil, s.tooLarge()
+		return nil, tooLarge(most)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, &problem{
 			status: http.StatusRequestTimeout, kind: "slow", title: "Body too slow",
@@ -271,10 +274,10 @@ func (s *Server) body(w http.ResponseWriter, r *request, want string) ([]byte, e
 	return body, nil
 }
 
-func (s *Server) tooLarge() *problem {
+func tooLarge(most int64) *problem {
 	return &problem{
 		status: http.StatusRequestEntityTooLarge, kind: "too-large", title: "Body too large",
-		detail: fmt.Sprintf("the body is too large; expected at most %d bytes", s.maxBody),
+		detail: fmt.Sprintf("the body is too large; expected at most %d bytes", most),
 	}
 }
 

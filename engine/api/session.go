@@ -82,9 +82,9 @@ type Stream struct {
 	Since time.Time
 	// Subscribers is the number of sessions that watch it.
 	Subscribers int
-	// Ladder holds the layers of a video track that has several, the lowest first. It is nil for a track with one.
+	// Ladder holds the layers of its video track, the lowest first.
 	Ladder []Rung
-	// SoundOnly is the number of subscribers of the ladder that get no video, because their networks carry none.
+	// SoundOnly is the number of subscribers that are sent none of several layers: their networks carry only sound.
 	SoundOnly int
 }
 
