@@ -101,10 +101,15 @@ static __always_inline void count(struct viewer *v, __u32 port, __u8 *rtp, void 
 	__u8 *x = rtp + RTP_HEADER;
 	if ((void *)(x + 4) > end || x[0] != 0xbe || x[1] != 0xde)
 		return;
+	__u8 *last = x + 4 + 4 * x[3]; // longer ones do not matter
 	x += 4;
-	for (int i = 0; i < 3; i++) {
-		if ((void *)(x + 3) > end)
+	for (int i = 0; i < 6; i++) {
+		if ((void *)(x + 3) > end || x + 3 > last)
 			return;
+		if (x[0] == 0) { // padding
+			x++;
+			continue;
+		}
 		if (x[0] >> 4 == transport_id) {
 			note(v, port, (__u16)x[1] << 8 | x[2]);
 			return;

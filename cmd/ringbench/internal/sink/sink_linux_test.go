@@ -170,19 +170,24 @@ func TestArrivals(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := time.Now().UnixNano()
+	// Only the extensions count, not a payload that looks like one.
+	payloadLike := numbered(0x10, 'a')
+	payloadLike[15] = 1
+	copy(payloadLike[20:], []byte{0x31, 0xAB, 9, 0x31, 0xAB, 9, 0x31, 0xAB, 9})
 	for _, p := range [][]byte{
 		numbered(0x31, 0xAB, 1),
-		numbered(0x10, 'a', 0x31, 0xAB, 2),
+		numbered(0x10, 'a', 0, 0, 0x31, 0xAB, 2),
 		numbered(0x43, 1, 2, 3, 4, 0x10, 'a', 0x31, 0xAB, 3),
 		numbered(0x10, 'a'), // without a number
+		payloadLike,
 		rtp(7, 2, 20),
 	} {
 		s.run(t, datagram(true, 6000, p))
 	}
 	c, _ := s.Count(6000)
 	got := s.Arrivals(nil, 6000, 0, c.Numbered)
-	if len(got) != 3 || c.Packets != 5 {
-		t.Fatalf("%d packets, arrivals %v; want 5 and 3", c.Packets, got)
+	if len(got) != 3 || c.Packets != 6 {
+		t.Fatalf("%d packets, arrivals %v; want 6 and 3", c.Packets, got)
 	}
 	for i, a := range got {
 		if a.Number != 0xAB01+uint16(i) || a.At < before-int64(time.Second) || i > 0 && a.At < got[i-1].At {
