@@ -41,7 +41,7 @@ func TestBrowsersOfOneLayer(t *testing.T) {
 			pub.Stop()
 			checkOracle(t, w)
 			for i, s := range subs {
-				logViewer(t, w, i, s, from)
+				logViewer(t, i, s, from, w.Now())
 				checkOpening(t, i, s)
 				frozen, waits := s.Browser.Frozen(from, w.Now()), s.way.Waits(from, w.Now())
 				switch narrow := i%2 == 1; {
@@ -55,20 +55,20 @@ func TestBrowsersOfOneLayer(t *testing.T) {
 	}
 }
 
-// logViewer prints what a viewer had since a time.
-func logViewer(t *testing.T, w *World, i int, s *Subscriber, from port.Time) {
+// logViewer prints how a viewer fared in a time.
+func logViewer(t *testing.T, i int, s *Subscriber, from, until port.Time) {
 	t.Helper()
-	b, span := s.Browser, (w.Now() - from).Seconds()
+	b, span := s.Browser, (until - from).Seconds()
 	queue := "no queue"
 	if s.way != nil {
-		if waits := s.way.Waits(from, w.Now()); len(waits) > 0 {
+		if waits := s.way.Waits(from, until); len(waits) > 0 {
 			n := len(waits)
 			queue = fmt.Sprintf("queue p50 %.0f ms, p95 %.0f ms, %d lost", waits[n/2].Seconds()*1000,
 				waits[n*95/100].Seconds()*1000, s.way.Lost)
 		}
 	}
-	t.Logf("viewer %d: layer %d, %d switches, %d pictures, frozen %.2f s, %s", i, b.Layer(w.Now()),
-		b.Switches(from, w.Now()), b.Shown, b.Frozen(from, w.Now()).Seconds(), queue)
+	t.Logf("viewer %d: layer %d, %d switches, %d pictures, frozen %.2f s, %s", i, b.Layer(until),
+		b.Switches(from, until), b.Shown, b.Frozen(from, until).Seconds(), queue)
 	t.Logf("viewer %d: RTCP %.1f a second, %d feedbacks, %d PLIs, REMB %.1f Mbit/s", i, float64(b.Datagrams)/span,
 		b.Feedbacks, b.PLIs, b.estimator.rate/1e6)
 }

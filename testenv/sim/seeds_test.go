@@ -1,13 +1,17 @@
 package sim
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"math"
+	"slices"
 	"testing"
 
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/testenv/netpath"
 )
 
 var seedsFlag = flag.Uint64("seeds", 5, "how many seeds TestSeeds plays")
@@ -74,4 +78,75 @@ func anything(t *testing.T, seed uint64) *World {
 	w.Run(w.Now() + 2*port.Second)
 	pub.Stop()
 	return w
+}
+
+// TestSeedsOfLayers is TestSeeds for viewers who get what their networks carry. The seed draws how they report, and who
+// lies; links that fall and recover; formats with and without RTX, and when the publisher changes them.
+func TestSeedsOfLayers(t *testing.T) {
+	first := begin(t)
+	for seed := first; seed < first+*seedsFlag; seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			w, _ := anythingLayered(t, seed)
+			checkOracle(t, w)
+		})
+	}
+}
+
+// anythingLayered plays half a minute of all that can happen to viewers of layers.
+func anythingLayered(t *testing.T, seed uint64) (*World, *Publisher) {
+	faults := lossy
+	w := newWorld(t, Config{Seed: seed, Workers: 1 + int(seed%3), Faults: faults, BusLoss: 0.005, Adapt: true})
+	w.Network.Faults.Loss = 0.03 * w.rand.Float64()
+	publish := func() *Publisher {
+		c := Simulcast{Rungs: Three[w.rand.IntN(3):], Apart: w.rand.IntN(2) == 0}
+		c.Codec = [...]rtp.Codec{rtp.VP8, rtp.H264}[w.rand.IntN(2)]
+		return w.PublishSimulcast(theStream, c)
+	}
+	pub := publish()
+	var subs []*Subscriber
+	for range 40 {
+		w.Run(w.Now() + port.Time(w.rand.Int64N(int64(1200*port.Millisecond))))
+		switch k := w.rand.IntN(12); {
+		case k < 5:
+			subs = append(subs, w.watchSomehow())
+		case k < 7:
+			l := pub.layers[w.rand.IntN(len(pub.layers))]
+			l.paused = !l.paused
+		case k < 8:
+			w.Block(w.rand.IntN(len(w.workers)), port.Time(w.rand.Int64N(int64(500*port.Millisecond))))
+		case k < 9 && len(subs) > 0:
+			subs[w.rand.IntN(len(subs))].rebind(anyone)
+		case k < 10 && len(subs) > 0:
+			subs[w.rand.IntN(len(subs))].Lie(Lie(w.rand.IntN(int(lies))))
+		case k < 11:
+			pub.Turn([...]rtp.Codec{rtp.VP8, rtp.H264}[w.rand.IntN(2)])
+		case w.rand.IntN(4) == 0:
+			pub.Stop()
+			pub = publish()
+		}
+	}
+	w.Run(w.Now() + 2*port.Second)
+	pub.Stop()
+	return w, pub
+}
+
+// watchSomehow adds a viewer whose network changes again and again.
+func (w *World) watchSomehow() *Subscriber {
+	v := browserOf([...]*Manner{Chromium, Chromium, Firefox, Blind}[w.rand.IntN(4)])
+	v.Codecs = []rtp.Codec{rtp.VP8, rtp.H264}
+	v.RTX = w.rand.IntN(4) > 0
+	v.Plain = [][]rtp.Codec{nil, nil, {rtp.VP8}, {rtp.H264}}[w.rand.IntN(4)]
+	l := Link{Queue: 300 * port.Millisecond}
+	for i := range 5 {
+		from := w.Now() + port.Time(i)*port.Time(w.rand.Int64N(int64(10*port.Second)))
+		l.Rate = append(l.Rate, netpath.Step{From: from, Value: 1e5 * math.Exp(5*w.rand.Float64())})
+	}
+	slices.SortFunc(l.Rate, func(a, b netpath.Step) int { return cmp.Compare(a.From, b.From) })
+	if w.rand.IntN(2) == 0 {
+		l.Jitter = port.Time(w.rand.Int64N(int64(20 * port.Millisecond)))
+	}
+	s := w.Watch(v)
+	s.habit = habit(w.rand.IntN(int(checksNoMore) + 1))
+	s.way = w.Down(s, l)
+	return s
 }
