@@ -22,6 +22,9 @@ func (b *backoff) penalize(rung int8) {
 	b.level = min(b.level+step, maxBackoff)
 }
 
+// distrusts reports whether a step up to a rung needs more evidence than bursts: that rung or a lower one failed.
+func (b *backoff) distrusts(rung int) bool { return rung >= int(b.failed) }
+
 // wait is how long no step up is made.
 func (b *backoff) wait() ticks { return calmSpan << b.level }
 

@@ -18,7 +18,8 @@
 //     the least owd. A queue is owd − base.
 //   - A bucket is 256 ms of the receiver's clock. The standing queue is the least of the last two buckets.
 //   - A climb is a queue that grows from train to train.
-//   - A trial is probation after a step up. A probe is five padded trains, each twelve packets back to back.
+//   - A trial is probation after a step up. A probe is five padded trains, each twelve packets back to back. A push is
+//     padding for half a second.
 //   - An alarm is a sign of trouble in a viewer who was well. For two seconds after it all video carries numbers.
 //   - A viewer is blind if it sends no reports.
 //   - A Source is an address that several viewers watch from. A Setting is a Ladder and a Source.
@@ -27,7 +28,7 @@
 // The flow of a report, with the file of each stage:
 //
 //	Report ─▶ status ─┬▶ losses: got and lost by buckets                      losses.go
-//	                  ├▶ capacity: rate of a burst, ends probes early         capacity.go, rise.go
+//	                  ├▶ capacity: rate of a burst, ends probes early         capacity.go, rise.go, push.go
 //	                  └▶ train's sample ─▶ delays ─▶ queue                    trains.go, delays.go
 //	                        ├▶ alarms: is a viewer who was well still well?   alarms.go
 //	                        └▶ climb ─▶ urgent step down                      climb.go, fall.go
@@ -64,7 +65,9 @@
 //
 // Up. After five seconds of calm the median of the last bursts has to be 1.3 times the next rung. Without bursts,
 // padded trains are asked for. At most three times the present rate is taken at once. A trial of six seconds
-// follows. Each failure doubles the wait, up to 64 times five seconds.
+// follows. Each failure doubles the wait, up to 64 times five seconds. The rung that failed, and all above it, then
+// need a push: half a second of padding at the rate that the step needs. Policers and radios let a burst through that
+// says nothing of a rate.
 //
 // Viewers of one Source take turns. One probes at a time. A step up needs room beside all that the source is sent,
 // in all 87 % of the measured link. The rest drains keyframes, which come to all viewers at once. The viewer who

@@ -32,11 +32,16 @@ func (s *Selector) judge(now port.Time, g Setting) {
 	}
 	sy := symptoms{rate: s.arrived(g.Ladder), loss: ratio, queue: queue}
 	floor := s.after.foreignLoss()
+	lossy := float64(lost) > (fastLoss+floor)*float64(got+lost)+4
 	switch {
+	case s.pushing():
+		if queue > pushQueue || float64(lost) > (pushLoss+floor)*float64(got+lost)+2 {
+			s.pushedBack(g)
+		}
+		return
 	case s.delayed(now, g, queue):
 		sy.cause = CauseDelay
-	case s.probes == 0 && float64(lost) > (fastLoss+floor)*float64(got+lost)+4,
-		s.clock.since(markUncertain, 3*second):
+	case s.probes == 0 && lossy, s.clock.since(markUncertain, 3*second):
 		sy.cause = CauseLoss
 	default:
 		return

@@ -23,18 +23,21 @@ func (s *Selector) decide(now port.Time, g Setting) {
 	s.relax()
 }
 
-// rise takes the highest rung that the link is seen to carry, or asks for padded trains to see more.
+// rise takes the highest rung that the link is seen to carry, or asks for padding to see more.
 func (s *Selector) rise(now port.Time, g Setting) {
+	if s.pushing() {
+		s.pushed(now, g)
+		return
+	}
 	l, want := g.Ladder, int(s.choice.want)
+	next, margin := l.above(want), riseMargin
 	calm := ticks(calmSpan)
 	if s.choice.trial && s.choice.cause == CauseCapacity {
 		calm = trialCalm
 	}
-	margin := riseMargin
 	if s.choice.cause == CauseStart && !s.clock.since(markCalm, calmSpan) {
 		calm, margin = startCalm, startMargin
 	}
-	next := l.above(want)
 	if next == want || !s.clock.since(markCalm, calm) || !s.clock.passed(markRetry) || s.alarms.confirm > 0 {
 		return
 	}
@@ -52,19 +55,28 @@ func (s *Selector) rise(now port.Time, g Setting) {
 	case s.probes > 0: // more to come
 	case rate < margin*l.rate(next), !g.Source.roomFor(l.rate(next)-l.rate(want), rate, s.backoff.denied):
 		s.deny(g)
+	case s.backoff.distrusts(next):
+		if g.Source.mayProbe(now) {
+			s.push()
+		}
 	default:
 		to := max(next, min(l.within(rate/margin), l.within(3*l.rate(want))))
-		if !g.Source.roomFor(l.rate(to)-l.rate(want), rate, 0) {
+		if s.backoff.distrusts(to) || !g.Source.roomFor(l.rate(to)-l.rate(want), rate, 0) {
 			to = next
 		}
-		g.Source.rise(now, l.rate(to)-l.rate(want))
-		s.set(to, CauseCapacity)
-		s.backoff.denied = 0
-		s.choice.trial = true
-		s.clock.set(markTrial, trialSpan)
-		s.clock.set(markRetry, 0)
-		s.numberAll(trialSpan)
+		s.climbTo(now, g, to)
 	}
+}
+
+// climbTo takes a higher rung, in probation.
+func (s *Selector) climbTo(now port.Time, g Setting, to int) {
+	g.Source.rise(now, g.Ladder.rate(to)-g.Ladder.rate(int(s.choice.want)))
+	s.set(to, CauseCapacity)
+	s.backoff.denied = 0
+	s.choice.trial = true
+	s.clock.set(markTrial, trialSpan)
+	s.clock.set(markRetry, 0)
+	s.numberAll(trialSpan)
 }
 
 // deny waits before the link is measured again.
@@ -78,7 +90,7 @@ func (s *Selector) deny(g Setting) {
 
 // probed looks at a measured burst while padded trains are under way. One that shows too little ends them.
 func (s *Selector) probed(g Setting) {
-	if s.probes == 0 {
+	if s.probes == 0 || s.pushing() {
 		return
 	}
 	s.probes--
@@ -100,6 +112,9 @@ func (s *Selector) Pad(now port.Time, g Setting) (packets, size int, ok bool) {
 	s.turn(now)
 	if !s.clock.passed(markNext) {
 		return 0, 0, false
+	}
+	if s.pushing() {
+		return s.pushPad(g)
 	}
 	if s.probes == 0 { // a packet a second takes the place of video
 		s.clock.set(markNext, watchDistance+s.spread(watchSpread))

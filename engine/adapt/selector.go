@@ -104,7 +104,7 @@ func (s *Selector) Start(now port.Time, rung int, random uint32) {
 	r := int8(min(max(rung, AudioOnly), MaxRungs-1))
 	*s = Selector{
 		choice:    choice{want: r, have: r, from: r, cause: CauseStart, trial: true},
-		backoff:   backoff{failed: AudioOnly - 1},
+		backoff:   backoff{failed: MaxRungs},
 		numbering: NumberAll,
 		random:    uint16(random) | 1,
 	}

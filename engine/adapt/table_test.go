@@ -122,7 +122,7 @@ func noise(l adapt.Ladder) []scene {
 		wide(l, "bursts of loss", switches(3), func(r *rand.Rand) netpath.Stage {
 			return &netpath.Bursts{Fail: 0.001, Recover: 0.2, InBad: 0.5, Rand: r}
 		}),
-		wide(l, "policer", switches(8), func(*rand.Rand) netpath.Stage {
+		wide(l, "policer", switches(3), func(*rand.Rand) netpath.Stage {
 			return &netpath.TokenBucket{Rate: netpath.Always(0.7 * rate), Burst: 30_000}
 		}),
 	}
