@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,4 +135,25 @@ func TestProgress(t *testing.T) {
 	p = nil
 	p.Show(now, "nothing")
 	p.Done()
+}
+
+// The growth of a group between two reports has the time on each rung.
+func TestGroupSince(t *testing.T) {
+	var before, after Group
+	before.Add(Rung{640, 360, 4})
+	before.Missing, before.Frozen, before.Freezes = 7, 500, 1
+	after.Add(Rung{320, 180, 3})
+	after.Add(Rung{640, 360, 6})
+	after.Add(Rung{1280, 720, 1})
+	after.Missing, after.Media, after.Frozen, after.Freezes = 6, 100, 1700, 3
+	got := after.Since(&before)
+	if want := []Rung{{1280, 720, 1}, {640, 360, 2}, {320, 180, 3}}; !slices.Equal(got.Rungs, want) {
+		t.Errorf("rungs %v, want %v", got.Rungs, want)
+	}
+	if got.Missing != 0 || got.Media != 100 || got.Frozen != 1200 || got.Freezes != 2 || got.Seconds() != 6 {
+		t.Errorf("%+v", got)
+	}
+	if row := got.Row(); len(row) != len(GroupHeads) || row[5] != "20.00 %" || row[6] != "20.00" {
+		t.Errorf("%q", row)
+	}
 }

@@ -66,6 +66,8 @@ func (c *Config) Validate() error {
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "%d viewers: expected 1 to %d", c.Viewers, maxViewers)
 	check(len(c.Crowd) == 0 || c.Crowd.Viewers() == c.Viewers, "%d viewers: the crowd has %d", c.Viewers,
 		c.Crowd.Viewers())
+	check(len(c.Crowd) == 0 || c.Crowd.Wide(),
+		"the crowd %v: expected a group without a bottleneck, to check the packets", &c.Crowd)
 	check(c.Streams >= 1 && c.Streams <= c.Viewers, "%d streams: expected 1 to the number of viewers", c.Streams)
 	check(c.Sample >= 1, "a sample of %d: expected 1 or more, to check the packets", c.Sample)
 	check(c.Ramp > 0, "a ramp of %g: expected more than 0 viewers a second", c.Ramp)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 // A Contender is a server that is measured.
@@ -17,6 +19,8 @@ type Contender struct {
 	// of another server.
 	Args []string
 	URLs URLs
+	// Crowd is the contender's own; empty for that of Config.
+	Crowd watch.Crowd
 }
 
 // URLs are those of another server. In them and in its command line {ip} is the server's address.
@@ -42,7 +46,8 @@ var sfuURLs = URLs{
 	Ready: "http://{ip}:8081/",
 }
 
-// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs urls.
+// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs urls. The flag --crowd
+// of the first two is not the server's: the contender gets this crowd.
 func ParseContender(text string, urls URLs) (Contender, error) {
 	c := Contender{Name: text}
 	if line, ok := strings.CutPrefix(text, "cmd:"); ok {
@@ -61,6 +66,15 @@ func ParseContender(text string, urls URLs) (Contender, error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		return c, errors.New("a contender has no name")
+	}
+	if i := slices.Index(words, "--crowd"); i > 0 {
+		if i+1 == len(words) {
+			return c, fmt.Errorf("%q: expected groups after --crowd", text)
+		}
+		if err := c.Crowd.Set(words[i+1]); err != nil {
+			return c, fmt.Errorf("%q: --crowd: %w", text, err)
+		}
+		words = slices.Delete(words, i, i+2)
 	}
 	way, binary, _ := strings.Cut(words[0], "@")
 	c.Binary = binary

@@ -49,6 +49,12 @@ type Rig struct {
 
 // OpenRig starts a contender and its publisher. Close the rig also after an error of a later call.
 func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r *Rig, err error) {
+	if len(c.Crowd) > 0 {
+		cfg.Crowd, cfg.Viewers = c.Crowd, c.Crowd.Viewers()
+		if err := cfg.Validate(); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Name, err)
+		}
+	}
 	r = &Rig{Contender: c, cfg: cfg}
 	defer func() {
 		if err != nil {

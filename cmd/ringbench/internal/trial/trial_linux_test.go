@@ -370,3 +370,28 @@ func TestOtherRuns(t *testing.T) {
 		}
 	})
 }
+
+// TestCrowdWindow measures a window with a crowd, whose groups have figures of that time.
+func TestCrowdWindow(t *testing.T) {
+	able(t)
+	cfg := defaults(t)
+	cfg.Layers, cfg.Sample, cfg.Window = 3, 2, time.Second
+	r := openRig(t, cfg, contender(t, "segments --crowd 4,2:700k"))
+	w, err := r.Window(t.Context(), cfg.Window)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", w.Groups)
+	if len(w.Groups) != 2 || w.Groups[0].Viewers != 4 || w.Groups[1].Viewers != 2 || w.Groups[0].Sampled != 2 ||
+		w.Groups[1].Sampled != 2 {
+		t.Fatalf("groups %+v", w.Groups)
+	}
+	for _, g := range w.Groups {
+		if s := g.Seconds() / float64(g.Sampled); s <= 0 || s > 2*w.Seconds || g.Media == 0 {
+			t.Errorf("%s: %d packets, %.1f s on rungs of %.1f", g.Name, g.Media, s, w.Seconds)
+		}
+	}
+	if w.Joined != 6 || w.Playing != 6 {
+		t.Errorf("%d joined, %d play", w.Joined, w.Playing)
+	}
+}

@@ -13,6 +13,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/watch"
 )
 
 func TestParseContender(t *testing.T) {
@@ -31,6 +35,18 @@ func TestParseContender(t *testing.T) {
 				Args:   []string{"--io", "udp", "--batching", "segments", "--log-level", "debug"},
 			},
 		},
+		{text: "xdp --crowd 5,1:200k --adapt=false", want: Contender{
+			Args: []string{"--io", "xdp", "--interface", "eth0", "--adapt=false"},
+			Crowd: watch.Crowd{
+				{Name: "5", Viewers: 5},
+				{
+					Name: "1:200k", Viewers: 1,
+					Bottleneck: watch.Bottleneck{Rate: 200_000, Queue: 300 * time.Millisecond},
+				},
+			},
+		}},
+		{text: "xdp --crowd", err: "groups after --crowd"},
+		{text: "xdp --crowd 0", err: "--crowd"},
 		{text: "sfu", want: Contender{URLs: sfuURLs, Args: []string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}}},
 		{
 			text: "cmd:./x --to {ip}", urls: URLs{WHIP: "a", WHEP: "b"},
@@ -336,5 +352,24 @@ func TestStoredTable(t *testing.T) {
 	w := l.Rungs[0].Rounds[0].Windows[0]
 	if w.CPU == 0 || w.PacketRate == 0 || w.Arrived == 0 || w.Playing == 0 || w.RSS == 0 {
 		t.Errorf("got the window %+v, want no zeros", w)
+	}
+}
+
+// A window with groups has a row for each.
+func TestGroupsInTable(t *testing.T) {
+	r := &Report{Contenders: []string{"xdp"}, Rounds: []Round{{Windows: []Window{{Groups: []report.Group{
+		{Name: "500", Viewers: 500, Rungs: []report.Rung{{Width: 1280, Height: 720, Seconds: 60}}},
+		{Name: "250:700k", Viewers: 250, Switches: 3, Rungs: []report.Rung{
+			{Width: 1280, Height: 720, Seconds: 15}, {Width: 640, Height: 360, Seconds: 45},
+		}},
+	}}}}}}
+	var out strings.Builder
+	if err := r.Table(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"720p 100.0 %", "250:700k", "3.00", "720p 25.0 %, 360p 75.0 %"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
 	}
 }

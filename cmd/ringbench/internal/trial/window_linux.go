@@ -42,7 +42,7 @@ type counts struct {
 	sunk           Sunk
 	wire           netlink.LinkStatistics
 	lateness       *report.Publish
-	groups         []report.Group // of a crowd
+	watch          *report.Watch // with a crowd
 }
 
 // Window plays for d and measures, after a moment that it does not measure. It pauses the publisher before and after,
@@ -109,6 +109,9 @@ func (r *Rig) finish(ctx context.Context, before *state, measured interval) (w W
 	}
 	w.flow(measured.from, measured.to, len(r.cfg.ServerCPUs))
 	w.tally(before, after)
+	if x := measured.to.watch; x != nil { // the last look has only the time after it
+		w.Delay, w.Jitter = x.Sample.Delay, x.Sample.Jitter
+	}
 	rss, err := lab.Resident(r.process.PID())
 	if err != nil {
 		return w, after, err
@@ -143,7 +146,7 @@ func (r *Rig) read(ctx context.Context) (c counts, err error) {
 		if err != nil {
 			return c, err
 		}
-		c.groups = v.Watch.Groups
+		c.watch = v.Watch
 	}
 	// The publisher reports on the time since the last look.
 	return c, r.order(ctx, http.MethodGet, publisherOrders, "/look", &c.lateness)
@@ -260,8 +263,8 @@ func (w *Window) flow(a, b *counts, cores int) {
 		Sink:    (b.napi - a.napi).Seconds() / w.Seconds,
 		Late:    b.lateness.Late,
 	}
-	for i := range b.groups {
-		w.Groups = append(w.Groups, b.groups[i].Since(&a.groups[i]))
+	for i := 0; b.watch != nil && i < len(b.watch.Groups); i++ {
+		w.Groups = append(w.Groups, b.watch.Groups[i].Since(&a.watch.Groups[i]))
 	}
 }
 

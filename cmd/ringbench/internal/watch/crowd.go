@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,6 +54,9 @@ func (c Crowd) Viewers() (n int) {
 	}
 	return n
 }
+
+// Wide reports whether a group has no bottleneck.
+func (c Crowd) Wide() bool { return slices.ContainsFunc(c, func(g Group) bool { return !g.some() }) }
 
 // A place is a viewer's group, and its number in that.
 type place struct{ group, number int }
