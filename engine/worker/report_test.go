@@ -294,6 +294,27 @@ func TestUpstreamNACK(t *testing.T) {
 	}
 }
 
+// The round trip to a publisher is the time from a NACK to the retransmission of the packet.
+func TestRoundTripToPublisher(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	p.frame(0, 0, true)
+	p.frame(2, 6000, false)
+	l.pass(receiver.NACKDelay)
+	const trip = 35 * port.Millisecond
+	l.pass(trip)
+	r := &l.stream(1).pub.tracks[0].layers[0].upstream.receiver
+	if got := r.RoundTrip(); got != 0 {
+		t.Errorf("the round trip is %v s before the first retransmission; expected 0, unknown", got.Seconds())
+	}
+	p.send(packet{
+		ssrc: videoRTX, pt: pubRTX, seq: 1, ts: 3000, payload: append([]byte{0, 1}, vp8(true, false, "")...),
+	})
+	if got := r.RoundTrip(); got != trip {
+		t.Errorf("the round trip is %v s; expected %v", got.Seconds(), trip.Seconds())
+	}
+}
+
 // Many losses of many layers at once fill more than a datagram: then there are several, each in its frame.
 func TestNACKFitsItsFrame(t *testing.T) {
 	l := newLab(t, 0, 1)

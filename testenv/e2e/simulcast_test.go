@@ -69,6 +69,14 @@ func TestBrowserSimulcast(t *testing.T) {
 			if got.Video.PacketsLost > testenv.UnreadDatagrams()-unread {
 				t.Errorf("%d packets were lost, want none", got.Video.PacketsLost)
 			}
+			m := s.Metrics(t)
+			for _, name := range []string{
+				"ringcast_received_transport_feedbacks_total", "ringcast_subscriber_round_trip_seconds_count",
+			} {
+				if m[name] == 0 {
+					t.Errorf("%s is 0: the viewer's reports say nothing", name)
+				}
+			}
 		})
 	}
 }

@@ -116,6 +116,9 @@ func checkOracle(t *testing.T, w *World) {
 	for _, v := range w.Oracle.Violations {
 		t.Error("nonce reuse:", v)
 	}
+	if n := w.Counters().Drops[worker.DropPlainResend]; n > 0 {
+		t.Errorf("%d packets with transport-wide numbers were to be resent plainly", n)
+	}
 }
 
 func logCounters(t *testing.T, w *World) {
