@@ -130,3 +130,19 @@ func TestReturnFromTop(t *testing.T) {
 		t.Errorf("without a source: got rung %d, want %d", got, want)
 	}
 }
+
+// A viewer whose link falls is sent nothing while the publisher's keyframe does not come, and has nothing to report. That
+// says nothing of its link: it is not cut to sound, though its estimate is low.
+func TestLateKeyframe(t *testing.T) {
+	for seed := range allSeeds {
+		p, v := choosing(seed, three, steps(0, 10e6, 60, 0.8e6))
+		v.far.estimate = func() float64 { return 30_000 }
+		p.clock.Run(minute)
+		p.lastKey, p.budget = p.clock.Now(), 8*port.Second
+		p.clock.Run(minute + 20*port.Second)
+		if v.tally.onRung[adapt.AudioOnly] > 0 || v.have < 0 || v.have == 2 {
+			t.Errorf("seed %d: on rung %d, %.1f s without video:%v", seed, v.have,
+				v.tally.onRung[adapt.AudioOnly].Seconds(), &v.tally)
+		}
+	}
+}

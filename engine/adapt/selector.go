@@ -144,6 +144,9 @@ func (s *Selector) Switched(now port.Time, rung int) {
 	if s.choice.have == r {
 		return
 	}
+	if s.Stop() {
+		s.clock.set(markHeard, 0) // nothing was sent that could be reported
+	}
 	s.choice.have, s.choice.halted = r, false
 	s.clock.set(markChanged, 0)
 	if s.choice.trial {

@@ -93,7 +93,7 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	if s.clock.since(markMinute, minute) {
 		s.everyMinute()
 	}
-	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind {
+	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind && !s.Stop() {
 		s.blind = true
 		s.clock.set(markCalm, 0)
 	}
@@ -133,9 +133,10 @@ func (s *Selector) everyMinute() {
 	}
 }
 
-// silence goes down when a train is not reported for long: its queue must be long, or nothing arrives at all.
+// silence goes down when a train is not reported for long: its queue must be long, or nothing arrives at all. A viewer
+// who is sent nothing before the lower rung's keyframe has nothing to report.
 func (s *Selector) silence(now port.Time, g Setting) {
-	if s.numbering != NumberAll || s.blind || !s.losses.begun || s.clock.since(markHeard, blindSpan) {
+	if s.numbering != NumberAll || s.blind || s.Stop() || !s.losses.begun || s.clock.since(markHeard, blindSpan) {
 		return
 	}
 	span, rate := ticks(silenceSpan), g.Ladder.rate(int(s.choice.have))*2/5
