@@ -40,7 +40,7 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 CLANG = 14.0.6
 
 .PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp
-.PHONY: zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps cross help
+.PHONY: adapt zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps cross help
 
 all: build
 
@@ -85,7 +85,8 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 	@.ci/tier test 10 deps units play
 
 check: ## the second tier, at most 60 minutes: all that must pass before a release
-	@.ci/tier check 60 peerdeps lint cross portable nonces race e2e peers attack xdp zerocopy trial bench-smoke fuzz
+	@.ci/tier check 60 peerdeps lint cross portable nonces adapt race e2e peers attack xdp zerocopy trial bench-smoke \
+		fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
@@ -105,6 +106,9 @@ portable: ## the sealing of processors without AVX-512
 
 nonces: ## anything that may happen, with a hundred seeds: no nonce is used for two things
 	@$(TEST) -run '^TestSeeds' ./testenv/sim -args -seeds 100 2>&1 | $(SHOW)
+
+adapt: ## what viewers' networks do, simulated with ten seeds; SHOW=cat for what each condition led to
+	@$(TEST) ./engine/adapt -args -seeds 10 2>&1 | $(SHOW)
 
 race: ## the race detector over all but browsers, attacks and AF_XDP's faults
 	@failed=0; \
@@ -135,7 +139,11 @@ traces: ## hashes of all that each simulation with SEED sends: equal after a cha
 seeds: ## the simulations with a hundred seeds
 	@failed=""; for seed in $$(seq 100); do \
 		$(TEST) ./testenv/sim -args -seed $$seed 2>&1 | $(SHOW) || failed="$$failed $$seed"; \
-	done; [ -z "$$failed" ] || { echo "failed with seeds$$failed"; exit 1; }
+	done; \
+	$(TEST) -timeout 4h ./engine/adapt -args -seeds 100 2>&1 | $(SHOW) || failed="$$failed adapt"; \
+	$(TEST) -run '^TestSqueezed$$' ./engine/adapt -args -seeds 10 -crowd 1000 2>&1 | $(SHOW) || \
+		failed="$$failed crowd"; \
+	[ -z "$$failed" ] || { echo "failed with seeds$$failed"; exit 1; }
 
 e2e: deps ## real browsers over sockets
 	@$(TEST) ./testenv/e2e 2>&1 | $(SHOW)

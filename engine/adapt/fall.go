@@ -180,7 +180,7 @@ func (s *Selector) fall(now port.Time, g Setting, sy symptoms) {
 		s.after.expect(sy)
 	}
 	s.penalize(g)
-	if from := int(s.choice.from); s.choice.trial && from < want && from > to && sy.queue < standingMost {
+	if from := l.nearest(int(s.choice.from)); s.choice.trial && from < want && from > to && sy.queue < standingMost {
 		to = from // where it came from
 	}
 	s.set(to, sy.cause)

@@ -19,6 +19,8 @@ type rfcCase struct {
 	// cross adds transfers. They may take half the link.
 	cross  func(c *netpath.Clock, link netpath.Path)
 	unused float64 // most that may be unused, in percent
+	// pause are the seconds between which the first flow sends nothing.
+	pause [2]port.Time
 }
 
 var rfcCases = []rfcCase{
@@ -64,6 +66,11 @@ var rfcCases = []rfcCase{
 			}
 		},
 	},
+	{
+		name: "5.8 pause and resume", rates: netpath.Always(3.5e6),
+		ways: []port.Time{50, 50, 50}, starts: []port.Time{0, 0, 0}, until: 120, unused: 60,
+		pause: [2]port.Time{40, 60},
+	},
 }
 
 func TestRFC8867(t *testing.T) {
@@ -80,6 +87,7 @@ func TestRFC8867(t *testing.T) {
 
 func (c *rfcCase) play(b *bars) {
 	p := newPublisher(b.seed, nine)
+	p.delays = true
 	highest, bits := 0.0, 0.0
 	for i, r := range c.rates {
 		end := c.until
@@ -95,6 +103,9 @@ func (c *rfcCase) play(b *bars) {
 		p.clock.At((c.starts[i]+1)*port.Second, func() {
 			v := p.join(b.seed*10+uint64(i), path, way*port.Millisecond, 5)
 			v.far.lossy = c.lossy
+			if i == 0 {
+				v.paused = [2]port.Time{(c.pause[0] + 1) * port.Second, (c.pause[1] + 1) * port.Second}
+			}
 		})
 	}
 	p.start()

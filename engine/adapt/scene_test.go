@@ -14,7 +14,8 @@ import (
 
 var (
 	first = flag.Uint64("seed", 0, "the first seed of each scene")
-	seeds = flag.Uint64("seeds", 2, "how many seeds follow from it")
+	seeds = flag.Uint64("seeds", 1, "how many seeds follow from it")
+	crowd = flag.Int("crowd", 100, "viewers that TestSqueezed squeezes")
 	trace = flag.Bool("trace", false, "print the switches of each viewer")
 )
 

@@ -5,7 +5,7 @@ import "ringcast/engine/port"
 const (
 	probeTurn   = 1500 * port.Millisecond // a probe takes no longer
 	stepTurn    = 2 * port.Second         // between two small steps up
-	maxStepTurn = 4 * stepTurn            // between two large ones
+	mostTurns   = 3                       // turns that a large one adds
 	maxTurns    = 4                       // doublings of both
 	higherTurns = 3                       // the turn of a viewer who is not on the lowest rung is as often longer
 	trialTurn   = 6 * port.Second         // the viewer who went up last goes down first
@@ -135,7 +135,7 @@ func (s *Source) mayRise(now port.Time, rung int) bool {
 	}
 	turn := s.turn << s.level
 	if int8(rung) > s.rung {
-		turn *= 3
+		turn *= higherTurns
 	}
 	return (s.stepped == 0 || now >= s.stepped+turn) && (s.fell == 0 || now >= s.fell+fallTurn)
 }
@@ -147,7 +147,8 @@ func (s *Source) rise(now port.Time, more float64) {
 	}
 	s.stepped, s.turn = now, stepTurn
 	if s.rate > 0 {
-		s.turn = min(stepTurn+port.Time(30*more/float64(s.rate)*float64(stepTurn)), 4*stepTurn)
+		large := min(30*more/float64(s.rate), mostTurns)
+		s.turn += port.Time(large * float64(stepTurn))
 	}
 }
 

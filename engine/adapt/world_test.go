@@ -43,6 +43,7 @@ type publisher struct {
 	// paused are the seconds between which no frames come.
 	paused [2]port.Time
 
+	delays bool // of each packet are kept
 	// budget is the least time between two asked keyframes; 0 for none but the callers'.
 	budget port.Time
 
@@ -100,6 +101,7 @@ type viewer struct {
 	sequence uint16
 	have     int
 	ceiling  int             // the highest rung that may be chosen
+	paused   [2]port.Time    // nothing is sent between them
 	least    uint16          // packets before it are not resent
 	late     map[uint16]bool // packets that the publisher has to resend first
 }
@@ -155,6 +157,9 @@ func (v *viewer) change(to int) {
 }
 
 func (v *viewer) frame(now port.Time, key bool, noise float64) {
+	if now >= v.paused[0] && now < v.paused[1] {
+		return
+	}
 	v.look()
 	if want := v.s.Want(); key && want != v.have {
 		v.change(want)
@@ -258,7 +263,9 @@ func (v *viewer) send(sequence uint16, size int, numbered bool) {
 	}
 	v.clock.At(at, func() {
 		v.tally.got += int64(size)
-		v.tally.delays = append(v.tally.delays, v.clock.Now()-now)
+		if v.pub.delays {
+			v.tally.delays = append(v.tally.delays, v.clock.Now()-now)
+		}
 		if numbered {
 			v.far.note(number)
 		}
