@@ -1,14 +1,15 @@
 // The page: reads the form or the address, starts a session and shows how it fares.
 //
 //   ?publish=NAME&source=camera|back|screen|pattern&codec=VP8|VP9|H264|AV1&resolution=1080|720|540|360
-//       &bitrate=2000&keep=resolution|framerate|balanced&simulcast=1
+//       &bitrate=2000&keep=resolution|framerate|balanced&simulcast=0
 //   ?watch=NAME
 //   &autostart=1 starts at once, &stats=0 and =1 hide and show the numbers
 //   #token=TOKEN is the access token: what is behind the # stays in the browser
 
+import { sizeOf } from './layers.js';
 import { startPattern } from './pattern.js';
 import { Problem, Publisher, Watcher, canEncode } from './session.js';
-import { StatsPanel } from './stats.js';
+import { StatsPanel, kbits } from './stats.js';
 import { StreamList } from './streams.js';
 
 const $ = (id) => document.getElementById(id);
@@ -130,7 +131,7 @@ function commands() {
   $('share-link').href = link({ watch: streamName(), autostart: 1 });
   const again = { publish: streamName(), autostart: 1 };
   for (const id of ['source', 'codec', 'resolution', 'bitrate', 'keep']) if ($(id).value) again[id] = $(id).value;
-  if ($('simulcast').checked) again.simulcast = 1;
+  if (!$('simulcast').checked) again.simulcast = 0;
   $('again-link').href = link(again);
 }
 
@@ -167,7 +168,7 @@ function presets() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token) $('token').value = token;
   if (query.has('stats')) $('toggle-stats').setAttribute('aria-pressed', String(isOn(query.get('stats'))));
-  $('simulcast').checked = isOn(query.get('simulcast'));
+  $('simulcast').checked = !query.has('simulcast') || isOn(query.get('simulcast'));
   setMode(query.has('watch') ? 'watch' : 'publish');
   autostart = isOn(query.get('autostart')) && Boolean(watch || publish);
   if (autostart) start();
@@ -227,6 +228,7 @@ function startWatching() {
   const watcher = new Watcher(endpoint('whep'), $('token').value);
   window.ringcast.watcher = watcher;
   watcher.addEventListener('track', () => show(watcher.media));
+  watcher.layers.addEventListener('change', showLayers);
   run(watcher);
 }
 
@@ -259,7 +261,7 @@ function release() {
   stats.stop();
   video.srcObject = null;
   if (document.pictureInPictureElement) document.exitPictureInPicture().catch(() => {});
-  for (const id of ['badge', 'stats', 'tools', 'plots', 'unmute']) $(id).hidden = true;
+  for (const id of ['badge', 'stats', 'tools', 'plots', 'unmute', 'quality']) $(id).hidden = true;
   stayAwake();
 }
 
@@ -450,6 +452,24 @@ function showStats() {
   $('stats').hidden = $('plots').hidden = !(wanted && session?.state === 'live');
 }
 
+// showLayers offers a viewer the layers of the stream, where there are several. It keeps options that stay, because the
+// list may be open.
+function showLayers() {
+  const layers = session?.layers;
+  const list = layers?.list || [];
+  $('quality').hidden = list.length < 2;
+  const rate = (layer) => (layer.bitrate ? kbits(layer.bitrate) : 'paused');
+  const options = [['', 'Automatic'], ...list.map((l) => [l.rid, `${sizeOf(l)} · ${rate(l)}`])];
+  const select = $('layer');
+  select.length = options.length;
+  options.forEach(([value, text], i) => {
+    const option = select.options[i];
+    if (option.value !== value) option.value = value;
+    if (option.text !== text) option.text = text;
+  });
+  select.value = list.some((l) => l.rid === layers.chosen) ? layers.chosen : '';
+}
+
 // offerSound offers a viewer sound once there is something to see or to hear.
 function offerSound() {
   const playing = $('badge').classList.contains('live');
@@ -512,6 +532,8 @@ $('unmute').addEventListener('click', () => {
   video.muted = false;
   video.play().catch(() => {});
 });
+
+$('layer').addEventListener('change', () => session?.layers?.choose($('layer').value));
 
 $('toggle-stats').addEventListener('click', () => {
   const on = $('stats').hidden;

@@ -11,9 +11,12 @@
 //             ↑  ↓        ↓
 //           waiting ← (connection lost, or the server said "try again later")
 
+import { Layers } from './layers.js';
+
 const firstRetry = 1; // seconds, doubled at each failure in a row
 const longestRetry = 5;
 const requestDeadline = 10; // seconds for the server to answer
+const endDeadline = 2; // seconds for the answer to a DELETE
 const connectDeadline = 10; // seconds from the answer until media must flow
 const grace = 4; // seconds for which 'disconnected' may still heal by itself
 // How often a publisher asks again for a name that is taken. Our own session from before a reload or a crash may hold
@@ -104,19 +107,21 @@ class Session extends EventTarget {
     return this.token ? { ...more, Authorization: `Bearer ${this.token}` } : more;
   }
 
-  // drop closes the current connection and deletes its session; nobody waits for the reply.
+  // drop deletes the current session and closes its connection; nobody waits for that. The connection's own goodbye
+  // would end the session before the DELETE, which then finds none.
   drop(keepalive = false) {
     this.generation++;
     clearTimeout(this.watchdog);
-    if (this.pc) this.pc.close();
+    const { pc, location } = this;
     this.pc = null;
-    if (!this.location) return;
-    this.end(this.location, keepalive);
     this.location = null;
+    if (!location || keepalive) pc?.close();
+    if (location) this.end(location, keepalive).finally(() => pc?.close());
   }
 
   end(location, keepalive) {
-    fetch(location, { method: 'DELETE', headers: this.headers({}), keepalive }).catch(() => {});
+    const signal = AbortSignal.timeout(endDeadline * 1000);
+    return fetch(location, { method: 'DELETE', headers: this.headers({}), keepalive, signal }).catch(() => {});
   }
 
   // verify asks whether the server still has the session, once something looks wrong. A server that crashed or forgot
@@ -144,6 +149,9 @@ class Session extends EventTarget {
     clearTimeout(this.timer);
     this.connect();
   }
+
+  // opened lets a subclass use the headers of the answer.
+  opened() {}
 
   // tune lets a subclass change the answer.
   tune(sdp) {
@@ -181,6 +189,7 @@ class Session extends EventTarget {
         return;
       }
       this.location = resource;
+      this.opened(response, current);
       const sdp = await response.text();
       this.answeredAt = performance.now();
       if (!current()) return;
@@ -234,7 +243,9 @@ class Session extends EventTarget {
       const dtls = sender?.transport;
       if (!dtls || dtls.onstatechange) return;
       dtls.onstatechange = () => {
-        if (current() && dtls.state === 'closed') this.lost('the server closed the connection');
+        if (!current() || dtls.state !== 'closed') return;
+        this.location = null; // the server's goodbye: the session is gone
+        this.lost('the server closed the connection');
       };
     });
   }
@@ -284,9 +295,11 @@ export class Publisher extends Session {
     for (const track of this.media.getTracks()) {
       const video = track.kind === 'video';
       const init = { direction: 'sendonly', streams: [this.media] };
-      if (video) init.sendEncodings = encodings(track, this.options);
-      const transceiver = pc.addTransceiver(track, init);
-      if (!video) continue;
+      if (!video) {
+        pc.addTransceiver(track, init);
+        continue;
+      }
+      const transceiver = pc.addTransceiver(track, { ...init, sendEncodings: encodings(this.options) });
       if (this.options.codec) prefer(transceiver, this.options.codec);
       await keep(transceiver.sender, this.options.keep);
     }
@@ -303,7 +316,7 @@ export class Publisher extends Session {
   }
 }
 
-function encodings(track, { bitrate, simulcast }) {
+function encodings({ bitrate, simulcast }) {
   const max = Math.round(bitrate * 1000);
   if (!simulcast) return [{ maxBitrate: max }];
   // One plain layer each: without a mode, VP9 and AV1 would send a single SVC stream instead.
@@ -365,6 +378,16 @@ export class Watcher extends Session {
     super(endpoint, token);
     this.media = new MediaStream();
     this.firstFrameAt = 0;
+    this.layers = new Layers();
+  }
+
+  opened(response, current) {
+    this.layers.open(response, this.headers({}), () => current() && this.lost('the server asks to connect again'));
+  }
+
+  drop(keepalive) {
+    this.layers.close();
+    super.drop(keepalive);
   }
 
   prepare(pc) {

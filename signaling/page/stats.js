@@ -1,5 +1,7 @@
 // Reads getStats once a second and turns two consecutive samples into the rows of the overlay.
 
+import { reasonOf, sizeOf } from './layers.js';
+
 const length = 60; // seconds that a plot shows
 
 export class StatsPanel {
@@ -85,6 +87,7 @@ export class StatsPanel {
       ['Encryption', cipher(s.cipher)],
       ['ICE · DTLS', `${pc.iceConnectionState} · ${s.dtls || 'new'}`],
     ];
+    if (receiving) rows.push(...layerRows(this.session.layers));
     for (const [name, value] of rows) this.cell(name).textContent = value || value === 0 ? value : '–';
   }
 
@@ -118,6 +121,18 @@ export class StatsPanel {
     line.setAttribute('d', path);
     label.textContent = value === undefined || value === null ? '' : format(value);
   }
+}
+
+// layerRows says which of several layers is received, and why.
+function layerRows({ list, sent, chosen, switches }) {
+  if (list.length < 2 || switches.length === 0) return [];
+  const place = sent ? `${list.length - list.indexOf(sent)} of ${list.length}` : 'sound only';
+  const ago = (at) => Math.max(0, Math.round((Date.now() - at) / 1000));
+  const lines = switches.map((s, i) => {
+    const arrow = i === switches.length - 1 ? '' : s.up ? '↑ ' : '↓ ';
+    return `${arrow}${sizeOf(s.layer)}, ${reasonOf(s.reason)}, ${ago(s.at)} s ago`;
+  });
+  return [['Layer', `${place} · ${chosen ? 'chosen' : 'automatic'}`], ['Switches', lines.join('\n')]];
 }
 
 function byType(report, type) {
@@ -211,7 +226,7 @@ function sum(list, field) {
   return list.reduce((total, s) => total + (s[field] || 0), 0);
 }
 
-function kbits(bits) {
+export function kbits(bits) {
   if (bits === undefined) return '';
   return bits >= 999_500 ? `${(bits / 1e6).toFixed(2)} Mbit/s` : `${Math.round(bits / 1000)} kbit/s`;
 }

@@ -138,7 +138,7 @@ func TestPagePublisherReload(t *testing.T) {
 func TestPageStartsSharp(t *testing.T) {
 	b := startBrowser(t)
 	s := testenv.StartServer(t, testenv.ServerOptions{})
-	pub := openPage(t, b, s.URL+"/?publish=sharp&source=camera&codec=VP8&autostart=1")
+	pub := openPage(t, b, s.URL+"/?publish=sharp&source=camera&codec=VP8&simulcast=0&autostart=1")
 	pub.until("ringcast.publisher?.state === 'live'")
 	type sample struct {
 		At, Width, Kbits float64
