@@ -126,7 +126,7 @@ const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside
     ringbench lab --viewers 2000 --report firefox
     ringbench lab --viewers 2000 --report all
   Viewers on narrow ways in a crowd, with a simulcast and the choice of layers on and off:
-    ringbench lab --layers 3 --crowd 500,250:700k,250:200k --duration 60s --compare xdp "xdp --adapt=false"
+    ringbench lab --layers 3 --crowd 500,250:700k,250:200k --duration 60s --compare xdp "xdp --adapt off"
   What such viewers cost the others: a contender may have a crowd of its own
     ringbench lab --layers 3 --duration 60s --compare "xdp --crowd 500" "xdp --crowd 500,250:700k,250:200k"
   Another server; {ip} is its address, {n} a stream's number:

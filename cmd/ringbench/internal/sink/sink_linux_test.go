@@ -230,3 +230,27 @@ func TestLoseEvery(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// BenchmarkSink measures the verdict on a diverted packet, in ns as the kernel counts them.
+func BenchmarkSink(b *testing.B) {
+	testenv.Need(b, testenv.XDP)
+	s, err := load(Config{TransportID: 3})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.objects.Close()
+	if err := s.Divert(6000, 7); err != nil {
+		b.Fatal(err)
+	}
+	for name, packet := range map[string][]byte{
+		"with a number": numbered(0x10, 'a', 0x31, 0xAB, 2), "without": rtp(7, 1, 32),
+	} {
+		b.Run(name, func(b *testing.B) {
+			_, each, err := s.objects.Sink.Benchmark(datagram(false, 6000, packet), 1_000_000, b.ResetTimer)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(each.Nanoseconds()), "ns/packet")
+		})
+	}
+}

@@ -35,8 +35,8 @@ func TestParseContender(t *testing.T) {
 				Args:   []string{"--io", "udp", "--batching", "segments", "--log-level", "debug"},
 			},
 		},
-		{text: "xdp --crowd 5,1:200k --adapt=false", want: Contender{
-			Args: []string{"--io", "xdp", "--interface", "eth0", "--adapt=false"},
+		{text: "xdp --crowd 5,1:200k --adapt off", want: Contender{
+			Args: []string{"--io", "xdp", "--interface", "eth0", "--adapt", "off"},
 			Crowd: watch.Crowd{
 				{Name: "5", Viewers: 5},
 				{

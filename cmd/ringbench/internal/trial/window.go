@@ -120,6 +120,7 @@ type Server struct {
 	ReceivedRTP uint64            `json:"received_rtp_packets"`
 	SentRTP     uint64            `json:"sent_rtp_packets"`
 	SentRTX     uint64            `json:"sent_rtx_packets"`
+	SentPadding uint64            `json:"sent_padding_packets,omitempty"`
 	Calls       uint64            `json:"send_calls"`
 	Datagrams   uint64            `json:"sent_datagrams"`
 	Unsent      uint64            `json:"unsent_datagrams"`
@@ -174,7 +175,7 @@ func (w *Window) judge(viewers int) {
 		for _, reason := range slices.Sorted(maps.Keys(s.RingLosses)) {
 			w.over(s.RingLosses[reason] > 0, "the server's rings lost %d frames: %s", s.RingLosses[reason], reason)
 		}
-		sent, seen := s.SentRTP+s.SentRTX, w.Arrived+w.LostOnPurpose+w.Dropped
+		sent, seen := s.SentRTP+s.SentRTX+s.SentPadding, w.Arrived+w.LostOnPurpose+w.Dropped
 		w.void(sent != seen && s.Unsent == 0 && len(s.RingLosses) == 0,
 			"the server sent %d packets and %d can be accounted for", sent, seen)
 	}

@@ -223,7 +223,8 @@ func (r *Rig) agree(ctx context.Context, before *state, now *Sunk) (bool, error)
 		return false, err
 	}
 	grown, then := m.Sub(before.metrics), &before.viewing.Sunk
-	sent := grown["ringcast_sent_rtp_packets_total"] + grown["ringcast_sent_rtx_packets_total"]
+	sent := grown["ringcast_sent_rtp_packets_total"] + grown["ringcast_sent_rtx_packets_total"] +
+		grown["ringcast_sent_padding_packets_total"]
 	return uint64(sent) == media(now)+now.Lost-media(then)-then.Lost+wire.TxDropped-before.wire.TxDropped, nil
 }
 
@@ -298,6 +299,7 @@ func (w *Window) tally(a, b *state) {
 		ReceivedRTP: uint64(grown["ringcast_received_rtp_packets_total"]),
 		SentRTP:     uint64(grown["ringcast_sent_rtp_packets_total"]),
 		SentRTX:     uint64(grown["ringcast_sent_rtx_packets_total"]),
+		SentPadding: uint64(grown["ringcast_sent_padding_packets_total"]),
 		Calls:       uint64(grown.Sum("ringcast_port_send_calls_total")),
 		Datagrams:   uint64(grown.Sum("ringcast_port_sent_datagrams_total")),
 		Unsent:      uint64(grown.Sum("ringcast_port_unsent_datagrams_total")),
