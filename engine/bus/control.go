@@ -73,15 +73,14 @@ const (
 
 	// Worker to worker, about the layer LayerID:
 
-	// KindFollow asks for the layer's packets as feed number Feed. Track may be EveryTrack, Layer may be BestLayer.
-	// Follower to owner.
+	// KindFollow asks for the layer's packets as feed number Feed. With EveryTrack it asks for the packets of each
+	// track that has one layer, and for the ladders of the others. Follower to owner.
 	KindFollow
 	// KindUnfollow ends the feed number Feed. Follower to owner.
 	KindUnfollow
 	// KindFollowing answers KindFollow: the packets will come. Owner to follower.
 	KindFollowing
-	// KindKeyframeWanted asks for a keyframe, where Join is set for a viewer that joins, else after a loss. Follower to
-	// owner.
+	// KindKeyframeWanted asks for a keyframe, because of Need. Follower to owner.
 	KindKeyframeWanted
 	// KindResendWanted asks for the packets of Row again, for feed number Feed. Follower to owner.
 	KindResendWanted
@@ -97,7 +96,7 @@ type Control struct {
 	Kind        Kind
 	Reason      api.Reason
 	PayloadType uint8
-	Join        bool
+	Need        Need
 	Cause       adapt.Cause
 	// To is the receiver, From the sender. The bus sets From.
 	To, From Address
@@ -117,6 +116,19 @@ type Control struct {
 	Life
 	Data []byte
 }
+
+// Need is why somebody wants a keyframe. A later one is more urgent.
+type Need uint8
+
+const (
+	// NeedRise: a viewer goes to a higher layer, or is sent pictures again. The present layer goes on until then.
+	NeedRise Need = iota
+	// NeedJoin: a viewer joins, or was late and jumps, or its layer became silent.
+	NeedJoin
+	// NeedLost: a viewer lost the picture, or goes to a lower layer.
+	NeedLost
+	NumNeeds
+)
 
 // Life is when a publisher last sent something authenticated, and media.
 type Life struct{ Heard, MediaAt port.Time }
@@ -296,9 +308,9 @@ func Following(follower Address, l LayerID, feed uint32) Control {
 	return Control{Kind: KindFollowing, To: follower, LayerID: l, Feed: feed}
 }
 
-// KeyframeWanted asks for a keyframe after a loss. A keyframe for a viewer that joins has Join set.
-func KeyframeWanted(owner Address, l LayerID) Control {
-	return Control{Kind: KindKeyframeWanted, To: owner, LayerID: l}
+// KeyframeWanted asks for a keyframe.
+func KeyframeWanted(owner Address, l LayerID, why Need) Control {
+	return Control{Kind: KindKeyframeWanted, To: owner, LayerID: l, Need: why}
 }
 
 // ResendWanted asks for packets of a feed again.

@@ -18,8 +18,8 @@ type LayerID struct {
 	Track, Layer uint8
 }
 
-// EveryTrack and BestLayer stand for numbers in the LayerID that a follower asks for. BestLayer is the layer of a track
-// that the owner of the publication chooses. NoLayer stands for the layer of a subscriber that is sent no video.
+// These stand for numbers in a LayerID. A follower asks for EveryTrack of a publication. A subscriber that may be sent
+// all layers has BestLayer, and one that is sent no video has NoLayer.
 const (
 	EveryTrack = 0xFF
 	BestLayer  = 0xFF

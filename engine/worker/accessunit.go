@@ -89,7 +89,7 @@ func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
 		u.learn(l, x, packet.Number)
 	}
 	if content&(rtp.HasSets|rtp.HasKey) != 0 {
-		l.pub.tracks[l.track].measure(l, f.Codec, x.payload)
+		w.measure(l, f.Codec, x.payload)
 	}
 	if u.add(packet.Timestamp, content) {
 		packet.Flags |= bus.KeyframeStart

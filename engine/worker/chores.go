@@ -94,6 +94,7 @@ func (w *Worker) tend(now port.Time, p *publication) (more bool) {
 		more = true
 		w.tellHeard(p)
 	}
+	more = w.spare(now, p) || more
 	for i := range p.tracks {
 		t := &p.tracks[i]
 		if p.session != nil {

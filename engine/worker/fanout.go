@@ -9,6 +9,9 @@ import (
 	"ringcast/engine/srtp"
 )
 
+// highestRung stands for the highest rung of any track.
+const highestRung = adapt.MaxRungs - 1
+
 // maxSpans is how many spans a subscription keeps: those that it can still answer NACKs for.
 const maxSpans = 3
 
@@ -39,9 +42,7 @@ type subscriber struct {
 type subscription struct {
 	spec  *rtp.Track
 	shape *shape
-	// want is the layer that the subscription should be on: aim sets it, all others only read it. It is nil before
-	// the first packet. The layer that it is on is have.
-	want *layer
+	choice
 	// cursor is the index of the next packet, in the history of the present span's layer.
 	cursor  uint64
 	spans   []span // at most maxSpans; the last is the present one
@@ -57,11 +58,28 @@ type subscription struct {
 	octets        uint32
 	lastPicture   uint16
 	lastTL0       uint8
-	// waiting is set while the subscription needs a keyframe to go on.
-	waiting bool
+	// waiting is set while the subscription needs a keyframe to go on, halted if the span before ended by choice.
+	waiting, halted bool
+	// playing is set while the layer that it is on counts it among its users.
+	playing bool
 	// numbered is set if packets may carry transport-wide numbers. It never changes: a packet that was sealed with a
 	// number cannot be sealed again without it.
 	numbered bool
+}
+
+// A choice is the layer that a subscription should be on. The one that it is on is have.
+type choice struct {
+	// want is set by aim alone, from rung. It is nil for sound alone, and before the first packet.
+	want *layer
+	// turned is when want last changed.
+	turned port.Time
+	// rung is the one among the track's: highestRung, a lower one, or adapt.AudioOnly.
+	rung int8
+	// stopped is set if the present span is to end at once when another layer is wanted, and is not to be repaired.
+	stopped bool
+	// needing is set while want counts the subscription among those who need a keyframe, because of why.
+	needing bool
+	why     bus.Need
 }
 
 // present returns the present span, nil before the first.
@@ -101,6 +119,7 @@ func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subsc
 			if spec := &s.spec.Tracks[i]; spec.Kind == k {
 				sub.tracks = append(sub.tracks, subscription{
 					spec: spec, shape: st.shapeOf(spec), waiting: true, numbered: mayNumber(spec),
+					choice: choice{rung: highestRung},
 					// Below 2^15, so that a loss at the start cannot be taken for a rollover.
 					rtx: w.cfg.Rand() & 0x7FFF,
 				})
@@ -134,9 +153,7 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 	}
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
-		if l := t.have(); l != nil {
-			l.users--
-		}
+		t.leave()
 		st.leaveShape(t.shape)
 	}
 	sub.session = nil // it may still be among the debts: visits skip it
@@ -163,8 +180,9 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 		if src == nil {
 			continue
 		}
-		if t.aim(src); t.want == nil {
-			if t.spec.Kind == rtp.Video {
+		w.aim(now, t, src)
+		if t.want == nil && (t.waiting || t.rung >= 0) {
+			if t.spec.Kind == rtp.Video && t.rung >= 0 {
 				w.awaitKeyframe(now, src.startLayer())
 			}
 			continue
@@ -178,16 +196,20 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 
 // fillTrack writes the pending packets of one track. It is false if out is full before the last.
 func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, route port.Route, out *Outgoing) bool {
-	if now < t.pause || !w.steer(now, t) {
+	if now < t.pause {
 		return true
 	}
+	end := w.steer(now, t)
 	s := t.present()
+	if s == nil || t.waiting {
+		return true
+	}
 	h := &s.layer.history
 	if timers := &sub.session.timers; t.cursor < h.Next() && timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // reports were rare: nothing was sent
 	}
 	// A literal for each packet would be copied through memory, which is 8 % of all that a packet costs.
-	x := fill{delivery: delivery{t: t, span: s, numbered: t.numbersNext()}, first: sub.transport}
+	x := fill{delivery: delivery{t: t, span: s, numbered: t.numbersNext()}, first: sub.transport, end: end}
 	return w.write(now, sub, &x, route, out)
 }
 
@@ -204,6 +226,7 @@ type fill struct {
 	delivery             // the packet in hand
 	first         uint16 // number of the first packet
 	packets, size int    // of those that were sent; the size is in bytes
+	end           uint64 // the index at which the fill ends
 }
 
 // summary is the fill as a Selector sees it.
@@ -216,7 +239,7 @@ func (w *Worker) write(now port.Time, sub *subscriber, x *fill, route port.Route
 	t, s, d := x.t, x.span, &x.delivery
 	h := &s.layer.history
 	late, pending := uint64(0), h.Next()-min(t.cursor, h.Next())
-	for ; t.cursor < h.Next(); t.cursor++ {
+	for ; t.cursor < x.end; t.cursor++ {
 		e := h.At(t.cursor)
 		if e.Number < s.first {
 			continue

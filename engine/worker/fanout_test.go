@@ -159,7 +159,7 @@ func TestViewerSizes(t *testing.T) {
 		got, most uintptr
 	}{
 		{"subscriber", unsafe.Sizeof(subscriber{}), 120},
-		{"subscription", unsafe.Sizeof(subscription{}), 120},
+		{"subscription", unsafe.Sizeof(subscription{}), 136},
 		{"span", unsafe.Sizeof(span{}), 40},
 		{"repairs", unsafe.Sizeof(repairs{}), 272},
 	} {

@@ -28,15 +28,15 @@ type follower struct {
 	left    int // packets that it may still be fed in this turn
 }
 
-// A feed brings packets of one track to a follower. It has a cursor into a layer, like a subscriber.
+// A feed brings packets of one layer to a follower. It has a cursor into the layer, like a subscriber.
 type feed struct {
 	number uint32 // the follower's
 	track  uint8
-	want   uint8  // the layer that the follower asked for, or bus.BestLayer
-	layer  *layer // nil before the first packet
+	layer  *layer // nil where the follower asked for the ladder alone
+	began  bool
 	epoch  uint32
 	cursor uint64
-	start  uint64 // where the feed of this layer began
+	start  uint64 // where the feed of this epoch began
 }
 
 // again is a row of packets that the media lane lost.
@@ -46,16 +46,8 @@ type again struct {
 	index, end uint64
 }
 
-// aim returns the layer that the feed is to bring, nil while there is none. A feed of the best layer moves with it.
-func (x *feed) aim(t *track) *layer {
-	if x.want == bus.BestLayer {
-		return t.best
-	}
-	return t.layers[x.want]
-}
-
 // handleFollow begins a feed, and answers.
-func (w *Worker) handleFollow(now port.Time, p *publication, m *bus.Control) {
+func (w *Worker) handleFollow(p *publication, m *bus.Control) {
 	if p.owner != w.address() || !w.beginFeed(p, m) {
 		w.drop(DropFollow)
 		return
@@ -63,7 +55,7 @@ func (w *Worker) handleFollow(now port.Time, p *publication, m *bus.Control) {
 	w.send(bus.Following(m.From, m.LayerID, m.Feed))
 	for i := range p.tracks {
 		if t := &p.tracks[i]; m.Track == bus.EveryTrack || int(m.Track) == i {
-			rungs := t.describe(now)
+			rungs := t.describe()
 			w.sendLadder(m.From, p, t, &rungs)
 		}
 	}
@@ -74,10 +66,18 @@ func (w *Worker) handleFollow(now port.Time, p *publication, m *bus.Control) {
 func (w *Worker) beginFeed(p *publication, m *bus.Control) bool {
 	var feeds []feed
 	for i := range p.tracks {
-		named := m.Track == bus.EveryTrack || int(m.Track) == i
-		if named && (m.Layer == bus.BestLayer || int(m.Layer) < len(p.tracks[i].layers)) {
-			feeds = append(feeds, feed{number: m.Feed, track: uint8(i), want: m.Layer})
+		layers := p.tracks[i].layers
+		x := feed{number: m.Feed, track: uint8(i)}
+		switch {
+		case m.Track == bus.EveryTrack && len(layers) == 1:
+			x.layer = layers[0]
+		case m.Track == bus.EveryTrack && len(layers) > 1:
+		case int(m.Track) == i && int(m.Layer) < len(layers):
+			x.layer = layers[m.Layer]
+		default:
+			continue
 		}
+		feeds = append(feeds, x)
 	}
 	if len(feeds) == 0 {
 		return false
@@ -92,6 +92,9 @@ func (w *Worker) beginFeed(p *publication, m *bus.Control) bool {
 	}
 	f.feeds = append(f.feeds, feeds...)
 	for i := range feeds {
+		if l := feeds[i].layer; l != nil {
+			l.feeds++
+		}
 		w.sendClocks(p, f, &feeds[i])
 	}
 	w.wake(p.stream, forReady)
@@ -114,7 +117,12 @@ func (p *publication) endFeed(a bus.Address, number uint32) {
 	if f == nil {
 		return
 	}
-	f.feeds = slices.DeleteFunc(f.feeds, func(x feed) bool { return x.number == number })
+	f.feeds = slices.DeleteFunc(f.feeds, func(x feed) bool {
+		if x.number == number && x.layer != nil {
+			x.layer.feeds--
+		}
+		return x.number == number
+	})
 	f.again = slices.DeleteFunc(f.again, func(a again) bool { return a.feed == number })
 	if len(f.feeds) == 0 {
 		p.followers = slices.DeleteFunc(p.followers, func(x *follower) bool { return x == f })
@@ -124,7 +132,7 @@ func (p *publication) endFeed(a bus.Address, number uint32) {
 // sendClocks sends a follower the clocks of the layers that a new feed may bring.
 func (w *Worker) sendClocks(p *publication, f *follower, x *feed) {
 	for _, l := range p.tracks[x.track].layers {
-		if l.clock.Valid && (x.want == bus.BestLayer || x.want == l.index) {
+		if l.clock.Valid && (x.layer == nil || x.layer == l) {
 			w.sendClock(l, f.address)
 		}
 	}
@@ -147,20 +155,13 @@ func (w *Worker) sendAgain(l *layer, m *bus.Control) {
 	}
 }
 
-// switches reports whether a follower is fed another layer than l, the best of its track.
-func (f *follower) switches(l *layer) bool {
-	return slices.ContainsFunc(f.feeds, func(x feed) bool {
-		return x.track == l.track && x.want == bus.BestLayer && x.layer != nil && x.layer != l
-	})
-}
-
 // feed emits the packets that followers have not got yet, a bounded number for each; false when the batch of
 // messages is full.
 func (p *publication) feed(w *Worker, now port.Time, out *Outgoing) bool {
 	for _, f := range p.followers {
 		for i := range f.feeds {
 			x := &f.feeds[i]
-			if !f.run(w, now, x, &p.tracks[x.track], out) {
+			if !f.run(w, now, x, p.tracks[x.track].spec.Kind, out) {
 				return false
 			}
 		}
@@ -201,22 +202,18 @@ func (f *follower) resend(w *Worker, out *Outgoing) bool {
 	return true
 }
 
-// run emits one feed's news to one follower; false when the batch of messages is full. The feed moves to another layer
-// at a fresh keyframe, as subscribers do, and brings the old one until then.
-func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoing) bool {
-	aim := x.aim(t)
-	if aim == nil {
+// run emits one feed's news to one follower; false when the batch of messages is full.
+func (f *follower) run(w *Worker, now port.Time, x *feed, k rtp.Kind, out *Outgoing) bool {
+	if x.layer == nil {
 		return true
 	}
-	k := aim.history.Key()
-	fresh := t.spec.Kind == rtp.Audio || k.Valid && now-k.Arrival <= joinAge && x.goesOn(now, k, aim)
-	if x.layer != nil && x.layer != aim && !fresh {
-		w.wantKeyframe(now, aim)
-	}
-	if x.layer == nil || x.layer != aim && fresh || x.epoch != x.layer.epoch {
-		x.turn(aim, t.spec.Kind, fresh)
-	}
 	h := &x.layer.history
+	if !x.began && h.Next() == 0 {
+		return true
+	}
+	if !x.began || x.epoch != x.layer.epoch {
+		x.begin(k, k == rtp.Audio || x.layer.startable(now))
+	}
 	for x.cursor = max(x.cursor, h.First()); x.cursor < h.Next() && f.left > 0; x.cursor++ {
 		if !w.emit(out, f, x.layer, bus.Place{Index: x.cursor, Start: x.start, Feed: x.number}) {
 			return false
@@ -225,10 +222,10 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, t *track, out *Outgoin
 	return true
 }
 
-// turn makes a feed begin with a layer: where a replica can start, fresh, or else a little before the live edge.
-func (x *feed) turn(l *layer, k rtp.Kind, fresh bool) {
-	h := &l.history
-	x.layer, x.epoch = l, l.epoch
+// begin makes a feed begin: where a replica can start, fresh, or else a little before the live edge.
+func (x *feed) begin(k rtp.Kind, fresh bool) {
+	h := &x.layer.history
+	x.began, x.epoch = true, x.layer.epoch
 	x.cursor = h.Start(k)
 	if !fresh { // from the keyframe on is more than a viewer can use
 		x.cursor = max(x.cursor, h.Next()-min(feedBack, h.Next()-h.First()))

@@ -27,17 +27,38 @@ type request struct {
 	keyed   port.Time // when a keyframe last began to arrive
 	tries   uint8     // requests since then, up to 2
 	asked   bool      // at least once
-	lost    bool      // a subscriber that plays lost the picture
-	join    bool      // a subscriber of a follower waits
 	pending bool      // a PLI or FIR is to be written
+	// wanted is set for each need that was reported since then, by a PLI or a follower. waiting counts the subscribers
+	// here that wait.
+	wanted  [bus.NumNeeds]bool
+	waiting [bus.NumNeeds]int32
 	at      port.Time // when the worker is to look at the layer next
 	place   int       // in the worker's keyframes, plus 1; 0 if the layer is not among them
 }
 
 // answer notes that a keyframe began to arrive.
 func (q *request) answer(now port.Time) {
-	q.keyed, q.tries = now, 0
-	q.lost, q.join, q.pending = false, false, false
+	q.keyed, q.tries, q.pending = now, 0, false
+	clear(q.wanted[:])
+}
+
+// ask notes that a keyframe is requested. A need that was reported counts once: it is reported again.
+func (q *request) ask(now port.Time) {
+	q.asked, q.last, q.tries = true, now, min(q.tries+1, 2)
+	clear(q.wanted[:])
+}
+
+// needed reports whether anybody has a need.
+func (q *request) needed(why bus.Need) bool { return q.wanted[why] || q.waiting[why] > 0 }
+
+// most returns the most urgent need.
+func (q *request) most() bus.Need {
+	for why := bus.NeedLost; why > bus.NeedRise; why-- {
+		if q.needed(why) {
+			return why
+		}
+	}
+	return bus.NeedRise
 }
 
 // due returns when a keyframe may be requested next.
@@ -45,7 +66,7 @@ func (q *request) due(now port.Time) port.Time {
 	switch {
 	case !q.asked:
 		return now
-	case q.lost || q.tries == 1:
+	case q.needed(bus.NeedLost) || q.tries == 1:
 		return max(now, q.last+keyframeInterval)
 	}
 	return max(now, q.last+joinKeyframeInterval)
@@ -102,6 +123,10 @@ func (k *keyframes) Pop() any {
 
 // wantKeyframe makes sure that keyframes of a layer are requested as long as a subscriber waits for one.
 func (w *Worker) wantKeyframe(now port.Time, l *layer) {
+	if l.upstream == nil && !l.replica.fed && len(l.pub.tracks[l.track].layers) > 1 {
+		w.awaitKeyframe(now, l) // the feed may begin with one
+		return
+	}
 	w.askInTime(now, l)
 }
 
@@ -115,24 +140,20 @@ func (w *Worker) awaitKeyframe(now port.Time, l *layer) {
 
 // lostKeyframe requests a keyframe for subscribers that play a layer and lost the picture.
 func (w *Worker) lostKeyframe(now port.Time, l *layer) {
-	l.request.lost = true
-	w.wantKeyframe(now, l)
+	l.request.wanted[bus.NeedLost] = true
+	w.askInTime(now, l)
 }
 
 // keyframeWanted handles a follower's request. One that crossed a keyframe is answered.
-func (w *Worker) keyframeWanted(now port.Time, l *layer, join bool) {
-	if join { // the owner knows best where joiners are to start
-		l = l.pub.tracks[l.track].startLayer()
+func (w *Worker) keyframeWanted(now port.Time, l *layer, why bus.Need) {
+	if t := &l.pub.tracks[l.track]; t.top() == nil { // the owner knows best where joiners are to start
+		l = t.startLayer()
 	}
-	if l == nil || l.request.keyed > 0 && now-l.request.keyed < keyframeCrossing {
+	if l == nil || why >= bus.NumNeeds || l.request.keyed > 0 && now-l.request.keyed < keyframeCrossing {
 		return
 	}
-	if join {
-		l.request.join = true
-		w.wantKeyframe(now, l)
-		return
-	}
-	w.lostKeyframe(now, l)
+	l.request.wanted[why] = true
+	w.askInTime(now, l)
 }
 
 // repeatKeyframes requests keyframes again if a subscriber still waits.
@@ -153,41 +174,39 @@ func (w *Worker) repeatKeyframes(now port.Time) {
 // wanted reports whether any subscriber, here or of a follower, waits for a keyframe of a layer.
 func (w *Worker) wanted(l *layer) bool {
 	q := &l.request
-	if l.pub.stream.pub != l.pub {
+	st := l.pub.stream
+	if st.pub != l.pub {
 		return false
 	}
-	if q.lost || q.join {
+	if q.wanted != [bus.NumNeeds]bool{} {
 		return true
 	}
 	t := &l.pub.tracks[l.track]
-	if t.spec.Kind != rtp.Video || l != t.startLayer() {
+	switch {
+	case t.spec.Kind != rtp.Video:
 		return false
+	case len(t.layers) == 1 || t.top() == nil: // the waiting ones want this layer, or do not know yet
+		return l == t.startLayer() && len(st.waiting.members) > 0
 	}
-	if len(l.pub.stream.waiting.members) > 0 {
-		return true
-	}
-	for _, other := range t.layers {
-		if other != l && other.users > 0 {
-			return true // they are to switch
-		}
-	}
-	for _, f := range l.pub.followers {
-		if f.switches(l) {
-			return true
-		}
-	}
-	return false
+	return q.waiting != [bus.NumNeeds]int32{}
 }
 
 // askInTime requests a keyframe if that is due, and makes sure that the worker looks at the layer again. A request of a
 // subscriber that plays, or of a follower, counts once: these ask again themselves.
 func (w *Worker) askInTime(now port.Time, l *layer) {
-	q := &l.request
-	if q.due(now) <= now && w.askNow(l) {
-		q.asked, q.last, q.tries = true, now, min(q.tries+1, 2)
-		q.lost, q.join = false, false
+	t := &l.pub.tracks[l.track]
+	limited := l.upstream != nil && len(t.layers) > 1
+	due := l.request.due
+	if limited {
+		due = func(now port.Time) port.Time { return t.keying.due(now, &l.request) }
 	}
-	at := q.due(now)
+	if due(now) <= now && w.askNow(l) {
+		if limited {
+			t.keying.ask(now, t, l)
+		}
+		l.request.ask(now)
+	}
+	at := due(now)
 	if at <= now { // the publisher cannot be asked yet
 		at = now + keyframeInterval
 	}
@@ -199,17 +218,15 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 func (w *Worker) askNow(l *layer) bool {
 	q := &l.request
 	if l.pub.owner != w.address() {
-		m := bus.KeyframeWanted(l.pub.owner, l.id())
-		m.Join = !q.lost
-		w.send(m)
-	} else {
-		s := l.pub.session
-		if s == nil || l.upstream == nil || l.upstream.receiver.SSRC == 0 {
-			return false
-		}
-		q.pending = true
-		w.want(s, wantPLI)
+		w.send(bus.KeyframeWanted(l.pub.owner, l.id(), q.most()))
+		return true
 	}
+	s := l.pub.session
+	if s == nil || l.upstream == nil || l.upstream.receiver.SSRC == 0 {
+		return false
+	}
+	q.pending = true
+	w.want(s, wantPLI)
 	return true
 }
 

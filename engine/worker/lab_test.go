@@ -693,7 +693,7 @@ func (st *stream) all() []*subscriber {
 	return append(append([]*subscriber(nil), st.ready.members...), st.waiting.members...)
 }
 
-// everything is the best layer of each track of a publication.
+// everything names all tracks of a publication.
 func everything(stream bus.StreamID, g bus.Generation) bus.LayerID {
-	return bus.LayerID{Stream: stream, Generation: g, Track: bus.EveryTrack, Layer: bus.BestLayer}
+	return bus.LayerID{Stream: stream, Generation: g, Track: bus.EveryTrack}
 }

@@ -21,8 +21,14 @@ const (
 	rateChange = 10
 )
 
-// A rung is one choice of a video track: today a layer.
-type rung struct{ layer *layer }
+// A rung is one choice of a track: today a layer.
+type rung struct {
+	layer *layer
+	// aim is the layer that those on the rung want: its own, if that is sent. Else it is the next lower one that is
+	// sent, or the next higher. It is nil while none is.
+	aim  *layer
+	sent bool
+}
 
 // A meter measures the rate of a layer and the size of its packets. The owner keeps it.
 type meter struct {
@@ -71,7 +77,8 @@ func (t *track) raise() {
 
 // measure reads the size of the pictures from a packet of the start of a keyframe, if that has it. A layer whose size
 // becomes known gets its place among the rungs: by size, and among equals by the publisher's preference.
-func (t *track) measure(l *layer, c rtp.Codec, payload []byte) {
+func (w *Worker) measure(l *layer, c rtp.Codec, payload []byte) {
+	t := &l.pub.tracks[l.track]
 	width, height := rtp.PictureSize(c, payload)
 	s := &l.upstream.sending
 	if width == 0 || uint16(width) == s.width && uint16(height) == s.height {
@@ -80,25 +87,88 @@ func (t *track) measure(l *layer, c rtp.Codec, payload []byte) {
 	known := s.width > 0
 	s.width, s.height = uint16(width), uint16(height)
 	t.stale = true
-	if !known {
+	if !known && len(t.rungs) > 1 {
 		slices.SortStableFunc(t.rungs, func(a, b rung) int {
 			return cmp.Compare(a.layer.upstream.area(), b.layer.upstream.area())
 		})
+		t.point()
+		w.wake(l.pub.stream, forAll)
 	}
 }
 
-// counts reports whether a layer is sent, and was for a while where it had been silent. No layer becomes silent while
-// all pause.
-func (t *track) counts(now port.Time, l *layer) bool {
-	u := l.upstream
-	if u == nil || len(t.layers) == 1 {
-		return u != nil && u.last > 0
+// place is the rung of a layer.
+func (t *track) place(l *layer) int {
+	return slices.IndexFunc(t.rungs, func(r rung) bool { return r.layer == l })
+}
+
+// top is the layer that those on the highest rung want, nil while none is sent.
+func (t *track) top() *layer {
+	if n := len(t.rungs); n > 0 {
+		return t.rungs[n-1].aim
 	}
-	return !t.silent(t.frame, l) && (u.since == 0 || now-u.since >= returnSpan)
+	return nil
+}
+
+// start notes the first packet of a track, and reports whether it was the first.
+func (t *track) start(l *layer) bool {
+	if t.top() != nil {
+		return false
+	}
+	t.rungs[t.place(l)].sent = true
+	t.point()
+	return true
+}
+
+// settle finds out which rungs are sent, at the owner of several layers, and reports whether that changed.
+func (t *track) settle(now port.Time) (changed bool) {
+	some := false
+	for i := range t.rungs {
+		r := &t.rungs[i]
+		sent := t.counts(now, r.layer) || r.sent && !t.silent(now, r.layer)
+		changed, some = changed || sent != r.sent, some || sent
+		r.sent = sent
+	}
+	for i := range t.rungs {
+		if r := &t.rungs[i]; !some && !t.silent(now, r.layer) {
+			r.sent = true // it came back only now, but there is no other
+		}
+	}
+	if changed {
+		t.point()
+	}
+	return changed
+}
+
+// point sets the layers that those on each rung want.
+func (t *track) point() {
+	var lower *layer
+	for i := range t.rungs {
+		r := &t.rungs[i]
+		if r.sent {
+			lower = r.layer
+		}
+		r.aim = lower
+	}
+	var higher *layer
+	for i := len(t.rungs) - 1; i >= 0; i-- {
+		r := &t.rungs[i]
+		if r.sent {
+			higher = r.layer
+		}
+		if r.aim == nil {
+			r.aim = higher
+		}
+	}
+}
+
+// counts reports whether a layer is sent, and was for a while where it had been silent.
+func (t *track) counts(now port.Time, l *layer) bool {
+	since := l.upstream.since
+	return !t.silent(now, l) && (since == 0 || now-since >= returnSpan)
 }
 
 // describe returns the rungs as they are now.
-func (t *track) describe(now port.Time) bus.Ladder {
+func (t *track) describe() bus.Ladder {
 	all := make(bus.Ladder, len(t.rungs))
 	for i, r := range t.rungs {
 		l, x := r.layer, &all[i]
@@ -108,8 +178,7 @@ func (t *track) describe(now port.Time) bus.Ladder {
 		}
 		s := &l.upstream.sending
 		x.Width, x.Height = s.width, s.height
-		x.Sent = t.counts(now, l)
-		if x.Sent {
+		if x.Sent = r.sent; x.Sent {
 			x.Rate, x.Size = uint32(s.meter.rate), uint16(s.meter.size())
 		}
 	}
@@ -124,14 +193,14 @@ func (w *Worker) survey(now port.Time, p *publication, t *track) {
 	changed := t.stale
 	for i, r := range t.rungs {
 		m := &r.layer.upstream.meter
-		if m.read(now); !t.counts(now, r.layer) {
+		if m.read(now); !r.sent {
 			changed = changed || t.ladder[i].Rate > 0
 			continue
 		}
 		changed = changed || differ(float64(t.ladder[i].Rate), m.rate) || differ(float64(t.ladder[i].Size), m.size())
 	}
 	if changed {
-		w.tellLadder(now, p, t)
+		w.tellLadder(p, t)
 	}
 }
 
@@ -141,10 +210,12 @@ func differ(before, after float64) bool {
 }
 
 // tellLadder describes a track's rungs to the controller and to the followers.
-func (w *Worker) tellLadder(now port.Time, p *publication, t *track) {
+func (w *Worker) tellLadder(p *publication, t *track) {
 	t.stale = false
-	rungs := t.describe(now)
-	t.take(rungs)
+	rungs := t.describe()
+	for i, r := range rungs {
+		t.ladder[i] = adapt.Rung{Rate: r.Rate, Size: r.Size}
+	}
 	w.sendLadder(bus.Controller, p, t, &rungs)
 	for _, f := range p.followers {
 		w.sendLadder(f.address, p, t, &rungs)
@@ -159,23 +230,20 @@ func (w *Worker) sendLadder(to bus.Address, p *publication, t *track, rungs *bus
 	}
 }
 
-// take makes a description the ladder of the track.
-func (t *track) take(rungs bus.Ladder) {
-	for i := range rungs {
-		r := &rungs[i]
-		t.rungs[i].layer = t.layers[r.Layer]
-		t.ladder[i] = adapt.Rung{Rate: r.Rate, Size: r.Size}
-	}
-}
-
 // takeLadder takes in the owner's description of a track.
-func (p *publication) takeLadder(m *bus.Control) {
+func (w *Worker) takeLadder(p *publication, m *bus.Control) {
 	if m.From != p.owner || int(m.Track) >= len(p.tracks) || m.Ladder == nil {
 		return
 	}
 	t := &p.tracks[m.Track]
 	unknown := func(r bus.Rung) bool { return int(r.Layer) >= len(t.layers) }
-	if len(*m.Ladder) == len(t.rungs) && !slices.ContainsFunc(*m.Ladder, unknown) {
-		t.take(*m.Ladder)
+	if len(*m.Ladder) != len(t.rungs) || len(t.rungs) < 2 || slices.ContainsFunc(*m.Ladder, unknown) {
+		return
 	}
+	for i, r := range *m.Ladder {
+		t.ladder[i] = adapt.Rung{Rate: r.Rate, Size: r.Size}
+		t.rungs[i].layer, t.rungs[i].sent = t.layers[r.Layer], r.Sent
+	}
+	t.point()
+	w.wake(p.stream, forAll) // others may be wanted now
 }

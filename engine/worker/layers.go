@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 	"ringcast/engine/worker/history"
@@ -50,7 +51,7 @@ func (s *sending) patience() port.Time {
 // area is the number of pixels of the layer's pictures, 0 while unknown.
 func (s *sending) area() int { return int(s.width) * int(s.height) }
 
-// begin notes that a frame of a layer began to arrive, and chooses the best layer of its track again.
+// begin notes that a frame of a layer began to arrive, and settles which rungs are sent.
 func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	s := &l.upstream.sending
 	if now-t.frame > s.patience() {
@@ -69,21 +70,17 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	}
 	s.ended = false
 	s.frame = now
-	watched := l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0
-	best := t.choose(now)
-	if s.area() == 0 && best.upstream.area() > 0 && watched && s.queries < maxQueries && now-s.queried > port.Second {
+	if t.settle(now) {
+		w.wake(l.pub.stream, forAll) // the keyframe of the layer that they want now may be there
+		w.tellLadder(l.pub, t)
+	}
+	if s.area() > 0 || t.top().upstream.area() == 0 || s.queries == maxQueries || now-s.queried <= port.Second {
+		return
+	}
+	if l.pub.stream.subscribers() > 0 || len(l.pub.followers) > 0 {
 		s.queries++
 		s.queried = now
 		w.lostKeyframe(now, l)
-	}
-	if best == t.best {
-		return
-	}
-	left := t.best
-	t.best, t.chosen = best, now
-	w.wake(l.pub.stream, forAll) // its keyframe may be there
-	if left != nil && t.silent(now, left) && watched {
-		w.lostKeyframe(now, best) // they see nothing until it comes
 	}
 }
 
@@ -93,39 +90,11 @@ func (t *track) silent(now port.Time, l *layer) bool {
 	return s.frame == 0 || s.ended || now-max(s.frame, t.since) > s.patience()
 }
 
-// choose returns the best layer that is sent: the one with the largest pictures. Among equals, and while no size is
-// known, it is the first that the publisher lists, in its order of preference (RFC 8853 section 5). A layer
-// that came back less than returnSpan ago counts after the others. The present one stays while all are silent.
-func (t *track) choose(now port.Time) *layer {
-	var best *layer
-	settled := false
-	for _, l := range t.layers {
-		if t.silent(now, l) {
-			continue
-		}
-		u := l.upstream
-		stays := l == t.best || u.since == 0 || now-u.since >= returnSpan
-		switch {
-		case best == nil, stays && !settled:
-		case settled && !stays, u.area() <= best.upstream.area():
-			continue
-		}
-		best, settled = l, stays
-	}
-	if best == nil {
-		return t.best
-	}
-	return best
-}
-
-// aim sets the layer that a subscription wants. Today's policy: everybody wants the best layer of the track.
-func (t *subscription) aim(src *track) { t.want = src.best }
-
-// startLayer returns the layer that new subscriptions are going to want, also before its first packet. It is nil at the
+// startLayer returns the layer whose keyframe new subscriptions need, also before its first packet. It is nil at the
 // owner while no layer's SSRC is known.
 func (t *track) startLayer() *layer {
-	if t.best != nil {
-		return t.best
+	if l := t.top(); l != nil {
+		return l
 	}
 	for _, l := range t.layers {
 		if l.upstream == nil || l.upstream.receiver.SSRC != 0 {
@@ -135,79 +104,142 @@ func (t *track) startLayer() *layer {
 	return nil
 }
 
-// A progress is the point in a layer that a receiver of it, a subscriber or a follower, has reached.
-type progress struct {
-	layer *layer
-	epoch uint32
-	// offset was added to the layer's timestamps. timestamp is the latest that was sent, offset included.
-	offset, timestamp uint32
-	// arrival is when the last packet that was sent arrived from the publisher.
-	arrival port.Time
+// aim sets the layer that a subscription wants: that of its rung, or another while that one is silent. It is nil for
+// sound alone, and before the first packet.
+func (w *Worker) aim(now port.Time, t *subscription, src *track) {
+	var want *layer
+	if n := int8(len(src.rungs)); n > 0 && t.rung >= 0 {
+		want = src.rungs[min(t.rung, n-1)].aim
+	}
+	if want == t.want {
+		return
+	}
+	t.desire(want)
+	t.turned = now
+	if want != nil && want.pub.owner != w.address() {
+		w.demand(now, want)
+	}
+}
+
+// desire changes the layer that the subscription wants.
+func (t *subscription) desire(l *layer) {
+	t.stopNeeding()
+	if t.want != nil {
+		t.want.wanted--
+	}
+	if l != nil {
+		l.wanted++
+	}
+	t.want = l
+	t.tally()
+}
+
+// tally counts the subscription among those who are sent a layer, and among those who need a keyframe of one. Before
+// have or want change, stopPlaying and stopNeeding end that.
+func (t *subscription) tally() {
+	have := t.have()
+	if plays := have != nil && !t.waiting; plays != t.playing {
+		t.stopPlaying()
+		if plays {
+			t.playing = true
+			have.users++
+		}
+	}
+	if t.want == nil || t.playing && have == t.want {
+		t.stopNeeding()
+		return
+	}
+	t.need(t.reason())
+}
+
+func (t *subscription) stopPlaying() {
+	if t.playing {
+		t.have().users--
+	}
+	t.playing = false
+}
+
+// need counts the subscription among those who need a keyframe of the wanted layer.
+func (c *choice) need(why bus.Need) {
+	if c.needing && c.why == why {
+		return
+	}
+	c.stopNeeding()
+	c.needing, c.why = true, why
+	c.want.request.waiting[why]++
+}
+
+func (c *choice) stopNeeding() {
+	if c.needing {
+		c.want.request.waiting[c.why]--
+	}
+	c.needing = false
+}
+
+// reason is why the subscription needs a keyframe of the layer that it wants.
+func (t *subscription) reason() bus.Need {
+	have := t.have()
+	if have == nil || have.pub != t.want.pub || t.waiting && !t.halted {
+		return bus.NeedJoin
+	}
+	src := &have.pub.tracks[have.track]
+	from := src.place(have)
+	switch {
+	case t.waiting && t.stopped:
+		return bus.NeedLost
+	case t.waiting: // it comes back from sound alone
+		return bus.NeedRise
+	case !src.rungs[from].sent: // by the publisher's choice
+		return bus.NeedJoin
+	case from < src.place(t.want):
+		return bus.NeedRise
+	}
+	return bus.NeedLost
+}
+
+// leave ends what the subscription counts for.
+func (t *subscription) leave() {
+	t.waiting = true
+	t.desire(nil)
 }
 
 // offsetFor returns the offset for the timestamps of another layer, or of the same, with which one moment has one
 // timestamp before and after. ok is false if the layers' clocks are not known.
-func (x *progress) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
+func (t *subscription) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
+	s := t.present()
 	switch {
-	case x.layer == l && x.epoch == l.epoch:
-		return x.offset, true
-	case x.layer.pub == l.pub && x.layer.knowsTime(x.epoch) && l.knowsTime(l.epoch):
+	case s.layer == l && s.epoch == l.epoch:
+		return s.offset(), true
+	case s.layer.pub == l.pub && s.layer.knowsTime(s.epoch) && l.knowsTime(l.epoch):
 		rate := l.clockRate()
-		return x.offset + timestampAt(&x.layer.clock, now, rate) - timestampAt(&l.clock, now, rate), true
+		return s.offset() + timestampAt(&s.layer.clock, now, rate) - timestampAt(&l.clock, now, rate), true
 	}
 	return 0, false
 }
 
-// goesOn reports whether a receiver can go on with a keyframe of another layer. It must be of a later moment than
-// the last packet that was sent. After an older one, all packets would be late for good. A keyframe that arrived after
-// that packet may be of the same moment, or a little older.
-func (x *progress) goesOn(now port.Time, l *layer, k *history.Keyframe) bool {
-	offset, ok := x.offsetFor(now, l)
-	if !ok {
-		return true
-	}
-	ahead := int32(k.Timestamp + offset - x.timestamp)
-	older := clocksApart
-	if now-l.pub.tracks[l.track].chosen > switchSpan {
-		older = layersApart
-	}
-	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(older), l.clockRate())) && k.Arrival >= x.arrival
-}
-
-// goesOn reports whether the subscription can go on, or begin, with a keyframe.
+// goesOn reports whether the subscription can go on, or begin, with a keyframe. It must be of a later moment than the
+// last packet that was sent. After an older one, all packets would be late for good. A keyframe that arrived after that
+// packet may be of the same moment, or a little older.
 func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
 	if t.highest == 0 {
 		return true
 	}
-	x := t.progress()
-	return x.goesOn(now, l, k)
-}
-
-// progress returns the point that the subscription has reached in its present span.
-func (t *subscription) progress() progress {
-	s := t.present()
-	x := progress{layer: s.layer, epoch: s.epoch, offset: s.offset(), timestamp: t.lastTimestamp, arrival: t.lastSent}
-	if h := &s.layer.history; t.cursor > h.First() && t.cursor <= h.Next() {
-		x.arrival = h.At(t.cursor - 1).Arrival
-	}
-	return x
-}
-
-// goesOn reports whether a follower can go on with a keyframe. Its subscribers have reached no later point than it has.
-func (f *feed) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
-	if f.layer == nil {
+	offset, ok := t.offsetFor(now, l)
+	if !ok {
 		return true
 	}
-	x := f.progress()
-	return x.goesOn(now, l, k)
+	ahead := int32(k.Timestamp + offset - t.lastTimestamp)
+	older := clocksApart
+	if now-t.turned > switchSpan {
+		older = layersApart
+	}
+	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(older), l.clockRate())) && k.Arrival >= t.reached()
 }
 
-// progress returns the point up to which the follower was fed.
-func (f *feed) progress() progress {
-	x := progress{layer: f.layer, epoch: f.epoch}
-	if h := &f.layer.history; f.cursor > h.First() && f.cursor <= h.Next() {
-		e := h.At(f.cursor - 1)
-		x.timestamp, x.arrival = e.Timestamp, e.Arrival
+// reached is when the last packet that was sent arrived from the publisher.
+func (t *subscription) reached() port.Time {
+	if h := &t.have().history; t.cursor > h.First() && t.cursor <= h.Next() {
+		return h.At(t.cursor - 1).Arrival
 	}
-	return x
+	return t.lastSent
 }

@@ -220,7 +220,7 @@ func TestSwitchAtTheSamePicture(t *testing.T) {
 		hi.off = true
 		x.run(port.Second)
 		hi.off, hi.key = false, true
-		x.run(returnSpan + port.Second)
+		x.run(keyingRefill + port.Second)
 	}
 	all := x.shown()
 	if got := layers(all); len(got) < 40 {
@@ -249,7 +249,7 @@ func TestSwitchToALateLayer(t *testing.T) {
 	if got := layers(x.shown()); got[len(got)-1] != "lo" {
 		t.Errorf("the viewer was sent %v; want the low layer as long as a better keyframe may come", got)
 	}
-	x.run(switchSpan + port.Second)
+	x.run(keyingRefill + port.Second)
 	all := x.shown()
 	if got := layers(all); got[len(got)-1] != "hi" {
 		t.Fatalf("the viewer was sent %v; want the high layer in the end", got)
@@ -285,7 +285,7 @@ func TestOrderOfLayers(t *testing.T) {
 				}
 			}
 			x.run(10 * port.Second)
-			if best := x.l.stream(1).pub.tracks[0].best; best.rid != c.want {
+			if best := x.l.stream(1).pub.tracks[0].top(); best.rid != c.want {
 				t.Errorf("the best layer is %q; want %q", best.rid, c.want)
 			}
 			if got := layers(x.shown()); got[len(got)-1] != c.want {

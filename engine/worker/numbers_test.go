@@ -128,6 +128,7 @@ func TestFillSummary(t *testing.T) {
 	}
 	v := &sub.tracks[1]
 	x := fill{delivery: delivery{t: v, span: v.present(), numbered: v.numbersNext()}, first: sub.transport}
+	x.end = v.have().history.Next()
 	route, _ := l.w.route(sub.session)
 	l.forget()
 	if !l.w.write(l.now, sub, &x, route, &l.out) {

@@ -72,15 +72,11 @@ type track struct {
 	ladder adapt.Ladder
 	// stale is set at the owner while others know an older ladder.
 	stale bool
-	// best is the sent layer with the largest pictures, see choose. It is nil before the first packet.
-	best *layer
-	// chosen is when best last changed.
-	chosen port.Time
 	// Only the owner of several layers has these. frame is when the newest frame of any began to arrive, since is when
 	// the latest pause of all ended.
 	frame, since port.Time
-	// fed is the layer that the owner feeds. Only a follower has it.
-	fed *layer
+	// keying is the owner's as well.
+	keying keying
 	// formats are the places in spec.Formats, plus 1, by payload type of media and of retransmissions.
 	formats [128]uint8
 	// active is the payload type sent now, -1 before the first packet. told is the one that the controller knows.
@@ -96,8 +92,8 @@ type layer struct {
 	history history.Log
 	clock   bus.Clock
 	request request
-	// users is how many subscriptions' present spans are on this layer.
-	users int
+	// users is how many subscriptions are sent the layer, wanted how many want it, and feeds how many feeds bring it.
+	users, wanted, feeds int
 	// emitted is the index after the newest packet that some subscriber was sent.
 	emitted uint64
 	// settled is the index before which everything that goes into sealed bytes is decided, see settle.

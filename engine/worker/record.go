@@ -98,8 +98,8 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	}
 	l.upstream.last = x.arrival
 	l.upstream.meter.add(x.arrival, len(x.data))
-	if t.best == nil {
-		t.best, n = l, forAll // now a keyframe can be asked for
+	if t.start(l) {
+		n = forAll // now a keyframe can be asked for
 	}
 	first := t.active < 0
 	t.active = int(x.payloadType)
@@ -107,7 +107,7 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 		w.tellActive(l.pub, t)
 	}
 	// A layer of a simulcast that nobody is sent wakes nobody.
-	if l == t.best || l.users > 0 || len(l.pub.followers) > 0 {
+	if !several || l.users+l.wanted+l.feeds > 0 {
 		w.wake(l.pub.stream, n)
 	}
 }

@@ -5,7 +5,6 @@ import (
 
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
-	"ringcast/engine/rtp"
 	"ringcast/engine/worker/history"
 )
 
@@ -16,15 +15,18 @@ const (
 	maxHoles  = 256
 	holeRetry = 20 * port.Millisecond
 	holeTries = 10
+	// spareSpan is how long a layer is followed that nobody watches: subscribers come back.
+	spareSpan = 2 * port.Second
 )
 
-// A follow is a layer that this worker asked the owner of a publication for, or several, see bus.EveryTrack.
+// A follow is a layer that this worker asked the owner of a publication for, or the publication, see bus.EveryTrack.
 type follow struct {
 	pub      *publication
 	id       bus.LayerID
 	number   uint32
 	promised bool // the owner answered
 	next     *follow
+	idle     port.Time // when its layer was first seen to be watched by nobody, 0 while it is
 }
 
 // followed returns the publication's follow of a number, or nil.
@@ -39,8 +41,10 @@ func (p *publication) followed(number uint32) *follow {
 
 // brings reports whether the owner may feed a layer for the follow.
 func (f *follow) brings(l *layer) bool {
-	return (f.id.Track == bus.EveryTrack || f.id.Track == l.track) &&
-		(f.id.Layer == bus.BestLayer || f.id.Layer == l.index)
+	if f.id.Track == bus.EveryTrack {
+		return len(l.pub.tracks[l.track].layers) == 1
+	}
+	return f.id.Track == l.track && f.id.Layer == l.index
 }
 
 // asking is the follows that the owner has not answered yet.
@@ -78,11 +82,41 @@ func (a *asking) next() port.Time {
 	return a.at
 }
 
-// follow asks the owner of a publication for the best layer of each track, which all subscribers watch.
+// follow asks the owner of a publication for it. Of tracks with several layers it asks for the ladder: only then it is
+// known which of them the subscribers want.
 func (w *Worker) follow(now port.Time, p *publication) {
 	if p.follows == nil {
-		w.followLayer(now, p, bus.EveryTrack, bus.BestLayer)
+		w.followLayer(now, p, bus.EveryTrack, 0)
 	}
+}
+
+// demand follows a layer that a subscription wants.
+func (w *Worker) demand(now port.Time, l *layer) {
+	if !l.pub.brings(l) {
+		w.followLayer(now, l.pub, l.track, l.index)
+		w.chores.add(now, l.pub.stream)
+	}
+}
+
+// spare ends the follows of layers that nobody here has watched for a while. It reports whether any follow is of a
+// single layer.
+func (w *Worker) spare(now port.Time, p *publication) (some bool) {
+	for f, next := p.follows, p.follows; f != nil; f = next {
+		next = f.next
+		if f.id.Track == bus.EveryTrack {
+			continue
+		}
+		some = true
+		switch l := p.tracks[f.id.Track].layers[f.id.Layer]; {
+		case l.users+l.wanted > 0:
+			f.idle = 0
+		case f.idle == 0:
+			f.idle = now
+		case now-f.idle >= spareSpan:
+			w.endFollow(f)
+		}
+	}
+	return some
 }
 
 // followLayer asks the owner of a publication for a layer.
@@ -103,14 +137,20 @@ func (w *Worker) askAgain(now port.Time) {
 	}
 }
 
-// unfollow ends all follows of a publication.
+// unfollow ends all follows of a publication, which has no subscriber here.
 func (w *Worker) unfollow(p *publication) {
 	for p.follows != nil {
 		w.endFollow(p.follows)
 	}
+	for i := range p.tracks {
+		for _, l := range p.tracks[i].layers {
+			l.replica = replica{}
+			l.restart()
+		}
+	}
 }
 
-// endFollow ends a follow, and drops the replicas that no other brings.
+// endFollow ends a follow, and drops the replicas that no other brings. Subscribers may still have spans on them.
 func (w *Worker) endFollow(f *follow) {
 	p := f.pub
 	for at := &p.follows; *at != nil; at = &(*at).next {
@@ -125,7 +165,7 @@ func (w *Worker) endFollow(f *follow) {
 		for _, l := range p.tracks[i].layers {
 			if f.brings(l) && !p.brings(l) {
 				l.replica.fed = false
-				l.restart()
+				l.history.Release()
 			}
 		}
 	}
@@ -142,7 +182,7 @@ func (p *publication) brings(l *layer) bool {
 }
 
 // replicate takes one packet of the owner's into this worker's replica of the layer.
-func (w *Worker) replicate(now port.Time, l *layer, f *follow, m *bus.Media) {
+func (w *Worker) replicate(now port.Time, l *layer, m *bus.Media) {
 	n := int(m.Packet.ExtensionLen)
 	if n > len(m.Data) || len(m.Data) > history.MaxStored {
 		return
@@ -151,13 +191,17 @@ func (w *Worker) replicate(now port.Time, l *layer, f *follow, m *bus.Media) {
 	if r.fed && int32(m.Epoch-l.epoch) < 0 {
 		return // of before a break in the numbering
 	}
-	if !r.fed || m.Epoch != l.epoch {
+	first := !r.fed
+	switch {
+	case m.Epoch != l.epoch:
 		l.history.Release()
 		l.epoch = m.Epoch
 		*r = replica{fed: true, next: m.Start, holes: r.holes[:0]}
+	case first:
+		// Packets of a feed before may have been sent. They are not taken again: the padding could differ.
+		*r = replica{fed: true, next: max(r.next, m.Start), holes: r.holes[:0]}
 	}
-	r.next = max(r.next, m.Start) // the feed left and came back
-	news, ok := r.take(now, m.Index)
+	ok := r.take(now, m.Index)
 	w.askForHoles(now, l, m.Feed)
 	if !ok {
 		return // it has come before
@@ -168,27 +212,11 @@ func (w *Worker) replicate(now port.Time, l *layer, f *follow, m *bus.Media) {
 		l.request.answer(now)
 	}
 	t := &l.pub.tracks[l.track]
-	if news && f.id.Layer == bus.BestLayer {
-		t.fed = l
-	}
 	who := newsOf(&m.Packet, t.spec.Kind)
-	if t.playFed(l) {
+	if several := len(t.layers) > 1; several && first || !several && t.start(l) {
 		who = forAll
 	}
 	w.wake(l.pub.stream, who)
-}
-
-// playFed makes the layer that is fed the one that subscribers watch, once they can start there. The packet that begins
-// its keyframe may have been lost on the way and come after others. Until then it is the first that came, l. playFed
-// reports whether the layer changed.
-func (t *track) playFed(l *layer) (changed bool) {
-	best := t.best
-	if t.best == nil {
-		t.best = l
-	} else if f := t.fed; f != nil && (f.history.Key().Valid || t.spec.Kind == rtp.Audio) {
-		t.best = f
-	}
-	return t.best != best
 }
 
 // A replica is how far the owner fed a layer to this worker.
@@ -208,10 +236,9 @@ type hole struct {
 }
 
 // take notes that a packet came, and the holes that it leaves. ok is false for a packet that has come before: the owner
-// may answer twice. news is true for one that was not asked for.
-func (r *replica) take(now port.Time, index uint64) (news, ok bool) {
-	news = index >= r.next
-	ok = news
+// may answer twice.
+func (r *replica) take(now port.Time, index uint64) (ok bool) {
+	ok = index >= r.next
 	if i := slices.IndexFunc(r.holes, func(h hole) bool { return h.index == index }); i >= 0 {
 		r.holes = slices.Delete(r.holes, i, i+1)
 		ok = true
@@ -227,7 +254,7 @@ func (r *replica) take(now port.Time, index uint64) (news, ok bool) {
 	if index == r.next {
 		r.next++
 	}
-	return news, ok
+	return ok
 }
 
 // askForHoles asks the owner for holes that are due, in rows, and forgets those that it was asked for often.

@@ -202,22 +202,6 @@ func TestReplicaTwiceIsSentOnce(t *testing.T) {
 	}
 }
 
-// A repeated keyframe of a layer that the feed has left must not bring subscribers back to it.
-func TestLateKeyframeOfAnotherLayer(t *testing.T) {
-	x := newPair(t, false, simulcast)
-	x.follower.bring(x.media(1, 65, false, 0)) // its keyframe, index 0, was lost
-	x.follower.pass(20 * port.Millisecond)
-	x.follower.bring(x.media(0, 64, true, 1)) // now the other layer
-	x.follower.bring(x.media(0, 64, true, 0)) // the answer to the request
-	x.follower.pass(20 * port.Millisecond)
-	x.follower.bring(x.media(1, 65, false, 1))
-	x.follower.bring(x.media(2, 66, false, 1))
-	got := x.video()
-	if len(got) == 0 || got[len(got)-1] != "number 66" {
-		t.Errorf("the subscriber was sent %v; expected the layer that is fed, up to 66", got)
-	}
-}
-
 // A feed begins with the newest packet of sound, which the lane loses, and a late one comes after it. The subscriber
 // starts with the newest, since the packets between them never come.
 func TestSoundStartsWithTheNewest(t *testing.T) {
@@ -270,40 +254,6 @@ func TestPacketsOfAnEndedFeed(t *testing.T) {
 	}
 	if h := &x.follower.stream(1).pub.tracks[0].layers[0].history; h.Next() != h.First() {
 		t.Errorf("%d packets of the feed before are kept; expected none", h.Next()-h.First())
-	}
-}
-
-// A worker that follows one layer beside the best keeps replicas of both. Its subscribers watch the best.
-func TestFollowOfOneLayer(t *testing.T) {
-	x := newPair(t, false, simulcast)
-	w, pub := x.follower.w, x.follower.stream(1).pub
-	w.followLayer(x.follower.now, pub, 0, 1)
-	x.follower.poll()
-	x.exchange()
-	send := func(seq uint64) {
-		x.p.layer(hiSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, fmt.Sprint("hi ", seq)))
-		x.p.layer(loSSRC, seq, uint32(seq)*3000, vp8(true, seq == 0, fmt.Sprint("lo ", seq)))
-		x.exchange()
-	}
-	send(0)
-	send(1)
-	for i, l := range pub.tracks[0].layers {
-		if h := &l.history; h.Next()-h.First() != 2 {
-			t.Errorf("layer %d: the replica has %d packets; expected 2", i, h.Next()-h.First())
-		}
-	}
-	if got, want := x.video(), []string{"hi 0", "hi 1"}; !slices.Equal(got, want) {
-		t.Errorf("the subscriber was sent %v; expected %v", got, want)
-	}
-	w.endFollow(pub.followed(2))
-	x.follower.poll()
-	x.exchange()
-	send(2)
-	if h := &pub.tracks[0].layers[1].history; h.Next()-h.First() != 2 {
-		t.Errorf("the replica of the layer that is no longer followed has %d packets; expected 2", h.Next()-h.First())
-	}
-	if got, want := x.video(), []string{"hi 0", "hi 1", "hi 2"}; !slices.Equal(got, want) {
-		t.Errorf("the subscriber was sent %v; expected %v", got, want)
 	}
 }
 

@@ -41,7 +41,7 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Control) {
 	}
 	switch m.Kind {
 	case bus.KindFollow:
-		w.handleFollow(now, p, m)
+		w.handleFollow(p, m)
 	case bus.KindUnfollow:
 		p.endFeed(m.From, m.Feed)
 	case bus.KindFollowing:
@@ -49,7 +49,7 @@ func (w *Worker) handleReplication(now port.Time, m *bus.Control) {
 			f.promised = true
 		}
 	case bus.KindLadder:
-		p.takeLadder(m)
+		w.takeLadder(p, m)
 	default:
 		if l, ok := p.layer(&m.LayerID); ok {
 			w.handleLayer(now, l, m)
@@ -67,7 +67,7 @@ func (w *Worker) handleLayer(now port.Time, l *layer, m *bus.Control) {
 	}
 	switch m.Kind {
 	case bus.KindKeyframeWanted:
-		w.keyframeWanted(now, l, m.Join)
+		w.keyframeWanted(now, l, m.Need)
 	case bus.KindResendWanted:
 		w.sendAgain(l, m)
 	}
@@ -81,10 +81,7 @@ func (w *Worker) handleFed(now port.Time, m *bus.Media) {
 		return
 	}
 	f := p.followed(m.Feed)
-	if f == nil {
-		return
-	}
-	if l, ok := p.layer(&m.LayerID); ok {
-		w.replicate(now, l, f, m)
+	if l, ok := p.layer(&m.LayerID); ok && f != nil && f.brings(l) {
+		w.replicate(now, l, m)
 	}
 }

@@ -147,7 +147,7 @@ func (w *Worker) asks(sub *subscriber, t *subscription, seq uint16) (lost bool) 
 // the span's layer. ok is false if it left the history, or never came, or cannot be made again.
 func (t *subscription) find(seq uint64) (s *span, index uint64, ok bool) {
 	s = t.spanOf(seq)
-	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation {
+	if s == nil || s.broken() || s.layer.pub.generation != t.shape.generation || t.stopped && s.layer != t.want {
 		return nil, 0, false
 	}
 	index, ok = s.layer.history.Index(s.numberOf(seq))

@@ -260,7 +260,7 @@ func TestLayerSwitch(t *testing.T) {
 		sendLo(false)
 		sendHi(false, 500)
 	}
-	if best := l.stream(1).pub.tracks[0].best; best.rid != "hi" {
+	if best := l.stream(1).pub.tracks[0].top(); best.rid != "hi" {
 		t.Fatalf("the best layer is %q", best.rid)
 	}
 	if count(p.asked(), rtcp.PLI) == 0 {

@@ -30,7 +30,7 @@ func (s *storage) tend(now port.Time, workers int) {
 // tidy lets a layer's history shrink.
 func (w *Worker) tidy(now port.Time, l *layer) {
 	h := &l.history
-	if w.storage.squeeze.Adjust(h, l.users+len(l.pub.followers)) {
+	if w.storage.squeeze.Adjust(h, l.users+l.feeds) {
 		w.count(HistoriesShortened)
 	}
 	h.Tidy(now)

@@ -46,7 +46,8 @@ func (c *crowd) send(span port.Time) (most int64) {
 				payload[1], x.Flags = 0, bus.KeyframeStart
 			}
 			l.history.Append(&x, nil, payload)
-			l.upstream.last, l.pub.tracks[0].best = c.now, l
+			l.upstream.last = c.now
+			l.pub.tracks[0].start(l)
 			p.lab.w.wake(l.pub.stream, newsOf(&x, rtp.Video))
 			c.numbers[i]++
 		}

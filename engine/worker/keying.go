@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"ringcast/engine/bus"
+	"ringcast/engine/port"
+)
+
+const (
+	// These are the least times between two requests to a track of several layers. lostInterval is for those who lost
+	// the picture or go down, riseInterval for those who go up. The latter take any keyframe that comes.
+	lostInterval = port.Second
+	riseInterval = 4 * port.Second
+	// A request that is not answered within answerSpan is repeated once, because it may be lost. The span is 250 ms and
+	// a round trip.
+	answerSpan = 250*port.Millisecond + defaultTrip
+	// defaultTrip stands for a round trip to a publisher that nobody measured.
+	defaultTrip = 100 * port.Millisecond
+	// Requests other than for joiners are paid from a budget: keyingBurst of them at once, and another each
+	// keyingRefill. So there are at most six in any 30 s.
+	keyingBurst  = 2
+	keyingRefill = 6 * port.Second
+	// Layers that are keyed within togetherSpan were keyed by one request.
+	togetherSpan = 50 * port.Millisecond
+)
+
+// A keying bounds the keyframes that are requested of a track of several layers. Feedback and switches of its viewers
+// must not turn the stream into keyframes. Viewers that join are bounded by joinKeyframeInterval, and pay nothing.
+type keying struct {
+	// asked is the layer whose keyframe was last requested, last is when. asked is nil before the first request.
+	asked *layer
+	last  port.Time
+	// full is when the budget is full again.
+	full port.Time
+	// together is set while the publisher is seen to key all layers when one is requested. Simulcast of libwebrtc does.
+	together bool
+}
+
+// due returns when a keyframe may be requested next for the needs of a layer.
+func (k *keying) due(now port.Time, q *request) port.Time {
+	at := port.Never
+	if q.needed(bus.NeedJoin) || !q.needed(bus.NeedLost) && !q.needed(bus.NeedRise) {
+		at = q.due(now)
+	}
+	paid := k.full - (keyingBurst-1)*keyingRefill
+	after := func(interval port.Time) port.Time {
+		if k.asked == nil {
+			return now
+		}
+		if q.tries == 1 {
+			interval = min(interval, answerSpan)
+		}
+		return k.last + interval
+	}
+	if q.needed(bus.NeedLost) {
+		at = min(at, max(now, paid, after(lostInterval)))
+	}
+	if q.needed(bus.NeedRise) { // which leaves a request for those who lose the picture meanwhile
+		if q.tries != 1 {
+			paid = k.full
+		}
+		at = min(at, max(now, paid, after(riseInterval)))
+	}
+	return at
+}
+
+// ask notes that the keyframe of a layer is requested.
+func (k *keying) ask(now port.Time, t *track, l *layer) {
+	k.review(t)
+	if q := &l.request; !q.needed(bus.NeedJoin) || q.due(now) > now {
+		k.full = max(k.full, now) + keyingRefill
+	}
+	k.asked, k.last = l, now
+	for _, x := range t.layers {
+		if k.together && x != l {
+			x.request.ask(now)
+		}
+	}
+}
+
+// review learns from the answer to the last request, if there was one.
+func (k *keying) review(t *track) {
+	if k.asked == nil {
+		return
+	}
+	answer := k.asked.history.Key()
+	if !answer.Valid || answer.Arrival < k.last {
+		return
+	}
+	alone := true
+	for _, x := range t.layers {
+		key := x.history.Key()
+		if x == k.asked || !key.Valid || !within(key.Arrival, answer.Arrival, togetherSpan) {
+			continue
+		}
+		alone = false
+		if !x.request.asked || k.last-x.request.last > lostInterval {
+			k.together = true
+		}
+	}
+	if alone {
+		k.together = false
+	}
+}
