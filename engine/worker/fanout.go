@@ -220,6 +220,11 @@ func (t *subscription) numbersNext() bool {
 	return t.numbered && len(l.pub.tracks[l.track].layers) > 1
 }
 
+// numbersResend reports whether a resend by RTX carries a transport-wide number: while all media does. It is free to
+// choose, because RTX seals under an index of its own. A lost packet or two should bring no reports of a viewer who is
+// well.
+func (t *subscription) numbersResend() bool { return t.numbersNext() }
+
 // A fill is the packets of one track that a subscriber is sent at one time. All of them carry transport-wide numbers,
 // or none does.
 type fill struct {

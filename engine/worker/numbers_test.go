@@ -38,14 +38,14 @@ func numbersOf(t *testing.T, all []received) (numbers []int) {
 	return numbers
 }
 
-// Video carries transport-wide numbers while its track has several layers, sound never.
+// Video and its retransmissions carry transport-wide numbers while the track has several layers, sound never.
 func TestNumbersWhereLayersAre(t *testing.T) {
 	l := newLab(t, 0, 1)
 	s := l.watch(1, watched(true)...)
 	for i, c := range []struct {
 		layered bool
 		want    []int
-	}{{true, []int{0, 1, 2, 3}}, {false, nil}, {true, []int{0, 1, 2, 3}}} {
+	}{{true, []int{0, 1, 2, 3, 4, 5}}, {false, nil}, {true, []int{0, 1, 2, 3, 4, 5}}} {
 		l.forget()
 		tracks := published()
 		if c.layered {
@@ -63,7 +63,12 @@ func TestNumbersWhereLayersAre(t *testing.T) {
 		if len(video) != 4 || len(audio) != 4 {
 			t.Fatalf("publication %d: %d packets of video and %d of audio; expected 4 each", i, len(video), len(audio))
 		}
-		if got := numbersOf(t, video); !slices.Equal(got, c.want) {
+		s.nack(subVideo, video[1].Sequence, video[3].Sequence)
+		again := s.media(subVideoRTX)
+		if len(again) != 2 {
+			t.Fatalf("publication %d: %d packets came by RTX; expected 2", i, len(again))
+		}
+		if got := numbersOf(t, slices.Concat(video, again)); !slices.Equal(got, c.want) {
 			t.Errorf("publication %d, layers %t: the video's numbers are %v; expected %v", i, c.layered, got, c.want)
 		}
 		if got := numbersOf(t, audio); got != nil {

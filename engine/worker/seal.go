@@ -77,7 +77,7 @@ func (w *Worker) seal(frame []byte, sub *subscriber, d *delivery) []byte {
 
 // sealRTX writes a packet as a retransmission, under an SSRC and a numbering of its own. The original sequence number
 // comes before the payload (RFC 4588 section 4). Its index is new on each sending, so it may carry a transport-wide
-// number even if the packet did not.
+// number, or none, whether the packet carried one or not.
 func (sub *subscriber) sealRTX(frame []byte, d *delivery) []byte {
 	s, e, t := d.span, d.entry, d.t
 	frame = sub.header(frame, d.template, fields{
