@@ -509,12 +509,16 @@ func (l *loop) report(v *viewer, estimate uint64) {
 	}
 }
 
-// pass moves a deadline on and reports whether it is met in time. It leaves out the beats that a stopped process has
-// missed. Each viewer keeps its own beat: otherwise all would report together from then on.
+// stopped is a delay after which the process was stopped, and not just busy.
+const stopped = time.Second
+
+// pass moves a deadline on, past the beats that were missed, and reports whether there is something to do. There is
+// nothing after the process was stopped. Each viewer keeps its own beat: otherwise all would report together from then
+// on.
 func (l *loop) pass(due *int64, interval int64) bool {
-	missed := (l.now - *due) / interval
-	*due += (missed + 1) * interval
-	return missed == 0
+	late := l.now - *due
+	*due += (late/interval + 1) * interval
+	return late < int64(stopped)
 }
 
 // about returns the SSRC that feedback names.

@@ -199,6 +199,33 @@ func TestEstimatesInSilence(t *testing.T) {
 	}
 }
 
+// TestLateBeats wakes a viewer late: it reports once, and at its own beat again. After a stop it reports at its next
+// beat.
+func TestLateBeats(t *testing.T) {
+	s := newStage(t, Firefox, 0, nil)
+	s.play(time.Second, func(int, int) bool { return true })
+	for _, c := range []struct {
+		late time.Duration
+		want uint64
+	}{{170 * time.Millisecond, 1}, {5 * time.Second, 0}} {
+		s.packet(true)
+		before, beat := s.tally.sent.Feedback, s.viewer.deadlines[feedbackAt]
+		s.clockTo(beat + int64(c.late))
+		s.wheel.advance(s.now, s.wake)
+		next := s.viewer.deadlines[feedbackAt]
+		on := (next-beat)%int64(50*time.Millisecond) == 0
+		if n := s.tally.sent.Feedback - before; n != c.want || next <= s.now || !on {
+			t.Errorf("late by %v: %d feedbacks, want %d; the next beat is %v after", c.late, n, c.want,
+				time.Duration(next-s.now))
+		}
+		s.clockTo(next + int64(tick))
+		s.wheel.advance(s.now, s.wake)
+		if n := s.tally.sent.Feedback - before; n != 1 {
+			t.Errorf("late by %v: %d feedbacks after the next beat, want 1", c.late, n)
+		}
+	}
+}
+
 // TestCatchUp reports packets that a sink has forgotten as arrived with its oldest.
 func TestCatchUp(t *testing.T) {
 	var r reporter
