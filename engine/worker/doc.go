@@ -19,6 +19,7 @@
 //   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer, or of
 //     the best. It writes them to a replica of the layer's history.
 //   - A delivery is one packet on its way to one subscriber.
+//   - A fill is the packets of one track that a subscriber is sent at one time.
 //
 // # The way of a packet
 //
@@ -31,6 +32,18 @@
 //  5. visitNext picks a subscriber: one with news, or one with debts. foresee prefetches data of the next ones.
 //  6. fill writes all pending packets of the subscriber in a row. template gives the shape's header, and seal sets the
 //     subscriber's fields and seals the payload from the history into the frame. repair does so for resends.
+//
+// # Transport-wide numbers
+//
+// A receiver reports on the packets that carry a transport-wide number, and on no others. Each report costs a datagram.
+// So packets carry numbers only where a choice of layers depends on the reports: all packets of a fill, or none. A
+// template serves both, because the number comes last in a header.
+//
+// A plain resend has to be the same to the byte. So a subscription may carry numbers only if it has RTX for every
+// format (subscription.numbered). That is settled when it begins. A resend by RTX is sealed under an index of its own,
+// and may carry a number or not. Sound never carries one.
+//
+// In the other direction, publishers number all packets, and are sent feedback by their bitrate (see feedback.go).
 //
 // # Paths
 //

@@ -12,9 +12,9 @@ const routeRest = GoodbyeSpan + port.StaleAfter
 // The rates bound the datagrams of RTP that a peer may send by one path in a second. The same bounds hold for RTCP.
 // They are about four times an honest peer's need.
 const (
-	// viewerRate is more than a viewer is served for: 1,024 datagrams of RTCP (maxControl). Browsers send 15 to 25 a
-	// second. When they lose a fifth of 20 Mbit/s at random, they send about 450: a NACK for each gap, 50 repetitions,
-	// 20 reports of arrivals.
+	// viewerRate is more than a viewer is served for: 1,024 datagrams of RTCP (maxControl). Browsers send 5 to 7 a
+	// second, and 15 to 25 while all video carries transport-wide numbers. When they lose a fifth of 20 Mbit/s at
+	// random, they send about 450: a NACK for each gap, 50 repetitions, 20 reports of arrivals.
 	viewerRate = 2000
 	// publisherRate is much more than a publisher sends, and keeps the flood of a whole line off the workers. At
 	// 40,000, four times 96 Mbit/s, junk with a publisher's forged address and port displaced its media. Four in five
