@@ -131,8 +131,8 @@ func TestReturnFromTop(t *testing.T) {
 	}
 }
 
-// A viewer whose link falls is sent nothing while the publisher's keyframe does not come, and has nothing to report. That
-// says nothing of its link: it is not cut to sound, though its estimate is low.
+// A viewer whose link falls is sent nothing while the publisher's keyframe does not come, and has nothing to report.
+// That says nothing of its link: it is not cut to sound, though its estimate is low.
 func TestLateKeyframe(t *testing.T) {
 	for seed := range allSeeds {
 		p, v := choosing(seed, three, steps(0, 10e6, 60, 0.8e6))

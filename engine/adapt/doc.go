@@ -55,7 +55,7 @@
 //   - Loss above 10 % in half a second, or 5 % with a standing queue for three seconds. Loss alone is often the
 //     radio's.
 //   - Silence: a train is not reported for 500 ms more than a round trip. A report that is merely lost is followed
-//     by the next within 100 ms. While 40 % of the packets are asked for again, 130 ms are enough.
+//     by the next within 100 ms. While 30 % of the packets are asked for again, 130 ms are enough.
 //   - In a trial, 50 ms that still stand after 1.5 s: the rung fits, its keyframes do not.
 //
 // Delay is not ours while a frame of more than three times the mean drains, or while the queue becomes shorter. Nor
@@ -72,7 +72,13 @@
 // Viewers of one Source take turns. One probes at a time. A step up needs room beside all that the source is sent,
 // in all 87 % of the measured link. The rest drains keyframes, which come to all viewers at once. The viewer who
 // went up last goes down first. The others wait 0.6 to 1.5 s for the effect. An address may have several links: after
-// fifteen denials a step is tried without room.
+// fifteen denials a step is tried without room. For two minutes a Source remembers the rate that a viewer held for 30 s.
+// The next viewer from there starts one rung above it.
+//
+// Below the lowest rung is audio only, after five seconds of trouble. A packet of padding in 750 ms then takes the
+// place of video, and padded trains look for room for the lowest rung.
+//
+// By hand. Choose takes a rung at once, and the Setting's Ladder ends at it. Congestion may go below.
 //
 // Concurrency: none. A Selector and a Source belong to one worker; a Ladder is only read.
 //

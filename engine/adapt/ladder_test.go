@@ -30,7 +30,9 @@ func TestStartRung(t *testing.T) {
 }
 
 func TestCut(t *testing.T) {
-	for _, tt := range []struct{ highest, want int }{{adapt.AudioOnly, 1}, {0, 1}, {1, 2}, {2, 3}, {adapt.MaxRungs, 3}} {
+	for _, tt := range []struct{ highest, want int }{
+		{adapt.AudioOnly, 1}, {0, 1}, {1, 2}, {2, 3}, {adapt.MaxRungs, 3},
+	} {
 		if got := len(three.Cut(tt.highest)); got != tt.want {
 			t.Errorf("cut at %d: got %d rungs, want %d", tt.highest, got, tt.want)
 		}
@@ -59,7 +61,8 @@ func TestSilentRung(t *testing.T) {
 		s.HandleTimeout(port.Second, adapt.Setting{Ladder: three})
 		s.HandleTimeout(2*port.Second, adapt.Setting{Ladder: tt.later})
 		if s.Want() != tt.want || s.Cause() != tt.cause {
-			t.Errorf("%s: got rung %d because of %v, want %d because of %v", tt.name, s.Want(), s.Cause(), tt.want, tt.cause)
+			t.Errorf("%s: got rung %d because of %v, want %d because of %v", tt.name, s.Want(), s.Cause(),
+				tt.want, tt.cause)
 		}
 	}
 }
