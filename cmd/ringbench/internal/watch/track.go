@@ -16,10 +16,10 @@ const (
 	// freeze is the longest time without a whole frame that is no freeze.
 	freeze = 200 * time.Millisecond
 
-	// A NACK for a hole leaves after nackDelay, since reordering is no loss, and again each nackPause. After nackTries
-	// the hole is given up.
+	// A NACK for a hole leaves after nackDelay, since reordering is no loss, and again each nackPause, which is
+	// libwebrtc's without a known round trip. After nackTries the hole is given up.
 	nackDelay = 10 * time.Millisecond
-	nackPause = 60 * time.Millisecond
+	nackPause = 100 * time.Millisecond
 	nackTries = 10
 )
 
