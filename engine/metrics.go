@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/port"
 	"ringcast/engine/port/tally"
 	"ringcast/engine/worker"
@@ -22,6 +23,10 @@ type shared struct {
 	delay  atomic.Int64 // sum, in port.Time
 	trips  [len(worker.RoundTripBounds) + 1]atomic.Uint64
 	trip   atomic.Int64 // sum, in port.Time
+
+	switches, alarms [adapt.NumCauses]atomic.Uint64
+	queues           [len(worker.QueueBounds) + 1]atomic.Uint64
+	queue            atomic.Int64 // sum, in port.Time
 }
 
 func (r *runner) publish() {
@@ -32,6 +37,10 @@ func (r *runner) publish() {
 	r.shared.delay.Store(int64(c.DelaySum))
 	tally.Publish(r.shared.trips[:], c.RoundTrips[:])
 	r.shared.trip.Store(int64(c.RoundTripSum))
+	tally.Publish(r.shared.switches[:], c.Switches[:])
+	tally.Publish(r.shared.alarms[:], c.Alarms[:])
+	tally.Publish(r.shared.queues[:], c.Queues[:])
+	r.shared.queue.Store(int64(c.QueueSum))
 	r.shared.turns.Store(r.turns)
 }
 
@@ -50,6 +59,12 @@ var (
 		"Time from a packet's arrival to its first subscriber's frame.")
 	tripDesc = counterDesc("subscriber_round_trip_seconds",
 		"Round trips to subscribers, as their receiver reports show them.")
+	switchesDesc = counterDesc("rung_switches_total",
+		"Changes of the layer that a subscriber of several layers is sent, by cause.", "cause")
+	alarmsDesc = counterDesc("rung_alarms_total",
+		"Signs of trouble after which all video to a subscriber carried transport-wide numbers, by cause.", "cause")
+	queueDesc = counterDesc("standing_queue_seconds",
+		"Queues that stand in the networks of subscribers of several layers, as seen about once a second.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
 	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
 	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
@@ -150,10 +165,33 @@ func (e *Engine) collectRunners(ch chan<- prometheus.Metric, count counting) {
 	for i, v := range counts {
 		count(workerDescs[i], v)
 	}
+	e.collectRungs(ch, count)
 	count(lostDesc, lost)
 	count(faultsDesc, faults)
 	ch <- histogram(delayDesc, worker.DelayBounds[:], delays[:], delay)
 	ch <- histogram(tripDesc, worker.RoundTripBounds[:], trips[:], trip)
+}
+
+// collectRungs gives the sums of the counts about subscribers of several layers.
+func (e *Engine) collectRungs(ch chan<- prometheus.Metric, count counting) {
+	var queues [len(worker.QueueBounds) + 1]uint64
+	var queue port.Time
+	for cause := range adapt.NumCauses {
+		switches, alarms := uint64(0), uint64(0)
+		for _, r := range e.runners {
+			switches += r.shared.switches[cause].Load()
+			alarms += r.shared.alarms[cause].Load()
+		}
+		count(switchesDesc, switches, cause.String())
+		count(alarmsDesc, alarms, cause.String())
+	}
+	for _, r := range e.runners {
+		for i := range queues {
+			queues[i] += r.shared.queues[i].Load()
+		}
+		queue += port.Time(r.shared.queue.Load())
+	}
+	ch <- histogram(queueDesc, worker.QueueBounds[:], queues[:], queue)
 }
 
 // histogram makes a metric of durations. counts has one element more than bounds, for those above all.

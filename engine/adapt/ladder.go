@@ -24,6 +24,9 @@ const StartRate = 2_500_000
 // none is sent.
 func (l Ladder) StartRung(rate float64) int { return max(l.within(rate), l.lowest(), 0) }
 
+// Measured reports whether the rate of any rung is known.
+func (l Ladder) Measured() bool { return l.lowest() != AudioOnly }
+
 // within is the highest rung of at most a rate, or AudioOnly.
 func (l Ladder) within(rate float64) int {
 	for i := len(l) - 1; i >= 0; i-- {

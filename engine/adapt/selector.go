@@ -129,6 +129,15 @@ func (s *Selector) Numbering() Numbering { return s.numbering }
 // Cause is the reason for the last change of Want.
 func (s *Selector) Cause() Cause { return s.choice.cause }
 
+// Have is the rung that the viewer is sent, as Switched and Start said.
+func (s *Selector) Have() int { return int(s.choice.have) }
+
+// Alarm is the sign of trouble for which all video carries numbers, or CauseNone.
+func (s *Selector) Alarm() Cause { return s.alarms.pending }
+
+// Queue is the standing queue. It is 0 where nothing is known of it.
+func (s *Selector) Queue() port.Time { return port.Time(s.delays.standing()) * tick }
+
 // Burst is how many packets of a frame may leave at once. As many more may leave 5 ms later.
 func (s *Selector) Burst() int {
 	if s.choice.trial {
@@ -367,9 +376,17 @@ func (s *Selector) alarm(cause Cause) {
 	s.clock.set(markCalm, 0)
 }
 
-// stay keeps want on an active rung of the ladder.
+// stay keeps want on an active rung of the ladder. A rung that fell silent is taken again when it comes back: the
+// viewer's network had no part in that.
 func (s *Selector) stay(g Setting) {
 	want := int(s.choice.want)
+	if from := int(s.choice.from); s.choice.cause == CauseLadder && from > want && g.Ladder.rate(from) > 0 {
+		s.set(from, CauseLadder)
+		s.choice.trial = true
+		s.clock.set(markTrial, trialSpan)
+		s.numberAll(trialSpan)
+		return
+	}
 	if want == AudioOnly || g.Ladder.rate(want) > 0 || g.Ladder.lowest() == AudioOnly {
 		return
 	}

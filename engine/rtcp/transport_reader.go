@@ -61,6 +61,9 @@ func covered(chunk uint16) int {
 // promises, or a reserved status.
 func (r *TransportReport) Malformed() bool { return r.malformed }
 
+// Number is the number of the packet that Next reports on next.
+func (r *TransportReport) Number() uint16 { return r.number }
+
 // Left is the number of packets that Next has not reported yet.
 func (r *TransportReport) Left() int { return r.left }
 

@@ -3,7 +3,9 @@ package worker
 import (
 	"testing"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
 )
 
 // allocationRuns is how often each entry point is called.
@@ -116,5 +118,58 @@ func check(t *testing.T, f func()) {
 	t.Helper()
 	if n := testing.AllocsPerRun(allocationRuns, f); n != 0 {
 		t.Errorf("%v allocations each", n)
+	}
+}
+
+// Neither feedback nor a switch nor a probe allocates. One frame of a second is a keyframe. For a while each is late by
+// more than the one before, so the viewer is sent less. Later it is sent more again.
+func TestNoAllocationsOfSelectors(t *testing.T) {
+	const runs = 1500
+	s := newLayeredStage(t, 1, stageSSRC, stageSSRC+1)
+	sub := s.subscriber(0)
+	var arrivals rtcp.Arrivals
+	report := make([]byte, 0, 1500)
+	i, late := 0, port.Time(0)
+	var packets [][]byte // five for a frame of both layers
+	for n := range 5 * (runs + 201) {
+		if s.ssrc = stageSSRC; n%5 == 4 {
+			s.ssrc++
+		}
+		packets = append(packets, s.packet(n/5%30 == 0))
+	}
+	frame := func() {
+		s.now += 25 * port.Millisecond
+		first := sub.transport
+		for _, p := range packets[5*i : 5*i+5] {
+			s.publish(p)
+		}
+		s.drain()
+		if late = late + 15*port.Millisecond; i < 500 || i > 560 {
+			late = 0
+		}
+		for n := first; n != sub.transport; n++ {
+			arrivals.Note(n, int64(s.now+late)+int64(n-first)*int64(100*port.Microsecond))
+		}
+		if b, _ := arrivals.AppendFeedback(report, 1200, 1, 2); len(b) > 0 {
+			in := port.Inbound{Path: s.paths[0], Data: s.subs[0].SealRTCP(b), Arrival: s.now}
+			s.w.HandlePacket(s.now, &in)
+		}
+		if s.w.Deadline() <= s.now {
+			s.w.HandleTimeout(s.now)
+		}
+		sub.session.heard, s.w.streams[1].pub.session.heard = s.now, s.now
+		s.drain()
+		i++
+	}
+	for range 200 {
+		frame() // histories and slices reach their size
+	}
+	if n := testing.AllocsPerRun(runs, frame); n != 0 {
+		t.Errorf("%v allocations each", n)
+	}
+	c := &s.w.counters
+	if c.Switches[adapt.CauseDelay] == 0 || c.Switches[adapt.CauseCapacity] == 0 || c.Counts[SentPaddings] == 0 {
+		t.Errorf("switches by cause %v, %d trains of padding; want some for delay and capacity", c.Switches,
+			c.Counts[SentPaddings])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"ringcast/engine/port"
+	"ringcast/engine/rtcp"
 )
 
 // benchBurst is the packets of one frame: they arrive together and leave as one run for each subscriber.
@@ -48,6 +49,70 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(frames), "ns/frame")
 		})
+	}
+}
+
+// BenchmarkFanOutOfLayers measures one packet to one subscriber of two layers, with and without Selectors. All viewers
+// are well: they report on the numbered packets in time.
+func BenchmarkFanOutOfLayers(b *testing.B) {
+	const subscribers = 1000
+	for _, adapts := range []bool{false, true} {
+		b.Run(fmt.Sprintf("adapt=%t", adapts), func(b *testing.B) {
+			s := newLayeredStage(b, subscribers, stageSSRC, stageSSRC+1)
+			s.w.cfg.Adapt = adapts
+			arrivals := make([]rtcp.Arrivals, subscribers)
+			for i := range 300 {
+				s.step(i%30 == 0)
+				s.drain()
+				s.reportAll(arrivals)
+			}
+			frames := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				s.step(false)
+				b.StartTimer()
+				frames += s.drain()
+				b.StopTimer()
+				s.reportAll(arrivals)
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(frames), "ns/frame")
+		})
+	}
+}
+
+// step publishes a frame of both layers, and does what is due.
+func (s *stage) step(key bool) {
+	s.now += 26 * port.Millisecond
+	for i := range benchBurst {
+		s.publish(s.packet(key && i == 0))
+	}
+	s.ssrc++
+	s.publish(s.packet(key))
+	s.ssrc--
+	if s.w.Deadline() <= s.now {
+		s.w.HandleTimeout(s.now)
+	}
+	s.w.streams[1].pub.session.heard = s.now
+}
+
+// reportAll brings the Selectors reports on the last packets with numbers.
+func (s *stage) reportAll(arrivals []rtcp.Arrivals) {
+	for i := range arrivals {
+		sub := s.subscriber(i)
+		sub.session.heard = s.now
+		if sub.selector == nil {
+			continue
+		}
+		for n := uint16(benchBurst); n > 0; n-- {
+			arrivals[i].Note(sub.transport-n, int64(s.now))
+		}
+		var p rtcp.Packet
+		feedback, _ := arrivals[i].AppendFeedback(nil, 1200, 1, 2)
+		for r := rtcp.NewReader(feedback); r.Next(&p); {
+			s.w.reported(s.now, sub, &p)
+		}
 	}
 }
 

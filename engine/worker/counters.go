@@ -1,6 +1,9 @@
 package worker
 
-import "ringcast/engine/port"
+import (
+	"ringcast/engine/adapt"
+	"ringcast/engine/port"
+)
 
 // DropReason is why a datagram, a packet or a request went no further.
 type DropReason uint8
@@ -72,6 +75,10 @@ const (
 	DropPlainResend
 	// DropKeys: keys that no cipher could be made of.
 	DropKeys
+	// DropPadding: trains of padding over the subscriber's budget.
+	DropPadding
+	// DropReport: transport-wide feedback about packets that were never sent.
+	DropReport
 	// DropFollow: another worker's request to be fed with a publication that this one does not own, or does
 	// not know yet. It is repeated.
 	DropFollow
@@ -112,6 +119,8 @@ var dropNames = [NumDropReasons]string{
 	DropResends:         "resend_budget",
 	DropPlainResend:     "resend_plain",
 	DropKeys:            "keys",
+	DropPadding:         "padding_budget",
+	DropReport:          "transport_feedback_unsent",
 	DropFollow:          "follow_unknown",
 }
 
@@ -139,6 +148,8 @@ const (
 	SentRTP
 	SentRTPBytes
 	SentRTX
+	SentPaddings
+	SentPaddingPackets
 	SentRTCP
 	SentNACKs
 	SentPLIs
@@ -184,15 +195,20 @@ var counters = [NumCounters]struct{ name, help string }{
 		"ignored_sender_reports",
 		"Sender reports of publishers whose RTP timestamp did not fit the time of arrival.",
 	},
-	ReceivedBYEs:  {"received_byes", "RTCP BYE packets."},
-	SentRTP:       {"sent_rtp_packets", "RTP packets sent to subscribers, retransmissions not included."},
-	SentRTPBytes:  {"sent_rtp_bytes", "Bytes of SRTP sent to subscribers, tags and retransmissions included."},
-	SentRTX:       {"sent_rtx_packets", "Packets sent to subscribers again, after a NACK."},
-	SentRTCP:      {"sent_rtcp_packets", "SRTCP packets sent."},
-	SentNACKs:     {"sent_nacks", "Sequence numbers that the server asked publishers for by NACK."},
-	SentPLIs:      {"sent_plis", "Keyframe requests (PLI) sent to publishers."},
-	SentFeedbacks: {"sent_transport_feedbacks", "Transport-wide feedback messages sent to publishers."},
-	Keyframes:     {"received_keyframes", "Keyframes of publishers."},
+	ReceivedBYEs: {"received_byes", "RTCP BYE packets."},
+	SentRTP:      {"sent_rtp_packets", "RTP packets sent to subscribers, retransmissions not included."},
+	SentRTPBytes: {"sent_rtp_bytes", "Bytes of SRTP sent to subscribers, tags and retransmissions included."},
+	SentRTX:      {"sent_rtx_packets", "Packets sent to subscribers again, after a NACK."},
+	SentPaddings: {
+		"sent_padding_trains",
+		"Trains of padding sent to subscribers, to measure how much more their networks carry.",
+	},
+	SentPaddingPackets: {"sent_padding_packets", "Packets of those trains: retransmissions that nobody asked for."},
+	SentRTCP:           {"sent_rtcp_packets", "SRTCP packets sent."},
+	SentNACKs:          {"sent_nacks", "Sequence numbers that the server asked publishers for by NACK."},
+	SentPLIs:           {"sent_plis", "Keyframe requests (PLI) sent to publishers."},
+	SentFeedbacks:      {"sent_transport_feedbacks", "Transport-wide feedback messages sent to publishers."},
+	Keyframes:          {"received_keyframes", "Keyframes of publishers."},
 	KeyframesCompleted: {
 		"completed_keyframes",
 		"Keyframes without parameter sets (H.264, H.265) or sequence header (AV1) that got the latest ones.",
@@ -233,6 +249,25 @@ type Counters struct {
 	// It has one element for each of RoundTripBounds and one above all. RoundTripSum is the sum of those times.
 	RoundTrips   [len(RoundTripBounds) + 1]uint64
 	RoundTripSum port.Time
+	// Switches counts changes of the layer that a subscriber of several is sent, by their causes. Alarms counts the
+	// times that all video to a subscriber began to carry transport-wide numbers because of a sign of trouble.
+	Switches, Alarms [adapt.NumCauses]uint64
+	// Queues counts looks at subscribers' networks by the queue that stood there, one element for each of QueueBounds
+	// and one above all. QueueSum is the sum of these queues. A subscriber of several layers is looked at about once a
+	// second, and more often in trouble.
+	Queues   [len(QueueBounds) + 1]uint64
+	QueueSum port.Time
+}
+
+// QueueBounds are the upper bounds of Counters.Queues.
+var QueueBounds = [...]port.Time{
+	5 * port.Millisecond, 10 * port.Millisecond, 20 * port.Millisecond, 50 * port.Millisecond,
+	100 * port.Millisecond, 200 * port.Millisecond, 500 * port.Millisecond, port.Second,
+}
+
+func (c *Counters) queue(d port.Time) {
+	c.Queues[bucketOf(QueueBounds[:], d)]++
+	c.QueueSum += d
 }
 
 // DelayBounds are the upper bounds of Counters.Delays.

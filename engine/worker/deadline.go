@@ -20,8 +20,8 @@ const (
 	feedbackDeadline
 	// nackDeadline: a publisher's losses are to be asked for.
 	nackDeadline
-	// catchUpDeadline: a subscriber that started in the past may be sent more.
-	catchUpDeadline
+	// turnDeadline: a subscriber may be sent more after a pause, or its Selector is to decide.
+	turnDeadline
 
 	numDeadlines
 )

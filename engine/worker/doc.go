@@ -14,6 +14,7 @@
 //   - A publication is one publisher's time on a stream. A stream is a name, with its publication and its subscribers.
 //   - A subscription is one track for one subscriber. It wants a layer, and has the one of its present span.
 //   - A span is a subscriber's stretch of one layer. By its offsets each packet of it can be made again.
+//   - A home is an address that viewers watch from.
 //   - A run is a row of datagrams to one peer that can be one UDP_SEGMENT message: all but the last have one length.
 //   - A shape stands for the subscriptions whose headers differ in a few fields only. A template is such a header.
 //   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer, or of
@@ -75,6 +76,16 @@
 //   - The MESSAGE-INTEGRITY is verified last.
 //
 // The XDP program does the first and the third of these steps.
+//
+// # Choice of layers
+//
+// A subscriber of a track with several layers has a Selector of package adapt, and shares a home with the other viewers
+// from its address. adapt.go tells the Selector of each fill, report, NACK and estimate. The Selector answers with a
+// rung, which aim turns into a layer. It also says which fills carry transport-wide numbers. Subscribers of a track
+// with one layer have neither Selector nor numbers.
+//
+// Padding shows how much more a network carries than the present layer. It consists of retransmissions that nobody
+// asked for (see padding.go), and has a budget: feedback that lies gains nothing.
 //
 // # Ownership
 //

@@ -22,20 +22,28 @@ type subscriber struct {
 	place   int // in its circle
 	sealer  srtp.Sealer
 	tracks  []subscription // audio first
-	// transport is the next transport-wide sequence number, one counter for media and resends of all tracks.
-	transport uint16
-	budget    int // bytes that resends may still take
-	// waits is set while the subscriber is in the circle of the waiting, owed while it is among the debts.
-	waits, owed bool
+	budget  int            // bytes that resends may still take
+	// selector chooses the rung of video. It is nil where there is no choice.
+	selector *adapt.Selector
+	// home is nil before a Selector needs it.
+	home *home
+	// padded is when the padding so far is paid for, see affordsPadding.
+	padded port.Time
 	// keyed is when this subscriber was last sent the start of a keyframe. Its keyframe requests do not count
 	// before keyframeAt. requests counts those in a row: each doubles the next pause.
 	keyed, keyframeAt port.Time
 	requests          uint8
-	// source is the SSRC that the peer reports under, 0 before its first report. fir is the command number of its
-	// last FIR.
-	source uint32
-	fir    uint8
+	// bound is the layer above which the subscriber is sent none, or bus.BestLayer.
+	bound uint8
+	// waits is set while the subscriber is in the circle of the waiting, owed while it is among the debts.
+	waits, owed bool
+	// transport is the next transport-wide sequence number, one counter for media and resends of all tracks.
+	transport uint16
+	// fir is the command number of the peer's last FIR. source is the SSRC that the peer reports under, 0 before its
+	// first report.
 	hasFIR bool
+	fir    uint8
+	source uint32
 }
 
 // A subscription is the state of one track for one subscriber.
@@ -71,8 +79,8 @@ type subscription struct {
 type choice struct {
 	// want is set by aim alone, from rung. It is nil for sound alone, and before the first packet.
 	want *layer
-	// turned is when want last changed.
-	turned port.Time
+	// turned is when want last changed, in milliseconds modulo 2^32.
+	turned uint32
 	// rung is the one among the track's: highestRung, a lower one, or adapt.AudioOnly.
 	rung int8
 	// stopped is set if the present span is to end at once when another layer is wanted, and is not to be repaired.
@@ -111,7 +119,7 @@ func (t *subscription) spanOf(sequence uint64) *span {
 // subscribe makes the subscriber of a session and joins it to its stream.
 func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
 	st := w.stream(s.spec.Stream)
-	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, waits: true}
+	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, waits: true, bound: bus.BestLayer}
 	sub.transport = uint16(w.cfg.Rand())
 	sub.tracks = make([]subscription, 0, len(s.spec.Tracks))
 	for _, k := range [...]rtp.Kind{rtp.Audio, rtp.Video} {
@@ -146,7 +154,7 @@ func mayNumber(spec *rtp.Track) bool {
 }
 
 // unsubscribe ends what subscribe began.
-func (w *Worker) unsubscribe(sub *subscriber) {
+func (w *Worker) unsubscribe(now port.Time, sub *subscriber) {
 	st := sub.stream
 	if moved := st.circleOf(sub).remove(sub); moved != nil {
 		w.serve(moved)
@@ -156,6 +164,7 @@ func (w *Worker) unsubscribe(sub *subscriber) {
 		t.leave()
 		st.leaveShape(t.shape)
 	}
+	w.leaveHome(now, sub)
 	sub.session = nil // it may still be among the debts: visits skip it
 	if st.subscribers() == 0 {
 		if p := st.pub; p != nil && p.owner != w.address() {
@@ -180,14 +189,19 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 		if src == nil {
 			continue
 		}
+		if t.spec.Kind == rtp.Video {
+			w.await(now, sub, t, src)
+		}
 		w.aim(now, t, src)
 		if t.want == nil && (t.waiting || t.rung >= 0) {
-			if t.spec.Kind == rtp.Video && t.rung >= 0 {
+			if t.spec.Kind == rtp.Video && t.rung < 0 {
+				w.mute(now, sub, route, out)
+			} else if t.spec.Kind == rtp.Video {
 				w.awaitKeyframe(now, src.startLayer())
 			}
 			continue
 		}
-		if !w.fillTrack(now, sub, t, route, out) {
+		if !w.fillTrack(now, sub, t, src, route, out) {
 			return false
 		}
 	}
@@ -195,35 +209,34 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 }
 
 // fillTrack writes the pending packets of one track. It is false if out is full before the last.
-func (w *Worker) fillTrack(now port.Time, sub *subscriber, t *subscription, route port.Route, out *Outgoing) bool {
+func (w *Worker) fillTrack(
+	now port.Time, sub *subscriber, t *subscription, src *track, route port.Route, out *Outgoing,
+) bool {
 	if now < t.pause {
+		w.callBack(sub, t.pause)
 		return true
 	}
+	before := t.have()
 	end := w.steer(now, t)
-	s := t.present()
-	if s == nil || t.waiting {
+	if t.waiting || t.have() == nil {
 		return true
 	}
+	if t.spec.Kind == rtp.Video && (len(src.rungs) > 1 || sub.selector != nil) {
+		w.keepUp(now, sub, t, src, before)
+	}
+	s := t.present()
 	h := &s.layer.history
 	if timers := &sub.session.timers; t.cursor < h.Next() && timers.at[reportDeadline] > now+port.Second*5/4 {
 		w.deadlines.set(sub.session, reportDeadline, now+w.jitter(port.Second)) // reports were rare: nothing was sent
 	}
 	// A literal for each packet would be copied through memory, which is 8 % of all that a packet costs.
-	x := fill{delivery: delivery{t: t, span: s, numbered: t.numbersNext()}, first: sub.transport, end: end}
-	return w.write(now, sub, &x, route, out)
+	x := fill{delivery: delivery{t: t, span: s, numbered: sub.numbersNext(now, t)}, first: sub.transport, end: end}
+	done := w.write(now, sub, &x, route, out)
+	if sub.selector != nil && t.spec.Kind == rtp.Video {
+		w.wrote(now, sub, &x, route, out)
+	}
+	return done
 }
-
-// numbersNext reports whether the packets of the next fill carry transport-wide numbers. Where a track has one layer
-// there is nothing to choose, and nothing to measure.
-func (t *subscription) numbersNext() bool {
-	l := t.have()
-	return t.numbered && len(l.pub.tracks[l.track].layers) > 1
-}
-
-// numbersResend reports whether a resend by RTX carries a transport-wide number: while all media does. It is free to
-// choose, because RTX seals under an index of its own. A lost packet or two should bring no reports of a viewer who is
-// well.
-func (t *subscription) numbersResend() bool { return t.numbersNext() }
 
 // A fill is the packets of one track that a subscriber is sent at one time. All of them carry transport-wide numbers,
 // or none does.
@@ -244,6 +257,7 @@ func (w *Worker) write(now port.Time, sub *subscriber, x *fill, route port.Route
 	t, s, d := x.t, x.span, &x.delivery
 	h := &s.layer.history
 	late, pending := uint64(0), h.Next()-min(t.cursor, h.Next())
+	burst := sub.burst(t, pending)
 	for ; t.cursor < x.end; t.cursor++ {
 		e := h.At(t.cursor)
 		if e.Number < s.first {
@@ -252,9 +266,14 @@ func (w *Worker) write(now port.Time, sub *subscriber, x *fill, route port.Route
 		if now-e.Arrival > catchUp.age {
 			if late++; catchUp.full(late, pending) {
 				t.pause = now + catchUp.pause
-				w.deadlines.set(sub.session, catchUpDeadline, t.pause)
+				w.callBack(sub, t.pause)
 				return true
 			}
+		}
+		if x.packets == burst {
+			t.pause = now + burstPause
+			w.callBack(sub, t.pause)
+			return true
 		}
 		f := out.Reserve()
 		if f == nil {

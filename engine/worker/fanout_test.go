@@ -158,8 +158,8 @@ func TestViewerSizes(t *testing.T) {
 		name      string
 		got, most uintptr
 	}{
-		{"subscriber", unsafe.Sizeof(subscriber{}), 120},
-		{"subscription", unsafe.Sizeof(subscription{}), 136},
+		{"subscriber", unsafe.Sizeof(subscriber{}), 128},
+		{"subscription", unsafe.Sizeof(subscription{}), 128},
 		{"span", unsafe.Sizeof(span{}), 40},
 		{"repairs", unsafe.Sizeof(repairs{}), 272},
 	} {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -23,6 +24,7 @@ type stage struct {
 	sealer  srtp.Sealer // the publisher's
 	seq     uint64
 	next    uint16
+	ssrc    uint32         // of the next packet
 	subs    []*srtp.Opener // the subscribers'
 	checks  [][]byte       // a check of each subscriber
 	paths   []port.Path
@@ -68,11 +70,17 @@ func stageKeys(n byte) (server, peer *srtp.Keys) {
 
 func newStage(tb testing.TB, subscribers int) *stage {
 	tb.Helper()
+	return newLayeredStage(tb, subscribers, stageSSRC)
+}
+
+// newLayeredStage makes a stage whose publisher has a layer for each SSRC.
+func newLayeredStage(tb testing.TB, subscribers int, ssrcs ...uint32) *stage {
+	tb.Helper()
 	n := uint64(1)
 	s := &stage{
-		now: port.Second, scratch: make([]byte, port.FrameSize),
+		now: port.Second, scratch: make([]byte, port.FrameSize), ssrc: ssrcs[0],
 		w: New(Config{
-			Workers: 1, Ufrags: labUfrags,
+			Workers: 1, Ufrags: labUfrags, Adapt: true, StartRate: adapt.StartRate,
 			Rand: func() uint64 { n = n*6364136223846793005 + 1442695040888963407; return n >> 16 },
 		}),
 	}
@@ -82,7 +90,9 @@ func newStage(tb testing.TB, subscribers int) *stage {
 		s.out.Frames[i].Data = make([]byte, 0, port.FrameSize)
 	}
 	track := stageTrack()
-	track.Encodings = []rtp.Encoding{{SSRC: stageSSRC}}
+	for _, ssrc := range ssrcs {
+		track.Encodings = append(track.Encodings, rtp.Encoding{SSRC: ssrc})
+	}
 	path, _, keys := s.open(1, api.Publisher, track)
 	s.pubPath = path
 	var err error
@@ -144,7 +154,7 @@ func (s *stage) packet(key bool) []byte {
 	b := make([]byte, rtp.HeaderLen+4+4, port.FrameSize)
 	rtp.FixedHeader{
 		Marker: true, Extension: true, PayloadType: stageType, Sequence: uint16(s.seq), Timestamp: uint32(s.seq) * 3000,
-		SSRC: stageSSRC,
+		SSRC: s.ssrc,
 	}.Put(b)
 	copy(b[rtp.HeaderLen:], []byte{0xBE, 0xDE, 0, 1, stageTWCC<<4 | 1, byte(s.next >> 8), byte(s.next), 0})
 	payload := make([]byte, stagePayload)

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"net/netip"
 	"runtime"
 	"testing"
 
+	"ringcast/engine/api"
 	"ringcast/engine/port"
 )
 
@@ -50,4 +52,48 @@ func TestStreamMemory(t *testing.T) {
 		})
 	})
 	runtime.KeepAlive(h)
+}
+
+// The choice of layers takes little memory: a Selector for each viewer, and a home for each address.
+func TestSelectorMemory(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		addresses int
+		most      int
+	}{{"256 viewers an address", 2, 300}, {"one viewer an address", 512, 360}} {
+		t.Run(c.name, func(t *testing.T) {
+			// fields is how much larger the allocation of two subscriptions is for the choice of layers.
+			const fields = 32
+			off, on := selectorMemory(t, c.addresses, false), selectorMemory(t, c.addresses, true)
+			got := on - off + fields
+			if t.Logf("%d bytes a viewer", got); got > c.most {
+				t.Errorf("the choice of layers takes %d bytes a viewer, want at most %d", got, c.most)
+			}
+		})
+	}
+}
+
+// selectorMemory returns the bytes that each of 512 viewers from some addresses takes at a worker, peers included.
+func selectorMemory(t *testing.T, addresses int, adapts bool) int {
+	t.Helper()
+	const n = 512
+	l := newLab(t, 0, 1)
+	l.w.cfg.Adapt = adapts
+	p := l.publish(1, 1, simulcast()...)
+	before := liveBytes()
+	for i := range n {
+		s := &sub{party: l.party(api.Subscriber, 1, watched(true)...)}
+		a := i % addresses
+		s.path.Remote = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(a >> 8), byte(a)}), uint16(1024+i))
+		s.connect()
+	}
+	p.layer(hiSSRC, 0, 0, vp8(true, true, ""))
+	if len(l.sent) < n {
+		t.Fatalf("%d packets to %d viewers", len(l.sent), n)
+	}
+	l.forget()
+	clear(l.seals)
+	after := liveBytes()
+	runtime.KeepAlive(l)
+	return (after - before) / n
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
@@ -86,6 +87,7 @@ func newLab(tb testing.TB, index, workers int) *lab {
 	sealers := 0
 	l.w = New(Config{
 		Index: index, Workers: workers, Rand: l.rand, Ufrags: labUfrags, Wall: labWall,
+		Adapt: true, StartRate: adapt.StartRate,
 		NewSealer: func(k *srtp.Keys) (srtp.Sealer, error) {
 			s, err := srtp.NewSealer(k)
 			sealers++

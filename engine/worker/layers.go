@@ -115,7 +115,7 @@ func (w *Worker) aim(now port.Time, t *subscription, src *track) {
 		return
 	}
 	t.desire(want)
-	t.turned = now
+	t.turned = uint32(now / port.Millisecond)
 	if want != nil && want.pub.owner != w.address() {
 		w.demand(now, want)
 	}
@@ -230,7 +230,7 @@ func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool
 	}
 	ahead := int32(k.Timestamp + offset - t.lastTimestamp)
 	older := clocksApart
-	if now-t.turned > switchSpan {
+	if uint32(now/port.Millisecond)-t.turned > uint32(switchSpan/port.Millisecond) {
 		older = layersApart
 	}
 	return ahead > 0 || ahead >= -int32(rtp.Ticks(int64(older), l.clockRate())) && k.Arrival >= t.reached()

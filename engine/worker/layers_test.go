@@ -43,6 +43,7 @@ type encoder struct {
 // of its pictures unless the width is 0.
 func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *simulcaster {
 	l := newLab(t, 0, 1)
+	l.w.cfg.Adapt = false
 	v := simulcast()[0]
 	v.Encodings = nil
 	for _, rid := range rids {

@@ -132,7 +132,7 @@ func TestFillSummary(t *testing.T) {
 		}))
 	}
 	v := &sub.tracks[1]
-	x := fill{delivery: delivery{t: v, span: v.present(), numbered: v.numbersNext()}, first: sub.transport}
+	x := fill{delivery: delivery{t: v, span: v.present(), numbered: sub.numbersNext(l.now, v)}, first: sub.transport}
 	x.end = v.have().history.Next()
 	route, _ := l.w.route(sub.session)
 	l.forget()

@@ -185,7 +185,7 @@ func (w *Worker) writeResend(now port.Time, f *port.Frame, sub *subscriber, t *s
 	e := l.history.At(index)
 	d := delivery{
 		t: t, span: s, index: index, entry: e, template: t.shape.resendTemplate(l, e), sequence: seq,
-		numbered: t.numbersResend(),
+		numbered: sub.numbersResend(t),
 	}
 	if d.template == nil || !d.fits() {
 		return false

@@ -124,7 +124,8 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 				}
 			}
 		case rtcp.NACK:
-			if _, ok := w.handleNACK(sub, &p); !ok {
+			lost, ok := w.handleNACK(sub, &p)
+			if w.missed(now, sub, p.Media, lost); !ok {
 				return
 			}
 		case rtcp.PLI:
@@ -135,9 +136,11 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 		case rtcp.FIR:
 			w.handleFIR(now, sub, &p)
 		case rtcp.REMB:
-			w.count(ReceivedREMBs)
+			w.estimated(now, sub, &p)
 		case rtcp.TransportCC:
-			w.count(ReceivedFeedbacks)
+			if !w.reported(now, sub, &p) {
+				return
+			}
 		case rtcp.BYE:
 			w.count(ReceivedBYEs)
 			if sub.leaves(&p) {

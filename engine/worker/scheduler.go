@@ -305,6 +305,9 @@ func (c *circle) foresee() {
 	if i := c.walk - 2; i >= 0 {
 		sub := c.members[i]
 		prefetch.Of(sub.session)
+		if sub.selector != nil {
+			prefetch.Of(sub.selector)
+		}
 		sub.sealer.Prefetch()
 		for t := range sub.tracks {
 			prefetch.Of(&sub.tracks[t])

@@ -147,7 +147,7 @@ func (w *Worker) close(now port.Time, s *session) {
 		s.selected, s.wanted = -1, -1
 		w.deadlines.remove(s)
 		if s.sub != nil {
-			w.unsubscribe(s.sub)
+			w.unsubscribe(now, s.sub)
 		}
 		if s.pub != nil && s.pub.publication != nil {
 			s.pub.publication.session = nil

@@ -70,6 +70,8 @@ type Worker struct {
 	keyframes keyframes
 	asking    asking
 
+	homes homes
+
 	// These wait for Poll, which takes them in this order.
 	routes  routes
 	outbox  outbox
@@ -233,6 +235,10 @@ func (w *Worker) handleSession(now port.Time, s *session, m *bus.Control) {
 		if s.live != nil {
 			w.key(now, s, m.Keys)
 		}
+	case bus.KindChoose:
+		if s.sub != nil {
+			w.choose(now, s.sub, m)
+		}
 	case bus.KindSendRecord:
 		w.sendRecord(now, s, m.Data)
 	}
@@ -310,9 +316,10 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 		w.want(s, wantFeedback)
 	case nackDeadline:
 		w.want(s, wantNACK)
-	case catchUpDeadline:
+	case turnDeadline:
 		if s.sub != nil {
 			w.serve(s.sub)
+			w.reconsider(now, s.sub)
 		}
 	}
 }

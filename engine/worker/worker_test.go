@@ -91,7 +91,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		{"a deadline", func(s *scene) func() {
 			session := s.w.sessions[s.viewer.spec.ID]
 			session.sub.stream = nil
-			s.w.deadlines.set(session, catchUpDeadline, s.now)
+			s.w.deadlines.set(session, turnDeadline, s.now)
 			return timeout(s)
 		}, viewer},
 		{"the messages", func(s *scene) func() {
