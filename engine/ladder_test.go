@@ -220,3 +220,33 @@ func TestChoose(t *testing.T) {
 	_, g = r.publishLayers("s", "h", "q")
 	expect("two layers again", g, 1)
 }
+
+// BenchmarkView measures one look at a subscriber's view, which each reader of events takes once a second.
+func BenchmarkView(b *testing.B) {
+	p := &publication{generation: 1, active: []int{111, 96}}
+	p.ladder = newLadder(layered("198.18.0.1", "f", "h", "q").Tracks)
+	live := &session{spec: &bus.Session{}, publication: p}
+	viewer := &session{
+		spec: &bus.Session{Role: api.Subscriber}, stream: &stream{live: live}, watching: watching{generation: 1},
+	}
+	c := &controller{inbox: newInbox(), sessions: map[api.SessionID]*session{1: viewer}}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			select {
+			case f := <-c.calls:
+				f()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	e := &Engine{controller: c}
+	b.ReportAllocs()
+	for b.Loop() {
+		if v, ok := e.View(1); !ok || v.Rung != 2 {
+			b.Fatalf("got rung %d, %t, want 2", v.Rung, ok)
+		}
+	}
+}

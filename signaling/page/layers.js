@@ -32,15 +32,31 @@ export class Layers extends EventTarget {
     try {
       const answer = await this.post(events, ['layers', 'reconnect']);
       if (resource !== this.resource || !answer.ok) return;
-      this.source = new EventSource(new URL(answer.headers.get('Location'), answer.url));
+      this.events = new URL(answer.headers.get('Location'), answer.url);
     } catch {
       return; // playing needs no events
     }
-    this.source.addEventListener('layers', (event) => this.update(JSON.parse(event.data)));
-    this.source.addEventListener('reconnect', reconnect);
+    this.reconnect = reconnect;
+    this.listening = new AbortController();
+    document.addEventListener('visibilitychange', () => this.listen(), { signal: this.listening.signal });
+    this.listen();
+  }
+
+  // listen begins to read events, or ends it. Over HTTP/1 a browser opens six connections to a server, for all of its
+  // tabs: a hidden one needs no events.
+  listen() {
+    if (document.visibilityState !== 'visible') {
+      this.source?.close();
+      this.source = null;
+    } else if (!this.source) {
+      this.source = new EventSource(this.events);
+      this.source.addEventListener('layers', (event) => this.update(JSON.parse(event.data)));
+      this.source.addEventListener('reconnect', this.reconnect);
+    }
   }
 
   close() {
+    this.listening?.abort();
     this.source?.close();
     this.source = null;
     this.resource = null;
