@@ -92,6 +92,22 @@ const (
 	qLayer = `{"rid":"q","spatialLayerId":0,"temporalLayerId":0,"bitrate":0,`
 )
 
+// audience returns the numbers of readers and of event streams.
+func (b *bench) audience() (readers, streams int) {
+	a := &b.server.audience
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.readers, len(a.bySecret)
+}
+
+// expectNoAudience demands that there are no readers, and so many event streams.
+func (b *bench) expectNoAudience(streams int) {
+	b.t.Helper()
+	if readers, got := b.audience(); readers != 0 || got != streams {
+		b.t.Errorf("%d readers and %d event streams are left, want none and %d", readers, got, streams)
+	}
+}
+
 // Events report the state at the beginning, and changes. Data is one line.
 func TestEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -143,9 +159,7 @@ func TestEventsChosen(t *testing.T) {
 		if _, open := l.next(time.Minute); open {
 			t.Error("the answer goes on without its reader")
 		}
-		if n := b.server.audience.readers; n != 0 {
-			t.Errorf("%d readers are left, want none", n)
-		}
+		b.expectNoAudience(1)
 	})
 }
 
@@ -184,10 +198,7 @@ func TestEventsEnd(t *testing.T) {
 				second.expect("end", false, events...)
 				checkProblem(t, b.do(http.MethodGet, stream, ""), http.StatusNotFound, "event stream")
 				checkProblem(t, b.do(http.MethodDelete, stream, ""), http.StatusNotFound, "event stream")
-				if a := &b.server.audience; a.readers != 0 || len(a.bySecret) != 0 || len(a.bySession) != 0 {
-					t.Errorf("%d readers, %d streams and %d sessions are left, want none",
-						a.readers, len(a.bySecret), len(a.bySession))
-				}
+				b.expectNoAudience(0)
 			})
 		})
 	}
@@ -208,7 +219,11 @@ func TestEventFlood(t *testing.T) {
 		if w := post(); w.Code != http.StatusCreated {
 			t.Errorf("after a DELETE: status %d, want 201", w.Code)
 		}
-		b.server.audience.readers = maxReaders - 1 // as if so many were read
+		for range maxReaders - 1 { // of other sessions
+			if _, ok := b.server.audience.enter(t.Context(), &eventStream{}); !ok {
+				t.Fatalf("a reader was refused, want %d to be let in", maxReaders)
+			}
+		}
 		l := b.listen(t, streams[1])
 		if got, open := l.next(eventInterval / 2); len(got) != 3 || !open {
 			t.Errorf("the last reader: got %q, open %t, want three events", got, open)
@@ -276,8 +291,9 @@ func TestEventConnection(t *testing.T) {
 			t.Error("the event stream ended well, want a connection that was closed")
 		}
 		synctest.Wait()
-		if n := s.bench.server.audience.readers; n != 0 || !ended(c) {
-			t.Errorf("%d readers are left, want none and a closed connection", n)
+		s.bench.expectNoAudience(1)
+		if !ended(c) {
+			t.Error("the connection is open, want it closed")
 		}
 	})
 }
@@ -287,15 +303,15 @@ func TestSlowEventReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newCrowdedServer(t, 2)
 		c, _ := s.get(s.bench.openEvents(s.bench.watchSimulcast(t), ""))
-		audience := &s.bench.server.audience
 		for _, row := range []struct {
 			until   time.Duration
 			readers int
 		}{{(heartbeatTicks-1)*eventInterval + writeSpan - eventInterval/2, 1}, {3 * eventInterval, 0}} {
 			time.Sleep(row.until)
 			synctest.Wait()
-			if audience.readers != row.readers || ended(c) != (row.readers == 0) {
-				t.Errorf("%v later: %d readers, want %d; ended: %t", row.until, audience.readers, row.readers, ended(c))
+			readers, _ := s.bench.audience()
+			if readers != row.readers || ended(c) != (row.readers == 0) {
+				t.Errorf("%v later: %d readers, want %d; ended: %t", row.until, readers, row.readers, ended(c))
 			}
 		}
 	})
