@@ -72,8 +72,8 @@
 // Viewers of one Source take turns. One probes at a time. A step up needs room beside all that the source is sent,
 // in all 87 % of the measured link. The rest drains keyframes, which come to all viewers at once. The viewer who
 // went up last goes down first. The others wait 0.6 to 1.5 s for the effect. An address may have several links: after
-// fifteen denials a step is tried without room. For two minutes a Source remembers the rate that a viewer held for 30 s.
-// The next viewer from there starts one rung above it.
+// fifteen denials a step is tried without room. For two minutes a Source remembers the rate that a viewer held for
+// 30 s. The next viewer from there starts one rung above it.
 //
 // Below the lowest rung is audio only, after five seconds of trouble. A packet of padding in 750 ms then takes the
 // place of video, and padded trains look for room for the lowest rung.

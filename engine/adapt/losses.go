@@ -48,6 +48,8 @@ func (l *losses) late() {
 		l.open--
 	case l.lost[0] > 0:
 		l.lost[0]--
+	case l.lost[1] > 0: // it was counted before the bucket ended
+		l.lost[1]--
 	}
 	l.got[0]++
 }

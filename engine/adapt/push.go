@@ -18,12 +18,22 @@ const (
 // pushing reports whether a push is under way.
 func (s *Selector) pushing() bool { return s.probes >= pushLast }
 
-// push begins a push.
-func (s *Selector) push() {
+// push begins a push on a link of some capacity, if there is room for the padding too.
+func (s *Selector) push(now port.Time, g Setting, capacity float64) {
+	if !g.Source.roomFor(pushMore(g.Ladder, int(s.choice.want)), capacity, s.backoff.denied) {
+		s.deny(g)
+		return
+	}
+	if !g.Source.mayProbe(now) {
+		return
+	}
 	s.probes = pushLast + pushPads
 	s.clock.set(markNext, 0)
 	s.numberAll(3 * second)
 }
+
+// pushMore is the rate that a step up from a rung needs beyond that of the rung, in bits a second.
+func pushMore(l Ladder, rung int) float64 { return riseMargin*l.rate(l.above(rung)) - l.rate(rung) }
 
 // pushPad is the padding that makes up for the rate that the present rung lacks. It begins when losses are judged.
 func (s *Selector) pushPad(g Setting) (packets, size int, ok bool) {
@@ -36,9 +46,7 @@ func (s *Selector) pushPad(g Setting) (packets, size int, ok bool) {
 		s.clock.set(markNext, ticks(s.rtt)*milli+pushWait)
 	}
 	s.clock.extend(markHushed, 700*milli)
-	want := int(s.choice.want)
-	more := riseMargin*g.Ladder.rate(g.Ladder.above(want)) - g.Ladder.rate(want)
-	bytes := int(more / 8 * float64(pushDistance) / second)
+	bytes := int(pushMore(g.Ladder, int(s.choice.want)) / 8 * float64(pushDistance) / second)
 	packets = min(max((bytes+1199)/1200, 1), maxTrain)
 	return packets, min(max(bytes/packets, paddingSize), 1200), true
 }

@@ -56,9 +56,7 @@ func (s *Selector) rise(now port.Time, g Setting) {
 	case rate < margin*l.rate(next), !g.Source.roomFor(l.rate(next)-l.rate(want), rate, s.backoff.denied):
 		s.deny(g)
 	case s.backoff.distrusts(next):
-		if g.Source.mayProbe(now) {
-			s.push()
-		}
+		s.push(now, g, rate)
 	default:
 		to := max(next, min(l.within(rate/margin), l.within(3*l.rate(want))))
 		if s.backoff.distrusts(to) || !g.Source.roomFor(l.rate(to)-l.rate(want), rate, 0) {
