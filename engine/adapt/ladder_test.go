@@ -66,3 +66,23 @@ func TestSilentRung(t *testing.T) {
 		}
 	}
 }
+
+// A rung that fell silent is taken again as soon as it comes back: the viewer's network had no part in that.
+func TestSilentRungComesBack(t *testing.T) {
+	var s adapt.Selector
+	now := port.Second
+	s.Start(now, 2, 1)
+	look := func(l adapt.Ladder, want int) {
+		t.Helper()
+		now += port.Second
+		s.HandleTimeout(now, adapt.Setting{Ladder: l})
+		if s.Want() != want || s.Cause() != adapt.CauseLadder {
+			t.Errorf("got rung %d because of %v, want %d because of the ladder", s.Want(), s.Cause(), want)
+		}
+		s.Switched(now, s.Want())
+	}
+	look(adapt.Ladder{three[0], three[1], {}}, 1)
+	look(adapt.Ladder{three[0], three[1], {}}, 1)
+	look(three, 2)
+	look(three, 2)
+}
