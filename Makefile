@@ -11,7 +11,7 @@ SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
 QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp \
-		-e /testenv/zerocopy -e /ringbench/internal/trial)
+		-e /testenv/bottleneck -e /testenv/zerocopy -e /ringbench/internal/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab cmd/ringbench/internal/sink
@@ -40,7 +40,8 @@ TEST  = $(GO) test -v -count=1 -timeout 60m
 CLANG = 14.0.6
 
 .PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp
-.PHONY: adapt zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps cross help
+.PHONY: adapt bottleneck zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps
+.PHONY: cross help
 
 all: build
 
@@ -85,8 +86,8 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 	@.ci/tier test 10 deps units play
 
 check: ## the second tier, at most 60 minutes: all that must pass before a release
-	@.ci/tier check 60 peerdeps lint cross portable nonces adapt race e2e peers attack xdp zerocopy trial bench-smoke \
-		fuzz
+	@.ci/tier check 60 peerdeps lint cross portable nonces adapt race e2e peers bottleneck attack xdp zerocopy \
+		trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
@@ -150,6 +151,9 @@ e2e: deps ## real browsers over sockets
 
 peers: peerdeps ## GStreamer, aiortc and Firefox publish and watch for a minute each
 	@$(TEST) ./testenv/peers 2>&1 | $(SHOW)
+
+bottleneck: peerdeps ## browsers whose links become narrow and wide again; SHOW=cat for the figures
+	@$(TEST) ./testenv/bottleneck 2>&1 | $(SHOW)
 
 attack: ## the attacks of the table in testenv/attack; SHOW=cat for their figures
 	@$(TEST) ./testenv/attack 2>&1 | $(SHOW)

@@ -18,7 +18,8 @@
 //   - e2e tests the server with browsers and pion,
 //   - scale tests the server's memory with many viewers,
 //   - firefox drives headless Firefox,
-//   - peers tests the server with GStreamer, aiortc and Firefox.
+//   - peers tests the server with GStreamer, aiortc and Firefox,
+//   - bottleneck tests the server with browsers whose links are narrow.
 //
 // Environment:
 //

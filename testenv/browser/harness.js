@@ -179,6 +179,19 @@
     }, 100);
   };
 
+  // The present picture and the time below it, as base64 of a PNG.
+  h.picture = () => {
+    const canvas = document.createElement('canvas');
+    canvas.width = 960;
+    canvas.height = 600;
+    const ctx = canvas.getContext('2d', { alpha: false });
+    ctx.drawImage(h.video, 0, 0, 960, 540);
+    ctx.fillStyle = '#fff';
+    ctx.font = '50px monospace';
+    ctx.fillText(`${new Date().toISOString().slice(11, 23)}, ${h.video.videoWidth} wide`, 4, 590);
+    return canvas.toDataURL().split(',')[1];
+  };
+
   h.stop = async () => {
     let status = 0;
     if (h.location) {
