@@ -95,6 +95,7 @@ func (w *Worker) readVideo(l *layer, x *incoming, packet *bus.Packet) {
 		packet.Flags |= bus.KeyframeStart
 		if k := l.history.Key(); !k.Valid || k.Timestamp != packet.Timestamp {
 			w.count(Keyframes)
+			l.request.began = packet.Arrival
 		}
 		l.request.answer(packet.Arrival)
 	}

@@ -24,7 +24,8 @@ const (
 // A request is the state of one layer's keyframe requests.
 type request struct {
 	last    port.Time // when a keyframe was last requested
-	keyed   port.Time // when a keyframe last began to arrive
+	keyed   port.Time // when a packet of a keyframe's start last arrived
+	began   port.Time // when the first of that keyframe did
 	tries   uint8     // requests since then, up to 2
 	asked   bool      // at least once
 	pending bool      // a PLI or FIR is to be written
@@ -198,7 +199,7 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 	limited := l.upstream != nil && len(t.layers) > 1
 	due := l.request.due
 	if limited {
-		due = func(now port.Time) port.Time { return t.keying.due(now, &l.request) }
+		due = func(now port.Time) port.Time { return t.keying.due(now, l) }
 	}
 	if due(now) <= now && w.askNow(l) {
 		if limited {

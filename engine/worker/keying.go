@@ -10,15 +10,14 @@ const (
 	// the picture or go down, riseInterval for those who go up. The latter take any keyframe that comes.
 	lostInterval = port.Second
 	riseInterval = 4 * port.Second
-	// A request that is not answered within answerSpan is repeated once, because it may be lost. The span is 250 ms and
-	// a round trip.
-	answerSpan = 250*port.Millisecond + defaultTrip
-	// defaultTrip stands for a round trip to a publisher that nobody measured.
+	// A request that is not answered within a round trip and answerSpan is repeated once, because it may be lost.
+	answerSpan = 250 * port.Millisecond
+	// defaultTrip stands for a round trip that was not measured.
 	defaultTrip = 100 * port.Millisecond
 	// Requests other than for joiners are paid from a budget: keyingBurst of them at once, and another each
 	// keyingRefill. So there are at most six in any 30 s.
 	keyingBurst  = 2
-	keyingRefill = 6 * port.Second
+	keyingRefill = 6100 * port.Millisecond
 	// Layers that are keyed within togetherSpan were keyed by one request.
 	togetherSpan = 50 * port.Millisecond
 )
@@ -36,8 +35,8 @@ type keying struct {
 }
 
 // due returns when a keyframe may be requested next for the needs of a layer.
-func (k *keying) due(now port.Time, q *request) port.Time {
-	at := port.Never
+func (k *keying) due(now port.Time, l *layer) port.Time {
+	q, at := &l.request, port.Never
 	if q.needed(bus.NeedJoin) || !q.needed(bus.NeedLost) && !q.needed(bus.NeedRise) {
 		at = q.due(now)
 	}
@@ -47,7 +46,11 @@ func (k *keying) due(now port.Time, q *request) port.Time {
 			return now
 		}
 		if q.tries == 1 {
-			interval = min(interval, answerSpan)
+			trip := l.upstream.receiver.RoundTrip()
+			if trip == 0 {
+				trip = defaultTrip
+			}
+			interval = min(interval, answerSpan+trip)
 		}
 		return k.last + interval
 	}
@@ -82,18 +85,18 @@ func (k *keying) review(t *track) {
 	if k.asked == nil {
 		return
 	}
-	answer := k.asked.history.Key()
-	if !answer.Valid || answer.Arrival < k.last {
+	answer := k.asked.request.began
+	if answer < k.last {
 		return
 	}
 	alone := true
 	for _, x := range t.layers {
-		key := x.history.Key()
-		if x == k.asked || !key.Valid || !within(key.Arrival, answer.Arrival, togetherSpan) {
+		q := &x.request
+		if x == k.asked || !within(q.began, answer, togetherSpan) {
 			continue
 		}
 		alone = false
-		if !x.request.asked || k.last-x.request.last > lostInterval {
+		if !q.asked || k.last-q.last > lostInterval {
 			k.together = true
 		}
 	}

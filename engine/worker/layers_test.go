@@ -60,6 +60,25 @@ func newSimulcaster(t testing.TB, widths map[string]uint16, rids ...string) *sim
 	return x
 }
 
+// choose puts a viewer on a rung.
+func (s *sub) choose(rung int8) {
+	s.lab.Helper()
+	sub := s.lab.w.sessions[s.spec.ID].sub
+	for i := range sub.tracks {
+		if t := &sub.tracks[i]; t.spec.Kind == rtp.Video {
+			t.rung = rung
+		}
+	}
+	s.lab.w.serve(sub)
+	s.lab.poll()
+}
+
+// stop makes a viewer's present layer end at once.
+func (s *sub) stop() {
+	sub := s.lab.w.sessions[s.spec.ID].sub
+	sub.tracks[len(sub.tracks)-1].stopped = true
+}
+
 // rung finds a layer.
 func (x *simulcaster) rung(rid string) *encoder {
 	for _, r := range x.rungs {
@@ -92,20 +111,26 @@ func (x *simulcaster) run(span port.Time) {
 			x.l.receive(x.s.path, x.s.check())
 			x.l.receive(x.p.path, x.p.check())
 		}
-		for _, f := range x.p.asked() {
-			for _, r := range x.rungs {
-				if f.Type == rtcp.PLI && f.Media == r.ssrc {
-					r.key = r.key || !r.deaf
-					x.asked = append(x.asked, r.rid)
-				}
-			}
-		}
+		x.hear()
 		for _, r := range x.rungs {
 			if r.off || x.l.now < r.next {
 				continue
 			}
 			x.send(r)
 			r.next = x.l.now + r.every
+		}
+	}
+}
+
+// hear makes keyframes of the layers of which one was requested.
+func (x *simulcaster) hear() {
+	x.Helper()
+	for _, f := range x.p.asked() {
+		for _, r := range x.rungs {
+			if f.Type == rtcp.PLI && f.Media == r.ssrc {
+				r.key = r.key || !r.deaf
+				x.asked = append(x.asked, r.rid)
+			}
 		}
 	}
 }
@@ -134,10 +159,13 @@ type shown struct {
 	received
 }
 
-// shown are the frames since forget.
-func (x *simulcaster) shown() (all []shown) {
+// shown are the frames that the first viewer was sent since forget.
+func (x *simulcaster) shown() []shown { return x.shownTo(x.s) }
+
+// shownTo are the frames that a viewer was sent since forget.
+func (x *simulcaster) shownTo(s *sub) (all []shown) {
 	x.Helper()
-	for _, r := range x.s.media(subVideo) {
+	for _, r := range s.media(subVideo) {
 		f := shown{received: r, at: r.at - x.start}
 		at := 2
 		if r.payload[1] == 0 && len(r.payload) > 4 && r.payload[4] == 0x9D {

@@ -20,6 +20,8 @@ type pair struct {
 	s               *sub
 	// lose says which media messages the lane loses.
 	lose func(m *bus.Media) bool
+	// hear is called with each control message.
+	hear func(m *bus.Control)
 }
 
 func newPair(t *testing.T, rtx bool, tracks ...func() []rtp.Track) *pair {
@@ -48,6 +50,9 @@ func (x *pair) exchange() {
 			for _, m := range control {
 				if m.To == way.to.w.address() {
 					moved = true
+					if x.hear != nil {
+						x.hear(&m)
+					}
 					way.to.tell(from(way.from.w.address(), m))
 				}
 			}
