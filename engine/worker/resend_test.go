@@ -321,7 +321,7 @@ func TestNACKCountsLosses(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
-	for _, seq := range []uint64{0, 1, 2, 4, 5} { // 3 is lost on its way to the server
+	for _, seq := range []uint64{0, 1, 2, 4, 5, 7} { // 3 and 6 are lost on their way to the server
 		p.frame(seq, uint32(seq)*3000, seq == 0)
 	}
 	sub := l.stream(1).all()[0]
@@ -343,17 +343,21 @@ func TestNACKCountsLosses(t *testing.T) {
 		{"two that were sent", []uint16{first + 1, first + 2}, 2},
 		{"one of them again, before it was resent, and another", []uint16{first + 2, first + 4}, 1},
 		{"one that the server never had", []uint16{first + 3}, 0},
-		{"some that were not sent yet or never will be", []uint16{first + 6, first + 100, first - 1}, 0},
+		{"some that were not sent yet or never will be", []uint16{first + 8, first + 100, first - 1}, 0},
 	} {
 		if got := ask(c.seqs...); got != c.want {
 			t.Errorf("%s: %d were lost; expected %d", c.name, got, c.want)
 		}
 	}
+	l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 6, ts: 18000, payload: vp8(true, false, "")}))
+	if got := ask(first + 6); got != 0 {
+		t.Errorf("one that came late and was not sent yet: %d were lost; expected 0", got)
+	}
 	l.poll()
 	if got := ask(first+1, first+5); got != 1 {
 		t.Errorf("one that was resent, and another: %d were lost; expected 1", got)
 	}
-	for seq := uint64(6); seq < 106; seq++ { // the history keeps a second
+	for seq := uint64(8); seq < 108; seq++ { // the history keeps a second
 		p.send(packet{
 			ssrc: videoSSRC, pt: pubVP8, seq: seq, ts: uint32(seq) * 3000,
 			payload: append(vp8(true, false, ""), make([]byte, 1000)...),
