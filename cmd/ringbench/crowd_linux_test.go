@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"testing"
 
 	"ringcast/cmd/ringbench/internal/publish"
@@ -88,7 +89,7 @@ func TestCrowd(t *testing.T) {
 	if err := w.Crowd.Set("4,2:700k:queue=100ms,2:delay=80ms:loss=5%"); err != nil {
 		t.Fatal(err)
 	}
-	w.Viewers = w.Crowd.Viewers()
+	w.Viewers, w.Sources = w.Crowd.Viewers(), netip.MustParsePrefix("127.1.0.0/16")
 	_, got := crowd(t, s, p, w, func(w *report.Watch) bool {
 		return w.Playing == 8 && w.Steady.Seconds > 1 && w.Groups[1].Squeezed > 200 && w.Groups[2].Squeezed > 20
 	})

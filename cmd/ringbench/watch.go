@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 
 	"ringcast/cmd/ringbench/internal/watch"
@@ -17,7 +18,7 @@ const watchExamples = `  One viewer that checks every packet, until interrupted:
   A thousand viewers, 200 more each second, then half a minute of watching; 20 of them check every packet:
     ringbench watch --whep http://localhost:8080/whep/bench --viewers 1000 --ramp 200 --sample 20 --duration 30s
   500 viewers without a bottleneck, 250 with one of 700 kbit/s, 250 with one of 200 kbit/s and 1 % of loss:
-    ringbench watch --whep http://localhost:8080/whep/bench --crowd 500,250:700k,250:200k:loss=1%
+    ringbench watch --whep http://localhost:8080/whep/bench --crowd 500,250:700k,250:200k:loss=1% --sources 127.1.0.0/16
   Spread over the streams bench0 to bench99, with a report for machines:
     ringbench watch --whep 'http://localhost:8080/whep/bench{n}' --streams 0-99 --viewers 2000 --json report.json
 `
@@ -47,6 +48,8 @@ func (w *watchFlags) set() *flag.FlagSet {
 	f.BoolVar(&c.Insecure, "insecure", false, "accept any TLS certificate")
 	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers")
 	f.Var(&c.Crowd, "crowd", crowdUsage)
+	f.TextVar(&c.Sources, "sources", netip.Prefix{}, "let each viewer with a bottleneck come from an address of its "+
+		"own in `PREFIX`, such as 127.1.0.0/16; else a server may think that they share a link")
 	f.Float64Var(&c.Ramp, "ramp", c.Ramp, "`VIEWERS` that begin each second")
 	f.StringVar(&w.streams, "streams", "0", "`NUMBERS` that {n} takes in turn: 0-9, or 0,3,5-7")
 	f.IntVar(&c.Sample, "sample", c.Sample, "`K` viewers that open and check every packet; the others count")

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,7 @@ type Watching struct {
 	URL                      string
 	Viewers, Streams, Sample int
 	Crowd                    watch.Crowd
+	Sources                  netip.Prefix
 	Ramp                     float64
 	Seed                     uint64
 	Audio                    bool
@@ -110,6 +112,7 @@ var viewers = lab.Register("viewers",
 		for n := range in.Streams {
 			cfg.Streams = append(cfg.Streams, n)
 		}
+		cfg.Sources = in.Sources
 		cfg.NoAudio, cfg.Settle, cfg.Report, cfg.Crowd = !in.Audio, 0, in.Report, in.Crowd
 		sunk := func() (s Sunk, err error) { return s, nil }
 		if !in.NoSink {

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"ringcast/cmd/ringbench/internal/report"
@@ -78,6 +81,9 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	if r.clientNAPI, err = threads(r.client, []int{cfg.ClientCPU}); err != nil {
 		return r, err
 	}
+	if err = addSources(r.client); err != nil {
+		return r, err
+	}
 	r.orders = r.client.Client()
 	if r.process, err = r.startServer(ctx); err != nil {
 		return r, err
@@ -91,6 +97,25 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	}
 	// Frames should leave when they are due, even while the viewers are busy on the same core.
 	return r, r.publishing.Prefer()
+}
+
+// sources has an address for each viewer with a bottleneck. The server's gateway is the client.
+var sources = netip.MustParsePrefix("198.19.0.0/16")
+
+// addSources makes all addresses of sources the host's own.
+func addSources(h *lab.Host) error {
+	lo, err := h.Netlink().LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	err = h.Netlink().RouteAdd(&netlink.Route{
+		LinkIndex: lo.Attrs().Index, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		Dst: &net.IPNet{IP: sources.Addr().AsSlice(), Mask: net.CIDRMask(sources.Bits(), 32)},
+	})
+	if err != nil {
+		return fmt.Errorf("add the viewers' addresses: %w", err)
+	}
+	return nil
 }
 
 // threads makes a device receive in threads of its own from the start, with or without XDP later. GRO gives veth a NAPI
@@ -205,7 +230,7 @@ func (r *Rig) Fill(ctx context.Context) error {
 		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP,
 			"/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
-		Report: r.cfg.Report, Crowd: r.cfg.Crowd,
+		Report: r.cfg.Report, Crowd: r.cfg.Crowd, Sources: sources,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return err

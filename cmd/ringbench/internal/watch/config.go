@@ -24,16 +24,11 @@ type Config struct {
 	URL      string
 	Token    string
 	Insecure bool // accept any TLS certificate
-	Viewers  int
-	// Crowd divides the viewers into groups; empty is a single one. Viewers is then its size.
-	Crowd Crowd
+	Audience
 	// Ramp is how many viewers begin each second.
 	Ramp float64
 	// Streams are the numbers that {n} takes, in turn.
 	Streams []int
-	// Sample is the number of viewers that open and check every packet, of each group without a bottleneck. All
-	// viewers with one do.
-	Sample int
 	// Settle is the time from the last viewer's joining, or failing, to the steady time.
 	Settle time.Duration
 	// Duration is the length of the steady time; 0 lasts until an interruption.
@@ -61,7 +56,9 @@ type Config struct {
 
 // Default is one viewer that is sampled.
 func Default() Config {
-	return Config{Viewers: 1, Ramp: 100, Streams: []int{0}, Sample: 10, Settle: time.Second, Seed: 1}
+	return Config{
+		Audience: Audience{Viewers: 1, Sample: 10}, Ramp: 100, Streams: []int{0}, Settle: time.Second, Seed: 1,
+	}
 }
 
 // Validate returns all errors together.
@@ -76,6 +73,8 @@ func (c *Config) Validate() error {
 		"--whep %q: expected the http or https URL of a WHEP endpoint", c.URL)
 	check(len(c.Crowd) == 0 || c.Crowd.Viewers() == c.Viewers, "--viewers %d: --crowd has %d", c.Viewers,
 		c.Crowd.Viewers())
+	check(!c.Sources.IsValid() || c.Sources.Addr().Is4() && c.Viewers < 1<<(32-c.Sources.Bits())-1,
+		"--sources %v: expected an IPv4 prefix with more than %d addresses", c.Sources, c.Viewers)
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "--viewers %d: expected 1 to %d", c.Viewers, maxViewers)
 	check(c.Ramp > 0 && c.Ramp <= maxRamp, "--ramp %g: expected more than 0 and at most %d a second", c.Ramp, maxRamp)
 	check(c.Sample >= 0, "--sample %d: expected 0 or more", c.Sample)
@@ -112,24 +111,4 @@ func ParseStreams(text string) ([]int, error) {
 // url returns the endpoint of viewer n.
 func (c *Config) url(n int) string {
 	return strings.ReplaceAll(c.URL, "{n}", strconv.Itoa(c.Streams[n%len(c.Streams)]))
-}
-
-// sampled reports whether a viewer is one of the sample, which is spread over its whole group. All viewers with a
-// bottleneck are.
-func (c *Config) sampled(p place) bool {
-	g := &c.Crowd[p.group]
-	if g.some() || c.Sample >= g.Viewers {
-		return true
-	}
-	return p.number*c.Sample/g.Viewers != (p.number-1)*c.Sample/g.Viewers || p.number == 0 && c.Sample > 0
-}
-
-// samples is the number of viewers in the sample, which has none with a bottleneck.
-func (c *Config) samples() (n int) {
-	for i := range c.Crowd {
-		if g := &c.Crowd[i]; !g.some() {
-			n += min(c.Sample, g.Viewers)
-		}
-	}
-	return n
 }

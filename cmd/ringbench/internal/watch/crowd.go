@@ -1,7 +1,9 @@
 package watch
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,4 +79,52 @@ func (c Crowd) places() []place {
 		begun[next]++
 	}
 	return all
+}
+
+// An Audience is all viewers of a run.
+type Audience struct {
+	Viewers int
+	// Crowd divides the viewers into groups; empty is a single one. Viewers is then its size.
+	Crowd Crowd
+	// Sources has an address of its own for each viewer with a bottleneck, since servers may think that those of one
+	// address share a link. All its addresses must be local. If it is not valid, the OS chooses.
+	Sources netip.Prefix
+	// Sample is the number of viewers that open and check every packet, of each group without a bottleneck. All
+	// viewers with one do.
+	Sample int
+}
+
+// sampled reports whether a viewer is one of the sample, which is spread over its whole group. All viewers with a
+// bottleneck are.
+func (a *Audience) sampled(p place) bool {
+	g := &a.Crowd[p.group]
+	if g.some() || a.Sample >= g.Viewers {
+		return true
+	}
+	return p.number*a.Sample/g.Viewers != (p.number-1)*a.Sample/g.Viewers || p.number == 0 && a.Sample > 0
+}
+
+// sourcePort is the port of viewers with addresses of their own. The OS chooses higher ones for the others, and a Sink
+// knows viewers by their port.
+const sourcePort = 20_000
+
+// source returns the address of viewer n from Sources, if that is valid.
+func (a *Audience) source(n int) netip.AddrPort {
+	if !a.Sources.IsValid() {
+		return netip.AddrPort{}
+	}
+	base := a.Sources.Masked().Addr().As4()
+	var address [4]byte
+	binary.BigEndian.PutUint32(address[:], binary.BigEndian.Uint32(base[:])+uint32(n)+1)
+	return netip.AddrPortFrom(netip.AddrFrom4(address), sourcePort)
+}
+
+// samples is the number of viewers in the sample, which has none with a bottleneck.
+func (a *Audience) samples() (n int) {
+	for i := range a.Crowd {
+		if g := &a.Crowd[i]; !g.some() {
+			n += min(a.Sample, g.Viewers)
+		}
+	}
+	return n
 }

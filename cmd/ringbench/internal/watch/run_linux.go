@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -246,12 +247,14 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		path:    path{agent: session.NewAgent(credentials, answer.ICE, answer.Candidates, random.Uint64())},
 		joining: joining{began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base))},
 	}
+	var local netip.AddrPort
 	if b := c.Crowd[place.group].Bottleneck; b.some() {
 		v.pipe = newPipe(b, random.Uint64())
+		local = c.source(n)
 	}
 	open := 0
 	for _, candidate := range answer.Candidates {
-		fd, err := openSocket(candidate)
+		fd, err := openSocket(candidate, local)
 		if err == nil {
 			open++
 		}

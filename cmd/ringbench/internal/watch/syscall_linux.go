@@ -110,8 +110,9 @@ func (r *receiver) message(i int) (data []byte, segment int, at int64) {
 	return data, segment, at
 }
 
-// openSocket opens a nonblocking socket that is connected to remote.
-func openSocket(remote netip.AddrPort) (fd int, err error) {
+// openSocket opens a nonblocking socket that is connected to remote. It comes from local, unless that is not valid or
+// remote is of IPv6.
+func openSocket(remote, local netip.AddrPort) (fd int, err error) {
 	family, address := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{
 		Port: int(remote.Port()),
 		Addr: as4(remote.Addr()),
@@ -127,6 +128,13 @@ func openSocket(remote netip.AddrPort) (fd int, err error) {
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 	_ = unix.SetsockoptInt(fd, unix.SOL_UDP, udpGRO, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	if local.IsValid() && family == unix.AF_INET {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Port: int(local.Port()), Addr: as4(local.Addr())})
+		if err != nil {
+			unix.Close(fd)
+			return -1, fmt.Errorf("come from %v: %w", local, err)
+		}
+	}
 	if err := unix.Connect(fd, address); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("connect to %v: %w", remote, err)

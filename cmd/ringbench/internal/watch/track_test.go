@@ -284,7 +284,7 @@ func TestParseStreams(t *testing.T) {
 
 func TestSampled(t *testing.T) {
 	for _, c := range [][2]int{{10, 0}, {10, 1}, {10, 3}, {10, 10}, {10, 20}, {1000, 7}, {1, 1}} {
-		cfg := Config{Crowd: Crowd{{Viewers: c[0]}}, Sample: c[1]}
+		cfg := Audience{Crowd: Crowd{{Viewers: c[0]}}, Sample: c[1]}
 		n := 0
 		for i := range c[0] {
 			if cfg.sampled(place{0, i}) {
