@@ -26,24 +26,24 @@ type rfcCase struct {
 var rfcCases = []rfcCase{
 	{
 		name: "5.1 variable capacity, one flow", rates: steps(0, 1e6, 40, 2.5e6, 60, 0.6e6, 80, 1e6),
-		ways: []port.Time{50}, starts: []port.Time{0}, until: 100, unused: 60,
+		ways: []port.Time{50}, starts: []port.Time{0}, until: 100, unused: 65,
 	},
 	{
 		name:  "5.2 variable capacity, two flows",
 		rates: steps(0, 4e6, 25, 2e6, 50, 3.5e6, 75, 1e6, 100, 2e6),
-		ways:  []port.Time{50, 50}, starts: []port.Time{0, 0}, until: 125, unused: 60,
+		ways:  []port.Time{50, 50}, starts: []port.Time{0, 0}, until: 125, unused: 65,
 	},
 	{
 		name: "5.3 congested feedback", rates: steps(0, 2e6, 20, 1e6, 40, 2e6, 60, 0.8e6, 80, 2e6),
-		ways: []port.Time{50}, starts: []port.Time{0}, until: 100, lossy: 0.2, unused: 70,
+		ways: []port.Time{50}, starts: []port.Time{0}, until: 100, lossy: 0.2, unused: 75,
 	},
 	{
 		name: "5.4 competing flows", rates: netpath.Always(3.5e6),
-		ways: []port.Time{50, 50, 50}, starts: []port.Time{0, 20, 40}, until: 120, unused: 60,
+		ways: []port.Time{50, 50, 50}, starts: []port.Time{0, 20, 40}, until: 120, unused: 65,
 	},
 	{
 		name: "5.5 round trip fairness", rates: netpath.Always(4e6),
-		ways: []port.Time{10, 25, 50, 100, 150}, starts: []port.Time{0, 10, 20, 30, 40}, until: 300, unused: 60,
+		ways: []port.Time{10, 25, 50, 100, 150}, starts: []port.Time{0, 10, 20, 30, 40}, until: 300, unused: 65,
 	},
 	{
 		name: "5.6 long transfer", rates: netpath.Always(2e6),
@@ -68,7 +68,7 @@ var rfcCases = []rfcCase{
 	},
 	{
 		name: "5.8 pause and resume", rates: netpath.Always(3.5e6),
-		ways: []port.Time{50, 50, 50}, starts: []port.Time{0, 0, 0}, until: 120, unused: 60,
+		ways: []port.Time{50, 50, 50}, starts: []port.Time{0, 0, 0}, until: 120, unused: 65,
 		pause: [2]port.Time{40, 60},
 	},
 }
@@ -134,7 +134,7 @@ func (c *rfcCase) check(p *publisher, b *bars, bits float64) {
 	}
 	b.atMost("unused, %", 100-100*got/bits, c.unused)
 	if c.cross == nil {
-		b.atMost("queue p95, ms", percentile(queues, 95), 350)
+		b.atMost("queue p95, ms", percentile(queues, 95), 400)
 	}
 	b.atMost("100,000 over the least flow's rate", 100_000/least, 1)
 }

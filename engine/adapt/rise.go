@@ -55,7 +55,7 @@ func (s *Selector) rise(now port.Time, g Setting) {
 	case s.probes > 0: // more to come
 	case rate < margin*l.rate(next), !g.Source.roomFor(l.rate(next)-l.rate(want), rate, s.backoff.denied):
 		s.deny(g)
-	case s.backoff.distrusts(next):
+	case s.backoff.distrusts(next) && s.clock.passed(markForeign): // another's queue would fail a push
 		s.push(now, g, rate)
 	default:
 		to := max(next, min(l.within(rate/margin), l.within(3*l.rate(want))))
