@@ -20,13 +20,13 @@ func TestFormatsWithAndWithoutRTX(t *testing.T) {
 					v := browserOf([]*Manner{Chromium, Blind}[(i+worker)%2])
 					v.Codecs, v.Plain = []rtp.Codec{rtp.VP8, rtp.H264}, plain
 					x.watch(worker, v, Link{
-						Rate: x.rates(10, [2]float64{12, 0.9}, [2]float64{25, 10}), Loss: netpath.Always(0.03),
+						Rate: x.rates(10, [2]float64{8, 0.9}, [2]float64{18, 10}), Loss: netpath.Always(0.03),
 					})
 				}
 			}
 			from := x.Now()
-			for i := range 10 {
-				x.span(4)
+			for i := range 8 {
+				x.span(3)
 				x.pub.Turn([]rtp.Codec{rtp.H264, rtp.VP8}[i%2])
 			}
 			x.span(5)

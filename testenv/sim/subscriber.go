@@ -305,16 +305,20 @@ func (s *Subscriber) nack() {
 		return
 	}
 	now := s.world.now
-	retry, tries := nackRetry, nackTries
+	first, retry, tries := nackRetry, nackRetry, nackTries
 	if s.Browser != nil {
-		retry, tries = browserRetry, browserTries
+		first, retry, tries = nackInterval, browserRetry, browserTries
 	}
 	b := make([]byte, 0, 1400)
 	for _, r := range [...]*Reception{&s.Audio, &s.Video} {
 		var seqs []uint16
 		for _, e := range slices.Sorted(maps.Keys(r.missing)) {
 			x := r.missing[e]
-			if len(seqs) == 100 || now-x.asked < retry {
+			wait := retry
+			if x.tries == 0 {
+				wait = first
+			}
+			if len(seqs) == 100 || now-x.asked < wait {
 				continue
 			}
 			seqs = append(seqs, uint16(e))
