@@ -176,7 +176,7 @@ func (p *page) judgeKeys(from time.Time) {
 		end := all[len(all)-1]
 		t.Logf("%s, layer %s: %d keyframes in %.0f s, at most %d in 30 s; at most %d PLIs in 30 s", p.name, rid,
 			end.keys-all[0].keys, end.at.Sub(all[0].at).Seconds(), keys, plis)
-		if max(keys, plis) > mostKeys { // Firefox counts only what it was asked for
+		if max(keys, plis) > mostKeys { // Firefox counts requests alone
 			t.Errorf("%s, layer %s: %d keyframes in 30 s, want %d at most", p.name, rid, max(keys, plis), mostKeys)
 		}
 	}
