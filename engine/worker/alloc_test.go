@@ -173,3 +173,41 @@ func TestNoAllocationsOfSelectors(t *testing.T) {
 			c.Counts[SentPaddings])
 	}
 }
+
+// Viewers on different layers cost no allocation, and neither does the measuring of the layers.
+func TestNoAllocationsOnLayers(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "mid", "hi")
+	w := x.l.w
+	viewers := []*sub{x.s, x.l.watch(1, watched(true)[0]), x.l.watch(1, watched(true)[0])}
+	x.run(port.Second)
+	for i, s := range viewers {
+		s.choose(int8(i))
+	}
+	x.run(9 * port.Second)
+	var batch [][]byte
+	for i := range 3 * (allocationRuns + 1) {
+		r := x.rungs[i%3]
+		batch = append(batch, x.p.seal(packet{
+			ssrc: r.ssrc, pt: pubVP8, seq: r.seq, ts: x.timestamp(r) + uint32(i/3)*90, marker: true,
+			payload: vp8(true, false, "a picture"),
+		}))
+		r.seq++
+	}
+	before, i := w.counters.Counts[SentRTP], 0
+	check(t, func() {
+		x.l.now += port.Millisecond
+		for range 3 {
+			w.HandlePacket(x.l.now, &port.Inbound{Path: x.p.path, Data: batch[i], Arrival: x.l.now})
+			i++
+		}
+		for w.Poll(x.l.now, &x.l.out) || x.l.out.Filled > 0 {
+			x.l.out.Filled, x.l.out.Control = 0, x.l.out.Control[:0]
+			for f := range x.l.out.Frames {
+				x.l.out.Frames[f].Data = x.l.memory[f][:0]
+			}
+		}
+	})
+	if got := w.counters.Counts[SentRTP] - before; got < 3*allocationRuns {
+		t.Errorf("%d packets were sent to three viewers of %d pictures each", got, allocationRuns)
+	}
+}

@@ -10,15 +10,16 @@
 //   - A history is the log of one layer's packets in the order of arrival. An index is a place in it, and a cursor is
 //     the index of the next packet for one reader.
 //   - A layer is one encoding of a track: one for each simulcast RID, else the only one.
-//   - A track is one media line of a publication. Its best layer is the one with the largest pictures that is sent.
+//   - A track is one media line of a publication. Its rungs are its layers, the lowest first, and its ladder is their
+//     rates.
 //   - A publication is one publisher's time on a stream. A stream is a name, with its publication and its subscribers.
-//   - A subscription is one track for one subscriber. It wants a layer, and has the one of its present span.
+//   - A subscription is one track for one subscriber. It wants the layer of its rung, and has that of its present span.
 //   - A span is a subscriber's stretch of one layer. By its offsets each packet of it can be made again.
 //   - A home is an address that viewers watch from.
 //   - A run is a row of datagrams to one peer that can be one UDP_SEGMENT message: all but the last have one length.
 //   - A shape stands for the subscriptions whose headers differ in a few fields only. A template is such a header.
-//   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer, or of
-//     the best. It writes them to a replica of the layer's history.
+//   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer that
+//     they want. It writes them to a replica of the layer's history.
 //   - A delivery is one packet on its way to one subscriber.
 //   - A fill is the packets of one track that a subscriber is sent at one time.
 //
