@@ -23,7 +23,7 @@ func TestMixedCrowd(t *testing.T) {
 				x.watch(i%2, browserOf([]*Manner{Chromium, Firefox, Blind}[i%3]), Link{Rate: later})
 			}
 		}
-		from := x.Now() + 4*port.Second
+		from := x.Now() + 9*port.Second // all are on top
 		x.Run(from + 40*port.Second)
 		x.end()
 		checkLayered(t, x, from)
