@@ -242,8 +242,11 @@ func TestSilentRungs(t *testing.T) {
 func TestRungsOfTheNextPublication(t *testing.T) {
 	x := newSimulcaster(t, sizes, "lo", "mid", "hi")
 	x.run(port.Second)
-	x.s.choose(1)
+	x.l.tell(bus.Choose(0, x.s.spec.ID, bus.LayerID{Stream: 1, Generation: 1, Track: 0, Layer: 1}))
 	x.run(2 * port.Second)
+	if got := layers(x.shown()); got[len(got)-1] != "mid" {
+		t.Errorf("the viewer was sent %v; want the chosen layer in the end", got)
+	}
 	x.l.tell(bus.PublicationClosed(1, 1))
 	x.l.tell(closed(x.p.party))
 	p := x.l.publish(1, 2, simulcast()...)

@@ -209,6 +209,11 @@ func (w *Worker) closePublication(m *bus.Control) {
 func (w *Worker) dropPublication(st *stream) {
 	p := st.pub
 	st.pub = nil
+	for _, c := range [...]*circle{&st.ready, &st.waiting} {
+		for _, sub := range c.members {
+			sub.bound = bus.BestLayer // a choice is among the layers of one publication
+		}
+	}
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			l.history.Release()
