@@ -27,6 +27,7 @@ type request struct {
 	keyed   port.Time // when a packet of a keyframe's start last arrived
 	began   port.Time // when the first of that keyframe did
 	tries   uint8     // requests since then, up to 2
+	passed  uint8     // paid requests that went to other layers of the track since then, while this one needed some
 	asked   bool      // at least once
 	pending bool      // a PLI or FIR is to be written
 	// wanted is set for each need that was reported since then, by a PLI or a follower. waiting counts the subscribers
@@ -39,18 +40,24 @@ type request struct {
 
 // answer notes that a keyframe began to arrive.
 func (q *request) answer(now port.Time) {
-	q.keyed, q.tries, q.pending = now, 0, false
+	q.keyed, q.tries, q.passed, q.pending = now, 0, 0, false
 	clear(q.wanted[:])
 }
 
 // ask notes that a keyframe is requested. A need that was reported counts once: it is reported again.
 func (q *request) ask(now port.Time) {
-	q.asked, q.last, q.tries = true, now, min(q.tries+1, 2)
+	q.asked, q.last, q.tries, q.passed = true, now, min(q.tries+1, 2), 0
 	clear(q.wanted[:])
 }
 
 // needed reports whether anybody has a need.
 func (q *request) needed(why bus.Need) bool { return q.wanted[why] || q.waiting[why] > 0 }
+
+// urgent reports whether the needs are paid from the whole budget. Those who go up leave a part of it, until other layers
+// got as many requests.
+func (q *request) urgent() bool {
+	return q.needed(bus.NeedLost) || q.needed(bus.NeedRise) && q.passed >= keyingBurst
+}
 
 // most returns the most urgent need.
 func (q *request) most() bus.Need {

@@ -41,6 +41,9 @@ func (k *keying) due(now port.Time, l *layer) port.Time {
 		at = q.due(now)
 	}
 	paid := k.full - (keyingBurst-1)*keyingRefill
+	if q.tries != 1 && (!q.urgent() || k.yields(l)) {
+		paid = k.full // which leaves a request for those who lose the picture meanwhile, or for another layer
+	}
 	after := func(interval port.Time) port.Time {
 		if k.asked == nil {
 			return now
@@ -57,13 +60,21 @@ func (k *keying) due(now port.Time, l *layer) port.Time {
 	if q.needed(bus.NeedLost) {
 		at = min(at, max(now, paid, after(lostInterval)))
 	}
-	if q.needed(bus.NeedRise) { // which leaves a request for those who lose the picture meanwhile
-		if q.tries != 1 {
-			paid = k.full
-		}
+	if q.needed(bus.NeedRise) {
 		at = min(at, max(now, paid, after(riseInterval)))
 	}
 	return at
+}
+
+// yields reports whether a layer leaves the next request to another, which was passed over more often. Else requests for
+// one layer could keep viewers from all others, where layers are keyed one by one.
+func (k *keying) yields(l *layer) bool {
+	for _, x := range l.pub.tracks[l.track].layers {
+		if x != l && x.request.passed > l.request.passed && x.request.urgent() {
+			return true
+		}
+	}
+	return false
 }
 
 // ask notes that the keyframe of a layer is requested.
@@ -71,11 +82,21 @@ func (k *keying) ask(now port.Time, t *track, l *layer) {
 	k.review(t)
 	if q := &l.request; !q.needed(bus.NeedJoin) || q.due(now) > now {
 		k.full = max(k.full, now) + keyingRefill
+		k.pass(t, l)
 	}
 	k.asked, k.last = l, now
 	for _, x := range t.layers {
 		if k.together && x != l {
 			x.request.ask(now)
+		}
+	}
+}
+
+// pass counts a paid request for a layer, which passed over the others.
+func (k *keying) pass(t *track, l *layer) {
+	for _, x := range t.layers {
+		if q := &x.request; x != l && !k.together && (q.needed(bus.NeedLost) || q.needed(bus.NeedRise)) {
+			q.passed = min(q.passed+1, 1<<7)
 		}
 	}
 }

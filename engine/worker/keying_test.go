@@ -188,6 +188,40 @@ func TestRiseIsPatient(t *testing.T) {
 	}
 }
 
+// One viewer who asks for keyframes of one layer all the time keeps nobody from another, although each layer is keyed
+// alone.
+func TestFloodOfOneLayer(t *testing.T) {
+	const hi = 2
+	for _, c := range []struct {
+		name     string
+		from, to int8
+	}{{"up", 0, hi}, {"down", hi, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			x := newKeyer(t, 2, false)
+			a, hostile := x.viewers[0], x.viewers[1]
+			a.choose(c.from)
+			hostile.choose(c.from)
+			x.pass(5 * keyingRefill)
+			want := x.l.stream(1).pub.tracks[0].rungs[c.to].layer
+			for i := range 60 {
+				if i == 30 {
+					a.choose(c.to)
+				}
+				hostile.pli()
+				x.pass(ms(1500))
+				if x.l.w.sessions[a.spec.ID].sub.video().have() == want {
+					if waited := i - 30; waited > 12 {
+						t.Errorf("the viewer was sent the layer after %d PLIs in 18 s, want sooner", waited)
+					}
+					x.checkBudget()
+					return
+				}
+			}
+			t.Error("the viewer was never sent the layer that it wants")
+		})
+	}
+}
+
 // A request that is not answered is repeated once within the budget.
 func TestUnansweredRequest(t *testing.T) {
 	x := newKeyer(t, 1, true)
