@@ -222,6 +222,32 @@ func TestFloodOfOneLayer(t *testing.T) {
 	}
 }
 
+// A viewer whose layer was stopped, and who is then put on a higher rung, still waits without a picture. It does not wait
+// for as long as those who are sent a lower layer meanwhile.
+func TestStoppedViewerGoesUp(t *testing.T) {
+	x := newKeyer(t, 1, true)
+	for _, r := range x.rungs {
+		r.deaf = true
+	}
+	v := x.viewers[0]
+	line := x.l.w.sessions[v.spec.ID].sub.video()
+	v.stop()
+	v.choose(0)
+	x.pass(port.Second) // two requests, unanswered
+	if !line.waiting {
+		t.Fatal("the layer was not stopped")
+	}
+	line.stopped = false
+	v.choose(2)
+	for _, r := range x.rungs {
+		r.deaf = false
+	}
+	x.pass(keyingRefill)
+	if line.waiting {
+		t.Errorf("the viewer was sent no picture within %v ns, want one as for a loss", keyingRefill)
+	}
+}
+
 // A request that is not answered is repeated once within the budget.
 func TestUnansweredRequest(t *testing.T) {
 	x := newKeyer(t, 1, true)

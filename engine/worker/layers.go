@@ -131,6 +131,9 @@ func (t *subscription) desire(l *layer) {
 		l.wanted++
 	}
 	t.want = l
+	if l == nil {
+		t.why = bus.NeedRise // for pictures again, later
+	}
 	t.tally()
 }
 
@@ -185,7 +188,7 @@ func (t *subscription) reason() bus.Need {
 	src := &have.pub.tracks[have.track]
 	from := src.place(have)
 	switch {
-	case t.waiting && t.stopped:
+	case t.waiting && (t.stopped || t.why == bus.NeedLost): // also if it may be sent the stopped layer again
 		return bus.NeedLost
 	case t.waiting: // it comes back from sound alone
 		return bus.NeedRise
