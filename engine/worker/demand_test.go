@@ -242,6 +242,34 @@ func TestNeedsOfAFollower(t *testing.T) {
 	}
 }
 
+// Viewers who join at a follower are held back by no budget, although others there wait for the same layer and have
+// used it up.
+func TestJoinersOfAFollower(t *testing.T) {
+	x := newLayeredPair(t)
+	lost := x.s
+	low := bus.LayerID{Stream: 1, Generation: 1, Track: 0, Layer: 1}
+	x.run(20 * port.Second)
+	waits := func(s *sub) bool { return x.follower.w.sessions[s.spec.ID].sub.video().waiting }
+	for range 7 {
+		x.owner.tell(from(1, bus.KeyframeWanted(0, low, bus.NeedLost)))
+		x.run(port.Second)
+	}
+	lost.stop()
+	lost.choose(0)
+	x.exchange()
+	x.off[hiSSRC] = true
+	x.run(port.Second)
+	joiner := x.follower.watch(1, watched(true)[0])
+	x.exchange()
+	if !waits(lost) || !waits(joiner) {
+		t.Fatalf("the viewers wait: %t and %t; want both", waits(lost), waits(joiner))
+	}
+	x.run(joinKeyframeInterval + ms(100))
+	if waits(joiner) {
+		t.Errorf("the joiner waits after %d ns; its worker asked for %v", joinKeyframeInterval, x.wanted)
+	}
+}
+
 // A publication that replaces another has other layers. The worker follows those that its viewers want.
 func TestDemandOfTheNextPublication(t *testing.T) {
 	x := newLayeredPair(t)

@@ -53,8 +53,8 @@ func (q *request) ask(now port.Time) {
 // needed reports whether anybody has a need.
 func (q *request) needed(why bus.Need) bool { return q.wanted[why] || q.waiting[why] > 0 }
 
-// urgent reports whether the needs are paid from the whole budget. Those who go up leave a part of it, until other layers
-// got as many requests.
+// urgent reports whether the needs are paid from the whole budget. Those who go up leave a part of it, until other
+// layers got as many requests.
 func (q *request) urgent() bool {
 	return q.needed(bus.NeedLost) || q.needed(bus.NeedRise) && q.passed >= keyingBurst
 }
@@ -226,7 +226,11 @@ func (w *Worker) askInTime(now port.Time, l *layer) {
 func (w *Worker) askNow(l *layer) bool {
 	q := &l.request
 	if l.pub.owner != w.address() {
-		w.send(bus.KeyframeWanted(l.pub.owner, l.id(), q.most()))
+		why := q.most()
+		w.send(bus.KeyframeWanted(l.pub.owner, l.id(), why))
+		if why == bus.NeedLost && q.needed(bus.NeedJoin) { // which no budget holds back
+			w.send(bus.KeyframeWanted(l.pub.owner, l.id(), bus.NeedJoin))
+		}
 		return true
 	}
 	s := l.pub.session

@@ -66,8 +66,8 @@ func (k *keying) due(now port.Time, l *layer) port.Time {
 	return at
 }
 
-// yields reports whether a layer leaves the next request to another, which was passed over more often. Else requests for
-// one layer could keep viewers from all others, where layers are keyed one by one.
+// yields reports whether a layer leaves the next request to another, which was passed over more often. Else requests
+// for one layer could keep viewers from all others, where layers are keyed one by one.
 func (k *keying) yields(l *layer) bool {
 	for _, x := range l.pub.tracks[l.track].layers {
 		if x != l && x.request.passed > l.request.passed && x.request.urgent() {

@@ -222,8 +222,8 @@ func TestFloodOfOneLayer(t *testing.T) {
 	}
 }
 
-// A viewer whose layer was stopped, and who is then put on a higher rung, still waits without a picture. It does not wait
-// for as long as those who are sent a lower layer meanwhile.
+// A viewer whose layer was stopped, and who is then put on a higher rung, still waits without a picture. It does not
+// wait for as long as those who are sent a lower layer meanwhile.
 func TestStoppedViewerGoesUp(t *testing.T) {
 	x := newKeyer(t, 1, true)
 	for _, r := range x.rungs {
@@ -244,7 +244,7 @@ func TestStoppedViewerGoesUp(t *testing.T) {
 	}
 	x.pass(keyingRefill)
 	if line.waiting {
-		t.Errorf("the viewer was sent no picture within %v ns, want one as for a loss", keyingRefill)
+		t.Errorf("the viewer was sent no picture within %d ns, want one as for a loss", keyingRefill)
 	}
 }
 
