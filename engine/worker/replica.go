@@ -101,7 +101,8 @@ func (w *Worker) demand(now port.Time, l *layer) {
 // spare ends the follows of layers that nobody here has watched for a while. It reports whether any follow is of a
 // single layer.
 func (w *Worker) spare(now port.Time, p *publication) (some bool) {
-	for f, next := p.follows, p.follows; f != nil; f = next {
+	var next *follow
+	for f := p.follows; f != nil; f = next {
 		next = f.next
 		if f.id.Track == bus.EveryTrack {
 			continue
