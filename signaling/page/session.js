@@ -299,7 +299,7 @@ export class Publisher extends Session {
         pc.addTransceiver(track, init);
         continue;
       }
-      const transceiver = pc.addTransceiver(track, { ...init, sendEncodings: encodings(this.options) });
+      const transceiver = pc.addTransceiver(track, { ...init, sendEncodings: encodings(track, this.options) });
       if (this.options.codec) prefer(transceiver, this.options.codec);
       await keep(transceiver.sender, this.options.keep);
     }
@@ -316,16 +316,21 @@ export class Publisher extends Session {
   }
 }
 
-function encodings({ bitrate, simulcast }) {
+// encodings are the layers of a picture: three sizes, two of a small one, one of a tiny one. Chromium sends no more than
+// that, and would leave out the last, which is the largest.
+function encodings(track, { bitrate, simulcast }) {
   const max = Math.round(bitrate * 1000);
-  if (!simulcast) return [{ maxBitrate: max }];
+  const { width = 1280, height = 720 } = track.getSettings();
+  const area = width * height;
+  if (!simulcast || area < 480 * 270) return [{ maxBitrate: max }];
   // One plain layer each: without a mode, VP9 and AV1 would send a single SVC stream instead.
   const mode = { scalabilityMode: 'L1T1' };
-  return [
+  const layers = [
     { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: Math.round(Math.max(100_000, max / 10)), ...mode },
     { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: Math.round(Math.max(200_000, max / 3)), ...mode },
     { rid: 'f', maxBitrate: max, ...mode },
   ];
+  return area < 960 * 540 ? layers.slice(1) : layers;
 }
 
 // prefer moves a codec to the front and leaves the others as a fallback.

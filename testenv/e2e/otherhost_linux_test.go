@@ -82,6 +82,7 @@ func TestOtherHostInside(t *testing.T) {
 	view := openPage(t, b, server+"/?watch=other&autostart=1")
 	view.until("ringcast.watcher?.state === 'live'")
 	view.untilPlaying()
+	view.until("document.querySelector('#video').videoHeight === 360") // the lower layer comes first
 	type watched struct {
 		Decoded, Width, Height, Keys, Milliseconds int
 		Local, Remote                              string
