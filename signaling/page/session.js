@@ -316,8 +316,8 @@ export class Publisher extends Session {
   }
 }
 
-// encodings are the layers of a picture: three sizes, two of a small one, one of a tiny one. Chromium sends no more than
-// that, and would leave out the last, which is the largest.
+// encodings are the layers of a picture: three sizes, two of a small one, one of a tiny one. Chromium sends no more
+// than that, and would leave out the last, which is the largest.
 function encodings(track, { bitrate, simulcast }) {
   const max = Math.round(bitrate * 1000);
   const { width = 1280, height = 720 } = track.getSettings();
