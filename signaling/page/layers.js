@@ -84,12 +84,18 @@ export class Layers extends EventTarget {
     const { reason } = this.list.find((l) => l.reason) || {};
     const [last] = this.switches;
     if (reason && (!last || last.layer?.rid !== sent?.rid)) {
-      const up = (sent?.bitrate || 0) > (last?.layer?.bitrate || 0);
+      const up = this.place(sent) < this.place(last?.layer);
       this.switches = [{ at: Date.now(), layer: sent, up, reason }, ...this.switches].slice(0, kept);
     }
     // A choice outlives the connection in which it was made.
     if (this.chosen && !this.asked && this.list.some((l) => l.rid === this.chosen)) this.choose(this.chosen);
     this.dispatchEvent(new Event('change'));
+  }
+
+  // place is a layer's place in the list, where sound alone comes last.
+  place(layer) {
+    const at = this.list.findIndex((l) => l.rid === layer?.rid);
+    return at < 0 ? this.list.length : at;
   }
 
   // sent is the layer that the viewer is sent, undefined for none.
