@@ -97,7 +97,7 @@ func (a *agent) check() {
 	case a.habit == checksNoMore:
 		return
 	}
-	a.world.at(a.world.now+wait, a.check)
+	a.world.at(a.world.clock.Now()+wait, a.check)
 }
 
 // indicate sends a Binding indication.
@@ -114,7 +114,7 @@ func (a *agent) probe(from netip.AddrPort, with ice, nominate bool) {
 	var id [12]byte
 	binary.BigEndian.PutUint64(id[:], a.rand.Uint64())
 	a.probes[id] = probe{from, with}
-	a.lastCheck = a.world.now
+	a.lastCheck = a.world.clock.Now()
 	a.world.upFrom(
 		from,
 		a.hasher.AppendRequest(nil, &id, stun.Request{
@@ -138,7 +138,7 @@ func (a *agent) answered(data []byte) (is, first bool) {
 	delete(a.probes, id)
 	a.answers[p.ice.Ufrag]++
 	if a.connected == 0 {
-		a.connected = a.world.now
+		a.connected = a.world.clock.Now()
 		return true, true
 	}
 	return true, false

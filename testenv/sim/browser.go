@@ -84,13 +84,13 @@ func (b *Browser) every(period port.Time, f func()) {
 			return
 		}
 		f()
-		b.s.world.at(b.s.world.now+period, again)
+		b.s.world.at(b.s.world.clock.Now()+period, again)
 	}
-	b.s.world.at(b.s.world.now+port.Time(b.s.rand.Int64N(int64(period))), again)
+	b.s.world.at(b.s.world.clock.Now()+port.Time(b.s.rand.Int64N(int64(period))), again)
 }
 
 // now is the browser's clock.
-func (b *Browser) now() port.Time { return b.Clock.At(b.s.world.now) + 1000*port.Second }
+func (b *Browser) now() port.Time { return b.Clock.At(b.s.world.clock.Now()) + 1000*port.Second }
 
 // numbered notes the number of a packet that came.
 func (b *Browser) numbered(h *rtp.Header, data []byte) {
@@ -112,7 +112,7 @@ func (b *Browser) received(r *Reception, ext uint64, size int, resent bool) {
 	if b == nil {
 		return
 	}
-	now := b.s.world.now
+	now := b.s.world.clock.Now()
 	if !b.tagged {
 		b.estimator.add(now, size)
 	}
@@ -165,7 +165,7 @@ func (b *Browser) report() {
 		if b.Sags && b.s.rand.IntN(100) == 0 {
 			b.estimator.rate *= 0.7
 		}
-		packet = appendREMB(packet, b.estimator.estimate(b.s.world.now), b.s.Video.spec.SSRC)
+		packet = appendREMB(packet, b.estimator.estimate(b.s.world.clock.Now()), b.s.Video.spec.SSRC)
 	}
 	b.send(packet)
 }
@@ -183,14 +183,14 @@ func (b *Browser) block(t *tally, r *Reception) rtcp.ReportBlock {
 	if n := len(r.Reports); n > 0 {
 		last := r.Reports[n-1]
 		x.LastSR = uint32(last.NTP >> 16)
-		x.Delay = uint32((b.s.world.now - last.At) * 65536 / port.Second)
+		x.Delay = uint32((b.s.world.clock.Now() - last.At) * 65536 / port.Second)
 	}
 	return x
 }
 
 // look asks for a keyframe when there was no picture for too long, though media comes.
 func (b *Browser) look() {
-	now := b.s.world.now
+	now := b.s.world.clock.Now()
 	limit := patience
 	if b.Shown == 0 {
 		limit = firstPatience

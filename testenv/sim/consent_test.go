@@ -20,7 +20,7 @@ func watchLast(w *World) map[*Subscriber]port.Time {
 			return
 		}
 		if s, ok := w.peers[w.indexOf(remote)].(*Subscriber); ok {
-			last[s] = w.now
+			last[s] = w.clock.Now()
 		}
 	}
 	return last

@@ -87,7 +87,7 @@ func (p *Publisher) Turn(c rtp.Codec) {
 
 // request is a PLI or FIR for an SSRC.
 func (p *Publisher) request(ssrc uint32) {
-	e, now := p.encoder, p.world.now
+	e, now := p.encoder, p.world.clock.Now()
 	all := e != nil && !e.Apart
 	for i, l := range p.layers {
 		if !all && l.ssrc != ssrc || e != nil && !e.heeds(i, now) {
@@ -125,7 +125,7 @@ func (p *Publisher) sendEncoded(i int, key bool) {
 	ts := p.timestamp(l)
 	size := e.frame(i, key, p.rand)
 	if key {
-		e.Keyed[i] = append(e.Keyed[i], p.world.now)
+		e.Keyed[i] = append(e.Keyed[i], p.world.clock.Now())
 		if p.codec == rtp.H264 {
 			p.send(l, false, ts, setsOf(l.width), false)
 		}
@@ -137,7 +137,7 @@ func (p *Publisher) sendEncoded(i int, key bool) {
 			payload = fragment(k == 0, k == n-1, key)
 		}
 		l.stamp++
-		l.captured = append(l.captured, p.world.now)
+		l.captured = append(l.captured, p.world.clock.Now())
 		payload = binary.BigEndian.AppendUint64(payload, l.stamp)
 		payload = append(payload, make([]byte, max(0, size/n-len(payload)))...)
 		p.send(l, k == n-1, ts, payload, false)

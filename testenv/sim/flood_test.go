@@ -26,9 +26,9 @@ func TestPLIFlood(t *testing.T) {
 		s.Mute = true
 		var ask func()
 		ask = func() {
-			if w.now < began+span {
+			if w.clock.Now() < began+span {
 				s.AskKeyframe()
-				w.at(w.now+10*port.Millisecond, ask)
+				w.at(w.clock.Now()+10*port.Millisecond, ask)
 			}
 		}
 		w.at(began+port.Time(w.rand.Int64N(int64(10*port.Millisecond))), ask)
@@ -109,7 +109,7 @@ func watchAccounts(w *World) map[*Subscriber]*account {
 // flood asks for the last hundred packets each 10 ms.
 func (s *Subscriber) flood(until port.Time) {
 	w := s.world
-	if w.now > until {
+	if w.clock.Now() > until {
 		return
 	}
 	var seqs []uint16
@@ -117,7 +117,7 @@ func (s *Subscriber) flood(until port.Time) {
 		seqs = append(seqs, uint16(e))
 	}
 	s.AskAgain(seqs)
-	w.at(w.now+10*port.Millisecond, func() { s.flood(until) })
+	w.at(w.clock.Now()+10*port.Millisecond, func() { s.flood(until) })
 }
 
 // Subscribers ask for the same hundred packets again and again. The resends stay within a fifth of the media and the

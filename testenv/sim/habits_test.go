@@ -178,7 +178,7 @@ func TestAimedStreams(t *testing.T) {
 			last := start
 			w.onDown = func(_ int, remote netip.AddrPort, data []byte) {
 				if n, ok := victims[remote]; ok && (data[0] > 3 || rtp.IsRTCP(data)) {
-					victims[remote], last = n+1, w.now
+					victims[remote], last = n+1, w.clock.Now()
 				}
 			}
 			w.Run(w.Now() + 180*port.Second)

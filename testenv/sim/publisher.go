@@ -157,7 +157,7 @@ func (p *Publisher) Stop() { p.stopped = true }
 func (p *Publisher) receive(data []byte) {
 	is, first := p.answered(data)
 	if first {
-		p.began = p.world.now + 20*port.Millisecond
+		p.began = p.world.clock.Now() + 20*port.Millisecond
 		p.world.at(p.began, p.sendFrame)
 		p.world.at(p.began, p.sendAudio)
 		p.world.at(p.began+80*port.Millisecond, p.sendReport)
@@ -174,7 +174,7 @@ func (p *Publisher) receive(data []byte) {
 	for r := rtcp.NewReader(data); r.Next(&x); {
 		switch x.Type {
 		case rtcp.PLI, rtcp.FIR:
-			p.PLIs = append(p.PLIs, p.world.now)
+			p.PLIs = append(p.PLIs, p.world.clock.Now())
 			p.request(x.Media)
 		case rtcp.TransportCC:
 			p.Feedbacks++
@@ -277,7 +277,7 @@ func (p *Publisher) sendFrame() {
 		}
 	}
 	p.frame++
-	p.world.at(p.world.now+frameInterval, p.sendFrame)
+	p.world.at(p.world.clock.Now()+frameInterval, p.sendFrame)
 }
 
 func (p *Publisher) sendPicture(i int, l *sending) {
@@ -306,7 +306,7 @@ func (p *Publisher) sendDrawn(l *sending, key bool) {
 	for i := range n {
 		payload := p.payload(l, i == 0, key)
 		l.stamp++
-		l.captured = append(l.captured, p.world.now)
+		l.captured = append(l.captured, p.world.clock.Now())
 		payload = binary.BigEndian.AppendUint64(payload, l.stamp)
 		switch {
 		case i == 0 && p.Tiny:
@@ -340,7 +340,7 @@ func (p *Publisher) ticks(kHz port.Time) uint32 {
 
 // clock is the time since the beginning by the publisher's clock.
 func (p *Publisher) clock() port.Time {
-	span := p.world.now - p.began
+	span := p.world.clock.Now() - p.began
 	return span + port.Time(float64(span)*p.Drift)
 }
 
@@ -382,11 +382,11 @@ func (p *Publisher) sendAudio() {
 		return
 	}
 	p.audio.stamp++
-	p.audio.captured = append(p.audio.captured, p.world.now)
+	p.audio.captured = append(p.audio.captured, p.world.clock.Now())
 	payload := make([]byte, 2+stampLen+60)
 	binary.BigEndian.PutUint64(payload[2:], p.audio.stamp)
 	p.send(p.audio, false, p.ticks(48), payload, false)
-	p.world.at(p.world.now+audioInterval, p.sendAudio)
+	p.world.at(p.world.clock.Now()+audioInterval, p.sendAudio)
 }
 
 // sendReport reports the layers, and the audio 400 ms later: clocks are not reported at one moment.
@@ -394,7 +394,7 @@ func (p *Publisher) sendReport() {
 	if p.stopped {
 		return
 	}
-	p.world.at(p.world.now+port.Second, p.sendReport)
+	p.world.at(p.world.clock.Now()+port.Second, p.sendReport)
 	var live []*sending
 	for _, l := range p.layers {
 		if !l.paused {
@@ -402,7 +402,7 @@ func (p *Publisher) sendReport() {
 		}
 	}
 	p.report(live...)
-	p.world.at(p.world.now+400*port.Millisecond, func() { p.report(p.audio) })
+	p.world.at(p.world.clock.Now()+400*port.Millisecond, func() { p.report(p.audio) })
 }
 
 func (p *Publisher) report(sources ...*sending) {

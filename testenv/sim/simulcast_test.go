@@ -163,7 +163,7 @@ func checkLayer(t *testing.T, w *World, subs []*Subscriber, want int, when strin
 			if !ok || p.Stamp == 0 {
 				continue
 			}
-			if got, age := p.layerOf(), w.now-p.At; got != want || age > 200*port.Millisecond {
+			if got, age := p.layerOf(), w.clock.Now()-p.At; got != want || age > 200*port.Millisecond {
 				t.Errorf("subscriber %d (worker %d) %s: layer %d, want %d, %v s old", i, s.owner(), when, got, want,
 					age.Seconds())
 			}

@@ -142,7 +142,7 @@ func (w *World) Watch(v Viewer) *Subscriber {
 	}
 	s.start(w, s, spec)
 	w.home = home
-	w.at(w.now+port.Time(s.rand.Int64N(int64(nackInterval))), s.nack)
+	w.at(w.clock.Now()+port.Time(s.rand.Int64N(int64(nackInterval))), s.nack)
 	if v.Manner != nil {
 		s.Browser = newBrowser(s, v.Manner)
 	}
@@ -176,7 +176,7 @@ func (s *Subscriber) receiveRTCP(data []byte) {
 			if x.SSRC == s.Audio.spec.SSRC {
 				r = &s.Audio
 			}
-			r.Reports = append(r.Reports, Report{s.world.now, info})
+			r.Reports = append(r.Reports, Report{s.world.clock.Now(), info})
 		}
 	}
 }
@@ -227,8 +227,8 @@ func (s *Subscriber) receiveRTP(data []byte) {
 	if resent {
 		r.Resent++
 	}
-	s.last = s.world.now
-	ext := r.take(s.world.now, seq, &h, payload)
+	s.last = s.world.clock.Now()
+	ext := r.take(s.world.clock.Now(), seq, &h, payload)
 	s.Browser.received(r, ext, len(data), resent)
 }
 
@@ -304,7 +304,7 @@ func (s *Subscriber) nack() {
 	if s.Mute {
 		return
 	}
-	now := s.world.now
+	now := s.world.clock.Now()
 	first, retry, tries := nackRetry, nackRetry, nackTries
 	if s.Browser != nil {
 		first, retry, tries = nackInterval, browserRetry, browserTries
@@ -345,7 +345,7 @@ func (s *Subscriber) ReportEvery(interval port.Time) {
 		return
 	}
 	s.Report()
-	s.world.at(s.world.now+interval, func() { s.ReportEvery(interval) })
+	s.world.at(s.world.clock.Now()+interval, func() { s.ReportEvery(interval) })
 }
 
 // AskKeyframe sends a PLI.

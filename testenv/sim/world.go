@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
@@ -42,12 +41,10 @@ type World struct {
 	Network *Network
 
 	cfg     Config
-	now     port.Time
+	clock   netpath.Clock
 	rand    *rand.Rand
 	workers []*simWorker
 	peers   []peer
-	events  events
-	order   uint64
 	trace   uint64
 	control controller
 	server  netip.Addr
@@ -117,7 +114,7 @@ func New(cfg Config) *World {
 		Network: &Network{
 			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
 		},
-		now:   port.Second, // so that no time is 0 by accident
+		clock: *netpath.NewClock(port.Second), // so that no time is 0 by accident
 		place: anyone, home: netip.MustParseAddr("198.18.0.2"),
 	}
 	w.Network.dead, w.Network.links = make(map[flow]bool), make(map[flow]netpath.Stage)
@@ -151,7 +148,7 @@ func New(cfg Config) *World {
 }
 
 // Now is the virtual time.
-func (w *World) Now() port.Time { return w.now }
+func (w *World) Now() port.Time { return w.clock.Now() }
 
 // Trace is a hash of all datagrams sent so far: when, by whom, which bytes.
 func (w *World) Trace() uint64 { return w.trace }
@@ -174,27 +171,17 @@ func (w *World) Counters() (sum worker.Counters) {
 }
 
 // at runs f at a time, after the events that were scheduled for the same time before.
-func (w *World) at(t port.Time, f func()) {
-	w.order++
-	heap.Push(&w.events, event{max(t, w.now), w.order, f})
-}
+func (w *World) at(t port.Time, f func()) { w.clock.At(t, f) }
 
 // Run lets time pass until a moment.
-func (w *World) Run(until port.Time) {
-	for len(w.events) > 0 && w.events[0].at <= until {
-		e := heap.Pop(&w.events).(event)
-		w.now = e.at
-		e.run()
-	}
-	w.now = until
-}
+func (w *World) Run(until port.Time) { w.clock.Run(until) }
 
 // schedule makes a worker's next turn begin at a time, or as soon as its present turn is over.
 func (w *World) schedule(x *simWorker, at port.Time) {
 	if at == port.Never {
 		return
 	}
-	at = max(at, x.busy, w.now)
+	at = max(at, x.busy, w.clock.Now())
 	if at >= x.next {
 		return
 	}
@@ -213,25 +200,25 @@ func (w *World) turn(x *simWorker) {
 	if length == 0 {
 		length = minTurn + port.Time(x.turns.Int64N(int64(maxTurn-minTurn)))
 	}
-	x.busy = w.now + length
+	x.busy = w.clock.Now() + length
 	for _, m := range x.messages {
 		if m.media != nil {
-			x.HandleMedia(w.now, m.media)
+			x.HandleMedia(w.clock.Now(), m.media)
 		} else {
-			x.HandleControl(w.now, m.control)
+			x.HandleControl(w.clock.Now(), m.control)
 		}
 	}
 	clear(x.messages)
 	x.messages = x.messages[:0]
 	n := min(len(x.packets), batchPackets)
 	for i := range n {
-		x.HandlePacket(w.now, &x.packets[i])
+		x.HandlePacket(w.clock.Now(), &x.packets[i])
 	}
 	x.packets = append(x.packets[:0], x.packets[n:]...)
-	if x.Deadline() <= w.now {
-		x.HandleTimeout(w.now)
+	if x.Deadline() <= w.clock.Now() {
+		x.HandleTimeout(w.clock.Now())
 	}
-	more := w.now >= x.blocked && w.poll(x)
+	more := w.clock.Now() >= x.blocked && w.poll(x)
 	if more || len(x.packets) > 0 {
 		w.schedule(x, x.busy)
 	} else {
@@ -241,7 +228,7 @@ func (w *World) turn(x *simWorker) {
 
 // poll carries out the results of one Poll of a worker, and reports whether there is more.
 func (w *World) poll(x *simWorker) (more bool) {
-	more = x.Poll(w.now, &x.out)
+	more = x.Poll(w.clock.Now(), &x.out)
 	for _, c := range x.out.Routes {
 		if c.Path == (port.Path{}) {
 			delete(x.routes, c.Route)
@@ -269,8 +256,8 @@ func (w *World) poll(x *simWorker) (more bool) {
 // goes on receiving, as its driver would let it.
 func (w *World) Block(i int, span port.Time) {
 	x := w.workers[i]
-	x.blocked = w.now + span
-	w.at(x.blocked, func() { w.schedule(x, w.now) })
+	x.blocked = w.clock.Now() + span
+	w.at(x.blocked, func() { w.schedule(x, w.clock.Now()) })
 }
 
 // SetBusLoss changes the share of media messages between workers that find no room.
@@ -311,7 +298,7 @@ func (w *World) passMedia(from *simWorker, m bus.Media) {
 func (w *World) arrive(to bus.Address, m message) {
 	x := w.workers[to]
 	x.messages = append(x.messages, m)
-	w.schedule(x, w.now)
+	w.schedule(x, w.clock.Now())
 }
 
 // tell sends a message of the controller to one worker.
@@ -328,7 +315,7 @@ func (w *World) lane(from, to bus.Address, media bool) port.Time {
 		// The bus hands out the controller's earlier messages first.
 		w.lanes[k] = max(w.lanes[k], w.lanes[lane{bus.Controller, to, false}])
 	}
-	t := max(w.lanes[k], w.now+port.Time(w.rand.Int64N(int64(port.Millisecond))))
+	t := max(w.lanes[k], w.clock.Now()+port.Time(w.rand.Int64N(int64(port.Millisecond))))
 	w.lanes[k] = t
 	return t
 }
@@ -351,7 +338,7 @@ func (w *World) down(from *simWorker, r port.Route, data []byte) {
 	}
 	i := w.indexOf(p.Remote)
 	data = append([]byte(nil), data...)
-	for _, t := range w.Network.send(w.now, flow{i, false}, len(data)) {
+	for _, t := range w.Network.send(w.clock.Now(), flow{i, false}, len(data)) {
 		w.at(t, func() { w.peers[i].receive(append([]byte(nil), data...)) })
 	}
 }
@@ -364,10 +351,11 @@ func (w *World) upFrom(from netip.AddrPort, data []byte) {
 	i := w.indexOf(from)
 	x := w.workers[w.hash(from)]
 	path := port.Path{Remote: from, Local: w.server}
-	for _, t := range w.Network.send(w.now, flow{i, true}, len(data)) {
+	for _, t := range w.Network.send(w.clock.Now(), flow{i, true}, len(data)) {
 		w.at(t, func() {
-			x.packets = append(x.packets, port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: w.now})
-			w.schedule(x, w.now)
+			now := w.clock.Now()
+			x.packets = append(x.packets, port.Inbound{Path: path, Data: append([]byte(nil), data...), Arrival: now})
+			w.schedule(x, now)
 		})
 	}
 }
@@ -383,7 +371,7 @@ func (w *World) note(who byte, data []byte) {
 	step := func(b byte) { w.trace = (w.trace ^ uint64(b)) * 1099511628211 }
 	step(who)
 	for i := range 8 {
-		step(byte(w.now >> (8 * i)))
+		step(byte(w.clock.Now() >> (8 * i)))
 	}
 	for _, b := range data {
 		step(b)
@@ -539,33 +527,10 @@ func (c *controller) close(id api.SessionID, why api.Reason) {
 	if _, again := c.ended[id]; again {
 		return
 	}
-	c.ended[id], c.endedAt[id] = why, c.world.now
+	c.ended[id], c.endedAt[id] = why, c.world.clock.Now()
 	if c.live[s.spec.Stream] == s {
 		delete(c.live, s.spec.Stream)
 		c.world.tellAll(bus.PublicationClosed(s.spec.Stream, s.generation))
 	}
 	c.world.tellAll(bus.SessionClosed(id))
-}
-
-// events is the queue of future events, by time and then by order of scheduling.
-type events []event
-
-type event struct {
-	at    port.Time
-	order uint64
-	run   func()
-}
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
-}
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	last := len(*e) - 1
-	x := (*e)[last]
-	(*e)[last] = event{}
-	*e = (*e)[:last]
-	return x
 }

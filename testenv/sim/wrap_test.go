@@ -87,7 +87,7 @@ func askForTinyOnes(w *World, s *Subscriber) {
 		if len(seqs) > 0 {
 			s.AskAgain(seqs)
 		}
-		w.at(w.now+8*port.Millisecond, ask)
+		w.at(w.clock.Now()+8*port.Millisecond, ask)
 	}
-	w.at(w.now+port.Second, ask)
+	w.at(w.clock.Now()+port.Second, ask)
 }
