@@ -5,9 +5,10 @@ import (
 	"testing"
 
 	pionrtp "github.com/pion/rtp"
-)
 
-const benchPayload = 1200
+	"ringcast/engine/srtp/ctr"
+	"ringcast/engine/srtp/gcm"
+)
 
 // prepared is packets made ahead, so that only opening is measured. Each is opened once.
 func prepared(b testing.TB, n int, build func(i int) []byte) [][]byte {
@@ -24,6 +25,13 @@ func TestAllocations(t *testing.T) {
 	const runs = 200
 	for _, p := range profiles {
 		t.Run(p.String(), func(t *testing.T) {
+			perMedia, perControl := 0.0, 0.0
+			if p == AES128CMSHA180 && !ctr.Accelerated() {
+				perMedia, perControl = 1, 3 // crypto/cipher's stream; and the expanded key
+			}
+			if p == AEADAES128GCM && gcm.Kernel() == "standard" {
+				perControl = 4 // crypto/cipher's expanded key
+			}
 			ours, theirs := testKeys(p)
 			s, o, peer := mustSealer(t, ours), mustOpener(t, ours), mustSealer(t, theirs)
 			payload := make([]byte, benchPayload)
@@ -47,40 +55,40 @@ func TestAllocations(t *testing.T) {
 				max  float64
 				f    func()
 			}{
-				{"SealRTP", 0, func() {
+				{"SealRTP", perMedia, func() {
 					s.SealRTP(append(frame, header...), len(header), payload, uint64(index))
 					index++
 				}},
-				{"SealRTCP", 0, func() { s.SealRTCP(append(frame, header...)) }},
-				{"Opener.SealRTCP", 0, func() { o.SealRTCP(append(frame, header...)) }},
-				{"OpenRTP", 0, func() {
+				{"SealRTCP", perControl, func() { s.SealRTCP(append(frame, header...)) }},
+				{"Opener.SealRTCP", perControl, func() { o.SealRTCP(append(frame, header...)) }},
+				{"OpenRTP", perMedia, func() {
 					if _, r := o.OpenRTP(media[i]); r != OpenOK {
 						t.Fatal(r)
 					}
 					i++
 				}},
-				{"OpenRTCP", 0, func() {
+				{"OpenRTCP", perControl, func() {
 					if _, r := o.OpenRTCP(control[j]); r != OpenOK {
 						t.Fatal(r)
 					}
 					j++
 				}},
-				{"Sealer.OpenRTCP", 0, func() {
+				{"Sealer.OpenRTCP", perControl, func() {
 					if _, r := s.OpenRTCP(toSealer[k]); r != OpenOK {
 						t.Fatal(r)
 					}
 					k++
 				}},
 				{"replayed", 0, func() { o.OpenRTP(replayed) }},
-				{"forged", 9, func() { o.OpenRTP(forged) }},
-				{"forged, unknown source", 9, func() { o.OpenRTP(strange) }},
+				{"forged", 0, func() { o.OpenRTP(forged) }},
+				{"forged, unknown source", 0, func() { o.OpenRTP(strange) }},
 			}
 			for _, c := range checks {
 				c.f()
 				got := testing.AllocsPerRun(runs, c.f)
 				t.Logf("%s: %v", c.name, got)
 				if got > c.max {
-					t.Errorf("%s: %v allocations", c.name, got)
+					t.Errorf("%s: %v allocations, want at most %v", c.name, got, c.max)
 				}
 			}
 		})

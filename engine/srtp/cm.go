@@ -1,104 +1,134 @@
 package srtp
 
 import (
-	"errors"
-	"fmt"
+	"encoding/binary"
 
-	pionrtcp "github.com/pion/rtcp"
-	pionrtp "github.com/pion/rtp"
-	pion "github.com/pion/srtp/v3"
+	"ringcast/engine/prefetch"
+	"ringcast/engine/srtp/ctr"
 )
 
-// cmTransform is the transform of AES128CMSHA180, on pion's contexts.
+// cmTransform is the transform of AES128CMSHA180: AES in counter mode, then HMAC-SHA1 (RFC 3711 section 4). It is kept
+// small, as there is one for each viewer: only the key of the media is expanded.
 type cmTransform struct {
-	in, out *pion.Context
-	header  pionrtp.Header  // scratch
-	control pionrtcp.Header // scratch
+	rtpSalt, outSalt, inSalt [ctr.IVLen]byte
+
+	index                    uint32         // of the last SRTCP packet sealed, under any SSRC
+	rtp                      ctr.Key        // SRTP, in the one direction that it is sent
+	rtpAuth, outAuth, inAuth hmacKey        // SRTP, and SRTCP to and from the peer
+	out, in                  ctr.CompactKey // SRTCP to the peer and from it
 }
 
-// set makes the contexts of a session.
-func (t *cmTransform) set(k *Keys) (err error) {
-	if t.in, err = newContext(k.Profile, k.RemoteKey, k.RemoteSalt); err != nil {
-		return err
+// set derives the keys of a session; SRTP's from the master key and salt of its direction.
+func (t *cmTransform) set(k *Keys, rtpKey, rtpSalt []byte) {
+	key := deriveCM(rtpKey, rtpSalt, labelRTPKey, &t.rtpAuth, &t.rtpSalt)
+	t.rtp.Set(&key)
+	key = deriveCM(k.LocalKey, k.LocalSalt, labelRTCPKey, &t.outAuth, &t.outSalt)
+	t.out.Set(&key)
+	key = deriveCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, &t.inAuth, &t.inSalt)
+	t.in.Set(&key)
+}
+
+// deriveCM derives a session key of SRTP or SRTCP, by its label. It sets the keys whose labels follow: that of
+// authentication, and the salt.
+func deriveCM(
+	masterKey, masterSalt []byte, label byte, auth *hmacKey, salt *[ctr.IVLen]byte,
+) (key [ctr.KeyLen]byte) {
+	var authKey [cmAuthLen]byte
+	deriveKey(masterKey, masterSalt, label, key[:])
+	deriveKey(masterKey, masterSalt, label+1, authKey[:])
+	deriveKey(masterKey, masterSalt, label+2, salt[:])
+	auth.set(&authKey)
+	return key
+}
+
+func (t *cmTransform) openRTP(data []byte, index uint64) ([]byte, Result) {
+	headerLen, end := headerLen(data), len(data)-cmTagLen
+	if headerLen > end {
+		return nil, OpenMalformed
 	}
-	t.out, err = newContext(k.Profile, k.LocalKey, k.LocalSalt)
-	return err
-}
-
-// newContext makes a pion context that leaves replay protection to us.
-func newContext(p Profile, key, salt []byte) (*pion.Context, error) {
-	c, err := pion.CreateContext(key, salt, pion.ProtectionProfile(p),
-		pion.SRTPNoReplayProtection(), pion.SRTCPNoReplayProtection())
-	if err != nil {
-		return nil, fmt.Errorf("create SRTP context: %w", err)
+	// The ROC is authenticated as if it followed the packet (RFC 3711 section 4.2), so it takes the tag's place.
+	tag := [cmTagLen]byte(data[end:])
+	binary.BigEndian.PutUint32(data[end:], uint32(index>>16))
+	if !t.rtpAuth.verify(data[:end+rocLen], &tag) {
+		return nil, OpenForged
 	}
-	return c, nil
+	iv := cmIV(&t.rtpSalt, sourceOf(data), index)
+	t.rtp.XOR(data[headerLen:], &iv, data[headerLen:end])
+	return data[:end], OpenOK
 }
 
-func (t *cmTransform) openRTP(data []byte, index uint64, known bool) ([]byte, Result) {
-	if known {
-		// Without this pion would guess by itself, and could come to another index than the one
-		// that was just looked up. It is safe for a source that pion knows too; for any other it
-		// would make pion remember it.
-		t.in.SetROC(sourceOf(data), uint32(index>>16))
+func (t *cmTransform) openRTCP(data []byte, index uint32) ([]byte, Result) {
+	end := len(data) - cmTagLen
+	tag := [cmTagLen]byte(data[end:])
+	if !t.inAuth.verify(data[:end], &tag) {
+		return nil, OpenForged
 	}
-	packet, err := t.in.DecryptRTP(data, data, &t.header)
-	return packet, resultOf(err)
-}
-
-func (t *cmTransform) openRTCP(data []byte, _ uint32) ([]byte, Result) {
-	packet, err := t.in.DecryptRTCP(data, data, &t.control)
-	return packet, resultOf(err)
+	data = data[:end-indexLen]
+	iv := cmIV(&t.inSalt, binary.BigEndian.Uint32(data[4:]), uint64(index))
+	t.in.XOR(data[controlHeaderLen:], &iv, data[controlHeaderLen:])
+	return data, OpenOK
 }
 
 func (t *cmTransform) sealRTCP(packet []byte) []byte {
-	sealed, err := t.out.EncryptRTCP(packet, packet, &t.control)
-	if err != nil {
+	n := len(packet)
+	if t.index == maxControlIndex || n < controlHeaderLen {
 		return nil
 	}
-	return sealed
+	t.index++
+	iv := cmIV(&t.outSalt, binary.BigEndian.Uint32(packet[4:]), uint64(t.index))
+	t.out.XOR(packet[controlHeaderLen:], &iv, packet[controlHeaderLen:])
+	sealed := binary.BigEndian.AppendUint32(packet, t.index|encryptedFlag)
+	sum := t.outAuth.sum(sealed)
+	return append(sealed, sum[:cmTagLen]...)
 }
 
-func resultOf(err error) Result {
-	switch {
-	case err == nil:
-		return OpenOK
-	case errors.Is(err, pion.ErrFailedToVerifyAuthTag):
-		return OpenForged
-	}
-	return OpenMalformed
+// cmIV is the salt XORed with the SSRC and the 48-bit index of a packet (RFC 3711 section 4.1.1). SRTCP's index is
+// shorter, with zero bits before it.
+func cmIV(salt *[ctr.IVLen]byte, ssrc uint32, index uint64) (iv [ctr.IVLen]byte) {
+	binary.BigEndian.PutUint64(iv[:], binary.BigEndian.Uint64(salt[:])^uint64(ssrc))
+	binary.BigEndian.PutUint32(iv[8:], binary.BigEndian.Uint32(salt[8:])^uint32(index>>16))
+	binary.BigEndian.PutUint16(iv[12:], binary.BigEndian.Uint16(salt[12:])^uint16(index))
+	return iv
 }
 
-// cmSealer is the Sealer of AES128CMSHA180. It seals in place, so the payload is copied first.
+// cmSealer is the Sealer of AES128CMSHA180.
 type cmSealer struct {
 	cmTransform
 	sources *controlSources // nil before the first packet: there are very many Sealers
 }
 
-func newCMSealer(k *Keys) (*cmSealer, error) {
+func newCMSealer(k *Keys) *cmSealer {
 	s := &cmSealer{}
-	if err := s.set(k); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.set(k, k.LocalKey, k.LocalSalt)
+	return s
 }
 
 func (s *cmSealer) Overhead() int { return cmTagLen }
 
 func (s *cmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte {
-	frame = frame[:headerLen+len(payload)]
-	copy(frame[headerLen:], payload)
-	// pion guesses the ROC from the sequence numbers that it has seen. With the ROC set before each packet it takes the
-	// caller's, after resends, jumps and late starts too.
-	s.out.SetROC(sourceOf(frame), uint32(index>>16))
-	sealed, err := s.out.EncryptRTP(frame, frame, &s.header)
-	if err != nil {
-		return nil
-	}
+	n := headerLen + len(payload)
+	sealed := frame[:n+cmTagLen]
+	iv := cmIV(&s.rtpSalt, sourceOf(sealed), index)
+	s.rtp.XOR(sealed[headerLen:n], &iv, payload)
+	// The ROC is authenticated as if it followed the packet (RFC 3711 section 4.2), so the tag takes its place.
+	binary.BigEndian.PutUint32(sealed[n:], uint32(index>>16))
+	sum := s.rtpAuth.sum(sealed[:n+rocLen])
+	copy(sealed[n:], sum[:])
 	return sealed
 }
 
-func (s *cmSealer) Prefetch() {} // its state is pion's
+func (s *cmSealer) Prefetch() {
+	prefetch.Of(&s.rtpSalt)
+	prefetch.Of(&s.rtp)
+	prefetch.Of(&s.rtpAuth)
+}
+
+func (s *cmSealer) PrefetchRTCP() {
+	prefetch.Of(&s.inSalt)
+	prefetch.Of(&s.inAuth)
+	prefetch.Of(&s.in)
+	prefetch.Of(&s.sources)
+}
 
 func (s *cmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }
 

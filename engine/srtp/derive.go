@@ -1,10 +1,10 @@
 package srtp
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"errors"
 	"fmt"
+
+	"ringcast/engine/srtp/ctr"
 )
 
 // ErrKeys means that keys do not have the lengths that their profile demands, or the profile is
@@ -21,21 +21,17 @@ const (
 	labelRTCPSalt = 5
 )
 
-// deriveKey derives n bytes from a master key with the AES-CM pseudo-random function, for a key derivation rate of 0
-// (RFC 3711 section 4.3). The 12-byte salts of AES-GCM are used as if two zero bytes followed (RFC 7714 section 11).
-func deriveKey(masterKey, masterSalt []byte, label byte, n int) ([]byte, error) {
-	block, err := aes.NewCipher(masterKey)
-	if err != nil {
-		return nil, fmt.Errorf("derive SRTP key: %w", err)
-	}
-	// The label stands left of 48 zero bits, and all that right-aligned under the 112-bit salt; 16
-	// bits to count blocks follow.
-	var iv [aes.BlockSize]byte
-	copy(iv[:14], masterSalt)
+// deriveKey fills out with bytes derived from a master key, for a key derivation rate of 0 (RFC 3711 section 4.3). The
+// 12-byte salts of AES-GCM are used as if two zero bytes followed (RFC 7714 section 11).
+func deriveKey(masterKey, masterSalt []byte, label byte, out []byte) {
+	var key ctr.CompactKey
+	key.Set((*[ctr.KeyLen]byte)(masterKey))
+	// The label stands left of 48 zero bits, and all that right-aligned under the 112-bit salt.
+	var iv [ctr.IVLen]byte
+	copy(iv[:], masterSalt)
 	iv[7] ^= label
-	out := make([]byte, n)
-	cipher.NewCTR(block, iv[:]).XORKeyStream(out, out)
-	return out, nil
+	clear(out)
+	key.XOR(out, &iv, out)
 }
 
 // check reports keys that cannot be used.

@@ -19,41 +19,26 @@ type gcmTransform struct {
 }
 
 // set derives the keys of a session; SRTP's from the master key and salt of its direction.
-func (t *gcmTransform) set(k *Keys, rtpKey, rtpSalt []byte) error {
-	key, err := deriveGCM(rtpKey, rtpSalt, labelRTPKey, labelRTPSalt, &t.rtpSalt)
-	if err != nil {
-		return err
-	}
+func (t *gcmTransform) set(k *Keys, rtpKey, rtpSalt []byte) {
+	key := deriveGCM(rtpKey, rtpSalt, labelRTPKey, labelRTPSalt, &t.rtpSalt)
 	t.rtp.Set(&key)
-	if key, err = deriveGCM(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt, &t.outSalt); err != nil {
-		return err
-	}
+	key = deriveGCM(k.LocalKey, k.LocalSalt, labelRTCPKey, labelRTCPSalt, &t.outSalt)
 	t.out.Set(&key)
-	if key, err = deriveGCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt, &t.inSalt); err != nil {
-		return err
-	}
+	key = deriveGCM(k.RemoteKey, k.RemoteSalt, labelRTCPKey, labelRTCPSalt, &t.inSalt)
 	t.in.Set(&key)
-	return nil
 }
 
 // deriveGCM derives a session key, and sets its salt.
 func deriveGCM(
 	masterKey, masterSalt []byte, keyLabel, saltLabel byte, salt *[gcm.NonceLen]byte,
-) (key [gcm.KeyLen]byte, err error) {
-	k, err := deriveKey(masterKey, masterSalt, keyLabel, len(key))
-	if err != nil {
-		return key, err
-	}
-	s, err := deriveKey(masterKey, masterSalt, saltLabel, len(salt))
-	if err != nil {
-		return key, err
-	}
-	*salt = [gcm.NonceLen]byte(s)
-	return [gcm.KeyLen]byte(k), nil
+) (key [gcm.KeyLen]byte) {
+	deriveKey(masterKey, masterSalt, keyLabel, key[:])
+	deriveKey(masterKey, masterSalt, saltLabel, salt[:])
+	return key
 }
 
 // openRTP and SealRTP: the header is authenticated, the payload encrypted (RFC 7714 section 8.2).
-func (t *gcmTransform) openRTP(data []byte, index uint64, _ bool) ([]byte, Result) {
+func (t *gcmTransform) openRTP(data []byte, index uint64) ([]byte, Result) {
 	headerLen, end := headerLen(data), len(data)-gcm.TagLen
 	if headerLen > end {
 		return nil, OpenMalformed
@@ -132,12 +117,10 @@ type gcmSealer struct {
 	sources *controlSources // nil before the first packet: there are very many Sealers
 }
 
-func newGCMSealer(k *Keys) (*gcmSealer, error) {
+func newGCMSealer(k *Keys) *gcmSealer {
 	s := &gcmSealer{}
-	if err := s.set(k, k.LocalKey, k.LocalSalt); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.set(k, k.LocalKey, k.LocalSalt)
+	return s
 }
 
 func (s *gcmSealer) Overhead() int { return gcm.TagLen }
@@ -153,6 +136,12 @@ func (s *gcmSealer) SealRTP(frame []byte, headerLen int, payload []byte, index u
 func (s *gcmSealer) Prefetch() {
 	prefetch.Of(&s.rtpSalt)
 	prefetch.Of(&s.rtp)
+}
+
+func (s *gcmSealer) PrefetchRTCP() {
+	prefetch.Of(&s.inSalt)
+	prefetch.Of(&s.in)
+	prefetch.Of(&s.sources)
 }
 
 func (s *gcmSealer) SealRTCP(packet []byte) []byte { return s.sealRTCP(packet) }

@@ -37,9 +37,8 @@ func (r Result) String() string {
 // A transform is a profile's way with the packets of one session, mirrored at the peer (RFC 3711 section 3). It knows
 // nothing of replay.
 type transform interface {
-	// openRTP opens a packet of at least rtpHeaderLen and a tag where it lies. known reports that an authentic packet
-	// of its SSRC came before.
-	openRTP(data []byte, index uint64, known bool) ([]byte, Result)
+	// openRTP opens a packet of at least rtpHeaderLen and a tag where it lies.
+	openRTP(data []byte, index uint64) ([]byte, Result)
 	// openRTCP opens a packet of at least controlHeaderLen, tag and index where it lies.
 	openRTCP(data []byte, index uint32) ([]byte, Result)
 	// sealRTCP is Sealer's SealRTCP.
@@ -59,22 +58,18 @@ type Opener struct {
 
 // NewOpener returns an Opener with the keys of one session; k is not kept. The error is ErrKeys, wrapped.
 func NewOpener(k *Keys) (*Opener, error) {
-	err := k.check()
-	if err != nil {
+	if err := k.check(); err != nil {
 		return nil, err
 	}
-	o := &Opener{profile: k.Profile}
+	var t interface {
+		transform
+		set(k *Keys, rtpKey, rtpSalt []byte)
+	} = &cmTransform{}
 	if k.Profile == AEADAES128GCM {
-		t := &gcmTransform{}
-		o.transform, err = t, t.set(k, k.RemoteKey, k.RemoteSalt)
-	} else {
-		t := &cmTransform{}
-		o.transform, err = t, t.set(k)
+		t = &gcmTransform{}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return o, nil
+	t.set(k, k.RemoteKey, k.RemoteSalt)
+	return &Opener{profile: k.Profile, transform: t}, nil
 }
 
 // OpenRTP opens an SRTP packet where it lies. packet is part of data, and nil unless the result is
@@ -98,7 +93,7 @@ func (o *Opener) OpenRTP(data []byte) (packet []byte, result Result) {
 	case len(o.sources.list) == MaxSources:
 		return nil, OpenTooMany
 	}
-	packet, result = o.transform.openRTP(data, index, src != nil)
+	packet, result = o.transform.openRTP(data, index)
 	if result != OpenOK {
 		return nil, result
 	}

@@ -6,6 +6,8 @@ import "ringcast/engine/srtp/gcm"
 const OverheadRTCP = gcm.TagLen + indexLen
 
 const (
+	// rocLen is the length in bytes of a rollover counter.
+	rocLen = 4
 	// cmTagLen is the length in bytes of the tag of AES128CMSHA180 (RFC 5764 section 4.1.2).
 	cmTagLen = 10
 	// indexLen is the length in bytes of the word with the SRTCP index, whose top bit marks the packet as encrypted
@@ -28,12 +30,12 @@ type Sealer interface {
 	// Overhead is the bytes that SealRTP adds.
 	Overhead() int
 	// SealRTP protects one packet. The first headerLen bytes of frame hold its RTP header. payload is sealed from where
-	// it lies to frame[headerLen:], without a copy where the profile allows. It must either not overlap with frame or
-	// be exactly the bytes of frame from headerLen on. index is the ROC above the header's sequence number. The result
-	// is frame grown to the whole packet, for which it must have capacity: headerLen + len(payload) + Overhead().
+	// it lies to frame[headerLen:], without a copy. It must either not overlap with frame or be exactly the bytes of
+	// frame from headerLen on. index is the ROC above the header's sequence number. The result is frame grown to the
+	// whole packet, for which it must have capacity: headerLen + len(payload) + Overhead().
 	//
 	// The same header, payload and index give the same bytes. Different ones under the same SSRC and index must never
-	// be given, see the package's comment. A header whose extension block is malformed may give nil.
+	// be given, see the package's comment.
 	SealRTP(frame []byte, headerLen int, payload []byte, index uint64) []byte
 	// SealRTCP protects the compound in packet, at least 8 bytes, where it lies; tag and index,
 	// together up to OverheadRTCP, are appended within its capacity. The index counts inside.
@@ -43,6 +45,8 @@ type Sealer interface {
 	OpenRTCP(data []byte) ([]byte, Result)
 	// Prefetch asks the processor for the memory that SealRTP will read.
 	Prefetch()
+	// PrefetchRTCP asks the processor for the memory that OpenRTCP will read.
+	PrefetchRTCP()
 }
 
 // NewSealer returns a Sealer with the keys of one session; k is not kept. The error is ErrKeys, wrapped.
@@ -51,7 +55,7 @@ func NewSealer(k *Keys) (Sealer, error) {
 		return nil, err
 	}
 	if k.Profile == AEADAES128GCM {
-		return newGCMSealer(k)
+		return newGCMSealer(k), nil
 	}
-	return newCMSealer(k)
+	return newCMSealer(k), nil
 }

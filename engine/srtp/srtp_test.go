@@ -12,6 +12,7 @@ import (
 
 	pion "github.com/pion/srtp/v3"
 
+	"ringcast/engine/srtp/ctr"
 	"ringcast/engine/srtp/gcm"
 )
 
@@ -122,9 +123,9 @@ func TestDeriveKey(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := unhex(t, c.want)
-			got, err := deriveKey(key, salt, c.label, len(want))
-			if err != nil || !bytes.Equal(got, want) {
-				t.Errorf("got %x, %v", got, err)
+			got := make([]byte, len(want))
+			if deriveKey(key, salt, c.label, got); !bytes.Equal(got, want) {
+				t.Errorf("got %x, want %x", got, want)
 			}
 		})
 	}
@@ -174,6 +175,39 @@ func TestRFC7714(t *testing.T) {
 		open := append(bytes.Clone(plain), unhex(t, "841dd968 3dd78ec9 2ae58790 125f62b3 000005d4")...)
 		if _, r := rfc7714(t).OpenRTCP(open); r != OpenMalformed {
 			t.Errorf("result %v, want %v", r, OpenMalformed)
+		}
+	})
+}
+
+// TestVectorsCM checks the packets that libsrtp and others test with, under the master key of RFC 3711 appendix B.3.
+func TestVectorsCM(t *testing.T) {
+	key, salt := unhex(t, "E1F97A0D3E018BE0D64FA32C06DE4139"), unhex(t, "0EC675AD498AFEEBB6960B3AABE6")
+	keys := &Keys{Profile: AES128CMSHA180, LocalKey: key, LocalSalt: salt, RemoteKey: key, RemoteSalt: salt}
+	body := bytes.Repeat([]byte{0xAB}, 16)
+	t.Run("SRTP", func(t *testing.T) {
+		header := unhex(t, "800f1234 decafbad cafebabe")
+		want := append(bytes.Clone(header), unhex(t, "4e55dc4ce79978d88ca4d215949d2402 b78d6acc99ea179b8dbb")...)
+		if got := seal(mustSealer(t, keys), header, body, 0x1234); !bytes.Equal(got, want) {
+			t.Errorf("sealed %x, want %x", got, want)
+		}
+		got, r := mustOpener(t, keys).OpenRTP(want)
+		if r != OpenOK || !bytes.Equal(got, append(header, body...)) {
+			t.Errorf("opened %x, %v, want %x%x", got, r, header, body)
+		}
+	})
+	t.Run("SRTCP", func(t *testing.T) {
+		plain := append(unhex(t, "81c8000b cafebabe"), body...)
+		want := unhex(t, "81c8000b cafebabe 7128035be487b9bdbef89041f977a5a8 80000001 993e08cd54d6c1230798")
+		s := mustSealer(t, keys)
+		if got := sealControlPacket(s.SealRTCP, plain); !bytes.Equal(got, want) {
+			t.Errorf("sealed %x, want %x", got, want)
+		}
+		if got, r := s.OpenRTCP(bytes.Clone(want)); r != OpenOK || !bytes.Equal(got, plain) {
+			t.Errorf("opened %x, %v, want %x", got, r, plain)
+		}
+		want[len(want)-cmTagLen-indexLen] = 0 // RFC 5764 section 4.1.2: always encrypted
+		if _, r := s.OpenRTCP(want); r != OpenMalformed {
+			t.Errorf("in the clear: %v, want %v", r, OpenMalformed)
 		}
 	})
 }
@@ -273,14 +307,26 @@ func TestSealRTCPInterop(t *testing.T) {
 
 // TestSealRTCPExhausted checks that an index is never used again.
 func TestSealRTCPExhausted(t *testing.T) {
-	ours, _ := testKeys(AEADAES128GCM)
-	s := mustSealer(t, ours).(*gcmSealer)
-	s.index = maxControlIndex - 1
-	if sealControlPacket(s.SealRTCP, receiverReport(1)) == nil {
-		t.Error("last index refused")
+	for _, p := range profiles {
+		ours, _ := testKeys(p)
+		s := mustSealer(t, ours)
+		setControlIndex(s, maxControlIndex-1)
+		if sealControlPacket(s.SealRTCP, receiverReport(1)) == nil {
+			t.Errorf("%v: last index refused", p)
+		}
+		if sealControlPacket(s.SealRTCP, receiverReport(1)) != nil {
+			t.Errorf("%v: index used twice", p)
+		}
 	}
-	if sealControlPacket(s.SealRTCP, receiverReport(1)) != nil {
-		t.Error("index used twice")
+}
+
+// setControlIndex sets the index of the SRTCP packet that s seems to have sealed last.
+func setControlIndex(s Sealer, index uint32) {
+	switch s := s.(type) {
+	case *gcmSealer:
+		s.index = index
+	case *cmSealer:
+		s.index = index
 	}
 }
 
@@ -292,12 +338,15 @@ func liveHeap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestMemory holds the GCM Sealer to its share of a viewer's budget.
+// TestMemory holds Sealers to their share of a viewer's budget.
 func TestMemory(t *testing.T) {
 	const n = 1000
-	budget := uint64(600)
-	if !gcm.Accelerated() {
-		budget = 3200 // three AEADs of the standard library
+	budgets := map[Profile]uint64{AEADAES128GCM: 600, AES128CMSHA180: 450}
+	if gcm.Kernel() == "standard" {
+		budgets[AEADAES128GCM] = 1500 // an AEAD of the standard library
+	}
+	if !ctr.Accelerated() {
+		budgets[AES128CMSHA180] = 1000 // one of its block ciphers
 	}
 	for _, p := range profiles {
 		ours, _ := testKeys(p)
@@ -313,8 +362,8 @@ func TestMemory(t *testing.T) {
 		}
 		after := liveHeap()
 		t.Logf("%v: %d bytes a Sealer, %d an Opener", p, (between-before)/n, (after-between)/n)
-		if p == AEADAES128GCM && (between-before)/n > budget {
-			t.Errorf("a Sealer takes %d bytes, more than %d", (between-before)/n, budget)
+		if got := (between - before) / n; got > budgets[p] {
+			t.Errorf("%v: a Sealer takes %d bytes, want at most %d", p, got, budgets[p])
 		}
 		runtime.KeepAlive(sealers)
 		runtime.KeepAlive(openers)

@@ -3,31 +3,10 @@ package gcm
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
-	"syscall"
 	"testing"
-)
 
-// guarded returns n bytes between two pages that nothing may touch: at the start of the memory between them, and at its
-// end.
-func guarded(t *testing.T, n int) (start, end []byte) {
-	t.Helper()
-	page := os.Getpagesize()
-	middle := (n + page - 1) / page * page
-	memory, err := syscall.Mmap(-1, 0, middle+2*page, syscall.PROT_READ|syscall.PROT_WRITE,
-		syscall.MAP_ANON|syscall.MAP_PRIVATE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Munmap(memory) })
-	for _, guard := range [][]byte{memory[:page], memory[page+middle:]} {
-		if err := syscall.Mprotect(guard, syscall.PROT_NONE); err != nil {
-			t.Fatal(err)
-		}
-	}
-	inside := memory[page : page+middle]
-	return inside[:n:n], inside[middle-n:]
-}
+	"ringcast/testenv/guarded"
+)
 
 // TestGuardPages has everything that is read and written begin or end where touching one byte more
 // would be a fault.
@@ -35,11 +14,11 @@ func TestGuardPages(t *testing.T) {
 	const maxLen, maxAAD = 1500, 96
 	type memory struct{ source, dest, aad, nonce, key []byte }
 	var starts, ends memory
-	starts.source, ends.source = guarded(t, maxLen)
-	starts.dest, ends.dest = guarded(t, maxLen+TagLen)
-	starts.aad, ends.aad = guarded(t, maxAAD)
-	starts.nonce, ends.nonce = guarded(t, NonceLen)
-	starts.key, ends.key = guarded(t, KeyLen)
+	starts.source, ends.source = guarded.Memory(t, maxLen)
+	starts.dest, ends.dest = guarded.Memory(t, maxLen+TagLen)
+	starts.aad, ends.aad = guarded.Memory(t, maxAAD)
+	starts.nonce, ends.nonce = guarded.Memory(t, NonceLen)
+	starts.key, ends.key = guarded.Memory(t, KeyLen)
 	for name, expand := range implementations() {
 		for where, m := range map[string]memory{"start": starts, "end": ends} {
 			t.Run(name+"/"+where, func(t *testing.T) {

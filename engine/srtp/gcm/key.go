@@ -13,9 +13,6 @@ const (
 	TagLen   = 16
 )
 
-// Accelerated reports whether keys work in assembly on this machine.
-func Accelerated() bool { return accelerated }
-
 // A Key is one expanded key, for very many packets. Set comes first.
 type Key struct {
 	expanded
@@ -24,7 +21,7 @@ type Key struct {
 
 // Set makes k ready to work with key, which is not kept.
 func (k *Key) Set(key *[KeyLen]byte) {
-	if accelerated {
+	if chosen != kernelStandard {
 		expand(&k.expanded, key)
 		return
 	}
@@ -63,36 +60,23 @@ func (k *Key) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
 	return true
 }
 
-// A CompactKey is for few packets: it takes 24 bytes, and is expanded for each of them. Set comes first.
-type CompactKey struct {
-	key      [KeyLen]byte
-	standard *standard // nil where the assembly works: expanding the other takes long, and allocates
-}
+// A CompactKey is for few packets: it takes 16 bytes, and is expanded for each of them. Set comes first.
+type CompactKey struct{ key [KeyLen]byte }
 
 // Set makes c ready to work with key.
-func (c *CompactKey) Set(key *[KeyLen]byte) {
-	if accelerated {
-		c.key = *key
-		return
-	}
-	c.standard = newStandard(key)
-}
+func (c *CompactKey) Set(key *[KeyLen]byte) { c.key = *key }
 
 // Seal is Key's.
 func (c *CompactKey) Seal(dst []byte, nonce *[NonceLen]byte, plaintext, aad []byte) {
-	k := Key{standard: c.standard}
-	if c.standard == nil {
-		expand(&k.expanded, &c.key)
-	}
+	var k Key
+	k.Set(&c.key)
 	k.Seal(dst, nonce, plaintext, aad)
 }
 
 // Open is Key's.
 func (c *CompactKey) Open(dst []byte, nonce *[NonceLen]byte, sealed, aad []byte) bool {
-	k := Key{standard: c.standard}
-	if c.standard == nil {
-		expand(&k.expanded, &c.key)
-	}
+	var k Key
+	k.Set(&c.key)
 	return k.Open(dst, nonce, sealed, aad)
 }
 

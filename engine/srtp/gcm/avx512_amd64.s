@@ -155,8 +155,8 @@ GLOBL first<>(SB), RODATA|NOPTR, $64
 	BZHIQ   BX, DX, DX \
 	KMOVQ   DX, K1
 
-// func crypt(k *expanded, nonce *[NonceLen]byte, dst, src, aad []byte, tag *[TagLen]byte, open bool)
-TEXT ·crypt(SB), NOSPLIT, $0-97
+// func cryptAVX512(k *expanded, nonce *[NonceLen]byte, dst, src, aad []byte, tag *[TagLen]byte, open bool)
+TEXT ·cryptAVX512(SB), NOSPLIT, $0-97
 	MOVQ k+0(FP), AX
 	MOVQ nonce+8(FP), BX
 	MOVQ dst_base+16(FP), DI
@@ -371,8 +371,8 @@ short:
 	VMOVDQU          X0, (ROUNDS+offset)(AX) \
 	VAESENC          X0, X3, X3
 
-// func expand(k *expanded, key *[KeyLen]byte)
-TEXT ·expand(SB), NOSPLIT, $0-16
+// func expandAVX512(k *expanded, key *[KeyLen]byte)
+TEXT ·expandAVX512(SB), NOSPLIT, $0-16
 	MOVQ            k+0(FP), AX
 	MOVQ            key+8(FP), BX
 	VBROADCASTI32X4 field<>(SB), FIELD
