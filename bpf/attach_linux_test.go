@@ -122,6 +122,10 @@ func inNamespace(t *testing.T) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
+	// The kernel's own packets, of neighbour discovery, would be counted beside the tests'.
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // cable adds a pair of veths, a and b, that are up and have two queues each way unless change says
@@ -259,7 +263,7 @@ func TestQueues(t *testing.T) {
 	cable(t, nil)
 	p := mustAttach(t, configured(func(c *Config) { c.Interface = "a"; c.Queues = 2 }))
 	narrow := loaded(t, configured(func(c *Config) { c.Queues = 1 }), path4)
-	if err := errors.Join(p.Allow(path4, testRate), p.SetSocket(1, xdpSocket(t))); err != nil {
+	if err := errors.Join(p.Allow(path4, testRate), p.SetSockets(1, xdpSocket(t), xdpSocket(t))); err != nil {
 		t.Fatal(err)
 	}
 	frame := mediaOn(path4)
@@ -278,18 +282,18 @@ func TestQueues(t *testing.T) {
 	expectOn(narrow, 0, xdpRedirect, RedirectMedia)
 	expectOn(narrow, 1, xdpPass, PassNoSocket) // a queue beyond the map
 
-	if err := errors.Join(p.SetSocket(0, xdpSocket(t)), p.SetSocket(0, xdpSocket(t)), p.ClearSocket(1),
-		p.ClearSocket(1)); err != nil {
+	if err := errors.Join(p.SetSockets(0, xdpSocket(t), xdpSocket(t)),
+		p.SetSockets(0, xdpSocket(t), xdpSocket(t)), p.ClearSockets(1), p.ClearSockets(1)); err != nil {
 		t.Fatal(err)
 	}
 	expectOn(p, 0, xdpRedirect, RedirectMedia)
 	expectOn(p, 1, xdpPass, PassNoSocket)
 
 	for name, err := range map[string]error{
-		"queue too large":  p.SetSocket(2, xdpSocket(t)),
-		"negative queue":   p.SetSocket(-1, xdpSocket(t)),
-		"no such file":     p.SetSocket(0, 1<<20),
-		"no AF_XDP socket": p.SetSocket(0, int(os.Stdin.Fd())),
+		"queue too large":  p.SetSockets(2, xdpSocket(t), xdpSocket(t)),
+		"negative queue":   p.SetSockets(-1, xdpSocket(t), xdpSocket(t)),
+		"no such file":     p.SetSockets(0, 1<<20, 1<<20),
+		"no AF_XDP socket": p.SetSockets(0, int(os.Stdin.Fd()), int(os.Stdin.Fd())),
 	} {
 		if err == nil {
 			t.Errorf("%s: accepted", name)

@@ -22,7 +22,8 @@
 //	           any other check                    socket of its queue
 //	           all else, tuple not allowed        dropped
 //	           allowed tuple over its rate        dropped
-//	           allowed tuple                      socket of its queue
+//	           report that may wait               second socket of its queue
+//	           all else of an allowed tuple       socket of its queue
 //
 // A packet that ends inside a header goes to the kernel. So does a packet for a socket where the queue has none:
 // bpf_redirect_map falls through an empty slot. A full ring or an empty fill ring drops instead, which the socket
@@ -30,6 +31,11 @@
 //
 // With a large MTU a frame may lie in several pieces (as from Linux 5.18, where the driver can). The program sees the
 // first, which has the headers. The kernel gets such frames whole.
+//
+// A report that may wait is RTCP that begins with a receiver report, transport-wide feedback or an estimate (REMB). It
+// need not wake the worker, so it has a socket of its own. NACKs and requests for keyframes are in a hurry. Browsers
+// send them in datagrams of their own (RFC 5506). In a compound after a receiver report they wait too: the rest of the
+// compound is encrypted.
 //
 // VLAN tags that the NIC strips are invisible here; Config.Addresses then decides.
 //

@@ -229,8 +229,8 @@ func TestClose(t *testing.T) {
 		"SetUfragKeys": func() error { return p.SetUfragKeys(testUfrags) },
 		"KeepUfrag":    func() error { return p.KeepUfrag(freshName) },
 		"ForgetUfrag":  func() error { return p.ForgetUfrag(freshName) },
-		"SetSocket":    func() error { return p.SetSocket(0, 0) },
-		"ClearSocket":  func() error { return p.ClearSocket(0) },
+		"SetSockets":   func() error { return p.SetSockets(0, 0, 0) },
+		"ClearSockets": func() error { return p.ClearSockets(0) },
 		"SetAddress":   func() error { return p.SetAddress(serverMAC) },
 		"Counters":     func() error { _, err := p.Counters(); return err },
 		"Attached":     func() error { _, err := p.Attached(); return err },
@@ -358,7 +358,7 @@ func TestWorkersDoNotWaitForDrivers(t *testing.T) {
 	go func() {
 		path := pathOf(1)
 		_, err := p.Counters()
-		done <- errors.Join(err, p.Allow(path, 1), p.Revoke(path), p.ClearSocket(0),
+		done <- errors.Join(err, p.Allow(path, 1), p.Revoke(path), p.ClearSockets(0),
 			p.SetUfragKeys(testUfrags), p.KeepUfrag(freshName), p.ForgetUfrag(freshName))
 	}()
 	select {

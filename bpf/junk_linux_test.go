@@ -19,7 +19,7 @@ func TestJunkFromAnAllowedTuple(t *testing.T) {
 		reason  Reason
 	}{
 		{"RTP", sized(200), RedirectMedia},
-		{"RTCP", rtcp(), RedirectMedia},
+		{"RTCP", rtcp(), RedirectReport},
 		{"DTLS", first(dtls), RedirectDTLS},
 		{"check by a ufrag without a path", newcomer(), RedirectSTUN},
 		{"check by a ufrag with a path", checkBy(keptName), RedirectSTUN},

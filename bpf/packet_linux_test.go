@@ -197,7 +197,7 @@ func loadedInto(t testing.TB, recent bool, cfg Config, allow ...port.Path) *Prog
 			t.Fatal(err)
 		}
 	}
-	if err := p.SetSocket(0, xdpSocket(t)); err != nil {
+	if err := p.SetSockets(0, xdpSocket(t), xdpSocket(t)); err != nil {
 		t.Fatal(err)
 	}
 	return p

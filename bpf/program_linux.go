@@ -23,8 +23,8 @@ var ErrFull = errors.New("the guard's allow-list is full")
 // A Program is the XDP program on an interface, with its maps. All methods are safe from any thread;
 // after Close they return os.ErrClosed or do nothing.
 //
-// Attach, then SetSocket for every queue once its socket is bound and its fill ring filled. Allow and
-// Revoke as paths come and go. Close after the sockets' ClearSocket.
+// Attach, then SetSockets for every queue once its sockets are bound and their fill ring filled. Allow and
+// Revoke as paths come and go. Close after the queues' ClearSockets.
 type Program struct {
 	config Config
 
@@ -116,7 +116,7 @@ func load(cfg Config, recent bool) (*Program, error) {
 		// Frames of a large MTU come in several pieces: drivers that want all in one refuse such an MTU.
 		spec.Programs[steerProgSteer].Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	}
-	spec.Maps[steerMapXsks].MaxEntries = uint32(cfg.Queues)
+	spec.Maps[steerMapXsks].MaxEntries = 2 * uint32(cfg.Queues)
 	spec.Maps[steerMapAllowed].MaxEntries = uint32(cfg.Tuples)
 	spec.Maps[steerMapUfragsKept].MaxEntries = uint32(cfg.Sessions)
 	spec.Maps[steerMapAddresses].MaxEntries = max(1, uint32(len(cfg.Addresses)))
@@ -244,28 +244,36 @@ func (p *Program) Attached() (bool, error) {
 	return xdp != nil && int(xdp.Ifindex) == dev.Attrs().Index, nil
 }
 
-// SetSocket makes the AF_XDP socket fd the destination of a queue's packets, in place of any other.
-func (p *Program) SetSocket(queue, fd int) error {
+// SetSockets makes two AF_XDP sockets the destinations of a queue's packets, in place of any others. reports gets the
+// reports that may wait, fd all else.
+func (p *Program) SetSockets(queue, fd, reports int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return os.ErrClosed
 	}
-	if err := p.objects.Xsks.Put(uint32(queue), uint32(fd)); err != nil {
-		return fmt.Errorf("set the socket of queue %d: %w", queue, err)
+	for i, s := range []int{fd, reports} {
+		if err := p.objects.Xsks.Put(slot(queue, i), uint32(s)); err != nil {
+			return fmt.Errorf("set the sockets of queue %d: %w", queue, err)
+		}
 	}
 	return nil
 }
 
-// ClearSocket sends a queue's packets to the kernel from now on. A queue without socket stays so.
-func (p *Program) ClearSocket(queue int) error {
+// slot is the place of a queue's first or second socket in the XSKMAP. One beyond the map is refused there.
+func slot(queue, i int) uint32 { return uint32(2*queue + i) }
+
+// ClearSockets sends a queue's packets to the kernel from now on. A queue without sockets stays so.
+func (p *Program) ClearSockets(queue int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return os.ErrClosed
 	}
-	if err := p.objects.Xsks.Delete(uint32(queue)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("clear the socket of queue %d: %w", queue, err)
+	for i := range 2 {
+		if err := p.objects.Xsks.Delete(slot(queue, i)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("clear the sockets of queue %d: %w", queue, err)
+		}
 	}
 	return nil
 }

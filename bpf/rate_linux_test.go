@@ -46,7 +46,7 @@ func TestTupleRate(t *testing.T) {
 		passing Reason
 	}{
 		{"RTP", first(media), rate, RedirectMedia},
-		{"RTCP", rtcp(), rate, RedirectMedia},
+		{"RTCP", rtcp(), rate, RedirectReport},
 		{"DTLS", first(dtls), rate / 16, RedirectDTLS},
 		{"STUN", first(stun), rate / 16, RedirectSTUN},
 	} {

@@ -63,6 +63,9 @@ const (
 	RedirectMedia
 	// RedirectUnguarded: anything to the media port, the guard being off.
 	RedirectUnguarded
+	// RedirectReport: a receiver report, transport-wide feedback or an estimate, from an allowed tuple. It went to the
+	// second socket of its queue.
+	RedirectReport
 
 	NumReasons
 )
@@ -96,6 +99,7 @@ var reasonNames = [NumReasons]string{
 	RedirectDTLS:      "redirect_dtls",
 	RedirectMedia:     "redirect_media",
 	RedirectUnguarded: "redirect_unguarded",
+	RedirectReport:    "redirect_report",
 }
 
 func (r Reason) String() string { return reasonNames[r] }

@@ -117,7 +117,10 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	case known && s == spent && (b < 4 || b >= 20 && b < 64 || b >= 128 && b < 192):
 		return DropTupleRate
 	case b >= 128 && b < 192:
-		if known {
+		switch {
+		case known && patientReference(payload):
+			return RedirectReport
+		case known:
 			return RedirectMedia
 		}
 		return DropMedia
@@ -222,6 +225,21 @@ func TestTruncation(t *testing.T) {
 }
 
 // For any packet, the program has the reference's verdict.
+// patientReference is patient of steer.c.
+func patientReference(payload []byte) bool {
+	if len(payload) < 2 {
+		return false
+	}
+	format := payload[0] & 31
+	switch payload[1] {
+	case 201:
+		return true
+	case 205, 206:
+		return format == 15
+	}
+	return false
+}
+
 func FuzzSteer(f *testing.F) {
 	testenv.Need(f, testenv.XDP)
 	for _, row := range verdicts() {

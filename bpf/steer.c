@@ -46,6 +46,7 @@ enum reason {
 	REDIRECT_DTLS,
 	REDIRECT_MEDIA,
 	REDIRECT_UNGUARDED, // the guard is off
+	REDIRECT_REPORT,    // from an allowed tuple, and in no hurry: to the second socket
 
 	REASONS,
 };
@@ -59,6 +60,12 @@ enum {
 	BINDING_REQUEST = 0x0001,
 	MAGIC_COOKIE = 0x2112A442,
 	USERNAME = 0x0006,
+	// RTCP (RFC 3550, section 12.1; RFC 4585, section 6.1). Of both kinds of feedback 15 is in no hurry: transport-wide
+	// feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01) and estimates (draft-alvestrand-rmcat-remb-03).
+	RR = 201,
+	RTPFB = 205,
+	PSFB = 206,
+	UNHURRIED = 15,
 	// An allowed tuple needs little DTLS: a handshake, and a goodbye.
 	OTHERS_SHARE = 16,
 	// How many bytes of attributes there may be before USERNAME: more than all that ICE knows, and 60 of SOFTWARE.
@@ -96,10 +103,10 @@ struct tuple {
 	__u16 zero;
 };
 
-// Where each queue's socket is. User space writes.
+// Where each queue's two sockets are: the one for reports at 2 * queue + 1. User space writes.
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
-	__uint(max_entries, 1); // Config.Queues
+	__uint(max_entries, 2); // twice Config.Queues
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks SEC(".maps");
@@ -433,6 +440,19 @@ static __always_inline int reports(const __u8 *payload, const void *end)
 	return (void *)(payload + 2) <= end && payload[1] >= 192 && payload[1] <= 223;
 }
 
+// patient picks the RTCP that begins with a receiver report, transport-wide feedback or an estimate. NACKs and requests
+// for keyframes are in a hurry: browsers send them in datagrams of their own. RTCP's first eight bytes are never
+// encrypted (RFC 3711, section 3.4).
+static __always_inline int patient(const __u8 *payload, const void *end)
+{
+	__u8 type;
+
+	if ((void *)(payload + 2) > end)
+		return 0;
+	type = payload[1];
+	return type == RR || ((type == RTPFB || type == PSFB) && (payload[0] & 31) == UNHURRIED);
+}
+
 // judge finds the reason. A function of its own so that BTF describes enum reason.
 static __noinline enum reason judge(struct xdp_md *ctx)
 {
@@ -531,7 +551,8 @@ static __noinline enum reason judge(struct xdp_md *ctx)
 	if (first < 128)
 		return spend(&allowance->others, (__u64)allowance->interval * OTHERS_SHARE, REDIRECT_DTLS);
 	if (reports((void *)(udp + 1), end))
-		return spend(&allowance->reports, allowance->interval, REDIRECT_MEDIA);
+		return spend(&allowance->reports, allowance->interval,
+			     patient((void *)(udp + 1), end) ? REDIRECT_REPORT : REDIRECT_MEDIA);
 	return spend(&allowance->media, allowance->interval, REDIRECT_MEDIA);
 }
 
@@ -543,7 +564,7 @@ int steer(struct xdp_md *ctx)
 	__u64 *count;
 
 	if (reason >= FIRST_REDIRECT) {
-		verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+		verdict = bpf_redirect_map(&xsks, 2 * ctx->rx_queue_index + (reason == REDIRECT_REPORT), XDP_PASS);
 		if (verdict != XDP_REDIRECT)
 			reason = PASS_NO_SOCKET;
 	} else if (reason >= FIRST_DROP) {

@@ -56,7 +56,7 @@ func inAll(t testing.TB) []*Program {
 	}
 	programs[ours] = loaded(t, listed, path4, path6)
 	programs[unguarded] = loaded(t, configured(func(c *Config) { c.Guard = false }))
-	if err := programs[nowhere].ClearSocket(0); err != nil {
+	if err := programs[nowhere].ClearSockets(0); err != nil {
 		t.Fatal(err)
 	}
 	drainUfrags(t, programs[noTokensOfUfrag])
@@ -523,9 +523,36 @@ func verdicts() []row {
 
 		// A queue without a socket. The guard guards the kernel's socket too.
 		{"media, no socket, IPv4", nowhere, media4, xdpPass, PassNoSocket},
+		{"report, no socket", nowhere, datagram(peer4, server4, rtcp()...), xdpPass, PassNoSocket},
 		{"media, no socket, IPv6", nowhere, media6, xdpPass, PassNoSocket},
 		{"new STUN, no socket", nowhere, datagram(stranger4, server4, newcomer()...), xdpPass, PassNoSocket},
 		{"media of a stranger, no socket", nowhere, datagram(stranger4, server4, first(media)...), xdpDrop, DropMedia},
+	}
+	// RTCP that may wait, by its format and type (RFC 4585 section 6.1), and RTCP that may not.
+	for _, c := range []struct {
+		name         string
+		format, kind byte
+		reason       Reason
+	}{
+		{"sender report", 1, 200, RedirectMedia},
+		{"receiver report", 1, 201, RedirectReport},
+		{"receiver report of nothing", 0, 201, RedirectReport},
+		{"goodbye", 1, 203, RedirectMedia},
+		{"NACK", 1, 205, RedirectMedia},
+		{"transport-wide feedback", 15, 205, RedirectReport},
+		{"PLI", 1, 206, RedirectMedia},
+		{"FIR", 4, 206, RedirectMedia},
+		{"estimate", 15, 206, RedirectReport},
+		{"estimate with padding", 32 + 15, 206, RedirectReport},
+		{"RTP whose marker and type look like no RTCP", 15, 207 - 64, RedirectMedia},
+	} {
+		b := with(first(media+c.format), 1, c.kind)
+		table = append(table,
+			row{c.name + ", IPv4", guarded, datagram(peer4, server4, b...), xdpRedirect, c.reason},
+			row{c.name + ", IPv6", guarded, datagram(peer6, server6, b...), xdpRedirect, c.reason},
+			row{c.name + ", not allowed", guarded, stranger(b), xdpDrop, DropMedia},
+			row{c.name + ", tuple spent", spent, datagram(peer4, server4, b...), xdpDrop, DropTupleRate},
+		)
 	}
 	// Each letter of a ufrag counts.
 	for at := range freshName {

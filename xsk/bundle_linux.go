@@ -138,9 +138,10 @@ type Info struct {
 	BusyPollRefused error
 }
 
-// An Entry of the XSKMAP is a queue's number and the descriptor of the socket that is bound to it.
+// An Entry is a queue's number and the descriptors of its sockets for the XSKMAP. Reports is for the datagrams that may
+// wait, FD for all others.
 type Entry struct {
-	Queue, FD int
+	Queue, FD, Reports int
 }
 
 // Open makes the UMEM and the sockets, fills the fill rings (mlx5 hangs otherwise), and binds the sockets. The XDP
@@ -212,7 +213,22 @@ func (b *Bundle) open(mode Mode) error {
 			return err
 		}
 	}
+	for _, s := range b.sockets {
+		if err := b.openReports(s); err != nil {
+			return fmt.Errorf("queue %d, for reports: %w", s.queue, err)
+		}
+	}
 	return nil
+}
+
+// openReports gives a bound socket's queue its second socket.
+func (b *Bundle) openReports(s *socket) (err error) {
+	if s.reports, err = newReportSocket(b.config); err != nil {
+		return err
+	}
+	return b.bindTo(s.reports.fd, &unix.SockaddrXDP{
+		Flags: unix.XDP_SHARED_UMEM, QueueID: uint32(s.queue), SharedUmemFD: uint32(s.fd),
+	})
 }
 
 // firstReceive is the number of the first chunk that the i-th socket receives into.
@@ -282,21 +298,27 @@ func refusesZeroCopy(err error) bool {
 
 // bind binds a socket to its queue. It waits for a while if another socket holds the queue.
 func (b *Bundle) bind(s *socket, flags uint16) error {
-	address := &unix.SockaddrXDP{Flags: flags, Ifindex: uint32(b.config.Interface), QueueID: uint32(s.queue)}
+	address := &unix.SockaddrXDP{Flags: flags, QueueID: uint32(s.queue)}
 	if flags&unix.XDP_SHARED_UMEM != 0 {
 		address.SharedUmemFD = uint32(b.sockets[0].fd)
 	}
-	err := unix.Bind(s.fd, address)
+	return b.bindTo(s.fd, address)
+}
+
+// bindTo is bind to a queue of the bundle's interface.
+func (b *Bundle) bindTo(fd int, address *unix.SockaddrXDP) error {
+	address.Ifindex = uint32(b.config.Interface)
+	err := unix.Bind(fd, address)
 	for waited := time.Duration(0); err == unix.EBUSY && waited < b.config.BusyFor; waited += busyRetry {
 		b.config.Sleep(busyRetry)
-		err = unix.Bind(s.fd, address)
+		err = unix.Bind(fd, address)
 	}
 	if err != nil {
 		mode := Copy
-		if flags&unix.XDP_ZEROCOPY != 0 || b.info.ZeroCopy {
+		if address.Flags&unix.XDP_ZEROCOPY != 0 || b.info.ZeroCopy {
 			mode = ZeroCopy
 		}
-		return openError(fmt.Sprintf("bind to queue %d", s.queue), err, bindReasons(mode))
+		return openError(fmt.Sprintf("bind to queue %d", address.QueueID), err, bindReasons(mode))
 	}
 	return nil
 }
@@ -305,7 +327,7 @@ func (b *Bundle) bind(s *socket, flags uint16) error {
 func (b *Bundle) Entries() []Entry {
 	var entries []Entry
 	for _, s := range b.sockets {
-		entries = append(entries, Entry{Queue: s.queue, FD: s.fd})
+		entries = append(entries, Entry{Queue: s.queue, FD: s.fd, Reports: s.reports.fd})
 	}
 	return entries
 }

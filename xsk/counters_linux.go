@@ -205,24 +205,31 @@ func (q *queueTally) snapshot() QueueStats {
 	return s
 }
 
-// askKernel reads the kernel's counts of the present socket, and publishes them.
-func (q *queueTally) askKernel(fd int) {
-	s, errno := statistics(fd)
-	if errno != 0 {
-		return
+// askKernel reads the kernel's counts of the queue's present sockets, and publishes their sums.
+func (q *queueTally) askKernel(of *socket) {
+	sums := q.earlier
+	for _, fd := range [...]int{of.fd, of.reports.fd} {
+		s, errno := statistics(fd)
+		if errno != 0 {
+			return
+		}
+		if fd == of.reports.fd {
+			s.Rx_fill_ring_empty_descs = 0 // the count is of the fill ring, which both share
+		}
+		for i, n := range [numKernel]uint64{
+			s.Rx_dropped, s.Rx_invalid_descs, s.Tx_invalid_descs,
+			s.Rx_ring_full, s.Rx_fill_ring_empty_descs, s.Tx_ring_empty_descs,
+		} {
+			sums[i] += n
+		}
 	}
-	for i, n := range [numKernel]uint64{
-		s.Rx_dropped, s.Rx_invalid_descs, s.Tx_invalid_descs,
-		s.Rx_ring_full, s.Rx_fill_ring_empty_descs, s.Tx_ring_empty_descs,
-	} {
-		q.Counts[int(KernelRXDropped)+i] = q.earlier[i] + n
-	}
+	copy(q.Counts[KernelRXDropped:], sums[:])
 	tally.Publish(q.shared[KernelRXDropped:], q.Counts[KernelRXDropped:])
 }
 
-// close publishes the counts of a socket that is about to be closed.
-func (q *queueTally) close(fd int) {
-	q.askKernel(fd)
+// close publishes the counts of sockets that are about to be closed.
+func (q *queueTally) close(of *socket) {
+	q.askKernel(of)
 	copy(q.earlier[:], q.Counts[KernelRXDropped:])
 	q.Waiting = false
 	q.publish()

@@ -11,6 +11,8 @@
 //     fill ring (empty chunks, to the kernel) and the RX ring (full ones, back). Two serve frames to send: the TX ring
 //     and the completion ring.
 //   - A socket is an AF_XDP socket, bound to one queue, with its four rings.
+//   - A queue's second socket is for reports, which may wait. It has an RX ring of its own, and shares the chunks and
+//     the fill ring of the first.
 //   - A bundle is one UMEM and the sockets on it, one for each queue that a worker serves.
 //   - A kick is the system call that makes the kernel look at a TX ring.
 //   - A frame is an Ethernet frame, headers and payload. A port.Frame is a datagram, the payload alone.
@@ -89,6 +91,15 @@
 // unfinished, and NICs check them before XDP. Frames from an address of this host are dropped: they are forged. Last
 // comes the companion, for one port of all. It is read when a poll has announced datagrams, and otherwise once a
 // millisecond, since reading costs a system call. It has a batch of its own, so neither starves the other.
+//
+// Reports come by a socket of their own. After a Receive that took some, reports do not end a Wait for 20 ms, and Wait
+// ends at that time. While so many come that they would fill half of their ring in 20 ms, they wait until it is half
+// full. Meanwhile each Receive takes those that are there. A worker with many viewers has a turn every few milliseconds
+// anyway, so nearly all reports are handled in such turns, and wake nobody. The first report after a quiet time wakes
+// the worker at once.
+//
+// The reports' RX ring holds half of the queue's chunks. While there is media, a quarter of each batch is theirs.
+// So a flood of reports cannot take the chunks of media, nor delay it much, nor can media take the reports' turn.
 //
 // # Outages
 //

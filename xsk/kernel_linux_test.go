@@ -29,7 +29,8 @@ type kernelSocket struct {
 	k                      *kernel
 	socket                 *socket
 	cachedProd, cachedCons uint32
-	fillCons, rxProd       uint32
+	fillCons               uint32
+	rxProd, reportsProd    uint32
 	stock                  []uint64 // chunks that lie with the driver
 	completionProd         uint32
 
@@ -51,6 +52,9 @@ type kernelSocket struct {
 }
 
 const testRing = 64
+
+// noDescriptor and numbers above it are no open files.
+const noDescriptor = 1 << 20
 
 // newZeroCopy makes the kernel of a driver whose kick raises an interrupt, like igb's and ice's. The call returns 0
 // before the driver has looked at the ring.
@@ -101,6 +105,9 @@ func newKernelOf(cfg BundleConfig, n int, start uint32) *kernel {
 		q.completion = newConsumer(shared(), make([]uint64, cfg.TransmitFrames))
 		q.tx = newProducer(shared(), make([]unix.XDPDesc, cfg.TransmitFrames))
 		q.tx.shared.flags = &need
+		p, c, flags := uint32(0), uint32(0), uint32(0)
+		q.reports = reportSocket{fd: noDescriptor + i, rx: newConsumer(
+			indices{&p, &c, &flags}, make([]unix.XDPDesc, cfg.ReceiveFrames/reportsRoom))}
 		q.fillFrom(b.firstReceive(i), cfg)
 		b.sockets = append(b.sockets, q)
 		k.sockets = append(k.sockets, &kernelSocket{
@@ -208,21 +215,28 @@ func (q *kernelSocket) letGo() {
 }
 
 // receive delivers a frame, false if the fill or the RX ring leaves no room.
-func (q *kernelSocket) receive(data []byte) bool {
+func (q *kernelSocket) receive(data []byte) bool { return q.deliver(&q.socket.rx, &q.rxProd, data) }
+
+// report is the same for a report.
+func (q *kernelSocket) report(data []byte) bool {
+	return q.deliver(&q.socket.reports.rx, &q.reportsProd, data)
+}
+
+// deliver puts a frame on an RX ring, of which prod is the producer's index.
+func (q *kernelSocket) deliver(rx *consumer[unix.XDPDesc], prod *uint32, data []byte) bool {
 	if len(q.stock) == 0 {
 		q.stockUp(1)
 	}
-	rx := &q.socket.rx
-	if len(q.stock) == 0 || q.rxProd-atomic.LoadUint32(rx.shared.consumer) == uint32(len(rx.entries)) {
+	if len(q.stock) == 0 || *prod-atomic.LoadUint32(rx.shared.consumer) == uint32(len(rx.entries)) {
 		return false
 	}
 	last := len(q.stock) - 1
 	address := q.stock[last] + unix.XDP_PACKET_HEADROOM
 	q.stock = q.stock[:last]
 	copy(q.k.bundle.memory[address:], data)
-	rx.entries[int(q.rxProd)&(len(rx.entries)-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
-	q.rxProd++
-	atomic.StoreUint32(rx.shared.producer, q.rxProd)
+	rx.entries[int(*prod)&(len(rx.entries)-1)] = unix.XDPDesc{Addr: address, Len: uint32(len(data))}
+	*prod++
+	atomic.StoreUint32(rx.shared.producer, *prod)
 	return true
 }
 

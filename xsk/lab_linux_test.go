@@ -103,7 +103,7 @@ func (s *site) open(cfg BundleConfig) (*Bundle, error) {
 	}
 	cfg.Release = func() error {
 		for _, q := range cfg.Queues {
-			if err := s.program.ClearSocket(q); err != nil {
+			if err := s.program.ClearSockets(q); err != nil {
 				return err
 			}
 		}
@@ -117,7 +117,7 @@ func (s *site) open(cfg BundleConfig) (*Bundle, error) {
 		return nil, err
 	}
 	for _, socket := range b.Entries() {
-		if err := s.program.SetSocket(socket.Queue, socket.FD); err != nil {
+		if err := s.program.SetSockets(socket.Queue, socket.FD, socket.Reports); err != nil {
 			return nil, err
 		}
 	}

@@ -174,6 +174,7 @@ func (p *Port) attach(b *Bundle) {
 	p.in.attach(b)
 	for _, s := range b.sockets {
 		p.poll(s.fd)
+		p.poll(s.reports.fd)
 	}
 }
 
@@ -225,28 +226,39 @@ func (p *Port) Details() Details {
 
 // Wait implements port.Port. It polls for arrivals only: a TX ring always counts as writable.
 func (p *Port) Wait(until port.Time) {
-	if p.in.pending() || p.handover.requested.Load() {
-		return
+	if span, sleepy := p.drowse(until); sleepy {
+		p.place.Doze(span)
+		p.heed()
 	}
-	p.place.Doze(p.left(until))
-	p.heed()
 }
 
-// left is the time until a moment or until there is something to send, whichever comes first; negative if never.
-func (p *Port) left(until port.Time) time.Duration {
-	if until = min(until, p.out.next(p.now)); until == port.Never {
-		return -1
+// drowse prepares a sleep, unless there is something to do. It returns how long the sleep is to be, negative if it has
+// no end. Reports end it only if none were received for reportSpan.
+func (p *Port) drowse(until port.Time) (span time.Duration, sleepy bool) {
+	now := p.now()
+	if p.in.pending(now) || p.handover.requested.Load() {
+		return 0, false
 	}
-	return max(0, time.Duration(until-p.now()))
+	watch := p.place.Unmute
+	if now < p.in.patience.until {
+		watch = p.place.Mute
+		until = min(until, p.in.patience.until)
+	}
+	for i := range p.in.intakes {
+		watch(p.in.intakes[i].reports.fd)
+	}
+	if until = min(until, p.out.next(p.now)); until == port.Never {
+		return -1, true
+	}
+	return max(0, time.Duration(until-now)), true
 }
 
 // Rest implements port.Port.
 func (p *Port) Rest(until port.Time) {
-	if p.in.pending() || p.handover.requested.Load() {
-		return
+	if span, sleepy := p.drowse(until); sleepy {
+		p.place.Rest(span)
+		p.heed()
 	}
-	p.place.Rest(p.left(until))
-	p.heed()
 }
 
 // heed makes Receive read the companion if the last sleep saw datagrams there. Receive looks at the sockets anyway.
@@ -385,6 +397,7 @@ func (p *Port) release() {
 	p.in.detach()
 	for _, s := range p.closing.sockets {
 		p.place.Remove(s.fd)
+		p.place.Remove(s.reports.fd)
 	}
 	err := p.closing.Close()
 	p.closing = nil

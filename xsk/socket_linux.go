@@ -19,7 +19,62 @@ type socket struct {
 	tx         producer[unix.XDPDesc] // frames to send
 	completion consumer[uint64]       // chunks whose frames were sent
 
+	reports  reportSocket
 	mappings [][]byte
+}
+
+// A reportSocket is a queue's second AF_XDP socket: the XDP program sends reports there, which may wait. It has an RX
+// ring only. The kernel receives into the first socket's chunks, and they go back to its fill ring (XDP_SHARED_UMEM for
+// the same queue, xsk_bind in net/xdp/xsk.c).
+type reportSocket struct {
+	fd      int
+	rx      consumer[unix.XDPDesc]
+	mapping []byte
+}
+
+// reportsRoom is the divisor for the part of a queue's chunks that reports may hold. The RX ring has no room for more,
+// so a flood of reports leaves chunks for media.
+const reportsRoom = 2
+
+func newReportSocket(cfg BundleConfig) (r reportSocket, err error) {
+	if r.fd, err = unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+		return reportSocket{}, openError("open a socket", err, socketReasons)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+			r = reportSocket{}
+		}
+	}()
+	size := max(1, cfg.ReceiveFrames/reportsRoom)
+	if err := unix.SetsockoptInt(r.fd, unix.SOL_XDP, unix.XDP_RX_RING, size); err != nil {
+		return r, openError(fmt.Sprintf("make an RX ring of %d", size), err, ringReasons)
+	}
+	at, errno := ringOffsets(r.fd)
+	if errno != 0 {
+		return r, openError("ask for the ring's layout", errno, ringReasons)
+	}
+	mapping, shared, entries, err := mapRing[unix.XDPDesc](r.fd, unix.XDP_PGOFF_RX_RING, at.Rx, size)
+	if err != nil {
+		return r, fmt.Errorf("map a ring: %w", err)
+	}
+	r.mapping, r.rx = mapping, newConsumer(shared, entries)
+	return r, nil
+}
+
+// close does nothing with a socket that was never opened.
+func (r *reportSocket) close() error {
+	var errs []error
+	if r.mapping != nil {
+		r.rx = consumer[unix.XDPDesc]{}
+		errs = append(errs, unix.Munmap(r.mapping))
+		r.mapping = nil
+	}
+	if r.fd > 0 {
+		errs = append(errs, unix.Close(r.fd))
+		r.fd = 0
+	}
+	return errors.Join(errs...)
 }
 
 func newSocket(queue int) (*socket, error) {
@@ -96,7 +151,7 @@ func (s *socket) fillFrom(first int, cfg BundleConfig) {
 func (s *socket) close() error {
 	s.fill, s.tx = producer[uint64]{}, producer[unix.XDPDesc]{}
 	s.completion, s.rx = consumer[uint64]{}, consumer[unix.XDPDesc]{}
-	var errs []error
+	errs := []error{s.reports.close()}
 	for _, m := range s.mappings {
 		errs = append(errs, unix.Munmap(m))
 	}

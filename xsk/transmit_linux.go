@@ -103,7 +103,7 @@ func (t *transmitter) detach() {
 	}
 	for i := range t.senders {
 		s := &t.senders[i]
-		s.counters.close(s.fd)
+		s.counters.close(s.socket)
 	}
 	t.senders = nil
 }
@@ -150,7 +150,7 @@ func (t *transmitter) transmit(now port.Time, out *port.Outgoing) (pending []por
 	if now-t.asked >= askEvery || now < t.asked {
 		t.asked = now
 		for i := range t.senders {
-			t.senders[i].counters.askKernel(t.senders[i].fd)
+			t.senders[i].counters.askKernel(t.senders[i].socket)
 		}
 	}
 	return pending

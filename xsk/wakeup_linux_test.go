@@ -242,7 +242,7 @@ func TestReceiveNeverStarves(t *testing.T) {
 				if taken := n.arrive(c.burst); taken != c.burst {
 					t.Fatalf("round %d: the NIC had chunks for %d of %d datagrams", round, taken, c.burst)
 				}
-				for turns := 0; len(n.stock) < min(c.size, refillAtLeast) || r.Port.in.pending(); turns++ {
+				for turns := 0; len(n.stock) < min(c.size, refillAtLeast) || r.Port.in.pending(r.clock); turns++ {
 					if turns > 2*c.size+c.deaf {
 						t.Fatalf("round %d: the NIC still has %d chunks of %d", round, len(n.stock), c.size)
 					}

@@ -115,6 +115,87 @@ func TestSharedUMEM(t *testing.T) {
 	}
 }
 
+// A queue's second socket on the real kernel: here it gets all datagrams, and the first one none. They wake the port,
+// lie in the same chunks, and are counted. So are those that its RX ring has no room for.
+func TestReportsSocket(t *testing.T) {
+	s := newSite(t, 1)
+	b := s.mustOpen(bundleConfig(Auto, func(c *BundleConfig) { c.ReceiveFrames = 256 }))
+	l := s.newPort(b, DefaultConfig())
+	e := b.Entries()[0]
+	if err := s.program.SetSockets(0, e.Reports, e.FD); err != nil {
+		t.Fatal(err)
+	}
+	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
+	l.Transmit(now(), &l.Out)
+	to := netip.AddrPortFrom(local4, testPort)
+	const rounds, each = 60, 10 // more than there are chunks
+	for round := range rounds {
+		for i := range each {
+			p.Send(to, payload(each*round+i))
+		}
+		for i, got := range l.Collect(each) {
+			if !bytes.Equal(got.Data, payload(each*round+i)) {
+				t.Fatalf("round %d, datagram %d: %x", round, i, got.Data)
+			}
+			l.add(0, got.Data)
+		}
+		l.flush()
+		for i := range each {
+			if data, _ := p.Next(); !bytes.Equal(data, payload(each*round+i)) {
+				t.Fatalf("round %d, echo %d: %x", round, i, data)
+			}
+		}
+	}
+	const sent, room = 200, 256 / reportsRoom
+	for i := range sent {
+		p.Send(to, payload(i))
+	}
+	give := now() + port.Time(porttest.Patience)
+	for lost := uint64(0); lost != sent-room; lost = l.port.Details().Queues[0].Counts[KernelRXRingFull] {
+		if now() > give {
+			t.Fatalf("%d datagrams count as lost; expected %d", lost, sent-room)
+		}
+		l.Transmit(now()+askEvery, &l.Out)
+	}
+	if got := l.Collect(room); !bytes.Equal(got[0].Data, payload(0)) {
+		t.Errorf("the first datagram is %x", got[0].Data)
+	}
+	l.Transmit(now(), &l.Out)
+	if got, want := l.port.Details().Queues[0].Counts[QueueReceived], uint64(rounds*each+room); got != want {
+		t.Errorf("the queue received %d; expected %d", got, want)
+	}
+}
+
+// The two sockets of a queue share its fill ring. Each time that it was empty counts once.
+func TestFillRingIsCountedOnce(t *testing.T) {
+	s := newSite(t, 1)
+	b := s.mustOpen(bundleConfig(Copy, func(c *BundleConfig) { c.ReceiveFrames = 64 }))
+	l := s.newPort(b, DefaultConfig())
+	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
+	l.Route(0, port.Path{Remote: p.Addr, Local: local4})
+	l.Transmit(now(), &l.Out)
+	for i := range 200 {
+		p.Send(netip.AddrPortFrom(local4, testPort), payload(i))
+	}
+	give := now() + port.Time(porttest.Patience)
+	for {
+		kernel, errno := statistics(b.Entries()[0].FD)
+		l.Transmit(now()+askEvery, &l.Out)
+		again, _ := statistics(b.Entries()[0].FD)
+		got := l.port.Details().Queues[0].Counts
+		if want := kernel.Rx_fill_ring_empty_descs; errno == 0 && want > 0 && kernel == again {
+			if got[KernelFillRingEmpty] != want {
+				t.Errorf("the fill ring was empty %d times; expected %d", got[KernelFillRingEmpty], want)
+			}
+			return
+		}
+		if now() > give {
+			t.Fatalf("the fill ring was never empty: %+v", kernel)
+		}
+	}
+}
+
 // Everything that the rings can hold, in order, many times over.
 func TestFloodArrivesInOrder(t *testing.T) {
 	s := newSite(t, 1)
@@ -167,7 +248,7 @@ func TestCompanion(t *testing.T) {
 	s := newSite(t, 1)
 	l := s.newPort(s.mustOpen(bundleConfig(Auto)), with(func(c *Config) { c.ReadsCompanion = true }))
 	p := s.newPeer(netip.MustParseAddr("198.18.0.2"))
-	if err := s.program.ClearSocket(0); err != nil {
+	if err := s.program.ClearSockets(0); err != nil {
 		t.Fatal(err)
 	}
 	p.Send(netip.AddrPortFrom(local4, testPort), payload(1))

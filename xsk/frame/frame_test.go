@@ -137,6 +137,9 @@ func reference(path port.Path, payload []byte, id uint16, opt Options) []byte {
 		return append(append(append(f, 0x08, 0x00), ip...), udp...)
 	}
 	label := crc32.Checksum(slices.Concat(local, remote, udp[:4]), crc32.MakeTable(crc32.Castagnoli)) & 0xfffff
+	if label == 0 {
+		label = 1
+	}
 	ip := binary.BigEndian.AppendUint32(nil, 6<<28|uint32(opt.TrafficClass)<<20|label)
 	ip = binary.BigEndian.AppendUint16(ip, uint16(len(udp)))
 	ip = append(ip, 17, cmp.Or(opt.HopLimit, 64))
@@ -289,14 +292,16 @@ func TestFlowLabel(t *testing.T) {
 			}
 		}
 	}
-	if got := flowLabel(zeroLabel()); got != 1 {
+	if got := flowLabel(zeroLabel(0, 0)); got != 1 {
 		t.Errorf("label %#x instead of none, want 1", got)
 	}
 }
 
-// zeroLabel is a tuple whose hash ends in 20 zeros.
-func zeroLabel() []byte {
+// zeroLabel is a tuple with these ports whose hash ends in 20 zeros.
+func zeroLabel(local, remote uint16) []byte {
 	tuple := make([]byte, 36)
+	binary.BigEndian.PutUint16(tuple[32:], local)
+	binary.BigEndian.PutUint16(tuple[34:], remote)
 	for i := uint32(0); ; i++ {
 		binary.BigEndian.PutUint32(tuple, i)
 		if crc32.Checksum(tuple, castagnoli)&0xfffff == 0 {

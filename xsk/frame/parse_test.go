@@ -147,6 +147,8 @@ func FuzzPutParse(f *testing.F) {
 	f.Add(path4.Local.AsSlice(), four.AsSlice(), uint16(50000), uint32(1), uint8(0), false, []byte("payload"))
 	f.Add(path6.Local.AsSlice(), six.AsSlice(), uint16(50001), uint32(1<<16), uint8(0xb8), true, []byte{})
 	f.Add(pathLL.Local.AsSlice(), link.AsSlice(), uint16(1), uint32(0), uint8(0), true, make([]byte, 1452))
+	noLabel := zeroLabel(ourPort, 7000)
+	f.Add(noLabel[:16], noLabel[16:32], uint16(7000), uint32(1), uint8(0), true, []byte("payload"))
 	f.Fuzz(func(
 		t *testing.T, local, remote []byte, number uint16, id uint32, class uint8, checksum bool, payload []byte,
 	) {
