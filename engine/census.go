@@ -10,12 +10,20 @@ import (
 
 // census holds the controller's counts for metrics.
 type census struct {
-	publishers, publishersPending, subscribers, subscribersPending, streams atomic.Int64
+	publishers, publishersPending, subscribers, subscribersPending, relays, streams atomic.Int64
+	// standbys are publishers that wait for another to fail. handed counts the times that one got the stream.
+	standbys atomic.Int64
+	handed   [numHandings]atomic.Uint64
 
 	denied  [numDenials]atomic.Uint64
 	evicted atomic.Uint64 // pending sessions that gave way to others
 	// modes counts the subscribers that were served in rtp.ModeFit.
 	modes atomic.Uint64
+	// limits holds api.Limits for metrics, over the number of publishers above their bitrate. A publisher that stays so
+	// counts as warned, or as ended.
+	limits        [numLimits]atomic.Int64
+	over          atomic.Int64
+	warned, ended atomic.Uint64
 
 	// rungs holds the subscribers by the rung that they are sent, counted from the lowest, and soundOnly those that are
 	// sent none.
@@ -30,7 +38,10 @@ const (
 	deniedFull denial = iota
 	deniedBusy
 	deniedShare
+	deniedViewers
+	deniedSource
 	deniedTaken
+	deniedBackup
 	deniedClosing
 	numDenials
 )
@@ -42,7 +53,10 @@ var denials = [numDenials]struct {
 	deniedFull:    {"full", api.ErrFull},
 	deniedBusy:    {"busy", api.ErrBusy},
 	deniedShare:   {"source_busy", api.ErrBusy},
+	deniedViewers: {"stream_full", api.ErrStreamFull},
+	deniedSource:  {"source_full", api.ErrSourceFull},
 	deniedTaken:   {"stream_taken", api.ErrStreamTaken},
+	deniedBackup:  {"backup_taken", api.ErrBackupTaken},
 	deniedClosing: {"closing", api.ErrClosing},
 }
 
@@ -54,12 +68,15 @@ func (n *census) deny(why denial) error {
 
 // count adds by to the number of sessions in s's state.
 func (n *census) count(s *session, by int64) {
+	pending := s.pending != nil || s.dialled() && s.dial.in != nil
 	switch {
-	case s.spec.Role == api.Publisher && s.pending == nil:
+	case s.spec.Role == api.Publisher && !pending:
 		n.publishers.Add(by)
 	case s.spec.Role == api.Publisher:
 		n.publishersPending.Add(by)
-	case s.pending == nil:
+	case !pending && s.relays():
+		n.relays.Add(by)
+	case !pending:
 		n.subscribers.Add(by)
 	default:
 		n.subscribersPending.Add(by)
@@ -87,7 +104,12 @@ func (n *census) collect(count counting, gauge gauging) {
 	gauge(sessionDesc, float64(n.publishers.Load()), "publisher", "connected")
 	gauge(sessionDesc, float64(n.subscribersPending.Load()), "subscriber", "pending")
 	gauge(sessionDesc, float64(n.subscribers.Load()), "subscriber", "connected")
+	gauge(sessionDesc, float64(n.relays.Load()), "relay", "connected")
 	gauge(streamsDesc, float64(n.streams.Load()))
+	gauge(standbyDesc, float64(n.standbys.Load()))
+	for i := range handings {
+		count(handedDesc, n.handed[i].Load(), handings[i])
+	}
 	gauge(rungViewersDesc, float64(n.soundOnly.Load()), "none")
 	for i := range n.rungs {
 		gauge(rungViewersDesc, float64(n.rungs[i].Load()), strconv.Itoa(i))
@@ -97,4 +119,10 @@ func (n *census) collect(count counting, gauge gauging) {
 		count(deniedDesc, n.denied[i].Load(), denials[i].name)
 	}
 	count(evictedDesc, n.evicted.Load())
+	for i, name := range limitNames {
+		gauge(limitDesc, float64(n.limits[i].Load()), name)
+	}
+	gauge(overDesc, float64(n.over.Load()))
+	count(excessDesc, n.warned.Load(), "warned")
+	count(excessDesc, n.ended.Load(), "ended")
 }

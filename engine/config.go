@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"ringcast/engine/adapt"
+	"ringcast/engine/api"
+	"ringcast/engine/bus"
 	"ringcast/engine/candidate"
 	"ringcast/engine/host"
 	"ringcast/engine/udp"
@@ -38,6 +40,9 @@ type Config struct {
 	// Workers is the number of media threads. 0 is one for each of Host.CPUs, else for each core or, with AF_XDP, each
 	// receive queue. Each interface of AF_XDP has at least one.
 	Workers int
+	// Dials starts one worker more, for the sessions that this server dials. Each of them has a UDP socket of its own.
+	// Without Dials there is no such worker, and Dial fails with api.ErrNoDialling.
+	Dials bool
 	// Host decides between AF_XDP and sockets, and where workers run. Its Addresses come from Public, or from Listen.
 	Host host.Config
 	// Guard makes the XDP program drop datagrams of senders that no session knows. Off is for measuring.
@@ -63,13 +68,15 @@ type SessionConfig struct {
 	// MaxPending is how many of them may be pending: their peers are still to connect, or they are publishers that
 	// wait to replace another. A source address (an IPv6 /64) may have a quarter of it, or 64 if that is more; no
 	// share binds authorized publishers. Where it is reached, the oldest session gives way that no check has reached
-	// for a second. Without such a session api.ErrBusy is returned. A session without a path is forgotten after 10 s,
+	// for 2 s. Without such a session api.ErrBusy is returned. A session without a path is forgotten after 10 s,
 	// and one that is still pending after 20 s.
 	MaxPending int
 	// Reserve keeps an eighth of MaxPending for authorized publishers.
 	Reserve bool
 	// Grace is how long viewers wait for a lost publisher to come back.
 	Grace time.Duration
+	// Limits are the limits at start. SetLimits changes them.
+	Limits api.Limits
 	// Takeover lets a new publisher take a stream from a live one.
 	Takeover bool
 }
@@ -101,6 +108,14 @@ func (c *Config) hostAt(public []netip.Addr) host.Config {
 		h.Addresses = []netip.Addr{c.Listen.Addr()}
 	}
 	return h
+}
+
+// dialler is the address of the worker of dialled sessions, the one after all others. It is nobody where there is none.
+func (c *Config) dialler() bus.Address {
+	if !c.Dials {
+		return nobody
+	}
+	return bus.Address(c.Workers)
 }
 
 // cpu returns the core of a worker, -1 for any.

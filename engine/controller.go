@@ -38,9 +38,10 @@ type controller struct {
 	dtls *handshakes
 
 	// The rest belongs to the goroutine.
-	sessions   map[api.SessionID]*session
-	streams    streamSet
-	pool       pool
+	sessions map[api.SessionID]*session
+	streams  streamSet
+	waiting
+	quota      quota
 	lastID     api.SessionID
 	negotiated negotiated
 	ufrags     ufrags
@@ -67,10 +68,13 @@ type session struct {
 	pending *pending
 	// arrival is nil once the handshake has begun.
 	arrival *arrival
+	sender  sender
 	// publication is nil for subscribers.
 	publication *publication
 	// watching has a meaning for subscribers.
 	watching watching
+	// dial is nil unless we opened the session.
+	dial *dialling
 }
 
 // attributes names a session in the log. All records on one session share these keys, so that they can be joined. The
@@ -94,10 +98,17 @@ type arrival struct {
 type publication struct {
 	heard, media port.Time // of its last authenticated packet of any kind, and of media
 	began        port.Time // when its media began; 0 before
-	generation   bus.Generation
-	since        time.Time
-	active       []int
-	ladder       ladder
+	// flows is since when media comes without a pause, 0 while none comes. paused is set once it stayed away, since
+	// quiet.
+	flows, quiet port.Time
+	paused       bool
+	// backup is set for the publisher that stands by for another.
+	backup     bool
+	generation bus.Generation
+	since      time.Time
+	granted    api.Limits // by the offer
+	active     []int
+	ladder     ladder
 }
 
 const nobody = bus.Nobody
@@ -149,10 +160,25 @@ func (c *controller) send(m bus.Control) {
 	}
 }
 
-// broadcast passes a message to all workers.
+// broadcast passes a message to all workers that serve peers which come by themselves.
 func (c *controller) broadcast(m bus.Control) {
 	for w := range c.workers {
 		m.To = bus.Address(w)
+		c.send(m)
+	}
+}
+
+// broadcastAll passes a message to all workers, the one of dialled sessions too.
+func (c *controller) broadcastAll(m bus.Control) { c.broadcastBut(m, nobody) }
+
+// broadcastBut is broadcastAll without one worker.
+func (c *controller) broadcastBut(m bus.Control, but bus.Address) {
+	for w := range c.workers {
+		if m.To = bus.Address(w); m.To != but {
+			c.send(m)
+		}
+	}
+	if m.To = c.dials.worker; m.To != nobody && m.To != but {
 		c.send(m)
 	}
 }
@@ -162,6 +188,7 @@ func (c *controller) broadcast(m bus.Control) {
 func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, error) {
 	st := c.streams.named[name]
 	live := st != nil && st.live != nil
+	p.Authorized = p.Authorized || p.Relay
 	switch {
 	case c.closing:
 		return api.Local{}, c.census.deny(deniedClosing)
@@ -169,8 +196,13 @@ func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, e
 		return api.Local{}, c.census.deny(deniedFull)
 	case role == api.Subscriber && !live:
 		return api.Local{}, api.ErrNoPublisher
-	case role == api.Publisher && live && !c.limits.Takeover && c.alive(st.live):
-		return api.Local{}, c.census.deny(deniedTaken)
+	case role == api.Publisher:
+		if why, refused := c.refuses(st, p.Backup); refused {
+			return api.Local{}, c.census.deny(why)
+		}
+	}
+	if why, ok := c.quota.admit(role, st, &p); !ok {
+		return api.Local{}, c.census.deny(why)
 	}
 	victim, why, ok := c.pool.admit(c.now(), &p)
 	if !ok {
@@ -185,6 +217,19 @@ func (c *controller) open(role api.Role, name string, p api.Offer) (api.Local, e
 
 // announce makes a session and tells all workers of it.
 func (c *controller) announce(role api.Role, name string, p *api.Offer) *session {
+	s := c.register(role, name, p)
+	if role == api.Subscriber && s.stream.offersOtherMode(s.spec.Tracks) {
+		c.census.modes.Add(1)
+	}
+	s.arrival = &arrival{fingerprints: p.Fingerprints, passive: p.Passive}
+	c.pool.add(s, p)
+	c.census.count(s, 1)
+	c.broadcast(bus.SessionOpened(s.spec))
+	return s
+}
+
+// register makes a session.
+func (c *controller) register(role api.Role, name string, p *api.Offer) *session {
 	st := c.streams.open(name)
 	c.lastID++
 	spec := &bus.Session{
@@ -194,32 +239,28 @@ func (c *controller) announce(role api.Role, name string, p *api.Offer) *session
 		Tracks:       p.Tracks,
 		CNAME:        c.cname,
 		CompoundRTCP: p.CompoundRTCP,
+		Relay:        p.Relay && role == api.Subscriber,
 	}
-	s := &session{
-		spec: spec, stream: st, owner: nobody, opened: c.now(),
-		arrival: &arrival{fingerprints: p.Fingerprints, passive: p.Passive}, ufrag: spec.Local.Ufrag,
-	}
+	s := &session{spec: spec, stream: st, owner: nobody, opened: c.now(), ufrag: spec.Local.Ufrag}
 	c.sessions[spec.ID] = s
 	if role == api.Publisher {
-		s.publication = &publication{}
+		s.publication = &publication{granted: p.Limits, backup: p.Backup}
 		st.candidates.add(s)
 	} else {
-		spec.Tracks = c.negotiated.share(p.Tracks)
+		spec.Tracks = c.tracksFor(st, p)
 		st.viewers.add(s)
-		if st.offersOtherMode(spec.Tracks) {
-			c.census.modes.Add(1)
+		if spec.Relay {
+			st.relays++
 		}
 	}
-	c.pool.add(s, p)
-	c.census.count(s, 1)
-	c.broadcast(bus.SessionOpened(spec))
+	c.quota.add(s, p)
 	return s
 }
 
 // restart makes new credentials for a session. The old ones stay valid until the peer nominates with the new ones.
 func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Local, error) {
 	s := c.sessions[id]
-	if s == nil {
+	if s == nil || s.dialled() {
 		return api.Local{}, api.ErrNoSession
 	}
 	l := c.describe(s)
@@ -232,8 +273,13 @@ func (c *controller) restart(id api.SessionID, remote api.Credentials) (api.Loca
 // describe returns our side of a session.
 func (c *controller) describe(s *session) api.Local {
 	algorithm, value := c.dtls.Fingerprint()
+	tracks := s.spec.Tracks
+	if s.spec.Relay {
+		tracks = gather(tracks)
+	}
 	return api.Local{
-		ID: s.spec.ID, ICE: s.spec.Local, Tracks: s.spec.Tracks, CNAME: s.spec.CNAME,
+		Bitrate: c.quota.bitrate(s),
+		ID:      s.spec.ID, ICE: s.spec.Local, Tracks: tracks, CNAME: s.spec.CNAME,
 		Fingerprint: api.Fingerprint{Algorithm: algorithm, Value: value},
 	}
 }
@@ -254,7 +300,7 @@ func (c *controller) keep(s *session) {
 }
 
 func (c *controller) forget(s *session) {
-	if s.owner == nobody {
+	if s.owner == nobody || s.dialled() {
 		return
 	}
 	if err := c.ufrags.forget(s.ufrag); err != nil {
@@ -269,7 +315,7 @@ func (c *controller) turnUfrags(now port.Time) {
 		c.log.Error("the guard refuses new keys for ufrags, the old ones stay in use", "error", err)
 	}
 	if turned {
-		c.broadcast(bus.UfragKeysTurned(c.ufrags.keys))
+		c.broadcastAll(bus.UfragKeysTurned(c.ufrags.keys))
 	}
 }
 
@@ -294,14 +340,9 @@ func (c *controller) fail(s *session, why api.Reason, cause error) {
 	goodbye := c.dtls.Close(id)
 	c.census.count(s, -1)
 	c.pool.remove(s)
+	c.dials.remove(s)
 	c.leave(s)
-	for w := range c.workers {
-		m := bus.SessionClosed(id)
-		if m.To = bus.Address(w); m.To == s.owner {
-			m = bus.Goodbye(m.To, id, goodbye)
-		}
-		c.send(m)
-	}
+	c.bury(s, goodbye)
 	attributes := s.attributes("reason", why.String())
 	if cause != nil {
 		attributes = append(attributes, "error", cause)
@@ -309,6 +350,22 @@ func (c *controller) fail(s *session, why api.Reason, cause error) {
 	c.log.Info("session ended", attributes...)
 	for _, f := range c.onEnded {
 		f(id, why)
+	}
+}
+
+// bury removes a session that has ended from the workers that know it. Its owner says goodbye to the peer.
+func (c *controller) bury(s *session, goodbye []byte) {
+	if s.owner != nobody {
+		c.send(bus.Goodbye(s.owner, s.spec.ID, goodbye))
+	}
+	if s.dialled() {
+		return
+	}
+	m := bus.SessionClosed(s.spec.ID)
+	for w := range c.workers {
+		if m.To = bus.Address(w); m.To != s.owner {
+			c.send(m)
+		}
 	}
 }
 
@@ -322,15 +379,7 @@ func (c *controller) handleMessage(m *bus.Control) {
 	case bus.KindSessionReached:
 		c.pool.reached(s)
 	case bus.KindSessionClaimed:
-		c.pool.reached(s)
-		if s.owner != nobody {
-			return // the first claim wins; all workers know it
-		}
-		s.owner = m.From
-		c.keep(s)
-		s.arrival.source = m.Path.Remote.Addr()
-		c.broadcast(bus.SessionOwned(m.ID, m.From, m.Path))
-		c.startHandshake(s)
+		c.claimed(s, m)
 	case bus.KindRecordReceived:
 		c.startHandshake(s)
 		c.dtls.Receive(m.ID, m.Data)
@@ -344,6 +393,10 @@ func (c *controller) handleMessage(m *bus.Control) {
 		c.dtls.Confirm(m.ID)
 	case bus.KindMediaBegan:
 		c.contend(s)
+	case bus.KindMediaFlows:
+		c.flows(s, m)
+	case bus.KindMediaPaused:
+		c.pauses(s, m)
 	case bus.KindFormatActive:
 		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
 			p.active[m.Track] = int(m.PayloadType)
@@ -361,8 +414,30 @@ func (c *controller) handleMessage(m *bus.Control) {
 	}
 }
 
-// startHandshake starts DTLS, unless it has begun. Where too many handshakes are under way, the peer's next flight
-// tries again.
+// claimed gives a session to the first worker that claims it. A dialled session has its worker already.
+func (c *controller) claimed(s *session, m *bus.Control) {
+	if s.dialled() {
+		if s.arrival != nil {
+			s.arrival.source = m.Path.Remote.Addr()
+		}
+		c.reached(s)
+		return
+	}
+	c.pool.reached(s)
+	if s.owner != nobody {
+		return // all workers know it
+	}
+	s.owner = m.From
+	c.keep(s)
+	s.arrival.source = m.Path.Remote.Addr()
+	c.broadcast(bus.SessionOwned(m.ID, m.From, m.Path))
+	if s.arrival.passive {
+		c.startHandshake(s)
+	}
+}
+
+// startHandshake starts DTLS, unless it has begun. An active peer's begins with its first flight, so that peers who
+// send none take no place. Where too many handshakes are under way, the peer's next flight tries again.
 func (c *controller) startHandshake(s *session) {
 	a := s.arrival
 	if a == nil || s.owner == nobody {
@@ -387,13 +462,16 @@ func (c *controller) handleEvent(e *dtls.Event) {
 		c.send(bus.SendRecord(s.owner, e.ID, e.Datagram))
 	case dtls.Keyed:
 		s.keyed = true
+		if s.dialled() {
+			c.connected(s)
+		}
 		c.send(bus.SessionKeyed(s.owner, e.ID, e.Keys))
 		switch {
 		case s.spec.Role == api.Subscriber:
 			c.settle(s)
 			c.bound(s)
-		case s.stream.live == nil:
-			c.goLive(s)
+		case s.stream.live == nil || !s.dialled() && c.rival(s.stream, s.publication.backup) == nil:
+			c.enter(s)
 		}
 		c.log.Info("session connected", s.attributes("srtp", e.Keys.Profile.String())...)
 	case dtls.Failed:
@@ -410,11 +488,12 @@ func (c *controller) settle(s *session) {
 	c.census.count(s, 1)
 }
 
-// expire ends pending sessions whose time is over, and viewers whose publisher did not come back. It also turns the
-// keys of ufrags.
+// expire ends pending sessions whose time is over, and viewers whose publisher did not come back. It also judges
+// publishers above their bitrate, and turns the keys of ufrags.
 func (c *controller) expire() {
 	now := c.now()
 	c.turnUfrags(now)
+	c.judge(now)
 	for e := c.pool.all.Front(); e != nil; {
 		s := e.Value.(*session)
 		e = e.Next()
@@ -429,6 +508,10 @@ func (c *controller) expire() {
 		default:
 			c.close(s, api.ReasonNeverConnected)
 		}
+	}
+	c.expireDials(now)
+	for st := range c.streams.backed {
+		c.arbitrate(st)
 	}
 	for e := c.streams.orphans.Front(); e != nil; {
 		st := e.Value.(*stream)

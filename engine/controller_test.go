@@ -24,10 +24,11 @@ import (
 // of its own.
 type registry struct {
 	*controller
-	t     *testing.T
-	now   port.Time
-	ends  []*bus.Endpoint // of the workers
-	ended map[api.SessionID]api.Reason
+	t      *testing.T
+	engine *Engine
+	now    port.Time
+	ends   []*bus.Endpoint // of the workers
+	ended  map[api.SessionID]api.Reason
 }
 
 func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
@@ -44,7 +45,7 @@ func newRegistry(t *testing.T, changes ...func(*SessionConfig)) *registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.controller, e.controller = c, c
+	r.controller, e.controller, r.engine = c, c, e
 	for w := range cfg.Workers {
 		e.runners = append(e.runners, &runner{})
 		r.ends = append(r.ends, e.bus.Join(bus.Address(w)))
@@ -699,4 +700,28 @@ func TestFailureInTheLog(t *testing.T) {
 	if got := log.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
+}
+
+// TestHandshakeBegins checks when a peer takes a place among the handshakes. An active one does with its first flight,
+// a passive one as soon as a worker has claimed it.
+func TestHandshakeBegins(t *testing.T) {
+	r := newRegistry(t)
+	started := func(want uint64) {
+		t.Helper()
+		if got := r.dtls.Stats().Started; got != want {
+			t.Fatalf("%d handshakes have started; expected %d", got, want)
+		}
+	}
+	active := r.must(api.Publisher, "s", from("198.18.0.1"))
+	r.says(bus.KindSessionClaimed, active)
+	started(0)
+	r.says(bus.KindRecordReceived, active)
+	started(1)
+	r.says(bus.KindRecordReceived, active)
+	started(1)
+
+	offer := from("198.18.0.2")
+	offer.Passive = true
+	r.says(bus.KindSessionClaimed, r.must(api.Publisher, "t", offer))
+	started(2)
 }

@@ -23,9 +23,10 @@
 //
 // # Concurrency
 //
-// A runner is one locked OS thread and alone touches its worker and its port. The controller is one goroutine. Calls
-// reach it as functions, workers by the bus, handshakes by events. Each interface's recovery is another goroutine,
-// which reaches the ports by Suspend and Resume. Runners publish metrics into atomics, which any goroutine may read.
+// A runner is one goroutine and alone touches its worker and its port. It keeps its thread only if that has a core of
+// its own, or polls all the time; package park explains how it sleeps. The controller is one goroutine. Calls reach it
+// as functions, workers by the bus, handshakes by events. Each interface's recovery is another goroutine, which reaches
+// the ports by Suspend and Resume. Runners publish metrics into atomics, which any goroutine may read.
 //
 // Workers share one thing beside the bus: a budget.Budget, an atomic that bounds the memory of all their packet
 // histories.
@@ -41,5 +42,11 @@
 //  4. A publisher with keys becomes the stream's publication; a subscriber starts at a keyframe. A stream that has a
 //     publication keeps it until the newcomer's first authenticated media. It gives way only with Takeover, or after a
 //     silence.
+//     A stream has a place for a backup publisher beside that for the primary. One of the two is live, the other stands
+//     by: its worker receives it as the publication of a stream that nobody watches. When the live one pauses or ends,
+//     that publication moves to the stream (standby.go).
+//     A session that we dial toward another server (Dial, Answered) has one worker from the start, which no other
+//     session has. A pull is a publisher whose publication begins with the upstream's answer. It gives way to
+//     publishers of this server.
 //  5. Close, a close_notify, silence or shutdown end it, on all workers.
 package engine

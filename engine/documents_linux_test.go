@@ -113,10 +113,11 @@ func TestDocumentedNames(t *testing.T) {
 		known[m.name] = true
 	}
 	reasons := make(map[string]bool)
+	var source strings.Builder
 	for r := range bpf.NumReasons {
 		reasons[r.String()] = true
+		source.WriteString(strconv.Quote(r.String()))
 	}
-	var source strings.Builder
 	for r := range worker.NumDropReasons {
 		source.WriteString(strconv.Quote(r.String()))
 	}
@@ -162,7 +163,10 @@ func TestDocumentedNames(t *testing.T) {
 func sources(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	for _, pattern := range []string{"*.go", "port/*.go", "../xsk/*.go", "../cmd/ringcast/internal/web/*.go"} {
+	for _, pattern := range []string{
+		"*.go", "port/*.go", "../xsk/*.go", "../cmd/ringcast/internal/web/*.go", "../signaling/*.go",
+		"../signaling/*/*.go", "../signaling/cluster/*/*.go", "../cmd/ringcast/internal/certificate/*.go",
+	} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -208,7 +212,7 @@ func exported(t *testing.T) []metric {
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CallExpr:
-				if f, ok := n.Fun.(*ast.Ident); ok && f.Name == "counterDesc" {
+				if f, ok := n.Fun.(*ast.Ident); ok && (f.Name == "counterDesc" || f.Name == "counterVec") {
 					all = appendDesc(all, n.Args)
 				}
 			case *ast.CompositeLit:
@@ -228,7 +232,7 @@ func ofCounter(m port.Metric, labels ...string) metric {
 	return metric{"ringcast_" + m.Name, labels, m.Help}
 }
 
-// appendDesc appends the metric of a call of counterDesc with constant arguments.
+// appendDesc appends the metric of a call of counterDesc or counterVec with constant arguments.
 func appendDesc(all []metric, args []ast.Expr) []metric {
 	var texts []string
 	for _, arg := range args {

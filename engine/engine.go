@@ -36,7 +36,6 @@ type Engine struct {
 	memory     *budget.Budget // of the packet histories
 	addresses  *candidate.Watcher
 	list       listing
-	busyPoll   bool
 	stop       chan struct{}
 	threads    sync.WaitGroup
 }
@@ -69,10 +68,14 @@ func Start(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	cfg.Workers = len(opened.all)
-	keepProcessors(cfg.Workers)
+	if err := opened.openDialled(&cfg); err != nil {
+		addresses.Close()
+		return nil, errors.Join(err, opened.close())
+	}
+	keepProcessors(len(opened.each()))
 	e := &Engine{
 		log: cfg.Log, now: udp.Now, ports: opened, bus: bus.New(), memory: budget.New(cfg.HistoryMemory),
-		addresses: addresses, busyPoll: cfg.Host.BusyPoll, stop: make(chan struct{}),
+		addresses: addresses, stop: make(chan struct{}),
 	}
 	random := func(b []byte) {
 		if _, err := io.ReadFull(cfg.Rand, b); err != nil {
@@ -102,13 +105,20 @@ func keepProcessors(workers int) {
 	}
 }
 
-// addRunners makes a runner with its worker for each port.
+// addRunners makes a runner with its worker for each port. The worker of dialled sessions is the last. It is kept on no
+// core, and sleeps while nothing happens.
 func (e *Engine) addRunners(cfg *Config, random func([]byte)) {
 	wall := time.Now().UnixNano() + ntpEpoch - int64(e.now())
-	for i, p := range e.ports.all {
-		r := &runner{engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Join(bus.Address(i))}
+	all := e.ports.each()
+	for i, p := range all {
+		r := &runner{
+			engine: e, index: i, cpu: cfg.cpu(i), port: p, bus: e.bus.Join(bus.Address(i)), busyPoll: cfg.Host.BusyPoll,
+		}
 		w := cfg.worker
-		w.Index, w.Workers, w.Rand, w.EvenRuns = i, cfg.Workers, source(random), e.ports.evenRuns
+		w.Index, w.Workers, w.Rand, w.EvenRuns = i, len(all), source(random), e.ports.evenRuns
+		if bus.Address(i) == cfg.dialler() {
+			r.cpu, r.busyPoll, w.EvenRuns = -1, false, false
+		}
 		w.Wall, w.Memory, w.Ufrags = wall, e.memory, e.controller.ufrags.keys
 		w.Adapt, w.StartRate = cfg.Adapt, cfg.StartRate
 		r.worker = worker.New(w)
@@ -124,10 +134,12 @@ func (e *Engine) newController(cfg *Config, random func([]byte), guard ufragGuar
 	}
 	c := &controller{
 		log: cfg.Log, now: e.now, random: random, workers: cfg.Workers,
-		limits: cfg.Sessions, pool: newPool(&cfg.Sessions),
+		limits: cfg.Sessions, quota: newQuota(), waiting: waiting{newPool(&cfg.Sessions), dials{worker: cfg.dialler()}},
 		bus: e.bus.Join(bus.Controller), wake: e.wake, inbox: newInbox(),
-		sessions: make(map[api.SessionID]*session), streams: streamSet{named: make(map[string]*stream)}, ufrags: keys,
+		sessions: make(map[api.SessionID]*session), ufrags: keys,
+		streams: streamSet{named: make(map[string]*stream), backed: make(map[*stream]struct{})},
 	}
+	c.setLimits(cfg.Sessions.Limits)
 	c.negotiated, c.cname = newNegotiated(random), c.token(9)
 	d := dtls.DefaultConfig()
 	d.Log, d.Rand = cfg.Log, cfg.Rand
@@ -190,13 +202,18 @@ func (e *Engine) Restart(
 }
 
 // Close ends a session. An unknown one is ignored.
-func (e *Engine) Close(id api.SessionID) {
+func (e *Engine) Close(id api.SessionID) { e.End(id, api.ReasonClosed) }
+
+// End ends a session for a reason. It reports false for an unknown one.
+func (e *Engine) End(id api.SessionID, why api.Reason) (ended bool) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { // when the controller has ended, so has the session
 		if s := c.sessions[id]; s != nil {
-			c.close(s, api.ReasonClosed)
+			c.close(s, why)
+			ended = true
 		}
 	})
+	return ended
 }
 
 // Choose sets the layer above which a subscriber is sent none, by its RID; an empty one lifts the bound. The subscriber

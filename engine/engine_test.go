@@ -59,6 +59,11 @@ func publish(t *testing.T, e *engine.Engine, stream string) (p *peer.Peer, stop 
 		t.Fatal(err)
 	}
 	connect(t, p, local)
+	return p, send(t, p, func(n uint64) []byte { return peer.Packet(n, 500) })
+}
+
+// send sends a connected publisher's packets until the test calls stop.
+func send(t *testing.T, p *peer.Peer, packet func(n uint64) []byte) (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -67,7 +72,7 @@ func publish(t *testing.T, e *engine.Engine, stream string) (p *peer.Peer, stop 
 		for n := uint64(1); ; n++ {
 			select {
 			case <-tick.C:
-				if err := p.SendRTP(peer.Packet(n, 500), 12, n); err != nil {
+				if err := p.SendRTP(packet(n), 12, n); err != nil {
 					t.Error(err)
 				}
 			case <-quit:
@@ -75,7 +80,7 @@ func publish(t *testing.T, e *engine.Engine, stream string) (p *peer.Peer, stop 
 			}
 		}
 	}()
-	return p, func() { close(quit); <-ended }
+	return func() { close(quit); <-ended }
 }
 
 func watch(t *testing.T, e *engine.Engine, stream string, got *atomic.Int64) *peer.Peer {

@@ -103,6 +103,7 @@ func (s *session) ladderOf() *ladder {
 func (c *controller) measured(s *session, m *bus.Control) {
 	if p := s.publication; p != nil && p.generation == m.Generation {
 		c.census.climb(&p.ladder, func() { p.ladder.set(m.Track, *m.Ladder, s.spec.Tracks) })
+		c.weigh(s)
 	}
 }
 

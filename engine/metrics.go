@@ -58,7 +58,7 @@ var (
 	delayDesc = counterDesc("forwarding_delay_seconds",
 		"Time from a packet's arrival to its first subscriber's frame.")
 	tripDesc = counterDesc("subscriber_round_trip_seconds",
-		"Round trips to subscribers, as their receiver reports show them.")
+		"Round trips to subscribers, as their receiver reports show them. By AF_XDP up to 20 ms of waiting count.")
 	switchesDesc = counterDesc("rung_switches_total",
 		"Changes of the layer that a subscriber of several layers is sent, by cause.", "cause")
 	alarmsDesc = counterDesc("rung_alarms_total",
@@ -66,13 +66,24 @@ var (
 	queueDesc = counterDesc("standing_queue_seconds",
 		"Queues that stand in the networks of subscribers of several layers, as seen about once a second.")
 	occupancyDesc = counterDesc("bus_occupancy_ratio", "How full the fullest media lane between workers is.")
-	sessionDesc   = counterDesc("sessions", "Sessions by role and state.", "role", "state")
-	deniedDesc    = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
-	modesDesc     = counterDesc("h264_mode_mismatches_total",
+	sessionDesc   = counterDesc("sessions",
+		"Sessions by role and state. Other nodes and pushes that are connected have the role relay.", "role", "state")
+	deniedDesc = counterDesc("sessions_refused_total", "Sessions that were not opened, by reason.", "reason")
+	modesDesc  = counterDesc("h264_mode_mismatches_total",
 		"Subscribers that get H.264 in packetization mode 1 although their offer has mode 0 only, or no parameters.")
 	evictedDesc = counterDesc("sessions_evicted_total",
 		"Pending sessions that no check had reached, ended to make room for others.")
-	streamsDesc     = counterDesc("streams", "Streams that are published now.")
+	limitDesc = counterDesc("limit",
+		"Limits on viewers of a stream, sessions of a source, and bits a second of a publisher's video; 0 is none.",
+		"limit")
+	overDesc   = counterDesc("publishers_above_bitrate", "Publishers whose video is above their bitrate limit now.")
+	excessDesc = counterDesc("bitrate_excesses_total",
+		"Publishers that stayed above their bitrate limit for 10 s, by the action: warned or ended.", "action")
+	streamsDesc = counterDesc("streams", "Streams that are published now.")
+	standbyDesc = counterDesc("standby_publishers",
+		"Publishers that wait for another publisher of their stream to fail.")
+	handedDesc = counterDesc("publisher_switches_total",
+		"Times that a stream went over to its standby publisher, by reason.", "reason")
 	rungViewersDesc = counterDesc("rung_subscribers",
 		"Subscribers of video with several layers, by the rung that they are sent. Rung 0 is the lowest, "+
 			"none is sound alone.",
@@ -82,6 +93,8 @@ var (
 		"Most memory that the packet histories may take (--history-memory).")
 	rungDesc = counterDesc("port_info",
 		"The ways that packets enter and leave now: sockets (udp) or one of AF_XDP.", "io")
+	socketsDesc = counterDesc("dialled_sockets",
+		"UDP sockets that are open for sessions which the server dialled.")
 	refusedDesc = counterDesc("port_refused_info", "Faster ways for packets that are not in use, with the reason.",
 		"interface", "io", "reason")
 
@@ -125,6 +138,9 @@ func (e *Engine) Collect(ch chan<- prometheus.Metric) {
 		for _, rung := range r.Rungs {
 			gauge(refusedDesc, 1, r.Interface, string(rung), r.String())
 		}
+	}
+	if d := e.ports.dialled; d != nil {
+		gauge(socketsDesc, float64(d.Sockets()))
 	}
 	e.ports.collect(count, gauge)
 	ownAllowances.collect(count)

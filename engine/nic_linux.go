@@ -122,7 +122,7 @@ func (n *nic) openBundle(worker, workers, queues int) (b *xsk.Bundle, err error)
 	mine := cfg.Queues
 	cfg.Release = func() (err error) {
 		for _, q := range mine {
-			err = errors.Join(err, n.program.ClearSocket(q))
+			err = errors.Join(err, n.program.ClearSockets(q))
 		}
 		return err
 	}
@@ -141,7 +141,7 @@ func (n *nic) tellAddress() {
 // steer makes the program redirect packets of a bundle's queues to its sockets.
 func (n *nic) steer(b *xsk.Bundle) error {
 	for _, s := range b.Entries() {
-		if err := n.program.SetSocket(s.Queue, s.FD); err != nil {
+		if err := n.program.SetSockets(s.Queue, s.FD, s.Reports); err != nil {
 			return err
 		}
 	}

@@ -12,11 +12,20 @@ const (
 	// pendingSpan is how long a session may stay without a nominated path. Within twice that time its peer must have
 	// its keys, and a publisher that waits to replace another must send media.
 	pendingSpan = 10 * port.Second
-	// reachSpan is the age up to which a session that no check has reached does not give way: several round trips.
-	reachSpan = port.Second
+	// reachSpan is the age up to which a session that no check has reached does not give way. When 2,000 viewers came
+	// at once, some took more than a second for their first check. A session that gave way costs its peer the ten
+	// seconds after which ICE fails, and a refusal only a Retry-After. A source may still open 400 a second that never
+	// connect: its share lasts for so long.
+	reachSpan = 2 * port.Second
 	// leastShare is the smallest share of the pool for one source: a classroom.
 	leastShare = 64
 )
+
+// waiting are the sessions that are still to connect: those of peers that come by themselves, and those that we dial.
+type waiting struct {
+	pool  pool
+	dials dials
+}
 
 // A pool bounds the sessions that are pending: opened, and still to connect. Anybody can open a session with a single
 // request. So no source may have more than a share of the pool. Sessions that no check ever reached make room for new

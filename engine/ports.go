@@ -15,11 +15,13 @@ import (
 	"ringcast/engine/udp"
 )
 
-// ports are a port for each worker, all on one UDP port.
+// ports are a port for each worker. Those of all are on one UDP port.
 type ports struct {
 	backing
 	all    []port.Port
 	number uint16 // of the UDP port
+	// dialled is the port of dialled sessions, nil where the engine dials none.
+	dialled *udp.Dialled
 	// evenRuns is set where a run of equal frames leaves as one message.
 	evenRuns bool
 	// guard judges datagrams before a port sees them, and has to learn the sessions' ufrags. It is nil on sockets.
@@ -96,10 +98,31 @@ func (p *ports) logRefused(cfg *Config) {
 	}
 }
 
+// openDialled opens the port of dialled sessions, if there are to be any. Its datagrams go through the kernel, at the
+// address that the UDP port is bound to.
+func (p *ports) openDialled(cfg *Config) (err error) {
+	if !cfg.Dials {
+		return nil
+	}
+	p.dialled, err = udp.OpenDialled(udp.Config{Address: cfg.Listen, DSCP: cfg.DSCP, Log: cfg.Log})
+	if err != nil {
+		return fmt.Errorf("open the port of dialled sessions: %w", err)
+	}
+	return nil
+}
+
+// each returns the ports in the order of their workers: that of dialled sessions is the last.
+func (p *ports) each() []port.Port {
+	if p.dialled == nil {
+		return p.all
+	}
+	return append(slices.Clip(p.all), p.dialled)
+}
+
 // close closes the ports, which no worker uses any more, and all that they shared.
 func (p *ports) close() (err error) {
 	p.stop()
-	for _, each := range p.all {
+	for _, each := range p.each() {
 		err = errors.Join(err, each.Close())
 	}
 	return errors.Join(err, p.backing.close())

@@ -29,8 +29,8 @@ const (
 	farewellSpan = worker.GoodbyeSpan + port.StaleAfter
 )
 
-// A runner is the thread of one worker: the only place where the clock, the port, the bus and the
-// sans-I/O core meet.
+// A runner is the goroutine of one worker: the only place where the clock, the port, the bus and the sans-I/O core
+// meet. It has a thread of its own if it is kept on a core, or polls all the time.
 type runner struct {
 	engine *Engine
 	index  int
@@ -38,6 +38,8 @@ type runner struct {
 	worker *worker.Worker
 	port   port.Port
 	bus    *bus.Endpoint
+	// busyPoll makes it poll all the time instead of sleeping.
+	busyPoll bool
 
 	// sleeping is set while the runner waits, or is about to. The sender of a message wakes it then.
 	sleeping atomic.Bool
@@ -55,8 +57,10 @@ type runner struct {
 // run is the loop. Each turn receives a batch, takes in messages, handles the packets, polls one bounded
 // batch and transmits it. One batch a turn keeps a large fan-out from starving reception.
 func (r *runner) run() {
-	runtime.LockOSThread()
-	r.pin()
+	if r.cpu >= 0 || r.busyPoll {
+		runtime.LockOSThread() // otherwise the thread that finds work goes on with it, which saves a switch
+		r.pin()
+	}
 	r.in.Packets = make([]port.Inbound, batchPackets)
 	out := worker.Outgoing{Control: make([]bus.Control, 0, batchMessages), Media: make([]bus.Media, 0, batchMessages)}
 	now := r.engine.now()
@@ -92,7 +96,7 @@ func (r *runner) run() {
 		case stopping && !more && !worked && r.farewell(now, polled):
 			r.publish()
 			return
-		case more || r.engine.busyPoll && !stopping:
+		case more || r.busyPoll && !stopping:
 			continue
 		}
 		until := min(r.worker.Deadline(), now+beatInterval)
@@ -121,6 +125,9 @@ func (r *runner) takeIn(now port.Time) (worked bool) {
 	worked = r.listen(now) || worked
 	if !r.bus.Lags() {
 		for i := range r.received {
+			if i%worker.Foreseen == 0 {
+				r.worker.Foresee(r.in.Packets[i:r.received])
+			}
 			r.handlePacket(now, &r.in.Packets[i])
 		}
 		r.received = 0

@@ -24,8 +24,13 @@ type stream struct {
 	id   bus.StreamID
 	name string
 	live *session // the workers have its publication
-	// candidates are publishers that may become live, viewers the subscribers.
+	// standby is the publisher that waits for live to fail: the backup, or the primary while the backup is live. Its
+	// worker has its publication as that of the stream spare, which nobody watches.
+	standby *session
+	spare   bus.StreamID
+	// candidates are publishers that may become live, viewers the subscribers. relays of these are other servers.
 	candidates, viewers group
+	relays              int
 	left                port.Time     // when the last live publisher left
 	orphan              *list.Element // of streamSet.orphans
 }
@@ -33,7 +38,8 @@ type stream struct {
 // A streamSet is all streams that are published or watched.
 type streamSet struct {
 	named      map[string]*stream
-	orphans    list.List // streams whose viewers wait for a publisher, in the order in which theirs left
+	backed     map[*stream]struct{} // those with a standby
+	orphans    list.List            // streams whose viewers wait for a publisher, in the order in which theirs left
 	last       bus.StreamID
 	generation bus.Generation // of the last publication
 }
@@ -42,8 +48,8 @@ type streamSet struct {
 func (all *streamSet) open(name string) *stream {
 	st := all.named[name]
 	if st == nil {
-		all.last++
-		st = &stream{id: all.last, name: name}
+		st = &stream{id: all.last + 1, spare: all.last + 2, name: name}
+		all.last += 2
 		all.named[name] = st
 	}
 	return st
@@ -82,8 +88,10 @@ func (g *group) remove(s *session) {
 func (st *stream) describe() api.Stream {
 	p := st.live.publication
 	return api.Stream{
-		Name: st.name, Tracks: st.live.spec.Tracks, Active: slices.Clone(p.active), Since: p.since,
-		Subscribers: len(st.viewers), Ladder: p.ladder.describe(len(st.viewers)), SoundOnly: p.ladder.soundOnly,
+		Name: st.name, Publisher: st.live.spec.ID, Tracks: st.live.spec.Tracks, Active: slices.Clone(p.active),
+		Since:       p.since,
+		Subscribers: st.audience(), Ladder: p.ladder.describe(st.audience()), SoundOnly: p.ladder.soundOnly,
+		Backup: p.backup, Standby: st.standby != nil, Pulled: st.live.dialled(),
 	}
 }
 
@@ -122,57 +130,87 @@ func (c *controller) alive(s *session) bool {
 	return s.keyed && (now-p.media < mediaSpan || now-p.heard < heardSpan)
 }
 
-// goLive makes a connected publisher's session the stream's publication on all workers, and ends the previous one.
+// goLive makes a connected publisher's session the stream's publication on all workers. The previous one is left to the
+// caller.
 func (c *controller) goLive(s *session) {
 	st := s.stream
-	old := st.live
-	c.settle(s)
-	st.candidates.remove(s)
-	c.streams.generation++
-	p := s.publication
-	p.generation, p.since, p.heard = c.streams.generation, time.Now(), c.now()
-	p.active = make([]int, len(s.spec.Tracks))
-	for i := range p.active {
-		p.active[i] = -1
-	}
-	p.ladder = newLadder(s.spec.Tracks)
-	if old == nil {
+	if st.live == nil {
 		c.census.streams.Add(1)
 	} else {
-		c.census.addRungs(&old.publication.ladder, -1)
+		c.census.addRungs(&st.live.publication.ladder, -1)
 	}
+	if st.standby == s {
+		c.unseat(st) // the workers move its publication
+		c.streams.generation++
+		s.publication.generation = c.streams.generation
+	} else {
+		c.admit(s)
+	}
+	p := s.publication
+	p.since = time.Now()
 	st.live = s
 	c.streams.adopt(st)
 	m := bus.PublicationOpened(st.id, p.generation, s.owner, s.spec)
 	m.To = s.owner
 	c.send(m) // before any other worker can ask it for the stream
-	for w := range c.workers {
-		if m.To = bus.Address(w); m.To != s.owner {
-			c.send(m)
-		}
-	}
+	c.broadcastBut(m, s.owner)
 	c.boundAll(st)
-	if old != nil {
-		c.close(old, api.ReasonReplaced)
+}
+
+// admit gives a publisher, which is a candidate or live, a publication that begins now.
+func (c *controller) admit(s *session) {
+	if s.place >= 0 {
+		c.settle(s)
+		s.stream.candidates.remove(s)
+	}
+	c.streams.generation++
+	p := s.publication
+	p.generation, p.heard = c.streams.generation, c.now()
+	p.flows, p.paused = 0, false
+	p.active = make([]int, len(s.spec.Tracks))
+	for i := range p.active {
+		p.active[i] = -1
+	}
+	p.ladder = newLadder(s.spec.Tracks)
+}
+
+// contend decides on a publisher whose media has begun. A stream has a place for a primary publisher and one for a
+// backup. Without takeover a live publisher keeps its place while it is alive. With takeover the newcomer wins if it
+// was opened after the other one's media began. So the first to send wins among publishers that wait at the same time.
+func (c *controller) contend(s *session) {
+	p := s.publication
+	if p.began == 0 {
+		p.began = c.now()
+	}
+	if s.dialled() {
+		c.contendDialled(s)
+		return
+	}
+	st, rival := s.stream, c.rival(s.stream, p.backup)
+	switch {
+	case rival == s || !s.keyed:
+	case rival == nil:
+		c.enter(s)
+	case c.holds(rival) && !c.limits.Takeover:
+		c.close(s, api.ReasonTaken)
+	case c.holds(rival) && rival.publication.began > s.opened:
+		c.close(s, api.ReasonReplaced)
+	case rival == st.live:
+		c.goLive(s)
+		c.close(rival, displacement(rival))
+	default:
+		c.dismiss(st)
+		c.seat(s)
+		c.close(rival, displacement(rival))
 	}
 }
 
-// contend decides on a publisher whose media has begun. Without takeover a live publisher keeps the stream while it is
-// alive. With takeover the newcomer wins if it was opened after the live one's media began. So the first to send wins
-// among publishers that wait at the same time.
-func (c *controller) contend(s *session) {
-	live := s.stream.live
-	s.publication.began = c.now()
-	switch {
-	case live == s || !s.keyed:
-	case live == nil || !c.alive(live):
+// enter gives a connected publisher a place that is free.
+func (c *controller) enter(s *session) {
+	if s.stream.live == nil {
 		c.goLive(s)
-	case !c.limits.Takeover:
-		c.close(s, api.ReasonTaken)
-	case live.publication.began > s.opened:
-		c.close(s, api.ReasonReplaced)
-	default:
-		c.goLive(s)
+	} else {
+		c.seat(s)
 	}
 }
 
@@ -180,27 +218,48 @@ func (c *controller) contend(s *session) {
 // place.
 func (c *controller) leave(s *session) {
 	st := s.stream
+	c.quota.leave(s)
 	switch {
 	case st.live == s:
 		st.live, st.left = nil, c.now()
 		c.census.streams.Add(-1)
 		c.census.addRungs(&s.publication.ladder, -1)
-		c.broadcast(bus.PublicationClosed(st.id, s.publication.generation))
-		if i := slices.IndexFunc(st.candidates, func(x *session) bool { return x.keyed }); i >= 0 && !c.closing {
-			c.goLive(st.candidates[i])
-		} else if len(st.viewers) > 0 {
+		c.broadcastAll(bus.PublicationClosed(st.id, s.publication.generation))
+		if !c.succeed(st) && len(st.viewers) > 0 {
 			c.streams.orphan(st)
 		}
+	case st.standby == s:
+		c.dismiss(st)
 	case s.spec.Role == api.Subscriber:
 		c.unwatch(s)
 		st.viewers.remove(s)
+		if s.relays() {
+			st.relays--
+		}
 	case s.place >= 0:
 		st.candidates.remove(s)
 	}
 	if len(st.viewers) == 0 {
 		c.streams.adopt(st)
-		if st.live == nil && len(st.candidates) == 0 {
+		if st.live == nil && st.standby == nil && len(st.candidates) == 0 {
 			delete(c.streams.named, st.name)
 		}
 	}
+}
+
+// succeed gives a stream whose live publisher has left to the standby, else to a connected candidate. It reports
+// whether there was any.
+func (c *controller) succeed(st *stream) bool {
+	if c.closing {
+		return false
+	}
+	if st.standby != nil {
+		c.hand(st, handEnded)
+		return true
+	}
+	i := slices.IndexFunc(st.candidates, (*session).ready)
+	if i >= 0 {
+		c.goLive(st.candidates[i])
+	}
+	return i >= 0
 }

@@ -1,7 +1,7 @@
 package adapt
 
 const (
-	watchDistance   = 650 * milli // between trains with numbers of a viewer who is well, and a spread
+	watchDistance   = 850 * milli // between trains with numbers of a viewer who is well, and a spread
 	watchSpread     = 100 * milli
 	confirmDistance = 50 * milli
 	confirmTrains   = 3
@@ -13,22 +13,20 @@ const (
 
 // alarms watches over a viewer of whom one train a second is reported.
 type alarms struct {
-	raise   uint8     // how often each cause's threshold was doubled, two bits each
-	confirm uint8     // trains that are still to confirm
-	pending Cause     // the reason why all video carries numbers
-	awaited uint8     // trains whose reports are due at markOverdue
-	nacked  uint16    // since markAsked
-	most    uint16    // maximum of REMB since markMost, kbit/s
-	counts  [2]uint16 // packets sent since markTurned, and in the quarter second before
+	raise   uint8  // how often each cause's threshold was doubled, two bits each
+	confirm uint8  // trains that are still to confirm
+	pending Cause  // the reason why all video carries numbers
+	nacked  uint16 // since markAsked
+	most    uint16 // maximum of REMB since markMost, kbit/s
 }
+
+// counts are the packets sent since markTurned, and in the quarter second before.
+type counts [2]uint16
 
 // raised is how often a cause's threshold was doubled.
 func (a *alarms) raised(c Cause) uint8 { return a.raise >> raiseShift(c) & maxRaise }
 
 func raiseShift(c Cause) uint8 { return 2 * uint8(c-CauseDelay) }
-
-// clear ends the wait for more trains.
-func (a *alarms) clear() { a.confirm, a.awaited = 0, 0 }
 
 // settle ends an alarm. A cause that was not borne out needs more next time.
 func (a *alarms) settle(calm bool) {
@@ -64,8 +62,10 @@ func (a *alarms) watch(queue uint16) bool {
 	return a.confirm == 0
 }
 
-// sent is how many packets were sent in the last quarter to half second.
-func (a *alarms) sent() int { return int(a.counts[0]) + int(a.counts[1]) }
+// recent is how many packets were sent in the last quarter to half second.
+func (c *counts) recent() int { return int(c[0]) + int(c[1]) }
 
-// ratio is the share of the packets sent recently that were asked for again.
-func (a *alarms) ratio() float64 { return min(float64(a.nacked)/float64(max(a.sent(), 1)), 1) }
+// asked is the share of the packets sent recently that were asked for again.
+func (s *Selector) asked() float64 {
+	return min(float64(s.alarms.nacked)/float64(max(s.counts.recent(), 1)), 1)
+}

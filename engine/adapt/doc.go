@@ -21,7 +21,7 @@
 //   - A trial is probation after a step up. A probe is five padded trains, each twelve packets back to back. A push is
 //     padding for half a second.
 //   - An alarm is a sign of trouble in a viewer who was well. For two seconds after it all video carries numbers.
-//   - A viewer is blind if it sends no reports.
+//   - A viewer is blind if it sends no reports. While the publisher pauses there is nothing to report.
 //   - A Source is an address that several viewers watch from. A Setting is a Ladder and a Source.
 //   - A Selector is the controller of one viewer.
 //
@@ -37,7 +37,7 @@
 //
 // NACKed, REMB and HandleTimeout are in unheard.go: they decide where no report does.
 //
-// Numbers follow need. A viewer who is well has one train in 720 to 780 ms numbered. A browser then sends fewer than
+// Numbers follow need. A viewer who is well has one train in 920 to 980 ms numbered. A browser then sends fewer than
 // seven RTCP datagrams a second, five of which it sends anyway. Only these trains are watched, so an alarm comes first
 // and numbers on all video come second. A viewer of a track with one rung needs no Selector.
 //
@@ -75,7 +75,7 @@
 // fifteen denials a step is tried without room. For two minutes a Source remembers the rate that a viewer held for
 // 30 s. The next viewer from there starts one rung above it.
 //
-// Below the lowest rung is audio only, after five seconds of trouble. A packet of padding in 750 ms then takes the
+// Below the lowest rung is audio only, after five seconds of trouble. A packet of padding in 950 ms then takes the
 // place of video, and padded trains look for room for the lowest rung.
 //
 // By hand. Choose takes a rung at once, and the Setting's Ladder ends at it. Congestion may go below.

@@ -34,7 +34,7 @@ func ExampleSelector() {
 	queue := port.Time(0)
 	for number := uint16(0); s.Want() == 2; number += 4 {
 		numbered := s.Number(clock.Now())
-		s.Sent(clock.Now(), setting, adapt.Fill{Packets: 4, Size: 1040, First: number, Numbered: numbered})
+		s.Sent(clock.Now(), setting.Source, adapt.Fill{Packets: 4, Size: 1040, First: number, Numbered: numbered})
 		if clock.Now() >= 2*port.Second {
 			queue += 10 * port.Millisecond
 		}

@@ -124,8 +124,8 @@ func (s *Selector) urgent(now port.Time, g Setting, t train, queue uint16) {
 	full := g.Ladder.rate(int(s.choice.have))
 	rate := full / (1 + share)
 	met := s.settled() && min(before, queue) > standingMore
-	if s.full < judgedBuckets && met && !s.clock.since(markAsked, second/2) {
-		if ratio := s.alarms.ratio(); ratio >= 0.25 {
+	if s.losses.full < judgedBuckets && met && !s.clock.since(markAsked, second/2) {
+		if ratio := s.asked(); ratio >= 0.25 {
 			certain, rate = true, min(rate, (1-ratio)*full*2/3) // not all that is missing was asked for yet
 			if s.flooded() {
 				rate /= 2
@@ -150,7 +150,7 @@ func (s *Selector) arrived(l Ladder) float64 {
 		return 0
 	}
 	got, _ := s.losses.recent()
-	if s.full < judgedBuckets+1 { // the bucket before is not whole
+	if s.losses.full < judgedBuckets+1 { // the bucket before is not whole
 		got = 2 * int(s.losses.got[1])
 	}
 	const span = 2 * float64(1<<bucketShift) / second

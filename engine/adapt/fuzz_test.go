@@ -73,7 +73,7 @@ func (z *fuzzer) call(op byte, a uint16, b byte) {
 	case 1:
 		z.now = min(z.now+port.Time(a)*port.Second<<(b%8), port.Never/2)
 	case 2:
-		z.s.Sent(z.now, g, adapt.Fill{Packets: int(b), Size: int(a), First: a * 31, Numbered: z.s.Number(z.now)})
+		z.s.Sent(z.now, g.Source, adapt.Fill{Packets: int(b), Size: int(a), First: a * 31, Numbered: z.s.Number(z.now)})
 	case 3:
 		z.arrivals.Note(a, int64(z.now)+int64(b)*int64(port.Second))
 	case 4:

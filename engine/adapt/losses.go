@@ -7,6 +7,7 @@ type losses struct {
 	// open is how many of the numbers just before reported are missing and may still arrive. opening counts those of
 	// the report in hand.
 	open, opening uint8
+	full          uint8     // buckets since all packets carry numbers
 	got           [3]uint16 // in the bucket in hand, and in the two before
 	lost          [3]uint16
 	slow          uint16 // loss of about two seconds, in 1/65535
@@ -81,5 +82,5 @@ func (l *losses) slowRatio() float64 { return float64(l.slow) / 65535 }
 // restart begins to count again.
 func (l *losses) restart() {
 	l.got, l.lost, l.slow = [3]uint16{}, [3]uint16{}, 0
-	l.open, l.opening = 0, 0
+	l.open, l.opening, l.full = 0, 0, 0
 }

@@ -37,7 +37,7 @@ func pushMore(l Ladder, rung int) float64 { return riseMargin*l.rate(l.above(run
 
 // pushPad is the padding that makes up for the rate that the present rung lacks. It begins when losses are judged.
 func (s *Selector) pushPad(g Setting) (packets, size int, ok bool) {
-	if s.full < judgedBuckets || s.probes == pushLast {
+	if s.losses.full < judgedBuckets || s.probes == pushLast {
 		return 0, 0, false
 	}
 	s.probes--

@@ -2,6 +2,7 @@ package adapt
 
 import (
 	"ringcast/engine/port"
+	"ringcast/engine/prefetch"
 	"ringcast/engine/rtcp"
 )
 
@@ -9,7 +10,7 @@ import (
 type Numbering uint8
 
 const (
-	// NumberSome numbers one train in 750 ms, which watches over a viewer who is well. Answers to NACKs carry no
+	// NumberSome numbers one train in 950 ms, which watches over a viewer who is well. Answers to NACKs carry no
 	// numbers: each would cost a report.
 	NumberSome Numbering = iota
 	// NumberAll numbers all video, and answers to NACKs.
@@ -29,26 +30,28 @@ const (
 // Number is asked before each fill, Burst and Pad at each fill. Want, Stop and Deadline are asked after each call that
 // feeds it. Times never go back.
 type Selector struct {
-	clock    clock
+	// A fill without numbers touches these alone: one line of the cache.
+	clock     clock
+	counts    counts
+	mean      uint16 // size of a frame, in sizeUnit
+	frame     uint16 // size of the frame in hand, so far
+	numbering Numbering
+	probes    uint8 // padded trains still to be measured
+	choice    choice
+	awaited   uint8 // trains whose reports are due at markOverdue
+	blind     bool  // no reports come
+	random    uint16
+
+	alarms   alarms
 	trains   sentTrains
 	delays   delays
 	losses   losses
 	after    aftermath
 	capacity capacity
 	climb    climb
-	alarms   alarms
 	backoff  backoff
-	choice   choice
-
-	numbering Numbering
-	probes    uint8 // padded trains still to be measured
-	full      uint8 // buckets since all packets carry numbers
-	blind     bool  // no reports come
 
 	rtt     uint16 // ms, without the queue; it contains the distance of reports
-	random  uint16
-	mean    uint16 // size of a frame, in sizeUnit
-	frame   uint16 // size of the frame in hand, so far
 	sampled uint16 // first number of the newest train that is a sample
 }
 
@@ -164,7 +167,10 @@ func (s *Selector) Switched(now port.Time, rung int) {
 	}
 }
 
-// turn moves the time.
+// Prefetch asks for the memory of a fill without numbers. One with numbers needs the whole Selector.
+func (s *Selector) Prefetch() { prefetch.Of(&s.clock) }
+
+// turn moves the time, for a call that may look at trains and delays.
 func (s *Selector) turn(now port.Time) {
 	s.clock.turn(now)
 	s.trains.forget(s.clock.now)
@@ -189,19 +195,20 @@ func (s *Selector) Number(now port.Time) bool {
 	if s.numbering == NumberAll {
 		return true
 	}
-	s.turn(now)
+	s.clock.turn(now)
 	return s.clock.passed(markNext) && s.clock.since(markFrame, frameSpan) // the rest of a frame may be one packet
 }
 
-// Sent notes a fill.
-func (s *Selector) Sent(now port.Time, g Setting, f Fill) {
-	s.turn(now)
+// Sent notes a fill. One without numbers decides nothing.
+func (s *Selector) Sent(now port.Time, source *Source, f Fill) {
+	s.clock.turn(now)
 	s.count(f.Packets)
-	g.Source.count(now, f.Packets*f.Size)
-	s.large(now, g, f.Packets*f.Size)
+	source.count(now, f.Packets*f.Size)
+	s.large(now, source, f.Packets*f.Size)
 	if !f.Numbered {
 		return
 	}
+	s.turn(now)
 	s.trains.add(s.clock.now, f.First)
 	s.capacity.sent(f)
 	if s.numbering != NumberSome {
@@ -212,25 +219,27 @@ func (s *Selector) Sent(now port.Time, g Setting, f Fill) {
 	} else {
 		s.clock.set(markNext, watchDistance+s.spread(watchSpread))
 	}
-	if s.alarms.awaited == 0 {
+	if s.awaited == 0 {
 		s.await()
 	}
 }
 
 // count counts packets sent, by quarters of a second.
 func (s *Selector) count(n int) {
-	a := &s.alarms
 	if s.clock.since(markTurned, second/4) {
-		a.counts[1], a.counts[0] = a.counts[0], 0
+		s.counts[1], s.counts[0] = s.counts[0], 0
 		s.clock.set(markTurned, 0)
 	}
-	a.counts[0] = uint16(min(int(a.counts[0])+n, noSample))
+	s.counts[0] = uint16(min(int(s.counts[0])+n, noSample))
 }
 
 // large keeps the queue that a frame makes by itself from being taken for a standing one. Frames to other viewers of
 // the source wait in the same queue.
-func (s *Selector) large(now port.Time, g Setting, size int) {
+func (s *Selector) large(now port.Time, source *Source, size int) {
 	if s.clock.since(markFrame, frameSpan) {
+		if s.pausing() {
+			s.clock.set(markHeard, 0) // nothing was sent that could be reported
+		}
 		s.mean = uint16(int(s.mean) + (int(s.frame)-int(s.mean))/16)
 		s.frame = 0
 		s.clock.set(markFrame, 0)
@@ -247,7 +256,12 @@ func (s *Selector) large(now port.Time, g Setting, size int) {
 	if rate > 0 {
 		span = ticks(min(2*float64(s.frame)*sizeUnit*8/rate, 2) * second)
 	}
-	s.clock.extend(markHushed, g.Source.wait(now, float64(size)*8, rate, span))
+	s.clock.extend(markHushed, source.wait(now, float64(size)*8, rate, span))
+}
+
+// pausing reports whether no video has been sent for long, although there is a rung.
+func (s *Selector) pausing() bool {
+	return s.choice.have != AudioOnly && s.clock.since(markFrame, blindSpan)
 }
 
 // measured is the capacity by samples of the last ten seconds, in bits a second; 0 without any.
@@ -268,7 +282,7 @@ func (s *Selector) numberAll(span ticks) {
 		s.afresh()
 	}
 	s.clock.extend(markAll, span)
-	s.alarms.clear()
+	s.alarms.confirm, s.awaited = 0, 0
 }
 
 // relax numbers less where nothing has to be known.
@@ -284,7 +298,6 @@ func (s *Selector) relax() {
 
 // afresh makes only later samples count.
 func (s *Selector) afresh() {
-	s.full = 0
 	s.losses.restart()
 	s.delays.forget()
 }
@@ -299,7 +312,7 @@ func (s *Selector) Report(now port.Time, g Setting, r rtcp.TransportReport) {
 		s.status(now, g, st, r.Left())
 	}
 	s.losses.end()
-	s.alarms.awaited = 0
+	s.awaited = 0
 	s.decide(now, g)
 }
 
@@ -332,11 +345,11 @@ func (s *Selector) arrival(now port.Time, g Setting, at ticks) {
 		return
 	}
 	s.losses.turn(n)
-	s.full = min(s.full+1, judgedBuckets+1)
-	if s.choice.want < s.choice.have && s.full >= judgedBuckets-1 {
+	s.losses.full = min(s.losses.full+1, judgedBuckets+1)
+	if s.choice.want < s.choice.have && s.losses.full >= judgedBuckets-1 {
 		s.correct(g.Ladder)
 	}
-	if s.full >= judgedBuckets && s.numbering == NumberAll {
+	if s.losses.full >= judgedBuckets && s.numbering == NumberAll {
 		s.judge(now, g)
 	}
 }

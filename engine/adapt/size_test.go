@@ -43,7 +43,7 @@ func newHot() *hot {
 func (h *hot) calls() {
 	h.now += 33 * port.Millisecond
 	f := adapt.Fill{Packets: 12, Size: 1000, Numbered: h.s.Number(h.now)}
-	h.s.Sent(h.now, h.g, f)
+	h.s.Sent(h.now, h.g.Source, f)
 	h.s.Report(h.now, h.g, h.report)
 	h.s.NACKed(h.now, h.g, 3)
 	h.s.REMB(h.now, h.g, 1e6)
@@ -64,7 +64,7 @@ func BenchmarkSent(b *testing.B) {
 	h := newHot()
 	for b.Loop() {
 		h.now += 33 * port.Millisecond
-		h.s.Sent(h.now, h.g, adapt.Fill{Packets: 7, Size: 1150})
+		h.s.Sent(h.now, h.g.Source, adapt.Fill{Packets: 7, Size: 1150})
 	}
 }
 

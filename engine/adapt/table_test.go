@@ -186,13 +186,23 @@ func clocks(l adapt.Ladder) (all []scene) {
 }
 
 func uplinks(l adapt.Ladder) []scene {
+	_, rate := top(l)
 	lossy := wide(l, "uplink loses 5 %", well, nil)
 	lossy.setup = func(p *publisher, _ *viewer) { p.loss = 0.05 }
 	spreading := wide(l, "uplink spreads", switches(0), nil)
 	spreading.setup = func(p *publisher, _ *viewer) { p.spread = 2 * port.Millisecond }
 	paused := wide(l, "publisher pauses", switches(0), nil)
 	paused.setup = func(p *publisher, _ *viewer) { p.paused = [2]port.Time{100 * port.Second, 110 * port.Second} }
-	return []scene{lossy, spreading, paused}
+	narrow := scene{
+		name: "publisher pauses, narrow link", rates: netpath.Always(0.55 * rate), buffer: 0.3, until: 200,
+		setup: func(p *publisher, _ *viewer) {
+			p.paused = [2]port.Time{100 * port.Second, 160 * port.Second}
+		},
+		check: func(v *viewer, b *bars) {
+			b.atMost("switches after the pause", float64(v.tally.after(160*port.Second)), 0)
+		},
+	}
+	return []scene{lossy, spreading, paused, narrow}
 }
 
 // fits checks for a steady rung, at the end no more than one below the one that certainly fits.

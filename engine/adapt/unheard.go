@@ -34,9 +34,9 @@ func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 	nacked := int(a.nacked)
 	least := alarmNACKs << a.raised(CauseNACK)
 	switch {
-	case s.numbering == NumberSome && nacked >= least && 100*nacked >= 8*a.sent()<<a.raised(CauseNACK):
+	case s.numbering == NumberSome && nacked >= least && 100*nacked >= 8*s.counts.recent()<<a.raised(CauseNACK):
 		s.alarm(CauseNACK)
-	case s.blind && nacked >= 2*alarmNACKs && nacked*10 >= 4*a.sent():
+	case s.blind && nacked >= 2*alarmNACKs && nacked*10 >= 4*s.counts.recent():
 		a.nacked = 0
 		s.fall(now, g, symptoms{cause: CauseNACK})
 	}
@@ -46,7 +46,7 @@ func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 // flooded reports whether so much is asked for again that the link may be far too narrow, or that packets overtake
 // each other by far.
 func (s *Selector) flooded() bool {
-	return !s.clock.since(markAsked, second/2) && s.alarms.nacked >= 2*alarmNACKs && s.alarms.ratio() >= 0.3
+	return !s.clock.since(markAsked, second/2) && s.alarms.nacked >= 2*alarmNACKs && s.asked() >= 0.3
 }
 
 // REMB notes the rate, in bits a second, that the viewer believes it can receive.
@@ -82,7 +82,7 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	s.turn(now)
 	s.stay(g)
 	s.clock.refresh()
-	if s.alarms.awaited > 0 && s.clock.passed(markOverdue) {
+	if s.awaited > 0 && s.clock.passed(markOverdue) {
 		s.overdue()
 	}
 	g.Source.present(now, int(s.choice.want))
@@ -93,7 +93,8 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	if s.clock.since(markMinute, minute) {
 		s.everyMinute()
 	}
-	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind && !s.Stop() {
+	idle := s.Stop() || s.pausing() // there is nothing to report
+	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind && !idle {
 		s.blind = true
 		s.clock.set(markCalm, 0)
 	}
@@ -107,14 +108,14 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 
 // await expects the report of a train, or of one more.
 func (s *Selector) await() {
-	s.alarms.awaited++
+	s.awaited++
 	s.clock.set(markOverdue, ticks(s.rtt)*milli+overdueSpan)
 }
 
 // overdue is called when a report did not come in time. More trains have to be missed where that was no sign of trouble
 // before.
 func (s *Selector) overdue() {
-	if s.alarms.awaited <= s.alarms.raised(CauseOverdue) {
+	if s.awaited <= s.alarms.raised(CauseOverdue) {
 		s.clock.set(markNext, 0)
 		s.await()
 		return
@@ -141,7 +142,7 @@ func (s *Selector) silence(now port.Time, g Setting) {
 	}
 	span, rate := ticks(silenceSpan), g.Ladder.rate(int(s.choice.have))*2/5
 	if s.flooded() {
-		span, rate = floodedSpan, (1-s.alarms.ratio())*rate*2/3
+		span, rate = floodedSpan, (1-s.asked())*rate*2/3
 	}
 	rtt := ticks(s.rtt) * milli
 	if s.trains.waiting(s.clock.now, s.losses.reported) < rtt+span || !s.clock.since(markBegan, rtt+answerSpan) {
@@ -166,9 +167,10 @@ func (s *Selector) riseBlindly(g Setting) {
 // Deadline is when HandleTimeout has to be called next. It also has to be called when the ladder changes.
 func (s *Selector) Deadline(now port.Time) port.Time {
 	switch {
+	case s.pausing():
 	case s.numbering == NumberAll && !s.blind:
 		return now + watchSpan
-	case s.alarms.awaited > 0:
+	case s.awaited > 0:
 		left := int16(s.clock.marks[markOverdue] - moment(s.clock.now>>momentShift))
 		return now + port.Time(max(left, 1))<<momentShift*tick
 	}

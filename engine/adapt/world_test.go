@@ -233,7 +233,7 @@ func (v *viewer) packets(size int, seqs ...uint16) {
 	if f.Numbered {
 		v.tally.numbered++
 	}
-	v.s.Sent(now, v.setting(), f)
+	v.s.Sent(now, v.setting().Source, f)
 	v.pad(now)
 }
 
@@ -247,7 +247,7 @@ func (v *viewer) pad(now port.Time) {
 	for range packets {
 		v.send(0, size, true)
 	}
-	v.s.Sent(now, v.setting(), f)
+	v.s.Sent(now, v.setting().Source, f)
 }
 
 // send sends one packet of video. Padding has sequence 0.

@@ -52,9 +52,23 @@ type Offer struct {
 	// Source is the address that the peer signals from, before any proxies. The zero Addr is unknown, maybe this
 	// machine. The unspecified address stands for all hosts that a proxy hides: they have one share together.
 	Source netip.Addr
+	// Agent is the peer's User-Agent, for operators to read.
+	Agent string
+	// Limits are those that the peer was granted. The tighter of these and the server's own holds. A publisher's bound
+	// its stream. A subscriber's Viewers keeps it from a stream that has as many. SourceSessions and Refuse have no
+	// meaning here.
+	Limits Limits
+	// Backup is set for a publisher that stands by for another: it gets the stream while that one sends nothing.
+	Backup bool
 	// Authorized is set for a publisher that showed the token which the server demands. SessionConfig.Reserve of
 	// package engine keeps room for these.
 	Authorized bool
+	// Relay is set for a subscriber that is another node, which serves the stream further. It is sent all layers of
+	// each line, as they were recorded: with the publisher's timestamps and extensions, without transport-wide numbers.
+	// Local names the layers in the Encodings of its lines, each with its RID and SSRCs. A line that nobody publishes
+	// has one, for later. A relay is no viewer: neither counts nor limits of viewers include it. When another
+	// publication has other layers, the session ends for ReasonLayers, and is to be opened again.
+	Relay bool
 }
 
 // Local is our half of a session that was opened.
@@ -65,8 +79,10 @@ type Local struct {
 	Fingerprint Fingerprint
 	// Candidates are the addresses at which the UDP port can be reached, the best first.
 	Candidates []netip.AddrPort
-	// Tracks are the offer's, with the SSRCs that a subscriber will be sent.
+	// Tracks are the offer's, with the SSRCs that a subscriber will be sent. Those of a relay are in the Encodings.
 	Tracks []rtp.Track
+	// Bitrate is the most that a publisher's video may have, in bits a second, 0 for no limit.
+	Bitrate int
 	// CNAME is the canonical name that the session's tracks share (RFC 8834 section 4.9).
 	CNAME string
 }
@@ -74,18 +90,23 @@ type Local struct {
 // A Stream describes a published stream.
 type Stream struct {
 	Name string
+	// Publisher is the session that publishes it.
+	Publisher SessionID
 	// Tracks are those that the publisher negotiated.
 	Tracks []rtp.Track
 	// Active holds, for each track, the payload type that the publisher sends now, or -1 before its first packet.
 	Active []int
 	// Since is when it was published.
 	Since time.Time
-	// Subscribers is the number of sessions that watch it.
+	// Subscribers is the number of sessions that watch it, without relays.
 	Subscribers int
 	// Ladder holds the layers of its video track, the lowest first.
 	Ladder []Rung
 	// SoundOnly is the number of subscribers that are sent none of several layers: their networks carry only sound.
 	SoundOnly int
+	// Backup is set while the backup publisher has the stream. Standby is set while another publisher stands by. Pulled
+	// is set while the stream comes from another server: this one dialled its publisher.
+	Backup, Standby, Pulled bool
 }
 
 // A Rung is one choice of a video track: a layer.
@@ -111,4 +132,22 @@ type View struct {
 	Rung int
 	// Cause names why the subscriber is sent that rung, such as "capacity" or "loss". It is empty before the first.
 	Cause string
+}
+
+// A Session describes a session for operators.
+type Session struct {
+	ID   SessionID
+	Role Role
+	// Source and Agent are those of its Offer.
+	Source netip.Addr
+	Agent  string
+	// Opened is when its offer was answered.
+	Opened time.Time
+	// Connected is set once its handshake is over. Live is set for the publisher that has the stream.
+	Connected, Live bool
+	// Relay is that of its Offer.
+	Relay bool
+	// Rung and RID are the layer that a subscriber of several is sent, and Cause why; NoRung and empty for others.
+	Rung       int
+	RID, Cause string
 }

@@ -62,6 +62,11 @@ const (
 	// KindSessionHeard: the publisher last sent something authenticated at Heard, and media at MediaAt. The owner sends
 	// it twice a second while either changes.
 	KindSessionHeard
+	// KindMediaFlows: the publisher's publication Generation has media, for the first time or after a pause. From the
+	// owner.
+	KindMediaFlows
+	// KindMediaPaused: publication Generation has had no media for a while. From the owner.
+	KindMediaPaused
 	// KindFormatActive: Track of publication Generation now carries the publisher's payload type PayloadType. From the
 	// owner.
 	KindFormatActive
@@ -274,6 +279,16 @@ func MediaBegan(id api.SessionID) Control {
 // SessionHeard reports when a publisher last sent something authenticated, and when media.
 func SessionHeard(id api.SessionID, heard, media port.Time) Control {
 	return Control{Kind: KindSessionHeard, To: Controller, ID: id, Life: Life{heard, media}}
+}
+
+// MediaFlows reports that media of a publication comes. Of l, Track and Layer have no meaning.
+func MediaFlows(id api.SessionID, l LayerID) Control {
+	return Control{Kind: KindMediaFlows, To: Controller, ID: id, LayerID: l}
+}
+
+// MediaPaused reports that none has come for a while. Of l, Track and Layer have no meaning.
+func MediaPaused(id api.SessionID, l LayerID) Control {
+	return Control{Kind: KindMediaPaused, To: Controller, ID: id, LayerID: l}
 }
 
 // FormatActive reports the payload type that a track of a publisher now carries. Of l, Layer has no meaning.

@@ -81,4 +81,6 @@ const (
 	KeyframeStart
 	// HasPicture is set where Picture is known.
 	HasPicture
+	// Late is set on a packet that came after later ones.
+	Late
 )

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"ringcast/engine/api"
+	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 )
 
@@ -38,6 +39,22 @@ type Session struct {
 	Tracks []rtp.Track
 	// CompoundRTCP is set when the peer did not offer reduced-size RTCP (RFC 5506 section 5).
 	CompoundRTCP bool
+	// Relay is set for a subscriber that is another node. Then Tracks has a line for each layer, which is named by the
+	// only Encoding.
+	Relay bool
 	// CNAME is the canonical name in source descriptions, shared by the tracks.
 	CNAME string
+	// Dial is set for a session that we dial. It is announced to one worker only, which owns it from the start.
+	Dial *Dial
+}
+
+// Dial is how a session reaches its upstream.
+type Dial struct {
+	// Password is the upstream's, of ICE.
+	Password string
+	// Paths lead from the session's own socket to the upstream's candidates, the best first, at most
+	// api.MaxCandidates.
+	Paths []port.Path
+	// TieBreaker settles which side controls, if both claim to (RFC 8445 section 5.2).
+	TieBreaker uint64
 }

@@ -6,7 +6,6 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +51,8 @@ type handshake struct {
 	started  time.Time
 	term     term
 	gate     gate
+	// secrets belong to pion's goroutine until its handshake is complete, then to run's.
+	secrets secrets
 
 	mu       sync.Mutex // guards the fields below
 	readable sync.Cond
@@ -214,7 +215,12 @@ func (h *handshake) shake() (*srtp.Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	return keys, h.settle(&state)
+	if h.client {
+		if err := h.secrets.read(&state); err != nil {
+			return nil, err
+		}
+	}
+	return keys, h.settle()
 }
 
 // dial makes pion's connection on h.
@@ -252,6 +258,8 @@ func (h *handshake) dial() (*dtls.Conn, error) {
 		dtls.WithClientAuth(dtls.RequireAnyClientCert),
 		// ICE has validated the path already.
 		dtls.WithInsecureSkipVerifyHello(true),
+		dtls.WithServerHelloMessageHook(h.secrets.greet),
+		dtls.WithKeyLogWriter(&h.secrets),
 	}
 	for _, option := range options {
 		server = append(server, option)
@@ -283,27 +291,13 @@ func (h *handshake) export(state *dtls.State, profile srtp.Profile) (*srtp.Keys,
 	return keys, nil
 }
 
-// secrets are the fields of dtls.State's serialized form that its methods do not give.
-type secrets struct {
-	LocalRandom, RemoteRandom [32]byte
-	MasterSecret              []byte
-}
-
 // settle moves the state that outlives the handshake into the session.
-func (h *handshake) settle(state *dtls.State) error {
-	serialized, err := state.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("serialize the DTLS state: %w", err)
+func (h *handshake) settle() error {
+	secret := &h.secrets
+	if len(secret.master) == 0 {
+		return errors.New("the DTLS connection has no master secret")
 	}
-	var secret secrets
-	if err := gob.NewDecoder(bytes.NewReader(serialized)).Decode(&secret); err != nil {
-		return fmt.Errorf("read the DTLS state: %w", err)
-	}
-	clientRandom, serverRandom := secret.RemoteRandom, secret.LocalRandom
-	if h.client {
-		clientRandom, serverRandom = serverRandom, clientRandom
-	}
-	keys, err := prf.GenerateEncryptionKeys(secret.MasterSecret, clientRandom[:], serverRandom[:],
+	keys, err := prf.GenerateEncryptionKeys(secret.master, secret.client[:], secret.server[:],
 		0, keyLen, saltLen, sha256.New)
 	if err != nil {
 		return fmt.Errorf("derive the record keys: %w", err)

@@ -272,7 +272,8 @@ func TestCaps(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce has more handshakes than compute slots, and shows that they are handed back.
+// TestManyAtOnce has more handshakes than compute slots, and shows that they are handed back. Each session has keys of
+// its own for its peer's goodbye.
 func TestManyAtOnce(t *testing.T) {
 	for _, passive := range []bool{false, true} {
 		t.Run(fmt.Sprint("passive ", passive), func(t *testing.T) {
@@ -283,7 +284,9 @@ func TestManyAtOnce(t *testing.T) {
 				}
 				for _, p := range peers {
 					p.ready()
-					defer p.leave()
+				}
+				for _, p := range peers {
+					p.goodbye()
 				}
 				if stats := l.endpoint.Stats(); stats.Completed != 60 || stats.Computing != 0 {
 					t.Errorf("%+v", stats)

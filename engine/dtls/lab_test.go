@@ -319,6 +319,18 @@ func (e *Endpoint) sessionIsClient(p *peer) bool {
 	return p.l.sent[p.id][0][recordHeader] == messageClientHello
 }
 
+// goodbye ends the connection over a link without faults, and checks that the Endpoint could read that.
+func (p *peer) goodbye() {
+	p.l.t.Helper()
+	synctest.Wait()
+	p.wire.out = func(d []byte) { p.l.endpoint.Receive(p.id, d) }
+	if err := p.conn.Close(); err != nil {
+		p.l.t.Error(err)
+	}
+	synctest.Wait()
+	p.l.wantKinds(p.id, Keyed, Closed)
+}
+
 // leave ends the peer without a word.
 func (p *peer) leave() {
 	p.wire.mute()

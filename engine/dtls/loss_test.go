@@ -35,7 +35,15 @@ func TestLostDatagrams(t *testing.T) {
 			toPeer, toEndpoint := pattern&15, pattern>>4
 			t.Run(fmt.Sprintf("passive %v, to peer %04b, to us %04b", passive, toPeer, toEndpoint), func(t *testing.T) {
 				inLab(t, DefaultConfig(), func(t *testing.T, l *lab) {
-					l.join(scenario{passive: passive, toPeer: losing(toPeer), toEndpoint: losing(toEndpoint)}).arrived()
+					at := func(id api.SessionID) *peer {
+						return l.join(scenario{
+							id: id, passive: passive, toPeer: losing(toPeer), toEndpoint: losing(toEndpoint),
+						})
+					}
+					at(1).arrived()
+					p := at(2)
+					p.ready()
+					p.goodbye()
 				})
 			})
 		}

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ethtool asks two families of generic netlink about an interface: ethtool for queues and rings
+// ethtool asks two families of generic netlink about an interface: ethtool for rings
 // (Documentation/networking/ethtool-netlink.rst), netdev for the features of its XDP
 // (Documentation/netlink/specs/netdev.yaml).
 type ethtool struct {
@@ -39,7 +39,7 @@ func openEthtool() (*ethtool, error) {
 func (e *ethtool) close() { e.conn.Close() }
 
 func (e *ethtool) inspect(n *NIC, index int) error {
-	return errors.Join(e.channels(n, index), e.rings(n, index), e.features(n, index))
+	return errors.Join(e.rings(n, index), e.features(n, index))
 }
 
 // ask sends one request and calls each for the attributes of the answer. Where the kernel or the driver does not know
@@ -83,39 +83,11 @@ func (e *ethtool) ask(
 // about makes the header of a request to the family ethtool. Its attribute is 1 in all of them.
 func about(index int) func(*netlink.AttributeEncoder) {
 	return func(request *netlink.AttributeEncoder) {
-		request.Nested(unix.ETHTOOL_A_CHANNELS_HEADER, func(header *netlink.AttributeEncoder) error {
+		request.Nested(unix.ETHTOOL_A_RINGS_HEADER, func(header *netlink.AttributeEncoder) error {
 			header.Uint32(unix.ETHTOOL_A_HEADER_DEV_INDEX, uint32(index))
 			return nil
 		})
 	}
-}
-
-// channels replaces the numbers of allocated queues by those of the queues in use.
-func (e *ethtool) channels(n *NIC, index int) error {
-	var q Queues
-	err := e.ask(e.ethtool, unix.ETHTOOL_MSG_CHANNELS_GET, about(index), func(a *netlink.AttributeDecoder) {
-		switch a.Type() {
-		case unix.ETHTOOL_A_CHANNELS_RX_COUNT:
-			q.RX += int(a.Uint32())
-		case unix.ETHTOOL_A_CHANNELS_TX_COUNT:
-			q.TX += int(a.Uint32())
-		case unix.ETHTOOL_A_CHANNELS_RX_MAX:
-			q.MaxRX += int(a.Uint32())
-		case unix.ETHTOOL_A_CHANNELS_TX_MAX:
-			q.MaxTX += int(a.Uint32())
-		case unix.ETHTOOL_A_CHANNELS_COMBINED_COUNT:
-			q.RX, q.TX = q.RX+int(a.Uint32()), q.TX+int(a.Uint32())
-		case unix.ETHTOOL_A_CHANNELS_COMBINED_MAX:
-			q.MaxRX, q.MaxTX = q.MaxRX+int(a.Uint32()), q.MaxTX+int(a.Uint32())
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("ask for the channels: %w", err)
-	}
-	if q != (Queues{}) {
-		n.Queues = q
-	}
-	return nil
 }
 
 func (e *ethtool) rings(n *NIC, index int) error {

@@ -63,8 +63,16 @@ func describeAll(links []netlink.Link, addresses []netlink.Addr) []Link {
 	return all
 }
 
-// CountQueues counts the queues of an interface that both receive and send now.
+// CountQueues counts the queues of an interface that both receive and send now. Where the driver answers, it takes
+// microseconds, so it may be called often.
 func CountQueues(name string) (int, error) {
+	var q Queues
+	if err := q.askDriver(name); err != nil {
+		return 0, err
+	}
+	if q != (Queues{}) {
+		return min(q.RX, q.TX), nil
+	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return 0, fmt.Errorf("open netlink: %w", err)
@@ -74,17 +82,7 @@ func CountQueues(name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("look up %s: %w", name, err)
 	}
-	e, err := openEthtool()
-	if err != nil {
-		return 0, err
-	}
-	defer e.close()
-	a := link.Attrs()
-	n := NIC{Queues: Queues{RX: a.NumRxQueues, TX: a.NumTxQueues}}
-	if err := e.channels(&n, a.Index); err != nil {
-		return 0, err
-	}
-	return min(n.Queues.RX, n.Queues.TX), nil
+	return min(link.Attrs().NumRxQueues, link.Attrs().NumTxQueues), nil
 }
 
 func describe(link netlink.Link, addresses []netlink.Addr) Link {
@@ -142,18 +140,18 @@ func (n *NIC) inspect(h *netlink.Handle, link netlink.Link, links []netlink.Link
 		return err
 	}
 	defer e.close()
-	if err := e.inspect(n, a.Index); err != nil {
+	if err := errors.Join(n.Queues.askDriver(n.Name), e.inspect(n, a.Index)); err != nil {
 		return err
 	}
 	// The index of a veth's peer is valid only if the peer is in this namespace.
 	if link.Type() == "veth" && a.NetNsID < 0 {
 		if i := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Index == a.ParentIndex }); i >= 0 {
 			p := links[i].Attrs()
-			other := NIC{Queues: Queues{TX: p.NumTxQueues}}
-			if err := e.channels(&other, p.Index); err != nil {
+			other := Queues{TX: p.NumTxQueues}
+			if err := other.askDriver(p.Name); err != nil {
 				return err
 			}
-			n.Peer = &Peer{Name: p.Name, MTU: p.MTU, TX: other.Queues.TX}
+			n.Peer = &Peer{Name: p.Name, MTU: p.MTU, TX: other.TX}
 		}
 	}
 	return n.inspectGateways(h, a.Index)

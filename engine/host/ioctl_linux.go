@@ -12,7 +12,8 @@ import (
 )
 
 // ioctl sends a request by SIOCETHTOOL (include/uapi/linux/ethtool.h): for names and values of a driver's own
-// statistics, and for the NIC's hash. ethtool's netlink family lacks these requests, at least on older kernels.
+// statistics, and for the NIC's hash. ethtool's netlink family lacks these requests, at least on older kernels. It has
+// that for channels, but takes far longer to answer.
 func ioctl(name string, request []byte) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -34,6 +35,29 @@ func ioctl(name string, request []byte) error {
 	runtime.KeepAlive(request)
 	if errno != 0 {
 		return errno
+	}
+	return nil
+}
+
+// askDriver replaces the numbers of allocated queues by those of the queues in use, where the driver has an answer
+// (struct ethtool_channels).
+func (q *Queues) askDriver(name string) error {
+	var request [9 * 4]byte // cmd; how many may receive, send, do else, do both; and how many of each do
+	binary.NativeEndian.PutUint32(request[:], unix.ETHTOOL_GCHANNELS)
+	err := ioctl(name, request[:])
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask %s for its channels: %w", name, err)
+	}
+	number := func(i int) int { return int(binary.NativeEndian.Uint32(request[4*i:])) }
+	answer := Queues{
+		RX: number(5) + number(8), TX: number(6) + number(8),
+		MaxRX: number(1) + number(4), MaxTX: number(2) + number(4),
+	}
+	if answer != (Queues{}) {
+		*q = answer
 	}
 	return nil
 }

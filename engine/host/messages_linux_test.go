@@ -85,12 +85,11 @@ func nest(a *mdlayher.AttributeEncoder, kind uint16, fill func(*mdlayher.Attribu
 
 // A saying holds the answers of netlink and ethtool on a machine.
 type saying struct {
-	devices []device
-	address string // of the interface that is looked at
-	driver  string
-	// channels and features are the answers of the families ethtool and netdev.
-	channels int // combined, in use and at most; 0 where there is no answer
-	features uint64
+	devices  []device
+	address  string // of the interface that is looked at
+	driver   string
+	channels int    // both receive and send, in use and at most; 0 where there is no answer
+	features uint64 // the answer of the family netdev
 }
 
 // report is the Report of Inspect from these answers, for the interface of that name.
@@ -121,6 +120,9 @@ func (s *saying) report(t *testing.T, name string) Report {
 				Link: l, Driver: s.driver, Queues: Queues{RX: a.NumRxQueues, TX: a.NumTxQueues},
 				Gateways: []Gateway{{netip.MustParseAddr("198.18.0.1"), "reachable", "02:00:00:00:00:fe"}},
 			}
+			if n := s.channels; n > 0 {
+				r.NIC.Queues = Queues{RX: n, TX: n, MaxRX: n, MaxTX: n}
+			}
 			e := s.ethtool()
 			defer e.close()
 			if err := e.inspect(r.NIC, a.Index); err != nil {
@@ -134,26 +136,15 @@ func (s *saying) report(t *testing.T, name string) Report {
 // ethtool answers as the kernel's generic netlink does.
 func (s *saying) ethtool() *ethtool {
 	const familyEthtool, familyNetdev = 20, 21
-	answer := func(fill func(*mdlayher.AttributeEncoder)) ([]genetlink.Message, error) {
+	conn := genltest.Dial(func(_ genetlink.Message, request mdlayher.Message) ([]genetlink.Message, error) {
+		if request.Header.Type != familyNetdev {
+			return nil, genltest.Error(int(unix.EOPNOTSUPP))
+		}
 		a := mdlayher.NewAttributeEncoder()
-		fill(a)
+		a.Uint32(netdevIfindex, 1)
+		a.Uint64(netdevXDPFeatures, s.features)
 		data, err := a.Encode()
 		return []genetlink.Message{{Data: data}}, err
-	}
-	conn := genltest.Dial(func(m genetlink.Message, request mdlayher.Message) ([]genetlink.Message, error) {
-		switch {
-		case request.Header.Type == familyNetdev:
-			return answer(func(a *mdlayher.AttributeEncoder) {
-				a.Uint32(netdevIfindex, 1)
-				a.Uint64(netdevXDPFeatures, s.features)
-			})
-		case m.Header.Command == unix.ETHTOOL_MSG_CHANNELS_GET && s.channels > 0:
-			return answer(func(a *mdlayher.AttributeEncoder) {
-				a.Uint32(unix.ETHTOOL_A_CHANNELS_COMBINED_MAX, uint32(s.channels))
-				a.Uint32(unix.ETHTOOL_A_CHANNELS_COMBINED_COUNT, uint32(s.channels))
-			})
-		}
-		return nil, genltest.Error(int(unix.EOPNOTSUPP))
 	})
 	return &ethtool{
 		conn,

@@ -8,8 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// moment is a short time, but longer than a turn of the scheduler.
+const moment = time.Millisecond
+
 // open is a place with a pipe.
-func open(t *testing.T) (p *Place, r, w int) {
+func open(t testing.TB) (p *Place, r, w int) {
 	t.Helper()
 	p, err := New()
 	if err != nil {
@@ -34,20 +37,20 @@ func open(t *testing.T) (p *Place, r, w int) {
 
 var sleeps = map[string]func(*Place, time.Duration){"Doze": (*Place).Doze, "Rest": (*Place).Rest}
 
-// A sleep ends on time and not earlier, by an event that is there or comes meanwhile, and by Wake. A removed descriptor
-// ends none.
+// A sleep ends on time and not earlier, by an event that is there or comes meanwhile, and by Wake. A muted or removed
+// descriptor ends none.
 func TestSleep(t *testing.T) {
 	for name, sleep := range sleeps {
 		t.Run(name, func(t *testing.T) {
 			p, r, w := open(t)
-			for _, span := range []time.Duration{0, dozeFor / 2, dozeFor, 3 * dozeFor} {
+			for _, span := range []time.Duration{0, moment / 2, moment, 3 * moment} {
 				began := time.Now()
 				sleep(p, span)
 				if took := time.Since(began); took < span || p.Fds[0].Revents|p.Fds[1].Revents != 0 {
 					t.Errorf("of %v it slept %v, and found %v", span, took, p.Fds)
 				}
 			}
-			for _, after := range []time.Duration{0, dozeFor / 2, 5 * dozeFor} {
+			for _, after := range []time.Duration{0, moment / 2, 5 * moment} {
 				time.AfterFunc(after, func() { _, _ = unix.Write(w, []byte{1}) })
 				for p.Fds[1].Revents == 0 {
 					sleep(p, -1)
@@ -67,8 +70,19 @@ func TestSleep(t *testing.T) {
 				}
 			}
 			_, _ = unix.Write(w, []byte{1})
+			p.Mute(r)
+			began := time.Now()
+			sleep(p, moment)
+			if took := time.Since(began); took < moment || p.Fds[1].Revents != 0 {
+				t.Errorf("a muted descriptor ends a sleep of %v after %v: %v", moment, took, p.Fds)
+			}
+			p.Unmute(r)
+			for sleep(p, -1); p.Fds[1].Revents == 0; {
+				sleep(p, -1)
+			}
+			p.Mute(r)
 			p.Remove(r)
-			sleep(p, dozeFor)
+			sleep(p, moment)
 			if len(p.Fds) != 1 || p.Fds[0].Revents != 0 {
 				t.Errorf("after Remove: %v", p.Fds)
 			}
@@ -76,17 +90,23 @@ func TestSleep(t *testing.T) {
 	}
 }
 
-// After a Rest nothing is watched, whether it ended by its time or by one of several descriptors. Else each datagram of
-// a worker that only dozes would wake the runtime's poller.
+// After a Rest nothing is watched and no timer runs, whether it ended by its time or by a descriptor. Else each
+// datagram of a worker that only dozes would wake the runtime's poller.
 func TestRestWatchesNoLonger(t *testing.T) {
-	for name, end := range map[string]func(*Place){"its time": func(*Place) {}, "a wake": (*Place).Wake} {
+	for name, span := range map[string]time.Duration{"its time": moment, "a wake": time.Hour} {
 		p, _, w := open(t)
-		end(p)
-		p.Rest(dozeFor)
+		if span != moment {
+			p.Wake()
+		}
+		p.Rest(span)
 		_, _ = unix.Write(w, []byte{1})
 		var events [4]unix.EpollEvent
 		if n, err := unix.EpollWait(p.epoll, events[:], 0); n != 0 || err != nil {
 			t.Errorf("after a Rest that ended by %s: %d descriptors are watched (%v); want none", name, n, err)
+		}
+		var alarm unix.ItimerSpec
+		if err := unix.TimerfdGettime(p.timer, &alarm); err != nil || alarm.Value != (unix.Timespec{}) {
+			t.Errorf("after a Rest that ended by %s: the timer is set to %v (%v); want none", name, alarm.Value, err)
 		}
 		p.Doze(0)
 		if p.Fds[1].Revents == 0 {
@@ -97,7 +117,7 @@ func TestRestWatchesNoLonger(t *testing.T) {
 
 func TestDozeAllocates(t *testing.T) {
 	p, _, _ := open(t)
-	if n := testing.AllocsPerRun(10, func() { p.Doze(2 * dozeFor) }); n != 0 {
+	if n := testing.AllocsPerRun(10, func() { p.Doze(2 * moment) }); n != 0 {
 		t.Errorf("%g allocations", n)
 	}
 }
@@ -140,7 +160,7 @@ func TestCollect(t *testing.T) {
 		places[i] = p
 		go func() {
 			for {
-				p.Doze(time.Duration(i%3-1) * dozeFor)
+				p.Doze(time.Duration(i%3-1) * moment)
 				select {
 				case <-stop:
 					done <- struct{}{}

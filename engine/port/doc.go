@@ -1,6 +1,6 @@
 // Package port is the seam between the sans-I/O core and the ways in which packets enter and leave. It has the types
-// that a worker and a Port exchange, and does no I/O. There are two kinds of Port: xsk's on AF_XDP sockets, and udp's
-// on a UDP socket.
+// that a worker and a Port exchange, and does no I/O. There are three kinds of Port: xsk's on AF_XDP sockets, udp's on
+// a UDP socket, and udp's for dialled sessions, on a socket for each.
 //
 // Words, smallest to largest:
 //

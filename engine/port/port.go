@@ -1,6 +1,7 @@
 package port
 
 import (
+	"encoding/binary"
 	"math"
 	"net/netip"
 )
@@ -36,8 +37,30 @@ type Path struct {
 	// Remote is the peer's address and port.
 	Remote netip.AddrPort
 	// Local is the address that the peer sent to, and that it must be answered from. IPv6 link-local addresses carry
-	// their zone.
+	// their zone. In paths of a dialled session it is the name of the session's socket, see Socket.
 	Local netip.Addr
+}
+
+// socketPrefix is where the names of sockets lie: 100::/64, which no host has addresses of (RFC 6666).
+var socketPrefix = [8]byte{0: 0x01}
+
+// Socket names the UDP socket that a dialled session has for itself. It takes the place of a path's Local, so that
+// paths of several sessions to one peer differ. Numbers of sessions are never reused, so neither are names.
+//
+// Only the port of dialled sessions has such sockets. It opens one with the first route that names it, on a UDP port of
+// the kernel's choice. It closes the socket when the last of these routes is revoked. The kernel chooses the source
+// address of the datagrams.
+func Socket(session uint64) netip.Addr {
+	var a [16]byte
+	copy(a[:], socketPrefix[:])
+	binary.BigEndian.PutUint64(a[8:], session)
+	return netip.AddrFrom16(a)
+}
+
+// IsSocket reports whether a path's Local is the name of a socket.
+func IsSocket(local netip.Addr) bool {
+	a := local.As16()
+	return [8]byte(a[:8]) == socketPrefix
 }
 
 // A Route names a path to the port. The worker chooses small and dense numbers, and uses them again after a while. So

@@ -127,11 +127,21 @@ func AppendREMB(dst []byte, sender uint32, bps uint64, ssrcs ...uint32) []byte {
 // AppendNACK appends a generic NACK (RFC 4585 section 6.2.1) for seqs, which ascend modulo 2^16; up
 // to 17 neighbours share an entry. Nothing where there is none.
 func AppendNACK(dst []byte, sender, media uint32, seqs []uint16) []byte {
+	return appendSequences(dst, formatNACK, sender, media, seqs)
+}
+
+// AppendLossElsewhere appends a third-party loss early indication (RFC 6642). The sender lacks seqs of the source media
+// itself, so receivers need not ask it for them. seqs are as in AppendNACK.
+func AppendLossElsewhere(dst []byte, sender, media uint32, seqs []uint16) []byte {
+	return appendSequences(dst, formatLossElsewhere, sender, media, seqs)
+}
+
+func appendSequences(dst []byte, format byte, sender, media uint32, seqs []uint16) []byte {
 	if len(seqs) == 0 {
 		return dst
 	}
 	start := len(dst)
-	dst = appendFeedback(dst, formatNACK, wireRTPFB, sender, media, 0)
+	dst = appendFeedback(dst, format, wireRTPFB, sender, media, 0)
 	pid, mask := seqs[0], uint16(0)
 	for _, seq := range seqs[1:] {
 		switch d := seq - pid; {

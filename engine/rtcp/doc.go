@@ -1,5 +1,5 @@
 // Package rtcp reads compound RTCP packets and appends the ones that ringcast sends (RFC 3550 section 6, RFC 4585, RFC
-// 5104, draft-alvestrand-rmcat-remb).
+// 5104, RFC 6642, draft-alvestrand-rmcat-remb).
 //
 // Words, smallest to largest:
 //

@@ -11,22 +11,23 @@ type Type uint8
 
 const (
 	// Unknown is every packet that is well-formed and none of those below.
-	Unknown     Type = iota
-	SR               // sender report, RFC 3550 section 6.4.1
-	RR               // receiver report, RFC 3550 section 6.4.2
-	SDES             // source description, RFC 3550 section 6.5
-	BYE              // goodbye, RFC 3550 section 6.6
-	APP              // application-defined, RFC 3550 section 6.7
-	NACK             // generic NACK, RFC 4585 section 6.2.1
-	TransportCC      // transport-wide congestion control, draft-holmer-rmcat-transport-wide-cc-extensions-01
-	PLI              // picture loss indication, RFC 4585 section 6.3.1
-	FIR              // full intra request, RFC 5104 section 4.3.1
-	REMB             // receiver estimated maximum bitrate, draft-alvestrand-rmcat-remb-03
-	XR               // extended report, RFC 3611
+	Unknown       Type = iota
+	SR                 // sender report, RFC 3550 section 6.4.1
+	RR                 // receiver report, RFC 3550 section 6.4.2
+	SDES               // source description, RFC 3550 section 6.5
+	BYE                // goodbye, RFC 3550 section 6.6
+	APP                // application-defined, RFC 3550 section 6.7
+	NACK               // generic NACK, RFC 4585 section 6.2.1
+	TransportCC        // transport-wide congestion control, draft-holmer-rmcat-transport-wide-cc-extensions-01
+	PLI                // picture loss indication, RFC 4585 section 6.3.1
+	FIR                // full intra request, RFC 5104 section 4.3.1
+	REMB               // receiver estimated maximum bitrate, draft-alvestrand-rmcat-remb-03
+	XR                 // extended report, RFC 3611
+	LossElsewhere      // third-party loss early indication, RFC 6642
 )
 
 var typeNames = [...]string{
-	"unknown", "SR", "RR", "SDES", "BYE", "APP", "NACK", "TWCC", "PLI", "FIR", "REMB", "XR",
+	"unknown", "SR", "RR", "SDES", "BYE", "APP", "NACK", "TWCC", "PLI", "FIR", "REMB", "XR", "LossElsewhere",
 }
 
 func (t Type) String() string {
@@ -50,11 +51,12 @@ const (
 
 // Feedback formats on the wire, by packet type.
 const (
-	formatNACK        = 1  // RTPFB
-	formatTransportCC = 15 // RTPFB
-	formatPLI         = 1  // PSFB
-	formatFIR         = 4  // PSFB
-	formatREMB        = 15 // PSFB; any application's, told apart by the identifier
+	formatNACK          = 1  // RTPFB
+	formatLossElsewhere = 7  // RTPFB
+	formatTransportCC   = 15 // RTPFB
+	formatPLI           = 1  // PSFB
+	formatFIR           = 4  // PSFB
+	formatREMB          = 15 // PSFB; any application's, told apart by the identifier
 )
 
 // Lengths in bytes.
@@ -179,6 +181,9 @@ func (p *Packet) classifyFeedback(wire byte, fci []byte) bool {
 	case wire == wireRTPFB && p.Count == formatNACK:
 		p.Type = NACK
 		return len(fci)%nackLen == 0
+	case wire == wireRTPFB && p.Count == formatLossElsewhere:
+		p.Type = LossElsewhere
+		return len(fci)%nackLen == 0
 	case wire == wireRTPFB && p.Count == formatTransportCC:
 		p.Type = TransportCC
 		return len(fci) >= 8
@@ -279,10 +284,10 @@ type NACKs struct {
 	mask uint16 // bit i set: seq+1+i is still to come
 }
 
-// NACKs returns the sequence numbers of a generic NACK, each PID and its BLP in turn; of other
+// NACKs returns the sequence numbers of a generic NACK or of a LossElsewhere, each PID and its BLP in turn; of other
 // packets none.
 func (p *Packet) NACKs() NACKs {
-	if p.Type != NACK {
+	if p.Type != NACK && p.Type != LossElsewhere {
 		return NACKs{}
 	}
 	return NACKs{rest: p.body[feedbackLen-headerLen:]}

@@ -1,5 +1,5 @@
-// Package stun answers the connectivity checks of ICE: it parses and verifies Binding requests and appends the
-// responses (RFC 8489, RFC 8445). It knows nothing else of STUN; a server that is an ICE-lite agent never needs more.
+// Package stun makes and answers the connectivity checks of ICE: it parses, verifies and appends Binding requests and
+// their responses (RFC 8489, RFC 8445). It knows nothing else of STUN.
 //
 // Words:
 //

@@ -130,13 +130,17 @@ func (h *Hasher) AppendError(dst []byte, id *[12]byte, code int, unknown []uint1
 	return h.finish(dst, start, password)
 }
 
-// A Request is a check as a controlling agent sends it.
+// A Request is a check as an agent sends it.
 type Request struct {
-	Username     string // "remote:local" from the sender's side
-	Password     string // the receiver's
-	Priority     uint32
+	Username string // "remote:local" from the sender's side
+	Password string // the receiver's
+	Priority uint32
+	// UseCandidate is the nomination.
 	UseCandidate bool
-	TieBreaker   uint64
+	// Controlled is the sender's role, else it is the controlling agent. TieBreaker settles conflicts of roles
+	// (RFC 8445 section 7.3.1.1).
+	Controlled bool
+	TieBreaker uint64
 }
 
 // AppendRequest appends a check with the transaction id.
@@ -146,7 +150,11 @@ func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, r Request) []byte {
 	dst = appendAttribute(dst, attrUsername, len(r.Username))
 	dst = append(dst, r.Username...)
 	dst = pad(dst, len(r.Username))
-	dst = appendAttribute(dst, attrControlling, 8)
+	role := uint16(attrControlling)
+	if r.Controlled {
+		role = attrControlled
+	}
+	dst = appendAttribute(dst, role, 8)
 	dst = binary.BigEndian.AppendUint64(dst, r.TieBreaker)
 	if r.UseCandidate {
 		dst = appendAttribute(dst, attrUseCandidate, 0)
@@ -156,22 +164,23 @@ func (h *Hasher) AppendRequest(dst []byte, id *[12]byte, r Request) []byte {
 	return h.finish(dst, start, r.Password)
 }
 
-// VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, its FINGERPRINT is
-// correct if it has one, and a success has an address. success distinguishes it from an error response.
-func (h *Hasher) VerifyResponse(
-	data []byte, password string,
-) (id [12]byte, success bool, mapped netip.AddrPort, ok bool) {
-	if len(data) < headerLen || binary.BigEndian.Uint32(data[4:]) != cookie {
-		return id, false, mapped, false
+// A Response is the answer to a check.
+type Response struct {
+	TransactionID [12]byte
+	// Code is that of an error, 0 for success.
+	Code int
+	// Mapped is the address that the check was seen to come from, for success.
+	Mapped netip.AddrPort
+}
+
+// VerifyResponse reads the response to a check. ok means that it is well-formed and authentic, and that its FINGERPRINT
+// is correct if it has one. A success has an address, an error has a code.
+func (h *Hasher) VerifyResponse(data []byte, password string) (r Response, ok bool) {
+	if !IsResponse(data) {
+		return r, false
 	}
-	switch binary.BigEndian.Uint16(data) {
-	case bindingSuccess:
-		success = true
-	case bindingError:
-	default:
-		return id, false, mapped, false
-	}
-	copy(id[:], data[8:])
+	success := binary.BigEndian.Uint16(data) == bindingSuccess
+	copy(r.TransactionID[:], data[8:])
 	w, ok := newWalk(data)
 	integrity := 0
 	for ok && w.next() {
@@ -180,13 +189,27 @@ func (h *Hasher) VerifyResponse(
 			ok = len(w.value) == integrityLen
 			integrity = w.start
 		case attrXORMappedAddress:
-			if !mapped.IsValid() {
-				mapped, ok = parseMapped(w.value, &id)
+			if !r.Mapped.IsValid() {
+				r.Mapped, ok = parseMapped(w.value, &r.TransactionID)
+			}
+		case attrErrorCode:
+			if r.Code == 0 {
+				r.Code, ok = parseErrorCode(w.value)
 			}
 		}
 	}
-	ok = ok && w.ended && integrity != 0 && mapped.IsValid() == success && h.verify(data, integrity, password)
-	return id, success, mapped, ok
+	ok = ok && w.ended && integrity != 0 && r.Mapped.IsValid() == success && (r.Code == 0) == success &&
+		h.verify(data, integrity, password)
+	return r, ok
+}
+
+// parseErrorCode reads the code of an ERROR-CODE, 300 to 699 (RFC 8489 section 14.8).
+func parseErrorCode(v []byte) (code int, ok bool) {
+	if len(v) < 4 {
+		return 0, false
+	}
+	class, number := int(v[2]&7), int(v[3])
+	return class*100 + number, class >= 3 && class <= 6 && number <= 99
 }
 
 func appendHead(dst []byte, kind uint16, id *[12]byte) []byte {

@@ -54,6 +54,15 @@ func IsBindingRequest(data []byte) bool {
 		binary.BigEndian.Uint32(data[4:]) == cookie
 }
 
+// IsResponse reports whether data begins like the response to a Binding request. It looks at the header only.
+func IsResponse(data []byte) bool {
+	if len(data) < headerLen || binary.BigEndian.Uint32(data[4:]) != cookie {
+		return false
+	}
+	kind := binary.BigEndian.Uint16(data)
+	return kind == bindingSuccess || kind == bindingError
+}
+
 // IsIndication reports whether data is exactly one well-formed Binding indication: some ICE stacks keep their
 // NAT's mapping alive by those (RFC 8445 section 11). It needs no integrity, so it proves nothing. A FINGERPRINT must
 // be correct if there is one.
@@ -95,6 +104,8 @@ type Check struct {
 	UseCandidate bool
 	// Controlled and Controlling are the sender's claims to its role.
 	Controlled, Controlling bool
+	// TieBreaker comes with that claim.
+	TieBreaker uint64
 	// Priority is the PRIORITY attribute, 0 where there is none.
 	Priority uint32
 	// Unknown are the first comprehension-required attributes that we do not know, NumUnknown of
@@ -136,11 +147,15 @@ func (c *Check) Parse(data []byte) bool {
 		case attrUseCandidate:
 			c.UseCandidate = true
 		case attrControlled:
-			ok = len(v) == 8
-			c.Controlled = true
+			c.Controlled, ok = true, len(v) == 8
+			if ok {
+				c.TieBreaker = binary.BigEndian.Uint64(v)
+			}
 		case attrControlling:
-			ok = len(v) == 8
-			c.Controlling = true
+			c.Controlling, ok = true, len(v) == 8
+			if ok {
+				c.TieBreaker = binary.BigEndian.Uint64(v)
+			}
 		case attrMappedAddress, attrXORMappedAddress, attrErrorCode, attrUnknownAttributes, attrRealm, attrNonce,
 			attrIntegritySHA256, attrPasswordAlgorithm, attrUserhash:
 			// Known, and without meaning in a check: RFC 8489 has such attributes ignored.

@@ -48,7 +48,8 @@ func TestRFC5769(t *testing.T) {
 			t.Fatal("does not parse")
 		}
 		if string(c.LocalUfrag) != "evtj" || string(c.RemoteUfrag) != "h6vY" || c.Priority != 0x6e0001ff ||
-			!c.Controlled || c.Controlling || c.UseCandidate || c.NumUnknown != 0 {
+			!c.Controlled || c.Controlling || c.TieBreaker != 0x932ff9b151263b36 || c.UseCandidate ||
+			c.NumUnknown != 0 {
 			t.Errorf("parsed %+v", c)
 		}
 		if !h.Verify(&c, testPassword) {
@@ -66,11 +67,12 @@ func TestRFC5769(t *testing.T) {
 		{"IPv6 response", "[2001:db8:1234:5678:11:2233:4455:6677]:32853", rfcResponseIPv6},
 	} {
 		t.Run(r.name, func(t *testing.T) {
-			id, success, mapped, ok := h.VerifyResponse(r.data, testPassword)
-			if !ok || !success || mapped.String() != r.mapped || !bytes.Equal(id[:], rfcRequest[8:20]) {
-				t.Errorf("%x, %v, %v, %v", id, success, mapped, ok)
+			got, ok := h.VerifyResponse(r.data, testPassword)
+			if !ok || got.Code != 0 || got.Mapped.String() != r.mapped ||
+				!bytes.Equal(got.TransactionID[:], rfcRequest[8:20]) {
+				t.Errorf("%+v, %v", got, ok)
 			}
-			if _, _, _, ok := h.VerifyResponse(r.data, "wrong"); ok {
+			if _, ok := h.VerifyResponse(r.data, "wrong"); ok {
 				t.Error("verifies with a wrong password")
 			}
 		})
@@ -282,7 +284,7 @@ func TestTruncated(t *testing.T) {
 		}
 	}
 	for n := range rfcResponseIPv6 {
-		if _, _, _, ok := h.VerifyResponse(rfcResponseIPv6[:n], testPassword); ok {
+		if _, ok := h.VerifyResponse(rfcResponseIPv6[:n], testPassword); ok {
 			t.Errorf("response of %d bytes verifies", n)
 		}
 	}
@@ -377,16 +379,18 @@ func TestAppendRequest(t *testing.T) {
 	for _, password := range passwords() {
 		for _, user := range []string{"a:b", "evtj:h6vY", strings.Repeat("u", 256) + ":" + strings.Repeat("v", 256)} {
 			for _, nominate := range []bool{false, true} {
+				controlled := !nominate
 				data := h.AppendRequest([]byte("before"), &testID, Request{
-					Username: user, Password: password, Priority: 77, UseCandidate: nominate, TieBreaker: 1<<60 + 9,
+					Username: user, Password: password, Priority: 77, UseCandidate: nominate, Controlled: controlled,
+					TieBreaker: 1<<60 + 9,
 				})[6:]
 				var c Check
 				if !c.Parse(data) || !h.Verify(&c, password) {
 					t.Fatalf("password %q: does not verify", password)
 				}
 				if string(c.LocalUfrag)+":"+string(c.RemoteUfrag) != user || c.Priority != 77 ||
-					c.UseCandidate != nominate ||
-					!c.Controlling || c.Controlled {
+					c.UseCandidate != nominate || c.Controlling == controlled || c.Controlled != controlled ||
+					c.TieBreaker != 1<<60+9 {
 					t.Errorf("parsed %+v", c)
 				}
 				m := &pion.Message{Raw: bytes.Clone(data)}
@@ -417,9 +421,9 @@ func TestAppendSuccess(t *testing.T) {
 		for _, mapped := range mappedAddresses {
 			data := h.AppendSuccess([]byte("before"), &testID, mapped, password)[6:]
 			want := netip.AddrPortFrom(mapped.Addr().Unmap(), mapped.Port())
-			id, success, got, ok := h.VerifyResponse(data, password)
-			if !ok || !success || got != want || id != testID {
-				t.Fatalf("%v: got %v, %v, %v", mapped, got, success, ok)
+			got, ok := h.VerifyResponse(data, password)
+			if !ok || got != (Response{TransactionID: testID, Mapped: want}) {
+				t.Fatalf("%v: got %+v, %v", mapped, got, ok)
 			}
 			m := &pion.Message{Raw: bytes.Clone(data)}
 			if err := m.Decode(); err != nil || m.Type != pion.BindingSuccess || m.TransactionID != testID {
@@ -454,9 +458,9 @@ func TestAppendError(t *testing.T) {
 		{599, nil},
 	} {
 		data := h.AppendError(nil, &testID, c.code, c.unknown, testPassword)
-		id, success, mapped, ok := h.VerifyResponse(data, testPassword)
-		if !ok || success || mapped.IsValid() || id != testID {
-			t.Errorf("%d: %v, %v, %v", c.code, success, mapped, ok)
+		got, ok := h.VerifyResponse(data, testPassword)
+		if !ok || got != (Response{TransactionID: testID, Code: c.code}) {
+			t.Errorf("%d: %+v, %v", c.code, got, ok)
 		}
 		m := &pion.Message{Raw: bytes.Clone(data)}
 		if err := m.Decode(); err != nil || m.Type != pion.BindingError {
@@ -513,10 +517,10 @@ func TestPionToUs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			id, success, got, ok := h.VerifyResponse(m.Raw, password)
+			got, ok := h.VerifyResponse(m.Raw, password)
 			want := netip.AddrPortFrom(mapped.Addr().Unmap(), mapped.Port())
-			if !ok || !success || got != want || id != testID {
-				t.Errorf("%v: got %v, %v, %v", mapped, got, success, ok)
+			if !ok || got != (Response{TransactionID: testID, Mapped: want}) {
+				t.Errorf("%v: got %+v, %v", mapped, got, ok)
 			}
 		}
 	}
@@ -553,10 +557,29 @@ func TestVerifyResponseRefuses(t *testing.T) {
 			head(bindingSuccess).add(attrXORMappedAddress, v4[:7]).integrity("p").fingerprint().data, false,
 		},
 		{"address empty", head(bindingSuccess).add(attrXORMappedAddress, "").integrity("p").fingerprint().data, false},
+		{
+			"error",
+			head(bindingError).add(attrErrorCode, "\x00\x00\x04\x57why").integrity("p").fingerprint().data, true,
+		},
+		{"error without code", head(bindingError).integrity("p").fingerprint().data, false},
+		{
+			"error code of a success",
+			head(bindingError).add(attrErrorCode, "\x00\x00\x02\x00").integrity("p").fingerprint().data, false,
+		},
+		{
+			"error code too short",
+			head(bindingError).add(attrErrorCode, "\x00\x00\x04").integrity("p").fingerprint().data, false,
+		},
+		{
+			"success with an error code",
+			head(bindingSuccess).add(attrXORMappedAddress, v4).
+				add(attrErrorCode, "\x00\x00\x04\x57").integrity("p").fingerprint().data,
+			false,
+		},
 		{"no integrity", head(bindingSuccess).add(attrXORMappedAddress, v4).fingerprint().data, false},
 		{"wrong password", head(bindingSuccess).add(attrXORMappedAddress, v4).integrity("q").fingerprint().data, false},
 	} {
-		if _, _, _, ok := h.VerifyResponse(c.data, "p"); ok != c.want {
+		if _, ok := h.VerifyResponse(c.data, "p"); ok != c.want {
 			t.Errorf("%s: %v", c.name, ok)
 		}
 	}
@@ -620,4 +643,58 @@ func FuzzParse(f *testing.F) {
 			data = b.data
 		}
 	})
+}
+
+// A response that we believe is one to pion, too, with the same code and address.
+func FuzzVerifyResponse(f *testing.F) {
+	h := NewHasher()
+	f.Add(rfcResponseIPv4)
+	f.Add(rfcResponseIPv6)
+	for _, code := range []int{CodeBadRequest, CodeUnknownAttribute, CodeRoleConflict} {
+		f.Add(h.AppendError(nil, &testID, code, []uint16{1, 2}, testPassword))
+	}
+	for _, mapped := range mappedAddresses {
+		f.Add(h.AppendSuccess(nil, &testID, mapped, testPassword))
+		m, err := pion.Build(pion.NewTransactionIDSetter(testID), pion.BindingSuccess,
+			&pion.XORMappedAddress{IP: mapped.Addr().AsSlice(), Port: int(mapped.Port())},
+			pion.NewSoftware("pion"), pion.NewShortTermIntegrity(testPassword), pion.Fingerprint)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(m.Raw)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		agreesOnResponse(t, h, data)
+		if len(data) >= headerLen && len(data) < 1<<15 { // mutation alone never meets the integrity
+			data = append(bytes.Clone(data), make([]byte, -len(data)&3)...)
+			agreesOnResponse(t, h, (&builder{data}).integrity(testPassword).fingerprint().data)
+		}
+	})
+}
+
+// agreesOnResponse fails if pion reads a response otherwise that we believe.
+func agreesOnResponse(t *testing.T, h *Hasher, data []byte) {
+	t.Helper()
+	r, ok := h.VerifyResponse(bytes.Clone(data), testPassword)
+	if !ok {
+		return
+	}
+	m := &pion.Message{Raw: bytes.Clone(data)}
+	if err := m.Decode(); err != nil || m.TransactionID != r.TransactionID {
+		t.Fatalf("pion reads transaction %x, %v; got %x", m.TransactionID, err, r.TransactionID)
+	}
+	if err := pion.NewShortTermIntegrity(testPassword).Check(m); err != nil {
+		t.Errorf("pion does not believe the response: %v", err)
+	}
+	var code pion.ErrorCodeAttribute
+	var mapped pion.XORMappedAddress
+	if mapped.GetFrom(m) == nil && r.Code == 0 { // pion also reads the byte that receivers ignore
+		a, _ := netip.AddrFromSlice(mapped.IP)
+		if a.Unmap() != r.Mapped.Addr() || mapped.Port != int(r.Mapped.Port()) {
+			t.Errorf("pion reads the address %v; got %v", mapped, r.Mapped)
+		}
+	}
+	if r.Code != 0 && (code.GetFrom(m) != nil || int(code.Code) != r.Code) {
+		t.Errorf("pion reads the code %d; got %d", code.Code, r.Code)
+	}
 }

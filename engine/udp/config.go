@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+
+	"ringcast/engine/port"
 )
 
 // Config configures the ports. Its zero value works: any address, a free UDP port, one worker.
@@ -62,6 +64,9 @@ const (
 
 	// maxBatch is UIO_MAXIOV, the most messages of one recvmmsg.
 	maxBatch = 1024
+
+	// warnInterval is the least time between two warnings of a kind.
+	warnInterval = 60 * port.Second
 )
 
 // ErrOneWorker is returned by Open for several workers where the platform does not spread one UDP port over several

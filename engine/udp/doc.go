@@ -58,6 +58,20 @@
 // The first socket binds without SO_REUSEPORT and turns it on afterwards. So a second server on the same UDP
 // port fails with an address in use, instead of silently receiving half of the viewers.
 //
+// # Dialled sessions
+//
+// All sessions that this server dials toward one peer would share a pair of addresses on the one UDP port. So Dialled
+// is a port with a UDP socket for each of them, on a UDP port of the kernel's choice. A path names its socket in place
+// of the local address (port.Socket). Routes open and close the sockets, so the worker alone owns them.
+//
+// The sockets share everything but their descriptors: the memory of messages, the frames, and one epoll set. Receive
+// asks the ready sockets in turn, each for at most 16 messages. Transmit offers rows of frames of one socket, each as a
+// message of its own. The kernel chooses the source address by its routes. No socket is connected, so none reports an
+// ICMP error: a candidate of the peer that refuses datagrams costs those alone.
+//
+// These sockets open while the server runs. By then a server on sockets has given up CAP_NET_ADMIN, so their buffers
+// are net.core.rmem_max and wmem_max at most.
+//
 // # Concurrency
 //
 // A Port belongs to one thread. Wake, Stats, Segmentation and LocalPort are safe from any. Counters

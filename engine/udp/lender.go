@@ -42,16 +42,22 @@ func (l *lender) pending(out *port.Outgoing) []port.Frame {
 
 // settle keeps pending[done:] and lends all other frames.
 func (l *lender) settle(out *port.Outgoing, pending []port.Frame, done int) {
-	for i := range pending[:done] {
-		l.restore(&pending[i])
-	}
-	l.kept = len(pending) - done
+	kept := len(pending) - done
 	if done > 0 {
-		for i := range l.kept {
+		for i := range kept {
 			pending[i], pending[done+i] = pending[done+i], pending[i]
 		}
 	}
-	out.Frames = l.frames[l.kept:]
+	l.lend(out, pending, kept)
+}
+
+// lend keeps pending[:kept] and lends all other frames.
+func (l *lender) lend(out *port.Outgoing, pending []port.Frame, kept int) {
+	for i := range pending[kept:] {
+		l.restore(&pending[kept+i])
+	}
+	l.kept = kept
+	out.Frames = l.frames[kept:]
 	out.Filled = 0
 	out.Routes = out.Routes[:0]
 }

@@ -56,6 +56,7 @@ type portable struct {
 	close  sync.Once
 
 	readers sync.WaitGroup
+	find    func(port.Path) *conn                                        // the socket of a path, or nil
 	write   func(c *conn, data, control []byte, to netip.AddrPort) error // conn.write, but for tests
 }
 
@@ -69,6 +70,8 @@ type conn struct {
 	informed bool
 	// guessed are the sources that the system would choose. Only the reader uses them.
 	guessed map[netip.Addr]netip.Addr
+	// closed is closed with a socket that its port closes before all others; nil for those that live as long.
+	closed chan struct{}
 }
 
 type datagram struct {
@@ -92,9 +95,30 @@ func (p *portable) open(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	ahead := max(4*cfg.Batch, 256)
 	p.conns = conns
 	p.bound = netip.AddrPortFrom(cfg.Address.Addr(), conns[0].port())
+	p.init(cfg)
+	p.find = p.ofVersion
+	for _, c := range conns {
+		if err := c.mark(cfg.DSCP); err != nil {
+			for _, c := range conns {
+				err = errors.Join(err, c.Close())
+			}
+			return fmt.Errorf("set DSCP %d on UDP %s: %w", cfg.DSCP, p.bound, err)
+		}
+	}
+	for _, c := range conns {
+		c.buffer()
+		c.inform(cfg.Log)
+		p.readers.Go(func() { p.read(c) })
+	}
+	cfg.Log.Info("UDP port open", "address", p.bound, "sockets", len(conns), "segmentation", false, "gro", false)
+	return nil
+}
+
+// init makes all but the sockets.
+func (p *portable) init(cfg Config) {
+	ahead := max(4*cfg.Batch, 256)
 	p.lender = newLender(cfg.Frames)
 	p.inbound = make([]port.Inbound, cfg.Batch)
 	p.free = make(chan *datagram, ahead)
@@ -107,20 +131,6 @@ func (p *portable) open(cfg Config) error {
 	for range ahead {
 		p.free <- new(datagram)
 	}
-	for _, c := range conns {
-		if err := c.mark(cfg.DSCP); err != nil {
-			for _, c := range conns {
-				err = errors.Join(err, c.Close())
-			}
-			return fmt.Errorf("set DSCP %d on UDP %s: %w", cfg.DSCP, p.bound, err)
-		}
-	}
-	for _, c := range conns {
-		c.prepare(cfg.Log)
-		p.readers.Go(func() { p.read(c) })
-	}
-	cfg.Log.Info("UDP port open", "address", p.bound, "sockets", len(conns), "segmentation", false, "gro", false)
-	return nil
 }
 
 // bindConns binds the configured address. A wildcard of IPv6 is bound in both IP versions, on one UDP port, or in
@@ -201,10 +211,14 @@ func (c *conn) mark(dscp uint8) error {
 	return ipv4.NewPacketConn(c.UDPConn).SetTOS(int(dscp) << 2)
 }
 
-// prepare sets options that the conn can do without.
-func (c *conn) prepare(log *slog.Logger) {
+// buffer makes the kernel's buffers larger, if it can.
+func (c *conn) buffer() {
 	_ = c.SetReadBuffer(4 << 20)
 	_ = c.SetWriteBuffer(1 << 20)
+}
+
+// inform asks for each datagram's destination, which the conn can do without.
+func (c *conn) inform(log *slog.Logger) {
 	var err error
 	if c.v6 {
 		err = ipv6.NewPacketConn(c.UDPConn).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
@@ -218,22 +232,16 @@ func (c *conn) prepare(log *slog.Logger) {
 	}
 }
 
-// read is the reader's goroutine.
+// read is the reader's goroutine. It ends with its socket. Each reader has a datagram in hand to read into, so those
+// that wait for nothing leave the free ones to the others.
 func (p *portable) read(c *conn) {
 	control := make([]byte, 256)
+	d := new(datagram)
 	failures := 0
 	for {
-		var d *datagram
-		select {
-		case d = <-p.free:
-		case <-p.closed:
-			return
-		}
-		for !c.receive(d, control) {
-			select {
-			case <-p.closed:
+		if err := c.receive(d, control); err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
-			default:
 			}
 			// Some peer caused the error, as a rule. If it lasts, do not spin.
 			if failures++; failures > 16 {
@@ -243,28 +251,46 @@ func (p *portable) read(c *conn) {
 				case <-time.After(10 * time.Millisecond):
 				}
 			}
+			continue
 		}
 		failures = 0
+		next := p.spare(c)
+		if next == nil {
+			return
+		}
 		p.arrivals <- d
+		d = next
 	}
 }
 
-// receive reads one datagram, and reports whether there was one.
-func (c *conn) receive(d *datagram, control []byte) bool {
+// spare takes a free datagram. It waits while the worker has them all, and returns nil when the socket or the port is
+// closed meanwhile.
+func (p *portable) spare(c *conn) *datagram {
+	select {
+	case d := <-p.free:
+		return d
+	case <-p.closed:
+	case <-c.closed:
+	}
+	return nil
+}
+
+// receive reads one datagram.
+func (c *conn) receive(d *datagram, control []byte) error {
 	n, controlLen, _, remote, err := c.ReadMsgUDPAddrPort(d.memory[:], control)
 	d.arrival = Now()
-	d.size = n
+	d.size, d.malformed = n, false
 	if errors.Is(err, wsaMsgSize) {
 		d.malformed = true
-		return true
+		return nil
 	}
 	if err != nil {
-		return false
+		return err
 	}
 	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 	d.path = port.Path{Remote: remote, Local: c.localOf(control[:controlLen], remote)}
 	d.malformed = n > port.MaxDatagram || remote.Port() == 0 || !d.path.Local.IsValid()
-	return true
+	return nil
 }
 
 // localOf is the address that a datagram was sent to.
@@ -392,11 +418,7 @@ func (p *portable) prepareRoute(path port.Path) portableRoute {
 	if !path.Remote.IsValid() {
 		return r
 	}
-	for _, c := range p.conns {
-		if c.v6 == path.Remote.Addr().Is6() {
-			r.conn = c
-		}
-	}
+	r.conn = p.find(path)
 	if r.conn == nil || !r.conn.informed || !path.Local.IsValid() {
 		return r
 	}
@@ -411,9 +433,19 @@ func (p *portable) prepareRoute(path port.Path) portableRoute {
 	return r
 }
 
+// ofVersion is the socket of the IP version of a path's peer, or nil.
+func (p *portable) ofVersion(path port.Path) *conn {
+	for _, c := range p.conns {
+		if c.v6 == path.Remote.Addr().Is6() {
+			return c
+		}
+	}
+	return nil
+}
+
 // send sends the queue in order and returns how many of its frames are done with.
 func (p *portable) send(now port.Time, pending []port.Frame) (done int) {
-	p.bePatient()
+	var last *conn
 	for ; done < len(pending); done++ {
 		f := &pending[done]
 		if p.lender.stale(now, pending, done) {
@@ -429,9 +461,13 @@ func (p *portable) send(now port.Time, pending []port.Frame) (done int) {
 			p.counters.Stats[port.Rejected]++
 			continue
 		}
+		if r.conn != last {
+			last = r.conn
+			last.bePatient()
+		}
 		err := p.write(r.conn, f.Data, r.control, r.to)
 		if errors.Is(err, os.ErrDeadlineExceeded) { // used up by the frames before it, perhaps
-			p.bePatient()
+			last.bePatient()
 			err = p.write(r.conn, f.Data, r.control, r.to)
 		}
 		switch {
@@ -449,12 +485,7 @@ func (p *portable) send(now port.Time, pending []port.Frame) (done int) {
 }
 
 // bePatient lets writes block for a while from now.
-func (p *portable) bePatient() {
-	until := time.Now().Add(writePatience)
-	for _, c := range p.conns {
-		_ = c.SetWriteDeadline(until)
-	}
-}
+func (c *conn) bePatient() { _ = c.SetWriteDeadline(time.Now().Add(writePatience)) }
 
 func (c *conn) write(data, control []byte, to netip.AddrPort) error {
 	_, _, err := c.WriteMsgUDPAddrPort(data, control, to)

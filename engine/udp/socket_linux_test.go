@@ -567,8 +567,8 @@ func TestDescriptorsAreClosed(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := during - open(); n != 9 {
-		t.Errorf("Close of three ports closed %d descriptors, want 9", n)
+	if n := during - open(); n != 12 {
+		t.Errorf("Close of three ports closed %d descriptors, want 12", n)
 	}
 }
 

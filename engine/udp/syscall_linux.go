@@ -38,6 +38,17 @@ func recvmmsg(fd int, messages []mmsghdr) (int, unix.Errno) {
 	return int(n), 0
 }
 
+// epollWait returns how many of the watched descriptors are ready, with their events. It does not wait. It is raw, like
+// sendmmsg.
+func epollWait(epoll int, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
 // point aims an iovec at data, which may be empty.
 func point(v *unix.Iovec, data []byte) {
 	v.Base = unsafe.SliceData(data)

@@ -29,8 +29,6 @@ const (
 	// segmentAgain is how long a route goes without segmentation after the kernel did not segment its frames.
 	segmentAgain = 10 * port.Second
 
-	warnInterval = 60 * port.Second
-
 	// sourceRoom has room for the control message of a route, outRoom for that and the segment size.
 	sourceRoom = 40
 	outRoom    = sourceRoom + 24

@@ -4,6 +4,7 @@ import (
 	"ringcast/engine/adapt"
 	"ringcast/engine/bus"
 	"ringcast/engine/port"
+	"ringcast/engine/prefetch"
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 )
@@ -58,11 +59,15 @@ func (sub *subscriber) adapted() *track {
 
 // setting is all that the Selector shares with others.
 func (sub *subscriber) setting(src *track) adapt.Setting {
-	g := adapt.Setting{Ladder: src.ladder.Cut(sub.ceiling(src))}
-	if sub.home != nil {
-		g.Source = sub.home.source
+	return adapt.Setting{Ladder: src.ladder.Cut(sub.ceiling(src)), Source: sub.shared()}
+}
+
+// shared is the Source of all viewers from the subscriber's address, nil if there is no other.
+func (sub *subscriber) shared() *adapt.Source {
+	if sub.home == nil || sub.home.shared == nil {
+		return nil
 	}
-	return g
+	return &sub.home.source
 }
 
 // adapts reports whether Selectors choose from a track.
@@ -111,7 +116,7 @@ func (w *Worker) keepUp(now port.Time, sub *subscriber, t *subscription, src *tr
 	default:
 		if rung < sub.selector.Have() {
 			// There was too much for the network: it is not repaired any more.
-			t.spans = t.spans[:copy(t.spans, t.spans[len(t.spans)-1:])]
+			t.span.before.forget()
 		}
 		sub.selector.Switched(now, rung)
 		w.heed(now, sub, adapt.NumberAll)
@@ -154,7 +159,11 @@ func (w *Worker) tellSwitched(sub *subscriber, id bus.LayerID) {
 
 // numbersNext reports whether the packets of a line's next fill carry transport-wide numbers.
 func (sub *subscriber) numbersNext(now port.Time, t *subscription) bool {
-	return t.numbered && sub.selector != nil && sub.selector.Number(now)
+	if !t.numbered || sub.selector == nil || !sub.selector.Number(now) {
+		return false
+	}
+	prefetch.Of(sub.selector) // it will be told of the fill
+	return true
 }
 
 // numbersResend reports whether a resend by RTX carries a transport-wide number: while all media does. It is free to
@@ -172,14 +181,17 @@ func (sub *subscriber) burst(t *subscription, pending uint64) int {
 	return max(sub.selector.Burst(), int(pending/burstTurns))
 }
 
-// wrote tells the Selector of a fill, and sends the padding that it asks for.
+// wrote tells the Selector of a fill, and sends the padding that it asks for. A fill without numbers decides nothing.
 func (w *Worker) wrote(now port.Time, sub *subscriber, x *fill, route port.Route, out *Outgoing) {
-	src := sub.adapted()
-	if src == nil || x.packets == 0 {
+	if x.packets == 0 || sub.adapted() == nil {
 		return
 	}
 	before := sub.selector.Numbering()
-	sub.selector.Sent(now, sub.setting(src), x.summary())
+	sub.selector.Sent(now, sub.shared(), x.summary())
+	if !x.numbered {
+		w.callBack(sub, onGrid(sub.selector.Deadline(now)))
+		return
+	}
 	w.pad(now, sub, route, out)
 	w.heed(now, sub, before)
 }
@@ -197,7 +209,7 @@ func (w *Worker) heed(now port.Time, sub *subscriber, before adapt.Numbering) {
 			w.serve(sub)
 		}
 	}
-	w.callBack(sub, s.Deadline(now))
+	w.callBack(sub, onGrid(s.Deadline(now)))
 }
 
 // callBack visits a subscriber at a time, or before.
@@ -319,8 +331,8 @@ func (w *Worker) leaveHome(now port.Time, sub *subscriber) {
 	if h == nil {
 		return
 	}
-	if h.source == nil {
-		h.source = new(adapt.Source)
+	if h.shared == nil {
+		h.share()
 		if src := sub.adapted(); src != nil {
 			sub.selector.HandleTimeout(now, sub.setting(src))
 		}

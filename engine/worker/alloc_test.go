@@ -27,6 +27,7 @@ func TestNoAllocations(t *testing.T) {
 		{"check of a known session", checkAllocations},
 		{"RTCP with a NACK, and the resend", resendAllocations},
 		{"timers and reports", timerAllocations},
+		{"a look ahead", foreseeAllocations},
 	} {
 		t.Run(x.name, func(t *testing.T) { x.f(t, s) })
 	}
@@ -68,6 +69,15 @@ func checkAllocations(t *testing.T, s *stage) {
 	if frames < allocationRuns {
 		t.Errorf("%d answers to %d checks", frames, allocationRuns)
 	}
+}
+
+// A batch of all kinds: reports of subscribers, of the publisher and of nobody, and an empty datagram.
+func foreseeAllocations(t *testing.T, s *stage) {
+	batch := []port.Inbound{{Path: s.pubPath, Data: s.feedback(0, 1)}, {Data: s.feedback(1, 1)}, {Path: s.paths[0]}}
+	for i := range 2 * Foreseen {
+		batch = append(batch, port.Inbound{Path: s.paths[i], Data: s.feedback(i, 1)})
+	}
+	check(t, func() { s.w.Foresee(batch) })
 }
 
 func resendAllocations(t *testing.T, s *stage) {

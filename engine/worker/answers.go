@@ -18,6 +18,8 @@ type answers struct {
 	hasher  *stun.Hasher
 	replies []reply
 	records []record
+	// checks are our own, of sessions that we dial.
+	checks []query
 }
 
 // A reply answers a check.
@@ -45,7 +47,7 @@ func newAnswers() answers {
 }
 
 // waiting is the number of answers that the port has not taken yet.
-func (a *answers) waiting() int { return len(a.replies) + len(a.records) }
+func (a *answers) waiting() int { return len(a.replies) + len(a.records) + len(a.checks) }
 
 // write writes a reply.
 func (a *answers) write(b []byte, r *reply) []byte {

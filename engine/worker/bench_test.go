@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"ringcast/engine/port"
@@ -130,4 +131,53 @@ func BenchmarkCheck(b *testing.B) {
 			s.drain()
 		}
 	}
+}
+
+// BenchmarkReports measures one report of a viewer, an estimate or transport-wide feedback. Reports of all viewers are
+// shuffled and come in batches, after media that takes the caches.
+func BenchmarkReports(b *testing.B) {
+	const subscribers, batch = 2000, 64
+	for _, foresees := range []bool{false, true} {
+		b.Run(fmt.Sprintf("foresee=%t", foresees), func(b *testing.B) {
+			s := newLayeredStage(b, subscribers, stageSSRC, stageSSRC+1)
+			for i := range 30 {
+				s.step(i == 0)
+				s.drain()
+			}
+			random := rand.New(rand.NewPCG(1, 2))
+			in := make([]port.Inbound, batch)
+			for i := range in {
+				in[i].Data = make([]byte, 0, 256)
+			}
+			reports, others := 0, make([]byte, 64<<20)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				s.step(false)
+				s.drain()
+				for i := 0; i < len(others); i += 64 {
+					others[i]++
+				}
+				for i := range in {
+					in[i] = s.report(random.IntN(subscribers), in[i].Data[:0])
+				}
+				b.StartTimer()
+				for i := range in {
+					if foresees && i%Foreseen == 0 {
+						s.w.Foresee(in[i:])
+					}
+					s.w.HandlePacket(s.now, &in[i])
+				}
+				reports += len(in)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(reports), "ns/report")
+		})
+	}
+}
+
+// report returns a subscriber's receiver report with an estimate.
+func (s *stage) report(sub int, data []byte) port.Inbound {
+	data = rtcp.AppendReceiverReport(data, 1, []rtcp.ReportBlock{{SSRC: uint32(0x20000000 + 2*sub)}})
+	data = rtcp.AppendREMB(data, 1, 5_000_000, uint32(0x20000000+2*sub))
+	return port.Inbound{Path: s.paths[sub], Data: s.subs[sub].SealRTCP(data), Arrival: s.now}
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -94,6 +95,31 @@ func TestPresentLayerGoesOn(t *testing.T) {
 	lo.key = true
 	x.run(port.Second)
 	x.sees(x.s, "hi", "lo")
+}
+
+// A packet of a layer is news for those that are sent the layer, and for no others.
+func TestNewsOfALayer(t *testing.T) {
+	x := newSimulcaster(t, sizes, "lo", "mid", "hi")
+	x.l.watch(1, watched(true)[0])
+	x.run(port.Second)
+	x.s.choose(0)
+	x.run(10 * port.Second)
+	st := x.l.stream(1)
+	for _, l := range st.pub.tracks[0].layers {
+		x.l.w.wakeFor(l, forReady)
+		left := map[string]int{}
+		for _, l := range st.pub.tracks[0].layers {
+			left[l.rid] = l.circle.left
+		}
+		want := map[string]int{"lo": 0, "mid": 0, "hi": 0}
+		if l.rid != "mid" {
+			want[l.rid] = 1 // nobody is sent the layer between
+		}
+		if !maps.Equal(left, want) {
+			t.Errorf("after a packet of %s %v are to be visited; want %v", l.rid, left, want)
+		}
+		x.l.poll()
+	}
 }
 
 // sendParts sends parts of a picture of the high layer of simulcast.

@@ -19,7 +19,7 @@ func (l *lab) timeouts() (told, reports, revoked, calls int) {
 		l.w.HandleTimeout(l.now)
 		heard := 0
 		for _, m := range l.w.outbox.control[outbox:] {
-			if m.Kind != bus.KindLadder {
+			if m.Kind == bus.KindSessionHeard {
 				heard++
 			}
 		}

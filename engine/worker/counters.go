@@ -21,6 +21,8 @@ const (
 	DropUfragFlood
 	// DropSTUNAuth: a check with a wrong MESSAGE-INTEGRITY.
 	DropSTUNAuth
+	// DropUnasked: a response to no check of ours, or one that came before.
+	DropUnasked
 	// DropPath: DTLS, RTP or RTCP over a path that no check validated.
 	DropPath
 	// DropPathHeld: a check over a path that another session uses.
@@ -70,6 +72,8 @@ const (
 	DropCodec
 	// DropResends: resends over the subscriber's budget or the queue's length.
 	DropResends
+	// DropCrossed: a request for a packet that came late from the publisher and had just been sent.
+	DropCrossed
 	// DropPlainResend: resends without RTX of a subscription whose packets may carry transport-wide numbers. The same
 	// bytes cannot be made again.
 	DropPlainResend
@@ -93,6 +97,7 @@ var dropNames = [NumDropReasons]string{
 	DropUfrag:           "stun_unknown_ufrag",
 	DropUfragFlood:      "stun_ufrag_flood",
 	DropSTUNAuth:        "stun_unauthenticated",
+	DropUnasked:         "stun_unasked",
 	DropPath:            "path_not_validated",
 	DropPathHeld:        "path_held",
 	DropPaths:           "path_flood",
@@ -117,6 +122,7 @@ var dropNames = [NumDropReasons]string{
 	DropStalled:         "subscriber_stalled",
 	DropCodec:           "codec_not_negotiated",
 	DropResends:         "resend_budget",
+	DropCrossed:         "resend_crossed",
 	DropPlainResend:     "resend_plain",
 	DropKeys:            "keys",
 	DropPadding:         "padding_budget",
@@ -163,6 +169,7 @@ const (
 	HistoryCut
 	PathMoves
 	PathsGivenUp
+	SentChecks
 
 	NumCounters
 )
@@ -229,6 +236,7 @@ var counters = [NumCounters]struct{ name, help string }{
 		"Packets that a history dropped before their second was over, because of its cap or the memory budget.",
 	},
 	PathMoves:    {"path_moves", "Times that the path to a peer changed."},
+	SentChecks:   {"sent_stun_checks", "ICE connectivity checks that dialled sessions sent."},
 	PathsGivenUp: {"paths_given_up", "Paths that were nominated and not proven in time."},
 }
 

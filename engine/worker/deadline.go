@@ -24,17 +24,34 @@ const (
 	turnDeadline
 
 	numDeadlines
+
+	// dialDeadline: a session that we dial is to send a check. It has the place of consentDeadline, which only sessions
+	// have that we do not dial.
+	dialDeadline = consentDeadline
+	// mediaDeadline: a publication may have paused. It has the place of turnDeadline, which only subscribers have.
+	mediaDeadline = turnDeadline
 )
+
+// deadlineGrid is the distance of the times at which deadlines in no hurry come due, those of all sessions together. So
+// a thousand viewers wake the worker for their reports a hundred times a second, and their reports leave in batches.
+const deadlineGrid = 10 * port.Millisecond
+
+// onGrid is the earliest time on the grid from a time on.
+func onGrid(at port.Time) port.Time {
+	if at >= port.Never-deadlineGrid {
+		return at
+	}
+	return (at + deadlineGrid - 1) / deadlineGrid * deadlineGrid
+}
 
 // timers are one session's deadlines and its place in the worker's heap.
 type timers struct {
 	at   [numDeadlines]port.Time
-	next port.Time // the earliest of at
-	slot int       // in the heap, -1 outside
+	slot int // in the heap, -1 outside
 }
 
 func newTimers() timers {
-	t := timers{next: port.Never, slot: -1}
+	t := timers{slot: -1}
 	for i := range t.at {
 		t.at[i] = port.Never
 	}
@@ -42,38 +59,46 @@ func newTimers() timers {
 }
 
 // deadlines is a binary heap of sessions by their earliest deadline. A change of one session's deadline moves only that
-// session.
-type deadlines []*session
+// session. The deadline lies beside the session: a comparison reads no memory of sessions, which are many.
+type deadlines []appointment
+
+// An appointment is the earliest deadline of a session.
+type appointment struct {
+	at      port.Time
+	session *session
+}
 
 // next is the earliest deadline of all.
 func (h deadlines) next() port.Time {
 	if len(h) == 0 {
 		return port.Never
 	}
-	return h[0].timers.next
+	return h[0].at
 }
 
-// set moves one deadline of a session; port.Never clears it.
+// set moves one deadline of a session, that of reports to the next time on the grid. port.Never clears it. A session
+// that was given up has none any more.
 func (h *deadlines) set(s *session, d deadline, at port.Time) {
-	t := &s.timers
-	t.at[d] = at
-	next := slices.Min(t.at[:])
-	if next == t.next {
+	if s.ending {
 		return
 	}
-	earlier := next < t.next
-	t.next = next
-	switch {
-	case t.slot < 0:
-		t.slot = len(*h)
-		*h = append(*h, s)
-		h.up(t.slot)
-	case next == port.Never:
+	t := &s.timers
+	if d == reportDeadline {
+		at = onGrid(at)
+	}
+	t.at[d] = at
+	x := appointment{at: slices.Min(t.at[:]), session: s}
+	switch i := t.slot; {
+	case i < 0 && x.at == port.Never:
+	case i < 0:
+		*h = append(*h, x)
+		h.up(len(*h)-1, x)
+	case x.at == port.Never:
 		h.remove(s)
-	case earlier:
-		h.up(t.slot)
-	default:
-		h.down(t.slot)
+	case x.at < (*h)[i].at:
+		h.up(i, x)
+	case x.at > (*h)[i].at:
+		h.down(i, x)
 	}
 }
 
@@ -84,44 +109,50 @@ func (h *deadlines) remove(s *session) {
 		return
 	}
 	last := len(*h) - 1
-	h.swap(i, last)
-	(*h)[last] = nil
+	x := (*h)[last]
+	(*h)[last] = appointment{}
 	*h = (*h)[:last]
 	s.timers.slot = -1
-	if i < last {
-		h.up(i)
-		h.down(i)
+	switch {
+	case i == last:
+	case i > 0 && x.at < (*h)[(i-1)/2].at:
+		h.up(i, x)
+	default:
+		h.down(i, x)
 	}
 }
 
-func (h deadlines) swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].timers.slot, h[j].timers.slot = i, j
+// put places an appointment.
+func (h deadlines) put(i int, x appointment) {
+	h[i] = x
+	x.session.timers.slot = i
 }
 
-func (h deadlines) up(i int) {
+// up places an appointment at a free slot or above.
+func (h deadlines) up(i int, x appointment) {
 	for i > 0 {
 		parent := (i - 1) / 2
-		if h[parent].timers.next <= h[i].timers.next {
-			return
+		if h[parent].at <= x.at {
+			break
 		}
-		h.swap(i, parent)
+		h.put(i, h[parent])
 		i = parent
 	}
+	h.put(i, x)
 }
 
-func (h deadlines) down(i int) {
+// down places an appointment at a free slot or below.
+func (h deadlines) down(i int, x appointment) {
 	for {
-		least := i
-		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
-			if h[c].timers.next < h[least].timers.next {
-				least = c
-			}
+		c := 2*i + 1
+		if c+1 < len(h) && h[c+1].at < h[c].at {
+			c++
 		}
-		if least == i {
-			return
+		if c >= len(h) || h[c].at >= x.at {
+			break
 		}
-		h.swap(i, least)
-		i = least
+		h.put(i, h[c])
+		i = c
 	}
+	h.put(i, x)
 }

@@ -20,6 +20,7 @@
 //   - A shape stands for the subscriptions whose headers differ in a few fields only. A template is such a header.
 //   - A follower is another worker with subscribers of a publication. A feed brings it the packets of one layer that
 //     they want. It writes them to a replica of the layer's history.
+//   - A relay is a subscriber that is another node. It is sent all layers as they were recorded, see relay.go.
 //   - A delivery is one packet on its way to one subscriber.
 //   - A fill is the packets of one track that a subscriber is sent at one time.
 //
@@ -34,6 +35,13 @@
 //  5. visitNext picks a subscriber: one with news, or one with debts. foresee prefetches data of the next ones.
 //  6. fill writes all pending packets of the subscriber in a row. template gives the shape's header, and seal sets the
 //     subscriber's fields and seals the payload from the history into the frame. repair does so for resends.
+//
+// # Standby
+//
+// A publisher that stands by for another has a publication on a stream that nobody watches, see standby.go. The owner
+// reports when a publication pauses. The controller then gives its stream to the standby: the publication moves to the
+// watched stream with its histories and clocks. The subscribers' timestamps go on by the clocks of both publishers. So
+// the relation of timestamps to time in their sender reports does not change.
 //
 // # Transport-wide numbers
 //
@@ -78,6 +86,14 @@
 //
 // The XDP program does the first and the third of these steps.
 //
+// # Dialling
+//
+// A session that we dial is a full ICE agent, see dial.go. One worker owns all of them from the start. Its candidate
+// pairs are its paths, which all begin at a socket of its own. The first that answers a check is nominated and claimed,
+// and each answer is evidence for its path. An upstream that is not heard for a second is asked three times whether it
+// is still there. All else is as in other sessions: a pull is a publisher, a push a subscriber. A pull's publication
+// may be announced before the session has its keys.
+//
 // # Choice of layers
 //
 // A subscriber of a track with several layers has a Selector of package adapt, and shares a home with the other viewers
@@ -103,7 +119,7 @@
 //
 // Every call brings the time; the worker asks for none. A layer's clock maps its timestamps to time (see clock.go). By
 // it, subscribers' reports are made, and timestamps go on from one layer to another. Deadlines are named (see deadline)
-// and kept in one heap, each session by its earliest. Streams are tidied in turn (see chores). No call walks all
-// sessions or all streams. HandleTimeout does a bounded part of the work that is due, and Deadline asks for the rest at
-// once.
+// and kept in one heap, each session by its earliest. Those in no hurry share a grid of times. Streams are tidied in
+// turn (see chores). No call walks all sessions or all streams. HandleTimeout does a bounded part of the work that is
+// due, and Deadline asks for the rest at once.
 package worker

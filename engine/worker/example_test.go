@@ -48,10 +48,12 @@ func Example() {
 	// Route 1 gets the answer to a check.
 	// Session 1 is connected.
 	// Session 1 sends media.
+	// Session 1 has media.
 	// Session 1 sends payload type 111.
 	// Route 1 gets "hello" from SSRC 9.
 	// Route 1 gets a report.
 	// Session 1 is heard.
+	// Session 1 has paused.
 	// Route 1 gets a report.
 }
 
@@ -79,6 +81,8 @@ var kinds = map[bus.Kind]string{
 	bus.KindSessionClaimed:   "is claimed",
 	bus.KindSessionConnected: "is connected",
 	bus.KindMediaBegan:       "sends media",
+	bus.KindMediaFlows:       "has media",
+	bus.KindMediaPaused:      "has paused",
 	bus.KindFormatActive:     "sends payload type 111",
 	bus.KindSessionHeard:     "is heard",
 }

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"math"
+
 	"ringcast/engine/adapt"
 	"ringcast/engine/api"
 	"ringcast/engine/bus"
@@ -19,7 +21,7 @@ const maxSpans = 3
 type subscriber struct {
 	session *session
 	stream  *stream
-	place   int // in its circle
+	circle  *circle
 	sealer  srtp.Sealer
 	tracks  []subscription // audio first
 	budget  int            // bytes that resends may still take
@@ -35,15 +37,16 @@ type subscriber struct {
 	requests          uint8
 	// bound is the layer above which the subscriber is sent none, or bus.BestLayer.
 	bound uint8
-	// waits is set while the subscriber is in the circle of the waiting, owed while it is among the debts.
-	waits, owed bool
+	// owed is set while the subscriber is among the debts, hasFIR once fir was.
+	owed, hasFIR bool
+	// relay is set for another node, see relay.go.
+	relay bool
+	// fir is the command number of the peer's last FIR.
+	fir uint8
 	// transport is the next transport-wide sequence number, one counter for media and resends of all tracks.
 	transport uint16
-	// fir is the command number of the peer's last FIR. source is the SSRC that the peer reports under, 0 before its
-	// first report.
-	hasFIR bool
-	fir    uint8
-	source uint32
+	source    uint32 // the SSRC that the peer reports under, 0 before its first report
+	place     int32  // in its circle
 }
 
 // A subscription is the state of one track for one subscriber.
@@ -53,7 +56,7 @@ type subscription struct {
 	choice
 	// cursor is the index of the next packet, in the history of the present span's layer.
 	cursor  uint64
-	spans   []span // at most maxSpans; the last is the present one
+	span    *span  // the present one, nil before the first
 	highest uint64 // extended sequence number that was sent, 0 before the first
 	rtx     uint64 // next extended sequence number of retransmissions
 	// repairs is nil before the first NACK.
@@ -91,12 +94,7 @@ type choice struct {
 }
 
 // present returns the present span, nil before the first.
-func (t *subscription) present() *span {
-	if n := len(t.spans); n > 0 {
-		return &t.spans[n-1]
-	}
-	return nil
-}
+func (t *subscription) present() *span { return t.span }
 
 // have returns the layer of the present span, nil before the first.
 func (t *subscription) have() *layer {
@@ -108,18 +106,43 @@ func (t *subscription) have() *layer {
 
 // spanOf returns the span that an extended sequence number belongs to, nil if the subscription has forgotten it.
 func (t *subscription) spanOf(sequence uint64) *span {
-	for i := len(t.spans) - 1; i >= 0; i-- {
-		if s := &t.spans[i]; s.sequence <= sequence {
+	for s := t.span; s != nil; s = s.before {
+		if s.sequence <= sequence {
 			return s
 		}
 	}
 	return nil
 }
 
+// begin makes a span the present one. The oldest of maxSpans gives its memory to it.
+func (t *subscription) begin(s span) {
+	var next *span
+	n := 1
+	for x := t.span; x != nil; x = x.before {
+		if n++; n == maxSpans && x.before != nil {
+			next, x.before = x.before, nil
+		}
+	}
+	if next == nil {
+		next = new(span)
+	}
+	s.before = t.span
+	*next = s
+	t.span = next
+}
+
+// forget makes spanOf pass over a span and all before it. They keep their memory for later spans.
+func (s *span) forget() {
+	for ; s != nil; s = s.before {
+		s.sequence = math.MaxUint64
+	}
+}
+
 // subscribe makes the subscriber of a session and joins it to its stream.
 func (w *Worker) subscribe(now port.Time, s *session, sealer srtp.Sealer) *subscriber {
 	st := w.stream(s.spec.Stream)
-	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, waits: true, bound: bus.BestLayer}
+	sub := &subscriber{session: s, stream: st, sealer: sealer, budget: resendStart, bound: bus.BestLayer}
+	sub.relay = s.spec.Relay
 	sub.transport = uint16(w.cfg.Rand())
 	sub.tracks = make([]subscription, 0, len(s.spec.Tracks))
 	for _, k := range [...]rtp.Kind{rtp.Audio, rtp.Video} {
@@ -156,9 +179,7 @@ func mayNumber(spec *rtp.Track) bool {
 // unsubscribe ends what subscribe began.
 func (w *Worker) unsubscribe(now port.Time, sub *subscriber) {
 	st := sub.stream
-	if moved := st.circleOf(sub).remove(sub); moved != nil {
-		w.serve(moved)
-	}
+	w.unseat(sub)
 	for i := range sub.tracks {
 		t := &sub.tracks[i]
 		t.leave()
@@ -179,6 +200,9 @@ func (w *Worker) fill(now port.Time, sub *subscriber, route port.Route, out *Out
 	pub := sub.stream.pub
 	if pub == nil {
 		return true
+	}
+	if sub.relay {
+		return w.fillRelay(now, sub, pub, route, out)
 	}
 	for i := range sub.tracks {
 		if sub.session.withheld() {
@@ -219,6 +243,10 @@ func (w *Worker) fillTrack(
 	before := t.have()
 	end := w.steer(now, t)
 	if t.waiting || t.have() == nil {
+		return true
+	}
+	if t.worn() {
+		w.end(sub.session, api.ReasonWorn)
 		return true
 	}
 	if t.spec.Kind == rtp.Video && (len(src.rungs) > 1 || sub.selector != nil) {

@@ -159,8 +159,8 @@ func TestViewerSizes(t *testing.T) {
 		got, most uintptr
 	}{
 		{"subscriber", unsafe.Sizeof(subscriber{}), 128},
-		{"subscription", unsafe.Sizeof(subscription{}), 128},
-		{"span", unsafe.Sizeof(span{}), 40},
+		{"subscription", unsafe.Sizeof(subscription{}), 112},
+		{"span", unsafe.Sizeof(span{}), 48},
 		{"repairs", unsafe.Sizeof(repairs{}), 272},
 	} {
 		if x.got > x.most {

@@ -97,7 +97,7 @@ func (w *Worker) beginFeed(p *publication, m *bus.Control) bool {
 		}
 		w.sendClocks(p, f, &feeds[i])
 	}
-	w.wake(p.stream, forReady)
+	w.giveTurn(p.stream)
 	return true
 }
 
@@ -151,7 +151,7 @@ func (w *Worker) sendAgain(l *layer, m *bus.Control) {
 	}
 	if end := m.Index + uint64(min(m.Count, maxAgainPackets)); !f.resends(l, m.Index, end) {
 		f.again = append(f.again, again{m.Feed, l, m.Index, end})
-		w.wake(l.pub.stream, forReady)
+		w.giveTurn(l.pub.stream)
 	}
 }
 
@@ -212,7 +212,7 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, k rtp.Kind, out *Outgo
 		return true
 	}
 	if !x.began || x.epoch != x.layer.epoch {
-		x.begin(k, k == rtp.Audio || x.layer.startable(now))
+		x.begin(x.layer.primeFrom(now, k))
 	}
 	for x.cursor = max(x.cursor, h.First()); x.cursor < h.Next() && f.left > 0; x.cursor++ {
 		if !w.emit(out, f, x.layer, bus.Place{Index: x.cursor, Start: x.start, Feed: x.number}) {
@@ -222,15 +222,10 @@ func (f *follower) run(w *Worker, now port.Time, x *feed, k rtp.Kind, out *Outgo
 	return true
 }
 
-// begin makes a feed begin: where a replica can start, fresh, or else a little before the live edge.
-func (x *feed) begin(k rtp.Kind, fresh bool) {
-	h := &x.layer.history
+// begin makes a feed begin at an index.
+func (x *feed) begin(from uint64) {
 	x.began, x.epoch = true, x.layer.epoch
-	x.cursor = h.Start(k)
-	if !fresh { // from the keyframe on is more than a viewer can use
-		x.cursor = max(x.cursor, h.Next()-min(feedBack, h.Next()-h.First()))
-	}
-	x.start = x.cursor
+	x.cursor, x.start = from, from
 }
 
 // emit makes one message of a packet at a place; its Data lies in the history. False when the batch is full.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"ringcast/engine/api"
@@ -88,7 +89,15 @@ func play(t *testing.T, script []byte) {
 	l.w.cfg.Memory = budget.New(24 << 10) // soon tight
 	l.w.storage.memory = history.NewMemory(l.w.cfg.Memory)
 	x := &player{lab: l, pub: l.publish(1, 1, published()...), index: make(map[uint32]uint64), stranger: pathOf(60_000)}
-	x.subs = []*sub{l.watch(1, watched(true)...), l.watch(1, watched(false)...)}
+	plain := relayedLines()
+	plain[0].RTXSSRC, plain[0].Formats = 0, slices.Clone(plain[0].Formats)
+	for i := range plain[0].Formats {
+		plain[0].Formats[i].RTX = 0
+	}
+	x.subs = []*sub{
+		l.watch(1, watched(true)...), l.watch(1, watched(false)...),
+		l.relay(1, relayedLines()...), l.relay(1, plain...),
+	}
 	x.pub.frame(0, 0, true)
 	l.forget()
 	before := int(l.counted(ReceivedChecks))
@@ -99,7 +108,7 @@ func play(t *testing.T, script []byte) {
 		size := min(int(binary.BigEndian.Uint16(script[1:])), len(script)-3)
 		data := script[3 : 3+size]
 		script = script[3+size:]
-		x.do(kind, data, x.subs[n%2])
+		x.do(kind, data, x.subs[n%len(x.subs)])
 		if !held {
 			l.poll()
 		}

@@ -1,8 +1,10 @@
 package worker
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"ringcast/engine/adapt"
 	"ringcast/engine/port"
@@ -13,18 +15,22 @@ const maxIdleHomes = 1024
 
 // A home is an address that viewers watch from at this worker: one of IPv4, or a /64 of IPv6.
 type home struct {
-	key   uint64
-	users int32
-	// left counts the times that the last viewer left.
-	left uint32
-	// source is nil while there is one viewer, who shares the address with nobody.
-	source *adapt.Source
+	key uint64
+	// shared is nil while there is one viewer, who shares the address with nobody.
+	*shared
+}
+
+// A shared is the state of a home that has, or had, other viewers.
+type shared struct {
+	source adapt.Source
+	users  int32
+	left   uint32 // how often the last viewer left
 }
 
 // homes are the homes of a worker's viewers, by their keys. Those that nobody watches from are forgotten after
 // adapt.SourceSpan, the oldest first, or when there are too many.
 type homes struct {
-	known map[uint64]*home
+	known []*home    // by key; a map would take twice the memory of a home
 	idle  []idleHome // from first on; a ring would save nothing
 }
 
@@ -45,26 +51,37 @@ func homeKey(a netip.Addr) uint64 {
 	return binary.BigEndian.Uint64(b[:]) // no unicast address has 32 zeros here
 }
 
+// find returns the place of a key among the known homes, and whether it is known.
+func (hs *homes) find(key uint64) (at int, ok bool) {
+	return slices.BinarySearchFunc(hs.known, key, func(h *home, key uint64) int { return cmp.Compare(h.key, key) })
+}
+
 // join adds a viewer to the home of an address.
 func (hs *homes) join(now port.Time, a netip.Addr) *home {
 	hs.forget(now)
 	key := homeKey(a)
-	h := hs.known[key]
-	if h == nil {
-		h = &home{key: key}
-		if hs.known == nil {
-			hs.known = make(map[uint64]*home)
-		}
-		hs.known[key] = h
+	at, ok := hs.find(key)
+	if !ok {
+		h := &home{key: key}
+		hs.known = slices.Insert(hs.known, at, h)
+		return h
 	}
-	if h.users++; h.users > 1 && h.source == nil {
-		h.source = new(adapt.Source)
-	}
+	h := hs.known[at]
+	h.share()
+	h.users++
 	return h
+}
+
+// share makes room for other viewers.
+func (h *home) share() {
+	if h.shared == nil {
+		h.shared = &shared{users: 1}
+	}
 }
 
 // leave takes a viewer from its home.
 func (hs *homes) leave(now port.Time, h *home) {
+	h.share()
 	if h.users--; h.users > 0 {
 		return
 	}
@@ -82,7 +99,9 @@ func (hs *homes) forget(now port.Time) {
 			break
 		}
 		if x.home.users == 0 && x.home.left == x.left {
-			delete(hs.known, x.home.key)
+			if at, ok := hs.find(x.home.key); ok {
+				hs.known = slices.Delete(hs.known, at, at+1)
+			}
 		}
 	}
 	hs.idle = without(hs.idle, n)

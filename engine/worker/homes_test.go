@@ -32,17 +32,17 @@ func TestHomes(t *testing.T) {
 	var hs homes
 	a := netip.MustParseAddr("198.18.0.1")
 	first := hs.join(1, a)
-	if first.source != nil {
+	if first.shared != nil {
 		t.Error("a viewer alone has a Source, want none")
 	}
 	second := hs.join(2, a)
-	if second != first || first.source == nil {
+	if second != first || first.shared == nil {
 		t.Fatal("two viewers of one address share no Source")
 	}
 	hs.leave(3, first)
 	hs.leave(4, first)
-	source := first.source
-	if got := hs.join(3+adapt.SourceSpan, a); got.source != source {
+	source := first.shared
+	if got := hs.join(3+adapt.SourceSpan, a); got.shared != source {
 		t.Error("a viewer that comes back in time has another Source, want the same")
 	}
 	hs.leave(3+adapt.SourceSpan, first)
@@ -70,7 +70,7 @@ func TestHomesAreBounded(t *testing.T) {
 	if n := len(hs.known); n > maxIdleHomes+1 || len(hs.idle) > maxIdleHomes {
 		t.Errorf("%d homes are known and %d listed, want at most %d", n, len(hs.idle), maxIdleHomes)
 	}
-	if hs.known[watched.key] != watched {
+	if at, ok := hs.find(watched.key); !ok || hs.known[at] != watched {
 		t.Error("a home that is watched from was forgotten")
 	}
 }

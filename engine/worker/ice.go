@@ -17,16 +17,20 @@ const (
 )
 
 // ice is the credentials of a session that restarted ICE, the newest first. Those in force are the last. Restarts that
-// are under way add theirs before them.
-type ice struct{ credentials []bus.Names }
+// are under way add theirs before them. A session that we dial has one, too.
+type ice struct {
+	credentials []bus.Names
+	// dial is nil for sessions that we do not dial.
+	dial *dialling
+}
 
 // maxCredentials bounds the credentials of a session: those in force and those of the restart under way. Workers that
 // do not own the session keep those of the restart before as well.
 const maxCredentials = 3
 
-// handleCheck answers a connectivity check (RFC 8445 section 7.3) as an ICE-lite agent: always
-// controlled, it sends no checks. A check that is not authenticated gets no answer, so that our answers cannot be aimed
-// at a victim.
+// handleCheck answers a connectivity check (RFC 8445 section 7.3). Sessions that we do not dial are ICE-lite: always
+// controlled, they send no checks. A check that is not authenticated gets no answer, so that our answers cannot be
+// aimed at a victim.
 func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	var c stun.Check
 	s, known := w.authenticate(now, in, &c)
@@ -38,8 +42,8 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 	switch {
 	case c.NumUnknown > 0:
 		r.code, r.unknown, r.nUnknown = 420, c.Unknown, c.NumUnknown
-	case c.Controlled:
-		r.code = 487 // the peer must control: we are lite (RFC 8445 section 7.3.1.1)
+	case s.conflicts(&c):
+		r.code = stun.CodeRoleConflict
 	}
 	if r.code != 0 {
 		w.refuse(now, s, in, &r)
@@ -58,6 +62,11 @@ func (w *Worker) handleCheck(now port.Time, in *port.Inbound) {
 		return
 	}
 	r.route = s.paths[at].route
+	if s.dialling() != nil {
+		w.met(now, s, at, &c)
+		w.reply(&r)
+		return
+	}
 	if w.checked(now, s, at, &c) {
 		if w.settle(s, known.Ufrag) {
 			w.send(bus.SessionNominated(s.spec.ID, known.Ufrag))
@@ -152,7 +161,7 @@ func (w *Worker) refuse(now port.Time, s *session, in *port.Inbound, r *reply) {
 // completed, so it keeps one more.
 func (w *Worker) restart(s *session, m *bus.Control) {
 	if s.ice == nil {
-		s.ice = &ice{[]bus.Names{{Local: s.spec.Local, Remote: s.spec.RemoteUfrag}}}
+		s.ice = &ice{credentials: []bus.Names{{Local: s.spec.Local, Remote: s.spec.RemoteUfrag}}}
 	}
 	all := append([]bus.Names{m.Names}, s.ice.credentials...)
 	most := maxCredentials

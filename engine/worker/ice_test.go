@@ -47,10 +47,10 @@ func TestCheckIsAnswered(t *testing.T) {
 	if len(answers) != 1 {
 		t.Fatalf("%d answers", len(answers))
 	}
-	_, success, mapped, ok := l.hasher.VerifyResponse(answers[0], p.spec.Local.Password)
-	if !ok || !success || mapped != p.path.Remote {
-		t.Errorf("success %t, authentic %t, mapped address %s; the check came from %s",
-			success, ok, mapped, p.path.Remote)
+	r, ok := l.hasher.VerifyResponse(answers[0], p.spec.Local.Password)
+	if !ok || r.Code != 0 || r.Mapped != p.path.Remote {
+		t.Errorf("code %d, authentic %t, mapped address %s; the check came from %s",
+			r.Code, ok, r.Mapped, p.path.Remote)
 	}
 	if n := len(l.said(bus.KindSessionClaimed)); n != 0 {
 		t.Error("a check that nominates nothing claimed the session")
@@ -128,9 +128,9 @@ func TestCheckErrors(t *testing.T) {
 			t.Fatalf("%s: %d answers", name, len(answers))
 		}
 		a := answers[0]
-		_, success, _, ok := l.hasher.VerifyResponse(a, p.spec.Local.Password)
-		if success || !ok || !bytes.Equal(a[8:20], c.data[8:20]) || !bytes.Contains(a, []byte{0, 0, 4, c.code}) {
-			t.Errorf("%s: success %t, authentic %t: %x", name, success, ok, a)
+		r, ok := l.hasher.VerifyResponse(a, p.spec.Local.Password)
+		if !ok || r.Code != 400+int(c.code) || !bytes.Equal(a[8:20], c.data[8:20]) {
+			t.Errorf("%s: code %d, authentic %t: %x", name, r.Code, ok, a)
 		}
 		if c.code == 20 && !bytes.Contains(a, []byte{0x00, 0x0A, 0, 2, 0x7A, 0xBC}) {
 			t.Errorf("the answer does not name the attribute: %x", a)
@@ -145,7 +145,7 @@ func TestCheckErrors(t *testing.T) {
 		signed(l, p, p.spec.Local.Password, 0xC057, make([]byte, 4), 0x8022, []byte("agent"), 0x802A, make([]byte, 8)))
 	if a := l.answers(p.path); len(a) != 1 {
 		t.Fatal("no answer")
-	} else if _, success, _, ok := l.hasher.VerifyResponse(a[0], p.spec.Local.Password); !ok || !success {
+	} else if r, ok := l.hasher.VerifyResponse(a[0], p.spec.Local.Password); !ok || r.Code != 0 {
 		t.Error("a check with optional attributes was refused")
 	}
 }

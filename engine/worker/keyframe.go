@@ -171,7 +171,7 @@ func (w *Worker) repeatKeyframes(now port.Time) {
 		case !w.blame(l.pub) || !w.wanted(l):
 			heap.Pop(&w.keyframes)
 		case l.startable(now):
-			w.wake(l.pub.stream, forAll)
+			w.wake(l.pub.stream)
 			w.keyframes.set(l, now+keyframeInterval)
 		default:
 			w.askInTime(now, l)
@@ -252,6 +252,10 @@ func (l *layer) startable(now port.Time) bool {
 // keyframes for all, so its requests count after ever longer pauses.
 func (w *Worker) asksKeyframe(now port.Time, sub *subscriber, track int) {
 	t := &sub.tracks[track]
+	if sub.relay {
+		w.relayAsks(now, t)
+		return
+	}
 	pub := sub.stream.pub
 	if pub == nil || t.spec.Kind != rtp.Video {
 		return

@@ -691,8 +691,11 @@ func sealerOf(t testing.TB, p *pub) {
 func appendPLI() []byte { return rtcp.AppendPLI(nil, 1, subVideo) }
 
 // all are a stream's subscribers, those that wait for a keyframe last.
-func (st *stream) all() []*subscriber {
-	return append(append([]*subscriber(nil), st.ready.members...), st.waiting.members...)
+func (st *stream) all() (all []*subscriber) {
+	for _, c := range st.circles {
+		all = append(all, c.members...)
+	}
+	return all
 }
 
 // everything names all tracks of a publication.

@@ -92,13 +92,19 @@ func (w *Worker) measure(l *layer, c rtp.Codec, payload []byte) {
 			return cmp.Compare(a.layer.upstream.area(), b.layer.upstream.area())
 		})
 		t.point()
-		w.wake(l.pub.stream, forAll)
+		l.pub.stream.arrange()
+		w.wake(l.pub.stream)
 	}
 }
 
 // place is the rung of a layer.
 func (t *track) place(l *layer) int {
-	return slices.IndexFunc(t.rungs, func(r rung) bool { return r.layer == l })
+	for i := range t.rungs {
+		if t.rungs[i].layer == l {
+			return i
+		}
+	}
+	return -1
 }
 
 // top is the layer that those on the highest rung want, nil while none is sent.
@@ -245,5 +251,6 @@ func (w *Worker) takeLadder(p *publication, m *bus.Control) {
 		t.rungs[i].layer, t.rungs[i].sent = t.layers[r.Layer], r.Sent
 	}
 	t.point()
-	w.wake(p.stream, forAll) // others may be wanted now
+	p.stream.arrange()
+	w.wake(p.stream) // others may be wanted now
 }

@@ -71,7 +71,7 @@ func (w *Worker) begin(now port.Time, t *track, l *layer) {
 	s.ended = false
 	s.frame = now
 	if t.settle(now) {
-		w.wake(l.pub.stream, forAll) // the keyframe of the layer that they want now may be there
+		w.wake(l.pub.stream) // the keyframe of the layer that they want now may be there
 		w.tellLadder(l.pub, t)
 	}
 	if s.area() > 0 || t.top().upstream.area() == 0 || s.queries == maxQueries || now-s.queried <= port.Second {
@@ -207,13 +207,14 @@ func (t *subscription) leave() {
 }
 
 // offsetFor returns the offset for the timestamps of another layer, or of the same, with which one moment has one
-// timestamp before and after. ok is false if the layers' clocks are not known.
+// timestamp before and after. It may be a layer of another publication. So sender reports of before stay true, and
+// picture and sound stay together. ok is false if the layers' clocks are not known.
 func (t *subscription) offsetFor(now port.Time, l *layer) (offset uint32, ok bool) {
 	s := t.present()
 	switch {
 	case s.layer == l && s.epoch == l.epoch:
 		return s.offset(), true
-	case s.layer.pub == l.pub && s.layer.knowsTime(s.epoch) && l.knowsTime(l.epoch):
+	case s.layer.knowsTime(s.epoch) && l.knowsTime(l.epoch) && s.layer.clockRate() == l.clockRate():
 		rate := l.clockRate()
 		return s.offset() + timestampAt(&s.layer.clock, now, rate) - timestampAt(&l.clock, now, rate), true
 	}
@@ -222,9 +223,9 @@ func (t *subscription) offsetFor(now port.Time, l *layer) (offset uint32, ok boo
 
 // goesOn reports whether the subscription can go on, or begin, with a keyframe. It must be of a later moment than the
 // last packet that was sent. After an older one, all packets would be late for good. A keyframe that arrived after that
-// packet may be of the same moment, or a little older.
+// packet may be of the same moment, or a little older. Another publication has pictures of its own, so any will do.
 func (t *subscription) goesOn(now port.Time, k *history.Keyframe, l *layer) bool {
-	if t.highest == 0 {
+	if t.highest == 0 || t.have().pub != l.pub {
 		return true
 	}
 	offset, ok := t.offsetFor(now, l)

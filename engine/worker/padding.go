@@ -52,7 +52,7 @@ func (w *Worker) pad(now port.Time, sub *subscriber, route port.Route, out *Outg
 	w.count(SentPaddings)
 	w.add(SentPaddingPackets, uint64(x.Packets))
 	w.add(SentRTPBytes, uint64(bytes))
-	sub.selector.Sent(now, g, x)
+	sub.selector.Sent(now, g.Source, x)
 }
 
 // affordsPadding takes bytes from the subscriber's budget of padding, and reports whether it had them.

@@ -25,7 +25,7 @@ func (w *Worker) Poll(now port.Time, out *Outgoing) (more bool) {
 	if more = !w.outbox.pollControl(out); !more { // else the strays wait for the next batch, too
 		w.counters.Drops[DropStrays] += uint64(w.outbox.pollStrays(out))
 	}
-	replied, recorded := w.pollReplies(now, out), w.pollRecords(now, out)
+	replied, recorded := w.pollReplies(now, out), w.pollChecks(now, out) && w.pollRecords(now, out)
 	if !replied || !recorded || !w.pollReports(now, out) || !w.pollStreams(now, out) {
 		return true
 	}

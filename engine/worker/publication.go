@@ -18,9 +18,12 @@ const (
 type stream struct {
 	id  bus.StreamID
 	pub *publication // nil while nobody publishes
-	// ready are the subscribers that play, waiting those that need a keyframe. debts are those of both that are to be
-	// visited beside the circles.
+	// Subscribers that play a layer of video, and want no other, are in the layer's circle. waiting are those that need
+	// a keyframe, ready all others. circles are all of these by rank, visits counts the visits so far. debts are those
+	// that are to be visited beside the circles.
 	ready, waiting circle
+	circles        []*circle
+	visits         uint64
 	debts          debts
 
 	// awaitsTurn and next are the stream's place in the worker's turns. spent is the cost of its present turn, repaid
@@ -48,7 +51,7 @@ type publication struct {
 	generation bus.Generation
 	owner      bus.Address
 	spec       *bus.Session
-	// origin is this worker's session of the publisher, nil where there is none any more.
+	// origin is the publisher's session, to be blamed for faults. Followers of a pull know no more of it than its spec.
 	origin *session
 	tracks []track
 
@@ -57,7 +60,9 @@ type publication struct {
 	followers []*follower
 	// unfed is set while some follower's news did not fit its turn.
 	unfed bool
-	wall  wall
+	// paused is set while no media comes, as the controller knows.
+	paused bool
+	wall   wall
 
 	// Only a follower has follows: its requests to be fed.
 	follows *follow
@@ -89,6 +94,7 @@ type layer struct {
 	track   uint8
 	index   uint8
 	rid     string
+	circle  circle // of those that play the layer
 	history history.Log
 	clock   bus.Clock
 	request request
@@ -126,6 +132,7 @@ func (w *Worker) stream(id bus.StreamID) *stream {
 		if a, ok := w.announced[id]; ok {
 			st.pub = w.newPublication(st, a)
 		}
+		st.arrange()
 	}
 	return st
 }
@@ -138,12 +145,15 @@ func (w *Worker) openPublication(now port.Time, m *bus.Control) {
 	w.announced[m.Stream] = announcement{m.Generation, m.Owner, m.Session}
 	owned := m.Owner == w.address()
 	st := w.streams[m.Stream]
+	if st != nil && st.pub != nil {
+		w.dropPublication(st)
+	}
 	switch {
+	case owned && w.moves(now, m):
+		return
 	case st != nil:
-		if st.pub != nil {
-			w.dropPublication(st)
-		}
 		st.pub = w.newPublication(st, w.announced[m.Stream])
+		st.arrange()
 	case owned:
 		st = w.stream(m.Stream)
 	default:
@@ -169,6 +179,9 @@ func (t *track) format(pt uint8) *rtp.Format {
 
 func (w *Worker) newPublication(st *stream, a announcement) *publication {
 	p := &publication{stream: st, generation: a.generation, owner: a.owner, spec: a.spec, origin: w.sessions[a.spec.ID]}
+	if p.origin == nil {
+		p.origin = &session{spec: a.spec, owner: a.owner}
+	}
 	p.tracks = make([]track, len(a.spec.Tracks))
 	for i := range p.tracks {
 		t := &p.tracks[i]
@@ -209,11 +222,15 @@ func (w *Worker) closePublication(m *bus.Control) {
 func (w *Worker) dropPublication(st *stream) {
 	p := st.pub
 	st.pub = nil
-	for _, c := range [...]*circle{&st.ready, &st.waiting} {
+	for _, c := range st.circles {
 		for _, sub := range c.members {
 			sub.bound = bus.BestLayer // a choice is among the layers of one publication
+			if c != &st.ready && c != &st.waiting {
+				st.ready.add(sub)
+			}
 		}
 	}
+	st.arrange()
 	for i := range p.tracks {
 		for _, l := range p.tracks[i].layers {
 			l.history.Release()
@@ -221,7 +238,6 @@ func (w *Worker) dropPublication(st *stream) {
 	}
 	if p.session != nil && p.session.pub != nil {
 		p.session.pub.publication = nil
-		p.session.pub.sources = nil // they are of its layers
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"ringcast/engine/rtcp"
 	"ringcast/engine/rtp"
 	"ringcast/engine/srtp"
+	"ringcast/engine/worker/receiver"
 )
 
 const (
@@ -29,6 +30,7 @@ type publisher struct {
 	publication *publication // nil before it was opened and after it was replaced
 	extensions  rtp.ExtensionMap
 	sources     []source
+	trip        receiver.RoundTrip
 	arrivals    rtcp.Arrivals // of transport-wide numbers
 	unreported  unreported    // the packets among them that feedback is due for
 	media       uint32        // SSRC of the newest packet with such a number
@@ -36,6 +38,8 @@ type publisher struct {
 	// checked is when STUN or SRTCP last came. told is the session's heard that the controller knows.
 	checked, told port.Time
 	began         bool // RTP arrived
+	// pictured is set once a publication of the publisher was seen to have pictures. The next one is to have some, too.
+	pictured bool
 	// forgotAt is when a source last gave way to a new one.
 	forgotAt port.Time
 }
@@ -44,11 +48,13 @@ func newPublisher(w *Worker, o *srtp.Opener) *publisher {
 	return &publisher{opener: o, ssrc: uint32(w.cfg.Rand())}
 }
 
-// attach ties a publisher's session to its publication and binds the SSRCs that were announced.
+// attach ties a publisher's session to its publication. It binds the SSRCs that were announced, or those of the
+// publication before: publishers name the layers of their SSRCs only at first.
 func (w *Worker) attach(now port.Time, s *session, p *publication) {
-	p.session = s
+	p.session, p.paused = s, true
 	s.pub.publication = p
 	w.chores.add(now, p.stream)
+	w.deadlines.set(s, mediaDeadline, now+pictureSilence)
 	for i := range p.tracks {
 		t := &p.tracks[i]
 		// With BUNDLE a number means the same extension on every media line (RFC 8843 section 9).
@@ -57,14 +63,22 @@ func (w *Worker) attach(now port.Time, s *session, p *publication) {
 				s.pub.extensions[e] = id
 			}
 		}
+		for _, l := range t.layers {
+			l.upstream = newUpstream(l.clockRate(), &s.pub.trip)
+		}
+	}
+	if len(s.pub.sources) > 0 {
+		s.pub.rebind(p)
+		return
+	}
+	for i := range p.tracks {
+		t := &p.tracks[i]
 		for j, e := range t.spec.Encodings {
-			l := t.layers[j]
-			l.upstream = newUpstream(l.clockRate())
 			if e.SSRC != 0 {
-				s.pub.bind(e.SSRC, l, false)
+				s.pub.bind(e.SSRC, t.layers[j], false)
 			}
 			if e.RTXSSRC != 0 {
-				s.pub.bind(e.RTXSSRC, l, true)
+				s.pub.bind(e.RTXSSRC, t.layers[j], true)
 			}
 		}
 	}

@@ -42,6 +42,9 @@ func (w *Worker) record(now port.Time, s *session, x *incoming) {
 	if packet.Number, ok = w.number(now, s, x); !ok {
 		return
 	}
+	if !x.newest {
+		packet.Flags |= bus.Late
+	}
 	if t.spec.Kind == rtp.Video {
 		w.readVideo(l, x, &packet)
 	}
@@ -98,6 +101,9 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	}
 	l.upstream.last = x.arrival
 	l.upstream.meter.add(x.arrival, len(x.data))
+	if l.pub.paused {
+		w.resume(now, l.pub, t.spec.Kind)
+	}
 	if t.start(l) {
 		n = forAll // now a keyframe can be asked for
 	}
@@ -108,7 +114,7 @@ func (w *Worker) advance(now port.Time, x *incoming, n news) {
 	}
 	// A layer of a simulcast that nobody is sent wakes nobody.
 	if !several || l.users+l.wanted+l.feeds > 0 {
-		w.wake(l.pub.stream, n)
+		w.wakeFor(l, n)
 	}
 }
 

@@ -217,7 +217,7 @@ func (w *Worker) replicate(now port.Time, l *layer, m *bus.Media) {
 	if several := len(t.layers) > 1; several && first || !several && t.start(l) {
 		who = forAll
 	}
-	w.wake(l.pub.stream, who)
+	w.wakeFor(l, who)
 }
 
 // A replica is how far the owner fed a layer to this worker.

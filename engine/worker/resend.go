@@ -3,6 +3,7 @@ package worker
 import (
 	bits64 "math/bits"
 
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/worker/history"
 )
@@ -17,6 +18,9 @@ const (
 	resendReserve = 48 << 10
 	// repairSpan is how far back a subscription can be repaired, in sequence numbers: about a second of 10 Mbit/s.
 	repairSpan = 1024
+	// lateSpan is how long after a late packet came a viewer's first request for it counts as older than that. Viewers
+	// ask for it until it comes, and the last request of each crosses the packet on its way.
+	lateSpan = 50 * port.Millisecond
 	// resendBurst is how many resends one visit writes.
 	resendBurst = 8
 )
@@ -122,7 +126,7 @@ func (sub *subscriber) awaitsRepair() bool {
 
 // asks handles a subscriber's NACK of one sequence number. It reports whether that shows a loss on the way to the
 // subscriber. Then the packet was sent, can be sent again, and was not asked for before.
-func (w *Worker) asks(sub *subscriber, t *subscription, seq uint16) (lost bool) {
+func (w *Worker) asks(now port.Time, sub *subscriber, t *subscription, seq uint16) (lost bool) {
 	if t.highest == 0 {
 		return false
 	}
@@ -130,17 +134,25 @@ func (w *Worker) asks(sub *subscriber, t *subscription, seq uint16) (lost bool) 
 	if ext > t.highest {
 		return false // the number comes before the first that was sent
 	}
+	s, index, ok := t.find(ext)
+	if !ok {
+		return false // the packet is not there, or no longer: no visit could send it
+	}
 	if t.repairs == nil {
 		t.repairs = &repairs{newest: ext}
 	}
 	again := t.repairs.resentBefore(ext)
+	if e := s.layer.history.At(index); !again && e.Flags&bus.Late != 0 && now-e.Arrival < lateSpan {
+		t.repairs.note(ext) // the packet is on its way
+		w.drop(DropCrossed)
+		return false
+	}
 	if !t.repairs.request(ext) {
 		w.drop(DropResends)
 		return false
 	}
 	w.serve(sub)
-	s, index, ok := t.find(ext)
-	return ok && !again && (s != t.present() || index < t.cursor)
+	return !again && (s != t.present() || index < t.cursor)
 }
 
 // find returns the span of a packet that was sent under an extended sequence number, and its index in the history of

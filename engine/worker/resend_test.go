@@ -82,7 +82,12 @@ func TestResendOfTheUnknown(t *testing.T) {
 	p.frame(1, 0, false)
 	sent := s.media(subVideo)
 	l.forget()
-	s.nack(subVideo, sent[0].Sequence-1, sent[1].Sequence+1, sent[1].Sequence+1000, sent[0].Sequence+1<<15)
+	unknown := []uint16{sent[0].Sequence - 1, sent[1].Sequence + 1, sent[1].Sequence + 1000, sent[0].Sequence + 1<<15}
+	l.quietly(s.path, s.seal(appendNACK(unknown)))
+	if l.stream(1).debts.next() != nil {
+		t.Error("the subscriber is to be visited for packets that no visit can send")
+	}
+	l.poll()
 	s.nack(videoSSRC, sent[0].Sequence)
 	s.nack(subVideoRTX, sent[0].Sequence)
 	if n := len(s.sent()); n != 0 {
@@ -91,7 +96,7 @@ func TestResendOfTheUnknown(t *testing.T) {
 }
 
 // A packet that came late, after a loss on the way up, is sent when it comes, and again after a NACK. Its number was
-// reserved.
+// reserved. A NACK that crossed it brings nothing.
 func TestResendOfAGap(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
@@ -114,8 +119,32 @@ func TestResendOfAGap(t *testing.T) {
 	}
 	l.forget()
 	s.nack(subVideo, sent[0].Sequence+1)
+	if n := len(s.media(subVideo)); n != 0 || l.drops(DropCrossed) != 1 {
+		t.Errorf("%d packets, %d NACKs that crossed the late one; want 0 and 1", n, l.drops(DropCrossed))
+	}
+	l.now += lateSpan
+	s.nack(subVideo, sent[0].Sequence+1)
 	if again := s.media(subVideo); len(again) != 1 || string(again[0].raw) != string(late[2].raw) {
 		t.Error("the late packet did not come again as it was")
+	}
+}
+
+// A NACK that came right after a late packet was sent may have crossed it. The next one did not, so it is answered.
+func TestNACKAgainOfALatePacket(t *testing.T) {
+	l := newLab(t, 0, 1)
+	p := l.publish(1, 1, published()...)
+	s := l.watch(1, watched(true)...)
+	for _, seq := range []uint64{0, 1, 3, 2, 4} {
+		p.frame(seq, uint32(seq)*3000, seq == 0)
+	}
+	late := s.media(subVideo)[3].Sequence
+	l.forget()
+	for at, want := range []int{0, 1} {
+		l.pass(ms(15)) // a round trip
+		s.nack(subVideo, late)
+		if n := len(s.media(subVideoRTX)); n != want {
+			t.Errorf("after NACK %d the packet was sent again %d times; want %d", at+1, n, want)
+		}
 	}
 }
 
@@ -293,11 +322,11 @@ func TestResendQueueIsBounded(t *testing.T) {
 	for seq := range uint64(100) {
 		p.frame(seq, uint32(seq), seq == 0)
 	}
-	last := modest.media(subVideo)[99].Sequence
+	first, last := greedy.media(subVideo)[0].Sequence, modest.media(subVideo)[99].Sequence
 	l.forget()
 	var seqs []uint16
 	for i := range 1 << 13 {
-		seqs = append(seqs, uint16(i))
+		seqs = append(seqs, first+uint16(i))
 	}
 	// The worker receives many compounds before the next poll.
 	for range 4 {
@@ -332,7 +361,7 @@ func TestNACKCountsLosses(t *testing.T) {
 		if r := rtcp.NewReader(b); !r.Next(&x) {
 			t.Fatal("the NACK does not parse")
 		}
-		lost, _ := l.w.handleNACK(sub, &x)
+		lost, _ := l.w.handleNACK(l.now, sub, &x)
 		return lost
 	}
 	for _, c := range []struct {

@@ -49,6 +49,10 @@ func (w *Worker) takeRTCP(s *session, arrival port.Time, data []byte) {
 					w.takeClock(pub, src.layer, &info, arrival)
 				}
 			}
+		case rtcp.LossElsewhere:
+			if !w.excused(arrival, s, &p) {
+				return
+			}
 		case rtcp.BYE:
 			w.count(ReceivedBYEs)
 			for b := p.Sources(); ; {
@@ -124,7 +128,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 				}
 			}
 		case rtcp.NACK:
-			lost, ok := w.handleNACK(sub, &p)
+			lost, ok := w.handleNACK(now, sub, &p)
 			if w.missed(now, sub, p.Media, lost); !ok {
 				return
 			}
@@ -167,7 +171,7 @@ func roundTrip(wall int64, b *rtcp.ReportBlock) (d port.Time, ok bool) {
 
 // handleNACK takes in a NACK. lost is the number of packets that were lost on their way to the subscriber, see asks. ok
 // is false when the session has no budget left for the rest of the datagram.
-func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) (lost int, ok bool) {
+func (w *Worker) handleNACK(now port.Time, sub *subscriber, p *rtcp.Packet) (lost int, ok bool) {
 	track := sub.trackOf(p.Media)
 	if track < 0 {
 		return 0, true
@@ -183,7 +187,7 @@ func (w *Worker) handleNACK(sub *subscriber, p *rtcp.Packet) (lost int, ok bool)
 			w.drop(DropRTCPFlood)
 			return lost, false
 		}
-		if w.asks(sub, &sub.tracks[track], seq) {
+		if w.asks(now, sub, &sub.tracks[track], seq) {
 			lost++
 		}
 	}

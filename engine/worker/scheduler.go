@@ -10,7 +10,8 @@ import (
 // The scheduler divides a worker's outgoing frames among streams and subscribers. Streams with news or debts get turns
 // of one quantum each, first come, first served. In a turn, these subscribers of the stream are visited, one by one:
 //
-//   - those in the circle of the ready, after a packet arrived that is news for them;
+//   - those in a layer's circle, after a packet of the layer arrived, or sound;
+//   - those in the circle of the ready, who may turn to another layer, after any packet;
 //   - those in the circle of the waiting, after sound arrived, or a keyframe that they may start from;
 //   - those among the debts: they joined, NACKed packets, or may go on catching up.
 //
@@ -28,11 +29,15 @@ type circle struct {
 	members []*subscriber
 	// walk is the index of the next member to visit, left how many are still to be visited.
 	walk, left int
+	// rank is the circle's place among those of its stream. The circle that is due first is visited first: due counts
+	// the stream's visits. lap is how many visits are left of the round.
+	rank, lap int32
+	due       uint64
 }
 
 // add makes a subscriber a member. It need not be visited for the news so far.
 func (c *circle) add(sub *subscriber) {
-	sub.place = len(c.members)
+	sub.circle, sub.place = c, int32(len(c.members))
 	c.members = append(c.members, sub)
 	if c.left > 0 {
 		c.left++ // the circle's end may lie in the middle of the walk
@@ -43,7 +48,7 @@ func (c *circle) add(sub *subscriber) {
 // there, else nil.
 func (c *circle) remove(sub *subscriber) (moved *subscriber) {
 	last := len(c.members) - 1
-	if sub.place < last {
+	if int(sub.place) < last {
 		moved = c.members[last]
 		c.members[sub.place], moved.place = moved, sub.place
 	}
@@ -88,6 +93,7 @@ func (c *circle) next() *subscriber {
 func (c *circle) visited() {
 	c.walk--
 	c.left--
+	c.lap--
 }
 
 // debts lists subscribers to be visited beside the circles, in order, each at most once.
@@ -152,12 +158,28 @@ func (l *turns) removeFirst() {
 	st.awaitsTurn, st.next = false, nil
 }
 
-// wake gives a stream with news a turn.
-func (w *Worker) wake(st *stream, n news) {
-	st.ready.renew()
-	if n == forAll {
-		st.waiting.renewFromEnd()
+// wake gives a stream a turn, with news for all.
+func (w *Worker) wake(st *stream) {
+	for _, c := range st.circles {
+		st.renew(c)
 	}
+	w.giveTurn(st)
+}
+
+// wakeFor gives a stream with a new packet a turn.
+func (w *Worker) wakeFor(l *layer, n news) {
+	st := l.pub.stream
+	if n == forAll {
+		w.wake(st)
+		return
+	}
+	st.renew(&st.ready)
+	st.renew(&l.circle)
+	w.giveTurn(st)
+}
+
+// giveTurn gives a stream a turn.
+func (w *Worker) giveTurn(st *stream) {
 	if !st.awaitsTurn {
 		w.turns.add(st)
 	}
@@ -167,19 +189,68 @@ func (w *Worker) wake(st *stream, n news) {
 type news uint8
 
 const (
-	// forReady: those that play already. Nobody can start with the packet.
+	// forReady: those that play the layer already, or may turn to it. Nobody can start with the packet.
 	forReady news = iota
-	// forAll: also those that wait for a keyframe. The packet is sound, or part of a keyframe.
+	// forAll: all of the stream. The packet is sound, or part of a keyframe.
 	forAll
 )
 
+// arrange lists the stream's circles by rank, the layers by their rungs, the highest first.
+func (st *stream) arrange() {
+	st.circles = append(st.circles[:0], &st.ready)
+	if p := st.pub; p != nil {
+		if t := p.track(rtp.Video); t != nil {
+			for i := len(t.rungs) - 1; i >= 0; i-- {
+				st.circles = append(st.circles, &t.rungs[i].layer.circle)
+			}
+		}
+	}
+	st.circles = append(st.circles, &st.waiting)
+	for i, c := range st.circles {
+		c.rank = int32(i)
+	}
+}
+
+// renew notes news for a circle. After an idle spell a round begins.
+func (st *stream) renew(c *circle) {
+	if c.left == 0 {
+		st.beginRound(c)
+	}
+	if c == &st.waiting {
+		c.renewFromEnd()
+	} else {
+		c.renew()
+	}
+}
+
+// beginRound sets when a round of a circle is due. A lower rank may wait for as many visits as there are subscribers.
+func (st *stream) beginRound(c *circle) {
+	c.lap = int32(len(c.members))
+	c.due = st.visits + uint64(c.rank)*uint64(st.subscribers())
+}
+
+// finishVisit moves on to the next member of a circle. After its last one another round begins.
+func (st *stream) finishVisit(c *circle) {
+	if c.visited(); c.lap <= 0 {
+		st.beginRound(c)
+	}
+}
+
+// choose returns the circle with news that is due first, nil without news. So those on lower rungs wait for those on
+// higher ones, but no longer than that while there is too much to do.
+func (st *stream) choose() (next *circle) {
+	for _, c := range st.circles {
+		if c.left > 0 && (next == nil || c.due < next.due) {
+			next = c
+		}
+	}
+	return next
+}
+
 // serve gives one subscriber a visit of its own.
 func (w *Worker) serve(sub *subscriber) {
-	st := sub.stream
-	st.debts.add(sub)
-	if !st.awaitsTurn {
-		w.turns.add(st)
-	}
+	sub.stream.debts.add(sub)
+	w.giveTurn(sub.stream)
 }
 
 // pollStreams gives turns until nothing is left to do. It is false if there was no room for all.
@@ -208,20 +279,15 @@ func (w *Worker) pollStreams(now port.Time, out *Outgoing) bool {
 
 // busy reports whether any subscriber is to be visited.
 func (st *stream) busy() bool {
-	return st.ready.left > 0 || st.waiting.left > 0 || st.debts.next() != nil
+	return st.choose() != nil || st.debts.next() != nil
 }
 
 // visitNext visits the next subscriber of a stream. It is false if there was no room to finish the visit.
 func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
-	c := &st.ready
-	if c.left == 0 {
-		c = &st.waiting
-	}
-	sub, owed := c.next(), st.debts.next()
-	indebted := owed != nil && (sub == nil || 2*st.repaid <= st.spent)
-	if indebted {
-		sub = owed
-	} else {
+	c, sub := st.choose(), st.debts.next()
+	indebted := sub != nil && (c == nil || 2*st.repaid <= st.spent)
+	if !indebted {
+		sub = c.next()
 		c.foresee()
 	}
 	start := out.Filled
@@ -234,10 +300,11 @@ func (w *Worker) visitNext(now port.Time, st *stream, out *Outgoing) bool {
 	if !done {
 		return false
 	}
+	st.visits++
 	if indebted {
 		st.debts.visited()
 	} else {
-		c.visited()
+		st.finishVisit(c)
 	}
 	w.seat(sub)
 	if out.Filled > start && sub.awaitsRepair() {
@@ -262,40 +329,46 @@ func (w *Worker) visit(now port.Time, sub *subscriber, indebted bool, out *Outgo
 	return w.fill(now, sub, route, out)
 }
 
-// seat moves a subscriber to its circle: a visit may have changed whether it waits for a keyframe.
+// seat moves a subscriber to its circle: a visit may have changed what it waits for.
 func (w *Worker) seat(sub *subscriber) {
-	waits := sub.waitsForKeyframe()
-	if sub.session == nil || waits == sub.waits {
+	c := sub.stream.circleFor(sub)
+	if sub.session == nil || c == sub.circle {
 		return
 	}
-	st := sub.stream
-	if moved := st.circleOf(sub).remove(sub); moved != nil {
+	w.unseat(sub)
+	c.add(sub)
+}
+
+// unseat takes a subscriber out of its circle.
+func (w *Worker) unseat(sub *subscriber) {
+	if moved := sub.circle.remove(sub); moved != nil {
 		w.serve(moved)
 	}
-	sub.waits = waits
-	st.circleOf(sub).add(sub)
 }
 
-// waitsForKeyframe reports whether the subscriber's video needs a keyframe to go on.
-func (sub *subscriber) waitsForKeyframe() bool {
-	for i := range sub.tracks {
-		if t := &sub.tracks[i]; t.waiting && t.spec.Kind == rtp.Video {
-			return true
-		}
-	}
-	return false
-}
-
-// circleOf returns the circle that a subscriber is in.
-func (st *stream) circleOf(sub *subscriber) *circle {
-	if sub.waits {
+// circleFor returns the circle where a subscriber belongs, by its first video line: others are sent the same rung. A
+// relay has news whenever any layer has.
+func (st *stream) circleFor(sub *subscriber) *circle {
+	t := sub.video()
+	switch {
+	case t == nil || sub.relay:
+		return &st.ready
+	case t.waiting:
 		return &st.waiting
+	}
+	if l := t.have(); l == t.want && l.pub == st.pub {
+		return &l.circle
 	}
 	return &st.ready
 }
 
 // subscribers returns how many subscribers a stream has at this worker.
-func (st *stream) subscribers() int { return len(st.ready.members) + len(st.waiting.members) }
+func (st *stream) subscribers() (n int) {
+	for _, c := range st.circles {
+		n += len(c.members)
+	}
+	return n
+}
 
 // foresee prefetches data of the next three members, following one more pointer for each step closer.
 func (c *circle) foresee() {
@@ -306,7 +379,8 @@ func (c *circle) foresee() {
 		sub := c.members[i]
 		prefetch.Of(sub.session)
 		if sub.selector != nil {
-			prefetch.Of(sub.selector)
+			sub.selector.Prefetch()
+			prefetch.Of(sub.home)
 		}
 		sub.sealer.Prefetch()
 		for t := range sub.tracks {

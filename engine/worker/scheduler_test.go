@@ -2,6 +2,7 @@ package worker
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"ringcast/engine/api"
@@ -37,7 +38,7 @@ func TestCircle(t *testing.T) {
 				}
 			}
 			for i, m := range c.members {
-				if m.place != i {
+				if int(m.place) != i {
 					t.Fatalf("seed %d, step %d: member %d thinks that its place is %d", seed, step, i, m.place)
 				}
 			}
@@ -51,6 +52,68 @@ func TestCircle(t *testing.T) {
 		}
 		if len(owing) > 0 {
 			t.Fatalf("seed %d: %d members never heard the news", seed, len(owing))
+		}
+	}
+}
+
+// rounds makes a stream with circles of so many members, by rank from the first on.
+func rounds(sizes ...int) *stream {
+	st := &stream{}
+	for rank, n := range sizes {
+		c := &circle{rank: int32(rank)}
+		for range n {
+			c.add(&subscriber{})
+		}
+		st.circles = append(st.circles, c)
+	}
+	return st
+}
+
+// visitOne visits the member of a stream whose turn it is, and returns the rank of its circle, or -1.
+func (st *stream) visitOne() int {
+	c := st.choose()
+	if c == nil {
+		return -1
+	}
+	st.visits++
+	st.finishVisit(c)
+	return int(c.rank)
+}
+
+// Those on the higher rung are visited first, although their packet came in the middle of the others' round.
+func TestHigherRungsFirst(t *testing.T) {
+	st := rounds(0, 50, 20)
+	st.renew(st.circles[2])
+	var ranks []int
+	for range 5 {
+		ranks = append(ranks, st.visitOne())
+	}
+	st.renew(st.circles[1])
+	for r := st.visitOne(); r >= 0; r = st.visitOne() {
+		ranks = append(ranks, r)
+	}
+	want := slices.Concat(slices.Repeat([]int{2}, 5), slices.Repeat([]int{1}, 50), slices.Repeat([]int{2}, 15))
+	if !slices.Equal(ranks, want) {
+		t.Errorf("visited those of ranks %v; want %v", ranks, want)
+	}
+}
+
+// With always more news than can be handled, each circle has its rounds: a rank waits for one round of all at most.
+func TestNoRungStarves(t *testing.T) {
+	st := rounds(3, 50, 20, 30)
+	for _, c := range st.circles {
+		st.renew(c)
+	}
+	last := make([]int, len(st.circles))
+	for visit := range 10_000 {
+		for _, c := range st.circles {
+			st.renew(c)
+		}
+		last[st.visitOne()] = visit
+		for rank, at := range last {
+			if gap := visit - at; gap > (rank+1)*103 {
+				t.Fatalf("rank %d has waited for %d visits; want at most %d", rank, gap, (rank+1)*103)
+			}
 		}
 	}
 }
@@ -187,27 +250,28 @@ func TestWaitersAreOffTheWalk(t *testing.T) {
 		l.watch(1, watched(true)...)
 	}
 	st := l.stream(1)
-	if len(st.ready.members) != 1 || len(st.waiting.members) != 50 {
-		t.Fatalf("%d play and %d wait; want 1 and 50", len(st.ready.members), len(st.waiting.members))
+	plays := &st.pub.track(rtp.Video).layers[0].circle
+	if len(plays.members) != 1 || len(st.waiting.members) != 50 {
+		t.Fatalf("%d play and %d wait; want 1 and 50", len(plays.members), len(st.waiting.members))
 	}
 	l.forget()
 	l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 2, ts: 6000, payload: vp8(true, false, "delta")}))
-	if st.ready.left != 1 || st.waiting.left != 0 {
-		t.Errorf("for a packet in between %d and %d are to be visited; want 1 and 0", st.ready.left, st.waiting.left)
+	if plays.left != 1 || st.waiting.left != 0 {
+		t.Errorf("for a packet in between %d and %d are to be visited; want 1 and 0", plays.left, st.waiting.left)
 	}
 	l.poll()
 	if n := len(playing.media(subVideo)); n != 1 {
 		t.Errorf("%d packets for the one that plays; want 1", n)
 	}
 	l.quietly(p.path, p.seal(packet{ssrc: audioSSRC, pt: pubOpus, seq: 0, payload: []byte("sound")}))
-	if st.ready.left != 1 || st.waiting.left != 50 {
-		t.Errorf("for sound %d and %d are to be visited; want 1 and 50", st.ready.left, st.waiting.left)
+	if plays.left != 1 || st.waiting.left != 50 {
+		t.Errorf("for sound %d and %d are to be visited; want 1 and 50", plays.left, st.waiting.left)
 	}
 	l.poll()
 	p.frame(3, 9000, true)
-	if len(st.ready.members) != 51 || len(st.waiting.members) != 0 {
+	if len(plays.members) != 51 || len(st.waiting.members) != 0 {
 		t.Errorf("after a keyframe %d play and %d wait; want 51 and none",
-			len(st.ready.members), len(st.waiting.members))
+			len(plays.members), len(st.waiting.members))
 	}
 }
 

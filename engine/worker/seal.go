@@ -11,6 +11,14 @@ import (
 // maxSent is the longest datagram to a subscriber, in bytes: one that fits with IPv6's header, too.
 const maxSent = port.MaxDatagram - 20
 
+// lastIndex is the highest index of SRTP after which a fill may begin. Beyond 2^48-1 keys must not be used (RFC 3711
+// section 9.2), as nonces would come again. An index grows by less than 2^15 for each packet of the publisher. Fewer
+// than 2^25 of these come while the path of a subscriber is down and it still counts as connected.
+const lastIndex = 1<<48 - 1<<40
+
+// worn reports whether the subscription's streams have come near the end of their indices.
+func (t *subscription) worn() bool { return max(t.highest, t.rtx) > lastIndex }
+
 // A delivery is one packet of a layer on its way to one subscriber.
 type delivery struct {
 	t        *subscription

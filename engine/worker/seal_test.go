@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"ringcast/engine/api"
+	"ringcast/engine/bus"
 	"ringcast/engine/port"
 	"ringcast/engine/rtp"
 )
@@ -76,6 +78,66 @@ func TestEvenRuns(t *testing.T) {
 	}
 }
 
+// Frames as publishers cut them, by the lengths of their payloads. Each leaves as one run. Parameter sets make another,
+// and so does each further slice: their short packets come first or in between, and padding has 255 bytes at most.
+func TestRunsOfPublishers(t *testing.T) {
+	for _, c := range []struct {
+		publisher string
+		lengths   []int
+		runs      int
+	}{
+		{"Chromium 1.5 Mbit/s, VP8", []int{956, 956, 957, 957, 957}, 1},
+		{"Chromium, VP8, last packet with extensions", []int{935, 935, 936, 932}, 1},
+		{"Chromium, VP9", []int{1029, 1030, 1030}, 1},
+		{"Chromium, H.264", []int{1092, 1092, 1092, 1092, 1093}, 1},
+		{"Chromium, H.264 with sets", []int{28, 1142, 1142, 1142, 1142, 1142, 1143, 1143, 1135}, 2},
+		{"Chromium, AV1", []int{742, 739}, 1},
+		{"FFmpeg, VP8", []int{1188, 1188, 818}, 1},
+		{"FFmpeg, H.264", []int{1188, 1188, 1188, 1188, 1188, 1188, 743}, 1},
+		{"FFmpeg, H.264 of two slices", []int{1188, 1188, 8, 1188, 1188, 1188, 1188, 1110}, 2},
+		{"GStreamer, VP9", []int{1188, 1188, 1188, 1188, 679}, 1},
+		{"GStreamer, H.264 of two slices and a delimiter", []int{2, 1188, 1188, 382, 1188, 1188, 1007}, 3},
+	} {
+		t.Run(c.publisher, func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			l.w.cfg.EvenRuns = true
+			p := l.publish(1, 1, published()...)
+			l.watch(1, watched(true)...)
+			p.frame(0, 0, true)
+			l.forget()
+			for i, n := range c.lengths {
+				l.quietly(p.path, p.seal(packet{
+					ssrc: videoSSRC, pt: pubVP8, seq: uint64(i + 1), ts: 3000, payload: make([]byte, n),
+				}))
+			}
+			l.poll()
+			var sizes []int
+			for _, d := range l.sent {
+				sizes = append(sizes, len(d.data))
+			}
+			if n := runsOf(sizes); len(sizes) != len(c.lengths) || n != c.runs {
+				t.Errorf("%d payloads of %d bytes make datagrams of %d: %d runs, want %d",
+					len(c.lengths), c.lengths, sizes, n, c.runs)
+			}
+		})
+	}
+}
+
+// runsOf is the number of messages that a socket port makes of datagrams to one peer. A message has equal datagrams, of
+// which the last may be shorter.
+func runsOf(sizes []int) (runs int) {
+	open := 0 // size of the run that may go on
+	for _, n := range sizes {
+		if n > open {
+			runs++
+			open = n
+		} else if n < open {
+			open = 0
+		}
+	}
+	return runs
+}
+
 // Parts of a frame that come after its first part was sent change nothing that was settled for the first.
 func TestEvenSettlesOnce(t *testing.T) {
 	l := newLab(t, 0, 1)
@@ -103,9 +165,9 @@ func TestEvenSettlesOnce(t *testing.T) {
 	}
 }
 
-// Two late packets of a frame, and a NACK for them, come in one batch. The resend goes before the walk, which seals the
-// same packets again.
-func TestResendBeforeTheWalk(t *testing.T) {
+// Two late packets of a frame, and a NACK for them, come in one batch. The NACK is older than the packets, so only the
+// walk seals them. A later NACK brings the same bytes again.
+func TestResendOfLatePackets(t *testing.T) {
 	l := newLab(t, 0, 1)
 	l.w.cfg.EvenRuns = true
 	p := l.publish(1, 1, published()...)
@@ -130,6 +192,11 @@ func TestResendBeforeTheWalk(t *testing.T) {
 	}
 	l.quietly(s.path, s.seal(appendNACK([]uint16{base + 3, base + 4})))
 	l.poll()
+	if n := l.counted(SentRTX); n != 0 {
+		t.Errorf("%d packets were resent that had just come; want none", n)
+	}
+	l.now += lateSpan
+	s.nack(subVideo, base+3, base+4)
 	if n := l.counted(SentRTX); n != 2 {
 		t.Errorf("%d packets were resent; want 2", n)
 	}
@@ -200,5 +267,47 @@ func TestLongPacketsPass(t *testing.T) {
 	})
 	if got := s.media(subVideo); len(got) != 1 {
 		t.Errorf("an RTP packet of 1,400 bytes was not forwarded (too long: %d)", l.drops(DropTooLong))
+	}
+}
+
+// TestWorn sets the index of a viewer's media, or of its retransmissions, near its last. The session ends there, and
+// nothing more is sealed. The other viewer stays.
+func TestWorn(t *testing.T) {
+	for name, index := range map[string]func(*subscription, uint64){
+		"media": func(t *subscription, last uint64) {
+			t.span.sequence += last - t.highest
+			t.highest = last
+		},
+		"retransmissions": func(t *subscription, last uint64) { t.rtx = last },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, 0, 1)
+			p := l.publish(1, 1, published()...)
+			worn, other := l.watch(1, watched(true)...), l.watch(1, watched(true)...)
+			p.frame(0, 0, true)
+			track := &l.w.sessions[worn.spec.ID].sub.tracks[1] // video
+			index(track, lastIndex)
+
+			before := l.counted(SentRTP)
+			p.frame(1, 3000, false)
+			if n := l.counted(SentRTP) - before; n != 2 || len(l.said(bus.KindSessionEnded)) != 0 {
+				t.Fatalf("at the last index %d packets were sent, want one to each viewer", n)
+			}
+			worn.nack(subVideo, uint16(track.highest))
+			for seq := range uint64(3) {
+				before = l.counted(SentRTP)
+				p.frame(2+seq, uint32(6000+3000*seq), false)
+				if n := l.counted(SentRTP) - before; n != 1 {
+					t.Errorf("beyond the last index %d packets were sent, want one to the other viewer", n)
+				}
+			}
+			m := l.said(bus.KindSessionEnded)
+			if len(m) != 1 || m[0].ID != worn.spec.ID || m[0].Reason != api.ReasonWorn {
+				t.Errorf("ended: %+v, want session %d, worn", m, worn.spec.ID)
+			}
+			if l.w.sessions[other.spec.ID].ending {
+				t.Error("the other session ends, too")
+			}
+		})
 	}
 }

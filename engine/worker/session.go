@@ -42,7 +42,7 @@ func (s *session) refill(now port.Time) {
 type session struct {
 	spec  *bus.Session
 	paths []path
-	// ice is nil while spec's credentials are those in force.
+	// ice is nil while spec's credentials are those in force, unless we dial.
 	ice *ice
 	*live
 	owner bus.Address // a worker, or nobody
@@ -96,13 +96,17 @@ type live struct {
 }
 
 // open handles SessionOpened.
-func (w *Worker) open(spec *bus.Session) {
+func (w *Worker) open(now port.Time, spec *bus.Session) {
 	if w.sessions[spec.ID] != nil {
 		return
 	}
-	w.sessions[spec.ID] = &session{spec: spec, owner: nobody, live: &live{
+	s := &session{spec: spec, owner: nobody, live: &live{
 		selected: -1, wanted: -1, timers: newTimers(), records: maxRecords, control: maxControl,
 	}}
+	w.sessions[spec.ID] = s
+	if spec.Dial != nil {
+		w.dial(now, s)
+	}
 }
 
 // key handles SessionKeyed: from now on media flows.
@@ -118,6 +122,9 @@ func (w *Worker) key(now port.Time, s *session, keys *srtp.Keys) {
 		}
 		s.pub = newPublisher(w, opener)
 		w.shaken(now, s)
+		if st := w.streams[s.spec.Stream]; st != nil && st.pub != nil && st.pub.spec == s.spec {
+			w.attach(now, s, st.pub) // we dialled, so the publication was announced before
+		}
 		w.replayEarly(now, s)
 		w.deadlines.set(s, reportDeadline, now+port.Second)
 		return

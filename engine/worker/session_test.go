@@ -228,6 +228,7 @@ func TestSessionSizes(t *testing.T) {
 		{"session", unsafe.Sizeof(session{}), 64},
 		{"path", unsafe.Sizeof(path{}), 80},
 		{"live", unsafe.Sizeof(live{}), 160},
+		{"dialling", unsafe.Sizeof(dialling{}), 1408},
 	} {
 		if x.got > x.most {
 			t.Errorf("a %s is %d bytes, want at most %d", x.name, x.got, x.most)

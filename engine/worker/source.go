@@ -29,6 +29,21 @@ func (p *publisher) bind(ssrc uint32, l *layer, rtx bool) *source {
 	return src
 }
 
+// rebind binds the sources of the publication before to the same layers of another.
+func (p *publisher) rebind(pub *publication) {
+	for i := range p.sources {
+		x := &p.sources[i]
+		x.layer = pub.tracks[x.layer.track].layers[x.layer.index]
+		switch r := &x.layer.upstream.receiver; {
+		case x.past:
+		case x.rtx:
+			r.RTX = x.ssrc
+		default:
+			r.SSRC = x.ssrc
+		}
+	}
+}
+
 // forget makes room for a new source, in the opener and among those that are bound, and reports whether it could. It
 // forgets the source that was heard longest ago, of those that belong to no layer or are past and long silent.
 func (p *publisher) forget(now port.Time) bool {

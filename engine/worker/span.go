@@ -16,6 +16,7 @@ type span struct {
 	// are 0, payloads are sent as they are.
 	picture uint16
 	tl0     uint8
+	before  *span // nil for the oldest that is kept
 }
 
 // sequenceOf returns the extended sequence number of the packet with a number of the layer, from first on.

@@ -62,21 +62,31 @@ func TestSpanOfPictures(t *testing.T) {
 
 // A NACK finds the span that gave out its sequence number, as long as the subscription remembers it.
 func TestSpanOfSequence(t *testing.T) {
-	sub := subscription{spec: &rtp.Track{}, spans: []span{{sequence: 100}, {sequence: 150}, {sequence: 150 + 1<<16}}}
+	sub := subscription{spec: &rtp.Track{}}
+	var spans []*span
+	for _, first := range []uint64{50, 100, 150, 150 + 1<<16} { // the first is forgotten
+		sub.begin(span{sequence: first})
+		spans = append(spans, sub.present())
+	}
+	spans = spans[1:]
 	for _, c := range []struct {
 		sequence uint64
 		want     int
 	}{{0, -1}, {99, -1}, {100, 0}, {149, 0}, {150, 1}, {149 + 1<<16, 1}, {150 + 1<<16, 2}, {1 << 40, 2}} {
 		var want *span
 		if c.want >= 0 {
-			want = &sub.spans[c.want]
+			want = spans[c.want]
 		}
 		if got := sub.spanOf(c.sequence); got != want {
 			t.Errorf("sequence number %d is of %+v; expected %+v", c.sequence, got, want)
 		}
 	}
-	if got, want := sub.present(), &sub.spans[2]; got != want {
+	if got, want := sub.present(), spans[2]; got != want {
 		t.Errorf("the present span is %+v; expected %+v", got, want)
+	}
+	spans[2].before.forget()
+	if got := sub.spanOf(150); got != nil {
+		t.Errorf("a sequence number of a forgotten span is of %+v; expected none", got)
 	}
 	if got := (&subscription{}).present(); got != nil {
 		t.Errorf("before the first packet the present span is %+v; expected none", got)

@@ -107,12 +107,9 @@ func (w *Worker) startSpan(now port.Time, t *subscription, l *layer, number, ind
 	t.stopPlaying()
 	t.stopNeeding()
 	if t.stopped {
-		t.spans = t.spans[:0]
+		t.span.forget()
 	}
-	if len(t.spans) == maxSpans {
-		t.spans = t.spans[:copy(t.spans, t.spans[1:])]
-	}
-	t.spans = append(t.spans, s)
+	t.begin(s)
 	t.cursor = index
 	t.waiting, t.halted, t.stopped = false, false, false
 	t.tally()

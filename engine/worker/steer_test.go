@@ -381,7 +381,7 @@ func TestCatchUpWithAFastStream(t *testing.T) {
 		l.forget()
 	}
 	x := &l.w.sessions[s.spec.ID].sub.tracks[0]
-	if behind := x.spans[len(x.spans)-1].layer.history.Next() - x.cursor; behind > 300 {
+	if behind := x.have().history.Next() - x.cursor; behind > 300 {
 		t.Errorf("a second later %d packets are pending; want at most 300, of catchUp.age", behind)
 	}
 	if n := l.drops(DropStalled); n != 0 {

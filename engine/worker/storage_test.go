@@ -48,7 +48,7 @@ func (c *crowd) send(span port.Time) (most int64) {
 			l.history.Append(&x, nil, payload)
 			l.upstream.last = c.now
 			l.pub.tracks[0].start(l)
-			p.lab.w.wake(l.pub.stream, newsOf(&x, rtp.Video))
+			p.lab.w.wakeFor(l, newsOf(&x, rtp.Video))
 			c.numbers[i]++
 		}
 		most = max(most, c.memory.Held())

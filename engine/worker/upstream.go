@@ -23,8 +23,8 @@ type upstream struct {
 	sending
 }
 
-func newUpstream(clockRate uint32) *upstream {
-	return &upstream{receiver: receiver.New(clockRate)}
+func newUpstream(clockRate uint32, trip *receiver.RoundTrip) *upstream {
+	return &upstream{receiver: receiver.New(clockRate, trip)}
 }
 
 // restart forgets the clocks and the frame, at a break in the layer's numbering.

@@ -119,7 +119,7 @@ func (w *Worker) HandlePacket(now port.Time, in *port.Inbound) {
 	}
 	switch b := in.Data[0]; { // RFC 7983 section 7
 	case b <= 3:
-		w.handleCheck(now, in)
+		w.handleSTUN(now, in)
 	case 20 <= b && b <= 63:
 		w.handleRecord(now, in)
 	case 128 <= b && b <= 191:
@@ -145,7 +145,7 @@ func (w *Worker) handleRecord(now port.Time, in *port.Inbound) {
 	}
 	s.refill(now)
 	// A peer that was heard by SRTP or SRTCP is done with the handshake, so only its alerts have a meaning.
-	if s.records == 0 || s.connected && in.Data[0] != recordAlert {
+	if s.records == 0 || s.connected && in.Data[0] != recordAlert || s.selected < 0 && s.spec.Dial != nil {
 		w.drop(DropRecords)
 		return
 	}
@@ -200,7 +200,7 @@ func (w *Worker) HandleControl(now port.Time, m *bus.Control) {
 	w.current = nil
 	switch m.Kind {
 	case bus.KindSessionOpened:
-		w.open(m.Session)
+		w.open(now, m.Session)
 	case bus.KindUfragKeysTurned:
 		w.cfg.Ufrags = m.UfragKeys
 	case bus.KindPublicationOpened:
@@ -268,7 +268,7 @@ func (w *Worker) HandleTimeout(now port.Time) {
 	w.current = nil
 	w.repeatKeyframes(now)
 	for n := 0; n < maxTimeouts && w.deadlines.next() <= now; n++ {
-		s := w.deadlines[0]
+		s := w.deadlines[0].session
 		w.current = s
 		for d := deadline(0); d < numDeadlines; d++ {
 			if s.timers.at[d] <= now && !s.ending {
@@ -291,7 +291,7 @@ func (w *Worker) HandleTimeout(now port.Time) {
 // publisher was given up: until the controller closes the publication, nothing is done for it.
 func (w *Worker) blame(p *publication) bool {
 	w.current = nil
-	if p == nil || p.origin == nil || p.origin.spec == nil {
+	if p == nil || p.origin.spec == nil {
 		return true
 	}
 	w.current = p.origin
@@ -304,6 +304,10 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	case pathDeadline:
 		w.tendPaths(now, s)
 	case consentDeadline:
+		if s.dialling() != nil {
+			w.tendDial(now, s)
+			return
+		}
 		if quiet := now - s.heard; quiet < consentSpan {
 			w.deadlines.set(s, d, s.heard+consentSpan)
 			return
@@ -317,6 +321,9 @@ func (w *Worker) timeout(now port.Time, s *session, d deadline) {
 	case nackDeadline:
 		w.want(s, wantNACK)
 	case turnDeadline:
+		if s.pub != nil {
+			w.listen(now, s)
+		}
 		if s.sub != nil {
 			w.serve(s.sub)
 			w.reconsider(now, s.sub)

@@ -125,7 +125,7 @@ func TestAbandonBlamesTheServed(t *testing.T) {
 		{"a follower's feed", func(s *scene) func() {
 			p := s.stream(1).pub
 			p.followers = append(p.followers, &follower{address: 1, feeds: []feed{{track: 4}}})
-			s.w.wake(s.stream(1), forReady)
+			s.w.giveTurn(s.stream(1))
 			return poll(s)
 		}, publisher},
 		{"a keyframe asked for again", func(s *scene) func() {

@@ -18,6 +18,8 @@ type Subject struct {
 	Frames int              // that the port lends
 	// Address is where peers reach the port.
 	Address netip.AddrPort
+	// Local is the local half of paths; the zero Addr stands for that of Address.
+	Local netip.Addr
 	// Listen opens a peer's socket that the port reaches.
 	Listen func() (*net.UDPConn, error)
 	// Block makes the kernel accept no datagram, as if its buffers were full, until Unblock.
@@ -75,7 +77,11 @@ func (c *contract) peer(number port.Route) *Peer {
 
 // to is the path to a peer.
 func (c *contract) to(p *Peer) port.Path {
-	return port.Path{Remote: p.Addr, Local: c.subject.Address.Addr()}
+	local := c.subject.Local
+	if !local.IsValid() {
+		local = c.subject.Address.Addr()
+	}
+	return port.Path{Remote: p.Addr, Local: local}
 }
 
 // turn transmits one millisecond later, which is later than any port's next try, and expects so many frames kept.

@@ -9,6 +9,9 @@ const (
 	// over a short way in about a second.
 	nackPause = 40 * port.Millisecond
 	nackTries = 8
+	// excuseSpan is how long a packet is not asked for that the publisher lacks itself. By then it was repaired there,
+	// and lost on its way here.
+	excuseSpan = 500 * port.Millisecond
 	// missingKept is room for missing packets that is kept when none is missing any more.
 	missingKept = 64
 )
@@ -16,7 +19,7 @@ const (
 // missing are the packets that have not come yet.
 type missing struct {
 	holes []hole // at most MaxGap
-	roundTrip
+	trip  *RoundTrip
 }
 
 // A hole is one missing packet.
@@ -41,11 +44,20 @@ func (m *missing) add(first, end uint64, now port.Time) (askAt port.Time) {
 	return askAt
 }
 
+// excuse is Excuse.
+func (m *missing) excuse(now port.Time, seq uint16) {
+	for i := range m.holes {
+		if h := &m.holes[i]; uint16(h.ext) == seq && h.tries == 0 {
+			h.at = max(h.at, now+excuseSpan)
+		}
+	}
+}
+
 // answered notes that a retransmission brought a packet.
 func (m *missing) answered(ext uint64, at port.Time) {
 	for i := range m.holes {
 		if h := &m.holes[i]; h.ext == ext && h.tries > 0 {
-			m.note(at-h.first, h.tries)
+			m.trip.note(at-h.first, h.tries)
 			return
 		}
 	}
@@ -68,7 +80,7 @@ func (m *missing) appendDue(now port.Time, seqs []uint16, r *Receiver) ([]uint16
 			if h.tries >= nackTries {
 				continue
 			}
-			h.at = now + max(nackPause*port.Time(h.tries), m.patience())
+			h.at = now + max(nackPause*port.Time(h.tries), m.trip.patience())
 		}
 		next = min(next, h.at)
 		keep = append(keep, h)

@@ -34,8 +34,10 @@ type Receiver struct {
 	statistics statistics
 }
 
-// New makes a receiver of media with a clock rate in Hz.
-func New(clockRate uint32) Receiver { return Receiver{clockRate: clockRate} }
+// New makes a receiver of media with a clock rate in Hz. trip is that of the publisher.
+func New(clockRate uint32, trip *RoundTrip) Receiver {
+	return Receiver{clockRate: clockRate, missing: missing{trip: trip}}
+}
 
 // A Packet is the part of an RTP packet that a receiver reads.
 type Packet struct {
@@ -162,9 +164,13 @@ func (r *Receiver) AppendMissing(now port.Time, seqs []uint16) (_ []uint16, next
 	return r.missing.appendDue(now, seqs, r)
 }
 
-// RoundTrip is the mean time from a request for a packet to its retransmission, 0 while unknown. Only retransmissions
-// with an SSRC of their own count, and only packets that were asked for once.
-func (r *Receiver) RoundTrip() port.Time { return r.missing.smoothed }
+// Excuse puts off the first request for a missing packet, which the publisher says it lacks itself. The packet comes by
+// itself once the publisher has it.
+func (r *Receiver) Excuse(now port.Time, seq uint16) { r.missing.excuse(now, seq) }
+
+// RoundTrip is the publisher's mean time from a request for a packet to its retransmission, 0 while unknown. Only
+// retransmissions with an SSRC of their own count, and only packets that were asked for once.
+func (r *Receiver) RoundTrip() port.Time { return r.missing.trip.smoothed }
 
 // Restart goes on with the numbers under another SSRC, which has sequence numbers and a clock of its own.
 func (r *Receiver) Restart() {

@@ -9,7 +9,7 @@ import (
 )
 
 func newReceiver(clockRate uint32) *Receiver {
-	r := New(clockRate)
+	r := New(clockRate, new(RoundTrip))
 	return &r
 }
 

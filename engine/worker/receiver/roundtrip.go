@@ -5,8 +5,9 @@ import "ringcast/engine/port"
 // maxRoundTrip bounds the round trip that requests wait for: a publisher may answer late for other reasons.
 const maxRoundTrip = 500 * port.Millisecond
 
-// A roundTrip is the time from a request to the retransmission that answers it. The zero value is unknown.
-type roundTrip struct {
+// A RoundTrip is the time from a request to the retransmission that answers it. The zero value is unknown. A
+// publisher's layers share it: those with few losses, and sound without retransmissions, measure none of their own.
+type RoundTrip struct {
 	smoothed port.Time // RFC 6298 section 2, 0 while unknown
 	// doubt is the longest time that the newest answer may have taken, if it is unknown which of several requests it
 	// answers. As long as that is waited for the next answer, so that it is certain (Karn's algorithm). Else it is 0.
@@ -14,7 +15,7 @@ type roundTrip struct {
 }
 
 // note takes in an answer after a time, counted from the first of some requests.
-func (t *roundTrip) note(took port.Time, requests uint8) {
+func (t *RoundTrip) note(took port.Time, requests uint8) {
 	switch {
 	case took <= 0:
 	case requests > 1:
@@ -28,4 +29,4 @@ func (t *roundTrip) note(took port.Time, requests uint8) {
 }
 
 // patience is how long an answer may take before the request is repeated, 0 while unknown.
-func (t *roundTrip) patience() port.Time { return min(max(t.smoothed, t.doubt), maxRoundTrip) * 5 / 4 }
+func (t *RoundTrip) patience() port.Time { return min(max(t.smoothed, t.doubt), maxRoundTrip) * 5 / 4 }
