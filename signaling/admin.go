@@ -1,9 +1,11 @@
 package signaling
 
 import (
+	_ "embed"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -11,59 +13,140 @@ import (
 	"ringcast/engine/api"
 )
 
+// AdminEngine is the part of the media engine that the admin API needs. All methods may be called concurrently.
+type AdminEngine interface {
+	Streams() []api.Stream
+	// Sessions describes the sessions of a stream, and End ends one. EndStream ends all of a stream.
+	Sessions(stream string) []api.Session
+	End(id api.SessionID, why api.Reason) bool
+	EndStream(stream string, why api.Reason) int
+	Limits() api.Limits
+	// SetLimits changes the limits by a function, and returns those now in force.
+	SetLimits(change func(*api.Limits)) api.Limits
+}
+
+// AdminAccess decides which requests the admin listener takes.
+type AdminAccess struct {
+	// Token is the bearer's secret for everything, MetricsToken one that serves for /metrics alone. Without a Token
+	// nobody may write.
+	Token, MetricsToken Secret
+	// Hosts are the names and addresses that a request may call the listener by, beside the address that its connection
+	// came to.
+	Hosts []string
+}
+
 // AdminConfig configures the admin listener.
 type AdminConfig struct {
+	AdminAccess
 	// Log is slog.Default where nil.
 	Log *slog.Logger
 	// Gatherer collects /metrics: prometheus.DefaultGatherer where nil.
 	Gatherer prometheus.Gatherer
 	// Ready returns why no new sessions are welcome; nil, or a nil error, is ready.
 	Ready func() error
-	// Streams returns the streams that /api/streams lists; without it there is no such path.
-	Streams func() []api.Stream
+	// Engine serves /api/; without it there are no such paths.
+	Engine AdminEngine
+	// TrustedProxies are those of Config.
+	TrustedProxies []netip.Prefix
+	// OpenReads lets everybody read who can connect, without a token: for a listener on loopback, without proxies.
+	OpenReads bool
 }
 
-// AdminHandler serves the admin listener: /metrics, /livez, /readyz, /api/streams and /debug/pprof/. It authenticates
-// nobody, so it belongs on an address that only operators reach.
-func AdminHandler(cfg AdminConfig) http.Handler {
-	log := cfg.Log
-	if log == nil {
-		log = slog.Default()
+// An Admin answers the admin listener. NewAdmin makes it. It also is a prometheus.Collector of its own counts.
+type Admin struct {
+	log     *slog.Logger
+	engine  AdminEngine
+	gate    gate
+	audit   audit
+	proxies proxies
+	mux     *http.ServeMux
+}
+
+//go:embed openapi.json
+var openAPI []byte
+
+// NewAdmin makes the handler of the admin listener: /metrics, /livez, /readyz, /api/ and /debug/pprof/.
+func NewAdmin(cfg AdminConfig) *Admin {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
 	}
-	gatherer := cfg.Gatherer
-	if gatherer == nil {
-		gatherer = prometheus.DefaultGatherer
+	if cfg.Gatherer == nil {
+		cfg.Gatherer = prometheus.DefaultGatherer
 	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(gatherer, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
-	}))
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "ok")
+	a := &Admin{
+		log: cfg.Log, engine: cfg.Engine, gate: newGate(&cfg), audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies,
+		mux: http.NewServeMux(),
+	}
+	metrics := promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if cfg.Ready != nil {
-			if err := cfg.Ready(); err != nil {
+	a.read("GET /metrics", metricsPath, metrics.ServeHTTP)
+	a.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })
+	a.mux.HandleFunc("GET /readyz", readiness(cfg.Ready))
+	a.read("GET /debug/pprof/", profilePath, pprof.Index)
+	a.read("GET /debug/pprof/cmdline", profilePath, pprof.Cmdline)
+	a.read("GET /debug/pprof/profile", profilePath, pprof.Profile)
+	a.read("GET /debug/pprof/symbol", profilePath, pprof.Symbol)
+	a.read("GET /debug/pprof/trace", profilePath, pprof.Trace)
+	if cfg.Engine != nil {
+		a.serveAPI()
+	}
+	return a
+}
+
+// ServeHTTP implements http.Handler.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	a.mux.ServeHTTP(w, r)
+}
+
+// readiness answers /readyz.
+func readiness(ready func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if ready != nil {
+			if err := ready(); err != nil {
 				plain(w, http.StatusServiceUnavailable, err.Error())
 				return
 			}
 		}
 		plain(w, http.StatusOK, "ok")
-	})
-	if cfg.Streams != nil {
-		mux.HandleFunc("GET /api/streams", func(w http.ResponseWriter, r *http.Request) {
-			if err := inspectStreams(w, cfg.Streams()); err != nil {
-				log.Error("request failed", "path", r.URL.Path, "error", err)
-				plain(w, http.StatusInternalServerError, "internal error")
-			}
-		})
 	}
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+}
+
+// read serves a path that changes nothing.
+func (a *Admin) read(pattern string, kind pathKind, serve http.HandlerFunc) {
+	a.handle(pattern, kind, func(w http.ResponseWriter, r *request) error {
+		serve(w, r.Request)
+		return nil
+	})
+}
+
+// handle serves a path for requests that pass the gate.
+func (a *Admin) handle(pattern string, kind pathKind, serve func(http.ResponseWriter, *request) error) {
+	a.mux.HandleFunc(pattern, func(w http.ResponseWriter, received *http.Request) {
+		r := &request{Request: received, source: a.proxies.source(received), path: received.URL.Path}
+		err := a.gate.pass(r, kind)
+		if err != nil && kind == writePath {
+			a.audit.refused(r, pattern, err)
+		}
+		if err == nil {
+			err = serve(w, r)
+		}
+		if err != nil {
+			a.refuse(w, r, err)
+		}
+	})
+}
+
+func (a *Admin) refuse(w http.ResponseWriter, r *request, err error) {
+	p := asProblem(err)
+	if p.status == http.StatusInternalServerError {
+		a.log.Error("request failed", "path", r.path, "error", err)
+	}
+	p.write(w, r)
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -12,23 +12,23 @@ import (
 	"ringcast/engine/rtp"
 )
 
+// answerSize is more than most answers have.
+const answerSize = 6 << 10
+
 // answer writes the narrowed offer from our side. ICE, DTLS and candidates stand in the media parts: FFmpeg and
 // libdatachannel look for them there.
 func (o *offer) answer(role api.Role, stream string, local api.Local, origin uint64) ([]byte, error) {
-	d := sdp.SessionDescription{
-		Origin: sdp.Origin{
-			Username: "-", SessionID: origin, SessionVersion: 1,
-			NetworkType: "IN", AddressType: "IP4", UnicastAddress: "127.0.0.1",
-		},
-		SessionName:      "-",
-		TimeDescriptions: []sdp.TimeDescription{{}},
-	}
-	d.Attributes = append(d.Attributes, iceAttributes()...)
+	t := make(text, 0, answerSize)
+	t.line("v=0")
+	t.line("o=- ", decimal(origin), " 1 IN IP4 127.0.0.1")
+	t.line("s=-")
+	t.line("t=0 0")
+	t.ice()
 	if len(o.bundle) > 0 {
-		d.Attributes = append(d.Attributes, attribute("group", "BUNDLE "+strings.Join(o.bundle, " ")))
+		t.attribute("group", "BUNDLE ", strings.Join(o.bundle, " "))
 	}
 	if o.allowMixed {
-		d.Attributes = append(d.Attributes, flag("extmap-allow-mixed"))
+		t.flag("extmap-allow-mixed")
 	}
 
 	candidates := usableCandidates(local.Candidates)
@@ -36,108 +36,103 @@ func (o *offer) answer(role api.Role, stream string, local api.Local, origin uin
 	for i := range o.media {
 		m := &o.media[i]
 		if m.disabled {
-			d.MediaDescriptions = append(d.MediaDescriptions, m.refused())
+			t.refused(m)
 			continue
 		}
 		if track >= len(local.Tracks) {
 			return nil, fmt.Errorf("answer an offer: the engine has %d tracks, fewer than were negotiated",
 				len(local.Tracks))
 		}
-		out := m.description(role, candidates)
-		out.Attributes = append(out.Attributes, o.transportAttributes(local)...)
-		if i == o.transport {
-			out.Attributes = append(out.Attributes, candidateAttributes(candidates)...)
+		t.description(m, candidates)
+		if m.name == "video" && local.Bitrate > 0 {
+			t.bandwidth(local.Bitrate)
 		}
-		out.Attributes = append(out.Attributes, m.mediaAttributes(role)...)
+		t.identify(m, role)
+		t.transport(o, &local)
+		if i == o.transport {
+			t.candidates(candidates)
+		}
+		t.media(m, role)
 		if role == api.Subscriber {
-			out.Attributes = append(out.Attributes, sourceAttributes(stream, local.CNAME, &local.Tracks[track])...)
+			sent := &local.Tracks[track]
+			sources := []rtp.Encoding{{SSRC: sent.SSRC, RTXSSRC: sent.RTXSSRC}}
+			if o.relay {
+				sources = sent.Encodings
+				t.layers(sources)
+			}
+			t.sources(stream, local.CNAME, sent, sources)
 		}
 		track++
-		d.MediaDescriptions = append(d.MediaDescriptions, out)
 	}
-	text, err := d.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("marshal an answer: %w", err)
-	}
-	return text, nil
+	return t, nil
 }
 
-// iceAttributes are our ICE attributes for the session, in answers and after restarts.
-func iceAttributes() []sdp.Attribute {
-	return []sdp.Attribute{flag("ice-lite"), attribute("ice-options", "ice2")}
-}
-
-func credentialAttributes(c api.Credentials) []sdp.Attribute {
-	return []sdp.Attribute{attribute("ice-ufrag", c.Ufrag), attribute("ice-pwd", c.Password)}
-}
-
-func attribute(name, value string) sdp.Attribute { return sdp.Attribute{Key: name, Value: value} }
-
-func flag(name string) sdp.Attribute { return sdp.Attribute{Key: name} }
-
-// refused is the part of a line that the offer itself disabled (RFC 3264 section 6).
-func (m *media) refused() *sdp.MediaDescription {
-	out := &sdp.MediaDescription{
-		MediaName:             sdp.MediaName{Media: m.name, Protos: m.protocol, Formats: m.list},
-		ConnectionInformation: connection(netip.IPv4Unspecified()),
-	}
+// refused adds the part of a line that the offer itself disabled (RFC 3264 section 6).
+func (t *text) refused(m *media) {
+	t.line("m=", m.name, " 0 ", strings.Join(m.protocol, "/"), " ", strings.Join(m.list, " "))
+	t.connection(netip.IPv4Unspecified())
 	if m.mid != "" {
-		out.Attributes = append(out.Attributes, attribute("mid", m.mid))
+		t.attribute("mid", m.mid)
 	}
-	out.Attributes = append(out.Attributes, flag("inactive"))
-	return out
+	t.flag("inactive")
 }
 
-// description is the m= and c= lines and the identification of a live line.
-func (m *media) description(role api.Role, candidates []netip.AddrPort) *sdp.MediaDescription {
+// description adds the m= and c= lines of a live line.
+func (t *text) description(m *media, candidates []netip.AddrPort) {
 	// RFC 8839: without a candidate the default is port 9 of nowhere.
 	address := netip.AddrPortFrom(netip.IPv4Unspecified(), 9)
 	if len(candidates) > 0 {
 		address = candidates[0]
 	}
-	out := &sdp.MediaDescription{
-		MediaName: sdp.MediaName{
-			Media: m.name, Port: sdp.RangedPort{Value: int(address.Port())}, Protos: m.protocol,
-		},
-		ConnectionInformation: connection(address.Addr()),
-	}
+	*t = append(*t, "m="+m.name+" "+decimal(address.Port())+" "...)
+	*t = append(*t, strings.Join(m.protocol, "/")...)
 	for _, f := range m.formats {
-		out.MediaName.Formats = append(out.MediaName.Formats, strconv.Itoa(int(f.PayloadType)))
+		*t = append(*t, " "+decimal(f.PayloadType)...)
 		if f.RTX != 0 {
-			out.MediaName.Formats = append(out.MediaName.Formats, strconv.Itoa(int(f.RTX)))
+			*t = append(*t, " "+decimal(f.RTX)...)
 		}
 	}
+	t.line()
+	t.connection(address.Addr())
+}
+
+// bandwidth asks a publisher for a bitrate at most, in bits a second. Encoders read one of the two lines: RFC 3890 in
+// bits, or RFC 8866 section 5.8 in kilobits.
+func (t *text) bandwidth(bitrate int) {
+	t.line("b=TIAS:", strconv.Itoa(bitrate))
+	t.line("b=AS:", strconv.Itoa(max(bitrate/1000, 1)))
+}
+
+// identify adds the name and the direction of a live line.
+func (t *text) identify(m *media, role api.Role) {
 	if m.mid != "" {
-		out.Attributes = append(out.Attributes, attribute("mid", m.mid))
+		t.attribute("mid", m.mid)
 	}
 	direction := sdp.DirectionRecvOnly
 	if role == api.Subscriber {
 		direction = sdp.DirectionSendOnly
 	}
-	out.Attributes = append(out.Attributes, flag(direction.String()))
-	return out
+	t.flag(direction.String())
 }
 
-func connection(a netip.Addr) *sdp.ConnectionInformation {
-	family := "IP6"
+func (t *text) connection(a netip.Addr) {
+	family := "IP6 "
 	if a.Is4() {
-		family = "IP4"
+		family = "IP4 "
 	}
-	return &sdp.ConnectionInformation{
-		NetworkType: "IN", AddressType: family, Address: &sdp.Address{Address: a.String()},
-	}
+	t.line("c=IN ", family, a.String())
 }
 
-func (o *offer) transportAttributes(local api.Local) []sdp.Attribute {
+func (t *text) transport(o *offer, local *api.Local) {
+	t.credentials(local.ICE)
+	t.attribute("fingerprint", local.Fingerprint.Algorithm, " ", local.Fingerprint.Value)
 	// We are the DTLS server unless the peer insists on being that, so that we choose the SRTP
 	// profile.
 	setup := "passive"
 	if o.passive {
 		setup = "active"
 	}
-	return append(credentialAttributes(local.ICE),
-		attribute("fingerprint", local.Fingerprint.Algorithm+" "+local.Fingerprint.Value),
-		attribute("setup", setup))
+	t.attribute("setup", setup)
 }
 
 // usableCandidates drops addresses that cannot be written as a candidate.
@@ -151,13 +146,12 @@ func usableCandidates(all []netip.AddrPort) []netip.AddrPort {
 	return usable
 }
 
-func candidateAttributes(candidates []netip.AddrPort) []sdp.Attribute {
-	var out []sdp.Attribute
+func (t *text) candidates(candidates []netip.AddrPort) {
 	for i, c := range candidates {
-		out = append(out, attribute("candidate", fmt.Sprintf("%d 1 udp %d %s %d typ host",
-			i+1, hostPriority(i), c.Addr(), c.Port())))
+		t.attribute("candidate", strconv.Itoa(i+1), " 1 udp ", decimal(hostPriority(i)), " ", c.Addr().String(), " ",
+			decimal(c.Port()), " typ host")
 	}
-	return append(out, flag("end-of-candidates"))
+	t.flag("end-of-candidates")
 }
 
 // hostPriority is the priority (RFC 8445 section 5.1.2.1) of the i-th host candidate, component 1.
@@ -166,34 +160,31 @@ func hostPriority(i int) uint32 {
 	return hostPreference<<24 | uint32(max(mostLocal-i, 0))<<8 | (256 - component)
 }
 
-// mediaAttributes returns the attributes of a live line that an answer repeats.
-func (m *media) mediaAttributes(role api.Role) []sdp.Attribute {
-	out := []sdp.Attribute{flag("rtcp-mux")}
+// media adds the attributes of a live line that an answer repeats.
+func (t *text) media(m *media, role api.Role) {
+	t.flag("rtcp-mux")
 	if m.rsize {
-		out = append(out, flag("rtcp-rsize"))
+		t.flag("rtcp-rsize")
 	}
 	if m.allowMixed {
-		out = append(out, flag("extmap-allow-mixed"))
+		t.flag("extmap-allow-mixed")
 	}
 	for e, x := range m.extensions {
-		if x.id == 0 {
-			continue
+		if x.id != 0 {
+			t.attribute("extmap", decimal(x.id), answeredDirection(x.direction), " ", rtp.Extension(e).URI())
 		}
-		out = append(out, attribute("extmap",
-			strconv.Itoa(int(x.id))+answeredDirection(x.direction)+" "+rtp.Extension(e).URI()))
 	}
 	for i := range m.formats {
-		out = append(out, m.formats[i].attributes()...)
+		t.format(&m.formats[i])
 	}
 	if role == api.Publisher && m.simulcast {
 		var rids []string
 		for _, e := range m.encodings {
-			out = append(out, attribute("rid", e.RID+" recv"))
+			t.attribute("rid", e.RID, " recv")
 			rids = append(rids, e.RID)
 		}
-		out = append(out, attribute("simulcast", "recv "+strings.Join(rids, ";")))
+		t.attribute("simulcast", "recv ", strings.Join(rids, ";"))
 	}
-	return out
 }
 
 // answeredDirection turns round the direction of an offered extension.
@@ -207,42 +198,42 @@ func answeredDirection(d sdp.Direction) string {
 	return ""
 }
 
-func (f *format) attributes() []sdp.Attribute {
-	t := strconv.Itoa(int(f.PayloadType))
-	out := []sdp.Attribute{attribute("rtpmap", t+" "+f.encoding)}
+func (t *text) format(f *format) {
+	number := decimal(f.PayloadType)
+	t.attribute("rtpmap", number, " ", f.encoding)
 	for _, n := range feedbackNames {
 		if f.Feedback&n.bit != 0 {
-			out = append(out, attribute("rtcp-fb", t+" "+n.name))
+			t.attribute("rtcp-fb", number, " ", n.name)
 		}
 	}
 	if parameters := answered(f.parameters); parameters != "" {
-		out = append(out, attribute("fmtp", t+" "+parameters))
+		t.attribute("fmtp", number, " ", parameters)
 	}
 	if f.RTX != 0 {
-		t := strconv.Itoa(int(f.RTX))
-		out = append(out, attribute("rtpmap", t+" "+f.rtxEncoding), attribute("fmtp", t+" "+f.rtxParameters))
+		number := decimal(f.RTX)
+		t.attribute("rtpmap", number, " ", f.rtxEncoding)
+		t.attribute("fmtp", number, " ", f.rtxParameters)
 	}
-	return out
 }
 
-// sourceAttributes announces a subscriber's sources: the tracks of one MediaStream.
-func sourceAttributes(stream, cname string, t *rtp.Track) []sdp.Attribute {
-	msid := streamIdentifier(stream) + " " + t.Kind.String()
-	out := []sdp.Attribute{attribute("msid", msid)}
-	if t.SSRC == 0 {
-		return out
+// sources announces a subscriber's sources: the tracks of one MediaStream. A relay has several of a track.
+func (t *text) sources(stream, cname string, track *rtp.Track, sources []rtp.Encoding) {
+	msid := streamIdentifier(stream) + " " + track.Kind.String()
+	t.attribute("msid", msid)
+	for _, e := range sources {
+		if e.SSRC == 0 {
+			continue
+		}
+		if e.RTXSSRC != 0 {
+			t.attribute("ssrc-group", "FID ", decimal(e.SSRC), " ", decimal(e.RTXSSRC))
+		}
+		for _, ssrc := range []uint32{e.SSRC, e.RTXSSRC} {
+			if ssrc != 0 {
+				t.attribute("ssrc", decimal(ssrc), " cname:", cname)
+				t.attribute("ssrc", decimal(ssrc), " msid:", msid)
+			}
+		}
 	}
-	sources := []uint32{t.SSRC}
-	if t.RTXSSRC != 0 {
-		sources = append(sources, t.RTXSSRC)
-		out = append(out, attribute("ssrc-group", fmt.Sprintf("FID %d %d", t.SSRC, t.RTXSSRC)))
-	}
-	for _, ssrc := range sources {
-		out = append(out,
-			attribute("ssrc", fmt.Sprintf("%d cname:%s", ssrc, cname)),
-			attribute("ssrc", fmt.Sprintf("%d msid:%s", ssrc, msid)))
-	}
-	return out
 }
 
 // streamIdentifier is a stream's name as RFC 8830 allows it: at most 64 characters, and not

@@ -293,7 +293,7 @@ func checkAnswer(t testing.TB, offer, answer string, tracks []rtp.Track) {
 	}
 
 	// The answer reads like an offer, but for a=ice-lite, which only one end may say.
-	again, err := parseOffer([]byte(replace(t, answer, "a=ice-lite\r\n", "")), Limits{}.withDefaults())
+	again, err := parseOffer([]byte(replace(t, answer, "a=ice-lite\r\n", "")), Limits{}.withDefaults(), nil)
 	if err != nil {
 		t.Fatalf("the answer cannot be read: %v\n%s", err, answer)
 	}
@@ -374,7 +374,7 @@ func TestAnswerOBSSimulcast(t *testing.T) {
 
 // TestAnswerWhole pins one whole answer to the byte.
 func TestAnswerWhole(t *testing.T) {
-	o, err := parseOffer([]byte(fixture(t, obs)), Limits{}.withDefaults())
+	o, err := parseOffer([]byte(fixture(t, obs)), Limits{}.withDefaults(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -538,6 +538,19 @@ func TestAnswerCandidates(t *testing.T) {
 		} else {
 			last = p
 		}
+	}
+}
+
+// A publisher with a limit is asked for it, in the place that RFC 8866 section 9 gives it: after c=. Sound has none.
+func TestAnswerBandwidth(t *testing.T) {
+	b := newBench(t, Config{})
+	b.engine.bitrate = 1_500_000
+	_, answer := b.mustPost("/whip/room", fixture(t, obs))
+	if want := " 96\r\nc=IN IP4 192.0.2.1\r\nb=TIAS:1500000\r\nb=AS:1500\r\na="; !strings.Contains(answer, want) {
+		t.Errorf("the answer lacks %q:\n%s", want, answer)
+	}
+	if n := strings.Count(answer, "b="); n != 2 {
+		t.Errorf("%d lines of bandwidth, want those of the video:\n%s", n, answer)
 	}
 }
 

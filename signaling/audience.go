@@ -101,7 +101,7 @@ func (a *audience) sessionEnded(id api.SessionID, why api.Reason) {
 // worthAnother reports whether the player of a session that we ended had better open another.
 func worthAnother(why api.Reason) bool {
 	switch why {
-	case api.ReasonCodec, api.ReasonShutdown, api.ReasonNoPublisher, api.ReasonFault:
+	case api.ReasonCodec, api.ReasonShutdown, api.ReasonNoPublisher, api.ReasonFault, api.ReasonWorn:
 		return true
 	}
 	return false

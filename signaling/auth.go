@@ -1,103 +1,140 @@
 package signaling
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
+	"errors"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"ringcast/engine/api"
+	"ringcast/signaling/access"
 )
 
-// A token is the secret that a bearer must show. The zero value is none, and nothing matches it.
-type token struct {
-	set  bool
-	hash [sha256.Size]byte
+// A Secret is a token that prints as "hidden", so that no log or message shows it.
+type Secret = access.Secret
+
+// doors are the gates of the two roles; a nil one is open.
+type doors struct{ publish, view access.Gate }
+
+// newDoors gives each role its shared token's gate, or else the gate of both.
+func newDoors(cfg *Config) doors {
+	d := doors{cfg.Gate, cfg.Gate}
+	if cfg.PublishToken != "" {
+		d.publish = access.NewShared(cfg.PublishToken, cfg.ViewToken)
+	}
+	if cfg.ViewToken != "" {
+		d.view = access.NewShared(cfg.ViewToken, cfg.PublishToken)
+	}
+	return d
 }
 
-func newToken(text string) token {
-	return token{set: text != "", hash: sha256.Sum256([]byte(text))}
-}
-
-// is compares in a time that gives away nothing of the token, not even its length.
-func (t token) is(text string) bool {
-	hash := sha256.Sum256([]byte(text))
-	return t.set && subtle.ConstantTimeCompare(t.hash[:], hash[:]) == 1
-}
-
-// tokens guard the two roles.
-type tokens struct{ publish, view token }
-
-// of is the token of a role, and that of the other one.
-func (t *tokens) of(role api.Role) (own, other token) {
+// of is the gate of a role.
+func (d *doors) of(role api.Role) access.Gate {
 	if role == api.Subscriber {
-		return t.view, t.publish
+		return d.view
 	}
-	return t.publish, t.view
+	return d.publish
 }
 
-// keySeparator stands between a stream key and a token in one bearer. No stream's name contains it.
-const keySeparator = ":"
-
-// authorize lets a request to a resource of a role pass if its bearer is the role's token. A client
-// that shows {key}:{token} on a fixed URL shows the same on the session's, so that form passes too.
-func (s *Server) authorize(r *request, role api.Role) error {
-	if own, _ := s.tokens.of(role); !own.set {
-		return nil
-	}
-	text, ok := bearer(r)
-	if !ok {
-		return unauthorized("", "no Authorization: Bearer; expected the "+tokenName(role))
-	}
-	_, behindKey, _ := strings.Cut(text, keySeparator)
-	return s.admit(role, text, behindKey)
+// An admission is a grant, and the token that it was given for.
+type admission struct {
+	access.Grant
+	token access.Digest
+	// guarded is set where the role has a gate.
+	guarded bool
 }
 
-// admit is nil if any of the texts is the role's token.
-func (s *Server) admit(role api.Role, texts ...string) error {
-	own, other := s.tokens.of(role)
-	known := false
-	for _, text := range texts {
-		if own.is(text) {
-			return nil
-		}
-		known = known || other.is(text)
-	}
-	if known {
-		return &problem{
-			status: http.StatusForbidden, kind: "forbidden", title: "Not allowed",
-			detail:    "the bearer token is valid, but not for this; expected the " + tokenName(role),
-			challenge: challenge("insufficient_scope"),
-		}
-	}
-	return unauthorized("invalid_token", "the bearer token is wrong; expected the "+tokenName(role))
+// authorize lets a request to a resource of a role pass if its token is good for it.
+func (s *Server) authorize(r *request, action access.Action, role api.Role, stream string) (admission, error) {
+	token, _ := s.credential(r, role)
+	return s.admit(r, access.Request{Action: action, Role: role, Stream: stream, Token: token})
 }
 
-// streamKey is the stream that the bearer of a request to a fixed URL names: {key}, and where the role
-// has a token, {key}:{token}.
-func (s *Server) streamKey(r *request, role api.Role) (string, error) {
-	own, _ := s.tokens.of(role)
+// admit asks the role's gate. Another node of the cluster needs no token but its own, which was checked before.
+func (s *Server) admit(r *request, ask access.Request) (admission, error) {
+	gate := s.doors.of(ask.Role)
+	if gate == nil {
+		return admission{}, nil
+	}
+	if fromNode(r) {
+		return admission{guarded: true}, nil
+	}
+	ask.Source = r.source
+	grant, err := gate.Admit(r.Context(), ask)
+	s.metrics.Count(gate, err)
+	if err != nil {
+		return admission{}, s.refused(r, ask.Role, err)
+	}
+	return admission{grant, access.DigestOf(ask.Token), true}, nil
+}
+
+// authorizeSession finds the session of one URL, and lets the request pass that shows the token which opened it. That
+// one is good for as long as the session lives. Another token is admitted as for a new session. By a PATCH it renews
+// the session: the new token's end replaces the old.
+func (s *Server) authorizeSession(r *request, role api.Role, place, secret string) (*session, error) {
+	found, ok := s.sessions.find(role, place, secret)
+	stream := place
+	switch {
+	case ok:
+		stream = found.stream
+	case place == fixedPlace:
+		stream = ""
+	}
+	if token, _ := s.credential(r, role); ok && (s.doors.of(role) == nil || s.sessions.shows(found, token)) {
+		return found, nil
+	}
+	action := access.Read
+	if r.Method == http.MethodPatch {
+		action = access.Renew
+	}
+	admitted, err := s.authorize(r, action, role, stream)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, noSession()
+	case action == access.Renew:
+		s.sessions.renew(found, &admitted)
+	}
+	return found, nil
+}
+
+// streamKey is the stream that the bearer of a request to a fixed URL names: {key}, and where the role has a gate,
+// {key}:{token}.
+func (s *Server) streamKey(r *request, role api.Role) (string, admission, error) {
+	gate := s.doors.of(role)
 	form := "the stream key"
-	if own.set {
-		form = "the stream key, a colon and the " + tokenName(role)
+	if gate != nil {
+		form = "the stream key, a colon and the " + access.TokenName(role)
 	}
 	form = "expected Authorization: Bearer with " + form + ", or " + r.url(role, anyStream)
-	key, ok := bearer(r)
+	key, ok := s.credential(r, role)
 	if !ok {
-		return "", unauthorized("", "neither the path nor a bearer names a stream; "+form)
+		return "", admission{}, unauthorized("", "neither the path nor a bearer names a stream; "+form)
 	}
-	if own.set {
-		var text string
-		key, text, _ = strings.Cut(key, keySeparator)
-		if err := s.admit(role, text); err != nil {
-			return "", err
-		}
+	token := ""
+	if gate != nil {
+		key, token, _ = strings.Cut(key, access.KeySeparator)
 	}
 	// Text that is no name may be a token that came without its key, so nothing repeats it.
 	if !validStream(key) {
-		return "", unauthorized("invalid_token", "the bearer's key cannot name a stream; "+form)
+		return "", admission{}, unauthorized("invalid_token", "the bearer's key cannot name a stream; "+form)
 	}
-	return strings.Clone(key), nil // not a slice of the header
+	key = strings.Clone(key) // not a slice of the header
+	admitted, err := s.admit(r, access.Request{Action: access.Open, Role: role, Stream: key, Token: token})
+	return key, admitted, err
+}
+
+// credential is the token that a request shows to a role's gate; ok is false without one, or with several.
+func (s *Server) credential(r *request, role api.Role) (text string, ok bool) {
+	if text, ok = bearer(r); ok {
+		return text, true
+	}
+	if gate := s.doors.of(role); gate != nil && gate.QueryTokens() {
+		return r.token, r.token != ""
+	}
+	return "", false
 }
 
 // bearer is the token of RFC 6750 section 2.1; ok is false without one, or with several.
@@ -111,11 +148,57 @@ func bearer(r *request) (text string, ok bool) {
 	return text, text != "" && strings.EqualFold(scheme, "Bearer")
 }
 
-func tokenName(role api.Role) string {
-	if role == api.Subscriber {
-		return "view token"
+// queryNames are the parameters of a URL that hold a token, for players that cannot set headers. One is the short form
+// that people type, the other that of RFC 6750 section 2.3.
+var queryNames = []string{"token", "access_token"}
+
+// cutSecret takes parameters out of a request's URL before anything can log, quote or answer with it. It returns the
+// value of the one that was there, or nothing where there were several.
+func cutSecret(r *http.Request, names ...string) (value string) {
+	var rest []string
+	found := 0
+	for pair := range strings.SplitSeq(r.URL.RawQuery, "&") {
+		name, text, _ := strings.Cut(pair, "=")
+		if name, _ = url.QueryUnescape(name); !slices.Contains(names, name) {
+			rest = append(rest, pair)
+			continue
+		}
+		found++
+		value, _ = url.QueryUnescape(text) // an unreadable one is none
 	}
-	return "publish token"
+	if found == 0 {
+		return ""
+	}
+	r.URL.RawQuery = strings.Join(rest, "&")
+	r.RequestURI = r.URL.RequestURI()
+	if found > 1 {
+		return ""
+	}
+	return value
+}
+
+// refused is a gate's error in HTTP's words.
+func (s *Server) refused(r *request, role api.Role, err error) error {
+	refusal := (*access.Refusal)(nil)
+	if !errors.As(err, &refusal) {
+		return openProblem(err, "") // the client has hung up
+	}
+	switch refusal.Reason.Kind() {
+	case access.Forbidden:
+		return &problem{
+			status: http.StatusForbidden, kind: "forbidden", title: "Not allowed",
+			detail: refusal.Detail, challenge: challenge("insufficient_scope"),
+		}
+	case access.TryAgain:
+		return &problem{
+			status: http.StatusServiceUnavailable, kind: "access", title: "Access not decided",
+			detail: refusal.Detail, retryAfter: refusal.RetryAfter,
+		}
+	}
+	if _, shown := s.credential(r, role); !shown {
+		return unauthorized("", refusal.Detail)
+	}
+	return unauthorized("invalid_token", refusal.Detail)
 }
 
 // unauthorized is a 401; a request that showed nothing is told no error (RFC 6750 section 3.1).

@@ -10,10 +10,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // MaxConnections bounds the HTTP connections of a listener of Limit. Thousands of slow ones leave room, and the bound
@@ -31,19 +34,31 @@ const (
 )
 
 // Limit bounds the connections of a listener for a server that NewHTTPServer made. When there are most of them, a new
-// one takes the place of the one that has been without a whole request for longest. Where all are being served, it
-// waits until one ends.
+// one takes the place of the one that has been without a whole request for longest. Where there is none, it takes that
+// of the one that has read nothing but events for longest. Where all are being served, it waits until one ends.
 //
 // Failures to accept, such as for the limit of open files, are logged once a minute. The server tries again, as long as
 // the listener itself is in order.
-func Limit(l net.Listener, most int, log *slog.Logger) net.Listener {
-	return &limited{Listener: l, log: log, places: make(chan struct{}, most), quiet: list.New()}
+func Limit(l net.Listener, most int, log *slog.Logger) *Limited {
+	return &Limited{
+		Listener: l, log: log, places: make(chan struct{}, most), quiet: list.New(), reading: list.New(),
+		evicted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ringcast_http_evicted_connections_total",
+			Help: "HTTP connections of the public listener that were closed to make room for others.",
+		}),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "ringcast_http_refused_requests_total",
+			Help: "HTTP/2 requests of the public listener that were refused because there was no room for another.",
+		}),
+	}
 }
 
-type limited struct {
+// A Limited is a listener of Limit. It also is a prometheus.Collector of its own counts.
+type Limited struct {
 	net.Listener
-	log    *slog.Logger
-	places chan struct{} // one element for each connection
+	log              *slog.Logger
+	places           chan struct{} // one element for each connection, and for each request beyond its first
+	evicted, refused prometheus.Counter
 
 	// Accept's own: the failures since the last one that was logged, and when that was.
 	failures int
@@ -53,23 +68,63 @@ type limited struct {
 	// quiet are the connections without a whole request, in the order in which they became so. The header of a
 	// next request sends a connection to the end.
 	quiet *list.List
+	// reading are those whose only whole requests read events, in the same order. Somebody watches there, so they give
+	// way after all quiet ones.
+	reading *list.List
 }
 
 // A place is one connection of a limited listener.
 type place struct {
 	net.Conn
-	listener *limited
+	listener *Limited
 	// proxied is set once a request came through a proxy. idle is set between requests, until the HTTP server
 	// has set a deadline for the next one.
 	proxied, idle atomic.Bool
 
 	// The listener's lock guards these.
-	element *list.Element // in quiet, or nil
+	within  *list.List    // quiet, reading, or nil
+	element *list.Element // there
 	closed  bool
-	serving int // whole requests; over HTTP/2 there may be several
+	serving int // whole requests that do not read events; over HTTP/2 there may be several
+	readers int // requests that read events
+	streams int // requests over HTTP/2, whole or not
 }
 
-func (l *limited) Accept() (net.Conn, error) {
+// enterStream counts a request over HTTP/2. Each but the connection's first takes a place of its own, so a connection
+// of a hundred costs as much as a hundred connections. ok is false where there is no place.
+func (p *place) enterStream() (leave func(), ok bool) {
+	l := p.listener
+	first := false
+	l.update(p, func() {
+		p.streams++
+		first = p.streams == 1
+	})
+	if !first && !l.tryPlace() {
+		l.evict(p)
+		if !l.tryPlace() {
+			l.refused.Inc()
+			l.update(p, func() { p.streams-- })
+			return nil, false
+		}
+	}
+	return func() {
+		l.update(p, func() { p.streams-- })
+		if !first {
+			<-l.places
+		}
+	}, true
+}
+
+func (l *Limited) tryPlace() bool {
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *Limited) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, l.failed(err)
@@ -77,7 +132,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.places <- struct{}{}:
 	default:
-		l.evict()
+		l.evict(nil)
 		l.places <- struct{}{}
 	}
 	p := &place{Conn: c, listener: l}
@@ -90,7 +145,7 @@ func (l *limited) Accept() (net.Conn, error) {
 var broken = []error{net.ErrClosed, syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK}
 
 // failed makes the error for http.Server, which tries again, after a pause, if it is a passing one.
-func (l *limited) failed(err error) error {
+func (l *Limited) failed(err error) error {
 	if slices.ContainsFunc(broken, func(b error) bool { return errors.Is(err, b) }) {
 		return err
 	}
@@ -100,7 +155,7 @@ func (l *limited) failed(err error) error {
 		l.failures, l.logged = 0, now
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-		l.evict() // its descriptor is for the one that waits
+		l.evict(nil) // its descriptor is for the one that waits
 	}
 	return passing{err}
 }
@@ -112,37 +167,72 @@ func (passing) Temporary() bool { return true }
 func (passing) Timeout() bool   { return false }
 func (p passing) Unwrap() error { return p.error }
 
-// evict closes the connection that has been quiet for longest, if there is one.
-func (l *limited) evict() {
-	l.mu.Lock()
-	oldest := l.quiet.Front()
-	l.mu.Unlock()
-	if oldest != nil {
-		_ = oldest.Value.(*place).Close() // the reset reaches its peer
+// evict closes the connection that is the first to give way to p, if there is one.
+func (l *Limited) evict(p *place) {
+	if first := l.first(p); first != nil {
+		l.evicted.Inc()
+		_ = first.Close() // the reset reaches its peer
 	}
 }
 
-// update changes a place, and then its element in quiet accordingly.
-func (l *limited) update(p *place, change func()) {
+// first returns the first connection to give way to p: the one that has been quiet for longest. Without any it is the
+// one that has read events for longest. It is nil if all others are being served.
+func (l *Limited) first(p *place) *place {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, all := range []*list.List{l.quiet, l.reading} {
+		for e := all.Front(); e != nil; e = e.Next() {
+			if other := e.Value.(*place); other != p {
+				return other
+			}
+		}
+	}
+	return nil
+}
+
+// update changes a place, and then moves it to the end of the list where it now belongs.
+func (l *Limited) update(p *place, change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	change()
-	switch quiet := p.serving <= 0 && !p.closed; {
-	case quiet && p.element == nil:
-		p.element = l.quiet.PushBack(p)
-	case !quiet && p.element != nil:
-		l.quiet.Remove(p.element)
-		p.element = nil
+	var within *list.List
+	switch {
+	case p.closed || p.serving > 0:
+	case p.readers > 0:
+		within = l.reading
+	default:
+		within = l.quiet
+	}
+	if within == p.within {
+		return
+	}
+	if p.within != nil {
+		p.within.Remove(p.element)
+	}
+	if p.within = within; within != nil {
+		p.element = within.PushBack(p)
 	}
 }
 
-// toEnd makes a quiet connection the last that gives way.
-func (l *limited) toEnd(p *place) {
+// toEnd makes a quiet connection the last of its list that gives way.
+func (l *Limited) toEnd(p *place) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p.element != nil {
-		l.quiet.MoveToBack(p.element)
+	if p.within != nil {
+		p.within.MoveToBack(p.element)
 	}
+}
+
+// Describe implements prometheus.Collector.
+func (l *Limited) Describe(out chan<- *prometheus.Desc) {
+	l.evicted.Describe(out)
+	l.refused.Describe(out)
+}
+
+// Collect implements prometheus.Collector.
+func (l *Limited) Collect(out chan<- prometheus.Metric) {
+	l.evicted.Collect(out)
+	l.refused.Collect(out)
 }
 
 // SetReadDeadline gives a proxy's connection more time for its next request.
@@ -189,8 +279,17 @@ func countWhole(h http.Handler) http.Handler {
 			h.ServeHTTP(w, r)
 			return
 		}
+		if r.ProtoMajor > 1 {
+			leave, ok := p.enterStream()
+			if !ok {
+				w.Header().Set("Retry-After", strconv.Itoa(retryFull))
+				http.Error(w, "too many requests are open", http.StatusServiceUnavailable)
+				return
+			}
+			defer leave()
+		}
 		b := &countedBody{ReadCloser: r.Body, place: p}
-		if r.Body == http.NoBody {
+		if r.Body == http.NoBody || r.ContentLength == 0 { // over HTTP/2 a request without a body is the latter
 			b.end()
 		} else {
 			r.Body = b
@@ -225,15 +324,15 @@ func (b *countedBody) end() {
 	}
 }
 
-// yieldPlace lets the connection of a request give way to others although it is being served, until the returned
-// function is called.
+// yieldPlace lets the connection of a request that reads events give way to others, until the returned function is
+// called.
 func yieldPlace(ctx context.Context) (keep func()) {
 	p, _ := ctx.Value(placeKey{}).(*place)
 	if p == nil {
 		return func() {}
 	}
-	p.listener.update(p, func() { p.serving-- })
-	return func() { p.listener.update(p, func() { p.serving++ }) }
+	p.listener.update(p, func() { p.serving, p.readers = p.serving-1, p.readers+1 })
+	return func() { p.listener.update(p, func() { p.serving, p.readers = p.serving+1, p.readers-1 }) }
 }
 
 // placeOf is nil for a connection of any other listener.

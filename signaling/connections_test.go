@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ type crowdedServer struct {
 	t       *testing.T
 	bench   *bench
 	pipe    *pipeListener
-	limited *limited
+	limited *Limited
 	log     bytes.Buffer // Accept's goroutine writes it
 	hold    chan struct{}
 	held    sync.WaitGroup
@@ -37,7 +38,7 @@ func newCrowdedServer(t *testing.T, most int) *crowdedServer {
 	b := newBench(t, Config{TrustedProxies: trustedNetworks})
 	pipe := &pipeListener{connections: make(chan net.Conn), closed: make(chan struct{}), failures: make(chan error)}
 	s := &crowdedServer{t: t, bench: b, hold: make(chan struct{}), pipe: pipe}
-	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil))).(*limited)
+	s.limited = Limit(s.pipe, most, slog.New(slog.NewTextHandler(&s.log, nil)))
 	server := NewHTTPServer("pipe", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/read-and-hold" {
 			if _, err := io.ReadAll(r.Body); err == nil {
@@ -285,33 +286,81 @@ func TestListenerIsBroken(t *testing.T) {
 // Offers are worked on a few at a time, and only so many wait.
 func TestOfferQueue(t *testing.T) {
 	synctest.Test(t, testOfferQueue)
+	synctest.Test(t, testQueueOfTinyOffers)
 }
 
-func testOfferQueue(t *testing.T) {
+// A request costs memory even without a body, so tiny ones fill the queue too. HTTP/2 brings any number of them.
+func testQueueOfTinyOffers(t *testing.T) {
 	o := offers{slots: make(chan struct{}, 1)}
-	if err := o.enter(t.Context()); err != nil {
+	if _, err := o.enter(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	gone, hangUp := context.WithCancel(t.Context())
 	var queue sync.WaitGroup
-	left := make(chan error, maxWaiting)
-	for range maxWaiting {
-		queue.Go(func() { left <- o.enter(gone) })
+	var refused atomic.Int64
+	const all, most = 10_000, 4096
+	for n := range all {
+		queue.Go(func() {
+			if _, err := o.enter(gone, n%2); errors.Is(err, api.ErrBusy) {
+				refused.Add(1)
+			}
+		})
 	}
 	synctest.Wait()
-	if err := o.enter(t.Context()); !errors.Is(err, api.ErrBusy) {
-		t.Errorf("beyond those that may wait: %v", err)
+	if waiting := o.waiting.Load(); waiting != most || refused.Load() != all-most {
+		t.Errorf("%d tiny offers wait and %d were refused, want %d and %d", waiting, refused.Load(), most, all-most)
 	}
 	hangUp()
 	queue.Wait()
-	for range maxWaiting {
+	if o.size.Load() != 0 {
+		t.Errorf("after them %d bytes wait", o.size.Load())
+	}
+}
+
+func testOfferQueue(t *testing.T) {
+	o := offers{slots: make(chan struct{}, 1)}
+	const most = 16 // of the size of each
+	busy, err := o.enter(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, hangUp := context.WithCancel(t.Context())
+	var queue sync.WaitGroup
+	left := make(chan error, most)
+	for range most {
+		queue.Go(func() {
+			_, err := o.enter(gone, maxWaiting/most)
+			left <- err
+		})
+	}
+	synctest.Wait()
+	if _, err := o.enter(t.Context(), 1); !errors.Is(err, api.ErrBusy) {
+		t.Errorf("beyond those that may wait: %v", err)
+	}
+	// The turn takes 5 s.
+	time.Sleep(5 * time.Second)
+	o.pace.Store(int64(time.Second))
+	chances := map[int]bool{}
+	for range 1000 {
+		chances[o.retryAfter()] = true
+	}
+	if len(chances) != most+1 || !chances[retryBusy] || !chances[retryBusy+most] {
+		t.Errorf("refused peers come back after %v seconds, want all from %d to %d", chances, retryBusy,
+			retryBusy+most)
+	}
+	hangUp()
+	queue.Wait()
+	for range most {
 		if err := <-left; !errors.Is(err, context.Canceled) {
 			t.Errorf("the client that hung up while it waited: %v", err)
 		}
 	}
-	o.leave()
-	if err := o.enter(t.Context()); err != nil || o.waiting.Load() != 0 {
-		t.Errorf("after the crowd: %v, %d wait", err, o.waiting.Load())
+	busy.leave()
+	if want := time.Second + 4*time.Second/paceShare; o.pace.Load() != int64(want) {
+		t.Errorf("the pace is %v, want %v", time.Duration(o.pace.Load()), want)
+	}
+	if _, err := o.enter(t.Context(), 1); err != nil || o.waiting.Load() != 0 || o.size.Load() != 0 {
+		t.Errorf("after the crowd: %v, %d wait with %d bytes", err, o.waiting.Load(), o.size.Load())
 	}
 }
 
@@ -409,10 +458,10 @@ func TestUnreadAnswerBlocksNobody(t *testing.T) {
 	<-u.writing
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := b.server.offers.enter(ctx); err != nil {
+	if held, err := b.server.offers.enter(ctx, 1); err != nil {
 		t.Errorf("an offer beside an answer that nobody reads: %v", err)
 	} else {
-		b.server.offers.leave()
+		held.leave()
 	}
 	b.mustPost("/whip/other", offer)
 	close(u.release)

@@ -7,13 +7,18 @@
 //	POST /whip/{stream}
 //	  │ media type, size            problem 415, 413
 //	  ▼
-//	scan ─▶ pion/sdp ─▶ offer       problem 400: malformed, or more than the limits allow
+//	scan ─▶ separate ─▶ offer       problem 400: malformed, or more than the limits allow
+//	  │        │  ▲                 (a viewer's offer whose shape was seen is not parsed again)
+//	  │        ▼  │
+//	  │       pion/sdp
 //	  │ forPublisher, forSubscriber problem 422: nothing in common
 //	  ▼                             (both narrow the offer to the lines and formats of the answer)
 //	Engine.Publish, Subscribe       problem 409: taken or nobody there; 503: full or closing
 //	  │ Local
 //	  ▼
 //	offer.answer ─▶ 201, Location: /whip/{stream}/{secret}, ETag
+//
+// With ?backup=1 the publisher stands by for another (api.Offer.Backup).
 //
 // A session's URL takes DELETE and PATCH. The credentials in a PATCH alone decide whether it trickles or restarts ICE.
 // If-Match names the ICE session that the client believes to be current:
@@ -33,13 +38,18 @@
 // A GET of the latter reads events: active, inactive, layers, reconnect, viewercount. Each reader looks at the engine's
 // api.View once a second and writes what changed. Nothing waits for a slow reader, which misses states in between.
 //
-// Access: Config.PublishToken guards /whip and all below. Config.ViewToken guards /whep, all below and /streams. Both
-// are RFC 6750 bearers. Without a token the role is open, and any bearer is ignored. 401 is for no bearer or an unknown
-// one, 403 for the token of the other role. OPTIONS needs no token. The secret in a session's URL is needed in any
-// case. An event stream's URL is its only credential, because an EventSource sends no Authorization header.
+// Access: a gate of package access guards /whip and all below, another guards /whep, all below and /streams. Tokens are
+// RFC 6750 bearers. A role without a gate is open, and any bearer is ignored. 401 is for no bearer or one that is not
+// good, 403 for a genuine one of something else. 503 is for a gate that cannot decide. OPTIONS needs no token. A URL
+// may carry the token in its query where the gate allows that; it is cut before anything looks at the URL.
+//
+// The secret in a session's URL is needed in any case. With it the token that opened the session stays good for as long
+// as the session lives, so one that has expired still ends it. Another token is admitted as for a new session, and a
+// PATCH with it renews the session. A session ends with its token (deadlines.go). An event stream's URL is its only
+// credential, because an EventSource sends no Authorization header.
 //
 // /whip and /whep themselves take the stream's name, then called its key, as the bearer. They are for clients that have
-// a field for a token but one fixed URL. The bearer is {key}, or {key}:{token} where the role has a token. Their
+// a field for a token but one fixed URL. The bearer is {key}, or {key}:{token} where the role has a gate. Their
 // sessions live under /whip/-/{secret}, so that the key appears in no URL. A key does not protect a stream that
 // /streams lists; set a view token if names are to be secret.
 //
@@ -53,6 +63,10 @@
 //
 // A request's source stands for its sender in the engine's shares and in the log (proxy.go). It is the address of the
 // connection, or the client's as trusted proxies report it.
+//
+// Admin is the handler of the admin listener, apart from a Server. Its gate has four checks in a row: Host, origin,
+// token, media type (gate.go). manage.go has the API, which asks the engine for everything and keeps no state. audit.go
+// records the writes.
 //
 // Bounds: a body is at most Config.MaxBody bytes, and scan counts lines, media lines, attributes and candidates before
 // anything is allocated for them. Strings that a session keeps after its POST are cloned, never slices of the body.

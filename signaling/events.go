@@ -253,9 +253,11 @@ func (o *eventWriter) write(text string) {
 	_, o.err = io.WriteString(o.w, text)
 }
 
+// flush sends what was written. Over HTTP/2 a deadline ends the answer also while nothing waits to be sent, so it goes.
 func (o *eventWriter) flush() {
 	if o.err == nil {
 		o.err = o.control.Flush()
+		_ = o.control.SetWriteDeadline(time.Time{})
 	}
 }
 

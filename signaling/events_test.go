@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"ringcast/engine/api"
 )
 
@@ -100,11 +102,11 @@ func (b *bench) audience() (readers, streams int) {
 	return a.readers, len(a.bySecret)
 }
 
-// expectNoAudience demands that there are no readers, and so many event streams.
-func (b *bench) expectNoAudience(streams int) {
+// expectAudience demands so many readers and event streams.
+func (b *bench) expectAudience(readers, streams int) {
 	b.t.Helper()
-	if readers, got := b.audience(); readers != 0 || got != streams {
-		b.t.Errorf("%d readers and %d event streams are left, want none and %d", readers, got, streams)
+	if gotReaders, got := b.audience(); gotReaders != readers || got != streams {
+		b.t.Errorf("%d readers and %d event streams are left, want %d and %d", gotReaders, got, readers, streams)
 	}
 }
 
@@ -159,7 +161,7 @@ func TestEventsChosen(t *testing.T) {
 		if _, open := l.next(time.Minute); open {
 			t.Error("the answer goes on without its reader")
 		}
-		b.expectNoAudience(1)
+		b.expectAudience(0, 1)
 	})
 }
 
@@ -198,7 +200,7 @@ func TestEventsEnd(t *testing.T) {
 				second.expect("end", false, events...)
 				checkProblem(t, b.do(http.MethodGet, stream, ""), http.StatusNotFound, "event stream")
 				checkProblem(t, b.do(http.MethodDelete, stream, ""), http.StatusNotFound, "event stream")
-				b.expectNoAudience(0)
+				b.expectAudience(0, 0)
 			})
 		})
 	}
@@ -255,7 +257,8 @@ func (s *crowdedServer) get(path string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(answer.Body)
 }
 
-// An event stream outlives the times that other requests have. Its connection gives way where others want its place.
+// An event stream outlives the times that other requests have. Its connection gives way where others want its place and
+// none is quiet.
 func TestEventConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newCrowdedServer(t, 2)
@@ -282,16 +285,30 @@ func TestEventConnection(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { _, err := io.Copy(io.Discard, body); done <- err }()
-		for range 2 { // the second takes the place of the event stream, which is older than the first
+		for range 3 { // the second and the third take the place of the one before, although the event stream is older
 			if status, err := s.request(s.pipe.dial(), "/"); status != http.StatusOK || err != nil {
 				t.Errorf("status %d, %v, want 200", status, err)
 			}
+			synctest.Wait()
+		}
+		s.bench.expectAudience(1, 1)
+		served := s.pipe.dial()
+		s.held.Go(func() { _, _ = s.request(served, "/hold") })
+		synctest.Wait()
+		s.bench.expectAudience(1, 1)
+		if status, err := s.request(s.pipe.dial(), "/"); status != http.StatusOK || err != nil {
+			t.Errorf("beside an event stream and a request: status %d, %v, want 200", status, err)
+		}
+		close(s.hold)
+		s.held.Wait()
+		if got := testutil.ToFloat64(s.limited.evicted); got != 4 {
+			t.Errorf("counted %g connections that gave way, want 4", got)
 		}
 		if err := <-done; err == nil {
 			t.Error("the event stream ended well, want a connection that was closed")
 		}
 		synctest.Wait()
-		s.bench.expectNoAudience(1)
+		s.bench.expectAudience(0, 1)
 		if !ended(c) {
 			t.Error("the connection is open, want it closed")
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ringcast/engine/api"
+	"ringcast/signaling/access"
 )
 
 // The extensions of WHEP (draft webrtc-http-egress-events) are resources of a subscriber's session:
@@ -95,20 +96,35 @@ func linkExtensions(h http.Header, url string, opened *session) {
 	h.Add("Link", "<"+url+"/"+eventsName+`>; rel="`+extensionURN+`server-sent-events"; events="`+kinds.String()+`"`)
 }
 
+// addICE names STUN and TURN servers to a client that was let in (RFC 9725 section 4.6).
+func (s *Server) addICE(h http.Header) {
+	for _, link := range s.ice.Links(time.Now()) {
+		h.Add("Link", link)
+	}
+}
+
+// linkICE does that in the answer to OPTIONS of an endpoint, for clients that need the servers before their offer. A
+// preflight cannot show a token, and its answer is the same with or without.
+func (s *Server) linkICE(w http.ResponseWriter, r *request, role api.Role, stream string) {
+	if len(s.ice.URLs) == 0 || !validStream(stream) || r.Header.Get("Access-Control-Request-Method") != "" {
+		return
+	}
+	if _, err := s.authorize(r, access.Read, role, stream); err == nil {
+		s.addICE(w.Header())
+	}
+}
+
 // serveExtension answers a request to a resource of an extension.
 func (s *Server) serveExtension(w http.ResponseWriter, r *request, at resource) error {
 	if at.part == eventStreamPart {
 		return s.serveEventStream(w, r, at)
 	}
-	if err := s.authorize(r, api.Subscriber); err != nil {
+	found, err := s.authorizeSession(r, api.Subscriber, at.place, at.secret)
+	if err != nil {
 		return err
 	}
 	if r.Method != http.MethodPost {
 		return wrongMethod(r, at.methods())
-	}
-	found, ok := s.sessions.find(api.Subscriber, at.place, at.secret)
-	if !ok {
-		return noSession()
 	}
 	if at.part == layerPart {
 		return s.chooseLayer(w, r, found)

@@ -42,6 +42,7 @@ type fakeEngine struct {
 	chosen map[api.SessionID]string
 	// candidates are Local's; see newFakeEngine.
 	candidates []netip.AddrPort
+	bitrate    int // Local's
 }
 
 func newFakeEngine() *fakeEngine {
@@ -80,6 +81,7 @@ func (e *fakeEngine) open(stream string, p api.Offer) (api.Local, error) {
 		Candidates:  e.candidates,
 		Tracks:      slices.Clone(p.Tracks),
 		CNAME:       "cname",
+		Bitrate:     e.bitrate,
 	}, nil
 }
 
@@ -172,7 +174,9 @@ func (e *fakeEngine) change(f func(e *fakeEngine)) {
 
 func (e *fakeEngine) Close(id api.SessionID) { e.end(id, api.ReasonClosed) }
 
-func (e *fakeEngine) end(id api.SessionID, why api.Reason) {
+func (e *fakeEngine) End(id api.SessionID, why api.Reason) bool { return e.end(id, why) }
+
+func (e *fakeEngine) end(id api.SessionID, why api.Reason) (ended bool) {
 	e.mu.Lock()
 	_, ok := e.live[id]
 	delete(e.live, id)
@@ -180,6 +184,7 @@ func (e *fakeEngine) end(id api.SessionID, why api.Reason) {
 	if ok {
 		e.onEnd(id, why)
 	}
+	return ok
 }
 
 func (e *fakeEngine) Stream(name string) (api.Stream, bool) {

@@ -116,12 +116,23 @@ func FuzzFragment(f *testing.F) {
 	})
 }
 
+// BenchmarkOpen opens sessions: publishers', and subscribers' of whom each has values of its own.
 func BenchmarkOpen(b *testing.B) {
-	bench := newBench(b, Config{})
-	offer := fixture(b, chromiumTX)
-	b.ReportAllocs()
-	for b.Loop() {
-		bench.mustPost("/whip/room", offer)
+	for _, c := range []struct{ name, root, offer string }{
+		{"publisher", "/whip/room", chromiumTX}, {"subscriber", "/whep/room", chromiumRX},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			bench := newBench(b, Config{})
+			bench.engine.streams["room"] = api.Stream{Name: "room"}
+			var offers []string
+			for n := range 64 {
+				offers = append(offers, stranger(b, fixture(b, c.offer), n%4))
+			}
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				bench.mustPost(c.root, offers[n%len(offers)])
+			}
+		})
 	}
 }
 

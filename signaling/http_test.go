@@ -131,8 +131,21 @@ func TestStatuses(t *testing.T) {
 			"taken", "POST", "/whip/a", sdp, obs, fmt.Errorf("publish: %w", api.ErrStreamTaken), 409, "live publisher",
 			"Retry-After", "1",
 		},
+		{
+			"backup taken", "POST", "/whip/a?backup=1", sdp, obs, api.ErrBackupTaken, 409, "backup publisher",
+			"Retry-After", "1",
+		},
+		{"backup", "POST", "/whip/" + long + "?x=2&backup=1", sdp, obs, nil, 201, "", "Content-Type", sdp},
+		{"backup of another value", "POST", "/whip/a?backup=true", sdp, obs, nil, 400, `backup is "true"`, "", ""},
+		{"backup without a value", "POST", "/whip/a?backup", sdp, obs, nil, 400, "expected 1", "", ""},
+		{"backup twice", "POST", "/whip/a?backup=1&backup=1", sdp, obs, nil, 400, "1, 1", "", ""},
 		{"full", "POST", "/whip/a", sdp, obs, api.ErrFull, 503, "no more sessions", "Retry-After", "10"},
-		{"busy", "POST", "/whip/a", sdp, obs, api.ErrBusy, 503, "about to connect", "Retry-After", "2"},
+		{
+			"stream full", "POST", "/whep/live", sdp, chromiumRX, api.ErrStreamFull, 503, "viewers", "Retry-After",
+			"10",
+		},
+		{"source full", "POST", "/whip/a", sdp, obs, api.ErrSourceFull, 429, "your address", "Retry-After", "10"},
+		{"busy", "POST", "/whip/a", sdp, obs, api.ErrBusy, 503, "about to connect", "Allow", ""},
 		{"no address", "POST", "/whip/a", sdp, obs, api.ErrNoAddress, 503, "no address", "Retry-After", "2"},
 		{
 			"full for viewers", "POST", "/whep/live", sdp, chromiumRX, api.ErrFull, 503, "no more sessions",
@@ -405,7 +418,7 @@ func TestRandFails(t *testing.T) {
 
 func TestTrackMissing(t *testing.T) {
 	b := newBench(t, Config{})
-	o, err := parseOffer([]byte(fixture(t, obs)), b.server.limits)
+	o, err := parseOffer([]byte(fixture(t, obs)), b.server.limits, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -475,7 +488,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("HEAD %s: status %d, %d bytes", path, w.Code, w.Body.Len())
 		}
 	}
-	for url, f := range loadPage() {
+	for url, f := range loadPage(nil).files {
 		if strings.HasSuffix(url, ".js") && f.contentType != "text/javascript; charset=utf-8" {
 			t.Errorf("%s is %s", url, f.contentType)
 		}
@@ -488,10 +501,15 @@ func TestAdmin(t *testing.T) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ringcast_test_total"}, func() float64 { return 7 }),
 	)
 	var notReady error
-	h := AdminHandler(AdminConfig{Gatherer: registry, Ready: func() error { return notReady }})
+	h := NewAdmin(AdminConfig{
+		Gatherer: registry, Ready: func() error { return notReady },
+		AdminAccess: AdminAccess{Token: adminToken, Hosts: []string{"example.com"}},
+	})
 	get := func(path string) (int, string) {
 		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", "Bearer "+string(adminToken))
+		h.ServeHTTP(w, r)
 		return w.Code, w.Body.String()
 	}
 	for _, tt := range []struct {
@@ -516,7 +534,7 @@ func TestAdmin(t *testing.T) {
 	}
 	if status, _ := func() (int, string) {
 		w := httptest.NewRecorder()
-		AdminHandler(AdminConfig{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		NewAdmin(AdminConfig{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		return w.Code, ""
 	}(); status != 200 {
 		t.Errorf("readyz without a reason not to be: %d", status)

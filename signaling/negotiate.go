@@ -24,6 +24,10 @@ var (
 		rtp.MID: true, rtp.TransportSequence: true, rtp.AudioLevel: true,
 		rtp.VideoOrientation: true, rtp.PlayoutDelay: true, rtp.ColorSpace: true,
 	}
+	// A relay finds tracks and layers by their SSRCs, and reports no numbers.
+	toRelay = [rtp.NumExtensions]bool{
+		rtp.AudioLevel: true, rtp.VideoOrientation: true, rtp.PlayoutDelay: true, rtp.ColorSpace: true,
+	}
 )
 
 // forPublisher narrows the offer to the lines that we receive.
@@ -75,7 +79,11 @@ func (o *offer) forSubscriber(s api.Stream) ([]rtp.Track, error) {
 		if len(published) > 0 && !m.prefer(published) {
 			return nil, m.mismatch(s.Name, formatNames(published))
 		}
-		m.keepExtensions(toSubscriber, sdp.DirectionRecvOnly)
+		extensions := toSubscriber
+		if o.relay {
+			extensions = toRelay
+		}
+		m.keepExtensions(extensions, sdp.DirectionRecvOnly)
 		m.settleTransportCC(m.numbered())
 		m.encodings, m.simulcast = nil, false
 		for i := range m.formats {
@@ -219,6 +227,8 @@ func formatNames(formats []rtp.Format) []string {
 	return names
 }
 
+const kindCodec = "codec-mismatch"
+
 // mismatch is the problem of a line without a codec in common. It is never 406: a widely used player
 // takes that for "try again without audio".
 func (m *media) mismatch(stream string, available []string) *problem {
@@ -236,7 +246,7 @@ func (m *media) mismatch(stream string, available []string) *problem {
 		detail += ". Not usable are " + strings.Join(m.faults, "; ")
 	}
 	return &problem{
-		status: http.StatusUnprocessableEntity, kind: "codec-mismatch", title: "No codec in common",
+		status: http.StatusUnprocessableEntity, kind: kindCodec, title: "No codec in common",
 		detail: detail, offered: m.names, available: available,
 	}
 }

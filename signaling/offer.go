@@ -18,6 +18,8 @@ import (
 type offer struct {
 	// allowMixed is a=extmap-allow-mixed at session level.
 	allowMixed bool
+	// relay is set if the peer wants to be a relay (api.Offer.Relay), by the attribute relayAttribute at session level.
+	relay bool
 	// bundle are the tags of the BUNDLE group in its order, without those of disabled lines;
 	// empty where there is no group.
 	bundle []string
@@ -96,67 +98,34 @@ func (o *offer) videoLine() int {
 	return slices.IndexFunc(o.media, func(m media) bool { return m.kind == rtp.Video && !m.disabled })
 }
 
-func parseOffer(body []byte, lim Limits) (*offer, error) {
+// parseOffer reads an offer. known are the shapes to look in; nil for none.
+func parseOffer(body []byte, lim Limits, known *shapes) (*offer, error) {
 	if err := scan(body, lim); err != nil {
 		return nil, err
 	}
-	text := string(body)
-	if !strings.HasSuffix(text, "\n") { // pion's parser loses a last line without an end
-		text += "\r\n"
+	shape, identities := separate(body)
+	var t *template
+	var err error
+	if known != nil {
+		t, err = known.find(shape)
+	} else {
+		t, err = parseShape(string(shape))
 	}
-	var d sdp.SessionDescription
-	if err := d.UnmarshalString(text); err != nil {
-		const most = 200
-		return nil, malformed("not a session description; expected one of RFC 8866: %.*s", most, err.Error())
-	}
-	if len(d.MediaDescriptions) == 0 {
-		return nil, malformed("no media line; expected m=audio, m=video or both")
-	}
-
-	shared := readSection(d.Attributes)
-	sections := make([]section, len(d.MediaDescriptions))
-	for i, m := range d.MediaDescriptions {
-		sections[i] = readSection(m.Attributes)
-	}
-	o := &offer{allowMixed: shared.allowMixed, media: make([]media, len(sections))}
-	if err := o.readLines(d.MediaDescriptions, sections, shared); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if err := o.readBundle(shared); err != nil {
-		return nil, err
-	}
-	if err := o.readTransport(sections, shared); err != nil {
-		return nil, err
-	}
-	mediaStream := ""
-	for i := range o.media {
-		if o.media[i].disabled {
-			continue
-		}
-		for _, msid := range sections[i].msids {
-			// A dash is a track without a MediaStream (RFC 8830).
-			if id, _, _ := strings.Cut(msid, " "); id != "-" {
-				o.manyStreams = o.manyStreams || mediaStream != "" && id != mediaStream
-				mediaStream = id
-			}
-		}
-		if err := o.media[i].read(&sections[i], &shared); err != nil {
-			return nil, err
-		}
-	}
-	return o, o.checkNumbers()
+	return t.instance(identities)
 }
 
 // section is the attributes of the session part or of one media part, sorted by name. If an attribute makes sense only
 // once, the first of several counts.
 type section struct {
-	ice                                api.Credentials
 	setup, mid, simulcast              string
 	direction                          sdp.Direction
 	mux, rsize, allowMixed, bundleOnly bool
-	iceLite                            bool
+	iceLite, relay                     bool
 
-	fingerprints, groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups, msids []string
+	groups, rtpmaps, fmtps, feedback, extmaps, rids, ssrcs, ssrcGroups, msids []string
 }
 
 func readSection(attributes []sdp.Attribute) section {
@@ -164,10 +133,6 @@ func readSection(attributes []sdp.Attribute) section {
 	for _, a := range attributes {
 		value := strings.TrimSpace(a.Value)
 		switch a.Key {
-		case "ice-ufrag":
-			s.ice.Ufrag = cmp.Or(s.ice.Ufrag, value)
-		case "ice-pwd":
-			s.ice.Password = cmp.Or(s.ice.Password, value)
 		case "setup":
 			s.setup = cmp.Or(s.setup, value)
 		case "mid":
@@ -180,6 +145,8 @@ func readSection(attributes []sdp.Attribute) section {
 			}
 		case "ice-lite":
 			s.iceLite = true
+		case relayAttribute:
+			s.relay = true
 		case "rtcp-mux":
 			s.mux = true
 		case "rtcp-rsize":
@@ -188,8 +155,6 @@ func readSection(attributes []sdp.Attribute) section {
 			s.allowMixed = true
 		case "bundle-only":
 			s.bundleOnly = true
-		case "fingerprint":
-			s.fingerprints = append(s.fingerprints, value)
 		case "group":
 			s.groups = append(s.groups, value)
 		case "rtpmap":
@@ -303,11 +268,12 @@ func (o *offer) readBundle(shared section) error {
 	return nil
 }
 
-// readTransport reads ICE and DTLS parameters.
-func (o *offer) readTransport(sections []section, shared section) error {
-	for i := range sections {
-		s := &sections[i]
-		ufrag, password := cmp.Or(s.ice.Ufrag, shared.ice.Ufrag), cmp.Or(s.ice.Password, shared.ice.Password)
+// readTransport reads ICE and DTLS parameters. identities are the session part's and those of the media lines.
+func (o *offer) readTransport(t *template, identities []identity) error {
+	all, identities := identities[0], identities[1:]
+	for i := range o.media {
+		own := identities[i].ice
+		ufrag, password := cmp.Or(own.Ufrag, all.ice.Ufrag), cmp.Or(own.Password, all.ice.Password)
 		if o.media[i].disabled || ufrag == "" && i != o.transport {
 			continue
 		}
@@ -333,14 +299,14 @@ func (o *offer) readTransport(sections []section, shared section) error {
 		}
 	}
 
-	s := &sections[o.transport]
+	s, shared := &t.sections[o.transport], &t.shared
 	if s.iceLite || shared.iceLite {
 		return unacceptable("a=ice-lite: the server is ICE-lite too, so neither would send a check; " +
 			"expected a full ICE agent (RFC 8445 section 2.5)")
 	}
-	fingerprints := s.fingerprints
+	fingerprints := identities[o.transport].fingerprints
 	if len(fingerprints) == 0 {
-		fingerprints = shared.fingerprints
+		fingerprints = all.fingerprints
 	}
 	if err := o.readFingerprints(fingerprints); err != nil {
 		return err

@@ -187,7 +187,7 @@ func TestTrackVariants(t *testing.T) {
 		}
 	})
 	t.Run("credentials are kept once", func(t *testing.T) {
-		o, err := parseOffer([]byte(fixture(t, obs)), Limits{}.withDefaults())
+		o, err := parseOffer([]byte(fixture(t, obs)), Limits{}.withDefaults(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

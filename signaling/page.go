@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
 	"io/fs"
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -16,8 +18,27 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// pagePolicy lets the page load and reach nothing but this server.
-const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+// pagePolicy lets the page load and reach nothing but this server. The origins that may embed it follow.
+const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors "
+
+// ParseAncestor reads one of Config.FrameAncestors. The quotes of 'self' and 'none' may be missing.
+func ParseAncestor(text string) (string, error) {
+	switch word := strings.Trim(text, "'"); word {
+	case "self", "none":
+		return "'" + word + "'", nil
+	case "*":
+		return word, nil
+	}
+	if !originPattern.MatchString(text) {
+		return "", errors.New("self, none, * or an origin such as https://example.org or https://*.example.org " +
+			"expected")
+	}
+	return text, nil
+}
+
+// originPattern is the part of host-source (CSP level 3, section 2.3.1) that has a scheme.
+var originPattern = regexp.MustCompile(
+	`^https?://(\*\.)?([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:.]+\])(:([0-9]{1,5}|\*))?$`)
 
 // pageTypes are the media types of the page's files. The system's table has other types: it may lack these, or have
 // them wrong.
@@ -34,16 +55,22 @@ var pageTypes = map[string]string{
 	".wasm": "application/wasm",
 }
 
-// page is the files of the page by URL path.
-type page map[string]pageFile
+// page is the files of the page by URL path, and their policy.
+type page struct {
+	files  map[string]pageFile
+	policy string
+}
 
 type pageFile struct {
 	data              []byte
 	contentType, etag string
 }
 
-func loadPage() page {
-	files := make(page)
+func loadPage(ancestors []string) page {
+	if len(ancestors) == 0 {
+		ancestors = []string{"'self'"}
+	}
+	files := make(map[string]pageFile)
 	err := fs.WalkDir(pageFiles, "page", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -70,7 +97,7 @@ func loadPage() page {
 	if err != nil { // the files are part of the program
 		panic(err)
 	}
-	return files
+	return page{files, pagePolicy + strings.Join(ancestors, " ")}
 }
 
 func tagOf(data []byte) string {
@@ -90,7 +117,7 @@ func (f pageFile) below(base string) pageFile {
 func (p page) serve(w http.ResponseWriter, r *request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
-	f, ok := p[r.path]
+	f, ok := p.files[r.path]
 	if !ok {
 		return strayed(r)
 	}
@@ -100,7 +127,7 @@ func (p page) serve(w http.ResponseWriter, r *request) error {
 	if r.base != "" && strings.HasPrefix(f.contentType, "text/html") {
 		f = f.below(r.base)
 	}
-	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Content-Security-Policy", p.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Type", f.contentType)

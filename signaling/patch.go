@@ -66,6 +66,7 @@ func (s *Server) restart(
 	h.Set("Content-Type", fragmentType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
 	h.Set("ETag", of.etag.String())
+	s.addICE(h) // the credentials of the 201 may have ended
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(answer) // both ICE sessions live on until the peer uses one
 	return nil

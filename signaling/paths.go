@@ -21,6 +21,9 @@ func (r *request) url(role api.Role, stream string) string {
 
 const maxStreamName = 128
 
+// ValidStream reports whether a text can name a stream.
+func ValidStream(name string) bool { return validStream(name) }
+
 // validStream accepts the unreserved characters of a URI (RFC 3986 section 2.3), so that a name never needs escaping.
 // It refuses the dot segments, which normalization of the URL would resolve away.
 func validStream(name string) bool {

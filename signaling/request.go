@@ -16,6 +16,10 @@ type request struct {
 	// base is the path in front of all paths of this server, as the client sees them: empty, or such as
 	// /cast. path is the request's without it.
 	base, path string
+	// token is the one that the URL had in its query, or empty.
+	token string
+	// redirect is the token that another node has given the client for this one, or empty.
+	redirect string
 }
 
 // received looks at the way of a request. It fails if a trusted proxy writes nonsense.
@@ -24,6 +28,7 @@ func (s *Server) received(r *http.Request) (*request, error) {
 		keepForProxy(r.Context())
 	}
 	out := &request{Request: r, source: s.proxies.source(r), base: s.base, path: r.URL.Path}
+	out.token, out.redirect = cutSecret(r, queryNames...), cutSecret(r, redirectName)
 	prefix, ok, err := s.proxies.prefix(r)
 	if ok {
 		out.base = prefix

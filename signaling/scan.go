@@ -24,7 +24,7 @@ func scan(body []byte, lim Limits) error {
 		if len(line) > lim.LineLength {
 			return tooMuch("line %d is too long; expected at most %d bytes", lines, lim.LineLength)
 		}
-		if bytes.ContainsFunc(line, isControl) {
+		if hasControl(line) {
 			return malformed("line %d contains a control character; expected none but the line's end and tabs", lines)
 		}
 		switch {
@@ -55,7 +55,14 @@ func nextLine(text *[]byte) []byte {
 	return bytes.TrimSuffix(line, []byte("\r"))
 }
 
-func isControl(r rune) bool { return r < 0x20 && r != '\t' || r == 0x7f }
+func hasControl(line []byte) bool {
+	for _, c := range line {
+		if c < 0x20 && c != '\t' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
 
 // validToken accepts a token of RFC 8866 section 9 of at most most bytes.
 func validToken(s string, most int) bool {

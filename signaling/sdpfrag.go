@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pion/sdp/v3"
-
 	"ringcast/engine/api"
 )
 
@@ -127,23 +125,14 @@ type transportLine struct{ kind, mid string }
 
 // fragment is our side of a new ICE session (RFC 8840 section 9), in the words of the first answer.
 func (t transportLine) fragment(local api.Local) []byte {
-	b := attributeLines(nil, iceAttributes())
-	b = attributeLines(b, credentialAttributes(local.ICE))
-	b = append(b, "m="+t.kind+" 9 UDP/TLS/RTP/SAVPF 0\r\n"...)
+	var b text
+	b.ice()
+	b.credentials(local.ICE)
+	b.line("m=", t.kind, " 9 UDP/TLS/RTP/SAVPF 0")
 	if t.mid != "" {
-		b = attributeLines(b, []sdp.Attribute{attribute("mid", t.mid)})
+		b.attribute("mid", t.mid)
 	}
-	return attributeLines(b, candidateAttributes(usableCandidates(local.Candidates)))
-}
-
-func attributeLines(b []byte, attributes []sdp.Attribute) []byte {
-	for _, a := range attributes {
-		b = append(b, "a="+a.Key...)
-		if a.Value != "" {
-			b = append(b, ":"+a.Value...)
-		}
-		b = append(b, "\r\n"...)
-	}
+	b.candidates(usableCandidates(local.Candidates))
 	return b
 }
 

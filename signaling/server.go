@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"ringcast/engine/api"
+	"ringcast/signaling/access"
+	"ringcast/signaling/iceserver"
 )
 
 // Engine is the part of the media engine that signaling needs. All methods may be called concurrently.
@@ -30,6 +32,8 @@ type Engine interface {
 	Restart(ctx context.Context, id api.SessionID, remote api.Credentials, source netip.Addr) (api.Local, error)
 	// Close ends the session; unknown ids are ignored.
 	Close(id api.SessionID)
+	// End is Close for another reason. It reports false for an unknown id.
+	End(id api.SessionID, why api.Reason) (ended bool)
 	// Choose sets the layer above which a subscriber is sent none, by its RID; an empty one lifts the bound. It fails
 	// with api.ErrNoLayer if the stream has no such layer now.
 	Choose(ctx context.Context, id api.SessionID, rid string) error
@@ -57,10 +61,28 @@ type Config struct {
 	// /streams. Where one is empty, everybody may. On the fixed URLs the bearer is the stream key, a colon and the
 	// token.
 	PublishToken, ViewToken Secret
+	// Gate guards both roles, but for one that has a token above. Where it is nil, it guards nothing.
+	Gate access.Gate
+	// Metrics count admissions. They are made where nil.
+	Metrics *access.Metrics
 	// TrustedProxies are the networks of the reverse proxies whose X-Forwarded-For is believed.
 	TrustedProxies []netip.Prefix
+	// ICEServers are named to WHIP and WHEP clients.
+	ICEServers iceserver.Config
+	// FrameAncestors are the origins whose pages may embed ours, as Content-Security-Policy has them: 'self', 'none',
+	// * or origins. Where there are none, it is 'self'.
+	FrameAncestors []string
+	// Balancer spreads offers over servers. Where it is nil, all are answered here.
+	Balancer Balancer
 	// Base is the path in front of all paths, if a proxy serves the server below one. ParseBase makes it.
 	Base string
+	// Find is asked for the stream of each viewer's offer. Where it is nil, no stream is elsewhere.
+	Find Finder `json:"-"`
+	// Admit is asked about each publisher's offer, if set. Another server may have a publisher of the stream. Its
+	// errors are those of Engine.Publish.
+	Admit func(ctx context.Context, source netip.Addr, stream string) error `json:"-"`
+	// Relays lets viewers be relays, which get all layers of a stream. It is for the listener of other nodes.
+	Relays bool
 }
 
 // Limits bound the contents of one session description. A field that is 0 has its default.
@@ -93,12 +115,19 @@ type Server struct {
 	engine   Engine
 	maxBody  int64
 	limits   Limits
-	tokens   tokens
+	doors    doors
+	metrics  *access.Metrics
 	proxies  proxies
 	base     string
+	find     Finder
+	admits   func(ctx context.Context, source netip.Addr, stream string) error
+	relays   bool
+	balancer Balancer
 	page     page
+	ice      iceserver.Config
 	sessions sessions
 	offers   offers
+	shapes   shapes
 	audience audience
 
 	randMu sync.Mutex
@@ -108,16 +137,22 @@ type Server struct {
 // New is a Server on top of e. It registers with e.OnEnded.
 func New(cfg Config, e Engine) *Server {
 	s := &Server{
-		log:     cfg.Log,
-		engine:  e,
-		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
-		limits:  cfg.Limits.withDefaults(),
-		tokens:  tokens{publish: newToken(string(cfg.PublishToken)), view: newToken(string(cfg.ViewToken))},
-		proxies: cfg.TrustedProxies,
-		base:    cfg.Base,
-		page:    loadPage(),
-		rand:    cfg.Rand,
-		offers:  offers{slots: make(chan struct{}, maxOffers)},
+		log:      cfg.Log,
+		engine:   e,
+		maxBody:  cmp.Or(cfg.MaxBody, 64<<10),
+		limits:   cfg.Limits.withDefaults(),
+		doors:    newDoors(&cfg),
+		metrics:  cmp.Or(cfg.Metrics, access.NewMetrics()),
+		proxies:  cfg.TrustedProxies,
+		base:     cfg.Base,
+		find:     cfg.Find,
+		admits:   cfg.Admit,
+		relays:   cfg.Relays,
+		balancer: cfg.Balancer,
+		page:     loadPage(cfg.FrameAncestors),
+		ice:      cfg.ICEServers,
+		rand:     cfg.Rand,
+		offers:   offers{slots: make(chan struct{}, maxOffers)},
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -125,6 +160,7 @@ func New(cfg Config, e Engine) *Server {
 	if s.rand == nil {
 		s.rand = rand.Reader
 	}
+	s.sessions.onDue = s.endExpired
 	e.OnEnded(s.sessionEnded)
 	return s
 }
@@ -187,6 +223,7 @@ func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, res
 	case r.Method == http.MethodOptions && isSession:
 		part.options(w, r)
 	case r.Method == http.MethodOptions:
+		s.linkICE(w, r, role, place)
 		options(w, r, endpointMethods, sdpType, "")
 	case rest == "":
 		return s.serveFixed(w, r, role)
@@ -254,6 +291,9 @@ func (s *Server) draw() (draw, error) {
 // requestSpan is the time that a peer has to send a whole request.
 const requestSpan = 10 * time.Second
 
+// maxStreams is how many requests one HTTP/2 connection may have at a time.
+const maxStreams = 100
+
 // NewHTTPServer is an http.Server for addr that gives no peer much time.
 func NewHTTPServer(addr string, h http.Handler) *http.Server {
 	return &http.Server{
@@ -264,7 +304,12 @@ func NewHTTPServer(addr string, h http.Handler) *http.Server {
 		WriteTimeout:      20 * time.Second,
 		IdleTimeout:       idleSpan,
 		MaxHeaderBytes:    16 << 10,
-		ConnState:         follow,
-		ConnContext:       remember,
+		// A peer that is gone does not answer the ping, and so an event stream does not keep its connection.
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
+			WriteByteTimeout: 20 * time.Second,
+		},
+		ConnState:   follow,
+		ConnContext: remember,
 	}
 }

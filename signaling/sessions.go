@@ -4,8 +4,10 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 
 	"ringcast/engine/api"
+	"ringcast/signaling/access"
 )
 
 // session is signaling's state of a session while it lives. There are thousands, so it has only the hashes of values
@@ -15,6 +17,11 @@ type session struct {
 	stream string
 	// secret is the last segment of the session's URL: anyone who knows it may end the session.
 	secret string
+	// token is the digest of the token that opened the session or renewed it, where its role has a gate. The session
+	// ends at until, if that is not zero. The table's mutex guards these and rank.
+	token access.Digest
+	until time.Time
+	rank  int // in the table's deadlines, counted from 1
 	// mid is that of the media line that speaks for the transport, a video line if video is set.
 	mid   string
 	etag  etag // of the current ICE session
@@ -94,6 +101,10 @@ type sessions struct {
 	// may be reported before its opening has returned here.
 	opening int
 	early   map[api.SessionID]api.Reason
+	// deadlines are the sessions that end at a time. onDue is called from timer, when some are due.
+	deadlines deadlines
+	timer     *time.Timer
+	onDue     func()
 }
 
 // begin must come before each call that opens a session, and end after add or its failure.
@@ -125,6 +136,8 @@ func (t *sessions) add(s *session) (why api.Reason, ok bool) {
 	}
 	t.bySecret[s.secret] = s
 	t.byID[s.id] = s
+	t.deadlines.set(s, s.until)
+	t.arm()
 	return 0, true
 }
 
@@ -137,6 +150,13 @@ func (t *sessions) find(role api.Role, place, secret string) (*session, bool) {
 		return nil, false
 	}
 	return s, true
+}
+
+// count is the number of sessions that have not ended.
+func (t *sessions) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
 }
 
 // live reports whether a session has not ended.
@@ -173,4 +193,5 @@ func (t *sessions) ended(id api.SessionID, why api.Reason) {
 	}
 	delete(t.byID, id)
 	delete(t.bySecret, s.secret)
+	t.deadlines.set(s, time.Time{})
 }

@@ -10,6 +10,7 @@ import (
 
 	"ringcast/engine/api"
 	"ringcast/engine/rtp"
+	"ringcast/signaling/access"
 )
 
 // listed is a stream as anybody may see it.
@@ -24,9 +25,13 @@ type listed struct {
 // inspected is a stream as operators see it.
 type inspected struct {
 	Name        string           `json:"name"`
+	Publisher   uint64           `json:"publisher"`
 	Tracks      []inspectedTrack `json:"tracks"`
 	Since       time.Time        `json:"since"`
 	Subscribers int              `json:"subscribers"`
+	// Backup is set while the backup publisher is live, Standby while another publisher stands by.
+	Backup  bool `json:"backup,omitempty"`
+	Standby bool `json:"standby,omitempty"`
 }
 
 type inspectedTrack struct {
@@ -53,7 +58,8 @@ type inspectedLayer struct {
 // serveStreams answers /streams. A stream's name is all that a viewer needs where there is no view
 // token, and where there is one the list takes it too.
 func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
-	if err := s.authorize(r, api.Subscriber); err != nil {
+	admitted, err := s.authorize(r, access.Read, api.Subscriber, "")
+	if err != nil {
 		return err
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -61,6 +67,9 @@ func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
 	}
 	list := []listed{} // JSON has no nil
 	for _, st := range byName(s.engine.Streams()) {
+		if admitted.Listed != nil && !admitted.Listed.Match(st.Name) {
+			continue
+		}
 		l := listed{Name: st.Name, Codecs: []string{}, Since: st.Since.UTC(), Subscribers: st.Subscribers}
 		for i := range st.Tracks {
 			if f, ok := activeFormat(&st, i); ok {
@@ -76,7 +85,10 @@ func (s *Server) serveStreams(w http.ResponseWriter, r *request) error {
 func inspectStreams(w http.ResponseWriter, streams []api.Stream) error {
 	list := []inspected{}
 	for _, st := range byName(streams) {
-		in := inspected{Name: st.Name, Tracks: []inspectedTrack{}, Since: st.Since.UTC(), Subscribers: st.Subscribers}
+		in := inspected{
+			Name: st.Name, Publisher: uint64(st.Publisher), Tracks: []inspectedTrack{}, Since: st.Since.UTC(),
+			Subscribers: st.Subscribers, Backup: st.Backup, Standby: st.Standby,
+		}
 		for i, t := range st.Tracks {
 			track := inspectedTrack{Kind: t.Kind.String(), MID: t.MID}
 			if f, ok := activeFormat(&st, i); ok {

@@ -11,7 +11,10 @@ import (
 )
 
 var someStreams = map[string]api.Stream{
-	"b": {Name: "b", Since: time.Date(2026, 11, 3, 12, 0, 0, 500_000_000, time.FixedZone("", 3600)), Subscribers: 3},
+	"b": {
+		Name: "b", Since: time.Date(2026, 11, 3, 12, 0, 0, 500_000_000, time.FixedZone("", 3600)), Subscribers: 3,
+		Backup: true, Standby: true,
+	},
 	"a": {
 		Name: "a", Since: time.Date(2026, 11, 3, 10, 0, 0, 0, time.UTC), Subscribers: 2,
 		Active: []int{111, 51}, SoundOnly: 1,
@@ -72,33 +75,33 @@ func TestStreams(t *testing.T) {
 }
 
 func TestAdminStreams(t *testing.T) {
+	e := &fakeManager{streams: []api.Stream{someStreams["early"], someStreams["b"], someStreams["a"]}}
 	get := func(cfg AdminConfig, method string) *httptest.ResponseRecorder {
+		cfg.OpenReads, cfg.Hosts = true, []string{"example.com"}
 		w := httptest.NewRecorder()
-		AdminHandler(cfg).ServeHTTP(w, httptest.NewRequest(method, "/api/streams", nil))
+		NewAdmin(cfg).ServeHTTP(w, httptest.NewRequest(method, "/api/streams", nil))
 		return w
 	}
-	list := func() []api.Stream {
-		return []api.Stream{someStreams["early"], someStreams["b"], someStreams["a"]}
-	}
-	w := get(AdminConfig{Streams: list}, http.MethodGet)
-	const want = `[{"name":"a","tracks":[{"kind":"audio","mid":"0","codec":"opus"},` +
+	w := get(AdminConfig{Engine: e}, http.MethodGet)
+	const want = `[{"name":"a","publisher":0,"tracks":[{"kind":"audio","mid":"0","codec":"opus"},` +
 		`{"kind":"video","mid":"1","codec":"H264","profile":"42e0/1","layers":[` +
 		`{"rid":"l","bitrate":0,"subscribers":0},` +
 		`{"rid":"h","bitrate":1500000,"width":1280,"height":720,"subscribers":1}],"soundOnly":1}],` +
 		`"since":"2026-11-03T10:00:00Z","subscribers":2},` +
-		`{"name":"b","tracks":[],"since":"2026-11-03T11:00:00.5Z","subscribers":3},` +
-		`{"name":"early","tracks":[{"kind":"video","codec":""},{"kind":"audio","codec":""}],` +
+		`{"name":"b","publisher":0,"tracks":[],"since":"2026-11-03T11:00:00.5Z","subscribers":3,` +
+		`"backup":true,"standby":true},` +
+		`{"name":"early","publisher":0,"tracks":[{"kind":"video","codec":""},{"kind":"audio","codec":""}],` +
 		`"since":"0001-01-01T00:00:00Z","subscribers":0}]` + "\n"
 	if w.Code != http.StatusOK || w.Body.String() != want || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("status %d, %v\n got %s\nwant %s", w.Code, w.Header(), w.Body, want)
 	}
-	if w := get(AdminConfig{Streams: func() []api.Stream { return nil }}, http.MethodGet); w.Body.String() != "[]\n" {
+	if w := get(AdminConfig{Engine: &fakeManager{}}, http.MethodGet); w.Body.String() != "[]\n" {
 		t.Errorf("no streams are %s", w.Body)
 	}
-	if w := get(AdminConfig{Streams: list}, http.MethodPost); w.Code != http.StatusMethodNotAllowed {
+	if w := get(AdminConfig{Engine: e}, http.MethodPost); w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: status %d", w.Code)
 	}
 	if w := get(AdminConfig{}, http.MethodGet); w.Code != http.StatusNotFound {
-		t.Errorf("without a list: status %d", w.Code)
+		t.Errorf("without an engine: status %d", w.Code)
 	}
 }

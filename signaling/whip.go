@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"ringcast/engine/api"
+	"ringcast/signaling/access"
 )
 
 // The media types of offers and answers, and of trickled candidates (RFC 8840 section 9).
@@ -25,7 +28,11 @@ const (
 	retryStream  = 1
 	retryClosing = 2
 	retryBusy    = 2
-	retryFull    = 10
+	// busySpread is the number of seconds over which the peers come back that met too many pending sessions. A core
+	// connects a source's share of 1,000 in two or three.
+	busySpread = 3
+	retryFull  = 10
+	retryMost  = 30 * time.Second
 )
 
 // serveFixed answers /whip and /whep, where the bearer names the stream. Only a POST needs it to.
@@ -33,22 +40,30 @@ func (s *Server) serveFixed(w http.ResponseWriter, r *request, role api.Role) er
 	if r.Method != http.MethodPost {
 		return s.serveEndpoint(w, r, role, "")
 	}
-	stream, err := s.streamKey(r, role)
+	stream, admitted, err := s.streamKey(r, role)
 	if err != nil {
 		return err
 	}
-	return s.open(w, r, role, stream, fixedPlace)
+	return s.open(w, r, opening{role, stream, fixedPlace, admitted})
 }
 
 // serveEndpoint answers /whip/{stream} and /whep/{stream}.
 func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role api.Role, stream string) error {
-	if err := s.authorize(r, role); err != nil {
+	action := access.Read
+	if r.Method == http.MethodPost {
+		action = access.Open
+	}
+	admitted, err := s.authorizeOffer(r, action, role, stream)
+	if err != nil {
 		return err
 	}
 	switch r.Method {
 	case http.MethodPost:
 		stream = strings.Clone(stream) // not a slice of the request line
-		return s.open(w, r, role, stream, stream)
+		if s.redirect(w, r, role, stream, &admitted) {
+			return nil
+		}
+		return s.open(w, r, opening{role, stream, stream, admitted})
 	case http.MethodGet, http.MethodHead:
 		return describe(w, role)
 	}
@@ -71,19 +86,14 @@ func describe(w http.ResponseWriter, role api.Role) error {
 
 // serveSession answers /whip/{stream}/{secret} and /whep/{stream}/{secret}.
 func (s *Server) serveSession(w http.ResponseWriter, r *request, role api.Role, place, secret string) error {
-	if err := s.authorize(r, role); err != nil {
+	found, err := s.authorizeSession(r, role, place, secret)
+	if err != nil {
 		return err
 	}
 	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodDelete:
-	default:
-		return wrongMethod(r, sessionMethods)
-	}
-	found, ok := s.sessions.find(role, place, secret)
-	if !ok {
-		return noSession()
-	}
-	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		w.WriteHeader(http.StatusNoContent)
+		return nil
 	case http.MethodPatch:
 		return s.patch(w, r, found)
 	case http.MethodDelete:
@@ -95,30 +105,49 @@ func (s *Server) serveSession(w http.ResponseWriter, r *request, role api.Role, 
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return wrongMethod(r, sessionMethods)
 }
 
-// open answers an offer with a session, whose URL is under place.
-func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, place string) error {
+// An opening is a session that an offer asks for. Its URL is under place.
+type opening struct {
+	role          api.Role
+	stream, place string
+	admitted      admission
+}
+
+// open answers an offer with a session.
+func (s *Server) open(w http.ResponseWriter, r *request, want opening) error {
 	body, err := s.body(w, r, sdpType, s.maxBody)
 	if err != nil {
 		return err
 	}
-	opened, answer, err := s.negotiate(r, body, role, stream, place)
+	// Neither of these takes a turn: they may wait for another server.
+	if want.role == api.Publisher && s.admits != nil {
+		if err := s.admits(r.Context(), r.source, want.stream); err != nil {
+			return openProblem(err, want.stream)
+		}
+	}
+	if want.role == api.Subscriber && s.find != nil {
+		if err := s.find(w, r.Request, r.source, want.stream); err != nil {
+			return openProblem(err, want.stream)
+		}
+	}
+	opened, answer, err := s.negotiate(r, body, want)
 	if err != nil {
 		return err
 	}
-	s.log.Info("session opened", "session", uint64(opened.id), "stream", stream, "role", role.String(),
+	s.log.Info("session opened", "session", uint64(opened.id), "stream", want.stream, "role", want.role.String(),
 		"source", r.source)
 
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	h.Set("Location", r.url(role, place)+"/"+opened.secret)
+	location := r.url(want.role, want.place) + "/" + opened.secret
+	h.Set("Location", location)
 	h.Set("ETag", opened.etag.String())
-	if role == api.Subscriber {
-		linkExtensions(h, r.url(role, place)+"/"+opened.secret, opened)
+	s.addICE(h)
+	if want.role == api.Subscriber {
+		linkExtensions(h, location, opened)
 	}
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(answer) // a session whose answer is lost never connects, and the engine ends it
@@ -127,19 +156,25 @@ func (s *Server) open(w http.ResponseWriter, r *request, role api.Role, stream, 
 
 // negotiate opens an offer's session. It takes its turn for that, which ends before anything is written: a peer that
 // does not read its answer keeps nobody waiting.
-func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place string) (*session, []byte, error) {
-	ctx := r.Context()
-	if err := s.offers.enter(ctx); err != nil {
+func (s *Server) negotiate(r *request, body []byte, want opening) (*session, []byte, error) {
+	ctx, role, stream := r.Context(), want.role, want.stream
+	held, err := s.offers.enter(ctx, len(body))
+	if errors.Is(err, api.ErrBusy) {
+		p := openProblem(err, stream)
+		p.retryAfter = s.offers.retryAfter()
+		return nil, nil, p
+	} else if err != nil {
 		return nil, nil, openProblem(err, stream)
 	}
-	defer s.offers.leave()
-	o, err := parseOffer(body, s.limits)
+	defer held.leave()
+	o, err := parseOffer(body, s.limits, s.shapesOf(role))
 	if err != nil {
 		return nil, nil, err
 	}
-	peer := api.Offer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, Source: r.source}
-	peer.Authorized = role == api.Publisher && s.tokens.publish.set
-	peer.CompoundRTCP = o.compound()
+	peer := api.Offer{ICE: o.ice, Fingerprints: o.fingerprints, Passive: o.passive, CompoundRTCP: o.compound()}
+	peer.Source, peer.Agent = r.source, r.UserAgent()
+	peer.Authorized = role == api.Publisher && want.admitted.guarded
+	peer.Limits = want.admitted.Limits
 	call := s.engine.Publish
 	if role == api.Subscriber {
 		call = s.engine.Subscribe
@@ -147,8 +182,10 @@ func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place
 		if !ok {
 			return nil, nil, openProblem(api.ErrNoPublisher, stream)
 		}
+		o.relay = o.relay && s.relays
+		peer.Relay = o.relay
 		peer.Tracks, err = o.forSubscriber(published)
-	} else {
+	} else if peer.Backup, err = asksForBackup(r); err == nil {
 		peer.Tracks, err = o.forPublisher()
 	}
 	if err != nil {
@@ -158,12 +195,7 @@ func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place
 	if err != nil {
 		return nil, nil, internal(err)
 	}
-	transport := o.transportLine()
-	opened := &session{
-		role: role, stream: strings.Clone(stream), fixed: place == fixedPlace, secret: chance.secret,
-		mid: strings.Clone(transport.mid), video: transport.kind == "video",
-		etag: chance.etag, remote: hashedAll(o.credentials), videoLine: o.videoLine(),
-	}
+	opened := newSession(&want, o, chance)
 	local, err := s.start(ctx, call, opened, peer)
 	if err != nil {
 		return nil, nil, err
@@ -181,6 +213,25 @@ func (s *Server) negotiate(r *request, body []byte, role api.Role, stream, place
 		return nil, nil, err
 	}
 	return opened, answer, nil
+}
+
+// newSession is the session of an offer, before the engine has opened it.
+func newSession(want *opening, o *offer, chance draw) *session {
+	transport := o.transportLine()
+	return &session{
+		role: want.role, stream: strings.Clone(want.stream), fixed: want.place == fixedPlace, secret: chance.secret,
+		token: want.admitted.token, until: want.admitted.Until,
+		mid: strings.Clone(transport.mid), video: transport.kind == "video",
+		etag: chance.etag, remote: hashedAll(o.credentials), videoLine: o.videoLine(),
+	}
+}
+
+// shapesOf are the shapes to look in for an offer of a role.
+func (s *Server) shapesOf(role api.Role) *shapes {
+	if role == api.Publisher {
+		return nil
+	}
+	return &s.shapes
 }
 
 // start opens the session in the engine and enters it in the table.
@@ -213,19 +264,43 @@ func openProblem(err error, stream string) *problem {
 	case errors.Is(err, api.ErrNoPublisher):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "no-publisher", "No publisher", retryStream
 		p.detail += "nobody publishes it now; expected a live publisher, so try again later"
+	case errors.Is(err, ErrUnknown):
+		p.status, p.kind, p.title = http.StatusConflict, "no-publisher", "No publisher"
+		p.retryAfter = retryStream + rand.IntN(2)
+		p.detail += "other servers did not say in time whether they have it; try again soon"
 	case errors.Is(err, api.ErrStreamTaken):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "stream-taken", "Stream taken", retryStream
 		p.detail += "a live publisher holds it; expected a free name, so end that session, try again later or choose " +
 			"another"
+	case errors.Is(err, api.ErrBackupTaken):
+		p.status, p.kind, p.title, p.retryAfter = http.StatusConflict, "backup-taken", "Backup taken", retryStream
+		p.detail += "a backup publisher that sends stands by; expected one at most, so end that session or try again " +
+			"later"
 	case errors.Is(err, api.ErrFull):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "full", "Server full", retryFull
 		p.detail += "the server takes no more sessions now; try again later"
+	case errors.Is(err, api.ErrStreamFull):
+		p.status, p.kind, p.title = http.StatusServiceUnavailable, "stream-full", "Stream full"
+		p.retryAfter = retryFull
+		p.detail += "it has as many viewers as it may have; try again later"
+	case errors.Is(err, api.ErrSourceFull):
+		p.status, p.kind, p.title = http.StatusTooManyRequests, "source-full", "Too many sessions"
+		p.retryAfter = retryFull
+		p.detail += "your address has as many sessions as one may have; expected the end of another first"
 	case errors.Is(err, api.ErrBusy):
-		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "busy", "Server busy", retryBusy
+		p.status, p.kind, p.title = http.StatusServiceUnavailable, "busy", "Server busy"
+		p.retryAfter = retryBusy + rand.IntN(busySpread)
 		p.detail += "too many sessions are about to connect; try again soon"
 	case errors.Is(err, api.ErrNoAddress):
 		p.status, p.kind, p.title, p.retryAfter = http.StatusServiceUnavailable, "no-address", "No address", retryBusy
 		p.detail += "the server has no address that peers could reach; try again soon"
+	case errors.Is(err, ErrUpstream):
+		p.status, p.kind, p.title = http.StatusServiceUnavailable, "upstream", "Stream not reachable"
+		p.retryAfter = retryBusy + rand.IntN(busySpread)
+		p.detail += "it is at another server, which cannot be reached or used now; try again soon"
+	case errors.Is(err, ErrLoop):
+		p.status, p.kind, p.title = http.StatusLoopDetected, "loop", "Loop of servers"
+		p.detail += "this server gets it from the one that asks, or over too many servers; expected another upstream"
 	case errors.Is(err, api.ErrClosing):
 		p.status, p.kind, p.title = http.StatusServiceUnavailable, "closing", "Server shutting down"
 		p.retryAfter = retryClosing

@@ -64,9 +64,11 @@ func ParseAnswer(body []byte) (*Answer, error) {
 	a := p.answer
 	a.Candidates = p.best()
 	switch {
+	case len(a.Tracks) == 0 && refused == "":
+		return nil, fmt.Errorf("%w: no media line", ErrAnswer)
 	case len(a.Tracks) == 0 || refused == "video" && a.Track(rtp.Video) == nil:
 		return nil, fmt.Errorf("%w: the answer accepts none of the %s formats that were offered",
-			ErrCodec, cmp.Or(refused, "media"))
+			ErrCodec, refused)
 	case a.ICE.Ufrag == "" || a.ICE.Password == "":
 		return nil, fmt.Errorf("%w: no ice-ufrag and ice-pwd", ErrAnswer)
 	case len(a.Fingerprints) == 0:
@@ -143,14 +145,15 @@ func parseCandidate(value string) (c candidate, ok bool) {
 		return c, false
 	}
 	address, err := netip.ParseAddr(f[4])
-	if err != nil || address.IsUnspecified() {
+	address = address.Unmap()
+	if err != nil || address.IsUnspecified() { // systems take it for themselves
 		return c, false
 	}
 	port, err := strconv.ParseUint(f[5], 10, 16)
 	if err != nil || port == 0 {
 		return c, false
 	}
-	return candidate{priority, netip.AddrPortFrom(address.Unmap(), uint16(port))}, true
+	return candidate{priority, netip.AddrPortFrom(address, uint16(port))}, true
 }
 
 // A mediaLine gathers the attributes of a media line. The maps are by payload type, as text.

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,7 +23,7 @@ const (
 )
 
 const (
-	// maxBody is the most bytes of a response.
+	// maxBody is the most bytes of a response where Config does not say.
 	maxBody      = 1 << 20
 	maxRedirects = 5
 	// idleTimeout closes connections without requests: each costs goroutines on both sides.
@@ -48,13 +50,21 @@ type Config struct {
 	Token string
 	// Transport carries the requests. By default it is NewTransport(nil).
 	Transport http.RoundTripper
+	// MaxBody is the most bytes of a response, 1 MiB where 0.
+	MaxBody int64
+	// Pinned is for servers that may be hostile: no redirect is followed. A Location whose scheme, host or port is not
+	// the endpoint's counts as none.
+	Pinned bool
+	// Header goes out with each offer.
+	Header http.Header
+	// Read gets each answer to an offer, if set. An error of it is Post's.
+	Read func(h http.Header, answer []byte) error
 }
 
 // A Client opens sessions at servers.
 type Client struct {
-	role  api.Role
-	token string
-	http  http.Client
+	config Config
+	http   http.Client
 }
 
 // New makes a client.
@@ -62,10 +72,12 @@ func New(c Config) *Client {
 	if c.Transport == nil {
 		c.Transport = NewTransport(nil)
 	}
-	return &Client{
-		role: c.Role, token: c.Token,
-		http: http.Client{Transport: c.Transport, CheckRedirect: checkRedirect},
+	c.MaxBody = cmp.Or(c.MaxBody, maxBody)
+	check := checkRedirect
+	if c.Pinned {
+		check = refuseRedirect
 	}
+	return &Client{config: c, http: http.Client{Transport: c.Transport, CheckRedirect: check}}
 }
 
 // NewTransport makes a transport for HTTP/1.1 that keeps few idle connections, and those for two seconds. config may be
@@ -85,7 +97,9 @@ func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 // Post sends an offer to a WHIP or WHEP endpoint. An error after the server has opened a session comes with that
 // session, without an Answer, so that the caller can delete it.
 func (c *Client) Post(ctx context.Context, endpoint, offer string) (*Session, error) {
-	res, body, err := c.do(ctx, request{method: http.MethodPost, url: endpoint, contentType: sdpType, body: offer})
+	res, body, err := c.do(ctx, request{
+		method: http.MethodPost, url: endpoint, contentType: sdpType, body: offer, header: c.config.Header,
+	})
 	if res == nil {
 		return nil, err
 	}
@@ -97,7 +111,7 @@ func (c *Client) Post(ctx context.Context, endpoint, offer string) (*Session, er
 		err = s.opened(res, body)
 	}
 	if err != nil {
-		return s, fmt.Errorf("%s: %w", endpoint, err)
+		return s, fmt.Errorf("%s: %w", Shown(endpoint), err)
 	}
 	return s, nil
 }
@@ -107,6 +121,7 @@ type request struct {
 	method, url       string
 	contentType, body string
 	match             string
+	header            http.Header
 }
 
 // do returns a response and its whole body, and the response alone when the body cannot be read.
@@ -115,33 +130,59 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, []byte, err
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	maps.Copy(req.Header, r.header)
 	for header, value := range map[string]string{"Content-Type": r.contentType, "If-Match": r.match} {
 		if value != "" {
 			req.Header.Set(header, value)
 		}
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if c.config.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.config.Token)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err // without the URL, which is part of our text
-		}
 		if errors.Is(err, ErrRedirect) {
-			return nil, nil, fmt.Errorf("%s: %w", r.url, err)
+			return nil, nil, fmt.Errorf("%s: %w", Shown(r.url), cause(err))
 		}
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, r.url, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, Shown(r.url), cause(err))
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, c.config.MaxBody+1))
 	switch {
 	case err != nil:
 		return res, nil, fmt.Errorf("%w: read the response: %w", ErrUnreachable, err)
-	case len(body) > maxBody:
-		return res, nil, fmt.Errorf("%w: the response is longer than %d bytes", ErrAnswer, maxBody)
+	case int64(len(body)) > c.config.MaxBody:
+		return res, nil, fmt.Errorf("%w: the response is longer than %d bytes", ErrAnswer, c.config.MaxBody)
 	}
 	return res, body, nil
+}
+
+// cause is an error without the URL around it, which may hold a password.
+func cause(err error) error {
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
+
+// Shown is a URL for people to read: without user, password, query and fragment, which may hold secrets.
+func Shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "the URL"
+	}
+	return shown(u)
+}
+
+func shown(u *url.URL) string {
+	plain := url.URL{Scheme: u.Scheme, Opaque: u.Opaque, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
+	return plain.String()
+}
+
+// refuseRedirect refuses all.
+func refuseRedirect(to *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("%w: status %d leads to %s; expected an answer, so give the URL that it leads to if you trust it",
+		ErrRedirect, to.Response.StatusCode, shown(to.URL))
 }
 
 // checkRedirect accepts redirects that keep the method (RFC 9725 section 4.5), but none from https to http.
@@ -149,12 +190,12 @@ func checkRedirect(to *http.Request, via []*http.Request) error {
 	from := via[len(via)-1]
 	switch {
 	case len(via) > maxRedirects:
-		return fmt.Errorf("%w: more than %d in a row, the last to %s", ErrRedirect, maxRedirects, to.URL)
+		return fmt.Errorf("%w: more than %d in a row, the last to %s", ErrRedirect, maxRedirects, shown(to.URL))
 	case to.Method != from.Method:
 		return fmt.Errorf("%w: status %d turns %s into %s; expected 307 or 308 to %s",
-			ErrRedirect, to.Response.StatusCode, from.Method, to.Method, to.URL)
+			ErrRedirect, to.Response.StatusCode, from.Method, to.Method, shown(to.URL))
 	case from.URL.Scheme == "https" && to.URL.Scheme != "https":
-		return fmt.Errorf("%w: from https to %s", ErrRedirect, to.URL)
+		return fmt.Errorf("%w: from https to %s", ErrRedirect, shown(to.URL))
 	}
 	return nil
 }

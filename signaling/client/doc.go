@@ -11,9 +11,11 @@
 // (RFC 8445 section 7.3.1.3). The answer is reduced to the parts that a client acts on.
 //
 // Limits: a body is at most 1 MiB long, and a request follows at most five redirects. The first 32 candidates
-// and 16 ICE servers of an answer count. Requests have no deadline but their context's.
+// and 16 ICE servers of an answer count. Requests have no deadline but their context's. Config.Pinned is for servers
+// that may be hostile.
 //
-// Errors name the URL. Each is a *Refusal, or it wraps ErrUnreachable, ErrRedirect, ErrAnswer or ErrCodec.
+// Errors name the URL, without the parts that may be secret. Each is a *Refusal, or it wraps ErrUnreachable,
+// ErrRedirect, ErrAnswer or ErrCodec.
 //
 // Concurrency: a Client is for any number of goroutines, a Session for one at a time.
 package client

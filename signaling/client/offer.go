@@ -19,6 +19,11 @@ type Offer struct {
 	// their feedback. OBS's library has neither.
 	NoRTX, NoTransportCC bool
 
+	// Passes is set for a publisher that passes on other peers' media: it offers all header extensions of package rtp.
+	Passes bool
+	// Relay asks another node of our cluster for all layers, at its listener for nodes.
+	Relay bool
+
 	ICE         api.Credentials
 	Fingerprint string // of our certificate: SHA-256, as SDP writes it
 	// RIDs are the layers of a publisher's simulcast, the largest first. Without any there is one layer. Their packets
@@ -109,6 +114,9 @@ func (o *Offer) String() string {
 	w.line("a=group:BUNDLE " + strings.Join(mids, " "))
 	w.line("a=extmap-allow-mixed")
 	w.line("a=msid-semantic: WMS")
+	if o.Relay {
+		w.line("a=ringcast-relay")
+	}
 	if o.Audio {
 		o.audio(w)
 	}
@@ -221,7 +229,7 @@ func (o *Offer) transport(w *sdpWriter, mid string, extensions []extension) {
 	w.line("a=rtcp-rsize")
 }
 
-// sends reports whether a publisher sends a header extension. It offers no other.
+// sends reports whether a publisher may send a header extension. It offers no other.
 func (o *Offer) sends(uri string) bool {
 	switch known, ok := rtp.ExtensionByURI(uri); {
 	case !ok:
@@ -229,7 +237,7 @@ func (o *Offer) sends(uri string) bool {
 	case known == rtp.RID, known == rtp.RepairedRID:
 		return len(o.RIDs) > 0
 	default:
-		return known == rtp.MID || known == rtp.TransportSequence
+		return o.Passes || known == rtp.MID || known == rtp.TransportSequence
 	}
 }
 

@@ -15,7 +15,7 @@ const maxDetail = 300
 // A Refusal is an HTTP response with a status that is no success.
 type Refusal struct {
 	Role   api.Role // the client's
-	URL    string
+	URL    string   // as Shown
 	Status int
 	Detail string // the server's reason, cut to a line
 	// RetryAfter is the header of that name, or empty.
@@ -24,7 +24,8 @@ type Refusal struct {
 
 func (c *Client) refusal(url string, res *http.Response, body []byte) *Refusal {
 	return &Refusal{
-		Role: c.role, URL: url, Status: res.StatusCode, Detail: detail(body), RetryAfter: res.Header.Get("Retry-After"),
+		Role: c.config.Role, URL: Shown(url), Status: res.StatusCode, Detail: detail(body),
+		RetryAfter: res.Header.Get("Retry-After"),
 	}
 }
 

@@ -43,13 +43,18 @@ func (s *Session) opened(res *http.Response, body []byte) error {
 		if err := checkURL(u); err != nil {
 			return fmt.Errorf("%w: Location: %w", ErrAnswer, err)
 		}
-		s.URL, s.plain = u.String(), base.Scheme == "https" && u.Scheme == "http"
+		if !s.client.config.Pinned || u.Scheme == base.Scheme && u.Host == base.Host {
+			s.URL, s.plain = u.String(), base.Scheme == "https" && u.Scheme == "http"
+		}
 	}
 	a, err := ParseAnswer(body)
 	if err != nil {
 		return checkType(err, res.Header, sdpType)
 	}
 	s.Answer = a
+	if s.client.config.Read != nil {
+		return s.client.config.Read(res.Header, body)
+	}
 	return nil
 }
 
@@ -160,6 +165,6 @@ func (s *Session) sender() *Client {
 		return s.client
 	}
 	c := *s.client
-	c.token = ""
+	c.config.Token = ""
 	return &c
 }

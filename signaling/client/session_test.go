@@ -1,17 +1,23 @@
 package client
 
 import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ringcast/engine/api"
 	"ringcast/engine/rtp"
+	"ringcast/signaling/iceserver"
 )
 
 var (
@@ -238,6 +244,28 @@ func TestICEServers(t *testing.T) {
 	} {
 		if got := iceServers([]string{text}); !slices.Equal(got, want) {
 			t.Errorf("%.200s: got %v, want %v", text, got, want)
+		}
+	}
+}
+
+// The parser reads back all that the server writes.
+func TestICEServersRoundTrip(t *testing.T) {
+	cfg := iceserver.Config{
+		URLs:   []string{"stun:a:3478", "turn:[2001:db8::1]:3478?transport=udp", "turns:c"},
+		Secret: `a "quoted" \ secret, with; everything`,
+	}
+	for range 100 { // credentials have + / = at times
+		got := iceServers(cfg.Links(time.Now()))
+		if len(got) != 3 || got[0] != (ICEServer{URL: cfg.URLs[0]}) {
+			t.Fatalf("got %q", got)
+		}
+		for i, s := range got[1:] {
+			mac := hmac.New(sha1.New, []byte(cfg.Secret))
+			mac.Write([]byte(s.Username))
+			want := ICEServer{cfg.URLs[i+1], s.Username, base64.StdEncoding.EncodeToString(mac.Sum(nil))}
+			if s != want || !regexp.MustCompile(`^[0-9]{10}:[A-Z2-7]{8}$`).MatchString(s.Username) {
+				t.Errorf("got %q, want %q", s, want)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@
 //       &bitrate=2000&keep=resolution|framerate|balanced&simulcast=0
 //   ?watch=NAME
 //   &autostart=1 starts at once, &stats=0 and =1 hide and show the numbers
+//   &embed shows the player of a viewer alone, for other sites' pages; &relay=1 uses a TURN server alone
 //   #token=TOKEN is the access token: what is behind the # stays in the browser
 
 import { sizeOf } from './layers.js';
@@ -69,6 +70,10 @@ function endpoint(kind) {
   return new URL(`${kind}/${encodeURIComponent(streamName())}`, base).href;
 }
 
+function publishEndpoint() {
+  return endpoint('whip') + ($('backup').checked ? '?backup=1' : '');
+}
+
 function setMode(next) {
   mode = next;
   $('mode-publish').setAttribute('aria-pressed', String(mode === 'publish'));
@@ -111,13 +116,13 @@ const copies = new Map(); // the text that a copy button takes, where it is not 
 
 function commands() {
   const token = $('token').value;
-  const url = quote(endpoint('whip'));
+  const url = quote(publishEndpoint());
   // The token is copied, not shown.
   const command = (id, build) => {
     $(id).textContent = build('••••••••');
     copies.set(id, build(token));
   };
-  command('command-obs', () => endpoint('whip'));
+  command('command-obs', () => publishEndpoint());
   command('command-obs-token', (t) => t);
   $('obs-token').hidden = !token;
   command('command-ffmpeg', (t) =>
@@ -132,6 +137,7 @@ function commands() {
   const again = { publish: streamName(), autostart: 1 };
   for (const id of ['source', 'codec', 'resolution', 'bitrate', 'keep']) if ($(id).value) again[id] = $(id).value;
   if (!$('simulcast').checked) again.simulcast = 0;
+  if ($('backup').checked) again.backup = 1;
   $('again-link').href = link(again);
 }
 
@@ -169,12 +175,16 @@ function presets() {
   if (token) $('token').value = token;
   if (query.has('stats')) $('toggle-stats').setAttribute('aria-pressed', String(isOn(query.get('stats'))));
   $('simulcast').checked = !query.has('simulcast') || isOn(query.get('simulcast'));
-  setMode(query.has('watch') ? 'watch' : 'publish');
-  autostart = isOn(query.get('autostart')) && Boolean(watch || publish);
+  $('backup').checked = isOn(query.get('backup'));
+  setMode(query.has('watch') || query.has('embed') ? 'watch' : 'publish');
+  embedded = query.has('embed') && isOn(query.get('embed'));
+  document.documentElement.classList.toggle('embed', embedded);
+  autostart = (embedded || isOn(query.get('autostart'))) && Boolean(watch || publish);
   if (autostart) start();
 }
 
 let autostart = false;
+let embedded = false; // only the player is shown
 
 function suggestBitrate() {
   $('bitrate').value = String(bitrates[$('resolution').value]);
@@ -213,7 +223,7 @@ async function startPublishing() {
     // The browser's own "stop sharing" button, or a camera that was pulled out.
     track.addEventListener('ended', () => stop());
   }
-  const publisher = new Publisher(endpoint('whip'), $('token').value, source.stream, {
+  const publisher = new Publisher(publishEndpoint(), $('token').value, source.stream, {
     codec: $('codec').value,
     bitrate: Number($('bitrate').value),
     simulcast: $('simulcast').checked,
@@ -417,6 +427,7 @@ function wait(error, seconds) {
 function fail(message) {
   $('error').hidden = !message;
   $('error').textContent = message ? sentence(message) : '';
+  if (embedded && message) idle('Cannot play', sentence(message));
 }
 
 function sentence(text) {

@@ -18,6 +18,7 @@ const longestRetry = 5;
 const requestDeadline = 10; // seconds for the server to answer
 const endDeadline = 2; // seconds for the answer to a DELETE
 const connectDeadline = 10; // seconds from the answer until media must flow
+const relayOnly = ['1', 'true', ''].includes(new URLSearchParams(location.search).get('relay')); // to try TURN
 const grace = 4; // seconds for which 'disconnected' may still heal by itself
 // How often a publisher asks again for a name that is taken. Our own session from before a reload or a crash may hold
 // it, which the server gives up after a few seconds.
@@ -170,14 +171,15 @@ class Session extends EventTarget {
       await this.prepare(pc);
       if (!current()) return;
       this.observe(pc, current);
-      await describe(pc);
+      // The server is ICE-lite and learns our addresses from our checks: nothing to gather for. So the local
+      // description can wait for the STUN and TURN servers that the answer names.
+      const offer = await describe(pc);
       if (!current()) return;
-      // The server is ICE-lite and learns our addresses from our checks: nothing to gather for.
       this.postedAt = performance.now();
       const response = await fetch(this.endpoint, {
         method: 'POST',
         headers: this.headers({ 'Content-Type': 'application/sdp' }),
-        body: pc.localDescription.sdp,
+        body: offer.sdp,
         signal: AbortSignal.timeout(requestDeadline * 1000),
       });
       if (!response.ok) throw await Problem.from(response);
@@ -192,6 +194,9 @@ class Session extends EventTarget {
       this.opened(response, current);
       const sdp = await response.text();
       this.answeredAt = performance.now();
+      if (!current()) return;
+      useServers(pc, response);
+      await settle(pc, offer);
       if (!current()) return;
       await pc.setRemoteDescription({ type: 'answer', sdp: this.tune(sdp) });
       if (!current() || this.state === 'live') return;
@@ -270,10 +275,35 @@ class Session extends EventTarget {
 // not asked sends one (RFC 7587 section 7.1).
 async function describe(pc) {
   const offer = await pc.createOffer();
+  return { type: 'offer', sdp: withParameter(offer.sdp, 'opus', 'stereo=1'), plain: offer };
+}
+
+// settle makes the offer our local description, which begins to gather.
+async function settle(pc, { type, sdp, plain }) {
   try {
-    await pc.setLocalDescription({ type: 'offer', sdp: withParameter(offer.sdp, 'opus', 'stereo=1') });
+    await pc.setLocalDescription({ type, sdp });
   } catch {
-    await pc.setLocalDescription(offer); // one channel is better than none
+    await pc.setLocalDescription(plain); // one channel is better than none
+  }
+}
+
+// useServers takes the STUN and TURN servers of an answer's Link headers (RFC 9725 section 4.6).
+function useServers(pc, response) {
+  const iceServers = [];
+  const links = response.headers.get('Link') || '';
+  for (const [, urls, parameters] of links.matchAll(/<((?:stun|turn)s?:[^>]*)>((?:"(?:\\.|[^"\\])*"|[^,"])*)/gi)) {
+    const of = (name) =>
+      parameters.match(new RegExp(`;\\s*${name}\\s*=\\s*"((?:\\\\.|[^"\\\\])*)"`, 'i'))?.[1].replace(/\\(.)/g, '$1');
+    if (of('rel') !== 'ice-server') continue;
+    const server = { urls };
+    if (of('username')) Object.assign(server, { username: of('username'), credential: of('credential') });
+    iceServers.push(server);
+  }
+  if (iceServers.length === 0 && !relayOnly) return;
+  try {
+    pc.setConfiguration({ ...pc.getConfiguration(), iceServers, iceTransportPolicy: relayOnly ? 'relay' : 'all' });
+  } catch {
+    // An older browser goes on without them.
   }
 }
 

@@ -1,6 +1,7 @@
-package signaling
+package access
 
-// A Secret is a token that prints as "hidden", so that no log or message shows it. Converting it to a string shows it.
+// A Secret is a token or a key that prints as "hidden", so that no log or message shows it. Converting it to a string
+// shows it.
 type Secret string
 
 func (s Secret) String() string {

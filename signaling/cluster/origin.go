@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"ringcast/engine/api"
+	"ringcast/signaling/cluster/directory"
+)
+
+// originInterval is the time between two looks at the engine's streams.
+const originInterval = 100 * time.Millisecond
+
+// Origins announce the streams that are published at this node. They are the directory.Local of the node.
+type Origins struct {
+	node   directory.Node
+	engine *Node
+
+	mu        sync.Mutex
+	announced map[string]announced
+	sessions  int
+}
+
+type announced struct {
+	publisher api.SessionID
+	place     directory.Place
+}
+
+// NewOrigins makes the origins of a node.
+func NewOrigins(node directory.Node, e *Node) *Origins {
+	return &Origins{node: node, engine: e, announced: make(map[string]announced)}
+}
+
+// Run announces streams from their first packet to their end, until ctx ends.
+func (o *Origins) Run(ctx context.Context, d directory.Directory) {
+	ticker := time.NewTicker(originInterval)
+	defer ticker.Stop()
+	for {
+		o.look(d)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look compares the streams of the engine with those that are announced.
+func (o *Origins) look(d directory.Directory) {
+	sessions := 0
+	live := make(map[string]bool)
+	for _, s := range o.engine.Streams() {
+		sessions += s.Subscribers + 1
+		// The engine's list may be older than the end of a pull: only the list itself says which streams were pulled.
+		if !flows(&s) || s.Pulled {
+			continue
+		}
+		live[s.Name] = true
+		o.mu.Lock()
+		before, known := o.announced[s.Name]
+		o.mu.Unlock()
+		if known && before.publisher == s.Publisher {
+			continue
+		}
+		place := d.Announce(s.Name, directory.Publisher{Source: netip.Addr{}})
+		o.mu.Lock()
+		o.announced[s.Name] = announced{s.Publisher, place}
+		o.mu.Unlock()
+	}
+	var over []string
+	o.mu.Lock()
+	o.sessions = sessions
+	for name := range o.announced {
+		if !live[name] {
+			delete(o.announced, name)
+			over = append(over, name)
+		}
+	}
+	o.mu.Unlock()
+	for _, name := range over {
+		d.Withdraw(name)
+		o.engine.Lost(name)
+	}
+}
+
+// flows reports whether the publisher has sent a packet.
+func flows(s *api.Stream) bool {
+	for _, payload := range s.Active {
+		if payload >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Sessions is the number of publishers and viewers at the last look.
+func (o *Origins) Sessions() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.sessions
+}
+
+// Self implements directory.Local.
+func (o *Origins) Self() directory.Node {
+	n := o.node
+	n.Load.Sessions = o.Sessions()
+	return n
+}
+
+// Places implements directory.Local.
+func (o *Origins) Places(stream string, _ directory.NodeID) []directory.Place {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a, ok := o.announced[stream]; ok {
+		return []directory.Place{a.place}
+	}
+	return nil
+}
+
+// Superseded implements directory.Local.
+func (o *Origins) Superseded(stream string, _ directory.Place) {
+	o.mu.Lock()
+	a, ok := o.announced[stream]
+	o.mu.Unlock()
+	if ok {
+		o.engine.End(a.publisher, api.ReasonReplaced)
+		o.engine.Lost(stream)
+	}
+}

@@ -1,0 +1,216 @@
+package signaling
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"ringcast/engine/api"
+)
+
+// serveAPI adds the paths of the admin API. openapi.json describes them.
+func (a *Admin) serveAPI() {
+	a.read("GET /api/openapi.json", readPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		_, _ = w.Write(openAPI)
+	})
+	a.handle("GET /api/streams", readPath, func(w http.ResponseWriter, _ *request) error {
+		return inspectStreams(w, a.engine.Streams())
+	})
+	a.handle("DELETE /api/streams/{stream}", writePath, a.endStream)
+	a.handle("GET /api/streams/{stream}/sessions", readPath, a.listSessions)
+	a.handle("DELETE /api/sessions/{id}", writePath, a.endSession)
+	a.handle("GET /api/limits", readPath, func(w http.ResponseWriter, _ *request) error {
+		return writeJSON(w, limitsOf(a.engine.Limits()))
+	})
+	a.handle("PATCH /api/limits", writePath, a.setLimits)
+}
+
+// inspectedSession is a session as operators see it. Its id is that of the log, and not the secret of its URL.
+type inspectedSession struct {
+	ID        uint64    `json:"id"`
+	Role      string    `json:"role"`
+	State     string    `json:"state"`
+	Opened    time.Time `json:"opened"`
+	Source    string    `json:"source,omitempty"`
+	UserAgent string    `json:"userAgent,omitempty"`
+	// RID and Cause are the layer that a subscriber of several is sent, and why.
+	RID   string `json:"rid,omitempty"`
+	Cause string `json:"cause,omitempty"`
+}
+
+// The states of a session.
+const (
+	statePending   = "pending"   // not yet connected
+	stateWaiting   = "waiting"   // a publisher that is connected, and waits for the stream
+	stateConnected = "connected" // a subscriber
+	stateLive      = "live"      // the publisher that has the stream
+)
+
+func (a *Admin) listSessions(w http.ResponseWriter, r *request) error {
+	stream := r.PathValue("stream")
+	sessions := a.engine.Sessions(stream)
+	if len(sessions) == 0 {
+		return noStream(stream)
+	}
+	list := make([]inspectedSession, 0, len(sessions))
+	for _, s := range sessions {
+		in := inspectedSession{
+			ID: uint64(s.ID), Role: s.Role.String(), State: stateOf(&s), Opened: s.Opened.UTC().Truncate(time.Second),
+			UserAgent: s.Agent, RID: s.RID, Cause: s.Cause,
+		}
+		if s.Source != (netip.Addr{}) {
+			in.Source = s.Source.String()
+		}
+		list = append(list, in)
+	}
+	return writeJSON(w, list)
+}
+
+func stateOf(s *api.Session) string {
+	switch {
+	case s.Live:
+		return stateLive
+	case !s.Connected:
+		return statePending
+	case s.Role == api.Publisher:
+		return stateWaiting
+	}
+	return stateConnected
+}
+
+func noStream(name string) *problem {
+	return &problem{
+		status: http.StatusNotFound, kind: "no-stream", title: "No such stream",
+		detail: fmt.Sprintf("the stream %s has no sessions; expected one that /api/streams lists", quote(name)),
+	}
+}
+
+// endStream ends the publisher and the viewers of a stream.
+func (a *Admin) endStream(w http.ResponseWriter, r *request) (err error) {
+	stream, ended := r.PathValue("stream"), 0
+	if !validStream(stream) {
+		stream = "" // nothing has such a name
+	}
+	defer func() { a.audit.wrote(r, endStream, err, "stream", stream, "sessions", ended) }()
+	if ended = a.engine.EndStream(stream, api.ReasonKicked); ended == 0 {
+		return noStream(stream)
+	}
+	return writeJSON(w, map[string]int{"ended": ended})
+}
+
+// endSession ends one session.
+func (a *Admin) endSession(w http.ResponseWriter, r *request) (err error) {
+	text := r.PathValue("id")
+	id, err := strconv.ParseUint(text, 10, 64)
+	defer func() { a.audit.wrote(r, endSession, err, "session", id) }()
+	if err != nil || !a.engine.End(api.SessionID(id), api.ReasonKicked) {
+		return &problem{
+			status: http.StatusNotFound, kind: "no-session", title: "No such session",
+			detail: fmt.Sprintf("the session %s has ended or never was; expected the id of a listed one", quote(text)),
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// A limitSet is api.Limits in JSON. A field that a PATCH leaves out stays.
+type limitSet struct {
+	Viewers        *int    `json:"streamViewers,omitempty"`
+	SourceSessions *int    `json:"sourceSessions,omitempty"`
+	Bitrate        *int    `json:"publisherBitrate,omitempty"`
+	OverBitrate    *string `json:"overBitrate,omitempty"`
+}
+
+const (
+	overWarn   = "warn"
+	overRefuse = "refuse"
+	// maxCount and the rates are those of the settings.
+	maxCount             = 1 << 30
+	leastRate, mostLimit = 10_000, 1_000_000_000
+)
+
+func limitsOf(l api.Limits) limitSet {
+	over := overWarn
+	if l.Refuse {
+		over = overRefuse
+	}
+	return limitSet{&l.Viewers, &l.SourceSessions, &l.Bitrate, &over}
+}
+
+// apply changes the limits that are given.
+func (l *limitSet) apply(to *api.Limits) {
+	for _, f := range [...]struct{ to, from *int }{
+		{&to.Viewers, l.Viewers}, {&to.SourceSessions, l.SourceSessions}, {&to.Bitrate, l.Bitrate},
+	} {
+		if f.from != nil {
+			*f.to = *f.from
+		}
+	}
+	if l.OverBitrate != nil {
+		to.Refuse = *l.OverBitrate == overRefuse
+	}
+}
+
+// check reports values that make no sense.
+func (l *limitSet) check() error {
+	for _, n := range [...]*int{l.Viewers, l.SourceSessions} {
+		if n != nil && (*n < 0 || *n > maxCount) {
+			return fmt.Errorf("%d is no number from 0 to %d", *n, maxCount)
+		}
+	}
+	if b := l.Bitrate; b != nil && *b != 0 && (*b < leastRate || *b > mostLimit) {
+		return fmt.Errorf("publisherBitrate is %d; 0, or %d to %d bits a second expected", *b, leastRate, mostLimit)
+	}
+	if o := l.OverBitrate; o != nil && *o != overWarn && *o != overRefuse {
+		return fmt.Errorf("overBitrate is %s; warn or refuse expected", quote(*o))
+	}
+	return nil
+}
+
+// setLimits changes limits.
+func (a *Admin) setLimits(w http.ResponseWriter, r *request) (err error) {
+	var now api.Limits
+	defer func() {
+		a.audit.wrote(r, setLimits, err, "viewers", now.Viewers, "source_sessions", now.SourceSessions,
+			"bitrate", now.Bitrate, "refuse", now.Refuse)
+	}()
+	now = a.engine.Limits()
+	change, err := readLimits(w, r)
+	if err != nil {
+		return err
+	}
+	now = a.engine.SetLimits(change.apply)
+	return writeJSON(w, limitsOf(now))
+}
+
+// readLimits reads the body of a PATCH of the limits.
+func readLimits(w http.ResponseWriter, r *request) (change limitSet, err error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxExtensionBody))
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return change, tooLarge(maxExtensionBody)
+	}
+	if err == nil {
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err = d.Decode(&change); err == nil {
+			if _, end := d.Token(); end != io.EOF {
+				err = errors.New("there is more after the object")
+			}
+		}
+	}
+	if err == nil {
+		err = change.check()
+	}
+	if err != nil {
+		return change, malformedJSON("an object with some of the members that a GET shows", err)
+	}
+	return change, nil
+}
