@@ -49,7 +49,8 @@ func newTrialFlags(name string) (*flag.FlagSet, *trialFlags) {
 	c := &t.cfg
 	f.Var(&t.names, "io",
 		"measure `CONTENDER`: xdp, segments, messages or off, with @PROGRAM for another ringcast and flags after "+
-			"it; sfu; or cmd:COMMAND LINE")
+			"it; sfu; or cmd:COMMAND LINE, which may begin with whip=URL, whep=URL, ready=URL, token=TOKEN and "+
+			"NAME=VALUE of its environment")
 	f.Var(&t.names, "port", "") // the old name of --io, for one more release
 	f.StringVar(&t.urls.WHIP, "whip", "", "WHIP `URL` of cmd:")
 	f.StringVar(&t.urls.WHEP, "whep", "", "WHEP `URL` of cmd:")
@@ -131,6 +132,9 @@ const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside
     ringbench lab --layers 3 --duration 60s --compare "xdp --crowd 500" "xdp --crowd 500,250:700k,250:200k"
   Another server; {ip} is its address, {n} a stream's number:
     ringbench lab --io 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
+  MediaMTX beside ringcast; the words before the program are its URLs and settings in its environment:
+    ringbench lab --viewers 100 --compare xdp 'cmd:whip=http://{ip}:8889/b{n}/whip whep=http://{ip}:8889/b{n}/whep
+        ready=http://{ip}:8889/ MTX_PATHS_ALL_OTHERS_SOURCE=publisher ./mediamtx'
 `
 
 func labCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
@@ -167,6 +171,8 @@ const tableExamples = `  The table of docs/performance.md, into docs/bench, in a
     ringbench table --dir docs/bench
   It resumes where it was interrupted; from the beginning:
     ringbench table --dir docs/bench --fresh
+  The cost over viewers, as the chart cost.svg:
+    ringbench table --dir bench --count 1 --count 10 --count 100 --count 1000 --count 3000 xdp segments
 `
 
 func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
@@ -175,8 +181,11 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	c.Rounds, c.Window = 5, 1500*time.Millisecond
 	var dir string
 	var fresh bool
+	var counts numbers
 	f.StringVar(&dir, "dir", "bench", "`DIRECTORY` of table.json, table.md and the charts")
 	f.BoolVar(&fresh, "fresh", false, "start over instead of resuming")
+	f.Var(&counts, "count",
+		"`VIEWERS`; may be repeated, in rising order (default: 1 to 5000, and then a search for the most)")
 	f.DurationVar(&c.Window, "duration", c.Window, "`TIME` that one window is measured")
 	f.IntVar(&c.Rounds, "repeat", c.Rounds, "`N` windows of each contender and count")
 	contenders, log, err := t.parse(f, args, stdout, stderr, tableExamples, "xdp", "segments", "messages", "off")
@@ -195,7 +204,11 @@ func tableCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 			return err
 		}
 	}
-	l, err := trial.Climb(ctx, log, *c, path, contenders...)
+	var viewers []int
+	for _, n := range counts {
+		viewers = append(viewers, int(n))
+	}
+	l, err := trial.Climb(ctx, log, *c, path, viewers, contenders...)
 	if l == nil || len(l.Rungs) == 0 {
 		return err
 	}
@@ -244,15 +257,18 @@ func soakCommand(ctx context.Context, args []string, stdout io.Writer, stderr *o
 
 const joinsExamples = `  How fast viewers can join while 1,000 watch:
     ringbench joins --viewers 1000 --rate 300 --rate 500 --rate 700
+  2,000 who come at once, what that costs the 1,000, and what was refused:
+    ringbench joins --viewers 1000 --storm 2000
 `
 
 func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *os.File) error {
 	f, t := newTrialFlags("joins")
-	var rates numbers
+	var rates, storms numbers
 	var lasts time.Duration
 	f.IntVar(&t.cfg.Viewers, "viewers", t.cfg.Viewers, "`N` viewers that watch")
 	f.Var(&rates, "rate", "`JOINS` a second; may be repeated (default 300, 500 and 700)")
 	f.DurationVar(&lasts, "duration", 3*time.Second, "`TIME` of each rate")
+	f.Var(&storms, "storm", "`N` viewers that join at once, after the rates; may be repeated")
 	contenders, log, err := t.parse(f, args, stdout, stderr, joinsExamples, "xdp")
 	if err != nil {
 		return err
@@ -261,13 +277,20 @@ func joinsCommand(ctx context.Context, args []string, stdout io.Writer, stderr *
 	if err != nil {
 		return err
 	}
-	if len(rates) == 0 {
+	if len(rates)+len(storms) == 0 {
 		rates = numbers{300, 500, 700}
+	}
+	var arrivals []trial.Arrivals
+	for _, rate := range rates {
+		arrivals = append(arrivals, trial.Arrivals{Viewers: max(1, int(rate*lasts.Seconds())), Rate: rate})
+	}
+	for _, n := range storms {
+		arrivals = append(arrivals, trial.Arrivals{Viewers: max(1, int(n))})
 	}
 	if err := t.cfg.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
-	j, err := trial.Join(ctx, log, t.cfg, c, rates, lasts)
+	j, err := trial.Join(ctx, log, t.cfg, c, arrivals)
 	if j == nil || len(j.Steps) == 0 {
 		return err
 	}

@@ -173,7 +173,8 @@ func TestCertificate(t *testing.T) {
 	}
 }
 
-// TestNothingToSee answers with an address where nobody is: all viewers fail, and the run fails.
+// TestNothingToSee answers with an address where nobody is: all viewers fail, and the run fails. A viewer comes back
+// when the server asks for that, and only then.
 func TestNothingToSee(t *testing.T) {
 	silent, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -186,7 +187,11 @@ func TestNothingToSee(t *testing.T) {
 		fmt.Sprintf("a=candidate:1 1 udp 1 127.0.0.1 %d typ host\r\n", silent.LocalAddr().(*net.UDPAddr).Port)
 	var posts atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if posts.Add(1) > 2 {
+		switch n := posts.Add(1); {
+		case n == 2:
+			w.Header().Set("Retry-After", "0")
+			fallthrough
+		case n > 3:
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
@@ -197,7 +202,8 @@ func TestNothingToSee(t *testing.T) {
 	status, stdout, stderr := invoke(t, "watch", "--quiet", "--whep", s.URL, "--viewers", "3", "--ramp", "10")
 	if status != exitFailed || !strings.Contains(stderr, "no viewer saw a keyframe") ||
 		!strings.Contains(stdout, "2 × no candidate answered") ||
-		!strings.Contains(stdout, "1 × 503 Service Unavailable") {
+		!strings.Contains(stdout, "1 × 503 Service Unavailable") || !strings.Contains(stdout, "1 offers") ||
+		posts.Load() != 4 {
 		t.Errorf("status %d\n%s%s", status, stdout, stderr)
 	}
 }

@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,8 @@ const (
 	exitUsage  = 78 // EX_CONFIG of sysexits.h, which systemd can distinguish from a crash's 2
 )
 
+var errSHA1 = errors.New("GODEBUG=fips140=only forbids SHA-1, which ICE demands; fips140=on allows it")
+
 // command is the whole program. It returns the exit status.
 func command(args, environ []string, stdout, stderr io.Writer, asked signals) int {
 	if len(args) > 0 && args[0] == "doctor" {
@@ -59,6 +62,10 @@ func command(args, environ []string, stdout, stderr io.Writer, asked signals) in
 	cfg, err := config.Load(args, environ)
 	if err != nil {
 		return explain(err, stdout, stderr)
+	}
+	if fips140.Enforced() { // each ICE check would end in a panic
+		complain(stderr, errSHA1)
+		return exitUsage
 	}
 	// The reader of the log may go. Then a write returns an error instead of ending the process.
 	signal.Ignore(syscall.SIGPIPE)

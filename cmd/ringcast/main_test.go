@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	dropPrivileges = func(host.Needs) error { return nil } // other tests need them
-	goleak.VerifyTestMain(m)
+	// A CA of tests cannot be stopped.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/letsencrypt/pebble/v2/va.VAImpl.processTasks"))
 }
 
 // patience bounds waits that take milliseconds on an idle machine.

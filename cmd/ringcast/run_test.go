@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -73,6 +74,17 @@ func TestRefusalNamesTheSetting(t *testing.T) {
 		if got := refusal(err).Error(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
+	}
+}
+
+// TestSHA1IsForbidden starts a process in which each ICE check would end in a panic. Its media host is unknown, so it
+// ends either way.
+func TestSHA1IsForbidden(t *testing.T) {
+	process := exec.Command(os.Args[0], withLocal([]string{"--udp", "no such host:7000"})...)
+	process.Env = append(os.Environ(), asRingcast+"=1", "GODEBUG=fips140=only")
+	out, err := process.CombinedOutput()
+	if err == nil || process.ProcessState.ExitCode() != exitUsage || string(out) != "ringcast: "+errSHA1.Error()+"\n" {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -220,8 +232,9 @@ func TestSecondSignalEndsProcess(t *testing.T) {
 
 // Neither the log nor the admin side of a server shows its tokens.
 func TestTokens(t *testing.T) {
-	const publish, view = "s3cret-publish", "s3cret-view"
-	in := startProcess(t, "--publish-token", publish, "--view-token", view, "--log-level", "debug")
+	const publish, view, admin = "s3cret-publish", "s3cret-view", "s3cret-of-operators"
+	in := startProcess(t, "--publish-token", publish, "--view-token", view, "--admin-token", admin,
+		"--metrics-token", "s3cret-of-prometheus", "--log-level", "debug")
 	var shown []string
 	for path, own := range map[string]string{
 		"/whip/x": publish, "/whep/x": view, "/whip": "x:" + publish,
@@ -250,7 +263,8 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/metrics", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2"} {
-		_, text := get(t, "http://"+in.admin+path)
+		status, text := manage(t, http.MethodGet, "http://"+in.admin+path, admin)
+		equal(t, path, status, http.StatusOK)
 		shown = append(shown, text)
 	}
 	in.stop(t)

@@ -61,6 +61,8 @@ func TestUnitMatchesProgram(t *testing.T) {
 		"CapabilityBoundingSet":    "CAP_NET_RAW CAP_NET_ADMIN CAP_BPF",
 		"ExecReload":               "-HUP $MAINPID",
 		"NoNewPrivileges":          "yes",
+		"RuntimeDirectory":         "ringcast",
+		"RuntimeDirectoryMode":     "0700",
 		"LimitMEMLOCK":             "infinity",
 		"RestrictAddressFamilies":  "AF_INET AF_INET6 AF_UNIX AF_NETLINK AF_XDP",
 		"SystemCallFilter":         "@system-service bpf",

@@ -120,28 +120,57 @@ func TestH264(t *testing.T) {
 func TestStamp(t *testing.T) {
 	for _, c := range []rtp.Codec{rtp.VP8, rtp.Opus} {
 		payload := bytes.Repeat([]byte{0x5A}, 80)
-		if _, found, _ := ReadStamp(c, payload); found {
-			t.Error("a stamp where there is none")
+		if _, f := ReadStamp(c, payload); f != Unstamped {
+			t.Errorf("%v: without a stamp, got %v, want %v", c, f, Unstamped)
 		}
 		want := Stamp{Count: 1<<40 + 3, Due: time.Unix(1_700_000_000, 123_456_789)}
 		PutStamp(c, payload, want)
-		got, found, intact := ReadStamp(c, payload)
-		if !found || !intact || got.Count != want.Count || !got.Due.Equal(want.Due) {
-			t.Errorf("%v: %+v, %v, %v", c, got, found, intact)
+		got, f := ReadStamp(c, payload)
+		if f != Intact || got.Count != want.Count || !got.Due.Equal(want.Due) {
+			t.Errorf("%v: got %+v, %v; want %+v, %v", c, got, f, want, Intact)
 		}
 		payload[2]++ // VP8's picture ID, which a server may change
-		if _, _, intact := ReadStamp(c, payload); intact != (c == rtp.VP8) {
-			t.Errorf("%v: descriptor changed, intact: %v", c, intact)
+		if _, f := ReadStamp(c, payload); (f == Intact) != (c == rtp.VP8) {
+			t.Errorf("%v: descriptor changed: got %v", c, f)
 		}
 		payload[2]--
 		payload[20]++
-		if _, found, intact := ReadStamp(c, payload); !found || intact {
-			t.Errorf("%v: damaged, found: %v, intact: %v", c, found, intact)
+		if _, f := ReadStamp(c, payload); f != Damaged {
+			t.Errorf("%v: damaged: got %v, want %v", c, f, Damaged)
 		}
 	}
 	PutStamp(rtp.VP8, make([]byte, StampLen+3), Stamp{}) // too short: stays as it is
-	if _, found, _ := ReadStamp(rtp.VP8, make([]byte, 3)); found {
-		t.Error("a stamp in 3 bytes")
+	if _, f := ReadStamp(rtp.VP8, make([]byte, 3)); f != Unstamped {
+		t.Errorf("a stamp in 3 bytes: got %v, want %v", f, Unstamped)
+	}
+}
+
+// TestRecut reads stamps as a server leaves them that puts frames together and splits them in its own way.
+func TestRecut(t *testing.T) {
+	payload := bytes.Repeat([]byte{0x5A}, 400)
+	PutStamp(rtp.VP8, payload, Stamp{Count: 5, Due: time.Unix(1, 2)})
+	frame := payload[vp8Descriptor:]
+	descriptor := []byte{0x10}
+	for _, c := range []struct {
+		name    string
+		payload []byte
+		damage  int // the offset of a byte to damage, 0 for none
+		want    Finding
+	}{
+		{"a shorter descriptor", slices.Concat(descriptor, frame), 0, Recut},
+		{"the end of another packet before it", slices.Concat(descriptor, frame[:100], frame), 0, Recut},
+		{"only the end", slices.Concat(descriptor, frame[200:]), 0, Recut},
+		{"damage in front of it", slices.Concat(descriptor, frame[:100], frame), 50, Recut},
+		{"damage", slices.Concat(descriptor, frame[:100], frame), 200, Damaged},
+		{"without the end", slices.Concat(descriptor, frame[:300]), 0, Unstamped},
+	} {
+		if c.damage > 0 {
+			c.payload[c.damage]++
+		}
+		s, f := ReadStamp(rtp.VP8, c.payload)
+		if f != c.want || f == Recut && !s.Due.Equal(time.Unix(1, 2)) {
+			t.Errorf("%s: got %v of %v, want %v", c.name, f, s.Due, c.want)
+		}
 	}
 }
 
@@ -150,13 +179,12 @@ func FuzzReadStamp(f *testing.F) {
 	PutStamp(rtp.VP8, payload, Stamp{Count: 7, Due: time.Unix(1_700_000_000, 0)})
 	f.Add(payload)
 	f.Add(payload[:StampLen])
+	f.Add(payload[len(payload)-StampLen:])
+	f.Add(payload[20:])
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		for _, c := range []rtp.Codec{rtp.VP8, rtp.Opus} {
-			s, found, intact := ReadStamp(c, payload)
-			if intact && !found {
-				t.Error("intact, but not there")
-			}
-			if !intact {
+			s, finding := ReadStamp(c, payload)
+			if finding != Intact {
 				continue
 			}
 			again := bytes.Clone(payload)
@@ -198,8 +226,8 @@ func TestGenerated(t *testing.T) {
 func TestLayerStamps(t *testing.T) {
 	payload := make([]byte, 100)
 	PutStamp(rtp.VP8, payload, Stamp{Layer: 2, Count: 1<<56 + 7, Due: time.Unix(1, 2)})
-	s, found, intact := ReadStamp(rtp.VP8, payload)
-	if !found || !intact || s.Layer != 2 || s.Count != 7 || !s.Due.Equal(time.Unix(1, 2)) {
-		t.Errorf("%+v, found %t, intact %t", s, found, intact)
+	s, f := ReadStamp(rtp.VP8, payload)
+	if f != Intact || s.Layer != 2 || s.Count != 7 || !s.Due.Equal(time.Unix(1, 2)) {
+		t.Errorf("got %+v, %v; want layer 2, count 7, %v", s, f, Intact)
 	}
 }

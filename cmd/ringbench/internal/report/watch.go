@@ -36,8 +36,10 @@ type Watch struct {
 	Aborted  bool   `json:"aborted"`  // ended by a signal
 	Counting string `json:"counting"` // sockets, or the sink's name: it counts unsampled viewers
 
-	// Joined viewers got keys, Playing ones a keyframe. Lost ones were connected and ended before the run did.
+	// Joined viewers got keys, Playing ones a keyframe. Lost ones were connected and ended before the run did. Refused
+	// counts offers that were sent again, when the server had asked for that.
 	Joined   int                       `json:"joined"`
+	Refused  int                       `json:"refused_offers"`
 	Playing  int                       `json:"playing"`
 	Lost     map[string]int            `json:"lost,omitempty"`
 	Failures map[string]map[string]int `json:"failures,omitempty"` // stage, reason, count
@@ -82,11 +84,7 @@ type Sample struct {
 	Unrecovered uint64  `json:"unrecovered_packets"`
 	LossBefore  float64 `json:"loss_before_rtx"`
 	LossAfter   float64 `json:"loss_after_rtx"`
-	// Stamped packets came from a ringbench publisher; Damaged ones of these were altered. Unsent counts packets that
-	// were lost before the server numbered them: the publisher's count leapt further than packets were missing here.
-	Stamped   uint64    `json:"stamped_packets"`
-	Damaged   uint64    `json:"damaged_packets"`
-	Unsent    uint64    `json:"lost_upstream_packets"`
+	Content
 	Frames    uint64    `json:"frames"`
 	Keyframes uint64    `json:"keyframes"`
 	Freezes   uint64    `json:"freezes"` // more than 200 ms between whole frames
@@ -94,6 +92,17 @@ type Sample struct {
 	Jitter    Quantiles `json:"jitter"` // RFC 3550's, of each sampled video track at each report
 	Delay     Quantiles `json:"delay"`  // from the due time at the publisher to arrival, in the steady time
 	Restarts  uint64    `json:"source_restarts"`
+}
+
+// Content counts packets by the stamps of a ringbench publisher in them.
+type Content struct {
+	Stamped uint64 `json:"stamped_packets"`
+	Damaged uint64 `json:"damaged_packets"` // altered on the way
+	// Recut packets came from a server that splits frames in its own way. Only a part of their content was checked.
+	Recut uint64 `json:"recut_packets"`
+	// Unsent packets were lost before the server numbered them: the publisher's count leapt further than packets were
+	// missing here.
+	Unsent uint64 `json:"lost_upstream_packets"`
 }
 
 // Finish computes the figures that follow from the counts.
@@ -156,6 +165,9 @@ func (w *Watch) Table(out io.Writer) error {
 	t := &table{Writer: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 	t.row("viewers", "%d wanted, %d joined, %d playing, %d failed, %d lost%s",
 		w.Wanted, w.Joined, w.Playing, w.Failed(), total(w.Lost), ifSo(w.Aborted, "; interrupted"))
+	if w.Refused > 0 {
+		t.row("  refused", "%d offers, which were sent again after the time that the server named", w.Refused)
+	}
 	for s := range NumStages {
 		reasons := w.Failures[s.String()]
 		for _, reason := range slices.Sorted(maps.Keys(reasons)) {
@@ -180,8 +192,8 @@ func (w *Watch) Table(out io.Writer) error {
 		w.Sampled, s.Packets, s.Unopened, s.Duplicate, s.Late)
 	t.row("  loss", "%s before retransmission (%d of %d), %s after (%d)",
 		percent(s.LossBefore), s.Missing, s.Expected, percent(s.LossAfter), s.Unrecovered)
-	t.row("  content", "%d stamped, %d damaged, %d lost upstream, %d source restarts", s.Stamped, s.Damaged, s.Unsent,
-		s.Restarts)
+	t.row("  content", "%d stamped, %d damaged, %d recut by the server, %d lost upstream, %d source restarts",
+		s.Stamped, s.Damaged, s.Recut, s.Unsent, s.Restarts)
 	t.row("  video", "%d frames, %d keyframes, %d freezes of %.0f ms in all", s.Frames, s.Keyframes, s.Freezes,
 		s.Frozen)
 	t.heads("  times, ms", "count", "p50", "p90", "p99", "p99.9", "max")

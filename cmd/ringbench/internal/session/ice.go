@@ -76,8 +76,8 @@ func (a *Agent) HandleSTUN(dst []byte, h *stun.Hasher, data []byte, from netip.A
 		}
 		return h.AppendSuccess(dst, &c.TransactionID, from, a.local.Password), false
 	}
-	id, success, _, ok := h.VerifyResponse(data, a.remote.Password)
-	if !ok || !success || binary.BigEndian.Uint64(id[:]) != a.tieBreaker {
+	r, ok := h.VerifyResponse(data, a.remote.Password)
+	if !ok || r.Code != 0 || binary.BigEndian.Uint64(r.TransactionID[:]) != a.tieBreaker {
 		return dst, false
 	}
 	a.Answers++

@@ -146,6 +146,9 @@ func openFloor(
 		if err != nil {
 			return Floor{}, err
 		}
-		return Floor{PerPacket: r.PerPacket(), PacketRate: float64(r.Arrived) / r.Wall.Seconds()}, nil
+		return Floor{
+			PerPacket: r.PerPacket(), PacketRate: float64(r.Arrived) / r.Wall.Seconds(), Lag: r.Lag,
+			Sink: r.Sink.Seconds() / r.Wall.Seconds(),
+		}, nil
 	}, closeFloor, nil
 }

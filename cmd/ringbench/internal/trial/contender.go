@@ -1,8 +1,10 @@
 package trial
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -13,11 +15,14 @@ import (
 type Contender struct {
 	// Name is the text that named it.
 	Name string
-	// Binary is a ringcast or an sfu; empty for the one of Config.
+	// Binary is a ringcast or an sfu, empty for the one of Config, or the program of another server.
 	Binary string
-	// Args are ringcast's flags beside those for addresses and workers. If URLs is set they are the whole command line
-	// of another server.
+	// Args are ringcast's flags beside those for addresses and workers, or another server's whole command line.
 	Args []string
+	// Environment holds settings of another server, and Command is set for one: it has no program in Config.
+	Environment []string
+	Command     bool
+	// URLs are set if the server is another than ringcast.
 	URLs URLs
 	// Crowd is the contender's own; empty for that of Config.
 	Crowd watch.Crowd
@@ -28,6 +33,8 @@ type URLs struct {
 	WHIP, WHEP string
 	// Ready gives any HTTP answer once the server is ready.
 	Ready string
+	// Token is the bearer token of publishers and viewers, if the server wants one.
+	Token string
 }
 
 // ways holds, for each way in which ringcast sends its packets, the flags that choose it.
@@ -46,22 +53,12 @@ var sfuURLs = URLs{
 	Ready: "http://{ip}:8081/",
 }
 
-// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs urls. The flag --crowd
-// of the first two is not the server's: the contender gets this crowd.
+// ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs URLs: its own, or else
+// urls. The flag --crowd of the first two is not the server's: the contender gets this crowd.
 func ParseContender(text string, urls URLs) (Contender, error) {
 	c := Contender{Name: text}
 	if line, ok := strings.CutPrefix(text, "cmd:"); ok {
-		c.Args, c.URLs = strings.Fields(line), urls
-		if len(c.Args) == 0 {
-			return c, errors.New("cmd: expected a command line after it")
-		}
-		if urls.WHIP == "" || urls.WHEP == "" {
-			return c, fmt.Errorf("%s: expected its URLs too, as --whip and --whep", text)
-		}
-		if c.URLs.Ready == "" {
-			c.URLs.Ready = urls.WHEP
-		}
-		return c, nil
+		return parseCommand(strings.Fields(line), urls)
 	}
 	words := strings.Fields(text)
 	if len(words) == 0 {
@@ -87,6 +84,41 @@ func ParseContender(text string, urls URLs) (Contender, error) {
 		return c, fmt.Errorf("%q: expected xdp, segments, messages, off, sfu or cmd:…", text)
 	}
 	c.Args = append(slices.Clone(flags), words[1:]...)
+	return c, nil
+}
+
+// parseCommand reads [whip=URL] [whep=URL] [ready=URL] [token=TOKEN] [NAME=VALUE…] PROGRAM [ARGUMENTS…]. The name is
+// the program's, with the arguments.
+func parseCommand(words []string, urls URLs) (c Contender, err error) {
+	c.Command, c.URLs = true, urls
+	for ; len(words) > 0; words = words[1:] {
+		name, value, ok := strings.Cut(words[0], "=")
+		if !ok {
+			break
+		}
+		switch name {
+		case "whip":
+			c.URLs.WHIP = value
+		case "whep":
+			c.URLs.WHEP = value
+		case "ready":
+			c.URLs.Ready = value
+		case "token":
+			c.URLs.Token = value
+		default:
+			c.Environment = append(c.Environment, words[0])
+		}
+	}
+	if len(words) == 0 {
+		return c, errors.New("cmd: expected a command line after it")
+	}
+	c.Binary, c.Args = words[0], words[1:]
+	c.Name = strings.Join(append([]string{filepath.Base(c.Binary)}, c.Args...), " ")
+	if c.URLs.WHIP == "" || c.URLs.WHEP == "" {
+		return c, fmt.Errorf(
+			"cmd:%s: expected its URLs too: whip=URL whep=URL before the program, or --whip and --whep", c.Binary)
+	}
+	c.URLs.Ready = cmp.Or(c.URLs.Ready, c.URLs.WHEP)
 	return c, nil
 }
 

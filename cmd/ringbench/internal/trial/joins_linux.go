@@ -6,7 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
+
+	"ringcast/cmd/ringbench/internal/report"
+	"ringcast/cmd/ringbench/internal/watch"
+	"ringcast/testenv/server"
 )
 
 // The stream for joiners costs next to nothing, so that joining is measured, not watching. Its audio starts at once, as
@@ -17,10 +23,8 @@ const (
 	asidePath      = "/aside"
 )
 
-// Join measures how more viewers join and leave while cfg.Viewers watch, at each rate in turn.
-func Join(
-	ctx context.Context, log *slog.Logger, cfg Config, c Contender, rates []float64, lasts time.Duration,
-) (j *Joining, err error) {
+// Join measures how more viewers join and leave while cfg.Viewers watch: arrivals, in turn.
+func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, arrivals []Arrivals) (j *Joining, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -48,67 +52,146 @@ func Join(
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
-	for i, rate := range rates {
-		cfg.Progress.Show(time.Now(), "%s · %d viewers watch · joining at %.0f/s", c.Name, cfg.Viewers, rate)
-		s, err := r.joinAt(ctx, rate, lasts, uint64(i))
+	calm, err := r.beginSpan(ctx)
+	if err == nil {
+		err = r.wait(ctx, calmSpan)
+	}
+	if err == nil {
+		j.Calm, err = calm.end(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range arrivals {
+		cfg.Progress.Show(time.Now(), "%s · %d viewers watch · joining: %s", c.Name, cfg.Viewers, a)
+		s, err := r.joinAt(ctx, a, uint64(i), &j.Calm)
 		if err != nil {
-			return j, fmt.Errorf("joining at %.0f/s: %w", rate, err)
+			return j, fmt.Errorf("joining, %s: %w", a, err)
 		}
 		j.Steps = append(j.Steps, s)
 	}
 	return j, nil
 }
 
-// joinAt measures one rate.
-func (r *Rig) joinAt(ctx context.Context, rate float64, lasts time.Duration, seed uint64) (s JoinStep, err error) {
-	n := max(1, int(rate*lasts.Seconds()))
-	s = JoinStep{Rate: rate, Wanted: n}
-	watched, err := r.look(ctx)
-	if err != nil {
-		return s, err
+// calmSpan is how long the server is measured before anybody joins.
+const calmSpan = 3 * time.Second
+
+// A span is a time in which the server is measured.
+type span struct {
+	rig     *Rig
+	metrics server.Metrics
+	from    counts
+	watched *report.Watch // those who watch
+	// grown and missing are set at its end: the growth of the metrics, and of the watchers' missing packets.
+	grown   server.Metrics
+	missing uint64
+}
+
+func (r *Rig) beginSpan(ctx context.Context) (*span, error) {
+	s := &span{rig: r}
+	var err error
+	if s.metrics, err = r.process.ReadMetrics(ctx); err != nil {
+		return nil, err
 	}
-	from, err := r.read(ctx)
+	look, err := r.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.watched = look.Watch
+	s.from, err = r.read(ctx)
+	return s, err
+}
+
+func (s *span) end(ctx context.Context) (c Cost, err error) {
+	r := s.rig
+	to, err := r.read(ctx)
+	if err != nil {
+		return c, err
+	}
+	look, err := r.look(ctx)
+	if err != nil {
+		return c, err
+	}
+	after, err := r.process.ReadMetrics(ctx)
+	if err != nil {
+		return c, err
+	}
+	var w Window
+	w.flow(&s.from, &to, len(r.cfg.ServerCPUs))
+	s.grown = after.Sub(s.metrics)
+	missing := look.Watch.All.Missing
+	s.missing = missing - min(s.watched.All.Missing, missing)
+	return Cost{
+		Seconds: w.Seconds, CPU: w.CPU, Kernel: w.Kernel, GCShare: s.grown[collectorTime] / w.Seconds,
+		ClientIdle: w.Client.Idle, Forwarding: forwarding(s.grown), Delay: look.Watch.Sample.Delay, Late: w.Client.Late,
+	}, nil
+}
+
+// waiting counts the connected viewers who still wait for a packet. They are noted as failures.
+func waiting(w *report.Watch) (n int) {
+	for _, stage := range []report.Stage{report.FirstPacket, report.FirstKeyframe} {
+		for _, count := range w.Failures[stage.String()] {
+			n += count
+		}
+	}
+	return n
+}
+
+// joinAt measures arrivals. calm is the cost of those who watch.
+func (r *Rig) joinAt(ctx context.Context, a Arrivals, seed uint64, calm *Cost) (s JoinStep, err error) {
+	s = JoinStep{Rate: a.Rate, Wanted: a.Viewers}
+	ramp := a.Rate
+	if ramp == 0 {
+		ramp = watch.MaxRamp
+	}
+	measured, err := r.beginSpan(ctx)
 	if err != nil {
 		return s, err
 	}
 	began := time.Now()
 	joiners, err := viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		Orders: joinersOrders, URL: r.url("", "/whep"+asidePath), Viewers: n, Streams: 1,
-		Ramp: rate, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
+		Orders: joinersOrders, URL: r.url("", "/whep"+asidePath), Viewers: a.Viewers, Streams: 1,
+		Ramp: ramp, Seed: r.cfg.Seed + 1000 + seed, Audio: true, NoSink: true,
 	}, r.cfg.ClientCPU)
 	if err != nil {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, end(joiners.Process)) }()
-	// A look costs the client time. It is rare until about the time when all should have joined.
-	if err := r.wait(ctx, lasts); err != nil {
+	// A look costs the client time. There is none until about the time when all should have joined.
+	if err := r.wait(ctx, a.span()); err != nil {
 		return s, err
 	}
-	to, err := r.read(ctx)
-	if err != nil {
-		return s, err
-	}
-	var w Window
-	w.flow(&from, &to, len(r.cfg.ServerCPUs))
-	s.CPU, s.ClientIdle = w.CPU, w.Client.Idle
-	for giveUp := began.Add(lasts + straggling); ; {
+	for giveUp := began.Add(a.span() + straggling); ; {
+		if err := r.wait(ctx, pollPause); err != nil {
+			return s, err
+		}
 		var v Viewing
 		if err := order(ctx, r.orders, http.MethodGet, joinersOrders, "/look", &v); err != nil {
 			return s, err
 		}
-		s.Joined, s.Failures, s.Stages = v.Watch.Joined, v.Watch.Failures, v.Watch.Stages
-		if s.Joined >= n || s.Joined+v.Watch.Failed() >= n || time.Now().After(giveUp) {
-			s.Seconds = time.Since(began).Seconds()
+		w := v.Watch
+		s.Joined, s.Refused, s.Failures, s.Stages = w.Joined, w.Refused, w.Failures, w.Stages
+		if s.Joined+w.Failed()-waiting(w) >= s.Wanted || time.Now().After(giveUp) {
 			break
 		}
-		if err := r.wait(ctx, pollPause); err != nil {
-			return s, err
-		}
 	}
-	now, err := r.look(ctx)
-	if err != nil {
+	s.Lasted = time.Since(began).Seconds()
+	if s.Cost, err = measured.end(ctx); err != nil {
 		return s, err
 	}
-	s.Missing = now.Watch.All.Missing - min(watched.Watch.All.Missing, now.Watch.All.Missing)
+	s.PerJoin = 1000 * (s.CPU - calm.CPU) * s.Seconds / float64(max(1, s.Joined))
+	s.Missing = measured.missing
+	s.Metrics = map[string]float64{}
+	for series, n := range measured.grown {
+		if n > 0 && slices.ContainsFunc(refusals, func(p string) bool { return strings.HasPrefix(series, p) }) {
+			s.Metrics[series] = n
+		}
+	}
 	return s, nil
+}
+
+// refusals are the prefixes of the server's metrics that explain why somebody did not join at once.
+var refusals = []string{
+	"ringcast_sessions_refused_total", "ringcast_sessions_evicted_total", "ringcast_dtls_handshakes_total",
+	"ringcast_dtls_last_flights_resent_total", "ringcast_dtls_records_dropped_total", "ringcast_packets_dropped_total",
 }

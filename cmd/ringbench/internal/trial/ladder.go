@@ -12,7 +12,7 @@ import (
 )
 
 // Viewer counts of the table.
-var viewerCounts = []int{100, 200, 500, 1000, 2000, 5000}
+var viewerCounts = []int{1, 10, 100, 200, 500, 1000, 2000, 3000, 5000}
 
 const (
 	// fine is the largest ratio of the least count that failed to the most that did not.
@@ -53,6 +53,8 @@ type Most struct {
 	Viewers int    `json:"viewers"`
 	Failed  int    `json:"failed_viewers,omitempty"`
 	Why     string `json:"why,omitempty"`
+	// PerViewer is a viewer's share of the server's core with Viewers.
+	PerViewer float64 `json:"cpu_per_viewer,omitempty"`
 	// Client is set when the client's core ended the search.
 	Client bool `json:"client_limited,omitempty"`
 	// Windows are those of Viewers, if the search reached it.
@@ -89,8 +91,20 @@ func (l *Ladder) refused(contender string) (int, string) {
 	return 0, ""
 }
 
+// most returns the search of a contender. A new one begins with the counts of the table.
+func (l *Ladder) most(contender string) *Most {
+	i := slices.IndexFunc(l.Most, func(m Most) bool { return m.Contender == contender })
+	if i < 0 {
+		m := Most{Contender: contender}
+		m.Viewers, m.PerViewer = l.reached(contender)
+		m.Failed, m.Why = l.refused(contender)
+		i, l.Most = len(l.Most), append(l.Most, m)
+	}
+	return &l.Most[i]
+}
+
 // next returns the count to try, 0 for none.
-func (m *Most) next(perViewer float64) int {
+func (m *Most) next() int {
 	switch {
 	case m.Failed == 0 && m.Viewers == 0:
 		return viewerCounts[0]
@@ -98,7 +112,7 @@ func (m *Most) next(perViewer float64) int {
 		return 0
 	case m.Failed == 0:
 		// The cost of a packet falls as load grows, so the estimate is low: go beyond it.
-		return min(max(int(1.02/perViewer), m.Viewers*110/100)/10*10, maxViewers)
+		return min(max(int(1.02/m.PerViewer), m.Viewers*110/100)/10*10, maxViewers)
 	case m.Viewers == 0:
 		return m.Failed / 2
 	case float64(m.Failed) <= fine*float64(m.Viewers):
@@ -109,6 +123,23 @@ func (m *Most) next(perViewer float64) int {
 		return 0
 	}
 	return n
+}
+
+// probe takes in the report on a count that was tried.
+func (m *Most) probe(n int, r *Report) {
+	good := r.Windows(0)
+	p := Probe{Viewers: n, Good: len(good) >= probeWindows-1}
+	if p.Good {
+		m.Viewers, m.Windows, m.Client = n, nil, false
+		for _, w := range good {
+			m.Windows = append(m.Windows, *w)
+		}
+		m.PerViewer = r.Of(0, func(w *Window) float64 { return w.CPU }).Median / float64(n)
+	} else {
+		p.Why = r.why(0)
+		m.Failed, m.Why, m.Client = n, p.Why, !r.overloaded(0)
+	}
+	m.Probes = append(m.Probes, p)
 }
 
 // why returns the most frequent reason in the windows of a contender without good ones.
@@ -215,15 +246,16 @@ func wireGbits(w *Window) float64   { return w.WireBits / 1e9 }
 // Charts draws the figures over viewers into a directory.
 func (l *Ladder) Charts(dir string) error {
 	for _, x := range []struct {
-		file, y string
-		of      func(*Window) float64
+		file, y   string
+		of        func(*Window) float64
+		logarithm bool
 	}{
-		{"cpu.svg", "% of the server's core", cpuPercent},
-		{"cost.svg", "CPU ns for one packet to one viewer", perPacket},
-		{"memory.svg", "resident MB", residentMB},
-		{"network.svg", "Gbit/s that viewers counted", viewerGbits},
+		{"cpu.svg", "% of the server's core", cpuPercent, false},
+		{"cost.svg", "CPU ns a packet", perPacket, true},
+		{"memory.svg", "resident MB", residentMB, false},
+		{"network.svg", "Gbit/s that viewers counted", viewerGbits, false},
 	} {
-		c := Chart{X: "viewers", Y: x.y, Log: true}
+		c := Chart{X: "viewers", Y: x.y, Log: true, LogY: x.logarithm}
 		for _, name := range l.Contenders {
 			line := Line{Name: name}
 			for _, r := range l.Rungs {
@@ -254,7 +286,7 @@ func (r *Report) Chart(path string) error {
 	for i, name := range r.Contenders {
 		add(name, func(x *Round) float64 { return x.Windows[i].PerPacket })
 	}
-	if r.floors().Median > 0 {
+	if r.floors(anyRound).Median > 0 {
 		add("C floor", func(x *Round) float64 { return x.Floor.PerPacket })
 	}
 	return c.SVG(path)

@@ -8,8 +8,10 @@ import (
 )
 
 // Climb fills the table and saves it at path after each step. It resumes the file there if that has the same machine,
-// program and configuration.
-func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, contenders ...Contender) (*Ladder, error) {
+// program and configuration. With counts it measures these, in rising order, and does not search for the most viewers.
+func Climb(
+	ctx context.Context, log *slog.Logger, cfg Config, path string, counts []int, contenders ...Contender,
+) (*Ladder, error) {
 	l := &Ladder{
 		Machine: ThisMachine(), Skipped: map[string]string{},
 		Config: Shape{cfg.Streams, cfg.Bitrate, cfg.FrameRate, cfg.Window.String(), cfg.Rounds},
@@ -18,7 +20,11 @@ func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, conte
 		l.Contenders = append(l.Contenders, c.Name)
 	}
 	l.resume(path)
-	for _, n := range viewerCounts {
+	searching := len(counts) == 0
+	if searching {
+		counts = viewerCounts
+	}
+	for _, n := range counts {
 		if len(l.Rungs) > 0 && l.Rungs[len(l.Rungs)-1].Viewers >= n {
 			continue
 		}
@@ -43,52 +49,32 @@ func Climb(ctx context.Context, log *slog.Logger, cfg Config, path string, conte
 			return l, err
 		}
 	}
-	for _, c := range contenders {
-		if slices.ContainsFunc(l.Most, func(m Most) bool { return m.Contender == c.Name }) {
-			continue
-		}
-		m, err := l.search(ctx, log, cfg, c)
-		if err != nil {
-			return l, fmt.Errorf("the most viewers of %s: %w", c.Name, err)
-		}
-		l.Most = append(l.Most, m)
-		if err := l.save(path); err != nil {
-			return l, err
+	for i := 0; i < len(contenders) && searching; i++ {
+		if err := l.search(ctx, log, cfg, contenders[i], path); err != nil {
+			return l, fmt.Errorf("the most viewers of %s: %w", contenders[i].Name, err)
 		}
 	}
 	return l, nil
 }
 
-// search tries counts between the good ones and the others.
-func (l *Ladder) search(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (Most, error) {
-	m := Most{Contender: c.Name}
-	var perViewer float64
-	m.Viewers, perViewer = l.reached(c.Name)
-	m.Failed, m.Why = l.refused(c.Name)
+// search tries counts between the good ones and the others, and saves the table after each.
+func (l *Ladder) search(ctx context.Context, log *slog.Logger, cfg Config, c Contender, path string) error {
+	m := l.most(c.Name)
 	cfg.Rounds, cfg.Floor = probeWindows, false
-	for range maxProbes {
-		n := m.next(perViewer)
+	for len(m.Probes) < maxProbes {
+		n := m.next()
 		if n == 0 {
 			break
 		}
 		cfg.Viewers = n
 		report, err := Compare(ctx, log, cfg, c)
 		if err != nil {
-			return m, err
+			return err
 		}
-		good := report.Windows(0)
-		p := Probe{Viewers: n, Good: len(good) >= probeWindows-1}
-		if p.Good {
-			m.Viewers, m.Windows, m.Client = n, nil, false
-			for _, w := range good {
-				m.Windows = append(m.Windows, *w)
-			}
-			perViewer = report.Of(0, func(w *Window) float64 { return w.CPU }).Median / float64(n)
-		} else {
-			p.Why = report.why(0)
-			m.Failed, m.Why, m.Client = n, p.Why, !report.overloaded(0)
+		m.probe(n, report)
+		if err := l.save(path); err != nil {
+			return err
 		}
-		m.Probes = append(m.Probes, p)
 	}
-	return m, nil
+	return nil
 }

@@ -39,7 +39,7 @@ const publisherNice = -20
 // Publishing is the input of a publisher process.
 type Publishing struct {
 	Orders           string // where it takes them
-	URL              string
+	URL, Token       string
 	Streams, Bitrate int
 	Codec            rtp.Codec
 	Layers           int
@@ -51,7 +51,7 @@ type Publishing struct {
 // Watching is the input of a process of viewers.
 type Watching struct {
 	Orders                   string // where it takes them
-	URL                      string
+	URL, Token               string
 	Viewers, Streams, Sample int
 	Crowd                    watch.Crowd
 	Sources                  netip.Prefix
@@ -83,7 +83,7 @@ var publisher = lab.Register("publisher",
 		}
 		var paused atomic.Bool
 		cfg := publish.Default()
-		cfg.URL, cfg.Streams, cfg.Seed = in.URL, in.Streams, in.Seed
+		cfg.URL, cfg.Token, cfg.Streams, cfg.Seed = in.URL, in.Token, in.Streams, in.Seed
 		cfg.Bitrate, cfg.FrameRate = in.Bitrate, in.FrameRate
 		cfg.Audio, cfg.Codec, cfg.Layers = in.Audio, in.Codec, in.Layers
 		cfg.Paused = paused.Load
@@ -108,7 +108,7 @@ var viewers = lab.Register("viewers",
 	func(ctx context.Context, in Watching, ready func()) (r *report.Watch, err error) {
 		cfg := watch.Default()
 		cfg.URL, cfg.Viewers, cfg.Sample, cfg.Ramp, cfg.Seed = in.URL, in.Viewers, in.Sample, in.Ramp, in.Seed
-		cfg.Streams = cfg.Streams[:0]
+		cfg.Token, cfg.Streams = in.Token, cfg.Streams[:0]
 		for n := range in.Streams {
 			cfg.Streams = append(cfg.Streams, n)
 		}

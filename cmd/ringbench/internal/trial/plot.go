@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"image/color"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -19,9 +21,9 @@ import (
 // A Chart is a picture of figures over a quantity.
 type Chart struct {
 	Title, X, Y string
-	// Log spaces X by its logarithm, with a tick at each value that occurs.
-	Log   bool
-	Lines []Line
+	// Log spaces X by its logarithm, with a tick at each value that occurs. LogY does so for Y, between powers of ten.
+	Log, LogY bool
+	Lines     []Line
 }
 
 // A Line is one series of figures. Those that are NaN are left out.
@@ -42,7 +44,7 @@ const (
 	margin      = vg.Centimeter / 2
 )
 
-// SVG draws the chart into a file. Y begins at zero.
+// SVG draws the chart into a file. Y begins at zero unless LogY is set.
 func (c *Chart) SVG(path string) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.Title, c.X, c.Y
@@ -64,12 +66,24 @@ func (c *Chart) SVG(path string) error {
 			return fmt.Errorf("draw %s of %s: %w", line.Name, path, err)
 		}
 	}
-	p.Y.Min = 0
+	if c.LogY && len(ticks) > 0 {
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.Y.Min = math.Pow(10, math.Floor(math.Log10(p.Y.Min)))
+		p.Y.Max = math.Pow(10, math.Ceil(math.Log10(p.Y.Max)))
+		p.Legend.Left = false // such lines fall
+	} else {
+		p.Y.Min = 0
+	}
 	if c.Log && len(ticks) > 0 {
 		p.X.Scale = plot.LogScale{}
 		var marks []plot.Tick
-		for x := range ticks {
-			marks = append(marks, plot.Tick{Value: x, Label: strconv.FormatFloat(x, 'f', -1, 64)})
+		labelled := 0.0
+		for _, x := range slices.Sorted(maps.Keys(ticks)) {
+			mark := plot.Tick{Value: x}
+			if x >= 2*labelled { // nearer ones would overlap
+				labelled, mark.Label = x, strconv.FormatFloat(x, 'f', -1, 64)
+			}
+			marks = append(marks, mark)
 		}
 		p.X.Tick.Marker = plot.ConstantTicks(marks)
 	}

@@ -30,7 +30,18 @@ type Round struct {
 type Floor struct {
 	PerPacket  float64 `json:"ns_per_packet"`
 	PacketRate float64 `json:"packets_per_second"`
+	// Lag is the mean number of packets that the sink had not taken yet, of at most 2,048. Sink is the share of the
+	// round's time in which its threads ran.
+	Lag  float64 `json:"lag_packets,omitempty"`
+	Sink float64 `json:"sink,omitempty"`
 }
+
+// closeLag is the lag below which the sink follows closely. The two cores then share the cache lines of the packets
+// that are sent, and each costs more.
+const closeLag = 1024
+
+// close reports whether the sink followed closely.
+func (f *Floor) close() bool { return f.Lag < closeLag }
 
 // Joins reports how a contender's viewers joined.
 type Joins struct {

@@ -89,7 +89,7 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 		return r, err
 	}
 	r.publishing, err = publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
-		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Streams: cfg.Streams,
+		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Token: c.URLs.Token, Streams: cfg.Streams,
 		Codec: cfg.Codec, Layers: cfg.Layers, Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
 	}, cfg.ClientCPU)
 	if err != nil {
@@ -172,8 +172,11 @@ func (r *Rig) startServer(ctx context.Context) (*server.Server, error) {
 			"--admin", ip + ":9090", "--public-ip", ip, "--log-level", "warn",
 			"--workers", fmt.Sprint(len(r.cfg.ServerCPUs)),
 		}, c.Args...)...)
-	case strings.HasPrefix(c.Name, "cmd:"):
-		l.Cmd = exec.Command(r.here(c.Args[0]))
+	case c.Command:
+		l.Cmd = exec.Command(r.here(c.Binary))
+		for _, setting := range c.Environment {
+			l.Cmd.Env = append(l.Cmd.Env, r.here(setting))
+		}
 	default:
 		binary, err := program(c.Binary, r.cfg.SFU)
 		if err != nil {
@@ -182,11 +185,7 @@ func (r *Rig) startServer(ctx context.Context) (*server.Server, error) {
 		l.Cmd = exec.Command(binary)
 	}
 	if c.foreign() {
-		args := c.Args
-		if strings.HasPrefix(c.Name, "cmd:") {
-			args = args[1:] // after the program
-		}
-		for _, arg := range args {
+		for _, arg := range c.Args {
 			l.Cmd.Args = append(l.Cmd.Args, r.here(arg))
 		}
 		l.Probe = func(ctx context.Context) error {
@@ -227,8 +226,8 @@ func (r *Rig) Fill(ctx context.Context) error {
 	}
 	var err error
 	r.watching, err = viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
-		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP,
-			"/whep/bench{n}"), Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
+		Orders: viewersOrders, URL: r.url(r.Contender.URLs.WHEP, "/whep/bench{n}"), Token: r.Contender.URLs.Token,
+		Viewers: r.cfg.Viewers, Streams: r.cfg.Streams,
 		Sample: r.cfg.Sample, Ramp: r.cfg.Ramp, Seed: r.cfg.Seed, LoseEvery: r.cfg.LoseEvery,
 		Report: r.cfg.Report, Crowd: r.cfg.Crowd, Sources: sources,
 	}, r.cfg.ClientCPU)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"ringcast/testenv/lab"
@@ -200,7 +200,11 @@ func footprint(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (
 }
 
 func (r *Rig) collect(ctx context.Context) error {
-	client := r.server.Client()
-	defer client.CloseIdleConnections()
-	return order(ctx, client, http.MethodGet, r.server.IPv4().String()+":9090", "/debug/pprof/heap?gc=1", nil)
+	resp, err := r.process.Get(ctx, "/debug/pprof/heap?gc=1")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
 }

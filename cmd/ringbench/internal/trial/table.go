@@ -46,8 +46,9 @@ func (r *Report) Table(out io.Writer) error {
 	if slices.ContainsFunc(r.indices(), func(i int) bool { return len(r.Windows(i)) == 0 }) {
 		fmt.Fprintln(out, "\n! no window was good: the figures are of all windows, and not to be quoted")
 	}
-	if f := r.floors(); f.Median > 0 {
-		fmt.Fprintf(out, "\nC floor, AF_XDP: %s ns a packet\n", f.text(0))
+	if f := r.floors(anyRound); f.Median > 0 {
+		fmt.Fprintf(out, "\nC floor, AF_XDP: %s ns a packet; sink %d packets late or more: %s, less: %s\n", f.text(0),
+			closeLag, r.floors(func(f *Floor) bool { return !f.close() }).text(0), r.floors((*Floor).close).text(0))
 	}
 	for i, j := range r.Joins {
 		fmt.Fprintf(out, "%s joins, p50 and p99 in ms:", r.Contenders[i])
@@ -118,11 +119,14 @@ func (r *Report) ofAll(contender int, figure func(*Window) float64) Spread {
 	return spread(all)
 }
 
-func (r *Report) floors() Spread {
+func anyRound(*Floor) bool { return true }
+
+// floors is the spread of the C floor over some rounds that were not noisy.
+func (r *Report) floors(some func(*Floor) bool) Spread {
 	var all []float64
 	for i := range r.Rounds {
-		if !r.Rounds[i].Noisy {
-			all = append(all, r.Rounds[i].Floor.PerPacket)
+		if x := &r.Rounds[i]; !x.Noisy && some(&x.Floor) {
+			all = append(all, x.Floor.PerPacket)
 		}
 	}
 	return spread(all)

@@ -302,20 +302,32 @@ func noRingcast(t *testing.T, cfg Config) {
 	}
 }
 
-// A foreign server is measured like ringcast, but without its own counts.
+// A foreign server is measured like ringcast, but without its own counts. One has settings in its environment, and
+// wants a token.
 func TestForeignServer(t *testing.T) {
 	able(t)
 	cfg := defaults(t)
 	cfg.Viewers, cfg.Window = 20, time.Second
-	r := openRig(t, cfg, contender(t, "sfu"))
-	w, err := r.Window(t.Context(), cfg.Window)
-	if err != nil {
-		t.Fatal(err)
+	ringcast := "RINGCAST_PUBLISH_TOKEN=t RINGCAST_VIEW_TOKEN=t " + cfg.Ringcast +
+		" --io udp --public-ip {ip} --workers 1"
+	const urls = "cmd:whip=http://{ip}:8080/whip/b{n} whep=http://{ip}:8080/whep/b{n} "
+	if _, err := Compare(t.Context(), logger(t), cfg, contender(t, urls+ringcast)); err == nil ||
+		!strings.Contains(err.Error(), "401") {
+		t.Errorf("without a token: got %v, want 401", err)
 	}
-	t.Logf("%+v", w)
-	if w.Server != nil || w.Arrived != w.Published*uint64(cfg.Viewers) || w.Counted != w.Arrived || w.CPU <= 0 ||
-		w.RSS == 0 {
-		t.Errorf("%+v", w)
+	for _, text := range []string{"sfu", urls + "token=t " + ringcast} {
+		r := openRig(t, cfg, contender(t, text))
+		w, err := r.Window(t.Context(), cfg.Window)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %+v", r.Contender.Name, w)
+		if w.Server != nil || w.Arrived == 0 || w.Counted != w.Arrived || w.CPU <= 0 || w.RSS == 0 {
+			t.Errorf("%s: got %+v, want packets that are counted twice, and a cost", r.Contender.Name, w)
+		}
+		if all := w.Published * uint64(cfg.Viewers); text == "sfu" && w.Arrived != all {
+			t.Errorf("sfu: got %d packets, want %d", w.Arrived, all)
+		}
 	}
 }
 
@@ -344,15 +356,16 @@ func TestOtherRuns(t *testing.T) {
 		}
 	})
 	t.Run("joins", func(t *testing.T) {
-		j, err := Join(t.Context(), logger(t), cfg, contender(t, "xdp"), []float64{20, 40}, time.Second)
+		j, err := Join(t.Context(), logger(t), cfg, contender(t, "xdp"),
+			[]Arrivals{{Viewers: 20, Rate: 20}, {Viewers: 40, Rate: 40}, {Viewers: 50}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := j.Table(t.Output()); err != nil {
 			t.Fatal(err)
 		}
-		if len(j.Steps) != 2 || j.Steps[0].Joined != 20 || j.Steps[1].Joined != 40 ||
-			j.Steps[1].Stages["first packet"].Count != 40 {
+		if len(j.Steps) != 3 || j.Steps[0].Joined != 20 || j.Steps[1].Joined != 40 || j.Steps[2].Joined != 50 ||
+			j.Steps[1].Stages["first packet"].Count != 40 || j.Steps[2].Delay.Count == 0 {
 			t.Errorf("%+v", j)
 		}
 	})

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -50,9 +51,21 @@ func TestParseContender(t *testing.T) {
 		{text: "sfu", want: Contender{URLs: sfuURLs, Args: []string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}}},
 		{
 			text: "cmd:./x --to {ip}", urls: URLs{WHIP: "a", WHEP: "b"},
-			want: Contender{Args: []string{"./x", "--to", "{ip}"}, URLs: URLs{"a", "b", "b"}},
+			want: Contender{
+				Name: "x --to {ip}", Binary: "./x", Args: []string{"--to", "{ip}"}, Command: true,
+				URLs: URLs{"a", "b", "b", ""},
+			},
 		},
-		{text: "cmd:./x", err: "expected its URLs too, as --whip and --whep"},
+		{
+			text: "cmd:whip=http://{ip}/{n}?a=1 whep=c ready=d token=t HTTP={ip}:80 ./x a=b",
+			urls: URLs{WHIP: "a", WHEP: "b"},
+			want: Contender{
+				Name: "x a=b", Binary: "./x", Args: []string{"a=b"}, Environment: []string{"HTTP={ip}:80"},
+				Command: true, URLs: URLs{"http://{ip}/{n}?a=1", "c", "d", "t"},
+			},
+		},
+		{text: "cmd:./x", err: "expected its URLs too: whip=URL whep=URL before the program, or --whip and --whep"},
+		{text: "cmd:whip=a whep=b", err: "expected a command line"},
 		{text: "cmd:", urls: URLs{WHIP: "a", WHEP: "b"}, err: "expected a command line"},
 		{text: "tcp", err: "xdp, segments, messages, off"},
 		{text: " ", err: "no name"},
@@ -64,7 +77,7 @@ func TestParseContender(t *testing.T) {
 			}
 			continue
 		}
-		c.want.Name = c.text
+		c.want.Name = cmp.Or(c.want.Name, c.text)
 		if err != nil || fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%q: %+v, %v", c.text, got, err)
 		}
@@ -184,6 +197,16 @@ func TestReport(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", c.what, c.got, c.want)
 		}
 	}
+	r.Rounds[0].Floor.Lag = 1900
+	var out strings.Builder
+	if err := r.Table(&out); err != nil {
+		t.Error(err)
+	}
+	const want = "C floor, AF_XDP: 505 (500–600) ns a packet; sink 1024 packets late or more: 500 (500–500), " +
+		"less: 510 (500–600)"
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("got the table\n%s\nwant in it %q", out.String(), want)
+	}
 	if s := r.Of(2, perPacket); !math.IsNaN(s.Median) || s.text(1) != "–" {
 		t.Errorf("nothing good: %+v", s)
 	}
@@ -208,19 +231,18 @@ func TestReport(t *testing.T) {
 func TestSearch(t *testing.T) {
 	for _, able := range []int{130, 430, 990, 2600, 4800, 9000} {
 		m := Most{}
-		perViewer := 0.0
 		for _, n := range viewerCounts { // as Climb does
 			if n > able {
 				m.Failed = n
 				break
 			}
-			m.Viewers, perViewer = n, 0.9/float64(able) // estimates are a little off
+			m.Viewers, m.PerViewer = n, 0.9/float64(able) // estimates are a little off
 		}
 		probes := 0
-		for n := m.next(perViewer); n != 0 && probes < maxProbes; n = m.next(perViewer) {
+		for n := m.next(); n != 0 && probes < maxProbes; n = m.next() {
 			probes++
 			if n <= able {
-				m.Viewers, perViewer = n, 0.95/float64(able)
+				m.Viewers, m.PerViewer = n, 0.95/float64(able)
 			} else {
 				m.Failed = n
 			}

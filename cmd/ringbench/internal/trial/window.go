@@ -131,6 +131,8 @@ type Server struct {
 	// Forwarding is the delay from a packet's arrival to its first subscriber's frame.
 	Forwarding Forwarding `json:"forwarding"`
 	GCs        uint64     `json:"gcs"`
+	// GCShare is the time of garbage collection, of one core.
+	GCShare float64 `json:"gc_share,omitempty"`
 	// Mallocs are heap allocations of the whole process. They include those for reports, checks and the metrics
 	// themselves.
 	Mallocs    uint64  `json:"mallocs"`

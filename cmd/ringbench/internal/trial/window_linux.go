@@ -308,6 +308,7 @@ func (w *Window) tally(a, b *state) {
 		Drops:       reasons(grown, "ringcast_packets_dropped_total"),
 		RingLosses:  reasons(grown, "ringcast_xdp_queue_lost_frames_total"),
 		GCs:         uint64(grown["go_gc_duration_seconds_count"]),
+		GCShare:     grown[collectorTime] / w.Seconds,
 		Mallocs:     uint64(grown["go_memstats_mallocs_total"]),
 		GCPause:     1000 * b.metrics[`go_gc_duration_seconds{quantile="1"}`],
 		Heap:        uint64(b.metrics["go_memstats_heap_alloc_bytes"]),
@@ -315,6 +316,9 @@ func (w *Window) tally(a, b *state) {
 		Goroutines:  int(b.metrics["go_goroutines"]),
 	}
 }
+
+// collectorTime is the metric of the time that garbage collection took.
+const collectorTime = "go_cpu_classes_gc_total_cpu_seconds_total"
 
 // forwarding returns the delay of packets in steady time.
 func forwarding(grown server.Metrics) Forwarding {

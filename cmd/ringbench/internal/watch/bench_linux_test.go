@@ -50,7 +50,7 @@ func BenchmarkViewer(b *testing.B) {
 }
 
 // benchViewer makes a connected viewer, and a loop without sockets.
-func benchViewer(b *testing.B, sampled bool) (*loop, *viewer) {
+func benchViewer(b testing.TB, sampled bool) (*loop, *viewer) {
 	b.Helper()
 	l, err := newLoop(&run{base: time.Now()})
 	if err != nil {
@@ -64,4 +64,34 @@ func benchViewer(b *testing.B, sampled bool) (*loop, *viewer) {
 	v.prepare()
 	v.joining.keyframeAt = 1
 	return l, v
+}
+
+// TestLateLoop counts freezes by arrivals at the machine: a loop that was busy finds many packets at once.
+func TestLateLoop(t *testing.T) {
+	const interval, wall = time.Second / 30, int64(1e18)
+	l, v := benchViewer(t, true)
+	v.tracks[0].check.player.whole = true
+	frame := func(n int, arrived, read time.Duration) {
+		l.now, l.wall = int64(time.Second+read), wall+int64(read)
+		for i := range 8 {
+			data := benchPacket(make([]byte, rtp.HeaderLen, 1200), 8*n+i)
+			var h rtp.Header
+			h.Parse(data, &v.negotiated.extensions)
+			l.check(v, &v.tracks[0], v.negotiated.kinds[96], &h, data, wall+int64(arrived))
+		}
+	}
+	n := 0
+	for ; n < 30; n++ { // those after the first wait for a loop that is busy for a second
+		arrived := time.Duration(n) * interval
+		frame(n, arrived, max(arrived, min(arrived, 1)*time.Second))
+	}
+	p := &v.tracks[0].check.player
+	if p.frames != 30 || p.freezes != 0 {
+		t.Errorf("a busy loop: got %d frames, %d freezes of %v; want 30, 0", p.frames, p.freezes, p.frozen)
+	}
+	late := time.Duration(n)*interval + 300*time.Millisecond
+	frame(n, late, late+time.Second)
+	if want := 300*time.Millisecond + interval; p.freezes != 1 || p.frozen != want {
+		t.Errorf("a late frame: got %d freezes of %v, want 1 of %v", p.freezes, p.frozen, want)
+	}
 }

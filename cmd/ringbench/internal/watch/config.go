@@ -13,7 +13,8 @@ import (
 
 const (
 	maxViewers = 100_000
-	maxRamp    = 100_000
+	// MaxRamp is the highest Ramp. By it viewers begin all at once.
+	MaxRamp    = 100_000
 	maxStreams = 10_000
 	maxLoops   = 64
 )
@@ -76,7 +77,7 @@ func (c *Config) Validate() error {
 	check(!c.Sources.IsValid() || c.Sources.Addr().Is4() && c.Viewers < 1<<(32-c.Sources.Bits())-1,
 		"--sources %v: expected an IPv4 prefix with more than %d addresses", c.Sources, c.Viewers)
 	check(c.Viewers >= 1 && c.Viewers <= maxViewers, "--viewers %d: expected 1 to %d", c.Viewers, maxViewers)
-	check(c.Ramp > 0 && c.Ramp <= maxRamp, "--ramp %g: expected more than 0 and at most %d a second", c.Ramp, maxRamp)
+	check(c.Ramp > 0 && c.Ramp <= MaxRamp, "--ramp %g: expected more than 0 and at most %d a second", c.Ramp, MaxRamp)
 	check(c.Sample >= 0, "--sample %d: expected 0 or more", c.Sample)
 	check(c.Duration >= 0, "--duration %v: expected a time, or 0 for no end", c.Duration)
 	check(c.Settle >= 0, "--settle %v: expected a time", c.Settle)

@@ -49,6 +49,7 @@ type loop struct {
 
 	now, wall int64 // at the last wake-up: monotonic and Unix time, in ns
 	steady    bool
+	quiet     bool // nothing is due any more: the last report is being made
 	tally     tally
 	published published
 }
@@ -85,19 +86,28 @@ func (l *loop) spin(stop *atomic.Bool) {
 	l.wheel.done = l.now / tick
 	for !stop.Load() {
 		before := l.now
-		n := epollWait(l.epoll, ready[:], time.Duration(max(0, l.wheel.next()-l.now)))
+		wait := time.Duration(max(0, l.wheel.next()-l.now))
+		if l.quiet {
+			wait = time.Second
+		}
+		n := epollWait(l.epoll, ready[:], wait)
 		l.clock()
 		l.published.waited.Add(l.now - before)
+		called := false
 		for i := range ready[:n] {
-			e := &ready[i]
-			if e.Fd < 0 {
-				l.mail.read()
-				continue
+			if e := &ready[i]; e.Fd < 0 {
+				called = true
+			} else {
+				l.receive(l.viewers[e.Fd], int(e.Pad))
 			}
-			l.receive(l.viewers[e.Fd], int(e.Pad))
+		}
+		if called { // at last, so that a look counts the packets that have arrived
+			l.mail.read()
 		}
 		l.clock()
-		l.wheel.advance(l.now, l.wake)
+		if !l.quiet {
+			l.wheel.advance(l.now, l.wake)
+		}
 		l.published.packets.Store(l.tally.packets)
 		l.published.bytes.Store(l.tally.bytes)
 		// The wait that is measured begins after the work.
@@ -388,7 +398,10 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 	if keyframe && t.check.highest == 0 {
 		t.check.player.whole = true // a frame begins here
 	}
-	if !t.check.note(packet{ext: ext, marker: h.Marker, resent: k.rtx}, l.now) && !k.rtx {
+	// The kernel's time of arrival counts: this loop may be late on a busy machine, and the picture is not.
+	arrived := l.now - max(l.wall-at, 0)
+	key := keyframe && t.check.player.key(h.Timestamp)
+	if !t.check.note(packet{ext: ext, key: key, marker: h.Marker, resent: k.rtx}, arrived) && !k.rtx {
 		t.media--
 	}
 	if len(t.check.missing) > 0 && (v.deadlines[askAt] == 0 || v.deadlines[askAt] > t.check.missing[0].at) {
@@ -396,7 +409,6 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 		l.reschedule(v)
 	}
 	if keyframe {
-		t.check.player.key(h.Timestamp)
 		if width, height := rtp.PictureSize(k.codec, payload); height > 0 {
 			v.rungs.see(size{width, height}, t.restarts<<48|ext, l.now)
 		}

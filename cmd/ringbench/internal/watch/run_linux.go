@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 
 const (
 	postTimeout   = 10 * time.Second
+	patience      = 20 * time.Second // of a viewer whom the server asks to come back
 	deleteTimeout = 10 * time.Second // for all
 	deleting      = 64               // at a time
 	pollInterval  = 50 * time.Millisecond
@@ -45,6 +47,7 @@ type run struct {
 
 	posting, shaking     sync.WaitGroup
 	joined, failed, lost atomic.Int64
+	refused              atomic.Int64 // offers that were sent again
 
 	mu       sync.Mutex // guards failures and sessions
 	failures map[failure]int
@@ -160,6 +163,7 @@ func (r *run) watch(ctx context.Context) (*report.Watch, error) {
 			r.pause(ctx, left, "watching")
 		}
 	}
+	r.moment(func(l *loop) { l.quiet = true }) // so that the report has all that viewers sent
 	w, all := r.report(begin, ctx.Err() != nil)
 	none := newTimes(len(r.cfg.Crowd))
 	all.report(w, &none)
@@ -217,8 +221,6 @@ var errNoRoute = errors.New("no candidate can be reached from here")
 
 // join posts viewer n's offer and hands it to its loop.
 func (r *run) join(ctx context.Context, n int, at time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, postTimeout)
-	defer cancel()
 	// A viewer's random numbers do not depend on the order in which viewers come.
 	secret := sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.cfg.Seed), uint64(n)))
 	random := rand.NewChaCha8(secret)
@@ -231,16 +233,14 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		Role: api.Subscriber, Video: true, Audio: !c.NoAudio, Codec: c.Codec,
 		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC, ICE: credentials, Fingerprint: r.certificate.Fingerprint,
 	}
-	opened, err := r.client.Post(ctx, c.url(n), offer.String())
-	if opened != nil {
-		r.mu.Lock()
-		r.sessions = append(r.sessions, opened)
-		r.mu.Unlock()
+	var giveUp time.Time // the first viewer shows whether the server is there, so it does not wait
+	if n > 0 {
+		giveUp = at.Add(patience)
 	}
+	answer, err := r.post(ctx, c.url(n), offer.String(), giveUp, random)
 	if err != nil {
 		return err
 	}
-	answer := opened.Answer
 	place := r.places[n]
 	v := &viewer{
 		number: n, group: place.group, sampled: c.sampled(place), answer: answer,
@@ -266,6 +266,58 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	l := r.loops[n%len(r.loops)]
 	l.mail.do(func() { l.add(v) })
 	return nil
+}
+
+// post sends an offer. If the server asks the viewer to come back, it does so, as a player would, up to giveUp.
+func (r *run) post(
+	ctx context.Context, endpoint, offer string, giveUp time.Time, random *rand.ChaCha8,
+) (*client.Answer, error) {
+	for {
+		opened, err := r.postOnce(ctx, endpoint, offer)
+		if err == nil {
+			return opened.Answer, nil
+		}
+		wait := comeBack(err, random)
+		if wait == 0 || time.Now().Add(wait).After(giveUp) {
+			return nil, err
+		}
+		r.refused.Add(1)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// postOnce notes the session of an offer, so that it is deleted at the end.
+func (r *run) postOnce(ctx context.Context, endpoint, offer string) (*client.Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	opened, err := r.client.Post(ctx, endpoint, offer)
+	if opened != nil {
+		r.mu.Lock()
+		r.sessions = append(r.sessions, opened)
+		r.mu.Unlock()
+	}
+	return opened, err
+}
+
+// comeBack is the time after which a refused viewer tries again, 0 for never. Retry-After has whole seconds, so up to
+// one more is drawn by chance: viewers who were refused together come back one by one.
+func comeBack(err error, random *rand.ChaCha8) time.Duration {
+	var refusal *client.Refusal
+	if !errors.As(err, &refusal) ||
+		refusal.Status != http.StatusServiceUnavailable && refusal.Status != http.StatusTooManyRequests {
+		return 0
+	}
+	seconds, err := strconv.ParseUint(refusal.RetryAfter, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds)*time.Second + time.Duration(random.Uint64()%uint64(time.Second)) + 1
 }
 
 // reason shortens an error to a few words that are the same for all viewers.
@@ -351,7 +403,7 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, all times) {
 	c := &r.cfg
 	w = &report.Watch{
 		URL: c.URL, Wanted: c.Viewers, Sampled: c.samples(), Aborted: aborted, Counting: "sockets",
-		Joined: int(r.joined.Load()), Stages: map[string]report.Quantiles{},
+		Joined: int(r.joined.Load()), Refused: int(r.refused.Load()), Stages: map[string]report.Quantiles{},
 	}
 	if c.Sink != nil {
 		w.Counting = c.Sink.Name()

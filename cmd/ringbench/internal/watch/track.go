@@ -141,6 +141,7 @@ type checker struct {
 	seen    bitmap
 	marked  bitmap // packets that end frames
 	gone    bitmap // holes that are given up
+	key     uint64 // the newest packet that begins a keyframe
 	missing []hole
 	asking  bool // NACK was negotiated
 	plain   bool // RTX was not, so that a packet that was sent again looks like a late one
@@ -166,12 +167,13 @@ type player struct {
 	keyframe uint32
 }
 
-// key counts a keyframe by its timestamp: each of its packets may look like the start of one, with parameter sets or
-// another slice.
-func (p *player) key(timestamp uint32) {
-	if p.keyframes == 0 || timestamp != p.keyframe {
+// key counts a keyframe by its timestamp, and reports whether it is another one. Each of its packets may look like the
+// start of one, with parameter sets or another slice.
+func (p *player) key(timestamp uint32) (another bool) {
+	if another = p.keyframes == 0 || timestamp != p.keyframe; another {
 		p.keyframes, p.keyframe = p.keyframes+1, timestamp
 	}
+	return another
 }
 
 // stamps compares a ringbench publisher's own count with the sequence numbers: they part where the publisher's
@@ -181,14 +183,14 @@ type stamps struct {
 	leap  int64 // the stamp's count minus the extended number
 	known bool  // leap is, for the layer
 
-	found, damaged, upstream uint64
+	found, damaged, recut, upstream uint64
 }
 
-// A packet is one arrival: its extended number, whether it ends a frame, and whether it is a retransmission for
-// certain.
+// A packet is one arrival: its extended number, whether it begins a keyframe or ends a frame, and whether it is a
+// retransmission for certain.
 type packet struct {
-	ext            uint64
-	marker, resent bool
+	ext                 uint64
+	key, marker, resent bool
 }
 
 type hole struct {
@@ -198,13 +200,13 @@ type hole struct {
 }
 
 func (c *checker) restart() {
-	c.highest, c.missing, c.seen, c.marked, c.gone = 0, c.missing[:0], bitmap{}, bitmap{}, bitmap{}
+	c.highest, c.key, c.missing, c.seen, c.marked, c.gone = 0, 0, c.missing[:0], bitmap{}, bitmap{}, bitmap{}
 	c.player.whole, c.stamps.known = false, false
 }
 
-// note takes in a packet; now is monotonic, in ns. It reports whether the packet counts as media: it is new and no
-// retransmission.
-func (c *checker) note(p packet, now int64) (counts bool) {
+// note takes in a packet that arrived at a monotonic time, in ns. It reports whether the packet counts as media: it is
+// new and no retransmission.
+func (c *checker) note(p packet, at int64) (counts bool) {
 	ext, again := p.ext, p.resent
 	switch {
 	case c.highest == 0:
@@ -222,7 +224,7 @@ func (c *checker) note(p packet, now int64) (counts bool) {
 			case ext-e > maxAsk:
 				c.gone.set(e)
 			case e < ext:
-				c.missing = append(c.missing, hole{ext: e, at: now + int64(nackDelay)})
+				c.missing = append(c.missing, hole{ext: e, at: at + int64(nackDelay)})
 			}
 		}
 		c.highest = ext
@@ -239,10 +241,13 @@ func (c *checker) note(p packet, now int64) (counts bool) {
 		c.late++
 	}
 	c.seen.set(ext)
+	if p.key {
+		c.key = max(c.key, ext)
+	}
 	if p.marker {
 		c.marked.set(ext)
 	}
-	c.advance(now)
+	c.advance(at)
 	return !again
 }
 
@@ -259,8 +264,8 @@ func (c *checker) asked(ext uint64) bool {
 	return c.gone.has(ext)
 }
 
-// advance plays the packets that have become playable.
-func (c *checker) advance(now int64) {
+// advance plays the packets that have become playable at a time.
+func (c *checker) advance(at int64) {
 	p := &c.player
 	if p.front+window <= c.highest {
 		p.front, p.whole = c.highest-window+1, false
@@ -272,22 +277,38 @@ func (c *checker) advance(now int64) {
 				continue
 			}
 			if p.whole {
-				p.frame(now)
+				p.frame(at)
 			}
 			p.whole = true // the packet after a frame's last begins one
 		case c.gone.has(p.front):
 			p.whole = false
+		case c.wholeKey():
+			p.front, p.whole = c.key-1, true
 		default:
 			return
 		}
 	}
 }
 
+// wholeKey reports whether a whole keyframe came after the hole in hand. A decoder goes on with it, and a browser asks
+// for nothing before it any more.
+func (c *checker) wholeKey() bool {
+	if c.key <= c.player.front {
+		return false
+	}
+	for e := c.key; e <= c.highest && c.seen.has(e); e++ {
+		if c.marked.has(e) {
+			return true
+		}
+	}
+	return false
+}
+
 // frame counts a whole frame.
-func (p *player) frame(now int64) {
+func (p *player) frame(at int64) {
 	p.frames++
-	p.thaw(now)
-	p.framed, p.frameAt = true, now
+	p.thaw(at)
+	p.framed, p.frameAt = true, at
 }
 
 // finish counts a freeze that lasts as one that ends now, and another one that begins.
@@ -314,7 +335,7 @@ func (c *checker) due(now int64, seqs []uint16) ([]uint16, int64) {
 	next := int64(0)
 	keep := c.missing[:0]
 	for _, m := range c.missing {
-		if c.highest-m.ext >= window || c.seen.has(m.ext) {
+		if c.highest-m.ext >= window || m.ext < c.player.front || c.seen.has(m.ext) {
 			continue
 		}
 		if m.at <= now {
@@ -341,15 +362,20 @@ func (c *checker) due(now int64, seqs []uint16) ([]uint16, int64) {
 
 // stamp checks a payload of a ringbench publisher. ok is false for any other payload.
 func (c *checker) stamp(codec rtp.Codec, payload []byte, ext uint64) (s media.Stamp, ok bool) {
-	s, found, intact := media.ReadStamp(codec, payload)
-	if !found {
+	s, finding := media.ReadStamp(codec, payload)
+	if finding == media.Unstamped {
 		return s, false
 	}
 	x := &c.stamps
 	x.found++
-	if !intact {
+	switch finding {
+	case media.Damaged:
 		x.damaged++
 		return s, false
+	case media.Recut: // the server's packets do not correspond to the publisher's
+		x.recut++
+		x.known = false
+		return s, true
 	}
 	leap := int64(s.Count - ext)
 	if x.known && s.Layer == x.layer && leap > x.leap {

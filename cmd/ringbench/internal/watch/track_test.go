@@ -15,6 +15,7 @@ const ms = int64(time.Millisecond)
 type feed struct {
 	t   *track
 	now int64
+	key bool // frames are keyframes
 }
 
 func newFeed(plain bool) *feed {
@@ -27,7 +28,7 @@ func (f *feed) packet(seq uint16) {
 	if f.t.check.highest == 0 {
 		f.t.check.player.whole = true
 	}
-	if !f.t.check.note(packet{ext: ext, marker: h.Marker}, f.now) {
+	if !f.t.check.note(packet{ext: ext, key: f.key && seq%8 == 0, marker: h.Marker}, f.now) {
 		f.t.media--
 	}
 }
@@ -108,6 +109,34 @@ func TestPlainResend(t *testing.T) {
 	f.packet(1)
 	if c := f.t.check; f.t.expected() != 4 || f.t.received() != 3 || c.recovered != 1 || c.late != 1 {
 		t.Errorf("received %d, recovered %d, late %d", f.t.received(), c.recovered, c.late)
+	}
+}
+
+// After a whole keyframe a decoder goes on, and nothing before it is asked for.
+func TestKeyframeEndsAHole(t *testing.T) {
+	f := newFeed(false)
+	for seq := range uint16(16) {
+		if seq != 3 { // the first frame stays broken
+			f.packet(seq)
+		}
+	}
+	f.key = true
+	for seq := range uint16(8) {
+		f.now += 10 * ms
+		if seqs, _ := f.t.check.due(f.now, make([]uint16, 0, 8)); (f.now == 10*ms) != slices.Equal(seqs, []uint16{3}) {
+			t.Errorf("after %d ms it asks for %v", f.now/ms, seqs)
+		}
+		if n := f.t.check.player.frames; n != 0 {
+			t.Errorf("%d whole frames before the keyframe was", n)
+		}
+		f.packet(16 + seq)
+	}
+	f.now += 200 * ms
+	if seqs, at := f.t.check.due(f.now, make([]uint16, 0, 8)); len(seqs) > 0 || at != 0 {
+		t.Errorf("after the keyframe it asks for %v", seqs)
+	}
+	if n := f.t.check.player.frames; n != 1 {
+		t.Errorf("%d whole frames; want the keyframe", n)
 	}
 }
 

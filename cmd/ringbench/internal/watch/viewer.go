@@ -277,6 +277,7 @@ func (v *viewer) addSample(s *report.Sample) {
 		s.Recovered += c.recovered
 		s.Stamped += c.stamps.found
 		s.Damaged += c.stamps.damaged
+		s.Recut += c.stamps.recut
 		s.Unsent += c.stamps.upstream
 		if t.info.Kind == rtp.Video {
 			s.Frames += c.player.frames

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -20,12 +21,14 @@ const (
 	renewalSpan = 30 * 24 * time.Hour
 )
 
-// Config is where the certificate comes from: files, the server itself, or neither, which is plain HTTP.
+// Config is where the certificate comes from: files, the server itself, a CA, or none, which is plain HTTP.
 type Config struct {
 	// Cert and Key are the PEM files of a certificate chain and its private key.
 	Cert, Key string
 	// Self makes the server sign its own certificate.
 	Self bool
+	// ACME orders certificates at a CA.
+	ACME ACME
 }
 
 // A Keeper holds the certificate of HTTPS and replaces it while the server runs. New connections get the new
@@ -34,7 +37,9 @@ type Keeper struct {
 	cfg     Config
 	hosts   []string // names and addresses of a self-signed certificate
 	log     *slog.Logger
-	current atomic.Pointer[tls.Certificate] // sign and load write it; nil where plain HTTP is served
+	current atomic.Pointer[tls.Certificate] // sign and load write it; nil with an authority, or plain HTTP
+
+	authority *authority // nil unless certificates come from a CA
 
 	// Only check uses the fields below.
 	files files
@@ -70,6 +75,10 @@ func readFiles(certFile, keyFile string) (f files) {
 func New(cfg Config, hosts []string, log *slog.Logger, now time.Time) (*Keeper, error) {
 	k := &Keeper{cfg: cfg, hosts: hosts, log: log}
 	switch {
+	case cfg.ACME.On:
+		a, err := newAuthority(cfg.ACME, log)
+		k.authority = a
+		return k, err
 	case cfg.Self:
 		return k, k.sign(now)
 	case cfg.Cert != "":
@@ -84,6 +93,9 @@ func New(cfg Config, hosts []string, log *slog.Logger, now time.Time) (*Keeper, 
 
 // ServerTLS returns the configuration for HTTPS, nil where plain HTTP is served.
 func (k *Keeper) ServerTLS() *tls.Config {
+	if k.authority != nil {
+		return k.authority.serverTLS()
+	}
 	if k.current.Load() == nil {
 		return nil
 	}
@@ -93,9 +105,17 @@ func (k *Keeper) ServerTLS() *tls.Config {
 	}
 }
 
+// Challenges returns the handler of plain HTTP that answers the CA (RFC 8555 section 8.3). It is for an authority that
+// has Config.ACME.HTTP.
+func (k *Keeper) Challenges() http.Handler { return http.HandlerFunc(k.authority.challenges) }
+
 // Watch replaces the certificate when the files change, at each reload, and before a self-signed certificate ends. It
-// returns when ctx ends.
+// orders and renews those of a CA. It returns when ctx ends.
 func (k *Keeper) Watch(ctx context.Context, reload <-chan os.Signal) {
+	if k.authority != nil {
+		k.authority.watch(ctx, reload)
+		return
+	}
 	ticker := time.NewTicker(certificateInterval)
 	defer ticker.Stop()
 	if k.current.Load() == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -30,14 +31,17 @@ func write(t *testing.T, content string) {
 	}
 }
 
-// Every setting of the table has its row: default, then what file, variable and flag say.
+// A sourceRow has the values that a setting takes: its default, then those of file, variable and flag.
+type sourceRow struct {
+	field              func(*Config) any
+	initial            string
+	file, env, flag    string
+	inFile, inEnv, won string // as the field prints; where empty, the value itself
+}
+
+// Every setting of the table has its row.
 func TestSourcesOverrideEachOther(t *testing.T) {
-	rows := map[string]struct {
-		field              func(*Config) any
-		initial            string
-		file, env, flag    string
-		inFile, inEnv, won string // as the field prints; where empty, the value itself
-	}{
+	rows := map[string]sourceRow{
 		"http": {
 			field: func(c *Config) any { return c.HTTP }, initial: ":8080", file: ":1", env: "h:2",
 			flag: "[::1]:3",
@@ -46,6 +50,19 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 		"admin": {
 			field: func(c *Config) any { return c.Admin }, initial: "127.0.0.1:9090", file: ":1", env: ":2",
 			flag: ":3",
+		},
+		"admin-token": {
+			field: func(c *Config) any { return string(c.Management.Token) }, initial: "",
+			file: "0123456789abcdef", env: "fedcba9876543210", flag: "0123456789ABCDEF",
+		},
+		"metrics-token": {
+			field: func(c *Config) any { return string(c.Management.MetricsToken) }, initial: "",
+			file: "0123456789abcdeg", env: "fedcba9876543211", flag: "0123456789ABCDEG",
+		},
+		"admin-host": {
+			field: func(c *Config) any { return c.Management.Hosts }, initial: "[]",
+			file: "[a.example, \"::1\"]", inFile: "[a.example ::1]", env: "b, 192.0.2.1", inEnv: "[b 192.0.2.1]",
+			flag: "c", won: "[c]",
 		},
 		"io": {
 			field: func(c *Config) any { return c.Engine.Host.IO }, initial: "auto", file: "udp", env: "auto",
@@ -118,6 +135,22 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			field: func(c *Config) any { return c.Engine.Sessions.MaxPending }, initial: "4000",
 			file: "1", env: "2", flag: "3",
 		},
+		"max-viewers": {
+			field: func(c *Config) any { return c.Engine.Sessions.Limits.Viewers }, initial: "0",
+			file: "1", env: "2", flag: "3",
+		},
+		"max-per-source": {
+			field: func(c *Config) any { return c.Engine.Sessions.Limits.SourceSessions }, initial: "0",
+			file: "1", env: "2", flag: "3",
+		},
+		"max-bitrate": {
+			field: func(c *Config) any { return c.Engine.Sessions.Limits.Bitrate }, initial: "0", file: "800k",
+			inFile: "800000", env: "1.5M", inEnv: "1500000", flag: "0",
+		},
+		"over-bitrate": {
+			field: func(c *Config) any { return c.Engine.Sessions.Limits.Refuse }, initial: "false", file: "refuse",
+			inFile: "true", env: "warn", inEnv: "false", flag: "refuse", won: "true",
+		},
 		"history-memory": {
 			field:   func(c *Config) any { return c.Engine.HistoryMemory },
 			initial: fmt.Sprint(engine.DefaultConfig().HistoryMemory),
@@ -131,6 +164,35 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			field: func(c *Config) any { return string(c.Signaling.ViewToken) }, initial: "", file: "true",
 			env: "b", flag: "-c",
 		},
+		"hook-url": {
+			field: func(c *Config) any { return c.Hook.URL }, initial: "", file: "http://a/", env: "https://b:1/c?d",
+			flag: "http://[::1]:2",
+		},
+		"hook-secret": {
+			field: func(c *Config) any { return string(c.Hook.Secret) }, initial: "", file: "0123456789abcdef",
+			env: "fedcba9876543210", flag: "0123456789ABCDEF",
+		},
+		"jwt-keys": {
+			field:   func(c *Config) any { return c.Access.Keys },
+			initial: "", file: "keys.pem", env: "/etc/ringcast/keys.json", flag: "https://id.example.org/keys",
+		},
+		"jwt-issuer": {
+			field: func(c *Config) any { return c.Access.Issuer }, initial: "", file: "a", env: "b", flag: "c",
+		},
+		"jwt-audience": {
+			field: func(c *Config) any { return c.Access.Audience }, initial: "", file: "a", env: "b", flag: "c",
+		},
+		"auth-url": {
+			field: func(c *Config) any { return c.Access.Hook }, initial: "", file: "http://127.0.0.1:3000/",
+			env: "https://auth.example.org/ringcast", flag: "https://auth.example.org/?x=1",
+		},
+		"auth-secret": {
+			field: func(c *Config) any { return string(c.Access.Secret) }, initial: "", file: "a", env: "b", flag: "c",
+		},
+		"token-grace": {
+			field: func(c *Config) any { return c.Access.Grace }, initial: "30s",
+			file: "1m", inFile: "1m0s", env: "0", inEnv: "0s", flag: "1500ms", won: "1.5s",
+		},
 		"takeover": {
 			field: func(c *Config) any { return c.Engine.Sessions.Takeover }, initial: "false",
 			file: "true", env: "false", flag: "true",
@@ -139,9 +201,52 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			field: func(c *Config) any { return c.Engine.Sessions.Grace }, initial: "30s",
 			file: "1m", inFile: "1m0s", env: "0", inEnv: "0s", flag: "1500ms", won: "1.5s",
 		},
+		"ice-server": {
+			field: func(c *Config) any { return c.Signaling.ICEServers.URLs }, initial: "[]",
+			file: "[\"stun:a\", \"stuns:b:1\"]", inFile: "[stun:a stuns:b:1]",
+			env: "stun:c,stun:d", inEnv: "[stun:c stun:d]", flag: "stun:192.0.2.7", won: "[stun:192.0.2.7]",
+		},
+		"turn-secret": {
+			field: func(c *Config) any { return string(c.Signaling.ICEServers.Secret) }, initial: "", file: "a",
+			env: "b", flag: "c",
+		},
+		"turn-lifetime": {
+			field: func(c *Config) any { return c.Signaling.ICEServers.Lifetime }, initial: "12h0m0s", file: "1h",
+			inFile: "1h0m0s", env: "2m", inEnv: "2m0s", flag: "24h", won: "24h0m0s",
+		},
+		"frame-ancestors": {
+			field: func(c *Config) any { return c.Signaling.FrameAncestors }, initial: "['self']",
+			file: "none", inFile: "['none']",
+			env: "self, https://*.example.org:8443", inEnv: "['self' https://*.example.org:8443]",
+			flag: "*", won: "[*]",
+		},
 		"tls": {
 			field: func(c *Config) any { return c.TLS.Self }, initial: "false", file: "self", inFile: "true",
 			env: "", inEnv: "false", flag: "self", won: "true",
+		},
+		"host": {
+			field: func(c *Config) any { return c.TLS.ACME.Hosts }, initial: "[]",
+			file: "[a.example.org, B.example.org.]", inFile: "[a.example.org b.example.org]",
+			env: "bücher.example,xn--bcher-kva.example", inEnv: "[xn--bcher-kva.example]",
+			flag: "c.example.org", won: "[c.example.org]",
+		},
+		"acme-email": {
+			field: func(c *Config) any { return c.TLS.ACME.Email }, initial: "", file: "a@example.org",
+			env: "b@c.example", flag: "d@e.example",
+		},
+		"acme-directory": {
+			field: func(c *Config) any { return c.TLS.ACME.Directory }, initial: "", file: "https://a.example/dir",
+			env: "https://b.example", flag: "https://[::1]:14000/dir",
+		},
+		"acme-ca": {
+			field: func(c *Config) any { return c.TLS.ACME.Roots }, initial: "", file: "a", env: "b", flag: "c",
+		},
+		"acme-cache": {
+			field: func(c *Config) any { return c.TLS.ACME.Cache }, initial: "", file: "a", env: "b", flag: "c",
+		},
+		"acme-http": {
+			field: func(c *Config) any { return c.TLS.ACME.HTTP }, initial: ":80", file: ":1", env: "h:2",
+			flag: "[::1]:3",
 		},
 		"tls-cert": {field: func(c *Config) any { return c.TLS.Cert }, initial: "", file: "a", env: "b", flag: "c"},
 		"tls-key":  {field: func(c *Config) any { return c.TLS.Key }, initial: "", file: "a", env: "b", flag: "c"},
@@ -164,6 +269,7 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			inFile: "true", env: "text", inEnv: "false", flag: "json", won: "true",
 		},
 	}
+	maps.Copy(rows, clusterRows)
 	for i := range settings {
 		s := &settings[i]
 		if s.outside {
@@ -179,11 +285,20 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			flag := "--" + s.key + "=" + row.flag
 			config := "--config=ringcast.yaml"
 			switch s.key { // one is nothing without the other
+			case "hook-secret":
+				content += "hook-url: http://a/\n"
 			case "tls-cert":
 				content += "tls-key: k\n"
 			case "tls-key":
 				content += "tls-cert: c\n"
+			case "jwt-issuer", "jwt-audience":
+				content += "jwt-keys: k\n"
+			case "auth-url":
+				content += "auth-secret: s\n"
+			case "auth-secret":
+				content += "auth-url: http://h/\n"
 			}
+			content += clusterNeeds[s.key]
 			write(t, content)
 			expect := func(want, otherwise string, args, environ []string) {
 				t.Helper()
@@ -201,8 +316,10 @@ func TestSourcesOverrideEachOther(t *testing.T) {
 			expect(row.initial, "", nil, nil)
 			expect(row.inFile, row.file, []string{config}, nil)
 			expect(row.inEnv, row.env, []string{config}, []string{variable})
-			expect(row.won, row.flag, []string{config, flag}, []string{variable})
-			expect(row.won, row.flag, []string{flag, config}, []string{variable})
+			if !s.noFlag {
+				expect(row.won, row.flag, []string{config, flag}, []string{variable})
+				expect(row.won, row.flag, []string{flag, config}, []string{variable})
+			}
 			delete(rows, s.key)
 		})
 	}
@@ -326,6 +443,7 @@ const (
 	addressWanted = "an address such as :8080, 192.0.2.1:8080 or [2001:db8::1]:8080 expected"
 	baseWanted    = "a path such as /cast expected, of at most 256 characters, with A-Z a-z 0-9 . _ ~ - between " +
 		"the slashes"
+	serviceWanted = "a URL such as https://auth.example.org/path expected"
 	networkWanted = "a network such as 10.0.0.0/8, or the address of a proxy, expected"
 )
 
@@ -436,7 +554,7 @@ func TestConfigErrors(t *testing.T) {
 				`invalid value "yes" for takeover in ringcast.yaml:2: true or false expected`,
 				`invalid value "loud" for log-level in ringcast.yaml:3: debug, info, warn or error expected`,
 				`invalid value "xml" for log-format in ringcast.yaml:4: text or json expected`,
-				`invalid value "yes" for tls in ringcast.yaml:5: self expected, or nothing`,
+				`invalid value "yes" for tls in ringcast.yaml:5: self or acme expected, or nothing`,
 				`invalid value "30" for grace in ringcast.yaml:6: a duration such as 30s or 2m expected, not below 0`,
 				`invalid value "-1s" for grace in flag --grace: a duration such as 30s or 2m expected, not below 0`,
 			},
@@ -540,12 +658,109 @@ func TestConfigErrors(t *testing.T) {
 			want: []string{`tls in flag --tls and tls-key in flag --tls-key exclude each other`},
 		},
 		{
+			name: "a CA and files", args: []string{"--tls=acme", "--host=a.example.org", "--tls-cert=c.pem"},
+			want: []string{`tls in flag --tls and tls-cert in flag --tls-cert exclude each other`},
+		},
+		{
+			name: "a CA without a host", args: []string{"--tls=acme"},
+			want: []string{`tls in flag --tls needs host too`},
+		},
+		{
+			name: "TURN without its secret", args: []string{"--ice-server=turn:a"},
+			want: []string{`ice-server in flag --ice-server has a TURN server and needs turn-secret too`},
+		},
+		{
+			name: "pages and servers", args: []string{"--frame-ancestors=example.org", "--ice-server=turn:a;b"},
+			env: []string{"RINGCAST_FRAME_ANCESTORS=none,*"},
+			want: []string{
+				`invalid value "none,*" for frame-ancestors in variable RINGCAST_FRAME_ANCESTORS: ` +
+					`none excludes all others`,
+				`invalid value "example.org" for frame-ancestors in flag --frame-ancestors: ` +
+					`self, none, * or an origin such as https://example.org or https://*.example.org expected`,
+				`invalid value for ice-server in flag --ice-server: ` +
+					`a URL such as stun:stun.example.org:3478 or turn:turn.example.org?transport=udp expected`,
+			},
+		},
+		{
+			name: "names that no CA certifies",
+			args: []string{"--host=media,a.example.org", "--host", "*.example.org", "--host=192.0.2.7"},
+			env:  []string{"RINGCAST_ACME_EMAIL=Ops <a@example.org>", "RINGCAST_ACME_DIRECTORY=http://ca.example"},
+			want: []string{
+				`invalid value for acme-directory in variable RINGCAST_ACME_DIRECTORY: ` +
+					`a URL such as https://acme.example.org/directory expected`,
+				`invalid value "Ops <a@example.org>" for acme-email in variable RINGCAST_ACME_EMAIL: ` +
+					`an address such as ops@example.org expected`,
+				`invalid value "media,a.example.org" for host in flag --host: ` +
+					`a full name such as media.example.org expected, neither an address nor a wildcard`,
+				`invalid value "*.example.org" for host in flag --host: ` +
+					`a full name such as media.example.org expected, neither an address nor a wildcard`,
+				`invalid value "192.0.2.7" for host in flag --host: ` +
+					`a full name such as media.example.org expected, neither an address nor a wildcard`,
+			},
+		},
+		{
+			name: "addresses of services", file: "jwt-keys: ftp://h/\n",
+			env:  []string{"RINGCAST_AUTH_URL=auth.example.org"},
+			args: []string{"--auth-url", "https://user:word@h/", "--token-grace", "-1s"},
+			want: []string{
+				`invalid value for jwt-keys in ringcast.yaml:1: ` + serviceWanted,
+				`invalid value for auth-url in variable RINGCAST_AUTH_URL: ` + serviceWanted,
+				`invalid value for auth-url in flag --auth-url: ` + serviceWanted,
+				`invalid value "-1s" for token-grace in flag --token-grace: a duration such as 30s or 2m expected, ` +
+					`not below 0`,
+			},
+		},
+		{
+			name: "two gates", file: "jwt-keys: k", args: []string{"--auth-url", "http://h/"},
+			want: []string{`jwt-keys in ringcast.yaml:1 and auth-url in flag --auth-url exclude each other`},
+		},
+		{
+			name: "a gate for nobody", file: "jwt-keys: k", args: []string{"--publish-token", "a", "--view-token=b"},
+			want: []string{
+				`jwt-keys in ringcast.yaml:1 guards nobody, since publish-token in flag --publish-token and ` +
+					`view-token in flag --view-token guard both roles`,
+			},
+		},
+		{
+			name: "issuer without keys", args: []string{"--jwt-issuer", "i"},
+			want: []string{`jwt-issuer in flag --jwt-issuer needs jwt-keys too`},
+		},
+		{
+			name: "audience without keys", args: []string{"--jwt-audience", "a"},
+			want: []string{`jwt-audience in flag --jwt-audience needs jwt-keys too`},
+		},
+		{
+			name: "secret without a service", args: []string{"--auth-secret", "s"},
+			want: []string{`auth-secret in flag --auth-secret needs auth-url too`},
+		},
+		{
+			name: "service without a secret", args: []string{"--auth-url", "http://h/"},
+			want: []string{`auth-url in flag --auth-url needs auth-secret too`},
+		},
+		{
 			name: "key twice", file: "io: udp\nhttp: :1\nio: auto\n",
 			want: []string{`config: ringcast.yaml:3: mapping key "io" already defined at [1:1]`},
 		},
 		{
 			name: "not YAML", file: "io: udp\n\tview-token: s3cret\n",
 			want: []string{`config: ringcast.yaml:2: found character '\t' that cannot start any token`},
+		},
+		{
+			name: "passwords in URLs",
+			args: []string{
+				"--auth-url=https://u:s3cret@h/", "--jwt-keys=https://u:s3cret@h/", "--hook-url=ftp://u:s3cret@h/",
+				"--ice-server=turn:u:s3cret@h", "--acme-directory=https://u:s3cret@h/",
+			},
+			want: []string{
+				"invalid value for auth-url in flag --auth-url: a URL such as https://auth.example.org/path expected",
+				"invalid value for jwt-keys in flag --jwt-keys: a URL such as https://auth.example.org/path expected",
+				"invalid value for hook-url in flag --hook-url: a URL such as " +
+					"https://hooks.example.org/ringcast expected",
+				"invalid value for ice-server in flag --ice-server: a URL such as stun:stun.example.org:3478 or " +
+					"turn:turn.example.org?transport=udp expected",
+				"invalid value for acme-directory in flag --acme-directory: a URL such as " +
+					"https://acme.example.org/directory expected",
+			},
 		},
 		{
 			name: "secret in a mangled value", file: "view-token: |s3cret\n",
@@ -590,7 +805,7 @@ func TestNearest(t *testing.T) {
 		"--htpp": "http", "--pubic-ip": "public-ip", "--publicip": "public-ip", "--public-ips": "public-ip",
 		"--max-session": "max-sessions", "--LOG_LEVEL": "log-level", "--graze": "grace", "--upd": "udp",
 		"--tls-crt": "tls-cert", "--cert": "tls-cert", "--log": "log-level", "--view-tokens": "view-token",
-		"--worker": "workers", "--take-over": "takeover", "--foo": "", "--bitrate": "", "--": "", "": "",
+		"--worker": "workers", "--take-over": "takeover", "--foo": "", "--bitrate": "max-bitrate", "--": "", "": "",
 	} {
 		got := ""
 		if s := nearest(name, flag); s != nil {
@@ -636,7 +851,11 @@ func TestHelp(t *testing.T) {
 	text := b.String()
 	for i := range settings {
 		s := &settings[i]
-		head, rest, ok := strings.Cut(text, "--"+s.key+" ")
+		spelled := "--" + s.key + " "
+		if s.noFlag {
+			spelled = s.key + ": "
+		}
+		head, rest, ok := strings.Cut(text, spelled)
 		line, _, _ := strings.Cut(rest, "\n  --")
 		if !ok || !strings.HasSuffix(head, "\n  ") || !strings.Contains(line, s.env()) || !strings.Contains(line,
 			s.help) ||
@@ -662,7 +881,11 @@ func TestDocumentedSettings(t *testing.T) {
 		s := &settings[i]
 		cells := strings.Split(rows[i], " | ")
 		flag, _, _ := strings.Cut(strings.Trim(cells[0], "| `"), " ")
-		if flag != "--"+s.key || len(cells) < 3 || strings.Trim(cells[1], "| `") != s.env() {
+		name := "--" + s.key
+		if s.noFlag {
+			name = s.key
+		}
+		if strings.Trim(flag, "`") != name || len(cells) < 3 || strings.Trim(cells[1], "| `") != s.env() {
 			t.Errorf("where --%s and %s belong: %s", s.key, s.env(), rows[i])
 		} else if initial := strings.Trim(cells[2], "| `"); initial != s.initial &&
 			s.initial != "" && s.initial != "0" {

@@ -20,6 +20,7 @@ const helpTail = `
 Examples:
   ringcast
   ringcast --public-ip 203.0.113.7 --tls-cert fullchain.pem --tls-key privkey.pem --http :443
+  ringcast --tls acme --host media.example.org --public-ip 203.0.113.7
   ringcast doctor --interface eth0 && ringcast --io xdp --interface eth0
   RINGCAST_PUBLISH_TOKEN=$(cat token) ringcast --tls self
   ringcast --config ringcast.yaml, with this file:
@@ -39,6 +40,9 @@ func PrintHelp(w io.Writer) {
 	for i := range settings {
 		s := &settings[i]
 		head := "--" + s.key
+		if s.noFlag {
+			head = s.key + ":"
+		}
 		if s.arg != "" {
 			head += " " + s.arg
 		}

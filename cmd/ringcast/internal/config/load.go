@@ -65,7 +65,8 @@ func Load(args, environ []string) (Config, error) {
 		return c, err
 	}
 	// Room is reserved for publishers that show a token, so without one for nobody.
-	c.Engine.Sessions.Reserve = c.Signaling.PublishToken != ""
+	c.Engine.Sessions.Reserve = c.guarded()
+	c.complete()
 	return c, c.validate()
 }
 
@@ -121,6 +122,12 @@ func readFlags(args []string) (out []given, err error) {
 				args = args[1:]
 			}
 			continue
+		case s.noFlag:
+			err = errors.Join(err, fmt.Errorf("flag --%s: only the file or %s can give it", name, s.env()))
+			if !has && len(args) > 0 {
+				args = args[1:]
+			}
+			continue
 		case has:
 		case s.arg == "":
 			value = "true"
@@ -144,6 +151,10 @@ func readEnvironment(environ []string) (out []given, err error) {
 			continue
 		}
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.env() == name })
+		if s, stream, ok := tokenVariable(name); i < 0 && ok {
+			out = append(out, given{s, stream + "=" + value, "variable " + name})
+			continue
+		}
 		if i < 0 {
 			err = errors.Join(err, unknown("variable", name, "", (*setting).env))
 			continue

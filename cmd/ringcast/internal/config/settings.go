@@ -2,10 +2,13 @@ package config
 
 import (
 	"errors"
+	"slices"
 	"strings"
+	"time"
 
 	"ringcast/engine/host"
 	"ringcast/signaling"
+	"ringcast/signaling/access"
 )
 
 // A setting is one thing that can be set, under the same key in every source.
@@ -18,10 +21,10 @@ type setting struct {
 	// set parses one value. A repeatable setting has clear, which is called before the first value of a source.
 	set   func(*Config, string) error
 	clear func(*Config)
-	// No message shows a secret value.
+	// No message shows a secret value. A URL may hold a password.
 	secret bool
-	// outside keeps a setting out of the YAML file.
-	outside bool
+	// outside keeps a setting out of the YAML file, noFlag out of the flags, which everybody who lists processes sees.
+	outside, noFlag bool
 }
 
 const envPrefix = "RINGCAST_"
@@ -31,7 +34,10 @@ func (s *setting) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, "-", "_"))
 }
 
-var settings = []setting{
+var settings = slices.Concat(serverSettings, clusterSettings)
+
+// serverSettings are those of any server.
+var serverSettings = []setting{
 	{
 		key: "config", arg: "FILE", outside: true,
 		help: "YAML file to read settings from",
@@ -39,7 +45,7 @@ var settings = []setting{
 	},
 	{
 		key: "http", arg: "ADDRESS", initial: ":8080",
-		help: "address of the page, WHIP and WHEP",
+		help: "address of the page, WHIP and WHEP; with tls acme :443 where none is given",
 		set:  text(func(c *Config) *string { return &c.HTTP }, address),
 	},
 	{
@@ -49,13 +55,8 @@ var settings = []setting{
 	},
 	{
 		key: "admin", arg: "ADDRESS", initial: "127.0.0.1:9090",
-		help: "address of metrics, health and profiles, for anybody who can connect; empty for none",
-		set: text(func(c *Config) *string { return &c.Admin }, func(s string) error {
-			if s == "" {
-				return nil
-			}
-			return address(s)
-		}),
+		help: "address of the admin API, metrics, health and profiles; empty for none",
+		set:  text(func(c *Config) *string { return &c.Admin }, addressOrNone),
 	},
 	{
 		key: "public-ip", arg: "IP|NAME",
@@ -142,6 +143,26 @@ var settings = []setting{
 		set:  number(func(c *Config) *int { return &c.Engine.Sessions.MaxPending }, 1, 1<<30),
 	},
 	{
+		key: "max-viewers", arg: "N", initial: "0",
+		help: "most viewers of one stream; 0 is no limit",
+		set:  number(func(c *Config) *int { return &c.Engine.Sessions.Limits.Viewers }, 0, 1<<30),
+	},
+	{
+		key: "max-per-source", arg: "N", initial: "0",
+		help: "most sessions of one address, or IPv6 /64; 0 is no limit",
+		set:  number(func(c *Config) *int { return &c.Engine.Sessions.Limits.SourceSessions }, 0, 1<<30),
+	},
+	{
+		key: "max-bitrate", arg: "RATE", initial: "0",
+		help: "most bits a second of a publisher's video, all layers together, such as 800k or 2.5M; 0 is no limit",
+		set:  setMaxBitrate,
+	},
+	{
+		key: "over-bitrate", arg: "warn|refuse", initial: "warn",
+		help: "a publisher that is above max-bitrate for 10 s leaves a warning in the log, or is ended (refuse)",
+		set:  choice(func(c *Config) *bool { return &c.Engine.Sessions.Limits.Refuse }, "refuse", "warn"),
+	},
+	{
 		key: "history-memory", arg: "SIZE", initial: "0",
 		help: "most memory for packets of the last second, such as 512M or 2G, at least 16M; 0 is a quarter of the " +
 			"machine's",
@@ -169,6 +190,98 @@ var settings = []setting{
 		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.ViewToken }),
 	},
 	{
+		key: "admin-token", arg: "TOKEN", secret: true,
+		help: "token of operators, at least 16 characters, for writes of the admin API, profiles, and reads from " +
+			"other hosts; without it one is drawn into a file that the log names",
+		set: longToken(func(c *Config) *signaling.Secret { return &c.Management.Token }),
+	},
+	{
+		key: "metrics-token", arg: "TOKEN", secret: true,
+		help: "token that reads metrics and nothing else",
+		set:  longToken(func(c *Config) *signaling.Secret { return &c.Management.MetricsToken }),
+	},
+	{
+		key: "admin-host", arg: "NAME",
+		help:  "name or address by which clients call the admin listener, beside its own address; repeatable",
+		set:   addAdminHosts,
+		clear: func(c *Config) { c.Management.Hosts = nil },
+	},
+	{
+		key: "hook-url", arg: "URL", secret: true,
+		help: "URL that is sent events of streams by POST",
+		set:  text(func(c *Config) *string { return &c.Hook.URL }, webURL),
+	},
+	{
+		key: "hook-secret", arg: "SECRET", secret: true,
+		help: "key that signs these requests, at least 16 characters",
+		set:  longToken(func(c *Config) *signaling.Secret { return &c.Hook.Secret }),
+	},
+	{
+		key: "ice-server", arg: "URL", secret: true,
+		help: "STUN or TURN server that clients are told of, such as stun:stun.example.org or " +
+			"turn:turn.example.org?transport=udp; repeatable",
+		set:   addICEServers,
+		clear: func(c *Config) { c.Signaling.ICEServers.URLs = nil },
+	},
+	{
+		key: "turn-secret", arg: "SECRET", secret: true,
+		help: "secret that the TURN servers share (coturn's static-auth-secret), for credentials that end",
+		set:  token(func(c *Config) *signaling.Secret { return &c.Signaling.ICEServers.Secret }),
+	},
+	{
+		key: "turn-lifetime", arg: "DURATION", initial: "12h",
+		help: "how long TURN credentials are good; a session by TURN lasts no longer",
+		set:  setLifetime,
+	},
+	{
+		key: "frame-ancestors", arg: "ORIGIN", initial: "self",
+		help: "origin whose pages may embed this server's, such as https://example.org; self for its own only, none, " +
+			"or * for any; repeatable",
+		set:   addAncestors,
+		clear: func(c *Config) { c.Signaling.FrameAncestors = nil },
+	},
+	{
+		key: "jwt-keys", arg: "FILE|URL", secret: true,
+		help: "keys of signed tokens (JWT) for publishers and viewers: JSON Web Keys, or PEM in a file",
+		set: func(c *Config, s string) error {
+			c.Access.Keys = s
+			if !strings.Contains(s, "://") {
+				return nil
+			}
+			return access.CheckURL(s)
+		},
+	},
+	{
+		key: "jwt-issuer", arg: "TEXT",
+		help: "issuer that these tokens must name (iss)",
+		set:  text(func(c *Config) *string { return &c.Access.Issuer }, anything),
+	},
+	{
+		key: "jwt-audience", arg: "TEXT",
+		help: "audience that these tokens must name (aud)",
+		set:  text(func(c *Config) *string { return &c.Access.Audience }, anything),
+	},
+	{
+		key: "auth-url", arg: "URL", secret: true,
+		help: "web service that is asked about each session, instead of signed tokens",
+		set: text(func(c *Config) *string { return &c.Access.Hook }, func(s string) error {
+			if s == "" {
+				return nil
+			}
+			return access.CheckURL(s)
+		}),
+	},
+	{
+		key: "auth-secret", arg: "TEXT", secret: true,
+		help: "secret that signs the requests to auth-url",
+		set:  token(func(c *Config) *signaling.Secret { return &c.Access.Secret }),
+	},
+	{
+		key: "token-grace", arg: "DURATION", initial: "30s",
+		help: "how long a session goes on after its signed token, or the answer of auth-url, has expired",
+		set:  duration(func(c *Config) *time.Duration { return &c.Access.Grace }),
+	},
+	{
 		key: "takeover", initial: "false",
 		help: "let a new publisher replace the live one of a stream, once its media arrives",
 		set:  toggle(func(c *Config) *bool { return &c.Engine.Sessions.Takeover }),
@@ -176,7 +289,7 @@ var settings = []setting{
 	{
 		key: "grace", arg: "DURATION", initial: "30s",
 		help: "how long viewers wait for a publisher that was lost",
-		set:  setGrace,
+		set:  duration(func(c *Config) *time.Duration { return &c.Engine.Sessions.Grace }),
 	},
 	{
 		key: "tls-cert", arg: "FILE",
@@ -189,12 +302,42 @@ var settings = []setting{
 		set:  text(func(c *Config) *string { return &c.TLS.Key }, anything),
 	},
 	{
-		key: "tls", arg: "self",
-		help: "HTTPS with a certificate that the server makes, whose fingerprint is logged",
-		set: func(c *Config, s string) error {
-			c.TLS.Self = s == "self"
-			return oneOf("self", "")(s)
-		},
+		key: "tls", arg: "self|acme",
+		help: "HTTPS with a certificate that the server makes, whose fingerprint is logged (self), or with those " +
+			"that a CA issues for each host (acme), which accepts the CA's terms",
+		set: setTLS,
+	},
+	{
+		key: "host", arg: "NAME",
+		help:  "name by which clients call this server, for its certificate; repeatable",
+		set:   addHosts,
+		clear: func(c *Config) { c.TLS.ACME.Hosts = nil },
+	},
+	{
+		key: "acme-email", arg: "ADDRESS",
+		help: "acme: address to which the CA may send warnings",
+		set:  text(func(c *Config) *string { return &c.TLS.ACME.Email }, email),
+	},
+	{
+		key: "acme-directory", arg: "URL", secret: true,
+		help: "acme: directory of the CA; without it Let's Encrypt's",
+		set:  text(func(c *Config) *string { return &c.TLS.ACME.Directory }, directory),
+	},
+	{
+		key: "acme-ca", arg: "FILE",
+		help: "acme: PEM roots of the directory's own certificate; without it the system's",
+		set:  text(func(c *Config) *string { return &c.TLS.ACME.Roots }, anything),
+	},
+	{
+		key: "acme-cache", arg: "DIR",
+		help: "acme: directory for account and certificates, which servers may share; without it acme in systemd's " +
+			"state directory, or ringcast/acme in the user's configuration directory",
+		set: text(func(c *Config) *string { return &c.TLS.ACME.Cache }, anything),
+	},
+	{
+		key: "acme-http", arg: "ADDRESS", initial: ":80",
+		help: "acme: address for the CA's HTTP-01 challenges, which sends browsers to HTTPS; empty for none",
+		set:  text(func(c *Config) *string { return &c.TLS.ACME.HTTP }, addressOrNone),
 	},
 	{
 		key: "base", arg: "PATH",

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/mail"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,6 +17,7 @@ import (
 	"ringcast/cmd/ringcast/internal/certificate"
 	"ringcast/engine"
 	"ringcast/signaling"
+	"ringcast/signaling/iceserver"
 )
 
 // maxWorkers is far above any machine's cores. Lanes between workers grow with its square.
@@ -36,10 +39,10 @@ func oneOf(values ...string) func(string) error {
 				return nil
 			}
 		}
-		if values[len(values)-1] == "" {
-			return fmt.Errorf("%s expected, or nothing", values[0])
-		}
 		last := len(values) - 1
+		if values[last] == "" {
+			return fmt.Errorf("%s expected, or nothing", strings.Join(values[:last], " or "))
+		}
 		return fmt.Errorf("%s or %s expected", strings.Join(values[:last], ", "), values[last])
 	}
 }
@@ -98,6 +101,49 @@ func address(s string) error {
 	return nil
 }
 
+func addressOrNone(s string) error {
+	if s == "" {
+		return nil
+	}
+	return address(s)
+}
+
+func setTLS(c *Config, s string) error {
+	c.TLS.Self, c.TLS.ACME.On = s == "self", s == "acme"
+	return oneOf("self", "acme", "")(s)
+}
+
+func addHosts(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		name, err := certificate.NormalHost(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(c.TLS.ACME.Hosts, name) {
+			c.TLS.ACME.Hosts = append(c.TLS.ACME.Hosts, name)
+		}
+	}
+	return nil
+}
+
+func email(s string) error {
+	if a, err := mail.ParseAddress(s); err != nil || a.Address != s {
+		return errors.New("an address such as ops@example.org expected")
+	}
+	return nil
+}
+
+// directory checks the URL of a CA. RFC 8555 section 6.1 demands HTTPS. The log shows it, so it has no password.
+func directory(s string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil {
+		return errors.New("a URL such as https://acme.example.org/directory expected")
+	}
+	return nil
+}
+
 func number(field func(*Config) *int, least, most int) func(*Config, string) error {
 	return func(c *Config, s string) error {
 		n, err := strconv.Atoi(s)
@@ -109,12 +155,54 @@ func number(field func(*Config) *int, least, most int) func(*Config, string) err
 	}
 }
 
-func setGrace(c *Config, s string) error {
-	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 {
-		return errors.New("a duration such as 30s or 2m expected, not below 0")
+func duration(field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return errors.New("a duration such as 30s or 2m expected, not below 0")
+		}
+		*field(c) = d
+		return nil
 	}
-	c.Engine.Sessions.Grace = d
+}
+
+func addICEServers(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		server := strings.TrimSpace(part)
+		if err := iceserver.Valid(server); err != nil {
+			return err
+		}
+		c.Signaling.ICEServers.URLs = append(c.Signaling.ICEServers.URLs, server)
+	}
+	return nil
+}
+
+func setLifetime(c *Config, s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Minute {
+		return errors.New("a duration such as 30m or 12h expected, at least 1m")
+	}
+	c.Signaling.ICEServers.Lifetime = d
+	return nil
+}
+
+func addAncestors(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		a, err := signaling.ParseAncestor(strings.TrimSpace(part))
+		if err != nil {
+			return err
+		}
+		c.Signaling.FrameAncestors = append(c.Signaling.FrameAncestors, a)
+	}
+	if len(c.Signaling.FrameAncestors) > 1 && slices.Contains(c.Signaling.FrameAncestors, "'none'") {
+		return errors.New("none excludes all others")
+	}
 	return nil
 }
 
@@ -172,11 +260,25 @@ func parseSize(s string) (int64, bool) {
 
 var ratePattern = regexp.MustCompile(`^([0-9]{1,6}(?:\.[0-9]{1,6})?)([kKmM]?)$`)
 
-// setStartRate accepts bits a second, or thousands or millions of them.
-func setStartRate(c *Config, s string) error {
+func setStartRate(c *Config, s string) (err error) {
+	c.Engine.StartRate, err = parseRate(s)
+	return err
+}
+
+func setMaxBitrate(c *Config, s string) (err error) {
+	limit := &c.Engine.Sessions.Limits.Bitrate
+	if *limit = 0; s == "0" {
+		return nil
+	}
+	*limit, err = parseRate(s)
+	return err
+}
+
+// parseRate accepts bits a second, or thousands or millions of them.
+func parseRate(s string) (int, error) {
 	m := ratePattern.FindStringSubmatch(s)
 	if m == nil {
-		return errors.New("a rate in bits a second, such as 800k or 2.5M, expected")
+		return 0, errors.New("a rate in bits a second, such as 800k or 2.5M, expected")
 	}
 	rate, _ := strconv.ParseFloat(m[1], 64) // the pattern is a number
 	switch m[2] {
@@ -186,10 +288,9 @@ func setStartRate(c *Config, s string) error {
 		rate *= 1e6
 	}
 	if rate < leastRate || rate > mostRate {
-		return errors.New("a rate from 10k to 1000M expected")
+		return 0, errors.New("a rate from 10k to 1000M expected")
 	}
-	c.Engine.StartRate = int(rate)
-	return nil
+	return int(rate), nil
 }
 
 func addPublicIPs(c *Config, s string) error {
@@ -275,4 +376,40 @@ func token(field func(*Config) *signaling.Secret) func(*Config, string) error {
 		*field(c) = signaling.Secret(s)
 		return nil
 	}
+}
+
+// leastToken is the least length of a token that gives power over the server.
+const leastToken = 16
+
+func longToken(field func(*Config) *signaling.Secret) func(*Config, string) error {
+	set := token(field)
+	return func(c *Config, s string) error {
+		if s != "" && len(s) < leastToken {
+			return fmt.Errorf("at least %d characters expected", leastToken)
+		}
+		return set(c, s)
+	}
+}
+
+func addAdminHosts(c *Config, s string) error {
+	if s == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if _, err := netip.ParseAddr(part); err != nil && !certificate.ValidName(part) {
+			return errors.New("a name such as admin.example.org, or an IP address, without a port, expected")
+		}
+		c.Management.Hosts = append(c.Management.Hosts, part)
+	}
+	return nil
+}
+
+// webURL checks the URL of a webhook; an empty one is none.
+func webURL(s string) error {
+	u, err := url.Parse(s)
+	if s != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "") {
+		return errors.New("a URL such as https://hooks.example.org/ringcast expected")
+	}
+	return nil
 }

@@ -1,2 +1,2 @@
-// Package systemd sends the service's states to systemd and feeds its watchdog.
+// Package systemd takes the sockets that systemd opened, sends it the service's states, and feeds its watchdog.
 package systemd

@@ -15,10 +15,10 @@ func TestPublicConnections(t *testing.T) {
 		warned            bool
 	}{
 		{1 << 20, 20, signaling.MaxConnections, false},
-		{signaling.MaxConnections + 168, 20, signaling.MaxConnections, false},
-		{signaling.MaxConnections + 167, 20, signaling.MaxConnections - 1, true},
-		{1024, 20, 856, true},
-		{1024, 400, 96, true},
+		{signaling.MaxConnections + 232, 20, signaling.MaxConnections, false},
+		{signaling.MaxConnections + 231, 20, signaling.MaxConnections - 1, true},
+		{1024, 20, 792, true},
+		{1024, 400, 32, true},
 		{64, 20, LeastConnections, true},
 	} {
 		var text bytes.Buffer

@@ -32,8 +32,9 @@ type Servers struct {
 	failed  chan error // of servers that ended too early
 }
 
-// maxServers is how many servers there may be: the public and the admin one.
-const maxServers = 2
+// maxServers is how many servers there may be: the public one, those for a CA's challenges and for other nodes, and the
+// admin one.
+const maxServers = 4
 
 // NewServers makes an empty set.
 func NewServers(log *slog.Logger) *Servers {

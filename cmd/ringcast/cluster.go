@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ringcast/cmd/ringcast/internal/certificate"
+	"ringcast/cmd/ringcast/internal/config"
+	"ringcast/cmd/ringcast/internal/web"
+	"ringcast/signaling"
+	"ringcast/signaling/cluster"
+	"ringcast/signaling/cluster/directory"
+	"ringcast/signaling/cluster/natsdir"
+)
+
+// A membership is this process's part in a cluster. A nil one is none.
+type membership struct {
+	*cluster.Member
+	certificates *certificate.Keeper
+	origins      *cluster.Origins
+	transport    directory.Transport
+	nats         *natsdir.Metrics // nil without NATS
+	service      *directory.Service
+	redirects    *cluster.Redirects
+}
+
+// join prepares a membership, where the settings have one.
+func join(cfg *config.Config, log *slog.Logger) (*membership, error) {
+	if !cfg.Cluster.On() {
+		return nil, nil
+	}
+	m := &membership{}
+	var own func() (*tls.Certificate, error)
+	if c := cfg.Cluster.TLS; c.Cert != "" {
+		keeper, err := certificate.New(certificate.Config{Cert: c.Cert, Key: c.Key}, nil, log, time.Now())
+		if err != nil {
+			return nil, fmt.Errorf("cluster: %w", err)
+		}
+		m.certificates = keeper
+		own = func() (*tls.Certificate, error) { return keeper.ServerTLS().GetCertificate(nil) }
+	}
+	member, err := cluster.NewMember(&cfg.Cluster, own, log)
+	if err != nil {
+		return nil, err
+	}
+	m.Member = member
+	return m, m.carry(&cfg.Cluster, log)
+}
+
+// connections is how many the cluster's listener may have.
+func (m *membership) connections() int {
+	if m == nil {
+		return 0
+	}
+	return web.ClusterConnections
+}
+
+// id is the node's, empty for none.
+func (m *membership) id() directory.NodeID {
+	if m == nil {
+		return ""
+	}
+	return m.Node.ID
+}
+
+// enter finds the other nodes, once the engine runs. It sets the balancer of the settings.
+func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Logger) {
+	if m == nil {
+		return
+	}
+	m.origins = cluster.NewOrigins(m.Node, node)
+	m.service = directory.NewService(directory.Config{
+		Book: directory.BookConfig{Takeover: cfg.Engine.Sessions.Takeover, Poll: true}, Local: m.origins, Seal: m.Seal,
+		Log: log,
+	}, m.transport)
+	m.redirects = cluster.NewRedirects(cluster.RedirectConfig{
+		Node: m.Node, Keys: m.Keys, Redeemer: m.Redeemer, Clocks: m.Clocks, At: cfg.Cluster.RedirectAt,
+		Nodes: m.service.Nodes,
+	})
+	cfg.Signaling.Balancer = m.redirects
+	node.Join(m.service, m.Caller)
+}
+
+// serve answers other nodes until stop, on their own listener. It returns the collectors of metrics.
+func (m *membership) serve(
+	ctx context.Context, cfg *config.Config, servers *web.Servers, on ports, node *cluster.Node,
+) (counts []prometheus.Collector, stop func()) {
+	if m == nil {
+		return nil, func() {}
+	}
+	log, relays := cfg.Signaling.Log, cfg.Signaling
+	relays.Relays, relays.Balancer = true, nil
+	h := m.Handler(signaling.New(relays, node).Handler(), directory.StaticHandler(m.service))
+	servers.Start("cluster-http", web.LimitCluster(on["cluster-http"], log), h, m.ServerTLS)
+	running, end := context.WithCancel(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() { m.origins.Run(running, m.service) })
+	if m.certificates != nil {
+		go m.certificates.Watch(running, nil)
+	}
+	counts = []prometheus.Collector{m, m.redirects, m.service}
+	if m.nats != nil {
+		counts = append(counts, m.nats)
+	}
+	return counts, sync.OnceFunc(func() {
+		end()
+		looking.Wait()
+		if err := m.service.Close(); err != nil {
+			log.Warn("the directory did not close", "error", err)
+		}
+	})
+}
