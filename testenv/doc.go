@@ -5,11 +5,13 @@
 // Its subpackages:
 //
 //   - sim is a simulated network with a virtual clock around the sans-I/O core,
+//   - cluster simulates the directory and the trees of up to a thousand nodes,
 //   - capability finds out what the machine can do,
 //   - server runs a server as a process and reads its metrics,
 //   - records is the in-memory network of a DTLS handshake by pion,
 //   - lab is a network of hosts in namespaces, with faults, a sink and a floor in C to measure against,
 //   - peer is a light WebRTC peer, of which a test can have hundreds,
+//   - guarded is memory between pages that nothing may touch,
 //   - forge writes datagrams that no honest peer would send,
 //   - attack attacks a whole server, one file for each kind of attack,
 //   - xdp runs a whole server on AF_XDP and removes its interface, queues or rights,

@@ -6,12 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -76,15 +80,15 @@ func startServer(ctx context.Context, binary string, o ServerOptions) (*Server, 
 	if ip == "" {
 		ip = "127.0.0.1"
 	}
-	httpAddr, err := freePort("tcp", ip)
+	httpAddr, err := FreePort("tcp", ip)
 	if err != nil {
 		return nil, err
 	}
-	udpAddr, err := freePort("udp", ip)
+	udpAddr, err := FreePort("udp", ip)
 	if err != nil {
 		return nil, err
 	}
-	adminAddr, err := freePort("tcp", "127.0.0.1")
+	adminAddr, err := FreePort("tcp", "127.0.0.1")
 	if err != nil {
 		return nil, err
 	}
@@ -227,20 +231,36 @@ func Artifacts(t testing.TB) string {
 	return dir
 }
 
-func freePort(network, ip string) (string, error) {
-	addr := net.JoinHostPort(ip, "0")
-	if network == "udp" {
-		c, err := net.ListenPacket(network, addr)
-		if err != nil {
-			return "", fmt.Errorf("find a free UDP port: %w", err)
+// Ports from firstPort on are below those that Linux, macOS and Windows give to sockets that ask for any. So a free one
+// stays free, unless somebody asks for it by its number.
+const (
+	firstPort = 10000
+	portCount = 22000
+)
+
+var (
+	portsBegin = rand.Uint32N(portCount)
+	portsTried atomic.Uint32
+)
+
+// FreePort returns an address whose port nothing uses now. No two calls of a process return the same port soon.
+func FreePort(network, ip string) (string, error) {
+	for range portCount {
+		number := firstPort + (portsBegin+portsTried.Add(1))%portCount
+		var c io.Closer
+		var err error
+		address := net.JoinHostPort(ip, strconv.FormatUint(uint64(number), 10))
+		if network == "udp" {
+			c, err = net.ListenPacket(network, address)
+		} else {
+			c, err = net.Listen(network, address)
 		}
-		defer c.Close()
-		return c.LocalAddr().String(), nil
+		switch {
+		case err == nil:
+			return address, c.Close()
+		case !errors.Is(err, syscall.EADDRINUSE):
+			return "", fmt.Errorf("find a free port: %w", err)
+		}
 	}
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		return "", fmt.Errorf("find a free TCP port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("find a free port: all are in use")
 }

@@ -19,6 +19,8 @@ type PublishOptions struct {
 	// Server is the root URL without a final slash. Only a loopback or https URL has a camera.
 	Server string
 	Stream string
+	// Backup asks to stand by for another publisher of the stream.
+	Backup bool
 	// Token is sent as Authorization: Bearer.
 	Token string
 	// Codec is VP8, VP9, H264 or AV1, and then the only one offered; empty offers all.
@@ -76,8 +78,12 @@ type Viewer struct{ session }
 
 // Call is the call of Harness that publishes and waits until it is connected. It is a promise of null or a Refusal.
 func (o PublishOptions) Call() string {
+	url := o.Server + "/whip/" + o.Stream
+	if o.Backup {
+		url += "?backup=1"
+	}
 	return call("publish", map[string]any{
-		"url": o.Server + "/whip/" + o.Stream, "token": o.Token, "codec": o.Codec,
+		"url": url, "token": o.Token, "codec": o.Codec,
 		"width": orInt(o.Width, 1280), "height": orInt(o.Height, 720), "frameRate": orInt(o.FrameRate, 20),
 		"maxBitrate": o.MaxBitrate, "simulcast": o.Simulcast, "bitrates": o.Bitrates, "audio": o.Audio,
 		"keepResolution": o.KeepResolution, "drawn": o.Drawn,

@@ -563,14 +563,7 @@ func newTunedSession(t *testing.T, endpoint string, engine webrtc.SettingEngine,
 	pc, err := webrtc.NewAPI(options...).NewPeerConnection(webrtc.Configuration{})
 	must(t, err)
 	t.Cleanup(func() { pc.Close() })
-	s := &pionSession{pc: pc, endpoint: endpoint, connected: make(chan struct{})}
-	var once atomic.Bool // after an ICE restart it is connected again
-	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
-		if state == webrtc.PeerConnectionStateConnected && once.CompareAndSwap(false, true) {
-			close(s.connected)
-		}
-	})
-	return s
+	return pionSessionOn(pc, endpoint)
 }
 
 func newHabitPublisher(t *testing.T, endpoint string, h *habit) *pionPublisher {

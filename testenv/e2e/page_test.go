@@ -77,6 +77,12 @@ func pageByAddress(t *testing.T, b *browser.Browser, s *testenv.Server, dir stri
 	second.until("!document.querySelector('#error').hidden")
 	second.shoot(dir, "taken")
 	second.tab.Close()
+	backup := openPage(t, b, s.URL+"/?publish=page&source=pattern&backup=1&autostart=1")
+	backup.until("ringcast.publisher?.state === 'live'")
+	backup.until("document.querySelector('#command-obs').textContent.endsWith('/whip/page?backup=1')")
+	backup.click("#stop")
+	backup.until("ringcast.publisher === null")
+	backup.tab.Close()
 
 	// A retry finds the stream that has come up in the meantime: published by the test pattern, with
 	// everything set in the address.

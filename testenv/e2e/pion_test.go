@@ -98,13 +98,19 @@ func newPionSession(t *testing.T, endpoint string) *pionSession {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { pc.Close() })
+	return pionSessionOn(pc, endpoint)
+}
+
+// pionSessionOn is a session over pc. After an ICE restart, or a pause of the machine, that is connected again.
+func pionSessionOn(pc *webrtc.PeerConnection, endpoint string) *pionSession {
 	s := &pionSession{pc: pc, endpoint: endpoint, connected: make(chan struct{})}
+	connected := sync.OnceFunc(func() { close(s.connected) })
 	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
 		if state == webrtc.PeerConnectionStateConnected {
-			close(s.connected)
+			connected()
 		}
 	})
-	t.Cleanup(func() { pc.Close() })
 	return s
 }
 

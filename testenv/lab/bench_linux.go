@@ -45,6 +45,9 @@ type Sample struct {
 	Sent uint64        `json:"sent"`    // packets
 	CPU  time.Duration `json:"cpu_ns"`  // of the sending process, with the kernel's work in its context
 	Wall time.Duration `json:"wall_ns"` // duration of the round
+	// Lag is the mean number of packets that were sent and that the sink had not taken yet. The floor's AF_XDP alone
+	// knows it.
+	Lag float64 `json:"lag"`
 }
 
 // A Contender sends one round's packets.
@@ -333,7 +336,7 @@ func (r *Report) median(of func(Turn) float64) float64 {
 func (r *Report) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "contender\tns CPU a packet\tleast\tmost\tto the floor\tpackets/s\tsink busy\tlost\t")
+	fmt.Fprintln(w, "contender\tns CPU a packet\tleast\tmost\tto the floor\tpackets/s\tsink busy\tlag\tlost\t")
 	for i, name := range r.Contenders {
 		least, most := math.Inf(1), 0.0
 		for _, t := range r.good() {
@@ -341,8 +344,9 @@ func (r *Report) String() string {
 		}
 		rate := r.median(func(t Turn) float64 { return float64(t.Results[i].Arrived) / t.Results[i].Wall.Seconds() })
 		busy := r.median(func(t Turn) float64 { return float64(t.Results[i].Sink) / float64(t.Results[i].Wall) })
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f %%\t%.2f %%\t\n", name, r.PerPacket(i), least, most,
-			r.Ratio(i, 0), rate, 100*busy, 100*r.Lost(i))
+		lag := r.median(func(t Turn) float64 { return t.Results[i].Lag })
+		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%.2f\t%.0f\t%.0f %%\t%.0f\t%.2f %%\t\n", name, r.PerPacket(i), least,
+			most, r.Ratio(i, 0), rate, 100*busy, lag, 100*r.Lost(i))
 	}
 	w.Flush()
 	fmt.Fprintf(&b, "%d rounds, of which %d are void: their floor exceeded %.1f times the best\n", len(r.Rounds),

@@ -23,6 +23,18 @@
 //	…
 //	counts, err := fault.Counts() // {Seen, Dropped, Duplicated}
 //
+// # Far apart
+//
+// Lab.Internet joins any number of hosts. Each way of each pair has a path of package netpath in real time: delay,
+// loss, a rate, or a cut. This process carries the packets between TUN devices, so AF_XDP is not for it. It reports how
+// late it was (Internet.Lateness).
+//
+//	net, err := l.Internet()
+//	err = net.Connect(lab.End{Host: origin, Name: "eth0", Addrs: …})
+//	…
+//	net.Set(origin, edge, &netpath.Delay{Of: netpath.Always(0.1)})
+//	net.Cut(edge, origin)
+//
 // # Threads and namespaces
 //
 // A network namespace belongs to a thread, and Go moves goroutines between threads. So:

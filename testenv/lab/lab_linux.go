@@ -36,8 +36,9 @@ type Lab struct {
 	prefix   string
 	patience time.Duration // of Close
 
-	mu    sync.Mutex
-	hosts []*Host
+	mu        sync.Mutex
+	hosts     []*Host
+	internets []*Internet
 }
 
 var labs atomic.Int64 // numbers this process's
@@ -79,7 +80,10 @@ func (l *Lab) Close() error {
 	for _, h := range l.hosts {
 		errs = append(errs, h.remove(l.patience))
 	}
-	l.hosts = nil
+	for _, n := range l.internets {
+		errs = append(errs, n.close())
+	}
+	l.hosts, l.internets = nil, nil
 	return errors.Join(errs...)
 }
 

@@ -25,6 +25,14 @@ func (c *Clock) At(t port.Time, f func()) {
 	heap.Push(&c.events, event{at: max(t, c.now), order: c.count, play: f})
 }
 
+// Next is the time of the next event, port.Never without one.
+func (c *Clock) Next() port.Time {
+	if len(c.events) == 0 {
+		return port.Never
+	}
+	return c.events[0].at
+}
+
 // Run plays all events up to a time, which it is afterwards.
 func (c *Clock) Run(until port.Time) {
 	for len(c.events) > 0 && c.events[0].at <= until {

@@ -284,7 +284,7 @@ func (p *Peer) read() {
 		switch {
 		case n == 0:
 		case b[0] <= 3:
-			if _, success, _, ok := hasher.VerifyResponse(b, p.Local.ICE.Password); ok && success {
+			if r, ok := hasher.VerifyResponse(b, p.Local.ICE.Password); ok && r.Code == 0 {
 				p.once.Do(func() { close(p.answered) })
 				select {
 				case p.answers <- struct{}{}:

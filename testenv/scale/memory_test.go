@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/dtls/v3"
+
+	"ringcast/engine/srtp/ctr"
 	"ringcast/engine/srtp/gcm"
 	"ringcast/testenv"
 	"ringcast/testenv/peer"
@@ -35,7 +38,7 @@ func measure(t *testing.T, s *testenv.Server) usage {
 	var text string
 	// The second collection frees memory with finalizers, which the first one runs.
 	for range 2 {
-		res, err := http.Get(s.Admin + "/debug/pprof/heap?gc=1&debug=1")
+		res, err := s.Get(t.Context(), "/debug/pprof/heap?gc=1&debug=1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,24 +65,29 @@ func measure(t *testing.T, s *testenv.Server) usage {
 
 // From 100 to 500 connected viewers, with their HTTP connections closed, a viewer costs little live heap and stack, and
 // no goroutine. It is 4 KB at most where sealing works in assembly; the standard library's AEADs take more. The
-// viewers' offer is Chromium's.
+// viewers' offer is Chromium's. In DTLS they offer one profile.
 func TestMemoryPerViewer(t *testing.T) {
-	const few, many = 100, 500
 	budget := 4096.0
-	if !gcm.Accelerated() {
+	if gcm.Kernel() == "standard" {
 		budget = 6144
 	}
+	t.Run("GCM", func(t *testing.T) { testMemoryPerViewer(t, dtls.SRTP_AEAD_AES_128_GCM, budget) })
+	budget = 4096
+	if !ctr.Accelerated() {
+		budget = 4608 // a block cipher of the standard library
+	}
+	t.Run("CM", func(t *testing.T) { testMemoryPerViewer(t, dtls.SRTP_AES128_CM_HMAC_SHA1_80, budget) })
+}
+
+func testMemoryPerViewer(t *testing.T, profile dtls.SRTPProtectionProfile, budget float64) {
+	const few, many = 100, 500
 	c := &crowd{
-		server: testenv.StartServer(t, testenv.ServerOptions{Workers: 2, LogLevel: "error"}),
-		web:    &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
+		profile: profile,
+		server:  testenv.StartServer(t, testenv.ServerOptions{Workers: 2, LogLevel: "error"}),
+		web:     &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	c.connect(t, "/whip/memory", "../../signaling/testdata/chromium-offer-sendonly.sdp")
-	// The publisher has its keys before the server has announced the stream to all workers.
-	for giveUp := time.Now().Add(time.Minute); c.server.Metrics(t)["ringcast_streams"] < 1; {
-		if time.Now().After(giveUp) {
-			t.Fatal("the stream did not go live")
-		}
-	}
+	c.awaitStream(t)
 	a := c.grow(t, few)
 	b := c.grow(t, many)
 	heap, stacks := (b.heap-a.heap)/(many-few), (b.stacks-a.stacks)/(many-few)
@@ -95,13 +103,25 @@ func TestMemoryPerViewer(t *testing.T) {
 
 // A crowd is a server and its viewers.
 type crowd struct {
+	profile dtls.SRTPProtectionProfile
 	server  *testenv.Server
 	web     *http.Client
 	viewers []*peer.Peer
 }
 
+// awaitStream waits until the stream is live. The publisher has its keys before the server has announced the stream to
+// all workers.
+func (c *crowd) awaitStream(t testing.TB) {
+	t.Helper()
+	for giveUp := time.Now().Add(time.Minute); c.server.Metrics(t)["ringcast_streams"] < 1; {
+		if time.Now().After(giveUp) {
+			t.Fatal("the stream did not go live")
+		}
+	}
+}
+
 // connect connects a peer with the offer in a file.
-func (c *crowd) connect(t *testing.T, path, file string) *peer.Peer {
+func (c *crowd) connect(t testing.TB, path, file string) *peer.Peer {
 	t.Helper()
 	offer, err := os.ReadFile(file)
 	if err != nil {
@@ -109,7 +129,7 @@ func (c *crowd) connect(t *testing.T, path, file string) *peer.Peer {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	p, err := peer.New(peer.Config{}, netip.MustParseAddr("127.0.0.1"))
+	p, err := peer.New(peer.Config{Profiles: []dtls.SRTPProtectionProfile{c.profile}}, netip.MustParseAddr("127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +180,7 @@ func keep(t *testing.T, s *testenv.Server, viewers int) {
 	if path == "" {
 		return
 	}
-	res, err := http.Get(s.Admin + "/debug/pprof/heap?gc=1")
+	res, err := s.Get(t.Context(), "/debug/pprof/heap?gc=1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -35,8 +36,10 @@ type Server struct {
 	client *http.Client
 	ask    func(context.Context) error // reports that it is ready; nil for /readyz
 	log    *tail
-	done   chan struct{} // closed when the process has ended; err is valid then
-	err    error
+	// runtime is a directory that the server may write to. ringcast leaves the admin token there.
+	runtime string
+	done    chan struct{} // closed when the process has ended; err is valid then
+	err     error
 }
 
 // A Launch describes how to run a server on known addresses.
@@ -66,10 +69,21 @@ func (l Launch) Start(ctx context.Context) (*Server, error) {
 		URL: l.URL, Admin: l.Admin, UDP: l.UDP, cmd: l.Cmd, run: l.Run, client: l.Client, ask: l.Probe,
 		log: &tail{limit: keptLog},
 	}
-	// The tests' own variables are left out: the server refuses variables that it does not know.
-	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
+	// The tests' own variables are left out: the server refuses variables that it does not know. Those of the command
+	// come after this process's.
+	own := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RINGCAST_") })
+	s.cmd.Env = append(own, s.cmd.Env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
+	var err error
+	if s.runtime, err = os.MkdirTemp("", "ringcast-runtime-"); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(s.runtime, 0o777); err != nil { // the server may run as another user
+		return nil, err
+	}
+	s.cmd.Env = append(s.cmd.Env, "RUNTIME_DIRECTORY="+s.runtime)
 	if err := s.start(ctx); err != nil {
+		_ = os.RemoveAll(s.runtime)
 		return nil, fmt.Errorf("%w\n%s\n%s", err, l.Cmd, s.log)
 	}
 	return s, nil
@@ -119,7 +133,7 @@ func (s *Server) probe(ctx context.Context) error {
 	if s.ask != nil {
 		return s.ask(ctx)
 	}
-	resp, err := s.get(ctx, "/readyz")
+	resp, err := s.Get(ctx, "/readyz")
 	if err != nil {
 		return err
 	}
@@ -128,11 +142,24 @@ func (s *Server) probe(ctx context.Context) error {
 	return err
 }
 
-// get asks the admin listener, and makes an error of every answer but a success.
-func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
+// AdminToken returns the admin token that the server drew, or nothing for other servers.
+func (s *Server) AdminToken() string {
+	text, err := os.ReadFile(filepath.Join(s.runtime, "admin-token"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// Get asks the admin listener as an operator, and makes an error of every answer but a success. The caller closes the
+// body.
+func (s *Server) Get(ctx context.Context, path string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Admin+path, nil)
 	if err != nil {
 		return nil, err
+	}
+	if token := s.AdminToken(); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := s.client.Do(req)
 	if err == nil && resp.StatusCode/100 != 2 {
@@ -144,7 +171,7 @@ func (s *Server) get(ctx context.Context, path string) (*http.Response, error) {
 
 // ReadMetrics fetches and parses /metrics.
 func (s *Server) ReadMetrics(ctx context.Context) (Metrics, error) {
-	resp, err := s.get(ctx, "/metrics")
+	resp, err := s.Get(ctx, "/metrics")
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +181,18 @@ func (s *Server) ReadMetrics(ctx context.Context) (Metrics, error) {
 
 // Stop sends SIGTERM and waits for the process to end. It may be called again.
 func (s *Server) Stop() error {
+	err := s.stop()
+	return errors.Join(err, os.RemoveAll(s.runtime))
+}
+
+// Kill ends the process by SIGKILL, and waits for that. Stop then reports no error.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill() // it may have ended
+	<-s.done
+	s.err = nil
+}
+
+func (s *Server) stop() error {
 	select {
 	case <-s.done:
 		return s.err
@@ -191,7 +230,7 @@ func (s *Server) Log() string { return s.log.String() }
 // returns when it is ready. No other method of the Server may run at the same time.
 func (s *Server) Restart(ctx context.Context, end syscall.Signal) error {
 	if end == syscall.SIGTERM {
-		if err := s.Stop(); err != nil {
+		if err := s.stop(); err != nil {
 			return fmt.Errorf("restart: %w", err)
 		}
 	} else {

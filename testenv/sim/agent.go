@@ -131,8 +131,8 @@ func (a *agent) answered(data []byte) (is, first bool) {
 	}
 	id := [12]byte(data[8:20])
 	p, asked := a.probes[id]
-	_, ok, mapped, valid := a.hasher.VerifyResponse(data, p.ice.Password)
-	if !asked || !valid || !ok || mapped != p.from {
+	r, valid := a.hasher.VerifyResponse(data, p.ice.Password)
+	if !asked || !valid || r.Mapped != p.from {
 		return true, false
 	}
 	delete(a.probes, id)

@@ -24,6 +24,8 @@ type Network struct {
 	last map[flow]port.Time
 	// dead flows lose everything.
 	dead map[flow]bool
+	// own are the faults of the flows of single peers, in place of Faults.
+	own map[int]*Faults
 	// links are the ways that flows take before the faults.
 	links map[flow]netpath.Stage
 }
@@ -47,21 +49,25 @@ func (n *Network) send(now port.Time, f flow, size int) (at []port.Time) {
 		n.Lost++
 		return nil
 	}
+	faults := &n.Faults
+	if own := n.own[f.peer]; own != nil {
+		faults = own
+	}
 	copies := 1
-	if n.rand.Float64() < n.Faults.Duplicate {
+	if n.rand.Float64() < faults.Duplicate {
 		copies = 2
 	}
 	for range copies {
-		if n.rand.Float64() < n.Faults.Loss {
+		if n.rand.Float64() < faults.Loss {
 			n.Lost++
 			continue
 		}
-		t := now + n.Faults.Delay
-		if n.Faults.Jitter > 0 {
-			t += port.Time(n.rand.Int64N(int64(n.Faults.Jitter)))
+		t := now + faults.Delay
+		if faults.Jitter > 0 {
+			t += port.Time(n.rand.Int64N(int64(faults.Jitter)))
 		}
-		if n.rand.Float64() < n.Faults.Reorder {
-			t += n.Faults.Late
+		if n.rand.Float64() < faults.Reorder {
+			t += faults.Late
 		} else {
 			t = max(t, n.last[f])
 			n.last[f] = t
@@ -71,11 +77,14 @@ func (n *Network) send(now port.Time, f flow, size int) (at []port.Time) {
 	return at
 }
 
-// follow gives a peer's new address the links of its old one.
+// follow gives a peer's new address the links and faults of its old one.
 func (n *Network) follow(from, to int) {
 	for _, up := range [...]bool{false, true} {
 		if link := n.links[flow{from, up}]; link != nil {
 			n.links[flow{to, up}] = link
 		}
+	}
+	if own := n.own[from]; own != nil {
+		n.own[to] = own
 	}
 }

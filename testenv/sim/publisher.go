@@ -49,8 +49,10 @@ type Publisher struct {
 	// Tiny makes the first packet of each frame as short as possible. Ragged gives each packet a length of its own.
 	// Else a frame is cut into two lengths, the longer by a byte and last, as libwebrtc does.
 	Tiny, Ragged bool
-	stopped      bool
-	encoder      *encoder // of a Simulcast, or nil
+	// Levels adds the audio level to the sound.
+	Levels  bool
+	stopped bool
+	encoder *encoder // of a Simulcast, or nil
 	Feedback
 }
 
@@ -151,6 +153,22 @@ func (w *World) publish(stream bus.StreamID, every int, codecs []rtp.Codec, rids
 	return p
 }
 
+// StandBy makes the publisher a backup: it waits for the live one of its stream to fail.
+func (p *Publisher) StandBy() { p.world.control.sessions[p.spec.ID].backup = true }
+
+// Pause stops the media, and Resume goes on with it. The reports go on.
+func (p *Publisher) Pause() { p.quiet(true) }
+
+// Resume ends a Pause.
+func (p *Publisher) Resume() { p.quiet(false) }
+
+func (p *Publisher) quiet(on bool) {
+	p.audio.paused = on
+	for _, l := range p.layers {
+		l.paused = on
+	}
+}
+
 // Stop ends the media.
 func (p *Publisher) Stop() { p.stopped = true }
 
@@ -230,6 +248,9 @@ func (p *Publisher) header(s *sending, rid byte, named bool) []byte {
 	if named {
 		b = append(b, idMID<<4, '1', rid<<4|byte(len(s.rid)-1))
 		b = append(b, s.rid...)
+	}
+	if p.Levels && s == p.audio {
+		b = append(b, idAudioLevel<<4, byte(s.stamp)&0x7F)
 	}
 	for len(b)%4 != 0 {
 		b = append(b, 0)
@@ -381,12 +402,15 @@ func (p *Publisher) sendAudio() {
 	if p.stopped {
 		return
 	}
+	p.world.at(p.world.clock.Now()+audioInterval, p.sendAudio)
+	if p.audio.paused {
+		return
+	}
 	p.audio.stamp++
 	p.audio.captured = append(p.audio.captured, p.world.clock.Now())
 	payload := make([]byte, 2+stampLen+60)
 	binary.BigEndian.PutUint64(payload[2:], p.audio.stamp)
 	p.send(p.audio, false, p.ticks(48), payload, false)
-	p.world.at(p.world.clock.Now()+audioInterval, p.sendAudio)
 }
 
 // sendReport reports the layers, and the audio 400 ms later: clocks are not reported at one moment.

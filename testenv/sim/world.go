@@ -31,6 +31,10 @@ type Config struct {
 	Turn port.Time
 	// Adapt chooses a layer for each viewer. Without it, all get the best.
 	Adapt bool
+	// Dials adds a worker that dials other servers, see Pull. Beside, if set, is another server, whose clock this one
+	// shares. It dials as well.
+	Dials  bool
+	Beside *World
 	// Random, if set, bends the numbers of a worker's source of randomness, to begin where a test needs it.
 	Random func(x uint64) uint64
 }
@@ -41,14 +45,15 @@ type World struct {
 	Network *Network
 
 	cfg     Config
-	clock   netpath.Clock
+	clock   *netpath.Clock
 	rand    *rand.Rand
 	workers []*simWorker
 	peers   []peer
 	trace   uint64
 	control controller
 	server  netip.Addr
-	lanes   map[lane]port.Time // when the last message of each arrives
+	servers map[netip.Addr]*World // all that share the clock
+	lanes   map[lane]port.Time    // when the last message of each arrives
 
 	// place is the worker that the next peers' addresses hash to, or anyone; home is their IP address.
 	place int
@@ -109,19 +114,30 @@ const (
 func New(cfg Config) *World {
 	w := &World{
 		cfg: cfg, Oracle: NewOracle(), trace: 14695981039346656037,
-		rand:   rand.New(rand.NewPCG(cfg.Seed, 1)),
-		server: netip.MustParseAddr("198.18.0.1"), lanes: make(map[lane]port.Time),
+		rand:  rand.New(rand.NewPCG(cfg.Seed, 1)),
+		lanes: make(map[lane]port.Time),
 		Network: &Network{
 			Faults: cfg.Faults, rand: rand.New(rand.NewPCG(cfg.Seed, 2)), last: make(map[flow]port.Time),
+			own: make(map[int]*Faults),
 		},
-		clock: *netpath.NewClock(port.Second), // so that no time is 0 by accident
-		place: anyone, home: netip.MustParseAddr("198.18.0.2"),
+		clock: netpath.NewClock(port.Second), // so that no time is 0 by accident
+		place: anyone, home: netip.MustParseAddr("198.18.0.2"), servers: make(map[netip.Addr]*World),
 	}
+	workers := cfg.Workers
+	if cfg.Beside != nil {
+		w.clock, w.servers = cfg.Beside.clock, cfg.Beside.servers
+	}
+	if cfg.Dials || cfg.Beside != nil {
+		workers++
+	}
+	w.server = netip.AddrFrom4([4]byte{198, 18, byte(len(w.servers)), 1})
+	w.servers[w.server] = w
 	w.Network.dead, w.Network.links = make(map[flow]bool), make(map[flow]netpath.Stage)
 	w.control.world = w
 	w.control.sessions = make(map[api.SessionID]*controlled)
 	w.control.live = make(map[bus.StreamID]*controlled)
-	for i := range cfg.Workers {
+	w.control.standby = make(map[bus.StreamID]*controlled)
+	for i := range workers {
 		r := rand.New(rand.NewPCG(cfg.Seed, 100+uint64(i)))
 		random := r.Uint64
 		if cfg.Random != nil {
@@ -129,7 +145,7 @@ func New(cfg Config) *World {
 		}
 		x := &simWorker{
 			Worker: worker.New(worker.Config{
-				Index: i, Workers: cfg.Workers, Rand: random, Ufrags: ufrags, EvenRuns: true,
+				Index: i, Workers: workers, Rand: random, Ufrags: ufrags, EvenRuns: true,
 				NewSealer: w.Oracle.NewSealer, Adapt: cfg.Adapt, StartRate: adapt.StartRate,
 			}),
 			index: i, routes: make(map[port.Route]port.Path), next: port.Never,
@@ -212,6 +228,9 @@ func (w *World) turn(x *simWorker) {
 	x.messages = x.messages[:0]
 	n := min(len(x.packets), batchPackets)
 	for i := range n {
+		if i%worker.Foreseen == 0 {
+			x.Foresee(x.packets[i:n])
+		}
 		x.HandlePacket(w.clock.Now(), &x.packets[i])
 	}
 	x.packets = append(x.packets[:0], x.packets[n:]...)
@@ -333,6 +352,10 @@ func (w *World) down(from *simWorker, r port.Route, data []byte) {
 		panic(fmt.Sprintf("worker %d sends on route %d, which leads nowhere", from.index, r))
 	}
 	w.note(byte(from.index), data)
+	if port.IsSocket(p.Local) {
+		w.across(p, data)
+		return
+	}
 	if w.onDown != nil {
 		w.onDown(from.index, p.Remote, data)
 	}
@@ -364,7 +387,7 @@ func (w *World) upFrom(from netip.AddrPort, data []byte) {
 func (w *World) hash(a netip.AddrPort) int {
 	h := fnv.New32a()
 	h.Write(binary.BigEndian.AppendUint16(nil, a.Port()))
-	return int(h.Sum32()>>4) % len(w.workers)
+	return int(h.Sum32()>>4) % w.cfg.Workers
 }
 
 func (w *World) note(who byte, data []byte) {
@@ -404,12 +427,15 @@ func (w *World) cut(a netip.AddrPort, off bool) {
 func (w *World) indexOf(a netip.AddrPort) int { return int(a.Port()) - firstPort }
 
 // controller is the stand-in for the engine's: claims and keys, no handshakes. A publisher is live once it has
-// its keys, and where another is, once its media began: the newest always wins.
+// its keys, and where another is, once its media began: the newest always wins. A backup waits for the live one to
+// fail.
 type controller struct {
 	world      *World
 	sessions   map[api.SessionID]*controlled
 	live       map[bus.StreamID]*controlled // the publisher whose publication the workers have
+	standby    map[bus.StreamID]*controlled // the publisher that waits for that one to fail
 	generation bus.Generation
+	sockets    map[netip.Addr]*socket
 	ended      map[api.SessionID]api.Reason
 	endedAt    map[api.SessionID]port.Time
 }
@@ -423,6 +449,8 @@ type controlled struct {
 	// claims counts the workers that wanted to own the session, keyed how often one was given keys.
 	claims, keyed int
 	restarts      int
+	// backup is set for a publisher that does not replace the live one. flows is set while its media comes.
+	backup, flows bool
 }
 
 // ufrags are the keys of every world.
@@ -437,13 +465,25 @@ func nameOf(id api.SessionID, role api.Role, restart int) string {
 func (c *controller) open(
 	role api.Role, stream bus.StreamID, tracks []rtp.Track, profile srtp.Profile,
 ) (*bus.Session, *srtp.Keys) {
-	r := c.world.rand
+	s := c.register(role, stream, tracks)
+	return s.spec, c.announce(s, profile)
+}
+
+// register makes a session of which no worker knows.
+func (c *controller) register(role api.Role, stream bus.StreamID, tracks []rtp.Track) *controlled {
 	id := api.SessionID(len(c.sessions) + 1)
 	spec := &bus.Session{
 		ID: id, Role: role, Stream: stream, Tracks: tracks, CNAME: fmt.Sprintf("cname%d", id),
 		Local:       api.Credentials{Ufrag: nameOf(id, role, 0), Password: fmt.Sprintf("password-of-session-%06d", id)},
 		RemoteUfrag: fmt.Sprintf("peer%04d", id),
 	}
+	c.sessions[id] = &controlled{spec: spec, owner: -1}
+	return c.sessions[id]
+}
+
+// announce gives a session its keys, announces it to all workers that serve peers, and returns the peer's keys.
+func (c *controller) announce(s *controlled, profile srtp.Profile) *srtp.Keys {
+	r := c.world.rand
 	bytes := func(n int) []byte {
 		b := make([]byte, n)
 		for i := range b {
@@ -455,10 +495,17 @@ func (c *controller) open(
 		Profile: profile, LocalKey: bytes(profile.KeyLen()), LocalSalt: bytes(profile.SaltLen()),
 		RemoteKey: bytes(profile.KeyLen()), RemoteSalt: bytes(profile.SaltLen()),
 	}
-	c.sessions[id] = &controlled{spec: spec, keys: k, owner: -1}
-	c.world.tellAll(bus.SessionOpened(spec))
-	return spec, &srtp.Keys{
-		Profile: profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey,
+	s.keys = k
+	for i := range c.world.cfg.Workers {
+		c.world.tell(bus.Address(i), bus.SessionOpened(s.spec))
+	}
+	return mirrored(k)
+}
+
+// mirrored are the peer's keys.
+func mirrored(k *srtp.Keys) *srtp.Keys {
+	return &srtp.Keys{
+		Profile: k.Profile, LocalKey: k.RemoteKey, LocalSalt: k.RemoteSalt, RemoteKey: k.LocalKey,
 		RemoteSalt: k.LocalSalt,
 	}
 }
@@ -471,6 +518,11 @@ func (c *controller) handle(m *bus.Control) {
 	switch m.Kind {
 	case bus.KindSessionClaimed:
 		s.claims++
+		if s.spec.Dial != nil {
+			s.keyed++
+			c.world.tell(m.From, bus.SessionKeyed(m.From, m.ID, s.keys))
+			return
+		}
 		if s.owner >= 0 {
 			return
 		}
@@ -480,13 +532,23 @@ func (c *controller) handle(m *bus.Control) {
 		c.world.tell(m.From, bus.SessionKeyed(m.From, m.ID, s.keys))
 		if s.spec.Role == api.Publisher && c.live[s.spec.Stream] == nil {
 			c.goLive(s)
+		} else if s.backup {
+			c.seat(s)
 		}
 	case bus.KindMediaBegan:
-		if live := c.live[s.spec.Stream]; live != s {
+		if live := c.live[s.spec.Stream]; live != s && c.standby[s.spec.Stream] != s {
 			c.goLive(s)
 			if live != nil {
 				c.close(live.spec.ID, api.ReasonReplaced)
 			}
+		}
+	case bus.KindMediaFlows, bus.KindMediaPaused:
+		if s.generation != m.Generation {
+			return
+		}
+		s.flows = m.Kind == bus.KindMediaFlows
+		if x := c.standby[s.spec.Stream]; c.live[s.spec.Stream] == s && !s.flows && x != nil && x.flows {
+			c.hand(s.spec.Stream)
 		}
 	case bus.KindSessionNominated:
 		c.world.tellAll(bus.SessionSettled(m.ID, m.Local.Ufrag))
@@ -501,6 +563,28 @@ func (c *controller) goLive(s *controlled) {
 	c.generation++
 	s.generation = c.generation
 	c.world.tellAll(bus.PublicationOpened(s.spec.Stream, s.generation, bus.Address(s.owner), s.spec))
+}
+
+// spare is the stream of a publisher that waits to have another.
+func spare(id bus.StreamID) bus.StreamID { return id + 1000 }
+
+// seat makes a publisher wait for the live one of its stream to fail.
+func (c *controller) seat(s *controlled) {
+	c.standby[s.spec.Stream] = s
+	c.generation++
+	s.generation, s.flows = c.generation, false
+	c.world.tell(bus.Address(s.owner),
+		bus.PublicationOpened(spare(s.spec.Stream), s.generation, bus.Address(s.owner), s.spec))
+}
+
+// hand gives a stream to the publisher that waits. The live one, if any, waits from now on.
+func (c *controller) hand(id bus.StreamID) {
+	live, next := c.live[id], c.standby[id]
+	delete(c.standby, id)
+	c.goLive(next)
+	if live != nil {
+		c.seat(live)
+	}
 }
 
 // restart gives a session new credentials (RFC 8445 section 2.4) and returns both sides' of them.
@@ -531,6 +615,12 @@ func (c *controller) close(id api.SessionID, why api.Reason) {
 	if c.live[s.spec.Stream] == s {
 		delete(c.live, s.spec.Stream)
 		c.world.tellAll(bus.PublicationClosed(s.spec.Stream, s.generation))
+		if c.standby[s.spec.Stream] != nil {
+			c.hand(s.spec.Stream)
+		}
+	} else if c.standby[s.spec.Stream] == s {
+		delete(c.standby, s.spec.Stream)
+		c.world.tell(bus.Address(s.owner), bus.PublicationClosed(spare(s.spec.Stream), s.generation))
 	}
 	c.world.tellAll(bus.SessionClosed(id))
 }

@@ -30,10 +30,10 @@ func TestIdle(t *testing.T) {
 			state := `ringcast_sessions{role="subscriber",state="connected"}`
 			until(t, "100 viewers", func() bool { return g.server.Metrics(t)[state] == viewers })
 			let(t, 2*time.Second) // until workers rest that have seen no media for a second
-			used, begun, before := usage(t, g), time.Now(), g.server.Metrics(t)
+			before, begun, used := g.server.Metrics(t), time.Now(), usage(t, g)
 			let(t, span)
+			cost := usage(t, g) - used // without that of writing metrics
 			grown, took := g.server.Metrics(t).Sub(before), time.Since(begun)
-			cost := usage(t, g) - used
 			t.Logf("--io %s, %d viewers and no media: %v of CPU in %v, %.2f %% of a core",
 				io, viewers, cost.Round(time.Millisecond), took.Round(time.Millisecond),
 				100*cost.Seconds()/took.Seconds())

@@ -8,8 +8,9 @@
 //
 // Packets of 1,200 bytes of payload go from port 5000 to 500 ports in turn, as to 500 viewers. Each is its own
 // message; gso puts SEGMENTS into a message. One system call hands over BATCH (sendto: one) between two
-// looks at the clock. AF_XDP uses queue 0. It prints {"sent":packets, "cpu_ns":…, "wall_ns":…}, where the CPU
-// time is the process's, with the kernel's work in its context.
+// looks at the clock. AF_XDP uses queue 0. It prints {"sent":packets, "cpu_ns":…, "wall_ns":…, "lag":packets}. The
+// CPU time is the process's, with the kernel's work in its context. The lag is the mean number of AF_XDP's packets
+// that the other end had not taken yet.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -67,6 +68,9 @@ static int64_t now(clockid_t clock) {
 
 // The values at the start of the measurement, after all is set up.
 static int64_t cpu_start, start;
+
+// AF_XDP's packets that the other end has not taken yet, after each system call: their sum, and the calls.
+static uint64_t in_flight, looks;
 
 static int64_t begin(int64_t milliseconds) {
 	cpu_start = now(CLOCK_PROCESS_CPUTIME_ID);
@@ -265,6 +269,8 @@ static uint64_t by_xdp(int64_t milliseconds, unsigned batch, char **arg) {
 		uint32_t done = __atomic_load_n(completion.producer, __ATOMIC_ACQUIRE) - (uint32_t)completed;
 		completed += done;
 		__atomic_store_n(completion.consumer, (uint32_t)completed, __ATOMIC_RELEASE);
+		in_flight += produced - completed;
+		looks++;
 		if (!sending) {
 			if (completed == produced)
 				return completed - refused;
@@ -295,7 +301,8 @@ int main(int argc, char **argv) {
 	uint64_t sent = xdp ? by_xdp(time, batch, argv + 4)
 		: single    ? one_by_one(time, batch, argv + 4)
 			    : by_messages(time, batch, argv + 4, segments);
-	printf("{\"sent\":%llu,\"cpu_ns\":%lld,\"wall_ns\":%lld}\n", (unsigned long long)sent,
-	       (long long)(now(CLOCK_PROCESS_CPUTIME_ID) - cpu_start), (long long)(now(CLOCK_MONOTONIC) - start));
+	printf("{\"sent\":%llu,\"cpu_ns\":%lld,\"wall_ns\":%lld,\"lag\":%.1f}\n", (unsigned long long)sent,
+	       (long long)(now(CLOCK_PROCESS_CPUTIME_ID) - cpu_start), (long long)(now(CLOCK_MONOTONIC) - start),
+	       looks ? (double)in_flight / looks : 0);
 	return 0;
 }
