@@ -6,7 +6,7 @@ SHELL := bash
 
 GO      ?= go
 FLAGS   ?=
-FUZZTIME ?= 30s
+FUZZTIME ?= 20s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
@@ -41,7 +41,7 @@ CLANG = 14.0.6
 
 .PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp
 .PHONY: adapt bottleneck zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps
-.PHONY: cross help
+.PHONY: arm64 cross cluster help
 
 all: build
 
@@ -56,10 +56,11 @@ run: ## build the server and serve the page on http://localhost:8080 (FLAGS="--l
 	./bin/ringcast $(FLAGS)
 
 # Debian packages that bring what the tests of each tier need beside Go, as package:command.
-TOOLS = chromium:chromium openssl:openssl ffmpeg:ffmpeg iproute2:ip systemd:systemd-analyze gcc:gcc libc6-dev:gcc
+TOOLS = chromium:chromium coturn:turnserver openssl:openssl ffmpeg:ffmpeg iproute2:ip \
+	systemd:systemd-analyze gcc:gcc libc6-dev:gcc
 PEERS = firefox-esr:firefox-esr python3-aiortc python3-gst-1.0 gir1.2-gst-plugins-bad-1.0 gstreamer1.0-nice \
 	gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly \
-	gstreamer1.0-libav
+	gstreamer1.0-libav qemu-user-static:qemu-aarch64-static
 
 # Installs the missing packages of a list, on Debian as root; elsewhere tests skip by capability.
 install = @if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -78,7 +79,7 @@ install = @if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 deps: ## install what make test needs beside Go, on Debian as root
 	$(call install,$(TOOLS))
 
-peerdeps: deps ## install the real peers of make check too
+peerdeps: deps ## install the real peers and the emulator of make check too
 	$(call install,$(PEERS))
 
 # The tiers. Their parts, and the minutes that these take, are in docs/testing.md: keep both the same.
@@ -86,8 +87,8 @@ test: ## the first tier, at most 10 minutes: units, simulation, a browser on eac
 	@.ci/tier test 10 deps units play
 
 check: ## the second tier, at most 60 minutes: all that must pass before a release
-	@.ci/tier check 60 peerdeps lint cross portable nonces adapt race e2e peers bottleneck attack xdp zerocopy \
-		trial bench-smoke fuzz
+	@.ci/tier check 60 peerdeps lint cross portable arm64 nonces adapt cluster race e2e peers bottleneck attack xdp \
+		zerocopy trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
 	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
@@ -102,14 +103,33 @@ play: ## a browser publishes and watches, once over sockets and once over AF_XDP
 	$(TEST) -run '^TestBrowser$$/^IPv4$$' ./testenv/xdp 2>&1 | $(SHOW) || failed=1; \
 	exit $$failed
 
-portable: ## the sealing of processors without AVX-512
-	@$(TEST) -exec 'env GODEBUG=cpu.avx512bw=off' ./engine/srtp/... 2>&1 | $(SHOW)
+portable: ## the sealing of processors without AVX-512, AVX2, AVX, AES-NI, and without assembly
+	@failed=0; \
+	for feature in avx512bw avx2 avx; do \
+		$(TEST) -exec "env GODEBUG=cpu.$$feature=off" ./engine/srtp/... 2>&1 | $(SHOW) || failed=1; \
+	done; \
+	$(TEST) -exec 'env GODEBUG=cpu.aes=off' ./engine/srtp ./engine/srtp/ctr 2>&1 | $(SHOW) || failed=1; \
+	$(TEST) -tags purego -skip '^TestWithoutSHA1$$' ./engine/srtp/... 2>&1 | $(SHOW) || failed=1; \
+	exit $$failed
+
+arm64: ## the assembly of arm64, on an emulated processor with EOR3 and on one without
+	@command -v qemu-aarch64-static >/dev/null || { echo "skipped: missing qemu-aarch64-static"; exit $${CI:+1}; }; \
+	failed=0; export GOARCH=arm64; \
+	$(TEST) -exec 'qemu-aarch64-static -cpu max' ./engine/prefetch ./engine/srtp/... 2>&1 | $(SHOW) || failed=1; \
+	for kernel in max:eor3 cortex-a72:pmull; do \
+		$(TEST) -exec "qemu-aarch64-static -cpu $${kernel%:*}" -run "^TestChosen$$/^$${kernel#*:}$$" \
+			./engine/srtp/gcm 2>&1 | $(SHOW) || failed=1; \
+	done; exit $$failed
 
 nonces: ## anything that may happen, with a hundred seeds: no nonce is used for two things
 	@$(TEST) -run '^TestSeeds' ./testenv/sim -args -seeds 100 2>&1 | $(SHOW)
 
 adapt: ## what viewers' networks do, simulated with ten seeds; SHOW=cat for what each condition led to
 	@$(TEST) ./engine/adapt -args -seeds 10 2>&1 | $(SHOW)
+
+cluster: ## 300,000 viewers of three hundred simulated nodes; SHOW=cat for what each storm took
+	@$(TEST) -run '^TestStorms$$' ./testenv/cluster -args -nodes 300 -streams 30000 -viewers 300000 \
+		2>&1 | $(SHOW)
 
 race: ## the race detector over all but browsers, attacks and AF_XDP's faults
 	@failed=0; \
@@ -196,7 +216,10 @@ cross: ## the platforms that we build for but do not test on
 			linux/arm64/ringbench darwin/arm64/ringbench; do \
 		echo "$$c"; p=$${c%/*}; \
 		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/$${c##*/} || failed="$$failed $$c"; \
-	done; for os in darwin windows; do \
+	done; \
+	echo "without the cluster"; \
+	$(GO) vet -tags nocluster ./cmd/ringcast ./signaling/... || failed="$$failed nocluster"; \
+	for os in darwin windows; do \
 		echo "$$os, all packages"; GOOS=$$os $(GO) vet ./... || failed="$$failed $$os"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
