@@ -56,8 +56,11 @@ func reference(s setting, f []byte) Reason {
 		Remote: netip.AddrPortFrom(source, binary.BigEndian.Uint16(datagram)),
 		Local:  destination,
 	})
-	if s == nowhere && reason >= RedirectSTUNNew {
+	switch {
+	case s == nowhere && reason >= RedirectSTUNNew:
 		return PassNoSocket
+	case reason == RedirectMedia && patientReference(datagram[udpLength:]):
+		return RedirectReport
 	}
 	return reason
 }
@@ -117,10 +120,7 @@ func referenceClass(s setting, payload []byte, bucket [16]byte, path port.Path) 
 	case known && s == spent && (b < 4 || b >= 20 && b < 64 || b >= 128 && b < 192):
 		return DropTupleRate
 	case b >= 128 && b < 192:
-		switch {
-		case known && patientReference(payload):
-			return RedirectReport
-		case known:
+		if known {
 			return RedirectMedia
 		}
 		return DropMedia
@@ -224,14 +224,14 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// For any packet, the program has the reference's verdict.
-// patientReference is patient of steer.c.
-func patientReference(payload []byte) bool {
-	if len(payload) < 2 {
+// patientReference is patient of steer.c. rest is the frame from the datagram's first byte on, so the second byte of a
+// datagram of one byte is Ethernet's padding. Such a datagram is junk to a worker, from either socket.
+func patientReference(rest []byte) bool {
+	if len(rest) < 2 {
 		return false
 	}
-	format := payload[0] & 31
-	switch payload[1] {
+	format := rest[0] & 31
+	switch rest[1] {
 	case 201:
 		return true
 	case 205, 206:
@@ -240,6 +240,7 @@ func patientReference(payload []byte) bool {
 	return false
 }
 
+// For any packet, the program has the reference's verdict.
 func FuzzSteer(f *testing.F) {
 	testenv.Need(f, testenv.XDP)
 	for _, row := range verdicts() {

@@ -236,6 +236,21 @@ func verdicts() []row {
 		},
 		{"one byte", guarded, datagram(peer4, server4, media), xdpRedirect, RedirectMedia},
 		{
+			"one byte, in a frame padded with a byte like RTCP, IPv4", guarded,
+			append(datagram(peer4, server4, media), 201), xdpRedirect, RedirectReport,
+		},
+		{
+			"one byte, in a frame padded with a byte like RTCP, IPv6", guarded,
+			append(datagram(peer6, server6, media), 201), xdpRedirect, RedirectReport,
+		},
+		{
+			"one byte, padded so, tuple spent", spent, append(datagram(peer4, server4, media), 201), xdpDrop,
+			DropTupleRate,
+		},
+		{
+			"one byte, padded so, not allowed", guarded, append(stranger([]byte{media}), 201), xdpDrop, DropMedia,
+		},
+		{
 			"longest datagram, IPv4", guarded, datagram(peer4, server4, sized(port.MaxDatagram)...), xdpRedirect,
 			RedirectMedia,
 		},
