@@ -6,7 +6,7 @@ SHELL := bash
 
 GO      ?= go
 FLAGS   ?=
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
@@ -91,7 +91,7 @@ check: ## the second tier, at most 60 minutes: all that must pass before a relea
 		zerocopy trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
-	@FUZZTIME=10m .ci/tier soak 410 seeds endure table fuzz
+	@FUZZTIME=10m .ci/tier soak 660 seeds endure table fuzz
 
 units: ## all tests that share the machine with others
 	@$(TEST) $(QUIET) 2>&1 | $(SHOW)
