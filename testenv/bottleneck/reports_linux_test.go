@@ -2,6 +2,7 @@ package bottleneck
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,17 +59,66 @@ func (x *tap) count() (n int) {
 	}
 }
 
-// Viewers who are well send at most seven datagrams of RTCP a second, of streams with one layer and with three. A busy
-// machine freezes the picture, which looks like trouble on the link. So each freeze allows an alarm.
+// Viewers who are well send at most seven datagrams of RTCP a second, of streams with one layer and with three.
+//
+// A busy machine delays packets and freezes the picture. To the server both look like trouble on the link. Rightly it
+// then asks for reports on all video for about three seconds: 50 datagrams. So the mean of half a minute shows how busy
+// the machine was. Reports are counted in windows, and the second quietest of six is judged. A viewer who was well for
+// a third of the time had that window without an alarm. Numbers that never end, trains too close together and probes at
+// the top make all windows loud.
 func TestReports(t *testing.T) {
 	const (
 		most    = 7
-		span    = 30 * time.Second
 		begin   = 10 * time.Second // the start is watched more closely
-		anAlarm = 50               // datagrams: three seconds in which all is reported
+		window  = 5 * time.Second
+		windows = 6
+		judged  = 1 // of the windows, by rates from the least on
 	)
 	testenv.Need(t, testenv.NetworkNamespaces, testenv.Chromium, testenv.Firefox)
 	n := newNetwork(t, sockets...)
+	viewers := n.wellViewers()
+	let(t, begin)
+	for _, v := range viewers {
+		v.first = v.newest()[""]
+		v.measure()
+	}
+	for range windows {
+		let(t, window)
+		for _, v := range viewers {
+			v.rates = append(v.rates, v.measure())
+		}
+	}
+	for _, v := range viewers {
+		last := v.newest()[""]
+		t.Logf("%s: %.1f datagrams of RTCP a second; %d wide, %d kB, %d pictures, %d freezes", v.name, v.rates,
+			last.Width, (last.Bytes-v.first.Bytes)/1000, last.Decoded-v.first.Decoded, last.Freezes-v.first.Freezes)
+		slices.Sort(v.rates)
+		if r := v.rates[judged]; r == 0 || r > most {
+			t.Errorf("%s: %.1f datagrams of RTCP a second in windows of %v, want some, and at most %d, in the second "+
+				"quietest", v.name, v.rates, window, most)
+		}
+	}
+}
+
+// A viewer is a page whose datagrams of RTCP are counted.
+type viewer struct {
+	*page
+	tap   *tap
+	since time.Time // of the last count
+	first sample
+	rates []float64 // datagrams of RTCP a second, of each window
+}
+
+// measure is the rate of datagrams of RTCP since the last call, a second.
+func (v *viewer) measure() float64 {
+	count, now := v.tap.count(), time.Now()
+	took := now.Sub(v.since)
+	v.since = now
+	return float64(count) / took.Seconds()
+}
+
+// wellViewers are a Chromium and a Firefox for a stream of one layer and for one of three.
+func (n *network) wellViewers() (viewers []*viewer) {
 	three := n.open("chromium", "publisher")
 	o := threeLayers(n, "three", "VP8")
 	three.call(o.Call())
@@ -76,36 +126,12 @@ func TestReports(t *testing.T) {
 	o.Stream, o.Simulcast, o.Bitrates, o.MaxBitrate = "one", false, nil, o.Bitrates[2]
 	one.call(o.Call())
 	three.until("the top layer", "h", func(s sample) bool { return s.Width == width })
-	type viewer struct {
-		*page
-		tap   *tap
-		first sample
-	}
-	var viewers []*viewer
 	for _, kind := range []string{"chromium", "firefox"} {
 		for _, stream := range []string{"one", "three"} {
 			p := n.open(kind, kind+"-"+stream)
 			p.call(browser.WatchOptions{Server: n.server.URL, Stream: stream, Retry: true}.Call())
-			viewers = append(viewers, &viewer{page: p, tap: newTap(t, p.link)})
+			viewers = append(viewers, &viewer{page: p, tap: newTap(n.t, p.link)})
 		}
 	}
-	let(t, begin)
-	for _, v := range viewers {
-		v.first = v.newest()[""]
-		v.tap.count()
-	}
-	start := time.Now()
-	let(t, span)
-	took := time.Since(start).Seconds()
-	for _, v := range viewers {
-		reports := v.tap.count()
-		last := v.newest()[""]
-		freezes := last.Freezes - v.first.Freezes
-		t.Logf("%s: %.2f datagrams of RTCP a second; %d wide, %.0f kbit/s, %d pictures in %.1f s, %d freezes",
-			v.name, float64(reports)/took, last.Width, float64(last.Bytes-v.first.Bytes)*8/1000/took,
-			last.Decoded-v.first.Decoded, took, freezes)
-		if allowed := int(most*took) + freezes*anAlarm; reports == 0 || reports > allowed {
-			t.Errorf("%s: %d datagrams of RTCP in %.1f s, want 1 to %d", v.name, reports, took, allowed)
-		}
-	}
+	return viewers
 }
