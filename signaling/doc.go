@@ -68,6 +68,10 @@
 // token, media type (gate.go). manage.go has the API, which asks the engine for everything and keeps no state. audit.go
 // records the writes.
 //
+// In a cluster the URL of a session has the id of its node: /whep/{stream}/s/{node}.{secret}. A node forwards requests
+// for another node's sessions (nodes.go), to its listener for nodes. They are served there as if they had come to that
+// node, Authorization included, and go no further. So all nodes may share one name.
+//
 // Bounds: a body is at most Config.MaxBody bytes, and scan counts lines, media lines, attributes and candidates before
 // anything is allocated for them. Strings that a session keeps after its POST are cloned, never slices of the body.
 //

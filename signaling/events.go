@@ -101,7 +101,7 @@ func (s *Server) openEventStream(w http.ResponseWriter, r *request, of *session)
 		return noSession()
 	}
 	h := w.Header()
-	h.Set("Location", r.url(api.Subscriber, of.place())+"/"+eventsName+"/"+e.secret)
+	h.Set("Location", r.url(api.Subscriber, of.place())+"/"+eventsName+"/"+s.inURL(e.secret))
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)
 	return nil

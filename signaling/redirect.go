@@ -83,8 +83,8 @@ func (s *Server) redirect(w http.ResponseWriter, r *request, role api.Role, stre
 	return true
 }
 
-// fromNode reports whether another node of the cluster has sent the request.
+// fromNode reports whether another node of the cluster has sent the request, and for itself.
 func fromNode(r *request) bool {
 	_, ok := secret.TokenOf(r.Context())
-	return ok
+	return ok && !r.forwarded
 }

@@ -20,6 +20,8 @@ type request struct {
 	token string
 	// redirect is the token that another node has given the client for this one, or empty.
 	redirect string
+	// forwarded is set where another node has forwarded the request for the client.
+	forwarded bool
 }
 
 // received looks at the way of a request. It fails if a trusted proxy writes nonsense.

@@ -74,6 +74,8 @@ type Config struct {
 	FrameAncestors []string
 	// Balancer spreads offers over servers. Where it is nil, all are answered here.
 	Balancer Balancer
+	// Nodes are the servers of the cluster, to which requests for their sessions go. It is nil without a cluster.
+	Nodes Nodes `json:"-"`
 	// Base is the path in front of all paths, if a proxy serves the server below one. ParseBase makes it.
 	Base string
 	// Find is asked for the stream of each viewer's offer. Where it is nil, no stream is elsewhere.
@@ -111,18 +113,15 @@ func (l Limits) withDefaults() Limits {
 
 // A Server answers the public listener. New makes it; an http.Server calls Handler.
 type Server struct {
-	log      *slog.Logger
-	engine   Engine
-	maxBody  int64
-	limits   Limits
-	doors    doors
-	metrics  *access.Metrics
-	proxies  proxies
-	base     string
-	find     Finder
-	admits   func(ctx context.Context, source netip.Addr, stream string) error
-	relays   bool
-	balancer Balancer
+	log     *slog.Logger
+	engine  Engine
+	maxBody int64
+	limits  Limits
+	doors   doors
+	metrics *access.Metrics
+	proxies proxies
+	base    string
+	others
 	page     page
 	ice      iceserver.Config
 	sessions sessions
@@ -134,25 +133,31 @@ type Server struct {
 	rand   io.Reader
 }
 
+// others are the settings about other servers.
+type others struct {
+	find     Finder
+	admits   func(ctx context.Context, source netip.Addr, stream string) error
+	relays   bool
+	balancer Balancer
+	nodes    Nodes
+}
+
 // New is a Server on top of e. It registers with e.OnEnded.
 func New(cfg Config, e Engine) *Server {
 	s := &Server{
-		log:      cfg.Log,
-		engine:   e,
-		maxBody:  cmp.Or(cfg.MaxBody, 64<<10),
-		limits:   cfg.Limits.withDefaults(),
-		doors:    newDoors(&cfg),
-		metrics:  cmp.Or(cfg.Metrics, access.NewMetrics()),
-		proxies:  cfg.TrustedProxies,
-		base:     cfg.Base,
-		find:     cfg.Find,
-		admits:   cfg.Admit,
-		relays:   cfg.Relays,
-		balancer: cfg.Balancer,
-		page:     loadPage(cfg.FrameAncestors),
-		ice:      cfg.ICEServers,
-		rand:     cfg.Rand,
-		offers:   offers{slots: make(chan struct{}, maxOffers)},
+		log:     cfg.Log,
+		engine:  e,
+		maxBody: cmp.Or(cfg.MaxBody, 64<<10),
+		limits:  cfg.Limits.withDefaults(),
+		doors:   newDoors(&cfg),
+		metrics: cmp.Or(cfg.Metrics, access.NewMetrics()),
+		proxies: cfg.TrustedProxies,
+		base:    cfg.Base,
+		others:  others{cfg.Find, cfg.Admit, cfg.Relays, cfg.Balancer, cfg.Nodes},
+		page:    loadPage(cfg.FrameAncestors),
+		ice:     cfg.ICEServers,
+		rand:    cfg.Rand,
+		offers:  offers{slots: make(chan struct{}, maxOffers)},
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -166,7 +171,9 @@ func New(cfg Config, e Engine) *Server {
 }
 
 // Handler serves the public listener: /whip, /whep, /streams and the page.
-func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.route) }
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, s.received) })
+}
 
 // The roots of the two endpoints, and the list of streams.
 const (
@@ -184,9 +191,10 @@ const (
 	pageMethods     = "OPTIONS, GET, HEAD"
 )
 
-func (s *Server) route(w http.ResponseWriter, received *http.Request) {
+// answer answers a request. from looks at its way here.
+func (s *Server) answer(w http.ResponseWriter, received *http.Request, from func(*http.Request) (*request, error)) {
 	allowOrigins(w.Header())
-	r, err := s.received(received)
+	r, err := from(received)
 	if err == nil {
 		err = s.dispatch(w, r)
 	}
@@ -218,7 +226,8 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, rest string) error {
 	w.Header().Set("Cache-Control", "no-store")
 	place, below, isSession := strings.Cut(rest, "/")
-	part, secret := partOf(role, below)
+	part, secret := partOf(role, strings.TrimPrefix(below, clusterSegment))
+	node, secret := s.nodeOf(secret)
 	switch {
 	case r.Method == http.MethodOptions && isSession:
 		part.options(w, r)
@@ -231,10 +240,12 @@ func (s *Server) serveRole(w http.ResponseWriter, r *request, role api.Role, res
 		return wrongName(r, role, rest)
 	case isSession && secret == "":
 		return trailingSlash(r, role, place)
+	case isSession && part == wholeSession && r.Method == http.MethodPost:
+		return slashInName(r, role, rest)
+	case isSession && node != "":
+		return s.forward(w, r, node, part)
 	case isSession && part != wholeSession:
 		return s.serveExtension(w, r, resource{part, place, secret})
-	case isSession && r.Method == http.MethodPost:
-		return slashInName(r, role, rest)
 	case isSession:
 		return s.serveSession(w, r, role, place, secret)
 	default:

@@ -142,7 +142,7 @@ func (s *Server) open(w http.ResponseWriter, r *request, want opening) error {
 	h := w.Header()
 	h.Set("Content-Type", sdpType)
 	h.Set("Content-Length", strconv.Itoa(len(answer)))
-	location := r.url(want.role, want.place) + "/" + opened.secret
+	location := s.sessionURL(r, want.role, want.place, opened.secret)
 	h.Set("Location", location)
 	h.Set("ETag", opened.etag.String())
 	s.addICE(h)
@@ -325,6 +325,11 @@ func (s *Server) body(w http.ResponseWriter, r *request, want string, most int64
 			detail: fmt.Sprintf("Content-Type is %s; expected %s", quote(got), want), accept: want,
 		}
 	}
+	return s.read(w, r, most)
+}
+
+// read reads a request's body of at most a number of bytes.
+func (s *Server) read(w http.ResponseWriter, r *request, most int64) ([]byte, error) {
 	if r.ContentLength > most {
 		return nil, tooLarge(most)
 	}

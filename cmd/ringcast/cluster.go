@@ -28,6 +28,7 @@ type membership struct {
 	nats         *natsdir.Metrics // nil without NATS
 	service      *directory.Service
 	redirects    *cluster.Redirects
+	forwards     *cluster.Forwards
 }
 
 // join prepares a membership, where the settings have one.
@@ -58,7 +59,7 @@ func (m *membership) connections() int {
 	if m == nil {
 		return 0
 	}
-	return web.ClusterConnections
+	return web.ClusterConnections()
 }
 
 // id is the node's, empty for none.
@@ -69,7 +70,7 @@ func (m *membership) id() directory.NodeID {
 	return m.Node.ID
 }
 
-// enter finds the other nodes, once the engine runs. It sets the balancer of the settings.
+// enter finds the other nodes, once the engine runs. It adds them to the settings.
 func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Logger) {
 	if m == nil {
 		return
@@ -83,20 +84,24 @@ func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Log
 		Node: m.Node, Keys: m.Keys, Redeemer: m.Redeemer, Clocks: m.Clocks, At: cfg.Cluster.RedirectAt,
 		Nodes: m.service.Nodes,
 	})
-	cfg.Signaling.Balancer = m.redirects
+	m.forwards = cluster.NewForwards(m.Node.ID, m.Caller, m.service.Nodes)
+	cfg.Signaling.Balancer, cfg.Signaling.Nodes = m.redirects, m.forwards
 	node.Join(m.service, m.Caller)
 }
 
-// serve answers other nodes until stop, on their own listener. It returns the collectors of metrics.
+// serve answers other nodes until stop, on their own listener. clients are served by the server of the public one. It
+// returns the collectors of metrics.
 func (m *membership) serve(
 	ctx context.Context, cfg *config.Config, servers *web.Servers, on ports, node *cluster.Node,
+	clients *signaling.Server,
 ) (counts []prometheus.Collector, stop func()) {
 	if m == nil {
 		return nil, func() {}
 	}
 	log, relays := cfg.Signaling.Log, cfg.Signaling
-	relays.Relays, relays.Balancer = true, nil
-	h := m.Handler(signaling.New(relays, node).Handler(), directory.StaticHandler(m.service))
+	relays.Relays, relays.Balancer, relays.Nodes = true, nil, nil
+	h := m.Handler(signaling.New(relays, node).Handler(), clients.ForwardedHandler(),
+		directory.StaticHandler(m.service))
 	servers.Start("cluster-http", web.LimitCluster(on["cluster-http"], log), h, m.ServerTLS)
 	running, end := context.WithCancel(ctx)
 	var looking sync.WaitGroup
@@ -104,7 +109,7 @@ func (m *membership) serve(
 	if m.certificates != nil {
 		go m.certificates.Watch(running, nil)
 	}
-	counts = []prometheus.Collector{m, m.redirects, m.service}
+	counts = []prometheus.Collector{m, m.redirects, m.forwards, m.service}
 	if m.nats != nil {
 		counts = append(counts, m.nats)
 	}

@@ -68,8 +68,9 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	node := newNode(&cfg, joined, e)
 	public := web.LimitPublic(ports["http"], joined.connections(), log)
 	joined.enter(&cfg, node, log)
-	servers.Start("http", public, signaling.New(cfg.Signaling, node).Handler(), certificates.ServerTLS())
-	nodes, leave := joined.serve(ctx, &cfg, servers, ports, node)
+	clients := signaling.New(cfg.Signaling, node)
+	servers.Start("http", public, clients.Handler(), certificates.ServerTLS())
+	nodes, leave := joined.serve(ctx, &cfg, servers, ports, node, clients)
 	defer leave()
 	if l := ports["acme-http"]; l != nil {
 		servers.Start("acme-http", web.LimitChallenges(l, log), certificates.Challenges(), nil)

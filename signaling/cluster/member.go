@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ringcast/signaling"
 	"ringcast/signaling/cluster/directory"
 	"ringcast/signaling/cluster/secret"
 )
@@ -59,11 +60,17 @@ func NewMember(cfg *Config, own func() (*tls.Certificate, error), log *slog.Logg
 	return m, nil
 }
 
-// Handler answers the cluster's listener. Requests about the directory go to news, all others to sessions, the handler
-// of the public listener. Both see requests of other nodes alone.
-func (m *Member) Handler(sessions, news http.Handler) http.Handler {
+// Handler answers the cluster's listener. Requests about the directory go to news, and those that other nodes forward
+// for clients to clients. All others go to sessions. All see requests of other nodes alone.
+func (m *Member) Handler(sessions, clients, news http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", sessions)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if signaling.Forwarded(r) {
+			clients.ServeHTTP(w, r)
+			return
+		}
+		sessions.ServeHTTP(w, r)
+	})
 	mux.Handle(directory.PathWhere, news)
 	mux.Handle(directory.PathNews, news)
 	return m.Guard.Wrap(mux)

@@ -89,7 +89,7 @@ type Book struct {
 	numbers  map[uint64]*flight // the same, by the numbers of their questions
 	tickets  uint64
 	cache    *memory[[]Place]
-	sources  *sources
+	sources  *Sources
 	watches  map[string]*watch
 	own      map[string]*publication
 	seen     *memory[Generation]
@@ -143,7 +143,7 @@ func NewBook(cfg BookConfig, self Node, r *rand.Rand) *Book {
 		flights: make(map[string]*flight),
 		numbers: make(map[uint64]*flight),
 		cache:   newMemory[[]Place](cacheSpan, maxCache),
-		sources: newSources(r.Uint64(), r.Uint64()),
+		sources: NewSources(sourceRate, r.Uint64(), r.Uint64()),
 		watches: make(map[string]*watch),
 		own:     make(map[string]*publication),
 		seen:    newMemory[Generation](generationSpan, maxGenerations),

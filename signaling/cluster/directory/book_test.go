@@ -204,10 +204,10 @@ func TestBounds(t *testing.T) {
 
 // An IPv6 source is its /64, and IPv4 in IPv6 is IPv4.
 func TestSources(t *testing.T) {
-	s := newSources(1, 2)
+	s := NewSources(sourceRate, 1, 2)
 	now := time.Unix(1_800_000_000, 0)
 	took := func(address string) (n int) {
-		for s.take(now, netip.MustParseAddr(address)) {
+		for s.Take(now, netip.MustParseAddr(address)) {
 			n++
 		}
 		return n

@@ -44,7 +44,7 @@ func (b *Book) Where(now time.Time, stream string, source netip.Addr, patience t
 	}
 	f := b.flights[stream]
 	if f == nil {
-		if len(b.flights) >= maxFlights || !b.sources.take(now, source) {
+		if len(b.flights) >= maxFlights || !b.sources.Take(now, source) {
 			return b.count(Answer{Verdict: Busy, Retry: b.retry()}), 0
 		}
 		f = b.ask(now, stream)

@@ -14,8 +14,6 @@ const (
 	// ChallengeConnections bounds the connections of the listener for a CA's challenges. Browsers that it sends to
 	// HTTPS need them for a moment.
 	ChallengeConnections = 64
-	// ClusterConnections bounds the connections of the listener for other nodes.
-	ClusterConnections = 256
 	// SpareDescriptors are for files that are read at times, look-ups and the runtime.
 	SpareDescriptors = 64
 	// LeastConnections is how many HTTP connections are allowed under any limit.
@@ -33,9 +31,13 @@ func LimitAdmin(l net.Listener, log *slog.Logger) net.Listener {
 	return signaling.Limit(l, AdminConnections, log)
 }
 
+// ClusterConnections bounds the connections of the listener for other nodes. Each event stream that a node forwards
+// counts as one.
+func ClusterConnections() int { return max(256, min(4096, descriptorLimit()/4)) }
+
 // LimitCluster bounds the connections of the listener for other nodes.
 func LimitCluster(l net.Listener, log *slog.Logger) net.Listener {
-	return signaling.Limit(l, ClusterConnections, log)
+	return signaling.Limit(l, ClusterConnections(), log)
 }
 
 // LimitChallenges bounds the connections of the listener for a CA's challenges.
