@@ -102,7 +102,7 @@ func (r *receiver) nack() {
 		delete(r.missing, k)
 	}
 	if len(asked) > 0 {
-		r.after(r.back, func() { r.viewer.nacked(asked) })
+		r.after(r.back, func() { r.viewer.pub.serve(func() { r.viewer.nacked(asked) }) })
 	}
 }
 
@@ -120,15 +120,23 @@ func (r *receiver) report() {
 		return
 	}
 	r.after(r.back, func() {
-		rd := rtcp.NewReader(b)
-		var p rtcp.Packet
-		for rd.Next(&p) {
-			if t, ok := p.TransportReport(); ok {
-				v.s.Report(v.clock.Now(), v.setting(), t)
-				v.look()
-			}
+		if v.pub.halted() && v.pub.rand.Float64() < v.pub.lossy {
+			return
 		}
+		v.pub.serve(func() { v.reported(b) })
 	})
+}
+
+// reported takes in feedback.
+func (v *viewer) reported(b []byte) {
+	rd := rtcp.NewReader(b)
+	var p rtcp.Packet
+	for rd.Next(&p) {
+		if t, ok := p.TransportReport(); ok {
+			v.s.Report(v.clock.Now(), v.setting(), t)
+			v.look()
+		}
+	}
 }
 
 // unask sends a receiver report.

@@ -183,11 +183,14 @@ func (s *Selector) turn(now port.Time) {
 func (s *Selector) settled() bool { return s.choice.want == s.choice.have }
 
 // spread makes a span up to 30 % longer or shorter.
-func (s *Selector) spread(span ticks) ticks {
+func (s *Selector) spread(span ticks) ticks { return span*7/10 + s.draw(span*6/10) }
+
+// draw returns a random part of a span.
+func (s *Selector) draw(span ticks) ticks {
 	s.random ^= s.random << 7
 	s.random ^= s.random >> 9
 	s.random ^= s.random << 8
-	return span*7/10 + ticks(uint64(span)*6/10*uint64(s.random)>>16)
+	return ticks(uint64(span) * uint64(s.random) >> 16)
 }
 
 // Number reports whether the next fill's packets carry numbers.
@@ -204,6 +207,7 @@ func (s *Selector) Sent(now port.Time, source *Source, f Fill) {
 	s.clock.turn(now)
 	s.count(f.Packets)
 	source.count(now, f.Packets*f.Size)
+	paused := s.pausing()
 	s.large(now, source, f.Packets*f.Size)
 	if !f.Numbered {
 		return
@@ -214,9 +218,12 @@ func (s *Selector) Sent(now port.Time, source *Source, f Fill) {
 	if s.numbering != NumberSome {
 		return
 	}
-	if s.alarms.confirm > 0 {
+	switch {
+	case s.alarms.confirm > 0:
 		s.clock.set(markNext, confirmDistance)
-	} else {
+	case paused: // as were all other viewers, whose reports should not come at one time from now on
+		s.clock.set(markNext, s.draw(watchDistance))
+	default:
 		s.clock.set(markNext, watchDistance+s.spread(watchSpread))
 	}
 	if s.awaited == 0 {

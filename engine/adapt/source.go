@@ -51,6 +51,14 @@ type Setting struct {
 	Ladder Ladder
 	// Source belongs to the viewer's address. It may be nil.
 	Source *Source
+	// Late is when the server last was late by itself, 0 for never. Reports waited for it then, or were lost.
+	Late port.Time
+}
+
+// excuses reports whether a span before now, without a report, is no sign of the viewer's network: the server was late
+// in it.
+func (g *Setting) excuses(now port.Time, span ticks) bool {
+	return g.Late != 0 && now-g.Late < port.Time(span)*tick
 }
 
 // count counts what is sent to all viewers.

@@ -22,6 +22,7 @@ func scenes(l adapt.Ladder) (all []scene) {
 	all = append(all, clocks(l)...)
 	all = append(all, uplinks(l)...)
 	all = append(all, narrow(l)...)
+	all = append(all, halts(l)...)
 	return append(all, silent(l)...)
 }
 
@@ -266,4 +267,23 @@ func silent(l adapt.Ladder) []scene {
 		},
 	}
 	return []scene{blind, idle, estimated, audio}
+}
+
+// halts are those of a server that is late by itself. Nobody goes down for them, but for a narrow link as ever.
+func halts(l adapt.Ladder) []scene {
+	top, rate := top(l)
+	halting := func(halt, every port.Time, lossy float64) func(*publisher, *viewer) {
+		return func(p *publisher, _ *viewer) {
+			p.halt, p.every, p.lossy = halt*port.Millisecond, every*port.Millisecond, lossy
+		}
+	}
+	often := wide(l, "server halts 150 ms each 700 ms", well, nil)
+	often.setup = halting(150, 700, 0.5)
+	long := wide(l, "server halts 900 ms each 1.9 s", switches(0), nil)
+	long.setup = halting(900, 1900, 0.9)
+	squeezed := scene{
+		name: "server halts, fall to 40 %", rates: steps(0, 2*rate, 60, 0.4*rate, 120, 2*rate), buffer: 0.3, until: 180,
+		setup: halting(150, 700, 0.2), check: fell(top, 2, 1.5),
+	}
+	return []scene{often, long, squeezed}
 }

@@ -83,7 +83,7 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	s.stay(g)
 	s.clock.refresh()
 	if s.awaited > 0 && s.clock.passed(markOverdue) {
-		s.overdue()
+		s.overdue(now, g)
 	}
 	g.Source.present(now, int(s.choice.want))
 	if s.settled() && s.clock.since(markChanged, heldSpan) {
@@ -109,12 +109,19 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 // await expects the report of a train, or of one more.
 func (s *Selector) await() {
 	s.awaited++
-	s.clock.set(markOverdue, ticks(s.rtt)*milli+overdueSpan)
+	s.clock.set(markOverdue, s.patience())
 }
+
+// patience is the time from a train to its report, at most.
+func (s *Selector) patience() ticks { return ticks(s.rtt)*milli + overdueSpan }
 
 // overdue is called when a report did not come in time. More trains have to be missed where that was no sign of trouble
 // before.
-func (s *Selector) overdue() {
+func (s *Selector) overdue(now port.Time, g Setting) {
+	if g.excuses(now, s.patience()) {
+		s.awaited = 0
+		return
+	}
 	if s.awaited <= s.alarms.raised(CauseOverdue) {
 		s.clock.set(markNext, 0)
 		s.await()
@@ -145,7 +152,8 @@ func (s *Selector) silence(now port.Time, g Setting) {
 		span, rate = floodedSpan, (1-s.asked())*rate*2/3
 	}
 	rtt := ticks(s.rtt) * milli
-	if s.trains.waiting(s.clock.now, s.losses.reported) < rtt+span || !s.clock.since(markBegan, rtt+answerSpan) {
+	if s.trains.waiting(s.clock.now, s.losses.reported) < rtt+span || !s.clock.since(markBegan, rtt+answerSpan) ||
+		g.excuses(now, rtt+span) {
 		return
 	}
 	s.fall(now, g, symptoms{cause: CauseOverdue, rate: rate, queue: silenceSpan})

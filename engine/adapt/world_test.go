@@ -43,6 +43,10 @@ type publisher struct {
 	// paused are the seconds between which no frames come.
 	paused [2]port.Time
 
+	// The server does nothing for halt, each time that every has passed. Then lossy of the reports that came are lost.
+	halt, every port.Time
+	lossy       float64
+
 	delays bool // of each packet are kept
 	// budget is the least time between two asked keyframes; 0 for none but the callers'.
 	budget port.Time
@@ -73,8 +77,8 @@ func (p *publisher) ask(span port.Time) {
 func (p *publisher) frame() {
 	now := p.clock.Now()
 	p.clock.At(now+frameSpan, p.frame)
-	if now >= p.paused[0] && now < p.paused[1] {
-		return
+	if now >= p.paused[0] && now < p.paused[1] || p.halted() {
+		return // the server gives up frames that are too late
 	}
 	key := now >= p.asked || p.gop > 0 && now-p.lastKey >= p.gop || p.lastKey == 0
 	if key {
@@ -85,6 +89,26 @@ func (p *publisher) frame() {
 	for _, v := range p.viewers {
 		v.frame(now, key, noise)
 	}
+}
+
+// serve lets the server do something, at the end of a halt if there is one.
+func (p *publisher) serve(f func()) {
+	if now := p.clock.Now(); p.halted() {
+		p.clock.At(now-now%p.every+p.halt, f)
+	} else {
+		f()
+	}
+}
+
+func (p *publisher) halted() bool { return p.every > 0 && p.clock.Now()%p.every < p.halt }
+
+// late is the end of the last halt, 0 without one.
+func (p *publisher) late() port.Time {
+	if p.halt == 0 {
+		return 0
+	}
+	now := p.clock.Now()
+	return now - now%p.every + p.halt
 }
 
 // A viewer is one Selector, and the caller around it.
@@ -123,10 +147,12 @@ func (p *publisher) join(seed uint64, out netpath.Path, back port.Time, rung int
 }
 
 func (v *viewer) setting() adapt.Setting {
-	return adapt.Setting{Ladder: v.pub.ladder.Cut(v.ceiling), Source: v.source}
+	return adapt.Setting{Ladder: v.pub.ladder.Cut(v.ceiling), Source: v.source, Late: v.pub.late()}
 }
 
-func (v *viewer) timeout() {
+func (v *viewer) timeout() { v.pub.serve(v.handleTimeout) }
+
+func (v *viewer) handleTimeout() {
 	v.s.HandleTimeout(v.clock.Now(), v.setting())
 	v.look()
 	// Reports in the meantime may bring the deadline forward: this caller looks again soon.

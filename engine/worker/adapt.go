@@ -58,8 +58,8 @@ func (sub *subscriber) adapted() *track {
 }
 
 // setting is all that the Selector shares with others.
-func (sub *subscriber) setting(src *track) adapt.Setting {
-	return adapt.Setting{Ladder: src.ladder.Cut(sub.ceiling(src)), Source: sub.shared()}
+func (w *Worker) setting(sub *subscriber, src *track) adapt.Setting {
+	return adapt.Setting{Ladder: src.ladder.Cut(sub.ceiling(src)), Source: sub.shared(), Late: w.homes.late}
 }
 
 // shared is the Source of all viewers from the subscriber's address, nil if there is no other.
@@ -81,7 +81,7 @@ func (w *Worker) await(now port.Time, sub *subscriber, t *subscription, src *tra
 	t.rung, t.stopped = int8(sub.ceiling(src)), false
 	if w.adapts(src) {
 		w.settleHome(now, sub)
-		if g := sub.setting(src); g.Ladder.Measured() {
+		if g := w.setting(sub, src); g.Ladder.Measured() {
 			t.rung = int8(g.Source.StartRung(now, g.Ladder, float64(w.cfg.StartRate)))
 		}
 	}
@@ -226,7 +226,7 @@ func (w *Worker) reconsider(now port.Time, sub *subscriber) {
 		return
 	}
 	w.settleHome(now, sub)
-	s, g := sub.selector, sub.setting(src)
+	s, g := sub.selector, w.setting(sub, src)
 	before := s.Numbering()
 	s.HandleTimeout(now, g)
 	// A viewer without any trouble so far follows a publisher whose layers begin one by one.
@@ -256,7 +256,7 @@ func (w *Worker) choose(now port.Time, sub *subscriber, m *bus.Control) {
 		w.serve(sub)
 		return
 	}
-	before, g := sub.selector.Numbering(), sub.setting(src)
+	before, g := sub.selector.Numbering(), w.setting(sub, src)
 	if int(m.Layer) < len(src.layers) {
 		sub.selector.Choose(now, g, sub.ceiling(src))
 	}
@@ -285,7 +285,7 @@ func (w *Worker) reported(now port.Time, sub *subscriber, p *rtcp.Packet) bool {
 		w.drop(DropReport)
 	default:
 		before := sub.selector.Numbering()
-		sub.selector.Report(now, sub.setting(src), r)
+		sub.selector.Report(now, w.setting(sub, src), r)
 		w.heed(now, sub, before)
 	}
 	return true
@@ -297,7 +297,7 @@ func (w *Worker) estimated(now port.Time, sub *subscriber, p *rtcp.Packet) {
 	rate, ok := p.Bitrate()
 	if src := sub.adapted(); ok && src != nil {
 		before := sub.selector.Numbering()
-		sub.selector.REMB(now, sub.setting(src), float64(rate))
+		sub.selector.REMB(now, w.setting(sub, src), float64(rate))
 		w.heed(now, sub, before)
 	}
 }
@@ -306,7 +306,7 @@ func (w *Worker) estimated(now port.Time, sub *subscriber, p *rtcp.Packet) {
 func (w *Worker) missed(now port.Time, sub *subscriber, ssrc uint32, packets int) {
 	if src := sub.adapted(); src != nil && packets > 0 && ssrc == sub.video().spec.SSRC {
 		before := sub.selector.Numbering()
-		sub.selector.NACKed(now, sub.setting(src), packets)
+		sub.selector.NACKed(now, w.setting(sub, src), packets)
 		w.heed(now, sub, before)
 	}
 }
@@ -334,7 +334,7 @@ func (w *Worker) leaveHome(now port.Time, sub *subscriber) {
 	if h.shared == nil {
 		h.share()
 		if src := sub.adapted(); src != nil {
-			sub.selector.HandleTimeout(now, sub.setting(src))
+			sub.selector.HandleTimeout(now, w.setting(sub, src))
 		}
 	}
 	w.homes.leave(now, h)

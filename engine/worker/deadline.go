@@ -36,6 +36,10 @@ const (
 // a thousand viewers wake the worker for their reports a hundred times a second, and their reports leave in batches.
 const deadlineGrid = 10 * port.Millisecond
 
+// behindSpan is the lateness of a deadline above which the worker is late. Its core was busy otherwise, or there is
+// too much to do. Reports waited meanwhile, or were lost: those of thousands of viewers fill a ring of the port.
+const behindSpan = 50 * port.Millisecond
+
 // onGrid is the earliest time on the grid from a time on.
 func onGrid(at port.Time) port.Time {
 	if at >= port.Never-deadlineGrid {

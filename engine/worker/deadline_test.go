@@ -149,3 +149,26 @@ func TestEndingSessionsHaveNoDeadlines(t *testing.T) {
 		t.Errorf("the worker is to be called back at %v again; it is %v", at, l.now)
 	}
 }
+
+// A worker knows when it was late by itself, and tells Selectors. A deadline that is handled in time is not late.
+func TestLate(t *testing.T) {
+	l := newLab(t, 0, 1)
+	l.watch(1, watched(true)...)
+	l.publish(1, 1, simulcast()...)
+	sub := l.stream(1).all()[0]
+	for _, c := range []struct {
+		late port.Time
+		want bool
+	}{{0, false}, {behindSpan, false}, {behindSpan + 1, true}} {
+		l.now = l.w.Deadline() + c.late
+		l.w.HandleTimeout(l.now)
+		g := l.w.setting(sub, &sub.stream.pub.tracks[0])
+		if got := g.Late == l.now; got != c.want {
+			t.Errorf("%v after the deadline: late is %t; expected %t", c.late, got, c.want)
+		}
+		l.poll()
+		for l.w.Deadline() <= l.now {
+			l.w.HandleTimeout(l.now)
+		}
+	}
+}

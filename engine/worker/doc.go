@@ -101,6 +101,9 @@
 // rung, which aim turns into a layer. It also says which fills carry transport-wide numbers. Subscribers of a track
 // with one layer have neither Selector nor numbers.
 //
+// A worker that handles a deadline more than 50 ms late was late itself. It tells the Selectors, which then do not take
+// a missing report for trouble on the viewer's way.
+//
 // Padding shows how much more a network carries than the present layer. It consists of retransmissions that nobody
 // asked for (see padding.go), and has a budget: feedback that lies gains nothing.
 //

@@ -32,6 +32,7 @@ type shared struct {
 type homes struct {
 	known []*home    // by key; a map would take twice the memory of a home
 	idle  []idleHome // from first on; a ring would save nothing
+	late  port.Time  // when the worker last was late, in which no home had a part; 0 for never
 }
 
 // An idleHome is a home that the last viewer left at a time. It is out of date if others came meanwhile.

@@ -28,7 +28,7 @@ func (w *Worker) pad(now port.Time, sub *subscriber, route port.Route, out *Outg
 	if !t.numbered || src == nil || sub.session.trial || out.Free() < paddingMost {
 		return
 	}
-	g := sub.setting(src)
+	g := w.setting(sub, src)
 	packets, size, ok := sub.selector.Pad(now, g)
 	if !ok {
 		return

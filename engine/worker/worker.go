@@ -266,6 +266,9 @@ func (w *Worker) HandleMedia(now port.Time, m *bus.Media) {
 // HandleTimeout does a bounded part of the work that is due. Deadline says when to call it again.
 func (w *Worker) HandleTimeout(now port.Time) {
 	w.current = nil
+	if now-w.deadlines.next() > behindSpan {
+		w.homes.late = now
+	}
 	w.repeatKeyframes(now)
 	for n := 0; n < maxTimeouts && w.deadlines.next() <= now; n++ {
 		s := w.deadlines[0].session
