@@ -46,6 +46,8 @@ type AdminConfig struct {
 	Ready func() error
 	// Engine serves /api/; without it there are no such paths.
 	Engine AdminEngine
+	// Cluster returns what /api/cluster shows, as a value for JSON; without it there is no such path.
+	Cluster func() any
 	// TrustedProxies are those of Config.
 	TrustedProxies []netip.Prefix
 	// OpenReads lets everybody read who can connect, without a token: for a listener on loopback, without proxies.
@@ -56,6 +58,7 @@ type AdminConfig struct {
 type Admin struct {
 	log     *slog.Logger
 	engine  AdminEngine
+	cluster func() any
 	gate    gate
 	audit   audit
 	proxies proxies
@@ -74,8 +77,8 @@ func NewAdmin(cfg AdminConfig) *Admin {
 		cfg.Gatherer = prometheus.DefaultGatherer
 	}
 	a := &Admin{
-		log: cfg.Log, engine: cfg.Engine, gate: newGate(&cfg), audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies,
-		mux: http.NewServeMux(),
+		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, gate: newGate(&cfg), audit: audit{log: cfg.Log},
+		proxies: cfg.TrustedProxies, mux: http.NewServeMux(),
 	}
 	metrics := promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),

@@ -26,6 +26,11 @@ func (a *Admin) serveAPI() {
 	a.handle("DELETE /api/streams/{stream}", writePath, a.endStream)
 	a.handle("GET /api/streams/{stream}/sessions", readPath, a.listSessions)
 	a.handle("DELETE /api/sessions/{id}", writePath, a.endSession)
+	if a.cluster != nil {
+		a.handle("GET /api/cluster", readPath, func(w http.ResponseWriter, _ *request) error {
+			return writeJSON(w, a.cluster())
+		})
+	}
 	a.handle("GET /api/limits", readPath, func(w http.ResponseWriter, _ *request) error {
 		return writeJSON(w, limitsOf(a.engine.Limits()))
 	})

@@ -235,6 +235,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 			return api.ErrClosing
 		}
+		c.Cluster = func() any { return map[string][]int{"nodes": {}, "pulls": {}, "pushes": {}} }
 	})
 	auth := []string{"Authorization", bearerOfAdmin, "Content-Type", jsonType}
 	const streams, stream, session = "/api/streams", "/api/streams/{stream}", "/api/sessions/{id}"
@@ -242,6 +243,7 @@ func TestOpenAPI(t *testing.T) {
 		"GET /metrics": "/metrics", "GET /api/openapi.json": "/api/openapi.json", "GET " + streams: streams,
 		"GET " + stream + "/sessions": "/api/streams/live/sessions", "DELETE " + stream: "/api/streams/live",
 		"DELETE " + session: "/api/sessions/2", "GET /api/limits": "/api/limits", "PATCH /api/limits": "/api/limits",
+		"GET /api/cluster": "/api/cluster",
 	} {
 		success := 200
 		if strings.HasSuffix(request, session) {

@@ -89,6 +89,15 @@ func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Log
 	node.Join(m.service, m.Caller)
 }
 
+// status describes the cluster, pulls and pushes for operators.
+func (m *membership) status(node *cluster.Node) cluster.Status {
+	s := node.Status()
+	if m != nil {
+		s.Join(m.origins.Self(), m.service.State())
+	}
+	return s
+}
+
 // serve answers other nodes until stop, on their own listener. clients are served by the server of the public one. It
 // returns the collectors of metrics.
 func (m *membership) serve(

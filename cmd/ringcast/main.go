@@ -3,7 +3,8 @@
 // Settings come from a YAML file, the environment and flags (internal/config). This package only wires: run.go shows
 // the parts of a server in the order in which they start.
 //
-// ringcast doctor serves nothing: it reports how AF_XDP would work on this machine. --version prints the build.
+// ringcast doctor serves nothing: it reports how AF_XDP would work on this machine. ringcast nodes asks the running
+// server's admin address for the nodes of its cluster. --version prints the build.
 //
 // SIGHUP makes it read the certificate's files at once. It also reads them when they change.
 //
@@ -58,6 +59,9 @@ var errSHA1 = errors.New("GODEBUG=fips140=only forbids SHA-1, which ICE demands;
 func command(args, environ []string, stdout, stderr io.Writer, asked signals) int {
 	if len(args) > 0 && args[0] == "doctor" {
 		return diagnose(args[1:], environ, stdout, stderr)
+	}
+	if len(args) > 0 && args[0] == "nodes" {
+		return printNodes(args[1:], environ, stdout, stderr)
 	}
 	cfg, err := config.Load(args, environ)
 	if err != nil {

@@ -78,7 +78,7 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	counts, stopHook := startHook(ctx, &cfg, e)
 	defer stopHook()
 	counts = append(append(counts, cfg.Signaling.Metrics, certificates, public, node), nodes...)
-	defer startAdmin(&cfg, servers, ports["admin"], e, lines, counts)()
+	defer startAdmin(&cfg, servers, ports["admin"], e, lines, counts, func() any { return joined.status(node) })()
 	systemd.Notify(log, daemon.SdNotifyReady)
 	serving, ended := context.WithCancel(ctx)
 	defer ended()
@@ -108,15 +108,17 @@ func giveUpPrivileges(e *engine.Engine) error {
 	return nil
 }
 
-// startAdmin serves operators on a listener, which may be nil. forget removes the file of a token that was drawn.
+// startAdmin serves operators on a listener, which may be nil. status is for /api/cluster. forget removes the file of a
+// token that was drawn.
 func startAdmin(
 	cfg *config.Config, servers *web.Servers, l net.Listener, e *engine.Engine, lines *logging.Queue,
-	counts []prometheus.Collector,
+	counts []prometheus.Collector, status func() any,
 ) (forget func()) {
 	if l == nil {
 		return func() {}
 	}
 	manage, forget := management(cfg)
+	manage.Cluster = status
 	operators := web.AdminHandler(manage, e, l.Addr(), lines.Dropped, counts...)
 	servers.Start("admin", web.LimitAdmin(l, manage.Log), operators, nil)
 	return forget

@@ -38,14 +38,15 @@ func (p phase) String() string { return [...]string{"connecting", "open", "resti
 
 // A line keeps a session with an upstream: that of a pull or of a push. After a failure it rests and connects again.
 type line struct {
-	node     *Node
-	upstream *upstream
-	counts   *lineCounts
-	// failures counts attempts in a row that failed. It belongs to the line's goroutine.
-	failures int
+	node   *Node
+	counts *lineCounts
 
-	// The node's mutex guards the phase.
-	phase phase
+	// The node's mutex guards the rest. The line's goroutine alone changes the first three, so it reads them without.
+	// failures counts attempts in a row that failed, and last is the reason of the latest.
+	upstream *upstream
+	failures int
+	last     reason
+	phase    phase
 }
 
 // A way is a pull or a push, as its line sees it.
@@ -76,9 +77,7 @@ func (n *line) run(ctx context.Context, w way) {
 			if err == nil && w.over() {
 				return
 			}
-			if time.Since(began) >= worked {
-				n.failures = 0
-			}
+			n.succeed(began)
 		}
 		if err != nil && !n.rest(ctx, w, err) {
 			return
@@ -124,7 +123,7 @@ func (n *line) rest(ctx context.Context, w way, err error) bool {
 		if again {
 			span = 0
 		}
-		n.failures++
+		n.fail(f.reason)
 		n.counts.failures.WithLabelValues(n.upstream.label(), f.reason.String()).Inc()
 		if n.upstream.peer != "" && f.reason.blames() {
 			n.node.directory.Failed(n.upstream.peer)

@@ -81,7 +81,10 @@ func (p *pull) aim(ctx context.Context) error {
 		p.next = next
 		p.node.orphan(p.upstream.Stream)
 	}
-	p.upstream, p.next = p.next[0], p.next[1:]
+	p.node.mu.Lock()
+	p.upstream = p.next[0]
+	p.node.mu.Unlock()
+	p.next = p.next[1:]
 	return nil
 }
 

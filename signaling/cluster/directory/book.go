@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -228,18 +229,29 @@ func (b *Book) beatSpan() time.Duration {
 	return max(time.Second, time.Duration(len(b.nodes)+1)*time.Second/32)
 }
 
+// Known is a node and the time since its last beat.
+type Known struct {
+	Node
+	Age time.Duration
+}
+
+// Known returns the other nodes, by their ids.
+func (b *Book) Known(now time.Time) []Known {
+	nodes := make([]Known, 0, len(b.nodes))
+	for _, a := range b.nodes {
+		nodes = append(nodes, Known{a.node, now.Sub(a.last)})
+	}
+	slices.SortFunc(nodes, func(x, y Known) int { return cmp.Compare(x.ID, y.ID) })
+	return nodes
+}
+
 // Nodes returns the other nodes, by their ids.
 func (b *Book) Nodes() []Node {
-	nodes := make([]Node, 0, len(b.nodes))
-	for _, a := range b.nodes {
-		nodes = append(nodes, a.node)
+	known := b.Known(time.Time{})
+	nodes := make([]Node, len(known))
+	for i := range known {
+		nodes[i] = known[i].Node
 	}
-	slices.SortFunc(nodes, func(x, y Node) int {
-		if x.ID < y.ID {
-			return -1
-		}
-		return 1
-	})
 	return nodes
 }
 

@@ -52,6 +52,7 @@ type Service struct {
 	calls   []Output // for Local and the functions of Watch
 	silent  bool
 	refused uint64
+	settled bool // the log has which peers answer
 
 	// news has a token when the loop has something to do.
 	news chan struct{}
@@ -105,11 +106,51 @@ func (s *Service) run(ctx context.Context) {
 		calls := s.calls
 		s.calls = nil
 		timer.Reset(time.Until(s.book.Next()))
+		s.settle()
 		s.mu.Unlock()
 		for _, c := range calls {
 			s.call(c)
 		}
 	}
+}
+
+// settle logs once which peers answer, when all have had their time since the start.
+func (s *Service) settle() {
+	if s.settled {
+		return
+	}
+	r := s.transport.Reach()
+	if s.settled = r.Settled; !r.Settled {
+		return
+	}
+	var answer, silent []string
+	for _, p := range r.Peers {
+		if p.State == PeerUp {
+			answer = append(answer, p.Name)
+		} else {
+			silent = append(silent, p.Name)
+		}
+	}
+	level := slog.LevelInfo
+	if len(silent) > 0 || len(answer) < r.Named {
+		level = slog.LevelWarn
+	}
+	s.log.Log(context.Background(), level, "peers of the cluster at the start", "answer", answer, "silent", silent,
+		"named", r.Named)
+}
+
+// State has the other nodes as a directory knows them.
+type State struct {
+	Nodes  []Known
+	Silent bool
+	Reach  Reach
+}
+
+// State returns what this directory knows of other nodes.
+func (s *Service) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return State{s.book.Known(time.Now()), s.silent, s.transport.Reach()}
 }
 
 func (s *Service) call(o Output) {

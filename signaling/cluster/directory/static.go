@@ -44,6 +44,7 @@ type Static struct {
 	caller   Caller
 	receiver Receiver
 	peers    []*peer
+	begun    time.Time
 	ctx      context.Context // ends all requests
 	cancel   context.CancelFunc
 	requests sync.WaitGroup
@@ -57,7 +58,7 @@ type peer struct {
 	base string
 
 	mu      sync.Mutex // guards the fields below
-	state   peerState
+	state   PeerState
 	pending [][]byte
 	beat    []byte
 	closed  bool
@@ -66,14 +67,6 @@ type peer struct {
 	// wake has a token when something changed.
 	wake chan struct{}
 }
-
-type peerState uint8
-
-const (
-	cold peerState = iota // no attempt has ended yet
-	up
-	down
-)
 
 // NewStatic makes a transport to peers with base URLs such as https://node2:8443. Start starts it.
 func NewStatic(peers []string, caller Caller) *Static {
@@ -87,7 +80,7 @@ func NewStatic(peers []string, caller Caller) *Static {
 
 // Start implements Transport.
 func (s *Static) Start(r Receiver) {
-	s.receiver = r
+	s.receiver, s.begun = r, time.Now()
 	for _, p := range s.peers {
 		s.senders.Go(func() { s.send(p) })
 	}
@@ -96,11 +89,27 @@ func (s *Static) Start(r Receiver) {
 // Patience implements Transport.
 func (s *Static) Patience() time.Duration {
 	for _, p := range s.peers {
-		if p.is(cold) {
+		if p.is(PeerUntried) {
 			return coldPatience
 		}
 	}
 	return Patience
+}
+
+// Reach implements Transport. Nodes that start together have coldPatience until all are there.
+func (s *Static) Reach() Reach {
+	r := Reach{Named: len(s.peers)}
+	answers := 0
+	for _, p := range s.peers {
+		p.mu.Lock()
+		r.Peers = append(r.Peers, Peer{p.base, p.state})
+		p.mu.Unlock()
+		if r.Peers[len(r.Peers)-1].State == PeerUp {
+			answers++
+		}
+	}
+	r.Settled = answers == r.Named || time.Since(s.begun) > coldPatience
+	return r
 }
 
 // Ask implements Transport. Nobody asks a peer that is down: its silence makes the question partial.
@@ -121,7 +130,7 @@ func (s *Static) Ask(number uint64, _ string, question []byte) {
 }
 
 func (s *Static) ask(p *peer, number uint64, question []byte) bool {
-	if p.is(down) {
+	if p.is(PeerDown) {
 		return false
 	}
 	answer, err := s.post(p.base+PathWhere, question)
@@ -204,7 +213,7 @@ func (s *Static) Close() error {
 	return nil
 }
 
-func (p *peer) is(state peerState) bool {
+func (p *peer) is(state PeerState) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state == state
@@ -222,7 +231,7 @@ func (p *peer) push(text []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case p.state == down:
+	case p.state == PeerDown:
 	case len(p.pending) >= maxPending:
 		p.lost = true
 	default:
@@ -256,7 +265,7 @@ func (s *Static) send(p *peer) {
 			s.sent(p, err)
 		case p.over():
 			return
-		case p.is(down):
+		case p.is(PeerDown):
 			s.pause(returnSpan/2 + rand.N(returnSpan))
 			s.tryAgain(p)
 		default:
@@ -297,18 +306,18 @@ func (s *Static) tryAgain(p *peer) {
 func (s *Static) sent(p *peer, err error) {
 	p.mu.Lock()
 	before := p.state
-	p.state = up
+	p.state = PeerUp
 	if err != nil {
-		p.state, p.pending = down, nil
+		p.state, p.pending = PeerDown, nil
 	}
-	again := err == nil && (before != up || p.lost)
+	again := err == nil && (before != PeerUp || p.lost)
 	p.lost = p.lost && err != nil
 	p.mu.Unlock()
 	p.poke()
 	switch {
 	case again:
 		s.receiver.Up("")
-	case err != nil && before != down && s.silent():
+	case err != nil && before != PeerDown && s.silent():
 		s.receiver.Silent()
 	}
 }
@@ -316,7 +325,7 @@ func (s *Static) sent(p *peer, err error) {
 // silent reports whether no peer can be reached.
 func (s *Static) silent() bool {
 	for _, p := range s.peers {
-		if !p.is(down) {
+		if !p.is(PeerDown) {
 			return false
 		}
 	}

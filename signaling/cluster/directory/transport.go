@@ -25,6 +25,8 @@ type Transport interface {
 	Unlisten(stream string)
 	// Patience is the time that an answer may take now: Patience, or longer while a connection is cold.
 	Patience() time.Duration
+	// Reach reports which peers answer now.
+	Reach() Reach
 	// Close ends the transport, and waits until no call of the Receiver runs.
 	Close() error
 }
@@ -57,3 +59,31 @@ const (
 	// Complete: every node that may know the stream gave its answer, or no node may know it.
 	Complete Completeness = true
 )
+
+// Reach is the state of a Transport's peers.
+type Reach struct {
+	// Named is the number of peers in the settings.
+	Named int
+	Peers []Peer
+	// Settled is set once every named peer has had its time to answer since the start.
+	Settled bool
+}
+
+// A Peer is another node, or a server between nodes. Its name is a URL without secrets, or a node's id.
+type Peer struct {
+	Name  string
+	State PeerState
+}
+
+// PeerState tells peers that answer from others.
+type PeerState uint8
+
+// The states of a Peer. It is untried until its first answer or failure.
+const (
+	PeerUntried PeerState = iota
+	PeerUp
+	PeerDown
+)
+
+// String returns the state's name in the log and the admin API.
+func (s PeerState) String() string { return [...]string{"untried", "up", "down"}[s] }

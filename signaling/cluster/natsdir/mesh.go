@@ -3,6 +3,7 @@
 package natsdir
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -127,6 +128,27 @@ func (m *mesh) reached() (n int) {
 		}
 	}
 	return n
+}
+
+// state lists the nodes with routes, and those that have vanished in the last minute.
+func (m *mesh) state() (peers []directory.Peer) {
+	for id, r := range m.routes {
+		state := directory.PeerUntried
+		switch {
+		case r.proven:
+			state = directory.PeerUp
+		case r.left:
+			state = directory.PeerDown
+		}
+		peers = append(peers, directory.Peer{Name: string(id), State: state})
+	}
+	for id := range m.lost {
+		if m.routes[id] == nil {
+			peers = append(peers, directory.Peer{Name: string(id), State: directory.PeerDown})
+		}
+	}
+	slices.SortFunc(peers, func(a, b directory.Peer) int { return cmp.Compare(a.Name, b.Name) })
+	return peers
 }
 
 // silent reports that no other node can be reached, though there should be one.

@@ -3,6 +3,7 @@
 package natsdir
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -137,12 +138,46 @@ func (r *reader) look() time.Duration {
 		r.receiver.Silent()
 	}
 	r.silent = unreached
+	r.report(now)
 	up := 0.
 	if !unreached {
 		up = 1
 	}
 	r.config.Metrics.up.Set(up)
 	return next
+}
+
+// report makes the state of the peers known to other goroutines.
+func (r *reader) report(now time.Time) {
+	reach := directory.Reach{Named: r.mesh.peers}
+	if r.server != nil {
+		reach.Peers = r.mesh.state()
+		reach.Settled = r.mesh.reached() >= r.mesh.peers || !now.Before(r.mesh.settle)
+	} else {
+		reach = r.servers(now)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reach = reach
+}
+
+// servers is the state of external servers, which have one state: the client uses any of them.
+func (r *reader) servers(now time.Time) directory.Reach {
+	connected, state := r.state.connected.Load(), directory.PeerDown
+	if connected {
+		state = directory.PeerUp
+	}
+	urls := r.config.External.URLs
+	reach := directory.Reach{Named: len(urls), Settled: connected || now.Sub(r.begun) >= r.settle}
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue // validate has refused it
+		}
+		u.User = nil
+		reach.Peers = append(reach.Peers, directory.Peer{Name: u.String(), State: state})
+	}
+	return reach
 }
 
 func (r *reader) lookAtRoutes(now time.Time) (next time.Duration) {

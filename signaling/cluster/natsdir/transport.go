@@ -49,6 +49,7 @@ type Transport struct {
 
 	mu    sync.Mutex
 	asked map[uint64]*time.Timer // by question; nil once closed
+	reach directory.Reach        // as the reader saw it last
 	calls sync.WaitGroup         // of timers
 
 	quit    chan struct{}
@@ -180,6 +181,13 @@ func (t *Transport) Unlisten(stream string) { t.out.want(stream, listens, false)
 
 // Patience is the same always: there is no cold connection.
 func (t *Transport) Patience() time.Duration { return directory.Patience }
+
+// Reach has the nodes whose routes are open, or the servers, all of which are up while there is a connection.
+func (t *Transport) Reach() directory.Reach {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reach
+}
 
 // Close says goodbye, and ends the client, the embedded server and all goroutines of both.
 func (t *Transport) Close() error {
