@@ -17,6 +17,7 @@ import (
 	"ringcast/signaling"
 	"ringcast/signaling/client"
 	"ringcast/signaling/cluster/directory"
+	"ringcast/signaling/cluster/secret"
 )
 
 // maxAnswer is the most bytes of an upstream's answer.
@@ -79,6 +80,9 @@ func (u *upstream) ask(
 ) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerSpan)
 	defer cancel()
+	if u.peer != "" {
+		ctx = secret.To(ctx, string(u.peer))
+	}
 	var from netip.Addr
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 		if a, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"io"
 	"net/http"
@@ -25,12 +26,23 @@ func NewCaller(keys *Keys, id string, client *http.Client, clocks *Clocks) *Call
 	return &Caller{keys: keys, id: id, client: client, clocks: clocks, ids: make(map[string]string)}
 }
 
+// audience is the key of a context's value: the id of the node that a request is for.
+type audience struct{}
+
+// To returns a context for requests to a node with an id. Without it the first request to a node is sent twice.
+func To(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, audience{}, id)
+}
+
 // maxRefusal bounds the part of a refusal that is read, so that its connection can be used again.
 const maxRefusal = 4 << 10
 
 // Do sends a request with a body, and returns its answer, which the caller must close. Where the node at the URL
 // refuses it with another id or time than expected, Do sends it a second time. The request's own body is not used.
 func (c *Caller) Do(r *http.Request, body []byte) (*http.Response, error) {
+	if id, ok := r.Context().Value(audience{}).(string); ok {
+		c.learn(r, id)
+	}
 	id := c.IDAt(r)
 	for again := false; ; again = true {
 		used := c.clocks.Now(id)

@@ -17,9 +17,9 @@
 //	                                                                         │
 //	    learns id and clock, tries once more ◀─ 401, Ringcast-Node-Id, Date ─┘
 //
-// A Caller that does not know its peer's id sends a token for nobody. The 401 has the id and the time, so the second
-// request passes. The same happens after the peer has restarted, and where the two clocks differ by more than 30
-// seconds. So a node with a wrong clock works. The log names it.
+// A Caller knows its peer's id from earlier requests, or from the context (To). Else it sends a token for nobody. The
+// 401 has the id and the time, so the second request passes. The same happens after the peer has restarted, and where
+// the two clocks differ by more than 30 seconds. So a node with a wrong clock works. The log names it.
 //
 // A Guard looks at the token before it reads the body. It refuses a token at its second use. For that it remembers
 // 65,536 tokens for 60 seconds. A token that finds no room is refused, with 503, and counted: to forget one would allow

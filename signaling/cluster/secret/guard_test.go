@@ -213,6 +213,32 @@ func TestCaller(t *testing.T) {
 	}
 }
 
+// A request to a node whose id is in the context is sent once. A wrong id costs a second try.
+func TestCallerTo(t *testing.T) {
+	for id, want := range map[string]int{"origin": 1, "another": 2} {
+		k, tries := keysOf(t, ours, ""), 0
+		guard := NewGuard(k, "origin", nil, nil).Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tries++
+			guard.ServeHTTP(w, r)
+		}))
+		defer server.Close()
+		c := NewCaller(k, "edge", server.Client(), NewClocks(slog.New(slog.DiscardHandler), nil))
+		r, err := http.NewRequestWithContext(To(t.Context(), id), http.MethodPost, server.URL+"/whep/cam", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := c.Do(r, []byte("v=0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != 200 || tries != want {
+			t.Errorf("to %s: got %d after %d tries, want 200 after %d", id, answer.StatusCode, tries, want)
+		}
+	}
+}
+
 // A peer that refuses everything is asked twice, and no more; one that gives no id once.
 func TestCallerGivesUp(t *testing.T) {
 	for _, row := range []struct {
