@@ -197,19 +197,32 @@ func fifo(tid int, priority uint32) error {
 }
 
 // Prefer gives the process real-time priority, though less than NAPI threads have.
-func (p *Process) Prefer() error {
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
-	if err != nil {
-		return fmt.Errorf("give process %d priority: %w", p.PID, err)
+func (p *Process) Prefer() error { return Prefer(p.PID) }
+
+// Prefer is Process.Prefer for any process. Those that it starts inherit the priority.
+func Prefer(pid int) error { return eachThread(pid, func(tid int) error { return fifo(tid, 10) }) }
+
+// Yield takes away the priority that Prefer has given.
+func Yield(pid int) error {
+	return eachThread(pid, func(tid int) error {
+		return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0)
+	})
+}
+
+// eachThread calls do for the threads of a process. Those that end meanwhile do not count.
+func eachThread(pid int, do func(tid int) error) error {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for i := 0; i < len(tasks) && err == nil; i++ {
+		var tid int
+		if tid, err = strconv.Atoi(tasks[i].Name()); err == nil {
+			err = do(tid)
+		}
+		if errors.Is(err, unix.ESRCH) {
+			err = nil
+		}
 	}
-	for _, task := range tasks {
-		tid, err := strconv.Atoi(task.Name())
-		if err != nil {
-			return fmt.Errorf("give process %d priority: %w", p.PID, err)
-		}
-		if err := fifo(tid, 10); err != nil && !errors.Is(err, unix.ESRCH) { // a thread that has ended
-			return err
-		}
+	if err != nil {
+		return fmt.Errorf("priority of process %d: %w", pid, err)
 	}
 	return nil
 }

@@ -17,8 +17,12 @@ import (
 	"ringcast/testenv/netpath"
 )
 
-// maxInTransit bounds the packets that an Internet holds.
-const maxInTransit = 1 << 16
+const (
+	// maxInTransit bounds the packets that an Internet holds.
+	maxInTransit = 1 << 16
+	// carrierPriority is the real-time priority of its thread, above that of preferred processes.
+	carrierPriority = 20
+)
 
 // An Internet carries IP packets between hosts. Each way of each pair of hosts has a path of its own, with delay, loss
 // and rate. This process carries the packets, so they may be late: see Lateness.
@@ -43,10 +47,10 @@ type Internet struct {
 // way is one direction between two hosts.
 type way struct{ from, to *Host }
 
-// An uplink is a host's TUN device (Documentation/networking/tuntap.rst in Linux).
+// An uplink is a host's TUN device (Documentation/networking/tuntap.rst in Linux), by its descriptor.
 type uplink struct {
 	host      *Host
-	tun       *os.File
+	tun       int
 	addresses []netip.Addr
 }
 
@@ -81,7 +85,7 @@ func (n *Internet) Connect(e End) error {
 	}
 	d := &Device{End: e, up: true}
 	if err := errors.Join(d.find(), d.configure(false), d.routeAll(), d.settle()); err != nil {
-		return errors.Join(err, u.tun.Close())
+		return errors.Join(err, unix.Close(u.tun))
 	}
 	e.Host.mu.Lock()
 	e.Host.devices = append(e.Host.devices, d)
@@ -89,15 +93,15 @@ func (n *Internet) Connect(e End) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.uplinks = append(n.uplinks, u)
-	n.wait.Go(func() { n.collect(u) })
+	n.ring()
 	return nil
 }
 
 // openTUN makes a TUN device, whose packets have no header before IP's.
-func openTUN(name string) (*os.File, error) {
+func openTUN(name string) (int, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	request, err := unix.NewIfreq(name)
 	if err == nil {
@@ -105,9 +109,9 @@ func openTUN(name string) (*os.File, error) {
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 	}
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(fd))
+		return 0, errors.Join(err, unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return fd, nil
 }
 
 // routeAll makes a device without next hops the host's default routes.
@@ -167,28 +171,25 @@ func (n *Internet) now() port.Time { return port.Time(time.Since(n.began)) }
 // Now is the time that the stages' schedules go by.
 func (n *Internet) Now() port.Time { return n.now() }
 
-// collect takes in the packets of a host until its device is closed.
-func (n *Internet) collect(u *uplink) {
-	buffer := make([]byte, 1<<16)
+// collect takes in the packets that wait in a host's device. The caller holds the lock.
+func (n *Internet) collect(u *uplink, buffer []byte) {
 	for {
-		size, err := u.tun.Read(buffer)
+		size, err := unix.Read(u.tun, buffer)
 		if err != nil {
-			return
+			return // none is left
 		}
 		n.take(u, buffer[:size])
 	}
 }
 
-// take decides when a packet arrives, and where.
+// take decides when a packet arrives, and where. The caller holds the lock.
 func (n *Internet) take(from *uplink, packet []byte) {
 	to, ok := destination(packet)
 	if !ok {
 		return
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	i := slices.IndexFunc(n.uplinks, func(u *uplink) bool { return slices.Contains(u.addresses, to) })
-	if i < 0 || n.closed {
+	if i < 0 {
 		return // also multicast, for which nobody listens here
 	}
 	receiver, now := n.uplinks[i], n.now()
@@ -202,11 +203,7 @@ func (n *Internet) take(from *uplink, packet []byte) {
 	}
 	n.transit++
 	packet = slices.Clone(packet)
-	first := at < n.clock.Next()
 	n.clock.At(at, func() { n.deliver(receiver, packet, at) })
-	if first {
-		n.ring()
-	}
 }
 
 // destination reads the destination of an IP packet.
@@ -223,23 +220,35 @@ func destination(packet []byte) (a netip.Addr, ok bool) {
 // deliver hands a packet to its receiver. Its caller holds the lock.
 func (n *Internet) deliver(u *uplink, packet []byte, due port.Time) {
 	n.transit--
-	_, _ = u.tun.Write(packet) // a device that is down, or full, loses it
+	_, _ = unix.Write(u.tun, packet) // a device that is down, or full, loses it
 	n.late[min(int((n.now()-due)/lateBucket), lateBuckets-1)]++
 }
 
-// carry delivers packets when they are due.
+// carry takes in packets, and delivers them when they are due. Its thread runs before all programs, where it may: an
+// Internet that waits for a processor is late.
 func (n *Internet) carry() {
 	// Go's own timers have the resolution of epoll_wait, a millisecond.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // and never unlocked: the thread ends with its priority
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	_ = fifo(0, carrierPriority)
 	poll := []unix.PollFd{{Fd: int32(n.bell.Fd()), Events: unix.POLLIN}}
-	var rings [8]byte
+	buffer := make([]byte, 1<<16)
 	for {
 		n.mu.Lock()
 		if n.closed {
 			n.mu.Unlock()
 			return
+		}
+		for _, u := range n.uplinks[len(poll)-1:] {
+			poll = append(poll, unix.PollFd{Fd: int32(u.tun), Events: unix.POLLIN})
+		}
+		for i := range poll[1:] {
+			switch events := poll[1+i].Revents; {
+			case events&unix.POLLERR != 0: // the device is gone
+				poll[1+i].Fd = -1
+			case events != 0:
+				n.collect(n.uplinks[i], buffer)
+			}
 		}
 		n.clock.Run(n.now())
 		next := n.clock.Next()
@@ -249,8 +258,14 @@ func (n *Internet) carry() {
 			t := unix.NsecToTimespec(int64(max(next-n.now(), 0)))
 			timeout = &t
 		}
-		if k, _ := unix.Ppoll(poll, timeout, nil); k > 0 {
-			_, _ = unix.Read(int(poll[0].Fd), rings[:])
+		k, _ := unix.Ppoll(poll, timeout, nil)
+		if k <= 0 { // also after a signal, which leaves the events as they were
+			for i := range poll {
+				poll[i].Revents = 0
+			}
+		}
+		if poll[0].Revents != 0 {
+			_, _ = unix.Read(int(poll[0].Fd), buffer[:8])
 		}
 	}
 }
@@ -267,11 +282,11 @@ func (n *Internet) close() error {
 	uplinks := n.uplinks
 	n.ring()
 	n.mu.Unlock()
+	n.wait.Wait()
 	var errs []error
 	for _, u := range uplinks {
-		errs = append(errs, u.tun.Close())
+		errs = append(errs, unix.Close(u.tun))
 	}
-	n.wait.Wait()
 	return errors.Join(append(errs, n.bell.Close())...)
 }
 
