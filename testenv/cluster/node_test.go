@@ -25,6 +25,7 @@ type Node struct {
 	dead           bool
 	ticks          time.Time // when the next tick is queued
 	sessions, most int
+	beat           []byte // the last
 }
 
 // stream is a node's part in a stream.
@@ -172,6 +173,9 @@ func (n *Node) named(name string, asker directory.NodeID) []directory.Place {
 
 // tell carries a message to the nodes that want it.
 func (n *Node) tell(o directory.Output) {
+	if o.Kind == directory.OutputBeat {
+		n.beat = o.Message
+	}
 	to := n.w.nodes
 	if n.w.wires == server && o.Kind == directory.OutputTell {
 		both := make(map[*Node]bool)
@@ -182,14 +186,14 @@ func (n *Node) tell(o directory.Output) {
 		}
 		to = sorted(both)
 	}
-	for _, other := range to {
-		if other != n {
-			n.w.send(n, other, func() {
-				other.book.Heard(other.w.now, o.Message)
-				other.pump()
-			})
-		}
+	news, err := directory.ReadNews(o.Message)
+	if err != nil {
+		panic(err)
 	}
+	n.w.spread(n, to, func(other *Node) {
+		other.book.Heard(other.w.now, news)
+		other.pump()
+	})
 }
 
 // publish makes the node the origin of a stream, as the first media of a publisher does.

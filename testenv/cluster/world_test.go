@@ -143,6 +143,36 @@ func (w *World) send(from, to *Node, do func()) {
 	})
 }
 
+// spread calls do at all other nodes of to, as send does. Those that are equally far away share an event.
+func (w *World) spread(from *Node, to []*Node, do func(*Node)) {
+	var delays []time.Duration
+	groups := make(map[time.Duration][]*Node)
+	for _, other := range to {
+		switch d := w.delay(from, other); {
+		case other == from:
+			continue
+		case w.lag > 0:
+			w.send(from, other, func() { do(other) })
+			continue
+		case groups[d] == nil:
+			delays = append(delays, d)
+			fallthrough
+		default:
+			groups[d] = append(groups[d], other)
+			w.messages++
+		}
+	}
+	for _, d := range delays {
+		w.after(d, func() {
+			for _, other := range groups[d] {
+				if from.reaches(other) {
+					do(other)
+				}
+			}
+		})
+	}
+}
+
 // someone returns a node that is alive and takes new sessions.
 func (w *World) someone() *Node {
 	for {

@@ -96,7 +96,7 @@ type Book struct {
 	seen     *memory[Generation]
 	losers   *memory[struct{}]
 	blamed   *memory[blame]
-	nodes    map[NodeID]*acquaintance
+	nodes    map[NodeID]acquaintance
 	beatNext time.Time
 	Counts   Counts
 }
@@ -133,7 +133,7 @@ type blame struct {
 }
 
 type acquaintance struct {
-	node Node
+	node *Node // read only: it belongs to the beat
 	last time.Time
 }
 
@@ -150,7 +150,7 @@ func NewBook(cfg BookConfig, self Node, r *rand.Rand) *Book {
 		seen:    newMemory[Generation](generationSpan, maxGenerations),
 		losers:  newMemory[struct{}](loserSpan, maxLosers),
 		blamed:  newMemory[blame](blameSpan, maxBlamed),
-		nodes:   make(map[NodeID]*acquaintance),
+		nodes:   make(map[NodeID]acquaintance),
 	}
 }
 
@@ -239,7 +239,7 @@ type Known struct {
 func (b *Book) Known(now time.Time) []Known {
 	nodes := make([]Known, 0, len(b.nodes))
 	for _, a := range b.nodes {
-		nodes = append(nodes, Known{a.node, now.Sub(a.last)})
+		nodes = append(nodes, Known{*a.node, now.Sub(a.last)})
 	}
 	slices.SortFunc(nodes, func(x, y Known) int { return cmp.Compare(x.ID, y.ID) })
 	return nodes
@@ -281,13 +281,22 @@ func (b *Book) Up(now time.Time, _ NodeID) {
 // Down reports that messages no longer reach a node.
 func (b *Book) Down(node NodeID) { delete(b.nodes, node) }
 
-// Heard takes a message of another node that answers no question.
-func (b *Book) Heard(now time.Time, text []byte) {
+// News is a message of another node that answers no question: an announcement, its end, or a beat. It is read only, so
+// that Books may share it.
+type News struct{ message message }
+
+// ReadNews reads news. It fails for any other message.
+func ReadNews(text []byte) (News, error) {
 	m, err := decode(text)
-	if err != nil {
-		b.Counts.Refused++
-		return
+	if err == nil && (m.Kind == kindWhere || m.Kind == kindPlaces) {
+		err = errKind
 	}
+	return News{m}, err
+}
+
+// Heard takes news that ReadNews has read.
+func (b *Book) Heard(now time.Time, n News) {
+	m := &n.message
 	if m.From == b.self.ID {
 		return
 	}
@@ -297,11 +306,9 @@ func (b *Book) Heard(now time.Time, text []byte) {
 	case kindGone:
 		b.cache.remove(m.Stream)
 	case kindBeat:
-		if len(b.nodes) < maxNodes || b.nodes[m.From] != nil {
-			b.nodes[m.From] = &acquaintance{*m.Beat, now}
+		if _, known := b.nodes[m.From]; known || len(b.nodes) < maxNodes {
+			b.nodes[m.From] = acquaintance{m.Beat, now}
 		}
-	case kindWhere, kindPlaces:
-		b.Counts.Refused++
 	}
 }
 

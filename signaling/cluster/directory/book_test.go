@@ -48,6 +48,16 @@ func (d *desk) collect() {
 	}
 }
 
+// hear takes news of another node.
+func (d *desk) hear(text []byte) {
+	d.t.Helper()
+	news, err := ReadNews(text)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.Heard(d.now, news)
+}
+
 // pass lets time pass.
 func (d *desk) pass(span time.Duration) {
 	end := d.now.Add(span)
@@ -266,13 +276,13 @@ func TestAnnouncement(t *testing.T) {
 		t.Errorf("got %d streams to listen to, want 1", len(listens))
 	}
 	up := message{Kind: kindUp, From: "a", Stream: "live", Places: []Place{at(7, "a")}}
-	d.Heard(d.now, up.encode())
+	d.hear(up.encode())
 	if found := d.take(OutputFound); len(found) != 1 || found[0].Place.Node != "a" {
 		t.Errorf("got %+v, want the place of a", found)
 	}
 	d.ask("live")
 	d.Unwatch("live")
-	d.Heard(d.now, up.encode())
+	d.hear(up.encode())
 	if found := d.take(OutputFound); len(found) != 0 {
 		t.Errorf("got %+v after the end of the watch, want nothing", found)
 	}
@@ -313,10 +323,10 @@ func exchange(a, b *desk) {
 			return
 		}
 		for _, o := range fromA {
-			b.Heard(b.now, o.Message)
+			b.hear(o.Message)
 		}
 		for _, o := range fromB {
-			a.Heard(a.now, o.Message)
+			a.hear(o.Message)
 		}
 	}
 }
@@ -421,7 +431,7 @@ func TestLeftOut(t *testing.T) {
 func TestBeats(t *testing.T) {
 	d := newDesk(t, BookConfig{}, "self")
 	node := Node{ID: "a", URL: "https://a.example"}
-	d.Heard(d.now, (&message{Kind: kindBeat, From: "a", Beat: &node}).encode())
+	d.hear((&message{Kind: kindBeat, From: "a", Beat: &node}).encode())
 	if nodes := d.Nodes(); !slices.Equal(nodes, []Node{node}) {
 		t.Errorf("got %+v, want a", nodes)
 	}
@@ -435,7 +445,7 @@ func TestBeats(t *testing.T) {
 	}
 	for i := range 6400 - 1 {
 		node := Node{ID: NodeID(fmt.Sprint("n", i)), URL: "https://a.example"}
-		d.Heard(d.now, (&message{Kind: kindBeat, From: node.ID, Beat: &node}).encode())
+		d.hear((&message{Kind: kindBeat, From: node.ID, Beat: &node}).encode())
 	}
 	if n := len(d.Nodes()); n != maxNodes {
 		t.Errorf("got %d nodes, want %d at most", n, maxNodes)

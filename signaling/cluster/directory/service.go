@@ -340,11 +340,15 @@ func (s *Service) Asked(number uint64, heard Completeness) {
 // Heard implements Receiver.
 func (s *Service) Heard(text []byte) {
 	body, err := s.seal.Open(contextNews, text)
+	var news News
+	if err == nil {
+		news, err = ReadNews(body)
+	}
 	if err != nil {
 		s.refuse(err)
 		return
 	}
-	s.with(func(now time.Time, b *Book) { b.Heard(now, body) })
+	s.with(func(now time.Time, b *Book) { b.Heard(now, news) })
 }
 
 func (s *Service) refuse(err error) {

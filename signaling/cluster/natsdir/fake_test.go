@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -246,13 +247,12 @@ func (c *cluster) settled() *cluster {
 	return c
 }
 
-var numbers uint64
+var numbers atomic.Uint64
 
 // ask asks for a stream at a node, and returns the question's number once it is over.
 func (c *cluster) ask(i int, stream string) (number uint64, complete bool) {
 	c.t.Helper()
-	numbers++
-	number = numbers
+	number = numbers.Add(1)
 	c.nodes[i].Ask(number, stream, []byte("where is it"))
 	c.heard[i].until(func(all []string) string {
 		for _, line := range all {

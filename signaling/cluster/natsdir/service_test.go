@@ -170,16 +170,19 @@ func staticMembers(t testing.TB, n int) (all []*member) {
 func TestDirectory(t *testing.T) {
 	for _, form := range []struct {
 		name string
-		make func() []*member
+		make func(t *testing.T) []*member
 	}{
-		{"embedded 2", func() []*member { return embeddedMembers(t, 2) }},
-		{"embedded 3", func() []*member { return embeddedMembers(t, 3) }},
-		{"embedded 5", func() []*member { return embeddedMembers(t, 5) }},
-		{"external", func() []*member { return externalMembers(t, serverURL(externalServer(t, freePort(t))), 3) }},
-		{"static", func() []*member { return staticMembers(t, 3) }},
+		{"embedded 2", func(t *testing.T) []*member { return embeddedMembers(t, 2) }},
+		{"embedded 3", func(t *testing.T) []*member { return embeddedMembers(t, 3) }},
+		{"embedded 5", func(t *testing.T) []*member { return embeddedMembers(t, 5) }},
+		{"external", func(t *testing.T) []*member {
+			return externalMembers(t, serverURL(externalServer(t, freePort(t))), 3)
+		}},
+		{"static", func(t *testing.T) []*member { return staticMembers(t, 3) }},
 	} {
 		t.Run(form.name, func(t *testing.T) {
-			all := form.make()
+			t.Parallel() // it waits for time-outs, mostly
+			all := form.make(t)
 			first, last := all[0], all[len(all)-1]
 			for _, m := range all {
 				m.verdict(t, "nobody's", directory.Nowhere)

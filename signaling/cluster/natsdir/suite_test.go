@@ -23,7 +23,10 @@ var forms = []struct {
 // suite runs a test over all forms.
 func suite(t *testing.T, test func(t *testing.T, c *cluster)) {
 	for _, form := range forms {
-		t.Run(form.name, func(t *testing.T) { test(t, form.make(t).ready().settled()) })
+		t.Run(form.name, func(t *testing.T) {
+			t.Parallel() // it waits, mostly
+			test(t, form.make(t).ready().settled())
+		})
 	}
 }
 
@@ -53,8 +56,7 @@ func TestQuestions(t *testing.T) {
 func (c *cluster) answered(at, by int, stream string) (number uint64) {
 	c.t.Helper()
 	for deadline := time.Now().Add(limit); ; {
-		numbers++
-		number = numbers
+		number = numbers.Add(1)
 		c.nodes[at].Ask(number, stream, []byte("where is "+stream))
 		over := fmt.Sprintf("asked %d ", number)
 		want := fmt.Sprintf("answer %d where is %s from %s", number, stream, id(by))
