@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -14,11 +15,19 @@ const redirectName = "rt"
 
 // A Balancer spreads offers over the servers of a cluster. Its methods may be called concurrently.
 type Balancer interface {
-	// Target chooses the server that answers an offer which a gate admitted here. It returns the base URL of that
-	// server, and a token with the admission that it will honour. ok is false where this server answers itself.
-	Target(o Offered) (base, token string, ok bool)
+	// Target chooses the server that answers an offer which a gate admitted here. ok is false where this server answers
+	// itself.
+	Target(o Offered) (t Target, ok bool)
 	// Redeem returns the admission of another server's token, which is good once. It fails with a secret.Fault.
 	Redeem(token string, role api.Role, stream string) (access.Grant, error)
+}
+
+// A Target is the server that is to answer an offer.
+type Target struct {
+	// Node is its id, and Token has the admission that it will honour.
+	Node, Token string
+	// Base is its base URL for clients. Where it is empty, this server sends the offer on.
+	Base string
 }
 
 // Offered is an offer that a Balancer decides on.
@@ -61,26 +70,65 @@ func notRedeemed(err error) *problem {
 	return p
 }
 
-// redirect sends the client to another server, if the balancer chooses one. An offer is redirected at most once.
-func (s *Server) redirect(w http.ResponseWriter, r *request, role api.Role, stream string, by *admission) bool {
+// offered answers an offer, or leaves that to another server. It is left to another at most once.
+func (s *Server) offered(w http.ResponseWriter, r *request, want opening) error {
+	to, away := s.target(r, &want)
+	if away && to.Base != "" {
+		s.redirect(w, r, &want, to)
+		return nil
+	}
+	body, err := s.body(w, r, sdpType, s.maxBody)
+	if err != nil {
+		return err
+	}
+	if away && s.proxied(w, r, &want, to, body) {
+		return nil
+	}
+	return s.open(w, r, want, body)
+}
+
+// target is the other server that is to answer an offer, if the balancer chooses one.
+func (s *Server) target(r *request, want *opening) (Target, bool) {
 	if s.balancer == nil || r.redirect != "" {
-		return false
+		return Target{}, false
 	}
-	token, _ := s.credential(r, role)
-	base, pass, ok := s.balancer.Target(Offered{role, stream, by.Grant, token, s.sessions.count()})
-	if !ok {
-		return false
-	}
-	s.log.Info("offer redirected", "stream", stream, "role", role.String(), "source", r.source, "to", base)
-	query := redirectName + "=" + pass
+	token, _ := s.credential(r, want.role)
+	return s.balancer.Target(Offered{want.role, want.stream, want.admitted.Grant, token, s.sessions.count()})
+}
+
+// redirect sends the client to another server.
+func (s *Server) redirect(w http.ResponseWriter, r *request, want *opening, to Target) {
+	s.log.Info("offer redirected", "stream", want.stream, "role", want.role.String(), "source", r.source,
+		"to", to.Base)
+	query := redirectName + "=" + to.Token
 	if r.URL.RawQuery != "" {
 		query = r.URL.RawQuery + "&" + query
 	}
 	h := w.Header()
-	h.Set("Location", base+"/"+rootOf(role)+"/"+stream+"?"+query)
+	h.Set("Location", to.Base+"/"+rootOf(want.role)+"/"+want.stream+"?"+query)
 	h.Set("Content-Length", "0")
 	w.WriteHeader(http.StatusTemporaryRedirect)
-	return true
+}
+
+// proxied sends an offer to another server, and its answer to the client. It reports false, and has answered nothing,
+// where that server is gone or takes no offers.
+func (s *Server) proxied(w http.ResponseWriter, r *request, want *opening, to Target, body []byte) bool {
+	ctx, cancel := context.WithTimeout(r.Context(), forwardSpan)
+	defer cancel()
+	query := r.URL.Query()
+	query.Set(redirectName, to.Token)
+	answer, err := s.nodes.Send(s.onward(ctx, r, query), to.Node, r.source, body)
+	status := 0
+	if err == nil {
+		defer answer.Body.Close()
+		if status = answer.StatusCode; status < http.StatusInternalServerError {
+			err = s.passOn(w, answer)
+		}
+	}
+	taken := err == nil && status < http.StatusInternalServerError
+	s.log.Info("offer sent on", "stream", want.stream, "role", want.role.String(), "source", r.source, "to", to.Node,
+		"status", status, "taken", taken, "error", err)
+	return taken
 }
 
 // fromNode reports whether another node of the cluster has sent the request, and for itself.

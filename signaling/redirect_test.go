@@ -14,7 +14,7 @@ import (
 // A fakeBalancer redirects nothing, and honours one token.
 type fakeBalancer struct{ grant access.Grant }
 
-func (fakeBalancer) Target(Offered) (base, token string, ok bool) { return "", "", false }
+func (fakeBalancer) Target(Offered) (Target, bool) { return Target{}, false }
 
 func (f fakeBalancer) Redeem(token string, _ api.Role, _ string) (access.Grant, error) {
 	switch token {

@@ -44,7 +44,11 @@ func (s *Server) serveFixed(w http.ResponseWriter, r *request, role api.Role) er
 	if err != nil {
 		return err
 	}
-	return s.open(w, r, opening{role, stream, fixedPlace, admitted})
+	body, err := s.body(w, r, sdpType, s.maxBody)
+	if err != nil {
+		return err
+	}
+	return s.open(w, r, opening{role, stream, fixedPlace, admitted}, body)
 }
 
 // serveEndpoint answers /whip/{stream} and /whep/{stream}.
@@ -60,10 +64,7 @@ func (s *Server) serveEndpoint(w http.ResponseWriter, r *request, role api.Role,
 	switch r.Method {
 	case http.MethodPost:
 		stream = strings.Clone(stream) // not a slice of the request line
-		if s.redirect(w, r, role, stream, &admitted) {
-			return nil
-		}
-		return s.open(w, r, opening{role, stream, stream, admitted})
+		return s.offered(w, r, opening{role, stream, stream, admitted})
 	case http.MethodGet, http.MethodHead:
 		return describe(w, role)
 	}
@@ -116,11 +117,7 @@ type opening struct {
 }
 
 // open answers an offer with a session.
-func (s *Server) open(w http.ResponseWriter, r *request, want opening) error {
-	body, err := s.body(w, r, sdpType, s.maxBody)
-	if err != nil {
-		return err
-	}
+func (s *Server) open(w http.ResponseWriter, r *request, want opening, body []byte) error {
 	// Neither of these takes a turn: they may wait for another server.
 	if want.role == api.Publisher && s.admits != nil {
 		if err := s.admits(r.Context(), r.source, want.stream); err != nil {

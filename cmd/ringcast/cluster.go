@@ -81,8 +81,8 @@ func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Log
 		Log: log,
 	}, m.transport)
 	m.redirects = cluster.NewRedirects(cluster.RedirectConfig{
-		Node: m.Node, Keys: m.Keys, Redeemer: m.Redeemer, Clocks: m.Clocks, At: cfg.Cluster.RedirectAt,
-		Nodes: m.service.Nodes,
+		Node: m.Node, Keys: m.Keys, Redeemer: m.Redeemer, Clocks: m.Clocks,
+		How: cfg.Cluster.Redirection(), At: cfg.Cluster.RedirectAt, Nodes: m.service.Nodes,
 	})
 	m.forwards = cluster.NewForwards(m.Node.ID, m.Caller, m.service.Nodes)
 	cfg.Signaling.Balancer, cfg.Signaling.Nodes = m.redirects, m.forwards

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -31,6 +32,9 @@ type Config struct {
 	// Peers are the base URLs of the other nodes' cluster listeners, for the static directory.
 	Peers []string
 	NATS  NATS
+	// Redirect is the way to bring offers to other nodes. Where it is empty, it is 307 for a node that has Public, and
+	// proxy for others.
+	Redirect Redirection
 	// RedirectAt is the number of sessions from which on offers go to other nodes; 0 is never.
 	RedirectAt int
 	// Fanout is the most nodes that pull a stream from this one.
@@ -64,6 +68,14 @@ type Remote struct {
 
 // On reports whether the process is a node of a cluster.
 func (c *Config) On() bool { return c.HTTP != "" }
+
+// Redirection is Redirect, or its default.
+func (c *Config) Redirection() Redirection {
+	if c.Redirect == "" && c.Public == "" {
+		return RedirectProxy
+	}
+	return cmp.Or(c.Redirect, Redirect307)
+}
 
 // Dials reports whether the process opens sessions toward other servers.
 func (c *Config) Dials() bool { return c.On() || len(c.Pulls)+len(c.Pushes) > 0 }

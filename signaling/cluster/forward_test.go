@@ -92,6 +92,11 @@ func newMembers(t *testing.T, ids ...string) []*member {
 		s := signaling.New(signaling.Config{
 			Log: log, ViewToken: "viewer's", Base: "/cast",
 			Nodes: cluster.NewForwards(directory.NodeID(id), m.caller, func() []directory.Node { return m.others }),
+			Balancer: cluster.NewRedirects(cluster.RedirectConfig{
+				Node: directory.Node{ID: directory.NodeID(id)}, Keys: keys, How: cluster.RedirectProxy, At: 1,
+				Redeemer: secret.NewRedeemer(keys, id, nil, nil), Clocks: secret.NewClocks(log, nil),
+				Nodes: func() []directory.Node { return m.others },
+			}),
 		}, m.engine)
 		m.public = httptest.NewServer(s.Handler())
 		guarded := secret.NewGuard(keys, id, nil, nil).Wrap(s.ForwardedHandler())

@@ -13,6 +13,18 @@ import (
 	"ringcast/signaling/cluster/secret"
 )
 
+// Redirection is a way to bring offers to other nodes.
+type Redirection string
+
+const (
+	// Redirect307 sends the client to the public URL of another node.
+	Redirect307 Redirection = "307"
+	// RedirectProxy sends the offer itself, and gives the client the answer. Media goes straight to the other node.
+	RedirectProxy Redirection = "proxy"
+	// RedirectOff leaves all offers here.
+	RedirectOff Redirection = "off"
+)
+
 // RedirectConfig is how Redirects work.
 type RedirectConfig struct {
 	// Node is this node, of which ID and Region count.
@@ -20,6 +32,8 @@ type RedirectConfig struct {
 	Keys     *secret.Keys
 	Redeemer *secret.Redeemer
 	Clocks   *secret.Clocks
+	// How says what happens to offers that are to go to another node.
+	How Redirection
 	// At is the number of sessions from which on offers go to nodes with fewer; 0 is never.
 	At int
 	// Nodes returns the other nodes.
@@ -37,16 +51,16 @@ type Redirects struct {
 func NewRedirects(cfg RedirectConfig) *Redirects {
 	return &Redirects{cfg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "ringcast_cluster_redirects_total",
-		Help: "Offers that were to go to another node because this one has many sessions, by role and result: sent, " +
-			"or no_room where no other node has fewer, so that they were answered here.",
+		Help: "Offers that were to go to another node because this one has many sessions, by role and result: sent " +
+			"there by 307 or proxy, or no_room where no other node has fewer, so that they were answered here.",
 	}, []string{"role", "result"})}
 }
 
 // Target implements signaling.Balancer. It prefers nodes of this region. It chooses the less loaded one of two random
 // nodes. All nodes see the same loads, so the least loaded of all would get every offer.
-func (r *Redirects) Target(o signaling.Offered) (base, token string, ok bool) {
-	if r.cfg.At == 0 || o.Sessions < r.cfg.At {
-		return "", "", false
+func (r *Redirects) Target(o signaling.Offered) (t signaling.Target, ok bool) {
+	if r.cfg.How == RedirectOff || r.cfg.At == 0 || o.Sessions < r.cfg.At {
+		return t, false
 	}
 	free := r.withRoom()
 	result := "no_room"
@@ -55,24 +69,29 @@ func (r *Redirects) Target(o signaling.Offered) (base, token string, ok bool) {
 	}
 	r.sent.WithLabelValues(o.Role.String(), result).Inc()
 	if !ok {
-		return "", "", false
+		return t, false
 	}
 	to, other := free[rand.N(len(free))], free[rand.N(len(free))]
 	if other.Load.Less(to.Load) {
 		to = other
 	}
 	id := string(to.ID)
-	return to.Public, r.cfg.Keys.Redirect(secret.Redirect{
+	t.Node = id
+	if r.cfg.How == Redirect307 {
+		t.Base = to.Public
+	}
+	t.Token = r.cfg.Keys.Redirect(secret.Redirect{
 		Issuer: string(r.cfg.Node.ID), Audience: id, Role: o.Role, Stream: o.Stream,
 		Subject: r.cfg.Keys.Subject(o.Token), Limits: o.Grant.Limits, Until: o.Grant.Until,
 		Expiry: r.cfg.Clocks.Now(id).Add(secret.Span),
-	}), true
+	})
+	return t, true
 }
 
 // withRoom returns the nodes that may take an offer: those of this region, or else all.
 func (r *Redirects) withRoom() []directory.Node {
 	free := slices.DeleteFunc(slices.Clone(r.cfg.Nodes()), func(n directory.Node) bool {
-		return n.Public == "" || n.Draining || n.Load.Sessions >= r.cfg.At
+		return r.cfg.How == Redirect307 && n.Public == "" || n.Draining || n.Load.Sessions >= r.cfg.At
 	})
 	near := slices.DeleteFunc(slices.Clone(free), func(n directory.Node) bool { return n.Region != r.cfg.Node.Region })
 	if len(near) > 0 {

@@ -91,7 +91,7 @@ type countedBalancer struct {
 	*cluster.Redirects
 }
 
-func (b countedBalancer) Target(o signaling.Offered) (base, token string, ok bool) {
+func (b countedBalancer) Target(o signaling.Offered) (signaling.Target, bool) {
 	o.Sessions = b.node.sessions
 	return b.Redirects.Target(o)
 }
@@ -133,7 +133,7 @@ func newPair(t *testing.T) (full, free *testNode, key ed25519.PrivateKey) {
 			Balancer: countedBalancer{n, cluster.NewRedirects(cluster.RedirectConfig{
 				Node: directory.Node{ID: directory.NodeID(n.name)}, Keys: keys,
 				Redeemer: secret.NewRedeemer(keys, n.name, nil, nil), Clocks: secret.NewClocks(log, nil),
-				At: redirectAt,
+				How: cluster.Redirect307, At: redirectAt,
 				Nodes: func() []directory.Node {
 					return []directory.Node{{
 						ID: directory.NodeID(other.name), Public: "https://" + other.name + ".example.com",
@@ -408,11 +408,11 @@ func TestTargets(t *testing.T) {
 		met := make(map[string]bool)
 		r := cluster.NewRedirects(cluster.RedirectConfig{
 			Node: directory.Node{ID: "self", Region: "here"}, Keys: keys, Clocks: secret.NewClocks(slog.Default(), nil),
-			At: redirectAt, Nodes: func() []directory.Node { return row.nodes },
+			How: cluster.Redirect307, At: redirectAt, Nodes: func() []directory.Node { return row.nodes },
 		})
 		for range 200 {
-			if base, _, ok := r.Target(signaling.Offered{Stream: "cam", Sessions: redirectAt}); ok {
-				met[strings.TrimPrefix(base, "https://")] = true
+			if to, ok := r.Target(signaling.Offered{Stream: "cam", Sessions: redirectAt}); ok {
+				met[strings.TrimPrefix(to.Base, "https://")] = true
 			}
 		}
 		for _, name := range row.want {

@@ -94,8 +94,14 @@ var clusterSettings = []setting{
 		set:  text(func(c *Config) *string { return &c.Cluster.NATS.Credentials }, anything),
 	},
 	{
+		key: "redirect", arg: "HOW",
+		help: "how offers go to another node: 307, proxy or off; 307 where public-url is set, else proxy",
+		set: text(func(c *Config) *string { return (*string)(&c.Cluster.Redirect) },
+			oneOf("307", "proxy", "off", "")),
+	},
+	{
 		key: "redirect-at", arg: "N", initial: "0",
-		help: "sessions from which on offers are redirected (307) to the public-url of a node with fewer; 0 is never",
+		help: "sessions from which on offers go to a node with fewer, as redirect says; 0 is never",
 		set:  number(func(c *Config) *int { return &c.Cluster.RedirectAt }, 0, 1<<30),
 	},
 	{
@@ -308,7 +314,7 @@ func (c *Config) validateCluster() error {
 		for _, key := range []string{
 			"node-url", "public-url", "region", "cluster-secret", "cluster-secret-next", "cluster-tls-cert",
 			"cluster-tls-key", "cluster-tls-ca", "peers", "cluster-nats", "cluster-routes", "cluster-url",
-			"cluster-credentials",
+			"cluster-credentials", "redirect",
 		} {
 			if c.from[key] != "" {
 				return fmt.Errorf("%s needs cluster-http too", c.origin(key))

@@ -69,6 +69,9 @@ var clusterRows = map[string]sourceRow{
 	"cluster-credentials": {
 		field: func(c *Config) any { return c.Cluster.NATS.Credentials }, initial: "", file: "a", env: "b", flag: "c",
 	},
+	"redirect": {
+		field: func(c *Config) any { return c.Cluster.Redirect }, initial: "", file: "307", env: "proxy", flag: "off",
+	},
 	"redirect-at": {
 		field: func(c *Config) any { return c.Cluster.RedirectAt }, initial: "0", file: "1", env: "2", flag: "3",
 	},
