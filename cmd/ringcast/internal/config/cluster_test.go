@@ -119,6 +119,7 @@ var clusterNeeds = map[string]string{
 	"cluster-routes":      aNode + "cluster-nats: 127.0.0.1:2\n",
 	"cluster-url":         aNode + "cluster-secret: " + someSecret + "\n",
 	"cluster-credentials": aNode + "cluster-url: tls://a\ncluster-secret: " + someSecret + "\n",
+	"redirect":            aNode,
 	"pull-token":          "pull: cam=http://a\n",
 	"push-token":          "push: cam=http://a\n",
 }

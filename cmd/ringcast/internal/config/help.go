@@ -9,7 +9,7 @@ const helpHead = `ringcast serves a WHIP publisher's stream to many WHEP viewers
 
 Usage: ringcast [flags]
        ringcast doctor [flags] [--json]   reports how AF_XDP would work here with these settings
-       ringcast nodes [flags]             prints the nodes of the cluster that the server at --admin is in
+       ringcast nodes [flags]             prints the nodes of the cluster of the server here (--admin)
        ringcast --version                 prints the version and the commit
 
 Each setting may come from a YAML file, its environment variable or its flag. The last of these wins.
