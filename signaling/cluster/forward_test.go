@@ -71,9 +71,7 @@ type member struct {
 	public, nodes  *httptest.Server
 	others         []directory.Node
 	seen           int // requests at the listener for nodes
-	forwarded      string
 	caller         *secret.Caller
-	viewToken      string
 	answersForward func(http.ResponseWriter) bool
 }
 
