@@ -642,6 +642,29 @@ func TestListOfStreams(t *testing.T) {
 	}
 }
 
+// A hidden pull is in no list, but it has a description.
+func TestHiddenStream(t *testing.T) {
+	r := diallers(t)
+	e := &Engine{controller: r.controller, now: func() port.Time { return r.now }}
+	l, err := r.dial(api.Publisher, "a at b", &api.Dial{Hidden: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.answered(l.ID, answerOf("198.18.0.9:7000")); err != nil {
+		t.Fatal(err)
+	}
+	r.pull("pulled")
+	stop := make(chan struct{})
+	go r.run(stop)
+	defer func() { close(stop); <-r.done }()
+	if got := e.Streams(); len(got) != 1 || got[0].Name != "pulled" {
+		t.Errorf("got the list %v, want the pull that is not hidden", got)
+	}
+	if got, ok := e.Stream("a at b"); !ok || got.Publisher != l.ID {
+		t.Errorf("got the description %+v, want that of the hidden pull", got)
+	}
+}
+
 // BenchmarkFormatActive measures one FormatActive with few and with many streams.
 func BenchmarkFormatActive(b *testing.B) {
 	for _, streams := range []int{100, 10_000} {

@@ -37,6 +37,8 @@ type dialling struct {
 	// connected.
 	in       *list.Element
 	answered bool
+	// hidden keeps the stream of a pull out of the list.
+	hidden bool
 	// reached is set once the session has a path.
 	reached bool
 }
@@ -70,6 +72,9 @@ func (e *Engine) Answered(ctx context.Context, id api.SessionID, a api.Answer) (
 // dialled reports whether we opened the session.
 func (s *session) dialled() bool { return s.dial != nil }
 
+// hidden reports whether a publisher's stream is in no list.
+func (s *session) hidden() bool { return s.dialled() && s.dial.hidden }
+
 // relays reports whether a subscriber is another server, so that it is no viewer: a node that pulls, or a push.
 func (s *session) relays() bool { return s.spec.Relay || s.dialled() }
 
@@ -96,7 +101,7 @@ func (c *controller) dial(role api.Role, name string, d *api.Dial) (api.Local, e
 	}
 	peer := api.Offer{Tracks: d.Tracks, Agent: d.Agent, Limits: d.Limits}
 	s := c.register(role, name, &peer)
-	s.dial = &dialling{since: c.now()}
+	s.dial = &dialling{since: c.now(), hidden: d.Hidden}
 	s.dial.in = c.dials.unanswered.PushBack(s)
 	if role == api.Subscriber {
 		s.stream.relays++

@@ -243,8 +243,8 @@ func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 	return st, ok
 }
 
-// Streams describes all published streams, in no order. The list is at most listAge old: anybody may request it, and
-// each walk over the streams takes time of the controller.
+// Streams describes all published streams but hidden ones, in no order. The list is at most listAge old: anybody may
+// request it, and each walk over the streams takes time of the controller.
 func (e *Engine) Streams() []api.Stream {
 	l := &e.list
 	l.mu.Lock()
@@ -254,7 +254,7 @@ func (e *Engine) Streams() []api.Stream {
 		c := e.controller
 		_ = c.do(context.Background(), func() {
 			for _, s := range c.streams.named {
-				if s.live != nil {
+				if s.live != nil && !s.live.hidden() {
 					l.all = append(l.all, s.describe())
 				}
 			}

@@ -21,6 +21,8 @@ type Dial struct {
 	Agent string
 	// Limits bound a pull's stream, as those of an Offer do.
 	Limits Limits
+	// Hidden keeps the stream of a pull out of the engine's list of streams.
+	Hidden bool
 }
 
 // An Answer is the upstream's half of a dialled session.

@@ -38,6 +38,9 @@
 // own publisher has left, or was superseded, has such a pull, too, while viewers wait. Once that finds an origin, the
 // node ends the sessions of other nodes that pull from it: they look for the new origin themselves.
 //
+// A node that claims a stream of this one has to send it first (claim.go). A pull beside our own publisher checks the
+// claim. Its stream is hidden: it has no viewers, and lists, hooks and metrics do not name it.
+//
 // An upstream may be hostile. It gets 5 s for an answer of at most 64 KiB. No redirect is followed. The tracks of its
 // answer must keep to the offer. Its private addresses are dialled only if its URL led to a private address too.
 //

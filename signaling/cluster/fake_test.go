@@ -26,6 +26,7 @@ type fakeEngine struct {
 	live    map[api.SessionID]string // the stream
 	streams map[string]api.Stream
 	dials   []api.SessionID
+	hidden  map[string]bool // the streams that were dialled as hidden
 	answers []api.Answer
 	ended   []func(api.SessionID, api.Reason)
 	// candidates are those of all sessions that peers open.
@@ -34,7 +35,7 @@ type fakeEngine struct {
 
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{
-		live: make(map[api.SessionID]string), streams: make(map[string]api.Stream),
+		live: make(map[api.SessionID]string), streams: make(map[string]api.Stream), hidden: make(map[string]bool),
 		candidates: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:7000")},
 	}
 }
@@ -119,6 +120,9 @@ func (e *fakeEngine) Dial(_ context.Context, role api.Role, stream string, d api
 		local.Tracks[i].SSRC, local.Tracks[i].RTXSSRC = uint32(3000+i), uint32(4000+i)
 	}
 	e.dials = append(e.dials, local.ID)
+	if d.Hidden {
+		e.hidden[stream] = true
+	}
 	return local, nil
 }
 
@@ -180,7 +184,8 @@ func (e *fakeEngine) Stream(name string) (api.Stream, bool) {
 func (e *fakeEngine) Streams() []api.Stream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return slices.Collect(maps.Values(e.streams))
+	all := slices.Collect(maps.Values(e.streams))
+	return slices.DeleteFunc(all, func(s api.Stream) bool { return e.hidden[s.Name] })
 }
 
 func (e *fakeEngine) OnEnded(f func(api.SessionID, api.Reason)) { e.ended = append(e.ended, f) }

@@ -119,6 +119,11 @@ func (o *Origins) Places(stream string, _ directory.NodeID) []directory.Place {
 	return nil
 }
 
+// Serves implements directory.Local.
+func (o *Origins) Serves(ctx context.Context, stream string, at directory.Place) error {
+	return o.engine.Serves(ctx, stream, at)
+}
+
 // Superseded implements directory.Local.
 func (o *Origins) Superseded(stream string, _ directory.Place) {
 	o.mu.Lock()

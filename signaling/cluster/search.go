@@ -35,10 +35,7 @@ func (n *Node) search(ctx context.Context, stream string, source netip.Addr) ([]
 	}
 	found := make([]*upstream, len(answer.Places))
 	for i, place := range answer.Places {
-		found[i] = &upstream{
-			Remote: Remote{Stream: stream, URL: place.URL + "/whep/" + stream}, shown: place.URL, node: n.id,
-			peer: place.Node, generation: place.Generation, private: true, transport: n.nodes, verb: "pull",
-		}
+		found[i] = n.upstreamAt(stream, place)
 	}
 	return found, nil
 }

@@ -77,6 +77,8 @@ func (n *Node) pump() {
 				delete(n.waiters, o.Number)
 				do(o.Answer)
 			}
+		case directory.OutputCheck:
+			n.check(o.Stream, o.Place.Node)
 		case directory.OutputSuperseded:
 			n.superseded(o.Stream)
 		case directory.OutputFound:
@@ -219,6 +221,28 @@ func (n *Node) superseded(name string) {
 	s := n.stream(name)
 	s.origin = false
 	s.broke()
+}
+
+// check pulls a stream from a node that claims it. The pull fails after two seconds where nothing comes.
+func (n *Node) check(name string, at directory.NodeID) {
+	w := n.w
+	checked := func(proof directory.Proof) {
+		n.book.Checked(w.now, name, at, proof)
+		n.pump()
+	}
+	i := slices.IndexFunc(w.nodes, func(o *Node) bool { return o.self.ID == at })
+	if i < 0 || !n.reaches(w.nodes[i]) {
+		w.after(2*time.Second, func() { checked(directory.Refuted) })
+		return
+	}
+	other := w.nodes[i]
+	w.send(n, other, func() {
+		proof := directory.Refuted
+		if other.stream(name).origin {
+			proof = directory.Proven
+		}
+		w.send(other, n, func() { checked(proof) })
+	})
 }
 
 // found takes a new origin of a stream that viewers wait for.

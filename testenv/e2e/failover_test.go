@@ -193,9 +193,10 @@ func TestTakeoverOnAnotherNode(t *testing.T) {
 			for _, v := range watching {
 				checkSecond(t, v, last)
 			}
-			// Each other node pulls from the new origin, or from a node that does so already.
+			// Each other node pulls from the new origin, or from a node that does so already. The old origin has
+			// checked first that the new one sends.
 			checkSubscribers(t, nodes[1], 1, 2)
-			checkSubscribers(t, nodes[2], 2, 3)
+			checkSubscribers(t, nodes[2], 3, 4)
 		})
 	}
 }

@@ -50,6 +50,8 @@ const (
 	OutputUnlisten
 	// OutputAnswer is the Answer for the look-up with Number as its ticket.
 	OutputAnswer
+	// OutputCheck: another node claims Stream, at Place. Checked takes the result.
+	OutputCheck
 	// OutputSuperseded: our publisher of Stream lost it to Place.
 	OutputSuperseded
 	// OutputFound: a stream that is waited for has its origin at Place.
@@ -77,9 +79,9 @@ type BookConfig struct {
 
 // A Book makes a directory's decisions. It does no I/O and reads no clock.
 //
-// The calls are SetSelf, Where, Admit, Announce, Withdraw, Failed, Watch and Unwatch. News from others comes by Answer,
-// Asked, Heard, Up and Down. Tick is called when the time of Next has come. After each of these the owner takes Outputs
-// until there are none. Times never go back. A Book belongs to one goroutine at a time.
+// The calls are SetSelf, Where, Admit, Announce, Withdraw, Failed, Checked, Watch and Unwatch. News from others comes
+// by Answer, Asked, Heard, Up and Down. Tick is called when the time of Next has come. After each of these the owner
+// takes Outputs until there are none. Times never go back. A Book belongs to one goroutine at a time.
 type Book struct {
 	cfg     BookConfig
 	rand    *rand.Rand
@@ -96,6 +98,7 @@ type Book struct {
 	seen     *memory[Generation]
 	losers   *memory[struct{}]
 	blamed   *memory[blame]
+	claims   claims
 	nodes    map[NodeID]acquaintance
 	beatNext time.Time
 	Counts   Counts
@@ -110,6 +113,8 @@ type Counts struct {
 	Refused uint64
 	// Superseded are publishers of this node that lost their streams, and Unchecked are those admitted in silence.
 	Superseded, Unchecked uint64
+	// FalseClaims are the claims of other nodes to streams of this one for which they sent no media.
+	FalseClaims uint64
 	// LeftOut are the times that a node was left out after failures.
 	LeftOut uint64
 }
@@ -150,6 +155,7 @@ func NewBook(cfg BookConfig, self Node, r *rand.Rand) *Book {
 		seen:    newMemory[Generation](generationSpan, maxGenerations),
 		losers:  newMemory[struct{}](loserSpan, maxLosers),
 		blamed:  newMemory[blame](blameSpan, maxBlamed),
+		claims:  newClaims(),
 		nodes:   make(map[NodeID]acquaintance),
 	}
 }
@@ -180,6 +186,9 @@ func (b *Book) retry() time.Duration {
 // Next returns the time of the next Tick.
 func (b *Book) Next() time.Time {
 	next := b.beatNext
+	if !b.claims.again.IsZero() {
+		next = earlier(next, b.claims.again)
+	}
 	for _, f := range b.flights {
 		next = earlier(next, f.next())
 	}
@@ -205,6 +214,10 @@ func (b *Book) Tick(now time.Time) {
 	}
 	if b.cfg.Poll {
 		b.poll(now)
+	}
+	if again := b.claims.again; !again.IsZero() && !now.Before(again) {
+		b.claims.again = time.Time{}
+		b.Up(now, "")
 	}
 	if !now.Before(b.beatNext) {
 		b.beat(now)
@@ -305,6 +318,7 @@ func (b *Book) Heard(now time.Time, n News) {
 		b.announced(now, m.Stream, m.Places[0])
 	case kindGone:
 		b.cache.remove(m.Stream)
+		b.unclaim(m.Stream, m.From)
 	case kindBeat:
 		if _, known := b.nodes[m.From]; known || len(b.nodes) < maxNodes {
 			b.nodes[m.From] = acquaintance{m.Beat, now}

@@ -318,6 +318,8 @@ func TestPoll(t *testing.T) {
 // exchange carries announcements between two desks until there are none.
 func exchange(a, b *desk) {
 	for {
+		a.prove(Proven)
+		b.prove(Proven)
 		fromA, fromB := a.tells(), b.tells()
 		if len(fromA)+len(fromB) == 0 {
 			return
@@ -329,6 +331,19 @@ func exchange(a, b *desk) {
 			a.hear(o.Message)
 		}
 	}
+}
+
+// prove gives all checks of claims a result, and returns their number.
+func (d *desk) prove(result Proof) (checks int) {
+	d.collect()
+	d.out = slices.DeleteFunc(d.out, func(o Output) bool {
+		if o.Kind == OutputCheck {
+			checks++
+			d.Checked(d.now, o.Stream, o.Place.Node, result)
+		}
+		return o.Kind == OutputCheck
+	})
+	return checks
 }
 
 // tells takes the announcements, and leaves all other outputs.

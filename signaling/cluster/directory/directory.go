@@ -95,6 +95,9 @@ var (
 	ErrBusy = errors.New("too many look-ups")
 )
 
+// ErrUnchecked is wrapped by errors of Local.Serves: this node could not check.
+var ErrUnchecked = errors.New("the claim could not be checked")
+
 // A Directory serves the rest of a node. All methods may be called concurrently.
 type Directory interface {
 	// Where looks up a stream on all other nodes, for a client at source, after authentication. It takes 300 ms at
@@ -129,6 +132,10 @@ type Local interface {
 	// node itself while it has the publisher or a live path and room for a child. An origin without room names its
 	// edges. No place has the requester in its path.
 	Places(stream string, requester NodeID) []Place
+	// Serves pulls the stream from another node that claims to have a newer publisher, until its first packet. It fails
+	// with ErrUnchecked where this node could not pull, and with another error where no packet came within 2 s. Any
+	// failure but silence takes a second more: a node takes back its claim meanwhile if its publisher has just ended.
+	Serves(ctx context.Context, stream string, at Place) error
 	// Superseded ends the publisher of the stream here: another node has a newer one. The publisher's session gets a
 	// close_notify.
 	Superseded(stream string, by Place)

@@ -23,6 +23,22 @@
 // it, and every answer but yes is unknown. An attempt each 250 to 750 ms reaches it again. Both sides then announce
 // their streams again, and the older one of two publishers ends.
 //
+// Two publishers of one stream: the word of another node that it has the newer one is a claim. The node with the older
+// publisher checks it by a pull from there (Local.Serves), and ends its own publisher only after the first packet.
+//
+//	announcement of a newer generation ─▶ claim ─▶ OutputCheck ─▶ Local.Serves
+//	                                                                  │ Checked
+//	         our publisher ends (OutputSuperseded) ◀── Proven ────────┤
+//	         it stays; the node is to blame        ◀── Refuted ───────┤
+//	         it stays                              ◀── Unchecked ─────┘
+//
+// Up to 16 checks of one node's claims run at once, and 128 of all nodes'. A node that takes its claim back is not to
+// blame, nor is one where either publisher ended during the check. After a failed check our stream is announced again,
+// so that a node with a newer publisher repeats its claim. After three false claims a node is left out of answers, and
+// its claims are not heard for a minute. Pulls that fail do not count here: after a partition nodes have many.
+//
+// A check proves that a node sends media under that name, and not whose media it sends.
+//
 // The directory fails static. When nobody answers, look-ups are unknown, local publishers are accepted, and all that
 // plays goes on.
 package directory

@@ -100,6 +100,10 @@ func (b *Book) learn(now time.Time, f *flight, p Place) {
 	case len(newest) == 0:
 		f.settle = now.Add(settleSpan)
 		f.places = []Place{p}
+	case b.out(now, p.Node) != b.out(now, newest[0].Node): // a node that failed counts less, however new its place
+		if b.out(now, newest[0].Node) {
+			f.places = []Place{p}
+		}
 	case p.Generation.Newer(newest[0].Generation):
 		f.places = []Place{p}
 	case p.Generation == newest[0].Generation && len(newest) < maxPlaces &&
@@ -181,8 +185,7 @@ func (b *Book) answer(now time.Time, places []Place) Answer {
 		return Answer{Verdict: Nowhere}
 	}
 	leftOut := func(p Place) bool {
-		bad, _ := b.blamed.get(now, string(p.Node))
-		return bad.out || !p.Path.Feeds(b.self.ID)
+		return b.out(now, p.Node) || !p.Path.Feeds(b.self.ID)
 	}
 	left := slices.DeleteFunc(slices.Clone(places), leftOut)
 	if len(left) == 0 {

@@ -14,6 +14,8 @@ var (
 		"Publishers that lost their stream to a newer one on another node.")
 	uncheckedDesc = counterDesc("cluster_unchecked_publishers_total",
 		"Publishers that were accepted while other nodes did not answer.")
+	falseClaimsDesc = counterDesc("cluster_false_claims_total",
+		"Claims of other nodes to streams of this one for which they sent no media. The publishers here stayed.")
 	leftOutDesc = counterDesc("cluster_left_out_total",
 		"Times that a node was left out for a minute, because three pulls from it had failed.")
 	nodesDesc = counterDesc("cluster_nodes",
@@ -47,6 +49,7 @@ func (s *Service) Collect(ch chan<- prometheus.Metric) {
 	count(refusedDesc, counts.Refused+refused)
 	count(supersededDesc, counts.Superseded)
 	count(uncheckedDesc, counts.Unchecked)
+	count(falseClaimsDesc, counts.FalseClaims)
 	count(leftOutDesc, counts.LeftOut)
 	ch <- prometheus.MustNewConstMetric(nodesDesc, prometheus.GaugeValue, float64(nodes))
 	ch <- prometheus.MustNewConstMetric(silentDesc, prometheus.GaugeValue, silent)

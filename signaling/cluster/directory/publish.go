@@ -63,7 +63,7 @@ func (b *Book) ownStreams() []string {
 	return streams
 }
 
-// announced takes the announcement of another origin. The older publisher of two ends.
+// announced takes the announcement of another origin. The older publisher of two ends, once the newer one sends.
 func (b *Book) announced(now time.Time, stream string, place Place) {
 	b.remember(now, stream, place.Generation)
 	b.cache.remove(stream)
@@ -74,7 +74,8 @@ func (b *Book) announced(now time.Time, stream string, place Place) {
 	switch {
 	case p == nil:
 	case place.Generation.Newer(p.place.Generation):
-		b.supersede(now, stream, place)
+		b.claim(now, stream, place)
+		return
 	case now.Sub(p.told) >= retellSpan: // its origin may not know of ours
 		b.tell(now, stream)
 		return

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -55,9 +56,10 @@ type Service struct {
 	settled bool // the log has which peers answer
 
 	// news has a token when the loop has something to do.
-	news chan struct{}
-	stop context.CancelFunc
-	done chan struct{}
+	news   chan struct{}
+	stop   context.CancelFunc
+	done   chan struct{}
+	checks sync.WaitGroup
 }
 
 var _ Directory = (*Service)(nil)
@@ -109,6 +111,10 @@ func (s *Service) run(ctx context.Context) {
 		s.settle()
 		s.mu.Unlock()
 		for _, c := range calls {
+			if c.Kind == OutputCheck {
+				s.checks.Go(func() { s.check(ctx, c.Stream, c.Place) })
+				continue
+			}
 			s.call(c)
 		}
 	}
@@ -153,6 +159,25 @@ func (s *Service) State() State {
 	return State{s.book.Known(time.Now()), s.silent, s.transport.Reach()}
 }
 
+// check looks whether another node sends a stream that it claims.
+func (s *Service) check(ctx context.Context, stream string, at Place) {
+	err := s.local.Serves(ctx, stream, at)
+	proof := Proven
+	switch {
+	case ctx.Err() != nil || errors.Is(err, ErrUnchecked):
+		proof = Unchecked
+	case err != nil:
+		proof = Refuted
+	}
+	var blamed, out bool
+	s.with(func(now time.Time, b *Book) { blamed, out = b.Checked(now, stream, at.Node, proof) })
+	if blamed {
+		s.log.Warn("another node claims a stream, but does not send it: the publisher here stays", "stream", stream,
+			"node", at.Node, "error", err)
+	}
+	s.leftOut(at.Node, out)
+}
+
 func (s *Service) call(o Output) {
 	if o.Kind == OutputSuperseded {
 		s.log.Info("another node has a newer publisher", "stream", o.Stream, "node", o.Place.Node,
@@ -194,7 +219,7 @@ func (s *Service) flush() {
 				c <- o.Answer
 				delete(s.waiting, o.Number)
 			}
-		case OutputSuperseded, OutputFound:
+		case OutputCheck, OutputSuperseded, OutputFound:
 			s.calls = append(s.calls, o)
 		}
 	}
@@ -263,6 +288,10 @@ func (s *Service) Withdraw(stream string) {
 func (s *Service) Failed(node NodeID) {
 	var out bool
 	s.with(func(now time.Time, b *Book) { out = b.Failed(now, node) })
+	s.leftOut(node, out)
+}
+
+func (s *Service) leftOut(node NodeID, out bool) {
 	if out {
 		s.log.Warn("a node is left out for a minute, because pulls from it failed", "node", node)
 	}
@@ -302,6 +331,7 @@ func (s *Service) Close() error {
 	})
 	s.stop()
 	<-s.done
+	s.checks.Wait()
 	return s.transport.Close()
 }
 
