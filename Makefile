@@ -11,7 +11,7 @@ SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
 QUIET = $(shell $(GO) list ./... | grep -v -e /testenv/e2e -e /testenv/peers -e /testenv/attack -e /testenv/xdp \
-		-e /testenv/bottleneck -e /testenv/zerocopy -e /ringbench/internal/trial)
+		-e /testenv/bottleneck -e /testenv/zerocopy -e /testenv/nodes -e /ringbench/internal/trial)
 
 # The packages with BPF programs.
 BPF = bpf testenv/lab cmd/ringbench/internal/sink
@@ -41,7 +41,7 @@ CLANG = 14.0.6
 
 .PHONY: all build run test check soak units play portable nonces race fuzz seeds sim traces e2e peers attack xdp
 .PHONY: adapt bottleneck zerocopy trial bench bench-smoke endure table lint generate generated clean deps peerdeps
-.PHONY: arm64 cross cluster storms help
+.PHONY: arm64 cross cluster nodes storms help
 
 all: build
 
@@ -91,7 +91,7 @@ check: ## the second tier, at most 60 minutes: all that must pass before a relea
 		zerocopy trial bench-smoke fuzz
 
 soak: ## the third tier, hours, by hand: long runs whose figures go into docs/performance.md
-	@FUZZTIME=10m .ci/tier soak 666 seeds endure storms table fuzz
+	@FUZZTIME=10m .ci/tier soak 675 seeds endure storms nodes table fuzz
 
 units: ## all tests that share the machine with others
 	@$(TEST) $(QUIET) 2>&1 | $(SHOW)
@@ -176,6 +176,9 @@ seeds: ## the simulations with a hundred seeds
 
 e2e: deps ## real browsers over sockets
 	@$(TEST) ./testenv/e2e 2>&1 | $(SHOW)
+
+nodes: deps ## clusters of servers far apart; SHOW=cat for the figures
+	@$(TEST) ./testenv/nodes 2>&1 | $(SHOW)
 
 peers: peerdeps ## GStreamer, aiortc and Firefox publish and watch for a minute each
 	@$(TEST) ./testenv/peers 2>&1 | $(SHOW)
