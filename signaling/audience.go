@@ -24,6 +24,8 @@ type eventStream struct {
 	// session.
 	ended chan struct{}
 	again bool
+	// moves has the data of an event reconnect, once the server drains.
+	moves chan string
 
 	// reader belongs to the audience: the request that reads the stream, nil for none.
 	reader *reader

@@ -72,6 +72,9 @@
 // for another node's sessions (nodes.go), to its listener for nodes. They are served there as if they had come to that
 // node, Authorization included, and go no further. So all nodes may share one name.
 //
+// A server of a cluster drains before it ends (drain.go). Offers go to other servers then. The event reconnect asks
+// viewers to open another session: {"url":"https://node2.example.org/whep/{stream}"}. An empty URL is the client's own.
+//
 // Bounds: a body is at most Config.MaxBody bytes, and scan counts lines, media lines, attributes and candidates before
 // anything is allocated for them. Strings that a session keeps after its POST are cloned, never slices of the body.
 //

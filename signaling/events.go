@@ -92,7 +92,9 @@ func (s *Server) openEventStream(w http.ResponseWriter, r *request, of *session)
 	if err != nil {
 		return internal(err)
 	}
-	e := &eventStream{session: of, secret: chance.secret, kinds: kinds, ended: make(chan struct{})}
+	e := &eventStream{
+		session: of, secret: chance.secret, kinds: kinds, ended: make(chan struct{}), moves: make(chan string, 1),
+	}
 	if !s.audience.add(e) {
 		return tooMany(fmt.Sprintf("the session has %d event streams; expected a DELETE of one first", maxEventStreams))
 	}
@@ -163,6 +165,8 @@ func (s *Server) readEvents(w http.ResponseWriter, r *request, e *eventStream) e
 		}
 		select {
 		case <-ticker.C:
+		case data := <-e.moves:
+			out.event(reconnectEvent, data)
 		case <-reader.Done():
 			return nil
 		case <-e.ended:

@@ -488,7 +488,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("HEAD %s: status %d, %d bytes", path, w.Code, w.Body.Len())
 		}
 	}
-	for url, f := range loadPage(nil).files {
+	for url, f := range loadPage(new(Config)).files {
 		if strings.HasSuffix(url, ".js") && f.contentType != "text/javascript; charset=utf-8" {
 			t.Errorf("%s is %s", url, f.contentType)
 		}

@@ -21,6 +21,9 @@ var pageFiles embed.FS
 // pagePolicy lets the page load and reach nothing but this server. The origins that may embed it follow.
 const pagePolicy = "default-src 'self'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors "
 
+// clusterPolicy comes before it in a cluster. There the page may open sessions at any node, by redirects and events.
+const clusterPolicy = "connect-src *; "
+
 // ParseAncestor reads one of Config.FrameAncestors. The quotes of 'self' and 'none' may be missing.
 func ParseAncestor(text string) (string, error) {
 	switch word := strings.Trim(text, "'"); word {
@@ -66,7 +69,8 @@ type pageFile struct {
 	contentType, etag string
 }
 
-func loadPage(ancestors []string) page {
+func loadPage(cfg *Config) page {
+	ancestors := cfg.FrameAncestors
 	if len(ancestors) == 0 {
 		ancestors = []string{"'self'"}
 	}
@@ -97,7 +101,11 @@ func loadPage(ancestors []string) page {
 	if err != nil { // the files are part of the program
 		panic(err)
 	}
-	return page{files, pagePolicy + strings.Join(ancestors, " ")}
+	policy := pagePolicy + strings.Join(ancestors, " ")
+	if cfg.Balancer != nil {
+		policy = clusterPolicy + policy
+	}
+	return page{files, policy}
 }
 
 func tagOf(data []byte) string {

@@ -18,6 +18,10 @@ type Balancer interface {
 	// Target chooses the server that answers an offer which a gate admitted here. ok is false where this server answers
 	// itself.
 	Target(o Offered) (t Target, ok bool)
+	// Room returns the number of other servers that take offers, and of all that do not end. Next chooses one of the
+	// former for a viewer of a server that drains. ok is false where clients can reach none directly.
+	Room() (free, all int)
+	Next() (base string, ok bool)
 	// Redeem returns the admission of another server's token, which is good once. It fails with a secret.Fault.
 	Redeem(token string, role api.Role, stream string) (access.Grant, error)
 }
@@ -37,8 +41,9 @@ type Offered struct {
 	Grant  access.Grant
 	// Token is the client's, or empty.
 	Token string
-	// Sessions is how many this server has.
+	// Sessions is how many this server has. Draining is set where it takes no more.
 	Sessions int
+	Draining bool
 }
 
 // authorizeOffer lets a request to an endpoint pass. An offer that another node has redirected has that node's
@@ -84,6 +89,9 @@ func (s *Server) offered(w http.ResponseWriter, r *request, want opening) error 
 	if away && s.proxied(w, r, &want, to, body) {
 		return nil
 	}
+	if s.Draining() {
+		return drained()
+	}
 	return s.open(w, r, want, body)
 }
 
@@ -93,7 +101,9 @@ func (s *Server) target(r *request, want *opening) (Target, bool) {
 		return Target{}, false
 	}
 	token, _ := s.credential(r, want.role)
-	return s.balancer.Target(Offered{want.role, want.stream, want.admitted.Grant, token, s.sessions.count()})
+	return s.balancer.Target(Offered{
+		want.role, want.stream, want.admitted.Grant, token, s.sessions.count(), s.Draining(),
+	})
 }
 
 // redirect sends the client to another server.

@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +12,27 @@ import (
 	"ringcast/signaling/cluster/secret"
 )
 
+// The page of a server that knows others may reach them, and no page another.
+func TestPagePolicy(t *testing.T) {
+	for _, row := range []struct {
+		cfg  Config
+		want bool
+	}{{Config{}, false}, {Config{Balancer: fakeBalancer{}}, true}} {
+		got := newBench(t, row.cfg).do(http.MethodGet, "/", "").Header().Get("Content-Security-Policy")
+		if strings.Contains(got, "connect-src *;") != row.want || !strings.Contains(got, "default-src 'self';") {
+			t.Errorf("balancer %v: got %q, want other origins %t", row.cfg.Balancer, got, row.want)
+		}
+	}
+}
+
 // A fakeBalancer redirects nothing, and honours one token.
 type fakeBalancer struct{ grant access.Grant }
 
 func (fakeBalancer) Target(Offered) (Target, bool) { return Target{}, false }
+
+func (fakeBalancer) Room() (free, all int) { return 0, 0 }
+
+func (fakeBalancer) Next() (base string, ok bool) { return "", false }
 
 func (f fakeBalancer) Redeem(token string, _ api.Role, _ string) (access.Grant, error) {
 	switch token {

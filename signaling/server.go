@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringcast/engine/api"
@@ -125,6 +126,7 @@ type Server struct {
 	page     page
 	ice      iceserver.Config
 	sessions sessions
+	draining atomic.Bool
 	offers   offers
 	shapes   shapes
 	audience audience
@@ -154,7 +156,7 @@ func New(cfg Config, e Engine) *Server {
 		proxies: cfg.TrustedProxies,
 		base:    cfg.Base,
 		others:  others{cfg.Find, cfg.Admit, cfg.Relays, cfg.Balancer, cfg.Nodes},
-		page:    loadPage(cfg.FrameAncestors),
+		page:    loadPage(&cfg),
 		ice:     cfg.ICEServers,
 		rand:    cfg.Rand,
 		offers:  offers{slots: make(chan struct{}, maxOffers)},

@@ -48,6 +48,9 @@ func (s *Server) serveFixed(w http.ResponseWriter, r *request, role api.Role) er
 	if err != nil {
 		return err
 	}
+	if s.Draining() {
+		return drained()
+	}
 	return s.open(w, r, opening{role, stream, fixedPlace, admitted}, body)
 }
 

@@ -89,13 +89,24 @@ func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Log
 	node.Join(m.service, m.Caller)
 }
 
-// status describes the cluster, pulls and pushes for operators.
-func (m *membership) status(node *cluster.Node) cluster.Status {
-	s := node.Status()
-	if m != nil {
-		s.Join(m.origins.Self(), m.service.State())
+// status returns a function that describes the cluster, pulls and pushes for operators.
+func (m *membership) status(node *cluster.Node) func() any {
+	return func() any {
+		s := node.Status()
+		if m != nil {
+			s.Join(m.origins.Self(), m.service.State())
+		}
+		return s
 	}
-	return s
+}
+
+// drain brings the viewers to other nodes, before the server ends.
+func (m *membership) drain(clients *signaling.Server, span time.Duration) {
+	if m == nil {
+		return
+	}
+	m.origins.Drain()
+	clients.Drain(span)
 }
 
 // serve answers other nodes until stop, on their own listener. clients are served by the server of the public one. It
@@ -112,7 +123,7 @@ func (m *membership) serve(
 	h := m.Handler(signaling.New(relays, node).Handler(), clients.ForwardedHandler(),
 		directory.StaticHandler(m.service))
 	servers.Start("cluster-http", web.LimitCluster(on["cluster-http"], log), h, m.ServerTLS)
-	running, end := context.WithCancel(ctx)
+	running, end := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
 	var looking sync.WaitGroup
 	looking.Go(func() { m.origins.Run(running, m.service) })
 	if m.certificates != nil {

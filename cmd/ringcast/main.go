@@ -8,7 +8,8 @@
 //
 // SIGHUP makes it read the certificate's files at once. It also reads them when they change.
 //
-// It ends with status 0 after SIGTERM or SIGINT. A second one ends it at once, with 1. It ends with 1 after a failure,
+// It ends with status 0 after SIGTERM or SIGINT. A node of a cluster first brings its
+// viewers to others. A second one ends it at once, with 1. It ends with 1 after a failure,
 // and with 78 for invalid settings. A crash ends with 2, which is the runtime's status.
 package main
 

@@ -75,23 +75,24 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	if l := ports["acme-http"]; l != nil {
 		servers.Start("acme-http", web.LimitChallenges(l, log), certificates.Challenges(), nil)
 	}
-	counts, stopHook := startHook(ctx, &cfg, e)
+	living, end := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the drain
+	defer end()
+	counts, stopHook := startHook(living, &cfg, e)
 	defer stopHook()
 	counts = append(append(counts, cfg.Signaling.Metrics, certificates, public, node), nodes...)
-	defer startAdmin(&cfg, servers, ports["admin"], e, lines, counts, func() any { return joined.status(node) })()
+	defer startAdmin(&cfg, servers, ports["admin"], e, clients, lines, counts, joined.status(node))()
 	systemd.Notify(log, daemon.SdNotifyReady)
-	serving, ended := context.WithCancel(ctx)
-	defer ended()
 	// The end does not wait for these two: a file system or an engine that hangs must not delay it.
-	go certificates.Watch(serving, reload)
-	systemd.Watchdog(serving, log, e.Ready)
+	go certificates.Watch(living, reload)
+	systemd.Watchdog(living, log, e.Ready)
 	select {
 	case <-ctx.Done():
 		log.Info("shutting down", "reason", context.Cause(ctx).Error())
+		joined.drain(clients, cfg.Cluster.Drain)
 	case err = <-servers.Failed():
 	}
-	ended()
 	systemd.Notify(log, daemon.SdNotifyStopping)
+	end()
 	node.Stop() // so that it dials no more
 	return errors.Join(err, shutdown(e, servers))
 }
@@ -111,18 +112,26 @@ func giveUpPrivileges(e *engine.Engine) error {
 // startAdmin serves operators on a listener, which may be nil. status is for /api/cluster. forget removes the file of a
 // token that was drawn.
 func startAdmin(
-	cfg *config.Config, servers *web.Servers, l net.Listener, e *engine.Engine, lines *logging.Queue,
-	counts []prometheus.Collector, status func() any,
+	cfg *config.Config, servers *web.Servers, l net.Listener, e *engine.Engine, clients *signaling.Server,
+	lines *logging.Queue, counts []prometheus.Collector, status func() any,
 ) (forget func()) {
 	if l == nil {
 		return func() {}
 	}
 	manage, forget := management(cfg)
 	manage.Cluster = status
+	manage.Ready = func() error {
+		if clients.Draining() {
+			return errDraining
+		}
+		return e.Ready()
+	}
 	operators := web.AdminHandler(manage, e, l.Addr(), lines.Dropped, counts...)
 	servers.Start("admin", web.LimitAdmin(l, manage.Log), operators, nil)
 	return forget
 }
+
+var errDraining = errors.New("the server is draining")
 
 // newNode makes the part of the server that knows other servers.
 func newNode(cfg *config.Config, joined *membership, e *engine.Engine) *cluster.Node {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"ringcast/signaling/access"
 	"ringcast/signaling/cluster/secret"
@@ -37,6 +38,8 @@ type Config struct {
 	Redirect Redirection
 	// RedirectAt is the number of sessions from which on offers go to other nodes; 0 is never.
 	RedirectAt int
+	// Drain is the time that viewers have to go elsewhere before the node ends.
+	Drain time.Duration
 	// Fanout is the most nodes that pull a stream from this one.
 	Fanout int
 	// Pulls are streams of other servers that are published here. Pushes are streams that are published there.

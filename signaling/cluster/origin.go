@@ -21,6 +21,7 @@ type Origins struct {
 	mu        sync.Mutex
 	announced map[string]announced
 	sessions  int
+	draining  bool
 }
 
 type announced struct {
@@ -95,17 +96,19 @@ func flows(s *api.Stream) bool {
 	return false
 }
 
-// Sessions is the number of publishers and viewers at the last look.
-func (o *Origins) Sessions() int {
+// Drain makes other nodes know that this one takes no new sessions.
+func (o *Origins) Drain() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.sessions
+	o.draining = true
 }
 
 // Self implements directory.Local.
 func (o *Origins) Self() directory.Node {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	n := o.node
-	n.Load.Sessions = o.Sessions()
+	n.Load.Sessions, n.Draining = o.sessions, o.draining
 	return n
 }
 

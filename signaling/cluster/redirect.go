@@ -59,7 +59,7 @@ func NewRedirects(cfg RedirectConfig) *Redirects {
 // Target implements signaling.Balancer. It prefers nodes of this region. It chooses the less loaded one of two random
 // nodes. All nodes see the same loads, so the least loaded of all would get every offer.
 func (r *Redirects) Target(o signaling.Offered) (t signaling.Target, ok bool) {
-	if r.cfg.How == RedirectOff || r.cfg.At == 0 || o.Sessions < r.cfg.At {
+	if r.cfg.How == RedirectOff || !o.Draining && (r.cfg.At == 0 || o.Sessions < r.cfg.At) {
 		return t, false
 	}
 	free := r.withRoom()
@@ -71,10 +71,7 @@ func (r *Redirects) Target(o signaling.Offered) (t signaling.Target, ok bool) {
 	if !ok {
 		return t, false
 	}
-	to, other := free[rand.N(len(free))], free[rand.N(len(free))]
-	if other.Load.Less(to.Load) {
-		to = other
-	}
+	to := choose(free)
 	id := string(to.ID)
 	t.Node = id
 	if r.cfg.How == Redirect307 {
@@ -88,10 +85,39 @@ func (r *Redirects) Target(o signaling.Offered) (t signaling.Target, ok bool) {
 	return t, true
 }
 
+// choose returns the less loaded one of two nodes by chance.
+func choose(free []directory.Node) directory.Node {
+	to, other := free[rand.N(len(free))], free[rand.N(len(free))]
+	if other.Load.Less(to.Load) {
+		return other
+	}
+	return to
+}
+
+// Room implements signaling.Balancer.
+func (r *Redirects) Room() (free, all int) {
+	for _, n := range r.cfg.Nodes() {
+		if !n.Draining {
+			all++
+		}
+	}
+	return len(r.withRoom()), all
+}
+
+// Next implements signaling.Balancer.
+func (r *Redirects) Next() (base string, ok bool) {
+	free := r.withRoom()
+	if r.cfg.How != Redirect307 || len(free) == 0 {
+		return "", false
+	}
+	return choose(free).Public, true
+}
+
 // withRoom returns the nodes that may take an offer: those of this region, or else all.
 func (r *Redirects) withRoom() []directory.Node {
 	free := slices.DeleteFunc(slices.Clone(r.cfg.Nodes()), func(n directory.Node) bool {
-		return r.cfg.How == Redirect307 && n.Public == "" || n.Draining || n.Load.Sessions >= r.cfg.At
+		return r.cfg.How == Redirect307 && n.Public == "" || n.Draining ||
+			r.cfg.At > 0 && n.Load.Sessions >= r.cfg.At
 	})
 	near := slices.DeleteFunc(slices.Clone(free), func(n directory.Node) bool { return n.Region != r.cfg.Node.Region })
 	if len(near) > 0 {

@@ -20,6 +20,7 @@ const bitrates = { 1080: 4500, 720: 2500, 540: 1500, 360: 800 }; // kbit/s that 
 
 let mode = 'publish';
 let session = null;
+let successor = null; // a viewer's next session, while the server of this one is about to end
 let source = null; // feeds a publisher: { stream, stop }
 let countdown = 0;
 
@@ -235,18 +236,77 @@ async function startPublishing() {
 }
 
 function startWatching() {
-  const watcher = new Watcher(endpoint('whep'), $('token').value);
+  const watcher = newWatcher(endpoint('whep'), $('token').value);
   window.ringcast.watcher = watcher;
-  watcher.addEventListener('track', () => show(watcher.media));
-  watcher.layers.addEventListener('change', showLayers);
   run(watcher);
+}
+
+function newWatcher(url, token) {
+  const watcher = new Watcher(url, token, endpoint('whep'));
+  watcher.addEventListener('track', () => session === watcher && show(watcher.media));
+  watcher.addEventListener('move', (event) => session === watcher && move(event.detail));
+  watcher.layers.addEventListener('change', showLayers);
+  return watcher;
+}
+
+// move opens a session at another server while this one still plays. The page changes over to it when its first
+// picture can be shown, or this session ends.
+function move(url) {
+  if (successor) return;
+  const next = newWatcher(url, session.token);
+  successor = next;
+  next.layers.chosen = session.layers.chosen;
+  const silent = session.firstFrameAt === 0; // no picture will come there either
+  next.addEventListener('state', ({ detail }) => {
+    if (successor !== next) return;
+    if (detail.state === 'error') successor = null;
+    else if (detail.state === 'live' && silent) changeOver();
+  });
+  const preview = document.createElement('video');
+  preview.muted = true;
+  preview.addEventListener('loadeddata', () => {
+    preview.srcObject = null;
+    if (successor !== next) return;
+    next.firstFrameAt = performance.now();
+    changeOver();
+  });
+  next.addEventListener('track', () => {
+    preview.srcObject = next.media;
+    preview.play().catch(() => {});
+  });
+  next.start();
+  obey(next);
+}
+
+// changeOver makes the successor the session of the page. The sound stays on or off.
+function changeOver() {
+  const old = session;
+  session = successor;
+  successor = null;
+  window.ringcast.watcher = session;
+  stats.session = session;
+  const { muted } = video;
+  video.srcObject = session.media;
+  video.muted = muted;
+  video.play().catch(() => {});
+  awaitPicture();
+  old.stop();
+  if (session.state === 'waiting') session.hurry();
+  else follow({ state: session.state });
+}
+
+// obey lets the page follow a session. A session that is lost gives way to its successor.
+function obey(next) {
+  next.addEventListener('state', ({ detail }) => {
+    if (session !== next) return;
+    if (detail.state === 'waiting' && successor) changeOver();
+    else follow(detail);
+  });
 }
 
 function run(next) {
   session = next;
-  session.addEventListener('state', (event) => {
-    if (session === next) follow(event.detail);
-  });
+  obey(session);
   session.start();
   stats.start(session, mode);
 }
@@ -264,6 +324,8 @@ function stop(options) {
 function release() {
   clearInterval(countdown);
   session = null;
+  successor?.stop();
+  successor = null;
   source?.stop();
   source = null;
   window.ringcast.publisher = null;

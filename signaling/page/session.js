@@ -409,15 +409,29 @@ function withParameter(sdp, codecs, parameter) {
 }
 
 export class Watcher extends Session {
-  constructor(endpoint, token) {
+  // other is an endpoint to try in turn with the first, while attempts fail.
+  constructor(endpoint, token, other = endpoint) {
     super(endpoint, token);
+    this.other = other;
     this.media = new MediaStream();
     this.firstFrameAt = 0;
     this.layers = new Layers();
   }
 
   opened(response, current) {
-    this.layers.open(response, this.headers({}), () => current() && this.lost('the server asks to connect again'));
+    this.layers.open(response, this.headers({}), (event) => current() && this.move(JSON.parse(event.data)));
+  }
+
+  // move obeys a server that asks to connect again. With a URL, empty for the same one, this session still
+  // lives, and a 'move' event is sent. Without, it has ended.
+  move({ url }) {
+    if (url === undefined) this.lost('the server asks to connect again');
+    else this.dispatchEvent(new CustomEvent('move', { detail: url || this.endpoint }));
+  }
+
+  retry(error) {
+    if (this.failures > 0) [this.endpoint, this.other] = [this.other, this.endpoint];
+    super.retry(error);
   }
 
   drop(keepalive) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"ringcast/signaling"
 	"ringcast/signaling/access"
@@ -103,6 +104,11 @@ var clusterSettings = []setting{
 		key: "redirect-at", arg: "N", initial: "0",
 		help: "sessions from which on offers go to a node with fewer, as redirect says; 0 is never",
 		set:  number(func(c *Config) *int { return &c.Cluster.RedirectAt }, 0, 1<<30),
+	},
+	{
+		key: "drain", arg: "DURATION", initial: "10s",
+		help: "how long the viewers of a node that ends have to go to others; it ends within 5 s more",
+		set:  duration(func(c *Config) *time.Duration { return &c.Cluster.Drain }),
 	},
 	{
 		key: "relay-fanout", arg: "N", initial: "16",
@@ -314,7 +320,7 @@ func (c *Config) validateCluster() error {
 		for _, key := range []string{
 			"node-url", "public-url", "region", "cluster-secret", "cluster-secret-next", "cluster-tls-cert",
 			"cluster-tls-key", "cluster-tls-ca", "peers", "cluster-nats", "cluster-routes", "cluster-url",
-			"cluster-credentials", "redirect",
+			"cluster-credentials", "redirect", "drain",
 		} {
 			if c.from[key] != "" {
 				return fmt.Errorf("%s needs cluster-http too", c.origin(key))

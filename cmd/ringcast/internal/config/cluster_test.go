@@ -75,6 +75,9 @@ var clusterRows = map[string]sourceRow{
 	"redirect-at": {
 		field: func(c *Config) any { return c.Cluster.RedirectAt }, initial: "0", file: "1", env: "2", flag: "3",
 	},
+	"drain": {
+		field: func(c *Config) any { return c.Cluster.Drain }, initial: "10s", file: "1s", env: "2s", flag: "3s",
+	},
 	"relay-fanout": {
 		field: func(c *Config) any { return c.Cluster.Fanout }, initial: "16", file: "1", env: "2", flag: "3",
 	},
@@ -120,6 +123,7 @@ var clusterNeeds = map[string]string{
 	"cluster-url":         aNode + "cluster-secret: " + someSecret + "\n",
 	"cluster-credentials": aNode + "cluster-url: tls://a\ncluster-secret: " + someSecret + "\n",
 	"redirect":            aNode,
+	"drain":               aNode,
 	"pull-token":          "pull: cam=http://a\n",
 	"push-token":          "push: cam=http://a\n",
 }

@@ -30,7 +30,7 @@ func AdminHandler(
 		collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/cpu/classes/gc/total:cpu-seconds$")},
 	))
 	metrics.MustRegister(runtime, collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg.Gatherer, cfg.Ready, cfg.Engine = metrics, e.Ready, e
+	cfg.Gatherer, cfg.Engine = metrics, e
 	cfg.OpenReads = loopback(address) && len(cfg.TrustedProxies) == 0
 	admin := signaling.NewAdmin(cfg)
 	metrics.MustRegister(admin)
