@@ -121,7 +121,7 @@ func (m *membership) serve(
 	log, relays := cfg.Signaling.Log, cfg.Signaling
 	relays.Relays, relays.Balancer, relays.Nodes = true, nil, nil
 	h := m.Handler(signaling.New(relays, node).Handler(), clients.ForwardedHandler(),
-		directory.StaticHandler(m.service))
+		directory.StaticHandler(m.service), node.ServePaths)
 	servers.Start("cluster-http", web.LimitCluster(on["cluster-http"], log), h, m.ServerTLS)
 	running, end := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
 	var looking sync.WaitGroup

@@ -20,12 +20,13 @@ type Refusal struct {
 	Detail string // the server's reason, cut to a line
 	// RetryAfter is the header of that name, or empty.
 	RetryAfter string
+	Header     http.Header
 }
 
 func (c *Client) refusal(url string, res *http.Response, body []byte) *Refusal {
 	return &Refusal{
 		Role: c.config.Role, URL: Shown(url), Status: res.StatusCode, Detail: detail(body),
-		RetryAfter: res.Header.Get("Retry-After"),
+		RetryAfter: res.Header.Get("Retry-After"), Header: res.Header,
 	}
 }
 

@@ -47,7 +47,8 @@ func (n *Node) Serves(ctx context.Context, stream string, at directory.Place) er
 func (n *Node) prove(ctx context.Context, stream string, at directory.Place) error {
 	span, cancel := context.WithTimeout(ctx, proofSpan)
 	defer cancel()
-	up := n.upstreamAt(stream, at)
+	up := n.upstreamAt(at, stream)
+	up.proof = true
 	hidden := stream + " at " + string(at.Node) // no client can name it: it has spaces
 	c, local, err := n.dial(span, api.Publisher, hidden, api.Dial{Agent: up.shown, Hidden: true})
 	if err != nil {
@@ -85,13 +86,5 @@ func (n *Node) awaitPacket(ctx context.Context, stream string, c call) error {
 				return nil
 			}
 		}
-	}
-}
-
-// upstreamAt describes a place in the cluster from which a stream is pulled.
-func (n *Node) upstreamAt(stream string, at directory.Place) *upstream {
-	return &upstream{
-		Remote: Remote{Stream: stream, URL: at.URL + "/whep/" + stream}, shown: at.URL, node: n.id,
-		peer: at.Node, generation: at.Generation, private: true, transport: n.nodes, verb: "pull",
 	}
 }

@@ -40,7 +40,7 @@ type Config struct {
 	RedirectAt int
 	// Drain is the time that viewers have to go elsewhere before the node ends.
 	Drain time.Duration
-	// Fanout is the most nodes that pull a stream from this one.
+	// Fanout is the most nodes that pull a stream from this one, 16 where 0.
 	Fanout int
 	// Pulls are streams of other servers that are published here. Pushes are streams that are published there.
 	Pulls, Pushes []Remote

@@ -35,8 +35,13 @@
 //
 // Failover: a pull of the cluster that lost its upstream looks for the stream at once. While it rests, it watches the
 // directory, and news of another publication end the rest. Viewers keep their sessions for the grace time. A node whose
-// own publisher has left, or was superseded, has such a pull, too, while viewers wait. Once that finds an origin, the
-// node ends the sessions of other nodes that pull from it: they look for the new origin themselves.
+// own publisher has left, or was superseded, has such a pull, too, while viewers or other nodes wait.
+//
+// Nodes pull a stream from each other in a tree. tree.go has this node's branches and children, feed.go the requests. A
+// node asks by its POST, with its description in a header. It gets the path, or the names of other places if there is
+// no room. From then on it asks with GET /paths for changes, for all streams of one upstream at once. Each request says
+// that the child is there, and waits at the upstream for a change. So no child needs to be reachable from its upstream.
+// An answer has all changes after a number: nothing is lost with a connection.
 //
 // A node that claims a stream of this one has to send it first (claim.go). A pull beside our own publisher checks the
 // claim. Its stream is hidden: it has no viewers, and lists, hooks and metrics do not name it.

@@ -182,8 +182,8 @@ func TestNextPlace(t *testing.T) {
 	})
 }
 
-// The publisher of a node is superseded by one of another node. Its viewers get that, in their sessions, and nodes that
-// pull from here have to look again.
+// The publisher of a node is superseded by one of another node. Its viewers get that, in their sessions, and so do
+// nodes that pull from here.
 func TestSuperseded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, b := newNetwork(), newBoard()
@@ -201,12 +201,12 @@ func TestSuperseded(t *testing.T) {
 		b.at(2, "winner.example")
 		origins.Superseded(stream, directory.Place{})
 		synctest.Wait()
-		if _, live := loser.engine.View(relay.ID); live {
-			t.Error("the session of another node goes on, want its end")
+		if _, live := loser.engine.View(relay.ID); !live {
+			t.Error("the session of another node has ended, want it to go on")
 		}
 		st, ok := loser.engine.Stream(stream)
-		if live, dials := loser.engine.sessions(); live != 2 || dials != 1 || !ok || !st.Pulled {
-			t.Errorf("got %d sessions and %d dials, want the viewer and a pull of the new origin", live, dials)
+		if live, dials := loser.engine.sessions(); live != 3 || dials != 1 || !ok || !st.Pulled {
+			t.Errorf("got %d sessions and %d dials, want a viewer, a node and a pull", live, dials)
 		}
 		st.Active = []int{111, 96} // its media come
 		loser.engine.mu.Lock()

@@ -40,12 +40,14 @@ const (
 	codec
 	ended
 	local
+	crowded
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
 	"unreachable", "unauthorized", "no stream", "busy", "refused", "redirect", "unusable answer", "addresses", "loop",
 	"published here", "stream taken", "codec", "session ended", "own server",
+	"no room",
 }
 
 func (r reason) String() string { return reasonNames[r] }
@@ -83,6 +85,8 @@ func classify(err error) failure {
 	f := failure{err: err, public: fmt.Errorf("%w: %w", signaling.ErrUpstream, err)}
 	var refusal *client.Refusal
 	switch {
+	case errors.As(err, &refusal) && refusal.Header.Get(placesHeader) != "": // others had no room either
+		f.reason = crowded
 	case errors.As(err, &refusal):
 		f.reason = statusReason(refusal)
 		if seconds, err := strconv.Atoi(refusal.RetryAfter); err == nil && seconds > 0 {
@@ -146,7 +150,7 @@ func statusReason(r *client.Refusal) reason {
 func (f *failure) rest(failures int, chance float64) time.Duration {
 	span := longestRest
 	switch f.reason {
-	case noStream, published:
+	case noStream, published, crowded:
 		span = streamRest
 	case unauthorized, redirected, addresses, looped, codec: // until an operator mends it
 	default:

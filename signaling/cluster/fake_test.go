@@ -3,6 +3,8 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -31,6 +33,8 @@ type fakeEngine struct {
 	ended   []func(api.SessionID, api.Reason)
 	// candidates are those of all sessions that peers open.
 	candidates []netip.AddrPort
+	// name is a part of the credentials of all sessions.
+	name string
 }
 
 func newFakeEngine() *fakeEngine {
@@ -44,11 +48,13 @@ func (e *fakeEngine) open(stream string) api.Local {
 	e.last++
 	e.live[e.last] = stream
 	return api.Local{
-		ID: e.last, ICE: api.Credentials{Ufrag: "ufrag", Password: "passwordOf24Characters24"},
+		ID: e.last, ICE: api.Credentials{Ufrag: e.ufrag(e.last), Password: "passwordOf24Characters24"},
 		Fingerprint: api.Fingerprint{Algorithm: "sha-256", Value: strings.Repeat("AB:", 31) + "AB"},
 		Candidates:  e.candidates, CNAME: "cname",
 	}
 }
+
+func (e *fakeEngine) ufrag(id api.SessionID) string { return fmt.Sprintf("ufrag%s%d", e.name, id) }
 
 // publish makes a stream that a peer of this engine publishes.
 func (e *fakeEngine) publish(stream string) api.SessionID {
@@ -99,7 +105,10 @@ func (e *fakeEngine) Subscribe(_ context.Context, stream string, o api.Offer) (a
 	local := e.open(stream)
 	local.Tracks = slices.Clone(o.Tracks)
 	for i := range local.Tracks {
-		local.Tracks[i].SSRC, local.Tracks[i].RTXSSRC = uint32(1000+i), uint32(2000+i)
+		t := &local.Tracks[i]
+		if t.SSRC, t.RTXSSRC = uint32(1000+i), uint32(2000+i); o.Relay {
+			t.Encodings = []rtp.Encoding{{SSRC: t.SSRC, RTXSSRC: t.RTXSSRC}}
+		}
 	}
 	return local, nil
 }
@@ -221,6 +230,9 @@ func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
 		n.posts = append(n.posts, r.URL.Host)
 	}
 	n.mu.Unlock()
+	if h == nil {
+		return nil, errors.New("no such host")
+	}
 	served := r.Clone(r.Context())
 	served.RequestURI, served.RemoteAddr = r.URL.RequestURI(), "198.51.100.1:1000"
 	w := httptest.NewRecorder()

@@ -6,6 +6,8 @@ import "github.com/prometheus/client_golang/prometheus"
 type counts struct {
 	pulls, pushes lineCounts
 	media         prometheus.Histogram
+	// refused are the pulls of other nodes, and paths the answers about changes of paths.
+	refused, paths *prometheus.CounterVec
 }
 
 // lineCounts are the metrics of pulls, or of pushes.
@@ -17,6 +19,10 @@ type lineCounts struct {
 var (
 	pullsDesc  = counterDesc("pulls", "Streams that are pulled from other servers, by phase.", "phase")
 	pushesDesc = counterDesc("pushes", "Live streams that are pushed to other servers, by phase.", "phase")
+
+	childrenDesc = counterDesc("cluster_children", "Nodes that pull a stream from this one, summed over all streams.")
+	mostDesc     = counterDesc("cluster_children_most",
+		"Nodes that pull from this one the stream that most of them pull.")
 )
 
 func counterDesc(name, help string, labels ...string) *prometheus.Desc {
@@ -27,6 +33,12 @@ var buckets = []float64{.05, .1, .2, .3, .5, .75, 1, 2, 5, 10}
 
 func newCounts() *counts {
 	return &counts{
+		refused: counterVec("cluster_refused_pulls_total",
+			"Pulls of other nodes that were refused, by reason: no room, which names others, no path to the origin, "+
+				"a loop, a depth above three, or an unknown node.", "reason"),
+		paths: counterVec("cluster_paths_total",
+			"Paths that upstreams told, by result: followed, lost while the upstream has none, unusable so that the "+
+				"pull ended, or failed where there was no answer.", "result"),
 		pulls: lineCounts{
 			ends: counterVec("pulls_ended_total", "Sessions of pulls that ended, by reason.", "reason"),
 			failures: counterVec("pull_failures_total",
@@ -57,7 +69,7 @@ func counterVec(name, help string, labels ...string) *prometheus.CounterVec {
 }
 
 func (c *counts) collectors() []prometheus.Collector {
-	all := []prometheus.Collector{c.media}
+	all := []prometheus.Collector{c.media, c.refused, c.paths}
 	for _, l := range []*lineCounts{&c.pulls, &c.pushes} {
 		all = append(all, l.ends, l.failures, l.answers)
 	}
@@ -68,6 +80,8 @@ func (c *counts) collectors() []prometheus.Collector {
 func (n *Node) Describe(ch chan<- *prometheus.Desc) {
 	ch <- pullsDesc
 	ch <- pushesDesc
+	ch <- childrenDesc
+	ch <- mostDesc
 	for _, c := range n.counts.collectors() {
 		c.Describe(ch)
 	}
@@ -85,7 +99,10 @@ func (n *Node) Collect(ch chan<- prometheus.Metric) {
 			pushes[p.phase]++
 		}
 	}
+	children, most := n.tree.count()
 	n.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(childrenDesc, prometheus.GaugeValue, float64(children))
+	ch <- prometheus.MustNewConstMetric(mostDesc, prometheus.GaugeValue, float64(most))
 	for p := range numPhases {
 		ch <- prometheus.MustNewConstMetric(pullsDesc, prometheus.GaugeValue, float64(pulls[p]), p.String())
 		ch <- prometheus.MustNewConstMetric(pushesDesc, prometheus.GaugeValue, float64(pushes[p]), p.String())

@@ -17,6 +17,7 @@ import (
 	"ringcast/signaling"
 	"ringcast/signaling/client"
 	"ringcast/signaling/cluster/directory"
+	"ringcast/signaling/cluster/secret"
 )
 
 // Engine is the part of the media engine that a Node needs.
@@ -59,8 +60,10 @@ type Node struct {
 	running sync.WaitGroup
 
 	mu sync.Mutex // guards the fields below, and those of all pulls and pushes
-	// pulls are those that are not over, by stream.
-	pulls map[string]*pull
+	// pulls are those that are not over, by stream. followers are by the nodes from which these come.
+	pulls     map[string]*pull
+	followers map[directory.NodeID]*follower
+	tree      tree
 	// dialled are the sessions of pulls, viewers those of subscribers. Without a directory, viewers has only those of
 	// pulled streams. watching counts viewers by stream.
 	dialled  map[api.SessionID]chan<- api.Reason
@@ -68,10 +71,10 @@ type Node struct {
 	watching map[string]int
 }
 
-// viewing is a viewer's. relay is set for another node's pull.
+// viewing is a viewer's. child is the node that pulls by it, empty for others.
 type viewing struct {
 	stream string
-	relay  bool
+	child  directory.NodeID
 }
 
 // NewNode makes a Node on top of e, and begins its pushes. It registers with e.OnEnded. Stop ends it.
@@ -81,7 +84,9 @@ func NewNode(cfg NodeConfig, e Engine) *Node {
 		upstreams: make(map[string]*upstream), chance: cfg.Chance, counts: newCounts(),
 		pulls: make(map[string]*pull), dialled: make(map[api.SessionID]chan<- api.Reason),
 		viewers: make(map[api.SessionID]viewing), watching: make(map[string]int),
+		followers: make(map[directory.NodeID]*follower),
 	}
+	n.tree = newTree(&cfg.Config, n.id)
 	if n.chance == nil {
 		n.chance = mathrand.Float64
 	}
@@ -143,6 +148,9 @@ func (n *Node) Find(w http.ResponseWriter, r *http.Request, source netip.Addr, s
 	if !ok || len(waiting) > directory.MaxDepth || waiting.Has(n.id) {
 		return signaling.ErrLoop
 	}
+	if token, ok := secret.TokenOf(r.Context()); ok && n.directory != nil && !signaling.Forwarded(r) {
+		return n.feed(w, r, stream, &token)
+	}
 	path, err := n.find(r.Context(), stream, waiting, source)
 	if err == nil && len(waiting) > 0 {
 		if !path.Feeds(waiting[len(waiting)-1]) {
@@ -197,7 +205,8 @@ func (n *Node) openPull(stream string) (*pull, directory.Path) {
 func (n *Node) begin(last *upstream, next []*upstream, claimed directory.Path) *pull {
 	p := &pull{
 		line: line{node: n, upstream: last, counts: &n.counts.pulls}, next: next, claimed: claimed,
-		news: make(chan directory.Place, 1), settled: make(chan struct{}),
+		news: make(chan directory.Place, 1), settled: make(chan struct{}), astray: make(chan error, 1),
+		tried: make(map[directory.NodeID]bool),
 	}
 	n.pulls[last.Stream] = p
 	n.running.Go(func() {
@@ -249,17 +258,26 @@ func (n *Node) join(
 
 // Subscribe counts the viewers.
 func (n *Node) Subscribe(ctx context.Context, stream string, o api.Offer) (api.Local, error) {
+	child := childOf(ctx, o.Relay)
 	local, err := n.Engine.Subscribe(ctx, stream, o)
 	if err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.tree.leave(stream, child, 0)
 		return local, err
 	}
 	n.mu.Lock()
 	counts := n.directory != nil || n.pulls[stream] != nil
 	if counts {
 		n.watching[stream]++
-		n.viewers[local.ID] = viewing{stream, o.Relay}
+		n.viewers[local.ID] = viewing{stream, child}
 	}
+	placed := child == "" || n.tree.enter(stream, child, local.ID)
 	n.mu.Unlock()
+	if !placed {
+		n.Engine.Close(local.ID)
+		return api.Local{}, api.ErrBusy
+	}
 	if !counts {
 		return local, nil
 	}
@@ -289,6 +307,7 @@ func (n *Node) viewerEnded(id api.SessionID) {
 		return
 	}
 	delete(n.viewers, id)
+	n.tree.leave(v.stream, v.child, id)
 	if n.watching[v.stream]--; n.watching[v.stream] == 0 {
 		delete(n.watching, v.stream)
 	}

@@ -19,19 +19,14 @@ type Origins struct {
 	engine *Node
 
 	mu        sync.Mutex
-	announced map[string]announced
+	announced map[string]api.SessionID // the publishers, by stream
 	sessions  int
 	draining  bool
 }
 
-type announced struct {
-	publisher api.SessionID
-	place     directory.Place
-}
-
 // NewOrigins makes the origins of a node.
 func NewOrigins(node directory.Node, e *Node) *Origins {
-	return &Origins{node: node, engine: e, announced: make(map[string]announced)}
+	return &Origins{node: node, engine: e, announced: make(map[string]api.SessionID)}
 }
 
 // Run announces streams from their first packet to their end, until ctx ends.
@@ -62,13 +57,14 @@ func (o *Origins) look(d directory.Directory) {
 		o.mu.Lock()
 		before, known := o.announced[s.Name]
 		o.mu.Unlock()
-		if known && before.publisher == s.Publisher {
+		if known && before == s.Publisher {
 			continue
 		}
 		place := d.Announce(s.Name, directory.Publisher{Source: netip.Addr{}})
 		o.mu.Lock()
-		o.announced[s.Name] = announced{s.Publisher, place}
+		o.announced[s.Name] = s.Publisher
 		o.mu.Unlock()
+		o.engine.published(s.Name, place.Generation)
 	}
 	var over []string
 	o.mu.Lock()
@@ -113,13 +109,8 @@ func (o *Origins) Self() directory.Node {
 }
 
 // Places implements directory.Local.
-func (o *Origins) Places(stream string, _ directory.NodeID) []directory.Place {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if a, ok := o.announced[stream]; ok {
-		return []directory.Place{a.place}
-	}
-	return nil
+func (o *Origins) Places(stream string, asker directory.NodeID) []directory.Place {
+	return o.engine.places(stream, asker)
 }
 
 // Serves implements directory.Local.
@@ -130,10 +121,10 @@ func (o *Origins) Serves(ctx context.Context, stream string, at directory.Place)
 // Superseded implements directory.Local.
 func (o *Origins) Superseded(stream string, _ directory.Place) {
 	o.mu.Lock()
-	a, ok := o.announced[stream]
+	publisher, ok := o.announced[stream]
 	o.mu.Unlock()
 	if ok {
-		o.engine.End(a.publisher, api.ReasonReplaced)
+		o.engine.End(publisher, api.ReasonReplaced)
 		o.engine.Lost(stream)
 	}
 }

@@ -35,7 +35,7 @@ func TestPulledStreamIsNotAnnounced(t *testing.T) {
 		{Name: "silent", Publisher: 3, Active: []int{-1}},
 	}}
 	d := &heard{}
-	NewOrigins(directory.Node{}, &Node{Engine: e}).look(d)
+	NewOrigins(directory.Node{}, &Node{Engine: e, tree: newTree(&Config{}, "self")}).look(d)
 	if len(d.announced) != 1 || d.announced[0] != "ours" {
 		t.Errorf("announced %v, want only the stream that is published here", d.announced)
 	}

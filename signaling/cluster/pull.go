@@ -15,20 +15,25 @@ const (
 	idleSpan = 10 * time.Second
 	// lookSpan is the time between two looks for the first packet.
 	lookSpan = 50 * time.Millisecond
+	// maxTries is the most nodes that are asked between two look-ups.
+	maxTries = 32
 )
 
 // A pull brings one stream from its upstream while somebody watches.
 type pull struct {
 	line
-	// The pull's goroutine has the next five. next are the upstreams to try before the directory is asked again. news
+	// The pull's goroutine has the next six. next are the upstreams to try before the directory is asked again. news
 	// has the latest place that was found since listen; deaf ends that, and is nil before it. here is set once the
 	// stream has a publisher of this node's own. claimed are the nodes that wait for the first attempt, as its request
-	// says.
+	// says. tried are the nodes that were asked since the last look-up.
 	next    []*upstream
 	news    chan directory.Place
 	deaf    func()
 	here    bool
 	claimed directory.Path
+	tried   map[directory.NodeID]bool
+	// astray gets an error once the path from the upstream cannot be ours.
+	astray chan error
 
 	// The node's mutex guards the rest. settled is closed at the end of the phase connecting.
 	settled chan struct{}
@@ -42,12 +47,23 @@ type pull struct {
 }
 
 func (p *pull) connect(ctx context.Context) (*link, error) {
-	if _, published := p.node.Engine.Stream(p.upstream.Stream); published {
-		return nil, errPublished
+	for {
+		if _, published := p.node.Engine.Stream(p.upstream.Stream); published {
+			return nil, errPublished
+		}
+		if err := p.aim(ctx); err != nil {
+			return nil, err
+		}
+		l, err := p.try(ctx)
+		if err == nil || !p.detour(err) {
+			return l, err
+		}
+		p.counts.failures.WithLabelValues(p.upstream.label(), crowded.String()).Inc()
 	}
-	if err := p.aim(ctx); err != nil {
-		return nil, err
-	}
+}
+
+// try makes an attempt with one upstream.
+func (p *pull) try(ctx context.Context) (*link, error) {
 	offer := client.Offer{Role: api.Subscriber, Audio: true, Video: true, Relay: p.upstream.peer != ""}
 	l, err := p.dial(ctx, api.Publisher, api.Dial{}, func(local api.Local) (*link, error) {
 		return p.upstream.ask(ctx, local, &offer, p.claimed, signaling.ReadMedia)
@@ -57,7 +73,12 @@ func (p *pull) connect(ctx context.Context) (*link, error) {
 	}
 	p.deafen()
 	p.claimed, p.next = nil, nil
-	p.settle(func() { p.phase, p.path, p.asked = open, l.path, time.Now() })
+	p.settle(func() {
+		p.phase, p.path, p.asked = open, l.path, time.Now()
+		if p.upstream.peer != "" {
+			p.node.follow(p, l)
+		}
+	})
 	return l, nil
 }
 
@@ -78,6 +99,9 @@ func (p *pull) again() { p.phase, p.settled = connecting, make(chan struct{}) }
 // watch returns an error when the session ends, and nil when nobody has watched for idleSpan. Then the pull is
 // connecting, so that requests wait.
 func (p *pull) watch(ctx context.Context, l *link) error {
+	if p.upstream.peer != "" {
+		defer p.node.unfollow(p)
+	}
 	idle := time.NewTimer(idleSpan)
 	defer idle.Stop()
 	look := time.NewTicker(lookSpan)
@@ -89,6 +113,8 @@ func (p *pull) watch(ctx context.Context, l *link) error {
 		case why := <-l.ended:
 			p.counts.ends.WithLabelValues(why.String()).Inc()
 			return endOf(why)
+		case err := <-p.astray:
+			return err
 		case <-look.C:
 			if p.hasMedia() {
 				look.Stop()

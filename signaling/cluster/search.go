@@ -9,6 +9,7 @@ import (
 
 	"ringcast/engine/api"
 	"ringcast/signaling"
+	"ringcast/signaling/client"
 	"ringcast/signaling/cluster/directory"
 )
 
@@ -35,9 +36,18 @@ func (n *Node) search(ctx context.Context, stream string, source netip.Addr) ([]
 	}
 	found := make([]*upstream, len(answer.Places))
 	for i, place := range answer.Places {
-		found[i] = n.upstreamAt(stream, place)
+		found[i] = n.upstreamAt(place, stream)
 	}
 	return found, nil
+}
+
+// upstreamAt is a place as an upstream.
+func (n *Node) upstreamAt(place directory.Place, stream string) *upstream {
+	return &upstream{
+		Remote: Remote{Stream: stream, URL: place.URL + "/whep/" + stream}, shown: place.URL, node: n.id,
+		peer: place.Node, base: place.URL, generation: place.Generation, child: n.tree.self.Encode(),
+		private: true, transport: n.nodes, verb: "pull",
+	}
 }
 
 // Lost reports to the node that a stream has no publisher here any more. It may be elsewhere: a pull waits for it
@@ -45,23 +55,11 @@ func (n *Node) search(ctx context.Context, stream string, source netip.Addr) ([]
 func (n *Node) Lost(stream string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if len(n.tree.path(stream)) == 1 {
+		n.tree.alter(stream, (*directory.Branch).Lose)
+	}
 	if n.watching[stream] > 0 && n.pulls[stream] == nil && n.upstreams[stream] == nil && n.ctx.Err() == nil {
 		n.begin(&upstream{Remote: Remote{Stream: stream}, node: n.id, peer: n.id, verb: "pull"}, nil, nil)
-	}
-}
-
-// orphan ends the sessions of other nodes that pull a stream from here: it comes from elsewhere now, and they find it.
-func (n *Node) orphan(stream string) {
-	var relays []api.SessionID
-	n.mu.Lock()
-	for id, v := range n.viewers {
-		if v.relay && v.stream == stream {
-			relays = append(relays, id)
-		}
-	}
-	n.mu.Unlock()
-	for _, id := range relays {
-		n.Engine.End(id, api.ReasonReplaced)
 	}
 }
 
@@ -76,13 +74,36 @@ func (p *pull) aim(ctx context.Context) error {
 			return err
 		}
 		p.next = next
-		p.node.orphan(p.upstream.Stream)
+		p.tried = make(map[directory.NodeID]bool)
 	}
 	p.node.mu.Lock()
 	p.upstream = p.next[0]
 	p.node.mu.Unlock()
 	p.next = p.next[1:]
+	p.tried[p.upstream.peer] = true
 	return nil
+}
+
+// detour takes the places that an upstream without room has named, to be tried first. It reports false where the
+// upstream failed for another reason, or too many were tried.
+func (p *pull) detour(err error) bool {
+	var refusal *client.Refusal
+	if !errors.As(err, &refusal) || p.upstream.peer == "" || refusal.Header.Get(placesHeader) == "" {
+		return false
+	}
+	named, err := directory.ReadPlaces(refusal.Header.Get(placesHeader))
+	if err != nil {
+		return false
+	}
+	var next []*upstream
+	for _, place := range named {
+		if !p.tried[place.Node] && len(p.tried) < maxTries {
+			next = append(next, p.node.upstreamAt(place, p.upstream.Stream))
+			p.tried[place.Node] = true
+		}
+	}
+	p.next = append(next, p.next...)
+	return len(next) > 0
 }
 
 // listen waits for news of the stream, from now until deafen. It asks for streams of this cluster alone.

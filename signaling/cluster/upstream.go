@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,10 +36,13 @@ type upstream struct {
 	private   bool
 	transport http.RoundTripper
 	verb      string // pull or push
-	// peer is a node of this cluster, empty for other servers, and this node itself before one is found. generation is
-	// that of its publication.
+	// peer is a node of this cluster, empty for other servers, and this node itself before one is found. base is its
+	// URL, and generation that of its publication. child describes this node to it. proof asks for no place.
 	peer       directory.NodeID
+	base       string
 	generation directory.Generation
+	child      string
+	proof      bool
 
 	mu     sync.Mutex
 	logged string // the failure that the log has, or empty
@@ -70,6 +74,9 @@ type link struct {
 	session *client.Session
 	answer  api.Answer
 	path    directory.Path
+	// generation and change belong to the path, where the upstream is a node of the cluster.
+	generation directory.Generation
+	change     uint64
 }
 
 // ask sends the offer of a session that was dialled, with our half of it. read gets the offer and the media lines of
@@ -93,6 +100,12 @@ func (u *upstream) ask(
 	text, l := offer.String(), &link{}
 	header := http.Header{}
 	writePath(header, waiting.Extend(u.node))
+	if u.child != "" {
+		header.Set(childHeader, u.child)
+		if u.proof {
+			header.Set(proofHeader, "1")
+		}
+	}
 	c := client.New(client.Config{
 		Role: offer.Role, Token: string(u.Token), Transport: u.transport, MaxBody: maxAnswer, Pinned: true,
 		Header: header,
@@ -101,7 +114,7 @@ func (u *upstream) ask(
 			if err != nil {
 				return fmt.Errorf("%w: %w", client.ErrAnswer, err)
 			}
-			return l.readPath(h, u.node)
+			return l.readPath(h, u)
 		},
 	})
 	var err error
@@ -113,12 +126,22 @@ func (u *upstream) ask(
 }
 
 // readPath reads the path of the upstream's stream. An upstream that is no ringcast sends none.
-func (l *link) readPath(h http.Header, node directory.NodeID) error {
+func (l *link) readPath(h http.Header, u *upstream) error {
 	path, ok := readPath(h)
-	if !ok || path.Has(node) || len(path) > directory.MaxDepth {
+	if !ok || path.Has(u.node) || len(path) > directory.MaxDepth {
 		return signaling.ErrLoop
 	}
-	l.path = path.Extend(node)
+	l.path, l.generation = path.Extend(u.node), u.generation
+	if h.Get(changeHeader) == "" {
+		return nil
+	}
+	var err error
+	if l.change, err = strconv.ParseUint(h.Get(changeHeader), 10, 64); err != nil {
+		return fmt.Errorf("%w: %s: %w", client.ErrAnswer, changeHeader, err)
+	}
+	if err := l.generation.UnmarshalText([]byte(h.Get(generationHeader))); err != nil {
+		return fmt.Errorf("%w: %s: %w", client.ErrAnswer, generationHeader, err)
+	}
 	return nil
 }
 

@@ -168,7 +168,7 @@ func (n *Node) asked(number uint64, heard directory.Completeness) {
 // named is the node's directory.Local.
 func (n *Node) named(name string, asker directory.NodeID) []directory.Place {
 	if s := n.streams[name]; s != nil {
-		return s.branch.Places(asker)
+		return s.branch.Where(asker)
 	}
 	return nil
 }

@@ -479,7 +479,7 @@ func TestOrder(t *testing.T) {
 	}
 	first := make(map[NodeID]int)
 	for range 3000 {
-		order(places, "eu-west-1", r)
+		Order(places, "eu-west-1", r)
 		first[places[0].Node]++
 		if places[3].Region != "eu-west-2" || places[4].Region != "eu-north-1" {
 			t.Fatalf("got %+v, want the nearest region first", places)

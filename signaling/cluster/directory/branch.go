@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// maxProofs is the number of places that a node has beside its fan-out, for nodes that only look for a packet.
+const maxProofs = 16
+
 // childSpan is the time after which a node that pulls, and is not heard, gives its place to another.
 const childSpan = 5 * time.Second
 
@@ -70,7 +73,14 @@ func (b *Branch) Lose() { b.path = nil }
 
 // Adopt lets a node pull the stream from here. A node that pulls already keeps its place, and one at the same URL gives
 // its own: it has been started again.
-func (b *Branch) Adopt(now time.Time, requester Node) error {
+func (b *Branch) Adopt(now time.Time, requester Node) error { return b.adopt(now, requester, b.fanout) }
+
+// Prove lets a node pull for a moment, to see that the stream is here. A full node has room for some of those.
+func (b *Branch) Prove(now time.Time, requester Node) error {
+	return b.adopt(now, requester, b.fanout+maxProofs)
+}
+
+func (b *Branch) adopt(now time.Time, requester Node, room int) error {
 	switch {
 	case len(b.path) == 0:
 		return ErrNoPath
@@ -84,7 +94,7 @@ func (b *Branch) Adopt(now time.Time, requester Node) error {
 			delete(b.children, id)
 		}
 	}
-	if len(b.children) >= b.fanout {
+	if len(b.children) >= room {
 		return ErrFanout
 	}
 	if b.children == nil {
@@ -99,6 +109,14 @@ func (b *Branch) Heard(now time.Time, id NodeID) {
 	if c := b.children[id]; c != nil {
 		c.heard = now
 	}
+}
+
+// Child describes a node that pulls the stream from here.
+func (b *Branch) Child(id NodeID) (n Node, ok bool) {
+	if c := b.children[id]; c != nil {
+		return c.node, true
+	}
+	return n, false
 }
 
 // Leave takes the end of a child's pull.
@@ -125,8 +143,16 @@ func (b *Branch) Children() []NodeID {
 	return ids
 }
 
-// Places implements Local for the stream: this node while it has room, else its children. A child without room names
-// its own when it is asked to be an upstream.
+// Where implements Local for the stream. Only the origin answers: an edge may not know yet that the origin is dead.
+func (b *Branch) Where(asker NodeID) []Place {
+	if len(b.path) != 1 {
+		return nil
+	}
+	return b.Places(asker)
+}
+
+// Places returns this node while it has room, else its children. A child without room names its own when it is asked to
+// be an upstream.
 func (b *Branch) Places(asker NodeID) []Place {
 	if !b.path.Feeds(asker) {
 		return nil

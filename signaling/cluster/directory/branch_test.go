@@ -136,3 +136,22 @@ func TestFanout(t *testing.T) {
 		t.Errorf("got the children %v, want none", b.Children())
 	}
 }
+
+// A full node lets others look for a packet.
+func TestProve(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := NewBranch(Node{ID: "self", URL: "https://self"}, 1)
+	b.Publish(Generation{1, 1})
+	if err := b.Adopt(now, Node{ID: "n", URL: "https://n"}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxProofs {
+		id := NodeID(fmt.Sprint("p", i))
+		if err := b.Prove(now, Node{ID: id, URL: "https://" + string(id)}); err != nil {
+			t.Errorf("got %v for a node that looks for a packet, want room", err)
+		}
+	}
+	if err := b.Prove(now, Node{ID: "x", URL: "https://x"}); !errors.Is(err, ErrFanout) {
+		t.Errorf("got %v for one too many of those, want %v", err, ErrFanout)
+	}
+}

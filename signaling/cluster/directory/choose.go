@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// order sorts places to pull from. The nearest regions come first. Two random places there
+// Order sorts places to pull from. The nearest regions come first. Two random places there
 // are compared by load. The least loaded of all would get everybody at once.
-func order(places []Place, region string, r *rand.Rand) {
+func Order(places []Place, region string, r *rand.Rand) {
 	r.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
 	slices.SortStableFunc(places, func(x, y Place) int {
 		return cmp.Compare(near(y.Region, region), near(x.Region, region))

@@ -128,9 +128,9 @@ type Directory interface {
 type Local interface {
 	// Self describes this node now.
 	Self() Node
-	// Places returns the places from which the requester may pull the stream, as far as this node knows. That is this
-	// node itself while it has the publisher or a live path and room for a child. An origin without room names its
-	// edges. No place has the requester in its path.
+	// Places returns the places from which the requester may pull the stream, if this node has its publisher. That is
+	// this node itself while it has room for a child. An origin without room names its edges. No place has the
+	// requester in its path.
 	Places(stream string, requester NodeID) []Place
 	// Serves pulls the stream from another node that claims to have a newer publisher, until its first packet. It fails
 	// with ErrUnchecked where this node could not pull, and with another error where no packet came within 2 s. Any

@@ -191,7 +191,7 @@ func (b *Book) answer(now time.Time, places []Place) Answer {
 	if len(left) == 0 {
 		return Answer{Verdict: Unknown, Retry: b.retry()}
 	}
-	order(left, b.self.Region, b.rand)
+	Order(left, b.self.Region, b.rand)
 	return Answer{Verdict: Found, Places: left}
 }
 

@@ -102,16 +102,8 @@ func (n *Node) valid() bool {
 }
 
 func (p *Place) valid() bool {
-	if !p.Node.Valid() || !validURL(p.URL) || len(p.Region) > maxRegion || p.Generation.Count == 0 ||
-		len(p.Path) == 0 || len(p.Path) > MaxDepth+1 || p.Path[len(p.Path)-1] != p.Node {
-		return false
-	}
-	for i, id := range p.Path {
-		if !id.Valid() || p.Path[:i].Has(id) {
-			return false
-		}
-	}
-	return true
+	return p.Node.Valid() && validURL(p.URL) && len(p.Region) <= maxRegion && p.Generation.Count > 0 &&
+		p.Path.endsAt(p.Node)
 }
 
 func validURL(text string) bool {
