@@ -133,15 +133,18 @@ func (n *Node) ServePaths(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "GET with the number of a change expected, from another node", http.StatusBadRequest)
 		return
 	}
-	id := directory.NodeID(token.Issuer)
+	id, now := directory.NodeID(token.Issuer), time.Now()
 	n.mu.Lock()
-	lost := n.tree.hear(id)
+	lost := n.tree.hear(now, id)
 	n.mu.Unlock()
 	for _, session := range lost {
 		n.Engine.End(session, api.ReasonReplaced)
 	}
 	news, err := n.newsFor(r.Context(), id, after)
 	if err != nil {
+		n.mu.Lock()
+		n.tree.broke(now, id)
+		n.mu.Unlock()
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

@@ -205,12 +205,11 @@ func (t *tree) leave(stream string, id directory.NodeID, session api.SessionID) 
 
 // hear notes that a node is there. A place that it had lost is its own again, if there is room. It returns the sessions
 // for which there is none.
-func (t *tree) hear(id directory.NodeID) (lost []api.SessionID) {
+func (t *tree) hear(now time.Time, id directory.NodeID) (lost []api.SessionID) {
 	c := t.children[id]
 	if c == nil {
 		return nil
 	}
-	now := time.Now()
 	for stream, session := range c.sessions {
 		b := t.branches[stream]
 		if b == nil || session == 0 {
@@ -223,6 +222,19 @@ func (t *tree) hear(id directory.NodeID) (lost []api.SessionID) {
 		}
 	}
 	return lost
+}
+
+// broke notes that a node's request broke off, by which it was heard at a time.
+func (t *tree) broke(heard time.Time, id directory.NodeID) {
+	c := t.children[id]
+	if c == nil {
+		return
+	}
+	for stream := range c.sessions {
+		if b := t.branches[stream]; b != nil {
+			b.Broke(time.Now(), heard, id)
+		}
+	}
 }
 
 // news are the changes after one that a node's streams have.

@@ -13,6 +13,10 @@ const maxProofs = 16
 // childSpan is the time after which a node that pulls, and is not heard, gives its place to another.
 const childSpan = 5 * time.Second
 
+// brokenSpan is that time after the child's connection has broken. It is shorter than an orphan needs to notice the
+// same death, which so finds the place free.
+const brokenSpan = 1500 * time.Millisecond
+
 // Adopt and Follow fail with one of these.
 var (
 	// ErrNoPath: the node has no live path to an origin now.
@@ -108,6 +112,13 @@ func (b *Branch) adopt(now time.Time, requester Node, room int) error {
 func (b *Branch) Heard(now time.Time, id NodeID) {
 	if c := b.children[id]; c != nil {
 		c.heard = now
+	}
+}
+
+// Broke notes that the request by which a child was heard at a time has broken off. Only a later one keeps its place.
+func (b *Branch) Broke(now, heard time.Time, id NodeID) {
+	if c := b.children[id]; c != nil && c.heard.Equal(heard) {
+		c.heard = now.Add(brokenSpan - childSpan)
 	}
 }
 

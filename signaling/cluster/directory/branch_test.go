@@ -132,6 +132,22 @@ func TestFanout(t *testing.T) {
 	if gone := b.Expire(now.Add(childSpan)); !slices.Equal(gone, []NodeID{"again", "n0"}) {
 		t.Errorf("got %v gone after 5 s, want again and n0", gone)
 	}
+	broken := now.Add(2 * childSpan)
+	b.Heard(broken, "n2")
+	b.Broke(broken, now, "n2") // an earlier request than its last
+	if gone := b.Expire(broken.Add(brokenSpan)); len(gone) != 0 {
+		t.Errorf("got %v gone, want none: n2 was heard after it broke off", gone)
+	}
+	b.Broke(broken, broken, "n2")
+	if gone := b.Expire(broken.Add(brokenSpan - 1)); len(gone) != 0 {
+		t.Errorf("got %v gone before 1.5 s, want none", gone)
+	}
+	if gone := b.Expire(broken.Add(brokenSpan)); !slices.Equal(gone, []NodeID{"n2"}) {
+		t.Errorf("got %v gone 1.5 s after it broke off, want n2", gone)
+	}
+	if err := b.Adopt(broken, Node{ID: "n2", URL: "https://n2"}); err != nil {
+		t.Error(err)
+	}
 	if b.Leave("n2"); len(b.Children()) != 0 {
 		t.Errorf("got the children %v, want none", b.Children())
 	}
