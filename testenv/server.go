@@ -29,6 +29,8 @@ const startAttempts = 3
 type ServerOptions struct {
 	// IP is the loopback address that HTTP and media use: 127.0.0.1 (the default) or ::1.
 	IP string
+	// HTTP is the address of the public listener, for tests that need to know it before; the default is a free port.
+	HTTP string
 	// IO is the --io flag; the default is udp.
 	IO string
 	// Workers is the --workers flag; 0 leaves it out.
@@ -80,7 +82,10 @@ func startServer(ctx context.Context, binary string, o ServerOptions) (*Server, 
 	if ip == "" {
 		ip = "127.0.0.1"
 	}
-	httpAddr, err := FreePort("tcp", ip)
+	httpAddr, err := o.HTTP, error(nil)
+	if httpAddr == "" {
+		httpAddr, err = FreePort("tcp", ip)
+	}
 	if err != nil {
 		return nil, err
 	}
