@@ -7,6 +7,7 @@ const (
 	confirmTrains   = 3
 	alarmQueue      = 20 * milli
 	alarmNACKs      = 7
+	leastLost       = 13 // in 1/256 of the packets, about 5 %
 	overdueSpan     = 300 * milli
 	maxRaise        = 3 // thresholds are doubled at most three times: two bits
 )
@@ -16,6 +17,7 @@ type alarms struct {
 	raise   uint8  // how often each cause's threshold was doubled, two bits each
 	confirm uint8  // trains that are still to confirm
 	pending Cause  // the reason why all video carries numbers
+	whole   bool   // the last receiver report shows hardly any loss
 	nacked  uint16 // since markAsked
 	most    uint16 // maximum of REMB since markMost, kbit/s
 }

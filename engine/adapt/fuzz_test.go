@@ -79,6 +79,7 @@ func (z *fuzzer) call(op byte, a uint16, b byte) {
 	case 4:
 		z.report(g)
 	case 5:
+		z.s.Lost(b)
 		z.s.NACKed(z.now, g, int(int16(a)))
 	case 6:
 		z.s.REMB(z.now, g, []float64{0, 10e12, -1, math.Inf(1), math.NaN(), float64(a) * 1000}[b%6])

@@ -28,7 +28,9 @@ type receiver struct {
 	browser
 	back  port.Time // the way of its feedback
 	clock netpath.Receiver
-	deaf  bool // sends no reports
+	deaf  bool // sends no transport-wide reports
+	// guesses makes it ask for two packets of three although they came, each 700 ms, as GStreamer may.
+	guesses bool
 	// lossy is the share of reports that the way back loses.
 	lossy float64
 	// estimate is the REMB that a deaf receiver sends each second, in bits a second; 0 for none.
@@ -39,6 +41,9 @@ type receiver struct {
 	began    bool
 	expected uint16
 	missing  map[uint16]int
+	came     int // packets since it guessed last
+	// Of its receiver reports: packets that came, came again, and were passed over since the last one.
+	received, again, gone int
 }
 
 type lostPacket struct {
@@ -51,6 +56,7 @@ func newReceiver(v *viewer, back port.Time) *receiver {
 	v.clock.At(v.clock.Now(), r.report)
 	v.clock.At(v.clock.Now(), r.unask)
 	v.clock.At(v.clock.Now()+port.Second, r.remb)
+	v.clock.At(v.clock.Now()+port.Second, r.guess)
 	return r
 }
 
@@ -71,7 +77,10 @@ func (r *receiver) receive(sequence uint16, size int) {
 		r.began, r.expected = true, sequence
 	}
 	delete(r.missing, sequence)
+	r.received++
+	r.came++
 	if int16(sequence-r.expected) < 0 {
+		r.again++
 		return
 	}
 	gap := 0
@@ -80,6 +89,7 @@ func (r *receiver) receive(sequence uint16, size int) {
 		gap++
 	}
 	r.expected++
+	r.gone += gap
 	if gap > 0 && gap < 1000 {
 		r.after(20*port.Millisecond, r.nack)
 	}
@@ -139,10 +149,28 @@ func (v *viewer) reported(b []byte) {
 	}
 }
 
-// unask sends a receiver report.
+// unask sends a receiver report. Packets sent again make up for those that were lost, as RFC 3550 appendix A.3 counts.
 func (r *receiver) unask() {
 	r.after(r.unasked, r.unask)
-	r.viewer.tally.datagrams = append(r.viewer.tally.datagrams, r.viewer.clock.Now())
+	v := r.viewer
+	v.tally.datagrams = append(v.tally.datagrams, v.clock.Now())
+	lost := max(r.gone-r.again, 0) * 256 / max(r.received-r.again+r.gone, 1)
+	r.received, r.gone, r.again = 0, 0, 0
+	r.after(r.back, func() { v.pub.serve(func() { v.s.Lost(uint8(min(lost, 255))) }) })
+}
+
+// guess asks for packets that came. The server's budget answers few such requests, here none.
+func (r *receiver) guess() {
+	r.after(700*port.Millisecond, r.guess)
+	if v, asked := r.viewer, r.came*2/3; r.guesses {
+		r.after(r.back, func() {
+			v.pub.serve(func() {
+				v.s.NACKed(v.clock.Now(), v.setting(), asked)
+				v.look()
+			})
+		})
+	}
+	r.came = 0
 }
 
 // unsettled makes estimates of a receiver that takes late answers for a queue: they fall to less than a rate for five

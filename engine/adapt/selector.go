@@ -22,7 +22,7 @@ const (
 // Start comes first. These calls feed it:
 //
 //   - Sent after each fill of video.
-//   - Report, NACKed and REMB for the viewer's feedback.
+//   - Report, Lost, NACKed and REMB for the viewer's feedback.
 //   - Switched when another rung is sent.
 //   - HandleTimeout when Deadline has come, and when the ladder changed.
 //   - Choose when somebody chose a rung. From then on the Setting's Ladder ends at that rung.

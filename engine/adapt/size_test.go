@@ -45,6 +45,7 @@ func (h *hot) calls() {
 	f := adapt.Fill{Packets: 12, Size: 1000, Numbered: h.s.Number(h.now)}
 	h.s.Sent(h.now, h.g.Source, f)
 	h.s.Report(h.now, h.g, h.report)
+	h.s.Lost(1)
 	h.s.NACKed(h.now, h.g, 3)
 	h.s.REMB(h.now, h.g, 1e6)
 	h.s.HandleTimeout(h.now, h.g)

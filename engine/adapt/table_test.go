@@ -247,6 +247,8 @@ func silent(l adapt.Ladder) []scene {
 	}
 	idle := wide(l, "blind", switches(0), nil)
 	idle.setup = deaf
+	guessing := wide(l, "blind, asks for packets that came", switches(0), nil)
+	guessing.setup = func(_ *publisher, v *viewer) { v.far.deaf, v.far.guesses = true, true }
 	estimated := blind
 	estimated.name, estimated.buffer = "blind, REMB, fall to 40 %", 1.5
 	estimated.setup = func(_ *publisher, v *viewer) {
@@ -266,7 +268,7 @@ func silent(l adapt.Ladder) []scene {
 			b.atMost("top, s", v.tally.reached(fallEnd, func(r int) bool { return r == top }), 90)
 		},
 	}
-	return []scene{blind, idle, estimated, audio}
+	return []scene{blind, idle, guessing, estimated, audio}
 }
 
 // halts are those of a server that is late by itself. Nobody goes down for them, but for a narrow link as ever.

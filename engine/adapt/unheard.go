@@ -17,6 +17,14 @@ const (
 	watchSpan = 50 * port.Millisecond
 )
 
+// Lost notes the share of packets, in 1/256, that the viewer's last receiver report shows as lost (RFC 3550 section
+// 6.4.1).
+//
+// GStreamer guesses when each packet should come, and asks for those that come later. It may ask for most of all
+// packets and lack none. So no NACK moves a viewer without transport-wide reports whose receiver reports show hardly
+// any loss.
+func (s *Selector) Lost(share uint8) { s.alarms.whole = share < leastLost }
+
 // NACKed notes that the viewer asked again for n packets that it was really sent and that are still known.
 func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 	s.turn(now)
@@ -36,7 +44,7 @@ func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 	switch {
 	case s.numbering == NumberSome && nacked >= least && 100*nacked >= 8*s.counts.recent()<<a.raised(CauseNACK):
 		s.alarm(CauseNACK)
-	case s.blind && nacked >= 2*alarmNACKs && nacked*10 >= 4*s.counts.recent():
+	case s.blind && !a.whole && nacked >= 2*alarmNACKs && nacked*10 >= 4*s.counts.recent():
 		a.nacked = 0
 		s.fall(now, g, symptoms{cause: CauseNACK})
 	}

@@ -257,6 +257,39 @@ func TestSoundAlone(t *testing.T) {
 	c.until(v, "hi", 120*port.Second)
 }
 
+// A viewer without transport-wide reports goes down because it asks for much, unless its receiver reports about the
+// same video show that nothing is missing.
+func TestGuessesOfADeafViewer(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		block rtcp.ReportBlock
+		stays bool
+	}{
+		{"nothing is missing", rtcp.ReportBlock{SSRC: subVideo}, true},
+		{"a third is missing", rtcp.ReportBlock{SSRC: subVideo, FractionLost: 85}, false},
+		{"sound alone is whole", rtcp.ReportBlock{SSRC: subAudio}, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := newAudience(t)
+			v := c.join(10e6)
+			v.deaf = true
+			c.pass(5 * port.Second)
+			for range 20 {
+				report := rtcp.AppendReceiverReport(nil, 1, []rtcp.ReportBlock{x.block})
+				var asked []uint16
+				for i := range uint16(50) {
+					asked = append(asked, uint16(v.highest)-i)
+				}
+				v.rtcp(rtcp.AppendNACK(report, 1, subVideo, asked))
+				c.pass(port.Second / 2)
+			}
+			if got := c.rid(v); (got == "hi") != x.stays {
+				t.Errorf("the viewer is sent layer %q; want hi: %t", got, x.stays)
+			}
+		})
+	}
+}
+
 // Somebody may choose the highest layer, at once. Another choice lifts the bound.
 func TestChoice(t *testing.T) {
 	for _, on := range []bool{true, false} {

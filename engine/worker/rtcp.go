@@ -120,13 +120,7 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 		switch p.Type {
 		case rtcp.SR, rtcp.RR:
 			sub.source = p.SSRC
-			var b rtcp.ReportBlock
-			for x := p.Blocks(); x.Next(&b); {
-				w.count(ReceivedReports)
-				if d, ok := roundTrip(w.cfg.Wall+int64(in.Arrival), &b); ok {
-					w.counters.roundTrip(d)
-				}
-			}
+			w.handleBlocks(sub, &p, in.Arrival)
 		case rtcp.NACK:
 			lost, ok := w.handleNACK(now, sub, &p)
 			if w.missed(now, sub, p.Media, lost); !ok {
@@ -150,6 +144,20 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 			if sub.leaves(&p) {
 				w.end(s, api.ReasonBye)
 			}
+		}
+	}
+}
+
+// handleBlocks takes in the blocks of a subscriber's report that arrived at a time.
+func (w *Worker) handleBlocks(sub *subscriber, p *rtcp.Packet, arrival port.Time) {
+	var b rtcp.ReportBlock
+	for x := p.Blocks(); x.Next(&b); {
+		w.count(ReceivedReports)
+		if d, ok := roundTrip(w.cfg.Wall+int64(arrival), &b); ok {
+			w.counters.roundTrip(d)
+		}
+		if sub.adapted() != nil && b.SSRC == sub.video().spec.SSRC {
+			sub.selector.Lost(b.FractionLost)
 		}
 	}
 }
