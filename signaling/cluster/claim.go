@@ -26,8 +26,8 @@ const (
 var errSilent = errors.New("no media came")
 
 // Serves pulls a stream from another node beside this node's own publisher, until the first packet. The error is
-// directory.ErrUnchecked where this node could not pull, or the other had no room. It is another one where no packet
-// came within 2 s. All failures but silence take a second more.
+// directory.ErrUnchecked where this node could not pull, or the other had no room or did not answer. It is another one
+// where no packet came within 2 s. All failures but silence take a second more.
 func (n *Node) Serves(ctx context.Context, stream string, at directory.Place) error {
 	err := n.prove(ctx, stream, at)
 	if err == nil || errors.Is(err, errSilent) {
@@ -37,7 +37,7 @@ func (n *Node) Serves(ctx context.Context, stream string, at directory.Place) er
 	case <-ctx.Done():
 	case <-time.After(goneSpan):
 	}
-	if classify(err).reason == busy {
+	if why := classify(err).reason; why == busy || why == unreachable {
 		return fmt.Errorf("%w: %w", directory.ErrUnchecked, err)
 	}
 	return err

@@ -144,16 +144,19 @@ func TestClaimWithoutMedia(t *testing.T) {
 	})
 }
 
-// A node that has no publisher any more gets a second to say so. One that has no room is not to blame.
+// A node that has no publisher any more gets a second to say so. One that has no room is not to blame. Nor is one that
+// does not answer, which is 0 here.
 func TestClaimRefused(t *testing.T) {
 	for status, blameless := range map[int]bool{
-		http.StatusNotFound: false, http.StatusForbidden: false, http.StatusServiceUnavailable: true,
+		http.StatusNotFound: false, http.StatusForbidden: false, http.StatusServiceUnavailable: true, 0: true,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			net, other, ours := rivals(t)
-			net.setHandler("origin.example", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.WriteHeader(status)
-			}))
+			var refusal http.Handler
+			if status != 0 {
+				refusal = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+			}
+			net.setHandler("origin.example", refusal)
 			got := <-ours.check(t.Context())
 			if got.err == nil || errors.Is(got.err, directory.ErrUnchecked) != blameless || got.took != goneSpan {
 				t.Errorf("%d: got error %v after %v, want one after %v, and blameless: %v", status, got.err, got.took,

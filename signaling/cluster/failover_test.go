@@ -34,6 +34,8 @@ func (b *board) Where(context.Context, string, netip.Addr) directory.Answer {
 
 func (b *board) Failed(directory.NodeID) {}
 
+func (b *board) Unanswered(directory.NodeID) {}
+
 func (b *board) Watch(_ string, found func(directory.Place)) func() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -41,21 +41,23 @@ const (
 	ended
 	local
 	crowded
+	noMedia
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
 	"unreachable", "unauthorized", "no stream", "busy", "refused", "redirect", "unusable answer", "addresses", "loop",
 	"published here", "stream taken", "codec", "session ended", "own server",
-	"no room",
+	"no room", "no media",
 }
 
 func (r reason) String() string { return reasonNames[r] }
 
-// blames reports whether the upstream is at fault: a node that fails so is left out for a while.
+// blames reports whether the upstream's answer shows its fault: a node that fails so is left out for a while. One that
+// cannot be reached has not answered.
 func (r reason) blames() bool {
 	switch r {
-	case unreachable, unauthorized, refused, redirected, unusable, addresses:
+	case noMedia, unauthorized, refused, redirected, unusable, addresses:
 		return true
 	}
 	return false
@@ -92,6 +94,8 @@ func classify(err error) failure {
 		if seconds, err := strconv.Atoi(refusal.RetryAfter); err == nil && seconds > 0 {
 			f.after = min(time.Duration(min(seconds, 3600))*time.Second, longestRest)
 		}
+	case errors.Is(err, errNoMedia):
+		f.reason = noMedia
 	case errors.Is(err, client.ErrRedirect):
 		f.reason = redirected
 	case errors.Is(err, client.ErrUnreachable):

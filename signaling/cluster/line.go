@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"ringcast/engine/api"
-	"ringcast/signaling/client"
 )
 
 const (
@@ -18,6 +17,8 @@ const (
 	// A line rests for leastRest after its first failure, twice as long after each more, and at most for longestRest.
 	leastRest   = 500 * time.Millisecond
 	longestRest = 30 * time.Second
+	// longestNodeRest is the longest rest after a node of the cluster that could not be reached.
+	longestNodeRest = 1500 * time.Millisecond
 	// streamRest is the rest where the upstream works, but nobody publishes.
 	streamRest = time.Second
 	// worked is the time after which a session counts as a success when it ends.
@@ -120,18 +121,30 @@ func (n *line) rest(ctx context.Context, w way, err error) bool {
 	again := w.failed(&f)
 	if !closing {
 		span := f.rest(n.failures, n.node.chance())
-		if again {
+		switch {
+		case again:
 			span = 0
+		case n.upstream.peer != "" && f.reason == unreachable: // it may be the stream's only place
+			span = min(span, longestNodeRest)
 		}
 		n.fail(f.reason)
 		n.counts.failures.WithLabelValues(n.upstream.label(), f.reason.String()).Inc()
-		if n.upstream.peer != "" && f.reason.blames() {
-			n.node.directory.Failed(n.upstream.peer)
-		}
+		n.report(f.reason)
 		n.upstream.broken(n.node.log, f, span)
 		w.pause(ctx, span)
 	}
 	return w.resume(ctx)
+}
+
+// report makes the directory know of a node's failure.
+func (n *line) report(why reason) {
+	switch peer := n.upstream.peer; {
+	case peer == "" || peer == n.node.id:
+	case why.blames():
+		n.node.directory.Failed(peer)
+	case why == unreachable:
+		n.node.directory.Unanswered(peer)
+	}
 }
 
 // pause waits for a time.
@@ -158,8 +171,12 @@ func (n *line) leave(ctx context.Context, l *link) {
 	})
 }
 
-// errEnded is wrapped by the failure of a line whose session ended.
-var errEnded = errors.New("the session with the upstream ended")
+// Errors of a line's session: errEnded is wrapped where it ended, and errNoMedia where it was answered, but never
+// connected.
+var (
+	errEnded   = errors.New("the session with the upstream ended")
+	errNoMedia = errors.New("no media")
+)
 
 // endOf is the end of a session as an error.
 func endOf(why api.Reason) error {
@@ -167,7 +184,7 @@ func endOf(why api.Reason) error {
 	case api.ReasonLocalPublisher:
 		return errPublished
 	case api.ReasonUpstreamUnreachable, api.ReasonHandshakeFailed:
-		return fmt.Errorf("%w: no media: %v", client.ErrUnreachable, why)
+		return fmt.Errorf("%w: %v", errNoMedia, why)
 	}
 	return fmt.Errorf("%w: %v", errEnded, why)
 }

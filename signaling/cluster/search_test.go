@@ -20,8 +20,8 @@ import (
 // onePlace is a directory that finds one place for each stream.
 type onePlace struct {
 	directory.Directory
-	mu     sync.Mutex
-	failed int
+	mu                 sync.Mutex
+	failed, unanswered int
 }
 
 func (*onePlace) Where(context.Context, string, netip.Addr) directory.Answer {
@@ -38,11 +38,17 @@ func (d *onePlace) Failed(directory.NodeID) {
 	d.failed++
 }
 
-func (d *onePlace) failures() int {
+func (d *onePlace) Unanswered(directory.NodeID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unanswered++
+}
+
+func (d *onePlace) failures() (failed, unanswered int) {
 	synctest.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failed
+	return d.failed, d.unanswered
 }
 
 // noted is a directory that has no stream, and notes for which clients it looked.
@@ -106,7 +112,8 @@ func TestAdmissionTakesNoTurn(t *testing.T) {
 	})
 }
 
-// A node whose stream has ended is not blamed for it. One that lies, or whose media never come, is blamed.
+// A node whose stream has ended is not blamed for it, nor one that does not answer. One that lies, or whose media never
+// come, is blamed.
 func TestBlame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net, d := newNetwork(), &onePlace{}
@@ -115,14 +122,14 @@ func TestBlame(t *testing.T) {
 		edge.node.Join(d, net)
 		wantStatus(t, edge.watch(), http.StatusConflict)
 		time.Sleep(2 * longestRest)
-		if got := d.failures(); got != 0 {
+		if got, _ := d.failures(); got != 0 {
 			t.Errorf("got a node blamed %d times for a stream that it has not, want 0", got)
 		}
 		origin.engine.publish(stream)
 		wantStatus(t, edge.watch(), http.StatusCreated)
 		dialled := edge.engine.dials
 		edge.engine.End(dialled[len(dialled)-1], api.ReasonUpstreamUnreachable)
-		if got := d.failures(); got != 1 {
+		if got, _ := d.failures(); got != 1 {
 			t.Errorf("got a node blamed %d times whose media did not come, want 1", got)
 		}
 	})
@@ -133,8 +140,19 @@ func TestBlame(t *testing.T) {
 		edge := newServer(t, net, "edge.example")
 		edge.node.Join(d, net)
 		wantStatus(t, edge.watch(), http.StatusServiceUnavailable)
-		if got := d.failures(); got != 1 {
+		if got, _ := d.failures(); got != 1 {
 			t.Errorf("got a node blamed %d times for its garbage, want 1", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		d, edge := &onePlace{}, newServer(t, newNetwork(), "edge.example")
+		edge.node.Join(d, roundTrip(func(r *http.Request) (*http.Response, error) {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}))
+		wantStatus(t, edge.watch(), http.StatusServiceUnavailable)
+		if failed, unanswered := d.failures(); failed != 0 || unanswered != 1 {
+			t.Errorf("got a silent node blamed %d times and unanswered %d times, want 0 and 1", failed, unanswered)
 		}
 	})
 }

@@ -47,10 +47,11 @@ type treeNode struct {
 	public  *server
 	host    string
 	dead    atomic.Bool
-	// vanishes keeps its connections alive after its end.
-	vanishes atomic.Bool
-	stop     context.CancelFunc
-	running  sync.WaitGroup
+	// vanishes keeps its connections alive after its end. mute leaves requests of pulls without an answer: the
+	// directory alone reaches the node.
+	vanishes, mute atomic.Bool
+	stop           context.CancelFunc
+	running        sync.WaitGroup
 }
 
 // plant starts nodes.
@@ -96,8 +97,15 @@ func (f *forest) start(i int, cfg Config, peers []string) {
 	n.public = &server{engine: n.fakeEngine, node: n.node, web: clients.Handler()}
 	relays.Relays = true
 	m := &Member{Guard: secret.NewGuard(keys, id, nil, nil)}
-	f.net.setHandler(n.host, m.Handler(signaling.New(relays, n.node).Handler(), clients.ForwardedHandler(),
-		directory.StaticHandler(n.service), n.node.ServePaths))
+	all := m.Handler(signaling.New(relays, n.node).Handler(), clients.ForwardedHandler(),
+		directory.StaticHandler(n.service), n.node.ServePaths)
+	f.net.setHandler(n.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if news := r.URL.Path == directory.PathWhere || r.URL.Path == directory.PathNews; n.mute.Load() && !news {
+			<-r.Context().Done()
+			return
+		}
+		all.ServeHTTP(w, r)
+	}))
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.running.Go(func() { origins.Run(ctx, n.service) })

@@ -79,29 +79,31 @@ type BookConfig struct {
 
 // A Book makes a directory's decisions. It does no I/O and reads no clock.
 //
-// The calls are SetSelf, Where, Admit, Announce, Withdraw, Failed, Checked, Watch and Unwatch. News from others comes
-// by Answer, Asked, Heard, Up and Down. Tick is called when the time of Next has come. After each of these the owner
-// takes Outputs until there are none. Times never go back. A Book belongs to one goroutine at a time.
+// The calls are SetSelf, Where, Admit, Announce, Withdraw, Failed, Unanswered, Checked, Watch and Unwatch. News from
+// others comes by Answer, Asked, Heard, Up and Down. Tick is called when the time of Next has come. After each of these
+// the owner takes Outputs until there are none. Times never go back. A Book belongs to one goroutine at a time.
 type Book struct {
 	cfg     BookConfig
 	rand    *rand.Rand
 	self    Node
 	outputs []Output
 
-	flights  map[string]*flight
-	numbers  map[uint64]*flight // the same, by the numbers of their questions
-	tickets  uint64
-	cache    *memory[[]Place]
-	sources  *Sources
-	watches  map[string]*watch
-	own      map[string]*publication
-	seen     *memory[Generation]
-	losers   *memory[struct{}]
-	blamed   *memory[blame]
-	claims   claims
-	nodes    map[NodeID]acquaintance
-	beatNext time.Time
-	Counts   Counts
+	flights map[string]*flight
+	numbers map[uint64]*flight // the same, by the numbers of their questions
+	tickets uint64
+	cache   *memory[[]Place]
+	sources *Sources
+	watches map[string]*watch
+	own     map[string]*publication
+	seen    *memory[Generation]
+	losers  *memory[struct{}]
+	blamed  *memory[blame]
+	// unanswered are the nodes that did not answer a pull.
+	unanswered *memory[struct{}]
+	claims     claims
+	nodes      map[NodeID]acquaintance
+	beatNext   time.Time
+	Counts     Counts
 }
 
 // Counts are a Book's counters, from its start.
@@ -156,7 +158,9 @@ func NewBook(cfg BookConfig, self Node, r *rand.Rand) *Book {
 		losers:  newMemory[struct{}](loserSpan, maxLosers),
 		blamed:  newMemory[blame](blameSpan, maxBlamed),
 		claims:  newClaims(),
-		nodes:   make(map[NodeID]acquaintance),
+
+		unanswered: newMemory[struct{}](blameSpan, maxBlamed),
+		nodes:      make(map[NodeID]acquaintance),
 	}
 }
 
@@ -268,7 +272,8 @@ func (b *Book) Nodes() []Node {
 	return nodes
 }
 
-// Failed reports that a pull from the node failed. The result is set where the node is left out from now on.
+// Failed reports that a pull from the node failed by its fault. The result is set where the node is left out from now
+// on.
 func (b *Book) Failed(now time.Time, node NodeID) (leftOut bool) {
 	bad, _ := b.blamed.get(now, string(node))
 	if bad.out {
@@ -281,6 +286,22 @@ func (b *Book) Failed(now time.Time, node NodeID) (leftOut bool) {
 		b.Counts.LeftOut++
 	}
 	return bad.out
+}
+
+// Unanswered reports that the node did not answer a pull. Its places count only where there are no others.
+func (b *Book) Unanswered(now time.Time, node NodeID) {
+	b.unanswered.put(now, string(node), struct{}{})
+}
+
+// doubt orders nodes: 0 for most, more for one that did not answer, and most for one that is left out.
+func (b *Book) doubt(now time.Time, node NodeID) int {
+	if b.out(now, node) {
+		return 2
+	}
+	if _, ok := b.unanswered.get(now, string(node)); ok {
+		return 1
+	}
+	return 0
 }
 
 // Up reports that messages reach a node again, or some node where the id is empty. Publications are announced again:

@@ -442,6 +442,32 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
+// A node that did not answer counts only where no other has the stream, however new its place, for a minute.
+func TestUnanswered(t *testing.T) {
+	d := newDesk(t, BookConfig{}, "self")
+	for range 10 {
+		d.Unanswered(d.now, "mute")
+	}
+	for _, test := range []struct {
+		after  time.Duration
+		others bool
+		want   NodeID
+	}{
+		{0, true, "other"}, {0, false, "mute"}, {blameSpan, true, "mute"},
+	} {
+		d.pass(test.after + cacheSpan)
+		ticket, number := d.ask("live")
+		d.answer("mute", "live", number, at(9, "mute"))
+		if test.others {
+			d.answer("other", "live", number, at(1, "other"))
+		}
+		d.Asked(d.now, number, Complete)
+		if a := d.got(ticket); a.Verdict != Found || len(a.Places) != 1 || a.Places[0].Node != test.want {
+			t.Errorf("%v later, others have it: %v: got %+v, want %s", test.after, test.others, a, test.want)
+		}
+	}
+}
+
 // Nodes are listed by their beats, each second or less often where there are many, and until these stay away.
 func TestBeats(t *testing.T) {
 	d := newDesk(t, BookConfig{}, "self")

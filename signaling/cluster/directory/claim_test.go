@@ -68,7 +68,7 @@ func TestLiar(t *testing.T) {
 	}
 }
 
-// Pulls fail in a partition, so both nodes are left out. The older of two publishers ends all the same afterwards.
+// A node that was left out claims a stream. The older of two publishers ends all the same.
 func TestClaimAfterPartition(t *testing.T) {
 	d := newDesk(t, BookConfig{}, "self")
 	d.Announce(d.now, "live", Publisher{})

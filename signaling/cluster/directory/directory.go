@@ -111,9 +111,12 @@ type Directory interface {
 	Announce(stream string, p Publisher) Place
 	// Withdraw ends the announcement, when the publisher has ended. It is harmless where there is none.
 	Withdraw(stream string)
-	// Failed reports that a pull from the node failed. A node that fails three times within a minute is left out of
-	// answers for a minute.
+	// Failed reports that a pull from the node failed by its answer, or without media after it. A node that fails three
+	// times within a minute is left out of answers for a minute.
 	Failed(node NodeID)
+	// Unanswered reports that the node did not answer a pull, as in a partition. For a minute its places count only
+	// where nobody else has the stream.
+	Unanswered(node NodeID)
 	// Nodes returns the other nodes that are there now.
 	Nodes() []Node
 	// Watch calls found for each new origin of the stream on another node, until stop. Viewers wait for it. found may
@@ -133,7 +136,7 @@ type Local interface {
 	// requester in its path.
 	Places(stream string, requester NodeID) []Place
 	// Serves pulls the stream from another node that claims to have a newer publisher, until its first packet. It fails
-	// with ErrUnchecked where this node could not pull, and with another error where no packet came within 2 s. Any
+	// with ErrUnchecked where no answer came, and with another error where no packet came within 2 s. Any
 	// failure but silence takes a second more: a node takes back its claim meanwhile if its publisher has just ended.
 	Serves(ctx context.Context, stream string, at Place) error
 	// Superseded ends the publisher of the stream here: another node has a newer one. The publisher's session gets a

@@ -35,7 +35,10 @@
 // Up to 16 checks of one node's claims run at once, and 128 of all nodes'. A node that takes its claim back is not to
 // blame, nor is one where either publisher ended during the check. After a failed check our stream is announced again,
 // so that a node with a newer publisher repeats its claim. After three false claims a node is left out of answers, and
-// its claims are not heard for a minute. Pulls that fail do not count here: after a partition nodes have many.
+// its claims are not heard for a minute. Pulls that fail do not count here.
+//
+// A node lies by its answers alone. One that does not answer may be beyond a partition. Its claims stay unchecked. For
+// a minute its places come after those of other nodes.
 //
 // A check proves that a node sends media under that name, and not whose media it sends.
 //

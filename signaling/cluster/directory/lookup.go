@@ -96,12 +96,13 @@ func (b *Book) learn(now time.Time, f *flight, p Place) {
 	if p.Path.Has(b.self.ID) {
 		return
 	}
-	switch newest := f.places; {
+	newest, doubt := f.places, b.doubt(now, p.Node)
+	switch {
 	case len(newest) == 0:
 		f.settle = now.Add(settleSpan)
 		f.places = []Place{p}
-	case b.out(now, p.Node) != b.out(now, newest[0].Node): // a node that failed counts less, however new its place
-		if b.out(now, newest[0].Node) {
+	case doubt != b.doubt(now, newest[0].Node): // a node that failed counts less, however new its place
+		if doubt < b.doubt(now, newest[0].Node) {
 			f.places = []Place{p}
 		}
 	case p.Generation.Newer(newest[0].Generation):

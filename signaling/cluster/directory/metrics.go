@@ -17,7 +17,7 @@ var (
 	falseClaimsDesc = counterDesc("cluster_false_claims_total",
 		"Claims of other nodes to streams of this one for which they sent no media. The publishers here stayed.")
 	leftOutDesc = counterDesc("cluster_left_out_total",
-		"Times that a node was left out for a minute, because three pulls from it had failed.")
+		"Times that a node was left out for a minute, because three of its answers were wrong, or brought no media.")
 	nodesDesc = counterDesc("cluster_nodes",
 		"Other nodes of the cluster that are there now.")
 	silentDesc = counterDesc("cluster_silent",

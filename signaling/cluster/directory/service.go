@@ -291,9 +291,14 @@ func (s *Service) Failed(node NodeID) {
 	s.leftOut(node, out)
 }
 
+// Unanswered implements Directory.
+func (s *Service) Unanswered(node NodeID) {
+	s.with(func(now time.Time, b *Book) { b.Unanswered(now, node) })
+}
+
 func (s *Service) leftOut(node NodeID, out bool) {
 	if out {
-		s.log.Warn("a node is left out for a minute, because pulls from it failed", "node", node)
+		s.log.Warn("a node is left out for a minute, because its answers to pulls were wrong", "node", node)
 	}
 }
 
