@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"context"
 	_ "embed"
 	"log/slog"
 	"net/http"
@@ -23,6 +24,16 @@ type AdminEngine interface {
 	Limits() api.Limits
 	// SetLimits changes the limits by a function, and returns those now in force.
 	SetLimits(change func(*api.Limits)) api.Limits
+}
+
+// AdminNodes are the servers of a cluster, as the admin API needs them. All methods may be called concurrently.
+type AdminNodes interface {
+	// Self is the id of this server. It has no dot.
+	Self() string
+	// EndSession ends a session of another server. It fails with ErrNoNode or ErrUpstream.
+	EndSession(ctx context.Context, node string, id api.SessionID) (ended bool, err error)
+	// EndStream ends the sessions of a stream at all other servers. silent is the number of those that did not answer.
+	EndStream(ctx context.Context, stream string) (ended, silent int)
 }
 
 // AdminAccess decides which requests the admin listener takes.
@@ -48,6 +59,8 @@ type AdminConfig struct {
 	Engine AdminEngine
 	// Cluster returns what /api/cluster shows, as a value for JSON; without it there is no such path.
 	Cluster func() any
+	// Nodes are the servers of the cluster, nil without one.
+	Nodes AdminNodes
 	// TrustedProxies are those of Config.
 	TrustedProxies []netip.Prefix
 	// OpenReads lets everybody read who can connect, without a token: for a listener on loopback, without proxies.
@@ -59,6 +72,7 @@ type Admin struct {
 	log     *slog.Logger
 	engine  AdminEngine
 	cluster func() any
+	nodes   AdminNodes // nil without a cluster
 	gate    gate
 	audit   audit
 	proxies proxies
@@ -77,8 +91,8 @@ func NewAdmin(cfg AdminConfig) *Admin {
 		cfg.Gatherer = prometheus.DefaultGatherer
 	}
 	a := &Admin{
-		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, gate: newGate(&cfg), audit: audit{log: cfg.Log},
-		proxies: cfg.TrustedProxies, mux: http.NewServeMux(),
+		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, nodes: cfg.Nodes, gate: newGate(&cfg),
+		audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies, mux: http.NewServeMux(),
 	}
 	metrics := promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),

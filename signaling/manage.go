@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"ringcast/engine/api"
@@ -40,6 +41,7 @@ func (a *Admin) serveAPI() {
 // inspectedSession is a session as operators see it. Its id is that of the log, and not the secret of its URL.
 type inspectedSession struct {
 	ID        uint64    `json:"id"`
+	Node      string    `json:"node,omitempty"` // of a cluster
 	Role      string    `json:"role"`
 	State     string    `json:"state"`
 	Opened    time.Time `json:"opened"`
@@ -70,6 +72,9 @@ func (a *Admin) listSessions(w http.ResponseWriter, r *request) error {
 			ID: uint64(s.ID), Role: s.Role.String(), State: stateOf(&s), Opened: s.Opened.UTC().Truncate(time.Second),
 			UserAgent: s.Agent, RID: s.RID, Cause: s.Cause,
 		}
+		if a.nodes != nil {
+			in.Node = a.nodes.Self()
+		}
 		if s.Source != (netip.Addr{}) {
 			in.Source = s.Source.String()
 		}
@@ -97,32 +102,82 @@ func noStream(name string) *problem {
 	}
 }
 
-// endStream ends the publisher and the viewers of a stream.
+// endStream ends the publisher and the viewers of a stream, at all nodes of a cluster.
 func (a *Admin) endStream(w http.ResponseWriter, r *request) (err error) {
-	stream, ended := r.PathValue("stream"), 0
+	stream, ended, silent := r.PathValue("stream"), 0, 0
 	if !validStream(stream) {
 		stream = "" // nothing has such a name
 	}
-	defer func() { a.audit.wrote(r, endStream, err, "stream", stream, "sessions", ended) }()
-	if ended = a.engine.EndStream(stream, api.ReasonKicked); ended == 0 {
-		return noStream(stream)
+	defer func() { a.audit.wrote(r, endStream, err, "stream", stream, "sessions", ended, "silent", silent) }()
+	ended = a.engine.EndStream(stream, api.ReasonKicked)
+	if a.nodes != nil && stream != "" {
+		var more int
+		more, silent = a.nodes.EndStream(r.Context(), stream)
+		ended += more
 	}
-	return writeJSON(w, map[string]int{"ended": ended})
+	switch {
+	case ended == 0 && silent == 0:
+		return noStream(stream)
+	case ended == 0:
+		return nodesSilent(fmt.Sprintf("%d servers of the cluster do not answer, and no other has the stream", silent))
+	}
+	return writeJSON(w, struct {
+		Ended  int `json:"ended"`
+		Silent int `json:"silent,omitempty"`
+	}{ended, silent})
 }
 
-// endSession ends one session.
+// nodesSilent is the problem of a write that other servers of the cluster did not answer.
+func nodesSilent(detail string) *problem {
+	return &problem{
+		status: http.StatusBadGateway, kind: "nodes-silent", title: "Servers do not answer",
+		detail: detail + "; try again",
+	}
+}
+
+// endSession ends one session, here or at another node of a cluster.
 func (a *Admin) endSession(w http.ResponseWriter, r *request) (err error) {
-	text := r.PathValue("id")
-	id, err := strconv.ParseUint(text, 10, 64)
-	defer func() { a.audit.wrote(r, endSession, err, "session", id) }()
-	if err != nil || !a.engine.End(api.SessionID(id), api.ReasonKicked) {
+	node, id, ok := a.sessionOf(r.PathValue("id"))
+	defer func() {
+		facts := []any{"session", uint64(id)}
+		if node != "" {
+			facts = append(facts, "node", node)
+		}
+		a.audit.wrote(r, endSession, err, facts...)
+	}()
+	ended := false
+	if ok && node == "" {
+		ended = a.engine.End(id, api.ReasonKicked)
+	} else if ok {
+		ended, err = a.nodes.EndSession(r.Context(), node, id)
+	}
+	switch {
+	case err != nil && !errors.Is(err, ErrNoNode):
+		return nodesSilent("the session's server does not answer")
+	case !ended:
 		return &problem{
 			status: http.StatusNotFound, kind: "no-session", title: "No such session",
-			detail: fmt.Sprintf("the session %s has ended or never was; expected the id of a listed one", quote(text)),
+			detail: fmt.Sprintf("the session %s has ended or never was; expected the id of a listed one",
+				quote(r.PathValue("id"))),
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// sessionOf reads the number of a session, after the id of its node and a dot if it is another node's.
+func (a *Admin) sessionOf(text string) (node string, id api.SessionID, ok bool) {
+	if before, after, dotted := strings.Cut(text, "."); dotted {
+		if a.nodes == nil || !validStream(before) { // ids have letters and digits alone, as names may have
+			return "", 0, false
+		}
+		node, text = before, after
+		if node == a.nodes.Self() {
+			node = ""
+		}
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	return node, api.SessionID(n), err == nil && n > 0
 }
 
 // A limitSet is api.Limits in JSON. A field that a PATCH leaves out stays.

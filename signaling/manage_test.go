@@ -260,6 +260,11 @@ func TestOpenAPI(t *testing.T) {
 	d.try(t, "GET "+stream+"/sessions", "/api/streams/none/sessions", "", 404, auth...)
 	d.try(t, "DELETE "+stream, "/api/streams/none", "", 404, auth...)
 	d.try(t, "DELETE "+session, "/api/sessions/99", "", 404, auth...)
+	d.admin.nodes = &fakeNodes{err: ErrUpstream, silent: 1}
+	d.try(t, "DELETE "+session, "/api/sessions/node2.7", "", 502, auth...)
+	d.try(t, "DELETE "+stream, "/api/streams/none", "", 502, auth...)
+	d.try(t, "DELETE "+stream, "/api/streams/live", "", 200, auth...)
+	d.try(t, "GET "+stream+"/sessions", "/api/streams/live/sessions", "", 200, auth...)
 	d.try(t, "PATCH /api/limits", "/api/limits", `{"colour":1}`, 400, auth...)
 	d.try(t, "PATCH /api/limits", "/api/limits", strings.Repeat(" ", maxExtensionBody+1), 413, auth...)
 	d.try(t, "GET /livez", "/livez", "", 200)
@@ -268,6 +273,76 @@ func TestOpenAPI(t *testing.T) {
 	d.try(t, "GET /readyz", "/readyz", "", 503)
 	if len(d.missing) > 0 {
 		t.Errorf("no request had these answers of the document: %q", slices.Sorted(maps.Keys(d.missing)))
+	}
+}
+
+// fakeNodes are node1, which is this one, and node2 with the session 7.
+type fakeNodes struct {
+	err    error
+	silent int
+	asked  []string
+}
+
+func (*fakeNodes) Self() string { return "node1" }
+
+func (n *fakeNodes) EndSession(_ context.Context, node string, id api.SessionID) (bool, error) {
+	n.asked = append(n.asked, node+" "+strconv.Itoa(int(id)))
+	if node != "node2" {
+		return false, ErrNoNode
+	}
+	return id == 7, n.err
+}
+
+func (n *fakeNodes) EndStream(_ context.Context, stream string) (ended, silent int) {
+	n.asked = append(n.asked, stream)
+	if stream == "there" {
+		ended = 3
+	}
+	return ended, n.silent
+}
+
+// In a cluster the id of a session may have that of its node, and a stream ends at all nodes.
+func TestEndAtOtherNodes(t *testing.T) {
+	nodes := &fakeNodes{}
+	a, m := managing(func(c *AdminConfig) { c.Nodes = nodes })
+	for _, row := range []struct {
+		path   string
+		status int
+		answer string
+	}{
+		{"/api/sessions/2", 204, ""},
+		{"/api/sessions/node1.2", 204, ""},
+		{"/api/sessions/node2.7", 204, ""},
+		{"/api/sessions/node2.2", 404, "no-session"},
+		{"/api/sessions/node3.7", 404, "no-session"},
+		{"/api/sessions/node2.", 404, "no-session"},
+		{"/api/sessions/.2", 404, "no-session"},
+		{"/api/sessions/node%0A2.2", 404, "no-session"},
+		{"/api/sessions/node2.7.7", 404, "no-session"},
+		{"/api/streams/live", 200, `{"ended":4}`},
+		{"/api/streams/there", 200, `{"ended":3}`},
+		{"/api/streams/none", 404, "no-stream"},
+		{"/api/streams/b%0Ad", 404, "no-stream"},
+	} {
+		w := ask(a, http.MethodDelete, row.path, "", "Authorization", bearerOfAdmin, "Content-Type", jsonType)
+		if w.Code != row.status || !strings.Contains(w.Body.String(), row.answer) {
+			t.Errorf("%s: got %d, %s, want %d, %s", row.path, w.Code, w.Body, row.status, row.answer)
+		}
+	}
+	if want := []string{"node2 7", "node2 2", "node3 7", "live", "there", "none"}; !slices.Equal(nodes.asked, want) {
+		t.Errorf("other nodes were asked for %q, want %q", nodes.asked, want)
+	}
+	if len(m.ended) != 3 {
+		t.Errorf("got %q ended here, want session 2 twice and the stream", m.ended)
+	}
+	w := ask(a, http.MethodGet, "/api/streams/live/sessions", "", "Authorization", bearerOfAdmin)
+	if !strings.Contains(w.Body.String(), `{"id":1,"node":"node1",`) {
+		t.Errorf("got %s, want the node's id beside the session's", w.Body)
+	}
+	a, _ = managing(nil)
+	w = ask(a, http.MethodDelete, "/api/sessions/node2.7", "", "Authorization", bearerOfAdmin, "Content-Type", jsonType)
+	if w.Code != http.StatusNotFound {
+		t.Errorf("got %d without a cluster, want 404", w.Code)
 	}
 }
 

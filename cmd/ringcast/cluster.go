@@ -13,6 +13,7 @@ import (
 	"ringcast/cmd/ringcast/internal/certificate"
 	"ringcast/cmd/ringcast/internal/config"
 	"ringcast/cmd/ringcast/internal/web"
+	"ringcast/engine"
 	"ringcast/signaling"
 	"ringcast/signaling/cluster"
 	"ringcast/signaling/cluster/directory"
@@ -29,6 +30,7 @@ type membership struct {
 	service      *directory.Service
 	redirects    *cluster.Redirects
 	forwards     *cluster.Forwards
+	kicks        *cluster.Kicks
 }
 
 // join prepares a membership, where the settings have one.
@@ -71,7 +73,7 @@ func (m *membership) id() directory.NodeID {
 }
 
 // enter finds the other nodes, once the engine runs. It adds them to the settings.
-func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Logger) {
+func (m *membership) enter(cfg *config.Config, node *cluster.Node, e *engine.Engine, log *slog.Logger) {
 	if m == nil {
 		return
 	}
@@ -85,6 +87,9 @@ func (m *membership) enter(cfg *config.Config, node *cluster.Node, log *slog.Log
 		How: cfg.Cluster.Redirection(), At: cfg.Cluster.RedirectAt, Nodes: m.service.Nodes,
 	})
 	m.forwards = cluster.NewForwards(m.Node.ID, m.Caller, m.service.Nodes)
+	m.kicks = cluster.NewKicks(cluster.KicksConfig{
+		Self: m.Node.ID, Nodes: m.service.Nodes, Caller: m.Caller, Engine: e, Log: log,
+	})
 	cfg.Signaling.Balancer, cfg.Signaling.Nodes = m.redirects, m.forwards
 	node.Join(m.service, m.Caller)
 }
@@ -97,6 +102,16 @@ func (m *membership) status(node *cluster.Node) func() any {
 			s.Join(m.origins.Self(), m.service.State())
 		}
 		return s
+	}
+}
+
+// manage returns a function that adds the cluster to the admin API.
+func (m *membership) manage(node *cluster.Node) func(*signaling.AdminConfig) {
+	return func(cfg *signaling.AdminConfig) {
+		cfg.Cluster = m.status(node)
+		if m != nil {
+			cfg.Nodes = m.kicks
+		}
 	}
 }
 
@@ -121,7 +136,7 @@ func (m *membership) serve(
 	log, relays := cfg.Signaling.Log, cfg.Signaling
 	relays.Relays, relays.Balancer, relays.Nodes = true, nil, nil
 	h := m.Handler(signaling.New(relays, node).Handler(), clients.ForwardedHandler(),
-		directory.StaticHandler(m.service), node.ServePaths)
+		directory.StaticHandler(m.service), m.kicks, node.ServePaths)
 	servers.Start("cluster-http", web.LimitCluster(on["cluster-http"], log), h, m.ServerTLS)
 	running, end := context.WithCancel(context.WithoutCancel(ctx)) // also while it drains
 	var looking sync.WaitGroup

@@ -67,7 +67,7 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	}
 	node := newNode(&cfg, joined, e)
 	public := web.LimitPublic(ports["http"], joined.connections(), log)
-	joined.enter(&cfg, node, log)
+	joined.enter(&cfg, node, e, log)
 	clients := signaling.New(cfg.Signaling, node)
 	servers.Start("http", public, clients.Handler(), certificates.ServerTLS())
 	nodes, leave := joined.serve(ctx, &cfg, servers, ports, node, clients)
@@ -80,7 +80,7 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	counts, stopHook := startHook(living, &cfg, e)
 	defer stopHook()
 	counts = append(append(counts, cfg.Signaling.Metrics, certificates, public, node), nodes...)
-	defer startAdmin(&cfg, servers, ports["admin"], e, clients, lines, counts, joined.status(node))()
+	defer startAdmin(&cfg, servers, ports["admin"], e, clients, lines, counts, joined.manage(node))()
 	systemd.Notify(log, daemon.SdNotifyReady)
 	// The end does not wait for these two: a file system or an engine that hangs must not delay it.
 	go certificates.Watch(living, reload)
@@ -109,17 +109,17 @@ func giveUpPrivileges(e *engine.Engine) error {
 	return nil
 }
 
-// startAdmin serves operators on a listener, which may be nil. status is for /api/cluster. forget removes the file of a
+// startAdmin serves operators on a listener, which may be nil. with adds to its settings. forget removes the file of a
 // token that was drawn.
 func startAdmin(
 	cfg *config.Config, servers *web.Servers, l net.Listener, e *engine.Engine, clients *signaling.Server,
-	lines *logging.Queue, counts []prometheus.Collector, status func() any,
+	lines *logging.Queue, counts []prometheus.Collector, with func(*signaling.AdminConfig),
 ) (forget func()) {
 	if l == nil {
 		return func() {}
 	}
 	manage, forget := management(cfg)
-	manage.Cluster = status
+	with(&manage)
 	manage.Ready = func() error {
 		if clients.Draining() {
 			return errDraining

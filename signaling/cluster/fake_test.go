@@ -174,6 +174,19 @@ func (e *fakeEngine) End(id api.SessionID, why api.Reason) bool {
 	return ok
 }
 
+func (e *fakeEngine) EndStream(stream string, why api.Reason) (ended int) {
+	e.mu.Lock()
+	ids := slices.Sorted(maps.Keys(e.live))
+	ids = slices.DeleteFunc(ids, func(id api.SessionID) bool { return e.live[id] != stream })
+	e.mu.Unlock()
+	for _, id := range ids {
+		if e.End(id, why) {
+			ended++
+		}
+	}
+	return ended
+}
+
 func (e *fakeEngine) Choose(context.Context, api.SessionID, string) error { return api.ErrNoLayer }
 
 func (e *fakeEngine) View(id api.SessionID) (v api.View, ok bool) {

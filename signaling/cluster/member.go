@@ -61,8 +61,9 @@ func NewMember(cfg *Config, own func() (*tls.Certificate, error), log *slog.Logg
 }
 
 // Handler answers the cluster's listener. Requests about the directory go to news, those about paths to paths. Requests
-// that other nodes forward for clients go to clients, all others to sessions. All see requests of other nodes alone.
-func (m *Member) Handler(sessions, clients, news http.Handler, paths http.HandlerFunc) http.Handler {
+// that other nodes forward for clients go to clients, those of their operators to kicks, and all others to sessions.
+// All see requests of other nodes alone.
+func (m *Member) Handler(sessions, clients, news, kicks http.Handler, paths http.HandlerFunc) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if signaling.Forwarded(r) {
@@ -73,6 +74,7 @@ func (m *Member) Handler(sessions, clients, news http.Handler, paths http.Handle
 	})
 	mux.Handle(directory.PathWhere, news)
 	mux.Handle(directory.PathNews, news)
+	mux.Handle(PathKick, kicks)
 	mux.HandleFunc(PathPaths, paths)
 	return m.Guard.Wrap(mux)
 }

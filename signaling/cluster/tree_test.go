@@ -44,6 +44,7 @@ type treeNode struct {
 	f       *forest
 	node    *Node
 	service *directory.Service
+	kicks   *Kicks
 	public  *server
 	host    string
 	dead    atomic.Bool
@@ -92,13 +93,16 @@ func (f *forest) start(i int, cfg Config, peers []string) {
 		Rand: rand.New(rand.NewPCG(uint64(i), 1)),
 	}, directory.NewStatic(peers, caller))
 	n.node.Join(n.service, caller)
+	n.kicks = NewKicks(KicksConfig{
+		Self: n.node.id, Nodes: n.service.Nodes, Caller: caller, Engine: n.fakeEngine, Log: quiet,
+	})
 	relays := signaling.Config{Log: quiet, Find: n.node.Find, Admit: n.node.Admit}
 	clients := signaling.New(relays, n.node)
 	n.public = &server{engine: n.fakeEngine, node: n.node, web: clients.Handler()}
 	relays.Relays = true
 	m := &Member{Guard: secret.NewGuard(keys, id, nil, nil)}
 	all := m.Handler(signaling.New(relays, n.node).Handler(), clients.ForwardedHandler(),
-		directory.StaticHandler(n.service), n.node.ServePaths)
+		directory.StaticHandler(n.service), n.kicks, n.node.ServePaths)
 	f.net.setHandler(n.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if news := r.URL.Path == directory.PathWhere || r.URL.Path == directory.PathNews; n.mute.Load() && !news {
 			<-r.Context().Done()
