@@ -126,9 +126,26 @@ type request struct {
 
 // do returns a response and its whole body, and the response alone when the body cannot be read.
 func (c *Client) do(ctx context.Context, r request) (*http.Response, []byte, error) {
+	res, err := c.send(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, c.config.MaxBody+1))
+	switch {
+	case err != nil:
+		return res, nil, fmt.Errorf("%w: read the response: %w", ErrUnreachable, err)
+	case int64(len(body)) > c.config.MaxBody:
+		return res, nil, fmt.Errorf("%w: the response is longer than %d bytes", ErrAnswer, c.config.MaxBody)
+	}
+	return res, body, nil
+}
+
+// send returns a response whose body is still to be read and closed.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, strings.NewReader(r.body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	maps.Copy(req.Header, r.header)
 	for header, value := range map[string]string{"Content-Type": r.contentType, "If-Match": r.match} {
@@ -140,21 +157,13 @@ func (c *Client) do(ctx context.Context, r request) (*http.Response, []byte, err
 		req.Header.Set("Authorization", "Bearer "+c.config.Token)
 	}
 	res, err := c.http.Do(req)
-	if err != nil {
-		if errors.Is(err, ErrRedirect) {
-			return nil, nil, fmt.Errorf("%s: %w", Shown(r.url), cause(err))
-		}
-		return nil, nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, Shown(r.url), cause(err))
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, c.config.MaxBody+1))
 	switch {
-	case err != nil:
-		return res, nil, fmt.Errorf("%w: read the response: %w", ErrUnreachable, err)
-	case int64(len(body)) > c.config.MaxBody:
-		return res, nil, fmt.Errorf("%w: the response is longer than %d bytes", ErrAnswer, c.config.MaxBody)
+	case err == nil:
+		return res, nil
+	case errors.Is(err, ErrRedirect):
+		return nil, fmt.Errorf("%s: %w", Shown(r.url), cause(err))
 	}
-	return res, body, nil
+	return nil, fmt.Errorf("%w: %s: %w", ErrUnreachable, Shown(r.url), cause(err))
 }
 
 // cause is an error without the URL around it, which may hold a password.

@@ -32,6 +32,23 @@ func iceServers(headers []string) (servers []ICEServer) {
 	return servers
 }
 
+// linkTo returns the target of the first link with a relation, or nothing.
+func linkTo(headers []string, relation string) string {
+	for _, text := range headers {
+		for {
+			link, rel, rest, ok := nextLink(text)
+			if !ok {
+				break
+			}
+			if rel == relation {
+				return link.URL
+			}
+			text = rest
+		}
+	}
+	return ""
+}
+
 // nextLink cuts the first link off a header (RFC 8288 section 3).
 func nextLink(text string) (s ICEServer, rel, rest string, ok bool) {
 	text = strings.TrimLeft(text, " \t,")

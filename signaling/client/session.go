@@ -28,14 +28,16 @@ type Session struct {
 	etag string
 	// plain is set when the URL is http although the endpoint was https. The token is not sent there.
 	plain bool
+	// events is the URL at which an event stream is opened, or empty.
+	events string
 }
 
 // opened reads the response to the offer.
 func (s *Session) opened(res *http.Response, body []byte) error {
 	s.ICEServers = iceServers(res.Header.Values("Link"))
+	// URLs are relative to the one that answered, which may be a redirect's.
+	base := res.Request.URL
 	if location := res.Header.Get("Location"); location != "" {
-		// It is relative to the URL that answered, which may be a redirect's.
-		base := res.Request.URL
 		u, err := base.Parse(location)
 		if err != nil {
 			return fmt.Errorf("%w: Location: %w", ErrAnswer, err)
@@ -46,6 +48,11 @@ func (s *Session) opened(res *http.Response, body []byte) error {
 		if !s.client.config.Pinned || u.Scheme == base.Scheme && u.Host == base.Host {
 			s.URL, s.plain = u.String(), base.Scheme == "https" && u.Scheme == "http"
 		}
+	}
+	// The POST to this URL has the token.
+	link := linkTo(res.Header.Values("Link"), eventsRelation)
+	if u, err := base.Parse(link); link != "" && err == nil && u.Scheme == base.Scheme && u.Host == base.Host {
+		s.events = u.String()
 	}
 	a, err := ParseAnswer(body)
 	if err != nil {
