@@ -54,7 +54,10 @@ func crowd(
 		}
 		published <- r
 	}()
-	await(t, "the stream is live", func() bool { return s.Metrics(t)["ringcast_streams"] == 1 })
+	await(t, "the stream is live", func() bool {
+		m := s.Metrics(t)
+		return m["ringcast_streams"] == 1 && m["ringcast_received_rtp_packets_total"] > 0
+	})
 	looks := make(chan func() *report.Watch, 1)
 	w.Follow = func(look func() *report.Watch) { looks <- look }
 	watching, stop := context.WithCancel(t.Context())

@@ -19,6 +19,8 @@ const watchExamples = `  One viewer that checks every packet, until interrupted:
     ringbench watch --whep http://localhost:8080/whep/bench --viewers 1000 --ramp 200 --sample 20 --duration 30s
   500 viewers without a bottleneck, 250 with one of 700 kbit/s, 250 with one of 200 kbit/s and 1 % of loss:
     ringbench watch --whep http://localhost:8080/whep/bench --crowd 500,250:700k,250:200k:loss=1% --sources 127.1.0.0/16
+  500 viewers who go to another server when theirs asks for that, and their time without media:
+    ringbench watch --whep http://localhost:8080/whep/bench --viewers 500 --reconnect asked
   Spread over the streams bench0 to bench99, with a report for machines:
     ringbench watch --whep 'http://localhost:8080/whep/bench{n}' --streams 0-99 --viewers 2000 --json report.json
 `
@@ -29,6 +31,9 @@ const crowdUsage = "`GROUPS` of viewers in place of --viewers, with commas betwe
 
 const reportUsage = "report as `BROWSER` does: chromium or firefox; or all, the most that a viewer sends. All report " +
 	"the packets that carry a transport-wide number: a server that sends none gets estimates (REMB) alone"
+
+const reconnectUsage = "join again `WHEN` the server has ended a session: never or ended; or asked, by an event, " +
+	"to play on before the session ends"
 
 // watchFlags are the flags of ringbench watch.
 type watchFlags struct {
@@ -61,6 +66,7 @@ func (w *watchFlags) set() *flag.FlagSet {
 	f.BoolVar(&c.NoRTX, "no-rtx", false, "offer no retransmissions on an SSRC of their own")
 	f.BoolVar(&c.NoTransportCC, "no-twcc", false, "offer no transport-wide sequence numbers and feedback")
 	f.Var(&c.Report, "report", reportUsage)
+	f.Var(&c.Reconnect, "reconnect", reconnectUsage)
 	f.StringVar(&w.sink, "sink", "",
 		"count the media of all but the sample by XDP on `DEVICE`, on which it arrives; needs root")
 	f.IntVar(&w.lose, "sink-lose", 0, "lose every `N`-th media packet in the sink on purpose")
@@ -88,6 +94,10 @@ func (w *watchFlags) check() (err error) {
 	}
 	if w.sink == "" && w.lose != 0 || w.lose < 0 {
 		return fmt.Errorf("%w: --sink-lose %d: expected 0 or more, and with it --sink", errUsage, w.lose)
+	}
+	if w.sink != "" && w.cfg.Reconnect != watch.Never {
+		return fmt.Errorf("%w: --reconnect %v: a sink measures no time without media; expected no --sink", errUsage,
+			&w.cfg.Reconnect)
 	}
 	return nil
 }

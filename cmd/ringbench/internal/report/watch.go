@@ -45,6 +45,9 @@ type Watch struct {
 	Failures map[string]map[string]int `json:"failures,omitempty"` // stage, reason, count
 	Stages   map[string]Quantiles      `json:"stages"`
 
+	// Moves is nil unless viewers reconnect.
+	Moves *Moves `json:"moves,omitempty"`
+
 	// All covers all viewers since each joined. Steady covers only the time with all viewers, from a moment after the
 	// last joined to the end.
 	All    Traffic `json:"all"`
@@ -54,6 +57,21 @@ type Watch struct {
 	Groups []Group `json:"groups"`
 	Sent   Sent    `json:"sent"`
 	Client Client  `json:"client"`
+}
+
+// Moves are viewers' changes to a further session.
+type Moves struct {
+	// Asked moves were begun by the server's event, Ended ones by the end of a session. Done ones led to a frame.
+	Asked uint64 `json:"asked"`
+	Ended uint64 `json:"ended"`
+	Done  uint64 `json:"done"`
+	// Stayed viewers were asked and found no other session. Deaf sessions have no events.
+	Stayed uint64 `json:"stayed"`
+	Deaf   uint64 `json:"deaf"`
+	// Gap is the time from the last packet of the session before to the first whole frame of the next, a keyframe.
+	Gap Quantiles `json:"gap"`
+	// Took is the time from the beginning to that frame.
+	Took Quantiles `json:"took"`
 }
 
 // Traffic is a sum over viewers.
@@ -182,6 +200,9 @@ func (w *Watch) Table(out io.Writer) error {
 	for s := range NumStages {
 		t.quantiles("  "+s.String(), w.Stages[s.String()])
 	}
+	if w.Moves != nil {
+		t.moves(w.Moves)
+	}
 	t.blank()
 	t.row("all viewers", "%d connected at the end", w.Joined-total(w.Lost))
 	t.traffic("  steady", w.Steady)
@@ -217,6 +238,15 @@ func (w *Watch) Table(out io.Writer) error {
 		percent(c.CPU), percent(c.UserCPU), c.PerPacket, c.Loops, percent(c.Busiest), float64(c.RSS)/1e6,
 		c.Goroutines, c.Drops, w.Counting)
 	return t.Flush()
+}
+
+func (t *table) moves(m *Moves) {
+	t.blank()
+	t.row("moves", "%d asked for, %d after an end, %d done; %d viewers stayed; %d sessions without events",
+		m.Asked, m.Ended, m.Done, m.Stayed, m.Deaf)
+	t.heads("  times, ms", "count", "p50", "p90", "p99", "p99.9", "max")
+	t.quantiles("  without media", m.Gap)
+	t.quantiles("  to the frame", m.Took)
 }
 
 func (t *table) traffic(name string, x Traffic) {

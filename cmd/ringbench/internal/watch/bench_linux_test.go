@@ -56,7 +56,7 @@ func benchViewer(b testing.TB, sampled bool) (*loop, *viewer) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	v := &viewer{sampled: sampled, phase: connected, answer: &client.Answer{Tracks: []rtp.Track{{
+	v := &viewer{identity: identity{sampled: sampled}, phase: connected, answer: &client.Answer{Tracks: []rtp.Track{{
 		Kind:    rtp.Video,
 		Formats: []rtp.Format{{PayloadType: 96, RTX: 97, Codec: rtp.VP8, Feedback: rtp.NACK}},
 	}}}}

@@ -42,6 +42,8 @@ type Config struct {
 	NoAudio, NoRTX, NoTransportCC bool
 	// Report is the way in which viewers report.
 	Report Reporting
+	// Reconnect says when viewers open another session.
+	Reconnect Reconnect
 	// Seed determines credentials and numbers.
 	Seed uint64
 

@@ -108,15 +108,20 @@ func (a *Audience) sampled(p place) bool {
 // knows viewers by their port.
 const sourcePort = 20_000
 
-// source returns the address of viewer n from Sources, if that is valid.
-func (a *Audience) source(n int) netip.AddrPort {
+// source returns the address of viewer n from Sources, if that is valid. Its first session may still have the port when
+// a further one begins.
+func (a *Audience) source(n, sessions int) netip.AddrPort {
 	if !a.Sources.IsValid() {
 		return netip.AddrPort{}
 	}
 	base := a.Sources.Masked().Addr().As4()
 	var address [4]byte
 	binary.BigEndian.PutUint32(address[:], binary.BigEndian.Uint32(base[:])+uint32(n)+1)
-	return netip.AddrPortFrom(netip.AddrFrom4(address), sourcePort)
+	port := uint16(sourcePort)
+	if sessions > 0 {
+		port = 0
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4(address), port)
 }
 
 // samples is the number of viewers in the sample, which has none with a bottleneck.

@@ -16,6 +16,8 @@
 //     on the interface. Their reports then come from its counts.
 //   - The steady time lasts from a moment after the last viewer joined to the end. Rates and delays of
 //     that time contain no joins.
+//   - A move is a viewer's change to another session (Reconnect). The old session ends once a whole frame of
+//     the new one has come, if the server has not ended it before.
 //
 // Each socket is connected to one candidate. So a viewer with several candidates has several sockets until one answers.
 //

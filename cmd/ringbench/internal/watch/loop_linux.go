@@ -123,7 +123,7 @@ func (l *loop) clock() {
 // add takes over a viewer that has its answer.
 func (l *loop) add(v *viewer) {
 	v.prepare()
-	l.tally.stages[report.POST].Record(time.Duration(v.joining.posted - v.joining.began))
+	l.stage(v, report.POST, v.joining.posted-v.joining.began)
 	slot := int32(len(l.viewers))
 	l.viewers = append(l.viewers, v)
 	for i, fd := range v.path.sockets {
@@ -212,7 +212,7 @@ func (l *loop) nominate(v *viewer, socket int) {
 	fd := v.path.sockets[socket]
 	v.path.port = localPort(fd)
 	v.phase, v.joining.nominated = shaking, l.now
-	l.tally.stages[report.ICE].Record(time.Duration(l.now - v.joining.posted))
+	l.stage(v, report.ICE, l.now-v.joining.posted)
 	v.deadlines[checkAt] = l.now + int64(checkInterval)
 	v.deadlines[giveUpAt] = l.now + int64(joinTimeout)
 	l.reschedule(v)
@@ -250,8 +250,13 @@ func (l *loop) shaken(v *viewer, keys *srtp.Keys, err error) {
 	}
 	l.clock()
 	v.phase = connected
-	l.tally.stages[report.DTLS].Record(time.Duration(l.now - v.joining.nominated))
-	l.run.joined.Add(1)
+	l.stage(v, report.DTLS, l.now-v.joining.nominated)
+	if v.sessions == 0 {
+		l.run.joined.Add(1)
+	}
+	if r := l.run; r.cfg.Reconnect == Asked && !l.quiet {
+		r.requests.Go(func() { r.listen(l, v) })
+	}
 	v.deadlines[giveUpAt] = 0
 	l.beginReports(v)
 	for _, e := range waiting {
@@ -352,6 +357,7 @@ func (l *loop) takeMedia(v *viewer, b []byte, at int64) {
 	l.tally.packets++
 	l.tally.bytes += uint64(size)
 	v.reporter.bytes += uint64(size)
+	v.heard = max(v.heard, at)
 	if x, ok := h.Value(b, rtp.TransportSequence); ok && len(x) == 2 {
 		v.reporter.arrivals.Note(binary.BigEndian.Uint16(x), at)
 	} else {
@@ -359,15 +365,25 @@ func (l *loop) takeMedia(v *viewer, b []byte, at int64) {
 	}
 	if v.joining.packetAt == 0 {
 		v.joining.packetAt = l.now
-		l.tally.stages[report.FirstPacket].Record(time.Duration(l.now - v.joining.began))
+		l.stage(v, report.FirstPacket, l.now-v.joining.began)
 	}
-	if v.opener == nil {
-		if !k.rtx {
-			t.accept(&h, at)
-		}
-		return
+	switch {
+	case v.opener != nil:
+		l.check(v, t, k, &h, b, at)
+	case !k.rtx:
+		t.accept(&h, at)
 	}
-	l.check(v, t, k, &h, b, at)
+	whole := v.video < 0 || int(k.track-1) == v.video && h.Marker
+	if v.move != nil && v.joining.keyframeAt != 0 && whole && !l.quiet {
+		l.arrived(v, at)
+	}
+}
+
+// stage notes the time of a step of joining. Those of later sessions are in the figures of moves.
+func (l *loop) stage(v *viewer, s report.Stage, took int64) {
+	if v.sessions == 0 {
+		l.tally.stages[s].Record(time.Duration(took))
+	}
 }
 
 // check examines a packet that was opened.
@@ -425,8 +441,10 @@ func (l *loop) check(v *viewer, t *track, k kind, h *rtp.Header, b []byte, at in
 // play notes the first keyframe. A counted viewer opens no more packets after it.
 func (l *loop) play(v *viewer, t *track) {
 	v.joining.keyframeAt = l.now
-	l.tally.stages[report.FirstKeyframe].Record(time.Duration(l.now - v.joining.began))
-	l.tally.playing++
+	l.stage(v, report.FirstKeyframe, l.now-v.joining.began)
+	if v.sessions == 0 {
+		l.tally.playing++
+	}
 	if v.sampled {
 		return
 	}
@@ -632,16 +650,27 @@ func (l *loop) reschedule(v *viewer) {
 
 // fail ends a viewer that is not connected.
 func (l *loop) fail(v *viewer, s report.Stage, why string) {
-	l.tally.failures[failure{s, why}]++
-	l.run.failed.Add(1)
+	if v.move != nil {
+		l.stay(v.move.from, s.String()+": "+why)
+	} else {
+		l.tally.failures[failure{s, why}]++
+		l.run.failed.Add(1)
+	}
 	l.end(v)
 }
 
-// lose ends a viewer that was connected.
+// lose ends a session that was connected. The viewer joins again if it may.
 func (l *loop) lose(v *viewer, why string) {
-	l.tally.lost[why]++
-	l.run.lost.Add(1)
 	l.end(v)
+	switch {
+	case v.leaving:
+	case l.run.cfg.Reconnect == Never || l.quiet:
+		l.tally.lost[why]++
+		l.run.lost.Add(1)
+	default:
+		l.tally.moves.Ended++
+		l.leave(v, "")
+	}
 }
 
 func (l *loop) end(v *viewer) {

@@ -47,7 +47,7 @@ func newStage(t *testing.T, how Reporting, number int, sink *fakeSink) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &viewer{number: number, phase: connected, answer: &client.Answer{Tracks: []rtp.Track{{
+	v := &viewer{identity: identity{number: number}, phase: connected, answer: &client.Answer{Tracks: []rtp.Track{{
 		Kind: rtp.Video, Formats: []rtp.Format{{PayloadType: 96, Codec: rtp.VP8}},
 	}}}, diverted: sink != nil}
 	v.answer.Tracks[0].Extensions[rtp.TransportSequence] = client.TransportID

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -45,7 +46,7 @@ type run struct {
 	certificate *session.Certificate
 	loops       []*loop
 
-	posting, shaking     sync.WaitGroup
+	requests, shaking    sync.WaitGroup
 	joined, failed, lost atomic.Int64
 	refused              atomic.Int64 // offers that were sent again
 
@@ -64,9 +65,10 @@ type run struct {
 // is nil.
 func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && uint64(cfg.Viewers+spareFiles) > limit.Cur {
+	files := uint64(cfg.Viewers*cfg.Reconnect.files() + spareFiles)
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil && files > limit.Cur {
 		return nil, fmt.Errorf("%d viewers need %d open files, and the limit is %d: raise it with ulimit -n",
-			cfg.Viewers, cfg.Viewers+spareFiles, limit.Cur)
+			cfg.Viewers, files, limit.Cur)
 	}
 	if len(cfg.Crowd) == 0 {
 		cfg.Crowd = Crowd{{Name: "all", Viewers: cfg.Viewers}}
@@ -94,9 +96,9 @@ func Run(ctx context.Context, cfg Config) (*report.Watch, error) {
 	r.looking.Lock()
 	r.over = true
 	r.looking.Unlock()
-	// Posts and handshakes end first, since their results go to the loops.
+	// Requests and handshakes end first, since their results go to the loops.
 	cancel()
-	r.posting.Wait()
+	r.requests.Wait()
 	r.shaking.Wait()
 	stop()
 	r.goodbye()
@@ -138,7 +140,7 @@ func (r *run) startLoops() (stop func(), err error) {
 
 // watch runs up to the report.
 func (r *run) watch(ctx context.Context) (*report.Watch, error) {
-	if err := r.join(ctx, 0, time.Now()); err != nil {
+	if err := r.join(ctx, joiner{at: time.Now()}); err != nil {
 		return nil, err
 	}
 	r.ramp(ctx)
@@ -197,8 +199,8 @@ func (r *run) ramp(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r.posting.Go(func() {
-			if err := r.join(r.ctx, n, at); err != nil && r.ctx.Err() == nil {
+		r.requests.Go(func() {
+			if err := r.join(r.ctx, joiner{number: n, at: at}); err != nil && r.ctx.Err() == nil {
 				r.fail(err)
 			}
 		})
@@ -219,11 +221,36 @@ func (r *run) fail(err error) {
 
 var errNoRoute = errors.New("no candidate can be reached from here")
 
-// join posts viewer n's offer and hands it to its loop.
-func (r *run) join(ctx context.Context, n int, at time.Time) error {
-	// A viewer's random numbers do not depend on the order in which viewers come.
-	secret := sha256.Sum256(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, r.cfg.Seed), uint64(n)))
-	random := rand.NewChaCha8(secret)
+// A joiner is a viewer that opens a session.
+type joiner struct {
+	number   int
+	sessions int       // that it had before
+	at       time.Time // when it begins
+	url      string    // the endpoint, empty for the viewer's own
+	move     *move     // nil for the first session
+}
+
+// random returns numbers that do not depend on the order in which viewers come.
+func (j *joiner) random(seed uint64) *rand.ChaCha8 {
+	secret := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, seed), uint64(j.number))
+	if j.sessions > 0 {
+		secret = binary.BigEndian.AppendUint64(secret, uint64(j.sessions))
+	}
+	return rand.NewChaCha8(sha256.Sum256(secret))
+}
+
+// giveUp is when a viewer that the server refuses comes back no more. The first shows whether the server is there, so
+// it does not wait, unless viewers come back from everything.
+func (j *joiner) giveUp(r Reconnect) time.Time {
+	if j.number == 0 && r == Never {
+		return time.Time{}
+	}
+	return j.at.Add(patience)
+}
+
+// join posts a viewer's offer and hands it to its loop.
+func (r *run) join(ctx context.Context, j joiner) error {
+	random, n := j.random(r.cfg.Seed), j.number
 	credentials, err := session.NewCredentials(random)
 	if err != nil {
 		return err
@@ -233,24 +260,21 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 		Role: api.Subscriber, Video: true, Audio: !c.NoAudio, Codec: c.Codec,
 		NoRTX: c.NoRTX, NoTransportCC: c.NoTransportCC, ICE: credentials, Fingerprint: r.certificate.Fingerprint,
 	}
-	var giveUp time.Time // the first viewer shows whether the server is there, so it does not wait
-	if n > 0 {
-		giveUp = at.Add(patience)
-	}
-	answer, err := r.post(ctx, c.url(n), offer.String(), giveUp, random)
+	opened, err := r.post(ctx, &j, offer.String(), random)
 	if err != nil {
 		return err
 	}
-	place := r.places[n]
+	answer, place := opened.Answer, r.places[n]
 	v := &viewer{
-		number: n, group: place.group, sampled: c.sampled(place), answer: answer,
+		identity: identity{n, j.sessions, place.group, c.sampled(place)},
+		session:  opened, answer: answer, moving: moving{move: j.move},
 		path:    path{agent: session.NewAgent(credentials, answer.ICE, answer.Candidates, random.Uint64())},
-		joining: joining{began: int64(at.Sub(r.base)), posted: int64(time.Since(r.base))},
+		joining: joining{began: int64(j.at.Sub(r.base)), posted: int64(time.Since(r.base))},
 	}
 	var local netip.AddrPort
 	if b := c.Crowd[place.group].Bottleneck; b.some() {
 		v.pipe = newPipe(b, random.Uint64())
-		local = c.source(n)
+		local = c.source(n, j.sessions)
 	}
 	open := 0
 	for _, candidate := range answer.Candidates {
@@ -268,27 +292,33 @@ func (r *run) join(ctx context.Context, n int, at time.Time) error {
 	return nil
 }
 
-// post sends an offer. If the server asks the viewer to come back, it does so, as a player would, up to giveUp.
-func (r *run) post(
-	ctx context.Context, endpoint, offer string, giveUp time.Time, random *rand.ChaCha8,
-) (*client.Answer, error) {
+// post sends an offer. If the server asks the viewer to come back, it does so, as a player would.
+func (r *run) post(ctx context.Context, j *joiner, offer string, random *rand.ChaCha8) (*client.Session, error) {
 	for {
-		opened, err := r.postOnce(ctx, endpoint, offer)
+		opened, err := r.postOnce(ctx, cmp.Or(j.url, r.cfg.url(j.number)), offer)
 		if err == nil {
-			return opened.Answer, nil
+			return opened, nil
 		}
-		wait := comeBack(err, random)
-		if wait == 0 || time.Now().Add(wait).After(giveUp) {
+		wait := comeBack(err, r.cfg.Reconnect, random)
+		if wait == 0 || time.Now().Add(wait).After(j.giveUp(r.cfg.Reconnect)) {
 			return nil, err
 		}
 		r.refused.Add(1)
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, wait) {
 			return nil, ctx.Err()
 		}
+	}
+}
+
+// sleep reports whether the time has passed before ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -306,18 +336,31 @@ func (r *run) postOnce(ctx context.Context, endpoint, offer string) (*client.Ses
 }
 
 // comeBack is the time after which a refused viewer tries again, 0 for never. Retry-After has whole seconds, so up to
-// one more is drawn by chance: viewers who were refused together come back one by one.
-func comeBack(err error, random *rand.ChaCha8) time.Duration {
+// one more is drawn by chance: viewers who were refused together come back one by one. Those that
+// reconnect also come back from a server that does not find the stream yet, or cannot be reached.
+func comeBack(err error, r Reconnect, random *rand.ChaCha8) time.Duration {
+	chance := time.Duration(random.Uint64()%uint64(time.Second)) + 1
 	var refusal *client.Refusal
-	if !errors.As(err, &refusal) ||
-		refusal.Status != http.StatusServiceUnavailable && refusal.Status != http.StatusTooManyRequests {
+	if !errors.As(err, &refusal) {
+		if r != Never && errors.Is(err, client.ErrUnreachable) {
+			return chance
+		}
+		return 0
+	}
+	switch refusal.Status {
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+	case http.StatusConflict:
+		if r == Never {
+			return 0
+		}
+	default:
 		return 0
 	}
 	seconds, err := strconv.ParseUint(refusal.RetryAfter, 10, 16)
 	if err != nil {
 		return 0
 	}
-	return time.Duration(seconds)*time.Second + time.Duration(random.Uint64()%uint64(time.Second)) + 1
+	return time.Duration(seconds)*time.Second + chance
 }
 
 // reason shortens an error to a few words that are the same for all viewers.
@@ -341,16 +384,7 @@ func reason(err error) string {
 
 // pause waits and shows the progress.
 func (r *run) pause(ctx context.Context, d time.Duration, doing string) {
-	if d > 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-	if r.cfg.Progress == nil {
+	if d > 0 && !sleep(ctx, d) || r.cfg.Progress == nil {
 		return
 	}
 	var packets, bytes uint64
@@ -411,41 +445,32 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, all times) {
 	for i := range c.Crowd {
 		w.Groups = append(w.Groups, report.Group{Name: c.Crowd[i].Name})
 	}
+	if c.Reconnect != Never {
+		w.Moves = &report.Moves{}
+	}
 	w.Client.Goroutines = runtime.NumGoroutine()
 	var stages [report.NumStages]*report.Histogram
 	for s := range stages {
 		stages[s] = report.NewHistogram()
 	}
 	all = newTimes(len(c.Crowd))
+	moves := newMoves()
 	end := r.moment(func(l *loop) {
 		l.addTo(w)
 		for s := range stages {
 			stages[s].Merge(l.tally.stages[s])
 		}
 		all.merge(&l.tally.times)
+		moves.gap.Merge(l.tally.moves.gap)
+		moves.took.Merge(l.tally.moves.took)
 	})
+	if w.Moves != nil {
+		w.Moves.Gap, w.Moves.Took = moves.gap.Quantiles(), moves.took.Quantiles()
+	}
 	w.All = end.totals.traffic
 	w.All.Seconds = end.at.Sub(r.base).Seconds()
-	seconds := end.at.Sub(begin.at).Seconds()
 	if begin.steady {
-		a, b := &begin.totals.traffic, &end.totals.traffic
-		w.Steady = report.Traffic{
-			Seconds: seconds, Packets: b.Packets - a.Packets, Bytes: b.Bytes - a.Bytes, Media: b.Media - a.Media,
-			Missing: b.Missing - min(a.Missing, b.Missing), // a late packet may fill a hole
-		}
-		user := seconds64(end.cpu.Utime) - seconds64(begin.cpu.Utime)
-		cpu := user + seconds64(end.cpu.Stime) - seconds64(begin.cpu.Stime)
-		w.Client.CPU, w.Client.UserCPU = cpu/seconds, user/seconds
-		if viewers := r.joined.Load() - r.lost.Load(); viewers > 0 {
-			w.Sent.Rate = float64(end.totals.datagrams-begin.totals.datagrams) / seconds / float64(viewers)
-		}
-		if w.Steady.Packets > 0 {
-			w.Client.PerPacket = cpu * 1e9 / float64(w.Steady.Packets)
-		}
-		for i, waited := range end.waited {
-			busy := 1 - time.Duration(waited-begin.waited[i]).Seconds()/seconds
-			w.Client.Busiest = max(w.Client.Busiest, busy)
-		}
+		r.steady(w, &begin, &end)
 	}
 	w.Client.Loops, w.Client.RSS, w.Client.Drops = len(r.loops), resident(), end.totals.drops
 	r.mu.Lock()
@@ -458,6 +483,29 @@ func (r *run) report(begin moment, aborted bool) (w *report.Watch, all times) {
 	}
 	w.Sample.Finish()
 	return w, all
+}
+
+// steady fills in the figures of the steady time.
+func (r *run) steady(w *report.Watch, begin, end *moment) {
+	seconds := end.at.Sub(begin.at).Seconds()
+	a, b := &begin.totals.traffic, &end.totals.traffic
+	w.Steady = report.Traffic{
+		Seconds: seconds, Packets: b.Packets - a.Packets, Bytes: b.Bytes - a.Bytes, Media: b.Media - a.Media,
+		Missing: b.Missing - min(a.Missing, b.Missing), // a late packet may fill a hole
+	}
+	user := seconds64(end.cpu.Utime) - seconds64(begin.cpu.Utime)
+	cpu := user + seconds64(end.cpu.Stime) - seconds64(begin.cpu.Stime)
+	w.Client.CPU, w.Client.UserCPU = cpu/seconds, user/seconds
+	if viewers := r.joined.Load() - r.lost.Load(); viewers > 0 {
+		w.Sent.Rate = float64(end.totals.datagrams-begin.totals.datagrams) / seconds / float64(viewers)
+	}
+	if w.Steady.Packets > 0 {
+		w.Client.PerPacket = cpu * 1e9 / float64(w.Steady.Packets)
+	}
+	for i, waited := range end.waited {
+		busy := 1 - time.Duration(waited-begin.waited[i]).Seconds()/seconds
+		w.Client.Busiest = max(w.Client.Busiest, busy)
+	}
 }
 
 func seconds64(t unix.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }

@@ -12,6 +12,7 @@ type tally struct {
 	sent           report.Sent
 	drops          uint64 // of sockets that are closed
 	playing        int
+	moves          moves
 }
 
 // A failure is the stage at which a viewer failed to join, and the reason.
@@ -53,8 +54,8 @@ func (t *times) report(w *report.Watch, before *times) {
 
 func newTally(groups int) tally {
 	t := tally{
-		times: newTimes(groups),
-		lost:  map[string]int{}, failures: map[failure]int{},
+		times: newTimes(groups), moves: newMoves(),
+		lost: map[string]int{}, failures: map[failure]int{},
 	}
 	for s := range t.stages {
 		t.stages[s] = report.NewHistogram()
@@ -74,6 +75,9 @@ func (t *tally) addTo(w *report.Watch) {
 		w.Lost[why] += n
 	}
 	w.Playing += t.playing
+	if w.Moves != nil {
+		t.moves.addTo(w.Moves)
+	}
 	w.Sent.Reports += t.sent.Reports
 	w.Sent.Feedback += t.sent.Feedback
 	w.Sent.Estimates += t.sent.Estimates

@@ -270,7 +270,7 @@ func TestWheel(t *testing.T) {
 	viewers := make([]*viewer, 50)
 	due := map[*viewer]int64{}
 	for i := range viewers {
-		viewers[i] = &viewer{number: i}
+		viewers[i] = &viewer{identity: identity{number: i}}
 		at := random.Int64N(4_000 * ms)
 		due[viewers[i]] = at
 		w.schedule(viewers[i], at)

@@ -25,11 +25,10 @@ const (
 // senderSSRC is the SSRC that viewers report with; Chromium uses 1 while it sends nothing.
 const senderSSRC = 1
 
-// A viewer is one WHEP session.
+// A viewer is one WHEP session. One that moves has another viewer for each further session.
 type viewer struct {
-	number    int
-	group     int // of the crowd
-	sampled   bool
+	identity
+	session   *client.Session
 	answer    *client.Answer
 	phase     phase
 	path      path
@@ -46,9 +45,25 @@ type viewer struct {
 	pipe       *pipe // nil without a bottleneck
 	rungs      rungs // of a sampled viewer
 
+	moving
 	agenda
 	wished   int64 // the last PLI
 	unopened uint64
+}
+
+// An identity is a viewer's place among all.
+type identity struct {
+	number   int
+	sessions int // that the viewer had before
+	group    int // of the crowd
+	sampled  bool
+}
+
+// moving is a viewer's part in its moves.
+type moving struct {
+	move    *move // to this session, until the viewer plays from it; nil for its first
+	leaving bool  // its next session is on its way
+	heard   int64 // the last media's arrival, in Unix time in ns
 }
 
 // A path is a viewer's way to the server.
@@ -218,6 +233,7 @@ func (v *viewer) finish(w *report.Watch, now int64) {
 		}
 	}
 	switch {
+	case v.move != nil: // it plays from the session before, or moves on
 	case v.joining.packetAt == 0:
 		w.Fail(report.FirstPacket, "none came", 1)
 	case v.video >= 0 && v.joining.keyframeAt == 0:
@@ -227,7 +243,7 @@ func (v *viewer) finish(w *report.Watch, now int64) {
 
 // addGroup adds the viewer's figures to those of its group.
 func (v *viewer) addGroup(g *report.Group, now int64) {
-	if v.phase == connected {
+	if v.phase == connected && v.move == nil {
 		g.Viewers++
 	}
 	var t report.Traffic
@@ -237,7 +253,9 @@ func (v *viewer) addGroup(g *report.Group, now int64) {
 	if !v.sampled {
 		return
 	}
-	g.Sampled++
+	if v.sessions == 0 {
+		g.Sampled++
+	}
 	if v.pipe != nil {
 		g.Squeezed += v.pipe.lost
 	}
