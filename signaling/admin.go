@@ -61,6 +61,9 @@ type AdminConfig struct {
 	Cluster func() any
 	// Nodes are the servers of the cluster, nil without one.
 	Nodes AdminNodes
+	// Drain begins to bring the viewers to other servers, after which the process ends. It returns at once, and may be
+	// called again. Without it there is no such path.
+	Drain func()
 	// TrustedProxies are those of Config.
 	TrustedProxies []netip.Prefix
 	// OpenReads lets everybody read who can connect, without a token: for a listener on loopback, without proxies.
@@ -73,6 +76,7 @@ type Admin struct {
 	engine  AdminEngine
 	cluster func() any
 	nodes   AdminNodes // nil without a cluster
+	drain   func()
 	gate    gate
 	audit   audit
 	proxies proxies
@@ -91,7 +95,7 @@ func NewAdmin(cfg AdminConfig) *Admin {
 		cfg.Gatherer = prometheus.DefaultGatherer
 	}
 	a := &Admin{
-		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, nodes: cfg.Nodes, gate: newGate(&cfg),
+		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, nodes: cfg.Nodes, drain: cfg.Drain, gate: newGate(&cfg),
 		audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies, mux: http.NewServeMux(),
 	}
 	metrics := promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{

@@ -16,10 +16,11 @@ const (
 	endSession action = iota
 	endStream
 	setLimits
+	drainNode
 	numActions
 )
 
-var actionNames = [numActions]string{"end_session", "end_stream", "set_limits"}
+var actionNames = [numActions]string{"end_session", "end_stream", "set_limits", "drain"}
 
 // An audit writes a log record for each write of the admin API, in a group of its own, and counts them.
 type audit struct {

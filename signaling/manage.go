@@ -32,6 +32,14 @@ func (a *Admin) serveAPI() {
 			return writeJSON(w, a.cluster())
 		})
 	}
+	if a.drain != nil {
+		a.handle("POST /api/drain", writePath, func(w http.ResponseWriter, r *request) error {
+			a.drain()
+			a.audit.wrote(r, drainNode, nil)
+			w.WriteHeader(http.StatusAccepted)
+			return nil
+		})
+	}
 	a.handle("GET /api/limits", readPath, func(w http.ResponseWriter, _ *request) error {
 		return writeJSON(w, limitsOf(a.engine.Limits()))
 	})

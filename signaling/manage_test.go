@@ -227,7 +227,7 @@ func TestNoAdminToken(t *testing.T) {
 // the document gives it.
 func TestOpenAPI(t *testing.T) {
 	d := loadDocument(t)
-	ready := true
+	ready, drained := true, 0
 	d.admin, _ = managing(func(c *AdminConfig) {
 		c.Ready = func() error {
 			if ready {
@@ -235,6 +235,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 			return api.ErrClosing
 		}
+		c.Drain = func() { drained++ }
 		c.Cluster = func() any { return map[string][]int{"nodes": {}, "pulls": {}, "pushes": {}} }
 	})
 	auth := []string{"Authorization", bearerOfAdmin, "Content-Type", jsonType}
@@ -243,11 +244,14 @@ func TestOpenAPI(t *testing.T) {
 		"GET /metrics": "/metrics", "GET /api/openapi.json": "/api/openapi.json", "GET " + streams: streams,
 		"GET " + stream + "/sessions": "/api/streams/live/sessions", "DELETE " + stream: "/api/streams/live",
 		"DELETE " + session: "/api/sessions/2", "GET /api/limits": "/api/limits", "PATCH /api/limits": "/api/limits",
-		"GET /api/cluster": "/api/cluster",
+		"GET /api/cluster": "/api/cluster", "POST /api/drain": "/api/drain",
 	} {
 		success := 200
-		if strings.HasSuffix(request, session) {
+		switch {
+		case strings.HasSuffix(request, session):
 			success = 204
+		case strings.HasPrefix(request, "POST "):
+			success = 202
 		}
 		d.try(t, request, in, "{}", success, auth...)
 		d.try(t, request, in, "{}", 401)
@@ -271,6 +275,9 @@ func TestOpenAPI(t *testing.T) {
 	d.try(t, "GET /readyz", "/readyz", "", 200)
 	ready = false
 	d.try(t, "GET /readyz", "/readyz", "", 503)
+	if drained != 1 {
+		t.Errorf("drained %d times, want once: only one request passed the gate", drained)
+	}
 	if len(d.missing) > 0 {
 		t.Errorf("no request had these answers of the document: %q", slices.Sorted(maps.Keys(d.missing)))
 	}

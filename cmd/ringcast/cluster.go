@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -105,15 +106,18 @@ func (m *membership) status(node *cluster.Node) func() any {
 	}
 }
 
-// manage returns a function that adds the cluster to the admin API.
-func (m *membership) manage(node *cluster.Node) func(*signaling.AdminConfig) {
+// manage returns a function that adds the cluster to the admin API. drain ends the process in the way of SIGTERM.
+func (m *membership) manage(node *cluster.Node, drain context.CancelCauseFunc) func(*signaling.AdminConfig) {
 	return func(cfg *signaling.AdminConfig) {
 		cfg.Cluster = m.status(node)
 		if m != nil {
-			cfg.Nodes = m.kicks
+			cfg.Nodes, cfg.Drain = m.kicks, func() { drain(errDrain) }
 		}
 	}
 }
+
+// errDrain is the reason of an end that the admin API asked for.
+var errDrain = errors.New("POST /api/drain")
 
 // drain brings the viewers to other nodes, before the server ends.
 func (m *membership) drain(clients *signaling.Server, span time.Duration) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"sync"
@@ -55,7 +56,9 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	if err != nil {
 		return err
 	}
-	defer ports.close() // for errors; the servers close them otherwise
+	defer ports.close()                        // for errors; the servers close them otherwise
+	ctx, drain := context.WithCancelCause(ctx) // which the admin API ends, too
+	defer drain(nil)
 	manageMemory(ctx)
 	e, err := startEngine(ctx, &cfg, log)
 	if e == nil {
@@ -69,18 +72,15 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	public := web.LimitPublic(ports["http"], joined.connections(), log)
 	joined.enter(&cfg, node, e, log)
 	clients := signaling.New(cfg.Signaling, node)
-	servers.Start("http", public, clients.Handler(), certificates.ServerTLS())
+	startPublic(servers, ports, public, clients.Handler(), certificates, log)
 	nodes, leave := joined.serve(ctx, &cfg, servers, ports, node, clients)
 	defer leave()
-	if l := ports["acme-http"]; l != nil {
-		servers.Start("acme-http", web.LimitChallenges(l, log), certificates.Challenges(), nil)
-	}
 	living, end := context.WithCancel(context.WithoutCancel(ctx)) // it ends after the drain
 	defer end()
 	counts, stopHook := startHook(living, &cfg, e)
 	defer stopHook()
 	counts = append(append(counts, cfg.Signaling.Metrics, certificates, public, node), nodes...)
-	defer startAdmin(&cfg, servers, ports["admin"], e, clients, lines, counts, joined.manage(node))()
+	defer startAdmin(&cfg, servers, ports["admin"], e, clients, lines, counts, joined.manage(node, drain))()
 	systemd.Notify(log, daemon.SdNotifyReady)
 	// The end does not wait for these two: a file system or an engine that hangs must not delay it.
 	go certificates.Watch(living, reload)
@@ -95,6 +95,17 @@ func run(ctx context.Context, cfg config.Config, lines *logging.Queue, reload <-
 	end()
 	node.Stop() // so that it dials no more
 	return errors.Join(err, shutdown(e, servers))
+}
+
+// startPublic serves clients on a listener, and the challenges for certificates.
+func startPublic(
+	servers *web.Servers, on ports, public net.Listener, clients http.Handler, certificates *certificate.Keeper,
+	log *slog.Logger,
+) {
+	servers.Start("http", public, clients, certificates.ServerTLS())
+	if l := on["acme-http"]; l != nil {
+		servers.Start("acme-http", web.LimitChallenges(l, log), certificates.Challenges(), nil)
+	}
 }
 
 // giveUpPrivileges keeps those that the engine still needs.
