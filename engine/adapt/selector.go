@@ -74,10 +74,11 @@ type Fill struct {
 }
 
 const (
-	calmSpan    = 5 * second  // before a step up
-	trialCalm   = 3 * second  // in probation, where all is measured
-	trialSpan   = 6 * second  // probation
-	winSpan     = 60 * second // a rung that holds for so long was no mistake
+	calmSpan    = 5 * second     // before a step up
+	trialCalm   = 3 * second     // in probation, where all is measured
+	trialSpan   = 6 * second     // probation
+	startSpan   = 5 * second / 2 // all carries numbers after the start, if all is well
+	winSpan     = 60 * second    // a rung that holds for so long was no mistake
 	foreignSpan = 120 * second
 	crampedSpan = 1500 * milli // a queue that stands so long after a step up leaves no room for keyframes
 
@@ -112,7 +113,7 @@ func (s *Selector) Start(now port.Time, rung int, random uint32) {
 		random:    uint16(random) | 1,
 	}
 	s.clock.start(now)
-	s.clock.set(markAll, trialSpan)
+	s.clock.set(markAll, startSpan)
 	s.clock.set(markTrial, trialSpan)
 	s.delays.restart()
 }
@@ -292,9 +293,11 @@ func (s *Selector) numberAll(span ticks) {
 	s.alarms.confirm, s.awaited = 0, 0
 }
 
-// relax numbers less where nothing has to be known.
+// relax numbers less where nothing has to be known. After the start that is soon: while a crowd joins, reports on all
+// video would take more of the server than the viewers do.
 func (s *Selector) relax() {
-	busy := s.choice.trial || s.probes > 0 || !s.settled()
+	trial := s.choice.trial && s.choice.cause != CauseStart
+	busy := trial || s.probes > 0 || !s.settled()
 	if s.numbering == NumberSome || busy || !s.clock.passed(markAll) || !s.clock.since(markCalm, second) {
 		return
 	}

@@ -58,7 +58,7 @@ func share(b *bars, known bool) {
 	}
 	unused, most, queue := 20.0, 1.0, 150.0
 	if !known {
-		unused, most, queue = 45, 2, 200
+		unused, most, queue = 50, 2, 200
 	}
 	b.atMost("unused, %", 100-100*float64(got-before)*8/(3*minute.Seconds()*rate), unused)
 	b.atMost("switches a viewer and minute", float64(switches)/viewers/3, most)

@@ -230,6 +230,22 @@ func TestViewerFollowsItsLink(t *testing.T) {
 	}
 }
 
+// Numbers end soon after a viewer's start, if all is well. Reports of a crowd that joins would take too much otherwise.
+func TestNumbersAfterStart(t *testing.T) {
+	c := newAudience(t)
+	v := c.join(10e6)
+	c.pass(2 * port.Second)
+	if v.numbered < 150 {
+		t.Errorf("%d packets of 2 s carried numbers, want all of about 200", v.numbered)
+	}
+	c.pass(port.Second)
+	before := v.numbered
+	c.pass(3 * port.Second)
+	if got := v.numbered - before; got < 2 || got > 15 {
+		t.Errorf("%d packets of 3 s carried numbers, want about 4", got)
+	}
+}
+
 // restart makes viewers go on after forget.
 func (c *audience) restart() {
 	for _, v := range c.viewers {
