@@ -5,6 +5,7 @@
 //	silent_linux_test.go     NATS is dead for a minute, while media plays on
 //	partition_linux_test.go  two sides of a cluster do not hear each other for 20 s
 //	failover_linux_test.go   an origin is killed; light viewers and a browser watch on
+//	drain_linux_test.go      500 viewers of ringbench leave a node that drains, on loopback
 //
 // Nodes have a secret and TLS, as on a real network. They find streams by static peers, by NATS servers inside of them,
 // or by a nats-server, which is built from its module.
