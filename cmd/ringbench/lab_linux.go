@@ -130,6 +130,8 @@ const labExamples = `  The cost of a packet by AF_XDP with 1,000 viewers, beside
     ringbench lab --layers 3 --crowd 500,250:700k,250:200k --duration 60s --compare xdp "xdp --adapt off"
   What such viewers cost the others: a contender may have a crowd of its own
     ringbench lab --layers 3 --duration 60s --compare "xdp --crowd 500" "xdp --crowd 500,250:700k,250:200k"
+  What an edge costs, which pulls the stream from another server, beside a single server:
+    ringbench lab --compare xdp "xdp --edge"
   Another server; {ip} is its address, {n} a stream's number:
     ringbench lab --io 'cmd:./server --listen {ip}:80' --whip 'http://{ip}/whip/{n}' --whep 'http://{ip}/whep/{n}'
   MediaMTX beside ringcast; the words before the program are its URLs and settings in its environment:

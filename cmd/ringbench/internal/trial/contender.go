@@ -26,6 +26,8 @@ type Contender struct {
 	URLs URLs
 	// Crowd is the contender's own; empty for that of Config.
 	Crowd watch.Crowd
+	// Edge is set for a ringcast that pulls the streams from another, on the client's host.
+	Edge bool
 }
 
 // URLs are those of another server. In them and in its command line {ip} is the server's address.
@@ -54,7 +56,8 @@ var sfuURLs = URLs{
 }
 
 // ParseContender reads WAY[@BINARY] [FLAGS…], sfu[@BINARY], or cmd:COMMAND LINE. The last needs URLs: its own, or else
-// urls. The flag --crowd of the first two is not the server's: the contender gets this crowd.
+// urls. The flag --crowd of the first two is not the server's: the contender gets this crowd. Nor is --edge of the
+// first: the contender gets the streams from an origin.
 func ParseContender(text string, urls URLs) (Contender, error) {
 	c := Contender{Name: text}
 	if line, ok := strings.CutPrefix(text, "cmd:"); ok {
@@ -73,8 +76,15 @@ func ParseContender(text string, urls URLs) (Contender, error) {
 		}
 		words = slices.Delete(words, i, i+2)
 	}
+	if i := slices.Index(words, "--edge"); i > 0 {
+		c.Edge = true
+		words = slices.Delete(words, i, i+1)
+	}
 	way, binary, _ := strings.Cut(words[0], "@")
 	c.Binary = binary
+	if way == "sfu" && c.Edge {
+		return c, fmt.Errorf("%q: expected a ringcast with --edge", text)
+	}
 	if way == "sfu" {
 		c.URLs, c.Args = sfuURLs, append([]string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}, words[1:]...)
 		return c, nil

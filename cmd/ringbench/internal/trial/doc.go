@@ -13,6 +13,8 @@
 // Words:
 //
 //   - A Contender is a server: ringcast with some --io and flags, or the command line of another server.
+//   - An edge is a contender that pulls from an origin, to which the publisher publishes. The origin is a process
+//     on the client's host, so the edge receives the same packets from there as a single node.
 //   - A Rig is a contender on hosts of its own, with publisher and viewers.
 //   - A Window is a piece of steady time in which one rig plays and is measured.
 //   - A Round has a window of each contender, and a turn of the C floor. All contenders are up the whole time.

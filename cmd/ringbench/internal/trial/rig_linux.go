@@ -41,6 +41,7 @@ type Rig struct {
 	lab            *lab.Lab
 	server, client *lab.Host
 	process        *server.Server
+	origin         *server.Server // of an edge, otherwise nil
 	publishing     *lab.Call[*report.Publish]
 	watching       *lab.Call[*report.Watch]
 	orders         *http.Client
@@ -85,11 +86,18 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 		return r, err
 	}
 	r.orders = r.client.Client()
+	to := r.url(c.URLs.WHIP, "/whip/bench{n}")
+	if c.Edge {
+		if r.origin, err = r.startOrigin(ctx); err != nil {
+			return r, err
+		}
+		to = "http://" + r.client.IPv4().String() + ":8080/whip/bench{n}"
+	}
 	if r.process, err = r.startServer(ctx); err != nil {
 		return r, err
 	}
 	r.publishing, err = publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
-		Orders: publisherOrders, URL: r.url(c.URLs.WHIP, "/whip/bench{n}"), Token: c.URLs.Token, Streams: cfg.Streams,
+		Orders: publisherOrders, URL: to, Token: c.URLs.Token, Streams: cfg.Streams,
 		Codec: cfg.Codec, Layers: cfg.Layers, Bitrate: cfg.Bitrate, FrameRate: cfg.FrameRate, Seed: cfg.Seed,
 	}, cfg.ClientCPU)
 	if err != nil {
@@ -172,6 +180,10 @@ func (r *Rig) startServer(ctx context.Context) (*server.Server, error) {
 			"--admin", ip + ":9090", "--public-ip", ip, "--log-level", "warn",
 			"--workers", fmt.Sprint(len(r.cfg.ServerCPUs)),
 		}, c.Args...)...)
+		if c.Edge {
+			l.Cmd.Args = append(l.Cmd.Args, clusterFlags(r.server, r.client)...)
+			l.Cmd.Env = []string{clusterSecret}
+		}
 	case c.Command:
 		l.Cmd = exec.Command(r.here(c.Binary))
 		for _, setting := range c.Environment {
@@ -223,6 +235,11 @@ func program(asked, configured string) (string, error) {
 func (r *Rig) Fill(ctx context.Context) error {
 	if err := r.play(ctx); err != nil {
 		return err
+	}
+	if r.Contender.Edge {
+		if err := r.awaitPulls(ctx); err != nil {
+			return fmt.Errorf("%s: %w", r.Contender.Name, err)
+		}
 	}
 	var err error
 	r.watching, err = viewers.Start(context.WithoutCancel(ctx), r.client, Watching{
@@ -323,9 +340,12 @@ func (r *Rig) wake() {
 	}
 }
 
-// signal sends a signal to the server and the viewers. wait notices a process that has ended in the meantime.
+// signal sends a signal to the servers and the viewers. wait notices a process that has ended in the meantime.
 func (r *Rig) signal(s unix.Signal) {
 	_ = unix.Kill(r.process.PID(), s)
+	if r.origin != nil {
+		_ = unix.Kill(r.origin.PID(), s)
+	}
 	_ = r.watching.Signal(s)
 }
 
@@ -346,6 +366,12 @@ func (r *Rig) Close() error {
 			errs = append(errs, fmt.Errorf("%s: stop the server: %w\n%s", r.Contender.Name, err, r.process.Log()))
 		}
 		r.process = nil
+	}
+	if r.origin != nil {
+		if err := r.origin.Stop(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: stop the origin: %w\n%s", r.Contender.Name, err, r.origin.Log()))
+		}
+		r.origin = nil
 	}
 	if r.orders != nil {
 		r.orders.CloseIdleConnections()

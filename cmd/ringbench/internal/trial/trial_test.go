@@ -46,6 +46,10 @@ func TestParseContender(t *testing.T) {
 				},
 			},
 		}},
+		{text: "off --edge --adapt off", want: Contender{
+			Args: []string{"--io", "udp", "--batching", "off", "--adapt", "off"}, Edge: true,
+		}},
+		{text: "sfu --edge", err: "expected a ringcast"},
 		{text: "xdp --crowd", err: "groups after --crowd"},
 		{text: "xdp --crowd 0", err: "--crowd"},
 		{text: "sfu", want: Contender{URLs: sfuURLs, Args: []string{"--http", "{ip}:8081", "--udp", "{ip}:7001"}}},
