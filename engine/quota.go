@@ -79,7 +79,7 @@ func (q *quota) admit(role api.Role, st *stream, p *api.Offer) (why denial, ok b
 		if st.live != nil {
 			viewers = tighter(viewers, st.live.publication.granted.Viewers)
 		}
-		if viewers > 0 && st.audience() >= viewers {
+		if viewers > 0 && st.audience()+p.Elsewhere >= viewers {
 			return deniedViewers, false
 		}
 	}

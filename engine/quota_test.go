@@ -26,18 +26,20 @@ func (r *registry) try(role api.Role, name string, p api.Offer, want error) (id 
 // A stream has as many viewers as the tightest of three limits allows: the server's, its publisher's, the viewer's own.
 func TestViewersOfStream(t *testing.T) {
 	for _, row := range []struct {
-		name                          string
-		server, publisher, own, admit int
+		name                                     string
+		server, publisher, own, elsewhere, admit int
 	}{
-		{"the server's", 2, 0, 0, 2},
-		{"the publisher's", 3, 1, 0, 1},
-		{"the viewer's own", 3, 2, 1, 1},
-		{"a grant above the server's", 2, 9, 9, 2},
+		{"the server's", 2, 0, 0, 0, 2},
+		{"the publisher's", 3, 1, 0, 0, 1},
+		{"the viewer's own", 3, 2, 1, 0, 1},
+		{"a grant above the server's", 2, 9, 9, 0, 2},
+		{"the server's, with viewers elsewhere", 5, 0, 0, 3, 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRegistry(t, limited(api.Limits{Viewers: row.server}))
 			publisher, viewer := from("198.18.0.1"), from("198.18.0.2")
 			publisher.Limits.Viewers, viewer.Limits.Viewers = row.publisher, row.own
+			viewer.Elsewhere = row.elsewhere
 			r.connect(r.must(api.Publisher, "s", publisher))
 			var last api.SessionID
 			for range row.admit {

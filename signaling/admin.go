@@ -61,6 +61,8 @@ type AdminConfig struct {
 	Cluster func() any
 	// Nodes are the servers of the cluster, nil without one.
 	Nodes AdminNodes
+	// Elsewhere returns the number of viewers that a stream has at other servers; nil without a cluster.
+	Elsewhere func(stream string) int
 	// Drain begins to bring the viewers to other servers, after which the process ends. It returns at once, and may be
 	// called again. Without it there is no such path.
 	Drain func()
@@ -77,6 +79,7 @@ type Admin struct {
 	cluster func() any
 	nodes   AdminNodes // nil without a cluster
 	drain   func()
+	viewers func(stream string) int // at other servers, nil for none
 	gate    gate
 	audit   audit
 	proxies proxies
@@ -95,8 +98,9 @@ func NewAdmin(cfg AdminConfig) *Admin {
 		cfg.Gatherer = prometheus.DefaultGatherer
 	}
 	a := &Admin{
-		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, nodes: cfg.Nodes, drain: cfg.Drain, gate: newGate(&cfg),
-		audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies, mux: http.NewServeMux(),
+		log: cfg.Log, engine: cfg.Engine, cluster: cfg.Cluster, nodes: cfg.Nodes, drain: cfg.Drain,
+		viewers: cfg.Elsewhere, gate: newGate(&cfg), audit: audit{log: cfg.Log}, proxies: cfg.TrustedProxies,
+		mux: http.NewServeMux(),
 	}
 	metrics := promhttp.HandlerFor(cfg.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelError),

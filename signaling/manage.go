@@ -22,7 +22,13 @@ func (a *Admin) serveAPI() {
 		_, _ = w.Write(openAPI)
 	})
 	a.handle("GET /api/streams", readPath, func(w http.ResponseWriter, _ *request) error {
-		return inspectStreams(w, a.engine.Streams())
+		streams := a.engine.Streams()
+		for i := range streams {
+			if a.viewers != nil {
+				streams[i].Subscribers += a.viewers(streams[i].Name)
+			}
+		}
+		return inspectStreams(w, streams)
 	})
 	a.handle("DELETE /api/streams/{stream}", writePath, a.endStream)
 	a.handle("GET /api/streams/{stream}/sessions", readPath, a.listSessions)

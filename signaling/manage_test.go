@@ -308,6 +308,18 @@ func (n *fakeNodes) EndStream(_ context.Context, stream string) (ended, silent i
 	return ended, n.silent
 }
 
+// In a cluster a stream's viewers are those of all nodes.
+func TestViewersElsewhere(t *testing.T) {
+	a, m := managing(func(c *AdminConfig) {
+		c.Elsewhere = func(stream string) int { return map[string]int{"live": 5}[stream] }
+	})
+	m.streams[0].Subscribers = 2
+	w := ask(a, http.MethodGet, "/api/streams", "", "Authorization", bearerOfAdmin)
+	if !strings.Contains(w.Body.String(), `"subscribers":7`) {
+		t.Errorf("got %s, want 7 subscribers", w.Body)
+	}
+}
+
 // In a cluster the id of a session may have that of its node, and a stream ends at all nodes.
 func TestEndAtOtherNodes(t *testing.T) {
 	nodes := &fakeNodes{}

@@ -111,6 +111,7 @@ func (m *membership) manage(node *cluster.Node, drain context.CancelCauseFunc) f
 	return func(cfg *signaling.AdminConfig) {
 		cfg.Cluster = m.status(node)
 		if m != nil {
+			cfg.Elsewhere = m.service.Viewers
 			cfg.Nodes, cfg.Drain = m.kicks, func() { drain(errDrain) }
 		}
 	}

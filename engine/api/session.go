@@ -69,6 +69,8 @@ type Offer struct {
 	// has one, for later. A relay is no viewer: neither counts nor limits of viewers include it. When another
 	// publication has other layers, the session ends for ReasonLayers, and is to be opened again.
 	Relay bool
+	// Elsewhere is the number of the stream's viewers at other servers, which limits of viewers include.
+	Elsewhere int
 }
 
 // Local is our half of a session that was opened.

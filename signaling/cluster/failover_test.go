@@ -49,6 +49,8 @@ func (b *board) Watch(_ string, found func(directory.Place)) func() {
 
 func (b *board) Announce(string, directory.Publisher) directory.Place { return directory.Place{} }
 
+func (*board) Viewers(string) int { return 0 }
+
 func (b *board) Withdraw(string) {}
 
 // at sets the hosts at which the stream is, or nowhere, with a generation.

@@ -29,6 +29,8 @@ type fakeEngine struct {
 	streams map[string]api.Stream
 	dials   []api.SessionID
 	hidden  map[string]bool // the streams that were dialled as hidden
+	viewers map[api.SessionID]bool
+	limit   int // of viewers of a stream, 0 for none
 	answers []api.Answer
 	ended   []func(api.SessionID, api.Reason)
 	// candidates are those of all sessions that peers open.
@@ -40,6 +42,7 @@ type fakeEngine struct {
 func newFakeEngine() *fakeEngine {
 	return &fakeEngine{
 		live: make(map[api.SessionID]string), streams: make(map[string]api.Stream), hidden: make(map[string]bool),
+		viewers:    make(map[api.SessionID]bool),
 		candidates: []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:7000")},
 	}
 }
@@ -102,7 +105,11 @@ func (e *fakeEngine) Subscribe(_ context.Context, stream string, o api.Offer) (a
 	if _, ok := e.streams[stream]; !ok {
 		return api.Local{}, api.ErrNoPublisher
 	}
+	if !o.Relay && e.limit > 0 && e.audience(stream)+o.Elsewhere >= e.limit {
+		return api.Local{}, api.ErrStreamFull
+	}
 	local := e.open(stream)
+	e.viewers[local.ID] = !o.Relay
 	local.Tracks = slices.Clone(o.Tracks)
 	for i := range local.Tracks {
 		t := &local.Tracks[i]
@@ -162,6 +169,7 @@ func (e *fakeEngine) End(id api.SessionID, why api.Reason) bool {
 	e.mu.Lock()
 	stream, ok := e.live[id]
 	delete(e.live, id)
+	delete(e.viewers, id)
 	if e.streams[stream].Publisher == id {
 		delete(e.streams, stream)
 	}
@@ -200,13 +208,27 @@ func (e *fakeEngine) Stream(name string) (api.Stream, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s, ok := e.streams[name]
+	s.Subscribers = e.audience(name)
 	return s, ok
+}
+
+// audience counts the viewers of a stream. The caller holds the mutex.
+func (e *fakeEngine) audience(stream string) (viewers int) {
+	for id, views := range e.viewers {
+		if views && e.live[id] == stream {
+			viewers++
+		}
+	}
+	return viewers
 }
 
 func (e *fakeEngine) Streams() []api.Stream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	all := slices.Collect(maps.Values(e.streams))
+	for i := range all {
+		all[i].Subscribers = e.audience(all[i].Name)
+	}
 	return slices.DeleteFunc(all, func(s api.Stream) bool { return e.hidden[s.Name] })
 }
 

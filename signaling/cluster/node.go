@@ -259,6 +259,7 @@ func (n *Node) join(
 // Subscribe counts the viewers.
 func (n *Node) Subscribe(ctx context.Context, stream string, o api.Offer) (api.Local, error) {
 	child := childOf(ctx, o.Relay)
+	o.Elsewhere = n.elsewhere(stream)
 	local, err := n.Engine.Subscribe(ctx, stream, o)
 	if err != nil {
 		n.mu.Lock()

@@ -13,6 +13,9 @@ import (
 // originInterval is the time between two looks at the engine's streams.
 const originInterval = 100 * time.Millisecond
 
+// countInterval is the time between two counts of viewers. Beats come no faster.
+const countInterval = time.Second
+
 // Origins announce the streams that are published at this node. They are the directory.Local of the node.
 type Origins struct {
 	node   directory.Node
@@ -21,6 +24,8 @@ type Origins struct {
 	mu        sync.Mutex
 	announced map[string]api.SessionID // the publishers, by stream
 	sessions  int
+	viewers   directory.Viewers // not changed after it is set
+	counted   time.Time
 	draining  bool
 }
 
@@ -47,7 +52,9 @@ func (o *Origins) Run(ctx context.Context, d directory.Directory) {
 func (o *Origins) look(d directory.Directory) {
 	sessions := 0
 	live := make(map[string]bool)
-	for _, s := range o.engine.Streams() {
+	streams := o.engine.Engine.Streams() // with the viewers of this node alone
+	o.count(streams)
+	for _, s := range streams {
 		sessions += s.Subscribers + 1
 		// The engine's list may be older than the end of a pull: only the list itself says which streams were pulled.
 		if !flows(&s) || s.Pulled {
@@ -80,6 +87,23 @@ func (o *Origins) look(d directory.Directory) {
 		d.Withdraw(name)
 		o.engine.Lost(name)
 	}
+}
+
+// count counts the viewers of streams, once a second.
+func (o *Origins) count(streams []api.Stream) {
+	now := time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if now.Sub(o.counted) >= countInterval {
+		o.viewers, o.counted = viewersOf(streams), now
+	}
+}
+
+// Viewers implements directory.Local.
+func (o *Origins) Viewers() directory.Viewers {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.viewers
 }
 
 // flows reports whether the publisher has sent a packet.

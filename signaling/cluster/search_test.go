@@ -30,6 +30,8 @@ func (*onePlace) Where(context.Context, string, netip.Addr) directory.Answer {
 	}}
 }
 
+func (*onePlace) Viewers(string) int { return 0 }
+
 func (*onePlace) Watch(string, func(directory.Place)) func() { return func() {} }
 
 func (d *onePlace) Failed(directory.NodeID) {
@@ -56,6 +58,8 @@ type noted struct {
 	directory.Directory
 	sources []netip.Addr
 }
+
+func (*noted) Viewers(string) int { return 0 }
 
 func (d *noted) Where(_ context.Context, _ string, source netip.Addr) directory.Answer {
 	d.sources = append(d.sources, source)

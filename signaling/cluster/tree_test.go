@@ -45,6 +45,7 @@ type treeNode struct {
 	node    *Node
 	service *directory.Service
 	kicks   *Kicks
+	clients *signaling.Server
 	public  *server
 	host    string
 	dead    atomic.Bool
@@ -97,11 +98,13 @@ func (f *forest) start(i int, cfg Config, peers []string) {
 		Self: n.node.id, Nodes: n.service.Nodes, Caller: caller, Engine: n.fakeEngine, Log: quiet,
 	})
 	relays := signaling.Config{Log: quiet, Find: n.node.Find, Admit: n.node.Admit}
-	clients := signaling.New(relays, n.node)
-	n.public = &server{engine: n.fakeEngine, node: n.node, web: clients.Handler()}
+	public := relays
+	public.Balancer = NewRedirects(RedirectConfig{How: RedirectOff, Nodes: n.service.Nodes})
+	n.clients = signaling.New(public, n.node)
+	n.public = &server{engine: n.fakeEngine, node: n.node, web: n.clients.Handler()}
 	relays.Relays = true
 	m := &Member{Guard: secret.NewGuard(keys, id, nil, nil)}
-	all := m.Handler(signaling.New(relays, n.node).Handler(), clients.ForwardedHandler(),
+	all := m.Handler(signaling.New(relays, n.node).Handler(), n.clients.ForwardedHandler(),
 		directory.StaticHandler(n.service), n.kicks, n.node.ServePaths)
 	f.net.setHandler(n.host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if news := r.URL.Path == directory.PathWhere || r.URL.Path == directory.PathNews; n.mute.Load() && !news {

@@ -79,9 +79,10 @@ type BookConfig struct {
 
 // A Book makes a directory's decisions. It does no I/O and reads no clock.
 //
-// The calls are SetSelf, Where, Admit, Announce, Withdraw, Failed, Unanswered, Checked, Watch and Unwatch. News from
-// others comes by Answer, Asked, Heard, Up and Down. Tick is called when the time of Next has come. After each of these
-// the owner takes Outputs until there are none. Times never go back. A Book belongs to one goroutine at a time.
+// The calls are SetSelf, SetViewers, Viewers, Where, Admit, Announce, Withdraw, Failed, Unanswered, Checked, Watch and
+// Unwatch. News from others comes by Answer, Asked, Heard, Up and Down. Tick is called when the time of Next has come.
+// After each of these the owner takes Outputs until there are none. Times never go back. A Book belongs to one
+// goroutine at a time.
 type Book struct {
 	cfg     BookConfig
 	rand    *rand.Rand
@@ -102,6 +103,7 @@ type Book struct {
 	unanswered *memory[struct{}]
 	claims     claims
 	nodes      map[NodeID]acquaintance
+	audience   audience
 	beatNext   time.Time
 	Counts     Counts
 }
@@ -140,8 +142,9 @@ type blame struct {
 }
 
 type acquaintance struct {
-	node *Node // read only: it belongs to the beat
-	last time.Time
+	node    *Node // read only, as the next: they belong to the beat
+	viewers Viewers
+	last    time.Time
 }
 
 // NewBook makes the Book of a node. Everything random comes from r.
@@ -161,6 +164,7 @@ func NewBook(cfg BookConfig, self Node, r *rand.Rand) *Book {
 
 		unanswered: newMemory[struct{}](blameSpan, maxBlamed),
 		nodes:      make(map[NodeID]acquaintance),
+		audience:   audience{elsewhere: make(Viewers)},
 	}
 }
 
@@ -232,11 +236,12 @@ func (b *Book) Tick(now time.Time) {
 func (b *Book) beat(now time.Time) {
 	for id, a := range b.nodes {
 		if now.Sub(a.last) > absentSpan+2*b.beatSpan() {
-			delete(b.nodes, id)
+			b.part(id)
 		}
 	}
 	self := b.self
-	b.put(Output{Kind: OutputBeat, Message: (&message{Kind: kindBeat, From: self.ID, Beat: &self}).encode()})
+	beat := message{Kind: kindBeat, From: self.ID, Beat: &self, Viewers: b.audience.here.most()}
+	b.put(Output{Kind: OutputBeat, Message: beat.encode()})
 	// A fifth more or less keeps nodes that started together apart.
 	span := b.beatSpan()
 	b.beatNext = now.Add(span*4/5 + time.Duration(b.rand.Int64N(int64(span)*2/5)))
@@ -313,7 +318,7 @@ func (b *Book) Up(now time.Time, _ NodeID) {
 }
 
 // Down reports that messages no longer reach a node.
-func (b *Book) Down(node NodeID) { delete(b.nodes, node) }
+func (b *Book) Down(node NodeID) { b.part(node) }
 
 // News is a message of another node that answers no question: an announcement, its end, or a beat. It is read only, so
 // that Books may share it.
@@ -342,7 +347,7 @@ func (b *Book) Heard(now time.Time, n News) {
 		b.unclaim(m.Stream, m.From)
 	case kindBeat:
 		if _, known := b.nodes[m.From]; known || len(b.nodes) < maxNodes {
-			b.nodes[m.From] = acquaintance{m.Beat, now}
+			b.met(now, m)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -493,6 +494,66 @@ func TestBeats(t *testing.T) {
 	}
 	if span := d.beatSpan(); span < 128*time.Second || span > 129*time.Second {
 		t.Errorf("got a beat each %v of %d nodes, want nodes/32 s", span, maxNodes)
+	}
+}
+
+// The viewers of a stream at other nodes are the sum over their last beats, without nodes that are gone. A beat has the
+// streams with the most viewers, and numbers that cannot be count nothing.
+func TestViewers(t *testing.T) {
+	d := newDesk(t, BookConfig{}, "self")
+	beat := func(id NodeID, v Viewers) {
+		node := Node{ID: id, URL: "https://a.example"}
+		d.hear((&message{Kind: kindBeat, From: id, Beat: &node, Viewers: v}).encode())
+	}
+	want := func(when string, live, other int) {
+		t.Helper()
+		if a, b := d.Viewers("live"), d.Viewers("other"); a != live || b != other {
+			t.Errorf("%s: got %d and %d viewers, want %d and %d", when, a, b, live, other)
+		}
+	}
+	beat("a", Viewers{"live": 3, "other": 1})
+	beat("b", Viewers{"live": 4})
+	want("two nodes", 7, 1)
+	beat("a", Viewers{"live": 5})
+	want("a second beat", 9, 0)
+	beat("a", Viewers{"live": -5, "other": maxViewers + 1, "": 4})
+	want("impossible numbers", 4, 0)
+	d.Down("b")
+	want("a node is down", 0, 0)
+	beat("b", Viewers{"live": 4})
+	d.pass(absentSpan + 5*time.Second)
+	want("a node is silent", 0, 0)
+	if n := len(d.audience.elsewhere); n != 0 {
+		t.Errorf("got %d streams after all nodes have gone, want none", n)
+	}
+
+	many := make(Viewers)
+	for i := range 2 * maxCounted {
+		many[fmt.Sprint("s", i)] = i + 1
+	}
+	beat("a", many)
+	want("too many streams", 0, 0)
+	for _, pad := range []int{0, maxStream - 8} {
+		clear(many)
+		for i := range 2 * maxCounted {
+			many[fmt.Sprint("s", i)+strings.Repeat("x", pad)] = i + 1
+		}
+		d.SetViewers(many)
+		d.pass(2 * time.Second)
+		beats := d.take(OutputBeat)
+		m, err := decode(beats[len(beats)-1].Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := len(m.Viewers)
+		for i := range n {
+			if name := fmt.Sprint("s", 2*maxCounted-1-i) + strings.Repeat("x", pad); m.Viewers[name] == 0 {
+				t.Errorf("%s is not among the %d streams of a beat, want those with the most viewers", name, n)
+			}
+		}
+		if pad == 0 && n != maxCounted || n == 0 || n*pad > maxCountedBytes {
+			t.Errorf("got %d streams with %d bytes more in a beat, want as many as there is room for", n, pad)
+		}
 	}
 }
 

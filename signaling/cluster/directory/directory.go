@@ -119,6 +119,9 @@ type Directory interface {
 	Unanswered(node NodeID)
 	// Nodes returns the other nodes that are there now.
 	Nodes() []Node
+	// Viewers returns the number of viewers that a stream has at other nodes. It is of their last beats, which name the
+	// 256 streams with the most.
+	Viewers(stream string) int
 	// Watch calls found for each new origin of the stream on another node, until stop. Viewers wait for it. found may
 	// not block, and may be called again with the same place.
 	Watch(stream string, found func(Place)) (stop func())
@@ -131,6 +134,8 @@ type Directory interface {
 type Local interface {
 	// Self describes this node now.
 	Self() Node
+	// Viewers has the streams with viewers here. Nobody changes the map any more.
+	Viewers() Viewers
 	// Places returns the places from which the requester may pull the stream, if this node has its publisher. That is
 	// this node itself while it has room for a child. An origin without room names its edges. No place has the
 	// requester in its path.

@@ -28,7 +28,7 @@ const (
 	kindPlaces kind = "places" // its answer: From, Question, Stream, Places
 	kindUp     kind = "up"     // an announcement: From, Stream, Places with the origin
 	kindGone   kind = "gone"   // its end: From, Stream
-	kindBeat   kind = "beat"   // Beat
+	kindBeat   kind = "beat"   // Beat, Viewers
 )
 
 // message is all that directories send to each other, as JSON.
@@ -43,6 +43,8 @@ type message struct {
 	Stream   string  `json:"stream,omitempty"`
 	Places   []Place `json:"places,omitempty"`
 	Beat     *Node   `json:"beat,omitempty"`
+	// Viewers are those of streams at From: the streams with the most, as many as there is room for.
+	Viewers Viewers `json:"viewers,omitempty"`
 }
 
 func (m *message) encode() []byte {
@@ -91,6 +93,7 @@ func decode(text []byte) (message, error) {
 		if m.Beat == nil || m.Beat.ID != m.From || !m.Beat.valid() {
 			return m, errContent
 		}
+		m.Viewers = m.Viewers.valid()
 	default:
 		return m, errKind
 	}

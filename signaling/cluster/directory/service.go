@@ -97,10 +97,11 @@ func (s *Service) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		self := s.local.Self()
+		self, viewers := s.local.Self(), s.local.Viewers()
 		now := time.Now()
 		s.mu.Lock()
 		s.book.SetSelf(self)
+		s.book.SetViewers(viewers)
 		if !now.Before(s.book.Next()) {
 			s.book.Tick(now)
 			s.flush()
@@ -306,6 +307,13 @@ func (s *Service) leftOut(node NodeID, out bool) {
 func (s *Service) Nodes() (nodes []Node) {
 	s.with(func(_ time.Time, b *Book) { nodes = b.Nodes() })
 	return nodes
+}
+
+// Viewers implements Directory.
+func (s *Service) Viewers(stream string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.book.Viewers(stream)
 }
 
 // Watch implements Directory.

@@ -149,6 +149,8 @@ func (m *member) Places(stream string, _ NodeID) []Place {
 
 func (m *member) Serves(context.Context, string, Place) error { return nil }
 
+func (m *member) Viewers() Viewers { return nil }
+
 func (m *member) Superseded(stream string, _ Place) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -49,6 +49,8 @@ func (m *member) Places(stream string, _ directory.NodeID) []directory.Place {
 
 func (m *member) Serves(context.Context, string, directory.Place) error { return nil }
 
+func (m *member) Viewers() directory.Viewers { return nil }
+
 func (m *member) Superseded(stream string, _ directory.Place) {
 	m.mu.Lock()
 	delete(m.has, stream)
