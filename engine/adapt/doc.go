@@ -66,9 +66,10 @@
 //
 // Up. After five seconds of calm the median of the last bursts has to be 1.3 times the next rung. Without bursts,
 // padded trains are asked for. At most three times the present rate is taken at once. A trial of six seconds follows,
-// in which all carries numbers. After the start they end after 2.5 s, if all is well. Each failure doubles the wait,
-// up to 64 times five seconds. The rung that failed, and all above it, then need a push: half a second of padding at
-// the rate that the step needs. Policers and radios let a burst through that says nothing of a rate.
+// in which all carries numbers. After the start they end after 2.5 s, if all is well and no other viewer has the
+// address. Each failure doubles the wait, up to 64 times five seconds. The rung that failed, and all above it, then
+// need a push: half a second of padding at the rate that the step needs. Policers and radios let a burst through that
+// says nothing of a rate.
 //
 // Viewers of one Source take turns. One probes at a time. A step up needs room beside all that the source is sent,
 // in all 87 % of the measured link. The rest drains keyframes, which come to all viewers at once. The viewer who

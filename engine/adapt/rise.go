@@ -20,7 +20,7 @@ func (s *Selector) decide(now port.Time, g Setting) {
 	if s.settled() {
 		s.rise(now, g)
 	}
-	s.relax()
+	s.relax(g.Source)
 }
 
 // rise takes the highest rung that the link is seen to carry, or asks for padding to see more.

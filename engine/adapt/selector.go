@@ -294,9 +294,9 @@ func (s *Selector) numberAll(span ticks) {
 }
 
 // relax numbers less where nothing has to be known. After the start that is soon: while a crowd joins, reports on all
-// video would take more of the server than the viewers do.
-func (s *Selector) relax() {
-	trial := s.choice.trial && s.choice.cause != CauseStart
+// video would take more of the server than the viewers do. Viewers who share a link are watched for the whole trial.
+func (s *Selector) relax(source *Source) {
+	trial := s.choice.trial && (s.choice.cause != CauseStart || source != nil)
 	busy := trial || s.probes > 0 || !s.settled()
 	if s.numbering == NumberSome || busy || !s.clock.passed(markAll) || !s.clock.since(markCalm, second) {
 		return
