@@ -6,7 +6,7 @@ SHELL := bash
 
 GO      ?= go
 FLAGS   ?=
-FUZZTIME ?= 10s
+FUZZTIME ?= 6s
 SEED    ?= 1
 
 # The packages whose tests need no machine to themselves.
