@@ -10,12 +10,6 @@ import (
 	"ringcast/signaling/client"
 )
 
-// A move is the way of a viewer from one session to the next.
-type move struct {
-	from  *viewer
-	began int64 // monotonic: the server asked for it, or ended the session
-}
-
 // moves counts them.
 type moves struct {
 	report.Moves

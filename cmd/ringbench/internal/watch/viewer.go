@@ -66,6 +66,12 @@ type moving struct {
 	heard   int64 // the last media's arrival, in Unix time in ns
 }
 
+// A move is the way of a viewer from one session to the next.
+type move struct {
+	from  *viewer
+	began int64 // monotonic: the server asked for it, or ended the session
+}
+
 // A path is a viewer's way to the server.
 type path struct {
 	agent session.Agent
