@@ -74,10 +74,10 @@ func (l *listener) next(span time.Duration) (events []string, open bool) {
 	}
 }
 
-// expect demands the events of the next seconds, written as name and data.
+// expect demands the events of the next look and maybe the one after, written as name and data. It ends between two.
 func (l *listener) expect(what string, open bool, want ...string) {
 	l.t.Helper()
-	got, goesOn := l.next(2 * eventInterval)
+	got, goesOn := l.next(2*eventInterval - eventInterval/4)
 	var text []string
 	for _, w := range want {
 		name, data, _ := strings.Cut(w, " ")
