@@ -19,7 +19,7 @@ import (
 // in real streams. Its video waits for a keyframe, and joiners get one a second at most.
 const (
 	asideBitrate   = 50_000
-	asideFrameRate = 30
+	asideFrameRate = 10
 	asidePath      = "/aside"
 )
 
@@ -43,7 +43,7 @@ func Join(ctx context.Context, log *slog.Logger, cfg Config, c Contender, arriva
 	}
 	aside, err := publisher.Start(context.WithoutCancel(ctx), r.client, Publishing{
 		Orders: asideOrders, URL: r.url("", "/whip"+asidePath), Streams: 1,
-		Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
+		Codec: cfg.Codec, Layers: 1, Bitrate: asideBitrate, FrameRate: asideFrameRate, Audio: true, Seed: cfg.Seed + 1,
 	}, cfg.ClientCPU)
 	if err != nil {
 		return nil, err
@@ -127,12 +127,10 @@ func (s *span) end(ctx context.Context) (c Cost, err error) {
 	}, nil
 }
 
-// waiting counts the connected viewers who still wait for a packet. They are noted as failures.
-func waiting(w *report.Watch) (n int) {
-	for _, stage := range []report.Stage{report.FirstPacket, report.FirstKeyframe} {
-		for _, count := range w.Failures[stage.String()] {
-			n += count
-		}
+// noted returns how many viewers are noted as failures of a stage.
+func noted(w *report.Watch, stage report.Stage) (n int) {
+	for _, count := range w.Failures[stage.String()] {
+		n += count
 	}
 	return n
 }
@@ -170,8 +168,11 @@ func (r *Rig) joinAt(ctx context.Context, a Arrivals, seed uint64, calm *Cost) (
 			return s, err
 		}
 		w := v.Watch
-		s.Joined, s.Refused, s.Failures, s.Stages = w.Joined, w.Refused, w.Failures, w.Stages
-		if s.Joined+w.Failed()-waiting(w) >= s.Wanted || time.Now().After(giveUp) {
+		// Connected viewers without media are noted as failures. A joiner has joined with its first packet.
+		delete(w.Failures, report.FirstKeyframe.String())
+		waiting := noted(w, report.FirstPacket)
+		s.Joined, s.Refused, s.Failures, s.Stages = w.Joined-waiting, w.Refused, w.Failures, w.Stages
+		if s.Joined+w.Failed()-waiting >= s.Wanted || time.Now().After(giveUp) {
 			break
 		}
 	}
