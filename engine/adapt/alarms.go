@@ -17,7 +17,7 @@ type alarms struct {
 	raise   uint8  // how often each cause's threshold was doubled, two bits each
 	confirm uint8  // trains that are still to confirm
 	pending Cause  // the reason why all video carries numbers
-	whole   bool   // the last receiver report shows hardly any loss
+	lossy   bool   // the last receiver report shows losses
 	nacked  uint16 // since markAsked
 	most    uint16 // maximum of REMB since markMost, kbit/s
 }

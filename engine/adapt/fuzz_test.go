@@ -80,7 +80,7 @@ func (z *fuzzer) call(op byte, a uint16, b byte) {
 		z.report(g)
 	case 5:
 		z.s.Lost(b)
-		z.s.NACKed(z.now, g, int(int16(a)))
+		z.s.NACKed(z.now, g, int(int16(a)), int(b))
 	case 6:
 		z.s.REMB(z.now, g, []float64{0, 10e12, -1, math.Inf(1), math.NaN(), float64(a) * 1000}[b%6])
 	case 7:

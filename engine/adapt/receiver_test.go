@@ -8,7 +8,10 @@ import (
 	"ringcast/testenv/netpath"
 )
 
-const mtu = 1200
+const (
+	mtu       = 1200
+	mostAsked = 10
+)
 
 // A browser sends reports on numbered packets at a distance, where there are any. It sends a receiver report and an
 // estimate, in one datagram, all the time.
@@ -31,6 +34,10 @@ type receiver struct {
 	deaf  bool // sends no transport-wide reports
 	// guesses makes it ask for two packets of three although they came, each 700 ms, as GStreamer may.
 	guesses bool
+	// repeats makes it ask until the packet comes, each 100 ms and mostAsked times.
+	repeats, waits bool
+	// unreported keeps its receiver reports back.
+	unreported bool
 	// lossy is the share of reports that the way back loses.
 	lossy float64
 	// estimate is the REMB that a deaf receiver sends each second, in bits a second; 0 for none.
@@ -40,7 +47,7 @@ type receiver struct {
 	noted    bool // something is to be reported
 	began    bool
 	expected uint16
-	missing  map[uint16]int
+	missing  map[uint16]lostPacket
 	came     int // packets since it guessed last
 	// Of its receiver reports: packets that came, came again, and were passed over since the last one.
 	received, again, gone int
@@ -49,10 +56,11 @@ type receiver struct {
 type lostPacket struct {
 	sequence uint16
 	size     int
+	asked    int // how often
 }
 
 func newReceiver(v *viewer, back port.Time) *receiver {
-	r := &receiver{viewer: v, browser: chromium, back: back, missing: make(map[uint16]int)}
+	r := &receiver{viewer: v, browser: chromium, back: back, missing: make(map[uint16]lostPacket)}
 	v.clock.At(v.clock.Now(), r.report)
 	v.clock.At(v.clock.Now(), r.unask)
 	v.clock.At(v.clock.Now()+port.Second, r.remb)
@@ -85,7 +93,7 @@ func (r *receiver) receive(sequence uint16, size int) {
 	}
 	gap := 0
 	for ; r.expected != sequence; r.expected++ {
-		r.missing[r.expected] = size
+		r.missing[r.expected] = lostPacket{r.expected, size, 0}
 		gap++
 	}
 	r.expected++
@@ -104,15 +112,28 @@ func (r *receiver) nack() {
 		keys = append(keys, k)
 	}
 	slices.Sort(keys)
-	asked := make([]lostPacket, 0, len(keys))
+	asked, again := make([]lostPacket, 0, len(keys)), 0
 	for _, k := range keys {
+		p := r.missing[k]
 		if !r.viewer.late[k] {
-			asked = append(asked, lostPacket{k, r.missing[k]})
+			asked = append(asked, p)
+			again += min(p.asked, 1)
 		}
-		delete(r.missing, k)
+		if p.asked++; r.repeats && p.asked < mostAsked {
+			r.missing[k] = p
+		} else {
+			delete(r.missing, k)
+		}
 	}
 	if len(asked) > 0 {
-		r.after(r.back, func() { r.viewer.pub.serve(func() { r.viewer.nacked(asked) }) })
+		r.after(r.back, func() { r.viewer.pub.serve(func() { r.viewer.nacked(asked, again) }) })
+	}
+	if len(r.missing) > 0 && !r.waits {
+		r.waits = true
+		r.after(100*port.Millisecond, func() {
+			r.waits = false
+			r.nack()
+		})
 	}
 }
 
@@ -156,6 +177,9 @@ func (r *receiver) unask() {
 	v.tally.datagrams = append(v.tally.datagrams, v.clock.Now())
 	lost := max(r.gone-r.again, 0) * 256 / max(r.received-r.again+r.gone, 1)
 	r.received, r.gone, r.again = 0, 0, 0
+	if r.unreported {
+		return
+	}
 	r.after(r.back, func() { v.pub.serve(func() { v.s.Lost(uint8(min(lost, 255))) }) })
 }
 
@@ -165,7 +189,7 @@ func (r *receiver) guess() {
 	if v, asked := r.viewer, r.came*2/3; r.guesses {
 		r.after(r.back, func() {
 			v.pub.serve(func() {
-				v.s.NACKed(v.clock.Now(), v.setting(), asked)
+				v.s.NACKed(v.clock.Now(), v.setting(), asked, 0)
 				v.look()
 			})
 		})

@@ -46,7 +46,7 @@ func (h *hot) calls() {
 	h.s.Sent(h.now, h.g.Source, f)
 	h.s.Report(h.now, h.g, h.report)
 	h.s.Lost(1)
-	h.s.NACKed(h.now, h.g, 3)
+	h.s.NACKed(h.now, h.g, 3, 1)
 	h.s.REMB(h.now, h.g, 1e6)
 	h.s.HandleTimeout(h.now, h.g)
 	h.s.Pad(h.now, h.g)

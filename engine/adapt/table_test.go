@@ -249,6 +249,11 @@ func silent(l adapt.Ladder) []scene {
 	idle.setup = deaf
 	guessing := wide(l, "blind, asks for packets that came", switches(0), nil)
 	guessing.setup = func(_ *publisher, v *viewer) { v.far.deaf, v.far.guesses = true, true }
+	mute := wide(l, "blind, no receiver reports, asks for packets that came", switches(0), nil)
+	mute.setup = func(_ *publisher, v *viewer) { v.far.deaf, v.far.unreported, v.far.guesses = true, true, true }
+	persistent := blind
+	persistent.name = "blind, no receiver reports, asks again, fall to 40 %"
+	persistent.setup = func(_ *publisher, v *viewer) { v.far.deaf, v.far.unreported, v.far.repeats = true, true, true }
 	estimated := blind
 	estimated.name, estimated.buffer = "blind, REMB, fall to 40 %", 1.5
 	estimated.setup = func(_ *publisher, v *viewer) {
@@ -268,7 +273,7 @@ func silent(l adapt.Ladder) []scene {
 			b.atMost("top, s", v.tally.reached(fallEnd, func(r int) bool { return r == top }), 90)
 		},
 	}
-	return []scene{blind, idle, guessing, estimated, audio}
+	return []scene{blind, idle, guessing, mute, persistent, estimated, audio}
 }
 
 // halts are those of a server that is late by itself. Nobody goes down for them, but for a narrow link as ever.

@@ -19,14 +19,16 @@ const (
 
 // Lost notes the share of packets, in 1/256, that the viewer's last receiver report shows as lost (RFC 3550 section
 // 6.4.1).
+func (s *Selector) Lost(share uint8) { s.alarms.lossy = share >= leastLost }
+
+// NACKed notes that the viewer asked for packets that it was really sent and that are still known. It asked for some of
+// them for the first time, and for others again.
 //
 // GStreamer guesses when each packet should come, and asks for those that come later. It may ask for most of all
-// packets and lack none. So no NACK moves a viewer without transport-wide reports whose receiver reports show hardly
-// any loss.
-func (s *Selector) Lost(share uint8) { s.alarms.whole = share < leastLost }
-
-// NACKed notes that the viewer asked again for n packets that it was really sent and that are still known.
-func (s *Selector) NACKed(now port.Time, g Setting, n int) {
+// packets and lack none, and then sends hardly any receiver reports. Where many packets are lost, many of those sent
+// again are lost too. So only packets that are asked for again move a viewer without transport-wide reports, until its
+// receiver reports show losses.
+func (s *Selector) NACKed(now port.Time, g Setting, first, again int) {
 	s.turn(now)
 	s.stay(g)
 	a := &s.alarms
@@ -38,13 +40,17 @@ func (s *Selector) NACKed(now port.Time, g Setting, n int) {
 		a.nacked = 0
 		s.clock.set(markAsked, 0)
 	}
+	n := first
+	if s.blind && !a.lossy {
+		n = again
+	}
 	a.nacked = uint16(min(int(a.nacked)+max(n, 0), noSample))
 	nacked := int(a.nacked)
 	least := alarmNACKs << a.raised(CauseNACK)
 	switch {
 	case s.numbering == NumberSome && nacked >= least && 100*nacked >= 8*s.counts.recent()<<a.raised(CauseNACK):
 		s.alarm(CauseNACK)
-	case s.blind && !a.whole && nacked >= 2*alarmNACKs && nacked*10 >= 4*s.counts.recent():
+	case s.blind && nacked >= 2*alarmNACKs && nacked*10 >= 4*s.counts.recent():
 		a.nacked = 0
 		s.fall(now, g, symptoms{cause: CauseNACK})
 	}
@@ -103,7 +109,7 @@ func (s *Selector) HandleTimeout(now port.Time, g Setting) {
 	}
 	idle := s.Stop() || s.pausing() // there is nothing to report
 	if s.numbering == NumberAll && s.clock.since(markHeard, blindSpan) && !s.blind && !idle {
-		s.blind = true
+		s.blind, s.alarms.nacked = true, 0
 		s.clock.set(markCalm, 0)
 	}
 	switch {

@@ -301,9 +301,9 @@ func (v *viewer) send(sequence uint16, size int, numbered bool) {
 	})
 }
 
-// nacked answers a request for packets.
-func (v *viewer) nacked(asked []lostPacket) {
-	v.s.NACKed(v.clock.Now(), v.setting(), len(asked))
+// nacked answers a request for packets, of which some were asked for before.
+func (v *viewer) nacked(asked []lostPacket, again int) {
+	v.s.NACKed(v.clock.Now(), v.setting(), len(asked)-again, again)
 	v.look()
 	numbered := v.s.Numbering() == adapt.NumberAll
 	for _, p := range asked {

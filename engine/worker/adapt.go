@@ -302,11 +302,11 @@ func (w *Worker) estimated(now port.Time, sub *subscriber, p *rtcp.Packet) {
 	}
 }
 
-// missed tells the Selector how many packets of video were lost on their way to the viewer, by a NACK about an SSRC.
-func (w *Worker) missed(now port.Time, sub *subscriber, ssrc uint32, packets int) {
-	if src := sub.adapted(); src != nil && packets > 0 && ssrc == sub.video().spec.SSRC {
+// missed tells the Selector what a NACK about an SSRC asked for.
+func (w *Worker) missed(now port.Time, sub *subscriber, ssrc uint32, asked nacked) {
+	if src := sub.adapted(); src != nil && asked != (nacked{}) && ssrc == sub.video().spec.SSRC {
 		before := sub.selector.Numbering()
-		sub.selector.NACKed(now, w.setting(sub, src), packets)
+		sub.selector.NACKed(now, w.setting(sub, src), asked.first, asked.again)
 		w.heed(now, sub, before)
 	}
 }

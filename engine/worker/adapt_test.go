@@ -273,31 +273,45 @@ func TestSoundAlone(t *testing.T) {
 	c.until(v, "hi", 120*port.Second)
 }
 
-// A viewer without transport-wide reports goes down because it asks for much, unless its receiver reports about the
-// same video show that nothing is missing.
+// A viewer without transport-wide reports goes down because it asks for much. Its receiver reports about the same video
+// have to show losses, or it has to ask for the same packets again.
 func TestGuessesOfADeafViewer(t *testing.T) {
+	whole := []rtcp.ReportBlock{{SSRC: subVideo}}
 	for _, x := range []struct {
-		name  string
-		block rtcp.ReportBlock
-		stays bool
+		name   string
+		blocks []rtcp.ReportBlock
+		again  uint16 // of 50 packets that it asks for, so many were asked for before
+		stays  bool
 	}{
-		{"nothing is missing", rtcp.ReportBlock{SSRC: subVideo}, true},
-		{"a third is missing", rtcp.ReportBlock{SSRC: subVideo, FractionLost: 85}, false},
-		{"sound alone is whole", rtcp.ReportBlock{SSRC: subAudio}, false},
+		{"nothing is missing", whole, 0, true},
+		{"a third is missing", []rtcp.ReportBlock{{SSRC: subVideo, FractionLost: 85}}, 0, false},
+		{"of the sound a third is missing", []rtcp.ReportBlock{{SSRC: subAudio, FractionLost: 85}}, 0, true},
+		{"no report", nil, 0, true},
+		{"no report, little is asked for again", nil, 2, true},
+		{"no report, much is asked for again", nil, 25, false},
+		{"an old report shows nothing, much is asked for again", whole, 25, false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			c := newAudience(t)
 			v := c.join(10e6)
 			v.deaf = true
 			c.pass(5 * port.Second)
-			for range 20 {
-				report := rtcp.AppendReceiverReport(nil, 1, []rtcp.ReportBlock{x.block})
+			var newest uint16
+			for i := range 20 {
+				report := rtcp.AppendReceiverReport(nil, 1, x.blocks)
+				if i > 0 && x.again > 0 {
+					report = rtcp.AppendReceiverReport(nil, 1, nil)
+				}
+				c.pass(port.Second / 2)
 				var asked []uint16
-				for i := range uint16(50) {
-					asked = append(asked, uint16(v.highest)-i)
+				for n := range x.again {
+					asked = append(asked, newest-n)
+				}
+				newest = uint16(v.highest)
+				for n := range 50 - x.again {
+					asked = append(asked, newest-n)
 				}
 				v.rtcp(rtcp.AppendNACK(report, 1, subVideo, asked))
-				c.pass(port.Second / 2)
 			}
 			if got := c.rid(v); (got == "hi") != x.stays {
 				t.Errorf("the viewer is sent layer %q; want hi: %t", got, x.stays)

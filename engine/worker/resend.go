@@ -124,19 +124,21 @@ func (sub *subscriber) awaitsRepair() bool {
 	return false
 }
 
-// asks handles a subscriber's NACK of one sequence number. It reports whether that shows a loss on the way to the
-// subscriber. Then the packet was sent, can be sent again, and was not asked for before.
-func (w *Worker) asks(now port.Time, sub *subscriber, t *subscription, seq uint16) (lost bool) {
+// nacked are the packets of a NACK that were sent and can be sent again, by whether they were asked for before.
+type nacked struct{ first, again int }
+
+// asks handles a subscriber's NACK of one sequence number, and counts it.
+func (w *Worker) asks(now port.Time, sub *subscriber, t *subscription, seq uint16, n *nacked) {
 	if t.highest == 0 {
-		return false
+		return
 	}
 	ext := t.highest - uint64(uint16(t.highest)-seq)
 	if ext > t.highest {
-		return false // the number comes before the first that was sent
+		return // the number comes before the first that was sent
 	}
 	s, index, ok := t.find(ext)
 	if !ok {
-		return false // the packet is not there, or no longer: no visit could send it
+		return // the packet is not there, or no longer: no visit could send it
 	}
 	if t.repairs == nil {
 		t.repairs = &repairs{newest: ext}
@@ -145,14 +147,21 @@ func (w *Worker) asks(now port.Time, sub *subscriber, t *subscription, seq uint1
 	if e := s.layer.history.At(index); !again && e.Flags&bus.Late != 0 && now-e.Arrival < lateSpan {
 		t.repairs.note(ext) // the packet is on its way
 		w.drop(DropCrossed)
-		return false
+		return
 	}
-	if !t.repairs.request(ext) {
+	if t.repairs.request(ext) {
+		w.serve(sub)
+	} else {
 		w.drop(DropResends)
-		return false
+		again = true
 	}
-	w.serve(sub)
-	return !again && (s != t.present() || index < t.cursor)
+	switch {
+	case s == t.present() && index >= t.cursor:
+	case again:
+		n.again++
+	default:
+		n.first++
+	}
 }
 
 // find returns the span of a packet that was sent under an extended sequence number, and its index in the history of

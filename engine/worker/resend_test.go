@@ -344,9 +344,9 @@ func TestResendQueueIsBounded(t *testing.T) {
 	}
 }
 
-// A NACK counts each packet once that was lost on its way to the subscriber. Packets that were never sent do not count,
-// and neither do those that left the history.
-func TestNACKCountsLosses(t *testing.T) {
+// A NACK counts the packets that were sent, by whether they were asked for before. Those that were never sent do not
+// count, and neither do those that left the history.
+func TestNACKCountsRequests(t *testing.T) {
 	l := newLab(t, 0, 1)
 	p := l.publish(1, 1, published()...)
 	s := l.watch(1, watched(true)...)
@@ -355,36 +355,36 @@ func TestNACKCountsLosses(t *testing.T) {
 	}
 	sub := l.stream(1).all()[0]
 	first := s.media(subVideo)[0].Sequence
-	ask := func(seqs ...uint16) int {
+	ask := func(seqs ...uint16) nacked {
 		b := rtcp.AppendNACK(nil, 1, subVideo, seqs)
 		var x rtcp.Packet
 		if r := rtcp.NewReader(b); !r.Next(&x) {
 			t.Fatal("the NACK does not parse")
 		}
-		lost, _ := l.w.handleNACK(l.now, sub, &x)
-		return lost
+		asked, _ := l.w.handleNACK(l.now, sub, &x)
+		return asked
 	}
 	for _, c := range []struct {
 		name string
 		seqs []uint16
-		want int
+		want nacked
 	}{
-		{"two that were sent", []uint16{first + 1, first + 2}, 2},
-		{"one of them again, before it was resent, and another", []uint16{first + 2, first + 4}, 1},
-		{"one that the server never had", []uint16{first + 3}, 0},
-		{"some that were not sent yet or never will be", []uint16{first + 8, first + 100, first - 1}, 0},
+		{"two that were sent", []uint16{first + 1, first + 2}, nacked{2, 0}},
+		{"one of them again, before it was resent, and another", []uint16{first + 2, first + 4}, nacked{1, 1}},
+		{"one that the server never had", []uint16{first + 3}, nacked{}},
+		{"some that were not sent yet or never will be", []uint16{first + 8, first + 100, first - 1}, nacked{}},
 	} {
 		if got := ask(c.seqs...); got != c.want {
-			t.Errorf("%s: %d were lost; expected %d", c.name, got, c.want)
+			t.Errorf("%s: %+v; expected %+v", c.name, got, c.want)
 		}
 	}
 	l.quietly(p.path, p.seal(packet{ssrc: videoSSRC, pt: pubVP8, seq: 6, ts: 18000, payload: vp8(true, false, "")}))
-	if got := ask(first + 6); got != 0 {
-		t.Errorf("one that came late and was not sent yet: %d were lost; expected 0", got)
+	if got := ask(first + 6); got != (nacked{}) {
+		t.Errorf("one that came late and was not sent yet: %+v; expected none", got)
 	}
 	l.poll()
-	if got := ask(first+1, first+5); got != 1 {
-		t.Errorf("one that was resent, and another: %d were lost; expected 1", got)
+	if got := ask(first+1, first+5); got != (nacked{1, 1}) {
+		t.Errorf("one that was resent, and another: %+v; expected one of each", got)
 	}
 	for seq := uint64(8); seq < 108; seq++ { // the history keeps a second
 		p.send(packet{
@@ -393,8 +393,8 @@ func TestNACKCountsLosses(t *testing.T) {
 		})
 		l.pass(30 * port.Millisecond)
 	}
-	if got := ask(first); got != 0 {
-		t.Errorf("one that left the history: %d were lost; expected 0", got)
+	if got := ask(first); got != (nacked{}) {
+		t.Errorf("one that left the history: %+v; expected none", got)
 	}
 }
 

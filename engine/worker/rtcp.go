@@ -122,8 +122,8 @@ func (w *Worker) handleSubscriberRTCP(now port.Time, s *session, in *port.Inboun
 			sub.source = p.SSRC
 			w.handleBlocks(sub, &p, in.Arrival)
 		case rtcp.NACK:
-			lost, ok := w.handleNACK(now, sub, &p)
-			if w.missed(now, sub, p.Media, lost); !ok {
+			asked, ok := w.handleNACK(now, sub, &p)
+			if w.missed(now, sub, p.Media, asked); !ok {
 				return
 			}
 		case rtcp.PLI:
@@ -177,27 +177,24 @@ func roundTrip(wall int64, b *rtcp.ReportBlock) (d port.Time, ok bool) {
 	return port.Time(max(t, 0)) * port.Second >> 16, true
 }
 
-// handleNACK takes in a NACK. lost is the number of packets that were lost on their way to the subscriber, see asks. ok
-// is false when the session has no budget left for the rest of the datagram.
-func (w *Worker) handleNACK(now port.Time, sub *subscriber, p *rtcp.Packet) (lost int, ok bool) {
+// handleNACK takes in a NACK. ok is false when the session has no budget left for the rest of the datagram.
+func (w *Worker) handleNACK(now port.Time, sub *subscriber, p *rtcp.Packet) (asked nacked, ok bool) {
 	track := sub.trackOf(p.Media)
 	if track < 0 {
-		return 0, true
+		return asked, true
 	}
 	for x := p.NACKs(); ; {
 		seq, more := x.Next()
 		if !more {
-			return lost, true
+			return asked, true
 		}
 		w.count(ReceivedNACKs)
 		s := sub.session
 		if s.control--; s.control <= 0 {
 			w.drop(DropRTCPFlood)
-			return lost, false
+			return asked, false
 		}
-		if w.asks(now, sub, &sub.tracks[track], seq) {
-			lost++
-		}
+		w.asks(now, sub, &sub.tracks[track], seq, &asked)
 	}
 }
 
