@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 
 	"ringcast/signaling/cluster"
@@ -16,8 +17,12 @@ func (m *membership) carry(cfg *cluster.Config, log *slog.Logger) error {
 	nats := natsdir.Config{Node: m.Node.ID, Log: log}
 	switch {
 	case cfg.NATS.Listen != "":
+		own, err := url.Parse(cfg.URL)
+		if err != nil {
+			return fmt.Errorf("cluster: %w", err)
+		}
 		nats.Routes = &natsdir.Routes{
-			Listen: cfg.NATS.Listen, Peers: cfg.NATS.Routes, Logins: m.Keys.Logins(),
+			Listen: cfg.NATS.Listen, Peers: cfg.NATS.Routes, Host: own.Hostname(), Logins: m.Keys.Logins(),
 			TLS: bothEnds(m.ServerTLS, m.ClientTLS), Insecure: cfg.Insecure,
 		}
 	case len(cfg.NATS.URLs) > 0:

@@ -45,6 +45,8 @@ type Routes struct {
 	// Peers are the addresses for routes of other nodes, host:port. This node's own may be among them. A node finds
 	// those that are not named through those that are.
 	Peers []string
+	// Host is the host of this node's URL. A peer of that host with the port of Listen is this node. It may be empty.
+	Host string
 	// Logins are those that a route may show. The first is our own.
 	Logins []secret.Login
 	// TLS is for both ends of a route: the one that listens shows its certificate, the one that dials checks it. It may

@@ -4,7 +4,9 @@ package natsdir
 
 import (
 	"cmp"
+	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"ringcast/signaling/cluster/directory"
@@ -38,8 +40,10 @@ type route struct {
 
 // others is the number of peers that are not this node itself, as far as their addresses say.
 func (r *Routes) others() (n int) {
+	_, port, _ := net.SplitHostPort(r.Listen) // validate has tried it
+	own := net.JoinHostPort(r.Host, port)
 	for _, peer := range r.Peers {
-		if peer != r.Listen && peer != r.Advertise {
+		if peer != r.Listen && peer != r.Advertise && !strings.EqualFold(peer, own) {
 			n++
 		}
 	}

@@ -104,3 +104,23 @@ func FuzzPlain(f *testing.F) {
 		}
 	})
 }
+
+// A node is not one of its own peers, whether its route has the address that it listens at or the host of its URL.
+func TestOthers(t *testing.T) {
+	all := []string{"node1.example.org:6222", "node2.example.org:6222", "node1.example.org:6223", "198.18.0.1:6222"}
+	for _, row := range []struct {
+		name   string
+		routes Routes
+		want   int
+	}{
+		{"by address", Routes{Listen: "198.18.0.1:6222", Peers: all}, 3},
+		{"by advertised address", Routes{Listen: ":7", Advertise: "node2.example.org:6222", Peers: all}, 3},
+		{"by the host of the URL", Routes{Listen: ":6222", Host: "Node1.example.org", Peers: all}, 3},
+		{"another port", Routes{Listen: ":6224", Host: "node1.example.org", Peers: all}, 4},
+		{"without a host", Routes{Listen: ":6222", Peers: all}, 4},
+	} {
+		if got := row.routes.others(); got != row.want {
+			t.Errorf("%s: got %d other nodes, want %d", row.name, got, row.want)
+		}
+	}
+}
