@@ -19,12 +19,16 @@ type Nodes interface {
 	// Self is the id of this server. It has no dot, and is part of the URLs of sessions.
 	Self() string
 	// Send sends a request of the client at source to another server, with a body. The caller closes the answer's body.
-	// It fails with ErrNoNode, ErrUpstream or api.ErrBusy.
+	// It fails with ErrNoNode, ErrUpstream or ErrManyForwards.
 	Send(r *http.Request, node string, source netip.Addr, body []byte) (*http.Response, error)
 }
 
-// ErrNoNode is the error of Nodes.Send for an id that no server of the cluster has.
-var ErrNoNode = errors.New("no server of the cluster has this id")
+var (
+	// ErrNoNode is the error of Nodes.Send for an id that no server of the cluster has.
+	ErrNoNode = errors.New("no server of the cluster has this id")
+	// ErrManyForwards is that for more requests than a client, or all of them, may send to other servers now.
+	ErrManyForwards = errors.New("too many requests to other servers")
+)
 
 const (
 	// clusterSegment comes before the id of the node in the URL of a session: /whep/{stream}/s/{node}.{secret}.
@@ -187,7 +191,7 @@ func forwardProblem(err error) *problem {
 	switch {
 	case errors.Is(err, ErrNoNode): // it has ended, and its sessions with it
 		return noSession()
-	case errors.Is(err, api.ErrBusy):
+	case errors.Is(err, ErrManyForwards):
 		return &problem{
 			status: http.StatusServiceUnavailable, kind: "busy", title: "Server busy", retryAfter: retryBusy,
 			detail: "too many requests for sessions of other servers; try again soon",

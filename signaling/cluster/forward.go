@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"ringcast/engine/api"
 	"ringcast/signaling"
 	"ringcast/signaling/cluster/directory"
 	"ringcast/signaling/cluster/secret"
@@ -20,8 +19,9 @@ import (
 
 const (
 	// forwardRate is the number of requests a second that a source may send to other nodes, and forwardNodeRate that
-	// of all sources to one node. A node can remember 65,536 tokens of a minute, and those of pulls need room too.
-	forwardRate, forwardNodeRate = 50, 300
+	// of all sources to one node. A node can remember 65,536 tokens of a minute, and those of pulls need room too. A
+	// node that drains sends 150 viewers a second to another, and all may share the address of one NAT.
+	forwardRate, forwardNodeRate = 150, 300
 	// maxForwards bounds the requests under way, of which most read events.
 	maxForwards = 2048
 )
@@ -70,7 +70,7 @@ func (f *Forwards) Send(
 		return nil, signaling.ErrNoNode
 	case !f.take(time.Now(), directory.NodeID(node), source):
 		result = "busy"
-		return nil, api.ErrBusy
+		return nil, signaling.ErrManyForwards
 	}
 	select {
 	case f.slots <- struct{}{}:
@@ -81,7 +81,7 @@ func (f *Forwards) Send(
 		}()
 	default:
 		result = "busy"
-		return nil, api.ErrBusy
+		return nil, signaling.ErrManyForwards
 	}
 	out := r.Clone(r.Context())
 	if out.URL, err = url.Parse(base + r.URL.Path); err != nil {
