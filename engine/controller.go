@@ -46,9 +46,15 @@ type controller struct {
 	negotiated negotiated
 	ufrags     ufrags
 	closing    bool
-	onEnded    []func(api.SessionID, api.Reason)
+	observers
 
 	census census
+}
+
+// observers are functions of others, which the controller calls.
+type observers struct {
+	onEnded []func(api.SessionID, api.Reason)
+	onMedia []func()
 }
 
 // session is the controller's record of a session. There are thousands, so pointers lead to the facts that are needed
@@ -398,9 +404,7 @@ func (c *controller) handleMessage(m *bus.Control) {
 	case bus.KindMediaPaused:
 		c.pauses(s, m)
 	case bus.KindFormatActive:
-		if p := s.publication; p != nil && p.generation == m.Generation && int(m.Track) < len(p.active) {
-			p.active[m.Track] = int(m.PayloadType)
-		}
+		c.formatActive(s, m)
 	case bus.KindLadder:
 		c.measured(s, m)
 	case bus.KindSwitched:
@@ -411,6 +415,22 @@ func (c *controller) handleMessage(m *bus.Control) {
 		}
 	case bus.KindSessionEnded:
 		c.close(s, m.Reason)
+	}
+}
+
+// formatActive notes the payload type that a publisher sends.
+func (c *controller) formatActive(s *session, m *bus.Control) {
+	p := s.publication
+	if p == nil || p.generation != m.Generation || int(m.Track) >= len(p.active) {
+		return
+	}
+	first := p.active[m.Track] < 0
+	p.active[m.Track] = int(m.PayloadType)
+	if !first || s.dialled() {
+		return
+	}
+	for _, f := range c.onMedia {
+		f()
 	}
 }
 

@@ -642,6 +642,39 @@ func TestListOfStreams(t *testing.T) {
 	}
 }
 
+// The list has a publisher's first packet as soon as the engine reports it, which it does once.
+func TestFirstPacketIsListed(t *testing.T) {
+	r := newRegistry(t)
+	e := &Engine{controller: r.controller, now: func() port.Time { return r.now }}
+	stop := make(chan struct{})
+	go r.run(stop)
+	defer func() { close(stop); <-r.done }()
+	began := 0
+	e.OnMedia(func() { began++ })
+	var id api.SessionID
+	if err := r.do(t.Context(), func() { id = r.publish("a") }); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Streams(); len(got) != 1 || got[0].Active[0] != -1 {
+		t.Fatalf("got %+v before the first packet, want no payload type", got)
+	}
+	for _, payload := range []uint8{96, 97} {
+		err := r.do(t.Context(), func() {
+			m := bus.FormatActive(id, bus.LayerID{Generation: r.sessions[id].publication.generation}, payload)
+			r.handleMessage(&m)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Streams(); got[0].Active[0] != 96 {
+			t.Errorf("got payload type %d in the list after %d, want 96", got[0].Active[0], payload)
+		}
+	}
+	if began != 1 {
+		t.Errorf("got %d reports, want one", began)
+	}
+}
+
 // A hidden pull is in no list, but it has a description.
 func TestHiddenStream(t *testing.T) {
 	r := diallers(t)

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ringcast/engine/api"
@@ -48,6 +49,9 @@ const listAge = 200 * port.Millisecond
 
 // A listing holds the streams as they were at one moment.
 type listing struct {
+	// stale is set by the controller where the streams are not what they were.
+	stale atomic.Bool
+
 	mu  sync.Mutex // guards the fields below
 	all []api.Stream
 	at  port.Time
@@ -244,12 +248,13 @@ func (e *Engine) Stream(name string) (st api.Stream, ok bool) {
 }
 
 // Streams describes all published streams but hidden ones, in no order. The list is at most listAge old: anybody may
-// request it, and each walk over the streams takes time of the controller.
+// request it, and each walk over the streams takes time of the controller. It has the first packet of each publisher
+// that OnMedia has reported.
 func (e *Engine) Streams() []api.Stream {
 	l := &e.list
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := e.now(); l.all == nil || now-l.at >= listAge {
+	if now := e.now(); l.stale.Swap(false) || l.all == nil || now-l.at >= listAge {
 		l.all, l.at = nil, now
 		c := e.controller
 		_ = c.do(context.Background(), func() {
@@ -268,6 +273,18 @@ func (e *Engine) Streams() []api.Stream {
 func (e *Engine) OnEnded(f func(api.SessionID, api.Reason)) {
 	c := e.controller
 	_ = c.do(context.Background(), func() { c.onEnded = append(c.onEnded, f) })
+}
+
+// OnMedia registers a function that is called, on the controller's goroutine, when a publisher of this server sends the
+// first packet of a track. It must not call the Engine.
+func (e *Engine) OnMedia(f func()) {
+	c := e.controller
+	_ = c.do(context.Background(), func() {
+		c.onMedia = append(c.onMedia, func() {
+			e.list.stale.Store(true)
+			f()
+		})
+	})
 }
 
 // Ready returns an error if new sessions cannot be served.

@@ -234,6 +234,8 @@ func (e *fakeEngine) Streams() []api.Stream {
 
 func (e *fakeEngine) OnEnded(f func(api.SessionID, api.Reason)) { e.ended = append(e.ended, f) }
 
+func (e *fakeEngine) OnMedia(func()) {}
+
 // sessions returns the number of live sessions, and that of all dials.
 func (e *fakeEngine) sessions() (live, dials int) {
 	e.mu.Lock()

@@ -27,6 +27,9 @@ type Engine interface {
 	Dial(ctx context.Context, role api.Role, stream string, d api.Dial) (api.Local, error)
 	// Answered gives a dialled session the other server's half.
 	Answered(ctx context.Context, id api.SessionID, a api.Answer) error
+	// OnMedia registers a function. The engine calls it when a publisher of this server begins to send. From then on
+	// Streams has the publisher's packet. The function must not call the engine.
+	OnMedia(began func())
 }
 
 // NodeConfig is how a Node works.

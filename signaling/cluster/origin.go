@@ -10,8 +10,12 @@ import (
 	"ringcast/signaling/cluster/directory"
 )
 
-// originInterval is the time between two looks at the engine's streams.
-const originInterval = 100 * time.Millisecond
+const (
+	// originInterval is the time between two looks at the engine's streams.
+	originInterval = 100 * time.Millisecond
+	// originRest is the least time between two. A publisher that begins is announced without a wait for the interval.
+	originRest = 10 * time.Millisecond
+)
 
 // countInterval is the time between two counts of viewers. Beats come no faster.
 const countInterval = time.Second
@@ -20,6 +24,7 @@ const countInterval = time.Second
 type Origins struct {
 	node   directory.Node
 	engine *Node
+	began  chan struct{} // has one while a publisher that began to send may not be announced
 
 	mu        sync.Mutex
 	announced map[string]api.SessionID // the publishers, by stream
@@ -31,18 +36,36 @@ type Origins struct {
 
 // NewOrigins makes the origins of a node.
 func NewOrigins(node directory.Node, e *Node) *Origins {
-	return &Origins{node: node, engine: e, announced: make(map[string]api.SessionID)}
+	o := &Origins{
+		node: node, engine: e, began: make(chan struct{}, 1), announced: make(map[string]api.SessionID),
+	}
+	e.OnMedia(func() {
+		select {
+		case o.began <- struct{}{}:
+		default:
+		}
+	})
+	return o
 }
 
 // Run announces streams from their first packet to their end, until ctx ends.
 func (o *Origins) Run(ctx context.Context, d directory.Directory) {
-	ticker := time.NewTicker(originInterval)
-	defer ticker.Stop()
 	for {
 		o.look(d)
+		rest := time.NewTimer(originRest)
 		select {
-		case <-ticker.C:
+		case <-rest.C:
 		case <-ctx.Done():
+			rest.Stop()
+			return
+		}
+		rest.Reset(originInterval - originRest)
+		select {
+		case <-rest.C:
+		case <-o.began:
+			rest.Stop()
+		case <-ctx.Done():
+			rest.Stop()
 			return
 		}
 	}

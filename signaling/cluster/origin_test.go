@@ -1,7 +1,11 @@
 package cluster
 
 import (
+	"context"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"ringcast/engine/api"
 	"ringcast/signaling/cluster/directory"
@@ -11,9 +15,12 @@ import (
 type listed struct {
 	*fakeEngine
 	streams []api.Stream
+	began   func()
 }
 
 func (l *listed) Streams() []api.Stream { return l.streams }
+
+func (l *listed) OnMedia(f func()) { l.began = f }
 
 // heard is a directory that notes announcements.
 type heard struct {
@@ -39,4 +46,32 @@ func TestPulledStreamIsNotAnnounced(t *testing.T) {
 	if len(d.announced) != 1 || d.announced[0] != "ours" {
 		t.Errorf("announced %v, want only the stream that is published here", d.announced)
 	}
+}
+
+// A viewer elsewhere may come right after the publisher's first packet. So the stream is announced without a wait for
+// the next look.
+func TestAnnouncedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, d := &listed{fakeEngine: newFakeEngine()}, &heard{}
+		n := &Node{Engine: e, tree: newTree(&Config{}, "self"), watching: map[string]int{}}
+		o := NewOrigins(directory.Node{}, n)
+		ctx, end := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			o.Run(ctx, d)
+		}()
+		defer func() { end(); <-ended }()
+		for i, name := range []string{"one", "two"} {
+			time.Sleep(originInterval + 2*originRest)
+			synctest.Wait()
+			e.streams = append(slices.Clone(e.streams), api.Stream{Name: name, Publisher: 1, Active: []int{96}})
+			e.began()
+			time.Sleep(originRest)
+			synctest.Wait()
+			if len(d.announced) != i+1 {
+				t.Fatalf("got %v %v after the first packet of %s, want it among them", d.announced, originRest, name)
+			}
+		}
+	})
 }
