@@ -56,7 +56,8 @@ var (
 	turnsDesc  = counterDesc("worker_turns_total",
 		"Turns of a worker's loop. An idle worker makes a few a second.", "worker")
 	delayDesc = counterDesc("forwarding_delay_seconds",
-		"Time from a packet's arrival to its first subscriber's frame.")
+		"Time from a packet's arrival to its first subscriber's frame. It begins when the kernel has the packet, but "+
+			"by AF_XDP when a worker takes it.")
 	tripDesc = counterDesc("subscriber_round_trip_seconds",
 		"Round trips to subscribers, as their receiver reports show them. By AF_XDP up to 20 ms of waiting count.")
 	switchesDesc = counterDesc("rung_switches_total",
