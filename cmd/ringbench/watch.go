@@ -53,8 +53,8 @@ func (w *watchFlags) set() *flag.FlagSet {
 	f.BoolVar(&c.Insecure, "insecure", false, "accept any TLS certificate")
 	f.IntVar(&c.Viewers, "viewers", c.Viewers, "`N` viewers")
 	f.Var(&c.Crowd, "crowd", crowdUsage)
-	f.TextVar(&c.Sources, "sources", netip.Prefix{}, "let each viewer with a bottleneck come from an address of its "+
-		"own in `PREFIX`, such as 127.1.0.0/16; else a server may think that they share a link")
+	f.TextVar(&c.Sources, "sources", netip.Prefix{}, "let each viewer come from an address of its own "+
+		"in `PREFIX`, such as 127.1.0.0/16; else a server may think that they share a link")
 	f.Float64Var(&c.Ramp, "ramp", c.Ramp, "`VIEWERS` that begin each second")
 	f.StringVar(&w.streams, "streams", "0", "`NUMBERS` that {n} takes in turn: 0-9, or 0,3,5-7")
 	f.IntVar(&c.Sample, "sample", c.Sample, "`K` viewers that open and check every packet; the others count")

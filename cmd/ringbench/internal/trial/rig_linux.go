@@ -107,7 +107,7 @@ func OpenRig(ctx context.Context, log *slog.Logger, cfg Config, c Contender) (r 
 	return r, r.publishing.Prefer()
 }
 
-// sources has an address for each viewer with a bottleneck. The server's gateway is the client.
+// sources has an address for each viewer. The server's gateway is the client.
 var sources = netip.MustParsePrefix("198.19.0.0/16")
 
 // addSources makes all addresses of sources the host's own.

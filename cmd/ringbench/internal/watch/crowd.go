@@ -86,8 +86,8 @@ type Audience struct {
 	Viewers int
 	// Crowd divides the viewers into groups; empty is a single one. Viewers is then its size.
 	Crowd Crowd
-	// Sources has an address of its own for each viewer with a bottleneck, since servers may think that those of one
-	// address share a link. All its addresses must be local. If it is not valid, the OS chooses.
+	// Sources has an address of its own for each viewer, since servers may think that those of one address share a
+	// link. All its addresses must be local. If it is not valid, and for viewers beyond maxSources, the OS chooses.
 	Sources netip.Prefix
 	// Sample is the number of viewers that open and check every packet, of each group without a bottleneck. All
 	// viewers with one do.
@@ -104,20 +104,23 @@ func (a *Audience) sampled(p place) bool {
 	return p.number*a.Sample/g.Viewers != (p.number-1)*a.Sample/g.Viewers || p.number == 0 && a.Sample > 0
 }
 
-// sourcePort is the port of viewers with addresses of their own. The OS chooses higher ones for the others, and a Sink
-// knows viewers by their port.
-const sourcePort = 20_000
+// The ports of viewers with addresses of their own begin at sourcePort. A Sink knows viewers by their port, so each
+// viewer has another. The OS chooses higher ones for other viewers.
+const (
+	sourcePort = 20_000
+	maxSources = 12_000
+)
 
 // source returns the address of viewer n from Sources, if that is valid. Its first session may still have the port when
 // a further one begins.
 func (a *Audience) source(n, sessions int) netip.AddrPort {
-	if !a.Sources.IsValid() {
+	if !a.Sources.IsValid() || n >= maxSources {
 		return netip.AddrPort{}
 	}
 	base := a.Sources.Masked().Addr().As4()
 	var address [4]byte
 	binary.BigEndian.PutUint32(address[:], binary.BigEndian.Uint32(base[:])+uint32(n)+1)
-	port := uint16(sourcePort)
+	port := uint16(sourcePort + n)
 	if sessions > 0 {
 		port = 0
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
@@ -271,11 +270,10 @@ func (r *run) join(ctx context.Context, j joiner) error {
 		path:    path{agent: session.NewAgent(credentials, answer.ICE, answer.Candidates, random.Uint64())},
 		joining: joining{began: int64(j.at.Sub(r.base)), posted: int64(time.Since(r.base))},
 	}
-	var local netip.AddrPort
 	if b := c.Crowd[place.group].Bottleneck; b.some() {
 		v.pipe = newPipe(b, random.Uint64())
-		local = c.source(n, j.sessions)
 	}
+	local := c.source(n, j.sessions)
 	open := 0
 	for _, candidate := range answer.Candidates {
 		fd, err := openSocket(candidate, local)
