@@ -31,7 +31,7 @@ func TestFailover(t *testing.T) {
 		for _, v := range watching {
 			d := v.await(t, secondFirst) - again.posted
 			took = append(took, d.Round(time.Millisecond))
-			if d > bar {
+			if *bars && d > bar {
 				t.Errorf("got media %v after the publisher's POST, want %v at most", d, bar)
 			}
 		}

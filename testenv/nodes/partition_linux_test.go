@@ -97,7 +97,7 @@ func (s *published) check(t *testing.T, g *stage, mended time.Duration) {
 		if n == s.home[0] {
 			continue
 		}
-		pulls := strings.Count(n.Log(), fmt.Sprintf("msg=\"pulling a stream\" stream=%s ", s.name))
+		pulls := n.pulls(s.name)
 		want := 1
 		if !s.isHome(n) {
 			want = 2
@@ -110,6 +110,11 @@ func (s *published) check(t *testing.T, g *stage, mended time.Duration) {
 		}
 	}
 	t.Logf("%s: back on the other side after %v", s.name, back)
+}
+
+// pulls counts those that the node has begun.
+func (n *node) pulls(stream string) int {
+	return strings.Count(n.Log(), fmt.Sprintf("msg=\"pulling a stream\" stream=%s ", stream))
 }
 
 // viewers counts the sessions that viewers near the node have opened there.
